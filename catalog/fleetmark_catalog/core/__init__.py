@@ -1,0 +1,1 @@
+"""The component model's light core: facts, locks, orders, records and their digests."""

@@ -1,0 +1,130 @@
+"""What a board is and has: typed facts measured by its agent.
+
+A field that is None is *unavailable*: the board does not offer that reading. It is never a zero.
+The wire's twin is `protos/fleetmark_protos/v1/capabilities.proto`, field by field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Os:
+    """The operating system: family (linux, macos, android), name, version, kernel and C library."""
+
+    family: str
+    name: str
+    version: str
+    kernel: str
+    libc: str | None = None
+    libc_version: str | None = None
+
+
+@dataclass(frozen=True)
+class Board:
+    """The product, from the device tree or DMI, and what contains it."""
+
+    model: str | None = None
+    vendor: str | None = None
+    container: str | None = None
+    virtualization: str | None = None
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """The processor; `usable_cores` is what affinity and cgroup quota leave."""
+
+    logical_cores: int
+    usable_cores: int
+    model: str | None = None
+    vendor: str | None = None
+    physical_cores: int | None = None
+    max_frequency_hz: int | None = None
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Main memory; `limit_bytes` is the cgroup's limit where it is below the total."""
+
+    total_bytes: int
+    swap_bytes: int
+    limit_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The file system that holds the agent's home."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A device besides the CPU that can run models: gpu, npu, tpu, dsp."""
+
+    kind: str
+    name: str
+    vendor: str | None = None
+    driver_version: str | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """A reading that the board offers: temperature, frequency, power, battery."""
+
+    kind: str
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Software:
+    """Software that was found on the board and proved to run."""
+
+    name: str
+    version: str
+    path: str
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python that jobs may use, with the tags (PEP 425) of the wheels that fit it."""
+
+    path: str
+    version: str
+    implementation: str
+    abis: tuple[str, ...]
+    platforms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Control:
+    """A setting of the board that a run may want to change: governor, affinity, priority."""
+
+    name: str
+    writable: bool
+    current: str | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """All facts of one board, and the tags that follow from them."""
+
+    os: Os
+    arch: str
+    board: Board
+    cpu: Cpu
+    memory: Memory
+    storage: Storage
+    accelerators: tuple[Accelerator, ...] = ()
+    sensors: tuple[Sensor, ...] = ()
+    software: tuple[Software, ...] = ()
+    interpreters: tuple[Interpreter, ...] = ()
+    controls: tuple[Control, ...] = ()
+    tags: tuple[str, ...] = ()

@@ -1,0 +1,139 @@
+"""A lock: exact versions, variations and artefacts of one benchmark on one platform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleetmark_catalog.core.digest import canonical_json, is_sha256, sha256_hex
+from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.core.plain import parse_document, to_plain
+
+LOCK_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class BlobRef:
+    """Content by digest. `name` is a plain file name, never a path."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class LockedComponent:
+    """A component as chosen: the digest is that of its component.toml."""
+
+    kind: str
+    name: str
+    version: str
+    sha256: str
+    variations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The Python that a job runs with, and the wheels in its folder."""
+
+    python_version: str
+    wheels: tuple[BlobRef, ...]
+    system_site: bool = False
+
+    def key(self, platform: str) -> str:
+        """Name of the folder that holds it: equal content, equal key.
+
+        Python, platform, wheel digests and the system-site flag decide, not the whole lock, so
+        that variations of one benchmark share an environment.
+        """
+        parts: dict[str, object] = {
+            "python": self.python_version,
+            "platform": platform,
+            "system_site": self.system_site,
+            "wheels": sorted((wheel.name, wheel.sha256) for wheel in self.wheels),
+        }
+        return sha256_hex(canonical_json(parts))
+
+
+@dataclass(frozen=True)
+class DeclaredOutput:
+    """A file that the program promises to write into its output folder."""
+
+    name: str
+    role: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to execute. `{python}` and `{program}` in the command are filled in by the agent."""
+
+    command: tuple[str, ...]
+    files: tuple[BlobRef, ...]
+    outputs: tuple[DeclaredOutput, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Everything that decides what a job runs, but its parameters.
+
+    `inputs` maps an input's name (model, dataset) to its file; `job` holds what the program must
+    know of them (formats, tensors, labels), as the components declare it.
+    """
+
+    format: int
+    benchmark: str
+    components: tuple[LockedComponent, ...]
+    program: Program
+    inputs: dict[str, BlobRef]
+    environment: Environment
+    job: dict[str, Any]
+
+    def blobs(self) -> Iterator[BlobRef]:
+        """Every blob that a device needs besides the lock itself."""
+        yield from self.program.files
+        yield from (self.inputs[name] for name in sorted(self.inputs))
+        yield from self.environment.wheels
+
+    def size_bytes(self) -> int:
+        """Bytes of all distinct blobs."""
+        return sum({blob.sha256: blob.size_bytes for blob in self.blobs()}.values())
+
+    def component(self, kind: str) -> LockedComponent | None:
+        """The first component of a kind."""
+        return next((part for part in self.components if part.kind == kind), None)
+
+    def canonical(self) -> bytes:
+        """The bytes whose sha256 names the lock."""
+        return canonical_json(to_plain(self))
+
+
+def parse_lock(data: bytes) -> Lock:
+    """Read and check a lock.
+
+    Raises:
+        CatalogError: fault BAD_DOCUMENT.
+    """
+    lock = parse_document(Lock, data, "lock")
+    if lock.format != LOCK_FORMAT:
+        raise CatalogError(Fault.BAD_DOCUMENT, f"format {lock.format}, this version reads {LOCK_FORMAT}", "lock")
+    for blob in lock.blobs():
+        check_blob(blob, "lock")
+    for output in lock.program.outputs:
+        check_file_name(output.name, "lock")
+    return lock
+
+
+def check_blob(blob: BlobRef, where: str) -> None:
+    """Refuse a reference whose name could become a path or whose digest is none."""
+    check_file_name(blob.name, where)
+    if not is_sha256(blob.sha256) or blob.size_bytes < 0:
+        raise CatalogError(Fault.BAD_DOCUMENT, f"{blob.name}: bad digest or size", where)
+
+
+def check_file_name(name: str, where: str) -> None:
+    """Refuse what is not a plain, printable file name."""
+    if not name or len(name) > 200 or name in (".", "..") or not name.isprintable() or "/" in name or "\\" in name:
+        raise CatalogError(Fault.BAD_DOCUMENT, f"not a plain file name: {name[:80]!r}", where)

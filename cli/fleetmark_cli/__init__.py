@@ -1,0 +1,1 @@
+"""How both commands speak to a person: tables, --json, errors and exit codes, homes, logging."""

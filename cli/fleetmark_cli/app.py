@@ -1,0 +1,56 @@
+"""Runs a click command so that every error becomes one clear line and a designed exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
+
+import click
+
+EXIT_USAGE = 2
+EXIT_REFUSED = 4
+EXIT_INTERRUPTED = 130
+
+
+class Problem(NamedTuple):
+    """What a command ends with: one line and an exit code."""
+
+    line: str
+    exit_code: int
+
+
+def run(command: click.Command, translate: Callable[[Exception], Problem | None]) -> NoReturn:
+    """Run `command` on sys.argv and exit.
+
+    `translate` says what an exception means to a person, or None if it is a fault of the
+    program: then, and only then, a traceback is shown.
+    """
+    try:
+        result = command.main(prog_name=command.name, standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except click.exceptions.Abort:
+        code = _say(Problem("interrupted", EXIT_INTERRUPTED), command)
+    except KeyboardInterrupt:
+        code = _say(Problem("interrupted", EXIT_INTERRUPTED), command)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else command.name
+        code = _say(Problem(f"{error.format_message()} Try `{where} --help`", EXIT_USAGE), command)
+    except click.ClickException as error:
+        code = _say(Problem(error.format_message(), EXIT_USAGE), command)
+    except BrokenPipeError:
+        # The reader (`| head`) has enough; Python's own flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        problem = translate(error)
+        if problem is None:
+            raise
+        code = _say(problem, command)
+    sys.exit(code)
+
+
+def _say(problem: Problem, command: click.Command) -> int:
+    click.echo(f"{command.name}: {problem.line}", err=True)
+    return problem.exit_code

@@ -1,0 +1,41 @@
+"""Where a command keeps its files, and how flags, environment and config.toml combine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class ConfigError(Exception):
+    """config.toml cannot be read; the text says where and why."""
+
+
+def home_folder(role: str, flag: str | None) -> Path:
+    """The home of `role` (agent, controller): flag, FLEETMARK_<ROLE>_HOME, or the user's data."""
+    chosen = flag or os.environ.get(f"FLEETMARK_{role.upper()}_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "fleetmark" / role
+
+
+def read_config(home: Path) -> dict[str, Any]:
+    """The values of config.toml in `home`; none if there is no such file.
+
+    Raises:
+        ConfigError: the file is not TOML.
+    """
+    path = home / "config.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
