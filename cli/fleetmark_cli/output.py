@@ -22,10 +22,10 @@ def print_fields(fields: Mapping[str, object]) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
     """A table as wide as its content (never folded when piped); None reads as a dash."""
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415  (40 ms that --help must not pay)
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     console = Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:

@@ -30,7 +30,9 @@ def generate(target: Path) -> None:
     except PackageNotFoundError:
         found = "none"
     if found != GENERATOR_VERSION:
-        raise RuntimeError(f"needs grpcio-tools {GENERATOR_VERSION}, found {found}: run `make setup`")
+        raise RuntimeError(
+            f"needs grpcio-tools {GENERATOR_VERSION}, found {found}: run `make setup`"
+        )
     sources = sorted(str(path.relative_to(_ROOT)) for path in (_PACKAGE / "v1").glob("*.proto"))
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I", str(_ROOT)]
     # The plugin is found beside this interpreter, whether or not its folder is on PATH.
@@ -55,7 +57,9 @@ def differences() -> list[str]:
 
 
 def _read(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name.endswith(_SUFFIXES)}
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name.endswith(_SUFFIXES)
+    }
 
 
 def main() -> int:
@@ -72,7 +76,9 @@ def main() -> int:
         print(f"generate: {error}", file=sys.stderr)  # noqa: T201
         return 2
     for name in stale:
-        print(f"generate: v1/{name} is not what its .proto gives: run `make stubs`", file=sys.stderr)  # noqa: T201
+        print(
+            f"generate: v1/{name} is not what its .proto gives: run `make stubs`", file=sys.stderr
+        )  # noqa: T201
     return 1 if stale else 0
 
 

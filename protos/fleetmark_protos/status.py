@@ -47,4 +47,6 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
             next_step="Start one with `controller serve`, or name another with --controller",
         )
     text = error.details() if hasattr(error, "details") else str(error)
-    return FleetmarkError(ErrorKind.INTERNAL, f"the controller answered {code.name}: {text}", address)
+    return FleetmarkError(
+        ErrorKind.INTERNAL, f"the controller answered {code.name}: {text}", address
+    )

@@ -118,7 +118,8 @@ def parse_lock(data: bytes) -> Lock:
     """
     lock = parse_document(Lock, data, "lock")
     if lock.format != LOCK_FORMAT:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"format {lock.format}, this version reads {LOCK_FORMAT}", "lock")
+        what = f"format {lock.format}, this version reads {LOCK_FORMAT}"
+        raise CatalogError(Fault.BAD_DOCUMENT, what, "lock")
     for blob in lock.blobs():
         check_blob(blob, "lock")
     for output in lock.program.outputs:
@@ -135,5 +136,6 @@ def check_blob(blob: BlobRef, where: str) -> None:
 
 def check_file_name(name: str, where: str) -> None:
     """Refuse what is not a plain, printable file name."""
-    if not name or len(name) > 200 or name in (".", "..") or not name.isprintable() or "/" in name or "\\" in name:
+    strange = name in {"", ".", ".."} or len(name) > 200 or not name.isprintable()
+    if strange or "/" in name or "\\" in name:
         raise CatalogError(Fault.BAD_DOCUMENT, f"not a plain file name: {name[:80]!r}", where)

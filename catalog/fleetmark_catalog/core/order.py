@@ -47,7 +47,8 @@ def parse_order(data: bytes) -> Order:
     """
     order = parse_document(Order, data, "order")
     if order.format != ORDER_FORMAT:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"format {order.format}, this version reads {ORDER_FORMAT}", "order")
+        what = f"format {order.format}, this version reads {ORDER_FORMAT}"
+        raise CatalogError(Fault.BAD_DOCUMENT, what, "order")
     if not is_sha256(order.lock_sha256) or order.timeout_s <= 0 or order.epoch <= 0:
         raise CatalogError(Fault.BAD_DOCUMENT, "bad digest, time limit or epoch", "order")
     return order

@@ -49,5 +49,6 @@ def parse_document(cls: type[T], data: bytes, where: str = "") -> T:
     try:
         values = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"{cls.__name__} is no JSON: {error}", where) from error
+        what = f"{cls.__name__} is no JSON: {error}"
+        raise CatalogError(Fault.BAD_DOCUMENT, what, where) from error
     return from_plain(cls, values, where)

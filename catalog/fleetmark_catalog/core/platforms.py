@@ -34,5 +34,7 @@ def wheel_rank(filename: str, interpreter: Interpreter) -> int | None:
 
 def best_wheel(filenames: Iterable[str], interpreter: Interpreter) -> str | None:
     """The file that fits best, or None. Ties are broken by name, so the choice is repeatable."""
-    fitting = [(rank, name) for name in filenames if (rank := wheel_rank(name, interpreter)) is not None]
+    fitting = [
+        (rank, name) for name in filenames if (rank := wheel_rank(name, interpreter)) is not None
+    ]
     return min(fitting)[1] if fitting else None

@@ -45,8 +45,8 @@ class Final:
     """Payload of the last record.
 
     `count` is this record's seq; `digest` is `seal` of the records before it. `outcome` is
-    completed, failed, timeout or stopped. `provenance` is everything that a reader of the number must know
-    (see docs/provenance in the README of `docs/`).
+    completed, failed, timeout or stopped. `provenance` is everything that a reader of the number
+    must know.
     """
 
     count: int

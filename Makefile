@@ -1,0 +1,54 @@
+# Fleetmark's tasks. `make demo` and `make test` need nothing but Python 3.10+ with venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := agent controller protos catalog cli tests
+
+.PHONY: help demo test test-all lint stubs setup locks clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.controller ## Run the main job: controller, agent, default suite, report
+	@$(BIN)/controller demo
+
+test: $(VENV)/.dev ## Run the tests
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(VENV)/.dev ## Run the tests, slow ones too
+	@$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.dev ## Check style, types, imports and stubs
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --config pyproject.toml
+	@$(BIN)/python -m fleetmark_protos.generate --check
+
+stubs: $(VENV)/.dev ## Regenerate the committed gRPC stubs
+	@$(BIN)/python -m fleetmark_protos.generate
+
+setup: $(VENV)/.dev ## Install everything for development into .venv
+
+locks: $(VENV)/.dev ## Resolve the locked dependencies anew
+	@sh deploy/locks/update.sh $(BIN)/uv
+
+clean: ## Remove the virtual environment and what tools left
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/.base:
+	@echo "Setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The development set holds everything that the controller's holds, in the same versions.
+$(VENV)/.controller: $(VENV)/.base deploy/locks/controller.txt pyproject.toml
+	@test -f $(VENV)/.dev || $(PIP) install --require-hashes -r deploy/locks/controller.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base deploy/locks/dev.txt pyproject.toml
+	@echo "Installing the development tools (once)"
+	@$(PIP) install --require-hashes -r deploy/locks/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

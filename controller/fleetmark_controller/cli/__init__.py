@@ -1,0 +1,74 @@
+"""The command `controller`. Subcommands are imported when they are used: --help stays fast."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NoReturn
+
+import click
+
+from fleetmark_cli import app
+from fleetmark_controller import __version__
+
+_COMMANDS = {
+    "serve": ("serve", "Run the controller."),
+    "fleet": ("fleet", "The boards of the fleet."),
+    "schedule": ("schedule", "Run a benchmark on every board that fits."),
+    "jobs": ("jobs", "Look at, watch and cancel jobs."),
+    "results": ("results", "Look at results."),
+    "export": ("export", "Write results to files."),
+    "catalog": ("catalog", "What can run."),
+    "demo": ("demo", "The main job on this machine: controller, agent, default suite, report."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"fleetmark_controller.cli.{_COMMANDS[cmd_name][0]}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            from fleetmark_cli.nearest import hint
+
+            raise click.UsageError(f"no command {args[0]!r}. {hint(args[0], _COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(name="controller", cls=_LazyGroup)
+@click.version_option(__version__, prog_name="fleetmark controller")
+def controller() -> None:
+    """Run ML benchmarks on a fleet of boards and keep the results."""
+
+
+def _translate(error: Exception) -> app.Problem | None:
+    from fleetmark_catalog.core.errors import CatalogError
+    from fleetmark_controller.errors import from_catalog
+    from fleetmark_protos.errors import FleetmarkError
+
+    if isinstance(error, CatalogError):
+        error = from_catalog(error)
+    if isinstance(error, FleetmarkError):
+        return app.Problem(str(error), error.kind.exit_code)
+    return None
+
+
+def run() -> NoReturn:
+    """Entry point: every error becomes one line and an exit code."""
+    app.run(controller, _translate)

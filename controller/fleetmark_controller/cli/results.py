@@ -1,0 +1,130 @@
+"""`controller results`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from fleetmark_controller.cli import options
+
+_COLUMNS = (
+    "device",
+    "benchmark",
+    "model",
+    "precision",
+    "runtime",
+    "scenario",
+    "metric_value",
+    "metric_name",
+    "latency_p50_ms",
+    "latency_p99_ms",
+    "accuracy",
+    "loadgen_validity",
+    "quality",
+)
+_RUN_COLUMNS = (
+    "run_id",
+    "device",
+    "model",
+    "precision",
+    "runtime",
+    "scenario",
+    "mode",
+    "metric_value",
+    "metric_name",
+    "accuracy",
+    "loadgen_validity",
+    "quality",
+    "started_at",
+)
+
+
+@click.group(name="results")
+def command() -> None:
+    """Look at results."""
+
+
+@command.command(name="list")
+@options.campaign
+@options.fleet
+@click.option("--since", default="", metavar="T", help="ISO 8601 time.")
+@click.option("--runs", is_flag=True, help="Single runs instead of results by configuration.")
+@options.as_json
+@options.controller
+def list_results(
+    campaign: str, selector: str, since: str, runs: bool, as_json: bool, address: str | None
+) -> None:
+    """List results: one row a configuration on a board, performance joined with accuracy."""
+    from fleetmark_controller.client import Client
+
+    with Client(address) as client:
+        columns, rows = client.rows(
+            view="runs" if runs else "results", campaign_id=campaign, selector=selector, since=since
+        )
+        print_results(columns, list(rows), runs=runs, as_json=as_json)
+
+
+def print_results(
+    columns: list[str], rows: list[tuple[object, ...]], *, runs: bool = False, as_json: bool = False
+) -> None:
+    """A table of what matters most, or all columns as JSON."""
+    from fleetmark_cli import output
+
+    if as_json:
+        output.print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        return
+    wanted = _RUN_COLUMNS if runs else _COLUMNS
+    places = [columns.index(name) for name in wanted]
+    names = [
+        name.removeprefix("latency_").removesuffix("_ms") + " ms"
+        if name.endswith("_ms")
+        else name.replace("metric_", "").replace("loadgen_", "")
+        for name in wanted
+    ]
+    output.print_table(names, [[row[place] for place in places] for row in rows])
+
+
+@command.command(name="show")
+@click.argument("run")
+@click.option("--save", metavar="DIR", help="Also write the run's raw files there.")
+@options.as_json
+@options.controller
+def show(run: str, save: str | None, as_json: bool, address: str | None) -> None:
+    """Show one RUN: its figures, provenance and raw files."""
+    from fleetmark_cli import output
+    from fleetmark_controller.client import Client, values
+    from fleetmark_protos.v1 import results_pb2
+
+    with Client(address) as client:
+        found = client.call(client.results.GetRun, results_pb2.GetRunRequest(run_id=run))
+        figures = dict(zip(found.columns, values(found.row), strict=True))
+        files = [
+            {"name": f.name, "sha256": f.sha256, "size_bytes": f.size_bytes} for f in found.files
+        ]
+        if save:
+            _save(client, Path(save), files)
+    provenance = json.loads(found.provenance)
+    if as_json:
+        output.print_json({**figures, "provenance": provenance, "files": files})
+        return
+    output.print_fields(figures)
+    click.echo()
+    output.print_table(
+        ("file", "bytes", "sha256"), [(f["name"], f["size_bytes"], f["sha256"]) for f in files]
+    )
+    click.echo("Provenance: --json has it whole; raw files: --save DIR writes them.")
+
+
+def _save(client, folder: Path, files: list[dict[str, object]]) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            (folder / str(file["name"])).write_bytes(client.blob(str(file["sha256"])))
+    except OSError as error:
+        raise FleetmarkError(
+            ErrorKind.DISK_FULL, f"cannot write: {error.strerror}", str(folder)
+        ) from error

@@ -1,0 +1,130 @@
+"""Follows a campaign to its end: live bars on a terminal, lines otherwise.
+
+The controller may be restarted meanwhile; the campaign is in its store and so is what was missed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import click
+
+from fleetmark_controller.client import Client
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import common_pb2, jobs_pb2
+
+EXIT_JOB_FAILED = 1
+_TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
+_RETRY_S = 0.5
+
+
+def events(client: Client, campaign_id: str) -> Iterator[jobs_pb2.WatchEvent]:
+    """Events of a campaign until it has ended, over restarts of the controller.
+
+    Raises:
+        FleetmarkError: anything but a controller that is away.
+    """
+    away = False
+    while True:
+        try:
+            for event in client.stream(
+                client.jobs.Watch, jobs_pb2.WatchRequest(campaign_id=campaign_id)
+            ):
+                if away:
+                    click.echo("The controller is back.", err=True)
+                    away = False
+                yield event
+                if event.WhichOneof("body") == "ended":
+                    return
+        except FleetmarkError as error:
+            if error.kind is not ErrorKind.UNREACHABLE:
+                raise
+        if not away:
+            click.echo(f"No controller at {client.address}; waiting for it.", err=True)
+            away = True
+        time.sleep(_RETRY_S)
+
+
+class View(Protocol):
+    """Shows events to a person."""
+
+    def job(self, job: jobs_pb2.Job) -> None:
+        """A job's state."""
+        ...
+
+    def progress(self, progress: jobs_pb2.JobProgress) -> None:
+        """How far a job is."""
+        ...
+
+
+def follow(client: Client, campaign_id: str, *, quiet: bool = False) -> int:
+    """Show a campaign until it ends; 0 if every job succeeded, else 1."""
+    counts: dict[str, int] = {}
+    if quiet:
+        counts = _consume(client, campaign_id, None)
+    elif click.get_text_stream("stdout").isatty():
+        from fleetmark_controller.cli.bars import Bars
+
+        with Bars() as bars:
+            counts = _consume(client, campaign_id, bars)
+    else:
+        counts = _consume(client, campaign_id, _Lines())
+    if not quiet:
+        summary = ", ".join(f"{n} {state.lower()}" for state, n in sorted(counts.items()))
+        click.echo(f"Campaign {campaign_id} ended: {summary}")
+    return 0 if set(counts) <= {"SUCCEEDED"} else EXIT_JOB_FAILED
+
+
+def _consume(client: Client, campaign_id: str, view: View | None) -> dict[str, int]:
+    for event in events(client, campaign_id):
+        body = event.WhichOneof("body")
+        if body == "ended":
+            return dict(event.ended.jobs_by_state)
+        if view is not None and body == "job":
+            view.job(event.job)
+        elif view is not None and body == "progress":
+            view.progress(event.progress)
+    raise AssertionError("events end with `ended`")
+
+
+class _Lines:
+    """One line a change, for pipes and logs."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, str]] = {}
+        self._ended: set[str] = set()
+
+    def job(self, job: jobs_pb2.Job) -> None:
+        if self._seen.get(job.job_id) == (job.state, job.reason):
+            return
+        self._seen[job.job_id] = (job.state, job.reason)
+        if job.state in _TERMINAL:
+            self._ended.add(job.job_id)
+        count = f"[{len(self._ended)}/{len(self._seen)}]"
+        reason = f": {job.reason}" if job.reason else ""
+        if job.state != "QUEUED" or job.reason:
+            click.echo(f"{count} {job.device} {job.configuration} {job.state.lower()}{reason}")
+
+    def progress(self, progress: jobs_pb2.JobProgress) -> None:
+        """Too fine for lines."""
+
+
+def phase_text(progress: jobs_pb2.JobProgress) -> str:
+    """What a job does now, like `run 40 %`."""
+    state = common_pb2.AttemptState.Name(progress.state).removeprefix("ATTEMPT_STATE_").lower()
+    what = progress.progress
+    text = what.phase or state
+    if what.total:
+        text += f" {min(100, 100 * what.done // what.total)} %"
+    if progress.HasField("temperature_c"):
+        text += f" {progress.temperature_c:.0f} °C"
+    return text
+
+
+def plain_job(job: Any) -> dict[str, object]:
+    """A job as --json prints it."""
+    from fleetmark_protos.plain import to_plain
+
+    return to_plain(job)

@@ -1,0 +1,36 @@
+"""Times: UTC in ISO 8601 for people and the database, nanoseconds inside."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+
+NS_PER_S = 1_000_000_000
+
+
+def iso(unix_ns: int) -> str:
+    """`2026-01-31T12:00:00.123Z`; sorts like the time itself."""
+    moment = datetime.fromtimestamp(unix_ns // 1_000_000 / 1000, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_iso(text: str) -> int:
+    """Nanoseconds since 1970 of an ISO 8601 time; without a zone it is UTC.
+
+    Raises:
+        ValueError: not a time.
+    """
+    moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return int(moment.timestamp() * 1000) * 1_000_000
+
+
+def now_unix_ns() -> int:
+    """The wall clock, for what is stored and shown. Never for leases."""
+    return time.time_ns()
+
+
+def now_monotonic_ns() -> int:
+    """The monotonic clock, for leases and time limits."""
+    return time.monotonic_ns()

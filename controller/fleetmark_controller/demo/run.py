@@ -1,0 +1,201 @@
+"""Runs the main job: controller, agent, default suite, exports."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fleetmark_cli import output
+from fleetmark_controller.cli import watching
+from fleetmark_controller.cli.results import print_results
+from fleetmark_controller.client import Client
+from fleetmark_controller.demo.processes import Kept, program
+from fleetmark_controller.export.collect import export_view
+from fleetmark_controller.ids import uuid7
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import admin_pb2, fleet_pb2, jobs_pb2
+
+SUITE = "default"
+_START_PATIENCE_S = 60.0
+_FILES = {"results.csv": ("csv", "results"), "results.parquet": ("parquet", "results")}
+
+
+class Demo:
+    """One demonstration in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Homes and files lie in `folder`; what an earlier demo left there is kept."""
+        self.folder = folder
+        self.steps: list[tuple[str, float]] = []
+        self._agent_home = folder / "agent"
+
+    def run(self) -> int:
+        """The whole job; 0 if every run succeeded."""
+        self._make_folder()
+        address = f"127.0.0.1:{_free_port()}"
+        controller = agent = None
+        try:
+            with self._step("start the controller"):
+                controller = self._keep(
+                    "controller", "serve", "--home", str(self.folder), "--listen", address
+                )
+                client = Client(address)
+                self._until(lambda: self._answers(client), controller, "the controller to answer")
+            with client:
+                with self._step("start an agent, which reports what this machine is"):
+                    name = platform.node() or "this-machine"
+                    agent = self._keep(
+                        "agent",
+                        *("start", "--home", str(self._agent_home), "--controller", address),
+                        *("--name", name),
+                    )
+                    device = self._until(lambda: _online(client), agent, "the agent to register")
+                self._show_device(device)
+                return self._measure(client)
+        finally:
+            for kept in (agent, controller):
+                if kept is not None:
+                    kept.stop()
+
+    def _measure(self, client: Client) -> int:
+        with self._step("submit the default suite (the first time: fetch what it needs)"):
+            campaign = _unfinished(client) or _submit(client)
+        with self._step("run it"):
+            code = watching.follow(client, campaign)
+        with self._step("export the results"):
+            for name, (form, view) in _FILES.items():
+                export_view(client, form, self.folder / name, view=view, campaign=campaign)
+            export_view(client, "html", self.folder / "report.html", campaign=campaign)
+        columns, rows = client.rows(view="results", campaign_id=campaign)
+        print_results(columns, list(rows))
+        self._show_steps()
+        self._show_next(client)
+        return code
+
+    # --- parts ----------------------------------------------------------------------------
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FleetmarkError(
+                ErrorKind.DISK_FULL, f"cannot be made: {error.strerror}", str(self.folder)
+            ) from error
+
+    def _keep(self, name: str, *arguments: str) -> Kept:
+        command = [program(name), *arguments]
+        return Kept(name, command, self.folder / f"{name}.log", lambda t: click.echo(t, err=True))
+
+    def _until(self, look: Callable[[], Any], kept: Kept, what: str) -> Any:
+        """Waits for a child that has just been started; not for work."""
+        until = time.monotonic() + _START_PATIENCE_S
+        while time.monotonic() < until and not kept.given_up:
+            found = look()
+            if found:
+                return found
+            time.sleep(0.05)
+        raise FleetmarkError(
+            ErrorKind.UNREACHABLE,
+            f"waited in vain for {what}: {kept.last_words()}",
+            next_step=f"See {self.folder / (kept.name + '.log')}",
+        )
+
+    @staticmethod
+    def _answers(client: Client) -> bool:
+        try:
+            client.call(client.admin.GetInfo, admin_pb2.GetInfoRequest(), timeout_s=2.0)
+        except FleetmarkError:
+            return False
+        return True
+
+    @contextmanager
+    def _step(self, what: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        click.secho(f"» {what}", bold=True)
+        began = time.monotonic()
+        yield
+        self.steps.append((what, time.monotonic() - began))
+
+    def _show_device(self, device: fleet_pb2.Device) -> None:
+        facts = device.capabilities
+        output.print_fields(
+            {
+                "  board": device.name,
+                "  system": f"{facts.os.name} {facts.os.version}, {facts.arch}",
+                "  processor": f"{facts.cpu.model or 'unknown'}, {facts.cpu.usable_cores} cores",
+                "  memory": f"{facts.memory.total_bytes / 2**30:.1f} GiB",
+                "  pythons": ", ".join(i.version for i in facts.interpreters),
+                "  tags": " ".join(facts.tags),
+            }
+        )
+
+    def _show_steps(self) -> None:
+        rows = [(what, f"{seconds:.1f} s") for what, seconds in self.steps]
+        rows.append(("together", f"{sum(seconds for _, seconds in self.steps):.1f} s"))
+        output.print_table(("step", "time"), rows)
+
+    def _show_next(self, client: Client) -> None:
+        del client
+        home = _shown(self.folder)
+        click.echo(
+            f"Files in {home}: results.db (the store), results.csv, results.parquet, report.html"
+        )
+        click.echo("\nNext, in three terminals (or with & behind the first two):")
+        bin_folder = Path(sys.executable).parent
+        controller, agent = _shown(bin_folder / "controller"), _shown(bin_folder / "agent")
+        click.echo(f"  {controller} serve --home {home}")
+        click.echo(f"  {agent} start --home {_shown(self._agent_home)}")
+        click.echo(f"  {controller} schedule fashion-mnist --fleet {platform.machine()} --wait")
+
+
+def _shown(path: Path) -> str:
+    try:
+        path = path.relative_to(Path.cwd())
+    except ValueError:
+        return shlex.quote(str(path))
+    return shlex.quote(str(path))
+
+
+def _free_port() -> int:
+    # Below the range from which clients' own ports are taken.
+    for port in range(20117, 32000, 7):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise FleetmarkError(ErrorKind.ADDRESS_REFUSED, "no free port on 127.0.0.1")
+
+
+def _online(client: Client) -> fleet_pb2.Device | None:
+    reply = client.call(client.fleet.ListDevices, fleet_pb2.ListDevicesRequest())
+    return next((device for device in reply.devices if device.presence == "online"), None)
+
+
+def _unfinished(client: Client) -> str:
+    """A campaign that an interrupted demo left; it is finished instead of begun anew."""
+    reply = client.call(client.jobs.ListCampaigns, jobs_pb2.ListCampaignsRequest())
+    for campaign in reply.campaigns:
+        if campaign.state == "running":
+            click.echo(f"Continuing campaign {campaign.campaign_id}, which was interrupted.")
+            return str(campaign.campaign_id)
+    return ""
+
+
+def _submit(client: Client) -> str:
+    request = jobs_pb2.SubmitRequest(campaign_id=uuid7(), benchmark=SUITE, max_attempts=5)
+    for event in client.stream(client.jobs.Submit, request):
+        if event.WhichOneof("body") == "progress":
+            click.echo(f"  {event.progress}")
+        else:
+            click.echo(f"  campaign {event.result.campaign_id}: {len(event.result.jobs)} jobs")
+    return str(request.campaign_id)

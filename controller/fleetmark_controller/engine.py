@@ -1,0 +1,336 @@
+"""The controller's core loop: runs operations, carries out their effects, watches leases.
+
+Everything here is the shell around pure parts: operations decide inside transactions, presence
+and scheduler are pure, and nothing is sent before it is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import sqlite3
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from fleetmark_catalog.core.blobfolder import BlobFolder
+from fleetmark_catalog.load import Catalog
+from fleetmark_controller.bundling.harness import pack_harness
+from fleetmark_controller.bundling.obtain import obtain
+from fleetmark_controller.clock import NS_PER_S, now_monotonic_ns, now_unix_ns
+from fleetmark_controller.fleet.presence import Presence
+from fleetmark_controller.hub import Hub
+from fleetmark_controller.ids import uuid7
+from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs, evaluate
+from fleetmark_controller.lifecycle.rules import Ending
+from fleetmark_controller.lifecycle.states import AttemptState
+from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
+from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
+from fleetmark_controller.operations.ingesting import Judgement
+from fleetmark_controller.planning import Plan, Request, make_plan
+from fleetmark_controller.scheduling.first_come import FirstCome
+from fleetmark_controller.scheduling.model import Scheduler
+from fleetmark_controller.settings import Settings
+from fleetmark_controller.store import attempts, devices, listings, meta, runs
+from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_controller.store.jobs import NewCampaign
+from fleetmark_controller.store.listings import JobLine
+from fleetmark_controller.store.reader import Reader
+from fleetmark_controller.store.writer import Writer
+from fleetmark_controller.verifying import gather, inputs, judge
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+Operation = Callable[[sqlite3.Connection, Effects, int], T]
+Outbox = Callable[[OfferEffect | StopEffect], None]
+log = logging.getLogger("fleetmark.controller")
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """How far a job is, as its device tells it. Not stored."""
+
+    job_id: str
+    device_id: str
+    state: AttemptState
+    phase: str
+    done: int
+    total: int
+    temperature_c: float | None
+
+
+class Engine:
+    """One controller's state and tasks."""
+
+    def __init__(
+        self,
+        store: Path,
+        blobs: Path,
+        settings: Settings,
+        catalog: Catalog,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        """The store at `store` must have been migrated."""
+        self.settings = settings
+        self.catalog = catalog
+        self.blobs = BlobFolder(blobs)
+        self.presence = Presence(int(settings.lease_s * NS_PER_S))
+        self.changes: Hub[JobLine | JobEvent] = Hub()
+        self.controller_id = ""
+        self.started_ns = now_unix_ns()
+        self.reader = Reader(store)
+        self._writer = Writer(store)
+        self._scheduler: Scheduler = scheduler or FirstCome()
+        self._outboxes: dict[str, Outbox] = {}
+        self._campaign_of: dict[str, str] = {}  # of jobs that are not terminal
+        self._look = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._verifying: set[AttemptKey] = set()
+        self._verify_slots = asyncio.Semaphore(max(1, (os.cpu_count() or 2) // 2))
+        self._pool: ProcessPoolExecutor | None = None
+
+    # --- life -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take up what an earlier life left: leases get a full term, unjudged attempts a judge."""
+        self.controller_id = await self._writer.run(lambda c: meta.initialise(c, uuid7()))
+        for line in await self.reader.run(lambda c: listings.list_jobs(c, state="ACTIVE")):
+            self._campaign_of[line.job_id] = line.campaign_id
+        for device_id in await self.reader.run(attempts.busy_devices):
+            self.presence.expect(device_id, now_monotonic_ns())
+        for key in await self.reader.run(attempts.unverified):
+            self._verify(key)
+        self._spawn(self._keep_scheduling())
+        self._spawn(self._watch_leases())
+
+    async def stop(self) -> None:
+        """Finish running transactions and close the store. Judging goes on at the next start."""
+        self.changes.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self.reader.close()
+        await asyncio.to_thread(self._writer.close)
+
+    # --- operations -----------------------------------------------------------------------
+
+    async def transact(self, operation: Operation[T]) -> tuple[T, Effects]:
+        """Run an operation; returns after its commit, with effects that are not yet carried out."""
+
+        def transaction(connection: sqlite3.Connection) -> tuple[T, Effects]:
+            effects = Effects()
+            return operation(connection, effects, now_unix_ns()), effects
+
+        return await self._writer.run(transaction)
+
+    async def perform(self, operation: Operation[T]) -> T:
+        """Run an operation and carry out its effects."""
+        result, effects = await self.transact(operation)
+        await self.carry_out(effects)
+        return result
+
+    async def carry_out(self, effects: Effects) -> None:
+        """Send, publish, judge and schedule what a committed operation asks for."""
+        for message in (*effects.stops, *effects.offers):
+            outbox = self._outboxes.get(message.key.device_id)
+            if outbox is not None:
+                # A device that is not connected learns it from the answer to its next hello.
+                outbox(message)
+            if isinstance(message, OfferEffect):
+                self.presence.occupied(message.key.device_id)
+        for key in effects.verify:
+            self._verify(key)
+        if effects.schedule:
+            self._look.set()
+        if effects.jobs:
+            for line in await self.reader.run(lambda c: listings.jobs_by_id(c, effects.jobs)):
+                self._publish(line)
+
+    async def find(self, kind: str, prefix: str) -> str:
+        """The id of a campaign, job or run that begins with `prefix`.
+
+        Raises:
+            FleetmarkError: NOT_FOUND, or USAGE when several do.
+        """
+        look = (
+            (lambda c: runs.find(c, prefix))
+            if kind == "run"
+            else (lambda c: listings.find(c, kind, prefix))
+        )
+        found = await self.reader.run(look)
+        if not found:
+            raise FleetmarkError(
+                ErrorKind.NOT_FOUND, f"no {kind} {prefix!r}", next_step=_WHERE_TO_LOOK[kind]
+            )
+        if len(found) > 1:
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                f"several {kind}s begin with {prefix!r}",
+                next_step="Give more of the id",
+            )
+        return found[0]
+
+    # --- campaigns ------------------------------------------------------------------------
+
+    async def plan(self, request: Request) -> Plan:
+        """Which jobs a request makes, on the devices that are registered now."""
+        known = await self.reader.run(devices.every)
+
+        def work() -> Plan:
+            harness = pack_harness(self.blobs)
+            return make_plan(self.catalog, request, known, harness, now_unix_ns())
+
+        return await asyncio.to_thread(work)
+
+    async def submit(self, request: Request, plan: Plan, say: Say) -> None:
+        """Obtain every blob that a plan's jobs need, then store and schedule them."""
+        mirror = Path(self.settings.mirror) if self.settings.mirror else None
+        sources = {sha: source for r in plan.resolutions for sha, source in r.sources.items()}
+        await asyncio.to_thread(obtain, sources, self.blobs, mirror, say)
+        for content in plan.locks.values():
+            await asyncio.to_thread(self.blobs.put_bytes, content)
+        campaign = NewCampaign(
+            request.campaign_id,
+            request.benchmark,
+            request.selector,
+            request.profile,
+            asdict(request),
+        )
+        new_jobs = [planned.job for planned in plan.jobs]
+        await self.perform(
+            lambda c, fx, now: campaigns.submit(c, fx, now, campaign, new_jobs, plan.locks)
+        )
+
+    # --- sessions -------------------------------------------------------------------------
+
+    def open_session(self, device_id: str, boot_id: str, idle: bool, outbox: Outbox) -> int:
+        """A device's stream is welcome; messages for it go to `outbox`. Returns its number."""
+        self._outboxes[device_id] = outbox
+        return self.presence.connected(device_id, boot_id, idle, now_monotonic_ns())
+
+    def close_session(self, device_id: str, session: int) -> None:
+        """The stream ended, for whatever reason; its lease runs on."""
+        if self.presence.current(device_id, session):
+            del self._outboxes[device_id]
+        self.presence.disconnected(device_id, session)
+
+    def heartbeat(self, device_id: str, session: int, idle: bool) -> None:
+        """The device lives."""
+        if self.presence.heartbeat(device_id, session, idle, now_monotonic_ns()):
+            self._look.set()
+
+    def progress(self, event: JobEvent) -> None:
+        """Tell watchers how far a job is."""
+        campaign = self._campaign_of.get(event.job_id)
+        if campaign is not None and self.changes.listened(campaign):
+            self.changes.publish(campaign, event)
+
+    def _publish(self, line: JobLine) -> None:
+        if line.finished_at:
+            self._campaign_of.pop(line.job_id, None)
+        else:
+            self._campaign_of[line.job_id] = line.campaign_id
+        self.changes.publish(line.campaign_id, line)
+
+    # --- tasks ----------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the controller failed", exc_info=task.exception())
+
+    async def _keep_scheduling(self) -> None:
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            free = self.presence.free()
+            if free:
+                await self.perform(
+                    lambda c, effects, now, free=free: assigning.assign(  # type: ignore[misc]
+                        c, effects, now, free, self._scheduler
+                    )
+                )
+
+    async def _watch_leases(self) -> None:
+        pause_s = min(1.0, self.settings.lease_s / 4)
+        while True:
+            await asyncio.sleep(pause_s)
+            for device_id in self.presence.expire(now_monotonic_ns()):
+                log.warning("device %s: no contact for %g s", device_id, self.settings.lease_s)
+                await self.perform(
+                    lambda c, effects, now, device_id=device_id: sessions.lease_expired(  # type: ignore[misc]
+                        c, effects, now, device_id
+                    )
+                )
+            await self._end_overdue()
+
+    async def _end_overdue(self) -> None:
+        if await self.reader.run(lambda c: listings.any_overdue(c, now_unix_ns())):
+            await self.perform(campaigns.end_overdue)
+
+    # --- judging --------------------------------------------------------------------------
+
+    def _verify(self, key: AttemptKey) -> None:
+        if key not in self._verifying:
+            self._verifying.add(key)
+            self._spawn(self._judge(key))
+
+    async def _judge(self, key: AttemptKey) -> None:
+        try:
+            async with self._verify_slots:
+                judgement = await self._judgement(key)
+            await self.perform(
+                lambda c, effects, now: ingesting.finalise(c, effects, now, key, uuid7(), judgement)
+            )
+        finally:
+            self._verifying.discard(key)
+
+    async def _judgement(self, key: AttemptKey) -> Judgement:
+        evidence = await self.reader.run(lambda c: gather(c, key))
+        if isinstance(evidence, Judgement):
+            return evidence
+        try:
+            facts = await self._in_worker(inputs(evidence, self.blobs))
+        except BrokenProcessPool:
+            return Judgement(
+                Ending.FAILED, "its logs could not be evaluated: the worker died twice"
+            )
+        except Exception as error:
+            log.exception("attempt %s could not be judged", key)
+            return Judgement(Ending.FAILED, f"its logs could not be evaluated: {error}")
+        return await asyncio.to_thread(judge, evidence, facts, self.blobs, now_unix_ns())
+
+    async def _in_worker(self, job: RunInputs) -> RunFacts:
+        for attempt in (1, 2):
+            if self._pool is None:
+                context = multiprocessing.get_context("spawn")
+                self._pool = ProcessPoolExecutor(
+                    max_workers=max(1, (os.cpu_count() or 2) // 2), mp_context=context
+                )
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._pool, evaluate, job)
+            except BrokenProcessPool:
+                self._pool = None
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+
+_WHERE_TO_LOOK = {
+    "campaign": "See `controller jobs list`",
+    "job": "See `controller jobs list`",
+    "run": "See `controller results list --runs`",
+}

@@ -1,0 +1,1 @@
+"""Who is there: presence of devices, in memory and pure."""

@@ -1,0 +1,110 @@
+"""Presence: sessions, heartbeats and leases, by a monotonic clock that the caller reads.
+
+*Suspect* is a state of the session (its stream is down, or late), never of an attempt. A lease
+that runs out makes the device offline and its attempts lost; nothing else does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Status(Enum):
+    """How present a device is."""
+
+    ONLINE = "online"
+    SUSPECT = "suspect"
+    OFFLINE = "offline"
+
+
+@dataclass
+class Seat:
+    """What is known of one device now."""
+
+    device_id: str
+    boot_id: str = ""
+    session: int = 0  # number of the open stream; 0: none
+    idle: bool = False
+    lease_until_ns: int = 0
+    expired: bool = True
+
+
+class Presence:
+    """Seats of all devices."""
+
+    def __init__(self, lease_ns: int) -> None:
+        """`lease_ns`: how long a silent device is still counted on."""
+        self.lease_ns = lease_ns
+        self._seats: dict[str, Seat] = {}
+        self._sessions = 0
+
+    def seat(self, device_id: str) -> Seat | None:
+        """The device's seat, if it has been seen in this controller's life."""
+        return self._seats.get(device_id)
+
+    def expect(self, device_id: str, now_ns: int) -> None:
+        """After a restart: give a device that holds live attempts a full lease to come back."""
+        seat = self._seats.setdefault(device_id, Seat(device_id))
+        seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
+
+    def connected(self, device_id: str, boot_id: str, idle: bool, now_ns: int) -> int:
+        """A stream opened with a hello; returns the session's number. An older one is dead now."""
+        self._sessions += 1
+        seat = self._seats.setdefault(device_id, Seat(device_id))
+        seat.boot_id, seat.session, seat.idle = boot_id, self._sessions, idle
+        seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
+        return self._sessions
+
+    def current(self, device_id: str, session: int) -> bool:
+        """Whether this stream is the device's newest."""
+        seat = self._seats.get(device_id)
+        return seat is not None and seat.session == session
+
+    def heartbeat(self, device_id: str, session: int, idle: bool, now_ns: int) -> bool:
+        """Extend the lease; True if the device has become idle by it."""
+        seat = self._seats.get(device_id)
+        if seat is None or seat.session != session:
+            return False
+        seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
+        became_idle = idle and not seat.idle
+        seat.idle = idle
+        return became_idle
+
+    def occupied(self, device_id: str) -> None:
+        """Work was sent: the device is not idle until it says so again."""
+        seat = self._seats.get(device_id)
+        if seat is not None:
+            seat.idle = False
+
+    def disconnected(self, device_id: str, session: int) -> None:
+        """The stream ended. What the device does now is unknown, so it is not idle."""
+        seat = self._seats.get(device_id)
+        if seat is not None and seat.session == session:
+            seat.session, seat.idle = 0, False
+
+    def free(self) -> list[str]:
+        """Devices that are connected and have reported idle, longest known first."""
+        return [seat.device_id for seat in self._seats.values() if seat.session and seat.idle]
+
+    def online(self) -> int:
+        """How many devices have an open stream."""
+        return sum(1 for seat in self._seats.values() if seat.session)
+
+    def status(self, device_id: str, now_ns: int) -> Status:
+        """Online: stream open and lease running; suspect: one of the two; else offline."""
+        seat = self._seats.get(device_id)
+        if seat is None or now_ns >= seat.lease_until_ns:
+            return Status.OFFLINE
+        return Status.ONLINE if seat.session else Status.SUSPECT
+
+    def expire(self, now_ns: int) -> list[str]:
+        """Devices whose lease has just run out; each is named once."""
+        gone = [s for s in self._seats.values() if not s.expired and now_ns >= s.lease_until_ns]
+        for seat in gone:
+            seat.expired, seat.idle, seat.session = True, False, 0
+        return [seat.device_id for seat in gone]
+
+    def next_expiry_ns(self) -> int | None:
+        """When the next lease runs out, on the monotonic clock."""
+        return min((s.lease_until_ns for s in self._seats.values() if not s.expired), default=None)

@@ -1,0 +1,95 @@
+"""States of jobs and attempts, and every transition between them that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TypeVar
+
+
+class JobState(Enum):
+    """States of a job; the last four never change."""
+
+    QUEUED = "QUEUED"
+    ACTIVE = "ACTIVE"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    INVALID = "INVALID"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class AttemptState(Enum):
+    """States of an attempt; the last four never change."""
+
+    OFFERED = "OFFERED"
+    PREPARING = "PREPARING"
+    RUNNING = "RUNNING"
+    UPLOADING = "UPLOADING"
+    VERIFYING = "VERIFYING"
+    DONE = "DONE"
+    REFUSED = "REFUSED"
+    ABORTED = "ABORTED"
+    LOST = "LOST"
+
+
+_J = JobState
+_A = AttemptState
+
+JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    # To a result from QUEUED: the lost attempt's board came back with it.
+    _J.QUEUED: frozenset({_J.ACTIVE, _J.SUCCEEDED, _J.INVALID, _J.FAILED, _J.CANCELLED}),
+    _J.ACTIVE: frozenset({_J.QUEUED, _J.SUCCEEDED, _J.INVALID, _J.FAILED, _J.CANCELLING}),
+    _J.CANCELLING: frozenset({_J.CANCELLED}),
+    _J.SUCCEEDED: frozenset(),
+    _J.INVALID: frozenset(),
+    _J.FAILED: frozenset(),
+    _J.CANCELLED: frozenset(),
+}
+
+_ENDS = frozenset({_A.ABORTED, _A.LOST})
+ATTEMPT_TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
+    # Forward by more than one step: the steps between happened while the link was down.
+    _A.OFFERED: _ENDS | {_A.PREPARING, _A.RUNNING, _A.UPLOADING, _A.VERIFYING, _A.REFUSED},
+    _A.PREPARING: _ENDS | {_A.RUNNING, _A.UPLOADING, _A.VERIFYING, _A.REFUSED},
+    _A.RUNNING: _ENDS | {_A.UPLOADING, _A.VERIFYING},
+    _A.UPLOADING: _ENDS | {_A.VERIFYING},
+    # Nothing can be lost any more: every record is in the store.
+    _A.VERIFYING: frozenset({_A.DONE, _A.ABORTED}),
+    _A.DONE: frozenset(),
+    _A.REFUSED: frozenset(),
+    _A.ABORTED: frozenset(),
+    _A.LOST: frozenset(),
+}
+
+JOB_TERMINAL = frozenset(state for state, after in JOB_TRANSITIONS.items() if not after)
+ATTEMPT_TERMINAL = frozenset(s for s, after in ATTEMPT_TRANSITIONS.items() if not after)
+ATTEMPT_ON_DEVICE = frozenset({_A.OFFERED, _A.PREPARING, _A.RUNNING, _A.UPLOADING})
+"""States in which the device still has work for the attempt."""
+
+S = TypeVar("S", JobState, AttemptState)
+
+
+class IllegalTransition(Exception):
+    """A state was to follow another that it cannot follow: a fault of the program."""
+
+
+def following(state: JobState | AttemptState) -> frozenset[JobState] | frozenset[AttemptState]:
+    """States that may follow this one."""
+    if isinstance(state, JobState):
+        return JOB_TRANSITIONS[state]
+    return ATTEMPT_TRANSITIONS[state]
+
+
+def check(old: S, new: S, subject: str, history: Callable[[], str] = str) -> None:
+    """Refuse a transition that no table has.
+
+    Raises:
+        IllegalTransition: with the subject and its history.
+    """
+    if new not in following(old):
+        trail = history()
+        raise IllegalTransition(
+            f"{subject}: {old.value} → {new.value} is not a transition"
+            f"{'; history: ' + trail if trail else ''}"
+        )

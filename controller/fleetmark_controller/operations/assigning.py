@@ -1,0 +1,56 @@
+"""Gives waiting jobs to free devices: the scheduler decides, one transaction binds."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from fleetmark_catalog.core.order import ORDER_FORMAT, Order
+from fleetmark_controller.lifecycle.states import JobState
+from fleetmark_controller.operations.effects import Effects, OfferEffect
+from fleetmark_controller.scheduling.model import Scheduler
+from fleetmark_controller.store import attempts, jobs, meta
+from fleetmark_controller.store.attempts import AttemptKey
+
+_LOOK_AT = 10_000
+
+
+def assign(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    free: Sequence[str],
+    scheduler: Scheduler,
+) -> None:
+    """Bind jobs to devices that reported idle and have no work in the store."""
+    busy = attempts.busy_devices(connection)
+    open_devices = [device for device in free if device not in busy]
+    if not open_devices:
+        return
+    waiting = jobs.waiting_for(connection, open_devices, _LOOK_AT)
+    for assignment in scheduler.plan(waiting, open_devices, now_ns):
+        job = jobs.get(connection, assignment.job_id)
+        if job is None:
+            raise RuntimeError(f"the scheduler named job {assignment.job_id}, which is not stored")
+        option = jobs.option(connection, job.job_id, assignment.device_id)
+        key = AttemptKey(assignment.device_id, job.job_id, meta.next_epoch(connection))
+        order = Order(
+            format=ORDER_FORMAT,
+            device_id=key.device_id,
+            campaign_id=job.campaign_id,
+            job_id=job.job_id,
+            epoch=key.epoch,
+            lock_sha256=option.lock_sha256,
+            lock_bytes=option.lock_bytes,
+            bundle_bytes=option.bundle_bytes,
+            scenario=job.configuration["scenario"],
+            mode=job.configuration["mode"],
+            profile=job.configuration["profile"],
+            timeout_s=job.timeout_s,
+            parameters=job.configuration["parameters"],
+        ).canonical()
+        jobs.bind(connection, job.job_id, key.device_id, key.epoch)
+        jobs.transition(connection, now_ns, job, JobState.ACTIVE, "")
+        attempts.add(connection, now_ns, key, order)
+        effects.offers.append(OfferEffect(key, order))
+        effects.jobs.add(job.job_id)

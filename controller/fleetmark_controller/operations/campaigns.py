@@ -1,0 +1,68 @@
+"""Campaigns: submit, cancel, and the deadline of jobs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from fleetmark_controller.lifecycle.states import JobState
+from fleetmark_controller.operations.effects import Effects, StopEffect
+from fleetmark_controller.store import attempts, jobs
+from fleetmark_controller.store.attempts import AttemptKey
+
+
+def submit(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    campaign: jobs.NewCampaign,
+    new_jobs: Sequence[jobs.NewJob],
+    locks: dict[str, bytes],
+) -> None:
+    """Store a campaign, once: a repeated request with the same id changes nothing."""
+    if jobs.campaign_exists(connection, campaign.campaign_id):
+        return
+    jobs.add_campaign(connection, now_ns, campaign, new_jobs, locks)
+    effects.jobs.update(job.job_id for job in new_jobs)
+    effects.schedule = True
+
+
+def cancel(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, job_ids: Sequence[str]
+) -> int:
+    """Cancel jobs that are not terminal; returns how many.
+
+    A queued one is cancelled at once, an active one when its device has confirmed.
+    """
+    count = 0
+    for job_id in job_ids:
+        job = jobs.get(connection, job_id)
+        if job is None or job.state not in (JobState.QUEUED, JobState.ACTIVE):
+            continue
+        queued = job.state is JobState.QUEUED
+        new = JobState.CANCELLED if queued else JobState.CANCELLING
+        jobs.transition(connection, now_ns, job, new, "cancelled")
+        if not queued:
+            _stop(connection, effects, job, "cancelled")
+        effects.jobs.add(job_id)
+        count += 1
+    return count
+
+
+def end_overdue(connection: sqlite3.Connection, effects: Effects, now_ns: int) -> None:
+    """Fail jobs whose deadline has passed."""
+    for job_id in jobs.overdue(connection, now_ns):
+        job = jobs.get(connection, job_id)
+        if job is None:
+            continue
+        waited = f" (last: {job.reason})" if job.reason else ""
+        jobs.transition(connection, now_ns, job, JobState.FAILED, f"unmet at its deadline{waited}")
+        if job.state is JobState.ACTIVE:
+            _stop(connection, effects, job, "its deadline has passed")
+        effects.jobs.add(job_id)
+
+
+def _stop(connection: sqlite3.Connection, effects: Effects, job: jobs.Job, reason: str) -> None:
+    key = AttemptKey(job.device_id or "", job.job_id, job.newest_epoch)
+    if attempts.get(connection, key) is not None:
+        effects.stops.append(StopEffect(key, reason))

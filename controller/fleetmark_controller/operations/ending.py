@@ -1,0 +1,56 @@
+"""The end of an attempt, and what it does to its job."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from fleetmark_controller.lifecycle.rules import Ending, JobFacts, Verdict, after_attempt
+from fleetmark_controller.lifecycle.states import ATTEMPT_TERMINAL, AttemptState
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.store import attempts, jobs
+
+_STATE = {
+    Ending.VALID: AttemptState.DONE,
+    Ending.INVALID: AttemptState.DONE,
+    Ending.FAILED: AttemptState.ABORTED,
+    Ending.REFUSED: AttemptState.REFUSED,
+    Ending.ABORTED: AttemptState.ABORTED,
+    Ending.LOST: AttemptState.LOST,
+    Ending.GONE: AttemptState.LOST,
+}
+
+
+def end_attempt(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    attempt: attempts.Attempt,
+    ending: Ending,
+    reason: str,
+    retryable: bool = False,
+) -> Verdict:
+    """Give an attempt its last state and let its job follow.
+
+    An attempt that is terminal already (a lost one whose result arrives) keeps its state; its job
+    may still follow. Returns what the rules said, for the caller that stores a run.
+    """
+    state = _STATE[ending]
+    if state is AttemptState.REFUSED and attempt.state not in _REFUSABLE:
+        state = AttemptState.ABORTED
+    if attempt.state not in ATTEMPT_TERMINAL:
+        attempts.transition(connection, now_ns, attempt, state, reason)
+    job = jobs.get(connection, attempt.key.job_id)
+    if job is None:
+        raise RuntimeError(f"attempt {attempt.key} without a job")
+    facts = JobFacts(
+        job.state, job.attempts, job.max_attempts, job.newest_epoch == attempt.key.epoch
+    )
+    verdict = after_attempt(facts, ending, reason, retryable)
+    if verdict.state is not None:
+        jobs.transition(connection, now_ns, job, verdict.state, verdict.reason)
+    effects.jobs.add(job.job_id)
+    effects.schedule = True
+    return verdict
+
+
+_REFUSABLE = (AttemptState.OFFERED, AttemptState.PREPARING)

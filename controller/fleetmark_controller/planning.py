@@ -1,0 +1,206 @@
+"""Turns a request into jobs: what runs on which device, and who is left out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleetmark_catalog.core.digest import canonical_json, sha256_hex
+from fleetmark_catalog.core.lock import BlobRef, Lock
+from fleetmark_catalog.core.plain import to_plain
+from fleetmark_catalog.load import Catalog
+from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
+from fleetmark_catalog.selectors import Subject, parse_selector, unknown_words
+from fleetmark_controller.clock import NS_PER_S, iso
+from fleetmark_controller.ids import uuid7
+from fleetmark_controller.store.devices import Device
+from fleetmark_controller.store.jobs import NewJob, Option
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+DEFAULT_DEADLINE_S = 7 * 24 * 3600
+DEFAULT_TIMEOUT_S = {"quick": 300.0, "valid": 3 * 3600.0}
+DEFAULT_MAX_ATTEMPTS = 3
+MAX_JOBS = 10_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for."""
+
+    campaign_id: str
+    benchmark: str
+    selector: str = ""
+    scenarios: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    variations: tuple[str, ...] = ()
+    parameters: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    profile: str = "quick"
+    repetitions: int = 1
+    any_device: bool = False
+    priority: int = 0
+    timeout_s: float = 0.0
+    deadline_s: float = 0.0
+    max_attempts: int = 0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job, for people."""
+
+    job: NewJob
+    device: str
+    bundle_bytes: int
+
+
+@dataclass
+class Plan:
+    """Jobs to store, the locks they name, where their blobs come from, and who is left out."""
+
+    jobs: list[Planned] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    resolutions: list[Resolution] = field(default_factory=list)
+    locks: dict[str, bytes] = field(default_factory=dict)
+
+
+def make_plan(
+    catalog: Catalog, request: Request, devices: Sequence[Device], harness: BlobRef, now_ns: int
+) -> Plan:
+    """Resolve a request for the devices that its selector matches.
+
+    Raises:
+        CatalogError: an unknown benchmark, word, parameter; an invalid component.
+        FleetmarkError: NO_MATCH, NOTHING_FITS, USAGE.
+    """
+    configurations = expand(
+        catalog,
+        request.benchmark,
+        scenarios=request.scenarios,
+        modes=request.modes,
+        variations=request.variations,
+        parameters=request.parameters,
+        profile=request.profile,
+    )
+    plan = Plan()
+    matching = _matching(request.selector, devices, plan)
+    size = len(configurations) * request.repetitions * (1 if request.any_device else len(matching))
+    if size > MAX_JOBS:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{size} jobs, more than {MAX_JOBS}",
+            next_step="Ask for fewer at a time",
+        )
+    fitting = _resolve_all(catalog, configurations, matching, harness, plan)
+    for repetition in range(1, request.repetitions + 1):
+        for configuration in configurations:
+            options = fitting[configuration.label()]
+            groups = [options] if request.any_device and options else [[one] for one in options]
+            for group in groups:
+                plan.jobs.append(_job(request, configuration, repetition, group, now_ns))
+    if not plan.jobs:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out[:5])
+        raise FleetmarkError(
+            ErrorKind.NOTHING_FITS, f"no matching device can run {request.benchmark} ({reasons})"
+        )
+    return plan
+
+
+def _matching(selector_text: str, devices: Sequence[Device], plan: Plan) -> list[Device]:
+    if not devices:
+        raise FleetmarkError(
+            ErrorKind.NO_MATCH,
+            "no device is registered",
+            next_step="Run `agent start` on a board",
+        )
+    if not selector_text:
+        return list(devices)
+    selector = parse_selector(selector_text)
+    subjects = [Subject(device.name, device.labels, device.capabilities) for device in devices]
+    strange = unknown_words(selector, subjects)
+    if strange:
+        raise FleetmarkError(ErrorKind.UNKNOWN_WORD, "; ".join(strange), f"--fleet {selector_text}")
+    matching = []
+    for device, subject in zip(devices, subjects, strict=True):
+        explanation = selector.explain(subject)
+        if explanation.matches:
+            matching.append(device)
+        else:
+            plan.left_out.append((device.name, explanation.reason))
+    if not matching:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out[:5])
+        raise FleetmarkError(ErrorKind.NO_MATCH, f"no device matches {selector_text!r} ({reasons})")
+    return matching
+
+
+@dataclass(frozen=True)
+class _Fit:
+    device: Device
+    lock: Lock
+    option: Option
+
+
+def _resolve_all(
+    catalog: Catalog,
+    configurations: Sequence[Configuration],
+    devices: Sequence[Device],
+    harness: BlobRef,
+    plan: Plan,
+) -> dict[str, list[_Fit]]:
+    fitting: dict[str, list[_Fit]] = {item.label(): [] for item in configurations}
+    # Boards of one type share a lock: resolve once per distinct set of facts that can matter.
+    known: dict[tuple[str, ...], Resolution] = {}
+    for device in devices:
+        facts = sha256_hex(canonical_json(to_plain(device.capabilities)))
+        reasons: list[str] = []
+        for configuration in configurations:
+            group = (*configuration.variations, configuration.benchmark, facts)
+            resolution = known.get(group)
+            if resolution is None:
+                resolution = resolve(catalog, configuration, device.capabilities, harness)
+                known[group] = resolution
+                plan.resolutions.append(resolution)
+            if resolution.lock is None:
+                reasons.extend(r for r in resolution.reasons if r not in reasons)
+                continue
+            content = resolution.lock.canonical()
+            digest = sha256_hex(content)
+            plan.locks[digest] = content
+            option = Option(device.device_id, digest, len(content), resolution.lock.size_bytes())
+            fitting[configuration.label()].append(_Fit(device, resolution.lock, option))
+        if reasons:
+            plan.left_out.append((device.name, "; ".join(reasons)))
+    return fitting
+
+
+def _job(
+    request: Request,
+    configuration: Configuration,
+    repetition: int,
+    group: Sequence[_Fit],
+    now_ns: int,
+) -> Planned:
+    values: dict[str, Any] = {
+        "benchmark": configuration.benchmark,
+        "variations": list(configuration.variations),
+        "scenario": configuration.scenario,
+        "mode": configuration.mode,
+        "profile": configuration.profile,
+        "parameters": configuration.parameters,
+    }
+    key = {name: value for name, value in values.items() if name != "mode"}
+    deadline_s = request.deadline_s or DEFAULT_DEADLINE_S
+    job = NewJob(
+        job_id=uuid7(),
+        label=configuration.label(),
+        configuration=values,
+        configuration_key=sha256_hex(canonical_json(key)),
+        repetition=repetition,
+        priority=request.priority,
+        timeout_s=request.timeout_s or DEFAULT_TIMEOUT_S.get(request.profile, 3600.0),
+        deadline_at=iso(now_ns + int(deadline_s * NS_PER_S)),
+        max_attempts=request.max_attempts or DEFAULT_MAX_ATTEMPTS,
+        options=tuple(fit.option for fit in group),
+    )
+    names = ", ".join(fit.device.name for fit in group[:5])
+    name = names if len(group) == 1 else f"any of {names}{' …' if len(group) > 5 else ''}"
+    return Planned(job, name, max(fit.option.bundle_bytes for fit in group))

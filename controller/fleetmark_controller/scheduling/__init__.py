@@ -1,0 +1,1 @@
+"""Which waiting job runs on which free device: pure, behind one interface."""

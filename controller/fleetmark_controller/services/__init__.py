@@ -1,0 +1,1 @@
+"""The gRPC edge: one module a service; messages become plain values here and nowhere else."""

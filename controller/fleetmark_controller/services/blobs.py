@@ -1,0 +1,96 @@
+"""Blobs: verified bytes down to boards and up from them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+
+from fleetmark_catalog.core.digest import is_sha256
+from fleetmark_controller.engine import Engine
+from fleetmark_controller.services import edge
+from fleetmark_protos.channel import CHUNK_BYTES
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
+
+_READ_BYTES = 16 * CHUNK_BYTES
+
+
+class BlobsService(blobs_pb2_grpc.BlobsServicer):
+    """Serves the controller's folder of blobs."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Serves one engine's folder."""
+        self._engine = engine
+        self._blobs = engine.blobs
+
+    @edge.streaming
+    async def Download(
+        self, request: blobs_pb2.DownloadRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[blobs_pb2.BlobChunk]:
+        """Bytes of a blob from an offset."""
+        if not self._blobs.has(request.sha256):
+            raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
+        path, offset = self._blobs.path(request.sha256), request.offset
+        while block := await asyncio.to_thread(_read, path, offset):
+            for start in range(0, len(block), CHUNK_BYTES):
+                yield blobs_pb2.BlobChunk(data=block[start : start + CHUNK_BYTES])
+            offset += len(block)
+
+    @edge.unary
+    async def Upload(
+        self,
+        request_iterator: AsyncIterator[blobs_pb2.UploadRequest],
+        context: grpc.aio.ServicerContext,
+    ) -> blobs_pb2.UploadReply:
+        """Take a blob whose digest and size are announced first."""
+        messages = request_iterator.__aiter__()
+        first = await messages.__anext__()
+        header = first.header
+        limit = self._engine.settings.max_upload_bytes
+        if not is_sha256(header.sha256) or header.size_bytes > limit:
+            raise FleetmarkError(
+                ErrorKind.BAD_MESSAGE, f"an upload needs a digest and at most {limit} bytes"
+            )
+        if self._blobs.has(header.sha256):
+            return blobs_pb2.UploadReply(existed=True)
+        partial = self._blobs.partial(header.sha256)
+        partial = partial.with_name(f"{partial.name}.{os.urandom(4).hex()}")
+        try:
+            await self._collect(messages, partial, header)
+            await asyncio.to_thread(self._blobs.commit, partial, header.sha256, header.size_bytes)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise FleetmarkError(
+                    ErrorKind.DISK_FULL, "the controller's disk is full", str(self._blobs.root)
+                ) from error
+            raise
+        finally:
+            partial.unlink(missing_ok=True)
+        return blobs_pb2.UploadReply(existed=False)
+
+    async def _collect(
+        self,
+        messages: AsyncIterator[blobs_pb2.UploadRequest],
+        partial: Path,
+        header: blobs_pb2.UploadHeader,
+    ) -> None:
+        size = 0
+        with partial.open("wb") as file:
+            async for message in messages:
+                size += len(message.data)
+                if size > header.size_bytes:
+                    raise FleetmarkError(
+                        ErrorKind.BAD_MESSAGE, f"more than the announced {header.size_bytes} bytes"
+                    )
+                file.write(message.data)
+
+
+def _read(path: Path, offset: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(_READ_BYTES)

@@ -1,0 +1,151 @@
+"""Messages to plain values and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.plain import from_plain, to_plain
+from fleetmark_catalog.core.records import Record
+from fleetmark_controller.lifecycle.states import AttemptState
+from fleetmark_controller.operations.sessions import Hello, Report
+from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_controller.store.listings import AttemptLine, CampaignLine, JobLine
+from fleetmark_controller.store.views import Value
+from fleetmark_protos import plain
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import (
+    capabilities_pb2,
+    common_pb2,
+    jobs_pb2,
+    results_pb2,
+    session_pb2,
+)
+
+_MAX_NAME = 100
+
+
+def key_from(message: common_pb2.AttemptRef) -> AttemptKey:
+    """The attempt that a message names."""
+    if not (message.device_id and message.job_id and 0 < message.epoch < 1 << 63):
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an attempt without device, job or epoch")
+    return AttemptKey(message.device_id, message.job_id, message.epoch)
+
+
+def key_to(key: AttemptKey, boot_id: str = "") -> common_pb2.AttemptRef:
+    """The message that names an attempt."""
+    return common_pb2.AttemptRef(
+        device_id=key.device_id, job_id=key.job_id, epoch=key.epoch, boot_id=boot_id
+    )
+
+
+def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
+    """Checked facts.
+
+    Raises:
+        CatalogError: BAD_DOCUMENT.
+    """
+    return from_plain(Capabilities, plain.to_plain(message), "capabilities")
+
+
+def capabilities_to(facts: Capabilities) -> capabilities_pb2.Capabilities:
+    """The message of facts."""
+    return plain.from_plain(to_plain(facts), capabilities_pb2.Capabilities)
+
+
+def report_from(message: session_pb2.AttemptReport) -> Report:
+    """What a device says of an attempt."""
+    return Report(
+        key_from(message.attempt),
+        state_from(message.state),
+        message.reason[:2000],
+        message.retryable,
+    )
+
+
+def state_from(state: common_pb2.AttemptState) -> AttemptState:
+    """The state, without the prefix of the wire's names."""
+    try:
+        name = common_pb2.AttemptState.Name(state).removeprefix("ATTEMPT_STATE_")
+        return AttemptState(name)
+    except ValueError as error:
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"unknown attempt state {state}") from error
+
+
+def state_to(state: AttemptState) -> common_pb2.AttemptState:
+    """The wire's name of a state."""
+    return common_pb2.AttemptState.Value(f"ATTEMPT_STATE_{state.value}")
+
+
+def hello_from(message: session_pb2.Hello) -> Hello:
+    """A device's introduction, checked."""
+    name = message.name.strip()
+    if not name or len(name) > _MAX_NAME or not name.isprintable() or not message.device_id:
+        raise FleetmarkError(
+            ErrorKind.BAD_MESSAGE, f"bad device name {name[:40]!r} or no device id"
+        )
+    reports = tuple(report_from(item) for item in message.attempts)
+    if any(report.key.device_id != message.device_id for report in reports):
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "a report of another device's attempt")
+    return Hello(
+        device_id=message.device_id,
+        name=name,
+        labels=dict(message.labels),
+        capabilities=capabilities_from(message.capabilities),
+        agent_version=message.agent_version,
+        boot_id=message.boot_id,
+        highest_epoch=message.highest_epoch,
+        idle=message.idle,
+        attempts=reports,
+    )
+
+
+def records_from(messages: Iterable[results_pb2.Record]) -> list[Record]:
+    """Records whose digests are right.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    records = []
+    for message in messages:
+        record = Record(message.seq, message.kind, message.payload)
+        if record.sha256 != message.sha256:
+            raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"record {record.seq} has a wrong digest")
+        records.append(record)
+    return records
+
+
+def cell(value: Value) -> common_pb2.Cell:
+    """One value of a row."""
+    if value is None:
+        return common_pb2.Cell()
+    if isinstance(value, bool):
+        return common_pb2.Cell(flag=value)
+    if isinstance(value, int):
+        return common_pb2.Cell(integer=value)
+    if isinstance(value, float):
+        return common_pb2.Cell(real=value)
+    return common_pb2.Cell(
+        text=value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    )
+
+
+def row(values: Sequence[Value]) -> common_pb2.Row:
+    """One row of a view."""
+    return common_pb2.Row(cells=[cell(value) for value in values])
+
+
+def job_to(line: JobLine) -> jobs_pb2.Job:
+    """A job in a listing."""
+    return jobs_pb2.Job(**asdict(line))
+
+
+def campaign_to(line: CampaignLine) -> jobs_pb2.Campaign:
+    """A campaign in a listing."""
+    return jobs_pb2.Campaign(**asdict(line))
+
+
+def attempt_to(line: AttemptLine) -> jobs_pb2.Attempt:
+    """An attempt in a job's details."""
+    return jobs_pb2.Attempt(**asdict(line))

@@ -1,0 +1,131 @@
+"""Results: records up from agents, rows and runs down to people."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+
+import grpc
+
+from fleetmark_catalog.core.records import Record
+from fleetmark_controller.clock import iso, parse_iso
+from fleetmark_controller.engine import Engine
+from fleetmark_controller.operations import ingesting
+from fleetmark_controller.queries import matching_names
+from fleetmark_controller.services import convert, edge
+from fleetmark_controller.store import runs, views
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
+
+_BATCH_ROWS = 500
+
+
+class ResultsService(results_pb2_grpc.ResultsServicer):
+    """Serves the results store."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Serves one engine."""
+        self._engine = engine
+
+    @edge.unary
+    async def Append(
+        self, request: results_pb2.AppendRequest, context: grpc.aio.ServicerContext
+    ) -> results_pb2.AppendReply:
+        """Store records; acknowledge what is durable."""
+        key = convert.key_from(request.attempt)
+        records = convert.records_from(request.records)
+        for record in records:
+            self._need_blob(record)
+        through = await self._engine.perform(
+            lambda c, fx, now: ingesting.append(c, fx, now, key, records)
+        )
+        return results_pb2.AppendReply(
+            through_seq=through, credit_bytes=self._engine.settings.credit_bytes
+        )
+
+    @edge.streaming
+    async def Rows(
+        self, request: results_pb2.RowsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[results_pb2.RowBatch]:
+        """Rows of a public view."""
+        if request.view not in views.VIEWS:
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                f"no view {request.view!r}",
+                next_step=f"Views: {', '.join(views.VIEWS)}",
+            )
+        since = _since(request.since)
+        campaign = ""
+        if request.campaign_id:
+            campaign = await self._engine.find("campaign", request.campaign_id)
+        devices = None
+        if request.selector:
+            devices = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
+
+        def rows(connection: sqlite3.Connection) -> tuple[list[str], list[tuple[views.Value, ...]]]:
+            columns, found = views.select(
+                connection,
+                request.view,
+                campaign_id=campaign,
+                devices=devices,
+                since=since,
+                samples=request.samples,
+            )
+            return columns, list(found)
+
+        columns, found = await self._engine.reader.run(rows)
+        yield results_pb2.RowBatch(columns=columns)
+        for start in range(0, len(found), _BATCH_ROWS):
+            batch = found[start : start + _BATCH_ROWS]
+            yield results_pb2.RowBatch(rows=[convert.row(values) for values in batch])
+
+    @edge.unary
+    async def GetRun(
+        self, request: results_pb2.GetRunRequest, context: grpc.aio.ServicerContext
+    ) -> results_pb2.Run:
+        """One run with provenance and files."""
+        run_id = await self._engine.find("run", request.run_id)
+
+        def read(connection: sqlite3.Connection) -> results_pb2.Run:
+            cursor = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,))
+            columns = [column[0] for column in cursor.description]
+            files = runs.files(connection, run_id)
+            return results_pb2.Run(
+                columns=columns,
+                row=convert.row(tuple(cursor.fetchone())),
+                provenance=runs.provenance(connection, run_id).encode(),
+                files=[
+                    results_pb2.RunFile(name=f.name, sha256=f.sha256, size_bytes=f.size_bytes)
+                    for f in files
+                ],
+            )
+
+        return await self._engine.reader.run(read)
+
+    def _need_blob(self, record: Record) -> None:
+        if record.kind != "file":
+            return
+        try:
+            sha256 = str(json.loads(record.payload)["sha256"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise FleetmarkError(
+                ErrorKind.BAD_MESSAGE, f"record {record.seq} names no file"
+            ) from error
+        if not self._engine.blobs.has(sha256):
+            raise FleetmarkError(
+                ErrorKind.BLOB_MISSING, f"upload blob {sha256[:64]} before its record {record.seq}"
+            )
+
+
+def _since(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return iso(parse_iso(text))
+    except ValueError as error:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"--since {text!r} is no ISO 8601 time",
+            next_step="Like 2026-01-31T12:00Z",
+        ) from error

@@ -1,0 +1,207 @@
+"""Session: the stream that each agent holds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import grpc
+
+from fleetmark_controller import __version__
+from fleetmark_controller.clock import NS_PER_S, now_unix_ns
+from fleetmark_controller.engine import Engine, JobEvent
+from fleetmark_controller.operations import sessions
+from fleetmark_controller.operations.effects import OfferEffect, StopEffect
+from fleetmark_controller.services import convert, edge
+from fleetmark_protos import PROTOCOL_VERSION
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import session_pb2, session_pb2_grpc
+
+log = logging.getLogger("fleetmark.session")
+_FEATURES = ("spool.v1", "job-contract.v1")
+
+
+class SessionService(session_pb2_grpc.SessionServicer):
+    """Turns streams into operations."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Serves one engine."""
+        self._engine = engine
+        self._open: set[asyncio.Queue[session_pb2.ControllerMessage | None]] = set()
+
+    def say_bye(self, reason: str) -> None:
+        """End every stream on purpose, so that agents know that it was not cut."""
+        for outbox in self._open:
+            outbox.put_nowait(session_pb2.ControllerMessage(bye=session_pb2.Bye(reason=reason)))
+            outbox.put_nowait(None)
+
+    @edge.streaming
+    async def Connect(
+        self,
+        request_iterator: AsyncIterator[session_pb2.AgentMessage],
+        context: grpc.aio.ServicerContext,
+    ) -> AsyncIterator[session_pb2.ControllerMessage]:
+        """One device's stream from hello to bye."""
+        incoming = aiter_of(request_iterator)
+        first = await anext_of(incoming)
+        if first is None or first.WhichOneof("body") != "hello":
+            raise FleetmarkError(ErrorKind.PROTOCOL, "a stream begins with a hello")
+        _check_protocol(first.hello.protocol)
+        said = convert.hello_from(first.hello)
+        outbox: asyncio.Queue[session_pb2.ControllerMessage | None] = asyncio.Queue()
+        answers, effects = await self._engine.transact(
+            lambda c, fx, now: sessions.hello(c, fx, now, said)
+        )
+        outbox.put_nowait(session_pb2.ControllerMessage(welcome=self._welcome(answers)))
+        session = self._engine.open_session(
+            said.device_id,
+            said.boot_id,
+            said.idle,
+            lambda message: outbox.put_nowait(_out(message)),
+        )
+        self._open.add(outbox)
+        log.info("device %s (%s) connected", said.name, said.device_id)
+        await self._engine.carry_out(effects)
+        reader = asyncio.get_running_loop().create_task(
+            self._read(incoming, said.device_id, session, outbox)
+        )
+        try:
+            while (message := await outbox.get()) is not None:
+                yield message
+            await _settle(reader)
+        finally:
+            reader.cancel()
+            self._open.discard(outbox)
+            self._engine.close_session(said.device_id, session)
+            log.info("device %s disconnected", said.name)
+
+    async def _read(
+        self,
+        incoming: AsyncIterator[session_pb2.AgentMessage],
+        device_id: str,
+        session: int,
+        outbox: asyncio.Queue[session_pb2.ControllerMessage | None],
+    ) -> None:
+        try:
+            async for message in incoming:
+                if not self._engine.presence.current(device_id, session):
+                    break  # a newer stream of the same device has taken over
+                body = message.WhichOneof("body")
+                if body == "bye":
+                    break
+                if body == "heartbeat":
+                    self._heartbeat(device_id, session, message.heartbeat, outbox)
+                elif body == "attempt_report":
+                    await self._report(device_id, message.attempt_report)
+                elif body == "capabilities_changed":
+                    facts = convert.capabilities_from(message.capabilities_changed.capabilities)
+                    await self._engine.perform(
+                        lambda c, fx, now, facts=facts: sessions.capabilities_changed(  # type: ignore[misc]
+                            c, fx, now, device_id, facts
+                        )
+                    )
+        finally:
+            outbox.put_nowait(None)
+
+    def _heartbeat(
+        self,
+        device_id: str,
+        session: int,
+        beat: session_pb2.Heartbeat,
+        outbox: asyncio.Queue[session_pb2.ControllerMessage | None],
+    ) -> None:
+        self._engine.heartbeat(device_id, session, beat.idle)
+        for report in beat.attempts:
+            temperature = beat.temperature_c if beat.HasField("temperature_c") else None
+            self._publish(report, temperature)
+        ack = session_pb2.HeartbeatAck(
+            sequence=beat.sequence, controller_time_unix_ns=now_unix_ns()
+        )
+        outbox.put_nowait(session_pb2.ControllerMessage(heartbeat_ack=ack))
+
+    async def _report(self, device_id: str, message: session_pb2.AttemptReport) -> None:
+        said = convert.report_from(message)
+        if said.key.device_id != device_id:
+            raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
+        await self._engine.perform(lambda c, fx, now: sessions.report(c, fx, now, said))
+        self._publish(message, None)
+
+    def _publish(self, report: session_pb2.AttemptReport, temperature_c: float | None) -> None:
+        key = convert.key_from(report.attempt)
+        progress = report.progress
+        self._engine.progress(
+            JobEvent(
+                key.job_id,
+                key.device_id,
+                convert.state_from(report.state),
+                progress.phase[:40],
+                progress.done,
+                progress.total,
+                temperature_c,
+            )
+        )
+
+    def _welcome(self, answers: list[sessions.Answer]) -> session_pb2.Welcome:
+        settings = self._engine.settings
+        verdict = session_pb2.Verdict
+        return session_pb2.Welcome(
+            protocol=PROTOCOL_VERSION,
+            controller_version=__version__,
+            features=_FEATURES,
+            controller_id=self._engine.controller_id,
+            heartbeat_idle_ns=int(settings.heartbeat_idle_s * NS_PER_S),
+            heartbeat_running_ns=int(settings.heartbeat_running_s * NS_PER_S),
+            lease_ns=int(settings.lease_s * NS_PER_S),
+            controller_time_unix_ns=now_unix_ns(),
+            verdicts=[
+                verdict(
+                    attempt=convert.key_to(answer.key),
+                    action=verdict.ACTION_CONTINUE if answer.keep else verdict.ACTION_STOP,
+                    reason=answer.reason,
+                )
+                for answer in answers
+            ],
+        )
+
+
+def _check_protocol(version: int) -> None:
+    if abs(version - PROTOCOL_VERSION) > 1:
+        older = "agent" if version < PROTOCOL_VERSION else "controller"
+        raise FleetmarkError(
+            ErrorKind.PROTOCOL,
+            f"the agent speaks protocol {version}, the controller {PROTOCOL_VERSION}",
+            next_step=f"Update the {older}",
+        )
+
+
+def _out(message: OfferEffect | StopEffect) -> session_pb2.ControllerMessage:
+    attempt = convert.key_to(message.key)
+    if isinstance(message, OfferEffect):
+        offer = session_pb2.Offer(attempt=attempt, order=message.order)
+        return session_pb2.ControllerMessage(offer=offer)
+    return session_pb2.ControllerMessage(
+        stop=session_pb2.Stop(attempt=attempt, reason=message.reason)
+    )
+
+
+async def _settle(reader: asyncio.Task[None]) -> None:
+    if reader.done() and not reader.cancelled() and reader.exception() is not None:
+        raise reader.exception()  # type: ignore[misc]
+
+
+def aiter_of(
+    messages: AsyncIterator[session_pb2.AgentMessage],
+) -> AsyncIterator[session_pb2.AgentMessage]:
+    """The iterator of a request stream."""
+    return messages.__aiter__()
+
+
+async def anext_of(
+    messages: AsyncIterator[session_pb2.AgentMessage],
+) -> session_pb2.AgentMessage | None:
+    """The next message, or None at the end."""
+    try:
+        return await messages.__anext__()
+    except StopAsyncIteration:
+        return None

@@ -1,0 +1,97 @@
+"""Devices: identity, labels, capabilities."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.plain import from_plain, to_plain
+from fleetmark_controller.clock import iso
+
+
+@dataclass(frozen=True)
+class Device:
+    """A board as the store knows it."""
+
+    device_id: str
+    name: str
+    labels: dict[str, str]
+    capabilities: Capabilities
+    agent_version: str
+    boot_id: str
+    registered_at: str
+    last_seen_at: str
+
+
+def upsert(
+    connection: sqlite3.Connection,
+    now_ns: int,
+    *,
+    device_id: str,
+    name: str,
+    labels: dict[str, str],
+    capabilities: Capabilities,
+    agent_version: str,
+    boot_id: str,
+) -> bool:
+    """Register a device or bring it up to date; True if it is new.
+
+    A name that another device has gets a number: names are how people tell boards apart.
+    """
+    known = connection.execute("SELECT 1 FROM device WHERE device_id = ?", (device_id,)).fetchone()
+    connection.execute(
+        """INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (device_id) DO UPDATE SET name = excluded.name, labels = excluded.labels,
+        capabilities = excluded.capabilities, agent_version = excluded.agent_version,
+        boot_id = excluded.boot_id, last_seen_at = excluded.last_seen_at""",
+        (
+            device_id,
+            _free_name(connection, device_id, name),
+            json.dumps(labels, sort_keys=True, ensure_ascii=False),
+            json.dumps(to_plain(capabilities), ensure_ascii=False),
+            agent_version,
+            boot_id,
+            iso(now_ns),
+            iso(now_ns),
+        ),
+    )
+    return known is None
+
+
+def set_capabilities(connection: sqlite3.Connection, device_id: str, facts: Capabilities) -> None:
+    """Replace a device's capabilities."""
+    connection.execute(
+        "UPDATE device SET capabilities = ? WHERE device_id = ?",
+        (json.dumps(to_plain(facts), ensure_ascii=False), device_id),
+    )
+
+
+def get(connection: sqlite3.Connection, device_id: str) -> Device | None:
+    """One device."""
+    row = connection.execute("SELECT * FROM device WHERE device_id = ?", (device_id,)).fetchone()
+    return None if row is None else _device(row)
+
+
+def every(connection: sqlite3.Connection) -> list[Device]:
+    """All devices by name."""
+    return [_device(row) for row in connection.execute("SELECT * FROM device ORDER BY name")]
+
+
+def _free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
+    taken = {
+        str(row[0])
+        for row in connection.execute("SELECT name FROM device WHERE device_id != ?", (device_id,))
+    }
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}-{number}", number + 1
+    return candidate
+
+
+def _device(row: sqlite3.Row) -> Device:
+    values = dict(row)
+    values["labels"] = json.loads(values["labels"])
+    values["capabilities"] = from_plain(Capabilities, json.loads(values["capabilities"]))
+    return Device(**values)

@@ -1,0 +1,145 @@
+"""What people and watchers see of campaigns, jobs and attempts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from fleetmark_controller.store import jobs
+
+_JOB = """SELECT job_id, campaign_id,
+    coalesce((SELECT name FROM device WHERE device.device_id = job.device_id), '') AS device,
+    label, state, reason, attempts, created_at, coalesce(finished_at, '') AS finished_at,
+    coalesce(run_id, '') AS run_id FROM job"""
+
+
+@dataclass(frozen=True)
+class JobLine:
+    """One job in a listing; what is not known is empty."""
+
+    job_id: str
+    campaign_id: str
+    device: str
+    configuration: str
+    state: str
+    reason: str
+    attempts: int
+    created_at: str
+    finished_at: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class CampaignLine:
+    """One campaign in a listing."""
+
+    campaign_id: str
+    benchmark: str
+    selector: str
+    state: str
+    created_at: str
+    jobs_by_state: dict[str, int]
+
+
+@dataclass(frozen=True)
+class AttemptLine:
+    """One attempt in a job's details."""
+
+    epoch: int
+    device: str
+    state: str
+    reason: str
+    created_at: str
+    finished_at: str
+    records: int
+    bytes_sent: int
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """A job with everything that is known of it."""
+
+    job: JobLine
+    attempts: list[AttemptLine]
+    configuration: dict[str, Any]
+    lock_sha256: str
+    bundle_bytes: int
+
+
+def jobs_by_id(connection: sqlite3.Connection, ids: Collection[str]) -> list[JobLine]:
+    """The named jobs, first come first."""
+    marks = ",".join("?" * len(ids))
+    rows = connection.execute(f"{_JOB} WHERE job_id IN ({marks}) ORDER BY sequence", tuple(ids))
+    return [JobLine(*row) for row in rows]
+
+
+def list_jobs(
+    connection: sqlite3.Connection, campaign_id: str = "", state: str = ""
+) -> list[JobLine]:
+    """Jobs, first come first; empty filters take all."""
+    rows = connection.execute(
+        f"{_JOB} WHERE (? = '' OR campaign_id = ?) AND (? = '' OR state = ?) ORDER BY sequence",
+        (campaign_id, campaign_id, state, state),
+    )
+    return [JobLine(*row) for row in rows]
+
+
+def list_campaigns(connection: sqlite3.Connection) -> list[CampaignLine]:
+    """Campaigns, newest first."""
+    rows = connection.execute(
+        "SELECT campaign_id, benchmark, selector, created_at, finished_at FROM campaign"
+        " ORDER BY created_at DESC, campaign_id DESC"
+    ).fetchall()
+    lines = []
+    for campaign_id, benchmark, selector, created_at, finished_at in rows:
+        state = "finished" if finished_at else "running"
+        counts = jobs.states(connection, campaign_id)
+        lines.append(CampaignLine(campaign_id, benchmark, selector, state, created_at, counts))
+    return lines
+
+
+def find(connection: sqlite3.Connection, kind: str, prefix: str) -> list[str]:
+    """Ids of campaigns or jobs that begin with `prefix`; two at most."""
+    column, table = {"campaign": ("campaign_id", "campaign"), "job": ("job_id", "job")}[kind]
+    rows = connection.execute(
+        f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ? LIMIT 2",  # noqa: S608
+        (len(prefix), prefix),
+    )
+    return [row[0] for row in rows]
+
+
+def job_page(connection: sqlite3.Connection, job_id: str) -> JobPage:
+    """Everything that is known of a job that exists."""
+    (line,) = jobs_by_id(connection, [job_id])
+    rows = connection.execute(
+        """SELECT epoch, name, attempt.state, attempt.reason, attempt.created_at,
+        coalesce(attempt.finished_at, ''), through_seq, bytes_sent
+        FROM attempt JOIN device USING (device_id) WHERE job_id = ? ORDER BY epoch""",
+        (job_id,),
+    )
+    configuration = connection.execute(
+        "SELECT configuration FROM job WHERE job_id = ?", (job_id,)
+    ).fetchone()[0]
+    lock = connection.execute(
+        "SELECT lock_sha256, bundle_bytes FROM job_option WHERE job_id = ? LIMIT 1", (job_id,)
+    ).fetchone()
+    return JobPage(
+        line, [AttemptLine(*row) for row in rows], json.loads(configuration), lock[0], lock[1]
+    )
+
+
+def active_job(connection: sqlite3.Connection) -> dict[str, str]:
+    """For each device that has work: its job."""
+    rows = connection.execute(
+        "SELECT device_id, job_id FROM attempt"
+        " WHERE state IN ('OFFERED', 'PREPARING', 'RUNNING', 'UPLOADING') ORDER BY epoch"
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def any_overdue(connection: sqlite3.Connection, now_ns: int) -> bool:
+    """Whether a job is past its deadline."""
+    return bool(jobs.overdue(connection, now_ns))

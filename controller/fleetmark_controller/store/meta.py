@@ -1,0 +1,48 @@
+"""The store's own facts: controller id, generation, the epoch counter."""
+
+from __future__ import annotations
+
+import sqlite3
+
+GENERATION_SHIFT = 32
+"""Epoch = generation << 32 | n."""
+
+
+def get(connection: sqlite3.Connection, key: str) -> str | None:
+    """A value, or None."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def put(connection: sqlite3.Connection, key: str, value: str) -> None:
+    """Set a value."""
+    connection.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
+    )
+
+
+def initialise(connection: sqlite3.Connection, controller_id: str) -> str:
+    """Give a fresh store its identity; returns the store's controller id."""
+    if get(connection, "controller_id") is None:
+        put(connection, "controller_id", controller_id)
+        put(connection, "last_epoch", str(1 << GENERATION_SHIFT))
+    return get(connection, "controller_id") or controller_id
+
+
+def next_epoch(connection: sqlite3.Connection) -> int:
+    """Raise the epoch. Only an assignment does this."""
+    epoch = int(get(connection, "last_epoch") or 0) + 1
+    put(connection, "last_epoch", str(epoch))
+    return epoch
+
+
+def saw_epoch(connection: sqlite3.Connection, epoch: int) -> bool:
+    """A device has seen `epoch`. If this store never gave it out, begin a new generation.
+
+    That happens after an older copy of the store was restored; True if it did.
+    """
+    if epoch <= int(get(connection, "last_epoch") or 0):
+        return False
+    put(connection, "last_epoch", str(((epoch >> GENERATION_SHIFT) + 1) << GENERATION_SHIFT))
+    return True

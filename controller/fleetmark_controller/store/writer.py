@@ -1,0 +1,142 @@
+"""The one writer: transactions from anywhere, committed in groups by one thread.
+
+A transaction is a function of the connection. Those that wait at the same time share one COMMIT
+(synchronous=FULL), each inside a savepoint, so that one that fails undoes only itself. A caller
+gets its result after the COMMIT, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fleetmark_controller.store.database import connect
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+T = TypeVar("T")
+Transaction = Callable[[sqlite3.Connection], T]
+
+GROUP_S = 0.005
+"""How long a group stays open for more transactions."""
+
+
+class _Entry:
+    __slots__ = ("done", "error", "result", "transaction")
+
+    def __init__(self, transaction: Transaction[Any], done: Callable[[_Entry], None]) -> None:
+        self.transaction = transaction
+        self.done = done
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Writer:
+    """Runs transactions in its own thread."""
+
+    def __init__(self, path: Path, group_s: float = GROUP_S) -> None:
+        """Opens the store at `path`, which must have been migrated."""
+        self._connection = connect(path)
+        self._group_s = group_s
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def run(self, transaction: Transaction[T]) -> T:
+        """The transaction's result, once it is durable.
+
+        Raises:
+            FleetmarkError: STORE_UNUSABLE or DISK_FULL: nothing of it was stored.
+            Exception: whatever the transaction raised; nothing of it was stored.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(entry: _Entry) -> None:
+            if future.cancelled():
+                return
+            if entry.error is not None:
+                future.set_exception(entry.error)
+            else:
+                future.set_result(entry.result)
+
+        self._queue.put(_Entry(transaction, lambda entry: loop.call_soon_threadsafe(settle, entry)))
+        return await future
+
+    def close(self) -> None:
+        """Finish what waits, then close the store."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            first = self._queue.get()
+            if first is None:
+                break
+            group = [first]
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._apply(first)
+                until = time.monotonic() + self._group_s
+                while True:
+                    try:
+                        # Whoever comes while the first was applied shares its commit; nobody
+                        # waits for others that may never come.
+                        entry = self._queue.get_nowait()
+                    except queue.Empty:
+                        break
+                    if entry is None:
+                        open_for_more = False
+                        break
+                    group.append(entry)
+                    self._apply(entry)
+                    if time.monotonic() >= until:
+                        break
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back()
+                for entry in group:
+                    entry.error = _translate(error)
+            for entry in group:
+                entry.done(entry)
+        self._connection.close()
+
+    def _apply(self, entry: _Entry) -> None:
+        self._connection.execute("SAVEPOINT one")
+        try:
+            entry.result = entry.transaction(self._connection)
+        except BaseException as error:
+            entry.error = _translate(error)
+            if not self._connection.in_transaction:
+                # SQLite gave up the whole transaction (disk full, I/O error): so must the group.
+                raise sqlite3.OperationalError(str(error)) from error
+            self._connection.execute("ROLLBACK TO one")
+        self._connection.execute("RELEASE one")
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                return
+
+
+def _translate(error: BaseException) -> BaseException:
+    if not isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError):
+        return error
+    if isinstance(error, sqlite3.IntegrityError):
+        return error
+    text = str(error)
+    if "full" in text:
+        return FleetmarkError(
+            ErrorKind.DISK_FULL,
+            "the results store has no room: nothing was stored",
+            next_step="Free space on the controller's disk",
+        )
+    return FleetmarkError(ErrorKind.STORE_UNUSABLE, f"the results store failed: {text}")

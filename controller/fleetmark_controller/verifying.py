@@ -1,0 +1,157 @@
+"""Judges a finished attempt: gathers records and logs, lets a worker process evaluate them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from fleetmark_catalog.core.blobfolder import BlobFolder
+from fleetmark_catalog.core.errors import CatalogError
+from fleetmark_catalog.core.lock import Lock, parse_lock
+from fleetmark_catalog.core.order import Order, parse_order
+from fleetmark_catalog.core.plain import to_plain
+from fleetmark_catalog.core.records import Final, Record, parse_final, seal
+from fleetmark_controller.clock import iso
+from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs
+from fleetmark_controller.lifecycle.rules import Ending
+from fleetmark_controller.operations.ingesting import Judgement
+from fleetmark_controller.store import attempts, devices, records
+from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_controller.store.runs import RunFile
+
+COMPLETED = "completed"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that is known of a finished attempt."""
+
+    key: AttemptKey
+    order: Order
+    lock: Lock
+    final: Final
+    files: tuple[RunFile, ...]
+    telemetry: tuple[tuple[str, ...], list[list[Any]]]
+    device: devices.Device
+
+
+def gather(connection: sqlite3.Connection, key: AttemptKey) -> Evidence | Judgement:
+    """The evidence of an attempt, or, where it contradicts itself, the judgement at once."""
+    attempt = attempts.get(connection, key)
+    device = devices.get(connection, key.device_id)
+    if attempt is None or attempt.final_seq is None or device is None:
+        raise RuntimeError(f"attempt {key} is not complete")
+    stored = [record for record in records.of(connection, key) if record.seq <= attempt.final_seq]
+    order = parse_order(attempt.order)
+    row = connection.execute(
+        "SELECT content FROM lock WHERE lock_sha256 = ?", (order.lock_sha256,)
+    ).fetchone()
+    try:
+        final = _sealed(stored)
+        files = tuple(_files(stored))
+        telemetry = _telemetry(stored)
+    except (CatalogError, KeyError, TypeError, ValueError) as error:
+        return Judgement(Ending.FAILED, f"its records are not as they must be: {error}")
+    if final.outcome != COMPLETED:
+        return Judgement(Ending.FAILED, final.reason, final.retryable)
+    return Evidence(key, order, parse_lock(bytes(row[0])), final, files, telemetry, device)
+
+
+def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:
+    """What the worker needs: plain values and paths."""
+    columns, rows = evidence.telemetry
+    data_set = evidence.lock.inputs.get("dataset")
+    return RunInputs(
+        lock=to_plain(evidence.lock),
+        order=to_plain(evidence.order),
+        final=to_plain(evidence.final),
+        files={file.role: str(blobs.path(file.sha256)) for file in evidence.files},
+        telemetry=(columns, rows),
+        labels_path=str(blobs.path(data_set.sha256)) if data_set else None,
+    )
+
+
+def judge(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: int) -> Judgement:
+    """The run's row from evidence and evaluated facts; samples are stored as a blob."""
+    values = to_plain(facts)
+    samples: bytes | None = facts.samples
+    for name in ("samples", "problems"):
+        values.pop(name)
+    files = evidence.files
+    if samples is not None:
+        values["samples_sha256"] = blobs.put_bytes(samples)
+        files = tuple(file for file in files if file.role != "samples")
+    values |= _identity(evidence)
+    values["stored_at"] = iso(now_ns)
+    values["provenance"] = _provenance(evidence, facts)
+    invalid = facts.loadgen_validity == "INVALID"
+    reason = "; ".join(facts.problems)
+    return Judgement(Ending.INVALID if invalid else Ending.VALID, reason, False, values, files)
+
+
+def _identity(evidence: Evidence) -> dict[str, Any]:
+    lock, order, device = evidence.lock, evidence.order, evidence.device
+    job, facts = lock.job, device.capabilities
+    runtime = job.get("runtime", {})
+    ran = evidence.final.provenance.get("program_result") or {}
+    used = ran.get("runtime") or {}
+    model = lock.component("model")
+    data_set = lock.component("dataset")
+    return {
+        "device": device.name,
+        "arch": facts.arch,
+        "os": f"{facts.os.name} {facts.os.version}",
+        "board": facts.board.model,
+        "benchmark": lock.benchmark,
+        "model": model.name if model else None,
+        "precision": job.get("model", {}).get("precision"),
+        "dataset": data_set.name if data_set else None,
+        "runtime": runtime.get("package") or runtime.get("name"),
+        "runtime_version": used.get("version") or runtime.get("version"),
+        "accelerator": used.get("provider"),
+        "scenario": order.scenario,
+        "mode": order.mode,
+        "profile": order.profile,
+        "parameters": order.parameters,
+        "lock_digest": order.lock_sha256,
+        "agent_version": evidence.final.provenance.get("agent_version"),
+    }
+
+
+def _provenance(evidence: Evidence, facts: RunFacts) -> dict[str, Any]:
+    return {
+        **evidence.final.provenance,
+        "order": to_plain(evidence.order),
+        "lock_sha256": evidence.order.lock_sha256,
+        "components": to_plain(evidence.lock.components),
+        "problems": list(facts.problems),
+    }
+
+
+def _sealed(stored: list[Record]) -> Final:
+    final = parse_final(stored[-1].payload)
+    if final.count != len(stored) or final.digest != seal(r.sha256 for r in stored[:-1]):
+        raise ValueError("count or digest of the final record is not that of the records")
+    return final
+
+
+def _files(stored: list[Record]) -> list[RunFile]:
+    return [
+        RunFile(str(p["name"]), str(p["role"]), str(p["sha256"]), int(p["size_bytes"]))
+        for p in _payloads(stored, "file")
+    ]
+
+
+def _telemetry(stored: list[Record]) -> tuple[tuple[str, ...], list[list[Any]]]:
+    columns: tuple[str, ...] = ()
+    rows: list[list[Any]] = []
+    for payload in _payloads(stored, "telemetry"):
+        columns = tuple(str(name) for name in payload["columns"])
+        rows.extend(list(row) for row in payload["rows"])
+    return columns, rows
+
+
+def _payloads(stored: list[Record], kind: str) -> list[dict[str, Any]]:
+    return [json.loads(record.payload) for record in stored if record.kind == kind]
