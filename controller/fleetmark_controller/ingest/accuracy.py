@@ -65,7 +65,7 @@ def parse_accuracy(path: Path) -> Answers:
     Raises:
         IngestError: it cannot be read, is too large, or is no such log.
     """
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     try:
         with path.open("rb") as file:
@@ -109,7 +109,7 @@ def load_labels(path: Path, key: str = "y") -> Integers:
     Raises:
         IngestError: it is neither, or larger than any data set here.
     """
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     try:
         with path.open("rb") as file:
@@ -136,7 +136,7 @@ def load_labels(path: Path, key: str = "y") -> Integers:
 
 
 def _npz(file: BinaryIO, key: str) -> NDArray[Any]:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     with zipfile.ZipFile(file) as archive:
         size = archive.getinfo(f"{key}.npy").file_size
@@ -147,7 +147,7 @@ def _npz(file: BinaryIO, key: str) -> NDArray[Any]:
 
 
 def _idx(file: BinaryIO) -> NDArray[Any]:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     header = file.read(8)
     if len(header) < 8 or header[:4] != b"\x00\x00\x08\x01":
@@ -172,7 +172,7 @@ def top_1(answers: Answers, labels: Integers, expected: int | None = None) -> Ac
     Raises:
         IngestError: no answer, an index that the data set lacks, or a sample answered twice.
     """
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     if answers.indices.size == 0:
         raise IngestError("holds no answers", "mlperf_log_accuracy.json")

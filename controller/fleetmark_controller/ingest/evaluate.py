@@ -244,7 +244,7 @@ class _Evaluation:
         if path is None:
             self._note("samples_missing", "the job gave no samples of its own")
             return
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         try:
             taken = sample_blobs.read_raw(path)

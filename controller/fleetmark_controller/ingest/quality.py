@@ -131,7 +131,7 @@ def timings(
     In Offline it starts before the job has the list of queries, however long that is; in Server
     its latency contains the time that a query waited, so only the lower bound holds.
     """
-    from fleetmark_controller.ingest.samples import percentile  # noqa: PLC0415
+    from fleetmark_controller.ingest.samples import percentile
 
     if ordered.size != expected_count:
         text = f"the job timed {ordered.size} samples, LoadGen {expected_count}"

@@ -34,8 +34,8 @@ def encode(samples: Samples) -> bytes:
     Raises:
         IngestError: more samples than a run can have, or not a list of them.
     """
-    import numpy as np  # noqa: PLC0415
-    import zstandard  # noqa: PLC0415
+    import numpy as np
+    import zstandard
 
     if samples.ndim != 1 or samples.size > limits.MAX_SAMPLES:
         raise IngestError(f"samples of the shape {samples.shape}, at most {limits.MAX_SAMPLES}")
@@ -51,8 +51,8 @@ def decode(blob: bytes) -> Samples:
     Raises:
         IngestError: not such a blob, damaged, or larger than it may be.
     """
-    import numpy as np  # noqa: PLC0415
-    import zstandard  # noqa: PLC0415
+    import numpy as np
+    import zstandard
 
     if len(blob) < _HEADER.size:
         raise IngestError("too short for a blob of samples")
@@ -85,7 +85,7 @@ def read_raw(path: Path) -> Samples:
     Raises:
         IngestError: the file cannot be read, is cut off, or holds what is no latency.
     """
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     try:
         size = path.stat().st_size

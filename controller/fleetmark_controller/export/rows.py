@@ -1,0 +1,110 @@
+"""Rows on their way into a file: a source, and the one form that their values have there."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fleetmark_controller.export.columns import Column, column
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+Value = int | float | str | bool | None
+
+_MAX_INTEGER = (1 << 63) - 1
+
+
+@dataclass
+class RowSource:
+    """Names of the columns, and rows that are read once, one after the other: any size streams."""
+
+    columns: Sequence[str]
+    rows: Iterable[Sequence[Any]]
+
+    def described(self, view: str) -> list[Column]:
+        """What is known of each column."""
+        return [column(view, name) for name in self.columns]
+
+    def clean(self, view: str) -> Iterator[tuple[Value, ...]]:
+        """Rows with values of their columns' types, the same for every format.
+
+        SQLite's 0 and 1 become booleans, an integer in a column of reals becomes one, what is not
+        finite becomes null, and lone surrogates, which UTF-8 does not have, question marks.
+
+        Raises:
+            FleetmarkError: BAD_MESSAGE, a row or value does not fit its columns.
+        """
+        described = self.described(view)
+        converters = [_CONVERTERS[found.type] for found in described]
+        for number, row in enumerate(self.rows, 1):
+            if len(row) != len(converters):
+                raise _misfit(view, number, f"has {len(row)} values, not {len(converters)}")
+            try:
+                yield tuple(
+                    None if value is None else convert(value)
+                    for convert, value in zip(converters, row, strict=True)
+                )
+            except (ValueError, TypeError, OverflowError):
+                raise _misfit(view, number, _first_misfit(described, row)) from None
+
+    def dictionaries(self, view: str) -> Iterator[dict[str, Value]]:
+        """The same rows, by name of the column."""
+        for row in self.clean(view):
+            yield dict(zip(self.columns, row, strict=True))
+
+
+def _misfit(view: str, number: int, what: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.BAD_MESSAGE, f"row {number} {what}", f"view {view}")
+
+
+def _first_misfit(described: Sequence[Column], row: Sequence[Any]) -> str:
+    for found, value in zip(described, row, strict=True):
+        try:
+            if value is not None:
+                _CONVERTERS[found.type](value)
+        except (ValueError, TypeError, OverflowError):
+            return f"has {repr(value)[:60]} in column {found.name}, which is {found.type}"
+    return "does not fit its columns"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list, tuple)):
+        value = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, (bytes, bytearray)):
+        raise TypeError("bytes are no text")
+    text = value if isinstance(value, str) else str(value)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or not -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
+        raise ValueError("no integer of 64 bits")
+    return int(value)
+
+
+def _real(value: Any) -> float | None:
+    if not isinstance(value, (int, float)):
+        raise TypeError("no number")
+    return float(value) if math.isfinite(value) else None
+
+
+def _boolean(value: Any) -> bool:
+    if value not in (0, 1) or isinstance(value, str):
+        raise ValueError("neither true nor false")
+    return bool(value)
+
+
+_CONVERTERS: Mapping[str, Callable[[Any], Value]] = {
+    "text": _text,
+    "json": _text,
+    "time": _text,
+    "integer": _integer,
+    "real": _real,
+    "boolean": _boolean,
+}

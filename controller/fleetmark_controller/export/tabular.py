@@ -1,0 +1,60 @@
+"""Text formats: CSV (RFC 4180) and JSON lines."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from fleetmark_controller.export.rows import RowSource, Value
+
+# A spreadsheet would run a text cell that begins so as a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
+
+
+def write_csv(rows: RowSource, view: str, path: Path) -> int:
+    """Write CSV in UTF-8 with a header; returns the number of rows.
+
+    Null is an empty cell, an empty text `""`; booleans are `true` and `false`. A text that a
+    spreadsheet would take for a formula gets a leading apostrophe.
+    """
+    count = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(",".join(_cell(name) for name in rows.columns) + "\r\n")
+        alone = len(rows.columns) == 1
+        for row in rows.clean(view):
+            line = ",".join([_cell(value) for value in row])
+            # A line that is empty altogether would be no row.
+            file.write((line or '""' if alone else line) + "\r\n")
+            count += 1
+    return count
+
+
+def _cell(value: Value) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        if value.startswith(_FORMULA):
+            value = f"'{value}"
+        if not value or _QUOTED.search(value):
+            return '"' + value.replace('"', '""') + '"'
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value)
+
+
+def write_jsonl(rows: RowSource, view: str, path: Path) -> int:
+    """Write one JSON object a line; returns the number of rows.
+
+    Columns of type json hold text, as in every format: `jq '.parameters | fromjson'`.
+    """
+    count = 0
+    names = list(rows.columns)
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows.clean(view):
+            file.write(encode(dict(zip(names, row, strict=True))) + "\n")
+            count += 1
+    return count

@@ -1,0 +1,81 @@
+"""Writes rows to a file of a format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleetmark_controller.export.atomic import atomic
+from fleetmark_controller.export.columns import VIEWS
+from fleetmark_controller.export.parquet import write_parquet
+from fleetmark_controller.export.rows import RowSource
+from fleetmark_controller.export.sqlite import write_sqlite
+from fleetmark_controller.export.tabular import write_csv, write_jsonl
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+if TYPE_CHECKING:
+    from fleetmark_controller.ingest.samples import Samples
+
+    FetchSamples = Callable[[str], Samples | None]
+
+_WRITERS: Mapping[str, Callable[[RowSource, str, Path], int]] = {
+    "csv": write_csv,
+    "jsonl": write_jsonl,
+    "parquet": write_parquet,
+    "sqlite": write_sqlite,
+}
+FORMATS = (*_WRITERS, "html")
+
+
+def write(
+    format: str,
+    rows: RowSource,
+    out: Path,
+    *,
+    view: str = "runs",
+    results: RowSource | None = None,
+    samples: FetchSamples | None = None,
+    title: str = "",
+) -> int:
+    """Write `rows` of `view` to `out`, atomically; returns how many there were.
+
+    Args:
+        format: one of `FORMATS`.
+        rows: what to write; for html, rows of view `runs`.
+        out: the file; what was there is replaced when the new one is whole.
+        view: which view the rows are of: it decides the columns' types.
+        results: for html only, rows of view `results`.
+        samples: for html only, gives a run's samples by its id, or None if it has none.
+        title: for html only.
+
+    Raises:
+        FleetmarkError: USAGE (format, view, path), DISK_FULL, BAD_MESSAGE (rows do not fit).
+    """
+    if format not in FORMATS:
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"no format {format!r}", next_step=f"There are {', '.join(FORMATS)}"
+        )
+    if view not in VIEWS:
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"no view {view!r}", next_step=f"There are {', '.join(VIEWS)}"
+        )
+    if format == "html":
+        from fleetmark_controller.export.report import write_report
+
+        return write_report(rows, results or RowSource([], []), out, samples=samples, title=title)
+    with atomic(out) as partial:
+        return _WRITERS[format](rows, view, partial)
+
+
+def sample_rows(run_ids: Iterable[str], fetch: FetchSamples) -> RowSource:
+    """Every sample of these runs as rows of view `samples`; one run at a time is in memory."""
+
+    def rows() -> Iterator[tuple[str, int, int]]:
+        for run_id in run_ids:
+            taken = fetch(run_id)
+            if taken is not None:
+                for index, latency_ns in enumerate(taken.tolist()):
+                    yield run_id, index, latency_ns
+
+    return RowSource(list(VIEWS["samples"]), rows())
