@@ -1,0 +1,21 @@
+"""Finds the known word that a mistyped one probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that is most like `word`, or an empty string when none is."""
+    found = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.55)
+    return found[0] if found else ""
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """`Did you mean 'x'?`, or the known words when none is near, or an empty string."""
+    words = sorted(set(known))
+    near = nearest(word, words)
+    if near:
+        return f"Did you mean {near!r}?"
+    return f"Known: {', '.join(words[:12])}{', …' if len(words) > 12 else ''}" if words else ""

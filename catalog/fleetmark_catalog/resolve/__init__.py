@@ -1,0 +1,16 @@
+"""From a request to configurations, and from a configuration and a device to a lock. Pure."""
+
+from fleetmark_catalog.resolve.configuration import Configuration, expand
+from fleetmark_catalog.resolve.resolver import resolve
+from fleetmark_catalog.resolve.result import Fetch, LocalFile, Resolution, Source, WheelSource
+
+__all__ = [
+    "Configuration",
+    "Fetch",
+    "LocalFile",
+    "Resolution",
+    "Source",
+    "WheelSource",
+    "expand",
+    "resolve",
+]

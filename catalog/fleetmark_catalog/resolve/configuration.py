@@ -1,0 +1,167 @@
+"""What is to be measured: configurations of a benchmark, and the grid that a request expands to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.load.catalog import Catalog
+from fleetmark_catalog.load.model import Component
+from fleetmark_catalog.load.words import hint
+from fleetmark_catalog.resolve.parameters import parse_value
+from fleetmark_catalog.resolve.selection import Selection, select
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way to run a benchmark. `parameters` holds those that were set, not the defaults."""
+
+    benchmark: str
+    variations: tuple[str, ...]
+    scenario: str
+    mode: str
+    profile: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def label(self) -> str:
+        """For people: `fashion-mnist fp32,onnx SingleStream performance threads=2`."""
+        parts = [self.benchmark, ",".join(self.variations), self.scenario, self.mode]
+        parts += [f"{name}={value}" for name, value in sorted(self.parameters.items())]
+        return " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A benchmark of a suite, or the benchmark itself, with what the suite says about it."""
+
+    benchmark: Component
+    variations: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+
+
+def expand(
+    catalog: Catalog,
+    name: str,
+    *,
+    scenarios: Sequence[str] = (),
+    modes: Sequence[str] = (),
+    variations: Sequence[str] = (),
+    parameters: Mapping[str, Sequence[str]] | None = None,
+    profile: str = "quick",
+) -> list[Configuration]:
+    """All configurations of benchmark or suite `name`, in a stable order, none twice.
+
+    Empty `scenarios` and `modes` mean those of the component. `variations` are added to a suite
+    member's own ones and win within their group. `parameters` maps a name to the texts of its
+    values; the grid is their product. A parameter that only some scenarios have is left out of the
+    others.
+
+    Raises:
+        CatalogError: NOT_FOUND for the benchmark; UNKNOWN_WORD for any other word, and for a value
+            out of range, with the nearest or the allowed ones.
+    """
+    found: list[Configuration] = []
+    unused_scenarios, unused_modes = set(scenarios), set(modes)
+    for member in _members(catalog, name):
+        selection = select(catalog, member.benchmark, member.variations, tuple(variations))
+        body = selection.body(member.benchmark)
+        program = selection.only("program")
+        known = list(body["scenarios"])
+        wanted = _checked("scenario", scenarios, known, member.benchmark) or member.scenarios or known
+        chosen_modes = (
+            _checked("mode", modes, body["modes"], member.benchmark) or member.modes or body["modes"]
+        )
+        _checked("profile", [profile], body["profiles"], member.benchmark)
+        for scenario in wanted:
+            _checked("scenario", [scenario], body["profiles"][profile], member.benchmark)
+        grid = _grid(selection, program, parameters or {}, profile, wanted)
+        for scenario, mode, point in itertools.product(wanted, chosen_modes, grid):
+            configuration = Configuration(
+                benchmark=member.benchmark.name,
+                variations=selection.words,
+                scenario=scenario,
+                mode=mode,
+                profile=profile,
+                parameters={
+                    key: value for key, value in point.items() if _applies(program, key, scenario)
+                },
+            )
+            if configuration not in found:
+                found.append(configuration)
+        unused_scenarios -= set(wanted)
+        unused_modes -= set(chosen_modes)
+    return found
+
+
+def _members(catalog: Catalog, name: str) -> list[_Member]:
+    if catalog.has("suite", name):
+        return [
+            _Member(
+                catalog.get("benchmark", member["benchmark"]),
+                tuple(member.get("variations", ())),
+                tuple(member.get("scenarios", ())),
+                tuple(member.get("modes", ())),
+            )
+            for member in catalog.get("suite", name).body["members"]
+        ]
+    if catalog.has("benchmark", name):
+        return [_Member(catalog.get("benchmark", name))]
+    names = [part.name for part in (*catalog.all("benchmark"), *catalog.all("suite"))]
+    raise CatalogError(
+        Fault.NOT_FOUND, f"the catalog has no benchmark or suite {name!r}", "", hint(name, names)
+    )
+
+
+def _checked(
+    what: str, words: Sequence[str], allowed: Iterable[str], benchmark: Component
+) -> tuple[str, ...]:
+    allowed = list(allowed)
+    for word in words:
+        if word not in allowed:
+            raise CatalogError(
+                Fault.UNKNOWN_WORD,
+                f"benchmark {benchmark.name} has no {what} {word!r}",
+                "",
+                hint(word, allowed),
+            )
+    return tuple(dict.fromkeys(words))
+
+
+def _grid(
+    selection: Selection,
+    program: Component,
+    parameters: Mapping[str, Sequence[str]],
+    profile: str,
+    scenarios: Sequence[str],
+) -> list[dict[str, Any]]:
+    known = selection.body(program).get("parameters", {})
+    axes: dict[str, list[Any]] = {}
+    for key, texts in sorted(parameters.items()):
+        if key not in known:
+            raise CatalogError(
+                Fault.UNKNOWN_WORD, f"program {program.name} has no parameter {key!r}", "", hint(key, known)
+            )
+        definition = known[key]
+        for word, allowed in ((profile, definition.get("profiles")), *(
+            ((scenario, definition.get("scenarios")) for scenario in scenarios)
+            if not any(_applies(program, key, scenario) for scenario in scenarios)
+            else ()
+        )):
+            if allowed is not None and word not in allowed:
+                raise CatalogError(
+                    Fault.UNKNOWN_WORD,
+                    f"parameter {key} cannot be set with {word}",
+                    "",
+                    f"It belongs to {', '.join(allowed)}",
+                )
+        axes[key] = list(dict.fromkeys(parse_value(key, definition, text) for text in texts))
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _applies(program: Component, key: str, scenario: str) -> bool:
+    definition = program.body["parameters"][key]
+    return scenario in definition.get("scenarios", (scenario,))

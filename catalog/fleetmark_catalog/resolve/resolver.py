@@ -1,0 +1,190 @@
+"""Resolve: benchmark + variations + capabilities → lock, or the reasons why not. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from packaging.utils import parse_wheel_filename
+
+from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.core.lock import (
+    LOCK_FORMAT,
+    BlobRef,
+    DeclaredOutput,
+    Environment,
+    Lock,
+    LockedComponent,
+    Program,
+)
+from fleetmark_catalog.load.catalog import Catalog
+from fleetmark_catalog.load.model import Component, WheelSet
+from fleetmark_catalog.resolve.configuration import Configuration
+from fleetmark_catalog.resolve.parameters import defaults
+from fleetmark_catalog.resolve.result import Fetch, LocalFile, Resolution, Source, WheelSource
+from fleetmark_catalog.resolve.selection import CONTENT, Selection, select
+from fleetmark_catalog.resolve.solve import Chosen, Need, Solver, unfit
+from fleetmark_catalog.selectors import Subject
+
+
+def resolve(
+    catalog: Catalog,
+    configuration: Configuration,
+    capabilities: Capabilities,
+    harness: BlobRef,
+) -> Resolution:
+    """The lock of `configuration` on a device, or why there is none.
+
+    The lock does not depend on scenario, mode, profile and parameters: those are the order's. The
+    device's interpreters are tried in its own order of preference. `harness` is the wheel that the
+    controller packs; it joins the environment and has no source.
+
+    Raises:
+        CatalogError: the configuration names what the catalog does not have.
+    """
+    selection = select(
+        catalog, catalog.get("benchmark", configuration.benchmark), (), configuration.variations
+    )
+    subject = Subject("", {}, capabilities)
+    misfits = [reason for part in selection.components if (reason := unfit(part, subject))]
+    if misfits:
+        return Resolution(None, tuple(misfits), {})
+    if not capabilities.interpreters:
+        return Resolution(None, ("the device has no Python that jobs can use",), {})
+    needs = [
+        Need(f"{part.name} {part.version}", requirement)
+        for part in selection.components
+        for requirement in selection.requires(part)
+        if requirement.choices[0].kind not in CONTENT
+    ]
+    reasons: dict[str, None] = {}
+    for interpreter in capabilities.interpreters:
+        solver = Solver(catalog, interpreter, subject)
+        packages = solver.solve(needs)
+        if packages is not None:
+            minor = ".".join(interpreter.version.split(".")[:2])
+            lock = _lock(selection, packages, minor, harness)
+            return Resolution(lock, (), _sources(selection, packages))
+        reasons.update(solver.reasons)
+    return Resolution(None, tuple(reasons), {})
+
+
+def _lock(
+    selection: Selection, packages: tuple[Chosen, ...], python: str, harness: BlobRef
+) -> Lock:
+    program = selection.only("program")
+    body = selection.body(program)
+    wheels = {wheel.sha256: wheel.blob for chosen in packages for wheel in chosen.wheels.wheels}
+    environment = dict(body.get("environment", {}))
+    for chosen in packages:
+        environment.update(chosen.component.body.get("environment", {}))
+    return Lock(
+        format=LOCK_FORMAT,
+        benchmark=selection.components[0].name,
+        components=(
+            *(_locked(selection, part, part.version) for part in selection.components),
+            *sorted(
+                (_locked(selection, chosen.component, chosen.version) for chosen in packages),
+                key=lambda part: part.name,
+            ),
+        ),
+        program=Program(
+            command=tuple(body["command"]),
+            files=program.files,
+            outputs=tuple(
+                DeclaredOutput(out["name"], out["role"], out.get("required", True))
+                for out in body["outputs"]
+            ),
+            environment=environment,
+        ),
+        inputs=_inputs(selection, body.get("inputs", ())),
+        environment=Environment(
+            python_version=python,
+            wheels=tuple(sorted([*wheels.values(), harness], key=lambda blob: blob.name)),
+        ),
+        job=_job(selection, packages),
+    )
+
+
+def _locked(selection: Selection, component: Component, version: str) -> LockedComponent:
+    words = tuple(variation.name for variation in selection.chosen(component))
+    return LockedComponent(component.kind, component.name, version, component.sha256, words)
+
+
+def _inputs(selection: Selection, wanted: Any) -> dict[str, BlobRef]:
+    inputs: dict[str, BlobRef] = {}
+    for component in selection.components:
+        for artifact in selection.artifacts(component):
+            if artifact.role in inputs:
+                raise CatalogError(
+                    Fault.UNRESOLVABLE, f"{component.id} is the second to give input {artifact.role}"
+                )
+            inputs[artifact.role] = artifact.blob
+    missing = [role for role in wanted if role not in inputs]
+    if missing:
+        raise CatalogError(
+            Fault.UNRESOLVABLE,
+            f"no component gives input {missing[0]} of {','.join(selection.words) or 'no variation'}",
+            selection.only("program").id,
+        )
+    return inputs
+
+
+def _job(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, Any]:
+    """What the program must know of the components, as they declare it."""
+    by_role = {chosen.role: chosen for chosen in packages}
+    job: dict[str, Any] = {
+        part.kind: {**selection.body(part), "name": part.name, "version": part.version}
+        for part in selection.components
+        if part.kind != "program"
+    }
+    job["defaults"] = defaults(selection.body(selection.only("program")).get("parameters", {}))
+    runtime, loadgen = by_role.get("runtime"), by_role.get("loadgen")
+    if runtime is not None:
+        body = runtime.component.body
+        job["runtime"] = {
+            "name": body.get("adapter", runtime.component.name),
+            "package": runtime.component.name,
+            "version": runtime.version,
+            "module": body.get("module", ""),
+        }
+    if loadgen is not None:
+        job["loadgen"] = {
+            "round": loadgen.component.body.get("round", ""),
+            "package_version": loadgen.version,
+        }
+    return job
+
+
+def _sources(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, Source]:
+    sources: dict[str, Source] = {}
+    for component in selection.components:
+        for blob in component.files:
+            sources[blob.sha256] = LocalFile(blob.name, blob.size_bytes, component.folder / blob.name)
+        for artifact in selection.artifacts(component):
+            if artifact.file:
+                path = component.folder / artifact.file
+                sources[artifact.sha256] = LocalFile(artifact.name, artifact.size_bytes, path)
+            else:
+                sources[artifact.sha256] = Fetch(
+                    artifact.name, artifact.size_bytes, artifact.locations
+                )
+    for chosen in packages:
+        platforms = _platforms(chosen.wheels)
+        for wheel in chosen.wheels.wheels:
+            sources[wheel.sha256] = WheelSource(
+                requirement=f"{wheel.name}=={wheel.version}",
+                filename=wheel.filename,
+                sha256=wheel.sha256,
+                size_bytes=wheel.size_bytes,
+                python_version=chosen.wheels.python,
+                platforms=platforms,
+            )
+    return sources
+
+
+def _platforms(wheels: WheelSet) -> tuple[str, ...]:
+    tags = {
+        tag.platform for wheel in wheels.wheels for tag in parse_wheel_filename(wheel.filename)[3]
+    }
+    return tuple(sorted(tags - {"any"})) or (f"manylinux2014_{wheels.arch}",)

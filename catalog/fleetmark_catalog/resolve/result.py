@@ -1,0 +1,56 @@
+"""What resolving gives: a lock and where its blobs come from, or the reasons why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from fleetmark_catalog.core.lock import Lock
+from fleetmark_catalog.load.model import Location
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file of a component's own folder."""
+
+    name: str
+    size_bytes: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class WheelSource:
+    """An exact wheel, to be had from a package index.
+
+    `requirement` is `name==version`; `python_version` (3.11) and `platforms` (tags) are what pip
+    must be told to find it from any machine.
+    """
+
+    requirement: str
+    filename: str
+    sha256: str
+    size_bytes: int
+    python_version: str
+    platforms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """A file that is fetched on demand from the first location that has it."""
+
+    name: str
+    size_bytes: int
+    locations: tuple[Location, ...]
+
+
+Source = Union[LocalFile, WheelSource, Fetch]  # noqa: UP007 - an alias at run time, for Python 3.10 too
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Either `lock`, with the source of every blob but the harness by sha256, or `reasons`."""
+
+    lock: Lock | None
+    reasons: tuple[str, ...]
+    sources: dict[str, Source]

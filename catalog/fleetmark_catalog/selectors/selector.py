@@ -1,0 +1,187 @@
+"""Selectors: which devices, and why not. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from packaging.version import InvalidVersion, Version
+
+from fleetmark_catalog.load.words import nearest
+from fleetmark_catalog.selectors.subject import (
+    FACTS,
+    VOCABULARY,
+    Subject,
+    canonical,
+    quantity,
+    readable_size,
+)
+from fleetmark_catalog.selectors.syntax import All, Comparison, Node, Not, Saved, Tag, parse
+
+_ORDER: dict[str, Callable[[object, object], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Whether a device matches, and why: on a miss the failing predicate with the actual value."""
+
+    matches: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A parsed selector. The empty text matches every device."""
+
+    text: str
+    node: Node
+
+    def explain(self, subject: Subject) -> Explanation:
+        """Match `subject`. Never raises: what a device does not have, it does not match."""
+        return _explain(self.node, subject)
+
+    def matches(self, subject: Subject) -> bool:
+        """Whether `subject` matches."""
+        return self.explain(subject).matches
+
+
+def parse_selector(text: str, saved: Mapping[str, str] | None = None) -> Selector:
+    """Read a selector; `saved` maps the names that `@name` may use to their texts.
+
+    Raises:
+        CatalogError: fault UNKNOWN_WORD: bad syntax, with a caret under the place, or an unknown
+            saved name.
+    """
+    return Selector(text, parse(text, saved))
+
+
+def unknown_words(selector: Selector, subjects: Iterable[Subject]) -> list[str]:
+    """Words that mean nothing for any of `subjects`, each with the nearest known one.
+
+    A word of our own vocabulary (an architecture, say) is known even where no device has it.
+    """
+    subjects = list(subjects)
+    tags = {*VOCABULARY, *(tag for subject in subjects for tag in subject.tags)}
+    keys = {"name", *FACTS, *VOCABULARY, *(key for subject in subjects for key in subject.keys())}
+    labels = {label for subject in subjects for label in subject.labels}
+    found: dict[str, None] = {}
+    for node in _leaves(selector.node):
+        word = node.word if isinstance(node, Tag) else node.key
+        known = tags | labels if isinstance(node, Tag) else keys
+        if word not in known and canonical(word) not in known:
+            near = nearest(word, known if isinstance(node, Tag) else keys)
+            found.setdefault(f"{word!r} (did you mean {near!r}?)" if near else repr(word))
+        elif isinstance(node, Comparison) and canonical(node.key) == "arch":
+            for value in node.values:
+                if canonical(value) not in {canonical(word) for word in tags}:
+                    near = nearest(value, tags)
+                    found.setdefault(f"{value!r} (did you mean {near!r}?)" if near else repr(value))
+    return list(found)
+
+
+def _leaves(node: Node) -> Iterator[Tag | Comparison]:
+    if isinstance(node, (Tag, Comparison)):
+        yield node
+    elif isinstance(node, All):
+        for term in node.terms:
+            yield from _leaves(term)
+    else:
+        yield from _leaves(node.term)
+
+
+def _explain(node: Node, subject: Subject) -> Explanation:
+    if isinstance(node, All):
+        explanations = [_explain(term, subject) for term in node.terms]
+        misses = [e.reason for e in explanations if not e.matches]
+        if misses:
+            return Explanation(False, "; ".join(misses))
+        return Explanation(True, "; ".join(e.reason for e in explanations) or "every device")
+    if isinstance(node, Not):
+        inner = _explain(node.term, subject)
+        return Explanation(not inner.matches, f"not wanted: {inner.reason}" if inner.matches else inner.reason)
+    if isinstance(node, Saved):
+        inner = _explain(node.term, subject)
+        return Explanation(inner.matches, f"@{node.name}: {inner.reason}")
+    if isinstance(node, Tag):
+        return _explain_tag(node.word, subject)
+    return _explain_comparison(node, subject)
+
+
+def _explain_tag(word: str, subject: Subject) -> Explanation:
+    if canonical(word) in subject.tags:
+        return Explanation(True, word)
+    if word in subject.labels:
+        return Explanation(True, f"label {word}={subject.labels[word]}")
+    if canonical(word) in {canonical(known) for known in VOCABULARY if canonical(known) in _ARCHES}:
+        return Explanation(False, f"not {word}: arch is {canonical(subject.capabilities.arch)}")
+    return Explanation(False, f"no tag {word}")
+
+
+_ARCHES = {"arm64", "armv7", "armv6", "x86", "x86_64", "riscv64"}
+
+
+def _explain_comparison(node: Comparison, subject: Subject) -> Explanation:
+    wanted = f"{node.key}{node.operator}{node.values[0]}"
+    if node.operator == "in":
+        wanted = f"{node.key} in ({','.join(node.values)})"
+    looked_up = subject.lookup(node.key)
+    kind, actual = looked_up or ("text", ())
+    if not actual:
+        # Only "is not" holds for what is not there.
+        missing = f"{node.key} is unavailable" if node.key in FACTS else f"no {node.key}"
+        return Explanation(node.operator == "!=", f"{wanted}: {missing}")
+    shown = ", ".join(_shown(kind, value) for value in actual)
+    if node.operator == "!=":
+        hit = not any(_holds(kind, "=", value, node.values[0]) for value in actual)
+    else:
+        relation = "=" if node.operator == "in" else node.operator
+        hit = any(_holds(kind, relation, value, want) for value in actual for want in node.values)
+    return Explanation(hit, f"{wanted}: {node.key} is {shown}")
+
+
+def _shown(kind: str, value: object) -> str:
+    return readable_size(value) if kind == "size" and isinstance(value, int) else str(value)
+
+
+def _holds(kind: str, relation: str, actual: object, wanted: str) -> bool:
+    if isinstance(actual, (int, float)):
+        number = quantity(wanted)
+        return number is not None and _ORDER[relation](float(actual), number)
+    text = str(actual)
+    if relation in ("=", "!="):
+        return _equal(kind, text, wanted) == (relation == "=")
+    versions = _versions((text, wanted))
+    if versions is not None:
+        return _ORDER[relation](*versions)
+    numbers = (quantity(text), quantity(wanted))
+    if numbers[0] is not None and numbers[1] is not None:
+        return _ORDER[relation](*numbers)
+    return False
+
+
+def _equal(kind: str, text: str, wanted: str) -> bool:
+    if kind == "version":
+        versions = _versions((text, wanted))
+        if versions is not None and versions[0] == versions[1]:
+            return True
+        # python=3.11 means every 3.11.x.
+        return text == wanted or text.startswith(wanted + ".")
+    if "*" in wanted:
+        return fnmatch.fnmatchcase(text.lower(), wanted.lower())
+    return canonical(text) == canonical(wanted)
+
+
+def _versions(texts: Sequence[str]) -> tuple[Version, Version] | None:
+    try:
+        return Version(texts[0].split("-")[0]), Version(texts[1].split("-")[0])
+    except InvalidVersion:
+        return None

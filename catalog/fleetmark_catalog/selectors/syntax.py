@@ -1,0 +1,165 @@
+"""The grammar of selectors, and trees of predicates from text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Union
+
+from lark import Lark, Token, Transformer
+from lark.exceptions import UnexpectedInput, VisitError
+
+from fleetmark_catalog.core.errors import CatalogError, Fault
+
+MAX_TEXT = 2000
+
+GRAMMAR = r"""
+start: all
+?all: term ("," term)*
+?term: "!" term        -> negation
+     | "(" all ")"
+     | "@" WORD        -> saved
+     | key "in" "(" value ("," value)* ")" -> one_of
+     | key OPERATOR value -> comparison
+     | WORD            -> tag
+key: WORD
+value: WORD | STRING
+OPERATOR: "!=" | ">=" | "<=" | "==" | "=" | ">" | "<"
+WORD: /(?!in\b)[\w][\w.:\/+*-]*/
+STRING: /"[^"\n]*"/
+%import common.WS
+%ignore WS
+"""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A word that must hold."""
+
+    word: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`key operator value`; values of `in` are several, of which one must be equal."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """The opposite."""
+
+    term: Node
+
+
+@dataclass(frozen=True)
+class All:
+    """Every term."""
+
+    terms: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved fleet, by name, and what it stands for."""
+
+    name: str
+    term: Node
+
+
+Node = Union[Tag, Comparison, Not, All, Saved]  # noqa: UP007 - evaluated at run time
+
+
+def parse(text: str, saved: Mapping[str, str] | None = None) -> Node:
+    """The tree of a selector. `saved` maps names of saved fleets to their texts.
+
+    Raises:
+        CatalogError: fault UNKNOWN_WORD: bad syntax, with a caret under the place, or an unknown
+            or circular saved name.
+    """
+    return _parse(text, saved or {}, ())
+
+
+def _parse(text: str, saved: Mapping[str, str], within: tuple[str, ...]) -> Node:
+    if not text.strip():
+        return All(())
+    if len(text) > MAX_TEXT:
+        raise CatalogError(Fault.UNKNOWN_WORD, f"selector is longer than {MAX_TEXT} characters")
+    try:
+        tree = _parser().parse(text)
+    except UnexpectedInput as error:
+        raise syntax_error(text, error) from error
+    try:
+        node: Node = _Build(saved, within).transform(tree)
+    except VisitError as error:
+        raise error.orig_exc from error
+    return node
+
+
+def syntax_error(text: str, error: UnexpectedInput) -> CatalogError:
+    """The text with a caret under the character that could not be read."""
+    at = getattr(error, "pos_in_stream", None)
+    at = len(text) if at is None or at < 0 else at
+    line = " ".join(text.split("\n"))
+    return CatalogError(
+        Fault.UNKNOWN_WORD,
+        f"selector cannot be read at character {at + 1}\n  {line}\n  {' ' * at}^",
+        "",
+        "Write words and comparisons with commas between them: arm64,memory>=4GiB,site=lab1",
+    )
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Lark:
+    return Lark(GRAMMAR, parser="lalr")
+
+
+class _Build(Transformer[Token, Node]):
+    """Makes nodes of the parsed tree."""
+
+    def __init__(self, saved: Mapping[str, str], within: tuple[str, ...]) -> None:
+        super().__init__()
+        self._saved = saved
+        self._within = within
+
+    def start(self, items: list[Any]) -> Node:
+        return items[0]  # type: ignore[no-any-return]
+
+    def all(self, items: list[Any]) -> Node:
+        return All(tuple(items))
+
+    def negation(self, items: list[Any]) -> Node:
+        return Not(items[0])
+
+    def tag(self, items: list[Any]) -> Node:
+        return Tag(str(items[0]))
+
+    def key(self, items: list[Any]) -> str:
+        return str(items[0])
+
+    def value(self, items: list[Any]) -> str:
+        return str(items[0]).strip('"')
+
+    def comparison(self, items: list[Any]) -> Node:
+        operator = str(items[1])
+        return Comparison(items[0], "=" if operator == "==" else operator, (items[2],))
+
+    def one_of(self, items: list[Any]) -> Node:
+        return Comparison(items[0], "in", tuple(items[1:]))
+
+    def saved(self, items: list[Any]) -> Node:
+        name = str(items[0])
+        if name in self._within:
+            raise CatalogError(
+                Fault.UNKNOWN_WORD, f"saved fleet @{name} refers to itself: {' → '.join(self._within)}"
+            )
+        if name not in self._saved:
+            known = ", ".join(f"@{other}" for other in sorted(self._saved)) or "none is saved yet"
+            raise CatalogError(
+                Fault.UNKNOWN_WORD, f"no fleet is saved as @{name}", "", f"Known: {known}"
+            )
+        return Saved(name, _parse(self._saved[name], self._saved, (*self._within, name)))

@@ -1,0 +1,109 @@
+"""Obtains the blobs of a lock for the controller's folder, each verified before it is visible.
+
+The places, in this order: the mirror folder (files named by sha256), the component's own folder,
+a package index by way of pip, the locations that the component names.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fleetmark_catalog.core.blobfolder import BlobFolder
+from fleetmark_catalog.core.digest import sha256_file
+from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.resolve.result import Fetch, LocalFile, Source, WheelSource
+from fleetmark_controller.bundling.fetch import fetch_location
+from fleetmark_controller.bundling.wheels import download_wheels
+
+Say = Callable[[str], None]
+
+
+def obtain(
+    sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None, say: Say
+) -> None:
+    """Make sure that every blob of `sources` (by sha256) lies in `blobs`.
+
+    `say` gets one line for each thing that takes time. Blobs that are there already cost nothing.
+    May take minutes: run it outside an event loop.
+
+    Raises:
+        CatalogError: DIGEST_MISMATCH: a file is not what its component says; UNAVAILABLE: no place
+            has a blob; the text lists what was tried. What was obtained before stays.
+    """
+    # What lies beside its component is checked even when the blob is there from before: a changed
+    # model must be found when a campaign is made, not when the cache happens to be empty.
+    for sha256, source in sorted(sources.items()):
+        if isinstance(source, LocalFile):
+            _take_local(sha256, source, blobs)
+    missing = {sha256: source for sha256, source in sources.items() if not blobs.has(sha256)}
+    for sha256, source in sorted(missing.items()):
+        _take_mirrored(sha256, source, blobs, mirror, say)
+    wheels = [
+        source
+        for sha256, source in sorted(missing.items())
+        if isinstance(source, WheelSource) and not blobs.has(sha256)
+    ]
+    if wheels:
+        download_wheels(wheels, blobs, say)
+    for sha256, source in sorted(missing.items()):
+        if isinstance(source, Fetch) and not blobs.has(sha256):
+            _fetch(sha256, source, blobs, say)
+
+
+def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
+    try:
+        found_size = source.path.stat().st_size
+        found = sha256_file(source.path)
+    except OSError as error:
+        raise CatalogError(
+            Fault.UNAVAILABLE,
+            f"cannot be read: {error.strerror}",
+            str(source.path),
+            "Restore the component's files",
+        ) from error
+    if (found, found_size) != (sha256, source.size_bytes):
+        raise CatalogError(
+            Fault.DIGEST_MISMATCH,
+            f"sha256 is {found} ({found_size} bytes), but its component says {sha256} "
+            f"({source.size_bytes} bytes)",
+            str(source.path),
+            "Restore the file, or write the new digest and size into component.toml",
+        )
+    blobs.put_file(source.path, sha256, source.size_bytes)
+
+
+def _take_mirrored(
+    sha256: str, source: Source, blobs: BlobFolder, mirror: Path | None, say: Say
+) -> None:
+    if mirror is None or not (mirror / sha256).is_file():
+        return
+    try:
+        blobs.put_file(mirror / sha256, sha256, source.size_bytes)
+    except CatalogError as error:
+        # A rotten copy in the mirror must not stop what another place can give.
+        say(f"mirror's copy is not used: {error}")
+
+
+def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
+    tried = []
+    for location in source.locations:
+        with tempfile.TemporaryDirectory(prefix="fleetmark-fetch-") as scratch:
+            place = location.url or f"apt package {location.deb}"
+            say(f"fetching {source.name} from {place}")
+            try:
+                file = fetch_location(location, Path(scratch), source.size_bytes)
+                blobs.put_file(file, sha256, source.size_bytes)
+            except CatalogError as error:
+                tried.append(f"{place}: {error.what}")
+            except OSError as error:
+                tried.append(f"{place}: {error.strerror or error}")
+            else:
+                return
+    raise CatalogError(
+        Fault.UNAVAILABLE,
+        f"{source.name} could not be had. Tried " + "; ".join(tried),
+        "",
+        f"Put the file into the mirror folder under the name {sha256}",
+    )
