@@ -139,7 +139,8 @@ class Engine:
 
     async def carry_out(self, effects: Effects) -> None:
         """Send, publish, judge and schedule what a committed operation asks for."""
-        for message in (*effects.stops, *effects.offers):
+        messages: list[OfferEffect | StopEffect] = [*effects.stops, *effects.offers]
+        for message in messages:
             outbox = self._outboxes.get(message.key.device_id)
             if outbox is not None:
                 # A device that is not connected learns it from the answer to its next hello.
@@ -185,7 +186,8 @@ class Engine:
         known = await self.reader.run(devices.every)
 
         def work() -> Plan:
-            harness = pack_harness(self.blobs)
+            harness, wheel = pack_harness()
+            self.blobs.put_bytes(wheel)
             return make_plan(self.catalog, request, known, harness, now_unix_ns())
 
         return await asyncio.to_thread(work)

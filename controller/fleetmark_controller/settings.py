@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,13 @@ def load_settings(home: Path, **flags: Any) -> Settings:
             ErrorKind.CONFIGURATION, str(error), next_step="Mend the file"
         ) from error
     types = {f.name: f for f in fields(Settings)}
-    settings = Settings()
+    chosen: dict[str, Any] = {}
     for key, value in values.items():
         if key not in types:
             raise FleetmarkError(
                 ErrorKind.CONFIGURATION, f"unknown key {key!r}", str(path), hint(key, types)
             )
-        default = getattr(settings, key)
+        default = types[key].default
         wanted = (int, float) if isinstance(default, float) else type(default)
         given = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
         if not isinstance(given, wanted) or isinstance(given, bool):
@@ -59,8 +59,9 @@ def load_settings(home: Path, **flags: Any) -> Settings:
                 f"{key} is {value!r}, expected {type(default).__name__}",
                 str(path),
             )
-        settings = replace(settings, **{key: given})
-    return replace(settings, **{key: value for key, value in flags.items() if value})
+        chosen[key] = given
+    chosen |= {key: value for key, value in flags.items() if value}
+    return Settings(**chosen)
 
 
 def check_listen(address: str) -> tuple[str, int]:

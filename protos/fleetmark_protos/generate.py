@@ -73,12 +73,12 @@ def main() -> int:
             return 0
         stale = differences()
     except RuntimeError as error:
-        print(f"generate: {error}", file=sys.stderr)  # noqa: T201
+        print(f"generate: {error}", file=sys.stderr)
         return 2
     for name in stale:
         print(
             f"generate: v1/{name} is not what its .proto gives: run `make stubs`", file=sys.stderr
-        )  # noqa: T201
+        )
     return 1 if stale else 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -11,7 +11,7 @@ from fleetmark_protos.errors import DETAIL_KEY, ErrorKind, FleetmarkError
 from fleetmark_protos.v1.common_pb2 import ErrorDetail
 
 
-async def abort(context: grpc.aio.ServicerContext, error: FleetmarkError) -> NoReturn:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FleetmarkError) -> NoReturn:
     """End the call with the error's status and its parts as trailing metadata."""
     detail = ErrorDetail(
         code=error.kind.number, what=error.what, where=error.where, next_step=error.next_step
@@ -30,7 +30,7 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
     A status without our metadata comes from gRPC itself: nobody listens, the call ran out of
     time, or a foreign server answered.
     """
-    metadata = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
+    metadata: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     for key, value in metadata or ():
         if key == DETAIL_KEY and isinstance(value, bytes):
             try:

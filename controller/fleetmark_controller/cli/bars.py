@@ -13,8 +13,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from fleetmark_controller.cli.watching import phase_text
-from fleetmark_protos.v1 import jobs_pb2
+from fleetmark_protos.v1 import common_pb2, jobs_pb2
 
 _TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
 
@@ -68,5 +67,17 @@ class Bars:
         job = self._jobs.get(progress.job_id)
         if job is None or job.device not in self._devices:
             return
-        what = f"{job.configuration}: {phase_text(progress)}"
+        what = f"{job.configuration}: {_phase(progress)}"
         self._progress.update(self._devices[job.device], what=what)
+
+
+def _phase(progress: jobs_pb2.JobProgress) -> str:
+    """What a job does now, like `run 40 %`."""
+    state = common_pb2.AttemptState.Name(progress.state).removeprefix("ATTEMPT_STATE_").lower()
+    what = progress.progress
+    text = what.phase or state
+    if what.total:
+        text += f" {min(100, 100 * what.done // what.total)} %"
+    if progress.HasField("temperature_c"):
+        text += f" {progress.temperature_c:.0f} °C"
+    return text

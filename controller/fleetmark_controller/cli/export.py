@@ -18,7 +18,7 @@ FORMATS = ("csv", "jsonl", "parquet", "sqlite", "html")
 @options.campaign
 @options.fleet
 @click.option("--since", default="", metavar="T", help="ISO 8601 time.")
-@click.option("--samples", is_flag=True, help="With every sample of each run (view runs).")
+@click.option("--samples", is_flag=True, help="Every sample of these runs, instead of the runs.")
 @options.controller
 def command(
     form: str,
@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Write results to a file; the same rows in every format."""
     from fleetmark_controller.client import Client
-    from fleetmark_controller.export.collect import export_view
+    from fleetmark_controller.exporting import export_view
 
     with Client(address) as client:
         count = export_view(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import click
 
 from fleetmark_controller.client import Client
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
-from fleetmark_protos.v1 import common_pb2, jobs_pb2
+from fleetmark_protos.v1 import jobs_pb2
 
 EXIT_JOB_FAILED = 1
 _TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
@@ -109,22 +109,3 @@ class _Lines:
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
         """Too fine for lines."""
-
-
-def phase_text(progress: jobs_pb2.JobProgress) -> str:
-    """What a job does now, like `run 40 %`."""
-    state = common_pb2.AttemptState.Name(progress.state).removeprefix("ATTEMPT_STATE_").lower()
-    what = progress.progress
-    text = what.phase or state
-    if what.total:
-        text += f" {min(100, 100 * what.done // what.total)} %"
-    if progress.HasField("temperature_c"):
-        text += f" {progress.temperature_c:.0f} °C"
-    return text
-
-
-def plain_job(job: Any) -> dict[str, object]:
-    """A job as --json prints it."""
-    from fleetmark_protos.plain import to_plain
-
-    return to_plain(job)

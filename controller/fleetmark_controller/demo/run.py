@@ -19,7 +19,7 @@ from fleetmark_controller.cli import watching
 from fleetmark_controller.cli.results import print_results
 from fleetmark_controller.client import Client
 from fleetmark_controller.demo.processes import Kept, program
-from fleetmark_controller.export.collect import export_view
+from fleetmark_controller.exporting import export_view
 from fleetmark_controller.ids import uuid7
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import admin_pb2, fleet_pb2, jobs_pb2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import grpc
-
 from fleetmark_controller import __version__
 from fleetmark_controller.clock import iso
 from fleetmark_controller.engine import Engine
@@ -21,7 +19,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
 
     @edge.unary
     async def GetInfo(
-        self, request: admin_pb2.GetInfoRequest, context: grpc.aio.ServicerContext
+        self, request: admin_pb2.GetInfoRequest, context: edge.Context
     ) -> admin_pb2.ControllerInfo:
         """Id, version, protocol, start, devices online."""
         return admin_pb2.ControllerInfo(

@@ -8,8 +8,6 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
-
 from fleetmark_catalog.core.digest import is_sha256
 from fleetmark_controller.engine import Engine
 from fleetmark_controller.services import edge
@@ -30,7 +28,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
 
     @edge.streaming
     async def Download(
-        self, request: blobs_pb2.DownloadRequest, context: grpc.aio.ServicerContext
+        self, request: blobs_pb2.DownloadRequest, context: edge.Context
     ) -> AsyncIterator[blobs_pb2.BlobChunk]:
         """Bytes of a blob from an offset."""
         if not self._blobs.has(request.sha256):
@@ -45,7 +43,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
     async def Upload(
         self,
         request_iterator: AsyncIterator[blobs_pb2.UploadRequest],
-        context: grpc.aio.ServicerContext,
+        context: edge.Context,
     ) -> blobs_pb2.UploadReply:
         """Take a blob whose digest and size are announced first."""
         messages = request_iterator.__aiter__()

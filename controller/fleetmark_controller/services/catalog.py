@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import grpc
-
 from fleetmark_controller.engine import Engine
 from fleetmark_controller.services import edge
 from fleetmark_protos.v1 import catalog_pb2, catalog_pb2_grpc
@@ -18,7 +16,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
 
     @edge.unary
     async def ListComponents(
-        self, request: catalog_pb2.ListComponentsRequest, context: grpc.aio.ServicerContext
+        self, request: catalog_pb2.ListComponentsRequest, context: edge.Context
     ) -> catalog_pb2.ListComponentsReply:
         """Components of one kind, or all."""
         return catalog_pb2.ListComponentsReply(

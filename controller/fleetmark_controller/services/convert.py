@@ -64,7 +64,7 @@ def report_from(message: session_pb2.AttemptReport) -> Report:
     )
 
 
-def state_from(state: common_pb2.AttemptState) -> AttemptState:
+def state_from(state: common_pb2.AttemptState.ValueType) -> AttemptState:
     """The state, without the prefix of the wire's names."""
     try:
         name = common_pb2.AttemptState.Name(state).removeprefix("ATTEMPT_STATE_")
@@ -73,7 +73,7 @@ def state_from(state: common_pb2.AttemptState) -> AttemptState:
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"unknown attempt state {state}") from error
 
 
-def state_to(state: AttemptState) -> common_pb2.AttemptState:
+def state_to(state: AttemptState) -> common_pb2.AttemptState.ValueType:
     """The wire's name of a state."""
     return common_pb2.AttemptState.Value(f"ATTEMPT_STATE_{state.value}")
 

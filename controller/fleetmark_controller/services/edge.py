@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
@@ -13,6 +13,11 @@ from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_controller.errors import from_catalog
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.status import abort
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
 
 R = TypeVar("R")
 log = logging.getLogger("fleetmark.services")
@@ -33,11 +38,11 @@ def _meaning(error: Exception) -> FleetmarkError:
 
 def unary(
     method: Callable[[Any, Any, Any], Awaitable[R]],
-) -> Callable[[Any, Any, grpc.aio.ServicerContext], Awaitable[R]]:
+) -> Callable[[Any, Any, Context], Awaitable[R]]:
     """Wraps `async def method(self, request, context)`."""
 
     @functools.wraps(method)
-    async def call(self: Any, request: Any, context: grpc.aio.ServicerContext) -> R:
+    async def call(self: Any, request: Any, context: Context) -> R:
         try:
             return await method(self, request, context)
         except (grpc.aio.AbortError, grpc.aio.UsageError):
@@ -50,11 +55,11 @@ def unary(
 
 def streaming(
     method: Callable[[Any, Any, Any], AsyncIterator[R]],
-) -> Callable[[Any, Any, grpc.aio.ServicerContext], AsyncIterator[R]]:
+) -> Callable[[Any, Any, Context], AsyncIterator[R]]:
     """Wraps an async generator `method(self, request, context)`."""
 
     @functools.wraps(method)
-    async def call(self: Any, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[R]:
+    async def call(self: Any, request: Any, context: Context) -> AsyncIterator[R]:
         try:
             async for item in method(self, request, context):
                 yield item

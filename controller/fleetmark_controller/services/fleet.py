@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 
-import grpc
-
 from fleetmark_controller.clock import now_monotonic_ns
 from fleetmark_controller.engine import Engine
 from fleetmark_controller.queries import matching
@@ -24,7 +22,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
 
     @edge.unary
     async def ListDevices(
-        self, request: fleet_pb2.ListDevicesRequest, context: grpc.aio.ServicerContext
+        self, request: fleet_pb2.ListDevicesRequest, context: edge.Context
     ) -> fleet_pb2.ListDevicesReply:
         """Devices that a selector matches, by name."""
 

@@ -6,8 +6,6 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 
-import grpc
-
 from fleetmark_catalog.core.digest import canonical_json
 from fleetmark_controller.clock import NS_PER_S
 from fleetmark_controller.engine import Engine, JobEvent
@@ -33,7 +31,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
 
     @edge.streaming
     async def Submit(
-        self, request: jobs_pb2.SubmitRequest, context: grpc.aio.ServicerContext
+        self, request: jobs_pb2.SubmitRequest, context: edge.Context
     ) -> AsyncIterator[jobs_pb2.SubmitEvent]:
         """Plan, obtain what is missing, store."""
         wanted = _request(request)
@@ -41,11 +39,11 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         if not request.dry_run:
             said: asyncio.Queue[str | None] = asyncio.Queue()
             loop = asyncio.get_running_loop()
-            work = loop.create_task(
-                self._engine.submit(
-                    wanted, plan, lambda text: loop.call_soon_threadsafe(said.put_nowait, text)
-                )
-            )
+
+            def say(text: str) -> None:
+                loop.call_soon_threadsafe(said.put_nowait, text)
+
+            work = loop.create_task(self._engine.submit(wanted, plan, say))
             work.add_done_callback(lambda _: said.put_nowait(None))
             while (text := await said.get()) is not None:
                 yield jobs_pb2.SubmitEvent(progress=text)
@@ -54,7 +52,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
 
     @edge.unary
     async def ListCampaigns(
-        self, request: jobs_pb2.ListCampaignsRequest, context: grpc.aio.ServicerContext
+        self, request: jobs_pb2.ListCampaignsRequest, context: edge.Context
     ) -> jobs_pb2.ListCampaignsReply:
         """All campaigns, newest first."""
         lines = await self._engine.reader.run(listings.list_campaigns)
@@ -62,7 +60,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
 
     @edge.unary
     async def ListJobs(
-        self, request: jobs_pb2.ListJobsRequest, context: grpc.aio.ServicerContext
+        self, request: jobs_pb2.ListJobsRequest, context: edge.Context
     ) -> jobs_pb2.ListJobsReply:
         """Jobs, first come first."""
         campaign = ""
@@ -75,7 +73,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
 
     @edge.unary
     async def GetJob(
-        self, request: jobs_pb2.GetJobRequest, context: grpc.aio.ServicerContext
+        self, request: jobs_pb2.GetJobRequest, context: edge.Context
     ) -> jobs_pb2.JobDetail:
         """One job with its attempts."""
         job_id = await self._engine.find("job", request.job_id)
@@ -90,7 +88,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
 
     @edge.streaming
     async def Watch(
-        self, request: jobs_pb2.WatchRequest, context: grpc.aio.ServicerContext
+        self, request: jobs_pb2.WatchRequest, context: edge.Context
     ) -> AsyncIterator[jobs_pb2.WatchEvent]:
         """Every job of a campaign now, then each change, until all are terminal."""
         campaign = await self._engine.find("campaign", request.campaign_id)
@@ -115,7 +113,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
 
     @edge.unary
     async def Cancel(
-        self, request: jobs_pb2.CancelRequest, context: grpc.aio.ServicerContext
+        self, request: jobs_pb2.CancelRequest, context: edge.Context
     ) -> jobs_pb2.CancelReply:
         """Cancel a campaign or a job."""
         if request.job_id:

@@ -6,8 +6,6 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 
-import grpc
-
 from fleetmark_catalog.core.records import Record
 from fleetmark_controller.clock import iso, parse_iso
 from fleetmark_controller.engine import Engine
@@ -30,7 +28,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
 
     @edge.unary
     async def Append(
-        self, request: results_pb2.AppendRequest, context: grpc.aio.ServicerContext
+        self, request: results_pb2.AppendRequest, context: edge.Context
     ) -> results_pb2.AppendReply:
         """Store records; acknowledge what is durable."""
         key = convert.key_from(request.attempt)
@@ -46,7 +44,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
 
     @edge.streaming
     async def Rows(
-        self, request: results_pb2.RowsRequest, context: grpc.aio.ServicerContext
+        self, request: results_pb2.RowsRequest, context: edge.Context
     ) -> AsyncIterator[results_pb2.RowBatch]:
         """Rows of a public view."""
         if request.view not in views.VIEWS:
@@ -82,7 +80,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
 
     @edge.unary
     async def GetRun(
-        self, request: results_pb2.GetRunRequest, context: grpc.aio.ServicerContext
+        self, request: results_pb2.GetRunRequest, context: edge.Context
     ) -> results_pb2.Run:
         """One run with provenance and files."""
         run_id = await self._engine.find("run", request.run_id)

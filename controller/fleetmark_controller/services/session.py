@@ -6,8 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
-import grpc
-
 from fleetmark_controller import __version__
 from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.engine import Engine, JobEvent
@@ -40,7 +38,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
     async def Connect(
         self,
         request_iterator: AsyncIterator[session_pb2.AgentMessage],
-        context: grpc.aio.ServicerContext,
+        context: edge.Context,
     ) -> AsyncIterator[session_pb2.ControllerMessage]:
         """One device's stream from hello to bye."""
         incoming = aiter_of(request_iterator)

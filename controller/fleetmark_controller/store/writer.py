@@ -43,6 +43,8 @@ class Writer:
         """Opens the store at `path`, which must have been migrated."""
         self._connection = connect(path)
         self._group_s = group_s
+        self.commits = 0
+        """How many groups were committed."""
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
@@ -65,7 +67,10 @@ class Writer:
             else:
                 future.set_result(entry.result)
 
-        self._queue.put(_Entry(transaction, lambda entry: loop.call_soon_threadsafe(settle, entry)))
+        def done(entry: _Entry) -> None:
+            loop.call_soon_threadsafe(settle, entry)
+
+        self._queue.put(_Entry(transaction, done))
         return await future
 
     def close(self) -> None:
@@ -99,6 +104,7 @@ class Writer:
                     if time.monotonic() >= until:
                         break
                 self._connection.execute("COMMIT")
+                self.commits += 1
             except sqlite3.Error as error:
                 self._roll_back()
                 for entry in group:

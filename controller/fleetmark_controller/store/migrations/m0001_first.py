@@ -74,7 +74,7 @@ _TABLES = (
     "CREATE INDEX event_by_job ON event (job_id)",
 )
 
-_RUN_COLUMNS = """run_id, campaign_id, run.job_id, epoch, official, device, arch, os, board,
+_RUN_COLUMNS = """run.run_id, campaign_id, run.job_id, epoch, official, device, arch, os, board,
     benchmark, model, precision, dataset, runtime, runtime_version, accelerator, scenario, mode,
     profile, parameters, started_at, duration_s, query_count, sample_count, metric_name,
     metric_value, latency_mean_ms, latency_p50_ms, latency_p90_ms, latency_p95_ms, latency_p99_ms,

@@ -1,0 +1,119 @@
+"""The store: group commit, failures, migrations, damage."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from fleetmark_controller.store import meta, views
+from fleetmark_controller.store.database import check_integrity, connect, migrate
+from fleetmark_controller.store.reader import Reader
+from fleetmark_controller.store.writer import Writer
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    migrate(tmp_path / "results.db")
+    return tmp_path / "results.db"
+
+
+async def test_a_result_is_durable_when_the_caller_has_it(path: Path) -> None:
+    writer = Writer(path)
+    await writer.run(lambda c: meta.put(c, "key", "value"))
+    other = connect(path, read_only=True)
+    assert meta.get(other, "key") == "value"
+    writer.close()
+
+
+async def test_one_that_fails_undoes_only_itself(path: Path) -> None:
+    writer = Writer(path)
+
+    def fail(connection: sqlite3.Connection) -> None:
+        meta.put(connection, "bad", "1")
+        raise ValueError("no")
+
+    results = await asyncio.gather(
+        *(writer.run(lambda c, n=n: meta.put(c, f"good{n}", "1")) for n in range(5)),
+        writer.run(fail),
+        *(writer.run(lambda c, n=n: meta.put(c, f"good{n}", "1")) for n in range(5, 10)),
+        return_exceptions=True,
+    )
+    assert [type(r) for r in results if r is not None] == [ValueError]
+    keys = {r[0] for r in connect(path, read_only=True).execute("SELECT key FROM meta")}
+    assert keys == {f"good{n}" for n in range(10)}
+    writer.close()
+
+
+async def test_transactions_that_wait_together_share_a_commit(path: Path) -> None:
+    writer = Writer(path, group_s=60.0)
+    loop = asyncio.get_running_loop()
+    gate = asyncio.Event()
+
+    def first(_: sqlite3.Connection) -> None:
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
+
+    begun = loop.create_task(writer.run(first))
+    rest = [loop.create_task(writer.run(lambda c: c.total_changes)) for _ in range(50)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(begun, *rest)
+    writer.close()
+    assert writer.commits <= 3
+
+
+async def test_a_reader_sees_one_state_and_cannot_write(path: Path) -> None:
+    writer, reader = Writer(path), Reader(path)
+    await writer.run(lambda c: meta.put(c, "a", "1"))
+    assert await reader.run(lambda c: meta.get(c, "a")) == "1"
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await reader.run(lambda c: meta.put(c, "a", "2"))
+    reader.close()
+    writer.close()
+
+
+def test_migrating_twice_changes_nothing(path: Path) -> None:
+    before = path.read_bytes()
+    migrate(path)
+    assert path.read_bytes() == before
+
+
+def test_a_store_of_a_newer_version_is_refused(path: Path) -> None:
+    connection = connect(path)
+    connection.execute(
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
+        " VALUES ('fleetmark', '9999_future', '')"
+    )
+    with pytest.raises(FleetmarkError, match="newer version.*9999_future") as caught:
+        migrate(path)
+    assert caught.value.kind is ErrorKind.STORE_UNUSABLE
+
+
+def test_a_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results.db").write_text("this is a shopping list, not a database\n" * 40)
+    with pytest.raises(FleetmarkError) as caught:
+        migrate(tmp_path / "results.db")
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_damaged_page_is_noticed(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096 : 2 * 4096] = b"\xaa" * 4096
+    path.write_bytes(data)
+    with pytest.raises(FleetmarkError) as caught:
+        check_integrity(path)
+    assert caught.value.kind is ErrorKind.STORE_UNUSABLE
+
+
+def test_every_public_view_can_be_read(path: Path) -> None:
+    connection = connect(path, read_only=True)
+    for view in views.VIEWS:
+        columns, rows = views.select(
+            connection, view, campaign_id="x", devices=["d"], since="2026-01-01", samples=True
+        )
+        assert list(rows) == []
+        assert columns
