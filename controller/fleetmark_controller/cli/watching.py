@@ -5,6 +5,7 @@ The controller may be restarted meanwhile; the campaign is in its store and so i
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from typing import Protocol
@@ -64,7 +65,7 @@ def follow(client: Client, campaign_id: str, *, quiet: bool = False) -> int:
     counts: dict[str, int] = {}
     if quiet:
         counts = _consume(client, campaign_id, None)
-    elif click.get_text_stream("stdout").isatty():
+    elif sys.stdout.isatty():
         from fleetmark_controller.cli.bars import Bars
 
         with Bars() as bars:
