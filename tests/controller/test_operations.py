@@ -269,3 +269,20 @@ def test_two_boards_of_one_name_can_be_told_apart(store: TestStore) -> None:
         store.run(lambda c, fx, now, said=said: sessions.hello(c, fx, now, said))
     names = [row[0] for row in store.connection.execute("SELECT name FROM devices ORDER BY name")]
     assert names == ["pi", "pi-2"]
+
+
+def test_after_a_restored_backup_an_unknown_attempt_is_taken_up_and_its_result_counts(
+    store: TestStore,
+) -> None:
+    store.hello()
+    store.submit("d1")
+    key = AttemptKey("d1", "job-1", (1 << 32) + 77)
+    said = sessions.Report(key, AttemptState.UPLOADING)
+    answers, _ = store.hello("d1", said, epoch=key.epoch)
+    assert answers[0].keep
+    append(store, key, sealed())
+    finalise(store, key)
+    assert store.state() == "SUCCEEDED"
+    stranger = AttemptKey("d1", "job-of-no-backup", (1 << 32) + 78)
+    answers, _ = store.hello("d1", sessions.Report(stranger, AttemptState.UPLOADING))
+    assert not answers[0].keep

@@ -33,24 +33,31 @@ def assign(
         if job is None:
             raise RuntimeError(f"the scheduler named job {assignment.job_id}, which is not stored")
         option = jobs.option(connection, job.job_id, assignment.device_id)
+        if option is None:
+            raise RuntimeError(f"job {job.job_id} cannot run on {assignment.device_id}")
         key = AttemptKey(assignment.device_id, job.job_id, meta.next_epoch(connection))
-        order = Order(
-            format=ORDER_FORMAT,
-            device_id=key.device_id,
-            campaign_id=job.campaign_id,
-            job_id=job.job_id,
-            epoch=key.epoch,
-            lock_sha256=option.lock_sha256,
-            lock_bytes=option.lock_bytes,
-            bundle_bytes=option.bundle_bytes,
-            scenario=job.configuration["scenario"],
-            mode=job.configuration["mode"],
-            profile=job.configuration["profile"],
-            timeout_s=job.timeout_s,
-            parameters=job.configuration["parameters"],
-        ).canonical()
+        order = order_for(job, option, key)
         jobs.bind(connection, job.job_id, key.device_id, key.epoch)
         jobs.transition(connection, now_ns, job, JobState.ACTIVE, "")
         attempts.add(connection, now_ns, key, order)
         effects.offers.append(OfferEffect(key, order))
         effects.jobs.add(job.job_id)
+
+
+def order_for(job: jobs.Job, option: jobs.Option, key: AttemptKey) -> bytes:
+    """The order of an attempt. It follows from job, device and epoch alone."""
+    return Order(
+        format=ORDER_FORMAT,
+        device_id=key.device_id,
+        campaign_id=job.campaign_id,
+        job_id=job.job_id,
+        epoch=key.epoch,
+        lock_sha256=option.lock_sha256,
+        lock_bytes=option.lock_bytes,
+        bundle_bytes=option.bundle_bytes,
+        scenario=job.configuration["scenario"],
+        mode=job.configuration["mode"],
+        profile=job.configuration["profile"],
+        timeout_s=job.timeout_s,
+        parameters=job.configuration["parameters"],
+    ).canonical()

@@ -14,6 +14,7 @@ from fleetmark_controller.lifecycle.states import (
     JobState,
     following,
 )
+from fleetmark_controller.operations.adopting import adopt
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ending import end_attempt
 from fleetmark_controller.store import attempts, devices, events, jobs, meta
@@ -156,7 +157,7 @@ def _advance(
 
 
 def _answer(connection: sqlite3.Connection, effects: Effects, now_ns: int, said: Report) -> Answer:
-    attempt = attempts.get(connection, said.key)
+    attempt = attempts.get(connection, said.key) or adopt(connection, effects, now_ns, said.key)
     if attempt is None:
         return Answer(said.key, False, "unknown to this controller")
     if said.state in (AttemptState.REFUSED, AttemptState.ABORTED):

@@ -151,14 +151,14 @@ def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
     )
 
 
-def option(connection: sqlite3.Connection, job_id: str, device_id: str) -> Option:
-    """How the job runs on a device; it must be one of its options."""
+def option(connection: sqlite3.Connection, job_id: str, device_id: str) -> Option | None:
+    """How the job runs on a device; None if it cannot."""
     row = connection.execute(
         "SELECT device_id, lock_sha256, lock_bytes, bundle_bytes FROM job_option"
         " WHERE job_id = ? AND device_id = ?",
         (job_id, device_id),
     ).fetchone()
-    return Option(*row)
+    return None if row is None else Option(*row)
 
 
 def waiting_for(
