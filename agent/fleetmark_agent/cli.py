@@ -1,0 +1,157 @@
+"""The command `agent`. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+_HOME_HELP = "Folder of this agent. Default: FLEETMARK_AGENT_HOME, or the user's data folder."
+
+
+@click.group(name="agent", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fleetmark", message="%(version)s")
+def command() -> None:
+    """The light service on a board: runs what a Fleetmark controller sends it."""
+
+
+def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:
+    from fleetmark_agent.settings import parse_label
+
+    labels: dict[str, str] = {}
+    for value in values:
+        try:
+            key, text = parse_label(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+        labels[key] = text
+    return labels
+
+
+@command.command()
+@click.option("--controller", metavar="HOST:PORT", help="Where the controller listens.")
+@click.option("--name", help="What people call this device. Default: the host's name.")
+@click.option(
+    "--label",
+    "labels",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_labels,
+    help="Say something about this device, for selectors; may be given more than once.",
+)
+@click.option("--home", metavar="DIR", help=_HOME_HELP)
+@click.option("--once", is_flag=True, help="End when at least one job is done and none waits here.")
+@click.option("--verbose", is_flag=True, help="Log what happens in detail.")
+def start(
+    controller: str | None,
+    name: str | None,
+    labels: dict[str, str],
+    home: str | None,
+    once: bool,
+    verbose: bool,
+) -> int:
+    """Run the agent in the foreground, until SIGTERM or Ctrl-C.
+
+    The controller's address comes from --controller, FLEETMARK_CONTROLLER, config.toml, or is
+    127.0.0.1:7117. An agent that finds no controller keeps trying.
+    """
+    from fleetmark_agent.settings import load_settings
+    from fleetmark_cli.logs import set_up
+
+    settings = load_settings(
+        _home(home), controller=controller, name=name, labels=labels, once=once
+    )
+    set_up(verbose)
+    from fleetmark_agent.start import run
+
+    return run(settings)
+
+
+@command.command()
+@click.option("--home", metavar="DIR", help=_HOME_HELP)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def capabilities(home: str | None, as_json: bool) -> None:
+    """Measure this board and print its facts."""
+    from fleetmark_agent.facts import measure
+    from fleetmark_catalog.core.plain import to_plain
+    from fleetmark_cli.output import print_fields, print_json
+
+    plain = to_plain(measure(home=_home(home)))
+    if as_json:
+        print_json(plain)
+    else:
+        print_fields(_flat(plain))
+
+
+@command.command()
+@click.option("--home", metavar="DIR", help=_HOME_HELP)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def status(home: str | None, as_json: bool) -> None:
+    """Say whether an agent runs with this home, and what it holds."""
+    from fleetmark_agent.status import home_status
+    from fleetmark_cli.output import print_fields, print_json
+
+    values = home_status(_home(home))
+    if as_json:
+        print_json(values)
+        return
+    attempts = values.pop("attempts")
+    print_fields({key: _shown(key, value) for key, value in values.items()})
+    for attempt in attempts:
+        why = f": {attempt['reason']}" if attempt["reason"] else ""
+        click.echo(f"job {attempt['job_id']}, epoch {attempt['epoch']}: {attempt['state']}{why}")
+
+
+def _home(flag: str | None) -> Path:
+    from fleetmark_cli.homes import home_folder
+
+    return home_folder("agent", flag)
+
+
+def _shown(key: str, value: Any) -> Any:
+    from fleetmark_agent.text import size
+
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return size(value) if key.endswith("_bytes") and value is not None else value
+
+
+def _flat(plain: dict[str, Any]) -> dict[str, object]:
+    """Facts for people: tables in one level, lists as a line each."""
+    from fleetmark_agent.text import size
+
+    shown: dict[str, object] = {}
+    for group, values in plain.items():
+        if isinstance(values, dict):
+            for name, value in values.items():
+                key = f"{group}.{name}"
+                if isinstance(value, list):
+                    shown[key] = " ".join(map(str, value)) or None
+                elif name.endswith("_bytes") and value is not None:
+                    shown[key.removesuffix("_bytes")] = size(value)
+                else:
+                    shown[key] = value
+        elif isinstance(values, list) and values and isinstance(values[0], dict):
+            for number, item in enumerate(values):
+                kind = item.get("kind") or item.get("implementation") or ""
+                name = item.get("name") or item.get("path")
+                more = item.get("version") or item.get("current") or item.get("source") or ""
+                shown[f"{group}.{number}"] = " ".join(filter(None, (kind, name, more)))
+        elif isinstance(values, list):
+            shown[group] = " ".join(map(str, values)) or None
+        else:
+            shown[group] = values
+    return shown
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    from fleetmark_agent.errors import translate
+    from fleetmark_cli.app import run
+
+    run(command, translate)
+
+
+if __name__ == "__main__":
+    main()

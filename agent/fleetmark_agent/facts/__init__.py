@@ -1,0 +1,47 @@
+"""Measures what the board is and has. One probe a file; what a board does not offer is None.
+
+Probes read below a root folder, so that a test can hand them another board's /proc, /sys and /etc.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from fleetmark_catalog.core.capabilities import Capabilities
+
+
+def measure(root: Path = Path("/"), home: Path = Path("/")) -> Capabilities:
+    """All facts of the board whose files lie below `root`; `home` is where the agent keeps its own.
+
+    Programs are run, and interpreters looked for, only when `root` is the real one.
+    """
+    from fleetmark_agent.facts import (
+        accelerators,
+        board,
+        controls,
+        cpu,
+        interpreters,
+        memory,
+        sensors,
+        software,
+        storage,
+        system,
+        tags,
+    )
+
+    real = root == Path("/")
+    facts = Capabilities(
+        os=system.probe(root),
+        arch=system.arch(),
+        board=board.probe(root),
+        cpu=cpu.probe(root),
+        memory=memory.probe(root),
+        storage=storage.probe(home),
+        accelerators=accelerators.probe(root),
+        sensors=sensors.probe(root),
+        software=software.probe() if real else (),
+        interpreters=interpreters.probe() if real else (),
+        controls=controls.probe(root),
+    )
+    return dataclasses.replace(facts, tags=tags.derive(facts))

@@ -1,0 +1,96 @@
+"""Pythons that jobs may use, with the tags of the wheels that fit each.
+
+Every candidate is run, and says of itself what it is: a name or a link proves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from fleetmark_catalog.core.capabilities import Interpreter
+
+_VERSIONS = range(9, 16)
+_FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin", "/opt/homebrew/bin")
+_TIMEOUT_S = 10.0
+
+# `packaging` comes from our own environment, last on the path: the foreign standard library wins.
+_QUESTION = """
+import json, os, platform, sys
+sys.path.append(sys.argv[1])
+from packaging import tags
+abis = []
+for tag in tags.cpython_tags(platforms=["any"]):
+    if tag.abi not in abis and tag.abi not in ("abi3", "none"):
+        abis.append(tag.abi)
+base = getattr(sys, "_base_executable", None) or sys.executable
+print(json.dumps({
+    "path": os.path.realpath(base),
+    "version": platform.python_version(),
+    "implementation": sys.implementation.name,
+    "abis": abis,
+    "platforms": list(tags.platform_tags()),
+}))
+"""
+
+
+def probe() -> tuple[Interpreter, ...]:
+    """Our own base interpreter first, then what is on PATH, the newest first; CPython only."""
+    candidates = list(dict.fromkeys(_candidates()))
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        answers = [found for found in pool.map(_ask, candidates) if found is not None]
+    first, *others = answers if answers else (None,)
+    if first is None:
+        return ()
+    unique = {found.path: found for found in reversed(others) if found.path != first.path}
+    return (first, *sorted(unique.values(), key=_newest, reverse=True))
+
+
+def _candidates() -> Iterator[str]:
+    yield os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    folders = [*os.environ.get("PATH", "").split(os.pathsep), *_FOLDERS]
+    seen: set[str] = set()
+    for folder in dict.fromkeys(folders):
+        for name in ("python3", *(f"python3.{minor}" for minor in _VERSIONS)):
+            path = Path(folder) / name
+            # Links to the same file are asked once.
+            real = os.path.realpath(path)
+            if folder and real not in seen and os.access(path, os.X_OK):
+                seen.add(real)
+                yield str(path)
+
+
+def _ask(path: str) -> Interpreter | None:
+    import packaging
+
+    site = str(Path(packaging.__file__).resolve().parent.parent)
+    try:
+        done = subprocess.run(
+            [path, "-I", "-S", "-c", _QUESTION, site],
+            check=True,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+        )
+        values = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    if values["implementation"] != "cpython":
+        return None
+    return Interpreter(
+        values["path"],
+        values["version"],
+        values["implementation"],
+        tuple(values["abis"]),
+        tuple(values["platforms"]),
+    )
+
+
+def _newest(interpreter: Interpreter) -> tuple[tuple[int, ...], str]:
+    numbers = interpreter.version.replace("+", ".").split(".")
+    return tuple(int(n) for n in numbers if n.isdecimal()), interpreter.path

@@ -1,0 +1,174 @@
+"""Durable files: the one way by which session state reaches the disk.
+
+Everything that must survive a crash goes through `Files`, so that a simulator can stand in for
+the disk and keep only what was made durable.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+
+class Files(Protocol):
+    """Files below one folder, by relative name with `/`. All methods may raise OSError."""
+
+    def read(self, name: str) -> bytes | None:
+        """The whole content; None if there is no such file."""
+
+    def write_atomic(self, name: str, data: bytes) -> None:
+        """Replace the file's content: after a crash it is the old or the new one, whole."""
+
+    def append_sync(self, name: str, data: bytes) -> None:
+        """Append, durable on return. On an error nothing, part or all may have been appended."""
+
+    def append_lazy(self, name: str, data: bytes) -> None:
+        """Append; a crash may lose it, or part of its end."""
+
+    def truncate(self, name: str, size_bytes: int) -> None:
+        """Cut the file to `size_bytes`, durable on return."""
+
+    def remove(self, name: str) -> None:
+        """Remove the file, which need not exist; durable on return."""
+
+    def list(self, folder: str) -> list[str]:
+        """Names (without the folder) of the files in `folder`, sorted; none if it is absent."""
+
+    def size(self, name: str) -> int:
+        """Bytes of the file; 0 if it is absent."""
+
+    def free_bytes(self) -> int:
+        """Room that is left for us on the file system."""
+
+
+class RealFiles:
+    """`Files` on a real file system, below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        """Folders are made when a file is first written in them."""
+        self.root = root
+
+    def read(self, name: str) -> bytes | None:
+        """See `Files`."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_atomic(self, name: str, data: bytes) -> None:
+        """See `Files`."""
+        write_atomic(self.root / name, data)
+
+    def append_sync(self, name: str, data: bytes) -> None:
+        """See `Files`."""
+        self._append(name, data, sync=True)
+
+    def append_lazy(self, name: str, data: bytes) -> None:
+        """See `Files`."""
+        self._append(name, data, sync=False)
+
+    def truncate(self, name: str, size_bytes: int) -> None:
+        """See `Files`."""
+        with (self.root / name).open("rb+") as file:
+            file.truncate(size_bytes)
+            os.fsync(file.fileno())
+
+    def remove(self, name: str) -> None:
+        """See `Files`."""
+        path = self.root / name
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        sync_folder(path.parent)
+
+    def list(self, folder: str) -> list[str]:
+        """See `Files`."""
+        try:
+            return sorted(entry.name for entry in (self.root / folder).iterdir() if entry.is_file())
+        except FileNotFoundError:
+            return []
+
+    def size(self, name: str) -> int:
+        """See `Files`."""
+        try:
+            return (self.root / name).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def free_bytes(self) -> int:
+        """See `Files`."""
+        return free_bytes(self.root)
+
+    def _append(self, name: str, data: bytes, *, sync: bool) -> None:
+        path = self.root / name
+        new = not path.exists()
+        if new:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if new and sync:
+            sync_folder(path.parent)
+
+
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace `path` by a file with `data`, whole or not at all.
+
+    Raises:
+        OSError: there is no room or no permission; then the old content is still there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# A folder is opened and synchronised just as a file is.
+sync_folder = sync_file
+
+
+def free_bytes(path: Path) -> int:
+    """Room for us on the file system of `path`, which need not exist yet."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def tree_bytes(folder: Path) -> int:
+    """Bytes of all regular files below `folder`; 0 if it is absent."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118
+            except FileNotFoundError:
+                continue
+    return total

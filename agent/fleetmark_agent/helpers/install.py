@@ -1,0 +1,176 @@
+"""Installs wheels into a plain folder: `python -I -m fleetmark_agent.helpers.install SPEC`.
+
+A process of its own, so that an idle agent carries none of it. The folder appears whole, under its
+final name, or not at all. SPEC is a JSON file: `wheels` (path and name of each), `target`,
+`interpreter` (compiles the modules), `max_bytes` (of all files together).
+
+Only regular files are written, only below the folder. Scripts, headers and data files of wheels are
+left out: a job imports modules and nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+import installer
+from installer.destinations import WheelDestination
+from installer.exceptions import InstallerError
+from installer.records import Hash, RecordEntry
+from installer.scripts import ScriptSection
+from installer.sources import WheelFile
+from installer.utils import Scheme, construct_record_file, copyfileobj_with_hashing
+
+from fleetmark_agent.helpers import EXIT_BAD_WHEEL, EXIT_OS_ERROR
+
+_TESTS = r"[/\\]tests?[/\\]"
+_MAX_PATH = 400
+
+
+class BadWheel(Exception):
+    """A wheel holds what must not be installed."""
+
+
+class Folder(WheelDestination):
+    """Writes regular files below `root`, at most `room` bytes in all."""
+
+    def __init__(self, root: Path, room: int) -> None:
+        self.root = root
+        self.room = room
+
+    def write_script(
+        self, name: str, module: str, attr: str, section: ScriptSection
+    ) -> RecordEntry:
+        """Not written: nobody calls it."""
+        return RecordEntry(f"../bin/{name}", None, None)
+
+    def write_file(
+        self, scheme: Scheme, path: str | os.PathLike[str], stream: BinaryIO, is_executable: bool
+    ) -> RecordEntry:
+        """Write one module or data file of a package."""
+        name = os.fspath(path)
+        if scheme not in ("purelib", "platlib"):
+            return RecordEntry(f"../{scheme}/{name}", None, None)
+        target = self.root / _checked(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # O_EXCL: a second file of the same name, in another wheel or spelled twice, is refused.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(target, flags, 0o644)
+        except FileExistsError as error:
+            # Wheels that share a namespace may share its files, too.
+            if target.read_bytes() != stream.read():
+                raise BadWheel(f"two different files are called {name}") from error
+            return RecordEntry(name, None, None)
+        with os.fdopen(descriptor, "wb") as file:
+            digest, size = copyfileobj_with_hashing(
+                cast(BinaryIO, _Limited(stream, self)), file, "sha256"
+            )
+        return RecordEntry(name, Hash("sha256", digest), size)
+
+    def finalize_installation(
+        self, scheme: Scheme, record_file_path: str, records: Iterable[tuple[Scheme, RecordEntry]]
+    ) -> None:
+        """Write RECORD, by which importlib.metadata knows a package's files."""
+        with construct_record_file(records) as stream:
+            self.write_file(scheme, record_file_path, stream, is_executable=False)
+
+
+class _Limited:
+    """A stream that counts against the folder's room: a wheel may claim any size."""
+
+    def __init__(self, stream: BinaryIO, folder: Folder) -> None:
+        self._stream = stream
+        self._folder = folder
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._folder.room -= len(data)
+        if self._folder.room < 0:
+            raise BadWheel("its files are larger than any environment may be")
+        return data
+
+
+def main(spec_path: str) -> int:
+    """Install; says in one line on stderr what is wrong."""
+    _die_with_parent()
+    spec = json.loads(Path(spec_path).read_bytes())
+    target = Path(spec["target"])
+    scratch = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+    name = ""
+    try:
+        scratch.mkdir(parents=True)
+        folder = Folder(scratch, int(spec["max_bytes"]))
+        for wheel in spec["wheels"]:
+            name = wheel["name"]
+            _install(Path(wheel["path"]), name, folder)
+        _compile(spec["interpreter"], scratch)
+        _sync(scratch)
+        if not target.exists():
+            scratch.rename(target)
+            _sync(target.parent)
+    except OSError as error:
+        print(f"{error.errno or 0} {name}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return EXIT_OS_ERROR
+    except (BadWheel, InstallerError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        print(f"{name}: {error}".replace("\n", " "), file=sys.stderr)  # noqa: T201
+        return EXIT_BAD_WHEEL
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return 0
+
+
+def _install(path: Path, name: str, folder: Folder) -> None:
+    with zipfile.ZipFile(path) as archive:
+        # The file is named by its digest; what the wheel is called decides how it is read.
+        archive.filename = name
+        installer.install(WheelFile(archive), folder, {"INSTALLER": b"fleetmark\n"})
+
+
+def _checked(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    bad = path.is_absolute() or ".." in path.parts or not path.parts or len(name) > _MAX_PATH
+    if bad or "\\" in name or re.search(r"[\x00-\x1f]", name):
+        raise BadWheel(f"file name {name[:80]!r} is not allowed")
+    return path
+
+
+def _compile(interpreter: str, folder: Path) -> None:
+    # Never checked against the source again: content is fixed by the folder's name. What does not
+    # compile (templates, code for newer Pythons) is read as source, if anybody ever imports it.
+    command = [interpreter, "-I", "-S", "-m", "compileall", "-q", "-q", "-j", "0", "-x", _TESTS]
+    command += ["--invalidation-mode", "unchecked-hash", "."]
+    subprocess.run(
+        command, check=False, cwd=folder, stdout=subprocess.DEVNULL, env={"LANG": "C.UTF-8"}
+    )
+
+
+def _sync(folder: Path) -> None:
+    """Make everything on the folder's file system durable: cheaper than file by file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None).syncfs(descriptor) != 0:
+            os.sync()
+    except AttributeError:
+        os.sync()
+    finally:
+        os.close(descriptor)
+
+
+def _die_with_parent() -> None:
+    """A killed agent leaves no installation behind that nobody waits for."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,281 @@
+"""Runs one attempt through its steps, from wherever a former process left it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetmark_agent import AGENT_VERSION
+from fleetmark_agent.cache import Cache, Download, refusal_of
+from fleetmark_agent.errors import Refusal
+from fleetmark_agent.files import write_atomic
+from fleetmark_agent.happenings import (
+    Event,
+    JobEnded,
+    JobProgressed,
+    JobRefused,
+    JobRunning,
+    JobStopped,
+)
+from fleetmark_agent.messages import AttemptKey, Progress
+from fleetmark_agent.runner import collect, prepare
+from fleetmark_agent.runner.execute import Execution
+from fleetmark_agent.runner.telemetry import read_temperature
+from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.settings import Settings
+from fleetmark_agent.spool import Spool, SpoolFull
+from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.digest import sha256_hex
+from fleetmark_catalog.core.lock import DeclaredOutput, parse_lock
+from fleetmark_catalog.core.order import parse_order
+from fleetmark_catalog.core.plain import to_plain
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = (1.0, 30.0)
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+@dataclass
+class Site:
+    """What all attempts on this device share."""
+
+    settings: Settings
+    device_id: str
+    boot_id: str
+    capabilities: Capabilities
+    cache: Cache
+    spool: Spool
+    download: Download
+    clock: Callable[[], dict[str, Any]]
+    transfers: asyncio.Lock
+    """Held by whoever moves bulk data; a run holds it, so that nothing else is moved meanwhile."""
+
+    @property
+    def attempts(self) -> Path:
+        """The folder of all workspaces."""
+        return self.settings.home / "attempts"
+
+    @property
+    def device_lock(self) -> Path:
+        """Held while anything of a job lives."""
+        return self.settings.home / "device.lock"
+
+    @property
+    def trace(self) -> Path:
+        """When each attempt's job began and ended, as the device itself saw it."""
+        return self.settings.home / "trace.jsonl"
+
+
+class Attempt:
+    """One attempt. `run` tells what happens; last, `JobEnded`, `JobRefused` or `JobStopped`."""
+
+    def __init__(
+        self, key: AttemptKey, order: bytes, site: Site, tell: Callable[[Event], None]
+    ) -> None:
+        self.key = key
+        self.site = site
+        self.workspace = Workspace(site.attempts, key)
+        self.order = parse_order(order)
+        self._order_bytes = order
+        self._tell = tell
+        self._execution = Execution(self.workspace, site.device_lock, site.trace)
+        self._events: list[dict[str, Any]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._executing = False
+        self._stopping = False
+
+    def start(self) -> asyncio.Task[None]:
+        """Run in a task of its own."""
+        self._task = asyncio.get_running_loop().create_task(self.run(), name=self.key.name)
+        return self._task
+
+    async def stop(self) -> None:
+        """End it, whatever it is at; `run` tells `JobStopped` unless it has ended before."""
+        self._stopping = True
+        if self._executing:
+            await self._execution.stop(self.site.settings.stop_grace_s)
+        elif self._task is not None:
+            self._task.cancel()
+
+    def progress(self) -> Progress | None:
+        """How far the job is, when it runs."""
+        return self.workspace.read_progress() if self._executing else None
+
+    async def run(self) -> None:
+        """All steps that are not done yet."""
+        try:
+            last_seq = await self._steps()
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            self._tell(JobStopped(self.key))
+        except Refusal as refusal:
+            log.warning("job %s refused: %s", self.key.job_id, refusal.reason)
+            await asyncio.to_thread(self.workspace.remove)
+            self._tell(JobRefused(self.key, refusal.reason, refusal.retryable))
+        except Exception as error:
+            # A fault of ours: the controller hears of it, and the device does not hang on it.
+            log.exception("job %s", self.key.job_id)
+            self._tell(JobStopped(self.key, f"the agent failed: {type(error).__name__}: {error}"))
+        else:
+            stopped = last_seq is None
+            self._tell(JobStopped(self.key) if stopped else JobEnded(self.key, last_seq or 0))
+
+    async def _steps(self) -> int | None:
+        workspace = self.workspace
+        if workspace.plan.exists():
+            return await self._collect()
+        if workspace.was_started:
+            log.info("job %s: taking up what was started before", self.key.job_id)
+            # Its end may be long past, or hours away.
+            async with self.site.transfers:
+                await self._watch()
+        else:
+            with ExitStack() as pins:
+                await self._prepare_and_run(pins)
+        if self._stopping:
+            return None
+        return await self._collect()
+
+    # --- prepare ---
+
+    async def _prepare_and_run(self, pins: ExitStack) -> None:
+        site, order = self.site, self.order
+        self._note("prepare", "accepted")
+        try:
+            self.workspace.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise refusal_of(error, site.attempts, "the workspace of the job") from error
+        pins.enter_context(site.cache.pinned((self.key, "lock"), {order.lock_sha256}))
+        self._report("fetch")
+        bundle = await prepare.fetch_lock(order, site.cache, site.download, site.capabilities)
+        pins.enter_context(site.cache.pinned(self.key, bundle.names()))
+        await prepare.fetch_blobs(bundle, site.cache, site.download)
+        self._note("prepare", "blobs are here")
+        self._report("install")
+        environment = await prepare.build_environment(bundle, site.cache)
+        self._note("prepare", "environment is here")
+        self._report("start")
+        command = await prepare.lay_workspace(bundle, environment, site.cache, self.workspace)
+        # What is being uploaded comes to its end first: it would disturb the measurement.
+        async with site.transfers:
+            await self._launch(bundle, command)
+            await self._watch()
+
+    async def _launch(self, bundle: prepare.Bundle, command: list[str]) -> None:
+        site, settings = self.site, self.site.settings
+        try:
+            self._note("run", "starting")
+            self._write_context(bundle)
+            lock_fd, alive_fd = await self._execution.take_locks()
+            self._executing = True
+            spec = prepare.supervisor_spec(
+                bundle,
+                command,
+                self.workspace,
+                site.trace,
+                device_id=site.device_id,
+                max_output_bytes=settings.job_output_limit_bytes,
+                grace_s=settings.stop_grace_s,
+                lock_fd=lock_fd,
+                alive_fd=alive_fd,
+            )
+            words = prepare.supervisor_command(self.workspace)
+            await self._execution.start(spec, words)
+        except OSError as error:
+            self._executing = False
+            raise refusal_of(error, site.attempts, "the workspace of the job") from error
+        self._execution.start_telemetry(settings.telemetry_interval_s)
+
+    # --- run ---
+
+    async def _watch(self) -> None:
+        self._executing = True
+        if not self.workspace.outcome.exists():
+            self._tell(JobRunning(self.key))
+        if self._stopping:
+            # Asked for while the supervisor was being started.
+            await self._execution.stop(self.site.settings.stop_grace_s)
+        await self._execution.finished()
+        self._executing = False
+        log.info("job %s: it has ended", self.key.job_id)
+
+    # --- collect ---
+
+    async def _collect(self) -> int:
+        """Records into the spool; a full disk is waited for, for results are never dropped."""
+        delay_s = _RETRY_S[0]
+        while True:
+            try:
+                if not self.workspace.plan.exists():
+                    await asyncio.to_thread(self.workspace.clear_inputs)
+                    await asyncio.to_thread(self._make_plan)
+                return collect.spool_plan(self.workspace, self.site.spool)
+            except (OSError, SpoolFull) as error:
+                log.warning("results of job %s cannot be stored yet: %s", self.key.job_id, error)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, _RETRY_S[1])
+
+    def _make_plan(self) -> None:
+        lock = parse_lock(self.workspace.lock.read_bytes())
+        outputs: tuple[DeclaredOutput, ...] = lock.program.outputs
+        collect.make_plan(self.workspace, outputs, self.order.timeout_s, self._provenance())
+
+    # --- what is known of it ---
+
+    def _provenance(self) -> dict[str, Any]:
+        return {
+            "agent_version": AGENT_VERSION,
+            "boot_id": self.site.boot_id,
+            "order_sha256": sha256_hex(self._order_bytes),
+            "capabilities": to_plain(self.site.capabilities),
+        }
+
+    def _write_context(self, bundle: prepare.Bundle) -> None:
+        """What must be known later, also to another process: written before the job starts."""
+        governor = None
+        with suppress(OSError):
+            governor = _GOVERNOR.read_text().strip()
+        context = {
+            "temperature_c": read_temperature(),
+            "events": self._events,
+            "provenance": {
+                "boot_id": self.site.boot_id,
+                "interpreter": {
+                    "path": bundle.interpreter.path,
+                    "version": bundle.interpreter.version,
+                },
+                "environment_key": bundle.environment_key,
+                "lock_sha256": self.order.lock_sha256,
+                "sandbox": "none",
+                "governor": governor,
+                "clock": self.site.clock(),
+            },
+        }
+        write_atomic(self.workspace.lock, bundle.lock.canonical())
+        write_atomic(self.workspace.context, json.dumps(context).encode())
+
+    def _note(self, phase: str, detail: str) -> None:
+        self._events.append({"at_unix_ns": time.time_ns(), "phase": phase, "detail": detail})
+
+    def _report(self, phase: str) -> None:
+        self._tell(JobProgressed(self.key, Progress(phase)))
+
+
+def clean_attempts(folder: Path, held: set[str]) -> None:
+    """Remove workspaces that belong to no held attempt: their results are delivered."""
+    if not folder.is_dir():
+        return
+    for entry in os.scandir(folder):
+        key = AttemptKey.from_name(entry.name)
+        if key is not None and entry.name not in held:
+            Workspace(folder, key).remove()

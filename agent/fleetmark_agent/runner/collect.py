@@ -1,0 +1,268 @@
+"""Last steps of an attempt: what its job left behind becomes records.
+
+All records are written down as a plan before the first of them enters the spool, so that a
+restarted agent goes on with exactly the same ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetmark_agent.files import sync_file, sync_folder, write_atomic
+from fleetmark_agent.runner.telemetry import COLUMNS
+from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.spool import Spool
+from fleetmark_catalog.core.digest import canonical_json, sha256_file
+from fleetmark_catalog.core.lock import DeclaredOutput
+from fleetmark_catalog.core.records import MAX_PAYLOAD_BYTES, Final, record_digest, seal
+
+_ROWS_PER_RECORD = 1000
+_MAX_RESULT_BYTES = 64 * 1024
+_EXIT_TEXTS = {
+    10: "the job file is not valid",
+    11: "an input is not valid",
+    12: "the runtime cannot be loaded",
+    13: "LoadGen failed",
+    14: "out of memory",
+    15: "no space left",
+    127: "it could not be started",
+}
+_WORTH_ANOTHER_TRY = (1, 14)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of the job."""
+
+    outcome: str
+    reason: str
+    exit_code: int | None
+    retryable: bool
+    started_unix_ns: int
+    duration_ns: int
+
+
+def judge(
+    outcome: dict[str, Any] | None, missing: list[str], timeout_s: float, said: str
+) -> Result:
+    """The attempt's result.
+
+    Args:
+        outcome: what the supervisor wrote; None if it was killed before it could.
+        missing: names of required outputs that are not there.
+        timeout_s: the time limit of the order.
+        said: last line that the job wrote to stderr.
+    """
+    if outcome is None:
+        reason = "the job's supervisor was killed before it could say what became of the job"
+        return Result("failed", reason, None, True, 0, 0)
+    code = outcome["exit_code"]
+    started, duration = int(outcome["started_unix_ns"]), int(outcome["duration_ns"])
+
+    def result(kind: str, reason: str, retryable: bool) -> Result:
+        return Result(kind, reason, code, retryable, started, duration)
+
+    if outcome["outcome"] == "timeout":
+        return result("timeout", f"not done after its time limit of {timeout_s:g} s", False)
+    if outcome["outcome"] == "stopped":
+        return result("stopped", "its supervisor was asked to end it", True)
+    if outcome["outcome"] == "signaled":
+        return result("failed", f"killed by signal {outcome['signal']}{_quoted(said)}", True)
+    if code:
+        meaning = f" ({_EXIT_TEXTS[code]})" if code in _EXIT_TEXTS else ""
+        reason = f"the program ended with exit code {code}{meaning}{_quoted(said)}"
+        return result("failed", reason, code in _WORTH_ANOTHER_TRY)
+    if missing:
+        names = ", ".join(missing)
+        what = "a declared output is" if len(missing) == 1 else "declared outputs are"
+        return result("failed", f"{what} missing: {names}", False)
+    return result("completed", "", False)
+
+
+def make_plan(
+    workspace: Workspace,
+    outputs: tuple[DeclaredOutput, ...],
+    timeout_s: float,
+    provenance: dict[str, Any],
+) -> None:
+    """Hash the outputs, make them durable, and write down all records.
+
+    Raises:
+        OSError: no room, or the disk fails; it can be tried again.
+    """
+    context = workspace.read_json(workspace.context) or {}
+    outcome = workspace.read_json(workspace.outcome)
+    entries: list[tuple[str, bytes]] = []
+    for event in context.get("events", []):
+        entries.append(("event", canonical_json(event)))
+    rows = list(_telemetry_rows(workspace.telemetry))
+    for start in range(0, len(rows), _ROWS_PER_RECORD):
+        part = {"columns": list(COLUMNS), "rows": rows[start : start + _ROWS_PER_RECORD]}
+        entries.append(("telemetry", canonical_json(part)))
+    missing: list[str] = []
+    for output in outputs:
+        path = workspace.out / output.name
+        if _is_plain(path):
+            entries.append(("file", _file_record(path, output.name, output.role)))
+        elif output.required:
+            missing.append(output.name)
+    for path, role in ((workspace.stdout, "stdout"), (workspace.stderr, "stderr")):
+        if _is_plain(path) and path.stat().st_size:
+            entries.append(("file", _file_record(path, path.name, role)))
+    for folder in (workspace.out, workspace.root):
+        if folder.is_dir():
+            sync_folder(folder)
+    result = judge(outcome, missing, timeout_s, _last_line(workspace.stderr))
+    digests = [record_digest(seq, kind, payload) for seq, (kind, payload) in enumerate(entries, 1)]
+    whole = {
+        **provenance,
+        **context.get("provenance", {}),
+        "program_result": _program_result(workspace, outputs),
+        "temperatures": _temperatures(rows, context),
+        "competing_load": _competing_load(rows),
+        "peak_memory_bytes": (outcome or {}).get("peak_memory_bytes"),
+        "cpu_s": _cpu_s(outcome),
+    }
+    final = Final(
+        count=len(entries) + 1,
+        digest=seal(digests),
+        outcome=result.outcome,
+        reason=result.reason,
+        exit_code=result.exit_code,
+        retryable=result.retryable,
+        started_unix_ns=result.started_unix_ns,
+        duration_ns=result.duration_ns,
+        provenance=whole,
+    )
+    entries.append(("final", _fitting(final)))
+    lines = [json.dumps([kind, payload.decode()]) for kind, payload in entries]
+    write_atomic(workspace.plan, "\n".join(lines).encode())
+
+
+def spool_plan(workspace: Workspace, spool: Spool) -> int:
+    """Bring the spool up to the plan; returns the number of the last record.
+
+    What is in the spool already is compared, not added again.
+
+    Raises:
+        OSError: no room; it can be tried again.
+        SpoolFull: other attempts' results fill the quota; it can be tried again.
+        RuntimeError: the spool holds something else under this attempt's name.
+    """
+    entries = list(_read_plan(workspace.plan))
+    key = workspace.key
+    have = spool.last_seq(key)
+    done = 0
+    while done < have:
+        records = spool.read(key, done, 1 << 20)
+        for record in records:
+            planned = entries[record.seq - 1] if record.seq <= len(entries) else None
+            if planned != (record.kind, record.payload):
+                raise RuntimeError(f"record {record.seq} of {key.name} is not the planned one")
+        done = records[-1].seq
+    if have < len(entries):
+        spool.extend(key, entries[have:])
+    return len(entries)
+
+
+def _read_plan(path: Path) -> Iterator[tuple[str, bytes]]:
+    for line in path.read_bytes().split(b"\n"):
+        kind, payload = json.loads(line)
+        yield kind, payload.encode()
+
+
+def _file_record(path: Path, name: str, role: str) -> bytes:
+    sync_file(path)
+    size = path.stat().st_size
+    values = {"name": name, "role": role, "sha256": sha256_file(path), "size_bytes": size}
+    return canonical_json(values)
+
+
+def _is_plain(path: Path) -> bool:
+    """A regular file: never what a link points to, which may be anybody's."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _telemetry_rows(path: Path) -> Iterator[list[Any]]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    # What follows the last line end was being written when the sampling ended.
+    for line in data.split(b"\n")[:-1]:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, list) and len(row) == len(COLUMNS):
+            yield row
+
+
+def _column(rows: list[list[Any]], name: str) -> list[float]:
+    index = COLUMNS.index(name)
+    return [row[index] for row in rows if row[index] is not None]
+
+
+def _temperatures(rows: list[list[Any]], context: dict[str, Any]) -> dict[str, float | None]:
+    found = _column(rows, "temperature_c")
+    return {"start_c": context.get("temperature_c"), "max_c": max(found) if found else None}
+
+
+def _competing_load(rows: list[list[Any]]) -> dict[str, float | None]:
+    found = _column(rows, "foreign_cpu_percent")
+    mean = round(sum(found) / len(found), 1) if found else None
+    return {"mean_percent": mean, "max_percent": max(found) if found else None}
+
+
+def _cpu_s(outcome: dict[str, Any] | None) -> float | None:
+    if not outcome or outcome.get("user_s") is None:
+        return None
+    return round(float(outcome["user_s"]) + float(outcome["system_s"]), 3)
+
+
+def _program_result(workspace: Workspace, outputs: tuple[DeclaredOutput, ...]) -> Any:
+    """The program's own account, if it is JSON and not larger than it may be."""
+    name = next((output.name for output in outputs if output.role == "result"), None)
+    path = workspace.out / name if name else None
+    if path is None or not _is_plain(path) or path.stat().st_size > _MAX_RESULT_BYTES:
+        return None
+    try:
+        values = json.loads(path.read_bytes())
+        canonical_json(values)
+    except (ValueError, RecursionError):
+        return None
+    return values
+
+
+def _fitting(final: Final) -> bytes:
+    """The record's bytes; details give way where they would not fit."""
+    payload = final.payload()
+    for name in ("program_result", "capabilities"):
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            final.provenance[name] = None
+            payload = final.payload()
+    return payload
+
+
+def _last_line(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    shown = "".join(char if char.isprintable() else " " for char in lines[-1]) if lines else ""
+    return shown[:300].strip()
+
+
+def _quoted(said: str) -> str:
+    return f": {said}" if said else ""

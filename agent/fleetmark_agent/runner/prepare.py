@@ -1,0 +1,219 @@
+"""First steps of an attempt: its blobs, its environment, its workspace. All can be repeated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetmark_agent.cache import Cache, Download, refusal_of
+from fleetmark_agent.environments import (
+    UNPACKED_FACTOR,
+    choose_interpreter,
+    ensure_environment,
+    environment_key,
+)
+from fleetmark_agent.errors import Refusal
+from fleetmark_agent.files import write_atomic
+from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_catalog.core.capabilities import Capabilities, Interpreter
+from fleetmark_catalog.core.digest import sha256_hex
+from fleetmark_catalog.core.errors import CatalogError
+from fleetmark_catalog.core.lock import BlobRef, Lock, parse_lock
+from fleetmark_catalog.core.order import Order
+
+MAX_LOCK_BYTES = 4 * 1024 * 1024
+_LAUNCH = Path(__file__).with_name("launch.py")
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An order with its lock, and the interpreter that will run it."""
+
+    order: Order
+    lock: Lock
+    interpreter: Interpreter
+    environment_key: str
+
+    def names(self) -> set[str]:
+        """What the cache must keep while the attempt lives."""
+        blobs = {blob.sha256 for blob in self.lock.blobs()}
+        return {self.order.lock_sha256, self.environment_key, *blobs}
+
+
+async def fetch_lock(
+    order: Order, cache: Cache, download: Download, capabilities: Capabilities
+) -> Bundle:
+    """Get the lock, and choose the interpreter that its wheels are for.
+
+    Raises:
+        Refusal: the lock is not valid, or nothing on this board can run it.
+    """
+    if not 0 < order.lock_bytes <= MAX_LOCK_BYTES:
+        raise Refusal(f"the lock has {order.lock_bytes} bytes", retryable=False)
+    blob = BlobRef("lock", order.lock_sha256, order.lock_bytes)
+    if cache.lacking([blob]):
+        cache.make_room(order.lock_bytes, "the lock of the job")
+    await cache.fetch(blob, download)
+    path = await cache.verified(blob)
+    try:
+        lock = parse_lock(path.read_bytes())
+    except CatalogError as error:
+        raise Refusal(str(error), retryable=False) from error
+    interpreter = choose_interpreter(lock.environment, capabilities.interpreters)
+    return Bundle(order, lock, interpreter, environment_key(lock.environment, interpreter))
+
+
+async def fetch_blobs(bundle: Bundle, cache: Cache, download: Download) -> None:
+    """Get what the cache lacks, after checking that all of it will fit.
+
+    Raises:
+        Refusal: it won't fit, or a blob cannot be had.
+    """
+    lock = bundle.lock
+    built = (cache.environments / bundle.environment_key).is_dir()
+    wanted = [
+        *lock.program.files,
+        *lock.inputs.values(),
+        *(() if built else lock.environment.wheels),
+    ]
+    lacking = cache.lacking(wanted)
+    unpacked = 0 if built else sum(wheel.size_bytes for wheel in lock.environment.wheels)
+    needed = sum(blob.size_bytes for blob in lacking) + int(unpacked * UNPACKED_FACTOR)
+    if needed:
+        cache.make_room(needed, f"{lock.benchmark} with its environment")
+    for blob in lacking:
+        await cache.fetch(blob, download)
+
+
+async def build_environment(bundle: Bundle, cache: Cache) -> Path:
+    """The folder with the job's modules."""
+    return await ensure_environment(bundle.lock.environment, bundle.interpreter, cache)
+
+
+async def lay_workspace(
+    bundle: Bundle, environment: Path, cache: Cache, workspace: Workspace
+) -> list[str]:
+    """Fresh folders, program and inputs in their places, the job file. Returns the command.
+
+    Raises:
+        Refusal: a blob has changed on the disk, or there is no room.
+    """
+    lock, order = bundle.lock, bundle.order
+    try:
+        workspace.make_fresh()
+        for blob in lock.program.files:
+            _place(await cache.verified(blob), workspace.program / blob.name)
+        inputs: dict[str, str] = {}
+        for name, blob in lock.inputs.items():
+            folder = workspace.inputs / sha256_hex(name.encode())[:16]
+            folder.mkdir()
+            target = folder / blob.name
+            _place(await cache.verified(blob), target)
+            inputs[name] = str(target)
+        job = {
+            "format": 1,
+            "job_id": order.job_id,
+            "epoch": order.epoch,
+            "scenario": order.scenario,
+            "mode": order.mode,
+            "profile": order.profile,
+            "parameters": order.parameters,
+            "inputs": inputs,
+            "job": lock.job,
+        }
+        write_atomic(workspace.job, json.dumps(job).encode())
+    except OSError as error:
+        raise refusal_of(error, workspace.root, "the workspace of the job") from error
+    return expand_command(lock, bundle.interpreter, environment, workspace.program)
+
+
+def expand_command(
+    lock: Lock, interpreter: Interpreter, environment: Path, program: Path
+) -> list[str]:
+    """The lock's command with `{python}` and `{program}` filled in.
+
+    Raises:
+        Refusal: the command is empty, or does not begin with a path.
+    """
+    isolation = ["-I", "-B"] if lock.environment.system_site else ["-I", "-S", "-B"]
+    python = [interpreter.path, *isolation, str(_LAUNCH)]
+    python += ["--path", str(environment), "--path", str(program), "--"]
+    words: list[str] = []
+    for word in lock.program.command:
+        if word == "{python}":
+            words += python
+        else:
+            words.append(word.replace("{program}", str(program)))
+    if not words or not words[0].startswith("/"):
+        raise Refusal(f"the command {lock.program.command!r} names no program", retryable=False)
+    return words
+
+
+def job_environment(lock: Lock, workspace: Workspace) -> dict[str, str]:
+    """All the variables that a job sees; what the program declares cannot change ours."""
+    return {
+        **lock.program.environment,
+        "FLEETMARK_JOB": str(workspace.job),
+        "FLEETMARK_OUT": str(workspace.out),
+        "ORT_DISABLE_TELEMETRY": "1",
+        "PATH": _PATH,
+        "LANG": "C.UTF-8",
+        "TMPDIR": str(workspace.temporary),
+        "HOME": str(workspace.home),
+    }
+
+
+def supervisor_spec(
+    bundle: Bundle,
+    command: list[str],
+    workspace: Workspace,
+    trace: Path,
+    *,
+    device_id: str,
+    max_output_bytes: int,
+    grace_s: float,
+    lock_fd: int,
+    alive_fd: int,
+) -> dict[str, object]:
+    """What the supervisor is told, see `fleetmark_agent.supervisor.Spec`."""
+    order = bundle.order
+    return {
+        "command": command,
+        "environment": job_environment(bundle.lock, workspace),
+        "folder": str(workspace.out),
+        "stdout": str(workspace.stdout),
+        "stderr": str(workspace.stderr),
+        "max_output_bytes": max_output_bytes,
+        "timeout_s": order.timeout_s,
+        "grace_s": grace_s,
+        "started": str(workspace.started),
+        "progress": str(workspace.progress),
+        "outcome": str(workspace.outcome),
+        "trace": str(trace),
+        "attempt": {"device_id": device_id, "job_id": order.job_id, "epoch": order.epoch},
+        "nice": 0,
+        "lock_fd": lock_fd,
+        "alive_fd": alive_fd,
+    }
+
+
+def supervisor_command(workspace: Workspace) -> list[str]:
+    """How the supervisor is started."""
+    program = Path(__file__).parent.with_name("supervisor.py")
+    return [sys.executable, "-I", "-S", "-B", str(program), str(workspace.spec)]
+
+
+def _place(source: Path, target: Path) -> None:
+    """Give the job a file under its own name without a second copy where that is possible."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+        with suppress(OSError):
+            target.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)

@@ -1,0 +1,91 @@
+"""The folder of one attempt: what lies where, and how far the attempt got."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from fleetmark_agent.messages import AttemptKey, Progress
+
+
+class Workspace:
+    """Paths below `attempts/<job_id>.<epoch>/`; the job sees only some of them."""
+
+    def __init__(self, attempts: Path, key: AttemptKey) -> None:
+        """Nothing is made yet."""
+        self.key = key
+        self.root = attempts / key.name
+        self.out = self.root / "out"
+        self.program = self.root / "program"
+        self.inputs = self.root / "inputs"
+        self.home = self.root / "home"
+        self.temporary = self.root / "tmp"
+        self.job = self.root / "job.json"
+        self.lock = self.root / "lock.json"
+        self.context = self.root / "context.json"
+        self.spec = self.root / "supervisor.json"
+        self.alive = self.root / "supervisor.lock"
+        self.started = self.root / "started.json"
+        self.progress = self.root / "progress.json"
+        self.outcome = self.root / "outcome.json"
+        self.telemetry = self.root / "telemetry.jsonl"
+        self.telemetry_spec = self.root / "telemetry.json"
+        self.stdout = self.root / "stdout.txt"
+        self.stderr = self.root / "stderr.txt"
+        self.complaints = self.root / "supervisor.txt"
+        self.plan = self.root / "records.jsonl"
+
+    def make_fresh(self) -> None:
+        """Empty folders for a job that was never started.
+
+        Raises:
+            OSError: no room or no permission.
+        """
+        for folder in (self.out, self.program, self.inputs, self.home, self.temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+
+    @property
+    def was_started(self) -> bool:
+        """Whether a supervisor has ever begun the job."""
+        return self.started.exists()
+
+    def read_json(self, path: Path) -> dict[str, Any] | None:
+        """The table in a file of ours; None if it is absent or not whole."""
+        try:
+            values = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return values if isinstance(values, dict) else None
+
+    def read_progress(self) -> Progress | None:
+        """How far the job said it is."""
+        values = self.read_json(self.progress)
+        if values is None:
+            return None
+        return Progress(str(values["phase"]), int(values["done"]), int(values["total"]))
+
+    def file_of(self, payload: bytes) -> tuple[Path, str, int]:
+        """Path, sha256 and size of the file that a record of kind `file` names."""
+        values = json.loads(payload)
+        own = {"stdout": self.stdout, "stderr": self.stderr}
+        path = own.get(values["role"]) or self.out / values["name"]
+        return path, str(values["sha256"]), int(values["size_bytes"])
+
+    def clear_inputs(self) -> None:
+        """Delete what only a running job needs."""
+        for folder in (self.program, self.inputs, self.home, self.temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def trim(self) -> None:
+        """Delete what is large and no longer needed once all records are acknowledged."""
+        self.clear_inputs()
+        shutil.rmtree(self.out, ignore_errors=True)
+        for path in (self.stdout, self.stderr, self.telemetry):
+            path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete everything."""
+        shutil.rmtree(self.root, ignore_errors=True)

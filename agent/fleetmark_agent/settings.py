@@ -1,0 +1,162 @@
+"""The agent's settings: flags over environment over config.toml over defaults."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fleetmark_cli.homes import ConfigError, read_config
+from fleetmark_cli.nearest import hint
+from fleetmark_protos.channel import DEFAULT_PORT
+
+GIB = 1024**3
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an agent is started with. Sizes are in bytes, times in seconds.
+
+    `spool_limit_bytes`: while results of this size wait for the controller, no new run begins.
+    `cache_limit_bytes`: of blobs and environments; what an attempt needs is never evicted.
+    `min_free_bytes`: room that a transfer or an installation must leave on the file system.
+    `once_wait_s`: how long `--once` tries to reach the controller.
+    """
+
+    home: Path
+    controller: str = f"127.0.0.1:{DEFAULT_PORT}"
+    name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    cache_limit_bytes: int = 16 * GIB
+    spool_limit_bytes: int = GIB
+    min_free_bytes: int = 64 * 1024 * 1024
+    telemetry_interval_s: float = 1.0
+    job_output_limit_bytes: int = 4 * 1024 * 1024
+    stop_grace_s: float = 5.0
+    once_wait_s: float = 20.0
+    once: bool = False
+
+
+class BadSetting(Exception):
+    """A flag's value is not allowed; the text says which and what is."""
+
+
+def load_settings(
+    home: Path,
+    *,
+    controller: str | None = None,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    once: bool = False,
+) -> Settings:
+    """Combine the arguments (flags), the environment and `home`/config.toml.
+
+    Raises:
+        ConfigError: config.toml is not TOML, or holds a key or value that is not allowed.
+        BadSetting: a flag or an environment variable holds one.
+    """
+    path = home / "config.toml"
+    values = read_config(home)
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        check = _KEYS.get(key)
+        if check is None:
+            raise ConfigError(f"{path}: unknown key {key!r}. {hint(key, _KEYS)}")
+        try:
+            checked[key] = check(value)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {key}: {error}") from error
+    chosen = controller or os.environ.get("FLEETMARK_CONTROLLER")
+    try:
+        if chosen:
+            checked["controller"] = _address(chosen)
+        if name is not None:
+            checked["name"] = _name(name)
+        if labels:
+            checked["labels"] = {**checked.get("labels", {}), **_labels(dict(labels))}
+    except ValueError as error:
+        raise BadSetting(str(error)) from error
+    checked.setdefault("name", _host_name())
+    return Settings(home=home, once=once, **checked)
+
+
+def parse_label(text: str) -> tuple[str, str]:
+    """`key=value`, as `--label` takes it.
+
+    Raises:
+        ValueError: it is not of this form.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not of the form key=value")
+    return next(iter(_labels({key: value}).items()))
+
+
+def _address(value: object) -> str:
+    host, _, port = str(value).rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or any(map(str.isspace, host)):
+        raise ValueError(f"{value!r} is not HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT}")
+    return str(value)
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not a name: up to 63 letters, digits, dots, dashes and underscores"
+        )
+    return value
+
+
+def _labels(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"found {value!r}, expected a table of texts")
+    for key, text in value.items():
+        if not _LABEL.fullmatch(str(key)):
+            raise ValueError(f"{key!r} is not a label's name: letters, digits, and . _ - /")
+        if not isinstance(text, str) or len(text) > 200 or not text.isprintable():
+            raise ValueError(f"label {key!r} has the value {text!r}, expected a short text")
+    return {str(key): str(text) for key, text in value.items()}
+
+
+def _whole(lowest: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if type(value) is not int or value < lowest:
+            raise ValueError(f"found {value!r}, expected a whole number of at least {lowest}")
+        return value
+
+    return check
+
+
+def _seconds(lowest: float, highest: float) -> Callable[[object], float]:
+    def check(value: object) -> float:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not fits or not lowest <= float(str(value)) <= highest:
+            raise ValueError(f"found {value!r}, expected seconds from {lowest:g} to {highest:g}")
+        return float(str(value))
+
+    return check
+
+
+def _host_name() -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).strip("-._")[:63]
+    return name or "board"
+
+
+_KEYS: dict[str, Callable[[object], Any]] = {
+    "controller": _address,
+    "name": _name,
+    "labels": _labels,
+    "cache_limit_bytes": _whole(0),
+    "spool_limit_bytes": _whole(1024),
+    "min_free_bytes": _whole(0),
+    "telemetry_interval_s": _seconds(0.05, 3600),
+    "job_output_limit_bytes": _whole(0),
+    "stop_grace_s": _seconds(0, 600),
+    "once_wait_s": _seconds(0.1, 86400),
+}

@@ -1,0 +1,450 @@
+"""Runs one job and outlives its agent. Standard library only: `python -I -S -B supervisor.py SPEC`.
+
+The agent hands over two locked files: the device's lock, which the job inherits, so that it stays
+held while anything of the job lives; and the attempt's own lock, which this process alone holds,
+so that an agent notices its end. In the order of things: a mark that the attempt was started, a
+line in the device's trace, the job in its own process group, its end or its time limit or SIGTERM,
+the end of every process that it left behind, a line in the trace, and last the outcome. Whoever
+finds the mark without the outcome, and the locks free, knows that this process was killed.
+
+The specification is a JSON object, see `Spec`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+EXIT_ALREADY_STARTED = 75
+"""Exit code when the attempt was started before: it is never started twice."""
+EXIT_DEVICE_BUSY = 76
+"""Exit code when another holds the device's lock."""
+STARTED_WORD = b"started\n"
+"""What this process says on its standard output once the mark is durable."""
+JOB_LOCK_FD = 4
+"""Where the job has the device's lock; 3 is its progress pipe."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_MAX_LINE_BYTES = 16 * 1024
+_PROGRESS_INTERVAL_S = 1.0
+_SPAWN_FAILED = 127
+_OUTCOME_BYTES = 1024
+
+
+class Spec:
+    """What to run. Paths are absolute.
+
+    command, environment, folder: as for execve; `folder` is the working directory.
+    stdout, stderr: files that get at most `max_output_bytes` each; the rest is counted.
+    timeout_s: after this long the job is killed. grace_s: between SIGTERM and SIGKILL.
+    started, progress, outcome: files that this process writes. trace: file that it appends to.
+    attempt: plain values that go into the trace. nice: the job's scheduling priority.
+    lock_fd, alive_fd: the two locked files, as inherited.
+    """
+
+    def __init__(self, values: dict[str, object]) -> None:
+        self.command = [str(word) for word in _list(values["command"])]
+        self.environment = {str(k): str(v) for k, v in _dict(values["environment"]).items()}
+        self.folder = str(values["folder"])
+        self.stdout = str(values["stdout"])
+        self.stderr = str(values["stderr"])
+        self.max_output_bytes = int(str(values["max_output_bytes"]))
+        self.timeout_s = float(str(values["timeout_s"]))
+        self.grace_s = float(str(values["grace_s"]))
+        self.started = str(values["started"])
+        self.progress = str(values["progress"])
+        self.outcome = str(values["outcome"])
+        self.trace = str(values["trace"])
+        self.attempt = _dict(values["attempt"])
+        self.nice = int(str(values["nice"]))
+        self.lock_fd = int(str(values["lock_fd"]))
+        self.alive_fd = int(str(values["alive_fd"]))
+
+
+def main(path: str) -> int:
+    """Run the job of the specification at `path`."""
+    with open(path, "rb") as file:  # noqa: PTH123  (pathlib costs more to import than it gives here)
+        spec = Spec(json.load(file))
+    try:
+        # Normally the agent has locked it already and hands it over; then this changes nothing.
+        fcntl.flock(spec.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return EXIT_DEVICE_BUSY
+    try:
+        mark = os.open(spec.started, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return EXIT_ALREADY_STARTED
+    with os.fdopen(mark, "wb") as file:
+        file.write(json.dumps({"pid": os.getpid(), "unix_ns": time.time_ns()}).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    reserve(spec.outcome)
+    _sync_folder(spec.started)
+    with contextlib.suppress(OSError):
+        # Whoever started us may be gone already; the job runs all the same.
+        os.write(1, STARTED_WORD)
+    return Supervisor(spec).run()
+
+
+class Supervisor:
+    """One job from its start to its outcome."""
+
+    def __init__(self, spec: Spec) -> None:
+        """Takes over signals: SIGTERM asks for the job's end; SIGINT and SIGHUP are not for us."""
+        self.spec = spec
+        self.reason = ""
+        self.selector = selectors.DefaultSelector()
+        self.sinks: dict[int, _Sink | _Progress] = {}
+        self.wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, self._note)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        self.selector.register(self.wake_read, selectors.EVENT_READ)
+        self.asked_to_end = False
+        self.status: int | None = None
+        self.usage: object = None
+        self.pid = 0
+        self.started_unix_ns = 0
+        self.started_ns = 0
+
+    def run(self) -> int:
+        """Returns this process's exit code; what became of the job is in the outcome."""
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        self._trace("started")
+        self.started_unix_ns, self.started_ns = time.time_ns(), time.monotonic_ns()
+        self._spawn()
+        self._watch()
+        ended_ns = time.monotonic_ns()
+        self._end_all()
+        self._drain()
+        self._trace("ended")
+        self._write_outcome(ended_ns)
+        return 0
+
+    # --- the job ---
+
+    def _spawn(self) -> None:
+        spec = self.spec
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become_job(parent, [write for _, write in pipes])
+        for _, write in pipes:
+            os.close(write)
+        # Both sides set the group, so that it exists whoever comes first.
+        with contextlib.suppress(OSError):
+            os.setpgid(self.pid, self.pid)
+        sinks: tuple[_Sink | _Progress, ...] = (
+            _Sink(spec.stdout, spec.max_output_bytes),
+            _Sink(spec.stderr, spec.max_output_bytes),
+            _Progress(spec.progress),
+        )
+        for (read, _), sink in zip(pipes, sinks, strict=True):
+            os.set_blocking(read, False)
+            self.sinks[read] = sink
+            self.selector.register(read, selectors.EVENT_READ)
+
+    def _become_job(self, parent: int, writes: list[int]) -> None:
+        """In the child: never returns."""
+        spec = self.spec
+        try:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(_SPAWN_FAILED)
+            os.setpgid(0, 0)
+            signal.set_wakeup_fd(-1)
+            for number in (
+                signal.SIGTERM,
+                signal.SIGCHLD,
+                signal.SIGINT,
+                signal.SIGHUP,
+                signal.SIGPIPE,
+            ):
+                signal.signal(number, signal.SIG_DFL)
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, 0, spec.nice)
+            # Above all that is in use, so that no copy below overwrites a source.
+            stdout, stderr, progress, lock = (
+                _dup_above(descriptor, 64) for descriptor in (*writes, spec.lock_fd)
+            )
+            null = os.open(os.devnull, os.O_RDONLY)
+            targets = ((null, 0), (stdout, 1), (stderr, 2), (progress, 3), (lock, JOB_LOCK_FD))
+            for source, target in targets:
+                os.dup2(source, target, inheritable=True)
+            os.closerange(JOB_LOCK_FD + 1, 4096)
+            os.chdir(spec.folder)
+            os.execve(spec.command[0], spec.command, spec.environment)  # noqa: S606
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.write(2, f"cannot start {spec.command[0]}: {error}\n".encode())
+        os._exit(_SPAWN_FAILED)
+
+    def _watch(self) -> None:
+        """Until the job's first process has ended, of itself or by us."""
+        deadline = time.monotonic() + self.spec.timeout_s
+        kill_at: float | None = None
+        while not self._reaped():
+            now = time.monotonic()
+            if kill_at is None and (self.asked_to_end or now >= deadline):
+                self.reason = "stopped" if self.asked_to_end else "timeout"
+                self._signal_group(signal.SIGTERM)
+                kill_at = now + self.spec.grace_s
+            elif kill_at is not None and now >= kill_at:
+                self._signal_group(signal.SIGKILL)
+                kill_at = now + 1.0
+            self._read(max(0.0, (deadline if kill_at is None else kill_at) - now))
+
+    def _reaped(self) -> bool:
+        """Whether the job's first process is gone; adopted ones that ended are buried too."""
+        while self.status is None:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.status = 0
+                break
+            if pid == 0:
+                return False
+            if pid == self.pid:
+                self.status, self.usage = status, usage
+        return True
+
+    def _signal_group(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def _end_all(self) -> None:
+        """Kill whatever the job left behind: its group, and what was re-parented to us."""
+        self._signal_group(signal.SIGKILL)
+        while True:
+            for pid in list(_children()):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                # An orphan of a killed child arrives as a child of ours: look again each time.
+                pid, _, _ = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                time.sleep(0.005)
+
+    # --- what it says ---
+
+    def _read(self, timeout_s: float) -> None:
+        for key, _ in self.selector.select(timeout_s):
+            descriptor = key.fd
+            try:
+                data = os.read(descriptor, 64 * 1024)
+            except BlockingIOError:
+                continue
+            if descriptor == self.wake_read:
+                continue
+            if data:
+                self.sinks[descriptor].take(data)
+            else:
+                self._close(descriptor)
+
+    def _drain(self) -> None:
+        """All writers are dead: what is in the pipes is all there will be."""
+        for descriptor in list(self.sinks):
+            while descriptor in self.sinks:
+                try:
+                    data = os.read(descriptor, 64 * 1024)
+                except BlockingIOError:
+                    data = b""
+                if data:
+                    self.sinks[descriptor].take(data)
+                else:
+                    self._close(descriptor)
+
+    def _close(self, descriptor: int) -> None:
+        self.selector.unregister(descriptor)
+        os.close(descriptor)
+        self.sinks.pop(descriptor).close()
+
+    def _note(self, number: int, _frame: object) -> None:
+        if number == signal.SIGTERM:
+            self.asked_to_end = True
+
+    # --- what we say ---
+
+    def _trace(self, event: str) -> None:
+        line = {
+            "event": event,
+            "by": "supervisor",
+            "pid": os.getpid(),
+            "unix_ns": time.time_ns(),
+            "monotonic_ns": time.monotonic_ns(),
+        }
+        append_line(self.spec.trace, {**self.spec.attempt, **line})
+
+    def _write_outcome(self, ended_ns: int) -> None:
+        status = self.status or 0
+        usage = self.usage
+        values: dict[str, object] = {
+            "format": 1,
+            "outcome": self.reason or ("signaled" if os.WIFSIGNALED(status) else "exited"),
+            "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+            "started_unix_ns": self.started_unix_ns,
+            "duration_ns": ended_ns - self.started_ns,
+            "peak_memory_bytes": getattr(usage, "ru_maxrss", 0) * 1024 or None,
+            "user_s": getattr(usage, "ru_utime", None),
+            "system_s": getattr(usage, "ru_stime", None),
+        }
+        write_reserved(self.spec.outcome, json.dumps(values).encode())
+
+
+class _Sink:
+    """A file that takes so much and no more; a full disk is not the job's fault."""
+
+    def __init__(self, path: str, max_bytes: int) -> None:
+        self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self.room = max_bytes
+        self.dropped = 0
+
+    def take(self, data: bytes) -> None:
+        part = data[: self.room]
+        with contextlib.suppress(OSError):
+            os.write(self.file, part)
+        self.room -= len(part)
+        self.dropped += len(data) - len(part)
+
+    def close(self) -> None:
+        if self.dropped:
+            with contextlib.suppress(OSError):
+                os.write(self.file, f"\n[{self.dropped} more bytes were dropped]\n".encode())
+        os.close(self.file)
+
+
+class _Progress:
+    """The job's progress lines: the latest sound one goes into a small file, once a second."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.rest = b""
+        self.latest: dict[str, object] | None = None
+        self.written_at = 0.0
+
+    def take(self, data: bytes) -> None:
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        self.rest = self.rest[-_MAX_LINE_BYTES:]
+        for line in lines:
+            self.latest = _progress(line) or self.latest
+        if self.latest and time.monotonic() - self.written_at >= _PROGRESS_INTERVAL_S:
+            self._write()
+
+    def close(self) -> None:
+        if self.latest:
+            self._write()
+
+    def _write(self) -> None:
+        self.written_at = time.monotonic()
+        temporary = f"{self.path}.tmp"
+        with contextlib.suppress(OSError):
+            with open(temporary, "wb") as file:  # noqa: PTH123
+                file.write(json.dumps(self.latest).encode())
+            os.replace(temporary, self.path)  # noqa: PTH105
+
+
+def _progress(line: bytes) -> dict[str, object] | None:
+    try:
+        values = json.loads(line)
+        phase, done, total = values["phase"], values.get("done", 0), values.get("total", 0)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    counts_fit = all(type(n) is int and 0 <= n < 1 << 63 for n in (done, total))
+    if not isinstance(phase, str) or not phase.isprintable() or len(phase) > 40 or not counts_fit:
+        return None
+    return {"phase": phase, "done": done, "total": total}
+
+
+def prctl(option: int, value: int) -> None:
+    """Linux's prctl; elsewhere nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def append_line(path: str, values: dict[str, object]) -> None:
+    """Append one JSON line, durably; a full disk leaves it out."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, json.dumps(values).encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def reserve(path: str) -> None:
+    """Make room for the outcome now: the job may leave the disk full.
+
+    Raises:
+        OSError: there is no room even now.
+    """
+    with open(f"{path}.tmp", "wb") as file:  # noqa: PTH123
+        file.write(b" " * _OUTCOME_BYTES)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_reserved(path: str, data: bytes) -> None:
+    """Put `data` in the reserved place and show it under `path`, whole and durable."""
+    with open(f"{path}.tmp", "r+b") as file:  # noqa: PTH123
+        file.write(data.ljust(_OUTCOME_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.tmp", path)  # noqa: PTH105
+    _sync_folder(path)
+
+
+def _children() -> Iterator[int]:
+    """Living processes whose parent we are."""
+    own = os.getpid()
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                    # The name in brackets may hold anything; state and parent follow it.
+                    parent = int(file.read().rpartition(b")")[2].split()[1])
+                if parent == own:
+                    yield int(name)
+
+
+def _dup_above(descriptor: int, lowest: int) -> int:
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD, lowest)
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)  # noqa: PTH120
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError(f"no list: {value!r:.80}")
+    return value
+
+
+def _dict(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError(f"no table: {value!r:.80}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
