@@ -167,10 +167,13 @@ class _Evaluation:
         for text in log.contradictions:
             self._note("log_contradiction", f"in the detail log, {text}")
         if log.bad_lines:
-            self._note("log_damaged", f"{log.bad_lines} lines, the first: {log.first_bad_line}")
+            self._note(
+                "log_damaged", f"broken lines: {log.bad_lines}, the first: {log.first_bad_line}"
+            )
         if log.error_count:
             first = f": {log.errors[0]}" if log.errors else ""
-            self._note("loadgen_errors", f"LoadGen logged {log.error_count} errors{first}")
+            count = "an error" if log.error_count == 1 else f"{log.error_count} errors"
+            self._note("loadgen_errors", f"LoadGen logged {count}{first}")
         locked = self.loadgen.get("package_version")
         if isinstance(locked, str) and locked != log.version:
             text = f"the log is of LoadGen {log.version or '(none)'}, locked was {locked}"
