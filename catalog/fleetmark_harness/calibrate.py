@@ -1,0 +1,63 @@
+"""Warm-up and calibration, before LoadGen starts its clock.
+
+LoadGen generates its queries beforehand from the latency or rate that it is told to expect: too
+high a latency (too low a rate) ends in INVALID, the contrary costs memory. So the figure is
+measured, and taken from the quick end of what was seen.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from fleetmark_harness.progress import Progress
+from fleetmark_harness.task import Task
+
+_MIN_RUNS = 8
+_MAX_RUNS = 100_000
+_QUICK_QUANTILE = 0.05
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`latency_ns` is that of one batch of `batch_size`, at the quick end of `run_count` runs."""
+
+    latency_ns: int
+    batch_size: int
+    run_count: int
+    warmup_count: int
+
+    @property
+    def samples_per_s(self) -> float:
+        """The rate that the latency means."""
+        return self.batch_size * 1e9 / self.latency_ns
+
+
+def calibrate(
+    task: Task, batch_size: int, warmup_ms: int, calibration_ms: int, progress: Progress
+) -> Calibration:
+    """Run batches of the first samples for the given times, at least a few each."""
+    count = min(task.performance_count, max(64, batch_size))
+    data = task.prepare(np.arange(count, dtype=np.int64))
+    chosen = np.arange(batch_size) % count
+    batches = [data[(chosen + shift) % count] for shift in range(min(count, 64))]
+
+    def repeat(phase: str, limit_ms: int) -> list[int]:
+        taken: list[int] = []
+        begin = time.perf_counter_ns()
+        while len(taken) < _MAX_RUNS:
+            start = time.perf_counter_ns()
+            task.answer(task.run(batches[len(taken) % len(batches)]))
+            end = time.perf_counter_ns()
+            taken.append(end - start)
+            if end - begin >= limit_ms * 1_000_000 and len(taken) >= _MIN_RUNS:
+                break
+            progress.report(phase, (end - begin) // 1_000_000, limit_ms)
+        return taken
+
+    warmup = repeat("warmup", warmup_ms)
+    durations = repeat("calibrate", calibration_ms)
+    latency_ns = max(1, int(np.quantile(durations, _QUICK_QUANTILE)))
+    return Calibration(latency_ns, batch_size, len(durations), len(warmup))

@@ -1,0 +1,68 @@
+"""Exit codes of a job, and the errors that lead to them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from typing import NoReturn
+
+DONE = 0
+"""The run ended; LoadGen's INVALID is a result too."""
+FAULT = 1
+"""Any fault without a code of its own."""
+BAD_JOB = 10
+"""The job file is missing or not valid."""
+BAD_INPUT = 11
+"""An input (model, data set) is not valid."""
+NO_RUNTIME = 12
+"""The runtime or LoadGen cannot be loaded."""
+LOADGEN_FAILED = 13
+"""LoadGen failed, or a callback of it raised."""
+NO_MEMORY = 14
+"""Out of memory."""
+NO_SPACE = 15
+"""No space left for the results."""
+
+
+class JobError(Exception):
+    """An end of the job with a code and one line for a person."""
+
+    def __init__(self, code: int, what: str) -> None:
+        """`what` says what was wrong and where."""
+        super().__init__(what)
+        self.code = code
+        self.what = what
+
+
+def code_of(error: BaseException, otherwise: int) -> int:
+    """The exit code that an error means."""
+    if isinstance(error, JobError):
+        return error.code
+    # C++ runtimes report a failed allocation as an error of their own with this text.
+    if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "bad allocation" in str(error):
+        return NO_MEMORY
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NO_SPACE
+    return otherwise
+
+
+def complain(error: BaseException, where: str) -> None:
+    """The error on stderr; the trace only where we did not foresee it. The line comes last."""
+    if not isinstance(error, JobError):
+        traceback.print_exception(type(error), error, error.__traceback__)
+    text = str(error) or type(error).__name__
+    sys.stderr.write(f"fleetmark: {where}: {text}\n")
+    sys.stderr.flush()
+
+
+def end_now(error: BaseException, where: str) -> NoReturn:
+    """End the process from inside a LoadGen callback.
+
+    An exception must not pass through LoadGen: it surfaces, and then the process crashes at exit
+    or hangs waiting for queries that never complete.
+    """
+    complain(error, where)
+    sys.stdout.flush()
+    os._exit(code_of(error, LOADGEN_FAILED))

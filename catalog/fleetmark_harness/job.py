@@ -1,0 +1,120 @@
+"""The job file: read once, checked, immutable."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetmark_harness.exits import BAD_JOB, JobError
+
+FORMAT = 1
+SCENARIOS = ("SingleStream", "Offline")
+MODES = ("performance", "accuracy")
+_TABLES = ("model", "dataset", "runtime", "benchmark")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run. `parameters` are complete: defaults where nothing was set."""
+
+    job_id: str
+    epoch: int
+    scenario: str
+    mode: str
+    profile: str
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    job: Mapping[str, Any]
+    out: Path
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        """What the lock says of `model`, `dataset`, `runtime` or `benchmark`."""
+        found: Mapping[str, Any] = self.job[name]
+        return found
+
+    def input(self, name: str) -> Path:
+        """The file of an input.
+
+        Raises:
+            JobError: BAD_JOB: the job has no such input.
+        """
+        path = self.inputs.get(name)
+        if path is None:
+            raise JobError(BAD_JOB, f"the job names no input {name!r}")
+        return path
+
+    @property
+    def profile_settings(self) -> Mapping[str, Any]:
+        """The benchmark's settings for this profile."""
+        found: Mapping[str, Any] = self.table("benchmark")["profiles"][self.profile]
+        return found
+
+    def integer(self, name: str, minimum: int = 1) -> int:
+        """A whole-numbered parameter.
+
+        Raises:
+            JobError: BAD_JOB: missing, of another type or too small.
+        """
+        value = self.parameters.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise JobError(BAD_JOB, f"parameter {name} is {value!r}, not a whole number from {minimum}")
+        return value
+
+
+def read_job(environment: Mapping[str, str] = os.environ) -> Job:
+    """The job that `FLEETMARK_JOB` and `FLEETMARK_OUT` name.
+
+    Raises:
+        JobError: BAD_JOB, naming what is wrong.
+    """
+    path, out = environment.get("FLEETMARK_JOB", ""), environment.get("FLEETMARK_OUT", "")
+    if not path or not out:
+        raise JobError(BAD_JOB, "FLEETMARK_JOB and FLEETMARK_OUT must be set")
+    if not Path(out).is_dir():
+        raise JobError(BAD_JOB, f"FLEETMARK_OUT: no folder {out}")
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise JobError(BAD_JOB, f"job file {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise JobError(BAD_JOB, f"job file {path} is no JSON: {error}") from error
+    return _checked(document, Path(out))
+
+
+def _checked(document: Any, out: Path) -> Job:
+    try:
+        if document["format"] != FORMAT:
+            raise JobError(BAD_JOB, f"job format {document['format']!r}, this harness reads {FORMAT}")
+        tables = document["job"]
+        job = Job(
+            job_id=str(document["job_id"]),
+            epoch=int(document["epoch"]),
+            scenario=_one_of("scenario", document["scenario"], SCENARIOS),
+            mode=_one_of("mode", document["mode"], MODES),
+            profile=document["profile"],
+            parameters={**tables.get("defaults", {}), **document["parameters"]},
+            inputs={str(name): Path(value) for name, value in document["inputs"].items()},
+            job=tables,
+            out=out,
+        )
+        for name in _TABLES:
+            if not isinstance(tables[name], dict):
+                raise TypeError(f"job.{name} is no table")
+        _one_of("profile", job.profile, tuple(tables["benchmark"]["profiles"]))
+        if job.scenario not in job.profile_settings:
+            raise JobError(BAD_JOB, f"profile {job.profile} has no settings for {job.scenario}")
+    except KeyError as error:
+        raise JobError(BAD_JOB, f"the job file has no {error.args[0]!r}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise JobError(BAD_JOB, f"the job file is not valid: {error}") from error
+    return job
+
+
+def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise JobError(BAD_JOB, f"{what} {value!r} is not one of {', '.join(allowed)}")
+    return str(value)

@@ -1,0 +1,110 @@
+"""Writes what a job leaves behind: the samples and result.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import fleetmark_harness
+from fleetmark_harness.adapters import Adapter
+from fleetmark_harness.calibrate import Calibration
+from fleetmark_harness.job import Job
+from fleetmark_harness.task import Accuracy
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that one run under LoadGen gave."""
+
+    query_count: int
+    sample_count: int
+    samples: npt.NDArray[np.int64]
+    calibration: Calibration
+    accuracy: Accuracy | None
+    user_conf: str
+    start_unix_ns: int
+    duration_ns: int
+
+
+def write_results(job: Job, adapter: Adapter, measured: Measured) -> None:
+    """Write `samples.i64` (performance only) and, last, `result.json`.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    if job.mode == "performance":
+        _write(job.out / "samples.i64", measured.samples.astype("<i8").tobytes())
+    document = json.dumps(_document(job, adapter, measured), indent=1, sort_keys=True) + "\n"
+    _write(job.out / "result.json", document.encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        # A full disk must be found here, not by whoever reads the file.
+        os.fsync(file.fileno())
+
+
+def _document(job: Job, adapter: Adapter, measured: Measured) -> dict[str, Any]:
+    runtime = job.table("runtime")
+    calibration, accuracy = measured.calibration, measured.accuracy
+    return {
+        "format": FORMAT,
+        "query_count": measured.query_count,
+        "sample_count": measured.sample_count,
+        "warmup_count": calibration.warmup_count,
+        "calibration": {
+            "latency_ns": calibration.latency_ns,
+            "batch_size": calibration.batch_size,
+            "run_count": calibration.run_count,
+        },
+        "accuracy": None
+        if accuracy is None
+        else {
+            "metric": accuracy.metric,
+            "value": accuracy.value,
+            "correct": accuracy.correct,
+            "total": accuracy.total,
+        },
+        "runtime": {
+            "name": runtime.get("package", runtime.get("name")),
+            "version": adapter.version,
+            "provider": adapter.provider,
+            "threads": job.parameters.get("threads"),
+        },
+        "parameters": dict(sorted(job.parameters.items())),
+        "loadgen_version": importlib.metadata.version("mlcommons-loadgen"),
+        "loadgen_user_conf": measured.user_conf,
+        "harness_version": fleetmark_harness.__version__,
+        "numpy_version": np.__version__,
+        "python_version": platform.python_version(),
+        "start_unix_ns": measured.start_unix_ns,
+        "duration_ns": measured.duration_ns,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process had resident."""
+    # getrusage would count what the parent had before exec; the status file counts this image only.
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,63 @@
+"""LoadGen's settings: a user.conf, and the test settings made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fleetmark_harness.calibrate import Calibration
+from fleetmark_harness.exits import LOADGEN_FAILED, JobError
+
+USER_CONF = "user.conf"
+_KEYS = {"min_duration_ms": "min_duration", "min_query_count": "min_query_count"}
+_LATENCY_MARGIN = 0.9
+_RATE_MARGIN = 1.1
+
+
+def user_conf(
+    scenario: str, settings: Mapping[str, Any], calibration: Calibration, min_duration_ms: int
+) -> str:
+    """The text of user.conf for one scenario.
+
+    `settings` are the profile's for this scenario; `min_duration_ms` replaces theirs.
+    """
+    values: dict[str, Any] = {
+        _KEYS[key]: value for key, value in settings.items() if key in _KEYS
+    }
+    values["min_duration"] = min_duration_ms
+    if scenario == "Offline":
+        rate = calibration.samples_per_s * _RATE_MARGIN
+        if "min_sample_count" in settings:
+            # LoadGen issues one query of rate × duration samples: the rate carries the minimum.
+            rate = max(rate, int(settings["min_sample_count"]) * 1000.0 / min_duration_ms)
+        values["target_qps"] = f"{rate:.6g}"
+    else:
+        # In milliseconds.
+        values["target_latency"] = f"{calibration.latency_ns * _LATENCY_MARGIN / 1e6:.6g}"
+    return "".join(f"*.{scenario}.{key} = {value}\n" for key, value in sorted(values.items()))
+
+
+def expected_samples(scenario: str, calibration: Calibration, min_duration_ms: int) -> int:
+    """About how many samples a performance run will have; a bound in the usual case."""
+    rate = calibration.samples_per_s
+    margin = 1.6 if scenario == "Offline" else 1.2
+    return int(margin * rate * min_duration_ms / 1000) + 1024
+
+
+def test_settings(loadgen: Any, conf: Path, model: str, scenario: str, mode: str) -> Any:
+    """LoadGen's settings from `conf` and its embedded mlperf.conf, which only the first call reads.
+
+    Raises:
+        JobError: LOADGEN_FAILED: LoadGen does not take the file.
+    """
+    settings = loadgen.TestSettings()
+    code = settings.FromConfig(str(conf), model, scenario)
+    if code != 0:
+        raise JobError(LOADGEN_FAILED, f"LoadGen refuses {conf.name}: FromConfig gave {code}")
+    settings.scenario = getattr(loadgen.TestScenario, scenario)
+    settings.mode = {
+        "performance": loadgen.TestMode.PerformanceOnly,
+        "accuracy": loadgen.TestMode.AccuracyOnly,
+    }[mode]
+    return settings
