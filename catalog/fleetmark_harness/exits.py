@@ -41,7 +41,11 @@ def code_of(error: BaseException, otherwise: int) -> int:
     if isinstance(error, JobError):
         return error.code
     # C++ runtimes report a failed allocation as an error of their own with this text.
-    if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "bad allocation" in str(error):
+    if (
+        isinstance(error, MemoryError)
+        or "bad_alloc" in str(error)
+        or "bad allocation" in str(error)
+    ):
         return NO_MEMORY
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NO_SPACE

@@ -61,7 +61,9 @@ class Job:
         """
         value = self.parameters.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise JobError(BAD_JOB, f"parameter {name} is {value!r}, not a whole number from {minimum}")
+            raise JobError(
+                BAD_JOB, f"parameter {name} is {value!r}, not a whole number from {minimum}"
+            )
         return value
 
 
@@ -88,7 +90,9 @@ def read_job(environment: Mapping[str, str] = os.environ) -> Job:
 def _checked(document: Any, out: Path) -> Job:
     try:
         if document["format"] != FORMAT:
-            raise JobError(BAD_JOB, f"job format {document['format']!r}, this harness reads {FORMAT}")
+            raise JobError(
+                BAD_JOB, f"job format {document['format']!r}, this harness reads {FORMAT}"
+            )
         tables = document["job"]
         job = Job(
             job_id=str(document["job_id"]),

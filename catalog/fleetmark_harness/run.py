@@ -58,7 +58,8 @@ def run(job: Job, load: Load, progress: Progress) -> None:
     except Exception as error:
         # The model opened, but does not take this data set's samples.
         raise JobError(
-            exits.code_of(error, exits.BAD_INPUT), f"the model does not run on the data set: {error}"
+            exits.code_of(error, exits.BAD_INPUT),
+            f"the model does not run on the data set: {error}",
         ) from error
     measured = _measure(loadgen, job, task, calibration, batch_size, progress)
     progress.report("write")

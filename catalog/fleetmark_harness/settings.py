@@ -22,9 +22,7 @@ def user_conf(
 
     `settings` are the profile's for this scenario; `min_duration_ms` replaces theirs.
     """
-    values: dict[str, Any] = {
-        _KEYS[key]: value for key, value in settings.items() if key in _KEYS
-    }
+    values: dict[str, Any] = {_KEYS[key]: value for key, value in settings.items() if key in _KEYS}
     values["min_duration"] = min_duration_ms
     if scenario == "Offline":
         rate = calibration.samples_per_s * _RATE_MARGIN

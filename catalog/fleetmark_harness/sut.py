@@ -30,7 +30,7 @@ class Samples:
     def _grow(self, array: npt.NDArray[np.int64]) -> None:
         self._array = array
         # Setting an item through a memoryview costs half of what it does through the array.
-        self._view = memoryview(array)
+        self._view = memoryview(array.data)
 
     def add(self, duration_ns: int) -> None:
         """One more."""

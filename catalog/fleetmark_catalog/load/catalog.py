@@ -70,9 +70,7 @@ def load_catalog(folders: Sequence[Path] = ()) -> Catalog:
     Raises:
         CatalogError: fault INVALID_COMPONENT.
     """
-    return Catalog(
-        component for folder in (BUILTIN, *folders) for component in read_folder(folder)
-    )
+    return Catalog(component for folder in (BUILTIN, *folders) for component in read_folder(folder))
 
 
 def read_folder(folder: Path) -> list[Component]:

@@ -76,43 +76,53 @@ def explain(error: ValidationError) -> str:
     """One schema violation for a person: key, found, allowed."""
     path = [str(part) for part in error.absolute_path]
     key = ".".join(path)
-    rule = error.validator
+    rule, limit, instance = str(error.validator), error.validator_value, error.instance
     if rule == "additionalProperties" and isinstance(error.schema, dict):
         known = list(error.schema.get("properties", {}))
-        unknown = next(name for name in error.instance if name not in known)
+        unknown = next(name for name in _names(instance) if name not in known)
         return f"key {'.'.join([*path, unknown])}: unknown key. {hint(unknown, known)}"
-    if rule == "required" and isinstance(error.validator_value, list):
-        missing = next(name for name in error.validator_value if name not in error.instance)
+    if rule == "required":
+        missing = next(name for name in _names(limit) if name not in _names(instance))
         return f"key {'.'.join([*path, missing])}: found nothing, but it must be there"
-    found = json.dumps(error.instance, default=str)[:120]
-    allowed = {
-        "type": lambda value: f"a value of type {value}",
-        "enum": lambda value: ", ".join(map(str, value)),
-        "const": lambda value: str(value),
-        "pattern": lambda value: f"text like {value}",
-        "minimum": lambda value: f"at least {value}",
-        "maximum": lambda value: f"at most {value}",
-        "minLength": lambda value: f"at least {value} characters",
-        "maxLength": lambda value: f"at most {value} characters",
-        "minItems": lambda value: f"at least {value} entries",
-        "minProperties": lambda value: f"at least {value} entries",
-        "uniqueItems": lambda _: "entries that differ",
-    }.get(str(rule), lambda _: _alternatives(error))
+    found = json.dumps(instance, default=str)[:120]
     where = f"{key} (a name in it)" if "propertyNames" in error.absolute_schema_path else key
-    return f"key {where or 'top level'}: found {found}, allowed {allowed(error.validator_value)}"
+    return (
+        f"key {where or 'top level'}: found {found}, allowed {_allowed(rule, limit, error.message)}"
+    )
 
 
-def _alternatives(error: ValidationError) -> str:
-    if error.validator in ("oneOf", "anyOf") and isinstance(error.validator_value, list):
-        ways = [" and ".join(way.get("required", ())) for way in error.validator_value]
-        few = "exactly one of" if error.validator == "oneOf" else "at least one of"
+_ALLOWED = {
+    "type": "a value of type {}",
+    "const": "{}",
+    "pattern": "text like {}",
+    "minimum": "at least {}",
+    "exclusiveMinimum": "more than {}",
+    "maximum": "at most {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} entries",
+    "minProperties": "at least {} entries",
+    "uniqueItems": "entries that differ",
+}
+
+
+def _allowed(rule: str, limit: Any, message: str) -> str:
+    if rule == "enum":
+        return ", ".join(map(str, limit))
+    if rule in ("oneOf", "anyOf"):
+        ways = [" and ".join(way.get("required", ())) for way in limit]
+        few = "exactly one of" if rule == "oneOf" else "at least one of"
         return f"{few}: {' | '.join(ways)}"
-    return error.message
+    return _ALLOWED[rule].format(limit) if rule in _ALLOWED else message
+
+
+def _names(value: Any) -> list[str]:
+    return [str(name) for name in value]
 
 
 @lru_cache(maxsize=len(KINDS))
-def _validator(kind: str) -> Draft202012Validator:
-    return Draft202012Validator(schema(kind))
+def _validator(kind: str) -> Any:
+    return Draft202012Validator(schema(kind))  # type: ignore[no-untyped-call]
 
 
 def _invalid(file: Path, what: str) -> CatalogError:
@@ -237,12 +247,18 @@ def _check_sense(component: Component, file: Path) -> None:
     for group, names in component.groups().items():
         defaults = [name for name in names if component.variations[name].default]
         if len(defaults) > 1:
-            raise _invalid(file, f"variations: group {group} has {len(defaults)} defaults: {', '.join(defaults)}")
+            raise _invalid(
+                file,
+                f"variations: group {group} has {len(defaults)} defaults: {', '.join(defaults)}",
+            )
     for artifact in component.artifacts:
         for word in artifact.when:
             if word not in component.variations:
                 near = hint(word, component.variations)
-                raise _invalid(file, f"artifact {artifact.name}: when names the unknown variation {word!r}. {near}")
+                raise _invalid(
+                    file,
+                    f"artifact {artifact.name}: when names the unknown variation {word!r}. {near}",
+                )
     for name, parameter in component.body.get("parameters", {}).items():
         low, high = parameter.get("min"), parameter.get("max")
         if low is not None and high is not None and low > high:

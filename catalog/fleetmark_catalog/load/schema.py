@@ -240,7 +240,11 @@ def schema(kind: str) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "kind": {"const": kind},
         "name": _NAME,
-        "version": {"type": "string", "pattern": r"^[0-9A-Za-z][0-9A-Za-z.+!_-]*$", "maxLength": 60},
+        "version": {
+            "type": "string",
+            "pattern": r"^[0-9A-Za-z][0-9A-Za-z.+!_-]*$",
+            "maxLength": 60,
+        },
         "title": _TEXT,
         "tags": _list(_WORD),
         "license": _TEXT,

@@ -120,9 +120,19 @@ def lock_package(catalog: Catalog, component: Component, upgrade: bool) -> dict[
                         "size_bytes": file.stat().st_size,
                     }
                 sets.append(
-                    {"version": version, "python": target.python, "arch": target.arch, "wheels": names}
+                    {
+                        "version": version,
+                        "python": target.python,
+                        "arch": target.arch,
+                        "wheels": names,
+                    }
                 )
-    return {"format": 1, "distribution": component.body["distribution"], "sets": sets, "wheels": wheels}
+    return {
+        "format": 1,
+        "distribution": component.body["distribution"],
+        "sets": sets,
+        "wheels": wheels,
+    }
 
 
 def _locked(component: Component) -> dict[tuple[str, str, str], list[str]]:
@@ -170,7 +180,8 @@ def resolve_wheels(
         )
         for item in report["install"]
     }
-    return [chosen.pop(first), *(chosen[name] for name in sorted(chosen))]
+    rest = sorted(name for name in chosen if name != first)
+    return [chosen[name] for name in (first, *rest)]
 
 
 def _dry_run(requirements: Sequence[str], target: Target) -> Any:
@@ -181,7 +192,9 @@ def _dry_run(requirements: Sequence[str], target: Target) -> Any:
         *target.pip_options(),
         *requirements,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
+    )
     if done.returncode == 0:
         return json.loads(done.stdout)
     if "No matching distribution" in done.stderr:

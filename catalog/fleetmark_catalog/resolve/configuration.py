@@ -65,15 +65,18 @@ def expand(
             out of range, with the nearest or the allowed ones.
     """
     found: list[Configuration] = []
-    unused_scenarios, unused_modes = set(scenarios), set(modes)
     for member in _members(catalog, name):
         selection = select(catalog, member.benchmark, member.variations, tuple(variations))
         body = selection.body(member.benchmark)
         program = selection.only("program")
         known = list(body["scenarios"])
-        wanted = _checked("scenario", scenarios, known, member.benchmark) or member.scenarios or known
+        wanted = (
+            _checked("scenario", scenarios, known, member.benchmark) or member.scenarios or known
+        )
         chosen_modes = (
-            _checked("mode", modes, body["modes"], member.benchmark) or member.modes or body["modes"]
+            _checked("mode", modes, body["modes"], member.benchmark)
+            or member.modes
+            or body["modes"]
         )
         _checked("profile", [profile], body["profiles"], member.benchmark)
         for scenario in wanted:
@@ -92,8 +95,6 @@ def expand(
             )
             if configuration not in found:
                 found.append(configuration)
-        unused_scenarios -= set(wanted)
-        unused_modes -= set(chosen_modes)
     return found
 
 
@@ -143,14 +144,20 @@ def _grid(
     for key, texts in sorted(parameters.items()):
         if key not in known:
             raise CatalogError(
-                Fault.UNKNOWN_WORD, f"program {program.name} has no parameter {key!r}", "", hint(key, known)
+                Fault.UNKNOWN_WORD,
+                f"program {program.name} has no parameter {key!r}",
+                "",
+                hint(key, known),
             )
         definition = known[key]
-        for word, allowed in ((profile, definition.get("profiles")), *(
-            ((scenario, definition.get("scenarios")) for scenario in scenarios)
-            if not any(_applies(program, key, scenario) for scenario in scenarios)
-            else ()
-        )):
+        for word, allowed in (
+            (profile, definition.get("profiles")),
+            *(
+                ((scenario, definition.get("scenarios")) for scenario in scenarios)
+                if not any(_applies(program, key, scenario) for scenario in scenarios)
+                else ()
+            ),
+        ):
             if allowed is not None and word not in allowed:
                 raise CatalogError(
                     Fault.UNKNOWN_WORD,

@@ -41,7 +41,11 @@ def allowed(definition: Mapping[str, Any]) -> str:
     """The allowed values for a person: `int from 1 to 256`."""
     if "choices" in definition:
         return "one of " + ", ".join(map(str, definition["choices"]))
-    bounds = [f"{word} {definition[key]}" for word, key in (("from", "min"), ("to", "max")) if key in definition]
+    bounds = [
+        f"{word} {definition[key]}"
+        for word, key in (("from", "min"), ("to", "max"))
+        if key in definition
+    ]
     return " ".join([definition["type"], *bounds])
 
 

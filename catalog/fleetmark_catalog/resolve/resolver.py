@@ -117,14 +117,16 @@ def _inputs(selection: Selection, wanted: Any) -> dict[str, BlobRef]:
         for artifact in selection.artifacts(component):
             if artifact.role in inputs:
                 raise CatalogError(
-                    Fault.UNRESOLVABLE, f"{component.id} is the second to give input {artifact.role}"
+                    Fault.UNRESOLVABLE,
+                    f"{component.id} is the second to give input {artifact.role}",
                 )
             inputs[artifact.role] = artifact.blob
     missing = [role for role in wanted if role not in inputs]
     if missing:
+        words = ",".join(selection.words) or "no variation"
         raise CatalogError(
             Fault.UNRESOLVABLE,
-            f"no component gives input {missing[0]} of {','.join(selection.words) or 'no variation'}",
+            f"no component gives input {missing[0]} of {words}",
             selection.only("program").id,
         )
     return inputs
@@ -160,7 +162,9 @@ def _sources(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, So
     sources: dict[str, Source] = {}
     for component in selection.components:
         for blob in component.files:
-            sources[blob.sha256] = LocalFile(blob.name, blob.size_bytes, component.folder / blob.name)
+            sources[blob.sha256] = LocalFile(
+                blob.name, blob.size_bytes, component.folder / blob.name
+            )
         for artifact in selection.artifacts(component):
             if artifact.file:
                 path = component.folder / artifact.file

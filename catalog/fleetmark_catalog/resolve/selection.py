@@ -70,7 +70,8 @@ class Selection:
         found = [component for component in self.components if component.kind == kind]
         if len(found) != 1:
             raise CatalogError(
-                Fault.INVALID_COMPONENT, f"{self.components[0].id} requires {len(found)} of kind {kind}, not 1"
+                Fault.INVALID_COMPONENT,
+                f"{self.components[0].id} requires {len(found)} of kind {kind}, not 1",
             )
         return found[0]
 
@@ -130,7 +131,8 @@ def _choose(
         if by_group.setdefault(group, word) != word:
             raise CatalogError(
                 Fault.UNKNOWN_WORD,
-                f"variations {by_group[group]} and {word} exclude each other: both are of group {group}",
+                f"variations {by_group[group]} and {word} exclude each other: "
+                f"both are of group {group}",
             )
     for word in base:
         by_group.setdefault(group_of.get(word, word), word)

@@ -162,7 +162,11 @@ def unfit(component: Component, subject: Subject) -> str:
     if not component.device:
         return ""
     explanation = parse_selector(component.device).explain(subject)
-    return "" if explanation.matches else f"{component.id} needs {component.device}: {explanation.reason}"
+    return (
+        ""
+        if explanation.matches
+        else f"{component.id} needs {component.device}: {explanation.reason}"
+    )
 
 
 def describe(interpreter: Interpreter) -> str:

@@ -6,6 +6,7 @@ import fnmatch
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
@@ -20,7 +21,7 @@ from fleetmark_catalog.selectors.subject import (
 )
 from fleetmark_catalog.selectors.syntax import All, Comparison, Node, Not, Saved, Tag, parse
 
-_ORDER: dict[str, Callable[[object, object], bool]] = {
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "!=": operator.ne,
     ">": operator.gt,
@@ -71,7 +72,7 @@ def unknown_words(selector: Selector, subjects: Iterable[Subject]) -> list[str]:
     """
     subjects = list(subjects)
     tags = {*VOCABULARY, *(tag for subject in subjects for tag in subject.tags)}
-    keys = {"name", *FACTS, *VOCABULARY, *(key for subject in subjects for key in subject.keys())}
+    keys = {"name", *FACTS, *VOCABULARY, *(key for subject in subjects for key in subject.words())}
     labels = {label for subject in subjects for label in subject.labels}
     found: dict[str, None] = {}
     for node in _leaves(selector.node):
@@ -107,7 +108,9 @@ def _explain(node: Node, subject: Subject) -> Explanation:
         return Explanation(True, "; ".join(e.reason for e in explanations) or "every device")
     if isinstance(node, Not):
         inner = _explain(node.term, subject)
-        return Explanation(not inner.matches, f"not wanted: {inner.reason}" if inner.matches else inner.reason)
+        return Explanation(
+            not inner.matches, f"not wanted: {inner.reason}" if inner.matches else inner.reason
+        )
     if isinstance(node, Saved):
         inner = _explain(node.term, subject)
         return Explanation(inner.matches, f"@{node.name}: {inner.reason}")

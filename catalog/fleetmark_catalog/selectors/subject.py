@@ -103,7 +103,7 @@ class Subject:
         """All words that hold for the device, in canonical form."""
         return self._tags
 
-    def keys(self) -> set[str]:
+    def words(self) -> set[str]:
         """All words that this device can be compared by."""
         return {"name", *FACTS, *self.labels, *(s.name for s in self.capabilities.software)}
 

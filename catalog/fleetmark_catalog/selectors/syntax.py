@@ -155,7 +155,8 @@ class _Build(Transformer[Token, Node]):
         name = str(items[0])
         if name in self._within:
             raise CatalogError(
-                Fault.UNKNOWN_WORD, f"saved fleet @{name} refers to itself: {' → '.join(self._within)}"
+                Fault.UNKNOWN_WORD,
+                f"saved fleet @{name} refers to itself: {' → '.join(self._within)}",
             )
         if name not in self._saved:
             known = ", ".join(f"@{other}" for other in sorted(self._saved)) or "none is saved yet"

@@ -60,5 +60,7 @@ def open_model(runtime: Mapping[str, Any], model: Path, threads: int, batch_size
     except Exception as error:
         code = code_of(error, BAD_INPUT)
         first = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise JobError(code, f"model {model.name} cannot be opened by {name}: {first[0]}") from error
+        raise JobError(
+            code, f"model {model.name} cannot be opened by {name}: {first[0]}"
+        ) from error
     return opened

@@ -30,7 +30,9 @@ class OnnxModel:
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)":
             found = ", ".join(f"{tensor.name}: {tensor.type}" for tensor in inputs)
-            raise JobError(BAD_INPUT, f"model {model.name} must take one float tensor, takes {found}")
+            raise JobError(
+                BAD_INPUT, f"model {model.name} must take one float tensor, takes {found}"
+            )
         self._input = inputs[0].name
         self._outputs = [self._session.get_outputs()[0].name]
 

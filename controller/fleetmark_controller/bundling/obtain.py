@@ -20,9 +20,7 @@ from fleetmark_controller.bundling.wheels import download_wheels
 Say = Callable[[str], None]
 
 
-def obtain(
-    sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None, say: Say
-) -> None:
+def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None, say: Say) -> None:
     """Make sure that every blob of `sources` (by sha256) lies in `blobs`.
 
     `say` gets one line for each thing that takes time. Blobs that are there already cost nothing.

@@ -83,7 +83,9 @@ def _pip_download(
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
     except subprocess.TimeoutExpired as error:
-        raise _unavailable(f"pip did not end within {time_limit_s:.0f} s fetching {names}") from error
+        raise _unavailable(
+            f"pip did not end within {time_limit_s:.0f} s fetching {names}"
+        ) from error
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         said = " ".join(errors[-3:]) or done.stderr.strip()[-500:] or f"exit code {done.returncode}"

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import numpy as np
+
 from fleetmark_harness.adapters import Adapter, open_model
 from fleetmark_harness.data import LabelledImages, read_images
 from fleetmark_harness.job import Job
