@@ -1,0 +1,119 @@
+"""LoadGen's logs, as LoadGen wrote them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ingest_cases import DATA, PERFORMANCE, RUNS, SCENARIOS
+
+from fleetmark_controller.clock import iso
+from fleetmark_controller.ingest.limits import ROUND_SEEDS
+from fleetmark_controller.ingest.loadgen_log import parse_detail, summary_validity
+
+
+def summary(name: str) -> str:
+    return (DATA / name / "mlperf_log_summary.txt").read_text()
+
+
+def summary_figure(name: str, label: str) -> float:
+    found = re.search(rf"^{re.escape(label)}\s*: ([\d.]+)$", summary(name), re.MULTILINE)
+    assert found, label
+    return float(found[1])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_genuine_log_is_read_whole(name: str) -> None:
+    log = parse_detail(DATA / name / "mlperf_log_detail.txt")
+    assert (log.version, log.revision) == ("6.0.17", "d6147c7eb7")
+    assert log.settings.scenario == SCENARIOS[name.split("_", maxsplit=1)[0]]
+    assert log.settings.seeds == ROUND_SEEDS["v6.1"]
+    assert log.bad_lines == 0
+    assert log.contradictions == ()
+    assert log.duration_s is not None
+    assert 0 < log.duration_s < 5
+
+
+@pytest.mark.parametrize("name", [*PERFORMANCE, "singlestream_invalid"])
+def test_figures_are_those_of_loadgens_own_summary(name: str) -> None:
+    result = parse_detail(DATA / name / "mlperf_log_detail.txt").result
+    assert result is not None
+    assert f"Result is : {result.validity}" in summary(name)
+    latency = result.query_latency or result.latency
+    assert latency.min_ns == summary_figure(name, "Min latency (ns)")
+    assert latency.max_ns == summary_figure(name, "Max latency (ns)")
+    assert latency.mean_ns == summary_figure(name, "Mean latency (ns)")
+    for percentile, value in latency.percentiles.items():
+        assert value == summary_figure(name, f"{percentile} percentile latency (ns)")
+
+
+def test_the_official_metric_is_the_one_that_mlperf_takes() -> None:
+    found = {}
+    for name in PERFORMANCE:
+        result = parse_detail(DATA / name / "mlperf_log_detail.txt").result
+        assert result is not None
+        found[name.split("_")[0]] = (result.metric_name, result.metric_value)
+    estimate = re.search(r"90.0th percentile estimate: (\d+)", summary("singlestream_performance"))
+    query_estimate = re.search(
+        r"99.0th percentile estimate: (\d+)", summary("multistream_performance")
+    )
+    assert estimate
+    assert query_estimate
+    offline = summary_figure("offline_performance", "Samples per second")
+    server = summary_figure("server_performance", "Completed samples per second")
+    assert found["singlestream"] == ("early_stopping_latency_p90_ms", int(estimate[1]) / 1e6)
+    assert found["multistream"] == (
+        "early_stopping_query_latency_p99_ms",
+        int(query_estimate[1]) / 1e6,
+    )
+    assert found["offline"] == ("samples_per_s", pytest.approx(offline, rel=1e-4))
+    assert found["server"] == ("completed_samples_per_s", pytest.approx(server, rel=1e-4))
+
+
+def test_counts() -> None:
+    counts = {}
+    for name in PERFORMANCE:
+        result = parse_detail(DATA / name / "mlperf_log_detail.txt").result
+        assert result is not None
+        taken = (DATA / name / "samples.i64").stat().st_size // 8
+        counts[name] = (result.query_count, result.sample_count)
+        assert result.sample_count == taken
+    assert counts["offline_performance"][0] == 1
+    queries, samples = counts["multistream_performance"]
+    assert samples == 8 * queries
+
+
+def test_an_invalid_run_says_why() -> None:
+    result = parse_detail(DATA / "singlestream_invalid" / "mlperf_log_detail.txt").result
+    assert result is not None
+    assert result.validity == "INVALID"
+    assert result.failed_checks == ("minimum duration not reached",)
+    assert "Decrease the expected latency" in result.reasons[0]
+
+
+def test_an_accuracy_log_has_no_result() -> None:
+    log = parse_detail(DATA / "singlestream_accuracy" / "mlperf_log_detail.txt")
+    assert log.result is None
+    assert log.query_count == 1000
+    assert log.settings.mode == "AccuracyOnly"
+
+
+def test_the_start_is_utc_whatever_zone_the_board_is_in() -> None:
+    path = DATA / "server_performance" / "mlperf_log_detail.txt"
+    log = parse_detail(path)
+    local = re.search(r'"test_datetime", "value": "([^"]+)"', path.read_text())
+    assert local
+    assert log.started_unix_ns is not None
+    started = iso(log.started_unix_ns)
+    # Tokyo is nine hours ahead, and LoadGen calls it Z all the same.
+    assert local[1][:10] > started[:10]
+    assert local[1][13:16] == started[13:16]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_summary_verdict(name: str) -> None:
+    said = summary_validity(DATA / name / "mlperf_log_summary.txt")
+    if "accuracy" in name:
+        assert said is None
+    else:
+        assert said == ("INVALID" if "invalid" in name else "VALID")
