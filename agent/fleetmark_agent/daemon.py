@@ -185,7 +185,7 @@ class Daemon:
         Workspace(self.site.attempts, key).remove()
         self._uploaded = {item for item in self._uploaded if item[0] != key}
         self.forgotten += 1
-        log.info("job %s: the controller has it all", key.job_id)
+        log.info("job %s: settled with the controller", key.job_id)
 
     async def _upload(self, action: h.Upload) -> None:
         key = action.key

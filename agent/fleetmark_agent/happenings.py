@@ -6,7 +6,6 @@ Plain values: the daemon and the simulator both produce the one and perform the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 from fleetmark_agent.ledger import Ledger
 from fleetmark_agent.messages import (
@@ -141,24 +140,24 @@ class Tick:
     """Time has passed."""
 
 
-Event = Union[
-    Opened,
-    Received,
-    Closed,
-    Persisted,
-    PersistFailed,
-    JobRunning,
-    JobProgressed,
-    JobRefused,
-    JobEnded,
-    JobStopped,
-    UploadDone,
-    UploadFailed,
-    DeviceChanged,
-    AdmissionChanged,
-    Leaving,
-    Tick,
-]
+Event = (
+    Opened
+    | Received
+    | Closed
+    | Persisted
+    | PersistFailed
+    | JobRunning
+    | JobProgressed
+    | JobRefused
+    | JobEnded
+    | JobStopped
+    | UploadDone
+    | UploadFailed
+    | DeviceChanged
+    | AdmissionChanged
+    | Leaving
+    | Tick
+)
 
 
 # --- actions ---
@@ -245,4 +244,6 @@ class Quit:
     """All is said: close the stream and end the process."""
 
 
-Action = Union[Send, Persist, StartJob, StopJob, Upload, Acknowledge, Trim, Forget, Reconnect, Quit]
+Action = (
+    Send | Persist | StartJob | StopJob | Upload | Acknowledge | Trim | Forget | Reconnect | Quit
+)

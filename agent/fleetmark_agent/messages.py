@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.records import Record
@@ -132,7 +132,7 @@ class Bye:
     retry_after_s: float = 0.0
 
 
-AgentMessage = Union[Hello, Heartbeat, CapabilitiesChanged, AttemptReport, Bye]
+AgentMessage = Hello | Heartbeat | CapabilitiesChanged | AttemptReport | Bye
 
 
 # --- from the controller ---
@@ -186,7 +186,7 @@ class Stop:
     reason: str = ""
 
 
-ControllerMessage = Union[Welcome, HeartbeatAck, Offer, Stop, Bye]
+ControllerMessage = Welcome | HeartbeatAck | Offer | Stop | Bye
 
 
 # --- calls of their own ---

@@ -347,6 +347,7 @@ class Session:
             return [*given_up, *self._beat(now)]
         if isinstance(event, JobEnded) and (held.stop_reason is None or self._leaving is not None):
             held.state, held.stop_reason = AttemptState.UPLOADING, None
+            held.progress = None
             held.last_seq = event.last_seq
             self._upload_at = now
             return [self._persist(), *self._say(held), *self._beat(now)]

@@ -36,7 +36,7 @@ def probe(root: Path = Path("/")) -> Os:
 
 
 def arch(machine: str | None = None, pointer_bytes: int | None = None) -> str:
-    """As `uname -m` has it, in one spelling; of programs, where a 64-bit kernel runs 32-bit ones."""
+    """As `uname -m` has it, in one spelling; of programs where a 64-bit kernel runs 32-bit ones."""
     found = (machine or platform.machine()).lower()
     found = _SPELLINGS.get(found, found)
     if (pointer_bytes or struct.calcsize("P")) == 4:

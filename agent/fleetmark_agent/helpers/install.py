@@ -26,7 +26,6 @@ import installer
 from installer.destinations import WheelDestination
 from installer.exceptions import InstallerError
 from installer.records import Hash, RecordEntry
-from installer.scripts import ScriptSection
 from installer.sources import WheelFile
 from installer.utils import Scheme, construct_record_file, copyfileobj_with_hashing
 
@@ -47,9 +46,7 @@ class Folder(WheelDestination):
         self.root = root
         self.room = room
 
-    def write_script(
-        self, name: str, module: str, attr: str, section: ScriptSection
-    ) -> RecordEntry:
+    def write_script(self, name: str, module: str, attr: str, section: str) -> RecordEntry:
         """Not written: nobody calls it."""
         return RecordEntry(f"../bin/{name}", None, None)
 
