@@ -97,9 +97,12 @@ class Engine:
 
     # --- life -----------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Take up what an earlier life left: leases get a full term, unjudged attempts a judge."""
-        self.controller_id = await self._writer.run(lambda c: meta.initialise(c, uuid7()))
+    async def start(self, generation: int) -> None:
+        """Take up what an earlier life left: leases get a full term, unjudged attempts a judge.
+
+        `generation` is higher than any before; epochs of this life begin with it.
+        """
+        self.controller_id = await self._writer.run(lambda c: meta.begin(c, uuid7(), generation))
         for line in await self.reader.run(lambda c: listings.list_jobs(c, state="ACTIVE")):
             self._campaign_of[line.job_id] = line.campaign_id
         for device_id in await self.reader.run(attempts.busy_devices):
@@ -223,6 +226,10 @@ class Engine:
         if self.presence.current(device_id, session):
             del self._outboxes[device_id]
         self.presence.disconnected(device_id, session)
+
+    def alive(self, device_id: str, session: int) -> None:
+        """Something was heard of the device."""
+        self.presence.alive(device_id, session, now_monotonic_ns())
 
     def heartbeat(self, device_id: str, session: int, idle: bool) -> None:
         """The device lives."""

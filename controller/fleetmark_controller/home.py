@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+from fleetmark_catalog.core.blobfolder import fsync_folder
 from fleetmark_controller.store.database import STORE_NAME
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
@@ -55,6 +56,23 @@ class Home:
     def blobs(self) -> Path:
         """The folder of blobs."""
         return self.folder / "blobs"
+
+    def read_generation(self) -> int:
+        """The last generation that a controller on this home began; 0 if none did."""
+        try:
+            return int((self.folder / "generation").read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def write_generation(self, generation: int) -> None:
+        """Remember a generation, durably, beside the store and in no backup of it."""
+        scratch = self.folder / "generation.tmp"
+        with scratch.open("w", encoding="ascii") as file:
+            file.write(str(generation))
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(self.folder / "generation")
+        fsync_folder(self.folder)
 
     def write_endpoint(self, address: str) -> None:
         """Tell programs on this host where the controller listens."""

@@ -12,6 +12,8 @@ import grpc
 
 from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_catalog.load import load_catalog
+from fleetmark_controller import generation
+from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.engine import Engine
 from fleetmark_controller.errors import from_catalog
 from fleetmark_controller.home import Home
@@ -23,6 +25,7 @@ from fleetmark_controller.services.jobs import JobsService
 from fleetmark_controller.services.results import ResultsService
 from fleetmark_controller.services.session import SessionService
 from fleetmark_controller.settings import Settings, check_listen
+from fleetmark_controller.store import meta
 from fleetmark_controller.store.database import check_integrity, migrate
 from fleetmark_protos.channel import server_options
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -56,7 +59,7 @@ async def serve(folder: Path, settings: Settings, ready: Callable[[str], None]) 
         migrate(home.store)
         check_integrity(home.store)
         engine = Engine(home.store, home.blobs, settings, catalog)
-        await engine.start()
+        await engine.start(await _begin_generation(home, engine))
         server = grpc.aio.server(options=server_options())
         sessions = SessionService(engine)
         _register(server, engine, sessions)
@@ -72,6 +75,13 @@ async def serve(folder: Path, settings: Settings, ready: Callable[[str], None]) 
         await engine.stop()
     finally:
         home.close()
+
+
+async def _begin_generation(home: Home, engine: Engine) -> int:
+    stored = await engine.reader.run(meta.generation)
+    chosen = generation.choose(stored, home.read_generation(), now_unix_ns() / NS_PER_S)
+    home.write_generation(chosen)
+    return chosen
 
 
 def _register(server: grpc.aio.Server, engine: Engine, sessions: SessionService) -> None:

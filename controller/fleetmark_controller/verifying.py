@@ -49,7 +49,7 @@ def gather(connection: sqlite3.Connection, key: AttemptKey) -> Evidence | Judgem
         "SELECT content FROM lock WHERE lock_sha256 = ?", (order.lock_sha256,)
     ).fetchone()
     try:
-        final = _sealed(stored)
+        final = sealed(stored)
         files = tuple(_files(stored))
         telemetry = _telemetry(stored)
     except (CatalogError, KeyError, TypeError, ValueError) as error:
@@ -130,7 +130,13 @@ def _provenance(evidence: Evidence, facts: RunFacts) -> dict[str, Any]:
     }
 
 
-def _sealed(stored: list[Record]) -> Final:
+def sealed(stored: list[Record]) -> Final:
+    """The final record of an attempt, if it is about just these records.
+
+    Raises:
+        CatalogError: the final record cannot be read.
+        ValueError: count or digest are not those of the records.
+    """
     final = parse_final(stored[-1].payload)
     if final.count != len(stored) or final.digest != seal(r.sha256 for r in stored[:-1]):
         raise ValueError("count or digest of the final record is not that of the records")

@@ -33,7 +33,7 @@ class TestStore:
         self.facts = facts
         self.connection = connect(path)
         self.now_ns = 1_700_000_000 * S
-        self.run(lambda c, _fx, _now: meta.initialise(c, "controller-1"))
+        self.run(lambda c, _fx, _now: meta.begin(c, "controller-1", 1))
 
     def run(self, operation: Callable[[sqlite3.Connection, Effects, int], T]) -> T:
         return self.effects_of(operation)[0]

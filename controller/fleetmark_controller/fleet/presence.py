@@ -61,12 +61,18 @@ class Presence:
         seat = self._seats.get(device_id)
         return seat is not None and seat.session == session
 
+    def alive(self, device_id: str, session: int, now_ns: int) -> None:
+        """Anything that is heard on the device's newest stream extends its lease."""
+        if self.current(device_id, session):
+            seat = self._seats[device_id]
+            seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
+
     def heartbeat(self, device_id: str, session: int, idle: bool, now_ns: int) -> bool:
         """Extend the lease; True if the device has become idle by it."""
-        seat = self._seats.get(device_id)
-        if seat is None or seat.session != session:
+        if not self.current(device_id, session):
             return False
-        seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
+        self.alive(device_id, session, now_ns)
+        seat = self._seats[device_id]
         became_idle = idle and not seat.idle
         seat.idle = idle
         return became_idle

@@ -93,9 +93,12 @@ def hello(
             # The offer was lost, or its reply: the same epoch goes out again.
             effects.offers.append(OfferEffect(attempt.key, attempt.order))
         else:
-            end_attempt(
-                connection, effects, now_ns, attempt, Ending.GONE, "the device came back without it"
-            )
+            end_attempt(connection, effects, now_ns, attempt, Ending.GONE, _WITHOUT_IT)
+    for job_id, epoch in jobs.hopeless(connection, said.device_id):
+        # It waited for the result of its last, lost try; now it is known that none will come.
+        attempt = attempts.get(connection, AttemptKey(said.device_id, job_id, epoch))
+        if attempt is not None and (job_id, epoch) not in held:
+            end_attempt(connection, effects, now_ns, attempt, Ending.GONE, _WITHOUT_IT)
     effects.schedule = True
     return answers
 
@@ -180,4 +183,5 @@ def _answer(connection: sqlite3.Connection, effects: Effects, now_ns: int, said:
     return Answer(said.key, True, "")
 
 
+_WITHOUT_IT = "the device came back without it"
 _REPORTABLE = (AttemptState.PREPARING, AttemptState.RUNNING, AttemptState.UPLOADING)

@@ -85,6 +85,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             async for message in incoming:
                 if not self._engine.presence.current(device_id, session):
                     break  # a newer stream of the same device has taken over
+                self._engine.alive(device_id, session)
                 body = message.WhichOneof("body")
                 if body == "bye":
                     break

@@ -212,6 +212,17 @@ def set_reason(connection: sqlite3.Connection, job_id: str, reason: str) -> None
     connection.execute("UPDATE job SET reason = ? WHERE job_id = ?", (reason, job_id))
 
 
+def hopeless(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, int]]:
+    """(job, epoch) of queued jobs with no try left, whose last one was lost on this device."""
+    rows = connection.execute(
+        "SELECT job_id, newest_epoch FROM job JOIN attempt USING (job_id, device_id)"
+        " WHERE job.state = 'QUEUED' AND attempts >= max_attempts AND job.device_id = ?"
+        " AND attempt.epoch = newest_epoch AND attempt.final_seq IS NULL",
+        (device_id,),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 def overdue(connection: sqlite3.Connection, now_ns: int) -> list[str]:
     """Ids of jobs that are not terminal at their deadline."""
     rows = connection.execute(

@@ -22,11 +22,20 @@ def put(connection: sqlite3.Connection, key: str, value: str) -> None:
     )
 
 
-def initialise(connection: sqlite3.Connection, controller_id: str) -> str:
-    """Give a fresh store its identity; returns the store's controller id."""
+def generation(connection: sqlite3.Connection) -> int:
+    """The generation of the last epoch that was given out; 0 in a fresh store."""
+    return int(get(connection, "last_epoch") or 0) >> GENERATION_SHIFT
+
+
+def begin(connection: sqlite3.Connection, controller_id: str, new_generation: int) -> str:
+    """A controller starts on this store; returns the store's controller id.
+
+    Every start is a new generation: the store may be an older copy, and what was given out after
+    it was made must never be given out again.
+    """
     if get(connection, "controller_id") is None:
         put(connection, "controller_id", controller_id)
-        put(connection, "last_epoch", str(1 << GENERATION_SHIFT))
+    put(connection, "last_epoch", str(new_generation << GENERATION_SHIFT))
     return get(connection, "controller_id") or controller_id
 
 

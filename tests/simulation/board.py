@@ -1,0 +1,346 @@
+"""A board: the real session, spool and ledger on a simulated disk, with a simulated job.
+
+The supervisor and its job outlive a killed agent; a power failure ends everything and loses what
+was not made durable. The board keeps a trace of its own: what ran when, and what was completed.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from disk import Disk, Killed
+from network import Network, Stream
+from world import World
+
+from fleetmark_agent import happenings as h
+from fleetmark_agent import ledger as ledgers
+from fleetmark_agent.messages import AttemptKey, AttemptReport, Bye, Progress
+from fleetmark_agent.session import Identity, Session
+from fleetmark_agent.spool import Spool, SpoolFull
+from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.records import Final, Record, seal
+
+if TYPE_CHECKING:
+    from centre import Centre
+
+SPOOL_BYTES = 1 << 20
+
+
+@dataclass
+class Running:
+    """What the supervisor runs now."""
+
+    key: AttemptKey
+    began_s: float
+
+
+class Board:
+    """One device."""
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        network: Network,
+        centre: Centre,
+        facts: Capabilities,
+        crash_rate: float = 0.0,
+        full_rate: float = 0.0,
+    ) -> None:
+        self.world = world
+        self.name = name
+        self.network = network
+        self.centre = centre
+        self.facts = facts
+        self.disk = Disk(world, crash_rate, full_rate)
+        self.running: Running | None = None
+        self.trace: list[tuple[AttemptKey, float, float]] = []
+        """(attempt, began, ended) of everything that ever ran."""
+        self.completed: set[AttemptKey] = set()
+        """Attempts whose final record is durable in the spool."""
+        self.unwanted: set[AttemptKey] = set()
+        """Attempts that the controller told us to stop."""
+        self.session: Session | None = None
+        self._outcomes: set[AttemptKey] = set()  # on disk: the supervisor's outcome.json
+        self._life = 0
+        self._stream: Stream | None = None
+        self._stop_wanted: set[AttemptKey] = set()
+        self._paused_until = 0.0
+
+    # --- life of the agent's process ---
+
+    def boot(self) -> None:
+        """Start the agent's process."""
+        self._life += 1
+        life = self._life
+        self._stream = None
+        self._stop_wanted.clear()
+        try:
+            ledger = ledgers.load(self.disk)
+            self.spool = Spool(self.disk, SPOOL_BYTES)
+            held = {entry.key for entry in ledger.entries}
+            for key in self.spool.attempts():
+                if key not in held:
+                    self.spool.forget(key)
+        except Killed as killed:
+            self._fall(killed)
+            return
+        except OSError:
+            self.session = None
+            self.world.after(2.0, lambda: self.boot() if life == self._life else None)
+            return
+        identity = Identity(self.name, f"{self.name}-{life}", self.name, "0.1.0", self.facts)
+        spooled = {key: self.spool.last_seq(key) for key in self.spool.attempts()}
+        self.session = Session(identity, ledger, device_free=self.device_free(), spooled=spooled)
+        self.world.note(f"{self.name}: agent starts, holds {sorted(k.name for k in held)}")
+        self._perform(self.session.start())
+        if self.session is not None:
+            self.world.after(self.world.random.uniform(0, 0.5), lambda: self._dial(life))
+            self._keep_time(life)
+
+    def kill(self, power: bool) -> None:
+        """SIGKILL of the agent, or a power failure."""
+        if self.session is not None:
+            self._fall(Killed(power))
+
+    def pause(self, seconds: float) -> None:
+        """SIGSTOP: events wait."""
+        self._paused_until = self.world.now_s + seconds
+
+    def device_free(self) -> bool:
+        """Whether the device's lock is free."""
+        return self.running is None
+
+    def _fall(self, killed: Killed) -> None:
+        self.world.note(f"{self.name}: {killed}")
+        self.session = None
+        self._life += 1
+        if self._stream is not None:
+            self._stream.sever(0.5 if not killed.power else 8.0)
+        if killed.power:
+            self._end_job()
+            self.disk.lose_power()
+        self.world.after(self.world.random.uniform(0.2, 15.0), self.boot)
+
+    # --- events and actions ---
+
+    def feed(self, event: h.Event) -> None:
+        """Tell the session, and do what it wants."""
+        if self.session is None:
+            return
+        life = self._life
+        if self.world.now_s < self._paused_until:
+            delay = self._paused_until - self.world.now_s
+            self.world.after(delay, lambda: self.feed(event) if life == self._life else None)
+            return
+        self._perform(self.session.handle(event, self.world.now_s))
+
+    def _perform(self, actions: list[h.Action]) -> None:
+        try:
+            for action in actions:
+                if self.session is None:
+                    return
+                self._do(action)
+        except Killed as killed:
+            self._fall(killed)
+
+    def _do(self, action: h.Action) -> None:
+        if isinstance(action, h.Send):
+            if self._stream is not None:
+                self._stream.up(action.message)
+        elif isinstance(action, h.Persist):
+            self._persist(action)
+        elif isinstance(action, h.StartJob):
+            self._start_job(action.key)
+        elif isinstance(action, h.StopJob):
+            self._stop_job(action.key)
+        elif isinstance(action, h.Upload):
+            self._upload(action)
+        elif isinstance(action, h.Acknowledge):
+            self.spool.acknowledge(action.key, action.through_seq)
+        elif isinstance(action, h.Forget):
+            try:
+                self.spool.forget(action.key)
+            except OSError:
+                return
+            self._outcomes.discard(action.key)
+        elif isinstance(action, h.Reconnect):
+            if self._stream is not None:
+                self._stream.sever()
+                self._stream = None
+            life = self._life
+            self.world.after(action.after_s + 0.2, lambda: self._dial(life))
+
+    def _persist(self, action: h.Persist) -> None:
+        try:
+            ledgers.save(self.disk, action.ledger)
+        except OSError as error:
+            event: h.Event = h.PersistFailed(action.number, str(error))
+        else:
+            event = h.Persisted(action.number)
+        self._later(0.001, event)
+
+    def _later(self, delay_s: float, event: h.Event) -> None:
+        life = self._life
+        self.world.after(delay_s, lambda: self.feed(event) if life == self._life else None)
+
+    def _keep_time(self, life: int) -> None:
+        if life != self._life or self.session is None:
+            return
+        due = self.session.next_tick()
+        if due is not None and due <= self.world.now_s:
+            self.feed(h.Tick())
+        self.world.after(0.25, lambda: self._keep_time(life))
+
+    # --- the link ---
+
+    def _dial(self, life: int) -> None:
+        if life != self._life or self.session is None or self._stream is not None:
+            return
+        stream = Stream(self.network, self.name)
+
+        def heard(message: Any) -> None:
+            if life == self._life and self._stream is stream:
+                self.feed(h.Received(message))
+                if isinstance(message, Bye):
+                    closed()
+
+        def closed() -> None:
+            if life == self._life and self._stream is stream:
+                self._stream = None
+                self.feed(h.Closed())
+                self.world.after(self.world.random.uniform(0.2, 2.0), lambda: self._dial(life))
+
+        stream.on_board, stream.closed_at_board = heard, closed
+        unreachable = self.name in self.network.to_controller_down
+        if unreachable or not self.centre.accept(stream):
+            self.world.after(self.world.random.uniform(0.2, 2.0), lambda: self._dial(life))
+            return
+        self._stream = stream
+        self.feed(h.Opened())
+
+    def _upload(self, action: h.Upload) -> None:
+        key, life = action.key, self._life
+        if not action.max_bytes:
+            self._later(0.01, h.UploadDone(key, 0, 1 << 20, nothing_sent=True))
+            return
+        records = self.spool.read(key, action.after_seq, min(action.max_bytes, 120))
+
+        def reply(through: int) -> None:
+            if life == self._life:
+                self.feed(h.UploadDone(key, through, 1 << 20))
+
+        def fail() -> None:
+            if life == self._life:
+                self.feed(h.UploadFailed(key, "the call failed"))
+
+        self.network.call(
+            self.name, lambda: self.centre.append(self.name, key, records), reply, fail
+        )
+
+    # --- the job: supervisor and program, and the runner's collecting ---
+
+    def _start_job(self, key: AttemptKey) -> None:
+        if key in self._outcomes:
+            self._collect(key)
+            return
+        if self.running is not None:
+            if self.running.key == key:
+                self._later(0.001, h.JobRunning(key))
+                self._later(0.001, h.DeviceChanged(False))
+            else:
+                # The lock is held by another attempt's supervisor: wait for it, as flock does.
+                life = self._life
+                again = self.world.random.uniform(0.5, 1.0)
+                self.world.after(
+                    again, lambda: self._start_job(key) if life == self._life else None
+                )
+            return
+        if self.spool.last_seq(key):
+            self._collect(key)
+            return
+        if self.world.chance(0.05):
+            self._later(0.01, h.JobRefused(key, "no room", self.world.random.random() < 0.5))
+            return
+        self.begin(key)
+        self._later(0.001, h.JobRunning(key))
+        self._later(0.001, h.DeviceChanged(False))
+
+    def begin(self, key: AttemptKey) -> None:
+        """The supervisor takes the lock and starts the job."""
+        self.running = Running(key, self.world.now_s)
+        self.world.note(f"{self.name}: job {key.name} begins")
+        self.world.after(self.world.random.uniform(0.5, 25.0), lambda: self._job_done(key))
+
+    def _job_done(self, key: AttemptKey) -> None:
+        if self.running is None or self.running.key != key:
+            return
+        self._end_job()
+        self._outcomes.add(key)
+        self.world.note(f"{self.name}: job {key.name} ends")
+        if self.session is not None:
+            self._later(0.001, h.DeviceChanged(True))
+            life = self._life
+            self.world.after(0.01, lambda: self._collect(key) if life == self._life else None)
+
+    def _end_job(self) -> None:
+        if self.running is not None:
+            self.trace.append((self.running.key, self.running.began_s, self.world.now_s))
+            self.running = None
+
+    def _stop_job(self, key: AttemptKey) -> None:
+        self.unwanted.add(key)
+        if self.running is not None and self.running.key == key:
+            self._end_job()
+            self._later(0.001, h.DeviceChanged(True))
+        if key not in self._outcomes:
+            self._stop_wanted.add(key)
+            self._later(0.05, h.JobStopped(key))
+
+    def _collect(self, key: AttemptKey) -> None:
+        if self.session is None or key in self._stop_wanted:
+            return
+        records = records_of(key)
+        try:
+            begun = self.spool.last_seq(key)
+            for record in records[begun:]:
+                self.spool.append(key, record.kind, record.payload)
+                if self.world.chance(0.02):
+                    raise Killed(power=False)
+        except (OSError, SpoolFull):
+            life = self._life
+            self.world.after(2.0, lambda: self._collect(key) if life == self._life else None)
+            return
+        except Killed as killed:
+            if self.spool.is_sealed(key):
+                self.completed.add(key)
+            self._fall(killed)
+            return
+        self.completed.add(key)
+        self._later(0.001, h.JobEnded(key, len(records)))
+        self._later(0.001, h.JobProgressed(key, Progress("done")))
+
+
+def records_of(key: AttemptKey) -> list[Record]:
+    """What an attempt's run writes: it follows from the attempt, as files on a disk would."""
+    chance = random.Random(key.name)
+    payloads = [("event", b'{"n":%d,"e":%d}' % (n, key.epoch)) for n in range(chance.randint(0, 4))]
+    records = [Record(n, kind, payload) for n, (kind, payload) in enumerate(payloads, 1)]
+    final = Final(
+        count=len(records) + 1,
+        digest=seal(record.sha256 for record in records),
+        outcome="completed" if chance.random() < 0.8 else "failed",
+        reason="",
+        exit_code=0,
+        retryable=chance.random() < 0.5,
+        started_unix_ns=0,
+        duration_ns=1,
+    )
+    return [*records, Record(len(records) + 1, "final", final.payload())]
+
+
+def report_of(message: AttemptReport) -> tuple[AttemptKey, str, str, bool]:
+    """Key, state, reason and whether another try may help."""
+    return message.attempt.key, message.state.value, message.reason, message.retryable

@@ -1,0 +1,114 @@
+"""A board's disk: keeps what was made durable, and of the rest what chance leaves.
+
+Stands in for `fleetmark_agent.files.RealFiles`. Every operation is a point at which the agent may
+be killed or the power may fail.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from world import World
+
+
+class Killed(BaseException):
+    """The process that used the disk is gone; not an Exception, so that nobody handles it."""
+
+    def __init__(self, power: bool) -> None:
+        super().__init__("power failed" if power else "killed")
+        self.power = power
+
+
+class Disk:
+    """Files by name: what a reader sees now, and what is durable."""
+
+    def __init__(self, world: World, crash_rate: float, full_rate: float) -> None:
+        self._world = world
+        self._crash_rate = crash_rate
+        self._full_rate = full_rate
+        self.seen: dict[str, bytes] = {}
+        self.durable: dict[str, bytes] = {}
+        self.full = False
+
+    def lose_power(self) -> None:
+        """Only what was made durable is left; of a lazy append perhaps its beginning."""
+        left: dict[str, bytes] = {}
+        for name, data in self.durable.items():
+            tail = self.seen.get(name, data)
+            if tail.startswith(data) and len(tail) > len(data):
+                kept = self._world.random.randint(len(data), len(tail))
+                left[name] = tail[:kept]
+            else:
+                left[name] = data
+        self.seen, self.durable = dict(left), dict(left)
+
+    # --- fleetmark_agent.files.Files ---
+
+    def read(self, name: str) -> bytes | None:
+        return self.seen.get(name)
+
+    def write_atomic(self, name: str, data: bytes) -> None:
+        self._room(name)
+        self._maybe_die()
+        self.seen[name] = self.durable[name] = data
+        self._maybe_die()
+
+    def append_sync(self, name: str, data: bytes) -> None:
+        before = self.seen.get(name, b"")
+        if self._no_room():
+            part = self._world.random.randint(0, len(data))
+            self.seen[name] = before + data[:part]
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        if self._dies():
+            part = self._world.random.randint(0, len(data))
+            self.seen[name] = before + data[:part]
+            self.durable.setdefault(name, b"")
+            raise self._killed()
+        self.seen[name] = before + data
+        self.durable[name] = self.seen[name]
+        self._maybe_die()
+
+    def append_lazy(self, name: str, data: bytes) -> None:
+        self._room(name)
+        self.seen[name] = self.seen.get(name, b"") + data
+        self._maybe_die()
+
+    def truncate(self, name: str, size_bytes: int) -> None:
+        self.seen[name] = self.durable[name] = self.seen[name][:size_bytes]
+        self._maybe_die()
+
+    def remove(self, name: str) -> None:
+        self._maybe_die()
+        self.seen.pop(name, None)
+        self.durable.pop(name, None)
+        self._maybe_die()
+
+    def list(self, folder: str) -> list[str]:
+        return sorted(
+            name.removeprefix(f"{folder}/") for name in self.seen if name.startswith(f"{folder}/")
+        )
+
+    def size(self, name: str) -> int:
+        return len(self.seen.get(name, b""))
+
+    def free_bytes(self) -> int:
+        return 0 if self.full else 1 << 40
+
+    # --- faults ---
+
+    def _no_room(self) -> bool:
+        return self.full or self._world.chance(self._full_rate)
+
+    def _room(self, name: str) -> None:
+        if self._no_room():
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+
+    def _dies(self) -> bool:
+        return self._world.chance(self._crash_rate)
+
+    def _killed(self) -> Killed:
+        return Killed(power=self._world.random.random() < 0.3)
+
+    def _maybe_die(self) -> None:
+        if self._dies():
+            raise self._killed()

@@ -1,0 +1,89 @@
+"""What must hold (I1 to I7 of the design), checked from the store and from the boards' traces."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from board import Board
+from centre import Centre
+from world import Violation
+
+from fleetmark_controller.store import attempts
+from fleetmark_controller.store.attempts import AttemptKey
+
+
+def always(centre: Centre, boards: list[Board]) -> None:
+    """What must hold after every step."""
+    for board in boards:
+        _one_at_a_time(board)
+    _acknowledged_is_stored(centre)
+
+
+def at_the_end(centre: Centre, boards: list[Board]) -> None:
+    """What must hold once every fault is healed and everything has come to rest."""
+    always(centre, boards)
+    connection = centre.connection
+    _none("I2 none twice", connection, _TWICE)
+    _none("I4 one official run a job", connection, _OFFICIAL)
+    _none("I4 one run an attempt", connection, _RUNS)
+    _none("I5 every job is terminal", connection, _OPEN_JOBS)
+    _none("I5 no attempt is left open", connection, _OPEN_ATTEMPTS)
+    for board in boards:
+        if board.session is None:
+            raise Violation(f"{board.name} did not come back")
+        if board.session.held:
+            held = ", ".join(key.name for key in board.session.held)
+            raise Violation(f"I6 {board.name} still holds {held}")
+        for key in board.completed - board.unwanted:
+            whole = AttemptKey(board.name, key.job_id, key.epoch)
+            if whole not in centre.overwritten:
+                _stored(connection, whole)
+    broken = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    if broken != "ok" or connection.execute("PRAGMA foreign_key_check").fetchall():
+        raise Violation(f"I7 the database is not sound: {broken}")
+
+
+def _one_at_a_time(board: Board) -> None:
+    """I3, by the device's own trace."""
+    spans = sorted((began, ended, key) for key, began, ended in board.trace[-3:])
+    if board.running is not None:
+        spans.append((board.running.began_s, float("inf"), board.running.key))
+    for (_, ended, first), (began, _, second) in zip(spans, spans[1:], strict=False):
+        if began < ended:
+            raise Violation(f"I3 {board.name} ran {first.name} and {second.name} at the same time")
+
+
+def _acknowledged_is_stored(centre: Centre) -> None:
+    """I1: every acknowledged record is present."""
+    for key, through in centre.acknowledged.items():
+        found = centre.connection.execute(
+            "SELECT count(DISTINCT seq) FROM record"
+            " WHERE job_id = ? AND epoch = ? AND seq BETWEEN 1 AND ?",
+            (key.job_id, key.epoch, through),
+        ).fetchone()[0]
+        if found != through:
+            raise Violation(f"I1 {through} records of {key} were acknowledged, {found} are stored")
+
+
+def _stored(connection: sqlite3.Connection, key: AttemptKey) -> None:
+    """I6: a completed attempt is stored, official or late."""
+    attempt = attempts.get(connection, key)
+    if attempt is None or not attempt.verified:
+        raise Violation(
+            f"I6 {key.device_id} completed {key.job_id} {key.epoch}, which is not stored"
+        )
+
+
+def _none(what: str, connection: sqlite3.Connection, query: str) -> None:
+    rows = [tuple(row) for row in connection.execute(query)]
+    if rows:
+        raise Violation(f"{what}: {rows[:3]}")
+
+
+_TWICE = "SELECT job_id, epoch, seq FROM record GROUP BY 1, 2, 3 HAVING count(*) > 1"
+_OFFICIAL = "SELECT job_id FROM run WHERE official = 1 GROUP BY 1 HAVING count(*) > 1"
+_RUNS = "SELECT job_id, epoch FROM run GROUP BY 1, 2 HAVING count(*) > 1"
+_OPEN_JOBS = """SELECT job_id, state, reason FROM job
+    WHERE state NOT IN ('SUCCEEDED', 'INVALID', 'FAILED', 'CANCELLED')"""
+_OPEN_ATTEMPTS = """SELECT job_id, epoch, state FROM attempt
+    WHERE state NOT IN ('DONE', 'REFUSED', 'ABORTED', 'LOST')"""
