@@ -103,7 +103,11 @@ _JOB = _columns(
 
 _RUNS = {**_JOB, **_IDENTITY, **_FIGURES, **_ORIGIN}
 _RESULTS = {
-    **{name: column for name, column in {**_IDENTITY, **_FIGURES}.items() if name != "mode"},
+    **{
+        name: column
+        for name, column in {**_IDENTITY, **_FIGURES}.items()
+        if name not in ("mode", "duration_s", "query_count", "sample_count")
+    },
     **_columns(
         ("repetition", "integer", "", "which repetition of the configuration, from 1"),
         ("performance_run_id", "text", "", "run that the performance figures are of"),

@@ -135,7 +135,7 @@ def over_time(samples: Samples, prefix: str) -> str:
             axes.set_ylim(low / 1.1, high * 1.15)
         else:
             axes.set_ylim(max(0.0, low - 0.15 * (high - low)), high + 0.1 * (high - low) + 1e-6)
-        axes.set_xlim(0, float(at[-1]))
+        axes.set_xlim(0, float(at[-1]) or 1e-9)
         axes.set_xlabel("time into the run (s)")
         axes.set_ylabel("latency (ms)")
         return _svg(figure, prefix)

@@ -51,7 +51,8 @@ class Configuration:
     codes: list[str]
     submittable: bool
     run_id: str | None
-    run: Row
+    duration_s: float | None
+    query_count: int | None
     bar_percent: float = 0.0
     best: bool = False
 
@@ -204,6 +205,7 @@ def _configuration(
     reasons = _json(row.get("quality_reasons"))
     reasons = reasons if isinstance(reasons, list) else []
     run_id = _text(row.get("performance_run_id")) or None
+    run = runs.get(run_id or "", {})
     return Configuration(
         number=number,
         device=_text(row.get("device")),
@@ -231,7 +233,8 @@ def _configuration(
         ],
         submittable=bool(row.get("submittable")),
         run_id=run_id,
-        run=runs.get(run_id or "", {}),
+        duration_s=_real(run.get("duration_s")),
+        query_count=run.get("query_count"),
     )
 
 

@@ -10,6 +10,8 @@ from fleetmark_controller.export.rows import RowSource, Value
 
 # A spreadsheet would run a text cell that begins so as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# JSON allows these in a text, but many readers take them for the end of a line.
+_ESCAPES = {ord(end): f"\\u{ord(end):04x}" for end in "\u0085\u2028\u2029"}
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
 
 
@@ -55,6 +57,6 @@ def write_jsonl(rows: RowSource, view: str, path: Path) -> int:
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows.clean(view):
-            file.write(encode(dict(zip(names, row, strict=True))) + "\n")
+            file.write(encode(dict(zip(names, row, strict=True))).translate(_ESCAPES) + "\n")
             count += 1
     return count
