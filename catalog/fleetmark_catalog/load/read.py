@@ -67,7 +67,10 @@ def check(document: dict[str, Any], kind: str, file: Path) -> None:
     Raises:
         CatalogError: fault INVALID_COMPONENT.
     """
-    error = best_match(_validator(kind).iter_errors(document))
+    errors = list(_validator(kind).iter_errors(document))
+    # A mistyped key is both unknown and missing; the unknown one tells more.
+    unknown = [error for error in errors if error.validator == "additionalProperties"]
+    error = best_match(unknown or errors)
     if error is not None:
         raise _invalid(file, explain(error))
 
@@ -122,7 +125,7 @@ def _names(value: Any) -> list[str]:
 
 @lru_cache(maxsize=len(KINDS))
 def _validator(kind: str) -> Any:
-    return Draft202012Validator(schema(kind))  # type: ignore[no-untyped-call]
+    return Draft202012Validator(schema(kind))
 
 
 def _invalid(file: Path, what: str) -> CatalogError:

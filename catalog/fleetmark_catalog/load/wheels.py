@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import NormalizedName, canonicalize_name, parse_wheel_filename
 
 from fleetmark_catalog.core.digest import sha256_file
 from fleetmark_catalog.load.catalog import BUILTIN, Catalog, read_folder
@@ -145,17 +145,17 @@ def _locked(component: Component) -> dict[tuple[str, str, str], list[str]]:
 
 
 def resolve_wheels(
-    root: str, target: Target, left_out: set[Any], pins: Sequence[str]
+    root: str, target: Target, left_out: set[NormalizedName], pins: Sequence[str]
 ) -> list[tuple[str, str]]:
     """(requirement `name==version`, file name) of the root and all that it needs, the root first.
 
     Empty where no wheel of the root fits the target.
     """
-    wanted: dict[str, set[str]] = {canonicalize_name(Requirement(root).name): {root}}
-    bound: dict[str, list[str]] = {}
+    wanted: dict[NormalizedName, set[str]] = {canonicalize_name(Requirement(root).name): {root}}
+    bound: dict[NormalizedName, list[str]] = {}
     for pin in pins:
         bound.setdefault(canonicalize_name(Requirement(pin).name), []).append(pin)
-    first = next(iter(wanted))
+    first = canonicalize_name(Requirement(root).name)
     while True:
         asked = [line for name in wanted for line in [*sorted(wanted[name]), *bound.get(name, ())]]
         report = _dry_run(asked, target)

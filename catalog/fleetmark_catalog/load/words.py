@@ -8,8 +8,14 @@ from collections.abc import Iterable
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that is most like `word`, or an empty string when none is."""
-    found = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.55)
-    return found[0] if found else ""
+    found = difflib.get_close_matches(word, sorted(set(known)), n=5, cutoff=0.55)
+
+    def likeness(other: str) -> tuple[float, bool]:
+        # Swapped letters (arm46) are the commonest slip: they decide between equals.
+        ratio = difflib.SequenceMatcher(None, other, word).ratio()
+        return round(ratio, 6), sorted(other) == sorted(word)
+
+    return max(found, key=likeness) if found else ""
 
 
 def hint(word: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Union
 
 from lark import Lark, Token, Transformer
-from lark.exceptions import UnexpectedInput, VisitError
+from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
 
@@ -102,8 +102,10 @@ def _parse(text: str, saved: Mapping[str, str], within: tuple[str, ...]) -> Node
 
 def syntax_error(text: str, error: UnexpectedInput) -> CatalogError:
     """The text with a caret under the character that could not be read."""
-    at = getattr(error, "pos_in_stream", None)
-    at = len(text) if at is None or at < 0 else at
+    at = error.pos_in_stream
+    ended = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+    if at is None or at < 0 or ended:
+        at = len(text)
     line = " ".join(text.split("\n"))
     return CatalogError(
         Fault.UNKNOWN_WORD,

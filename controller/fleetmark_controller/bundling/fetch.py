@@ -37,7 +37,7 @@ def fetch_location(location: Location, folder: Path, size_bytes: int) -> Path:
     if not location.compression:
         return raw
     target = folder / "unpacked"
-    _gunzip(raw, target, size_bytes)
+    unpack_gzip(raw, target, size_bytes)
     return target
 
 
@@ -63,7 +63,12 @@ def _copy(source: IO[bytes], target: Path, limit_bytes: int) -> None:
             file.write(chunk)
 
 
-def _gunzip(source: Path, target: Path, limit_bytes: int) -> None:
+def unpack_gzip(source: Path, target: Path, limit_bytes: int) -> None:
+    """Unpack one gzip stream, at most `limit_bytes` of it.
+
+    Raises:
+        CatalogError: fault UNAVAILABLE: no gzip, cut short, larger than declared.
+    """
     written = 0
     with source.open("rb") as packed, target.open("wb") as file:
         try:
