@@ -293,6 +293,8 @@ def test_disturbances_are_named(columns: dict[str, Any], code: str) -> None:
 def test_no_telemetry_is_not_a_good_verdict() -> None:
     facts = judged("singlestream_performance", telemetry=((), ()))
     assert (facts.quality, facts.quality_reasons) == ("unchecked", [])
+    cool = telemetry(temperature_c=[40.0], foreign_cpu_percent=[None])
+    assert judged("singlestream_performance", telemetry=cool).quality == "unchecked"
 
 
 def test_only_what_was_read_while_measuring_counts() -> None:

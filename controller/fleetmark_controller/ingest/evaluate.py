@@ -126,7 +126,8 @@ class _Evaluation:
         if measured:
             facts.quality_reasons += quality.disturbances(during, self.thresholds)
         facts.quality = quality.verdict(
-            facts.quality_reasons, checked=not measured or len(during) > 0
+            facts.quality_reasons,
+            checked=not measured or bool(during.readings("foreign_cpu_percent")),
         )
         facts.submittable = log is not None and self._submittable(log)
         return facts

@@ -1,8 +1,9 @@
 """The quality verdict: what speaks against a run's figures, though LoadGen may call it VALID.
 
 `good`: it was checked, and nothing speaks against it. `suspicious`: there is a reason.
-`unchecked`: there was nothing to check by (no telemetry while it measured). Accuracy does not
-depend on the board's state, so that an accuracy run is never `unchecked`.
+`unchecked`: nobody watched what else ran on the board, which moves latencies most (no telemetry
+while it measured). Accuracy does not depend on the board's state, so that an accuracy run is never
+`unchecked`.
 
 A reason is a table `{"code", "text", "value", "limit"}`: the code is for programs and stays as it
 is, the text for people; value and limit are null where there is no figure.

@@ -53,9 +53,6 @@ class Telemetry:
             return self
         return Telemetry({name: [column[n] for n in kept] for name, column in self.columns.items()})
 
-    def __len__(self) -> int:
-        return max((len(column) for column in self.columns.values()), default=0)
-
 
 def read(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Telemetry:
     """Check readings; unknown columns and rows of the wrong length are left out."""
