@@ -542,6 +542,7 @@ class Session:
 
     def _hello(self) -> Hello:
         who = self.identity
+        unheard = [held for held in self.held.values() if not held.announced]
         return Hello(
             who.agent_version,
             who.features,
@@ -550,7 +551,9 @@ class Session:
             who.boot_id,
             who.labels,
             who.capabilities,
-            self.highest_epoch,
+            # An acceptance that is not durable yet is not heard of, so the offer is not seen yet:
+            # the controller sends it again, rather than taking it for lost.
+            min([self.highest_epoch, *(h.key.epoch - 1 for h in unheard)]),
             self._reports(),
             self.idle,
         )

@@ -1,0 +1,609 @@
+"""The pure session: each rule by itself, then any sequence of events."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from fleetmark_agent import happenings as h
+from fleetmark_agent.ledger import Entry, Ledger, Standing
+from fleetmark_agent.messages import (
+    AttemptKey,
+    AttemptRef,
+    AttemptReport,
+    AttemptState,
+    Bye,
+    Heartbeat,
+    Hello,
+    Offer,
+    Progress,
+    Stop,
+    Verdict,
+    Welcome,
+)
+from fleetmark_agent.session import Identity, Session
+from fleetmark_catalog.core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+from fleetmark_catalog.core.order import Order
+
+FACTS = Capabilities(
+    os=Os("linux", "Debian", "12", "6.1"),
+    arch="x86_64",
+    board=Board(),
+    cpu=Cpu(2, 2),
+    memory=Memory(1, 0),
+    storage=Storage(1, 1),
+)
+IDENTITY = Identity("device", "boot", "board", "0", FACTS)
+
+
+def ref(epoch: int, job: str = "") -> AttemptRef:
+    return AttemptRef("device", job or f"job-{epoch}", epoch, "boot")
+
+
+def offer(epoch: int, job: str = "", **changes: Any) -> Offer:
+    order = Order(
+        1, "device", "c", job or f"job-{epoch}", epoch, "0" * 64, 1, 1, "S", "p", "q", 9.0
+    )
+    return Offer(ref(epoch, job), dataclasses.replace(order, **changes).canonical())
+
+
+def welcome(*verdicts: Verdict, **changes: Any) -> Welcome:
+    values = {"heartbeat_idle_s": 15.0, "heartbeat_running_s": 5.0, "lease_s": 30.0, **changes}
+    return Welcome(1, "0", "controller", verdicts=verdicts, **values)
+
+
+class Board_:
+    """Performs what a session wants, in the simplest way, and remembers it."""
+
+    def __init__(self, ledger: Ledger = Ledger(), free: bool = True, **spooled: int) -> None:
+        self.now = 100.0
+        self.disk = ledger
+        self.disk_full = False
+        keys = {e.key: spooled.get(e.key.job_id.replace("-", "_"), 0) for e in ledger.entries}
+        self.session = Session(IDENTITY, ledger, device_free=free, spooled=keys)
+        self.sent: list[Any] = []
+        self.others: list[Any] = self.session.start()
+
+    def tell(self, *events: Any) -> list[Any]:
+        """What is said and done in answer, without what was said and done before."""
+        said, done = len(self.sent), len(self.others)
+        queue = list(events)
+        while queue:
+            for action in self.session.handle(queue.pop(0), self.now):
+                if isinstance(action, h.Send):
+                    self.sent.append(action.message)
+                elif isinstance(action, h.Persist):
+                    if self.disk_full:
+                        queue.append(h.PersistFailed(action.number, "No space left on device"))
+                    else:
+                        self.disk = action.ledger
+                        queue.append(h.Persisted(action.number))
+                else:
+                    self.others.append(action)
+        return [*self.sent[said:], *self.others[done:]]
+
+    def hear(self, *messages: Any) -> list[Any]:
+        return self.tell(*(h.Received(message) for message in messages))
+
+    def connect(self, *verdicts: Verdict, **changes: Any) -> Hello:
+        self.tell(h.Opened())
+        hello = self.sent[-1]
+        self.hear(welcome(*verdicts, **changes))
+        assert isinstance(hello, Hello)
+        return hello
+
+    def run(self, epoch: int) -> AttemptKey:
+        self.hear(offer(epoch))
+        self.tell(h.JobRunning(ref(epoch).key))
+        return ref(epoch).key
+
+    def tick(self, seconds: float) -> list[Any]:
+        self.now += seconds
+        return self.tell(h.Tick())
+
+
+def states(actions: Sequence[Any]) -> list[AttemptState]:
+    return [action.state for action in actions if isinstance(action, AttemptReport)]
+
+
+def entry(epoch: int, standing: Standing) -> Entry:
+    return Entry(ref(epoch).key, standing, offer(epoch).order)
+
+
+def test_an_offer_is_durable_before_it_is_reported_and_started() -> None:
+    board = Board_()
+    board.connect()
+    (persist,) = board.session.handle(h.Received(offer(7)), board.now)
+    assert persist.ledger.entries[0].key == ref(7).key
+    assert persist.ledger.highest_epoch == 7
+    said = board.session.handle(h.Persisted(persist.number), board.now)
+    assert states([a.message for a in said if isinstance(a, h.Send)])[0] is AttemptState.PREPARING
+    assert [a for a in said if isinstance(a, h.StartJob)] == [
+        h.StartJob(ref(7).key, offer(7).order)
+    ]
+
+
+def test_a_hello_between_offer_and_durability_hides_the_offer_whole() -> None:
+    board = Board_()
+    board.connect()
+    board.session.handle(h.Received(offer(7)), board.now)
+    board.session.handle(h.Closed(), board.now)
+    (send,) = board.session.handle(h.Opened(), board.now)
+    assert send.message.attempts == ()
+    assert send.message.highest_epoch == 6
+
+
+def test_a_full_disk_refuses_the_offer_and_says_why() -> None:
+    board = Board_()
+    board.connect()
+    board.disk_full = True
+    actions = board.hear(offer(7))
+    assert states(actions) == [AttemptState.REFUSED]
+    assert "No space left" in actions[0].reason and actions[0].retryable
+    assert not board.others
+    board.disk_full = False
+    board.tick(10)
+    assert board.disk.highest_epoch == 7
+
+
+def test_the_same_offer_again_is_answered_with_the_state() -> None:
+    board = Board_()
+    board.connect()
+    board.run(7)
+    assert states(board.hear(offer(7))) == [AttemptState.RUNNING]
+    assert len([a for a in board.others if isinstance(a, h.StartJob)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (offer(3), "not above 5"),
+        (offer(5), "not above 5"),
+        (offer(6, lock_sha256="x"), "bad digest"),
+        (Offer(ref(6), offer(7, "job-6").order), "another attempt"),
+        (Offer(ref(6), b"no json"), "no JSON"),
+        (Offer(dataclasses.replace(ref(6), device_id="other"), b""), "another device"),
+    ],
+)
+def test_what_cannot_be_accepted_is_refused_with_a_reason(bad: Offer, words: str) -> None:
+    board = Board_(Ledger(5))
+    board.connect()
+    actions = board.hear(bad)
+    assert states(actions) == [AttemptState.REFUSED]
+    assert words in actions[0].reason
+    assert not board.others
+    # Held until the controller has it.
+    board.hear(Stop(bad.attempt, "recorded"))
+    assert not board.session.held
+
+
+def test_names_that_could_be_paths_are_dropped() -> None:
+    board = Board_()
+    board.connect()
+    for job in ("../x", "", "a/b", "x" * 65, "a.b"):
+        assert board.hear(Offer(AttemptRef("device", job, 9, "boot"), b"")) == []
+    assert board.hear(Offer(AttemptRef("device", "job", 0, "boot"), b"")) == []
+    assert not board.session.held
+
+
+@pytest.mark.parametrize("why", ["running", "locked", "spool", "leaving"])
+def test_only_an_idle_device_accepts(why: str) -> None:
+    board = Board_(free=why != "locked")
+    board.connect()
+    if why == "running":
+        board.run(1)
+    if why == "spool":
+        board.tell(h.AdmissionChanged("results wait"))
+    if why == "leaving":
+        board.run(1)
+        board.tell(h.Leaving("asked"))
+    before = list(board.others)
+    actions = board.hear(offer(2))
+    assert states(actions) == [AttemptState.REFUSED]
+    assert actions[0].retryable and actions[0].reason
+    assert [a for a in board.others if a not in before] == []
+
+
+def test_an_uploading_attempt_does_not_block_the_next() -> None:
+    board = Board_()
+    board.connect()
+    first = board.run(1)
+    board.tell(h.JobEnded(first, 4))
+    assert AttemptState.PREPARING in states(board.hear(offer(2)))
+
+
+def test_lost_contact_changes_nothing() -> None:
+    board = Board_()
+    board.connect()
+    key = board.run(1)
+    assert board.tell(h.Closed("cut")) == []
+    assert board.session.next_tick() is None
+    board.tell(h.JobEnded(key, 3))
+    hello = board.connect()
+    assert states(hello.attempts) == [AttemptState.UPLOADING]
+    assert hello.idle
+
+
+def test_records_go_up_in_order_and_the_attempt_is_forgotten_after_the_last() -> None:
+    board = Board_()
+    board.connect()
+    key = board.run(1)
+    (upload,) = [a for a in board.tell(h.JobEnded(key, 5)) if isinstance(a, h.Upload)]
+    assert upload.after_seq == 0
+    actions = board.tell(h.UploadDone(key, 3, 1 << 20))
+    assert actions == [h.Acknowledge(key, 3), h.Upload(key, 3, 1 << 20)]
+    assert key in board.session.held
+    actions = board.tell(h.UploadDone(key, 5, 1 << 20))
+    assert actions == [h.Acknowledge(key, 5), h.Trim(key), h.Forget(key)]
+    assert board.disk.entries == () and board.disk.highest_epoch == 1
+
+
+def test_a_controller_that_went_back_gets_its_records_again() -> None:
+    board = Board_()
+    board.connect()
+    key = board.run(1)
+    board.tell(h.JobEnded(key, 5), h.UploadDone(key, 3, 1 << 20))
+    board.tell(h.UploadDone(key, 1, 1 << 20))
+    (upload,) = [a for a in board.tick(1) if isinstance(a, h.Upload)]
+    assert upload.after_seq == 1
+
+
+def test_what_is_acknowledged_beyond_the_end_is_not_believed() -> None:
+    board = Board_()
+    board.connect()
+    key = board.run(1)
+    board.tell(h.JobEnded(key, 5))
+    actions = board.tell(h.UploadDone(key, 1 << 60, 0))
+    assert h.Acknowledge(key, 5) in actions
+
+
+def test_without_credit_only_the_credit_is_asked_for() -> None:
+    board = Board_()
+    board.connect()
+    key = board.run(1)
+    board.tell(h.JobEnded(key, 5))
+    board.tell(h.UploadDone(key, 2, 0))
+    assert board.others[-1] == h.Upload(key, 2, 0)
+    assert board.tell(h.UploadDone(key, 2, 0, nothing_sent=True)) == []
+    assert h.Upload(key, 2, 0) in board.tick(2)
+    assert h.Upload(key, 2, 5000) in board.tell(h.UploadDone(key, 2, 5000, nothing_sent=True))
+
+
+def test_failed_uploads_are_tried_again_ever_more_slowly() -> None:
+    board = Board_()
+    board.connect(lease_s=1e9)
+    key = board.run(1)
+    board.tell(h.JobEnded(key, 5))
+    waits = []
+    for _ in range(9):
+        board.tell(h.UploadFailed(key, "no"))
+        before = board.now
+        while not any(isinstance(a, h.Upload) for a in board.tick(0.25)):
+            pass
+        waits.append(board.now - before)
+    assert waits == sorted(waits) and waits[0] <= 0.5 and waits[-1] == 30
+
+
+def test_nothing_is_uploaded_while_a_job_measures() -> None:
+    board = Board_()
+    board.connect()
+    first = board.run(1)
+    board.tell(h.JobEnded(first, 2), h.UploadFailed(first, "no"))
+    second = board.run(2)
+    assert not [a for a in board.tick(100) if isinstance(a, h.Upload)]
+    board.tell(h.Closed())
+    board.connect()
+    assert [a for a in board.tell(h.JobEnded(second, 2)) if isinstance(a, h.Upload)] == [
+        h.Upload(first, 0, 1 << 20)
+    ]
+
+
+def test_stop_kills_then_reports_then_forgets() -> None:
+    board = Board_()
+    board.connect()
+    key = board.run(1)
+    assert board.hear(Stop(ref(1), "cancelled")) == [h.StopJob(key, "cancelled")]
+    assert board.hear(Stop(ref(1), "cancelled")) == []
+    actions = board.tell(h.JobStopped(key))
+    assert states(actions) == [AttemptState.ABORTED]
+    assert actions[0].reason == "cancelled"
+    assert any(isinstance(a, Heartbeat) and a.idle for a in actions)
+    assert board.disk.entries[0].standing is Standing.ABORTED
+    assert board.hear(Stop(ref(1), "recorded")) == [h.Trim(key), h.Forget(key)]
+
+
+def test_stop_racing_the_end_wins() -> None:
+    board = Board_()
+    board.connect()
+    key = board.run(1)
+    board.hear(Stop(ref(1)))
+    assert states(board.tell(h.JobEnded(key, 3))) == [AttemptState.ABORTED]
+
+
+def test_stop_of_what_never_arrived_is_answered_once_and_remembered() -> None:
+    board = Board_()
+    board.connect()
+    assert states(board.hear(Stop(ref(4)))) == [AttemptState.ABORTED]
+    board.hear(Stop(ref(4), "recorded"))
+    assert not board.session.held
+    assert board.hear(Stop(ref(4))) == []
+    assert states(board.hear(offer(4))) == [AttemptState.REFUSED]
+
+
+def test_verdicts_of_a_welcome_stop_and_forget() -> None:
+    ledger = Ledger(
+        9, (entry(1, Standing.ENDED), entry(2, Standing.REFUSED), entry(3, Standing.ENDED))
+    )
+    board = Board_(ledger, job_1=3, job_3=3)
+    hello = board.connect(
+        Verdict(ref(1), True, "done"), Verdict(ref(2), True), Verdict(ref(3), False)
+    )
+    assert states(hello.attempts) == [
+        AttemptState.UPLOADING,
+        AttemptState.REFUSED,
+        AttemptState.UPLOADING,
+    ]
+    assert hello.highest_epoch == 9
+    assert h.Forget(ref(2).key) in board.others
+    assert board.session.held[ref(1).key].state is AttemptState.ABORTED
+    assert h.Upload(ref(3).key, 0, 1 << 20) in board.others
+
+
+def test_a_restarted_agent_goes_on_with_what_it_accepted() -> None:
+    board = Board_(Ledger(2, (entry(2, Standing.ACCEPTED),)), free=False)
+    assert board.others == [h.StartJob(ref(2).key, offer(2).order)]
+    hello = board.connect()
+    assert not hello.idle and states(hello.attempts) == [AttemptState.PREPARING]
+
+
+def test_heartbeats_come_at_the_intervals_of_the_welcome() -> None:
+    board = Board_()
+    board.connect(heartbeat_idle_s=15.0, heartbeat_running_s=5.0)
+    assert board.session.next_tick() == board.now + 15
+    board.run(1)
+    assert board.session.next_tick() == board.now + 5
+    (beat,) = board.tick(5)
+    assert isinstance(beat, Heartbeat) and not beat.idle
+    board.tell(h.JobProgressed(ref(1).key, Progress("run", 3, 9)))
+    (beat,) = board.tick(5)
+    assert beat.attempts[0].progress == Progress("run", 3, 9)
+
+
+def test_a_silent_controller_is_dialled_again() -> None:
+    board = Board_()
+    board.connect(heartbeat_idle_s=1.0, lease_s=4.0)
+    for _ in range(3):
+        assert not any(isinstance(a, h.Reconnect) for a in board.tick(1))
+    assert isinstance(board.tick(1)[-1], h.Reconnect)
+    assert board.hear(offer(1)) == []
+
+
+def test_a_controller_that_never_answers_the_hello_is_dialled_again() -> None:
+    board = Board_()
+    board.tell(h.Opened())
+    assert board.hear(offer(1)) == []
+    assert any(isinstance(a, h.Reconnect) for a in board.tick(100))
+
+
+def test_a_bye_and_a_strange_protocol_end_the_stream() -> None:
+    board = Board_()
+    board.connect()
+    assert board.hear(Bye("restart", 3.0))[-1] == h.Reconnect(
+        "the controller said goodbye: restart", 3.0
+    )
+    board.tell(h.Closed(), h.Opened())
+    (action,) = board.hear(dataclasses.replace(welcome(), protocol=9))
+    assert isinstance(action, h.Reconnect) and "protocol 9" in action.reason
+
+
+def test_leaving_hands_the_job_back_and_says_bye() -> None:
+    board = Board_()
+    board.connect()
+    key = board.run(1)
+    assert board.tell(h.Leaving("asked")) == [h.StopJob(key, "asked")]
+    actions = board.tell(h.JobStopped(key))
+    assert states(actions) == [AttemptState.ABORTED] and actions[0].retryable
+    actions = board.hear(Stop(ref(1), "recorded"))
+    assert actions[0] == Bye("asked") and h.Quit() in actions
+
+
+def test_leaving_does_not_wait_for_ever() -> None:
+    board = Board_()
+    board.connect()
+    board.run(1)
+    board.tell(h.Leaving("asked"))
+    assert h.Quit() in board.tick(60)
+    idle = Board_()
+    assert idle.tell(h.Leaving("asked")) == [h.Quit()]
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Events in any order, with crashes that keep what is durable."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.board = Board_()
+        self.jobs: dict[AttemptKey, str] = {}
+        self.spool: dict[AttemptKey, int] = {}
+        self.stored: dict[AttemptKey, int] = {}
+        self.stopped: set[AttemptKey] = set()
+        self.forgotten: set[AttemptKey] = set()
+        self.ever_started: dict[AttemptKey, int] = {}
+        self.given_up_said: set[AttemptKey] = set()
+        self.epoch = 0
+        self.seen = [0, 0]
+
+    def settle(self) -> None:
+        """Read what the session has done since the last time, and check it."""
+        for message in self.board.sent[self.seen[0] :]:
+            reports = getattr(message, "attempts", None) or (
+                [message] if isinstance(message, AttemptReport) else []
+            )
+            for report in reports:
+                durable = {e.key for e in self.board.disk.entries}
+                if report.state is not AttemptState.REFUSED:
+                    assert report.attempt.key in durable | {h.key for h in self.leaving()}
+                if report.state in (AttemptState.REFUSED, AttemptState.ABORTED):
+                    self.given_up_said.add(report.attempt.key)
+        for action in self.board.others[self.seen[1] :]:
+            if isinstance(action, h.StartJob):
+                assert not self.jobs, "two jobs at a time"
+                # With its records in the spool, going on means to tell that it has ended.
+                done = action.key in self.spool
+                self.jobs[action.key] = "collected" if done else "preparing"
+                self.ever_started[action.key] = self.ever_started.get(action.key, 0) + 1
+            elif isinstance(action, h.StopJob):
+                assert action.key in self.jobs
+                self.stopped.add(action.key)
+            elif isinstance(action, h.Forget):
+                assert action.key not in self.jobs, "forgot a running job"
+                whole = self.stored.get(action.key, -1) >= self.spool.get(action.key, 0)
+                assert whole or action.key in self.given_up_said
+                assert action.key not in {e.key for e in self.board.disk.entries}
+                self.forgotten.add(action.key)
+            elif isinstance(action, h.Upload):
+                assert "running" not in self.jobs.values()
+                self.uploading = action
+        self.seen = [len(self.board.sent), len(self.board.others)]
+
+    def leaving(self) -> list[Any]:
+        return list(self.board.session.held.values())
+
+    def tell(self, *events: Any) -> None:
+        self.board.tell(*events)
+        self.settle()
+
+    @rule()
+    def connect(self) -> None:
+        self.tell(h.Opened())
+        self.tell(h.Received(welcome()))
+
+    @rule()
+    def cut(self) -> None:
+        self.tell(h.Closed())
+
+    @rule(back=st.integers(-2, 3))
+    def offer(self, back: int) -> None:
+        self.epoch = max(1, self.epoch + back)
+        self.tell(h.Received(offer(self.epoch)))
+
+    @rule(data=st.data())
+    def stop(self, data: Any) -> None:
+        epoch = data.draw(st.integers(1, self.epoch + 1))
+        self.tell(h.Received(Stop(ref(epoch))))
+
+    @rule(full=st.booleans())
+    def disk(self, full: bool) -> None:
+        self.board.disk_full = full
+
+    @precondition(lambda self: self.jobs)
+    @rule(
+        how=st.sampled_from(["running", "ended", "refused", "stopped"]), records=st.integers(1, 5)
+    )
+    def job(self, how: str, records: int) -> None:
+        ((key, state),) = self.jobs.items()
+        if state == "collected":
+            how, records = "ended", self.spool[key]
+        if how == "running":
+            self.jobs[key] = "running"
+            self.tell(h.JobRunning(key))
+            return
+        if (how == "refused" and state == "running") or (
+            how == "stopped" and key not in self.stopped
+        ):
+            return
+        del self.jobs[key]
+        if how == "ended":
+            self.spool[key] = records
+            self.tell(h.JobEnded(key, records))
+        elif how == "refused":
+            self.tell(h.JobRefused(key, "no", False))
+        else:
+            self.tell(h.JobStopped(key))
+
+    uploading: Any = None
+
+    @precondition(lambda self: self.uploading is not None)
+    @rule(arrived=st.integers(-1, 3), credit=st.sampled_from([0, 10, 1 << 20]))
+    def upload(self, arrived: int, credit: int) -> None:
+        action, self.uploading = self.uploading, None
+        if arrived < 0:
+            self.tell(h.UploadFailed(action.key, "no"))
+            return
+        last = self.spool.get(action.key, 0)
+        through = self.stored.get(action.key, 0)
+        if action.max_bytes and action.after_seq <= through:
+            through = max(through, min(last, action.after_seq + arrived))
+        self.stored[action.key] = through
+        self.tell(h.UploadDone(action.key, through, credit, nothing_sent=not action.max_bytes))
+
+    @rule(seconds=st.sampled_from([0.1, 3.0, 40.0]))
+    def wait(self, seconds: float) -> None:
+        self.board.now += seconds
+        self.tell(h.Tick())
+
+    @rule()
+    def crash(self) -> None:
+        """The agent's memory is gone; its ledger, its spool and its job are not."""
+        before = self.board.disk
+        now, full = self.board.now, self.board.disk_full
+        self.board = Board_(before)
+        self.board.now, self.board.disk_full = now, full
+        spooled = {e.key: self.spool.get(e.key, 0) for e in before.entries}
+        self.board.session = Session(IDENTITY, before, device_free=not self.jobs, spooled=spooled)
+        self.board.others = self.board.session.start()
+        resumed = {a.key for a in self.board.others if isinstance(a, h.StartJob)}
+        running = dict(self.jobs)
+        # What was not in the ledger was never started; what runs, is taken up.
+        assert set(running) <= resumed or not running
+        self.jobs, self.stopped, self.uploading, self.seen = {}, set(), None, [0, 0]
+        self.settle()
+        for key in running:
+            if running[key] == "running":
+                self.jobs[key] = "running"
+                self.tell(h.JobRunning(key))
+
+    @invariant()
+    def one_job(self) -> None:
+        if not hasattr(self, "jobs"):
+            return
+        unfinished = [
+            held
+            for held in self.board.session.held.values()
+            if held.state in (AttemptState.PREPARING, AttemptState.RUNNING)
+        ]
+        assert len(unfinished) <= 1
+        assert self.board.session.idle == (self.board.session.device_free and not unfinished)
+
+    @invariant()
+    def nothing_owed_is_forgotten(self) -> None:
+        if not hasattr(self, "jobs"):
+            return
+        for key, last in self.spool.items():
+            owed = self.stored.get(key, 0) < last
+            if owed and key not in self.given_up_said:
+                assert key in self.board.session.held
+                assert key in {e.key for e in self.board.disk.entries}
+
+    @invariant()
+    def epochs_never_go_back(self) -> None:
+        if hasattr(self, "jobs"):
+            assert all(key.epoch <= self.board.disk.highest_epoch for key in self.ever_started)
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = hypothesis_settings(
+    max_examples=100, stateful_step_count=40, deadline=None
+)
