@@ -308,7 +308,7 @@ class Engine:
             self._verifying.discard(key)
 
     async def _judgement(self, key: AttemptKey) -> Judgement:
-        evidence = await self.reader.run(lambda c: gather(c, key))
+        evidence = await self.reader.run(lambda c: gather(c, key, now_unix_ns()))
         if isinstance(evidence, Judgement):
             return evidence
         try:

@@ -8,13 +8,14 @@ three missed, a hello tells: agents report the highest epoch that they have seen
 
 from __future__ import annotations
 
-# Seconds since 2020 fit the 31 bits of a generation until 2088.
+# In hours, so that an epoch stays below 2^53 and survives readers that know only doubles.
 _CLOCK_BEGINS_S = 1_577_836_800
-MOST = (1 << 31) - 1
+_HOUR_S = 3600
+MOST = (1 << 21) - 1
 
 
 def choose(stored: int, witnessed: int, now_unix_s: float) -> int:
     """The next generation. `stored` and `witnessed` are the last ones that either place saw."""
-    by_clock = int(now_unix_s) - _CLOCK_BEGINS_S
+    by_clock = int(now_unix_s - _CLOCK_BEGINS_S) // _HOUR_S
     highest = max(stored + 1, witnessed + 1, by_clock)
     return highest if highest <= MOST else max(stored, witnessed) + 1

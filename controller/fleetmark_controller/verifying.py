@@ -35,9 +35,12 @@ class Evidence:
     files: tuple[RunFile, ...]
     telemetry: tuple[tuple[str, ...], list[list[Any]]]
     device: devices.Device
+    received_unix_ns: int
 
 
-def gather(connection: sqlite3.Connection, key: AttemptKey) -> Evidence | Judgement:
+def gather(
+    connection: sqlite3.Connection, key: AttemptKey, received_unix_ns: int
+) -> Evidence | Judgement:
     """The evidence of an attempt, or, where it contradicts itself, the judgement at once."""
     attempt = attempts.get(connection, key)
     device = devices.get(connection, key.device_id)
@@ -56,7 +59,9 @@ def gather(connection: sqlite3.Connection, key: AttemptKey) -> Evidence | Judgem
         return Judgement(Ending.FAILED, f"its records are not as they must be: {error}")
     if final.outcome != COMPLETED:
         return Judgement(Ending.FAILED, final.reason, final.retryable)
-    return Evidence(key, order, parse_lock(bytes(row[0])), final, files, telemetry, device)
+    return Evidence(
+        key, order, parse_lock(bytes(row[0])), final, files, telemetry, device, received_unix_ns
+    )
 
 
 def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:
@@ -70,6 +75,7 @@ def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:
         files={file.role: str(blobs.path(file.sha256)) for file in evidence.files},
         telemetry=(columns, rows),
         labels_path=str(blobs.path(data_set.sha256)) if data_set else None,
+        received_unix_ns=evidence.received_unix_ns,
     )
 
 

@@ -18,7 +18,7 @@ def command() -> None:
 @options.controller
 def list_components(kind: str, as_json: bool, address: str | None) -> None:
     """List the controller's components, or those of one KIND."""
-    from fleetmark_cli import output
+    from fleetmark_cli import output, tables
     from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import catalog_pb2
@@ -30,7 +30,7 @@ def list_components(kind: str, as_json: bool, address: str | None) -> None:
     if as_json:
         output.print_json([to_plain(component) for component in reply.components])
         return
-    output.print_table(
+    tables.print_table(
         ("kind", "name", "version", "title", "variations"),
         [
             (c.kind, c.name, c.version, c.title, ", ".join(c.variations) or None)

@@ -18,7 +18,7 @@ def command() -> None:
 @options.controller
 def list_devices(selector: str, as_json: bool, address: str | None) -> None:
     """List the boards, what they are and whether they are there."""
-    from fleetmark_cli import output
+    from fleetmark_cli import output, tables
     from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import fleet_pb2
@@ -30,7 +30,7 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
     if as_json:
         output.print_json([to_plain(device) for device in reply.devices])
         return
-    output.print_table(
+    tables.print_table(
         ("name", "presence", "activity", "arch", "os", "cpu", "cores", "memory", "labels"),
         [
             (

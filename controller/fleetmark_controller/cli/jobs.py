@@ -21,7 +21,7 @@ def command() -> None:
 @options.controller
 def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> None:
     """List jobs; without --campaign, the campaigns come first."""
-    from fleetmark_cli import output
+    from fleetmark_cli import output, tables
     from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import jobs_pb2
@@ -35,7 +35,7 @@ def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> 
         output.print_json([to_plain(job) for job in reply.jobs])
         return
     if not campaign:
-        output.print_table(
+        tables.print_table(
             ("campaign", "benchmark", "fleet", "state", "jobs", "created"),
             [
                 (
@@ -49,7 +49,7 @@ def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> 
                 for c in campaigns.campaigns
             ],
         )
-    output.print_table(
+    tables.print_table(
         ("job", "device", "configuration", "state", "tries", "reason"),
         [
             (j.job_id, j.device or None, j.configuration, j.state, j.attempts, j.reason or None)
@@ -64,7 +64,7 @@ def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> 
 @options.controller
 def show(job: str, as_json: bool, address: str | None) -> None:
     """Show one JOB: its configuration, why it waits or how it ended, its attempts."""
-    from fleetmark_cli import output
+    from fleetmark_cli import output, tables
     from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import jobs_pb2
@@ -92,7 +92,7 @@ def show(job: str, as_json: bool, address: str | None) -> None:
             "bundle": f"{detail.bundle_bytes / 1e6:.1f} MB",
         }
     )
-    output.print_table(
+    tables.print_table(
         ("epoch", "device", "state", "began", "ended", "records", "reason"),
         [
             (

@@ -70,7 +70,7 @@ def print_results(
     columns: list[str], rows: list[tuple[object, ...]], *, runs: bool = False, as_json: bool = False
 ) -> None:
     """A table of what matters most, or all columns as JSON."""
-    from fleetmark_cli import output
+    from fleetmark_cli import output, tables
 
     if as_json:
         output.print_json([dict(zip(columns, row, strict=True)) for row in rows])
@@ -83,7 +83,7 @@ def print_results(
         else name.replace("metric_", "").replace("loadgen_", "")
         for name in wanted
     ]
-    output.print_table(names, [[row[place] for place in places] for row in rows])
+    tables.print_table(names, [[row[place] for place in places] for row in rows])
 
 
 @command.command(name="show")
@@ -93,7 +93,7 @@ def print_results(
 @options.controller
 def show(run: str, save: str | None, as_json: bool, address: str | None) -> None:
     """Show one RUN: its figures, provenance and raw files."""
-    from fleetmark_cli import output
+    from fleetmark_cli import output, tables
     from fleetmark_controller.client import Client, values
     from fleetmark_protos.v1 import results_pb2
 
@@ -111,7 +111,7 @@ def show(run: str, save: str | None, as_json: bool, address: str | None) -> None
         return
     output.print_fields(figures)
     click.echo()
-    output.print_table(
+    tables.print_table(
         ("file", "bytes", "sha256"), [(f["name"], f["size_bytes"], f["sha256"]) for f in files]
     )
     click.echo("Provenance: --json has it whole; raw files: --save DIR writes them.")

@@ -114,18 +114,18 @@ def _say_submitted(result: SubmitResult) -> None:
 
 
 def _show_plan(result: SubmitResult, as_json: bool) -> None:
-    from fleetmark_cli import output
+    from fleetmark_cli import output, tables
 
     if as_json:
         output.print_json(_plain(result, None))
         return
-    output.print_table(
+    tables.print_table(
         ("device", "configuration", "bundle"),
         [(j.device, j.configuration, f"{j.bundle_bytes / 1e6:.1f} MB") for j in result.jobs],
         title="Would run",
     )
     if result.left_out:
-        output.print_table(
+        tables.print_table(
             ("device", "because"), [(x.device, x.reason) for x in result.left_out], "Left out"
         )
 

@@ -71,7 +71,9 @@ def follow(client: Client, campaign_id: str, *, quiet: bool = False) -> int:
         with Bars() as bars:
             counts = _consume(client, campaign_id, bars)
     else:
-        counts = _consume(client, campaign_id, _Lines())
+        request = jobs_pb2.ListJobsRequest(campaign_id=campaign_id)
+        jobs = len(client.call(client.jobs.ListJobs, request).jobs)
+        counts = _consume(client, campaign_id, _Lines(jobs))
     if not quiet:
         summary = ", ".join(f"{n} {state.lower()}" for state, n in sorted(counts.items()))
         click.echo(f"Campaign {campaign_id} ended: {summary}")
@@ -93,7 +95,8 @@ def _consume(client: Client, campaign_id: str, view: View | None) -> dict[str, i
 class _Lines:
     """One line a change, for pipes and logs."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
         self._seen: dict[str, tuple[str, str]] = {}
         self._ended: set[str] = set()
 
@@ -103,7 +106,7 @@ class _Lines:
         self._seen[job.job_id] = (job.state, job.reason)
         if job.state in _TERMINAL:
             self._ended.add(job.job_id)
-        count = f"[{len(self._ended)}/{len(self._seen)}]"
+        count = f"[{len(self._ended)}/{self._jobs}]"
         reason = f": {job.reason}" if job.reason else ""
         if job.state != "QUEUED" or job.reason:
             click.echo(f"{count} {job.device} {job.configuration} {job.state.lower()}{reason}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from fleetmark_cli import output
+from fleetmark_cli import output, tables
 from fleetmark_controller.cli import watching
 from fleetmark_controller.cli.results import print_results
 from fleetmark_controller.client import Client
@@ -140,7 +140,7 @@ class Demo:
     def _show_steps(self) -> None:
         rows = [(what, f"{seconds:.1f} s") for what, seconds in self.steps]
         rows.append(("together", f"{sum(seconds for _, seconds in self.steps):.1f} s"))
-        output.print_table(("step", "time"), rows)
+        tables.print_table(("step", "time"), rows)
 
     def _show_next(self, client: Client) -> None:
         del client

@@ -96,9 +96,9 @@ def hello(
             end_attempt(connection, effects, now_ns, attempt, Ending.GONE, _WITHOUT_IT)
     for job_id, epoch in jobs.hopeless(connection, said.device_id):
         # It waited for the result of its last, lost try; now it is known that none will come.
-        attempt = attempts.get(connection, AttemptKey(said.device_id, job_id, epoch))
-        if attempt is not None and (job_id, epoch) not in held:
-            end_attempt(connection, effects, now_ns, attempt, Ending.GONE, _WITHOUT_IT)
+        lost = attempts.get(connection, AttemptKey(said.device_id, job_id, epoch))
+        if lost is not None and (job_id, epoch) not in held:
+            end_attempt(connection, effects, now_ns, lost, Ending.GONE, _WITHOUT_IT)
     effects.schedule = True
     return answers
 

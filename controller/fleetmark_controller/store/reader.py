@@ -22,6 +22,7 @@ class Reader:
         """The store at `path` must have been migrated."""
         self._path = path
         self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="store-reader")
 
     async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -29,13 +30,16 @@ class Reader:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._apply, query)
 
     def close(self) -> None:
-        """Wait for running queries."""
+        """Wait for running queries, then close."""
         self._pool.shutdown()
+        for connection in self._connections:
+            connection.close()
 
     def _apply(self, query: Callable[[sqlite3.Connection], T]) -> T:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = connect(self._path, read_only=True)
+            self._connections.append(connection)
         connection.execute("BEGIN")
         try:
             return query(connection)

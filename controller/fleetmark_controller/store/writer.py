@@ -111,7 +111,15 @@ class Writer:
                     entry.error = _translate(error)
             for entry in group:
                 entry.done(entry)
+        self._fold()
         self._connection.close()
+
+    def _fold(self) -> None:
+        # After a clean end the store is one file, which can be copied as it is.
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            return
 
     def _apply(self, entry: _Entry) -> None:
         self._connection.execute("SAVEPOINT one")

@@ -1,0 +1,150 @@
+"""Real controllers and agents as processes, with homes in a temporary folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+PATIENCE_S = 120.0
+
+
+def environment() -> dict[str, str]:
+    """Like a fresh user's, with no home that could be written to."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("PIP_", "SSL_", "LANG", "LC_", "PATH", "TMP"))
+    }
+    return {**kept, "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(look: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Wait until `look` is true."""
+    end = time.monotonic() + patience_s
+    while not look():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+class Fleet:
+    """One controller and any number of agents."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "controller"
+        self.address = f"127.0.0.1:{free_port()}"
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.home.mkdir(parents=True)
+        (self.home / "config.toml").write_text(
+            "heartbeat_idle_s = 0.5\nheartbeat_running_s = 0.5\nlease_s = 3.0\n"
+        )
+
+    def start_controller(self, *arguments: str) -> None:
+        """Start it and wait until it answers."""
+        self._start(
+            "controller", "serve", "--home", str(self.home), "--listen", self.address, *arguments
+        )
+        until(lambda: self.run("fleet", "list").returncode == 0, "the controller")
+
+    def start_agent(self, name: str, *arguments: str, home: Path | None = None) -> None:
+        """Start one and wait until it is online."""
+        home = home or self.folder / name
+        self._start(
+            "agent",
+            *("start", "--home", str(home), "--controller", self.address, "--name", name),
+            *arguments,
+            called=name,
+        )
+        until(lambda: self.presence(name) == "online", f"agent {name}")
+
+    def presence(self, name: str) -> str:
+        """online, suspect, offline, or nothing."""
+        done = self.run("fleet", "list", "--json")
+        found = json.loads(done.stdout) if done.returncode == 0 else []
+        return next((d["presence"] for d in found if d["name"] == name), "")
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One command of `controller`."""
+        return subprocess.run(
+            [str(BIN / "controller"), *arguments],
+            env={**environment(), "FLEETMARK_CONTROLLER": self.address},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal and wait for the end."""
+        self.children[name].send_signal(number)
+        self.children[name].wait(30)
+
+    def log(self, name: str) -> str:
+        """What a child printed."""
+        return (self.folder / f"{name}.log").read_text()
+
+    def query(self, sql: str) -> list[tuple[object, ...]]:
+        """Rows of the store."""
+        with sqlite3.connect(self.home / "results.db") as connection:
+            return connection.execute(sql).fetchall()
+
+    def stop(self) -> None:
+        """End all children."""
+        for child in self.children.values():
+            if child.poll() is None:
+                child.terminate()
+        for child in self.children.values():
+            try:
+                child.wait(20)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _start(self, program: str, *arguments: str, called: str = "") -> None:
+        with (self.folder / f"{called or program}.log").open("ab") as log:
+            self.children[called or program] = subprocess.Popen(
+                [str(BIN / program), *arguments], env=environment(), stdout=log, stderr=log
+            )
+
+
+@contextmanager
+def fleet_in(folder: Path) -> Iterator[Fleet]:
+    """A fleet whose processes end with the block."""
+    fleet = Fleet(folder)
+    try:
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+def overlaps(trace: Path) -> list[str]:
+    """Attempts that ran at the same time, by the device's own trace."""
+    running: set[str] = set()
+    found = []
+    for line in trace.read_text().splitlines():
+        event = json.loads(line)
+        attempt = f"{event['job_id']}.{event['epoch']}"
+        if event["event"] == "started":
+            if running:
+                found.append(f"{attempt} began while {running} ran")
+            running.add(attempt)
+        elif event["event"] == "ended":
+            running.discard(attempt)
+    return found

@@ -1,0 +1,96 @@
+"""SIGKILL of the controller, of the agent and of both in the middle of the main job."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from processes import BIN, environment, overlaps, until
+
+pytestmark = pytest.mark.e2e
+
+
+def finished(store: Path) -> int:
+    if not store.exists():
+        return 0
+    with sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True) as connection:
+        try:
+            return int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
+
+
+def child(demo: subprocess.Popen[str], program: str) -> psutil.Process:
+    for process in psutil.Process(demo.pid).children():
+        if any(Path(part).name == program for part in process.cmdline()[:3]):
+            return process
+    raise AssertionError(f"no {program} runs")
+
+
+def test_a_demo_whose_processes_are_killed_loses_nothing_and_finishes(tmp_path: Path) -> None:
+    out = tmp_path / "fleetmark-demo"
+    demo = subprocess.Popen(
+        [str(BIN / "controller"), "demo"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        for runs, victims in ((2, ["agent"]), (5, ["controller"]), (8, ["agent", "controller"])):
+            until(lambda n=runs: finished(out / "results.db") >= n, f"{runs} runs")
+            for victim in [child(demo, name) for name in victims]:
+                victim.send_signal(signal.SIGKILL)
+        said, _ = demo.communicate(timeout=200)
+    finally:
+        demo.kill()
+        demo.wait()
+    assert demo.returncode == 0, said
+    assert said.count("starting it again") == 4
+    with sqlite3.connect(out / "results.db") as store:
+        rows = store.execute("SELECT job_id, epoch, official FROM runs").fetchall()
+        states = store.execute("SELECT DISTINCT state FROM jobs").fetchall()
+        alarms = store.execute("SELECT kind FROM events WHERE kind LIKE 'alarm%'").fetchall()
+    assert states == [("SUCCEEDED",)]
+    assert len({job for job, *_ in rows}) == 16
+    assert sum(official for *_, official in rows) == 16, "one official run for each job"
+    assert alarms == []
+    assert overlaps(out / "agent" / "trace.jsonl") == []
+
+
+def test_an_interrupted_demo_is_continued_by_the_next_one(tmp_path: Path) -> None:
+    out = tmp_path / "fleetmark-demo"
+    command = [str(BIN / "controller"), "demo"]
+    demo = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: finished(out / "results.db") >= 1, "a run")
+        children = psutil.Process(demo.pid).children()
+    finally:
+        demo.kill()
+        demo.wait()
+    psutil.wait_procs(children, timeout=60)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Continuing campaign" in done.stdout
+    with sqlite3.connect(out / "results.db") as store:
+        assert store.execute("SELECT count(*) FROM campaigns").fetchone()[0] == 1
+        assert store.execute("SELECT count(*) FROM runs WHERE official = 1").fetchone()[0] == 16
