@@ -162,11 +162,23 @@ def _min_duration_ms(job: Job, settings_table: Any) -> int:
 
 
 def _check_logs(job: Job) -> None:
-    """LoadGen does not say when it cannot write: look at what it left."""
+    """LoadGen does not say when it cannot write: look whether its logs are whole."""
+    summary = job.out / "mlperf_log_summary.txt"
     detail = job.out / "mlperf_log_detail.txt"
+    answers = job.out / "mlperf_log_accuracy.json"
     marker = b"result_validity" if job.mode == "performance" else b"loadgen_version"
-    if detail.is_file() and marker in detail.read_bytes():
+    try:
+        log = detail.read_bytes()
+        whole = (
+            marker in log
+            and log.endswith(b"}\n")
+            and answers.read_bytes().rstrip().endswith(b"]")
+            and summary.stat().st_size > 0
+        )
+    except OSError:
+        whole = False
+    if whole:
         return
     if shutil.disk_usage(job.out).free < 1 << 20:
         raise JobError(exits.NO_SPACE, f"no space left for LoadGen's logs in {job.out}")
-    raise JobError(exits.LOADGEN_FAILED, f"LoadGen left no complete {detail.name}")
+    raise JobError(exits.LOADGEN_FAILED, "LoadGen left no complete logs")
