@@ -7,7 +7,8 @@ returns the actions that follow, to be performed in order. The rules that it kee
   controller hears of it. Whatever epoch was seen once is never accepted again.
 - Lost contact changes nothing for an attempt: only the controller's word stops it.
 - Records are handed over in order of seq, and an attempt is forgotten only when the controller
-  acknowledged its last record, or said `Stop` after it heard that the attempt has ended without.
+  acknowledged its last record, or said `Stop` after it heard that the attempt has ended. A `Stop`
+  that crosses the end of the job comes too late: what is finished is handed over.
 - While a job measures, nothing is uploaded.
 """
 
@@ -142,6 +143,7 @@ class Session:
                 held.last_seq = spooled.get(entry.key, 0)
             self.held[entry.key] = held
         self._open = False
+        self._told_finished: set[AttemptKey] = set()  # in the hello of this stream
         self._obstacle = ""
         self._number = 0
         self._stored = 0
@@ -202,6 +204,7 @@ class Session:
         if isinstance(event, Opened):
             self._open, self.connected = True, False
             self._last_heard = now
+            self._told_finished = {held.key for held in self._in(AttemptState.UPLOADING)}
             return [Send(self._hello())]
         if isinstance(event, Closed):
             self._open = self.connected = False
@@ -258,7 +261,8 @@ class Session:
         actions: list[Action] = []
         for verdict in welcome.verdicts:
             if verdict.stop:
-                actions += self._stop(Stop(verdict.attempt, verdict.reason), now)
+                known = verdict.attempt.key in self._told_finished
+                actions += self._stop(Stop(verdict.attempt, verdict.reason), now, final=known)
         # What changed between the hello and now was said to nobody.
         actions += [Send(report) for report in self._reports()]
         return actions
@@ -304,7 +308,8 @@ class Session:
             )
         return self._obstacle, True
 
-    def _stop(self, stop: Stop, now: float) -> list[Action]:
+    def _stop(self, stop: Stop, now: float, *, final: bool = False) -> list[Action]:
+        """`final`: the controller says it of an attempt that it knows to be finished."""
         key = stop.attempt.key
         held = self.held.get(key)
         if held is None:
@@ -321,6 +326,9 @@ class Session:
         if held.state in _GIVEN_UP:
             return self._forget(held)
         reason = stop.reason or "the controller stopped it"
+        if held.state is AttemptState.UPLOADING and not final:
+            # It crossed the end of the job. What is finished is handed over, wanted or not.
+            return []
         if held.state is AttemptState.UPLOADING or not held.announced:
             return self._give_up(held, AttemptState.ABORTED, reason, retryable=False)
         if held.stop_reason is None:
@@ -345,13 +353,12 @@ class Session:
                 held, AttemptState.REFUSED, event.reason, retryable=event.retryable
             )
             return [*given_up, *self._beat(now)]
-        if isinstance(event, JobEnded) and (held.stop_reason is None or self._leaving is not None):
+        if isinstance(event, JobEnded):
             held.state, held.stop_reason = AttemptState.UPLOADING, None
             held.progress = None
             held.last_seq = event.last_seq
             self._upload_at = now
             return [self._persist(), *self._say(held), *self._beat(now)]
-        # Stopped; or it came to its end just before, but the controller wants no result.
         fault = event.reason if isinstance(event, JobStopped) else ""
         reason = held.stop_reason or fault or "its job was stopped on the device"
         retryable = self._leaving is not None or held.stop_reason is None

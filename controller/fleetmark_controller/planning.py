@@ -19,7 +19,6 @@ from fleetmark_controller.store.jobs import NewJob, Option
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 DEFAULT_DEADLINE_S = 7 * 24 * 3600
-DEFAULT_TIMEOUT_S = {"quick": 300.0, "valid": 3 * 3600.0}
 DEFAULT_MAX_ATTEMPTS = 3
 MAX_JOBS = 10_000
 
@@ -196,7 +195,7 @@ def _job(
         configuration_key=sha256_hex(canonical_json(key)),
         repetition=repetition,
         priority=request.priority,
-        timeout_s=request.timeout_s or DEFAULT_TIMEOUT_S.get(request.profile, 3600.0),
+        timeout_s=request.timeout_s or _timeout_s(group[0].lock, request.profile),
         deadline_at=iso(now_ns + int(deadline_s * NS_PER_S)),
         max_attempts=request.max_attempts or DEFAULT_MAX_ATTEMPTS,
         options=tuple(fit.option for fit in group),
@@ -204,3 +203,8 @@ def _job(
     names = ", ".join(fit.device.name for fit in group[:5])
     name = names if len(group) == 1 else f"any of {names}{' …' if len(group) > 5 else ''}"
     return Planned(job, name, max(fit.option.bundle_bytes for fit in group))
+
+
+def _timeout_s(lock: Lock, profile: str) -> float:
+    """What the benchmark allows one attempt of this profile."""
+    return float(lock.job["benchmark"]["profiles"][profile]["timeout_s"])

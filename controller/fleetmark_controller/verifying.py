@@ -67,14 +67,15 @@ def gather(
 def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:
     """What the worker needs: plain values and paths."""
     columns, rows = evidence.telemetry
-    data_set = evidence.lock.inputs.get("dataset")
+    # Labels may lie in a file of their own, or in the data set's.
+    labels = evidence.lock.inputs.get("labels") or evidence.lock.inputs.get("dataset")
     return RunInputs(
         lock=to_plain(evidence.lock),
         order=to_plain(evidence.order),
         final=to_plain(evidence.final),
         files={file.role: str(blobs.path(file.sha256)) for file in evidence.files},
         telemetry=(columns, rows),
-        labels_path=str(blobs.path(data_set.sha256)) if data_set else None,
+        labels_path=str(blobs.path(labels.sha256)) if labels else None,
         received_unix_ns=evidence.received_unix_ns,
     )
 

@@ -324,12 +324,23 @@ def test_stop_kills_then_reports_then_forgets() -> None:
     assert board.hear(Stop(ref(1), "recorded")) == [h.Trim(key), h.Forget(key)]
 
 
-def test_stop_racing_the_end_wins() -> None:
+def test_what_ended_before_a_stop_could_stop_it_is_handed_over() -> None:
     board = Board_()
     board.connect()
     key = board.run(1)
     board.hear(Stop(ref(1)))
-    assert states(board.tell(h.JobEnded(key, 3))) == [AttemptState.ABORTED]
+    assert states(board.tell(h.JobEnded(key, 3))) == [AttemptState.UPLOADING]
+    assert board.hear(Stop(ref(1))) == []
+
+
+def test_a_verdict_that_crossed_the_end_of_the_job_comes_too_late() -> None:
+    board = Board_()
+    board.connect()
+    key = board.run(1)
+    board.tell(h.Closed(), h.Opened(), h.JobEnded(key, 3))
+    board.hear(welcome(Verdict(ref(1), stop=True)))
+    assert key in board.session.held
+    assert board.session.held[key].state is AttemptState.UPLOADING
 
 
 def test_stop_of_what_never_arrived_is_answered_once_and_remembered() -> None:
@@ -604,6 +615,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = hypothesis_settings(
-    max_examples=100, stateful_step_count=40, deadline=None
-)
+TestAnyOrder.settings = hypothesis_settings(max_examples=100, stateful_step_count=40, deadline=None)
