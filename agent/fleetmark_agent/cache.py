@@ -90,8 +90,8 @@ class Cache:
             return
         free = max(0, free_bytes(self.root) - self.min_free_bytes)
         raise Refusal(
-            f"{what or 'it'} needs {size(needed_bytes)}, {size(free)} free at {self.root}: "
-            "free space or move the home",
+            f"{what or 'it'} needs {size(needed_bytes)}, {size(free)} free at {self.root} beyond the "
+            f"{size(self.min_free_bytes)} that must stay free: free space or move the home",
             retryable=False,
         )
 

@@ -30,13 +30,13 @@ def read_config(home: Path) -> dict[str, Any]:
     """The values of config.toml in `home`; none if there is no such file.
 
     Raises:
-        ConfigError: the file is not TOML.
+        ConfigError: the file is not TOML, or cannot be read.
     """
     path = home / "config.toml"
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: {error}") from error
     return values

@@ -25,7 +25,7 @@ def environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith(("PIP_", "SSL_", "LANG", "LC_", "PATH", "TMP"))
     }
-    return {**kept, "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "HOME": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def free_port() -> int:

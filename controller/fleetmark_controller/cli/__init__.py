@@ -18,6 +18,7 @@ _COMMANDS = {
     "results": ("results", "Look at results."),
     "export": ("export", "Write results to files."),
     "catalog": ("catalog", "What can run."),
+    "backup": ("backup", "Copy the store and its files."),
     "demo": ("demo", "The main job on this machine: controller, agent, default suite, report."),
 }
 
