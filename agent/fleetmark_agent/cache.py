@@ -89,9 +89,11 @@ class Cache:
         if self._fits(needed_bytes):
             return
         free = max(0, free_bytes(self.root) - self.min_free_bytes)
+        kept = self.min_free_bytes
+        beyond = f" beyond the {size(kept)} that must stay free" if kept else ""
         raise Refusal(
-            f"{what or 'it'} needs {size(needed_bytes)}, {size(free)} free at {self.root} beyond the "
-            f"{size(self.min_free_bytes)} that must stay free: free space or move the home",
+            f"{what or 'it'} needs {size(needed_bytes)}, {size(free)} free at {self.root}{beyond}: "
+            "free space or move the home",
             retryable=False,
         )
 

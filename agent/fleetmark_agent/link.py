@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from contextlib import suppress
 
 from fleetmark_agent.happenings import Closed, Event, Opened, Received
 from fleetmark_agent.messages import AgentMessage, Offer, Welcome
@@ -37,12 +36,15 @@ class Link:
         self._wait_at_least_s = 0.0
         self._delay_s = _FIRST_DELAY_S
         self._complained = False
+        self._ended = False
         self.was_connected = False
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
+        """Until `say_last`, or cancelled."""
+        while not self._ended:
             reason = await self._one_stream()
+            if self._ended:
+                return
             self._tell(Closed(reason))
             if not self._complained:
                 self._complained = True
@@ -68,12 +70,12 @@ class Link:
 
     async def say_last(self, timeout_s: float) -> None:
         """Wait until everything is said, then end the stream."""
+        self._ended = True
         stream, writer = self._stream, self._writer
         if stream is None or writer is None:
             return
         self._outgoing.put_nowait(None)
-        with suppress(asyncio.TimeoutError, TransportError):
-            await asyncio.wait_for(asyncio.shield(writer), timeout_s)
+        await asyncio.wait({writer}, timeout=timeout_s)
         await stream.close()
 
     async def _one_stream(self) -> str:
@@ -102,8 +104,8 @@ class Link:
         finally:
             self._stream = None
             self._writer.cancel()
-            with suppress(asyncio.CancelledError, TransportError):
-                await self._writer
+            # Unlike a suppressed CancelledError, this does not swallow the end of our own task.
+            await asyncio.gather(self._writer, return_exceptions=True)
             await stream.close()
         return f"the stream to the controller at {self._transport.address} has ended"
 

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _TRACE_LIMIT_BYTES = 4 * 1024 * 1024
 _MEASURE_TIMEOUT_S = 120.0
 _RAISED_PRIORITY = -5
+_LEAST_ROOM_BYTES = 64 * 1024
 
 
 def run(settings: Settings) -> int:
@@ -56,7 +57,7 @@ def run(settings: Settings) -> int:
                 "End it, or choose another --home",
             )
         # Whether there is room at all shows now, not in the middle of the first job.
-        write_atomic(home / ".writable", b"\0" * 4096)
+        write_atomic(home / ".writable", b"\0" * _LEAST_ROOM_BYTES)
         (home / ".writable").unlink()
         own_id = device_id(home)
     except OSError as error:

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -382,3 +384,143 @@ async def test_once_ends_after_a_job(agent: AgentProcess, controller: FakeContro
     assert agent.process is not None
     assert await asyncio.wait_for(agent.process.wait(), 60) == 0
     assert controller.boxes[order.job_id, 1].final.outcome == "completed"
+
+
+@pytest.fixture
+def small_disk(agent: AgentProcess) -> Iterator[Path]:
+    """The agent's home becomes a file system of 12 MB."""
+    config = (agent.home / "config.toml").read_text()
+    command = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(agent.home)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    (agent.home / "config.toml").write_text(config)
+    yield agent.home
+    subprocess.run(["umount", "-l", str(agent.home)], check=True)
+
+
+async def test_a_bundle_that_will_not_fit_is_refused_before_any_transfer(
+    agent: AgentProcess, controller: FakeController, small_disk: Path
+) -> None:
+    await agent.start()
+    lock = make_lock(controller, inputs={"model": ("m", b"x" * 53_100_000)})
+    order = make_order(controller, lock)
+    controller.offer(order)
+    await controller.wait_for(lambda: "REFUSED" in controller.states((order.job_id, 1)))
+    reason = controller.reason((order.job_id, 1))
+    assert "needs 53.1 MB, 12." in reason and str(small_disk) in reason
+    assert [sha256 for sha256, _ in controller.downloads] == [order.lock_sha256]
+    # It is not the end of the device.
+    order = make_order(controller, make_lock(controller), epoch=2)
+    controller.offer(order)
+    assert (await controller.final((order.job_id, 2))).outcome == "completed"
+
+
+async def test_results_of_a_job_that_filled_the_disk_arrive_once_there_is_room(
+    agent: AgentProcess, controller: FakeController, small_disk: Path
+) -> None:
+    await agent.start()
+    source = """
+import os
+data = os.urandom(1 << 16)
+with open("result.json", "w") as file:
+    file.write('{"format": 1}')
+try:
+    with open("filler", "wb", buffering=0) as file:
+        while True:
+            file.write(data)
+except OSError:
+    pass
+try:
+    with open("../filler", "wb", buffering=0) as file:
+        while True:
+            file.write(b"x")
+except OSError:
+    os._exit(0)
+"""
+    order = make_order(controller, make_lock(controller, source))
+    key = (order.job_id, 1)
+    controller.offer(order)
+    await controller.wait_for(lambda: "RUNNING" in controller.states(key))
+    while "cannot be stored yet" not in agent.said():
+        await asyncio.sleep(0.05)
+    # The agent is there all the while.
+    seen = len(controller.heartbeats)
+    await controller.wait_for(lambda: len(controller.heartbeats) > seen + 2)
+    for filler in small_disk.rglob("filler"):
+        filler.unlink()
+    final = await controller.final(key)
+    assert final.outcome == "completed"
+    await asyncio.wait_for(held_is_empty(agent), 20)
+    assert list((small_disk / "spool").iterdir()) == []
+
+
+async def test_a_full_spool_refuses_new_runs_and_drops_nothing(
+    agent: AgentProcess, controller: FakeController
+) -> None:
+    with (agent.home / "config.toml").open("a") as config:
+        config.write("spool_limit_bytes = 1024\n")
+    await agent.start()
+    controller.append_error = FleetmarkError(ErrorKind.BACK_PRESSURE, "not now")
+    first = make_order(controller, make_lock(controller))
+    controller.offer(first)
+    await controller.wait_for(lambda: "UPLOADING" in controller.states((first.job_id, 1)))
+    second = make_order(controller, make_lock(controller), epoch=2)
+    controller.offer(second)
+    await controller.wait_for(lambda: "REFUSED" in controller.states((second.job_id, 2)))
+    assert "wait for the controller, the limit is 1024" in controller.reason((second.job_id, 2))
+    controller.append_error = None
+    assert (await controller.final((first.job_id, 1))).outcome == "completed"
+
+
+async def test_links_and_devices_among_the_outputs_are_not_followed(
+    agent: AgentProcess, controller: FakeController
+) -> None:
+    await agent.start()
+    source = "import os; os.symlink('/etc/passwd', 'result.json')"
+    order = make_order(controller, make_lock(controller, source))
+    controller.offer(order)
+    final = await controller.final((order.job_id, 1))
+    assert (final.outcome, final.reason) == ("failed", "a declared output is missing: result.json")
+
+
+async def test_a_controller_that_restarts_every_moment_gets_everything_once(
+    agent: AgentProcess, controller: FakeController
+) -> None:
+    await agent.start()
+    lock = make_lock(controller)
+    for epoch in range(1, 6):
+        await asyncio.wait_for(controller.online.wait(), 60)
+        order = make_order(controller, lock, epoch=epoch, job_id=f"job-{epoch}")
+        controller.offer(order)
+        await controller.wait_for(lambda key=(order.job_id, epoch): controller.states(key))
+        await controller.stop()
+        await asyncio.sleep(0.1 * epoch)
+        await controller.start()
+        final = await controller.final((order.job_id, epoch))
+        assert final.outcome == "completed" and controller.boxes[order.job_id, epoch].conflicts == 0
+    assert_no_overlap(agent.trace())
+
+
+async def test_an_agent_killed_at_any_moment_loses_and_doubles_nothing(
+    agent: AgentProcess, controller: FakeController
+) -> None:
+    """Kill after kill, a little later each time, until the job is through."""
+    source = "import time; time.sleep(0.3); open('result.json', 'w').write('{}'); print('x')"
+    wheels = (wheel("tiny", {"tiny.py": "X = 1\n"}),)
+    lock = make_lock(controller, source, wheels=wheels)
+    await agent.start()
+    order = make_order(controller, lock)
+    key = (order.job_id, 1)
+    controller.offer(order)
+    for moment in range(12):
+        await asyncio.sleep(0.05 * moment)
+        await agent.end(signal.SIGKILL)
+        await agent.start()
+        if not controller.states(key):
+            controller.offer(order)
+    final = await controller.final(key)
+    assert final.outcome == "completed", final.reason
+    box = controller.boxes[key]
+    assert final.count == len(box.records) and box.conflicts == 0
+    await asyncio.wait_for(held_is_empty(agent), 20)
+    assert [line["event"] for line in agent.trace()] == ["started", "ended"]

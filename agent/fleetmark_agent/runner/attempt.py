@@ -142,7 +142,7 @@ class Attempt:
         else:
             with ExitStack() as pins:
                 await self._prepare_and_run(pins)
-        if self._stopping:
+        if self._stopping and not self._ended_by_itself():
             return None
         return await self._collect()
 
@@ -208,6 +208,11 @@ class Attempt:
         await self._execution.finished()
         self._executing = False
         log.info("job %s: it has ended", self.key.job_id)
+
+    def _ended_by_itself(self) -> bool:
+        """Whether the job was through before it could be stopped: then its results count."""
+        outcome = self.workspace.read_json(self.workspace.outcome)
+        return outcome is not None and outcome["outcome"] == "exited"
 
     # --- collect ---
 

@@ -1,0 +1,160 @@
+"""Facts: this machine's, and those of boards whose files are laid out here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fleetmark_agent.facts import interpreters, measure, system
+from fleetmark_agent.runner.telemetry import read_temperature
+from fleetmark_catalog.core.capabilities import Capabilities, Control, Sensor
+from fleetmark_catalog.core.plain import parse_document, to_plain
+
+PI_CPUINFO = "\n\n".join(
+    [
+        *(
+            f"processor\t: {n}\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd crc32\n"
+            "CPU implementer\t: 0x41\nCPU part\t: 0xd08"
+            for n in range(4)
+        ),
+        "Revision\t: c03114\nModel\t: Raspberry Pi 4 Model B Rev 1.4",
+    ]
+)
+
+
+def lay(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root
+
+
+@pytest.fixture
+def pi(tmp_path: Path) -> Path:
+    cpu0 = "sys/devices/system/cpu/cpu0/cpufreq"
+    return lay(
+        tmp_path,
+        {
+            "etc/os-release": 'NAME="Debian GNU/Linux"\nVERSION_ID="12"\n',
+            "proc/sys/kernel/osrelease": "6.1.21-v8+\n",
+            "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
+            "proc/device-tree/compatible": "raspberrypi,4-model-b\0brcm,bcm2711\0",
+            "proc/cpuinfo": PI_CPUINFO,
+            "proc/meminfo": "MemTotal:        3884356 kB\nSwapTotal:        102396 kB\n",
+            f"{cpu0}/cpuinfo_max_freq": "1800000\n",
+            f"{cpu0}/scaling_cur_freq": "600000\n",
+            f"{cpu0}/scaling_governor": "ondemand\n",
+            f"{cpu0}/scaling_available_governors": "ondemand performance \n",
+            "sys/class/thermal/thermal_zone0/temp": "48686\n",
+            "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+            "sys/class/thermal/thermal_zone1/temp": "-274000\n",
+            "sys/bus/usb/devices/2-1/idVendor": "18d1\n",
+            "sys/bus/usb/devices/2-1/idProduct": "9302\n",
+            "sys/fs/cgroup/cpu.max": "150000 100000\n",
+            "sys/fs/cgroup/memory.max": "1073741824\n",
+        },
+    )
+
+
+def test_a_raspberry_pi(pi: Path) -> None:
+    facts = measure(pi, pi)
+    assert facts.board.model == "Raspberry Pi 4 Model B Rev 1.4"
+    assert facts.board.vendor == "raspberrypi"
+    assert (facts.os.name, facts.os.version, facts.os.kernel) == (
+        "Debian GNU/Linux",
+        "12",
+        "6.1.21-v8+",
+    )
+    assert (facts.cpu.model, facts.cpu.vendor) == ("Cortex-A72", "ARM")
+    assert (facts.cpu.logical_cores, facts.cpu.usable_cores) == (4, 2)
+    assert facts.cpu.max_frequency_hz == 1_800_000_000
+    assert facts.cpu.features == ("asimd", "crc32", "fp")
+    assert facts.memory.total_bytes == 3884356 * 1024
+    assert facts.memory.limit_bytes == 1 << 30
+    assert [a.name for a in facts.accelerators] == ["Coral Edge TPU (USB)"]
+    assert (
+        Sensor("temperature", "cpu-thermal", "/sys/class/thermal/thermal_zone0/temp")
+        in facts.sensors
+    )
+    governor = facts.controls[0]
+    assert (governor.name, governor.current) == ("governor", "ondemand")
+    assert governor.choices == ("ondemand", "performance")
+    assert {"rpi", "rpi4", "debian", "linux", "tpu", "edgetpu"} <= set(facts.tags)
+    assert read_temperature(pi) == 48.686
+
+
+def test_a_jetson(tmp_path: Path) -> None:
+    files = {
+        "proc/device-tree/model": "NVIDIA Jetson Orin Nano Developer Kit\0",
+        "proc/cpuinfo": PI_CPUINFO.replace("0xd08", "0xd42"),
+        "proc/meminfo": "MemTotal: 8000000 kB\n",
+        "etc/nv_tegra_release": "# R35 (release), REVISION: 4.1, GCID: 1, BOARD: t186ref\n",
+    }
+    facts = measure(lay(tmp_path, files), tmp_path)
+    assert facts.accelerators[0].vendor == "NVIDIA"
+    assert {"jetson", "jetson-orin", "cuda", "gpu"} <= set(facts.tags)
+
+
+def test_a_board_that_offers_nothing_reads_unavailable_never_zero(tmp_path: Path) -> None:
+    facts = measure(tmp_path, tmp_path)
+    assert facts.board.model is None and facts.board.container is None
+    assert facts.cpu.model is None and facts.cpu.max_frequency_hz is None
+    assert facts.cpu.physical_cores is None and facts.memory.limit_bytes is None
+    assert facts.sensors == facts.accelerators == facts.controls == ()
+    assert read_temperature(tmp_path) is None
+    assert facts.cpu.logical_cores >= 1
+
+
+def test_this_machine_through_the_helper_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-I", "-m", "fleetmark_agent.facts", "--home", str(tmp_path / "new")]
+    done = subprocess.run(command, check=True, capture_output=True)
+    facts = parse_document(Capabilities, done.stdout)
+    assert facts.cpu.usable_cores == len(os.sched_getaffinity(0))
+    assert facts.memory.total_bytes > 1 << 28
+    assert facts.storage.total_bytes >= facts.storage.free_bytes > 0
+    assert "linux" in facts.tags
+    assert parse_document(Capabilities, json.dumps(to_plain(facts)).encode()) == facts
+    assert any(isinstance(c, Control) and c.name == "affinity" for c in facts.controls)
+
+
+def test_interpreters_say_of_themselves_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in (
+        ("python3.12", "#!/bin/sh\necho no\n"),
+        ("python3.13", "#!/bin/sh\nexit 1\n"),
+    ):
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = interpreters.probe()
+    own = found[0]
+    base = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+    assert own.path == base and own.version.startswith(
+        f"{sys.version_info[0]}.{sys.version_info[1]}."
+    )
+    assert own.abis[0].startswith("cp3") and any("linux" in p for p in own.platforms)
+    assert not [i for i in found if i.path.startswith(str(tmp_path))]
+    assert len({i.path for i in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("machine", "pointer", "arch"),
+    [
+        ("x86_64", 8, "x86_64"),
+        ("AMD64", 8, "x86_64"),
+        ("arm64", 8, "aarch64"),
+        ("aarch64", 8, "aarch64"),
+        ("aarch64", 4, "armv7l"),
+        ("armv8l", 4, "armv7l"),
+        ("armv7l", 4, "armv7l"),
+    ],
+)
+def test_the_architecture_is_that_of_the_programs(machine: str, pointer: int, arch: str) -> None:
+    assert system.arch(machine, pointer) == arch
