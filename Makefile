@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
-.PHONY: help demo test test-all lint stubs setup locks clean
+.PHONY: help demo test test-all simulate faults lint stubs setup locks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,10 +14,19 @@ demo: $(VENV)/.controller ## Run the main job: controller, agent, default suite,
 	@$(BIN)/controller demo
 
 test: $(VENV)/.dev ## Run the tests
-	@$(BIN)/python -m pytest -n 2 -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not faults"
 
 test-all: $(VENV)/.dev ## Run the tests, slow ones too
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults"
+
+SEEDS ?= 10000
+SEED_START ?= 0
+simulate: $(VENV)/.dev ## Simulate the protocol under faults: SEEDS=10000 [SEED_START=n]
+	@$(BIN)/python tests/simulation/simulate.py --seeds $(SEEDS) --start $(SEED_START)
+
+REPEAT ?= 5
+faults: $(VENV)/.dev ## Kill, stop, cut and fill real processes: REPEAT=5
+	@REPEAT=$(REPEAT) $(BIN)/python -m pytest tests/faults -m faults -s
 
 lint: $(VENV)/.dev ## Check style, types, imports and stubs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 
 from board import Board
@@ -48,7 +49,7 @@ def _one_at_a_time(board: Board) -> None:
     spans = sorted((began, ended, key) for key, began, ended in board.trace[-3:])
     if board.running is not None:
         spans.append((board.running.began_s, float("inf"), board.running.key))
-    for (_, ended, first), (began, _, second) in zip(spans, spans[1:], strict=False):
+    for (_, ended, first), (began, _, second) in itertools.pairwise(spans):
         if began < ended:
             raise Violation(f"I3 {board.name} ran {first.name} and {second.name} at the same time")
 

@@ -104,8 +104,8 @@ class Stream:
             return
         self.cut = True
         world = self.network.world
-        world.after(world.random.uniform(0, notice_s), lambda: self.closed_at_board())
-        world.after(world.random.uniform(0, notice_s), lambda: self.closed_at_controller())
+        world.after(world.random.uniform(0, notice_s), self.closed_at_board)
+        world.after(world.random.uniform(0, notice_s), self.closed_at_controller)
 
     def _send(self, way: str, message: Any) -> None:
         world = self.network.world

@@ -1,0 +1,85 @@
+"""Deliberate bugs that other guards hide from the simulation: a directed test finds each.
+
+The directed test is the project's own, run once more with the bug switched in.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import test_session
+import test_spool
+import test_supervisor
+
+from fleetmark_agent import supervisor
+from fleetmark_agent.files import RealFiles
+from fleetmark_agent.runner.leftovers import processes_of
+from fleetmark_agent.session import Session
+from fleetmark_controller.store import database
+
+
+def mutate_supervisor(folder: Path, patch: pytest.MonkeyPatch, old: str, new: str) -> None:
+    """Run jobs under a copy of the supervisor with one piece of its text changed."""
+    source = Path(supervisor.__file__).read_text()
+    assert source.count(old) == 1, f"{old!r} is not what the supervisor says any more"
+    copy = folder / "supervisor.py"
+    copy.write_text(source.replace(old, new))
+    patch.setattr(supervisor, "__file__", str(copy))
+
+
+def test_a_lock_that_is_released_early_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The job does not inherit the lock, so that it is free as soon as the supervisor is gone.
+    mutate_supervisor(tmp_path, monkeypatch, ", (lock, JOB_LOCK_FD))", ")")
+    bench = test_supervisor.Bench(tmp_path)
+    try:
+        with pytest.raises((AssertionError, OSError)):
+            test_supervisor.test_a_killed_supervisor_takes_its_job_along_and_daemons_keep_the_lock(
+                bench
+            )
+    finally:
+        for pid in processes_of(tmp_path / "job.json"):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_an_agent_that_accepts_a_second_attempt_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "idle", property(lambda _: True))
+    for why in ("running", "locked"):
+        with pytest.raises(AssertionError):
+            test_session.test_only_an_idle_device_accepts(why)
+
+
+def test_an_acceptance_that_is_reported_before_it_is_durable_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = Session._offered
+
+    def eager(self: Session, offer: object) -> list[object]:
+        actions = original(self, offer)  # type: ignore[arg-type]
+        for held in self.held.values():
+            held.announced = True
+        return [*actions, *(a for h in self.held.values() for a in self._say(h))]
+
+    monkeypatch.setattr(Session, "_offered", eager)
+    with pytest.raises((AssertionError, ValueError)):
+        test_session.test_an_offer_is_durable_before_it_is_reported_and_started()
+
+
+def test_a_spool_that_keeps_half_a_record_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RealFiles, "truncate", lambda *_: None)
+    with pytest.raises((AssertionError, OSError)):
+        test_spool.test_a_tail_torn_at_any_byte_is_cut_and_the_rest_is_whole(tmp_path)
+
+
+def test_the_store_commits_with_full_synchronisation(tmp_path: Path) -> None:
+    database.migrate(tmp_path / "results.db")
+    connection = database.connect(tmp_path / "results.db")
+    assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
