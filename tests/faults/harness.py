@@ -1,0 +1,455 @@
+"""A fleet of real processes that faults strike, and what must hold of it afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from processes import BIN, Fleet, environment, overlaps, until
+from toy import NAME, make_catalog
+from wire import Wire
+
+from fleetmark_catalog.core.records import Record
+from fleetmark_controller.verifying import sealed
+
+INJECT = Path(__file__).parent / "inject"
+LEASE_S = 3.0
+TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
+_SAMPLE_S = 0.05
+
+
+class Board:
+    """One agent's home and wire."""
+
+    def __init__(self, name: str, home: Path, wire: Wire) -> None:
+        self.name, self.home, self.wire = name, home, wire
+
+    @property
+    def trace(self) -> Path:
+        return self.home / "trace.jsonl"
+
+    def status(self) -> dict[str, object]:
+        """What the agent says of itself; empty if nothing."""
+        try:
+            return json.loads((self.home / "status.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def supervisor(self) -> psutil.Process | None:
+        """The supervisor of the attempt that runs now."""
+        for mark in self.home.glob("attempts/*/started.json"):
+            with suppress(OSError, ValueError, KeyError, psutil.Error):
+                process = psutil.Process(json.loads(mark.read_text())["pid"])
+                if any(word.endswith("supervisor.py") for word in process.cmdline()):
+                    return process
+        return None
+
+    def job(self) -> psutil.Process | None:
+        """The job's first process."""
+        supervisor = self.supervisor()
+        with suppress(psutil.Error):
+            return next(iter(supervisor.children()), None) if supervisor else None
+        return None
+
+
+class FaultyFleet(Fleet):
+    """Controller, agents with a wire each, and a campaign of short jobs."""
+
+    def __init__(self, folder: Path, boards: int, dataset_bytes: int = 0) -> None:
+        super().__init__(folder)
+        self.marks = folder / "marks"
+        self.marks.mkdir()
+        self.catalog = make_catalog(folder / "catalog", dataset_bytes)
+        self.boards: dict[str, Board] = {}
+        self.prefix: list[str] = []
+        """Put before each command line: to run it in a namespace, say."""
+        self.extra: dict[str, dict[str, str]] = {}
+        """Further environment variables of one process, by its name."""
+        self.killed: set[tuple[str, int]] = set()
+        """Attempts whose job a fault has killed: they did not complete, whatever their marks say."""
+        self.measured: dict[str, float] = {}
+        self.notes: list[str] = []
+        """What commands said that a fault made fail."""
+        self.at_end: list[Callable[[], object]] = []
+        """Called after the last process has ended."""
+        self._over_at: float | None = None
+        self._history: list[tuple[float, int]] = []
+        self._watching = threading.Event()
+        for number in range(1, boards + 1):
+            name = f"board{number}"
+            (folder / name).mkdir()
+            self.boards[name] = Board(name, folder / name, Wire(self.address))
+
+    # --- processes ---
+
+    def up(self) -> None:
+        """Start everything."""
+        self.start_controller()
+        for name in self.boards:
+            self.spawn_agent(name)
+        for name in self.boards:
+            self.await_agent(name)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def start_controller(self, *arguments: str) -> None:
+        """Start it and wait until it serves."""
+        self.spawn_controller(*arguments)
+        until(self.serves, "the controller", 30)
+
+    def spawn_controller(self, *arguments: str) -> subprocess.Popen[bytes]:
+        home, catalog = str(self.home), str(self.catalog)
+        self._start(
+            *("controller", "serve", "--home", home, "--listen", self.address),
+            *("--catalog", catalog, *arguments),
+        )
+        return self.children["controller"]
+
+    def serves(self) -> bool:
+        """Whether the controller that was started last answers."""
+        child = self.children["controller"]
+        assert child.poll() is None, f"the controller ended: {self.log('controller')[-2000:]}"
+        with suppress(OSError, ValueError):
+            return json.loads((self.home / "endpoint.json").read_text())["pid"] == child.pid
+        return False
+
+    def spawn_agent(self, name: str) -> None:
+        board = self.boards[name]
+        address = self.address if self.prefix else board.wire.address
+        self._start(
+            *("agent", "start", "--home", str(board.home), "--controller", address),
+            *("--name", name),
+            called=name,
+        )
+
+    def await_agent(self, name: str) -> None:
+        """Until it is connected."""
+        child = self.children[name]
+
+        def connected() -> bool:
+            assert child.poll() is None, f"{name} ended: {self.log(name)[-2000:]}"
+            said = self.boards[name].status()
+            return said.get("pid") == child.pid and said.get("connected") is True
+
+        until(connected, f"{name} to connect", 60)
+
+    def restart(self, name: str) -> float:
+        """Start a process that has ended, at which its fault is over; returns how long it took."""
+        self.over()
+        began = time.monotonic()
+        if name == "controller":
+            self.start_controller()
+        else:
+            self.spawn_agent(name)
+            self.await_agent(name)
+        return time.monotonic() - began
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One command of `controller`."""
+        return subprocess.run(
+            [*self.prefix, str(BIN / "controller"), *arguments],
+            env={**environment(), "FLEETMARK_CONTROLLER": self.address},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def kill_board(self, name: str) -> None:
+        """SIGKILL of the agent and of everything that it started, as when the power fails."""
+        board = self.boards[name]
+        supervisor, job = board.supervisor(), board.job()
+        self.strike_job(name)
+        for process in (psutil.Process(self.children[name].pid), supervisor, job):
+            if process is not None:
+                with suppress(psutil.Error):
+                    process.kill()
+        self.children[name].wait(30)
+
+    def strike_job(self, name: str) -> None:
+        """Note that the job that runs on this board will not complete."""
+        for mark in self.boards[name].home.glob("attempts/*/started.json"):
+            if not (mark.parent / "outcome.json").exists():
+                job_id, _, epoch = mark.parent.name.rpartition(".")
+                self.killed.add((job_id, int(epoch)))
+
+    def stop(self) -> None:
+        """End all that this test started."""
+        self._watching.set()
+        for child in self.children.values():
+            with suppress(ProcessLookupError):
+                child.send_signal(signal.SIGCONT)
+        for name in (*self.boards, "controller"):
+            child = self.children.get(name)
+            if child is not None and child.poll() is None:
+                child.terminate()
+        super().stop()
+        for board in self.boards.values():
+            for process in (board.job(), board.supervisor()):
+                if process is not None:
+                    with suppress(psutil.Error):
+                        process.kill()
+            board.wire.close()
+        while self.at_end:
+            self.at_end.pop()()
+
+    def _start(self, program: str, *arguments: str, called: str = "") -> None:
+        name = called or program
+        extra = self.extra.get(name, {})
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.children[name] = subprocess.Popen(
+                [*self.prefix, str(BIN / program), *arguments],
+                env={**environment(), **extra},
+                stdout=log,
+                stderr=log,
+            )
+
+    # --- the campaign ---
+
+    def submit(
+        self, jobs: int, *, duration_s: float, anywhere: bool, tries: int = 5, **parameters: int
+    ) -> None:
+        """Schedule short jobs."""
+        values = {"marks": self.marks, "duration_s": duration_s, **parameters}
+        words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+        done = self.run(
+            *("schedule", NAME, "--repeat", str(jobs), "--max-attempts", str(tries), *words),
+            *(["--any"] if anywhere else []),
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+        """Rows of the store, beside the controller."""
+        store = self.home / "results.db"
+        connection = sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True, timeout=5)
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.close()
+
+    def await_state(self, state: str, patience_s: float = 60) -> tuple[str, str, int]:
+        """Until an attempt is in this state: its board, job and epoch."""
+        end = time.monotonic() + patience_s
+        while time.monotonic() < end:
+            rows = self.query(
+                "SELECT device, job_id, epoch FROM attempts WHERE state = ?"
+                " ORDER BY epoch DESC LIMIT 1",
+                state,
+            )
+            if rows:
+                return rows[0]  # type: ignore[return-value]
+            time.sleep(0.001)
+        raise AssertionError(f"no attempt became {state}")
+
+    def await_runs(self, count: int, patience_s: float = 60) -> None:
+        """Until so many runs are stored."""
+        until(lambda: self.query("SELECT count(*) FROM runs")[0][0] >= count, "runs", patience_s)
+
+    def ended(self) -> bool:
+        """Whether every job is terminal."""
+        try:
+            rows = self.query("SELECT DISTINCT state FROM jobs")
+        except sqlite3.Error:
+            return False
+        return {row[0] for row in rows} <= set(TERMINAL)
+
+    # --- recovery ---
+
+    def over(self) -> None:
+        """The fault ends here; what follows is recovery. The last call counts."""
+        self._over_at = time.monotonic()
+
+    def recovery_s(self) -> float:
+        """From the end of the fault to the next end of a job; 0 if none was left."""
+        assert self._over_at is not None
+        before = max((n for at, n in self._history if at <= self._over_at), default=0)
+        after = [at for at, n in self._history if at > self._over_at and n > before]
+        return after[0] - self._over_at if after else 0.0
+
+    @property
+    def is_over(self) -> bool:
+        return self._over_at is not None
+
+    def _watch(self) -> None:
+        marks = ",".join(f"'{state}'" for state in TERMINAL)
+        while not self._watching.wait(_SAMPLE_S):
+            with suppress(sqlite3.Error):
+                rows = self.query(f"SELECT count(*) FROM jobs WHERE state IN ({marks})")
+                self._history.append((time.monotonic(), int(str(rows[0][0]))))
+
+    # --- what an operator is told ---
+
+    def told(self) -> Iterator[str]:
+        """Reasons of jobs and attempts, lines of the logs, and what commands said."""
+        for table in ("jobs", "attempts"):
+            for (reason,) in self.query(f"SELECT DISTINCT reason FROM {table} WHERE reason <> ''"):
+                yield f"jobs show: {reason}"
+        for name in ("controller", *self.boards):
+            for line in self.log(name).splitlines():
+                with suppress(ValueError):
+                    line = json.loads(line)["message"]
+                yield f"{'controller' if name == 'controller' else 'agent'}: {line}"
+        yield from self.notes
+        for (kind,) in self.query("SELECT DISTINCT kind FROM events"):
+            yield f"event: {kind}"
+
+
+@dataclass
+class Tally:
+    """What was wrong in one repetition; all empty is what we want."""
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    double_run: list[str] = field(default_factory=list)
+    unsound: list[str] = field(default_factory=list)
+
+    def all(self) -> list[str]:
+        return [*self.lost, *self.doubled, *self.double_run, *self.unsound]
+
+
+def check(
+    fleet: FaultyFleet, states: Sequence[str] = ("SUCCEEDED",), alarms: Sequence[str] = ()
+) -> Tally:
+    """The invariants, by the store, the devices' traces and the jobs' own marks.
+
+    `states`: in which jobs may end. `alarms`: alarms that belong to the fault.
+    """
+    tally = Tally()
+    runs: dict[tuple[str, int], int] = {}
+    official: dict[str, int] = {}
+    for job_id, epoch, is_official in fleet.query("SELECT job_id, epoch, official FROM runs"):
+        key = (str(job_id), int(str(epoch)))
+        runs[key] = runs.get(key, 0) + 1
+        official[key[0]] = official.get(key[0], 0) + int(bool(is_official))
+    jobs = fleet.query("SELECT job_id, state, reason FROM jobs")
+    for job_id, state, reason in jobs:
+        count = official.get(str(job_id), 0)
+        if state not in states:
+            tally.lost.append(f"I5 job {job_id} is {state}: {reason}")
+        if state in ("SUCCEEDED", "INVALID") and count < 1:
+            tally.lost.append(f"I4 job {job_id} has no official run")
+        if count > 1:
+            tally.doubled.append(f"I4 job {job_id} has {count} official runs")
+    tally.doubled += [f"I2 {count} runs of {key}" for key, count in runs.items() if count > 1]
+    _records(fleet, tally)
+    _devices(fleet, tally, runs)
+    for (kind,) in fleet.query("SELECT kind FROM events WHERE kind LIKE 'alarm%'"):
+        if kind not in alarms:
+            tally.unsound.append(f"I2 {kind}")
+    answer = fleet.query("PRAGMA integrity_check")
+    if answer != [("ok",)]:
+        tally.unsound.append(f"I7 {answer[:3]}")
+    return tally
+
+
+def _records(fleet: FaultyFleet, tally: Tally) -> None:
+    """I1: whatever was acknowledged is there, whole, and its files too."""
+    for job_id, epoch, through, final in fleet.query(
+        "SELECT job_id, epoch, through_seq, final_seq FROM attempt"
+    ):
+        rows = fleet.query(
+            "SELECT seq, kind, payload FROM record WHERE job_id = ? AND epoch = ? ORDER BY seq",
+            job_id,
+            epoch,
+        )
+        seqs = [row[0] for row in rows]
+        if seqs[: int(str(through))] != list(range(1, int(str(through)) + 1)):
+            tally.lost.append(f"I1 records of {job_id}.{epoch}: {seqs}, through {through}")
+        if final is not None and seqs == list(range(1, int(str(final)) + 1)):
+            try:
+                sealed([Record(*row) for row in rows])  # type: ignore[arg-type]
+            except ValueError as error:
+                tally.lost.append(f"I1 records of {job_id}.{epoch}: {error}")
+    for (sha256,) in fleet.query("SELECT DISTINCT sha256 FROM run_file"):
+        name = str(sha256)
+        if not (fleet.home / "blobs" / "sha256" / name[:2] / name).exists():
+            tally.lost.append(f"I1 blob {name} is not there")
+
+
+def _devices(fleet: FaultyFleet, tally: Tally, runs: dict[tuple[str, int], int]) -> None:
+    """I3 and I6, by what the boards themselves wrote down."""
+    states = {
+        (str(j), int(str(e))): s
+        for j, e, s in fleet.query("SELECT job_id, epoch, state FROM attempts")
+    }
+    tally.double_run += [f"I3 twin: {mark.name}" for mark in fleet.marks.glob("*.twin")]
+    for board in fleet.boards.values():
+        if not board.trace.exists():
+            continue
+        tally.double_run += [f"I3 {board.name}: {text}" for text in overlaps(board.trace)]
+        for line in board.trace.read_text().splitlines():
+            event = json.loads(line)
+            key = (event["job_id"], event["epoch"])
+            whole = (fleet.marks / f"{board.home.name}.{key[0]}.{key[1]}.end").exists()
+            if event["event"] != "ended" or event["by"] != "supervisor" or not whole:
+                continue
+            # A job that was stopped in its very last line has not completed.
+            if key not in runs and key not in fleet.killed and states.get(key) != "ABORTED":
+                tally.lost.append(f"I6 {board.name} completed {key}, which has no run")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault. See `fault`."""
+
+    name: str
+    strike: Callable[[FaultyFleet, random.Random], None]
+    told: str
+    boards: int = 2
+    jobs: int = 8
+    duration_s: float = 0.4
+    anywhere: bool = True
+    ballast_kib: int = 0
+    dataset_bytes: int = 0
+    states: tuple[str, ...] = ("SUCCEEDED",)
+    alarms: tuple[str, ...] = ()
+    needs: Callable[[], str] = str
+    before: Callable[[FaultyFleet], None] | None = None
+    patience_s: float = 90.0
+
+
+FAULTS: list[Fault] = []
+Strike = Callable[[FaultyFleet, random.Random], None]
+
+
+def fault(name: str, told: str, **options: object) -> Callable[[Strike], Strike]:
+    """Add a kind of fault: a function that strikes a fleet in the middle of a campaign.
+
+    It is called when the first run is stored. Where it waits for something to come back it calls
+    `fleet.over()` (as `restart` does); otherwise the fault is over when it returns.
+
+    Args:
+        name: what the table calls it.
+        told: a pattern of the line by which an operator learns what happened.
+        options: further fields of `Fault`: `boards`, `jobs` of `duration_s`, `anywhere` (on any
+            board), `ballast_kib` of output each, `dataset_bytes` to fetch, `states` in which jobs
+            may end, `alarms` that belong to it, `needs` (says why it cannot be done here),
+            `before` (prepares the fleet before its start).
+    """
+
+    def add(strike: Strike) -> Strike:
+        FAULTS.append(Fault(name, strike, told, **options))  # type: ignore[arg-type]
+        return strike
+
+    return add
+
+
+@contextmanager
+def paused(process: psutil.Process | subprocess.Popen[bytes]) -> Iterator[None]:
+    """SIGSTOP for the block, SIGCONT after it."""
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGCONT)
