@@ -54,7 +54,8 @@ def wheel(name: str, files: dict[str, str], version: str = "1.0") -> tuple[str, 
     content = {
         **files,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\n"
+        "Tag: py3-none-any\n",
     }
     lines = []
     for path, text in content.items():
@@ -64,7 +65,8 @@ def wheel(name: str, files: dict[str, str], version: str = "1.0") -> tuple[str, 
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path, text in content.items():
-            archive.writestr(path, text)
+            # Without its time of day the same content is the same wheel.
+            archive.writestr(zipfile.ZipInfo(path), text)
     return f"{name}-{version}-py3-none-any.whl", buffer.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The other side of the wire, for tests of the agent: a real gRPC server that keeps what it gets."""
+"""The other side of the wire: a real gRPC server that keeps what agents send it."""
 
 from __future__ import annotations
 

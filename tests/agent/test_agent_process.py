@@ -110,7 +110,10 @@ async def test_a_killed_supervisor_fails_the_attempt_for_another_try(
 ) -> None:
     await agent.start()
     # A child of the job that would survive it, and keep the device's lock.
-    stubborn = "import subprocess, sys\nsubprocess.Popen(['sleep', '600'], start_new_session=True, close_fds=False)\n"
+    stubborn = """
+import subprocess
+subprocess.Popen(["sleep", "600"], start_new_session=True, close_fds=False)
+"""
     order = make_order(
         controller, make_lock(controller, stubborn + GATED), gate=str(tmp_path / "never")
     )
@@ -355,7 +358,7 @@ async def test_the_environment_of_a_job_is_clean(
 import json, os
 fds = sorted(int(n) for n in os.listdir("/proc/self/fd"))
 with open("result.json", "w") as file:
-    json.dump({"environment": dict(os.environ), "cwd": os.getcwd(), "fds": fds, "files": os.listdir(".")}, file)
+    json.dump({"environment": dict(os.environ), "cwd": os.getcwd(), "fds": fds}, file)
 """
     lock = make_lock(controller, source, environment={"OMP_NUM_THREADS": "1", "PATH": "/evil"})
     order = make_order(controller, lock)
@@ -512,8 +515,8 @@ async def test_an_agent_killed_at_any_moment_loses_and_doubles_nothing(
     order = make_order(controller, lock)
     key = (order.job_id, 1)
     controller.offer(order)
-    for moment in range(12):
-        await asyncio.sleep(0.05 * moment)
+    for moment in range(8):
+        await asyncio.sleep(0.08 * moment)
         await agent.end(signal.SIGKILL)
         await agent.start()
         if not controller.states(key):

@@ -55,7 +55,11 @@ def rewritten(data: bytes, **names: str) -> bytes:
 async def test_modules_can_be_imported_and_are_compiled(cache: Cache, python: Interpreter) -> None:
     content = {"tiny/__init__.py": "ANSWER = 42\n", "tiny/bad.py": "print 'old'\n"}
     made = await ensure_environment(environment(cache, wheel("tiny", content)), python, cache)
-    program = f"import sys; sys.path.insert(0, {str(made)!r}); import tiny, importlib.metadata as m; print(tiny.ANSWER, m.version('tiny'), tiny.__cached__)"
+    program = f"""
+import sys; sys.path.insert(0, {str(made)!r})
+import tiny, importlib.metadata as m
+print(tiny.ANSWER, m.version("tiny"), tiny.__cached__)
+"""
     done = subprocess.run(
         [python.path, "-I", "-S", "-B", "-c", program], check=True, capture_output=True, text=True
     )
@@ -149,7 +153,13 @@ async def test_a_full_disk_is_named_and_leaves_nothing(cache: Cache, python: Int
     (cache.root / "w").write_bytes(large[1])
     path = cache.root / "spec.json"
     path.write_text(json.dumps(spec))
-    program = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000)); sys.argv = ['install', sys.argv[1]]; runpy.run_module('fleetmark_agent.helpers.install', run_name='__main__')"
+    program = """
+import resource, runpy, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000))
+sys.argv = ["install", sys.argv[1]]
+runpy.run_module("fleetmark_agent.helpers.install", run_name="__main__")
+"""
     done = subprocess.run(
         [sys.executable, "-I", "-c", program, str(path)],
         check=False,

@@ -64,10 +64,13 @@ def welcome(*verdicts: Verdict, **changes: Any) -> Welcome:
     return Welcome(1, "0", "controller", verdicts=verdicts, **values)
 
 
+EMPTY = Ledger()
+
+
 class Board_:
     """Performs what a session wants, in the simplest way, and remembers it."""
 
-    def __init__(self, ledger: Ledger = Ledger(), free: bool = True, **spooled: int) -> None:
+    def __init__(self, ledger: Ledger = EMPTY, free: bool = True, **spooled: int) -> None:
         self.now = 100.0
         self.disk = ledger
         self.disk_full = False
@@ -581,8 +584,8 @@ class AnyOrder(RuleBasedStateMachine):
         assert set(running) <= resumed or not running
         self.jobs, self.stopped, self.uploading, self.seen = {}, set(), None, [0, 0]
         self.settle()
-        for key in running:
-            if running[key] == "running":
+        for key, state in running.items():
+            if state == "running":
                 self.jobs[key] = "running"
                 self.tell(h.JobRunning(key))
 

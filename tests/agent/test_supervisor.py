@@ -205,7 +205,8 @@ def test_progress_is_the_last_sound_line(bench: Bench) -> None:
     source = r"""
 import os
 lines = ['{"phase":"load"}', 'nonsense', '{"phase":"run","done":5,"total":9}', '{"phase":7}', '[]',
-    '{"phase":"x","done":-1}', '{"phase":"x","done":1e999}', '{"phase":"\\u001b[2J"}', '[' * 5000, 'x' * 99999]
+    '{"phase":"x","done":-1}', '{"phase":"x","done":1e999}', '{"phase":"\\u001b[2J"}',
+    '[' * 5000, 'x' * 99999]
 os.write(3, ('\n'.join(lines) + '\n{"phase":"torn"').encode())
 """
     bench.start(source)
