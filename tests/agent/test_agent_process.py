@@ -527,3 +527,30 @@ async def test_an_agent_killed_at_any_moment_loses_and_doubles_nothing(
     assert final.count == len(box.records) and box.conflicts == 0
     await asyncio.wait_for(held_is_empty(agent), 20)
     assert [line["event"] for line in agent.trace()] == ["started", "ended"]
+
+
+async def test_telemetry_of_a_job_is_in_its_records(
+    agent: AgentProcess, controller: FakeController, tmp_path: Path
+) -> None:
+    await agent.start()
+    gate = tmp_path / "gate"
+    busy = GATED.replace("time.sleep(0.02)", "sum(range(20000))")
+    order = make_order(controller, make_lock(controller, busy), gate=str(gate))
+    key = (order.job_id, 1)
+    controller.offer(order)
+    rows = agent.home / "attempts" / f"{order.job_id}.1" / "telemetry.jsonl"
+    while not rows.exists() or rows.read_text().count("\n") < 5:
+        await asyncio.sleep(0.02)
+    progress = await controller.wait_for(
+        lambda: [r.progress for r in controller.reports if r.progress.phase == "run"]
+    )
+    assert (progress[0].done, progress[0].total) == (1, 2)
+    gate.touch()
+    await controller.final(key)
+    (payload,) = [p for kind, p in controller.boxes[key].records.values() if kind == "telemetry"]
+    table = json.loads(payload)
+    last = dict(zip(table["columns"], table["rows"][-1], strict=True))
+    assert last["elapsed_ms"] > 0 and last["memory_bytes"] > 1 << 20
+    assert last["cpu_percent"] > 0 and last["foreign_cpu_percent"] >= 0
+    if not list(Path("/sys/class/thermal").glob("thermal_zone*/temp")):
+        assert last["temperature_c"] is None

@@ -92,6 +92,7 @@ class Attempt:
         self._task: asyncio.Task[None] | None = None
         self._executing = False
         self._stopping = False
+        self._collecting = False
 
     def start(self) -> asyncio.Task[None]:
         """Run in a task of its own."""
@@ -99,11 +100,11 @@ class Attempt:
         return self._task
 
     async def stop(self) -> None:
-        """End it, whatever it is at; `run` tells `JobStopped` unless it has ended before."""
+        """End it; `run` tells `JobStopped`, unless the job was through: results are kept."""
         self._stopping = True
         if self._executing:
             await self._execution.stop(self.site.settings.stop_grace_s)
-        elif self._task is not None:
+        elif self._task is not None and not self._collecting:
             self._task.cancel()
 
     def progress(self) -> Progress | None:
@@ -218,6 +219,7 @@ class Attempt:
 
     async def _collect(self) -> int:
         """Records into the spool; a full disk is waited for, for results are never dropped."""
+        self._collecting = True
         delay_s = _RETRY_S[0]
         while True:
             try:
