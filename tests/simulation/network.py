@@ -34,6 +34,7 @@ class Network:
         self.conditions = conditions
         self.to_controller_down: set[str] = set()
         self.to_board_down: set[str] = set()
+        self.streams = 0
 
     def delay_s(self) -> float:
         """How long a message takes."""
@@ -76,11 +77,9 @@ class Network:
 class Stream:
     """One board's stream: two ordered directions."""
 
-    _number = 0
-
     def __init__(self, network: Network, board: str) -> None:
-        Stream._number += 1
-        self.number = Stream._number
+        network.streams += 1
+        self.number = network.streams
         self.network = network
         self.board = board
         self.cut = False
