@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from stores import CAMPAIGN, LOCK, S, TestStore, sealed
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.records import Record
@@ -14,7 +15,6 @@ from fleetmark_controller.operations import campaigns, ingesting, sessions
 from fleetmark_controller.operations.ingesting import Judgement
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
-from stores import CAMPAIGN, LOCK, S, TestStore, sealed
 
 RUN = {
     "device": "d1",

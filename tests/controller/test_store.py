@@ -87,7 +87,7 @@ def test_a_store_of_a_newer_version_is_refused(path: Path) -> None:
         "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
         " VALUES ('fleetmark', '9999_future', '')"
     )
-    with pytest.raises(FleetmarkError, match="newer version.*9999_future") as caught:
+    with pytest.raises(FleetmarkError, match=r"newer version.*9999_future") as caught:
         migrate(path)
     assert caught.value.kind is ErrorKind.STORE_UNUSABLE
 
