@@ -1,0 +1,31 @@
+"""Writes docs/views.md: `python -m fleetmark_controller.export.document > docs/views.md`."""
+
+from __future__ import annotations
+
+import sys
+
+from fleetmark_controller.export.columns import VIEWS
+
+_HEAD = """# The public views
+
+What the results store promises to readers: eight views, whatever the tables beneath them become.
+The same columns come out of every export; `samples` exists in exports only. Times are ISO 8601 in
+UTC. Any value may be NULL: the board does not offer it, or the mode does not measure it.
+
+Made from `controller/fleetmark_controller/export/columns.py`.
+"""
+
+
+def text() -> str:
+    """The document."""
+    parts = [_HEAD]
+    for view, columns in VIEWS.items():
+        parts.append(f"\n## {view}\n\n| column | type | unit | meaning |\n|---|---|---|---|\n")
+        parts.extend(
+            f"| {c.name} | {c.type} | {c.unit or '–'} | {c.meaning} |\n" for c in columns.values()
+        )
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())

@@ -1,0 +1,29 @@
+"""Documents that are made from code are what the code gives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fleetmark_agent.runner import collect
+from fleetmark_controller.export import document
+from fleetmark_controller.store import views
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_document_of_the_views_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "views.md").read_text() == document.text()
+
+
+def test_every_public_view_is_documented() -> None:
+    assert set(views.VIEWS) <= set(document.VIEWS)
+
+
+def test_the_exit_codes_of_the_job_contract_are_those_of_harness_and_agent() -> None:
+    page = (ROOT / "docs" / "job-contract.md").read_text()
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    harness = (ROOT / "catalog" / "fleetmark_harness" / "exits.py").read_text()
+    in_harness = {int(code) for code in re.findall(r"^[A-Z_]+ = (\d+)$", harness, re.MULTILINE)}
+    assert documented == in_harness
+    assert set(collect._EXIT_TEXTS) == documented - {0, 1}
