@@ -25,5 +25,5 @@ def test_the_exit_codes_of_the_job_contract_are_those_of_harness_and_agent() -> 
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
     harness = (ROOT / "catalog" / "fleetmark_harness" / "exits.py").read_text()
     in_harness = {int(code) for code in re.findall(r"^[A-Z_]+ = (\d+)$", harness, re.MULTILINE)}
-    assert documented == in_harness
+    assert documented - {127} == in_harness
     assert set(collect._EXIT_TEXTS) == documented - {0, 1}
