@@ -9,6 +9,7 @@ which is harmless because they are stored once per (job, epoch, seq).
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from dataclasses import dataclass, field
 from fleetmark_agent.files import Files
 from fleetmark_agent.messages import AttemptKey
 from fleetmark_catalog.core.records import KINDS, MAX_PAYLOAD_BYTES, Record
+
+log = logging.getLogger(__name__)
 
 _FRAME = struct.Struct("<II")
 _RECORD = struct.Struct("<cQB")
@@ -213,6 +216,13 @@ class Spool:
                 box.acknowledged = min(max(box.acknowledged, through), len(box.places))
             box.size_bytes += length
         if box.size_bytes < len(data):
+            torn = len(data) - box.size_bytes
+            log.warning(
+                "%s: a torn tail of %d bytes is cut off: a crash interrupted its last write, which"
+                " nobody was told of",
+                self._name(attempt),
+                torn,
+            )
             self._files.truncate(self._name(attempt), box.size_bytes)
         return box
 

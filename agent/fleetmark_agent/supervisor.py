@@ -72,6 +72,8 @@ class Spec:
 
 def main(path: str) -> int:
     """Run the job of the specification at `path`."""
+    # Who asks for the end before we can hear it must not kill us between mark and outcome.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     with open(path, "rb") as file:  # noqa: PTH123  (pathlib costs more to import than it gives here)
         spec = Spec(json.load(file))
     try:
@@ -104,6 +106,7 @@ class Supervisor:
         self.reason = ""
         self.selector = selectors.DefaultSelector()
         self.sinks: dict[int, _Sink | _Progress] = {}
+        self.asked_to_end = False
         self.wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGCHLD):
@@ -111,7 +114,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         self.selector.register(self.wake_read, selectors.EVENT_READ)
-        self.asked_to_end = False
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self.status: int | None = None
         self.usage: object = None
         self.pid = 0

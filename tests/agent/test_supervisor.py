@@ -229,3 +229,23 @@ def test_a_stopped_reader_does_not_matter_and_a_terminal_signal_neither(bench: B
     for number in (signal.SIGINT, signal.SIGHUP):
         bench.process.send_signal(number)
     assert bench.end()["outcome"] == "exited"
+
+
+def test_sigterm_at_any_moment_of_the_start_leaves_an_outcome_or_no_mark(tmp_path: Path) -> None:
+    stopped = 0
+    for moment in range(25):
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        bench = Bench(folder)
+        bench.start("import time; time.sleep(60)", grace_s=0.2)
+        assert bench.process is not None
+        time.sleep(moment * 0.004)
+        bench.process.terminate()
+        bench.process.wait(30)
+        if (folder / "started").exists():
+            assert bench.outcome()["outcome"] == "stopped"
+            assert bench.trace() == ["started", "ended"]
+            stopped += 1
+        else:
+            assert not (folder / "trace.jsonl").exists()
+    assert stopped

@@ -149,7 +149,10 @@ class Execution:
             await asyncio.to_thread(self._child.wait)
 
     def _trace_end(self) -> None:
+        """The line that a killed supervisor owes, if it wrote that the job began."""
         job_id, epoch = self.workspace.key
+        if self._last_traced() != "started":
+            return
         values = self.workspace.read_json(self.workspace.spec) or {}
         attempt = values.get("attempt", {"job_id": job_id, "epoch": epoch})
         line = {
@@ -160,3 +163,14 @@ class Execution:
             "monotonic_ns": time.monotonic_ns(),
         }
         supervisor.append_line(str(self.trace), {**attempt, **line})
+
+    def _last_traced(self) -> str | None:
+        job_id, epoch = self.workspace.key
+        last = None
+        with suppress(OSError), self.trace.open("rb") as file:
+            for line in file:
+                with suppress(ValueError, KeyError, TypeError):
+                    values = json.loads(line)
+                    if (values["job_id"], values["epoch"]) == (job_id, epoch):
+                        last = str(values["event"])
+        return last
