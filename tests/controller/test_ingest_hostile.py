@@ -183,3 +183,8 @@ def test_latencies_out_of_order() -> None:
     )
     with file_of(text.encode()) as path:
         assert "out of order" in judge(path).problems[0]
+
+
+def test_a_start_beyond_every_clock_is_no_start() -> None:
+    path = cases.DATA / "singlestream_performance" / "mlperf_log_detail.txt"
+    judge(path, final={"started_unix_ns": 10**400})

@@ -23,6 +23,7 @@ from fleetmark_controller.ingest.quality import Reason
 
 _MODES = {"performance": loadgen_log.PERFORMANCE, "accuracy": loadgen_log.ACCURACY}
 _CLAIM_TOLERANCE = 1e-6
+_MAX_UNIX_NS = float(1 << 63)
 
 
 @dataclass(frozen=True)
@@ -332,8 +333,9 @@ class _Evaluation:
         return peak or None
 
     def _during(self, observed: readings.Telemetry, log: LoadgenLog | None) -> readings.Telemetry:
-        began = self.job.final.get("started_unix_ns")
-        if log is None or log.started_unix_ns is None or not isinstance(began, int):
+        # A claim of the agent: it may be any number, one too large for a float too.
+        began = _number(self.job.final.get("started_unix_ns"), _MAX_UNIX_NS)
+        if log is None or log.started_unix_ns is None or began is None:
             return observed
         start_ms = (log.started_unix_ns - began) / 1e6
         return observed.during(start_ms, start_ms + (log.duration_s or 0) * 1000)
