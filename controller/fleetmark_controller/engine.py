@@ -11,10 +11,11 @@ import logging
 import multiprocessing
 import os
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,7 +43,7 @@ from fleetmark_controller.store.jobs import NewCampaign
 from fleetmark_controller.store.listings import JobLine
 from fleetmark_controller.store.reader import Reader
 from fleetmark_controller.store.writer import Writer
-from fleetmark_controller.verifying import gather, inputs, judge
+from fleetmark_controller.verifying import check_readable, gather, inputs, judge
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 T = TypeVar("T")
@@ -265,13 +266,14 @@ class Engine:
         while True:
             await self._look.wait()
             self._look.clear()
-            free = self.presence.free()
-            if free:
-                await self.perform(
-                    lambda c, effects, now, free=free: assigning.assign(  # type: ignore[misc]
-                        c, effects, now, free, self._scheduler
-                    )
-                )
+            await self._insist("scheduling", self._assign)
+
+    async def _assign(self) -> None:
+        free = self.presence.free()
+        if free:
+            await self.perform(
+                lambda c, effects, now: assigning.assign(c, effects, now, free, self._scheduler)
+            )
 
     async def _watch_leases(self) -> None:
         pause_s = min(1.0, self.settings.lease_s / 4)
@@ -279,16 +281,26 @@ class Engine:
             await asyncio.sleep(pause_s)
             for device_id in self.presence.expire(now_monotonic_ns()):
                 log.warning("device %s: no contact for %g s", device_id, self.settings.lease_s)
-                await self.perform(
-                    lambda c, effects, now, device_id=device_id: sessions.lease_expired(  # type: ignore[misc]
-                        c, effects, now, device_id
-                    )
-                )
-            await self._end_overdue()
+                expire = partial(sessions.lease_expired, device_id=device_id)
+                await self._insist("the end of a lease", partial(self.perform, expire))
+            await self._insist("the deadline of jobs", self._end_overdue)
 
     async def _end_overdue(self) -> None:
         if await self.reader.run(lambda c: listings.any_overdue(c, now_unix_ns())):
             await self.perform(campaigns.end_overdue)
+
+    async def _insist(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it until it is done: a disk that is full or fails now may be mended while we run."""
+        delay_s = _RETRY_S[0]
+        while True:
+            try:
+                return await work()
+            except (OSError, sqlite3.Error, FleetmarkError) as error:
+                if isinstance(error, FleetmarkError) and error.kind not in _PASSING:
+                    raise
+                log.error("%s has to wait: %s", what, error)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, _RETRY_S[1])
 
     # --- judging --------------------------------------------------------------------------
 
@@ -299,11 +311,9 @@ class Engine:
 
     async def _judge(self, key: AttemptKey) -> None:
         try:
-            async with self._verify_slots:
-                judgement = await self._judgement(key)
-            await self.perform(
-                lambda c, effects, now: ingesting.finalise(c, effects, now, key, uuid7(), judgement)
-            )
+            judgement = await self._insist("judging a run", partial(self._judgement, key))
+            finalise = partial(ingesting.finalise, key=key, run_id=uuid7(), judgement=judgement)
+            await self._insist("storing a run", partial(self.perform, finalise))
         finally:
             self._verifying.discard(key)
 
@@ -312,11 +322,17 @@ class Engine:
         if isinstance(evidence, Judgement):
             return evidence
         try:
-            facts = await self._in_worker(inputs(evidence, self.blobs))
+            async with self._verify_slots:
+                facts = await self._in_worker(inputs(evidence, self.blobs))
+            # Whoever could not read a file said so in the facts. When it is we who cannot, the
+            # board is not to blame: this raises, and the run is judged later.
+            await asyncio.to_thread(check_readable, evidence, self.blobs)
         except BrokenProcessPool:
             return Judgement(
                 Ending.FAILED, "its logs could not be evaluated: the worker died twice"
             )
+        except OSError:
+            raise
         except Exception as error:
             log.exception("attempt %s could not be judged", key)
             return Judgement(Ending.FAILED, f"its logs could not be evaluated: {error}")
@@ -338,6 +354,8 @@ class Engine:
         raise AssertionError("unreachable")
 
 
+_RETRY_S = (0.5, 10.0)
+_PASSING = (ErrorKind.DISK_FULL, ErrorKind.STORE_UNUSABLE)
 _WHERE_TO_LOOK = {
     "campaign": "See `controller jobs list`",
     "job": "See `controller jobs list`",

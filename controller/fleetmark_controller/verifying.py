@@ -80,6 +80,24 @@ def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:
     )
 
 
+def check_readable(evidence: Evidence, blobs: BlobFolder) -> None:
+    """Make sure that the evidence's files can be read here and now.
+
+    A file that is truly not there passes: that is for the judge to say.
+
+    Raises:
+        OSError: one cannot: a fault of the controller's disk, which proves nothing of the run.
+    """
+    for file in evidence.files:
+        path = blobs.path(file.sha256)
+        try:
+            with path.open("rb") as stream:
+                stream.read(1)
+        except FileNotFoundError:
+            if not path.parent.parent.is_dir():
+                raise
+
+
 def judge(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: int) -> Judgement:
     """The run's row from evidence and evaluated facts; samples are stored as a blob."""
     values = to_plain(facts)

@@ -77,7 +77,7 @@ class FaultyFleet(Fleet):
         self.extra: dict[str, dict[str, str]] = {}
         """Further environment variables of one process, by its name."""
         self.killed: set[tuple[str, int]] = set()
-        """Attempts whose job a fault has killed: they did not complete, whatever their marks say."""
+        """Attempts whose job a fault has killed: they did not complete, whatever marks they left."""
         self.measured: dict[str, float] = {}
         self.notes: list[str] = []
         """What commands said that a fault made fail."""
@@ -296,12 +296,17 @@ class FaultyFleet(Fleet):
                 yield f"jobs show: {reason}"
         for name in ("controller", *self.boards):
             for line in self.log(name).splitlines():
-                with suppress(ValueError):
-                    line = json.loads(line)["message"]
-                yield f"{'controller' if name == 'controller' else 'agent'}: {line}"
+                yield f"{'controller' if name == 'controller' else 'agent'}: {_message(line)}"
         yield from self.notes
         for (kind,) in self.query("SELECT DISTINCT kind FROM events"):
             yield f"event: {kind}"
+
+
+def _message(line: str) -> str:
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, KeyError):
+        return line
 
 
 @dataclass

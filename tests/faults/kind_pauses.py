@@ -50,7 +50,7 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("cancel racing the end of jobs", told=r"cancelled", states=("SUCCEEDED", "CANCELLED"))
 def cancel(fleet: FaultyFleet, chance: random.Random) -> None:
-    name, job_id, _ = fleet.await_state("RUNNING")
+    fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.45))
     campaign = fleet.query("SELECT campaign_id FROM campaigns")[0][0]
     fleet.over()

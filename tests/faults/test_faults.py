@@ -16,13 +16,20 @@ from table import TABLE
 
 REPEAT = int(os.environ.get("REPEAT", "5"))
 SEED = os.environ.get("FAULT_SEED") or str(time.time_ns() // 1000 % 10**8)
+
+
+def slug(name: str) -> str:
+    """The name as a word for `-k`."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower().replace("'s", ""))
+
+
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize(
     ("kind", "repetition"),
     [
-        pytest.param(kind, number, id=f"{kind.name.replace(' ', '-')}-{number}")
+        pytest.param(kind, number, id=f"{slug(kind.name)}-{number}")
         for kind in FAULTS
         for number in range(1, REPEAT + 1)
     ],

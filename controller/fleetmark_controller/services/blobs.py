@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
 
+log = logging.getLogger("fleetmark.services")
 _READ_BYTES = 16 * CHUNK_BYTES
 
 
@@ -32,6 +34,9 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
     ) -> AsyncIterator[blobs_pb2.BlobChunk]:
         """Bytes of a blob from an offset."""
         if not self._blobs.has(request.sha256):
+            if not self._blobs.root.is_dir():
+                # The disk is away, not the blob: the board may try again.
+                raise self._unusable(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
             raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
         path, offset = self._blobs.path(request.sha256), request.offset
         while block := await asyncio.to_thread(_read, path, offset):
@@ -56,20 +61,33 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             )
         if self._blobs.has(header.sha256):
             return blobs_pb2.UploadReply(existed=True)
-        partial = self._blobs.partial(header.sha256)
-        partial = partial.with_name(f"{partial.name}.{os.urandom(4).hex()}")
         try:
-            await self._collect(messages, partial, header)
-            await asyncio.to_thread(self._blobs.commit, partial, header.sha256, header.size_bytes)
+            partial = self._blobs.partial(header.sha256)
+            partial = partial.with_name(f"{partial.name}.{os.urandom(4).hex()}")
+            try:
+                await self._collect(messages, partial, header)
+                await asyncio.to_thread(
+                    self._blobs.commit, partial, header.sha256, header.size_bytes
+                )
+            finally:
+                partial.unlink(missing_ok=True)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise FleetmarkError(
-                    ErrorKind.DISK_FULL, "the controller's disk is full", str(self._blobs.root)
-                ) from error
-            raise
-        finally:
-            partial.unlink(missing_ok=True)
+            raise self._unusable(error) from error
         return blobs_pb2.UploadReply(existed=False)
+
+    def _unusable(self, error: OSError) -> FleetmarkError:
+        """What an error of the file system means for a board: it keeps its result, and waits."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return FleetmarkError(
+                ErrorKind.DISK_FULL, "the controller's disk is full", str(self._blobs.root)
+            )
+        log.error("the blobs at %s cannot be used: %s", self._blobs.root, error)
+        return FleetmarkError(
+            ErrorKind.STORE_UNUSABLE,
+            f"the controller's blobs cannot be used: {error.strerror or error}",
+            str(self._blobs.root),
+            "Mend the disk or the permissions of that folder",
+        )
 
     async def _collect(
         self,

@@ -85,7 +85,7 @@ def check_integrity(path: Path) -> None:
 
 
 def _unusable(path: Path, reason: object) -> FleetmarkError:
-    text = str(reason)
+    text = " ".join(str(reason).split())  # SQLite's complaints have several lines
     advice = "Restore it from a backup, or name another --home"
     if "disk is full" in text or "unable to open" in text:
         advice = "Free space or check the folder's permissions, or name another --home"
