@@ -19,6 +19,7 @@ from fleetmark_controller.ingest import samples as sample_blobs
 from fleetmark_controller.ingest import telemetry as readings
 from fleetmark_controller.ingest.errors import IngestError, excerpt
 from fleetmark_controller.ingest.loadgen_log import LoadgenLog, Result
+from fleetmark_controller.ingest.mllog import clean_text
 from fleetmark_controller.ingest.quality import Reason
 
 _MODES = {"performance": loadgen_log.PERFORMANCE, "accuracy": loadgen_log.ACCURACY}
@@ -161,7 +162,7 @@ class _Evaluation:
         self._start(log.started_unix_ns)
         if log.settings.scenario != self.scenario:
             facts.problems.append(
-                f"LoadGen ran {log.settings.scenario}, ordered was {self.scenario}"
+                f"LoadGen ran {log.settings.scenario}, ordered was {clean_text(self.scenario)}"
             )
         wanted = _MODES.get(self.mode)
         if wanted and log.settings.mode != wanted:
