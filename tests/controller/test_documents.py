@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fleetmark_agent.runner import collect
+from fleetmark_agent.runner import collect, telemetry
 from fleetmark_controller.export import document
 from fleetmark_controller.store import views
+from fleetmark_controller.store.database import connect, migrate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,3 +28,11 @@ def test_the_exit_codes_of_the_job_contract_are_those_of_harness_and_agent() -> 
     in_harness = {int(code) for code in re.findall(r"^[A-Z_]+ = (\d+)$", harness, re.MULTILINE)}
     assert documented - {127} == in_harness
     assert set(collect._EXIT_TEXTS) == documented - {0, 1}
+
+
+def test_the_telemetry_view_reads_the_columns_in_the_order_in_which_agents_write_them(
+    tmp_path: Path,
+) -> None:
+    migrate(tmp_path / "results.db")
+    columns, _ = views.select(connect(tmp_path / "results.db"), "telemetry")
+    assert columns == ["run_id", "campaign_id", "device", *telemetry.COLUMNS]

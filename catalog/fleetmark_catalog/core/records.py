@@ -7,7 +7,7 @@ count and the digest of their digests.
 Payloads by kind:
 
 - event: `{"at_unix_ns", "phase", "detail"}`
-- telemetry: `{"columns": ["elapsed_ns", …], "rows": [[…], …]}`; a reading that is not there is null
+- telemetry: `{"columns": ["elapsed_ms", …], "rows": [[…], …]}`; a reading that is not there is null
 - file: `{"name", "role", "sha256", "size_bytes"}`; the blob was uploaded before
 - final: see `Final`
 """
