@@ -76,8 +76,8 @@ class FaultyFleet(Fleet):
         """Put before each command line: to run it in a namespace, say."""
         self.extra: dict[str, dict[str, str]] = {}
         """Further environment variables of one process, by its name."""
-        self.killed: set[tuple[str, int]] = set()
-        """Attempts whose job a fault has killed: they did not complete, whatever marks they left."""
+        self.excused: set[tuple[str, int]] = set()
+        """Attempts whose job a fault has killed: not complete, whatever marks they left."""
         self.measured: dict[str, float] = {}
         self.notes: list[str] = []
         """What commands said that a fault made fail."""
@@ -181,7 +181,7 @@ class FaultyFleet(Fleet):
         for mark in self.boards[name].home.glob("attempts/*/started.json"):
             if not (mark.parent / "outcome.json").exists():
                 job_id, _, epoch = mark.parent.name.rpartition(".")
-                self.killed.add((job_id, int(epoch)))
+                self.excused.add((job_id, int(epoch)))
 
     def stop(self) -> None:
         """End all that this test started."""
@@ -399,7 +399,7 @@ def _devices(fleet: FaultyFleet, tally: Tally, runs: dict[tuple[str, int], int])
             if event["event"] != "ended" or event["by"] != "supervisor" or not whole:
                 continue
             # A job that was stopped in its very last line has not completed.
-            if key not in runs and key not in fleet.killed and states.get(key) != "ABORTED":
+            if key not in runs and key not in fleet.excused and states.get(key) != "ABORTED":
                 tally.lost.append(f"I6 {board.name} completed {key}, which has no run")
 
 
@@ -435,7 +435,8 @@ def fault(name: str, told: str, **options: object) -> Callable[[Strike], Strike]
 
     Args:
         name: what the table calls it.
-        told: a pattern of the line by which an operator learns what happened.
+        told: a pattern of the line by which an operator learns what happened; empty where nobody
+            need be told, for nothing changes.
         options: further fields of `Fault`: `boards`, `jobs` of `duration_s`, `anywhere` (on any
             board), `ballast_kib` of output each, `dataset_bytes` to fetch, `states` in which jobs
             may end, `alarms` that belong to it, `needs` (says why it cannot be done here),

@@ -21,7 +21,7 @@ _BTREE_PAGES = (2, 5, 10, 13)
 _PAGE_BYTES = 4096
 
 
-@fault("torn tail of a spool", told=r"torn", boards=1, jobs=4)
+@fault("torn tail of a spool", told=r"torn tail of \d+ bytes", boards=1, jobs=4)
 def torn(fleet: FaultyFleet, chance: random.Random) -> None:
     """A crash in the middle of a write: half a frame more, or the last frames cut short."""
     board = fleet.boards["board1"]
@@ -125,7 +125,7 @@ def agent_io(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("I/O errors of the controller's store", told=r"store failed|I/O error|disk", duration_s=0.8)
 def controller_io(fleet: FaultyFleet, chance: random.Random) -> None:
-    """Writes beyond 64 KiB of a file fail: the store's log is longer than that, the text log not."""
+    """Writes beyond 64 KiB of a file fail: the store's log is longer, the text log is not."""
     time.sleep(chance.uniform(0, 1.5))
     pid = fleet.children["controller"].pid
     _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)

@@ -34,7 +34,10 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 
 @fault(
-    "SIGTERM of an agent that holds a result", told=r"results of job|connected", boards=1, jobs=3
+    "SIGTERM of an agent that holds a result",
+    told=r"results of job .* wait|no controller answers",
+    boards=1,
+    jobs=3,
 )
 def agent_with_spool(fleet: FaultyFleet, chance: random.Random) -> None:
     """It keeps its spool: the result arrives after its next start."""
@@ -82,7 +85,7 @@ def _second(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @fault(
     "agent one version older",
-    told=r"device board1 .* connected",
+    told="",
     before=lambda fleet: _speak(fleet, "board1", 0),
 )
 def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -91,7 +94,7 @@ def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "agent one version newer",
-    told=r"device board1 .* connected",
+    told="",
     before=lambda fleet: _speak(fleet, "board1", 2),
 )
 def newer_agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -116,7 +119,7 @@ def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.restart("board1")
 
 
-@fault("controller replaced by one version newer", told=r"connected")
+@fault("controller replaced by one version newer", told=r"said goodbye")
 def newer_controller(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1))
     fleet.kill("controller", _TERM)

@@ -16,7 +16,7 @@ _MIB = 1024 * 1024
 _LOST = r"no contact with the device for a lease"
 
 
-@fault("link cut and healed", told=r"no controller|refused|unreachable|has ended")
+@fault("link cut and healed", told=r"no controller answers|stream to the controller .* has ended")
 def cut(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1.5))
     fleet.boards["board1"].wire.cut()
@@ -43,7 +43,11 @@ def deaf_controller(fleet: FaultyFleet, chance: random.Random) -> None:
     _hold(fleet, chance, UP)
 
 
-@fault("one-way link: the agent hears nothing", told=r"silent for longer|has ended", duration_s=1)
+@fault(
+    "one-way link: the agent hears nothing",
+    told=r"silent for longer|no controller answers",
+    duration_s=1,
+)
 def deaf_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     _hold(fleet, chance, DOWN)
 
@@ -58,7 +62,7 @@ def _hold(fleet: FaultyFleet, chance: random.Random, *ways: str) -> None:
 
 @fault(
     "blob download cut ten times",
-    told=r"no controller|has ended|reset",
+    told=r"no controller answers|stream to the controller .* has ended",
     boards=1,
     jobs=2,
     dataset_bytes=16 * _MIB,

@@ -1,0 +1,70 @@
+"""Many agents in one process: the agent's own session, link and wire, but nothing to run jobs with.
+
+python herd.py ADDRESS COUNT
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from fleetmark_agent import happenings as h
+from fleetmark_agent import transport
+from fleetmark_agent.ids import uuid7
+from fleetmark_agent.ledger import Ledger
+from fleetmark_agent.link import Link
+from fleetmark_agent.session import Identity, Session
+from fleetmark_catalog.core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+
+CAPABLE = Capabilities(
+    Os("linux", "debian", "12", "6.1"),
+    "x86_64",
+    Board(),
+    Cpu(2, 2),
+    Memory(1 << 30, 0),
+    Storage(0, 0),
+)
+
+
+class Member:
+    """One agent; offers are left unanswered, for none is made."""
+
+    def __init__(self, number: int, address: str) -> None:
+        identity = Identity(uuid7(), uuid7(), f"herd{number:04}", "0", CAPABLE)
+        self.session = Session(identity, Ledger(), device_free=True, spooled={})
+        self.link = Link(transport.GrpcTransport(address), self.tell, lambda: None)
+        self.timer: asyncio.TimerHandle | None = None
+
+    def tell(self, event: h.Event) -> None:
+        loop = asyncio.get_running_loop()
+        for action in self.session.handle(event, loop.time()):
+            if isinstance(action, h.Send):
+                self.link.send(action.message)
+            elif isinstance(action, h.Reconnect):
+                self.link.drop(action.reason, action.after_s)
+        if self.timer is not None:
+            self.timer.cancel()
+        due = self.session.next_tick()
+        if due is not None:
+            self.timer = loop.call_at(due, self.tell, h.Tick())
+
+
+async def main(address: str, count: int) -> None:
+    members = [Member(number, address) for number in range(count)]
+    await asyncio.gather(*(member.link.run() for member in members))
+
+
+def _own_connections() -> None:
+    # Within one process gRPC shares a connection between channels, unless it is told not to.
+    from fleetmark_protos import channel
+
+    shared = channel.client_options
+    channel.client_options = lambda *args: [  # type: ignore[assignment]
+        *shared(*args),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+if __name__ == "__main__":
+    _own_connections()
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))

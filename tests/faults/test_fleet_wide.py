@@ -1,0 +1,163 @@
+"""The whole fleet, or minutes: many agents at once, a saturated board, a restored copy."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import FaultyFleet, check
+from processes import environment, until
+from table import TABLE
+from test_faults import REPEAT, SEED
+
+from fleetmark_controller.client import Client
+from fleetmark_protos.v1 import fleet_pb2
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+HERD = 500
+BUSY_S = float(os.environ.get("BUSY_S", "120"))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FaultyFleet]:
+    fleet = FaultyFleet(tmp_path, getattr(request, "param", 2))
+    try:
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+def presences(client: Client) -> dict[str, str]:
+    reply = client.call(client.fleet.ListDevices, fleet_pb2.ListDevicesRequest())
+    return {device.name: device.presence for device in reply.devices}
+
+
+@pytest.mark.parametrize("fleet", [0], indirect=True)
+def test_500_agents_come_back_within_a_minute(fleet: FaultyFleet) -> None:
+    fleet.up()
+    herd = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("herd.py")), fleet.address, str(HERD)],
+        env=environment(),
+    )
+    fleet.children["herd"] = herd
+
+    def online() -> bool:
+        return list(presences(client).values()).count("online") == HERD
+
+    with Client(fleet.address) as client:
+        until(online, "the herd", 60)
+        row = TABLE.row("500 agents reconnect at once")
+        for _ in range(min(REPEAT, 5)):
+            fleet.kill("controller")
+            began = time.monotonic()
+            fleet.start_controller()
+            until(online, "the herd to come back", 60)
+            row.recovery_s.append(time.monotonic() - began)
+            row.repetitions += 1
+        connections = fleet.query("SELECT at FROM events WHERE kind = 'device.connected'")
+    row.told = "controller: device herd… connected (one line each)"
+    # In step they would all come within one of gRPC's back-offs.
+    assert len({str(at)[:20] for (at,) in connections}) > 3, "no jitter"
+    assert fleet.query("PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize("fleet", [1], indirect=True)
+def test_heartbeats_survive_a_saturated_processor(fleet: FaultyFleet) -> None:
+    fleet.up()
+    cores = 2 * (os.cpu_count() or 2)
+    fleet.submit(1, duration_s=BUSY_S, anywhere=False, busy=cores)
+    seen: set[str] = set()
+    with Client(fleet.address) as client:
+        while not fleet.ended():
+            seen.add(presences(client)["board1"])
+            time.sleep(0.1)
+    row = TABLE.row("all cores busy for two minutes")
+    row.repetitions, row.told = 1, "nothing to tell: the device was never suspect"
+    fleet.over()
+    row.recovery_s.append(fleet.recovery_s())
+    assert seen == {"online"}
+    kinds = [kind for (kind,) in fleet.query("SELECT kind FROM events WHERE kind LIKE 'device.%'")]
+    assert kinds == ["device.registered"], "it was offline, or had to connect again"
+    assert not check(fleet).all()
+
+
+@pytest.mark.parametrize("repetition", range(1, REPEAT + 1))
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_restored_copy_reuses_no_epoch_and_gets_what_boards_still_hold(
+    fleet: FaultyFleet, restarts: int, repetition: int
+) -> None:
+    """Yesterday's copy, made while the controller ran, takes the place of a home that is lost."""
+    print(f"FAULT_SEED={SEED}")
+    chance = random.Random(f"{SEED}/restored/{restarts}/{repetition}")
+    fleet.up()
+    fleet.submit(10, duration_s=0.5, anywhere=True)
+    fleet.await_runs(chance.randrange(1, 3))
+    copy = fleet.folder / "copy"
+    done = fleet.run("backup", "--home", str(fleet.home), "--out", str(copy))
+    assert done.returncode == 0, done.stderr
+    for _ in range(restarts):
+        fleet.kill("controller", signal.SIGTERM)
+        fleet.start_controller()
+    fleet.await_runs(4)
+    board = fleet.boards["board1"]
+    until(lambda: _running(board.home / "ledger.json"), "a run on board1")
+    board.wire.cut()
+    until(lambda: list(board.home.glob("spool/*.spool")), "a spooled result")
+    held = _held(board.home / "ledger.json")
+    used = {int(str(epoch)) for (epoch,) in fleet.query("SELECT epoch FROM attempts")}
+    stored = fleet.query("SELECT job_id, epoch FROM runs")
+    fleet.kill("controller", chance.choice([signal.SIGTERM, signal.SIGKILL]))
+    # What was acknowledged after the copy was made is in the copy's past, and runs again.
+    fleet.excused |= {(str(job_id), int(str(epoch))) for job_id, epoch in stored}
+    fleet.home.rename(fleet.folder / "lost")
+    copy.rename(fleet.home)
+    known = {int(str(epoch)) for (epoch,) in fleet.query("SELECT epoch FROM attempts")}
+    fleet.over()
+    fleet.start_controller()
+    if chance.random() < 0.5:
+        time.sleep(chance.uniform(0, 3))
+    board.wire.heal()
+    until(fleet.ended, "the campaign's end")
+    time.sleep(0.2)
+    row = TABLE.row("yesterday's copy restored")
+    row.repetitions += 1
+    row.recovery_s.append(fleet.recovery_s())
+    runs = {(str(j), int(str(e))) for j, e in fleet.query("SELECT job_id, epoch FROM runs")}
+    tally = check(fleet, alarms=("alarm.generation",))
+    row.lost += len(tally.lost) + len(held - runs)
+    row.doubled += len(tally.doubled)
+    row.double_run += len(tally.double_run)
+    row.told = row.told or next((t for t in fleet.told() if "adopted" in t or "genera" in t), "")
+    assert held <= runs, "a result that a board still held did not arrive"
+    adopted = {
+        int(str(epoch))
+        for (epoch,) in fleet.query("SELECT epoch FROM events WHERE kind = 'attempt.adopted'")
+    }
+    offered = {
+        int(str(epoch))
+        for (epoch,) in fleet.query("SELECT epoch FROM events WHERE kind = 'attempt.offered'")
+    }
+    assert not (offered - known - adopted) & used, "an epoch was used again"
+    assert not tally.all()
+
+
+def _running(ledger: Path) -> bool:
+    return bool(_held(ledger, "accepted"))
+
+
+def _held(ledger: Path, standing: str = "") -> set[tuple[str, int]]:
+    if not ledger.exists():
+        return set()
+    return {
+        (entry["job_id"], entry["epoch"])
+        for entry in json.loads(ledger.read_text())["attempts"]
+        if entry["standing"] == standing or (not standing and entry["standing"] != "refused")
+    }
