@@ -39,6 +39,13 @@ _RUN_COLUMNS = (
     "quality",
     "started_at",
 )
+_HEADINGS = {
+    "metric_value": "official",
+    "metric_name": "metric",
+    "latency_p50_ms": "p50 ms",
+    "latency_p99_ms": "p99 ms",
+    "loadgen_validity": "LoadGen",
+}
 
 
 @click.group(name="results")
@@ -77,13 +84,9 @@ def print_results(
         return
     wanted = _RUN_COLUMNS if runs else _COLUMNS
     places = [columns.index(name) for name in wanted]
-    names = [
-        name.removeprefix("latency_").removesuffix("_ms") + " ms"
-        if name.endswith("_ms")
-        else name.replace("metric_", "").replace("loadgen_", "")
-        for name in wanted
-    ]
-    tables.print_table(names, [[row[place] for place in places] for row in rows])
+    tables.print_table(
+        [_HEADINGS.get(n, n) for n in wanted], [[row[place] for place in places] for row in rows]
+    )
 
 
 @command.command(name="show")
