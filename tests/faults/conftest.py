@@ -24,12 +24,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=ours)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not TABLE.rows:
-        return
-    text = TABLE.text()
-    terminalreporter.section("faults")
-    terminalreporter.write(text)
+def pytest_runtest_logfinish() -> None:
     target = os.environ.get("FAULT_TABLE")
-    if target:
-        Path(target).write_text(text)
+    if target and TABLE.rows:
+        Path(target).write_text(TABLE.text())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if TABLE.rows:
+        terminalreporter.section("faults")
+        terminalreporter.write(TABLE.text())

@@ -30,8 +30,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
     ("kind", "repetition"),
     [
         pytest.param(kind, number, id=f"{slug(kind.name)}-{number}")
+        for number in range(1, REPEAT + 1)  # outside, so that a broken-off run has some of each
         for kind in FAULTS
-        for number in range(1, REPEAT + 1)
     ],
 )
 def test_nothing_is_lost(kind: Fault, repetition: int, tmp_path: Path) -> None:
