@@ -1,0 +1,136 @@
+"""JSON Schemas of what each kind says in the table of its own name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleetmark_catalog.load.bodies_board import CONTAINER, OS, SOFT, SYSTEM
+from fleetmark_catalog.load.parts import (
+    FILE,
+    MODE,
+    NAME,
+    PARAMETER,
+    PROFILE,
+    PROFILE_TABLE,
+    SCENARIO,
+    TENSOR,
+    TEXT,
+    WORD,
+    table,
+    unique,
+)
+
+BODIES: dict[str, dict[str, Any]] = {
+    "benchmark": table(
+        {
+            "task": WORD,
+            "model": WORD,
+            "scenarios": {
+                "type": "object",
+                "propertyNames": SCENARIO,
+                "minProperties": 1,
+                "additionalProperties": table({"metric": TEXT}, ("metric",)),
+            },
+            "modes": unique(MODE, 1),
+            "quality": table(
+                {
+                    "metric": WORD,
+                    "reference": {"type": "number", "minimum": 0, "maximum": 1},
+                    "target": {"type": "number", "minimum": 0, "maximum": 1},
+                },
+                ("metric", "reference", "target"),
+            ),
+            "profiles": {
+                "type": "object",
+                "propertyNames": PROFILE,
+                "minProperties": 1,
+                "additionalProperties": PROFILE_TABLE,
+            },
+        },
+        ("task", "scenarios", "modes", "quality", "profiles"),
+    ),
+    "program": table(
+        {
+            "contract": {"const": 1},
+            "command": {"type": "array", "items": TEXT, "minItems": 1},
+            "files": unique(FILE, 1),
+            "inputs": unique(WORD),
+            "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+            "outputs": {
+                "type": "array",
+                "minItems": 1,
+                "items": table(
+                    {"name": FILE, "role": WORD, "required": {"type": "boolean"}},
+                    ("name", "role"),
+                ),
+            },
+            "parameters": {
+                "type": "object",
+                "propertyNames": WORD,
+                "additionalProperties": PARAMETER,
+            },
+        },
+        ("contract", "command", "files", "outputs"),
+    ),
+    "model": table(
+        {
+            "task": WORD,
+            "precision": WORD,
+            "format": WORD,
+            "parameter_count": {"type": "integer", "minimum": 0},
+            "input": TENSOR,
+            "output": TENSOR,
+        },
+        ("task", "input", "output"),
+    ),
+    "dataset": table(
+        {
+            "task": WORD,
+            "layout": {"enum": ["npz", "idx"]},
+            "samples": {"type": "integer", "minimum": 1},
+            "performance_samples": {"type": "integer", "minimum": 1},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+            "images": WORD,
+            "labels": WORD,
+            "classes": {"type": "array", "items": TEXT},
+        },
+        ("layout", "samples"),
+    ),
+    "package": table(
+        {
+            "distribution": NAME,
+            "older": unique(TEXT),
+            "python": {"type": "string", "maxLength": 60},
+            "adapter": WORD,
+            "module": {"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_.]*$"},
+            "round": WORD,
+            "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+            "constraints": unique(TEXT),
+            "omit": {"type": "object", "additionalProperties": TEXT},
+        },
+        ("distribution",),
+    ),
+    "suite": table(
+        {
+            "members": {
+                "type": "array",
+                "minItems": 1,
+                "items": table(
+                    {
+                        "benchmark": NAME,
+                        "variations": unique(WORD),
+                        "scenarios": unique(SCENARIO, 1),
+                        "modes": unique(MODE, 1),
+                    },
+                    ("benchmark",),
+                ),
+            }
+        },
+        ("members",),
+    ),
+    "soft": SOFT,
+    "os": OS,
+    "container": CONTAINER,
+    "system": SYSTEM,
+}
+"""Schema of each kind's own table."""

@@ -1,0 +1,126 @@
+"""Pieces that the schemas of several kinds share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleetmark_catalog.load.model import KINDS
+
+NAME = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9._-]*$", "maxLength": 80}
+WORD = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", "maxLength": 80}
+FILE = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$", "maxLength": 120}
+TEXT = {"type": "string", "minLength": 1, "maxLength": 400}
+SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+SIZE = {"type": "integer", "minimum": 0, "maximum": 1 << 40}
+SCENARIO = {"enum": ["SingleStream", "MultiStream", "Server", "Offline"]}
+MODE = {"enum": ["performance", "accuracy", "compliance"]}
+PROFILE = {"enum": ["quick", "valid"]}
+
+
+def unique(item: dict[str, Any], minimum: int = 0) -> dict[str, Any]:
+    """A list whose entries differ."""
+    return {"type": "array", "items": item, "minItems": minimum, "uniqueItems": True}
+
+
+def table(
+    properties: dict[str, Any], required: tuple[str, ...] = (), **more: Any
+) -> dict[str, Any]:
+    """A table that has these keys and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+        **more,
+    }
+
+
+CHOICE = {
+    "component": {
+        "type": "string",
+        "pattern": rf"^({'|'.join(KINDS)})/[a-z0-9][a-z0-9._-]*$",
+    },
+    "version": {"type": "string", "maxLength": 100},
+}
+REQUIREMENT = table(
+    {
+        "role": WORD,
+        "when": TEXT,
+        **CHOICE,
+        "any_of": unique(table(CHOICE, ("component",)), 1),
+    },
+    oneOf=[{"required": ["component"]}, {"required": ["any_of"]}],
+)
+VARIATION = table(
+    {
+        "title": TEXT,
+        "group": WORD,
+        "default": {"type": "boolean"},
+        "tags": unique(WORD),
+        "requires": {"type": "array", "items": REQUIREMENT},
+        "set": {"type": "object"},
+    }
+)
+LOCATION = table(
+    {
+        "url": {"type": "string", "pattern": "^https://[^\\s]+$"},
+        "deb": NAME,
+        "path": {"type": "string", "pattern": r"^[^/\s][^\s]*$"},
+        "compression": {"enum": ["gzip"]},
+        "size_bytes": SIZE,
+    },
+    ("size_bytes",),
+    oneOf=[{"required": ["url"]}, {"required": ["deb", "path"]}],
+)
+ARTIFACT = table(
+    {
+        "name": FILE,
+        "role": WORD,
+        "sha256": SHA256,
+        "size_bytes": SIZE,
+        "when": unique(WORD),
+        "file": FILE,
+        "locations": {"type": "array", "items": LOCATION, "minItems": 1},
+    },
+    ("name", "role", "sha256", "size_bytes"),
+    anyOf=[{"required": ["file"]}, {"required": ["locations"]}],
+)
+LOADGEN = table(
+    {
+        "min_duration_ms": {"type": "integer", "minimum": 1},
+        "min_query_count": {"type": "integer", "minimum": 1},
+        "min_sample_count": {"type": "integer", "minimum": 1},
+    }
+)
+PROFILE_TABLE = table(
+    {
+        "submittable": {"type": "boolean"},
+        "timeout_s": {"type": "number", "exclusiveMinimum": 0},
+        "warmup_ms": {"type": "integer", "minimum": 0},
+        "calibration_ms": {"type": "integer", "minimum": 1},
+        **{name: LOADGEN for name in SCENARIO["enum"]},
+    },
+    ("submittable", "timeout_s", "warmup_ms", "calibration_ms"),
+)
+PARAMETER = table(
+    {
+        "type": {"enum": ["int", "float", "string", "bool"]},
+        "min": {"type": "number"},
+        "max": {"type": "number"},
+        "choices": {"type": "array", "minItems": 1},
+        "default": {"type": ["number", "string", "boolean"]},
+        "scenarios": unique(SCENARIO, 1),
+        "profiles": unique(PROFILE, 1),
+        "help": TEXT,
+    },
+    ("type", "help"),
+)
+TENSOR = table(
+    {
+        "name": TEXT,
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+        "layout": {"enum": ["NHWC", "NCHW", "flat"]},
+        "scale": {"type": "number"},
+        "classes": {"type": "integer", "minimum": 1},
+    }
+)
