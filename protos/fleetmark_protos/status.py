@@ -10,6 +10,9 @@ from google.protobuf.message import DecodeError
 from fleetmark_protos.errors import DETAIL_KEY, ErrorKind, FleetmarkError
 from fleetmark_protos.v1.common_pb2 import ErrorDetail
 
+_BROKEN = "Internal error from Core"
+"""What grpc.aio says when a connection goes away under a call that is sending."""
+
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FleetmarkError) -> NoReturn:
     """End the call with the error's status and its parts as trailing metadata."""
@@ -47,6 +50,12 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
             next_step="Start one with `controller serve`, or name another with --controller",
         )
     text = error.details() if hasattr(error, "details") else str(error)
+    if text == _BROKEN:
+        return FleetmarkError(
+            ErrorKind.UNREACHABLE,
+            f"the connection to the controller at {address} broke",
+            next_step="If it stays so, look whether the controller runs and the network holds",
+        )
     return FleetmarkError(
         ErrorKind.INTERNAL, f"the controller answered {code.name}: {text}", address
     )

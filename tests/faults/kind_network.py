@@ -80,7 +80,7 @@ def download(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "result upload cut ten times",
-    told=r"results of job .* wait",
+    told=r"results of job .* wait: (the connection to .* broke|no controller answers)",
     boards=1,
     jobs=2,
     ballast_kib=4 * 1024,
