@@ -27,9 +27,11 @@ class SessionService(session_pb2_grpc.SessionServicer):
         """Serves one engine."""
         self._engine = engine
         self._open: set[asyncio.Queue[session_pb2.ControllerMessage | None]] = set()
+        self._ending = False
 
     def say_bye(self, reason: str) -> None:
         """End every stream on purpose, so that agents know that it was not cut."""
+        self._ending = True
         for outbox in self._open:
             outbox.put_nowait(session_pb2.ControllerMessage(bye=session_pb2.Bye(reason=reason)))
             outbox.put_nowait(None)
@@ -67,7 +69,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
         try:
             while (message := await outbox.get()) is not None:
                 yield message
-            await _settle(reader)
+            if not self._ending:
+                await reader  # it has ended; what it raised is the call's error
         finally:
             reader.cancel()
             self._open.discard(outbox)
@@ -182,11 +185,6 @@ def _out(message: OfferEffect | StopEffect) -> session_pb2.ControllerMessage:
     return session_pb2.ControllerMessage(
         stop=session_pb2.Stop(attempt=attempt, reason=message.reason)
     )
-
-
-async def _settle(reader: asyncio.Task[None]) -> None:
-    if reader.done() and not reader.cancelled() and reader.exception() is not None:
-        raise reader.exception()  # type: ignore[misc]
 
 
 def aiter_of(
