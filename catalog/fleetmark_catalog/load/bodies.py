@@ -47,7 +47,10 @@ BODIES: dict[str, dict[str, Any]] = {
                 "additionalProperties": PROFILE_TABLE,
             },
         },
-        ("task", "scenarios", "modes", "quality", "profiles"),
+        ("task", "scenarios", "modes", "profiles"),
+        # Accuracy needs something to be judged by; a benchmark of speed alone has nothing.
+        **{"if": {"properties": {"modes": {"contains": {"const": "accuracy"}}}}},
+        then={"required": ["quality"]},
     ),
     "program": table(
         {
@@ -79,14 +82,18 @@ BODIES: dict[str, dict[str, Any]] = {
             "format": WORD,
             "parameter_count": {"type": "integer", "minimum": 0},
             "input": TENSOR,
+            "constants": {"type": "array", "items": TENSOR},
             "output": TENSOR,
+            "settings": {"type": "object"},
         },
         ("task", "input", "output"),
     ),
     "dataset": table(
         {
             "task": WORD,
-            "layout": {"enum": ["npz", "idx"]},
+            "layout": {"enum": ["npz", "idx", "random"]},
+            "seed": {"type": "integer", "minimum": 0},
+            "sample_rate_hz": {"type": "integer", "minimum": 1},
             "samples": {"type": "integer", "minimum": 1},
             "performance_samples": {"type": "integer", "minimum": 1},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
@@ -99,6 +106,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "package": table(
         {
             "distribution": NAME,
+            "newer": unique(TEXT),
             "older": unique(TEXT),
             "python": {"type": "string", "maxLength": 60},
             "adapter": WORD,

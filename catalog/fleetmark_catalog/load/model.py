@@ -66,7 +66,10 @@ class Variation:
 class Location:
     """A place besides the component's folder that holds an artefact's bytes.
 
-    Either `url`, or `deb` (a package of the machine's own apt sources) with `path` inside it.
+    One of: `url`; `deb` (a package of the machine's own apt sources) with `path` inside it; `wheel`
+    (file name of a wheel on the machine's own package index) with its sha256 and `path` inside it;
+    `recipe` (a name in bundling/recipes) that makes the file from others, as `options` say;
+    `provided`: nobody but a person can get it, and this text says how.
     `compression` is `gzip` or empty. `size_bytes` bounds the transfer.
     """
 
@@ -75,6 +78,11 @@ class Location:
     path: str = ""
     compression: str = ""
     size_bytes: int = 0
+    wheel: str = ""
+    wheel_sha256: str = ""
+    recipe: str = ""
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    provided: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,4 +176,5 @@ class Component:
 
     def versions(self) -> tuple[str, ...]:
         """Versions that can be had, the preferred one first."""
-        return (self.version, *(str(other) for other in self.body.get("older", ())))
+        others = (*self.body.get("newer", ()), *self.body.get("older", ()))
+        return (self.version, *map(str, others))

@@ -65,12 +65,23 @@ LOCATION = table(
     {
         "url": {"type": "string", "pattern": "^https://[^\\s]+$"},
         "deb": NAME,
+        "wheel": {"type": "string", "pattern": r"^[A-Za-z0-9._+!-]+\.whl$", "maxLength": 200},
+        "wheel_sha256": SHA256,
+        "recipe": WORD,
+        "options": {"type": "object"},
+        "provided": TEXT,
         "path": {"type": "string", "pattern": r"^[^/\s][^\s]*$"},
         "compression": {"enum": ["gzip"]},
         "size_bytes": SIZE,
     },
     ("size_bytes",),
-    oneOf=[{"required": ["url"]}, {"required": ["deb", "path"]}],
+    oneOf=[
+        {"required": ["url"]},
+        {"required": ["deb", "path"]},
+        {"required": ["wheel", "wheel_sha256", "path"]},
+        {"required": ["recipe"]},
+        {"required": ["provided"]},
+    ],
 )
 ARTIFACT = table(
     {
@@ -121,6 +132,11 @@ TENSOR = table(
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
         "layout": {"enum": ["NHWC", "NCHW", "flat"]},
         "scale": {"type": "number"},
+        "offset": {"type": "number"},
+        "dtype": {"enum": ["float32", "int64", "int32", "int8", "uint8"]},
+        "range": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+        "value": {"type": "number"},
+        "batch_axis": {"type": "integer", "minimum": 0},
         "classes": {"type": "integer", "minimum": 1},
     }
 )
