@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,8 +121,12 @@ def test_a_restored_copy_reuses_no_epoch_and_gets_what_boards_still_hold(
     fleet.home.rename(fleet.folder / "lost")
     copy.rename(fleet.home)
     known = {int(str(epoch)) for (epoch,) in fleet.query("SELECT epoch FROM attempts")}
+    # The other board has lost its cache: whatever unfinished jobs need is in the copy, too.
+    fleet.kill_board("board2")
+    shutil.rmtree(fleet.boards["board2"].home / "cache")
     fleet.over()
     fleet.start_controller()
+    fleet.spawn_agent("board2")
     if chance.random() < 0.5:
         time.sleep(chance.uniform(0, 3))
     board.wire.heal()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from fleetmark_catalog.core.lock import parse_lock
 from fleetmark_controller.store.database import connect
 
 
@@ -31,7 +32,7 @@ def copy_store(source: Path, target: Path) -> None:
 
 
 def wanted_blobs(store: Path) -> list[str]:
-    """Digests of the blobs that the store's runs and records name."""
+    """Digests of the blobs that runs and records name, and that unfinished jobs need to run."""
     connection = connect(store, read_only=True)
     try:
         rows = connection.execute(
@@ -40,6 +41,13 @@ def wanted_blobs(store: Path) -> list[str]:
             " UNION SELECT json_extract(CAST(payload AS TEXT), '$.sha256') FROM record"
             " WHERE kind = 'file'"
         )
-        return [str(row[0]) for row in rows]
+        wanted = dict.fromkeys(str(row[0]) for row in rows)
+        locks = connection.execute(
+            "SELECT DISTINCT content FROM lock JOIN job_option USING (lock_sha256)"
+            " JOIN job USING (job_id) WHERE finished_at IS NULL"
+        )
+        for (content,) in locks:
+            wanted.update(dict.fromkeys(b.sha256 for b in parse_lock(bytes(content)).blobs()))
+        return list(wanted)
     finally:
         connection.close()
