@@ -5,23 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_GAP = 3
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """A table as wide as its content (never folded when piped); None reads as a dash."""
-    console = Console(soft_wrap=True, highlight=False)
-    if not console.is_terminal:
-        console = Console(width=1000, highlight=False)
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    title: str = "",
+    droppable: Sequence[str] = (),
+) -> None:
+    """A table whose cells are always whole; None reads as a dash.
+
+    On a terminal that is too narrow, columns of `droppable` are left out, the first named first,
+    and said so; what is piped has all of them.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = {
+        name: max([cell_len(name), *(cell_len(row[index]) for row in cells)])
+        for index, name in enumerate(columns)
+    }
+    terminal = Console(highlight=False)
+    dropped: list[str] = []
+    for name in droppable if terminal.is_terminal else ():
+        if sum(widths.values()) + _GAP * len(widths) <= terminal.width:
+            break
+        del widths[name]
+        dropped.append(name)
+    # Never narrower than its content: a terminal wraps a long line, rich would cut figures off.
+    needed = sum(widths.values()) + _GAP * (len(widths) + 1)
+    console = Console(width=max(needed, terminal.width), highlight=False)
     table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
-    for index, name in enumerate(columns):
+    shown = [index for index, name in enumerate(columns) if name in widths]
+    for index in shown:
         numeric = all(isinstance(row[index], (int, float, type(None))) for row in rows)
-        table.add_column(name, justify="right" if numeric and rows else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+        justify = "right" if numeric and rows else "left"
+        table.add_column(columns[index], justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in cells:
+        table.add_row(*(Text(row[index]) for index in shown))
     console.print(table)
+    if dropped:
+        console.print(f"Too narrow for: {', '.join(dropped)}", style="dim")
 
 
 def _cell(value: object) -> str:

@@ -9,42 +9,44 @@ import click
 
 from fleetmark_controller.cli import options
 
-_COLUMNS = (
-    "device",
-    "benchmark",
-    "model",
-    "precision",
-    "runtime",
-    "scenario",
-    "metric_value",
-    "metric_name",
-    "latency_p50_ms",
-    "latency_p99_ms",
-    "accuracy",
-    "loadgen_validity",
-    "quality",
-)
-_RUN_COLUMNS = (
-    "run_id",
-    "device",
-    "model",
-    "precision",
-    "runtime",
-    "scenario",
-    "mode",
-    "metric_value",
-    "metric_name",
-    "accuracy",
-    "loadgen_validity",
-    "quality",
-    "started_at",
-)
-_HEADINGS = {
+# Column of the view → heading, in the order in which people read them.
+_RESULT_COLUMNS = {
+    "device": "device",
+    "benchmark": "benchmark",
+    "model": "model",
+    "precision": "precision",
+    "runtime": "runtime",
+    "scenario": "scenario",
     "metric_value": "official",
-    "metric_name": "metric",
     "latency_p50_ms": "p50 ms",
     "latency_p99_ms": "p99 ms",
+    "accuracy": "accuracy",
     "loadgen_validity": "LoadGen",
+    "quality": "quality",
+}
+_RUN_COLUMNS = {
+    "run_id": "run",
+    "device": "device",
+    "model": "model",
+    "precision": "precision",
+    "runtime": "runtime",
+    "scenario": "scenario",
+    "mode": "mode",
+    "metric_value": "official",
+    "accuracy": "accuracy",
+    "loadgen_validity": "LoadGen",
+    "quality": "quality",
+    "started_at": "started",
+}
+_DROPPABLE = (
+    *("started", "benchmark", "p50 ms", "p99 ms", "model", "device", "quality", "LoadGen"),
+    *("precision",),
+)
+_UNITS = {
+    "early_stopping_latency_p90_ms": "ms (p90)",
+    "early_stopping_query_latency_p99_ms": "ms (p99)",
+    "samples_per_s": "samples/s",
+    "completed_samples_per_s": "samples/s",
 }
 
 
@@ -82,11 +84,22 @@ def print_results(
     if as_json:
         output.print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
-    wanted = _RUN_COLUMNS if runs else _COLUMNS
-    places = [columns.index(name) for name in wanted]
-    tables.print_table(
-        [_HEADINGS.get(n, n) for n in wanted], [[row[place] for place in places] for row in rows]
-    )
+    headings = _RUN_COLUMNS if runs else _RESULT_COLUMNS
+    table = []
+    for row in rows:
+        values = dict(zip(columns, row, strict=True))
+        values["metric_value"] = official(values["metric_value"], values["metric_name"])
+        table.append([values[name] for name in headings])
+    droppable = [name for name in _DROPPABLE if name in headings.values()]
+    tables.print_table(list(headings.values()), table, droppable=droppable)
+
+
+def official(value: object, metric: object) -> str | None:
+    """LoadGen's official figure with its unit, like `0.104 ms (p90)`."""
+    if not isinstance(value, (int, float)):
+        return None
+    figure = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+    return f"{figure} {_UNITS.get(str(metric), str(metric or ''))}"
 
 
 @command.command(name="show")
