@@ -208,6 +208,19 @@ def test_a_refusal_is_recorded_and_the_device_may_forget(store: TestStore) -> No
     assert (store.attempt_state(key), store.state()) == ("REFUSED", "FAILED")
 
 
+def test_what_one_board_refuses_for_good_another_may_take(store: TestStore) -> None:
+    store.hello("d1")
+    store.hello("d2")
+    store.submit("d1", "d2")
+    (key,) = store.assign("d1")
+    report(store, key, AttemptState.REFUSED, "no room: 3 GB needed, 1 GB free")
+    assert store.state() == "QUEUED"
+    assert store.assign("d1") == [], "it was refused there"
+    (other,) = store.assign("d2")
+    report(store, other, AttemptState.REFUSED, "no room here either")
+    assert store.state() == "FAILED"
+
+
 def test_cancelling_a_queued_job_is_immediate_and_an_active_one_waits_for_its_device(
     store: TestStore,
 ) -> None:

@@ -86,13 +86,12 @@ def _small_agent(fleet: FaultyFleet) -> None:
 @fault(
     "agent's disk full",
     told=r"[Nn]o space|no room|cannot (be )?store",
-    # A job that does not fit on a board is refused for good, with both figures.
-    states=("SUCCEEDED", "FAILED"),
     needs=no_mounts,
     before=_small_agent,
     duration_s=1.0,
 )
 def agent_full(fleet: FaultyFleet, chance: random.Random) -> None:
+    """A board that has no room refuses; the other one takes what it refused."""
     time.sleep(chance.uniform(0, 2))
     with _filled(fleet.boards["board1"].home):
         time.sleep(chance.uniform(3, 5))

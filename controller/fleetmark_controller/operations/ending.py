@@ -42,9 +42,11 @@ def end_attempt(
     job = jobs.get(connection, attempt.key.job_id)
     if job is None:
         raise RuntimeError(f"attempt {attempt.key} without a job")
-    facts = JobFacts(
-        job.state, job.attempts, job.max_attempts, job.newest_epoch == attempt.key.epoch
-    )
+    newest = job.newest_epoch == attempt.key.epoch
+    if ending is Ending.REFUSED and newest and not retryable:
+        # What this board cannot do (its disk is full, say) another one may.
+        retryable = jobs.strike_off(connection, job.job_id, attempt.key.device_id)
+    facts = JobFacts(job.state, job.attempts, job.max_attempts, newest)
     verdict = after_attempt(facts, ending, reason, retryable)
     if verdict.state is not None:
         jobs.transition(connection, now_ns, job, verdict.state, verdict.reason)

@@ -207,6 +207,19 @@ def bind(connection: sqlite3.Connection, job_id: str, device_id: str, epoch: int
     )
 
 
+def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> bool:
+    """Offer a job to this device no more, if another may still take it; whether that is so."""
+    others = connection.execute(
+        "SELECT 1 FROM job_option WHERE job_id = ? AND device_id <> ?", (job_id, device_id)
+    ).fetchone()
+    if others is None:
+        return False
+    connection.execute(
+        "DELETE FROM job_option WHERE job_id = ? AND device_id = ?", (job_id, device_id)
+    )
+    return True
+
+
 def set_reason(connection: sqlite3.Connection, job_id: str, reason: str) -> None:
     """Say why a job waits."""
     connection.execute("UPDATE job SET reason = ? WHERE job_id = ?", (reason, job_id))
