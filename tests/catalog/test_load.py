@@ -138,7 +138,7 @@ BAD = {
     "requires both ways": (
         'requires = [{ component = "package/x", any_of = [{ component = "package/y" }] }]\n'
         + MODEL,
-        ["key requires.0", "exactly one of: component | any_of"],
+        ["key requires.0", "exactly one of: component | kind and tags | any_of"],
     ),
 }
 

@@ -1,6 +1,12 @@
 """Reads the catalog: components from folders, validated, with errors that name file and key."""
 
-from fleetmark_catalog.load.catalog import BUILTIN, Catalog, load_catalog, read_folder
+from fleetmark_catalog.load.catalog import (
+    BUILTIN,
+    Catalog,
+    check_catalog,
+    load_catalog,
+    read_folder,
+)
 from fleetmark_catalog.load.model import (
     KINDS,
     Artifact,
@@ -26,6 +32,7 @@ __all__ = [
     "Variation",
     "WheelFile",
     "WheelSet",
+    "check_catalog",
     "load_catalog",
     "read_component",
     "read_folder",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.load.checks import dangling
 from fleetmark_catalog.load.model import KINDS, Component
-from fleetmark_catalog.load.read import COMPONENT_FILE, read_component
+from fleetmark_catalog.load.read import COMPONENT_FILE, Document, build, read_document
 from fleetmark_catalog.load.words import hint
 
 BUILTIN = Path(__file__).resolve().parent.parent / "components"
@@ -24,16 +25,9 @@ class Catalog:
         """
         self._components: dict[tuple[str, str], Component] = {}
         for component in components:
-            key = (component.kind, component.name)
-            other = self._components.get(key)
-            if other is not None:
-                raise CatalogError(
-                    Fault.INVALID_COMPONENT,
-                    f"{component.id} is already in {other.folder}",
-                    str(component.folder / COMPONENT_FILE),
-                    "Rename one of the two; a later catalog cannot replace a component",
-                )
-            self._components[key] = component
+            other = self._components.setdefault((component.kind, component.name), component)
+            if other is not component:
+                raise _twice(component.id, component.folder, other.folder)
 
     def get(self, kind: str, name: str) -> Component:
         """The component of this kind and name.
@@ -49,6 +43,10 @@ class Catalog:
             )
         return found
 
+    def find(self, kind: str, name: str) -> Component | None:
+        """The component of this kind and name, or None."""
+        return self._components.get((kind, name))
+
     def has(self, kind: str, name: str) -> bool:
         """Whether there is such a component."""
         return (kind, name) in self._components
@@ -61,6 +59,48 @@ class Catalog:
             if kind in ("", kind_)
         ]
 
+    def named(self, text: str) -> Component:
+        """The component that a person means by `name` or `kind/name`.
+
+        Raises:
+            CatalogError: NOT_FOUND, with the nearest; UNKNOWN_WORD where several kinds have one.
+        """
+        kind, slash, name = text.partition("/")
+        if slash and kind in KINDS:
+            return self.get(kind, name)
+        found = [part for part in self.all() if part.name == text]
+        if len(found) > 1:
+            raise CatalogError(
+                Fault.UNKNOWN_WORD,
+                f"several components are named {text!r}",
+                "",
+                f"Say which: {', '.join(part.id for part in found)}",
+            )
+        if not found:
+            names = [word for part in self.all() for word in (part.name, part.id)]
+            near = hint(text, names)
+            raise CatalogError(Fault.NOT_FOUND, f"the catalog has no component {text!r}", "", near)
+        return found[0]
+
+    def tags(self) -> set[str]:
+        """All tags of components and those that their variations pass on."""
+        own = {tag for part in self._components.values() for tag in part.tags}
+        return own | {
+            tag
+            for part in self._components.values()
+            for variation in part.variations.values()
+            for tag in (*variation.tags, variation.name)
+        }
+
+    def problems(self) -> list[CatalogError]:
+        """What components name and the catalog does not have; in the order of `all`."""
+        tags = self.tags()
+        return [
+            CatalogError(Fault.INVALID_COMPONENT, what, str(component.folder / COMPONENT_FILE))
+            for component in self.all()
+            for what in dangling(component, self.find, tags)
+        ]
+
 
 def load_catalog(folders: Sequence[Path] = ()) -> Catalog:
     """The built-in components, then those of further catalog folders, which add but never replace.
@@ -70,34 +110,123 @@ def load_catalog(folders: Sequence[Path] = ()) -> Catalog:
     Raises:
         CatalogError: fault INVALID_COMPONENT.
     """
-    return Catalog(component for folder in (BUILTIN, *folders) for component in read_folder(folder))
+    return Catalog(_build(d for folder in (BUILTIN, *folders) for d in _documents(folder)))
 
 
 def read_folder(folder: Path) -> list[Component]:
-    """The components below one catalog folder.
+    """The components below one catalog folder; they may extend each other only.
 
     Raises:
         CatalogError: fault INVALID_COMPONENT, also where a component's place is not that which its
             kind and name ask for, and where the folder is none.
     """
+    return _build(_documents(folder))
+
+
+def check_catalog(folders: Sequence[Path]) -> tuple[Catalog, list[CatalogError]]:
+    """The catalog as far as it is valid, and all that is wrong with the further `folders`.
+
+    Raises:
+        CatalogError: the built-in components are not valid.
+    """
+    wrong: list[CatalogError] = []
+    documents = list(_documents(BUILTIN))
+    own: list[Document] = []
+    for folder in folders:
+        try:
+            own += _documents(folder, wrong.append)
+        except CatalogError as error:
+            wrong.append(error)
+    catalog = Catalog(_build([*documents, *own], wrong.append))
+    if not wrong:
+        places = {str(document.folder / COMPONENT_FILE) for document in own}
+        wrong = [error for error in catalog.problems() if error.where in places]
+    return catalog, wrong
+
+
+Report = Callable[[CatalogError], None]
+
+
+def _raise(error: CatalogError) -> None:
+    raise error
+
+
+def _documents(folder: Path, report: Report = _raise) -> list[Document]:
     if not folder.is_dir():
         raise CatalogError(Fault.INVALID_COMPONENT, "is no folder", str(folder))
     found = []
     for kind_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
         for place in sorted(path.parent for path in kind_folder.glob(f"*/{COMPONENT_FILE}")):
-            if kind_folder.name not in KINDS:
-                raise CatalogError(
-                    Fault.INVALID_COMPONENT,
-                    f"{kind_folder.name!r} is no kind of component",
-                    str(place),
-                    hint(kind_folder.name, KINDS),
-                )
-            component = read_component(place)
-            if (component.kind, component.name) != (kind_folder.name, place.name):
-                raise CatalogError(
-                    Fault.INVALID_COMPONENT,
-                    f"says {component.id}, but lies in {kind_folder.name}/{place.name}",
-                    str(place / COMPONENT_FILE),
-                )
-            found.append(component)
+            try:
+                found.append(_document(kind_folder.name, place))
+            except CatalogError as error:
+                report(error)
     return found
+
+
+def _document(kind: str, place: Path) -> Document:
+    if kind not in KINDS:
+        raise CatalogError(
+            Fault.INVALID_COMPONENT,
+            f"{kind!r} is no kind of component",
+            str(place),
+            hint(kind, KINDS),
+        )
+    document = read_document(place)
+    if (document.kind, document.name) != (kind, place.name):
+        raise CatalogError(
+            Fault.INVALID_COMPONENT,
+            f"says {document.kind}/{document.name}, but lies in {kind}/{place.name}",
+            str(place / COMPONENT_FILE),
+        )
+    return document
+
+
+def _build(documents: Iterable[Document], report: Report = _raise) -> list[Component]:
+    by_id: dict[tuple[str, str], Document] = {}
+    for document in documents:
+        other = by_id.setdefault((document.kind, document.name), document)
+        if other is not document:
+            report(_twice(f"{document.kind}/{document.name}", document.folder, other.folder))
+    built = []
+    for document in by_id.values():
+        try:
+            built.append(build(_lineage(document, by_id)))
+        except CatalogError as error:
+            report(error)
+    return built
+
+
+def _lineage(own: Document, by_id: dict[tuple[str, str], Document]) -> list[Document]:
+    lineage = [own]
+    while lineage[-1].extends:
+        last = lineage[-1]
+        parent = by_id.get((last.kind, last.extends))
+        file = str(own.folder / COMPONENT_FILE)
+        if parent is None:
+            names = [name for kind, name in by_id if kind == last.kind]
+            raise CatalogError(
+                Fault.INVALID_COMPONENT,
+                f"key extends: there is no {last.kind} {last.extends!r}",
+                str(last.folder / COMPONENT_FILE),
+                hint(last.extends, names),
+            )
+        if parent in lineage:
+            names = [document.name for document in (*lineage, parent)]
+            raise CatalogError(
+                Fault.INVALID_COMPONENT,
+                f"key extends: goes in a circle: {' → '.join(names)}",
+                file,
+                "Let one of them say all itself",
+            )
+        lineage.append(parent)
+    return lineage
+
+
+def _twice(name: str, folder: Path, other: Path) -> CatalogError:
+    return CatalogError(
+        Fault.INVALID_COMPONENT,
+        f"{name} is already in {other}",
+        str(folder / COMPONENT_FILE),
+        "Rename one of the two; a later catalog cannot replace a component",
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_catalog.core.lock import BlobRef
+from fleetmark_catalog.core.versions import PYTHON
 
 KINDS = (
     "benchmark",
@@ -20,19 +21,25 @@ KINDS = (
     "system",
     "suite",
 )
-"""The ten kinds of the catalog. Kinds without a schema of their own body carry a free table."""
+"""The ten kinds of the catalog."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One component that would meet a requirement; `version` is a PEP 440 range or empty."""
+    """What would meet a requirement: a component by name, or whichever has all of `tags`.
+
+    `version` is a range of the component's scheme, or empty.
+    """
 
     kind: str
     name: str
     version: str = ""
+    tags: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """`package/numpy<2`."""
+        """`package/numpy<2`, `dataset with tags imagenet, size-160`."""
+        if not self.name:
+            return f"{self.kind} with tags {', '.join(self.tags)}"
         return f"{self.kind}/{self.name}{self.version}"
 
 
@@ -51,7 +58,13 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Variation:
-    """A named change. At most one variation of a `group` is chosen; ungrouped ones add up."""
+    """A named change. At most one variation of a `group` is chosen; ungrouped ones add up.
+
+    A name that ends with `.#` stands for all `name.VALUE` whose value `value` (a definition like a
+    program's parameter) allows; then `#` in `set` becomes the value. `excludes` are variations that
+    cannot be chosen together with it, `when` is a selector that the device must match. `tags` are
+    passed on to the other components of the benchmark.
+    """
 
     name: str
     group: str = ""
@@ -60,6 +73,14 @@ class Variation:
     tags: tuple[str, ...] = ()
     requires: tuple[Requirement, ...] = ()
     set: dict[str, Any] = field(default_factory=dict)
+    excludes: tuple[str, ...] = ()
+    when: str = ""
+    value: dict[str, Any] | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether the name stands for many words: `threads.#`."""
+        return self.name.endswith(".#")
 
 
 @dataclass(frozen=True)
@@ -89,7 +110,9 @@ class Location:
 class Artifact:
     """Bytes that a component owns. `sha256` and `size_bytes` are those of the decompressed file.
 
-    Chosen when all words of `when` are among the variations. `role` is the input's name in a job.
+    Chosen when all words of `when` are among the variations and all of `tags` are passed on by
+    variations. `role` is the input's name in a job. `walled`: a licence keeps it from being
+    fetched; a person must provide it.
     """
 
     name: str
@@ -99,6 +122,8 @@ class Artifact:
     when: tuple[str, ...] = ()
     file: str = ""
     locations: tuple[Location, ...] = ()
+    tags: tuple[str, ...] = ()
+    walled: str = ""
 
     @property
     def blob(self) -> BlobRef:
@@ -139,9 +164,11 @@ class WheelSet:
 class Component:
     """One unit of the catalog.
 
-    `sha256` is that of the component.toml; `body` is the kind's own table, validated; `files` are
-    the digests of files that a program executes, taken when the component was loaded; `wheels` is
-    a package's wheel lock.
+    `sha256` is that of the component.toml, or, where it extends others, that of the list of its own
+    digest and theirs. `parents` are the ids of what it extends, the nearest first; `folders` are
+    its own folder and theirs. `body` is the kind's own table, validated; `files` are the digests of
+    files that a program executes, taken when the component was loaded; `wheels` is a package's
+    wheel lock; `scheme` is that of its versions.
     """
 
     kind: str
@@ -160,11 +187,32 @@ class Component:
     body: dict[str, Any] = field(default_factory=dict)
     files: tuple[BlobRef, ...] = ()
     wheels: tuple[WheelSet, ...] = ()
+    scheme: str = PYTHON
+    parents: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+    def path(self, name: str) -> Path:
+        """Where the file `name` of the component lies: with itself, else with what it extends."""
+        for folder in self.folders:
+            if (folder / name).exists():
+                return folder / name
+        return self.folder / name
 
     @property
     def id(self) -> str:
         """`kind/name`."""
         return f"{self.kind}/{self.name}"
+
+    def knows(self, word: str) -> bool:
+        """Whether `word` is one of its variations, `threads.4` by `threads.#` too."""
+        return self.variation(word) is not None
+
+    def variation(self, word: str) -> Variation | None:
+        """The variation that `word` means; the value of `threads.4` is not checked here."""
+        found = self.variations.get(word)
+        if found is None and "." in word:
+            found = self.variations.get(word.rpartition(".")[0] + ".#")
+        return None if found is not None and found.name == word and found.open else found
 
     def groups(self) -> dict[str, list[str]]:
         """Variation names by group, in the order of the file."""

@@ -35,21 +35,40 @@ def table(
     }
 
 
+VARIATION_NAME = {
+    "type": "string",
+    "pattern": r"^[A-Za-z0-9][A-Za-z0-9._+-]*(\.#)?$",
+    "maxLength": 80,
+}
 CHOICE = {
     "component": {
         "type": "string",
         "pattern": rf"^({'|'.join(KINDS)})/[a-z0-9][a-z0-9._-]*$",
     },
     "version": {"type": "string", "maxLength": 100},
+    "kind": {"enum": list(KINDS)},
+    "tags": unique(WORD, 1),
 }
+_ONE_WAY = [{"required": ["component"]}, {"required": ["kind", "tags"]}]
+_TOGETHER = {"kind": ["tags"], "tags": ["kind"]}
 REQUIREMENT = table(
     {
         "role": WORD,
         "when": TEXT,
         **CHOICE,
-        "any_of": unique(table(CHOICE, ("component",)), 1),
+        "any_of": unique(table(CHOICE, oneOf=_ONE_WAY, dependentRequired=_TOGETHER), 1),
     },
-    oneOf=[{"required": ["component"]}, {"required": ["any_of"]}],
+    oneOf=[*_ONE_WAY, {"required": ["any_of"]}],
+    dependentRequired=_TOGETHER,
+)
+_VALUE = table(
+    {
+        "type": {"enum": ["int", "float", "string"]},
+        "min": {"type": "number"},
+        "max": {"type": "number"},
+        "choices": {"type": "array", "minItems": 1},
+    },
+    ("type",),
 )
 VARIATION = table(
     {
@@ -59,6 +78,9 @@ VARIATION = table(
         "tags": unique(WORD),
         "requires": {"type": "array", "items": REQUIREMENT},
         "set": {"type": "object"},
+        "excludes": unique(WORD, 1),
+        "when": TEXT,
+        "value": _VALUE,
     }
 )
 LOCATION = table(
@@ -90,11 +112,13 @@ ARTIFACT = table(
         "sha256": SHA256,
         "size_bytes": SIZE,
         "when": unique(WORD),
+        "tags": unique(WORD),
         "file": FILE,
         "locations": {"type": "array", "items": LOCATION, "minItems": 1},
+        "walled": TEXT,
     },
     ("name", "role", "sha256", "size_bytes"),
-    anyOf=[{"required": ["file"]}, {"required": ["locations"]}],
+    anyOf=[{"required": ["file"]}, {"required": ["locations"]}, {"required": ["walled"]}],
 )
 LOADGEN = table(
     {

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import best_match
 
-from fleetmark_catalog.core.digest import is_sha256, sha256_file, sha256_hex
+from fleetmark_catalog.core.digest import canonical_json, is_sha256, sha256_file, sha256_hex
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.core.lock import BlobRef
+from fleetmark_catalog.core.versions import PYTHON
+from fleetmark_catalog.load.checks import problems
+from fleetmark_catalog.load.explain import explain
+from fleetmark_catalog.load.merge import merge
 from fleetmark_catalog.load.model import (
     KINDS,
     Artifact,
@@ -26,8 +31,8 @@ from fleetmark_catalog.load.model import (
     WheelFile,
     WheelSet,
 )
-from fleetmark_catalog.load.schema import schema
-from fleetmark_catalog.load.words import hint, nearest
+from fleetmark_catalog.load.schema import partial_schema, whole_schema
+from fleetmark_catalog.load.words import nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,8 +44,20 @@ WHEELS_FILE = "wheels.json"
 MAX_COMPONENT_BYTES = 1 << 20
 
 
-def read_component(folder: Path) -> Component:
-    """The component that lies in `folder`.
+@dataclass(frozen=True)
+class Document:
+    """A `component.toml` as it was read: valid in itself, what it extends not yet looked up."""
+
+    kind: str
+    name: str
+    extends: str
+    folder: Path
+    sha256: str
+    table: dict[str, Any]
+
+
+def read_document(folder: Path) -> Document:
+    """What the file in `folder` says.
 
     Raises:
         CatalogError: fault INVALID_COMPONENT; names file, key, what was found, what is allowed.
@@ -49,25 +66,60 @@ def read_component(folder: Path) -> Component:
     data = _bytes(file)
     try:
         document = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise _invalid(file, f"is no TOML: {error}") from error
     kind = document.get("kind")
     if kind not in KINDS:
         near = f"; did you mean {nearest(kind, KINDS)!r}?" if isinstance(kind, str) else ""
         raise _invalid(file, f"key kind: found {kind!r}, allowed {', '.join(KINDS)}{near}")
-    check(document, kind, file)
-    component = _component(document, folder, sha256_hex(data))
-    _check_sense(component, file)
+    check(document, kind, file, whole="extends" not in document)
+    return Document(
+        kind, document["name"], document.get("extends", ""), folder, sha256_hex(data), document
+    )
+
+
+def read_component(folder: Path) -> Component:
+    """The component that lies in `folder` and extends no other.
+
+    Raises:
+        CatalogError: fault INVALID_COMPONENT; names file, key, what was found, what is allowed.
+    """
+    document = read_document(folder)
+    if document.extends:
+        raise _invalid(
+            folder / COMPONENT_FILE,
+            f"key extends: {document.kind}/{document.extends} is looked up in a whole catalog only",
+        )
+    return build([document])
+
+
+def build(lineage: Sequence[Document]) -> Component:
+    """The component of a document, followed by what it extends, the nearest first.
+
+    Raises:
+        CatalogError: fault INVALID_COMPONENT.
+    """
+    own = lineage[0]
+    file = own.folder / COMPONENT_FILE
+    table = lineage[-1].table
+    for document in reversed(lineage[:-1]):
+        table = merge(table, document.table)
+    if len(lineage) > 1:
+        check(table, own.kind, file)
+    component = _component(table, lineage)
+    wrong = next(problems(component), None)
+    if wrong is not None:
+        raise _invalid(file, wrong)
     return component
 
 
-def check(document: dict[str, Any], kind: str, file: Path) -> None:
+def check(document: dict[str, Any], kind: str, file: Path, whole: bool = True) -> None:
     """Validate against the kind's schema.
 
     Raises:
         CatalogError: fault INVALID_COMPONENT.
     """
-    errors = list(_validator(kind).iter_errors(document))
+    errors = list(_validator(kind, whole).iter_errors(document))
     # A mistyped key is both unknown and missing; the unknown one tells more.
     unknown = [error for error in errors if error.validator == "additionalProperties"]
     error = best_match(unknown or errors)
@@ -75,57 +127,9 @@ def check(document: dict[str, Any], kind: str, file: Path) -> None:
         raise _invalid(file, explain(error))
 
 
-def explain(error: ValidationError) -> str:
-    """One schema violation for a person: key, found, allowed."""
-    path = [str(part) for part in error.absolute_path]
-    key = ".".join(path)
-    rule, limit, instance = str(error.validator), error.validator_value, error.instance
-    if rule == "additionalProperties" and isinstance(error.schema, dict):
-        known = list(error.schema.get("properties", {}))
-        unknown = next(name for name in _names(instance) if name not in known)
-        return f"key {'.'.join([*path, unknown])}: unknown key. {hint(unknown, known)}"
-    if rule == "required":
-        missing = next(name for name in _names(limit) if name not in _names(instance))
-        return f"key {'.'.join([*path, missing])}: found nothing, but it must be there"
-    found = json.dumps(instance, default=str)[:120]
-    where = f"{key} (a name in it)" if "propertyNames" in error.absolute_schema_path else key
-    return (
-        f"key {where or 'top level'}: found {found}, allowed {_allowed(rule, limit, error.message)}"
-    )
-
-
-_ALLOWED = {
-    "type": "a value of type {}",
-    "const": "{}",
-    "pattern": "text like {}",
-    "minimum": "at least {}",
-    "exclusiveMinimum": "more than {}",
-    "maximum": "at most {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} entries",
-    "minProperties": "at least {} entries",
-    "uniqueItems": "entries that differ",
-}
-
-
-def _allowed(rule: str, limit: Any, message: str) -> str:
-    if rule == "enum":
-        return ", ".join(map(str, limit))
-    if rule in ("oneOf", "anyOf"):
-        ways = [" and ".join(way.get("required", ())) for way in limit]
-        few = "exactly one of" if rule == "oneOf" else "at least one of"
-        return f"{few}: {' | '.join(ways)}"
-    return _ALLOWED[rule].format(limit) if rule in _ALLOWED else message
-
-
-def _names(value: Any) -> list[str]:
-    return [str(name) for name in value]
-
-
-@lru_cache(maxsize=len(KINDS))
-def _validator(kind: str) -> Any:
-    return Draft202012Validator(schema(kind))
+@lru_cache(maxsize=2 * len(KINDS))
+def _validator(kind: str, whole: bool) -> Any:
+    return Draft202012Validator((whole_schema if whole else partial_schema)(kind))
 
 
 def _invalid(file: Path, what: str) -> CatalogError:
@@ -141,18 +145,20 @@ def _bytes(file: Path) -> bytes:
         raise _invalid(file, f"cannot be read: {error.strerror}") from error
 
 
-def _component(document: dict[str, Any], folder: Path, sha256: str) -> Component:
-    kind = document["kind"]
-    body = document.get(kind, {})
+def _component(document: dict[str, Any], lineage: Sequence[Document]) -> Component:
+    own = lineage[0]
+    kind, body = own.kind, document[own.kind]
+    folders = tuple(ancestor.folder for ancestor in lineage)
+    digests = [ancestor.sha256 for ancestor in lineage]
     return Component(
         kind=kind,
-        name=document["name"],
+        name=own.name,
         version=document["version"],
         title=document["title"],
         license=document["license"],
         source=document.get("source", ""),
-        folder=folder,
-        sha256=sha256,
+        folder=own.folder,
+        sha256=own.sha256 if len(lineage) == 1 else sha256_hex(canonical_json(digests)),
         tags=tuple(document.get("tags", ())),
         device=document.get("device", ""),
         requires=_requirements(document.get("requires", ())),
@@ -161,8 +167,11 @@ def _component(document: dict[str, Any], folder: Path, sha256: str) -> Component
         },
         artifacts=tuple(_artifact(table) for table in document.get("artifacts", ())),
         body=body,
-        files=_files(folder, body.get("files", ())) if kind == "program" else (),
-        wheels=read_wheels(folder / WHEELS_FILE) if kind == "package" else (),
+        files=_files(folders, body.get("files", ())) if kind == "program" else (),
+        wheels=_wheels(folders) if kind == "package" else (),
+        scheme=document.get("version_scheme", PYTHON),
+        parents=tuple(f"{kind}/{ancestor.name}" for ancestor in lineage[1:]),
+        folders=folders,
     )
 
 
@@ -170,25 +179,29 @@ def _requirements(tables: Iterable[dict[str, Any]]) -> tuple[Requirement, ...]:
     found = []
     for table in tables:
         choices = tuple(_choice(choice) for choice in table.get("any_of", [table]))
-        role = table.get("role") or choices[0].name
+        role = table.get("role") or choices[0].name or choices[0].kind
         found.append(Requirement(role, choices, table.get("when", "")))
     return tuple(found)
 
 
 def _choice(table: dict[str, Any]) -> Choice:
-    kind, _, name = table["component"].partition("/")
-    return Choice(kind, name, table.get("version", ""))
+    kind, _, name = table.get("component", f"{table.get('kind')}/").partition("/")
+    return Choice(kind, name, table.get("version", ""), tuple(table.get("tags", ())))
 
 
 def _variation(name: str, table: dict[str, Any]) -> Variation:
     return Variation(
         name=name,
-        group=table.get("group", ""),
+        # Values of one parameter exclude each other.
+        group=table.get("group", name if name.endswith(".#") else ""),
         default=table.get("default", False),
         title=table.get("title", ""),
         tags=tuple(table.get("tags", ())),
         requires=_requirements(table.get("requires", ())),
         set=table.get("set", {}),
+        excludes=tuple(table.get("excludes", ())),
+        when=table.get("when", ""),
+        value=table.get("value"),
     )
 
 
@@ -201,17 +214,30 @@ def _artifact(table: dict[str, Any]) -> Artifact:
         when=tuple(table.get("when", ())),
         file=table.get("file", ""),
         locations=tuple(Location(**location) for location in table.get("locations", ())),
+        tags=tuple(table.get("tags", ())),
+        walled=table.get("walled", ""),
     )
 
 
-def _files(folder: Path, names: Iterable[str]) -> tuple[BlobRef, ...]:
+def _files(folders: Sequence[Path], names: Iterable[str]) -> tuple[BlobRef, ...]:
     found = []
     for name in names:
-        path = folder / name
-        if not path.is_file():
-            raise _invalid(folder / COMPONENT_FILE, f"key program.files: no file {name} beside it")
+        path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if path is None:
+            what = f"key program.files: no file {name} beside it"
+            raise _invalid(folders[0] / COMPONENT_FILE, what)
+        # Boards are sent these bytes, whatever they are: a link must not pick a file of the host.
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            raise _invalid(
+                path, f"key program.files: {name} is a link that leads out of its folder"
+            )
         found.append(BlobRef(name, sha256_file(path), path.stat().st_size))
     return tuple(found)
+
+
+def _wheels(folders: Sequence[Path]) -> tuple[WheelSet, ...]:
+    files = [folder / WHEELS_FILE for folder in folders if (folder / WHEELS_FILE).is_file()]
+    return read_wheels(files[0]) if files else ()
 
 
 def read_wheels(file: Path) -> tuple[WheelSet, ...]:
@@ -243,26 +269,3 @@ def read_wheels(file: Path) -> tuple[WheelSet, ...]:
         if not is_sha256(wheel.sha256):
             raise _invalid(file, f"{wheel.filename}: bad sha256 {wheel.sha256!r}")
     return sets
-
-
-def _check_sense(component: Component, file: Path) -> None:
-    """What a schema cannot say: defaults, words and versions agree with each other."""
-    for group, names in component.groups().items():
-        defaults = [name for name in names if component.variations[name].default]
-        if len(defaults) > 1:
-            raise _invalid(
-                file,
-                f"variations: group {group} has {len(defaults)} defaults: {', '.join(defaults)}",
-            )
-    for artifact in component.artifacts:
-        for word in artifact.when:
-            if word not in component.variations:
-                near = hint(word, component.variations)
-                raise _invalid(
-                    file,
-                    f"artifact {artifact.name}: when names the unknown variation {word!r}. {near}",
-                )
-    for name, parameter in component.body.get("parameters", {}).items():
-        low, high = parameter.get("min"), parameter.get("max")
-        if low is not None and high is not None and low > high:
-            raise _invalid(file, f"key program.parameters.{name}: min {low} is above max {high}")

@@ -56,6 +56,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fleetmark_catalog.core.versions import SCHEMES
 from fleetmark_catalog.load.bodies import BODIES
 from fleetmark_catalog.load.parts import (
     ARTIFACT,
@@ -63,22 +64,51 @@ from fleetmark_catalog.load.parts import (
     REQUIREMENT,
     TEXT,
     VARIATION,
+    VARIATION_NAME,
     WORD,
     table,
     unique,
 )
 
+REQUIRED = ("kind", "name", "version", "title", "license")
+
 
 def schema(kind: str) -> dict[str, Any]:
-    """The whole JSON Schema of a `component.toml` of this kind."""
-    properties: dict[str, Any] = {
+    """The whole JSON Schema of a `component.toml` of this kind.
+
+    What extends another component may leave out what that one says.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"component.toml of a {kind}",
+        "if": {"required": ["extends"]},
+        "then": partial_schema(kind),
+        "else": whole_schema(kind),
+    }
+
+
+def whole_schema(kind: str) -> dict[str, Any]:
+    """The schema of a component that says all itself, or with all that it takes over."""
+    return table(_properties(kind, BODIES[kind]), (*REQUIRED, kind))
+
+
+def partial_schema(kind: str) -> dict[str, Any]:
+    """The schema of what a component says itself that extends another."""
+    body = {key: value for key, value in BODIES[kind].items() if key != "required"}
+    return table(_properties(kind, body), ("kind", "name", "extends"))
+
+
+def _properties(kind: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {
         "kind": {"const": kind},
         "name": NAME,
         "version": {
             "type": "string",
-            "pattern": r"^[0-9A-Za-z][0-9A-Za-z.+!_-]*$",
+            "pattern": r"^[0-9A-Za-z][0-9A-Za-z.+!_~-]*$",
             "maxLength": 60,
         },
+        "version_scheme": {"enum": list(SCHEMES)},
+        "extends": NAME,
         "title": TEXT,
         "tags": unique(WORD),
         "license": TEXT,
@@ -87,12 +117,9 @@ def schema(kind: str) -> dict[str, Any]:
         "requires": {"type": "array", "items": REQUIREMENT},
         "variations": {
             "type": "object",
-            "propertyNames": WORD,
+            "propertyNames": VARIATION_NAME,
             "additionalProperties": VARIATION,
         },
         "artifacts": {"type": "array", "items": ARTIFACT},
-        kind: BODIES[kind],
+        kind: body,
     }
-    required = ("kind", "name", "version", "title", "license")
-    document = table(properties, (*required, kind))
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
-
-from packaging.utils import parse_wheel_filename
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError, Fault
@@ -20,10 +19,12 @@ from fleetmark_catalog.core.lock import (
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component, WheelSet
 from fleetmark_catalog.resolve.configuration import Configuration
+from fleetmark_catalog.resolve.device import misfit, unfit
+from fleetmark_catalog.resolve.fitting import platforms
 from fleetmark_catalog.resolve.parameters import defaults
 from fleetmark_catalog.resolve.result import Fetch, LocalFile, Resolution, Source, WheelSource
 from fleetmark_catalog.resolve.selection import CONTENT, Selection, select
-from fleetmark_catalog.resolve.solve import Chosen, Need, Solver, unfit
+from fleetmark_catalog.resolve.solve import Chosen, Need, Solver
 from fleetmark_catalog.selectors import Subject
 
 
@@ -46,7 +47,7 @@ def resolve(
         catalog, catalog.get("benchmark", configuration.benchmark), (), configuration.variations
     )
     subject = Subject("", {}, capabilities)
-    misfits = [reason for part in selection.components if (reason := unfit(part, subject))]
+    misfits = dict.fromkeys(_misfits(selection, subject))
     if misfits:
         return Resolution(None, tuple(misfits), {})
     if not capabilities.interpreters:
@@ -69,12 +70,29 @@ def resolve(
     return Resolution(None, tuple(reasons), {})
 
 
+def _misfits(selection: Selection, subject: Subject) -> Iterator[str]:
+    """Conditions of components and of chosen variations that the device does not meet."""
+    for part in selection.components:
+        reason = unfit(part, subject)
+        if reason:
+            yield reason
+        for word, variation in selection.chosen(part):
+            reason = misfit(variation.when, subject)
+            if reason:
+                yield f"variation {word} of {part.id} needs {variation.when}: {reason}"
+
+
 def _lock(
     selection: Selection, packages: tuple[Chosen, ...], python: str, harness: BlobRef
 ) -> Lock:
     program = selection.only("program")
     body = selection.body(program)
-    wheels = {wheel.sha256: wheel.blob for chosen in packages for wheel in chosen.wheels.wheels}
+    wheels = {
+        wheel.sha256: wheel.blob
+        for chosen in packages
+        if chosen.wheels is not None
+        for wheel in chosen.wheels.wheels
+    }
     environment = dict(body.get("environment", {}))
     for chosen in packages:
         environment.update(chosen.component.body.get("environment", {}))
@@ -85,7 +103,7 @@ def _lock(
             *(_locked(selection, part, part.version) for part in selection.components),
             *sorted(
                 (_locked(selection, chosen.component, chosen.version) for chosen in packages),
-                key=lambda part: part.name,
+                key=lambda part: (part.name, part.kind),
             ),
         ),
         program=Program(
@@ -101,13 +119,14 @@ def _lock(
         environment=Environment(
             python_version=python,
             wheels=tuple(sorted([*wheels.values(), harness], key=lambda blob: blob.name)),
+            system_site=any(chosen.component.body.get("system_site") for chosen in packages),
         ),
         job=_job(selection, packages),
     )
 
 
 def _locked(selection: Selection, component: Component, version: str) -> LockedComponent:
-    words = tuple(variation.name for variation in selection.chosen(component))
+    words = tuple(word for word, _ in selection.chosen(component))
     return LockedComponent(component.kind, component.name, version, component.sha256, words)
 
 
@@ -162,19 +181,19 @@ def _sources(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, So
     sources: dict[str, Source] = {}
     for component in selection.components:
         for blob in component.files:
-            sources[blob.sha256] = LocalFile(
-                blob.name, blob.size_bytes, component.folder / blob.name
-            )
+            sources[blob.sha256] = LocalFile(blob.name, blob.size_bytes, component.path(blob.name))
         for artifact in selection.artifacts(component):
             if artifact.file:
-                path = component.folder / artifact.file
+                path = component.path(artifact.file)
                 sources[artifact.sha256] = LocalFile(artifact.name, artifact.size_bytes, path)
             else:
                 sources[artifact.sha256] = Fetch(
-                    artifact.name, artifact.size_bytes, artifact.locations
+                    artifact.name, artifact.size_bytes, artifact.locations, artifact.walled
                 )
     for chosen in packages:
-        platforms = _platforms(chosen.wheels)
+        if chosen.wheels is None:
+            continue
+        tags = _platforms(chosen.wheels)
         for wheel in chosen.wheels.wheels:
             sources[wheel.sha256] = WheelSource(
                 requirement=f"{wheel.name}=={wheel.version}",
@@ -182,13 +201,11 @@ def _sources(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, So
                 sha256=wheel.sha256,
                 size_bytes=wheel.size_bytes,
                 python_version=chosen.wheels.python,
-                platforms=platforms,
+                platforms=tags,
             )
     return sources
 
 
 def _platforms(wheels: WheelSet) -> tuple[str, ...]:
-    tags = {
-        tag.platform for wheel in wheels.wheels for tag in parse_wheel_filename(wheel.filename)[3]
-    }
+    tags = platforms(wheel.filename for wheel in wheels.wheels)
     return tuple(sorted(tags - {"any"})) or (f"manylinux2014_{wheels.arch}",)

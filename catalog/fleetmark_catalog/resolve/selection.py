@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.core.versions import in_range
 from fleetmark_catalog.load.catalog import Catalog
-from fleetmark_catalog.load.model import Artifact, Component, Requirement, Variation
+from fleetmark_catalog.load.merge import merge
+from fleetmark_catalog.load.model import Artifact, Choice, Component, Requirement, Variation
 from fleetmark_catalog.load.words import hint
+from fleetmark_catalog.resolve.choosing import choose, in_order
+from fleetmark_catalog.resolve.parameters import parse_value
 
 CONTENT = ("program", "model", "dataset")
 """Kinds that a benchmark names directly; their variations are chosen together with its own."""
 
-_MAX_ROUNDS = 8
+_MAX_ROUNDS = 16
 
 
 @dataclass(frozen=True)
@@ -23,20 +27,26 @@ class Selection:
 
     `words` are all chosen variations, defaults included, in a stable order: a word given to the
     benchmark reaches every component that knows it (a tflite model takes the tflite runtime).
+    `tags` are those that the chosen variations pass on.
     """
 
     components: tuple[Component, ...]
     words: tuple[str, ...]
+    tags: frozenset[str] = frozenset()
 
-    def chosen(self, component: Component) -> tuple[Variation, ...]:
-        """Variations of `component` that hold."""
-        return tuple(v for v in component.variations.values() if v.name in self.words)
+    def chosen(self, component: Component) -> tuple[tuple[str, Variation], ...]:
+        """Words that `component` knows, each with its variation, in the order of its file."""
+        known = [(word, component.variation(word)) for word in self.words]
+        order = list(component.variations)
+        found = [(word, variation) for word, variation in known if variation is not None]
+        return tuple(sorted(found, key=lambda pair: order.index(pair[1].name)))
 
     def body(self, component: Component) -> dict[str, Any]:
-        """The kind's own table with what the variations set."""
+        """The kind's own table with what the variations set; tables are merged key by key."""
         body: dict[str, Any] = dict(component.body)
-        for variation in self.chosen(component):
-            body.update(variation.set)
+        for word, variation in self.chosen(component):
+            if variation.set:
+                body = merge(body, _filled(word, variation), component.kind)
         return body
 
     def requires(self, component: Component) -> tuple[Requirement, ...]:
@@ -44,21 +54,26 @@ class Selection:
         return _requires(component, self.words)
 
     def artifacts(self, component: Component) -> tuple[Artifact, ...]:
-        """Artefacts that the variations pick, one a role.
+        """Artefacts that variations and passed tags pick, one a role.
+
+        Of two that fit, the one that asks for more is meant.
 
         Raises:
-            CatalogError: fault UNRESOLVABLE: two artefacts of one role fit.
+            CatalogError: fault UNRESOLVABLE: two artefacts of one role fit equally well.
         """
         found: dict[str, Artifact] = {}
         for artifact in component.artifacts:
-            if set(artifact.when) <= set(self.words):
-                if artifact.role in found:
-                    raise CatalogError(
-                        Fault.UNRESOLVABLE,
-                        f"{component.id}: {found[artifact.role].name} and {artifact.name} both are "
-                        f"the {artifact.role} of {','.join(self.words) or 'no variation'}",
-                    )
+            if not (set(artifact.when) <= set(self.words) and set(artifact.tags) <= self.tags):
+                continue
+            other = found.get(artifact.role)
+            if other is None or len(artifact.tags) > len(other.tags):
                 found[artifact.role] = artifact
+            elif len(artifact.tags) == len(other.tags):
+                raise CatalogError(
+                    Fault.UNRESOLVABLE,
+                    f"{component.id}: {other.name} and {artifact.name} both are "
+                    f"the {artifact.role} of {','.join(self.words) or 'no variation'}",
+                )
         return tuple(found.values())
 
     def only(self, kind: str) -> Component:
@@ -85,87 +100,143 @@ def select(
     """The selection for `words`; those of `base` hold too, but lose within a group.
 
     Raises:
-        CatalogError: UNKNOWN_WORD: no component knows a word, or two are of one group; NOT_FOUND: a
-            required component is not in the catalog.
+        CatalogError: UNKNOWN_WORD: no component knows a word, its value is out of range, or two
+            exclude each other; NOT_FOUND: a required component is not in the catalog.
     """
-    given = list(dict.fromkeys(words))
-    # A variation may replace a component, whose own variations count then: repeat until it rests.
+    given = tuple(dict.fromkeys(words))
+    # A variation may replace a component, whose own variations count then, and the tags of one may
+    # choose another: repeat until it rests.
     chosen: tuple[str, ...] = tuple(dict.fromkeys([*base, *given]))
-    components = _reach(catalog, benchmark, chosen)
+    tags: frozenset[str] = frozenset()
+    components = _reach(catalog, benchmark, chosen, tags)
     for _ in range(_MAX_ROUNDS):
-        chosen = _choose(components, base, given)
-        again = _reach(catalog, benchmark, chosen)
-        if again == components:
+        before = (components, chosen, tags)
+        chosen = choose(components, base, given, tags)
+        tags = _passed(components, chosen)
+        components = _reach(catalog, benchmark, chosen, tags)
+        if (components, chosen, tags) == before:
             break
-        components = again
-    known = {name for component in components for name in component.variations}
+    else:
+        raise CatalogError(
+            Fault.UNRESOLVABLE,
+            f"variations {','.join(chosen)} keep changing each other: their tags go in a circle",
+            benchmark.id,
+        )
     for word in (*given, *base):
-        if word not in known:
-            raise CatalogError(
-                Fault.UNKNOWN_WORD,
-                f"benchmark {benchmark.name} has no variation {word!r}",
-                "",
-                hint(word, known),
-            )
-    return Selection(components, chosen)
+        _check_word(benchmark, components, word)
+    _check_exclusions(components, chosen, given)
+    return Selection(components, in_order(components, chosen), tags)
 
 
-def _choose(
-    components: Sequence[Component], base: Sequence[str], given: Sequence[str]
-) -> tuple[str, ...]:
-    group_of: dict[str, str] = {}
-    defaults: dict[str, str] = {}
-    order: list[str] = []
+def _check_word(benchmark: Component, components: Sequence[Component], word: str) -> None:
+    found = [variation for c in components if (variation := c.variation(word)) is not None]
+    if not found:
+        known = {name for component in components for name in component.variations}
+        raise CatalogError(
+            Fault.UNKNOWN_WORD,
+            f"benchmark {benchmark.name} has no variation {word!r}",
+            "",
+            hint(word, known),
+        )
+    for variation in found:
+        if variation.value is not None and variation.name != word:
+            parse_value(variation.name, variation.value, word.rpartition(".")[2])
+
+
+def _check_exclusions(
+    components: Sequence[Component], chosen: Sequence[str], given: Sequence[str]
+) -> None:
     for component in components:
-        for variation in component.variations.values():
-            order.append(variation.name)
-            if variation.group:
-                group_of.setdefault(variation.name, variation.group)
-                if variation.default:
-                    defaults.setdefault(variation.group, variation.name)
-            elif variation.default:
-                defaults.setdefault(variation.name, variation.name)
-    by_group: dict[str, str] = {}
-    for word in given:
-        group = group_of.get(word, word)
-        if by_group.setdefault(group, word) != word:
-            raise CatalogError(
-                Fault.UNKNOWN_WORD,
-                f"variations {by_group[group]} and {word} exclude each other: "
-                f"both are of group {group}",
-            )
-    for word in base:
-        by_group.setdefault(group_of.get(word, word), word)
-    for group, word in defaults.items():
-        by_group.setdefault(group, word)
-    chosen = set(by_group.values())
-    ordered = dict.fromkeys(sorted(order, key=lambda word: _rank(components, word)))
-    return tuple(word for word in ordered if word in chosen)
+        for word in chosen:
+            variation = component.variation(word)
+            for other in chosen if variation is not None else ():
+                meant = component.variation(other)
+                names = {other, meant.name if meant is not None else other}
+                if other != word and variation is not None and names & set(variation.excludes):
+                    # One that nobody asked for gives way, if there is something to give way to.
+                    advice = "" if other in given else f"{other} is a default: choose another"
+                    raise CatalogError(
+                        Fault.UNKNOWN_WORD,
+                        f"variations {word} and {other} exclude each other: {component.id} says so",
+                        "",
+                        advice,
+                    )
 
 
-def _rank(components: Sequence[Component], word: str) -> tuple[int, str, int]:
-    # Optional words last; grouped ones by the model's order of groups, so that labels read alike.
-    for position, component in enumerate(sorted(components, key=lambda c: c.kind != "model")):
-        groups = list(component.groups())
-        variation = component.variations.get(word)
-        if variation is not None:
-            place = groups.index(variation.group) if variation.group else len(groups)
-            return (0 if variation.group else 1, "", position * 1000 + place)
-    return (2, word, 0)
+def _passed(components: Sequence[Component], words: Sequence[str]) -> frozenset[str]:
+    return frozenset(
+        tag
+        for component in components
+        for word in words
+        if (variation := component.variation(word)) is not None
+        for tag in variation.tags
+    )
+
+
+def _filled(word: str, variation: Variation) -> dict[str, Any]:
+    if variation.value is None:
+        return variation.set
+    text = word.rpartition(".")[2]
+    value = parse_value(variation.name, variation.value, text)
+
+    def fill(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {key: fill(item) for key, item in part.items()}
+        if isinstance(part, list):
+            return [fill(item) for item in part]
+        return value if part == "#" else part
+
+    return {key: fill(part) for key, part in variation.set.items()}
 
 
 def _requires(component: Component, words: Sequence[str]) -> tuple[Requirement, ...]:
     by_role = {requirement.role: requirement for requirement in component.requires}
+    names = {variation.name for word in words if (variation := component.variation(word))}
     for variation in component.variations.values():
-        if variation.name in words:
+        if variation.name in names:
             by_role.update({requirement.role: requirement for requirement in variation.requires})
     return tuple(by_role.values())
 
 
-def _reach(catalog: Catalog, benchmark: Component, words: Sequence[str]) -> tuple[Component, ...]:
+def _reach(
+    catalog: Catalog, benchmark: Component, words: Sequence[str], tags: frozenset[str]
+) -> tuple[Component, ...]:
     found = [benchmark]
     for requirement in _requires(benchmark, words):
-        choice = requirement.choices[0]
-        if choice.kind in CONTENT:
-            found.append(catalog.get(choice.kind, choice.name))
+        if requirement.choices[0].kind in CONTENT:
+            found.append(_content(catalog, benchmark, requirement, tags))
     return tuple(found)
+
+
+def _content(
+    catalog: Catalog, benchmark: Component, requirement: Requirement, tags: frozenset[str]
+) -> Component:
+    """The first alternative that the catalog has in a fitting version."""
+    refused = []
+    for choice in requirement.choices:
+        if not choice.name:
+            found = with_tags(catalog, choice, tags)
+            if found:
+                return found[0]
+            refused.append(f"no {choice}")
+            continue
+        component = catalog.find(choice.kind, choice.name)
+        if component is None:
+            refused.append(f"no {choice.kind} {choice.name!r}")
+        elif not in_range(component.version, choice.version, component.scheme):
+            refused.append(f"{component.id} {component.version}, not {choice.version}")
+        else:
+            return component
+    names = [part.name for part in catalog.all(requirement.choices[0].kind)]
+    raise CatalogError(
+        Fault.NOT_FOUND,
+        f"the catalog has {'; '.join(refused)}, which {benchmark.id} requires",
+        "",
+        hint(requirement.choices[0].name, names) if requirement.choices[0].name else "",
+    )
+
+
+def with_tags(catalog: Catalog, choice: Choice, tags: frozenset[str]) -> list[Component]:
+    """Components with all tags of `choice`: first those that have most of the passed `tags`."""
+    found = [part for part in catalog.all(choice.kind) if set(choice.tags) <= set(part.tags)]
+    return sorted(found, key=lambda part: (-len(tags & set(part.tags)), part.name))

@@ -1,23 +1,31 @@
-"""Chooses package versions and exact wheels for one interpreter. Pure and deterministic.
+"""Chooses package versions and exact wheels for one interpreter, by resolvelib. Pure.
 
-A depth-first search with backtracking over alternatives and versions in the order of preference:
-package trees are small. Requirement, candidate and conflict are kept apart as a solver library
-would want them.
+Everything that the solver sees has one order, so that the same question has the same answer on
+every machine. What it can choose between (`Candidate`) are packages at a version with the wheels
+that fit, software that the board has, and the alternatives of a requirement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
+from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, Resolver
+from resolvelib.resolvers import ResolutionTooDeep
 
 from fleetmark_catalog.core.capabilities import Interpreter
-from fleetmark_catalog.core.platforms import wheel_rank
+from fleetmark_catalog.core.versions import in_range
 from fleetmark_catalog.load.catalog import Catalog
-from fleetmark_catalog.load.model import Choice, Component, Requirement, WheelFile, WheelSet
-from fleetmark_catalog.selectors import Subject, parse_selector
+from fleetmark_catalog.load.model import Choice, Component, Requirement, WheelSet
+from fleetmark_catalog.resolve.device import applies, detected, platform_misfit, unfit
+from fleetmark_catalog.resolve.fitting import fit
+from fleetmark_catalog.resolve.selection import with_tags
+from fleetmark_catalog.selectors import Subject
+
+_MAX_ROUNDS = 20_000
+_ALTERNATIVES = "alternatives"
+_WHEEL = "wheel"
 
 
 @dataclass(frozen=True)
@@ -30,18 +38,45 @@ class Need:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A package at one version, with the wheels that fit."""
+    """A package at one version with the wheels that fit, or, without wheels, detected software."""
 
     component: Component
     version: str
-    wheels: WheelSet
-    requirer: str
+    wheels: WheelSet | None
     role: str
 
     @property
     def label(self) -> str:
         """`numpy 2.2.6`."""
         return f"{self.component.name} {self.version}"
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What the solver calls a requirement: something that `identity` must be or allow."""
+
+    identity: tuple[str, str]
+    requirer: str
+    role: str = ""
+    choice: Choice | None = None
+    choices: tuple[Choice, ...] = ()
+    version: str = ""
+
+    def __str__(self) -> str:
+        if self.choice is not None:
+            return f"{self.choice.name}{self.choice.version}"
+        if self.choices:
+            return " or ".join(f"{choice.name}{choice.version}" for choice in self.choices)
+        return f"{self.identity[1]} {self.version}"
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    identity: tuple[str, str]
+    label: str
+    version: str
+    chosen: Chosen | None = None
+    wishes: tuple[_Wish, ...] = ()
 
 
 @dataclass
@@ -52,121 +87,225 @@ class Solver:
     interpreter: Interpreter
     subject: Subject
     reasons: dict[str, None] = field(default_factory=dict)
+    _known: dict[tuple[str, str], list[_Candidate]] = field(default_factory=dict)
 
     def solve(self, needs: Sequence[Need]) -> tuple[Chosen, ...] | None:
-        """The first choice that meets all needs, or None; then `reasons` says why not."""
-        for chosen in self._extend(tuple(needs), {}):
-            if self._agree(chosen):
-                return tuple(chosen.values())
+        """The preferred choice that meets all needs, or None; then `reasons` says why not."""
+        wishes = [wish for need in needs for wish in self._wishes(need)]
+        found = self._solve(wishes)
+        if found is not None:
+            return found
         # Every need by itself, so that a reader learns all obstacles and not just the first.
-        for need in needs:
-            next(self._extend((need,), {}), None)
+        for wish in wishes if len(wishes) > 1 else ():
+            self._solve([wish])
         return None
 
-    def _extend(
-        self, needs: tuple[Need, ...], chosen: Mapping[str, Chosen]
-    ) -> Iterator[dict[str, Chosen]]:
-        if not needs:
-            yield dict(chosen)
-            return
-        need, rest = needs[0], needs[1:]
-        if not self._applies(need.requirement.when):
-            yield from self._extend(rest, chosen)
-            return
-        for choice in need.requirement.choices:
-            for candidate in self._candidates(need, choice, chosen):
-                deeper = tuple(
-                    Need(candidate.label, requirement)
-                    for requirement in candidate.component.requires
-                )
-                name = candidate.component.name
-                if name in chosen:
-                    yield from self._extend(rest, chosen)
-                else:
-                    yield from self._extend(rest + deeper, {**chosen, name: candidate})
+    def _solve(self, wishes: Sequence[_Wish]) -> tuple[Chosen, ...] | None:
+        resolver: Resolver[_Wish, _Candidate, tuple[str, str]] = Resolver(
+            _Provider(self), BaseReporter()
+        )
+        try:
+            mapping = resolver.resolve(wishes, max_rounds=_MAX_ROUNDS).mapping
+        except ResolutionImpossible as error:
+            causes = [cause.requirement for cause in error.causes]
+            for reason in _conflicts(causes):
+                self._note(reason)
+            if not self.reasons:
+                self._note("; ".join(dict.fromkeys(f"{w.requirer} requires {w}" for w in causes)))
+            return None
+        except ResolutionTooDeep:
+            self._note(f"no answer after {_MAX_ROUNDS} steps: too many versions to choose from")
+            return None
+        roles = _roles(wishes, mapping)
+        return tuple(
+            Chosen(c.chosen.component, c.chosen.version, c.chosen.wheels, roles.get(c.identity, ""))
+            for c in mapping.values()
+            if c.chosen is not None
+        )
 
-    def _candidates(
-        self, need: Need, choice: Choice, chosen: Mapping[str, Chosen]
-    ) -> Iterator[Chosen]:
-        allowed = SpecifierSet(choice.version)
-        earlier = chosen.get(choice.name)
-        if earlier is not None:
-            if Version(earlier.version) in allowed:
-                yield earlier
-            else:
-                self._note(
-                    f"{earlier.label}, chosen for {earlier.requirer}, is not "
-                    f"{choice.name}{choice.version}, which {need.requirer} requires"
-                )
-            return
-        component = self.catalog.get(choice.kind, choice.name)
-        if not self._runs_on(component):
-            return
-        versions = [v for v in component.versions() if Version(v) in allowed]
-        if not versions:
-            self._note(
-                f"{need.requirer} requires {choice.name}{choice.version}; "
-                f"the catalog has {', '.join(component.versions())}"
-            )
-        for version in versions:
-            wheels = self._fit(component, version)
-            if wheels is not None:
-                yield Chosen(component, version, wheels, need.requirer, need.requirement.role)
+    # --- what the provider asks -----------------------------------------------------------
 
-    def _fit(self, component: Component, version: str) -> WheelSet | None:
-        minor = ".".join(self.interpreter.version.split(".")[:2])
-        misfit: WheelFile | None = None
-        for entry in component.wheels:
-            if entry.version != version or entry.python != minor:
-                continue
-            bad = [w for w in entry.wheels if wheel_rank(w.filename, self.interpreter) is None]
-            if not bad:
-                return entry
-            if bad[0] is not entry.wheels[0]:
-                misfit = bad[0]
-        what = f"{component.name} {version}"
-        if misfit is not None:
-            what = f"{misfit.name} {misfit.version}, which {what} needs,"
-        self._note(f"{what} has no wheel for {describe(self.interpreter)}")
-        return None
+    def candidates(self, identity: tuple[str, str], wishes: Sequence[_Wish]) -> list[_Candidate]:
+        """All that `identity` could be under all `wishes`, the preferred first."""
+        kind, name = identity
+        if kind == _ALTERNATIVES:
+            return self._alternatives(identity, wishes)
+        if kind == _WHEEL:
+            versions = {wish.version for wish in wishes}
+            return [
+                _Candidate(identity, name, version) for version in versions if len(versions) < 2
+            ]
+        if identity not in self._known:
+            self._known[identity] = list(self._all(kind, name, wishes[0]))
+        found = self._known[identity]
+        fitting = [c for c in found if all(self._allows(wish, c) for wish in wishes)]
+        if found and not fitting and len(wishes) == 1:
+            have = ", ".join(candidate.version for candidate in found)
+            whose = "the board has" if kind == "soft" else "the catalog has"
+            if kind == "package" and len(found) < len(self.catalog.get(kind, name).versions()):
+                whose = f"for {describe(self.interpreter)} the catalog has"
+            self._note(f"{wishes[0].requirer} requires {wishes[0]}; {whose} {have}")
+        return fitting
 
-    def _agree(self, chosen: Mapping[str, Chosen]) -> bool:
-        """Whether no two packages bring different versions of one distribution."""
-        seen: dict[str, tuple[WheelFile, str]] = {}
-        for entry in chosen.values():
-            for wheel in entry.wheels.wheels:
-                other, by = seen.setdefault(wheel.name, (wheel, entry.label))
-                if other.version != wheel.version:
-                    self._note(
-                        f"{entry.label} brings {wheel.name} {wheel.version}, "
-                        f"{by} brings {wheel.name} {other.version}"
-                    )
-                    return False
-        return True
+    def _allows(self, wish: _Wish, candidate: _Candidate) -> bool:
+        if wish.choice is None or candidate.chosen is None:
+            return True
+        scheme = candidate.chosen.component.scheme
+        return in_range(candidate.version, wish.choice.version, scheme)
 
-    def _applies(self, when: str) -> bool:
-        return not when or parse_selector(when).explain(self.subject).matches
-
-    def _runs_on(self, component: Component) -> bool:
-        reason = unfit(component, self.subject)
+    def _all(self, kind: str, name: str, wish: _Wish) -> Iterator[_Candidate]:
+        component = self.catalog.get(kind, name)
+        reason = unfit(component, self.subject) or platform_misfit(component, self.subject)
         if reason:
             self._note(reason)
-        return not reason
+            return
+        if kind == "package":
+            yield from self._versions(component, wish)
+        elif kind == "soft":
+            for version in detected(component, self.subject):
+                yield self._candidate(component, version, None)
+            if not detected(component, self.subject):
+                what = component.body.get("software", component.name)
+                self._note(f"{wish.requirer} requires {wish}; the board has no {what} that runs")
+        else:
+            yield self._candidate(component, component.version, None)
+
+    def _versions(self, component: Component, wish: _Wish) -> Iterator[_Candidate]:
+        version_of_wish = wish.choice.version if wish.choice is not None else ""
+        allowed = [
+            v for v in component.versions() if in_range(v, version_of_wish, component.scheme)
+        ]
+        if not allowed:
+            self._note(
+                f"{wish.requirer} requires {wish}; "
+                f"the catalog has {', '.join(component.versions())}"
+            )
+        for version in component.versions():
+            wheels, misfit = fit(component, version, self.interpreter)
+            if wheels is not None:
+                yield self._candidate(component, version, wheels)
+            elif version in allowed:
+                self._note(f"{misfit} has no wheel for {describe(self.interpreter)}")
+
+    def _candidate(self, component: Component, version: str, wheels: WheelSet | None) -> _Candidate:
+        label = f"{component.name} {version}"
+        wishes = [
+            wish
+            for requirement in component.requires
+            for wish in self._wishes(Need(label, requirement))
+        ]
+        # Two packages may bring one distribution, in the same version only.
+        wishes += [
+            _Wish((_WHEEL, wheel.name), label, version=wheel.version)
+            for wheel in (wheels.wheels if wheels is not None else ())
+        ]
+        chosen = Chosen(component, version, wheels, "")
+        identity = (component.kind, component.name)
+        return _Candidate(identity, label, version, chosen, tuple(wishes))
+
+    def _wishes(self, need: Need) -> Iterator[_Wish]:
+        requirement = need.requirement
+        if not applies(requirement.when, self.subject):
+            return
+        choices = tuple(one for choice in requirement.choices for one in self._named(choice))
+        if len(choices) == 1:
+            choice = choices[0]
+            identity = (choice.kind, choice.name)
+            yield _Wish(identity, need.requirer, requirement.role, choice)
+        else:
+            identity = (_ALTERNATIVES, f"{need.requirer}: {requirement.role}")
+            yield _Wish(identity, need.requirer, requirement.role, choices=choices)
+            if not choices:
+                wanted = " or ".join(map(str, requirement.choices))
+                self._note(f"{need.requirer} requires {wanted}; the catalog has none")
+
+    def _named(self, choice: Choice) -> list[Choice]:
+        if choice.name:
+            return [choice]
+        found = with_tags(self.catalog, choice, frozenset())
+        return [Choice(part.kind, part.name, choice.version) for part in found]
+
+    def _alternatives(self, identity: tuple[str, str], wishes: Sequence[_Wish]) -> list[_Candidate]:
+        wish = wishes[0]
+        return [
+            _Candidate(
+                identity,
+                str(choice),
+                str(number),
+                wishes=(_Wish((choice.kind, choice.name), wish.requirer, wish.role, choice),),
+            )
+            for number, choice in enumerate(wish.choices)
+        ]
 
     def _note(self, reason: str) -> None:
         self.reasons.setdefault(reason)
 
 
-def unfit(component: Component, subject: Subject) -> str:
-    """Why the device does not meet the component's `device` condition; empty if it does."""
-    if not component.device:
-        return ""
-    explanation = parse_selector(component.device).explain(subject)
-    return (
-        ""
-        if explanation.matches
-        else f"{component.id} needs {component.device}: {explanation.reason}"
-    )
+class _Provider(AbstractProvider[_Wish, _Candidate, tuple[str, str]]):
+    """The solver's questions, answered from the catalog and the device."""
+
+    def __init__(self, solver: Solver) -> None:
+        self._solver = solver
+
+    def identify(self, requirement_or_candidate: _Wish | _Candidate) -> tuple[str, str]:
+        return requirement_or_candidate.identity
+
+    def get_preference(
+        self,
+        identifier: tuple[str, str],
+        resolutions: Mapping[tuple[str, str], _Candidate],
+        candidates: Mapping[tuple[str, str], Iterator[_Candidate]],
+        information: Mapping[tuple[str, str], Iterator[Any]],
+        backtrack_causes: Sequence[Any],
+    ) -> tuple[int, int]:
+        # What conflicted is looked at first; then alternatives last, since each narrows the rest.
+        causes = any(cause.requirement.identity == identifier for cause in backtrack_causes)
+        return (0 if causes else 1, 1 if identifier[0] == _ALTERNATIVES else 0)
+
+    def find_matches(
+        self,
+        identifier: tuple[str, str],
+        requirements: Mapping[tuple[str, str], Iterator[_Wish]],
+        incompatibilities: Mapping[tuple[str, str], Iterator[_Candidate]],
+    ) -> list[_Candidate]:
+        bad = {candidate.version for candidate in incompatibilities[identifier]}
+        found = self._solver.candidates(identifier, list(requirements[identifier]))
+        return [candidate for candidate in found if candidate.version not in bad]
+
+    def is_satisfied_by(self, requirement: _Wish, candidate: _Candidate) -> bool:
+        if requirement.version:
+            return requirement.version == candidate.version
+        return self._solver._allows(requirement, candidate)
+
+    def get_dependencies(self, candidate: _Candidate) -> Sequence[_Wish]:
+        return candidate.wishes
+
+
+def _conflicts(wishes: Sequence[_Wish]) -> Iterator[str]:
+    """One line for each thing that two or more want differently."""
+    by_identity: dict[tuple[str, str], dict[str, None]] = {}
+    for wish in wishes:
+        if wish.choice is not None and not wish.choice.version:
+            continue  # takes any version: it is no side of a conflict
+        verb = "brings" if wish.identity[0] == _WHEEL else "requires"
+        line = f"{wish.requirer} {verb} {wish}"
+        by_identity.setdefault(wish.identity, {}).setdefault(line)
+    for (kind, _), lines in sorted(by_identity.items()):
+        if len(lines) > 1 and kind != _ALTERNATIVES:
+            yield ", but ".join(lines)
+
+
+def _roles(
+    wishes: Sequence[_Wish], mapping: Mapping[tuple[str, str], _Candidate]
+) -> dict[tuple[str, str], str]:
+    """The role in which each thing was first wanted; roots before what they need."""
+    roles: dict[tuple[str, str], str] = {}
+    queue = list(wishes)
+    for wish in queue:
+        if wish.identity[0] != _WHEEL and wish.identity not in roles:
+            roles[wish.identity] = wish.role
+            queue.extend(mapping[wish.identity].wishes)
+    return roles
 
 
 def describe(interpreter: Interpreter) -> str:

@@ -1,0 +1,150 @@
+"""Versions and ranges: Python's scheme, and a general one for everything else.
+
+Scheme `python` is PEP 440 (`1.23.2`, `2.0rc1`; ranges `>=1.20,<2`, `~=2.14.0`, `==1.*`).
+
+Scheme `general` orders any text that people use as a version (`r35.4.1`, `8.6.1-1+cuda11.8`,
+`2024a`, `10.2.0-1ubuntu1`):
+
+1. A leading `v`, `V`, `r` or `R` before a digit means nothing.
+2. The text falls into numbers and words, at every sign and where letters meet digits; case means
+   nothing.
+3. Parts are compared from the left: numbers by value, words by the alphabet, and a number is above
+   a word. Where one text ends, the other is below it if its next part is one of the words `dev`,
+   `a`, `alpha`, `b`, `beta`, `c`, `rc`, `pre`, `preview`; else it is above. Zeros at the end count
+   for nothing: `1.2` equals `1.2.0`.
+4. A range is a comma-separated list of `==`, `!=`, `>=`, `<=`, `>`, `<`, each with a version; all
+   must hold. `==1.2.*` and `!=1.2.*` look at the parts before the star.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from itertools import zip_longest
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+PYTHON = "python"
+GENERAL = "general"
+SCHEMES = (PYTHON, GENERAL)
+
+_BEFORE = {"dev": 0, "a": 1, "alpha": 1, "b": 2, "beta": 2, "c": 3, "rc": 3, "pre": 3, "preview": 3}
+_PART = re.compile(r"\d+|[a-z]+")
+_CLAUSE = re.compile(r"\s*(==|!=|>=|<=|>|<)\s*([0-9A-Za-z][0-9A-Za-z.+!_~:-]*?)(\.\*)?\s*")
+_Part = tuple[int, int, str]
+_END: _Part = (2, 0, "")
+
+
+def is_version(text: str, scheme: str = PYTHON) -> bool:
+    """Whether `text` is a version of this scheme."""
+    if scheme == PYTHON:
+        try:
+            Version(text)
+        except InvalidVersion:
+            return False
+        return True
+    return bool(_PART.search(text.lower()))
+
+
+def is_range(text: str, scheme: str = PYTHON) -> bool:
+    """Whether `text` is a range of this scheme; the empty one allows everything."""
+    try:
+        _test(text, scheme)
+    except ValueError:
+        return False
+    return True
+
+
+def in_range(version: str, wanted: str, scheme: str = PYTHON) -> bool:
+    """Whether `version` lies in the range `wanted`; what is no version lies in the empty one only.
+
+    Raises:
+        ValueError: `wanted` is no range of this scheme.
+    """
+    test = _test(wanted, scheme)
+    return test(version) if is_version(version, scheme) else not wanted.strip()
+
+
+def compare(one: str, other: str, scheme: str = PYTHON) -> int:
+    """-1, 0 or 1: `one` is below, equal to or above `other`.
+
+    Raises:
+        ValueError: one of them is no version of this scheme.
+    """
+    if scheme == PYTHON:
+        left, right = Version(one), Version(other)
+        return (left > right) - (left < right)
+    for a, b in zip_longest(_parts(one), _parts(other), fillvalue=_END):
+        if a != b:
+            return 1 if a > b else -1
+    return 0
+
+
+def _parts(text: str) -> tuple[_Part, ...]:
+    """Parts in their order: words that mean "not yet", the text's end, words, numbers."""
+    lower = text.lower()
+    if re.match(r"[vr]\d", lower):
+        lower = lower[1:]
+    found: list[_Part] = []
+    for part in _PART.findall(lower):
+        if part.isdigit():
+            found.append((4, int(part), ""))
+        elif part in _BEFORE:
+            found.append((0, _BEFORE[part], ""))
+        else:
+            found.append((3, 0, part))
+    if not found:
+        raise ValueError(f"{text!r} is no version")
+    return _without_zeros(found)
+
+
+def _without_zeros(parts: list[_Part]) -> tuple[_Part, ...]:
+    # 1.0-rc1 must be below 1: zeros before a word count for nothing either.
+    kept: list[_Part] = []
+    for index, part in enumerate(parts):
+        following = next((p for p in parts[index:] if p != (4, 0, "")), _END)
+        if part == (4, 0, "") and following[0] != 4:
+            continue
+        kept.append(part)
+    return tuple(kept)
+
+
+@functools.lru_cache(maxsize=4096)
+def _test(text: str, scheme: str) -> Callable[[str], bool]:
+    if scheme == PYTHON:
+        try:
+            allowed = SpecifierSet(text)
+        except InvalidSpecifier as error:
+            raise ValueError(f"{text!r} is no range of versions") from error
+        return lambda version: allowed.contains(version, prereleases=True)
+    clauses = []
+    for clause in text.split(",") if text.strip() else ():
+        match = _CLAUSE.fullmatch(clause)
+        if match is None or (match[3] and match[1] not in ("==", "!=")):
+            raise ValueError(f"{clause.strip()!r} is no range of versions")
+        clauses.append((match[1], match[2], bool(match[3])))
+        _parts(match[2])
+    return lambda version: all(_holds(version, *clause) for clause in clauses)
+
+
+def _holds(version: str, relation: str, wanted: str, star: bool) -> bool:
+    if star:
+        parts, first = _raw(version), _raw(wanted)
+        return (parts[: len(first)] == first) == (relation == "==")
+    order = compare(version, wanted, GENERAL)
+    return {
+        "==": order == 0,
+        "!=": order != 0,
+        ">=": order >= 0,
+        "<=": order <= 0,
+        ">": order > 0,
+        "<": order < 0,
+    }[relation]
+
+
+def _raw(text: str) -> list[str]:
+    lower = text.lower()
+    lower = lower[1:] if re.match(r"[vr]\d", lower) else lower
+    return [str(int(part)) if part.isdigit() else part for part in _PART.findall(lower)]

@@ -1,0 +1,44 @@
+"""`extends`: a component takes over all that it does not say itself from another of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_KEYED = {"requires": "role", "artifacts": "name"}
+
+
+def merge(parent: Mapping[str, Any], child: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """The child's table over the parent's.
+
+    Tables are merged key by key. Requirements of one role and artefacts of one name are replaced,
+    others are kept; tags add up; any other list or value is the child's.
+    """
+    merged = dict(parent)
+    for key, value in child.items():
+        earlier = merged.get(key)
+        if isinstance(earlier, Mapping) and isinstance(value, Mapping):
+            merged[key] = merge(earlier, value, f"{path}{key}.")
+        elif path == "" and key == "tags" and earlier:
+            merged[key] = list(dict.fromkeys([*earlier, *value]))
+        elif path == "" and key in _KEYED and earlier:
+            merged[key] = _replace(key, earlier, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _replace(
+    key: str, earlier: Sequence[Mapping[str, Any]], later: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    names = {name_of(key, entry) for entry in later}
+    return [*(entry for entry in earlier if name_of(key, entry) not in names), *later]
+
+
+def name_of(key: str, entry: Mapping[str, Any]) -> str:
+    """By which requirements (their role) and artefacts (their name) are told apart."""
+    given = entry.get(_KEYED[key])
+    if given:
+        return str(given)
+    first = entry.get("any_of", [entry])[0]
+    return str(first.get("component", first.get("kind", ""))).rpartition("/")[2]

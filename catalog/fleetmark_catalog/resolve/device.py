@@ -1,0 +1,73 @@
+"""What a device is and has, as requirements see it. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+
+from packaging.version import InvalidVersion, Version
+
+from fleetmark_catalog.core.versions import PYTHON
+from fleetmark_catalog.load.model import Component
+from fleetmark_catalog.selectors import Selector, Subject, parse_selector
+
+
+@functools.lru_cache(maxsize=4096)
+def _selector(text: str) -> Selector:
+    return parse_selector(text)
+
+
+def applies(when: str, subject: Subject) -> bool:
+    """Whether the device meets the condition `when`; the empty one always."""
+    return not when or _selector(when).matches(subject)
+
+
+def misfit(condition: str, subject: Subject) -> str:
+    """The failing predicate of `condition` with the device's actual value; empty if it fits."""
+    if not condition:
+        return ""
+    explanation = _selector(condition).explain(subject)
+    return "" if explanation.matches else explanation.reason
+
+
+def unfit(component: Component, subject: Subject) -> str:
+    """Why the device does not meet the component's `device` condition; empty if it does."""
+    reason = misfit(component.device, subject)
+    return f"{component.id} needs {component.device}: {reason}" if reason else ""
+
+
+def detected(component: Component, subject: Subject) -> list[str]:
+    """Versions of the software of a detection rule that the device has, the highest first."""
+    name = component.body.get("software", component.name)
+    found = dict.fromkeys(s.version for s in subject.capabilities.software if s.name == name)
+    return sorted(found, key=lambda version: _key(component, version), reverse=True)
+
+
+def _key(component: Component, version: str) -> tuple[int, Version, str]:
+    try:
+        number = Version(version) if component.scheme == PYTHON else Version("0")
+    except InvalidVersion:
+        number = Version("0")
+        return (0, number, version)
+    return (1, number, version)
+
+
+def platform_misfit(component: Component, subject: Subject) -> str:
+    """Why the device is not what an `os`, `system` or `container` component describes."""
+    facts = subject.capabilities
+    if component.kind == "os":
+        family, names = component.body["family"], component.body.get("names", ())
+        if facts.os.family != family:
+            return f"{component.id} needs os={family}: os is {facts.os.family}"
+        if names and facts.os.name not in names:
+            return f"{component.id} needs os in ({','.join(names)}): os is {facts.os.name}"
+    elif component.kind == "system":
+        boards = component.body.get("boards", ())
+        model = facts.board.model or ""
+        if boards and not any(fnmatch.fnmatchcase(model, pattern) for pattern in boards):
+            return (
+                f"{component.id} needs board {' or '.join(boards)}: board is {model or 'unknown'}"
+            )
+    elif component.kind == "container":
+        return f"{component.id} cannot be used: this version runs no job in a container of its own"
+    return ""
