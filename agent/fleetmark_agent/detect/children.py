@@ -1,0 +1,158 @@
+"""Runs foreign programs: bounded in time and output, without a terminal, leaving none behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+KEPT_BYTES = 64 * 1024
+"""What is kept of each of a program's two outputs; the rest is read and dropped."""
+MAX_BYTES = 16 * 1024 * 1024
+"""A program that says more than this is ended."""
+_LOOK_S = 0.05
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a program said. `fault` is empty if it ended by itself with exit code 0."""
+
+    output: str
+    errors: str
+    fault: str = ""
+    exited: bool = True
+    """It ended by itself, with whatever exit code."""
+
+
+def run(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, time_limit_s: float
+) -> Ran:
+    """Run a program to its end, or to its limit of time; its children end with it.
+
+    It gets no input and has no terminal, so that it can ask nobody for a password.
+    """
+    deadline = time.monotonic() + time_limit_s
+    try:
+        child = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(environment),
+            cwd=folder,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return Ran("", "", f"it cannot be started: {reason}", exited=False)
+    kept: tuple[bytearray, bytearray] = (bytearray(), bytearray())
+    try:
+        fault = _listen(child, kept, deadline, time_limit_s)
+    finally:
+        end_group(child.pid)
+        child.wait()
+        for stream in (child.stdout, child.stderr):
+            if stream is not None:
+                stream.close()
+    output, errors = (bytes(data).decode("utf-8", errors="replace") for data in kept)
+    return Ran(output, errors, fault or _exit_fault(child.returncode), exited=not fault)
+
+
+def _listen(
+    child: subprocess.Popen[bytes],
+    kept: tuple[bytearray, bytearray],
+    deadline: float,
+    time_limit_s: float,
+) -> str:
+    """Read until the program has ended; why it has to be ended, if so."""
+    total = 0
+    with selectors.DefaultSelector() as selector:
+        for number, stream in enumerate((child.stdout, child.stderr)):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+            selector.register(stream, selectors.EVENT_READ, kept[number])
+        while True:
+            # A child's child may keep the pipes open: the program's own end is what counts.
+            ended = child.poll() is not None
+            remaining = deadline - time.monotonic()
+            ready = selector.select(0 if ended else max(0.0, min(remaining, _LOOK_S)))
+            for key, _ in ready:
+                data = os.read(key.fd, KEPT_BYTES)
+                total += len(data)
+                key.data.extend(data[: max(0, KEPT_BYTES - len(key.data))])
+                if not data:
+                    selector.unregister(key.fileobj)
+            if not selector.get_map() and not ended:
+                try:
+                    child.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    return f"it still runs after {time_limit_s:g} s"
+                return ""
+            if total > MAX_BYTES:
+                return "it says more than it should, without end"
+            if ended and not ready:
+                return ""
+            if not ended and remaining <= 0:
+                return f"it still runs after {time_limit_s:g} s"
+
+
+def _exit_fault(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}" if code else ""
+    try:
+        return f"it was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"it was killed by signal {-code}"
+
+
+def end_group(group: int) -> None:
+    """Kill the process group; processes that left it are the matter of `end_descendants`."""
+    with contextlib.suppress(OSError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """From now on children of ended children become ours, so that none escapes (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def end_descendants() -> None:
+    """Kill every process below this one, also those in sessions of their own (Linux)."""
+    for _ in range(20):
+        found = _descendants(os.getpid())
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.005)
+
+
+def _descendants(root: int) -> list[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # The name before the last parenthesis may hold anything.
+            words = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if words[0] != "Z":
+                parents[int(entry.name)] = int(words[1])
+    found: list[int] = []
+    fresh = [root]
+    while fresh:
+        fresh = [pid for pid, parent in parents.items() if parent in fresh]
+        found += fresh
+    return found
