@@ -17,4 +17,4 @@ The harness imports the standard library, numpy and LoadGen, and each adapter it
 of Fleetmark. It is packed by the controller and travels like any package.
 """
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"

@@ -1,10 +1,14 @@
-"""Reads data sets: images and labels from NumPy archives or idx files. Nothing is unpickled."""
+"""Reads data sets: samples and labels from NumPy archives, idx files or zipped pictures.
+
+Nothing is unpickled.
+"""
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,46 +16,56 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.exits import BAD_INPUT, JobError
+from fleetmark_harness.exits import BAD_INPUT, NO_RUNTIME, JobError
 
 _IDX_UINT8 = 0x08
+_TYPES = (np.uint8, np.int16, np.int32, np.float32)
+# Of each picture the middle seven eighths are used, as is the custom with ImageNet.
+_CROP = 0.875
 
 
 @dataclass(frozen=True)
-class LabelledImages:
-    """Images as uint8 [N, …] and their classes as int64 [N]."""
+class Labelled:
+    """Samples [N, …] as they are stored, and their classes as int64 [N]."""
 
-    images: npt.NDArray[np.uint8]
+    values: npt.NDArray[Any]
     labels: npt.NDArray[np.int64]
 
 
-def read_images(
-    dataset: Mapping[str, Any], images: Path, labels: Path | None = None
-) -> LabelledImages:
+def read_labelled(
+    dataset: Mapping[str, Any],
+    values: Path,
+    labels: Path | None = None,
+    shape: Sequence[int] = (),
+) -> Labelled:
     """The data set that `dataset` (the component's table) describes.
+
+    `shape` is what the model takes: pictures are brought to that height and width.
 
     Raises:
         JobError: BAD_INPUT: not readable, or not of the shape, type and size that it should be.
     """
     try:
         if dataset["layout"] == "npz":
-            with np.load(images, allow_pickle=False) as archive:
+            with np.load(values, allow_pickle=False) as archive:
                 found, classes = archive[dataset["images"]], archive[dataset["labels"]]
+        elif dataset["layout"] == "pictures":
+            found, classes = _pictures(values, str(dataset["labels"]), shape)
         elif labels is not None:
-            found, classes = _idx(images), _idx(labels)
+            found, classes = _idx(values), _idx(labels)
         else:
-            raise JobError(BAD_INPUT, "the job names no labels beside the images")
+            raise JobError(BAD_INPUT, "the job names no labels beside the samples")
     except (OSError, ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile) as error:
-        raise JobError(BAD_INPUT, f"data set {images.name} cannot be read: {error}") from error
+        raise JobError(BAD_INPUT, f"data set {values.name} cannot be read: {error}") from error
     count = int(dataset["samples"])
-    shape = (count, *dataset.get("shape", found.shape[1:]))
-    if found.dtype != np.uint8 or found.size != np.prod(shape) or classes.shape != (count,):
+    wanted = (count, *dataset.get("shape", found.shape[1:]))
+    if found.dtype not in _TYPES or found.size != np.prod(wanted) or classes.shape != (count,):
         raise JobError(
             BAD_INPUT,
-            f"data set {images.name}: found {found.dtype} {list(found.shape)} with "
-            f"{classes.size} labels, expected uint8 {list(shape)}",
+            f"data set {values.name}: found {found.dtype} {list(found.shape)} with "
+            f"{classes.size} labels, expected {list(wanted)}",
         )
-    return LabelledImages(found.reshape(shape), classes.astype(np.int64))
+    return Labelled(found.reshape(wanted), classes.astype(np.int64))
 
 
 def _idx(path: Path) -> npt.NDArray[np.uint8]:
@@ -61,3 +75,31 @@ def _idx(path: Path) -> npt.NDArray[np.uint8]:
         raise ValueError("is no idx file of bytes")
     shape = struct.unpack_from(f">{dimensions}I", data, 4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def _pictures(
+    path: Path, labels: str, shape: Sequence[int]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
+    """Pictures of a zip file in the order of their names, each scaled to cover and then cut."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise JobError(NO_RUNTIME, f"pictures cannot be read: {error}") from error
+    height, width = (int(size) for size in shape[:2])
+    found = []
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith(".npy"):
+                continue
+            with Image.open(io.BytesIO(archive.read(name)), formats=("JPEG", "PNG")) as opened:
+                picture = opened.convert("RGB")
+            if picture.size != (width, height):
+                factor = max(width / picture.width, height / picture.height) / _CROP
+                size = (round(picture.width * factor), round(picture.height * factor))
+                picture = picture.resize(size, Image.Resampling.BILINEAR)
+                left, top = (size[0] - width) // 2, (size[1] - height) // 2
+                picture = picture.crop((left, top, left + width, top + height))
+            found.append(np.asarray(picture, np.uint8))
+        with archive.open(f"{labels}.npy") as member:
+            classes = np.lib.format.read_array(member, allow_pickle=False)
+    return np.stack(found), classes

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from fleetmark_harness.adapters.one_by_one import OneByOne
 from fleetmark_harness.exits import BAD_INPUT, BAD_JOB, NO_RUNTIME, JobError, code_of
 
 Array = npt.NDArray[Any]
@@ -22,8 +24,14 @@ class Adapter(Protocol):
     """Version of the runtime that was imported."""
     provider: str
     """The execution provider or delegate that is actually used."""
+    input_name: str
+    """The input that samples go to; what else a model takes is constant."""
+    input_shape: tuple[int, ...]
+    """Shape of one sample; 0 where the model leaves a size open."""
+    dtype: npt.DTypeLike
+    """The input's own type."""
 
-    def prepare(self, values: npt.NDArray[np.float32]) -> Array:
+    def prepare(self, values: Array) -> Array:
         """Real values [N, …] as the model's input type (quantised where it wants integers)."""
         ...
 
@@ -31,12 +39,41 @@ class Adapter(Protocol):
         """Outputs of the first output tensor for a prepared batch of at most the batch size."""
         ...
 
+    def call(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """All outputs, in the model's order, for inputs by name; constants need not be named."""
+        ...
 
-_MODULES = {"onnxruntime": "ort", "tflite": "tflite"}
+
+@dataclass(frozen=True)
+class Opening:
+    """What an adapter is asked to open: `table` is what the catalog says of the model."""
+
+    library: Any
+    runtime: Mapping[str, Any]
+    table: Mapping[str, Any]
+    model: Path
+    threads: int
+    batch_size: int
 
 
-def open_model(runtime: Mapping[str, Any], model: Path, threads: int, batch_size: int) -> Adapter:
+_MODULES = {
+    "onnxruntime": "ort",
+    "tflite": "tflite",
+    "openvino": "openvino_cpu",
+    "opencv": "opencv",
+}
+
+
+def open_model(
+    runtime: Mapping[str, Any],
+    model: Path,
+    threads: int,
+    batch_size: int,
+    table: Mapping[str, Any] | None = None,
+) -> Adapter:
     """Load `model` with the runtime that the lock names.
+
+    `table` is what the catalog says of the model: the input that samples go to, and constants.
 
     Raises:
         JobError: BAD_JOB: no adapter of this name; NO_RUNTIME: the runtime cannot be imported or
@@ -50,8 +87,12 @@ def open_model(runtime: Mapping[str, Any], model: Path, threads: int, batch_size
         library = importlib.import_module(str(runtime.get("module") or name))
     except (ImportError, AttributeError, OSError) as error:
         raise JobError(NO_RUNTIME, f"runtime {name} cannot be loaded: {error}") from error
+    table = table or {}
+    # A model whose graph fixes the batch is given the samples of a batch one after another.
+    single = table.get("input", {}).get("batch") == 1
+    opening = Opening(library, runtime, table, model, threads, 1 if single else batch_size)
     try:
-        opened: Adapter = adapter.open_model(library, runtime, model, threads, batch_size)
+        opened: Adapter = adapter.open_model(opening)
     except JobError:
         raise
     except (ImportError, AttributeError, SystemError) as error:
@@ -63,4 +104,42 @@ def open_model(runtime: Mapping[str, Any], model: Path, threads: int, batch_size
         raise JobError(
             code, f"model {model.name} cannot be opened by {name}: {first[0]}"
         ) from error
-    return opened
+    return OneByOne(opened) if single and batch_size > 1 else opened
+
+
+def constants(table: Mapping[str, Any], batch_size: int) -> dict[str, tuple[Array, int | None]]:
+    """Inputs that are the same for every sample: value, and the axis that counts the batch."""
+    found: dict[str, tuple[Array, int | None]] = {}
+    for tensor in table.get("constants", ()):
+        shape = [int(size) for size in tensor.get("shape", ())]
+        axis = tensor.get("batch_axis")
+        if axis is not None:
+            shape[axis] = batch_size
+        value = np.full(shape, tensor.get("value", 0), np.dtype(tensor.get("dtype", "float32")))
+        found[str(tensor["name"])] = (value, axis)
+    return found
+
+
+def first_of(values: tuple[Array, int | None], count: int) -> Array:
+    """A constant for a batch of `count` samples."""
+    value, axis = values
+    if axis is None or value.shape[axis] == count:
+        return value
+    return np.ascontiguousarray(np.take(value, range(count), axis))
+
+
+def wanted_input(table: Mapping[str, Any], names: list[str], model: Path) -> str:
+    """The name of the input that samples go to: the one that is no constant.
+
+    Raises:
+        JobError: BAD_INPUT: there is not just one.
+    """
+    fixed = {str(tensor["name"]) for tensor in table.get("constants", ())}
+    left = [name for name in names if name not in fixed]
+    if len(left) != 1 or not fixed <= set(names):
+        raise JobError(
+            BAD_INPUT,
+            f"model {model.name} must take one tensor besides {sorted(fixed) or 'nothing'}, "
+            f"takes {', '.join(names)}",
+        )
+    return left[0]

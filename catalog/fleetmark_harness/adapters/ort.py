@@ -3,51 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fleetmark_harness.adapters import Opening, constants, first_of, wanted_input
 from fleetmark_harness.exits import BAD_INPUT, JobError
 
 Array = npt.NDArray[Any]
 
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
+
 
 class OnnxModel:
-    """An inference session with one float input and its first output."""
+    """An inference session; samples go to one input, others are constant."""
 
-    def __init__(self, library: Any, model: Path, threads: int) -> None:
+    def __init__(self, opening: Opening) -> None:
         """Takes what the installed build offers first; the session tells what it really uses."""
+        library, model = opening.library, opening.model
         options = library.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = opening.threads
         options.inter_op_num_threads = 1
         self._session = library.InferenceSession(
             str(model), options, providers=["CPUExecutionProvider"]
         )
         self.version = str(library.__version__)
         self.provider = str(self._session.get_providers()[0])
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)":
-            found = ", ".join(f"{tensor.name}: {tensor.type}" for tensor in inputs)
-            raise JobError(
-                BAD_INPUT, f"model {model.name} must take one float tensor, takes {found}"
-            )
-        self._input = inputs[0].name
+        inputs = {tensor.name: tensor for tensor in self._session.get_inputs()}
+        self.input_name = wanted_input(opening.table, list(inputs), model)
+        tensor = inputs[self.input_name]
+        if tensor.type not in _TYPES:
+            raise JobError(BAD_INPUT, f"model {model.name}: cannot give it {tensor.type}")
+        self.dtype: npt.DTypeLike = _TYPES[tensor.type]
+        self.input_shape = tuple(
+            size if isinstance(size, int) and size > 0 else 0 for size in tensor.shape[1:]
+        )
+        self._constants = constants(opening.table, opening.batch_size)
         self._outputs = [self._session.get_outputs()[0].name]
 
-    def prepare(self, values: npt.NDArray[np.float32]) -> Array:
-        """Floats as they are."""
-        return np.ascontiguousarray(values, np.float32)
+    def prepare(self, values: Array) -> Array:
+        """The values as they are, in the input's type."""
+        return np.ascontiguousarray(values, self.dtype)
 
     def run(self, batch: Array) -> Array:
         """One call of the session."""
-        output: Array = self._session.run(self._outputs, {self._input: batch})[0]
+        feeds = {self.input_name: batch}
+        if self._constants:
+            feeds.update(self._rest(feeds))
+        output: Array = self._session.run(self._outputs, feeds)[0]
         return output
 
+    def call(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """One call of the session for all its outputs."""
+        outputs: list[Array] = self._session.run(None, {**self._rest(feeds), **feeds})
+        return outputs
 
-def open_model(
-    library: Any, runtime: Mapping[str, Any], model: Path, threads: int, batch_size: int
-) -> OnnxModel:
+    def _rest(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        count = len(feeds[self.input_name])
+        return {
+            name: first_of(value, count)
+            for name, value in self._constants.items()
+            if name not in feeds
+        }
+
+
+def open_model(opening: Opening) -> OnnxModel:
     """An ONNX model; its batch dimension must be dynamic for a batch size above 1."""
-    return OnnxModel(library, model, threads)
+    return OnnxModel(opening)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from fleetmark_harness.adapters import Opening, constants, wanted_input
 
 Array = npt.NDArray[Any]
 
@@ -16,30 +17,43 @@ Array = npt.NDArray[Any]
 class TfliteModel:
     """An interpreter whose input tensor is resized to the batch size."""
 
-    def __init__(
-        self, library: Any, package: str, model: Path, threads: int, batch_size: int
-    ) -> None:
+    def __init__(self, opening: Opening) -> None:
         """Tensors are allocated once, for full batches."""
-        self._interpreter = library.Interpreter(model_path=str(model), num_threads=threads)
-        tensor = self._interpreter.get_input_details()[0]
+        batch_size = opening.batch_size
+        self._interpreter = opening.library.Interpreter(
+            model_path=str(opening.model), num_threads=opening.threads
+        )
+        tensors = {
+            str(tensor.get("name", "")): tensor for tensor in self._interpreter.get_input_details()
+        }
+        self.input_name = wanted_input(opening.table, list(tensors), opening.model)
+        tensor = tensors[self.input_name]
         shape = [batch_size, *(int(size) for size in tensor["shape"][1:])]
         if batch_size != int(tensor["shape"][0]):
             self._interpreter.resize_tensor_input(tensor["index"], shape)
         self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._inputs = {
+            str(tensor.get("name", "")): tensor for tensor in self._interpreter.get_input_details()
+        }
+        self._input = self._inputs[self.input_name]
+        self._outputs = [tensor["index"] for tensor in self._interpreter.get_output_details()]
+        self._output = self._outputs[0]
         self._full = np.zeros(shape, self._input["dtype"])
-        self.version = importlib.metadata.version(package)
+        for name, (value, _) in constants(opening.table, batch_size).items():
+            self._interpreter.set_tensor(self._inputs[name]["index"], value)
+        self.dtype: npt.DTypeLike = self._input["dtype"]
+        self.input_shape = tuple(shape[1:])
+        self.version = importlib.metadata.version(str(opening.runtime["package"]))
         self.provider = self._delegate()
 
-    def prepare(self, values: npt.NDArray[np.float32]) -> Array:
-        """Floats as they are; for integer models quantised by the input tensor's own scale."""
+    def prepare(self, values: Array) -> Array:
+        """Values as they are; for quantised models by the input tensor's own scale."""
         dtype = self._input["dtype"]
-        if not np.issubdtype(dtype, np.integer):
-            return np.ascontiguousarray(values, dtype)
         scale, zero_point = self._input["quantization"]
+        if not np.issubdtype(dtype, np.integer) or not scale:
+            return np.ascontiguousarray(values, dtype)
         limits = np.iinfo(dtype)
-        quantised = np.rint(values / np.float32(scale or 1.0)) + zero_point
+        quantised = np.rint(values / np.float32(scale)) + zero_point
         return np.ascontiguousarray(np.clip(quantised, limits.min, limits.max).astype(dtype))
 
     def run(self, batch: Array) -> Array:
@@ -53,6 +67,13 @@ class TfliteModel:
         output: Array = self._interpreter.get_tensor(self._output)
         return output[:count]
 
+    def call(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """One call of the interpreter for all its outputs; batches must be full."""
+        for name, value in feeds.items():
+            self._interpreter.set_tensor(self._inputs[name]["index"], value)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
     def _delegate(self) -> str:
         # The interpreter has no public word for what it delegated to; the list of operators does,
         # and calls a delegate's node DELEGATE. We pass none, so it is the default one.
@@ -63,8 +84,6 @@ class TfliteModel:
         return "XNNPACK" if any("delegate" in name.lower() for name in names) else "builtin"
 
 
-def open_model(
-    library: Any, runtime: Mapping[str, Any], model: Path, threads: int, batch_size: int
-) -> TfliteModel:
-    """A TFLite model for batches of `batch_size`."""
-    return TfliteModel(library, str(runtime["package"]), model, threads, batch_size)
+def open_model(opening: Opening) -> TfliteModel:
+    """A TFLite model for batches of the wanted size."""
+    return TfliteModel(opening)

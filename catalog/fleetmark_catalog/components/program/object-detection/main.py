@@ -1,0 +1,100 @@
+"""Finds objects with a single-shot detector under MLPerf LoadGen.
+
+What is timed is what an application waits for: the model, the decoding of its boxes from anchors,
+and the suppression of boxes that mean the same object.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from fleetmark_harness.adapters import Adapter
+from fleetmark_harness.exits import BAD_JOB, JobError
+from fleetmark_harness.job import Job
+from fleetmark_harness.run import main
+from fleetmark_harness.tensors import RandomTensors
+from fleetmark_harness.tensors import load as load_tensors
+
+
+def anchors(size: int, strides: list[int], each: list[int]) -> Any:
+    """Centres of the anchors [count, 2], from 0 to 1, in the order of the model's output."""
+    centres = []
+    for stride, count in zip(strides, each, strict=True):
+        steps = (np.arange(size // stride, dtype=np.float32) + 0.5) * stride / size
+        rows, columns = np.meshgrid(steps, steps, indexing="ij")
+        centres.append(np.repeat(np.stack([columns, rows], -1).reshape(-1, 2), count, axis=0))
+    return np.concatenate(centres)
+
+
+def suppress(boxes: Any, scores: Any, overlap: float, most: int) -> list[int]:
+    """Places of the boxes that stay, the surest first; `boxes` are [left, top, right, bottom]."""
+    order = np.argsort(-scores, kind="stable")
+    areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    kept: list[int] = []
+    while len(order) and len(kept) < most:
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        low = np.maximum(boxes[best, :2], boxes[order, :2])
+        high = np.minimum(boxes[best, 2:], boxes[order, 2:])
+        shared = np.prod(np.maximum(high - low, 0), axis=1)
+        union = areas[best] + areas[order] - shared
+        order = order[shared <= overlap * np.maximum(union, 1e-12)]
+    return kept
+
+
+class Detection:
+    """Pictures and a detector; the answer is the number of objects."""
+
+    def __init__(self, job: Job, adapter: Adapter, pictures: RandomTensors) -> None:
+        settings = job.table("model").get("settings", {})
+        try:
+            self._size = int(settings["size"])
+            strides = [int(stride) for stride in settings["strides"]]
+            each = [int(count) for count in settings["anchors_each"]]
+            self._anchors = anchors(self._size, strides, each)
+            self._boxes = int(settings["boxes_output"])
+            self._scores = int(settings["scores_output"])
+            self._threshold = float(settings["score_threshold"])
+            self._overlap = float(settings["overlap_threshold"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise JobError(BAD_JOB, f"model.settings: {error} is missing or wrong") from error
+        self.total_count = pictures.total_count
+        self.performance_count = pictures.performance_count
+        self.prepare = pictures.prepare
+        self.score = pictures.score
+        self._call = adapter.call
+        self._input = adapter.input_name
+
+    def run(self, batch: Any) -> Any:
+        """Boxes [N, kept, 4] from 0 to 1 and their scores, a list a picture."""
+        outputs = self._call({self._input: batch})
+        return [
+            self._decode(boxes, scores)
+            for boxes, scores in zip(outputs[self._boxes], outputs[self._scores], strict=True)
+        ]
+
+    def _decode(self, boxes: Any, scores: Any) -> tuple[Any, Any]:
+        sure = 1.0 / (1.0 + np.exp(-np.clip(scores[:, 0], -80, 80)))
+        places = np.flatnonzero(sure >= self._threshold)
+        centre = boxes[places, :2] / self._size + self._anchors[places]
+        half = boxes[places, 2:4] / self._size / 2
+        found = np.concatenate([centre - half, centre + half], axis=1)
+        kept = suppress(found, sure[places], self._overlap, 100)
+        return found[kept], sure[places][kept]
+
+    def answer(self, outputs: Any) -> Any:
+        """How many objects were found in each picture."""
+        return np.array([len(scores) for _, scores in outputs], np.int32)
+
+
+def load(job: Job, batch_size: int) -> tuple[Adapter, Detection]:
+    """The model and pictures for it."""
+    adapter, pictures = load_tensors(job, batch_size)
+    return adapter, Detection(job, adapter, pictures)
+
+
+if __name__ == "__main__":
+    sys.exit(main(load))

@@ -1,0 +1,53 @@
+"""OpenCV's DNN module: many boards have OpenCV anyway, and no other runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fleetmark_harness.adapters import Opening
+
+Array = npt.NDArray[Any]
+
+
+class OpencvModel:
+    """A network that takes float tensors in the layout of its ONNX file."""
+
+    def __init__(self, opening: Opening) -> None:
+        """Runs on OpenCV's own CPU kernels."""
+        library, table = opening.library, opening.table.get("input", {})
+        library.setNumThreads(opening.threads)
+        self._net = library.dnn.readNetFromONNX(str(opening.model))
+        self._net.setPreferableBackend(library.dnn.DNN_BACKEND_OPENCV)
+        self._net.setPreferableTarget(library.dnn.DNN_TARGET_CPU)
+        self._outputs = list(self._net.getUnconnectedOutLayersNames())
+        self.input_name = str(table.get("name", ""))
+        self.input_shape = tuple(int(size) for size in table.get("shape", ()))
+        self.dtype: npt.DTypeLike = np.float32
+        self.version = str(library.__version__)
+        self.provider = "OpenCV CPU"
+
+    def prepare(self, values: Array) -> Array:
+        """Floats as they are."""
+        return np.ascontiguousarray(values, np.float32)
+
+    def run(self, batch: Array) -> Array:
+        """One pass through the network."""
+        self._net.setInput(batch)
+        output: Array = self._net.forward(self._outputs[0])
+        return output
+
+    def call(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """One pass through the network for all its outputs."""
+        for name, value in feeds.items():
+            self._net.setInput(value, name)
+        outputs: list[Array] = list(self._net.forward(self._outputs))
+        return outputs
+
+
+def open_model(opening: Opening) -> OpencvModel:
+    """An ONNX model of float tensors."""
+    return OpencvModel(opening)

@@ -1,0 +1,68 @@
+"""Classification of labelled samples: pictures, text, features of sound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fleetmark_harness.adapters import Adapter, open_model
+from fleetmark_harness.data import Labelled, read_labelled
+from fleetmark_harness.job import Job
+from fleetmark_harness.task import Accuracy
+
+
+class Classification:
+    """A classifier and labelled samples; the answer is the class with the highest output."""
+
+    def __init__(self, job: Job, adapter: Adapter, data: Labelled) -> None:
+        model = job.table("model")
+        tensor = model["input"]
+        self.total_count = len(data.labels)
+        performance = int(job.table("dataset").get("performance_samples", self.total_count))
+        self.performance_count = min(performance, self.total_count)
+        self.run = adapter.run
+        self._adapter = adapter
+        self._data = data
+        self._scale = np.float32(tensor.get("scale", 1.0))
+        self._offset = np.float32(tensor.get("offset", 0.0))
+        # Words and bytes are numbers of a list, which nothing may scale.
+        self._numbers = tensor.get("dtype") in ("int32", "int64")
+        self._shape = tuple(tensor.get("shape", data.values.shape[1:]))
+        self._channels_first = tensor.get("layout") == "NCHW"
+        # Some models have a class 0 for none of the data set's.
+        self._first_class = int(model.get("output", {}).get("first_class", 0))
+
+    def prepare(self, indices: Any) -> Any:
+        """Samples as the model's input: scaled, in its layout and type."""
+        values = self._data.values[indices]
+        if not self._numbers:
+            values = values.astype(np.float32) * self._scale + self._offset
+        if self._channels_first:
+            values = np.moveaxis(values, -1, 1)
+        return self._adapter.prepare(values.reshape(len(indices), *self._shape))
+
+    def answer(self, outputs: Any) -> Any:
+        """The class of each sample."""
+        classes = outputs.argmax(axis=-1).astype(np.int32)
+        return classes - self._first_class if self._first_class else classes
+
+    def score(self, answers: Any) -> Accuracy:
+        """Top-1 over the whole data set."""
+        correct = int((answers == self._data.labels).sum())
+        return Accuracy("top-1", correct, self.total_count)
+
+
+def load(job: Job, batch_size: int) -> tuple[Adapter, Classification]:
+    """The data set first: it is quick to check, and a wrong one should not wait for the model."""
+    model = job.table("model")
+    data = read_labelled(
+        job.table("dataset"),
+        job.input("dataset"),
+        job.inputs.get("labels"),
+        model["input"].get("shape", ()),
+    )
+    adapter = open_model(
+        job.table("runtime"), job.input("model"), job.integer("threads"), batch_size, model
+    )
+    return adapter, Classification(job, adapter, data)

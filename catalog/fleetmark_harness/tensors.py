@@ -1,0 +1,90 @@
+"""Random samples of a model's own signature: for how fast it is, where nothing labelled is at hand.
+
+The same seed gives the same samples on every board.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fleetmark_harness.adapters import Adapter, open_model
+from fleetmark_harness.exits import BAD_INPUT, BAD_JOB, JobError
+from fleetmark_harness.job import Job
+from fleetmark_harness.task import Accuracy
+
+Array = npt.NDArray[Any]
+
+
+class RandomTensors:
+    """A model and random inputs for it. There is nothing that an answer could be compared with."""
+
+    def __init__(self, job: Job, adapter: Adapter) -> None:
+        dataset, tensor = job.table("dataset"), job.table("model").get("input", {})
+        self.total_count = int(dataset["samples"])
+        self.performance_count = min(
+            int(dataset.get("performance_samples", self.total_count)), self.total_count
+        )
+        self.run = adapter.run
+        self._seed = int(dataset.get("seed", 0))
+        shape = tuple(adapter.input_shape)
+        if not shape or not all(shape):
+            shape = tuple(int(size) for size in tensor.get("shape", ()))
+        if not shape:
+            raise JobError(
+                BAD_INPUT, "the model leaves its input's shape open, and its component names none"
+            )
+        self._shape = shape
+        self._dtype = np.dtype(adapter.dtype)
+        whole = np.issubdtype(self._dtype, np.integer)
+        limits = np.iinfo(self._dtype) if whole else None
+        low, high = tensor.get("range") or ((limits.min, limits.max) if limits else (0.0, 1.0))
+        if whole and np.dtype(tensor.get("dtype", "float32")).kind == "f":
+            # A quantised input: its range is that of the real values, so take all that it can hold.
+            low, high = (limits.min, limits.max) if limits else (low, high)
+        self._low, self._high, self._whole = low, high, whole
+
+    def prepare(self, indices: Array) -> Array:
+        """One generator a sample, so that a sample does not depend on which others are loaded."""
+        samples = np.empty((len(indices), *self._shape), self._dtype)
+        for place, index in enumerate(indices.tolist()):
+            generator = np.random.default_rng([self._seed, index])
+            if self._whole:
+                samples[place] = generator.integers(
+                    int(self._low), int(self._high), self._shape, self._dtype, endpoint=True
+                )
+            else:
+                values = generator.random(self._shape, np.float32)
+                samples[place] = values * (self._high - self._low) + self._low
+        return samples
+
+    def answer(self, outputs: Any) -> npt.NDArray[np.int32]:
+        """The place of the highest value: something of the output must be read."""
+        places: npt.NDArray[np.int32] = (
+            np.asarray(outputs).reshape(len(outputs), -1).argmax(axis=-1).astype(np.int32)
+        )
+        return places
+
+    def score(self, answers: Array) -> Accuracy:
+        """There is none.
+
+        Raises:
+            JobError: BAD_JOB, always.
+        """
+        raise JobError(BAD_JOB, "random samples have no labels: there is no accuracy to measure")
+
+
+def load(job: Job, batch_size: int) -> tuple[Adapter, RandomTensors]:
+    """The model of the job, and samples of its signature."""
+    if job.mode == "accuracy":
+        raise JobError(BAD_JOB, "random samples have no labels: there is no accuracy to measure")
+    adapter = open_model(
+        job.table("runtime"),
+        job.input("model"),
+        job.integer("threads"),
+        batch_size,
+        job.table("model"),
+    )
+    return adapter, RandomTensors(job, adapter)
