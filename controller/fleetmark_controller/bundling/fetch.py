@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tarfile
 import urllib.error
 import urllib.request
 import zlib
@@ -14,11 +11,10 @@ from typing import IO
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load.model import Location
+from fleetmark_controller.bundling import from_deb, from_wheel, recipes
 
-TIME_LIMIT_S = 600
 CONNECT_LIMIT_S = 30
 _CHUNK = 1 << 18
-_MAX_DEB_ENTRIES = 100_000
 
 
 def fetch_location(location: Location, folder: Path, size_bytes: int) -> Path:
@@ -30,10 +26,16 @@ def fetch_location(location: Location, folder: Path, size_bytes: int) -> Path:
         CatalogError: fault UNAVAILABLE: not reachable, not there, larger than declared.
         OSError: `folder` cannot be written.
     """
+    limit = location.size_bytes
     if location.url:
-        raw = _download(location.url, folder / "raw", location.size_bytes)
+        raw = _download(location.url, folder / "raw", limit)
+    elif location.wheel:
+        wheel = (location.wheel, location.wheel_sha256)
+        raw = from_wheel.fetch_member(*wheel, location.path, folder, limit)
+    elif location.recipe:
+        raw = recipes.make(location.recipe, location.options, folder, limit)
     else:
-        raw = _from_deb(location, folder)
+        raw = from_deb.fetch_member(location.deb, location.path, folder, limit)
     if not location.compression:
         return raw
     target = folder / "unpacked"
@@ -88,50 +90,6 @@ def _inflate(packed: IO[bytes]) -> Iterator[bytes]:
         if not data:
             raise _unavailable("the gzip file is cut short")
         yield engine.decompress(data, _CHUNK)
-
-
-def _from_deb(location: Location, folder: Path) -> Path:
-    """One file of a Debian package, fetched and verified by the machine's own apt."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise _unavailable("this machine has no apt")
-    _run(["apt-get", "--quiet", "download", location.deb], folder)
-    packages = sorted(folder.glob("*.deb"))
-    if len(packages) != 1:
-        raise _unavailable(f"apt gave {len(packages)} packages, not 1")
-    if packages[0].stat().st_size > location.size_bytes:
-        raise _unavailable(f"the package is larger than the declared {location.size_bytes} bytes")
-    archive = folder / "content.tar"
-    with archive.open("wb") as file:
-        _run(["dpkg-deb", "--fsys-tarfile", str(packages[0])], folder, stdout=file)
-    target = folder / "member"
-    with tarfile.open(archive) as tar:
-        for number, member in enumerate(tar):
-            if number > _MAX_DEB_ENTRIES:
-                break
-            if member.isreg() and member.name.removeprefix("./") == location.path:
-                content = tar.extractfile(member)
-                assert content is not None
-                _copy(content, target, location.size_bytes)
-                return target
-    raise _unavailable(f"the package holds no file {location.path}")
-
-
-def _run(command: list[str], folder: Path, stdout: IO[bytes] | int = subprocess.PIPE) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            timeout=TIME_LIMIT_S,
-            check=False,
-        )
-    except (subprocess.TimeoutExpired, OSError) as error:
-        raise _unavailable(f"{command[0]}: {error}") from error
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise _unavailable(f"{command[0]} failed: {said[0]}")
 
 
 def _unavailable(what: str) -> CatalogError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.core.digest import sha256_file
 from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.load.model import Location
 from fleetmark_catalog.resolve.result import Fetch, LocalFile, Source, WheelSource
 from fleetmark_controller.bundling.fetch import fetch_location
 from fleetmark_controller.bundling.wheels import download_wheels
@@ -84,11 +85,21 @@ def _take_mirrored(
         say(f"mirror's copy is not used: {error}")
 
 
+def place_of(location: Location) -> str:
+    """Where a location is, for people."""
+    return (
+        location.url
+        or (location.wheel and f"wheel {location.wheel}")
+        or (location.recipe and f"recipe {location.recipe}")
+        or f"apt package {location.deb}"
+    )
+
+
 def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
     tried = []
     for location in source.locations:
         with tempfile.TemporaryDirectory(prefix="fleetmark-fetch-") as scratch:
-            place = location.url or f"apt package {location.deb}"
+            place = place_of(location)
             say(f"fetching {source.name} from {place}")
             try:
                 file = fetch_location(location, Path(scratch), source.size_bytes)
