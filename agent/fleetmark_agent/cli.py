@@ -72,16 +72,23 @@ def start(
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def capabilities(home: str | None, as_json: bool) -> None:
-    """Measure this board and print its facts."""
+    """Measure this board, look for software, and print both.
+
+    Each piece of software is found, absent, of a wrong version, or broken: there, but not working.
+    """
+    from fleetmark_agent.detect.child import detect_in_child
     from fleetmark_agent.facts import measure
+    from fleetmark_agent.facts.software import with_findings
     from fleetmark_catalog.core.plain import to_plain
     from fleetmark_cli.output import print_fields, print_json
 
-    plain = to_plain(measure(home=_home(home)))
+    findings = detect_in_child().findings
+    plain = to_plain(with_findings(measure(home=_home(home)), findings))
     if as_json:
-        print_json(plain)
-    else:
-        print_fields(_flat(plain))
+        print_json({**plain, "detected": to_plain(findings)})
+        return
+    del plain["software"]
+    print_fields({**_flat(plain), **_verdicts(to_plain(findings))})
 
 
 @command.command()
@@ -142,6 +149,22 @@ def _flat(plain: dict[str, Any]) -> dict[str, object]:
             shown[group] = " ".join(map(str, values)) or None
         else:
             shown[group] = values
+    return shown
+
+
+def _verdicts(findings: list[dict[str, Any]]) -> dict[str, object]:
+    """A line for each finding: `gcc  found 12.2.0, /usr/bin/gcc (languages=c c++)`."""
+    shown: dict[str, object] = {}
+    for finding in findings:
+        name = f"software.{finding['software']}"
+        number = 2
+        while name in shown:
+            name, number = f"software.{finding['software']}.{number}", number + 1
+        more = " ".join(f"{key}={value}" for key, value in finding["details"].items())
+        text = " ".join(filter(None, (finding["verdict"], finding["version"])))
+        text = ", ".join(filter(None, (text, finding["path"])))
+        shown[name] = text + (f": {finding['reason']}" if finding["reason"] else "")
+        shown[name] = f"{shown[name]} ({more})" if more else shown[name]
     return shown
 
 

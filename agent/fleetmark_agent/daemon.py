@@ -15,6 +15,9 @@ from typing import Any
 
 from fleetmark_agent import happenings as h
 from fleetmark_agent import ledger
+from fleetmark_agent.detect.findings import Detection
+from fleetmark_agent.detect.watch import Watch
+from fleetmark_agent.facts.software import with_findings
 from fleetmark_agent.files import RealFiles, tree_bytes, write_atomic
 from fleetmark_agent.link import Link
 from fleetmark_agent.locks import is_held, until_free
@@ -25,6 +28,7 @@ from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session import Identity, Session
 from fleetmark_agent.spool import SpoolFull
 from fleetmark_agent.transport import Transport, TransportError
+from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_catalog.core.records import Record
 
@@ -39,9 +43,18 @@ class Daemon:
     """One agent from its start to its end."""
 
     def __init__(
-        self, identity: Identity, site: Site, files: RealFiles, transport: Transport
+        self,
+        identity: Identity,
+        site: Site,
+        files: RealFiles,
+        transport: Transport,
+        *,
+        measured: Capabilities,
+        known: Detection | None,
     ) -> None:
         """Reads the ledger; cleans away what belongs to attempts that are no longer held.
+
+        `measured` are the board's facts without its software, `known` what is known of that.
 
         Raises:
             LedgerError: the ledger is damaged.
@@ -74,6 +87,9 @@ class Daemon:
         self._upload_complaint = ""
         self._status = b""
         self._signals = 0
+        self._on_terminal = has_terminal()
+        self._measured = measured
+        self.watch = Watch(self.settings.home, self.settings.detect_interval_s, known, self._found)
 
     async def run(self) -> int:
         """Until asked to end; returns the exit code."""
@@ -81,10 +97,13 @@ class Daemon:
         self._quit = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_end)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_look)
         for action in self.session.start():
             self._perform(action)
         if not self.session.device_free:
             self._spawn(self._watch_device())
+        self.watch.quiet(self.session.idle)
+        self._spawn(self.watch.run())
         dialing = asyncio.ensure_future(self.link.run())
         if self.settings.once:
             self._spawn(self._give_up_in_time())
@@ -98,7 +117,7 @@ class Daemon:
             await asyncio.gather(dialing, *self._tasks, return_exceptions=True)
             with suppress(Exception):
                 await self.transport.close()
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
             self._write_status(connected=False)
         return code
@@ -118,6 +137,7 @@ class Daemon:
         finally:
             self._busy = False
         self._arm()
+        self.watch.quiet(self.session.idle)
         self._write_status(connected=self.session.connected)
         if self.settings.once and self.forgotten and not self.session.held:
             self._spawn(self._leave_once())
@@ -231,6 +251,7 @@ class Daemon:
         if isinstance(event, h.Received) and isinstance(event.message, Welcome):
             told = event.message.controller_time_unix_ns
             self.clock_offset_ns = told - time.time_ns() if told else None
+            self.watch.begin()
 
     def _look_at_room(self) -> None:
         obstacle = ""
@@ -251,6 +272,18 @@ class Daemon:
             return
         log.info("ending: a signal asked for it")
         self.tell(h.Leaving("the agent was asked to end"))
+
+    def _asked_to_look(self) -> None:
+        if self._on_terminal and not has_terminal():
+            self._asked_to_end()  # the terminal was closed, as SIGHUP says of old
+            return
+        log.info("looking for software: a signal asked for it")
+        self.watch.wake()
+
+    def _found(self, detection: Detection) -> None:
+        found = with_findings(self._measured, detection.findings)
+        self.site.capabilities = found
+        self.tell(h.CapabilitiesFound(found))
 
     async def _leave_once(self) -> None:
         self.tell(h.Leaving("done, as --once asked"))
@@ -308,3 +341,12 @@ class Daemon:
             self._status = data
             with suppress(OSError):
                 write_atomic(self.settings.home / "status.json", data, durable=False)
+
+
+def has_terminal() -> bool:
+    """Whether there is a terminal that could be closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

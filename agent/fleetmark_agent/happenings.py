@@ -14,6 +14,7 @@ from fleetmark_agent.messages import (
     ControllerMessage,
     Progress,
 )
+from fleetmark_catalog.core.capabilities import Capabilities
 
 # --- events ---
 
@@ -129,6 +130,13 @@ class AdmissionChanged:
 
 
 @dataclass(frozen=True)
+class CapabilitiesFound:
+    """The board's facts, as they are known now."""
+
+    capabilities: Capabilities
+
+
+@dataclass(frozen=True)
 class Leaving:
     """The agent is asked to end."""
 
@@ -155,6 +163,7 @@ Event = (
     | UploadFailed
     | DeviceChanged
     | AdmissionChanged
+    | CapabilitiesFound
     | Leaving
     | Tick
 )

@@ -15,12 +15,13 @@ returns the actions that follow, to be performed in order. The rules that it kee
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleetmark_agent.happenings import (
     Acknowledge,
     Action,
     AdmissionChanged,
+    CapabilitiesFound,
     Closed,
     DeviceChanged,
     Event,
@@ -54,6 +55,7 @@ from fleetmark_agent.messages import (
     AttemptReport,
     AttemptState,
     Bye,
+    CapabilitiesChanged,
     Heartbeat,
     HeartbeatAck,
     Hello,
@@ -144,6 +146,7 @@ class Session:
             self.held[entry.key] = held
         self._open = False
         self._told_finished: set[AttemptKey] = set()  # in the hello of this stream
+        self._told_capabilities: Capabilities | None = None  # on this stream
         self._obstacle = ""
         self._number = 0
         self._stored = 0
@@ -205,6 +208,7 @@ class Session:
             self._open, self.connected = True, False
             self._last_heard = now
             self._told_finished = {held.key for held in self._in(AttemptState.UPLOADING)}
+            self._told_capabilities = self.identity.capabilities
             return [Send(self._hello())]
         if isinstance(event, Closed):
             self._open = self.connected = False
@@ -222,6 +226,9 @@ class Session:
         if isinstance(event, AdmissionChanged):
             self._obstacle = event.obstacle
             return []
+        if isinstance(event, CapabilitiesFound):
+            self.identity = replace(self.identity, capabilities=event.capabilities)
+            return self._tell_capabilities()
         if isinstance(event, Leaving):
             return self._leave(event.reason, now)
         if isinstance(event, Tick):
@@ -264,6 +271,7 @@ class Session:
                 known = verdict.attempt.key in self._told_finished
                 actions += self._stop(Stop(verdict.attempt, verdict.reason), now, final=known)
         # What changed between the hello and now was said to nobody.
+        actions += self._tell_capabilities()
         actions += [Send(report) for report in self._reports()]
         return actions
 
@@ -536,6 +544,13 @@ class Session:
 
     def _say(self, held: Held) -> list[Action]:
         return [Send(self._report(held))] if self.connected and held.announced else []
+
+    def _tell_capabilities(self) -> list[Action]:
+        known = self.identity.capabilities
+        if not self.connected or known == self._told_capabilities:
+            return []
+        self._told_capabilities = known
+        return [Send(CapabilitiesChanged(known))]
 
     def _report(self, held: Held) -> AttemptReport:
         ref = AttemptRef(

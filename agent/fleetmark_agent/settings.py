@@ -26,6 +26,8 @@ class Settings:
     `spool_limit_bytes`: while results of this size wait for the controller, no new run begins.
     `cache_limit_bytes`: of blobs and environments; what an attempt needs is never evicted.
     `min_free_bytes`: room that a transfer or an installation must leave on the file system.
+    `detect_interval_s`: software is looked for after the start and then this often; 0: only when
+    SIGHUP asks for it.
     `once_wait_s`: how long `--once` tries to reach the controller.
     """
 
@@ -39,6 +41,7 @@ class Settings:
     telemetry_interval_s: float = 1.0
     job_output_limit_bytes: int = 4 * 1024 * 1024
     stop_grace_s: float = 5.0
+    detect_interval_s: float = 6 * 3600.0
     once_wait_s: float = 20.0
     once: bool = False
 
@@ -158,5 +161,6 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "telemetry_interval_s": _seconds(0.05, 3600),
     "job_output_limit_bytes": _whole(0),
     "stop_grace_s": _seconds(0, 600),
+    "detect_interval_s": _seconds(0, 30 * 86400),
     "once_wait_s": _seconds(0.1, 86400),
 }

@@ -15,7 +15,9 @@ from typing import Any
 from fleetmark_agent import AGENT_VERSION
 from fleetmark_agent.cache import Cache
 from fleetmark_agent.daemon import EXIT_UNREACHABLE, Daemon
+from fleetmark_agent.detect import store
 from fleetmark_agent.errors import from_os_error
+from fleetmark_agent.facts.software import with_findings
 from fleetmark_agent.files import RealFiles, write_atomic
 from fleetmark_agent.identity import device_id
 from fleetmark_agent.ids import uuid7
@@ -109,7 +111,10 @@ async def _serve(settings: Settings, own_id: str) -> int:
         _shorten(home / "trace.jsonl")
     except OSError as error:
         raise from_os_error(error, str(home)) from error
-    capabilities = await measuring
+    measured = await measuring
+    # What was found before a restart is said at once; it is looked for again after the hello.
+    known = store.load(home)
+    capabilities = with_findings(measured, known.findings if known else ())
     identity = Identity(
         device_id=own_id,
         boot_id=uuid7(),
@@ -129,7 +134,7 @@ async def _serve(settings: Settings, own_id: str) -> int:
         clock=lambda: _clock(daemon),
         transfers=asyncio.Lock(),
     )
-    daemon = Daemon(identity, site, files, transport)
+    daemon = Daemon(identity, site, files, transport, measured=measured, known=known)
     log.info("agent %s, device %s, home %s", settings.name, own_id, home)
     return await daemon.run()
 

@@ -66,7 +66,10 @@ async def controller() -> AsyncIterator[FakeController]:
 async def agent(tmp_path: Path, controller: FakeController) -> AsyncIterator[AgentProcess]:
     made = AgentProcess(tmp_path / "home", controller)
     made.home.mkdir()
-    (made.home / "config.toml").write_text("telemetry_interval_s = 0.1\nmin_free_bytes = 0\n")
+    # Software is looked for where a test is about that.
+    (made.home / "config.toml").write_text(
+        "telemetry_interval_s = 0.1\nmin_free_bytes = 0\ndetect_interval_s = 0\n"
+    )
     yield made
     if made.log.exists():
         print(made.said())

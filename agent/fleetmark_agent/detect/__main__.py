@@ -14,7 +14,8 @@ from types import FrameType
 from fleetmark_agent.detect import children
 from fleetmark_agent.detect.engine import detect
 from fleetmark_agent.detect.place import Place
-from fleetmark_agent.detect.rules import builtin_folder, load_rules
+from fleetmark_agent.detect.rules import load_rules
+from fleetmark_agent.detect.store import builtin_folder, rules_digest
 from fleetmark_catalog.core.digest import canonical_json
 from fleetmark_catalog.core.plain import to_plain
 
@@ -37,8 +38,9 @@ def main() -> int:
     signal.signal(signal.SIGINT, give_up)
     _be_modest()
     try:
-        rules, bad, digest = load_rules(builtin_folder())
-        detection = detect(Place.here(), rules, bad, digest)
+        folder = builtin_folder()
+        rules, bad = load_rules(folder)
+        detection = detect(Place.here(), rules, bad, rules_digest(folder))
     finally:
         children.end_descendants()
         shutil.rmtree(own, ignore_errors=True)

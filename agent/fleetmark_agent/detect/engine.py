@@ -8,9 +8,8 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from fleetmark_agent.detect import judge, probes
+from fleetmark_agent.detect import judge, probes, store
 from fleetmark_agent.detect.findings import (
     Detection,
     Finding,
@@ -22,7 +21,6 @@ from fleetmark_agent.detect.findings import (
 )
 from fleetmark_agent.detect.place import Place
 from fleetmark_agent.detect.rules import Entry, Rule, by_family
-from fleetmark_agent.facts import read
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +58,10 @@ def detect(
     return Detection(
         findings=tuple(found),
         rules_digest=digest,
-        boot=boot_mark(place.root),
+        boot=store.boot_mark(place.root),
         finished_unix_s=time.time(),
         duration_s=round(time.monotonic() - started, 3),
     )
-
-
-def boot_mark(root: Path = Path("/")) -> str:
-    """Names the kernel's present life; empty where it has no name."""
-    return line(read.text(root / "proc/sys/kernel/random/boot_id") or "", 60)
 
 
 def _safely(bench: probes.Bench, rule: Rule) -> list[Finding]:
@@ -142,9 +135,10 @@ def _judged(
         fault = judge.version_fault(version, rule.versions)
         if fault:
             return finding(Verdict.WRONG_VERSION, fault)
-    return dataclasses.replace(
-        finding(Verdict.FOUND), details=details_of(ran.output), tags=rule.tags
-    )
+    details = details_of(ran.output)
+    if told_by_proof:
+        details.pop("version", None)
+    return dataclasses.replace(finding(Verdict.FOUND), details=details, tags=rule.tags)
 
 
 def _sought(entry: Entry) -> str:

@@ -6,7 +6,6 @@ refused alone, with its reason, and the others are used.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -72,31 +71,22 @@ class Rule:
     tags: tuple[str, ...] = ()
 
 
-def builtin_folder() -> Path:
-    """Where the rules lie that are installed with the agent."""
-    import fleetmark_catalog
+def load_rules(folder: Path) -> tuple[list[Rule], dict[str, str]]:
+    """All rules below `folder`; and what is wrong with those that cannot be used, by folder.
 
-    return Path(fleetmark_catalog.__file__).parent / "components" / "soft"
-
-
-def load_rules(folder: Path) -> tuple[list[Rule], dict[str, str], str]:
-    """All rules below `folder`, what is wrong with those that cannot be used, and a digest of all.
-
-    Reasons are by the name of the rule's folder. A folder that is not there holds no rules.
+    A folder that is not there holds no rules.
     """
     rules: list[Rule] = []
     bad: dict[str, str] = {}
-    digest = hashlib.sha256()
     for path in sorted(folder.glob("*/component.toml")):
         name = path.parent.name
         try:
             with path.open("rb") as file:
                 data = file.read(_MAX_RULE_BYTES)
-            digest.update(f"{name} {len(data)} ".encode() + data)
             rules.append(parse_rule(tomllib.loads(data.decode())))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, BadRule) as error:
             bad[name] = f"its component.toml cannot be used: {error}"
-    return rules, bad, digest.hexdigest()
+    return rules, bad
 
 
 def parse_rule(document: Mapping[str, Any]) -> Rule:

@@ -14,7 +14,8 @@ from fleetmark_catalog.core.capabilities import Capabilities
 def measure(root: Path = Path("/"), home: Path = Path("/")) -> Capabilities:
     """All facts of the board whose files lie below `root`; `home` is where the agent keeps its own.
 
-    Programs are run, and interpreters looked for, only when `root` is the real one.
+    Programs are run, and interpreters looked for, only when `root` is the real one. What takes
+    longer is not among them: software is detected later, see `fleetmark_agent.detect`.
     """
     from fleetmark_agent.facts import (
         accelerators,
@@ -24,7 +25,6 @@ def measure(root: Path = Path("/"), home: Path = Path("/")) -> Capabilities:
         interpreters,
         memory,
         sensors,
-        software,
         storage,
         system,
         tags,
@@ -40,7 +40,6 @@ def measure(root: Path = Path("/"), home: Path = Path("/")) -> Capabilities:
         storage=storage.probe(home),
         accelerators=accelerators.probe(root),
         sensors=sensors.probe(root),
-        software=software.probe() if real else (),
         interpreters=interpreters.probe() if real else (),
         controls=controls.probe(root),
     )

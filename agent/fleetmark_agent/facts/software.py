@@ -1,34 +1,26 @@
-"""Tools on the board that were found, and run."""
+"""Software among the facts: what a detection found, and the tags that follow from it."""
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
+import dataclasses
+from collections.abc import Sequence
 
-from fleetmark_catalog.core.capabilities import Software
-
-_TOOLS = (
-    ("gcc", ("gcc", "-dumpfullversion"), r"^(\d+(?:\.\d+)*)"),
-    ("bubblewrap", ("bwrap", "--version"), r"(\d+(?:\.\d+)+)"),
-    ("adb", ("adb", "version"), r"Version (\d[\w.]*)"),
-)
+from fleetmark_agent.detect.findings import Finding, found_only
+from fleetmark_agent.facts import tags
+from fleetmark_catalog.core.capabilities import Capabilities, Software
 
 
-def probe() -> tuple[Software, ...]:
-    """Each tool that answers with its version. What programs need is detected by the catalog."""
-    found: list[Software] = []
-    for name, command, pattern in _TOOLS:
-        path = shutil.which(command[0])
-        if path is None:
-            continue
-        try:
-            done = subprocess.run(
-                [path, *command[1:]], check=True, capture_output=True, text=True, timeout=5
-            )
-        except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-            continue
-        version = re.search(pattern, done.stdout, re.MULTILINE)
-        if version:
-            found.append(Software(name, version.group(1), path))
-    return tuple(found)
+def software_of(findings: Sequence[Finding]) -> tuple[Software, ...]:
+    """What was found and proved to run, by name; of one name in the order of the rule."""
+    found = [
+        Software(finding.software, finding.version, finding.path, dict(finding.details))
+        for finding in found_only(findings)
+    ]
+    return tuple(sorted(found, key=lambda software: software.name))
+
+
+def with_findings(measured: Capabilities, findings: Sequence[Finding]) -> Capabilities:
+    """The measured facts, together with what was found; broken and wrong versions do not count."""
+    facts = dataclasses.replace(measured, software=software_of(findings))
+    given = {tag for finding in found_only(findings) for tag in finding.tags}
+    return dataclasses.replace(facts, tags=tuple(sorted({*tags.derive(facts), *given})))
