@@ -1,9 +1,10 @@
 """Clips of equal length from the WAV files of Debian packages, one class a package.
 
-Options: `classes`, a list of tables with `deb`, `paths` and `without` (patterns) and `cut`: "start" takes the
-first clip of each file that is long enough, "every" as many as each file holds, up to `most`;
-`rate_hz`, which the files must have (mono, 16 bits); `samples`, the length of a clip. The result is a NumPy archive
-with `x` (int16 [N, samples]) and `y` (the place of the class in the list).
+Options: `classes`, a list of tables with `deb`, `paths` and `without` (patterns) and `cut`:
+"start" takes the first clip of each file that is long enough, "every" as many as each file holds,
+up to `most`; `rate_hz`, which the files must have (mono, 16 bits); `samples`, the length of a clip.
+The result is a NumPy archive with `x` (int16 [N, samples]) and `y` (the place of the class in the
+list).
 """
 
 from __future__ import annotations
