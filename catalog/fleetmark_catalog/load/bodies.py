@@ -91,7 +91,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "dataset": table(
         {
             "task": WORD,
-            "layout": {"enum": ["npz", "idx", "pictures", "random"]},
+            "layout": {"enum": ["npz", "idx", "cifar", "pictures", "random"]},
             "seed": {"type": "integer", "minimum": 0},
             "sample_rate_hz": {"type": "integer", "minimum": 1},
             "samples": {"type": "integer", "minimum": 1},
