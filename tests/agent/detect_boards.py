@@ -1,0 +1,75 @@
+"""Boards that are laid out below a folder: small programs, Pythons with modules, kernel files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from fleetmark_agent.detect.engine import detect
+from fleetmark_agent.detect.findings import Finding
+from fleetmark_agent.detect.place import Place
+from fleetmark_agent.detect.rules import Rule, load_rules
+from fleetmark_agent.detect.store import builtin_folder
+
+BASE = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+RULES: dict[str, Rule] = {rule.name: rule for rule in load_rules(builtin_folder())[0]}
+
+_BOOTSTRAP = """
+import sys
+sys.path.insert(0, {site!r})
+sys.executable = sys._base_executable = {path!r}
+code, sys.argv = sys.argv[4], ["-c", *sys.argv[5:]]
+exec(code)
+"""
+
+
+class Board:
+    """One board's file tree."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.bin = root / "usr/bin"
+        self.bin.mkdir(parents=True)
+
+    def program(self, name: str, script: str) -> Path:
+        """A program of the board: a shell script, which has nothing but what the shell has."""
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    def file(self, name: str, content: str | bytes) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def python(self, name: str = "python3") -> Path:
+        """A Python of the board; its modules are files below the folder that is returned."""
+        site = self.root / "site" / name
+        site.mkdir(parents=True)
+        boot = self.file(
+            f"boot/{name}.py", _BOOTSTRAP.format(site=str(site), path=str(self.bin / name))
+        )
+        # Called as: python3 -I -B -c CODE ARGUMENTS.
+        self.program(name, f'exec {BASE} -I -B {boot} "$@"')
+        return site
+
+    def place(self) -> Place:
+        return Place.below(self.root)
+
+    def find(self, *rules: str | Rule, **more: float) -> list[Finding]:
+        chosen = [RULES[rule] if isinstance(rule, str) else rule for rule in rules]
+        return list(detect(self.place(), chosen, **more).findings)
+
+    def verdicts(self, *rules: str | Rule) -> list[tuple[str, str]]:
+        return [(found.verdict.value, found.version) for found in self.find(*rules)]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
