@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
-.PHONY: help demo test test-all simulate faults lint stubs setup locks clean
+.PHONY: help demo test test-all simulate faults bench-resolve lint stubs setup locks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ simulate: $(VENV)/.dev ## Simulate the protocol under faults: SEEDS=10000 [SEED_
 REPEAT ?= 5
 faults: $(VENV)/.dev ## Kill, stop, cut and fill real processes: REPEAT=5
 	@REPEAT=$(REPEAT) $(BIN)/python -m pytest tests/faults -m faults -s
+
+bench-resolve: $(VENV)/.dev ## Measure resolving: 1,000 components, 100 boards
+	@$(BIN)/python bench/resolve.py
 
 lint: $(VENV)/.dev ## Check style, types, imports and stubs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

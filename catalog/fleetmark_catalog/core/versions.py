@@ -57,6 +57,7 @@ def is_range(text: str, scheme: str = PYTHON) -> bool:
     return True
 
 
+@functools.lru_cache(maxsize=65536)
 def in_range(version: str, wanted: str, scheme: str = PYTHON) -> bool:
     """Whether `version` lies in the range `wanted`; what is no version lies in the empty one only.
 

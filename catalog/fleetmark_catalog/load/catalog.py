@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
@@ -81,6 +82,15 @@ class Catalog:
             near = hint(text, names)
             raise CatalogError(Fault.NOT_FOUND, f"the catalog has no component {text!r}", "", near)
         return found[0]
+
+    @cached_property
+    def shared_distributions(self) -> frozenset[str]:
+        """Distributions whose wheels more than one package brings."""
+        brought: dict[str, set[str]] = {}
+        for part in self.all("package"):
+            for wheel in {wheel.name for entry in part.wheels for wheel in entry.wheels}:
+                brought.setdefault(wheel, set()).add(part.name)
+        return frozenset(name for name, parts in brought.items() if len(parts) > 1)
 
     def tags(self) -> set[str]:
         """All tags of components and those that their variations pass on."""

@@ -198,6 +198,7 @@ class Solver:
         wishes += [
             _Wish((_WHEEL, wheel.name), label, version=wheel.version)
             for wheel in (wheels.wheels if wheels is not None else ())
+            if wheel.name in self.catalog.shared_distributions
         ]
         chosen = Chosen(component, version, wheels, "")
         identity = (component.kind, component.name)
@@ -275,6 +276,8 @@ class _Provider(AbstractProvider[_Wish, _Candidate, tuple[str, str]]):
     def is_satisfied_by(self, requirement: _Wish, candidate: _Candidate) -> bool:
         if requirement.version:
             return requirement.version == candidate.version
+        if requirement.choice is None or not requirement.choice.version:
+            return True
         return self._solver._allows(requirement, candidate)
 
     def get_dependencies(self, candidate: _Candidate) -> Sequence[_Wish]:
