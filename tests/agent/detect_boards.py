@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from fleetmark_agent.detect.engine import detect
@@ -67,9 +68,14 @@ class Board:
         return [(found.verdict.value, found.version) for found in self.find(*rules)]
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs: a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def gone(pid: int) -> bool:
+    """Whether a process ends, or has: one that was killed takes a moment to."""
+    for _ in range(500):
+        try:
+            # A zombie runs no more.
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
