@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
 import lzma
 import os
 import shutil
@@ -17,13 +18,15 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
 
+T = TypeVar("T")
 _CHUNK = 1 << 18
 _MAX_NAME = 255
 _MAX_PATH = 1024
@@ -87,7 +90,12 @@ def _unpack(archive: Path, scratch: Path, limits: Limits) -> list[Path]:
     names: dict[str, str] = {}
     files: list[Path] = []
     left = limits.total_bytes
-    for number, (entry, content) in enumerate(_entries(archive, limits)):
+    entries = _entries(archive, limits)
+    for number in itertools.count():
+        found = _reading(lambda: next(entries, None), archive)
+        if found is None:
+            break
+        entry, content = found
         if number >= limits.entries:
             raise _bad(f"holds more than {limits.entries} entries", archive)
         if not entry.path:
@@ -106,13 +114,22 @@ def _unpack(archive: Path, scratch: Path, limits: Limits) -> list[Path]:
     return files
 
 
+def _reading(read: Callable[[], T], archive: Path) -> T:
+    # An archive can send its reader anywhere; that is no fault of the disk that is written to.
+    try:
+        return read()
+    except OSError as error:
+        raise _bad(f"cannot be read: {error}", archive) from error
+
+
 def _write(content: IO[bytes] | None, place: Path, entry: _Entry, archive: Path) -> int:
     written = 0
     descriptor = os.open(
         place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
     )
     with os.fdopen(descriptor, "wb") as file:
-        while content is not None and (chunk := content.read(_CHUNK)):
+        read = partial(content.read, _CHUNK) if content is not None else bytes
+        while chunk := _reading(read, archive):
             written += len(chunk)
             # What the header says is a promise, not a fact.
             if written > entry.size_bytes:
