@@ -161,7 +161,6 @@ TENSOR = table(
         "range": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
         "value": {"type": "number"},
         "batch_axis": {"type": "integer", "minimum": 0},
-        "batch": {"const": 1},
         "first_class": {"type": "integer", "minimum": 0},
         "classes": {"type": "integer", "minimum": 1},
     }
