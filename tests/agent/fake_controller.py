@@ -62,6 +62,7 @@ class FakeController(
         self.hellos: list[Any] = []
         self.heartbeats: list[Any] = []
         self.reports: list[Any] = []
+        self.changes: list[Any] = []
         self.byes: list[str] = []
         self.downloads: list[tuple[str, int]] = []
         self.uploads: list[str] = []
@@ -210,6 +211,8 @@ class FakeController(
             if self.confirm and message.attempt_report.state in given_up:
                 stop = session_pb2.Stop(attempt=message.attempt_report.attempt, reason="recorded")
                 outgoing.put_nowait(session_pb2.ControllerMessage(stop=stop))
+        elif body == "capabilities_changed":
+            self.changes.append(message.capabilities_changed.capabilities)
         elif body == "bye":
             self.byes.append(message.bye.reason)
         await self._changed()
