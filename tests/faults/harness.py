@@ -263,6 +263,13 @@ class FaultyFleet(Fleet):
             return False
         return {row[0] for row in rows} <= set(TERMINAL)
 
+    def settled(self) -> bool:
+        """Whether every board is connected and owes nothing: late results have arrived, too."""
+        said = [board.status() for board in self.boards.values()]
+        return self.ended() and all(
+            values.get("connected") is True and not values["attempts"] for values in said
+        )
+
     # --- recovery ---
 
     def over(self) -> None:

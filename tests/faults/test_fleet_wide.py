@@ -130,7 +130,7 @@ def test_a_restored_copy_reuses_no_epoch_and_gets_what_boards_still_hold(
     if chance.random() < 0.5:
         time.sleep(chance.uniform(0, 3))
     board.wire.heal()
-    until(fleet.ended, "the campaign's end")
+    until(fleet.settled, "the campaign's end, and all results")
     time.sleep(0.2)
     row = TABLE.row("yesterday's copy restored")
     row.repetitions += 1
