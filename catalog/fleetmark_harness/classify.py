@@ -15,7 +15,10 @@ from fleetmark_harness.task import Accuracy
 class Classification:
     """A classifier and labelled samples; the answer is the class with the highest output."""
 
-    def __init__(self, job: Job, adapter: Adapter, data: Labelled) -> None:
+    def __init__(
+        self, job: Job, adapter: Adapter, data: Labelled, shape: tuple[int, ...] = ()
+    ) -> None:
+        """`shape` is that of a prepared sample, where it is not what the model takes at once."""
         model = job.table("model")
         tensor = model["input"]
         self.total_count = len(data.labels)
@@ -28,7 +31,7 @@ class Classification:
         self._offset = np.float32(tensor.get("offset", 0.0))
         # Words and bytes are numbers of a list, which nothing may scale.
         self._numbers = tensor.get("dtype") in ("int32", "int64")
-        self._shape = tuple(tensor.get("shape", data.values.shape[1:]))
+        self._shape = shape or tuple(tensor.get("shape", data.values.shape[1:]))
         self._channels_first = tensor.get("layout") == "NCHW"
         # Some models have a class 0 for none of the data set's.
         self._first_class = int(model.get("output", {}).get("first_class", 0))
@@ -54,7 +57,17 @@ class Classification:
 
 
 def load(job: Job, batch_size: int) -> tuple[Adapter, Classification]:
-    """The data set first: it is quick to check, and a wrong one should not wait for the model."""
+    """Model, data set and the task that they make."""
+    adapter, data = opened(job, batch_size)
+    return adapter, Classification(job, adapter, data)
+
+
+def opened(job: Job, batch_size: int) -> tuple[Adapter, Labelled]:
+    """The data set first: it is quick to check, and a wrong one should not wait for the model.
+
+    Raises:
+        JobError: BAD_JOB, BAD_INPUT, NO_RUNTIME.
+    """
     model = job.table("model")
     data = read_labelled(
         job.table("dataset"),
@@ -65,4 +78,4 @@ def load(job: Job, batch_size: int) -> tuple[Adapter, Classification]:
     adapter = open_model(
         job.table("runtime"), job.input("model"), job.integer("threads"), batch_size, model
     )
-    return adapter, Classification(job, adapter, data)
+    return adapter, data

@@ -1,4 +1,4 @@
-"""Reads data sets: samples and labels from NumPy archives, idx files or zipped pictures.
+"""Reads data sets: from NumPy archives, idx files, CIFAR's records or zipped pictures.
 
 Nothing is unpickled.
 """
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from fleetmark_harness.exits import BAD_INPUT, NO_RUNTIME, JobError
 
 _IDX_UINT8 = 0x08
+CIFAR_RECORD = 1 + 3 * 32 * 32
 _TYPES = (np.uint8, np.int16, np.int32, np.float32)
 # Of each picture the middle seven eighths are used, as is the custom with ImageNet.
 _CROP = 0.875
@@ -49,6 +50,8 @@ def read_labelled(
         if dataset["layout"] == "npz":
             with np.load(values, allow_pickle=False) as archive:
                 found, classes = archive[dataset["images"]], archive[dataset["labels"]]
+        elif dataset["layout"] == "cifar":
+            found, classes = _cifar(values)
         elif dataset["layout"] == "pictures":
             found, classes = _pictures(values, str(dataset["labels"]), shape)
         elif labels is not None:
@@ -75,6 +78,15 @@ def _idx(path: Path) -> npt.NDArray[np.uint8]:
         raise ValueError("is no idx file of bytes")
     shape = struct.unpack_from(f">{dimensions}I", data, 4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def _cifar(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Records of a class and three planes of 32 by 32 pixels."""
+    records = np.frombuffer(path.read_bytes(), np.uint8)
+    if records.size % CIFAR_RECORD:
+        raise ValueError(f"is no file of records of {CIFAR_RECORD} bytes")
+    records = records.reshape(-1, CIFAR_RECORD)
+    return np.moveaxis(records[:, 1:].reshape(-1, 3, 32, 32), 1, -1), records[:, 0]
 
 
 def _pictures(

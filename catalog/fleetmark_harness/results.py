@@ -84,6 +84,7 @@ def _document(job: Job, adapter: Adapter, measured: Measured) -> dict[str, Any]:
             "version": adapter.version,
             "provider": adapter.provider,
             "threads": job.parameters.get("threads"),
+            "samples_per_call": adapter.samples_per_call,
         },
         "parameters": dict(sorted(job.parameters.items())),
         "loadgen_version": importlib.metadata.version("mlcommons-loadgen"),

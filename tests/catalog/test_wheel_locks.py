@@ -20,6 +20,10 @@ EXPECTED = {
     "onnxruntime": {(python, arch) for python in PYTHONS for arch in ARCHES},
     "numpy": {(python, arch) for python in PYTHONS for arch in ARCHES},
     "mlcommons-loadgen": {(python, "x86_64") for python in PYTHONS},
+    **{
+        name: {(python, arch) for python in PYTHONS for arch in ARCHES}
+        for name in ("opencv-python-headless", "openvino", "pillow")
+    },
     "tflite-runtime": {(python, arch) for python in ("3.10", "3.11") for arch in ARCHES},
 }
 

@@ -92,6 +92,7 @@ def test_the_result_says_what_was_really_used(bench: Any, quick: Any) -> None:
         "version": "1.23.2",
         "provider": "CPUExecutionProvider",
         "threads": 2,
+        "samples_per_call": 7,
     }
     assert result["parameters"] == {"threads": 2, "batch_size": 7, "min_duration_s": 0.3}
     assert result["calibration"]["batch_size"] == 7

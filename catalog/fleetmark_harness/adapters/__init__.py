@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.adapters.one_by_one import OneByOne
 from fleetmark_harness.exits import BAD_INPUT, BAD_JOB, NO_RUNTIME, JobError, code_of
 
 Array = npt.NDArray[Any]
@@ -30,6 +29,8 @@ class Adapter(Protocol):
     """Shape of one sample; 0 where the model leaves a size open."""
     dtype: npt.DTypeLike
     """The input's own type."""
+    samples_per_call: int
+    """How many samples the runtime is really given at once."""
 
     def prepare(self, values: Array) -> Array:
         """Real values [N, …] as the model's input type (quantised where it wants integers)."""
@@ -88,9 +89,7 @@ def open_model(
     except (ImportError, AttributeError, OSError) as error:
         raise JobError(NO_RUNTIME, f"runtime {name} cannot be loaded: {error}") from error
     table = table or {}
-    # A model whose graph fixes the batch is given the samples of a batch one after another.
-    single = table.get("input", {}).get("batch") == 1
-    opening = Opening(library, runtime, table, model, threads, 1 if single else batch_size)
+    opening = Opening(library, runtime, table, model, threads, batch_size)
     try:
         opened: Adapter = adapter.open_model(opening)
     except JobError:
@@ -104,7 +103,7 @@ def open_model(
         raise JobError(
             code, f"model {model.name} cannot be opened by {name}: {first[0]}"
         ) from error
-    return OneByOne(opened) if single and batch_size > 1 else opened
+    return opened
 
 
 def constants(table: Mapping[str, Any], batch_size: int) -> dict[str, tuple[Array, int | None]]:

@@ -22,6 +22,7 @@ class OneByOne:
         self.input_name: str = adapter.input_name
         self.input_shape: tuple[int, ...] = adapter.input_shape
         self.dtype: npt.DTypeLike = adapter.dtype
+        self.samples_per_call = 1
 
     def prepare(self, values: Array) -> Array:
         """As the adapter has it."""

@@ -27,6 +27,7 @@ class OpencvModel:
         self.input_name = str(table.get("name", ""))
         self.input_shape = tuple(int(size) for size in table.get("shape", ()))
         self.dtype: npt.DTypeLike = np.float32
+        self.samples_per_call = opening.batch_size
         self.version = str(library.__version__)
         self.provider = "OpenCV CPU"
 

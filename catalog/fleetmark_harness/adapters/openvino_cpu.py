@@ -52,6 +52,7 @@ class OpenvinoModel:
         self._output = compiled.output(0)
         self._outputs = list(compiled.outputs)
         self.dtype: npt.DTypeLike = tensor.get_element_type().to_dtype()
+        self.samples_per_call = opening.batch_size
         self.version = str(library.__version__).partition("-")[0]
         self.provider = str(compiled.get_property("EXECUTION_DEVICES")[0])
         self._full = np.zeros([self._size, *self.input_shape], self.dtype)

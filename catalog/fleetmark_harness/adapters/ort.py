@@ -34,6 +34,7 @@ class OnnxModel:
         self._session = library.InferenceSession(
             str(model), options, providers=["CPUExecutionProvider"]
         )
+        self.samples_per_call = opening.batch_size
         self.version = str(library.__version__)
         self.provider = str(self._session.get_providers()[0])
         inputs = {tensor.name: tensor for tensor in self._session.get_inputs()}

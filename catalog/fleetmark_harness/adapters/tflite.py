@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fleetmark_harness.adapters import Opening, constants, wanted_input
+from fleetmark_harness.adapters.one_by_one import OneByOne
 
 Array = npt.NDArray[Any]
+
+
+class FixedBatch(Exception):
+    """The graph takes one sample at a time, whatever its input is resized to."""
 
 
 class TfliteModel:
@@ -38,6 +44,10 @@ class TfliteModel:
         self._input = self._inputs[self.input_name]
         self._outputs = [tensor["index"] for tensor in self._interpreter.get_output_details()]
         self._output = self._outputs[0]
+        found = self._interpreter.get_output_details()[0].get("shape")
+        if found is not None and batch_size > 1 and int(found[0]) != batch_size:
+            raise FixedBatch(f"its output stays {[int(size) for size in found]}")
+        self.samples_per_call = batch_size
         self._full = np.zeros(shape, self._input["dtype"])
         for name, (value, _) in constants(opening.table, batch_size).items():
             self._interpreter.set_tensor(self._inputs[name]["index"], value)
@@ -68,11 +78,16 @@ class TfliteModel:
         return output[:count]
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """One call of the interpreter for all its outputs; batches must be full."""
+        """One call of the interpreter for all its outputs."""
+        count = len(feeds[self.input_name])
         for name, value in feeds.items():
-            self._interpreter.set_tensor(self._inputs[name]["index"], value)
+            tensor = value
+            if name == self.input_name and count != len(self._full):
+                self._full[:count] = value
+                tensor = self._full
+            self._interpreter.set_tensor(self._inputs[name]["index"], tensor)
         self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index) for index in self._outputs]
+        return [self._interpreter.get_tensor(index)[:count] for index in self._outputs]
 
     def _delegate(self) -> str:
         # The interpreter has no public word for what it delegated to; the list of operators does,
@@ -84,6 +99,13 @@ class TfliteModel:
         return "XNNPACK" if any("delegate" in name.lower() for name in names) else "builtin"
 
 
-def open_model(opening: Opening) -> TfliteModel:
-    """A TFLite model for batches of the wanted size."""
-    return TfliteModel(opening)
+def open_model(opening: Opening) -> TfliteModel | OneByOne:
+    """A TFLite model for batches of the wanted size; one by one where its graph wants that."""
+    try:
+        return TfliteModel(opening)
+    except (RuntimeError, ValueError, FixedBatch):
+        # Many converted graphs have a batch of 1 in their middle. What is wrong with the file
+        # itself comes up again here.
+        if opening.batch_size == 1:
+            raise
+        return OneByOne(TfliteModel(replace(opening, batch_size=1)))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 METRIC = "top-1"
 _HEX_DIGITS = 8
+_CIFAR_RECORD = 1 + 3 * 32 * 32
 # What zip and gzip raise on damaged, encrypted or exotic files.
 _UNREADABLE = (
     OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError
@@ -103,8 +104,10 @@ def _pair(entry: Any, number: int) -> tuple[int, int]:
     return index, answer
 
 
-def load_labels(path: Path, key: str = "y") -> Integers:
-    """The classes of a data set: array `key` of an .npz file, or an idx file (also gzipped).
+def load_labels(path: Path, key: str = "y", layout: str = "") -> Integers:
+    """The classes of a data set: array `key` of an .npz or .zip file, or an idx file (or gzipped).
+
+    `layout` is the data set's own word: of `cifar` each record begins with its class.
 
     Raises:
         IngestError: it is neither, or larger than any data set here.
@@ -115,7 +118,9 @@ def load_labels(path: Path, key: str = "y") -> Integers:
         with path.open("rb") as file:
             magic = file.read(4)
             file.seek(0)
-            if magic[:2] == b"PK":
+            if layout == "cifar":
+                labels = _records(file)
+            elif magic[:2] == b"PK":
                 labels = _npz(file, key)
             elif magic[:2] == b"\x1f\x8b":
                 with gzip.open(file) as unpacked:
@@ -144,6 +149,15 @@ def _npz(file: BinaryIO, key: str) -> NDArray[Any]:
             raise IngestError(f"array {key} is larger than any list of labels")
         with archive.open(f"{key}.npy") as member:
             return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _records(file: BinaryIO) -> NDArray[Any]:
+    import numpy as np
+
+    data = file.read(limits.MAX_RECORD_FILE_BYTES + 1)
+    if len(data) > limits.MAX_RECORD_FILE_BYTES or len(data) % _CIFAR_RECORD:
+        raise IngestError(f"is no file of records of {_CIFAR_RECORD} bytes")
+    return np.frombuffer(data, np.uint8)[::_CIFAR_RECORD]
 
 
 def _idx(file: BinaryIO) -> NDArray[Any]:

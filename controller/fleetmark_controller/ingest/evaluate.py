@@ -277,7 +277,9 @@ class _Evaluation:
         try:
             key = self.dataset.get("labels")
             labels = accuracy.load_labels(
-                Path(self.job.labels_path), key if isinstance(key, str) else "y"
+                Path(self.job.labels_path),
+                key if isinstance(key, str) else "y",
+                str(self.dataset.get("layout", "")),
             )
             found = accuracy.top_1(answers, labels, log.settings.accuracy_sample_count)
         except IngestError as error:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from fleetmark_harness.adapters import Adapter
-from fleetmark_harness.classify import Classification
-from fleetmark_harness.classify import load as load_classification
+from fleetmark_harness.classify import Classification, opened
 from fleetmark_harness.exits import BAD_JOB, JobError
 from fleetmark_harness.job import Job
 from fleetmark_harness.run import main
@@ -62,7 +61,8 @@ class Listening:
 
 def load(job: Job, batch_size: int) -> tuple[Adapter, Listening]:
     """The clips and the model."""
-    adapter, clips = load_classification(job, batch_size)
+    adapter, data = opened(job, batch_size)
+    clips = Classification(job, adapter, data, data.values.shape[1:])
     return adapter, Listening(job, adapter, clips)
 
 
