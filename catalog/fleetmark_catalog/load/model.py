@@ -111,8 +111,7 @@ class Artifact:
     """Bytes that a component owns. `sha256` and `size_bytes` are those of the decompressed file.
 
     Chosen when all words of `when` are among the variations and all of `tags` are passed on by
-    variations. `role` is the input's name in a job. `walled`: a licence keeps it from being
-    fetched; a person must provide it.
+    variations. `role` is the input's name in a job.
     """
 
     name: str
@@ -123,7 +122,6 @@ class Artifact:
     file: str = ""
     locations: tuple[Location, ...] = ()
     tags: tuple[str, ...] = ()
-    walled: str = ""
 
     @property
     def blob(self) -> BlobRef:

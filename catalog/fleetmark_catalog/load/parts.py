@@ -115,10 +115,9 @@ ARTIFACT = table(
         "tags": unique(WORD),
         "file": FILE,
         "locations": {"type": "array", "items": LOCATION, "minItems": 1},
-        "walled": TEXT,
     },
     ("name", "role", "sha256", "size_bytes"),
-    anyOf=[{"required": ["file"]}, {"required": ["locations"]}, {"required": ["walled"]}],
+    anyOf=[{"required": ["file"]}, {"required": ["locations"]}],
 )
 LOADGEN = table(
     {

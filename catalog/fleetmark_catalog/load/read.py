@@ -215,7 +215,6 @@ def _artifact(table: dict[str, Any]) -> Artifact:
         file=table.get("file", ""),
         locations=tuple(Location(**location) for location in table.get("locations", ())),
         tags=tuple(table.get("tags", ())),
-        walled=table.get("walled", ""),
     )
 
 

@@ -188,7 +188,7 @@ def _sources(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, So
                 sources[artifact.sha256] = LocalFile(artifact.name, artifact.size_bytes, path)
             else:
                 sources[artifact.sha256] = Fetch(
-                    artifact.name, artifact.size_bytes, artifact.locations, artifact.walled
+                    artifact.name, artifact.size_bytes, artifact.locations
                 )
     for chosen in packages:
         if chosen.wheels is None:

@@ -37,15 +37,11 @@ class WheelSource:
 
 @dataclass(frozen=True)
 class Fetch:
-    """A file that is fetched on demand from the first location that has it.
-
-    `walled` says why a person must provide it where no location can: a licence to be agreed to.
-    """
+    """A file that is fetched on demand from the first location that has it."""
 
     name: str
     size_bytes: int
     locations: tuple[Location, ...]
-    walled: str = ""
 
 
 Source = Union[LocalFile, WheelSource, Fetch]  # noqa: UP007 - an alias at run time, for Python 3.10 too

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLError
 from typing import IO
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
@@ -14,6 +17,8 @@ from fleetmark_catalog.load.model import Location
 from fleetmark_controller.bundling import from_deb, from_wheel, recipes
 
 CONNECT_LIMIT_S = 30
+TIME_LIMIT_S = 120
+SLOWEST_BYTES_PER_S = 50_000
 _CHUNK = 1 << 18
 
 
@@ -49,19 +54,22 @@ def _download(url: str, target: Path, limit_bytes: int) -> Path:
         with urllib.request.urlopen(request, timeout=CONNECT_LIMIT_S) as answer:  # noqa: S310
             if not answer.geturl().startswith("https://"):
                 raise _unavailable("was redirected to an address that is not https")
-            _copy(answer, target, limit_bytes)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            _copy(answer, target, limit_bytes, TIME_LIMIT_S + limit_bytes / SLOWEST_BYTES_PER_S)
+    except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException, SSLError) as error:
         raise _unavailable(str(getattr(error, "reason", error)) or type(error).__name__) from error
     return target
 
 
-def _copy(source: IO[bytes], target: Path, limit_bytes: int) -> None:
+def _copy(source: IO[bytes], target: Path, limit_bytes: int, limit_s: float) -> None:
     left = limit_bytes
+    end = time.monotonic() + limit_s
     with target.open("wb") as file:
         while chunk := source.read(_CHUNK):
             left -= len(chunk)
             if left < 0:
                 raise _unavailable(f"is larger than the declared {limit_bytes} bytes")
+            if time.monotonic() > end:
+                raise _unavailable(f"did not end within {limit_s:.0f} s")
             file.write(chunk)
 
 

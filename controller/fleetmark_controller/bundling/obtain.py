@@ -16,6 +16,7 @@ from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load.model import Location
 from fleetmark_catalog.resolve.result import Fetch, LocalFile, Source, WheelSource
 from fleetmark_controller.bundling.fetch import fetch_location
+from fleetmark_controller.bundling.models import check_model
 from fleetmark_controller.bundling.wheels import download_wheels
 
 Say = Callable[[str], None]
@@ -29,7 +30,8 @@ def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None
 
     Raises:
         CatalogError: DIGEST_MISMATCH: a file is not what its component says; UNAVAILABLE: no place
-            has a blob; the text lists what was tried. What was obtained before stays.
+            has a blob; the text lists what was tried; BAD_DOCUMENT: a model is none, or a pickle,
+            or keeps its weights elsewhere. What was obtained before stays.
     """
     # What lies beside its component is checked even when the blob is there from before: a changed
     # model must be found when a campaign is made, not when the cache happens to be empty.
@@ -70,6 +72,7 @@ def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
             str(source.path),
             "Restore the file, or write the new digest and size into component.toml",
         )
+    check_model(source.path, source.name)
     blobs.put_file(source.path, sha256, source.size_bytes)
 
 
@@ -79,8 +82,12 @@ def _take_mirrored(
     if mirror is None or not (mirror / sha256).is_file():
         return
     try:
+        if isinstance(source, Fetch):
+            check_model(mirror / sha256, source.name)
         blobs.put_file(mirror / sha256, sha256, source.size_bytes)
     except CatalogError as error:
+        if error.fault is Fault.BAD_DOCUMENT and sha256_file(mirror / sha256) == sha256:
+            raise
         # A rotten copy in the mirror must not stop what another place can give.
         say(f"mirror's copy is not used: {error}")
 
@@ -98,13 +105,20 @@ def place_of(location: Location) -> str:
 def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
     tried = []
     for location in source.locations:
+        if location.provided:
+            tried.append(f"it must be provided: {location.provided}")
+            continue
         with tempfile.TemporaryDirectory(prefix="fleetmark-fetch-") as scratch:
             place = place_of(location)
             say(f"fetching {source.name} from {place}")
             try:
                 file = fetch_location(location, Path(scratch), source.size_bytes)
+                _check_digest(file, sha256, source.size_bytes)
+                check_model(file, source.name)
                 blobs.put_file(file, sha256, source.size_bytes)
             except CatalogError as error:
+                if error.fault is Fault.BAD_DOCUMENT:
+                    raise
                 tried.append(f"{place}: {error.what}")
             except OSError as error:
                 tried.append(f"{place}: {error.strerror or error}")
@@ -114,5 +128,15 @@ def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
         Fault.UNAVAILABLE,
         f"{source.name} could not be had. Tried " + "; ".join(tried),
         "",
-        f"Put the file into the mirror folder under the name {sha256}",
+        f"Put the file into the mirror folder under the name {sha256}, or give a folder that has it "
+        "to `controller catalog provide NAME DIR`",
     )
+
+
+def _check_digest(file: Path, sha256: str, size_bytes: int) -> None:
+    found, found_size = sha256_file(file), file.stat().st_size
+    if (found, found_size) != (sha256, size_bytes):
+        raise CatalogError(
+            Fault.DIGEST_MISMATCH,
+            f"sha256 is {found} ({found_size} bytes), expected {sha256} ({size_bytes} bytes)",
+        )

@@ -1,0 +1,274 @@
+"""Reads what matters of an ONNX file (protobuf), without any library of ONNX.
+
+Only tags and lengths are followed; what is not asked for is stepped over, so that a file of many
+gigabytes costs little. Nothing in it is executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
+_MAX_DEPTH = 40
+_MAX_TEXT = 4096
+_MAX_FIELDS = 5_000_000
+_EXTERNAL = 1
+
+
+class NotOnnxError(ValueError):
+    """The bytes are no ONNX model; the text says why."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A graph's input or output; a dimension without a fixed size is 0."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """What a file says of itself."""
+
+    ir_version: int
+    opset: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    external: tuple[str, ...]
+    """Files that hold its weights, as the model names them; none where it is whole."""
+
+
+def read_onnx(path: Path) -> OnnxModel:
+    """What the model at `path` says.
+
+    Raises:
+        NotOnnxError: it is no ONNX model.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        walk = _Walk(file)
+        walk.message(os.fstat(file.fileno()).st_size, walk.model, 0)
+    if not walk.ir_version or not walk.outputs:
+        raise NotOnnxError("has no graph with outputs")
+    weights = set(walk.initializers)
+    return OnnxModel(
+        walk.ir_version,
+        max(walk.opsets, default=0),
+        # Before version 4 weights had to be listed among the inputs too.
+        tuple(tensor for tensor in walk.inputs if tensor.name not in weights),
+        tuple(walk.outputs),
+        tuple(dict.fromkeys(walk.external)),
+    )
+
+
+Handler = Callable[[int, int, int, int], bool]
+"""(field number, value of a number or length of bytes, end, depth) → whether it took the bytes."""
+
+
+class _Walk:
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.ir_version = 0
+        self.opsets: list[int] = []
+        self.inputs: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        self.initializers: list[str] = []
+        self.external: list[str] = []
+        self.fields = 0
+
+    # --- protobuf -------------------------------------------------------------------------
+
+    def message(self, end: int, handler: Handler, depth: int) -> None:
+        """Hand each field up to the position `end` to `handler`."""
+        if depth > _MAX_DEPTH:
+            raise NotOnnxError("is nested too deeply")
+        while (here := self.file.tell()) < end:
+            self.fields += 1
+            if self.fields > _MAX_FIELDS:
+                raise NotOnnxError("has too many fields")
+            tag = self.number()
+            field, wire = tag >> 3, tag & 7
+            if field == 0:
+                raise NotOnnxError(f"is no protobuf message at byte {here}")
+            if wire == 0:
+                handler(field, self.number(), -1, depth)
+            elif wire in (1, 5):
+                self.skip(8 if wire == 1 else 4, end)
+            elif wire == 2:
+                size = self.number()
+                stop = self.file.tell() + size
+                if stop > end:
+                    raise NotOnnxError("is cut short")
+                if not handler(field, size, stop, depth):
+                    self.file.seek(stop)
+                elif self.file.tell() != stop:
+                    raise NotOnnxError("has a field of the wrong length")
+            else:
+                raise NotOnnxError(f"is no protobuf message at byte {here}")
+        if self.file.tell() != end:
+            raise NotOnnxError("is cut short")
+
+    def number(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self.file.read(1)
+            if not byte:
+                raise NotOnnxError("is cut short")
+            value |= (byte[0] & 0x7F) << shift
+            if byte[0] < 0x80:
+                return value
+        raise NotOnnxError("has a number that does not end")
+
+    def skip(self, size: int, end: int) -> None:
+        if self.file.tell() + size > end:
+            raise NotOnnxError("is cut short")
+        self.file.seek(size, os.SEEK_CUR)
+
+    def text(self, size: int) -> str:
+        if size > _MAX_TEXT:
+            raise NotOnnxError("has a name that is far too long")
+        return self.file.read(size).decode(errors="replace")
+
+    # --- ONNX, by the field numbers of onnx.proto -----------------------------------------
+
+    def model(self, field: int, value: int, end: int, depth: int) -> bool:
+        if field == 1 and end < 0:
+            self.ir_version = value
+        elif field == 7 and end >= 0:
+            self.message(end, self.main_graph, depth + 1)
+            return True
+        elif field == 8 and end >= 0:
+            self.message(end, self._opset(), depth + 1)
+            return True
+        elif field in (20, 25):
+            return self._into(True, end, self.training if field == 20 else self.function, depth)
+        return False
+
+    def _opset(self) -> Handler:
+        domain: list[str] = []
+
+        def handle(field: int, value: int, end: int, depth: int) -> bool:
+            if field == 1 and end >= 0:
+                domain.append(self.text(value))
+                return True
+            if field == 2 and end < 0 and domain in ([], [""], ["ai.onnx"]):
+                self.opsets.append(value)
+            return False
+
+        return handle
+
+    def training(self, field: int, value: int, end: int, depth: int) -> bool:
+        return self._into(field in (1, 2), end, self.any_graph, depth)
+
+    def function(self, field: int, value: int, end: int, depth: int) -> bool:
+        if field == 11:
+            return self._into(True, end, self.attribute, depth)
+        return self._into(field == 7, end, self.node, depth)
+
+    def main_graph(self, field: int, value: int, end: int, depth: int) -> bool:
+        if end >= 0 and field in (11, 12):
+            (self.inputs if field == 11 else self.outputs).append(self._value_info(end, depth + 1))
+            return True
+        return self.any_graph(field, value, end, depth)
+
+    def any_graph(self, field: int, value: int, end: int, depth: int) -> bool:
+        if end < 0 or field not in (1, 5, 15):
+            return False
+        if field == 1:
+            self.message(end, self.node, depth + 1)
+        elif field == 5:
+            self.message(end, self.tensor, depth + 1)
+        else:
+            self.message(end, self.sparse, depth + 1)
+        return True
+
+    def node(self, field: int, value: int, end: int, depth: int) -> bool:
+        if field == 5 and end >= 0:
+            self.message(end, self.attribute, depth + 1)
+            return True
+        return False
+
+    def attribute(self, field: int, value: int, end: int, depth: int) -> bool:
+        handlers = {5: self.tensor, 10: self.tensor, 6: self.any_graph, 11: self.any_graph}
+        handlers |= {22: self.sparse, 23: self.sparse}
+        if end < 0 or field not in handlers:
+            return False
+        self.message(end, handlers[field], depth + 1)
+        return True
+
+    def sparse(self, field: int, value: int, end: int, depth: int) -> bool:
+        if end >= 0 and field in (1, 2):
+            self.message(end, self.tensor, depth + 1)
+            return True
+        return False
+
+    def tensor(self, field: int, value: int, end: int, depth: int) -> bool:
+        if field == 8 and end >= 0:
+            self.initializers.append(self.text(value))
+            return True
+        if field == 13 and end >= 0:
+            self.message(end, self._external(), depth + 1)
+            return True
+        # Protobuf keeps 32 bits of a choice, however many there are.
+        if field == 14 and end < 0 and value & 0xFFFFFFFF == _EXTERNAL:
+            self.external.append("")
+        return False
+
+    def _external(self) -> Handler:
+        key: list[str] = []
+
+        def handle(field: int, value: int, end: int, depth: int) -> bool:
+            if end < 0 or field not in (1, 2):
+                return False
+            text = self.text(value)
+            if field == 1:
+                key.append(text)
+            elif key[-1:] == ["location"]:
+                self.external.append(text)
+            return True
+
+        return handle
+
+    def _value_info(self, end: int, depth: int) -> Tensor:
+        found: dict[str, object] = {"name": "", "dtype": 0, "shape": []}
+
+        def info(field: int, value: int, stop: int, depth: int) -> bool:
+            if field == 1 and stop >= 0:
+                found["name"] = self.text(value)
+                return True
+            return self._into(field == 2, stop, type_, depth)
+
+        def type_(field: int, value: int, stop: int, depth: int) -> bool:
+            return self._into(field == 1, stop, tensor_type, depth)
+
+        def tensor_type(field: int, value: int, stop: int, depth: int) -> bool:
+            if field == 1 and stop < 0:
+                found["dtype"] = value
+            return self._into(field == 2, stop, shape, depth)
+
+        def shape(field: int, value: int, stop: int, depth: int) -> bool:
+            if field == 1 and stop >= 0:
+                sizes.append(0)
+            return self._into(field == 1, stop, dimension, depth)
+
+        def dimension(field: int, value: int, stop: int, depth: int) -> bool:
+            if field == 1 and stop < 0 and 0 < value < 1 << 31:
+                sizes[-1] = value
+            return False
+
+        sizes: list[int] = []
+        self.message(end, info, depth)
+        dtype = DTYPES.get(int(str(found["dtype"])), "")
+        return Tensor(str(found["name"]), dtype, tuple(sizes))
+
+    def _into(self, wanted: bool, end: int, handler: Handler, depth: int) -> bool:
+        if not wanted or end < 0:
+            return False
+        self.message(end, handler, depth + 1)
+        return True
