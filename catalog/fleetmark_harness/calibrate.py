@@ -17,6 +17,8 @@ from fleetmark_harness.task import Task
 
 _MIN_RUNS = 8
 _MAX_RUNS = 100_000
+# Batches of seconds are run as often as this many times the limit holds, and at least twice.
+_PATIENCE = 5
 _QUICK_QUANTILE = 0.05
 
 
@@ -52,7 +54,9 @@ def calibrate(
             task.answer(task.run(batches[len(taken) % len(batches)]))
             end = time.perf_counter_ns()
             taken.append(end - start)
-            if end - begin >= limit_ms * 1_000_000 and len(taken) >= _MIN_RUNS:
+            spent = (end - begin) / 1_000_000
+            enough = _MIN_RUNS if spent < _PATIENCE * max(limit_ms, 200) else 2
+            if spent >= limit_ms and len(taken) >= enough:
                 break
             progress.report(phase, (end - begin) // 1_000_000, limit_ms)
         return taken

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fleetmark_harness.adapters import Opening
+from fleetmark_harness.adapters.one_by_one import OneByOne
 
 Array = npt.NDArray[Any]
 
@@ -23,6 +25,7 @@ class OpencvModel:
         self._net = library.dnn.readNetFromONNX(str(opening.model))
         self._net.setPreferableBackend(library.dnn.DNN_BACKEND_OPENCV)
         self._net.setPreferableTarget(library.dnn.DNN_TARGET_CPU)
+        self.quantised = any(name.endswith("Int8") for name in self._net.getLayerTypes())
         self._outputs = list(self._net.getUnconnectedOutLayersNames())
         self.input_name = str(table.get("name", ""))
         self.input_shape = tuple(int(size) for size in table.get("shape", ()))
@@ -49,6 +52,12 @@ class OpencvModel:
         return outputs
 
 
-def open_model(opening: Opening) -> OpencvModel:
-    """An ONNX model of float tensors."""
-    return OpencvModel(opening)
+def open_model(opening: Opening) -> OpencvModel | OneByOne:
+    """An ONNX model of float tensors.
+
+    Quantised layers of OpenCV 4.12 give wrong answers for batches, so those are given one by one.
+    """
+    model = OpencvModel(opening)
+    if opening.batch_size > 1 and model.quantised:
+        return OneByOne(OpencvModel(replace(opening, batch_size=1)))
+    return model
