@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
 
-from fleetmark_protos.channel import DEFAULT_PORT, client_options
+from fleetmark_protos.channel import CHUNK_BYTES, DEFAULT_PORT, client_options
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.v1 import (
@@ -25,6 +26,7 @@ from fleetmark_protos.v1 import (
 
 T = TypeVar("T")
 CALL_TIMEOUT_S = 30.0
+UPLOAD_TIMEOUT_S = 3600.0
 Value = int | float | str | bool | None
 
 
@@ -101,6 +103,28 @@ class Client:
         if sha256_hex(data) != sha256:
             raise FleetmarkError(ErrorKind.DIGEST_MISMATCH, f"blob {sha256} arrived changed")
         return data
+
+    def upload(self, path: Path) -> tuple[str, int]:
+        """Give the controller a file; returns its sha256 and size in bytes.
+
+        Raises:
+            FleetmarkError: as the controller meant it, or UNREACHABLE.
+            OSError: it cannot be read.
+        """
+        from fleetmark_catalog.core.digest import sha256_file
+
+        sha256, size_bytes = sha256_file(path), path.stat().st_size
+
+        def messages() -> Iterator[blobs_pb2.UploadRequest]:
+            header = blobs_pb2.UploadHeader(sha256=sha256, size_bytes=size_bytes)
+            yield blobs_pb2.UploadRequest(header=header)
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    yield blobs_pb2.UploadRequest(data=chunk)
+
+        # An hour: a file of gigabytes over a slow link is no fault.
+        self.call(self.blobs.Upload, messages(), UPLOAD_TIMEOUT_S)
+        return sha256, size_bytes
 
 
 def values(row: common_pb2.Row) -> tuple[Value, ...]:

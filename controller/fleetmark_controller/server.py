@@ -11,8 +11,8 @@ from pathlib import Path
 import grpc
 
 from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.load import load_catalog
 from fleetmark_controller import generation
+from fleetmark_controller.bundling.catalogs import Catalogs
 from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.engine import Engine
 from fleetmark_controller.errors import from_catalog
@@ -50,8 +50,9 @@ async def serve(folder: Path, settings: Settings, ready: Callable[[str], None]) 
         FleetmarkError: the home, the store, the catalog or the address cannot be used.
     """
     host, port = check_listen(settings.listen)
+    catalogs = Catalogs(folder, [Path(place) for place in settings.catalogs])
     try:
-        catalog = load_catalog([Path(folder) for folder in settings.catalogs])
+        catalog = catalogs.load()
     except CatalogError as error:
         raise from_catalog(error) from error
     home = Home(folder)
@@ -62,7 +63,7 @@ async def serve(folder: Path, settings: Settings, ready: Callable[[str], None]) 
         await engine.start(await _begin_generation(home, engine))
         server = grpc.aio.server(options=server_options())
         sessions = SessionService(engine)
-        _register(server, engine, sessions)
+        _register(server, engine, sessions, catalogs)
         address = f"{host}:{_bind(server, host, port)}"
         await server.start()
         home.write_endpoint(address)
@@ -84,13 +85,15 @@ async def _begin_generation(home: Home, engine: Engine) -> int:
     return chosen
 
 
-def _register(server: grpc.aio.Server, engine: Engine, sessions: SessionService) -> None:
+def _register(
+    server: grpc.aio.Server, engine: Engine, sessions: SessionService, catalogs: Catalogs
+) -> None:
     session_pb2_grpc.add_SessionServicer_to_server(sessions, server)
     blobs_pb2_grpc.add_BlobsServicer_to_server(BlobsService(engine), server)
     results_pb2_grpc.add_ResultsServicer_to_server(ResultsService(engine), server)
     fleet_pb2_grpc.add_FleetServicer_to_server(FleetService(engine), server)
     jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(engine), server)
-    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogService(engine), server)
+    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogService(engine, catalogs), server)
     admin_pb2_grpc.add_AdminServicer_to_server(AdminService(engine), server)
 
 

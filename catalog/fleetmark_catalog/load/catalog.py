@@ -140,7 +140,9 @@ def check_catalog(folders: Sequence[Path]) -> tuple[Catalog, list[CatalogError]]
         CatalogError: the built-in components are not valid.
     """
     wrong: list[CatalogError] = []
-    documents = list(_documents(BUILTIN))
+    # The built-in components can be looked at like any others.
+    itself = any(folder.resolve() == BUILTIN for folder in folders)
+    documents = [] if itself else list(_documents(BUILTIN))
     own: list[Document] = []
     for folder in folders:
         try:

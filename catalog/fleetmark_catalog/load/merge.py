@@ -31,8 +31,9 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any], path: str = "") -
 def _replace(
     key: str, earlier: Sequence[Mapping[str, Any]], later: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    names = {name_of(key, entry) for entry in later}
-    return [*(entry for entry in earlier if name_of(key, entry) not in names), *later]
+    merged = {name_of(key, entry): entry for entry in earlier}
+    merged.update({name_of(key, entry): entry for entry in later})
+    return list(merged.values())
 
 
 def name_of(key: str, entry: Mapping[str, Any]) -> str:

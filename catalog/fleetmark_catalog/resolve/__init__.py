@@ -1,7 +1,7 @@
 """From a request to configurations, and from a configuration and a device to a lock. Pure."""
 
 from fleetmark_catalog.resolve.configuration import Configuration, expand
-from fleetmark_catalog.resolve.resolver import resolve
+from fleetmark_catalog.resolve.resolver import resolve, wheels_for
 from fleetmark_catalog.resolve.result import Fetch, LocalFile, Resolution, Source, WheelSource
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "WheelSource",
     "expand",
     "resolve",
+    "wheels_for",
 ]

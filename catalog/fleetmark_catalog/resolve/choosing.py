@@ -45,11 +45,16 @@ def choose(
     return in_order(components, by_group.values())
 
 
+_WEIGHT = {"benchmark": 0, "model": 1}
+
+
 class _Groups:
     def __init__(self, components: Sequence[Component]) -> None:
         self._components = components
         self.defaults: dict[str, str] = {}
-        for component in components:
+        # What a benchmark and a model prefer counts more: a program runs what the model is.
+        order = sorted(components, key=lambda c: _WEIGHT.get(c.kind, len(_WEIGHT)))
+        for component in order:
             for variation in component.variations.values():
                 if variation.default:
                     self.defaults.setdefault(variation.group or variation.name, variation.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.capabilities import Capabilities, Interpreter
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.core.lock import (
     LOCK_FORMAT,
@@ -20,7 +20,7 @@ from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component, WheelSet
 from fleetmark_catalog.resolve.configuration import Configuration
 from fleetmark_catalog.resolve.device import misfit, unfit
-from fleetmark_catalog.resolve.fitting import platforms
+from fleetmark_catalog.resolve.fitting import fit, platforms
 from fleetmark_catalog.resolve.parameters import defaults
 from fleetmark_catalog.resolve.result import Fetch, LocalFile, Resolution, Source, WheelSource
 from fleetmark_catalog.resolve.selection import CONTENT, Selection, select
@@ -48,8 +48,9 @@ def resolve(
     )
     subject = Subject("", {}, capabilities)
     misfits = dict.fromkeys(_misfits(selection, subject))
+    story = list(_content(selection))
     if misfits:
-        return Resolution(None, tuple(misfits), {})
+        return Resolution(None, tuple(misfits), {}, tuple(story))
     if not capabilities.interpreters:
         return Resolution(None, ("the device has no Python that jobs can use",), {})
     needs = [
@@ -65,9 +66,37 @@ def resolve(
         if packages is not None:
             minor = ".".join(interpreter.version.split(".")[:2])
             lock = _lock(selection, packages, minor, harness)
-            return Resolution(lock, (), _sources(selection, packages))
+            story += [f"Python {interpreter.version} at {interpreter.path} is taken"]
+            story += _chosen(packages)
+            return Resolution(lock, (), _sources(selection, packages), tuple(story))
+        why = "; ".join(solver.reasons)
+        story.append(f"Python {interpreter.version} at {interpreter.path} does not fit: {why}")
         reasons.update(solver.reasons)
-    return Resolution(None, tuple(reasons), {})
+    return Resolution(None, tuple(reasons), {}, tuple(story))
+
+
+def _content(selection: Selection) -> Iterator[str]:
+    """What the variations chose, for a person."""
+    for part in selection.components:
+        words = ",".join(word for word, _ in selection.chosen(part))
+        yield f"{part.id} {part.version}{f' with {words}' if words else ''}"
+        for artifact in selection.artifacts(part):
+            yield f"  {artifact.role} is {artifact.name}, {artifact.size_bytes:,} bytes"
+    if selection.tags:
+        yield f"tags that are passed on: {', '.join(sorted(selection.tags))}"
+
+
+def _chosen(packages: tuple[Chosen, ...]) -> Iterator[str]:
+    for chosen in sorted(packages, key=lambda chosen: chosen.label):
+        how = "detected on the board"
+        if chosen.wheels is not None:
+            names = ", ".join(wheel.filename for wheel in chosen.wheels.wheels)
+            how = f"installed from {names}"
+        elif chosen.component.kind != "soft":
+            how = "what the board is"
+        wanted = f"{chosen.role}, " if chosen.role != chosen.component.name else ""
+        by = f"wanted by {', '.join(chosen.requirers)}; " if chosen.requirers else ""
+        yield f"{chosen.component.id} {chosen.version}: {wanted}{by}{how}"
 
 
 def _misfits(selection: Selection, subject: Subject) -> Iterator[str]:
@@ -191,19 +220,33 @@ def _sources(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, So
                     artifact.name, artifact.size_bytes, artifact.locations
                 )
     for chosen in packages:
-        if chosen.wheels is None:
-            continue
-        tags = _platforms(chosen.wheels)
-        for wheel in chosen.wheels.wheels:
-            sources[wheel.sha256] = WheelSource(
-                requirement=f"{wheel.name}=={wheel.version}",
-                filename=wheel.filename,
-                sha256=wheel.sha256,
-                size_bytes=wheel.size_bytes,
-                python_version=chosen.wheels.python,
-                platforms=tags,
-            )
+        if chosen.wheels is not None:
+            sources.update(_wheel_sources(chosen.wheels))
     return sources
+
+
+def wheels_for(component: Component, interpreter: Interpreter) -> dict[str, WheelSource]:
+    """By sha256, the wheels of the first version that fits the interpreter; empty if none does."""
+    for version in component.versions():
+        wheels, _ = fit(component, version, interpreter)
+        if wheels is not None:
+            return _wheel_sources(wheels)
+    return {}
+
+
+def _wheel_sources(wheels: WheelSet) -> dict[str, WheelSource]:
+    tags = _platforms(wheels)
+    return {
+        wheel.sha256: WheelSource(
+            requirement=f"{wheel.name}=={wheel.version}",
+            filename=wheel.filename,
+            sha256=wheel.sha256,
+            size_bytes=wheel.size_bytes,
+            python_version=wheels.python,
+            platforms=tags,
+        )
+        for wheel in wheels.wheels
+    }
 
 
 def _platforms(wheels: WheelSet) -> tuple[str, ...]:

@@ -49,8 +49,12 @@ Source = Union[LocalFile, WheelSource, Fetch]  # noqa: UP007 - an alias at run t
 
 @dataclass(frozen=True)
 class Resolution:
-    """Either `lock`, with the source of every blob but the harness by sha256, or `reasons`."""
+    """Either `lock`, with the source of every blob but the harness by sha256, or `reasons`.
+
+    `explanation` tells a person how it came to that: what was chosen and for whom, what was not.
+    """
 
     lock: Lock | None
     reasons: tuple[str, ...]
     sources: dict[str, Source]
+    explanation: tuple[str, ...] = ()

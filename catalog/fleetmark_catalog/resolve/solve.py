@@ -8,7 +8,7 @@ that fit, software that the board has, and the alternatives of a requirement.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, Resolver
@@ -44,6 +44,7 @@ class Chosen:
     version: str
     wheels: WheelSet | None
     role: str
+    requirers: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -116,11 +117,15 @@ class Solver:
         except ResolutionTooDeep:
             self._note(f"no answer after {_MAX_ROUNDS} steps: too many versions to choose from")
             return None
-        roles = _roles(wishes, mapping)
+        roles, requirers = _roles(wishes, mapping)
         return tuple(
-            Chosen(c.chosen.component, c.chosen.version, c.chosen.wheels, roles.get(c.identity, ""))
-            for c in mapping.values()
-            if c.chosen is not None
+            replace(
+                candidate.chosen,
+                role=roles.get(identity, ""),
+                requirers=tuple(requirers.get(identity, ())),
+            )
+            for identity, candidate in mapping.items()
+            if candidate.chosen is not None
         )
 
     # --- what the provider asks -----------------------------------------------------------
@@ -300,15 +305,19 @@ def _conflicts(wishes: Sequence[_Wish]) -> Iterator[str]:
 
 def _roles(
     wishes: Sequence[_Wish], mapping: Mapping[tuple[str, str], _Candidate]
-) -> dict[tuple[str, str], str]:
-    """The role in which each thing was first wanted; roots before what they need."""
+) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], dict[str, None]]]:
+    """In which role each thing was first wanted, roots before what they need; and by whom."""
     roles: dict[tuple[str, str], str] = {}
+    requirers: dict[tuple[str, str], dict[str, None]] = {}
     queue = list(wishes)
     for wish in queue:
-        if wish.identity[0] != _WHEEL and wish.identity not in roles:
+        if wish.identity[0] == _WHEEL:
+            continue
+        requirers.setdefault(wish.identity, {}).setdefault(wish.requirer)
+        if wish.identity not in roles:
             roles[wish.identity] = wish.role
             queue.extend(mapping[wish.identity].wishes)
-    return roles
+    return roles, requirers
 
 
 def describe(interpreter: Interpreter) -> str:

@@ -93,21 +93,54 @@ def component_of(file: Path, sha256: str, wanted: Wanted) -> tuple[str, str]:
     return name, "\n".join(lines) + "\n"
 
 
-def benchmark_of(name: str, form: str, extends: str) -> str:
+SPEED = (("program", "raw-tensors"), ("dataset", "random-tensors"))
+"""What the benchmark of an imported model is made of, besides the model."""
+
+_BENCHMARK = """
+[benchmark]
+task = "speed"
+modes = ["performance"]
+
+[benchmark.scenarios]
+SingleStream = { metric = "latency_p90_ms" }
+Offline = { metric = "throughput_samples_per_s" }
+
+[benchmark.profiles.quick]
+submittable = false
+timeout_s = 600
+warmup_ms = 100
+calibration_ms = 200
+SingleStream = { min_duration_ms = 1000, min_query_count = 10 }
+Offline = { min_duration_ms = 1000, min_query_count = 1 }
+
+[benchmark.profiles.valid]
+submittable = false
+timeout_s = 7200
+warmup_ms = 2000
+calibration_ms = 5000
+SingleStream = { min_duration_ms = 600000, min_query_count = 100 }
+Offline = { min_duration_ms = 600000, min_query_count = 1, min_sample_count = 24576 }
+"""
+
+
+def benchmark_of(name: str) -> str:
     """`component.toml` of a benchmark that measures the speed of model `name`."""
-    return "\n".join(
-        [
-            'kind = "benchmark"',
-            f"name = {_text(name)}",
-            f"extends = {_text(extends)}",
-            f"title = {_text(f'Speed of the imported model {name}')}",
+    lines = [
+        'kind = "benchmark"',
+        f"name = {_text(name)}",
+        'version = "1.0"',
+        f"title = {_text(f'Speed of the imported model {name}')}",
+        'tags = ["imported", "speed"]',
+        'license = "Apache-2.0"',
+    ]
+    for kind, component in (("model", name), *SPEED):
+        lines += [
             "",
             "[[requires]]",
-            'role = "model"',
-            f"component = {_text(f'model/{name}')}",
-            "",
+            f'role = "{kind}"',
+            f"component = {_text(f'{kind}/{component}')}",
         ]
-    )
+    return "\n".join(lines) + "\n" + _BENCHMARK
 
 
 def _precision(tensor: Tensor) -> str:

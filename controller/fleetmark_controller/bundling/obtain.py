@@ -128,8 +128,8 @@ def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
         Fault.UNAVAILABLE,
         f"{source.name} could not be had. Tried " + "; ".join(tried),
         "",
-        f"Put the file into the mirror folder under the name {sha256}, or give a folder that has it "
-        "to `controller catalog provide NAME DIR`",
+        f"Put the file into the mirror folder under the name {sha256}, or give a folder with it to "
+        "`controller catalog provide NAME DIR`",
     )
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from fleetmark_controller.cli import options
+
+if TYPE_CHECKING:
+    from fleetmark_protos.v1 import catalog_pb2
+
+_PATIENCE_S = 900.0
 
 
 @click.group(name="catalog")
@@ -18,11 +25,14 @@ def command() -> None:
 @options.controller
 def list_components(kind: str, as_json: bool, address: str | None) -> None:
     """List the controller's components, or those of one KIND."""
-    from fleetmark_cli import output, tables
+    from fleetmark_catalog.load.model import KINDS
+    from fleetmark_cli import nearest, output, tables
     from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import catalog_pb2
 
+    if kind and kind not in KINDS:
+        raise click.UsageError(f"no kind {kind!r}. {nearest.hint(kind, KINDS)}")
     with Client(address) as client:
         reply = client.call(
             client.catalog.ListComponents, catalog_pb2.ListComponentsRequest(kind=kind)
@@ -37,3 +47,314 @@ def list_components(kind: str, as_json: bool, address: str | None) -> None:
             for c in reply.components
         ],
     )
+
+
+@command.command(name="show")
+@click.argument("name")
+@click.option("--resolved", is_flag=True, help="With all that it extends, as it counts.")
+@options.as_json
+@options.controller
+def show(name: str, resolved: bool, as_json: bool, address: str | None) -> None:
+    """Show one component: NAME, or KIND/NAME where several kinds have one."""
+    import json
+
+    from fleetmark_cli import output
+    from fleetmark_protos.plain import to_plain
+
+    detail = _get(name, address)
+    whole = json.loads(detail.resolved_json)
+    if as_json:
+        plain = {k: v for k, v in to_plain(detail).items() if k not in ("resolved_json", "toml")}
+        output.print_json(
+            {**plain, "resolved" if resolved else "toml": whole if resolved else detail.toml}
+        )
+        return
+    output.print_fields(
+        {
+            "component": f"{detail.component.kind}/{detail.component.name}",
+            "version": detail.component.version,
+            "title": detail.component.title,
+            "license": detail.license,
+            "source": detail.source or None,
+            "extends": ", ".join(detail.extends) or None,
+            "folder": detail.folder,
+            "sha256": detail.sha256,
+        }
+    )
+    for file in detail.files:
+        where = "here" if file.present else f"from {'; '.join(file.places)}"
+        click.echo(
+            f"file       {file.name}, {file.size_bytes:,} bytes, {file.sha256[:16]}…, {where}"
+        )
+    click.echo()
+    click.echo(
+        json.dumps(whole, indent=2, ensure_ascii=False) if resolved else detail.toml.rstrip()
+    )
+
+
+@command.command(name="schema")
+@click.argument("kind")
+def show_schema(kind: str) -> None:
+    """Print the JSON Schema of a component.toml of this KIND, for editors."""
+    from fleetmark_catalog.load.model import KINDS
+    from fleetmark_catalog.load.schema import schema
+    from fleetmark_cli import nearest, output
+
+    if kind not in KINDS:
+        raise click.UsageError(f"no kind {kind!r}. {nearest.hint(kind, KINDS)}")
+    output.print_json(schema(kind))
+
+
+@command.command(name="validate")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, exists=True))
+@options.as_json
+@click.pass_context
+def validate(context: click.Context, folder: str, as_json: bool) -> None:
+    """Check the components below DIR; needs no controller. Every fault is named."""
+    from pathlib import Path
+
+    from fleetmark_cli import output
+    from fleetmark_controller.bundling.validating import validate_folder
+
+    components, wrong = validate_folder(Path(folder).absolute())
+    if as_json:
+        output.print_json(
+            {
+                "valid": not wrong,
+                "components": components,
+                "faults": [
+                    {"where": e.where, "what": e.what, "next_step": e.next_step} for e in wrong
+                ],
+            }
+        )
+    else:
+        for error in wrong:
+            click.echo(str(error), err=True)
+        told = f"{len(components)} components" + (
+            f", {len(wrong)} faults" if wrong else " are valid"
+        )
+        click.echo(told, err=bool(wrong))
+    if wrong:
+        context.exit(4)
+
+
+@command.command(name="resolve")
+@click.argument("benchmark")
+@click.option("--device", required=True, metavar="NAME", help="A registered board.")
+@click.option("--with", "variations", multiple=True, metavar="VARIATION", help="Like int8,tflite.")
+@click.option("--explain", is_flag=True, help="Say how it came to the answer.")
+@options.as_json
+@options.controller
+@click.pass_context
+def resolve(
+    context: click.Context,
+    benchmark: str,
+    device: str,
+    variations: tuple[str, ...],
+    explain: bool,
+    as_json: bool,
+    address: str | None,
+) -> None:
+    """Show exactly what BENCHMARK would run on a board, or why it cannot."""
+    import json
+
+    from fleetmark_cli import output
+    from fleetmark_controller.client import Client
+    from fleetmark_protos.v1 import catalog_pb2
+
+    request = catalog_pb2.ResolveRequest(
+        benchmark=benchmark, device=device, variations=options.words(variations)
+    )
+    with Client(address) as client:
+        answers = client.call(client.catalog.Resolve, request).answers
+    if as_json:
+        output.print_json(
+            [
+                {
+                    "configuration": answer.configuration,
+                    "fits": bool(answer.lock_json),
+                    "lock_sha256": answer.lock_sha256 or None,
+                    "bundle_bytes": answer.bundle_bytes if answer.lock_json else None,
+                    "reasons": list(answer.reasons),
+                    **({"explanation": list(answer.explanation)} if explain else {}),
+                    "lock": json.loads(answer.lock_json) if answer.lock_json else None,
+                }
+                for answer in answers
+            ]
+        )
+    else:
+        for answer in answers:
+            _print_answer(answer, device, explain)
+    if not any(answer.lock_json for answer in answers):
+        context.exit(3)
+
+
+def _print_answer(answer: catalog_pb2.ResolveAnswer, device: str, explain: bool) -> None:
+    import json
+
+    if answer.lock_json:
+        click.echo(
+            f"{answer.configuration} fits {device}: lock {answer.lock_sha256[:16]}…, "
+            f"{answer.bundle_bytes:,} bytes"
+        )
+    else:
+        click.echo(f"{answer.configuration} does not fit {device}:")
+        for reason in answer.reasons:
+            click.echo(f"  {reason}")
+    if explain:
+        for line in answer.explanation:
+            click.echo(f"  · {line}")
+    elif answer.lock_json:
+        for part in json.loads(answer.lock_json)["components"]:
+            words = f" with {','.join(part['variations'])}" if part["variations"] else ""
+            click.echo(f"  {part['kind']}/{part['name']} {part['version']}{words}")
+
+
+@command.command(name="fetch")
+@click.argument("name")
+@options.as_json
+@options.controller
+def fetch(name: str, as_json: bool, address: str | None) -> None:
+    """Get the files of a component, benchmark or suite into the controller's store."""
+    from fleetmark_cli import output
+    from fleetmark_controller.client import Client
+    from fleetmark_protos.plain import to_plain
+    from fleetmark_protos.v1 import catalog_pb2
+
+    with Client(address) as client:
+        result = catalog_pb2.FetchResult()
+        for event in client.stream(client.catalog.Fetch, catalog_pb2.FetchRequest(name=name)):
+            if event.WhichOneof("body") == "result":
+                result = event.result
+            else:
+                click.echo(event.progress, err=True)
+    if as_json:
+        output.print_json(to_plain(result))
+        return
+    click.echo(
+        f"{name}: {result.files} files, {result.size_bytes:,} bytes; "
+        f"{result.new_files} of them new, {result.new_bytes:,} bytes"
+    )
+
+
+@command.command(name="add")
+@click.argument("location")
+@click.option("--commit", default="", metavar="ID", help="Whole id of a commit: LOCATION is git's.")
+@options.as_json
+@options.controller
+def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
+    """Add a catalog: a folder of the controller's host, or a git repository at a commit."""
+    from pathlib import Path
+
+    from fleetmark_cli import output
+    from fleetmark_controller.client import Client
+    from fleetmark_protos.v1 import catalog_pb2
+
+    if not commit:
+        if "://" in location:
+            raise click.UsageError(
+                "a repository needs --commit: a branch can change. Give `git rev-parse HEAD`"
+            )
+        location = str(Path(location).expanduser().absolute())
+    elif Path(location).expanduser().is_dir():
+        location = str(Path(location).expanduser().absolute())
+    request = catalog_pb2.AddCatalogRequest(location=location, commit=commit)
+    with Client(address) as client:
+        reply = client.call(client.catalog.AddCatalog, request, _PATIENCE_S)
+    if as_json:
+        output.print_json({"location": location, "commit": commit, "added": list(reply.components)})
+        return
+    for component in reply.components:
+        click.echo(component)
+
+
+@command.command(name="import")
+@click.argument("file", type=click.Path(dir_okay=False, exists=True))
+@click.option("--name", default="", help="Of the component [default: the file's].")
+@click.option("--title", default="", help="One line for people.")
+@click.option("--license", "license_", default="", help="Under which you may use it.")
+@click.option("--task", default="", help="Like image-classification [default: speed].")
+@click.option("--precision", default="", help="Like fp32 or int8 [default: that of its input].")
+@options.as_json
+@options.controller
+def import_model(
+    file: str,
+    name: str,
+    title: str,
+    license_: str,
+    task: str,
+    precision: str,
+    as_json: bool,
+    address: str | None,
+) -> None:
+    """Make components of your own model: FILE ends with .onnx or .tflite."""
+    from pathlib import Path
+
+    from fleetmark_cli import output
+    from fleetmark_controller.bundling.models import FORMATS, check_model
+    from fleetmark_controller.client import Client
+    from fleetmark_protos.v1 import catalog_pb2
+
+    path = Path(file)
+    if path.suffix.lower() not in FORMATS:
+        raise click.UsageError(f"{path.name} is no {' or '.join(FORMATS)} file")
+    check_model(path, path.name)
+    with Client(address) as client:
+        sha256, size_bytes = client.upload(path)
+        request = catalog_pb2.ImportModelRequest(
+            sha256=sha256,
+            size_bytes=size_bytes,
+            file_name=path.name,
+            name=name,
+            title=title,
+            license=license_,
+            task=task,
+            precision=precision,
+        )
+        reply = client.call(client.catalog.ImportModel, request, _PATIENCE_S)
+    if as_json:
+        output.print_json({"sha256": sha256, "added": list(reply.components)})
+        return
+    for component in reply.components:
+        click.echo(component)
+
+
+@command.command(name="provide")
+@click.argument("name")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, exists=True))
+@options.as_json
+@options.controller
+def provide(name: str, folder: str, as_json: bool, address: str | None) -> None:
+    """Give the controller files of component NAME that a licence keeps it from fetching."""
+    from pathlib import Path
+
+    from fleetmark_cli import output
+    from fleetmark_controller.bundling.providing import find_files
+    from fleetmark_controller.client import Client
+
+    detail = _get(name, address)
+    wanted = {file.sha256: file for file in detail.files if not file.present}
+    found = find_files(
+        Path(folder), {file.sha256: (file.name, file.size_bytes) for file in wanted.values()}
+    )
+    with Client(address) as client:
+        for sha256 in sorted(found):
+            client.upload(found[sha256])
+    missing = sorted(file.name for sha256, file in wanted.items() if sha256 not in found)
+    if as_json:
+        given = sorted(wanted[sha256].name for sha256 in found)
+        output.print_json({"component": name, "given": given, "missing": missing})
+        return
+    for sha256 in sorted(found, key=lambda sha256: wanted[sha256].name):
+        click.echo(f"{wanted[sha256].name}: taken from {found[sha256]}")
+    click.echo(f"still missing: {', '.join(missing)}" if missing else f"{name} is whole")
+
+
+def _get(name: str, address: str | None) -> catalog_pb2.ComponentDetail:
+    from fleetmark_controller.client import Client
+    from fleetmark_protos.v1 import catalog_pb2
+
+    with Client(address) as client:
+        request = catalog_pb2.GetComponentRequest(name=name)
+        detail: catalog_pb2.ComponentDetail = client.call(client.catalog.GetComponent, request)
+    return detail

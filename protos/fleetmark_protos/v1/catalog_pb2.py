@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fleetmark_protos/v1/catalog.proto\x12\x0c\x66leetmark.v1\"%\n\x15ListComponentsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"B\n\x13ListComponentsReply\x12+\n\ncomponents\x18\x01 \x03(\x0b\x32\x17.fleetmark.v1.Component\"i\n\tComponent\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0c\n\x04tags\x18\x05 \x03(\t\x12\x12\n\nvariations\x18\x06 \x03(\t2c\n\x07\x43\x61talog\x12X\n\x0eListComponents\x12#.fleetmark.v1.ListComponentsRequest\x1a!.fleetmark.v1.ListComponentsReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fleetmark_protos/v1/catalog.proto\x12\x0c\x66leetmark.v1\"%\n\x15ListComponentsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"B\n\x13ListComponentsReply\x12+\n\ncomponents\x18\x01 \x03(\x0b\x32\x17.fleetmark.v1.Component\"i\n\tComponent\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0c\n\x04tags\x18\x05 \x03(\t\x12\x12\n\nvariations\x18\x06 \x03(\t\"#\n\x13GetComponentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xe0\x01\n\x0f\x43omponentDetail\x12*\n\tcomponent\x18\x01 \x01(\x0b\x32\x17.fleetmark.v1.Component\x12\x0e\n\x06\x66older\x18\x02 \x01(\t\x12\x0c\n\x04toml\x18\x03 \x01(\t\x12\x15\n\rresolved_json\x18\x04 \x01(\t\x12\x0f\n\x07\x65xtends\x18\x05 \x03(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x0f\n\x07license\x18\x07 \x01(\t\x12\x0e\n\x06source\x18\x08 \x01(\t\x12*\n\x05\x66iles\x18\t \x03(\x0b\x32\x1b.fleetmark.v1.ComponentFile\"b\n\rComponentFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07present\x18\x04 \x01(\x08\x12\x0e\n\x06places\x18\x05 \x03(\t\"z\n\x0eResolveRequest\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x11\n\tscenarios\x18\x03 \x03(\t\x12\r\n\x05modes\x18\x04 \x03(\t\x12\x12\n\nvariations\x18\x05 \x03(\t\x12\x0f\n\x07profile\x18\x06 \x01(\t\"<\n\x0cResolveReply\x12,\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1b.fleetmark.v1.ResolveAnswer\"\x8a\x01\n\rResolveAnswer\x12\x15\n\rconfiguration\x18\x01 \x01(\t\x12\x13\n\x0block_sha256\x18\x02 \x01(\t\x12\x11\n\tlock_json\x18\x03 \x01(\t\x12\x14\n\x0c\x62undle_bytes\x18\x04 \x01(\x04\x12\x0f\n\x07reasons\x18\x05 \x03(\t\x12\x13\n\x0b\x65xplanation\x18\x06 \x03(\t\"\x1c\n\x0c\x46\x65tchRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\nFetchEvent\x12\x12\n\x08progress\x18\x01 \x01(\tH\x00\x12+\n\x06result\x18\x02 \x01(\x0b\x32\x19.fleetmark.v1.FetchResultH\x00\x42\x06\n\x04\x62ody\"V\n\x0b\x46\x65tchResult\x12\r\n\x05\x66iles\x18\x01 \x01(\r\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x11\n\tnew_files\x18\x03 \x01(\r\x12\x11\n\tnew_bytes\x18\x04 \x01(\x04\"5\n\x11\x41\x64\x64\x43\x61talogRequest\x12\x10\n\x08location\x18\x01 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\t\"%\n\x0f\x41\x64\x64\x43\x61talogReply\x12\x12\n\ncomponents\x18\x01 \x03(\t\"\x9a\x01\n\x12ImportModelRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x11\n\tfile_name\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\r\n\x05title\x18\x05 \x01(\t\x12\x0f\n\x07license\x18\x06 \x01(\t\x12\x0c\n\x04task\x18\x07 \x01(\t\x12\x11\n\tprecision\x18\x08 \x01(\t\"&\n\x10ImportModelReply\x12\x12\n\ncomponents\x18\x01 \x03(\t2\xda\x03\n\x07\x43\x61talog\x12X\n\x0eListComponents\x12#.fleetmark.v1.ListComponentsRequest\x1a!.fleetmark.v1.ListComponentsReply\x12P\n\x0cGetComponent\x12!.fleetmark.v1.GetComponentRequest\x1a\x1d.fleetmark.v1.ComponentDetail\x12\x43\n\x07Resolve\x12\x1c.fleetmark.v1.ResolveRequest\x1a\x1a.fleetmark.v1.ResolveReply\x12?\n\x05\x46\x65tch\x12\x1a.fleetmark.v1.FetchRequest\x1a\x18.fleetmark.v1.FetchEvent0\x01\x12L\n\nAddCatalog\x12\x1f.fleetmark.v1.AddCatalogRequest\x1a\x1d.fleetmark.v1.AddCatalogReply\x12O\n\x0bImportModel\x12 .fleetmark.v1.ImportModelRequest\x1a\x1e.fleetmark.v1.ImportModelReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCOMPONENTSREPLY']._serialized_end=156
   _globals['_COMPONENT']._serialized_start=158
   _globals['_COMPONENT']._serialized_end=263
-  _globals['_CATALOG']._serialized_start=265
-  _globals['_CATALOG']._serialized_end=364
+  _globals['_GETCOMPONENTREQUEST']._serialized_start=265
+  _globals['_GETCOMPONENTREQUEST']._serialized_end=300
+  _globals['_COMPONENTDETAIL']._serialized_start=303
+  _globals['_COMPONENTDETAIL']._serialized_end=527
+  _globals['_COMPONENTFILE']._serialized_start=529
+  _globals['_COMPONENTFILE']._serialized_end=627
+  _globals['_RESOLVEREQUEST']._serialized_start=629
+  _globals['_RESOLVEREQUEST']._serialized_end=751
+  _globals['_RESOLVEREPLY']._serialized_start=753
+  _globals['_RESOLVEREPLY']._serialized_end=813
+  _globals['_RESOLVEANSWER']._serialized_start=816
+  _globals['_RESOLVEANSWER']._serialized_end=954
+  _globals['_FETCHREQUEST']._serialized_start=956
+  _globals['_FETCHREQUEST']._serialized_end=984
+  _globals['_FETCHEVENT']._serialized_start=986
+  _globals['_FETCHEVENT']._serialized_end=1071
+  _globals['_FETCHRESULT']._serialized_start=1073
+  _globals['_FETCHRESULT']._serialized_end=1159
+  _globals['_ADDCATALOGREQUEST']._serialized_start=1161
+  _globals['_ADDCATALOGREQUEST']._serialized_end=1214
+  _globals['_ADDCATALOGREPLY']._serialized_start=1216
+  _globals['_ADDCATALOGREPLY']._serialized_end=1253
+  _globals['_IMPORTMODELREQUEST']._serialized_start=1256
+  _globals['_IMPORTMODELREQUEST']._serialized_end=1410
+  _globals['_IMPORTMODELREPLY']._serialized_start=1412
+  _globals['_IMPORTMODELREPLY']._serialized_end=1450
+  _globals['_CATALOG']._serialized_start=1453
+  _globals['_CATALOG']._serialized_end=1927
 # @@protoc_insertion_point(module_scope)

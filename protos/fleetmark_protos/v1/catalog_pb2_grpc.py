@@ -39,6 +39,31 @@ class CatalogStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ListComponentsRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ListComponentsReply.FromString,
                 _registered_method=True)
+        self.GetComponent = channel.unary_unary(
+                '/fleetmark.v1.Catalog/GetComponent',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.GetComponentRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ComponentDetail.FromString,
+                _registered_method=True)
+        self.Resolve = channel.unary_unary(
+                '/fleetmark.v1.Catalog/Resolve',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ResolveRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ResolveReply.FromString,
+                _registered_method=True)
+        self.Fetch = channel.unary_stream(
+                '/fleetmark.v1.Catalog/Fetch',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.FetchRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.FetchEvent.FromString,
+                _registered_method=True)
+        self.AddCatalog = channel.unary_unary(
+                '/fleetmark.v1.Catalog/AddCatalog',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.AddCatalogRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.AddCatalogReply.FromString,
+                _registered_method=True)
+        self.ImportModel = channel.unary_unary(
+                '/fleetmark.v1.Catalog/ImportModel',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelReply.FromString,
+                _registered_method=True)
 
 
 class CatalogServicer(object):
@@ -50,6 +75,39 @@ class CatalogServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetComponent(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resolve(self, request, context):
+        """What would run on one device, and why, or why not. Stores nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Fetch(self, request, context):
+        """Gets the files of a component, a benchmark or a suite for the registered devices.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddCatalog(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportModel(self, request, context):
+        """Makes a component of a model that was uploaded as a blob.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -57,6 +115,31 @@ def add_CatalogServicer_to_server(servicer, server):
                     servicer.ListComponents,
                     request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ListComponentsRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ListComponentsReply.SerializeToString,
+            ),
+            'GetComponent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetComponent,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.GetComponentRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ComponentDetail.SerializeToString,
+            ),
+            'Resolve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resolve,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ResolveRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ResolveReply.SerializeToString,
+            ),
+            'Fetch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Fetch,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.FetchRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.FetchEvent.SerializeToString,
+            ),
+            'AddCatalog': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddCatalog,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.AddCatalogRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.AddCatalogReply.SerializeToString,
+            ),
+            'ImportModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportModel,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +169,141 @@ class Catalog(object):
             '/fleetmark.v1.Catalog/ListComponents',
             fleetmark__protos_dot_v1_dot_catalog__pb2.ListComponentsRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_catalog__pb2.ListComponentsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetComponent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/GetComponent',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.GetComponentRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.ComponentDetail.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resolve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/Resolve',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.ResolveRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.ResolveReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Fetch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/Fetch',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.FetchRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.FetchEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/AddCatalog',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.AddCatalogRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.AddCatalogReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/ImportModel',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelReply.FromString,
             options,
             channel_credentials,
             insecure,
