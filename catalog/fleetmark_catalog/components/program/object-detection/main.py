@@ -12,37 +12,12 @@ from typing import Any
 import numpy as np
 
 from fleetmark_harness.adapters import Adapter
+from fleetmark_harness.boxes import anchors, suppress
 from fleetmark_harness.exits import BAD_JOB, JobError
 from fleetmark_harness.job import Job
 from fleetmark_harness.run import main
 from fleetmark_harness.tensors import RandomTensors
 from fleetmark_harness.tensors import load as load_tensors
-
-
-def anchors(size: int, strides: list[int], each: list[int]) -> Any:
-    """Centres of the anchors [count, 2], from 0 to 1, in the order of the model's output."""
-    centres = []
-    for stride, count in zip(strides, each, strict=True):
-        steps = (np.arange(size // stride, dtype=np.float32) + 0.5) * stride / size
-        rows, columns = np.meshgrid(steps, steps, indexing="ij")
-        centres.append(np.repeat(np.stack([columns, rows], -1).reshape(-1, 2), count, axis=0))
-    return np.concatenate(centres)
-
-
-def suppress(boxes: Any, scores: Any, overlap: float, most: int) -> list[int]:
-    """Places of the boxes that stay, the surest first; `boxes` are [left, top, right, bottom]."""
-    order = np.argsort(-scores, kind="stable")
-    areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
-    kept: list[int] = []
-    while len(order) and len(kept) < most:
-        best, order = int(order[0]), order[1:]
-        kept.append(best)
-        low = np.maximum(boxes[best, :2], boxes[order, :2])
-        high = np.minimum(boxes[best, 2:], boxes[order, 2:])
-        shared = np.prod(np.maximum(high - low, 0), axis=1)
-        union = areas[best] + areas[order] - shared
-        order = order[shared <= overlap * np.maximum(union, 1e-12)]
-    return kept
 
 
 class Detection:

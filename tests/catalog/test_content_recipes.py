@@ -1,0 +1,114 @@
+"""Data sets that the controller makes, and files inside wheels: the same bytes everywhere."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetmark_catalog.core.blobfolder import BlobFolder
+from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.load import Location, load_catalog
+from fleetmark_catalog.resolve import Fetch
+from fleetmark_controller.bundling import from_wheel, obtain, recipes
+from fleetmark_controller.bundling.fetch import fetch_location
+
+CATALOG = load_catalog()
+FOOLBOX = (
+    "foolbox-3.3.4-py3-none-any.whl",
+    "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cifar-10-20",
+        "imagenet-20",
+        pytest.param("fashion-mnist-50000", marks=pytest.mark.slow),
+        pytest.param("speech-or-music", marks=pytest.mark.slow),
+    ],
+)
+def test_a_recipe_makes_the_bytes_that_its_component_names(tmp_path: Path, name: str) -> None:
+    """Skipped where neither apt nor a package index can be reached."""
+    blobs = BlobFolder(tmp_path / "blobs")
+    for artifact in CATALOG.get("dataset", name).artifacts:
+        source = Fetch(artifact.name, artifact.size_bytes, artifact.locations)
+        try:
+            obtain({artifact.sha256: source}, blobs, None, print)
+        except CatalogError as error:
+            if any(word in str(error) for word in ("apt", "pip")):
+                pytest.skip(f"cannot be fetched here: {error}")
+            raise
+        assert blobs.has(artifact.sha256)
+
+
+def wheel(folder: Path, **members: bytes) -> Path:
+    path = folder / "things-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_members_are_read_within_their_limit(tmp_path: Path) -> None:
+    path = wheel(tmp_path, a=b"x" * 1000, b=b"y" * 10)
+    assert from_wheel.read_members(path, ["b", "a"], 1010) == [b"y" * 10, b"x" * 1000]
+    with pytest.raises(CatalogError, match="larger than what was declared"):
+        from_wheel.read_members(path, ["b", "a"], 1009)
+    with pytest.raises(CatalogError, match="holds no file c"):
+        from_wheel.read_members(path, ["c"], 1009)
+    path.write_bytes(b"no zip")
+    with pytest.raises(CatalogError, match="is no wheel"):
+        from_wheel.read_members(path, ["a"], 10)
+
+
+def test_a_member_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
+    path = wheel(tmp_path, a=b"x" * 100_000)
+    with pytest.raises(CatalogError) as caught:
+        from_wheel.read_members(path, ["a"], 1000)
+    assert caught.value.fault is Fault.UNAVAILABLE
+
+
+def test_a_wheel_of_another_digest_is_refused(tmp_path: Path) -> None:
+    place = Location(
+        wheel=FOOLBOX[0], wheel_sha256="0" * 64, path="foolbox/VERSION", size_bytes=100
+    )
+    with pytest.raises(CatalogError) as caught:
+        fetch_location(place, tmp_path, 6)
+    assert caught.value.fault is Fault.UNAVAILABLE
+    assert "pip does not give foolbox-3.3.4-py3-none-any.whl" in str(caught.value)
+
+
+def test_what_is_no_wheels_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="is no name of a wheel"):
+        from_wheel.download_wheel("things.whl", "0" * 64, tmp_path)
+
+
+BAD_RECIPES = {
+    "unknown": ("idx-selecion", {}, "there is no recipe"),
+    "no options": ("wav-clips", {}, "found no 'samples'"),
+    "not a number": ("wav-clips", {"samples": "many", "rate_hz": 1}, "invalid literal"),
+    "nothing": (
+        "wav-clips",
+        {"samples": 1, "rate_hz": 8000, "classes": []},
+        "no file holds a clip",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_RECIPES)
+def test_a_bad_recipe_says_why(tmp_path: Path, case: str) -> None:
+    name, options, said = BAD_RECIPES[case]
+    with pytest.raises(CatalogError) as caught:
+        recipes.make(name, options, tmp_path, 1000)
+    assert caught.value.fault is Fault.UNAVAILABLE
+    assert said in str(caught.value)
+
+
+def test_shuffles_are_numpys_frozen_ones() -> None:
+    """The split's digest stands or falls with it."""
+    order = np.random.RandomState(2026).permutation(70_000)
+    assert order[20_000:20_005].tolist() == [48248, 61084, 50034, 66668, 64175]
