@@ -264,11 +264,13 @@ class FaultyFleet(Fleet):
         return {row[0] for row in rows} <= set(TERMINAL)
 
     def settled(self) -> bool:
-        """Whether every board is connected and owes nothing: late results have arrived, too."""
+        """Whether no board owes anything and all is judged: late results are stored, too."""
         said = [board.status() for board in self.boards.values()]
-        return self.ended() and all(
+        handed_over = all(
             values.get("connected") is True and not values["attempts"] for values in said
         )
+        waiting = "SELECT 1 FROM attempt WHERE final_seq NOT NULL AND verified = 0"
+        return self.ended() and handed_over and not self.query(waiting)
 
     # --- recovery ---
 

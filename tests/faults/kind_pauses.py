@@ -18,7 +18,7 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
         time.sleep(LEASE_S + chance.uniform(1, 2))
 
 
-@fault("supervisor stopped for longer than a lease", told="", duration_s=1.0)
+@fault("supervisor stopped for longer than a lease", told="", duration_s=3.0)
 def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
     """The agent lives and says so: nothing is lost, nothing else starts on the board."""
     name, job_id, epoch = fleet.await_state("RUNNING")
@@ -32,9 +32,10 @@ def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
         assert rows == [("RUNNING",)]
 
 
-@fault("job stopped for longer than a lease", told="", duration_s=1.0)
+@fault("job stopped for longer than a lease", told="", duration_s=3.0)
 def job(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
+    until(fleet.boards[name].job, "the job's process", 5)
     victim = fleet.boards[name].job()
     assert victim is not None
     with paused(victim):
