@@ -213,3 +213,11 @@ def test_a_model_that_cannot_be_reached_names_every_place(tmp_path: Path) -> Non
         assert f"mirror folder under the name {blob.sha256}" in str(error)
     else:
         assert blobs.has(blob.sha256)
+
+
+def test_the_list_of_content_names_everything() -> None:
+    text = (CATALOG.get("suite", "default").folder.parents[3] / "CONTENT.md").read_text()
+    for kind in ("benchmark", "model", "dataset", "suite"):
+        for component in CATALOG.all(kind):
+            name = component.name.removeprefix("mlperf-tiny") or component.name
+            assert f"`{name}`" in text or f"`{component.name}`" in text, component.id
