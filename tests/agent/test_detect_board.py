@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -294,3 +295,23 @@ def test_this_machine_through_the_helper_which_leaves_nothing(tmp_path: Path) ->
     assert done.stderr == b""
     assert not list(home.iterdir()) and not list(temporary.iterdir())
     assert gone(int(pid.read_text()))
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_helper_that_is_ended_leaves_nothing_either(tmp_path: Path, moment: int) -> None:
+    board, temporary = Board(tmp_path / "board"), tmp_path / "tmp"
+    temporary.mkdir()
+    for name in ("git", "cmake", "docker", "podman", "adb", "bwrap"):
+        board.program(name, f"/bin/sleep 300 & echo $$ $! >> {tmp_path}/pids; /bin/sleep 300")
+    environment = {**os.environ, "PATH": f"{board.bin}:/usr/bin", "TMPDIR": str(temporary)}
+    command = [sys.executable, "-I", "-m", "fleetmark_agent.detect"]
+    helper = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (tmp_path / "pids").exists():
+        time.sleep(0.01)
+    time.sleep(moment * 0.07)
+    helper.terminate()
+    assert helper.wait(60) == 143
+    assert all(gone(int(pid)) for pid in (tmp_path / "pids").read_text().split())
+    assert not list(temporary.iterdir())

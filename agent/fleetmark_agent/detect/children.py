@@ -8,6 +8,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ KEPT_BYTES = 64 * 1024
 MAX_BYTES = 16 * 1024 * 1024
 """A program that says more than this is ended."""
 _LOOK_S = 0.05
+_stopping = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ def run(
     It gets no input and has no terminal, so that it can ask nobody for a password.
     """
     deadline = time.monotonic() + time_limit_s
+    if _stopping.is_set():
+        return Ran("", "", "the detection was given up", exited=False)
     try:
         child = subprocess.Popen(
             list(command),
@@ -127,12 +131,20 @@ def adopt_orphans() -> None:
             ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
-def end_descendants() -> None:
-    """Kill every process below this one, also those in sessions of their own (Linux)."""
-    for _ in range(20):
+def stop() -> None:
+    """From now on nothing is run: this process is about to end."""
+    _stopping.set()
+
+
+def end_descendants() -> bool:
+    """Kill every process below this one, also those in sessions of their own (Linux).
+
+    Returns whether there were any.
+    """
+    for number in range(20):
         found = _descendants(os.getpid())
         if not found:
-            return
+            return number > 0
         for pid in found:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -140,6 +152,7 @@ def end_descendants() -> None:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.005)
+    return True
 
 
 def _descendants(root: int) -> list[int]:

@@ -21,7 +21,7 @@ from fleetmark_catalog.core.plain import parse_document
 log = logging.getLogger(__name__)
 
 _SETTLE_S = 5.0
-_GRACE_S = 3.0
+_GRACE_S = 10.0
 
 
 class Watch:
