@@ -139,6 +139,7 @@ class Bench:
         *,
         paths: tuple[Path, ...] = (),
         environment: dict[str, str] | None = None,
+        limit_s: float = 120,
     ) -> Ran:
         lock = self.lock(configuration)
         self._count += 1
@@ -174,16 +175,19 @@ class Bench:
                 **(environment or {}),
             },
             out,
+            limit_s,
         )
 
-    def _spawn(self, command: list[str], environment: dict[str, str], out: Path) -> Ran:
+    def _spawn(
+        self, command: list[str], environment: dict[str, str], out: Path, limit_s: float
+    ) -> Ran:
         read, write = os.pipe()
         command = [part if part != "FD" else str(write) for part in command]
         with subprocess.Popen(
             command, cwd=out, env=environment, stderr=subprocess.PIPE, pass_fds=[write]
         ) as process:
             os.close(write)
-            _, stderr = process.communicate(timeout=120)
+            _, stderr = process.communicate(timeout=limit_s)
         with os.fdopen(read) as pipe:
             progress = [json.loads(line) for line in pipe]
         return Ran(process.returncode, stderr.decode(errors="replace"), out, progress)

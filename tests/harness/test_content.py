@@ -34,7 +34,7 @@ def accuracy(bench: Any, name: str, scenario: str, *variations: str, **parameter
     """What the job counted, after the controller's count from LoadGen's log agreed."""
     chosen = configuration(bench, name, scenario, "accuracy", *variations, **parameters)
     lock = bench.lock(chosen)
-    ran = bench.run(chosen)
+    ran = bench.run(chosen, limit_s=900)
     assert ran.code == 0, ran.stderr
     found = ran.result["accuracy"]
     blob = lock.inputs.get("labels") or lock.inputs["dataset"]

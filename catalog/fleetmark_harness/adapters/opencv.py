@@ -25,7 +25,9 @@ class OpencvModel:
         self._net = library.dnn.readNetFromONNX(str(opening.model))
         self._net.setPreferableBackend(library.dnn.DNN_BACKEND_OPENCV)
         self._net.setPreferableTarget(library.dnn.DNN_TARGET_CPU)
-        self.quantised = any(name.endswith("Int8") for name in self._net.getLayerTypes())
+        self.quantised = any(
+            name == "Quantize" or name.endswith("Int8") for name in self._net.getLayerTypes()
+        )
         self._outputs = list(self._net.getUnconnectedOutLayersNames())
         self.input_name = str(table.get("name", ""))
         self.input_shape = tuple(int(size) for size in table.get("shape", ()))
