@@ -94,8 +94,22 @@ def whole_schema(kind: str) -> dict[str, Any]:
 
 def partial_schema(kind: str) -> dict[str, Any]:
     """The schema of what a component says itself that extends another."""
-    body = {key: value for key, value in BODIES[kind].items() if key != "required"}
-    return table(_properties(kind, body), ("kind", "name", "extends"))
+    properties = {key: _relaxed(part) for key, part in _properties(kind, BODIES[kind]).items()}
+    return table(properties, ("kind", "name", "extends"))
+
+
+def _relaxed(part: dict[str, Any]) -> dict[str, Any]:
+    """A table's schema of which nothing must be there: its tables are merged, its lists are not."""
+    if part.get("type") != "object":
+        return part
+    relaxed = {
+        key: value for key, value in part.items() if key not in ("required", "minProperties")
+    }
+    if "properties" in part:
+        relaxed["properties"] = {key: _relaxed(one) for key, one in part["properties"].items()}
+    if isinstance(part.get("additionalProperties"), dict):
+        relaxed["additionalProperties"] = _relaxed(part["additionalProperties"])
+    return relaxed
 
 
 def _properties(kind: str, body: dict[str, Any]) -> dict[str, Any]:

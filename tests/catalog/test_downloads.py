@@ -1,0 +1,171 @@
+"""Downloads that lie: each is refused, and the blob folder stays as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from fleetmark_catalog.core.blobfolder import BlobFolder
+from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.load import Location
+from fleetmark_catalog.resolve import Fetch
+from fleetmark_controller.bundling import obtain
+
+GOOD = bytes(range(256)) * 100
+DIGEST = hashlib.sha256(GOOD).hexdigest()
+
+
+class Liar(BaseHTTPRequestHandler):
+    """Serves GOOD in good and bad ways, by path."""
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+    def do_GET(self) -> None:
+        way = self.path.strip("/")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLError):
+            getattr(self, f"way_{way}")()
+        self.close_connection = True
+
+    def head(self, size: int | None, status: int = 200, **more: str) -> None:
+        self.send_response(status)
+        if size is not None:
+            self.send_header("Content-Length", str(size))
+        for name, value in more.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def way_good(self) -> None:
+        self.head(len(GOOD))
+        self.wfile.write(GOOD)
+
+    def way_zipped(self) -> None:
+        self.head(None)
+        self.wfile.write(gzip.compress(GOOD))
+
+    def way_wrong(self) -> None:
+        self.head(len(GOOD))
+        self.wfile.write(GOOD[::-1])
+
+    def way_truncated(self) -> None:
+        self.head(len(GOOD))
+        self.wfile.write(GOOD[:1000])
+
+    def way_chunked(self) -> None:
+        self.protocol_version = "HTTP/1.1"
+        self.head(None, Transfer_Encoding="chunked")
+        self.wfile.write(b"400\r\n" + GOOD[:500])
+
+    def way_endless(self) -> None:
+        self.head(None)
+        while True:
+            self.wfile.write(bytes(1 << 16))
+
+    def way_missing(self) -> None:
+        self.head(0, 404)
+
+    def way_plain(self) -> None:
+        self.head(0, 302, Location="http://127.0.0.1:1/good")
+
+    def way_local(self) -> None:
+        self.head(0, 302, Location="file:///etc/passwd")
+
+    def way_nonsense(self) -> None:
+        self.wfile.write(b"hello\r\n\r\n")
+
+    def way_silent(self) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def liar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = (
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+        *("-days", "2", "-keyout", str(key), "-out", str(certificate)),
+    )
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("no openssl that makes a certificate")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Liar)
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(certificate))
+        yield f"https://localhost:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def fetch(folder: Path, *places: Location) -> BlobFolder:
+    blobs = BlobFolder(folder / "blobs")
+    source = Fetch("data.bin", len(GOOD), places)
+    obtain({DIGEST: source}, blobs, None, lambda _: None)
+    return blobs
+
+
+@pytest.mark.parametrize(("way", "compression"), [("good", ""), ("zipped", "gzip")])
+def test_a_good_download_becomes_a_blob(
+    tmp_path: Path, liar: str, way: str, compression: str
+) -> None:
+    place = Location(url=f"{liar}/{way}", compression=compression, size_bytes=len(GOOD))
+    blobs = fetch(tmp_path, place)
+    assert blobs.path(DIGEST).read_bytes() == GOOD
+
+
+BAD = {
+    "wrong": "sha256 is",
+    "truncated": "sha256 is|IncompleteRead",
+    "chunked": "IncompleteRead",
+    "endless": "larger than the declared",
+    "missing": "404|Not Found",
+    "plain": "not https|refused",
+    "local": "not allowed|redirect",
+    "nonsense": "data.bin could not be had",
+    "silent": "data.bin could not be had",
+}
+
+
+@pytest.mark.parametrize("way", BAD)
+def test_a_bad_download_leaves_nothing(tmp_path: Path, liar: str, way: str) -> None:
+    with pytest.raises(CatalogError, match=BAD[way]) as caught:
+        fetch(tmp_path, Location(url=f"{liar}/{way}", size_bytes=len(GOOD)))
+    assert caught.value.fault is Fault.UNAVAILABLE
+    assert f"{liar}/{way}" in caught.value.what
+    assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+
+
+def test_the_next_place_is_tried(tmp_path: Path, liar: str) -> None:
+    places = [Location(url=f"{liar}/{way}", size_bytes=len(GOOD)) for way in ("wrong", "good")]
+    assert fetch(tmp_path, *places).has(DIGEST)
+
+
+def test_a_server_that_nobody_vouches_for_is_not_believed(
+    tmp_path: Path, liar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(CatalogError, match="certificate"):
+        fetch(tmp_path, Location(url=f"{liar}/good", size_bytes=len(GOOD)))
+
+
+def test_what_must_be_provided_says_so(tmp_path: Path) -> None:
+    place = Location(provided="agree to the licence at example.org", size_bytes=len(GOOD))
+    with pytest.raises(CatalogError, match="agree to the licence") as caught:
+        fetch(tmp_path, place)
+    assert "catalog provide" in caught.value.next_step
