@@ -28,6 +28,7 @@ from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.hub import Hub
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs, evaluate
+from fleetmark_controller.ingest.worker import end_with_controller
 from fleetmark_controller.lifecycle.rules import Ending
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
@@ -343,7 +344,9 @@ class Engine:
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(
-                    max_workers=max(1, (os.cpu_count() or 2) // 2), mp_context=context
+                    max_workers=max(1, (os.cpu_count() or 2) // 2),
+                    mp_context=context,
+                    initializer=end_with_controller,
                 )
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._pool, evaluate, job)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from harness import FaultyFleet, check
 from processes import environment, until
@@ -88,6 +89,20 @@ def test_heartbeats_survive_a_saturated_processor(fleet: FaultyFleet) -> None:
     kinds = [kind for (kind,) in fleet.query("SELECT kind FROM events WHERE kind LIKE 'device.%'")]
     assert kinds == ["device.registered"], "it was offline, or had to connect again"
     assert not check(fleet).all()
+
+
+@pytest.mark.parametrize("fleet", [1], indirect=True)
+def test_a_killed_controller_leaves_no_process_behind(fleet: FaultyFleet) -> None:
+    fleet.up()
+    fleet.submit(1, duration_s=0.1, anywhere=False)
+    until(fleet.ended, "the campaign's end")
+    workers = psutil.Process(fleet.children["controller"].pid).children(recursive=True)
+    assert workers, "runs are judged by a process of their own"
+    fleet.kill("controller")
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    for process in alive:
+        process.kill()
+    assert not alive
 
 
 @pytest.mark.parametrize("repetition", range(1, REPEAT + 1))
