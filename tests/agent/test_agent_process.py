@@ -549,8 +549,11 @@ async def test_telemetry_of_a_job_is_in_its_records(
     await controller.final(key)
     (payload,) = [p for kind, p in controller.boxes[key].records.values() if kind == "telemetry"]
     table = json.loads(payload)
-    last = dict(zip(table["columns"], table["rows"][-1], strict=True))
+    rows_taken = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    # The first and the last may have been taken when the job's processes were not there.
+    last = [row for row in rows_taken if row["memory_bytes"] is not None and row["cpu_percent"]][-1]
     assert last["elapsed_ms"] > 0 and last["memory_bytes"] > 1 << 20
     assert last["cpu_percent"] > 0 and last["foreign_cpu_percent"] >= 0
+    assert all(row["memory_bytes"] != 0 for row in rows_taken)
     if not list(Path("/sys/class/thermal").glob("thermal_zone*/temp")):
         assert last["temperature_c"] is None

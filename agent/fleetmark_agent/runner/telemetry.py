@@ -87,7 +87,8 @@ class Sampler:
                 seconds[process.pid] = times.user + times.system
         self._gone_s += sum(s for pid, s in self._tree_s.items() if pid not in seconds)
         self._tree_s = seconds
-        return memory, self._gone_s + sum(seconds.values())
+        # Before its first and after its last process a job has no memory: that is no reading of 0.
+        return (memory if seconds else None), self._gone_s + sum(seconds.values())
 
     def _frequency(self) -> int | None:
         with suppress(Exception):
