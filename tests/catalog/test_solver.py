@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 
 from boards import board, interpreter
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetmark_catalog.core.versions import in_range
@@ -96,6 +96,7 @@ def by_trying(catalog: Catalog, needs: list[Need]) -> bool:
     )
 
 
+@settings(max_examples=600)
 @given(graph=graphs())
 def test_it_finds_an_answer_exactly_where_there_is_one(graph: tuple[Catalog, list[Need]]) -> None:
     catalog, needs = graph

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, Resolver
-from resolvelib.resolvers import ResolutionTooDeep
+from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible
+from resolvelib.resolvers import Resolution, ResolutionTooDeep
 
 from fleetmark_catalog.core.capabilities import Interpreter
 from fleetmark_catalog.core.versions import in_range
@@ -26,6 +26,7 @@ from fleetmark_catalog.selectors import Subject
 _MAX_ROUNDS = 20_000
 _ALTERNATIVES = "alternatives"
 _WHEEL = "wheel"
+_ABSENT = "nothing"
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,13 @@ class Solver:
         return None
 
     def _solve(self, wishes: Sequence[_Wish]) -> tuple[Chosen, ...] | None:
-        resolver: Resolver[_Wish, _Candidate, tuple[str, str]] = Resolver(
+        # Not `Resolver`: it follows parents to the root without looking for circles, and does not
+        # come back from one that was left over by backtracking.
+        resolution: Resolution[_Wish, _Candidate, tuple[str, str]] = Resolution(
             _Provider(self), BaseReporter()
         )
         try:
-            mapping = resolver.resolve(wishes, max_rounds=_MAX_ROUNDS).mapping
+            mapping = resolution.resolve(wishes, max_rounds=_MAX_ROUNDS).mapping
         except ResolutionImpossible as error:
             causes = [cause.requirement for cause in error.causes]
             for reason in _conflicts(causes):
@@ -125,7 +128,7 @@ class Solver:
                 requirers=tuple(requirers.get(identity, ())),
             )
             for identity, candidate in mapping.items()
-            if candidate.chosen is not None
+            if candidate.chosen is not None and identity in roles
         )
 
     # --- what the provider asks -----------------------------------------------------------
@@ -133,6 +136,10 @@ class Solver:
     def candidates(self, identity: tuple[str, str], wishes: Sequence[_Wish]) -> list[_Candidate]:
         """All that `identity` could be under all `wishes`, the preferred first."""
         kind, name = identity
+        if not wishes:
+            # After backtracking the solver still asks about what nobody wants any more. Nothing
+            # must come of that, or a package that is not needed could forbid one that is.
+            return [_Candidate(identity, _ABSENT, "")]
         if kind == _ALTERNATIVES:
             return self._alternatives(identity, wishes)
         if kind == _WHEEL:
@@ -279,6 +286,8 @@ class _Provider(AbstractProvider[_Wish, _Candidate, tuple[str, str]]):
         return [candidate for candidate in found if candidate.version not in bad]
 
     def is_satisfied_by(self, requirement: _Wish, candidate: _Candidate) -> bool:
+        if candidate.label == _ABSENT:
+            return False
         if requirement.version:
             return requirement.version == candidate.version
         if requirement.choice is None or not requirement.choice.version:
