@@ -11,6 +11,8 @@ from fleetmark_catalog.core.blobfolder import fsync_folder
 from fleetmark_controller.store.database import STORE_NAME
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
+_ENDPOINT = "endpoint.json"
+
 
 class Home:
     """The folder with everything that a controller keeps; locked while it is open."""
@@ -76,12 +78,24 @@ class Home:
 
     def write_endpoint(self, address: str) -> None:
         """Tell programs on this host where the controller listens."""
-        target = self.folder / "endpoint.json"
+        target = self.folder / _ENDPOINT
         scratch = target.with_suffix(".tmp")
         scratch.write_text(json.dumps({"address": address, "pid": os.getpid()}), encoding="utf-8")
         scratch.replace(target)
 
     def close(self) -> None:
         """Give the home free."""
-        (self.folder / "endpoint.json").unlink(missing_ok=True)
+        (self.folder / _ENDPOINT).unlink(missing_ok=True)
         self._lock.close()
+
+
+def read_endpoint(folder: Path) -> tuple[str, int]:
+    """Where the controller of a home said that it listens, and its process; empty if it did not.
+
+    A controller that was killed leaves what it said behind: compare the process.
+    """
+    try:
+        said = json.loads((folder / _ENDPOINT).read_text(encoding="utf-8"))
+        return str(said["address"]), int(said["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", 0

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -28,11 +29,24 @@ def environment() -> dict[str, str]:
     return {**kept, "HOME": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = count(22000 + 2000 * _WORKER)
+
+
 def free_port() -> int:
-    """A port of loopback on which nobody listens just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback on which nobody listens just now, and that no other test is given.
+
+    Each worker has a range of its own, below the one from which clients' own ports are taken:
+    a controller that is killed and started again must find its port free.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("unreachable: the count has no end")
 
 
 def until(look: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:

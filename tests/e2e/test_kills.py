@@ -14,12 +14,13 @@ from processes import BIN, environment, overlaps, until
 pytestmark = pytest.mark.e2e
 
 
-def finished(store: Path) -> int:
+def count(store: Path, table: str = "runs") -> int:
+    """Rows of a store that may not be there yet."""
     if not store.exists():
         return 0
     with sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True) as connection:
         try:
-            return int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
+            return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
         except sqlite3.OperationalError:
             return 0
 
@@ -43,7 +44,7 @@ def test_a_demo_whose_processes_are_killed_loses_nothing_and_finishes(tmp_path: 
     )
     try:
         for runs, victims in ((2, ["agent"]), (5, ["controller"]), (8, ["agent", "controller"])):
-            until(lambda n=runs: finished(out / "results.db") >= n, f"{runs} runs")
+            until(lambda n=runs: count(out / "results.db") >= n, f"{runs} runs")
             for victim in [child(demo, name) for name in victims]:
                 victim.send_signal(signal.SIGKILL)
         said, _ = demo.communicate(timeout=200)
@@ -74,7 +75,7 @@ def test_an_interrupted_demo_is_continued_by_the_next_one(tmp_path: Path) -> Non
         stderr=subprocess.DEVNULL,
     )
     try:
-        until(lambda: finished(out / "results.db") >= 1, "a run")
+        until(lambda: count(out / "results.db") >= 1, "a run")
         children = psutil.Process(demo.pid).children()
     finally:
         demo.kill()
@@ -94,3 +95,30 @@ def test_an_interrupted_demo_is_continued_by_the_next_one(tmp_path: Path) -> Non
     with sqlite3.connect(out / "results.db") as store:
         assert store.execute("SELECT count(*) FROM campaigns").fetchone()[0] == 1
         assert store.execute("SELECT count(*) FROM runs WHERE official = 1").fetchone()[0] == 16
+
+
+def test_two_demos_at_once_keep_to_themselves(tmp_path: Path) -> None:
+    """Both choose the same free port; one of them is told so and takes another."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    stores = [folder / "fleetmark-demo" / "results.db" for folder in folders]
+    demos = []
+    try:
+        for folder in folders:
+            folder.mkdir()
+            demos.append(
+                subprocess.Popen(
+                    [str(BIN / "controller"), "demo"],
+                    cwd=folder,
+                    env=environment(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        until(lambda: all(count(store, "campaigns") for store in stores), "two campaigns")
+        for store in stores:
+            assert (count(store, "devices"), count(store, "campaigns")) == (1, 1)
+    finally:
+        for demo in demos:
+            demo.send_signal(signal.SIGINT)
+        for demo in demos:
+            demo.wait(60)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from processes import BIN, environment, overlaps, until
 
-pytestmark = pytest.mark.e2e
+# In one worker: all look at the files of one demo, and only one controller has the default port.
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("main job")]
 COUNT = 16
 
 

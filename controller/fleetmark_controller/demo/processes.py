@@ -24,11 +24,11 @@ class Kept:
     """A program that is kept running until `stop`."""
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, say: Callable[[str], None]
+        self, name: str, command: Callable[[], Sequence[str]], log: Path, say: Callable[[str], None]
     ) -> None:
-        """Start it; what it prints goes to `log`."""
+        """Start it; what it prints goes to `log`. `command` is asked anew at each start."""
         self.name = name
-        self._command = list(command)
+        self._command = command
         self._log = log
         self._say = say
         self._restarts = 0
@@ -75,7 +75,7 @@ class Kept:
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [*_ENDS_WITH_PARENT, *self._command],
+                [*_ENDS_WITH_PARENT, *self._command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

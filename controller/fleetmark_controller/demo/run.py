@@ -7,7 +7,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from fleetmark_controller.cli.results import print_results
 from fleetmark_controller.client import Client
 from fleetmark_controller.demo.processes import Kept, program
 from fleetmark_controller.exporting import export_view
+from fleetmark_controller.home import read_endpoint
 from fleetmark_controller.ids import uuid7
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import admin_pb2, fleet_pb2, jobs_pb2
@@ -37,34 +38,43 @@ class Demo:
         self.folder = folder
         self.steps: list[tuple[str, float]] = []
         self._agent_home = folder / "agent"
+        self._address = ""
 
     def run(self) -> int:
         """The whole job; 0 if every run succeeded."""
         self._make_folder()
-        address = f"127.0.0.1:{_free_port()}"
-        controller = agent = None
+        children: list[Kept] = []
         try:
             with self._step("start the controller"):
                 controller = self._keep(
-                    "controller", "serve", "--home", str(self.folder), "--listen", address
+                    "controller",
+                    lambda: ("serve", "--home", str(self.folder), "--listen", self._listen()),
                 )
+                children.append(controller)
+                address = self._until(
+                    lambda: self._answering(controller.process.pid),
+                    controller,
+                    "the controller to answer",
+                )
+                self._address = address
                 client = Client(address)
-                self._until(lambda: self._answers(client), controller, "the controller to answer")
             with client:
                 with self._step("start an agent, which reports what this machine is"):
                     name = platform.node() or "this-machine"
                     agent = self._keep(
                         "agent",
-                        *("start", "--home", str(self._agent_home), "--controller", address),
-                        *("--name", name),
+                        lambda: (
+                            *("start", "--home", str(self._agent_home)),
+                            *("--controller", address, "--name", name),
+                        ),
                     )
+                    children.append(agent)
                     device = self._until(lambda: _online(client), agent, "the agent to register")
                 self._show_device(device)
                 return self._measure(client)
         finally:
-            for kept in (agent, controller):
-                if kept is not None:
-                    kept.stop()
+            for child in reversed(children):
+                child.stop()
 
     def _measure(self, client: Client) -> int:
         with self._step("submit the default suite (the first time: fetch what it needs)"):
@@ -91,9 +101,33 @@ class Demo:
                 ErrorKind.DISK_FULL, f"cannot be made: {error.strerror}", str(self.folder)
             ) from error
 
-    def _keep(self, name: str, *arguments: str) -> Kept:
-        command = [program(name), *arguments]
-        return Kept(name, command, self.folder / f"{name}.log", lambda t: click.echo(t, err=True))
+    def _keep(self, name: str, arguments: Callable[[], Sequence[str]]) -> Kept:
+        path = program(name)
+        return Kept(
+            name,
+            lambda: [path, *arguments()],
+            self.folder / f"{name}.log",
+            lambda text: click.echo(text, err=True),
+        )
+
+    def _listen(self) -> str:
+        """Where our controller is to listen: where it did before, or on a port free just now.
+
+        Another program may take that port first; then ours ends and is started with another.
+        """
+        return self._address or f"127.0.0.1:{_free_port()}"
+
+    def _answering(self, pid: int) -> str:
+        """Where our controller answers; nothing as long as it does not."""
+        address, owner = read_endpoint(self.folder)
+        if owner != pid:
+            return ""
+        with Client(address) as client:
+            try:
+                client.call(client.admin.GetInfo, admin_pb2.GetInfoRequest(), timeout_s=2.0)
+            except FleetmarkError:
+                return ""
+        return address
 
     def _until(self, look: Callable[[], Any], kept: Kept, what: str) -> Any:
         """Waits for a child that has just been started; not for work."""
@@ -108,14 +142,6 @@ class Demo:
             f"waited in vain for {what}: {kept.last_words()}",
             next_step=f"See {self.folder / (kept.name + '.log')}",
         )
-
-    @staticmethod
-    def _answers(client: Client) -> bool:
-        try:
-            client.call(client.admin.GetInfo, admin_pb2.GetInfoRequest(), timeout_s=2.0)
-        except FleetmarkError:
-            return False
-        return True
 
     @contextmanager
     def _step(self, what: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
