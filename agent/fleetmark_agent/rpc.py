@@ -52,9 +52,11 @@ class Stubs:
         """The session stream."""
         return self._session.Connect()
 
-    def download(self, sha256: str, offset: int) -> Any:
+    def download(self, sha256: str, offset: int, attempt: m.AttemptRef) -> Any:
         """A stream of chunks."""
-        return self._blobs.Download(blobs_pb2.DownloadRequest(sha256=sha256, offset=offset))
+        return self._blobs.Download(
+            blobs_pb2.DownloadRequest(sha256=sha256, offset=offset, attempt=_ref(attempt))
+        )
 
     def upload(self) -> Any:
         """A stream of requests, see `upload_requests`."""

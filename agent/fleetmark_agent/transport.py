@@ -8,7 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from fleetmark_agent.messages import AgentMessage, Append, Appended, ControllerMessage
+from fleetmark_agent.messages import (
+    AgentMessage,
+    Append,
+    Appended,
+    AttemptRef,
+    ControllerMessage,
+)
 from fleetmark_protos.errors import ErrorKind
 
 if TYPE_CHECKING:
@@ -49,8 +55,8 @@ class Transport(Protocol):
     async def connect(self) -> Stream:
         """Open a session stream; it fails later if nobody answers."""
 
-    def download(self, sha256: str, offset: int) -> AsyncIterator[bytes]:
-        """A blob's bytes from `offset`."""
+    def download(self, sha256: str, offset: int, attempt: AttemptRef) -> AsyncIterator[bytes]:
+        """A blob's bytes from `offset`, for an attempt."""
 
     async def upload(self, path: Path, sha256: str, size_bytes: int, device_id: str) -> None:
         """Hand over a file as a blob; returns when the controller has it for good."""
@@ -83,9 +89,9 @@ class GrpcTransport:
         """See `Transport`."""
         return _GrpcStream(self._stubs, self.address)
 
-    async def download(self, sha256: str, offset: int) -> AsyncIterator[bytes]:
+    async def download(self, sha256: str, offset: int, attempt: AttemptRef) -> AsyncIterator[bytes]:
         """See `Transport`."""
-        call = self._stubs.download(sha256, offset)
+        call = self._stubs.download(sha256, offset, attempt)
         try:
             while True:
                 with self._rpc.errors(self.address):

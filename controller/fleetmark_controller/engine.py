@@ -160,6 +160,14 @@ class Engine:
             for line in await self.reader.run(lambda c: listings.jobs_by_id(c, effects.jobs)):
                 self._publish(line)
 
+    def count_sent(self, key: AttemptKey, count: int) -> None:
+        """Note bytes of blobs that went to a board for an attempt; nobody waits for it."""
+
+        async def note() -> None:
+            await self._writer.run(lambda c: attempts.count_bytes(c, key, count))
+
+        self._spawn(note())
+
     async def find(self, kind: str, prefix: str) -> str:
         """The id of a campaign, job or run that begins with `prefix`.
 

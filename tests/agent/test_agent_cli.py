@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import AgentProcess
+from agent_process import AgentProcess
 from fake_controller import FakeController
 
 from fleetmark_agent.locks import try_lock

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from agent_process import AgentProcess, assert_no_overlap
 from bundles import GATED, QUICK, make_lock, make_order, wheel
-from conftest import AgentProcess, assert_no_overlap
 from fake_controller import FakeController
 
 from fleetmark_catalog.core.lock import DeclaredOutput

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import AgentProcess
+from agent_process import AgentProcess
 from detect_boards import Board, gone
 from fake_controller import FakeController
 

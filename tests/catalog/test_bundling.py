@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from boards import HARNESS, board
+from bundles import wheel as make_wheel
 from installer.sources import WheelFile
 
 from fleetmark_catalog.core.blobfolder import BlobFolder
@@ -119,6 +120,31 @@ def test_a_wheel_that_no_index_has_is_named(blobs: BlobFolder) -> None:
     assert caught.value.fault is Fault.UNAVAILABLE
     assert "fleetmark_no_such_thing" in str(caught.value)
     assert "mirror" in caught.value.next_step
+    assert leftovers(blobs) == []
+
+
+def test_two_versions_of_a_distribution_are_fetched_side_by_side(
+    blobs: BlobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One campaign may run two versions of a runtime, though no environment could hold both."""
+    index = tmp_path / "index"
+    index.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    sources = {}
+    for name, version in (("first", "1.0"), ("first", "2.0"), ("other", "1.0")):
+        filename, data = make_wheel(name, {f"{name}.py": f"version = {version!r}"}, version)
+        (index / filename).write_bytes(data)
+        sources[sha256_hex(data)] = WheelSource(
+            f"{name}=={version}",
+            filename,
+            sha256_hex(data),
+            len(data),
+            "3.11",
+            ("manylinux2014_x86_64",),
+        )
+    obtain(sources, blobs, None, print)
+    assert all(blobs.has(sha256) for sha256 in sources)
     assert leftovers(blobs) == []
 
 

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -77,14 +77,23 @@ class Fleet:
         )
         until(lambda: self.run("fleet", "list").returncode == 0, "the controller")
 
-    def start_agent(self, name: str, *arguments: str, home: Path | None = None) -> None:
-        """Start one and wait until it is online."""
+    def start_agent(
+        self,
+        name: str,
+        *arguments: str,
+        home: Path | None = None,
+        address: str = "",
+        prefix: Sequence[str] = (),
+    ) -> None:
+        """Start one and wait until it is online; `prefix` comes before its command line."""
         home = home or self.folder / name
+        address = address or self.address
         self._start(
             "agent",
-            *("start", "--home", str(home), "--controller", self.address, "--name", name),
+            *("start", "--home", str(home), "--controller", address, "--name", name),
             *arguments,
             called=name,
+            prefix=prefix,
         )
         until(lambda: self.presence(name) == "online", f"agent {name}")
 
@@ -94,7 +103,9 @@ class Fleet:
         found = json.loads(done.stdout) if done.returncode == 0 else []
         return next((d["presence"] for d in found if d["name"] == name), "")
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, timeout_s: float = PATIENCE_S
+    ) -> subprocess.CompletedProcess[str]:
         """One command of `controller`."""
         return subprocess.run(
             [str(BIN / "controller"), *arguments],
@@ -102,7 +113,7 @@ class Fleet:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE_S,
+            timeout=timeout_s,
         )
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
@@ -131,10 +142,15 @@ class Fleet:
                 child.kill()
                 child.wait()
 
-    def _start(self, program: str, *arguments: str, called: str = "") -> None:
+    def _start(
+        self, program: str, *arguments: str, called: str = "", prefix: Sequence[str] = ()
+    ) -> None:
         with (self.folder / f"{called or program}.log").open("ab") as log:
             self.children[called or program] = subprocess.Popen(
-                [str(BIN / program), *arguments], env=environment(), stdout=log, stderr=log
+                [*prefix, str(BIN / program), *arguments],
+                env=environment(),
+                stdout=log,
+                stderr=log,
             )
 
 

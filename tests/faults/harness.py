@@ -203,12 +203,14 @@ class FaultyFleet(Fleet):
         while self.at_end:
             self.at_end.pop()()
 
-    def _start(self, program: str, *arguments: str, called: str = "") -> None:
+    def _start(
+        self, program: str, *arguments: str, called: str = "", prefix: Sequence[str] = ()
+    ) -> None:
         name = called or program
         extra = self.extra.get(name, {})
         with (self.folder / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
-                [*self.prefix, str(BIN / program), *arguments],
+                [*self.prefix, *prefix, str(BIN / program), *arguments],
                 env={**environment(), **extra},
                 stdout=log,
                 stderr=log,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-import shutil
 import subprocess
 import time
+from contextlib import ExitStack
 
 from harness import LEASE_S, FaultyFleet, fault
+from namespaces import no_namespaces, own_namespace
 from processes import until
 from wire import DOWN, UP
 
@@ -90,28 +91,11 @@ def upload(fleet: FaultyFleet, chance: random.Random) -> None:
     until(lambda: wire.cuts_made == 10 or fleet.ended(), "ten cuts", 90)
 
 
-_OWN = ("unshare", "--user", "--map-root-user", "--net")
-
-
-def no_namespaces() -> str:
-    """Why a network namespace cannot be made here; empty if it can. Root is not needed."""
-    if not all(shutil.which(tool) for tool in ("unshare", "nsenter", "ip")):
-        return "needs unshare, nsenter and ip"
-    tried = subprocess.run([*_OWN, "true"], capture_output=True, check=False)
-    return "" if tried.returncode == 0 else "network namespaces are not allowed here"
-
-
 def _in_namespace(fleet: FaultyFleet) -> None:
     """Everything in a namespace of its own; agents dial the controller, with no wire between."""
-    holder = subprocess.Popen(
-        [*_OWN, "sh", "-c", "ip link set lo up && echo ready && exec sleep 600"],
-        stdout=subprocess.PIPE,
-    )
-    fleet.at_end.append(lambda: (holder.kill(), holder.wait(), holder.stdout.close()))
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"ready\n"
-    inside = ("--user", "--net", "--preserve-credentials")
-    fleet.prefix = ["nsenter", "--target", str(holder.pid), *inside]
+    stack = ExitStack()
+    fleet.at_end.append(stack.close)
+    fleet.prefix = list(stack.enter_context(own_namespace()).prefix)
 
 
 @fault(

@@ -7,14 +7,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fleetmark_agent import AGENT_VERSION
-from fleetmark_agent.cache import Cache, Download, refusal_of
+from fleetmark_agent.cache import Cache, refusal_of
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.files import write_atomic
 from fleetmark_agent.happenings import (
@@ -25,7 +25,7 @@ from fleetmark_agent.happenings import (
     JobRunning,
     JobStopped,
 )
-from fleetmark_agent.messages import AttemptKey, Progress
+from fleetmark_agent.messages import AttemptKey, AttemptRef, Progress
 from fleetmark_agent.runner import collect, prepare
 from fleetmark_agent.runner.execute import Execution
 from fleetmark_agent.runner.telemetry import read_temperature
@@ -54,7 +54,8 @@ class Site:
     capabilities: Capabilities
     cache: Cache
     spool: Spool
-    download: Download
+    download: Callable[[str, int, AttemptRef], AsyncIterator[bytes]]
+    """A blob's bytes: its sha256, from where, for which attempt."""
     clock: Callable[[], dict[str, Any]]
     transfers: asyncio.Lock
     """Held by whoever moves bulk data; a run holds it, so that nothing else is moved meanwhile."""
@@ -149,6 +150,11 @@ class Attempt:
 
     # --- prepare ---
 
+    def _download(self, sha256: str, offset: int) -> AsyncIterator[bytes]:
+        site, key = self.site, self.key
+        ref = AttemptRef(site.device_id, key.job_id, key.epoch, site.boot_id)
+        return site.download(sha256, offset, ref)
+
     async def _prepare_and_run(self, pins: ExitStack) -> None:
         site, order = self.site, self.order
         self._note("prepare", "accepted")
@@ -158,9 +164,9 @@ class Attempt:
             raise refusal_of(error, site.attempts, "the workspace of the job") from error
         pins.enter_context(site.cache.pinned((self.key, "lock"), {order.lock_sha256}))
         self._report("fetch")
-        bundle = await prepare.fetch_lock(order, site.cache, site.download, site.capabilities)
+        bundle = await prepare.fetch_lock(order, site.cache, self._download, site.capabilities)
         pins.enter_context(site.cache.pinned(self.key, bundle.names()))
-        await prepare.fetch_blobs(bundle, site.cache, site.download)
+        await prepare.fetch_blobs(bundle, site.cache, self._download)
         self._note("prepare", "blobs are here")
         self._report("install")
         environment = await prepare.build_environment(bundle, site.cache)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def download_wheels(
     say: Callable[[str], None],
     time_limit_s: float = TIME_LIMIT_S,
 ) -> None:
-    """Put `wheels` into `blobs`: one call of pip for each Python and platform.
+    """Put `wheels` into `blobs`: a call of pip for each Python and platform.
 
     The hashes are given to pip, so that it takes these files or none; the blob folder checks again.
 
@@ -42,12 +43,30 @@ def download_wheels(
         size_mb = sum(wheel.size_bytes for wheel in wanted) / 1e6
         say(f"fetching {len(wanted)} wheels, {size_mb:.1f} MB, for Python {python_version}")
         with tempfile.TemporaryDirectory(prefix="fleetmark-wheels-") as scratch:
-            _pip_download(wanted, python_version, platforms, Path(scratch), time_limit_s)
+            for together in _without_rivals(wanted):
+                _pip_download(together, python_version, platforms, Path(scratch), time_limit_s)
             for wheel in wanted:
                 file = Path(scratch) / wheel.filename
                 if not file.is_file():
                     raise _unavailable(f"pip did not give {wheel.filename}")
                 blobs.put_file(file, wheel.sha256, wheel.size_bytes)
+
+
+def _without_rivals(wheels: Sequence[WheelSource]) -> list[list[WheelSource]]:
+    """`wheels` in as few lists as possible, none with two versions of one distribution.
+
+    Pip resolves what it is given as one environment, even with --no-deps; a campaign may well hold
+    several versions of a runtime.
+    """
+    lists: list[list[WheelSource]] = []
+    seen: Counter[str] = Counter()
+    for wheel in wheels:
+        name = wheel.requirement.partition("==")[0]
+        if seen[name] == len(lists):
+            lists.append([])
+        lists[seen[name]].append(wheel)
+        seen[name] += 1
+    return lists
 
 
 def _machine(platforms: Sequence[str]) -> str:

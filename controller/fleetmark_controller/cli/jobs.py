@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fleetmark_controller.cli import options
+
+if TYPE_CHECKING:
+    from fleetmark_protos.v1 import jobs_pb2
 
 
 @click.group(name="jobs")
@@ -43,7 +48,7 @@ def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> 
                     c.benchmark,
                     c.selector or None,
                     c.state,
-                    ", ".join(f"{n} {s.lower()}" for s, n in sorted(c.jobs_by_state.items())),
+                    _states(c),
                     c.created_at,
                 )
                 for c in campaigns.campaigns
@@ -59,18 +64,79 @@ def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> 
 
 
 @command.command(name="show")
-@click.argument("job")
+@click.argument("id_", metavar="JOB|CAMPAIGN")
 @options.as_json
 @options.controller
-def show(job: str, as_json: bool, address: str | None) -> None:
-    """Show one JOB: its configuration, why it waits or how it ended, its attempts."""
-    from fleetmark_cli import output, tables
+def show(id_: str, as_json: bool, address: str | None) -> None:
+    """Show one JOB: its configuration, why it waits or how it ended, its attempts.
+
+    Of a CAMPAIGN: how its jobs stand, and how much was sent to boards for them.
+    """
     from fleetmark_controller.client import Client
-    from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import jobs_pb2
 
     with Client(address) as client:
-        detail = client.call(client.jobs.GetJob, jobs_pb2.GetJobRequest(job_id=job))
+        found = _one_of(
+            lambda: client.call(client.jobs.GetJob, jobs_pb2.GetJobRequest(job_id=id_)),
+            lambda: client.call(
+                client.jobs.ListCampaigns, jobs_pb2.ListCampaignsRequest(campaign_id=id_)
+            ),
+        )
+    if isinstance(found, jobs_pb2.JobDetail):
+        _print_job(found, as_json)
+    else:
+        _print_campaign(found.campaigns[0], as_json)
+
+
+def _one_of(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+    """What the first call finds, or else the second; what the first said if both find nothing."""
+    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+    try:
+        return first()
+    except FleetmarkError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        try:
+            return second()
+        except FleetmarkError as other:
+            raise error if other.kind is ErrorKind.NOT_FOUND else other from None
+
+
+def _print_campaign(campaign: jobs_pb2.Campaign, as_json: bool) -> None:
+    from fleetmark_cli import output
+    from fleetmark_protos.plain import to_plain
+
+    if as_json:
+        output.print_json(to_plain(campaign))
+        return
+    output.print_fields(
+        {
+            "campaign": campaign.campaign_id,
+            "benchmark": campaign.benchmark,
+            "fleet": campaign.selector or "all",
+            "state": campaign.state,
+            "jobs": _states(campaign),
+            "created": campaign.created_at,
+            "finished": campaign.finished_at or "–",
+            "bundles": f"{_megabytes(campaign.bundle_bytes)} in all, each job's counted",
+            "sent": f"{_megabytes(campaign.bytes_sent)} to boards; the rest they had",
+        }
+    )
+
+
+def _states(campaign: jobs_pb2.Campaign) -> str:
+    return ", ".join(f"{n} {state.lower()}" for state, n in sorted(campaign.jobs_by_state.items()))
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.2f} MB"
+
+
+def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
+    from fleetmark_cli import output, tables
+    from fleetmark_protos.plain import to_plain
+
     configuration = json.loads(detail.configuration)
     if as_json:
         output.print_json({**to_plain(detail), "configuration": configuration})
@@ -89,11 +155,11 @@ def show(job: str, as_json: bool, address: str | None) -> None:
             "finished": line.finished_at or "–",
             "run": line.run_id or "–",
             "lock": detail.lock_sha256,
-            "bundle": f"{detail.bundle_bytes / 1e6:.1f} MB",
+            "bundle": _megabytes(detail.bundle_bytes),
         }
     )
     tables.print_table(
-        ("epoch", "device", "state", "began", "ended", "records", "reason"),
+        ("epoch", "device", "state", "began", "ended", "sent", "records", "reason"),
         [
             (
                 f"{a.epoch >> 32}.{a.epoch & 0xFFFFFFFF}",
@@ -101,6 +167,7 @@ def show(job: str, as_json: bool, address: str | None) -> None:
                 a.state,
                 a.created_at,
                 a.finished_at or None,
+                _megabytes(a.bytes_sent),
                 a.records,
                 a.reason or None,
             )
@@ -128,14 +195,11 @@ def watch(campaign: str, address: str | None) -> int:
 def cancel(id_: str, address: str | None) -> None:
     """Cancel a campaign's jobs, or one job."""
     from fleetmark_controller.client import Client
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
     from fleetmark_protos.v1 import jobs_pb2
 
     with Client(address) as client:
-        try:
-            reply = client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(campaign_id=id_))
-        except FleetmarkError as error:
-            if error.kind is not ErrorKind.NOT_FOUND:
-                raise
-            reply = client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(job_id=id_))
+        reply = _one_of(
+            lambda: client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(job_id=id_)),
+            lambda: client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(campaign_id=id_)),
+        )
     click.echo(f"Cancelling {reply.jobs} jobs")

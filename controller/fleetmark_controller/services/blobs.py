@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fleetmark_catalog.core.digest import is_sha256
 from fleetmark_controller.engine import Engine
-from fleetmark_controller.services import edge
+from fleetmark_controller.services import convert, edge
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
@@ -38,11 +38,19 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 # The disk is away, not the blob: the board may try again.
                 raise self._unusable(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
             raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
+        # A board of the version before does not say for which attempt.
+        key = convert.key_from(request.attempt) if request.HasField("attempt") else None
         path, offset = self._blobs.path(request.sha256), request.offset
-        while block := await asyncio.to_thread(_read, path, offset):
-            for start in range(0, len(block), CHUNK_BYTES):
-                yield blobs_pb2.BlobChunk(data=block[start : start + CHUNK_BYTES])
-            offset += len(block)
+        try:
+            while block := await asyncio.to_thread(_read, path, offset):
+                for start in range(0, len(block), CHUNK_BYTES):
+                    chunk = block[start : start + CHUNK_BYTES]
+                    offset += len(chunk)
+                    yield blobs_pb2.BlobChunk(data=chunk)
+        finally:
+            # Of a transfer that is cut, too, what went out is counted.
+            if key is not None and offset > request.offset:
+                self._engine.count_sent(key, offset - request.offset)
 
     @edge.unary
     async def Upload(

@@ -54,8 +54,11 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def ListCampaigns(
         self, request: jobs_pb2.ListCampaignsRequest, context: edge.Context
     ) -> jobs_pb2.ListCampaignsReply:
-        """All campaigns, newest first."""
-        lines = await self._engine.reader.run(listings.list_campaigns)
+        """All campaigns, newest first, or the one that is named."""
+        campaign = ""
+        if request.campaign_id:
+            campaign = await self._engine.find("campaign", request.campaign_id)
+        lines = await self._engine.reader.run(lambda c: listings.list_campaigns(c, campaign))
         return jobs_pb2.ListCampaignsReply(campaigns=[convert.campaign_to(line) for line in lines])
 
     @edge.unary

@@ -133,8 +133,9 @@ def set_verified(connection: sqlite3.Connection, key: AttemptKey) -> None:
 def count_bytes(connection: sqlite3.Connection, key: AttemptKey, count: int) -> None:
     """Add bytes that were sent to the device for the attempt."""
     connection.execute(
-        "UPDATE attempt SET bytes_sent = bytes_sent + ? WHERE job_id = ? AND epoch = ?",
-        (count, key.job_id, key.epoch),
+        "UPDATE attempt SET bytes_sent = bytes_sent + ?"
+        " WHERE job_id = ? AND epoch = ? AND device_id = ?",
+        (count, key.job_id, key.epoch, key.device_id),
     )
 
 

@@ -41,7 +41,12 @@ class CampaignLine:
     selector: str
     state: str
     created_at: str
+    finished_at: str
     jobs_by_state: dict[str, int]
+    bundle_bytes: int
+    """What the bundles of its jobs name, each job's counted."""
+    bytes_sent: int
+    """Blobs sent to boards for its jobs."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +92,33 @@ def list_jobs(
     return [JobLine(*row) for row in rows]
 
 
-def list_campaigns(connection: sqlite3.Connection) -> list[CampaignLine]:
-    """Campaigns, newest first."""
+def list_campaigns(connection: sqlite3.Connection, campaign_id: str = "") -> list[CampaignLine]:
+    """Campaigns, newest first; or the one that is named."""
     rows = connection.execute(
-        "SELECT campaign_id, benchmark, selector, created_at, finished_at FROM campaign"
-        " ORDER BY created_at DESC, campaign_id DESC"
+        """SELECT campaign_id, benchmark, selector, created_at, coalesce(finished_at, ''),
+        (SELECT coalesce(sum(bytes), 0) FROM
+            (SELECT max(bundle_bytes) AS bytes FROM job_option JOIN job USING (job_id)
+             WHERE job.campaign_id = campaign.campaign_id GROUP BY job_id)),
+        (SELECT coalesce(sum(bytes_sent), 0) FROM attempt JOIN job USING (job_id)
+         WHERE job.campaign_id = campaign.campaign_id)
+        FROM campaign WHERE ? = '' OR campaign_id = ?
+        ORDER BY created_at DESC, campaign_id DESC""",
+        (campaign_id, campaign_id),
     ).fetchall()
-    lines = []
-    for campaign_id, benchmark, selector, created_at, finished_at in rows:
-        state = "finished" if finished_at else "running"
-        counts = jobs.states(connection, campaign_id)
-        lines.append(CampaignLine(campaign_id, benchmark, selector, state, created_at, counts))
-    return lines
+    return [
+        CampaignLine(
+            campaign_id=id_,
+            benchmark=benchmark,
+            selector=selector,
+            state="finished" if finished_at else "running",
+            created_at=created_at,
+            finished_at=finished_at,
+            jobs_by_state=jobs.states(connection, id_),
+            bundle_bytes=bundle_bytes,
+            bytes_sent=bytes_sent,
+        )
+        for id_, benchmark, selector, created_at, finished_at, bundle_bytes, bytes_sent in rows
+    ]
 
 
 def find(connection: sqlite3.Connection, kind: str, prefix: str) -> list[str]:

@@ -22,25 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fleetmark_protos.v1 import common_pb2 as fleetmark__protos_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66leetmark_protos/v1/blobs.proto\x12\x0c\x66leetmark.v1\"1\n\x0f\x44ownloadRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\x19\n\tBlobChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"U\n\rUploadRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.fleetmark.v1.UploadHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04\x62ody\"E\n\x0cUploadHeader\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x11\n\tdevice_id\x18\x03 \x01(\t\"\x1e\n\x0bUploadReply\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\x32\x91\x01\n\x05\x42lobs\x12\x44\n\x08\x44ownload\x12\x1d.fleetmark.v1.DownloadRequest\x1a\x17.fleetmark.v1.BlobChunk0\x01\x12\x42\n\x06Upload\x12\x1b.fleetmark.v1.UploadRequest\x1a\x19.fleetmark.v1.UploadReply(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66leetmark_protos/v1/blobs.proto\x12\x0c\x66leetmark.v1\x1a fleetmark_protos/v1/common.proto\"\\\n\x0f\x44ownloadRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12)\n\x07\x61ttempt\x18\x03 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\"\x19\n\tBlobChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"U\n\rUploadRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.fleetmark.v1.UploadHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04\x62ody\"E\n\x0cUploadHeader\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x11\n\tdevice_id\x18\x03 \x01(\t\"\x1e\n\x0bUploadReply\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\x32\x91\x01\n\x05\x42lobs\x12\x44\n\x08\x44ownload\x12\x1d.fleetmark.v1.DownloadRequest\x1a\x17.fleetmark.v1.BlobChunk0\x01\x12\x42\n\x06Upload\x12\x1b.fleetmark.v1.UploadRequest\x1a\x19.fleetmark.v1.UploadReply(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleetmark_protos.v1.blobs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DOWNLOADREQUEST']._serialized_start=49
-  _globals['_DOWNLOADREQUEST']._serialized_end=98
-  _globals['_BLOBCHUNK']._serialized_start=100
-  _globals['_BLOBCHUNK']._serialized_end=125
-  _globals['_UPLOADREQUEST']._serialized_start=127
-  _globals['_UPLOADREQUEST']._serialized_end=212
-  _globals['_UPLOADHEADER']._serialized_start=214
-  _globals['_UPLOADHEADER']._serialized_end=283
-  _globals['_UPLOADREPLY']._serialized_start=285
-  _globals['_UPLOADREPLY']._serialized_end=315
-  _globals['_BLOBS']._serialized_start=318
-  _globals['_BLOBS']._serialized_end=463
+  _globals['_DOWNLOADREQUEST']._serialized_start=83
+  _globals['_DOWNLOADREQUEST']._serialized_end=175
+  _globals['_BLOBCHUNK']._serialized_start=177
+  _globals['_BLOBCHUNK']._serialized_end=202
+  _globals['_UPLOADREQUEST']._serialized_start=204
+  _globals['_UPLOADREQUEST']._serialized_end=289
+  _globals['_UPLOADHEADER']._serialized_start=291
+  _globals['_UPLOADHEADER']._serialized_end=360
+  _globals['_UPLOADREPLY']._serialized_start=362
+  _globals['_UPLOADREPLY']._serialized_end=392
+  _globals['_BLOBS']._serialized_start=395
+  _globals['_BLOBS']._serialized_end=540
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 Content-addressed bytes: models, data, wheels down to boards; logs and samples up."""
 
+from fleetmark_protos.v1 import common_pb2 as _common_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 import builtins as _builtins
@@ -22,17 +23,23 @@ class DownloadRequest(_message.Message):
 
     SHA256_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     offset: _builtins.int
+    @_builtins.property
+    def attempt(self) -> _common_pb2.AttemptRef:
+        """For which attempt the board wants it."""
+
     def __init__(
         self,
         *,
         sha256: _builtins.str = ...,
         offset: _builtins.int = ...,
+        attempt: _common_pb2.AttemptRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "offset", b"offset", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -237,12 +237,17 @@ Global___LeftOut: _TypeAlias = LeftOut  # noqa: Y015
 class ListCampaignsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    """Only this one; it may be the beginning of an id."""
     def __init__(
         self,
+        *,
+        campaign_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -298,11 +303,19 @@ class Campaign(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     JOBS_BY_STATE_FIELD_NUMBER: _builtins.int
+    BUNDLE_BYTES_FIELD_NUMBER: _builtins.int
+    BYTES_SENT_FIELD_NUMBER: _builtins.int
+    FINISHED_AT_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     benchmark: _builtins.str
     selector: _builtins.str
     state: _builtins.str
     created_at: _builtins.str
+    bundle_bytes: _builtins.int
+    """Bytes of what the bundles of its jobs name, each job's counted."""
+    bytes_sent: _builtins.int
+    """Bytes of blobs that were sent to boards for its jobs."""
+    finished_at: _builtins.str
     @_builtins.property
     def jobs_by_state(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     def __init__(
@@ -314,10 +327,13 @@ class Campaign(_message.Message):
         state: _builtins.str = ...,
         created_at: _builtins.str = ...,
         jobs_by_state: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        bundle_bytes: _builtins.int = ...,
+        bytes_sent: _builtins.int = ...,
+        finished_at: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "campaign_id", b"campaign_id", "created_at", b"created_at", "jobs_by_state", b"jobs_by_state", "selector", b"selector", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "bundle_bytes", b"bundle_bytes", "bytes_sent", b"bytes_sent", "campaign_id", b"campaign_id", "created_at", b"created_at", "finished_at", b"finished_at", "jobs_by_state", b"jobs_by_state", "selector", b"selector", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

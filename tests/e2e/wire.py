@@ -16,7 +16,8 @@ UP, DOWN = "up", "down"
 class Wire:
     """Forwards `port` to `target`, until told otherwise. Each method returns when it holds."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, listener: socket.socket | None = None) -> None:
+        """Listens on a port of loopback, or with a socket that lies in another namespace."""
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
         self._loop = asyncio.new_event_loop()
@@ -30,7 +31,7 @@ class Wire:
         self._free = {UP: asyncio.Event(), DOWN: asyncio.Event()}
         for way in self._free.values():
             way.set()
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._socket = listener or socket.create_server(("127.0.0.1", 0), backlog=512)
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
