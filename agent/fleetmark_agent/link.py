@@ -14,7 +14,7 @@ from fleetmark_agent.transport import Stream, Transport, TransportError
 log = logging.getLogger(__name__)
 
 _FIRST_DELAY_S = 0.2
-_LONGEST_DELAY_S = 10.0
+_LONGEST_DELAY_S = 5.0
 
 
 class Link:

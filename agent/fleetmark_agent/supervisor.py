@@ -131,7 +131,7 @@ class Supervisor:
         ended_ns = time.monotonic_ns()
         self._end_all()
         self._drain()
-        self._trace("ended")
+        self._trace("ended", outcome=self._outcome())
         self._write_outcome(ended_ns)
         return 0
 
@@ -282,7 +282,7 @@ class Supervisor:
 
     # --- what we say ---
 
-    def _trace(self, event: str) -> None:
+    def _trace(self, event: str, **more: str) -> None:
         line = {
             "event": event,
             "by": "supervisor",
@@ -290,14 +290,18 @@ class Supervisor:
             "unix_ns": time.time_ns(),
             "monotonic_ns": time.monotonic_ns(),
         }
-        append_line(self.spec.trace, {**self.spec.attempt, **line})
+        append_line(self.spec.trace, {**self.spec.attempt, **line, **more})
+
+    def _outcome(self) -> str:
+        """`exited` or `signaled` by itself; `stopped` or `timeout` by us."""
+        return self.reason or ("signaled" if os.WIFSIGNALED(self.status or 0) else "exited")
 
     def _write_outcome(self, ended_ns: int) -> None:
         status = self.status or 0
         usage = self.usage
         values: dict[str, object] = {
             "format": 1,
-            "outcome": self.reason or ("signaled" if os.WIFSIGNALED(status) else "exited"),
+            "outcome": self._outcome(),
             "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
             "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
             "started_unix_ns": self.started_unix_ns,

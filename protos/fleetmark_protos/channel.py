@@ -25,7 +25,9 @@ def client_options(keepalive_s: float = 10.0) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
+        # Whoever calls waits by itself, with jitter: while the channel waits, too, a call fails
+        # without trying, and a controller that is back for a moment is missed.
+        ("grpc.max_reconnect_backoff_ms", 500),
         # Names and proxies of the environment must not decide where a fleet's traffic goes.
         ("grpc.enable_http_proxy", 0),
     ]

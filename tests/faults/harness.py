@@ -394,10 +394,6 @@ def _records(fleet: FaultyFleet, tally: Tally) -> None:
 
 def _devices(fleet: FaultyFleet, tally: Tally, runs: dict[tuple[str, int], int]) -> None:
     """I3 and I6, by what the boards themselves wrote down."""
-    states = {
-        (str(j), int(str(e))): s
-        for j, e, s in fleet.query("SELECT job_id, epoch, state FROM attempts")
-    }
     tally.double_run += [f"I3 twin: {mark.name}" for mark in fleet.marks.glob("*.twin")]
     for board in fleet.boards.values():
         if not board.trace.exists():
@@ -409,8 +405,8 @@ def _devices(fleet: FaultyFleet, tally: Tally, runs: dict[tuple[str, int], int])
             whole = (fleet.marks / f"{board.home.name}.{key[0]}.{key[1]}.end").exists()
             if event["event"] != "ended" or event["by"] != "supervisor" or not whole:
                 continue
-            # A job that was stopped in its very last line has not completed.
-            if key not in runs and key not in fleet.excused and states.get(key) != "ABORTED":
+            # A job that was stopped in its very last line, after its mark, has not completed.
+            if event["outcome"] == "exited" and key not in runs and key not in fleet.excused:
                 tally.lost.append(f"I6 {board.name} completed {key}, which has no run")
 
 
