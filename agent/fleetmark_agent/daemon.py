@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 EXIT_OK = 0
 EXIT_UNREACHABLE = 5
 _LAST_WORDS_S = 2.0
+_CLOCK_TOLERANCE_NS = 60 * 10**9
 
 
 class Daemon:
@@ -251,6 +252,12 @@ class Daemon:
         if isinstance(event, h.Received) and isinstance(event.message, Welcome):
             told = event.message.controller_time_unix_ns
             self.clock_offset_ns = told - time.time_ns() if told else None
+            if abs(self.clock_offset_ns or 0) > _CLOCK_TOLERANCE_NS:
+                log.warning(
+                    "this board's clock is %.0f s off the controller's, and so are the times in"
+                    " its results; their order and all durations are right. Set the clock",
+                    -(self.clock_offset_ns or 0) / 1e9,
+                )
             self.watch.begin()
 
     def _look_at_room(self) -> None:

@@ -26,6 +26,22 @@ def parse_iso(text: str) -> int:
     return int(moment.timestamp() * 1000) * 1_000_000
 
 
+class StepWatch:
+    """Notices when the wall clock steps, by the monotonic clock beside it."""
+
+    def __init__(self, unix_ns: int, monotonic_ns: int, tolerance_ns: int = 10 * NS_PER_S) -> None:
+        self._difference_ns = unix_ns - monotonic_ns
+        self._tolerance_ns = tolerance_ns
+
+    def look(self, unix_ns: int, monotonic_ns: int) -> float:
+        """By how many seconds the wall clock stepped since the last step; 0.0 if it did not."""
+        step_ns = unix_ns - monotonic_ns - self._difference_ns
+        if abs(step_ns) <= self._tolerance_ns:
+            return 0.0
+        self._difference_ns += step_ns
+        return step_ns / NS_PER_S
+
+
 def now_unix_ns() -> int:
     """The wall clock, for what is stored and shown. Never for leases."""
     return time.time_ns()

@@ -23,7 +23,7 @@ from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.load import Catalog
 from fleetmark_controller.bundling.harness import pack_harness
 from fleetmark_controller.bundling.obtain import obtain
-from fleetmark_controller.clock import NS_PER_S, now_monotonic_ns, now_unix_ns
+from fleetmark_controller.clock import NS_PER_S, StepWatch, now_monotonic_ns, now_unix_ns
 from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.hub import Hub
 from fleetmark_controller.ids import uuid7
@@ -286,8 +286,16 @@ class Engine:
 
     async def _watch_leases(self) -> None:
         pause_s = min(1.0, self.settings.lease_s / 4)
+        clocks = StepWatch(now_unix_ns(), now_monotonic_ns())
         while True:
             await asyncio.sleep(pause_s)
+            step_s = clocks.look(now_unix_ns(), now_monotonic_ns())
+            if step_s:
+                log.warning(
+                    "this host's clock stepped by %+.0f s: times shown from now on do; leases,"
+                    " durations and the order of results do not",
+                    step_s,
+                )
             for device_id in self.presence.expire(now_monotonic_ns()):
                 log.warning("device %s: no contact for %g s", device_id, self.settings.lease_s)
                 expire = partial(sessions.lease_expired, device_id=device_id)

@@ -29,15 +29,14 @@ def environment() -> dict[str, str]:
     return {**kept, "HOME": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_PORTS = count(22000 + 2000 * _WORKER)
+_PORTS = count(20200 + os.getpid() % 550 * 20)
 
 
 def free_port() -> int:
     """A port of loopback on which nobody listens just now, and that no other test is given.
 
-    Each worker has a range of its own, below the one from which clients' own ports are taken:
-    a controller that is killed and started again must find its port free.
+    Each process begins elsewhere, below the range from which clients' own ports are taken: a
+    controller that is killed and started again must find its port free.
     """
     for port in _PORTS:
         with socket.socket() as probe:

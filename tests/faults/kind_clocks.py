@@ -18,7 +18,7 @@ def _clock(fleet: FaultyFleet, name: str, offset_s: float) -> None:
 
 @fault(
     "controller's clock steps",
-    told="",
+    told=r"this host's clock stepped by [+-]\d+ s",
     before=lambda fleet: _clock(fleet, "controller", 0),
 )
 def controller(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -48,7 +48,7 @@ def restarted(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "agent's clock begins in 1970 and steps",
-    told="",
+    told=r"this board's clock is -\d+ s off the controller's",
     before=lambda fleet: _clock(fleet, "board1", -time.time()),
 )
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:

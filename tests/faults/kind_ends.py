@@ -85,7 +85,7 @@ def _second(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @fault(
     "agent one version older",
-    told="",
+    told=r"speaks protocol 0, this controller 1: .* update the agent",
     before=lambda fleet: _speak(fleet, "board1", 0),
 )
 def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -94,7 +94,7 @@ def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "agent one version newer",
-    told="",
+    told=r"speaks protocol 2, this controller 1: .* update the controller",
     before=lambda fleet: _speak(fleet, "board1", 2),
 )
 def newer_agent(fleet: FaultyFleet, chance: random.Random) -> None:

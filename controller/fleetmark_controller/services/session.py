@@ -62,6 +62,15 @@ class SessionService(session_pb2_grpc.SessionServicer):
         )
         self._open.add(outbox)
         log.info("device %s (%s) connected", said.name, said.device_id)
+        if first.hello.protocol != PROTOCOL_VERSION:
+            log.info(
+                "device %s speaks protocol %d, this controller %d: they understand each other, but"
+                " update the %s when it suits",
+                said.name,
+                first.hello.protocol,
+                PROTOCOL_VERSION,
+                _older(first.hello.protocol),
+            )
         await self._engine.carry_out(effects)
         reader = asyncio.get_running_loop().create_task(
             self._read(incoming, said.device_id, session, outbox)
@@ -169,12 +178,15 @@ class SessionService(session_pb2_grpc.SessionServicer):
 
 def _check_protocol(version: int) -> None:
     if abs(version - PROTOCOL_VERSION) > 1:
-        older = "agent" if version < PROTOCOL_VERSION else "controller"
         raise FleetmarkError(
             ErrorKind.PROTOCOL,
             f"the agent speaks protocol {version}, the controller {PROTOCOL_VERSION}",
-            next_step=f"Update the {older}",
+            next_step=f"Update the {_older(version)}",
         )
+
+
+def _older(version: int) -> str:
+    return "agent" if version < PROTOCOL_VERSION else "controller"
 
 
 def _out(message: OfferEffect | StopEffect) -> session_pb2.ControllerMessage:
