@@ -105,10 +105,10 @@ def _limit_of(folder: Path) -> Limit | None:
         used = read.whole(folder / "memory.usage_in_bytes")
     given_back = 0
     for line in (read.text(folder / "memory.stat") or "").splitlines():
-        name, _, value = line.partition(" ")
-        # Version 1 counts children in fields of their own; of these the last one wins.
-        if name in ("inactive_file", "total_inactive_file") and value.isdecimal():
-            given_back = max(given_back, int(value))
+        name, _, count = line.partition(" ")
+        # Version 1 counts those of groups below in a field of its own, which is never less.
+        if name in ("inactive_file", "total_inactive_file") and count.isdecimal():
+            given_back = max(given_back, int(count))
     return Limit(limit, max(0, (used or 0) - given_back))
 
 

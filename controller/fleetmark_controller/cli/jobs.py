@@ -90,6 +90,8 @@ def show(job: str, as_json: bool, address: str | None) -> None:
             "run": line.run_id or "–",
             "lock": detail.lock_sha256,
             "bundle": f"{detail.bundle_bytes / 1e6:.1f} MB",
+            "needs": f"{_predicted(detail.memory_bytes)} of memory, "
+            f"{_predicted(detail.disk_bytes)} of disk, predicted",
         }
     )
     tables.print_table(
@@ -108,6 +110,12 @@ def show(job: str, as_json: bool, address: str | None) -> None:
         ],
         title="Attempts",
     )
+
+
+def _predicted(count_bytes: int) -> str:
+    from fleetmark_catalog.core.footprint import size
+
+    return size(count_bytes) if count_bytes else "an unknown amount"
 
 
 @command.command(name="watch")
