@@ -111,13 +111,15 @@ def test_a_board_that_offers_nothing_reads_unavailable_never_zero(tmp_path: Path
     assert facts.cpu.logical_cores >= 1
 
 
+STAT_V2 = "anon 5\nfile 50000000\nfile_mapped 9000000\nshmem 1000000\nx"
+STAT_V1 = "cache 1\ntotal_cache 9870912\ntotal_mapped_file 3000000\ntotal_shmem 0"
 LIMITS = {
     "version 2, our own group": (
         {
             "proc/self/cgroup": "0::/system.slice/agent.service\n",
             "sys/fs/cgroup/system.slice/agent.service/memory.max": "536870912\n",
             "sys/fs/cgroup/system.slice/agent.service/memory.current": "100000000\n",
-            "sys/fs/cgroup/system.slice/agent.service/memory.stat": "inactive_file 40000000\nx",
+            "sys/fs/cgroup/system.slice/agent.service/memory.stat": STAT_V2,
         },
         536870912,
         536870912 - 60_000_000,
@@ -147,7 +149,7 @@ LIMITS = {
             "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
             "sys/fs/cgroup/memory/jobs/memory.limit_in_bytes": "536870912\n",
             "sys/fs/cgroup/memory/jobs/memory.usage_in_bytes": "36870912\n",
-            "sys/fs/cgroup/memory/jobs/memory.stat": "inactive_file 1\ntotal_inactive_file 6870912",
+            "sys/fs/cgroup/memory/jobs/memory.stat": STAT_V1,
         },
         536870912,
         536870912 - 30_000_000,

@@ -18,8 +18,8 @@ _UNLIMITED = 1 << 60
 class Limit:
     """A limit that holds for this process and its children, and what is used of it.
 
-    `used_bytes` leaves out what the kernel gives back when it is short (`inactive_file`); it is
-    None where each process has the whole limit for itself.
+    `used_bytes` leaves out what the kernel gives back when it is short: contents of files that no
+    process has mapped. It is None where each process has the whole limit for itself.
     """
 
     limit_bytes: int
@@ -103,13 +103,25 @@ def _limit_of(folder: Path) -> Limit | None:
     used = read.whole(folder / "memory.current")
     if used is None:
         used = read.whole(folder / "memory.usage_in_bytes")
-    given_back = 0
-    for line in (read.text(folder / "memory.stat") or "").splitlines():
-        name, _, count = line.partition(" ")
-        # Version 1 counts those of groups below in a field of its own, which is never less.
-        if name in ("inactive_file", "total_inactive_file") and count.isdecimal():
-            given_back = max(given_back, int(count))
-    return Limit(limit, max(0, (used or 0) - given_back))
+    return Limit(limit, max(0, (used or 0) - _given_back(folder)))
+
+
+def _given_back(folder: Path) -> int:
+    """Cached contents of files, less what is mapped and what has no file (shmem)."""
+    lines = (read.text(folder / "memory.stat") or "").splitlines()
+    found = {
+        name: int(count)
+        for name, _, count in (line.partition(" ") for line in lines)
+        if count.isdecimal()
+    }
+    # Version 2 counts groups below; version 1 does so under names of its own.
+    if "file" in found:
+        return max(0, found["file"] - found.get("file_mapped", 0) - found.get("shmem", 0))
+    first = "total_" if "total_cache" in found else ""
+    cached, mapped, shared = (
+        found.get(first + name, 0) for name in ("cache", "mapped_file", "shmem")
+    )
+    return max(0, cached - mapped - shared)
 
 
 def _process_limits() -> Iterator[Limit]:
