@@ -13,11 +13,11 @@ from pathlib import Path
 
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.files import free_bytes, tree_bytes
-from fleetmark_agent.text import size
 from fleetmark_agent.transport import TransportError
 from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.core.digest import sha256_file
 from fleetmark_catalog.core.errors import CatalogError
+from fleetmark_catalog.core.footprint import size
 from fleetmark_catalog.core.lock import BlobRef
 
 Download = Callable[[str, int], AsyncIterator[bytes]]
@@ -74,25 +74,30 @@ class Cache:
         found = {blob.sha256: blob for blob in blobs if not self.blobs.has(blob.sha256)}
         return list(found.values())
 
-    def make_room(self, needed_bytes: int, what: str = "") -> None:
+    def make_room(self, needed_bytes: int, what: str = "", beside_bytes: int = 0) -> None:
         """Make sure that `needed_bytes` more fit, evicting what is needed by no attempt.
+
+        `beside_bytes` more must be free on the disk for what does not come into the cache.
 
         Raises:
             Refusal: they don't fit; it says both figures.
         """
+        whole = needed_bytes + beside_bytes
+        if not needed_bytes and self._fits(whole):
+            return
         items = list(self._evictable())
         used = self.used_bytes()
-        while items and (used + needed_bytes > self.limit_bytes or not self._fits(needed_bytes)):
+        while items and (used + needed_bytes > self.limit_bytes or not self._fits(whole)):
             item = items.pop(0)
             _delete(item.path)
             used -= item.size_bytes
-        if self._fits(needed_bytes):
+        if self._fits(whole):
             return
         free = max(0, free_bytes(self.root) - self.min_free_bytes)
         kept = self.min_free_bytes
         beyond = f" beyond the {size(kept)} that must stay free" if kept else ""
         raise Refusal(
-            f"{what or 'it'} needs {size(needed_bytes)}, {size(free)} free at {self.root}{beyond}: "
+            f"{what or 'it'} needs {size(whole)}, {size(free)} free at {self.root}{beyond}: "
             "free space or move the home",
             retryable=False,
         )

@@ -117,7 +117,7 @@ def _home(flag: str | None) -> Path:
 
 
 def _shown(key: str, value: Any) -> Any:
-    from fleetmark_agent.text import size
+    from fleetmark_catalog.core.footprint import size
 
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -126,7 +126,7 @@ def _shown(key: str, value: Any) -> Any:
 
 def _flat(plain: dict[str, Any]) -> dict[str, object]:
     """Facts for people: tables in one level, lists as a line each."""
-    from fleetmark_agent.text import size
+    from fleetmark_catalog.core.footprint import size
 
     shown: dict[str, object] = {}
     for group, values in plain.items():

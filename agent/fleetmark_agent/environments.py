@@ -18,8 +18,6 @@ from fleetmark_catalog.core.platforms import wheel_rank
 
 MAX_ENVIRONMENT_BYTES = 8 * 1024**3
 """Files of one environment, unpacked: beyond it a wheel is taken for an attack."""
-UNPACKED_FACTOR = 4.5
-"""An environment's size over that of its wheels, compiled modules included, at most as a rule."""
 
 
 def choose_interpreter(

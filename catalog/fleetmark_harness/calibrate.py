@@ -19,6 +19,9 @@ _MIN_RUNS = 8
 _MAX_RUNS = 100_000
 # Batches of seconds are run as often as this many times the limit holds, and at least twice.
 _PATIENCE = 5
+# Samples that the batches in turn hold together, where one batch is not larger: enough that the
+# model does not see the same ones each time, and little memory beside the samples themselves.
+_KEPT_SAMPLES = 64
 _QUICK_QUANTILE = 0.05
 
 
@@ -41,10 +44,11 @@ def calibrate(
     task: Task, batch_size: int, warmup_ms: int, calibration_ms: int, progress: Progress
 ) -> Calibration:
     """Run batches of the first samples for the given times, at least a few each."""
-    count = min(task.performance_count, max(64, batch_size))
+    count = min(task.performance_count, max(_KEPT_SAMPLES, batch_size))
     data = task.prepare(np.arange(count, dtype=np.int64))
     chosen = np.arange(batch_size) % count
-    batches = [data[(chosen + shift) % count] for shift in range(min(count, 64))]
+    turns = min(count, max(2, _KEPT_SAMPLES // batch_size))
+    batches = [data[(chosen + turn * batch_size) % count] for turn in range(turns)]
 
     def repeat(phase: str, limit_ms: int) -> list[int]:
         taken: list[int] = []

@@ -43,6 +43,7 @@ from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.jobs import NewCampaign
 from fleetmark_controller.store.listings import JobLine
 from fleetmark_controller.store.reader import Reader
+from fleetmark_controller.store.speeds import quickest
 from fleetmark_controller.store.writer import Writer
 from fleetmark_controller.verifying import check_readable, gather, inputs, judge
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -196,12 +197,12 @@ class Engine:
 
     async def plan(self, request: Request) -> Plan:
         """Which jobs a request makes, on the devices that are registered now."""
-        known = await self.reader.run(devices.every)
+        known, speeds = await self.reader.run(lambda c: (devices.every(c), quickest(c)))
 
         def work() -> Plan:
             harness, wheel = pack_harness()
             self.blobs.put_bytes(wheel)
-            return make_plan(self.catalog, request, known, harness, now_unix_ns())
+            return make_plan(self.catalog, request, known, harness, now_unix_ns(), speeds)
 
         return await asyncio.to_thread(work)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleetmark_catalog.core.digest import canonical_json, sha256_hex
+from fleetmark_catalog.core.footprint import shortages
 from fleetmark_catalog.core.lock import BlobRef, Lock
 from fleetmark_catalog.core.plain import to_plain
 from fleetmark_catalog.load import Catalog
@@ -14,6 +15,7 @@ from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
 from fleetmark_catalog.selectors import Subject, parse_selector, unknown_words
 from fleetmark_controller.clock import NS_PER_S, iso
 from fleetmark_controller.ids import uuid7
+from fleetmark_controller.sizing import Speeds, needs_of
 from fleetmark_controller.store.devices import Device
 from fleetmark_controller.store.jobs import NewJob, Option
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -21,6 +23,7 @@ from fleetmark_protos.errors import ErrorKind, FleetmarkError
 DEFAULT_DEADLINE_S = 7 * 24 * 3600
 DEFAULT_MAX_ATTEMPTS = 3
 MAX_JOBS = 10_000
+_TOO_LARGE_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Planned:
-    """A job, for people."""
+    """A job, for people; the sizes are those of the board that needs most."""
 
     job: NewJob
     device: str
     bundle_bytes: int
+    memory_bytes: int
+    disk_bytes: int
 
 
 @dataclass
@@ -63,9 +68,16 @@ class Plan:
 
 
 def make_plan(
-    catalog: Catalog, request: Request, devices: Sequence[Device], harness: BlobRef, now_ns: int
+    catalog: Catalog,
+    request: Request,
+    devices: Sequence[Device],
+    harness: BlobRef,
+    now_ns: int,
+    speeds: Speeds | None = None,
 ) -> Plan:
-    """Resolve a request for the devices that its selector matches.
+    """Resolve a request for the devices that its selector matches, and that it fits.
+
+    `speeds` are what boards have shown before.
 
     Raises:
         CatalogError: an unknown benchmark, word, parameter; an invalid component.
@@ -89,7 +101,7 @@ def make_plan(
             f"{size} jobs, more than {MAX_JOBS}",
             next_step="Ask for fewer at a time",
         )
-    fitting = _resolve_all(catalog, configurations, matching, harness, plan)
+    fitting = _resolve_all(catalog, configurations, matching, harness, speeds or {}, plan)
     for repetition in range(1, request.repetitions + 1):
         for configuration in configurations:
             options = fitting[configuration.label()]
@@ -143,31 +155,53 @@ def _resolve_all(
     configurations: Sequence[Configuration],
     devices: Sequence[Device],
     harness: BlobRef,
+    speeds: Speeds,
     plan: Plan,
 ) -> dict[str, list[_Fit]]:
     fitting: dict[str, list[_Fit]] = {item.label(): [] for item in configurations}
     # Boards of one type share a lock: resolve once per distinct set of facts that can matter.
     known: dict[tuple[str, ...], Resolution] = {}
+    wanted: dict[tuple[str, ...], Resolution] = {}
     for device in devices:
         facts = sha256_hex(canonical_json(to_plain(device.capabilities)))
         reasons: list[str] = []
+        too_large: list[str] = []
         for configuration in configurations:
             group = (*configuration.variations, configuration.benchmark, facts)
             resolution = known.get(group)
             if resolution is None:
                 resolution = resolve(catalog, configuration, device.capabilities, harness)
                 known[group] = resolution
-                plan.resolutions.append(resolution)
-            if resolution.lock is None:
+            lock = resolution.lock
+            if lock is None:
                 reasons.extend(r for r in resolution.reasons if r not in reasons)
                 continue
-            content = resolution.lock.canonical()
+            needs = needs_of(lock, configuration, device.name, speeds)
+            short = shortages(needs, lock.size_bytes(), device.capabilities)
+            if short:
+                too_large.append(f"{configuration.label()}: {', and '.join(short)}")
+                continue
+            # Only what is going to run is obtained and stored.
+            wanted[group] = resolution
+            content = lock.canonical()
             digest = sha256_hex(content)
             plan.locks[digest] = content
-            option = Option(device.device_id, digest, len(content), resolution.lock.size_bytes())
-            fitting[configuration.label()].append(_Fit(device, resolution.lock, option))
+            option = Option(
+                device.device_id,
+                digest,
+                len(content),
+                lock.size_bytes(),
+                needs.memory_bytes,
+                needs.environment_bytes,
+                needs.output_bytes,
+            )
+            fitting[configuration.label()].append(_Fit(device, lock, option))
+        reasons.extend(too_large[:_TOO_LARGE_SHOWN])
+        if len(too_large) > _TOO_LARGE_SHOWN:
+            reasons.append(f"and {len(too_large) - _TOO_LARGE_SHOWN} more that do not fit")
         if reasons:
             plan.left_out.append((device.name, "; ".join(reasons)))
+    plan.resolutions.extend(wanted.values())
     return fitting
 
 
@@ -202,7 +236,13 @@ def _job(
     )
     names = ", ".join(fit.device.name for fit in group[:5])
     name = names if len(group) == 1 else f"any of {names}{' …' if len(group) > 5 else ''}"
-    return Planned(job, name, max(fit.option.bundle_bytes for fit in group))
+    return Planned(
+        job,
+        name,
+        max(fit.option.bundle_bytes for fit in group),
+        max(fit.option.memory_bytes for fit in group),
+        max(fit.option.disk_bytes for fit in group),
+    )
 
 
 def _timeout_s(lock: Lock, profile: str) -> float:

@@ -107,6 +107,9 @@ def make_order(
     epoch: int = 1,
     job_id: str = "",
     timeout_s: float = 60.0,
+    memory_bytes: int = 0,
+    environment_bytes: int = 0,
+    output_bytes: int = 0,
     **parameters: Any,
 ) -> Order:
     data = lock.canonical()
@@ -124,4 +127,7 @@ def make_order(
         profile="quick",
         timeout_s=timeout_s,
         parameters=parameters,
+        memory_bytes=memory_bytes,
+        environment_bytes=environment_bytes,
+        output_bytes=output_bytes,
     )

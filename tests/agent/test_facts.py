@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_agent.facts import interpreters, measure, system
+from fleetmark_agent.facts import interpreters, measure, memory, system
 from fleetmark_agent.runner.telemetry import read_temperature
 from fleetmark_catalog.core.capabilities import Capabilities, Control, Sensor
 from fleetmark_catalog.core.plain import parse_document, to_plain
@@ -109,6 +109,107 @@ def test_a_board_that_offers_nothing_reads_unavailable_never_zero(tmp_path: Path
     assert facts.sensors == facts.accelerators == facts.controls == ()
     assert read_temperature(tmp_path) is None
     assert facts.cpu.logical_cores >= 1
+
+
+STAT_V2 = "anon 5\nfile 50000000\nfile_mapped 9000000\nshmem 1000000\nx"
+STAT_V1 = "cache 1\ntotal_cache 9870912\ntotal_mapped_file 3000000\ntotal_shmem 0"
+LIMITS = {
+    "version 2, our own group": (
+        {
+            "proc/self/cgroup": "0::/system.slice/agent.service\n",
+            "sys/fs/cgroup/system.slice/agent.service/memory.max": "536870912\n",
+            "sys/fs/cgroup/system.slice/agent.service/memory.current": "100000000\n",
+            "sys/fs/cgroup/system.slice/agent.service/memory.stat": STAT_V2,
+        },
+        536870912,
+        536870912 - 60_000_000,
+    ),
+    "version 2, a group above": (
+        {
+            "proc/self/cgroup": "0::/a/b\n",
+            "sys/fs/cgroup/a/b/memory.max": "max\n",
+            "sys/fs/cgroup/a/memory.max": "536870912\n",
+            "sys/fs/cgroup/a/memory.current": "1000\n",
+        },
+        536870912,
+        536870912 - 1000,
+    ),
+    "version 2, high below max": (
+        {
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/memory.max": "900000000\n",
+            "sys/fs/cgroup/memory.high": "600000000\n",
+        },
+        600000000,
+        600000000,
+    ),
+    "version 1": (
+        {
+            "proc/self/cgroup": "4:cpu,memory:/jobs\n0::/elsewhere\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+            "sys/fs/cgroup/memory/jobs/memory.limit_in_bytes": "536870912\n",
+            "sys/fs/cgroup/memory/jobs/memory.usage_in_bytes": "36870912\n",
+            "sys/fs/cgroup/memory/jobs/memory.stat": STAT_V1,
+        },
+        536870912,
+        536870912 - 30_000_000,
+    ),
+    "a container that sees the host's path": (
+        {
+            "proc/self/cgroup": "4:memory:/docker/0123\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "536870912\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": "0\n",
+        },
+        536870912,
+        536870912,
+    ),
+    "a path that leads out": (
+        {
+            "proc/self/cgroup": "0::/../../etc\n",
+            "sys/fs/cgroup/memory.max": "536870912\n",
+        },
+        536870912,
+        536870912,
+    ),
+    "no limit": ({"proc/self/cgroup": "0::/\n"}, None, 900_000 * 1024),
+    "a limit above the total": (
+        {"sys/fs/cgroup/memory.max": "99999999999\n"},
+        None,
+        900_000 * 1024,
+    ),
+    "nonsense": (
+        {"proc/self/cgroup": "\n:\n::\nx", "sys/fs/cgroup/memory.max": "much\n"},
+        None,
+        900_000 * 1024,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LIMITS)
+def test_limits_of_memory(tmp_path: Path, case: str) -> None:
+    files, limit, free = LIMITS[case]
+    meminfo = {"proc/meminfo": "MemTotal: 1000000 kB\nMemFree: 1 kB\nMemAvailable: 900000 kB\n"}
+    root = lay(tmp_path, {**meminfo, **files})
+    found = memory.probe(root)
+    assert (found.total_bytes, found.limit_bytes) == (1000000 * 1024, limit)
+    assert memory.available(root) == free
+
+
+def test_what_is_free_is_unavailable_where_nothing_tells(tmp_path: Path) -> None:
+    assert memory.available(tmp_path) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not heed these limits")
+@pytest.mark.parametrize("kind", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_a_limit_of_each_process_is_the_memory_that_it_may_use(kind: str, tmp_path: Path) -> None:
+    code = (
+        "import resource\n"
+        f"resource.setrlimit(resource.{kind}, (512 << 20, 512 << 20))\n"
+        "from fleetmark_agent.facts import memory\n"
+        "print(memory.probe().limit_bytes, memory.available())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [str(512 << 20)] * 2
 
 
 def test_this_machine_through_the_helper_process(tmp_path: Path) -> None:

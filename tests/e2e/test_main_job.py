@@ -77,6 +77,17 @@ def test_runs_are_valid_and_complete(out: Path) -> None:
         assert loadgen
 
 
+def test_the_memory_that_was_predicted_is_a_bound_and_not_far_above(out: Path) -> None:
+    with sqlite3.connect(out / "results.db") as store:
+        rows = store.execute(
+            "SELECT label, memory_bytes, peak_memory_bytes FROM run"
+            " JOIN job USING (job_id) JOIN job_option USING (job_id)"
+        ).fetchall()
+    assert len(rows) >= COUNT
+    for label, predicted, measured in rows:
+        assert measured <= predicted < 3 * measured, label
+
+
 def test_raw_logs_are_in_the_store_byte_for_byte(out: Path) -> None:
     with sqlite3.connect(out / "results.db") as store:
         files = store.execute("SELECT run_id, name, sha256, size_bytes FROM run_file").fetchall()

@@ -5,12 +5,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from fleetmark_agent.files import tree_bytes
 from fleetmark_catalog.core.capabilities import Storage
 
 
 def probe(home: Path) -> Storage:
-    """Its size, and the room that is left for us. The home need not exist yet."""
-    while not home.exists() and home != home.parent:
-        home = home.parent
-    usage = shutil.disk_usage(home)
-    return Storage(total_bytes=usage.total, free_bytes=usage.free)
+    """Its size, the room that is left for us, and what our cache takes. The home need not exist."""
+    there = home
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    usage = shutil.disk_usage(there)
+    return Storage(
+        total_bytes=usage.total,
+        free_bytes=usage.free,
+        cache_bytes=tree_bytes(home / "cache"),
+    )

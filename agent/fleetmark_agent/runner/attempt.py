@@ -26,7 +26,7 @@ from fleetmark_agent.happenings import (
     JobStopped,
 )
 from fleetmark_agent.messages import AttemptKey, AttemptRef, Progress
-from fleetmark_agent.runner import collect, prepare
+from fleetmark_agent.runner import collect, prepare, room
 from fleetmark_agent.runner.execute import Execution
 from fleetmark_agent.runner.telemetry import read_temperature
 from fleetmark_agent.runner.workspace import Workspace
@@ -158,6 +158,8 @@ class Attempt:
     async def _prepare_and_run(self, pins: ExitStack) -> None:
         site, order = self.site, self.order
         self._note("prepare", "accepted")
+        free = room.available_memory()
+        await asyncio.to_thread(room.check, order, site.cache, free)
         try:
             self.workspace.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:

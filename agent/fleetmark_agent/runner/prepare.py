@@ -12,7 +12,6 @@ from pathlib import Path
 
 from fleetmark_agent.cache import Cache, Download, refusal_of
 from fleetmark_agent.environments import (
-    UNPACKED_FACTOR,
     choose_interpreter,
     ensure_environment,
     environment_key,
@@ -23,6 +22,7 @@ from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_catalog.core.capabilities import Capabilities, Interpreter
 from fleetmark_catalog.core.digest import sha256_hex
 from fleetmark_catalog.core.errors import CatalogError
+from fleetmark_catalog.core.footprint import UNPACKED_FACTOR
 from fleetmark_catalog.core.lock import BlobRef, Lock, parse_lock
 from fleetmark_catalog.core.order import Order
 
@@ -85,8 +85,9 @@ async def fetch_blobs(bundle: Bundle, cache: Cache, download: Download) -> None:
     lacking = cache.lacking(wanted)
     unpacked = 0 if built else sum(wheel.size_bytes for wheel in lock.environment.wheels)
     needed = sum(blob.size_bytes for blob in lacking) + int(unpacked * UNPACKED_FACTOR)
-    if needed:
-        cache.make_room(needed, f"{lock.benchmark} with its environment")
+    output = bundle.order.output_bytes
+    if needed or output:
+        cache.make_room(needed, f"{lock.benchmark} with its environment", output)
     for blob in lacking:
         await cache.fetch(blob, download)
 

@@ -46,7 +46,7 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Memory:
-    """Main memory; `limit_bytes` is the cgroup's limit where it is below the total."""
+    """Main memory; `limit_bytes` is the lowest limit of cgroup or process below the total."""
 
     total_bytes: int
     swap_bytes: int
@@ -55,10 +55,15 @@ class Memory:
 
 @dataclass(frozen=True)
 class Storage:
-    """The file system that holds the agent's home."""
+    """The file system that holds the agent's home.
+
+    `cache_bytes` are what the agent keeps of former jobs: a new one finds there what it needs, or
+    the agent gives it up.
+    """
 
     total_bytes: int
     free_bytes: int
+    cache_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ ORDER_FORMAT = 1
 class Order:
     """Device, job, epoch, lock and parameters of one attempt.
 
-    `bundle_bytes` is the size of all blobs that the lock names, so that a board can refuse before
-    it transfers anything.
+    `bundle_bytes` is the size of all blobs that the lock names; `memory_bytes` is what the job's
+    process is predicted to need, `environment_bytes` and `output_bytes` what it needs of the disk
+    besides: so a board can refuse before it transfers anything. Zero: nothing was predicted.
     """
 
     format: int
@@ -33,6 +34,9 @@ class Order:
     profile: str
     timeout_s: float
     parameters: dict[str, Any] = field(default_factory=dict)
+    memory_bytes: int = 0
+    environment_bytes: int = 0
+    output_bytes: int = 0
 
     def canonical(self) -> bytes:
         """The bytes that travel."""

@@ -85,6 +85,10 @@ BODIES: dict[str, dict[str, Any]] = {
             "constants": {"type": "array", "items": TENSOR},
             "output": TENSOR,
             "settings": {"type": "object"},
+            # Between its layers, for one sample: what a job needs is predicted with it.
+            "arena_bytes": {"type": "integer", "minimum": 1},
+            # The graph takes one sample at a time, whatever the batch.
+            "fixed_batch": {"type": "boolean"},
         },
         ("task", "input", "output"),
     ),
@@ -97,6 +101,8 @@ BODIES: dict[str, dict[str, Any]] = {
             "samples": {"type": "integer", "minimum": 1},
             "performance_samples": {"type": "integer", "minimum": 1},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+            # Of the samples as they are stored; uint8 unless it is said.
+            "dtype": {"enum": ["uint8", "int16", "int32", "float32"]},
             "images": WORD,
             "labels": WORD,
             "classes": {"type": "array", "items": TEXT},
@@ -112,6 +118,8 @@ BODIES: dict[str, dict[str, Any]] = {
             "adapter": WORD,
             "module": {"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_.]*$"},
             "round": WORD,
+            # Of a runtime: what importing it and opening a small model takes, beside NumPy.
+            "memory_bytes": {"type": "integer", "minimum": 1},
             "environment": {"type": "object", "additionalProperties": {"type": "string"}},
             "constraints": unique(TEXT),
             "omit": {"type": "object", "additionalProperties": TEXT},

@@ -197,6 +197,7 @@ def _job(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, Any]:
             "package": runtime.component.name,
             "version": runtime.version,
             "module": body.get("module", ""),
+            "memory_bytes": body.get("memory_bytes", 0),
         }
     if loadgen is not None:
         job["loadgen"] = {

@@ -156,6 +156,8 @@ def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
             "run": line.run_id or "–",
             "lock": detail.lock_sha256,
             "bundle": _megabytes(detail.bundle_bytes),
+            "needs": f"{_predicted(detail.memory_bytes)} of memory, "
+            f"{_predicted(detail.disk_bytes)} of disk, predicted",
         }
     )
     tables.print_table(
@@ -175,6 +177,12 @@ def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
         ],
         title="Attempts",
     )
+
+
+def _predicted(count_bytes: int) -> str:
+    from fleetmark_catalog.core.footprint import size
+
+    return size(count_bytes) if count_bytes else "an unknown amount"
 
 
 @command.command(name="watch")

@@ -114,14 +114,24 @@ def _say_submitted(result: SubmitResult) -> None:
 
 
 def _show_plan(result: SubmitResult, as_json: bool) -> None:
+    from fleetmark_catalog.core.footprint import size
     from fleetmark_cli import output, tables
 
     if as_json:
         output.print_json(_plain(result, None))
         return
     tables.print_table(
-        ("device", "configuration", "bundle"),
-        [(j.device, j.configuration, f"{j.bundle_bytes / 1e6:.1f} MB") for j in result.jobs],
+        ("device", "configuration", "bundle", "memory", "disk"),
+        [
+            (
+                job.device,
+                job.configuration,
+                size(job.bundle_bytes),
+                size(job.memory_bytes),
+                size(job.disk_bytes),
+            )
+            for job in result.jobs
+        ],
         title="Would run",
     )
     if result.left_out:

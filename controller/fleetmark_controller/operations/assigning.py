@@ -60,4 +60,7 @@ def order_for(job: jobs.Job, option: jobs.Option, key: AttemptKey) -> bytes:
         profile=job.configuration["profile"],
         timeout_s=job.timeout_s,
         parameters=job.configuration["parameters"],
+        memory_bytes=option.memory_bytes,
+        environment_bytes=option.environment_bytes,
+        output_bytes=option.output_bytes,
     ).canonical()

@@ -87,6 +87,8 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             configuration=canonical_json(page.configuration),
             lock_sha256=page.lock_sha256,
             bundle_bytes=page.bundle_bytes,
+            memory_bytes=page.memory_bytes,
+            disk_bytes=page.disk_bytes,
         )
 
     @edge.streaming
@@ -180,6 +182,8 @@ def _result(request: Request, plan: Plan) -> jobs_pb2.SubmitResult:
                 device=planned.device,
                 configuration=planned.job.label,
                 bundle_bytes=planned.bundle_bytes,
+                memory_bytes=planned.memory_bytes,
+                disk_bytes=planned.disk_bytes,
             )
             for planned in plan.jobs
         ],

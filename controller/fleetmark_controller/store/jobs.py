@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from fleetmark_controller.clock import iso
@@ -27,12 +27,27 @@ class NewCampaign:
 
 @dataclass(frozen=True)
 class Option:
-    """A device on which a job can run, with the lock for it."""
+    """A device on which a job can run, with the lock for it and what it is predicted to need.
+
+    Memory of the job's process; disk for its unpacked environment and for what it writes. Zero:
+    nothing was predicted.
+    """
 
     device_id: str
     lock_sha256: str
     lock_bytes: int
     bundle_bytes: int
+    memory_bytes: int = 0
+    environment_bytes: int = 0
+    output_bytes: int = 0
+
+    @property
+    def disk_bytes(self) -> int:
+        """Disk that a board needs which has nothing of it yet."""
+        return self.bundle_bytes + self.environment_bytes + self.output_bytes
+
+
+_OPTION = ", ".join(field.name for field in fields(Option))
 
 
 @dataclass(frozen=True)
@@ -122,11 +137,8 @@ def add_campaign(
             ),
         )
         connection.executemany(
-            "INSERT INTO job_option VALUES (?, ?, ?, ?, ?)",
-            (
-                (job.job_id, o.device_id, o.lock_sha256, o.lock_bytes, o.bundle_bytes)
-                for o in job.options
-            ),
+            f"INSERT INTO job_option (job_id, {_OPTION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            ((job.job_id, *astuple(o)) for o in job.options),
         )
     events.add(connection, now_ns, "campaign.submitted", campaign=campaign.campaign_id)
 
@@ -154,8 +166,7 @@ def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
 def option(connection: sqlite3.Connection, job_id: str, device_id: str) -> Option | None:
     """How the job runs on a device; None if it cannot."""
     row = connection.execute(
-        "SELECT device_id, lock_sha256, lock_bytes, bundle_bytes FROM job_option"
-        " WHERE job_id = ? AND device_id = ?",
+        f"SELECT {_OPTION} FROM job_option WHERE job_id = ? AND device_id = ?",  # noqa: S608
         (job_id, device_id),
     ).fetchone()
     return None if row is None else Option(*row)

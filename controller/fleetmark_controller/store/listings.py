@@ -72,6 +72,8 @@ class JobPage:
     configuration: dict[str, Any]
     lock_sha256: str
     bundle_bytes: int
+    memory_bytes: int
+    disk_bytes: int
 
 
 def jobs_by_id(connection: sqlite3.Connection, ids: Collection[str]) -> list[JobLine]:
@@ -143,12 +145,13 @@ def job_page(connection: sqlite3.Connection, job_id: str) -> JobPage:
     configuration = connection.execute(
         "SELECT configuration FROM job WHERE job_id = ?", (job_id,)
     ).fetchone()[0]
-    lock = connection.execute(
-        "SELECT lock_sha256, bundle_bytes FROM job_option WHERE job_id = ? LIMIT 1", (job_id,)
+    option = connection.execute(
+        """SELECT lock_sha256, bundle_bytes, memory_bytes,
+        bundle_bytes + environment_bytes + output_bytes
+        FROM job_option WHERE job_id = ? ORDER BY memory_bytes DESC LIMIT 1""",
+        (job_id,),
     ).fetchone()
-    return JobPage(
-        line, [AttemptLine(*row) for row in rows], json.loads(configuration), lock[0], lock[1]
-    )
+    return JobPage(line, [AttemptLine(*row) for row in rows], json.loads(configuration), *option)
 
 
 def active_job(connection: sqlite3.Connection) -> dict[str, str]:

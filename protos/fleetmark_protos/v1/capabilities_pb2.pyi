@@ -267,18 +267,22 @@ class Storage(_message.Message):
 
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     FREE_BYTES_FIELD_NUMBER: _builtins.int
+    CACHE_BYTES_FIELD_NUMBER: _builtins.int
     total_bytes: _builtins.int
     """Of the file system that holds the agent's home."""
     free_bytes: _builtins.int
+    cache_bytes: _builtins.int
+    """What the agent keeps of former jobs and gives up for new ones."""
     def __init__(
         self,
         *,
         total_bytes: _builtins.int = ...,
         free_bytes: _builtins.int = ...,
+        cache_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_bytes", b"free_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_bytes", b"cache_bytes", "free_bytes", b"free_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

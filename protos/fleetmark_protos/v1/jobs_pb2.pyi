@@ -189,11 +189,18 @@ class PlannedJob(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     BUNDLE_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    DISK_BYTES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     device: _builtins.str
     configuration: _builtins.str
     bundle_bytes: _builtins.int
     """Bytes of all blobs that the job needs."""
+    memory_bytes: _builtins.int
+    """Predicted, for the board that needs most: memory of its process; disk for blobs, environment
+    and output where nothing is there yet. 0: not predicted.
+    """
+    disk_bytes: _builtins.int
     def __init__(
         self,
         *,
@@ -201,10 +208,12 @@ class PlannedJob(_message.Message):
         device: _builtins.str = ...,
         configuration: _builtins.str = ...,
         bundle_bytes: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        disk_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_bytes", b"bundle_bytes", "configuration", b"configuration", "device", b"device", "job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_bytes", b"bundle_bytes", "configuration", b"configuration", "device", b"device", "disk_bytes", b"disk_bytes", "job_id", b"job_id", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -456,10 +465,15 @@ class JobDetail(_message.Message):
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     LOCK_SHA256_FIELD_NUMBER: _builtins.int
     BUNDLE_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    DISK_BYTES_FIELD_NUMBER: _builtins.int
     configuration: _builtins.bytes
     """Canonical JSON of scenario, mode, profile and parameters."""
     lock_sha256: _builtins.str
     bundle_bytes: _builtins.int
+    memory_bytes: _builtins.int
+    """Predicted when it was planned, as in PlannedJob."""
+    disk_bytes: _builtins.int
     @_builtins.property
     def job(self) -> Global___Job: ...
     @_builtins.property
@@ -472,10 +486,12 @@ class JobDetail(_message.Message):
         configuration: _builtins.bytes = ...,
         lock_sha256: _builtins.str = ...,
         bundle_bytes: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        disk_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bundle_bytes", b"bundle_bytes", "configuration", b"configuration", "job", b"job", "lock_sha256", b"lock_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bundle_bytes", b"bundle_bytes", "configuration", b"configuration", "disk_bytes", b"disk_bytes", "job", b"job", "lock_sha256", b"lock_sha256", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

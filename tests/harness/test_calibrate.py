@@ -1,0 +1,59 @@
+"""Warm-up and calibration: the figure that they give, and what they cost."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fleetmark_harness.calibrate import calibrate
+from fleetmark_harness.progress import Progress
+from fleetmark_harness.task import Accuracy
+
+SAMPLE_BYTES = 100_000
+
+
+class Wide:
+    """Samples of 100 kB; a call takes two milliseconds."""
+
+    total_count = 200
+    performance_count = 200
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.sizes: set[int] = set()
+
+    def prepare(self, indices: Any) -> Any:
+        data = np.zeros((len(indices), SAMPLE_BYTES), np.uint8)
+        data[:, 0] = indices
+        return data
+
+    def run(self, batch: Any) -> Any:
+        self.seen.update(batch[:, 0].tolist())
+        self.sizes.add(len(batch))
+        time.sleep(0.002)
+        return batch[:, :2]
+
+    def answer(self, outputs: Any) -> Any:
+        return outputs.argmax(axis=-1).astype(np.int32)
+
+    def score(self, answers: Any) -> Accuracy:
+        raise AssertionError("nobody asks")
+
+
+@pytest.mark.parametrize("batch_size", [1, 32, 64, 150, 500])
+def test_it_sees_many_samples_and_keeps_few_copies(batch_size: int) -> None:
+    task = Wide()
+    tracemalloc.start()
+    found = calibrate(task, batch_size, 20, 200, Progress())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert task.sizes == {batch_size}
+    assert len(task.seen) >= min(64, task.total_count)
+    assert found.latency_ns >= 2_000_000 and found.batch_size == batch_size
+    # The samples, and two batches of them or as much again.
+    samples = max(64, min(batch_size, task.total_count))
+    assert peak < SAMPLE_BYTES * (samples + max(64, 2 * batch_size)) + 2_000_000
