@@ -27,6 +27,7 @@ BUILD = table(
     {
         "where": {"enum": ["controller"]},
         "arches": unique({"enum": ["aarch64", "x86_64"]}, 1),
+        "pythons": unique({"type": "string", "pattern": r"^3\.[1-9][0-9]?$"}, 1),
         "glibc": {"type": "string", "pattern": r"^2\.(1[7-9]|[2-9][0-9])$"},
         "minutes": {"type": "integer", "minimum": 1, "maximum": 1000},
         "tools": unique(
@@ -57,7 +58,7 @@ BUILD = table(
             ),
         },
     },
-    ("where", "arches", "glibc", "tools", "sdists"),
+    ("where", "arches", "pythons", "glibc", "tools", "sdists"),
 )
 
 BODIES: dict[str, dict[str, Any]] = {

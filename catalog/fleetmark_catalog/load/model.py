@@ -153,13 +153,14 @@ class Tool:
 class BuildRecipe:
     """How a package that has only sources gets a wheel.
 
-    `where` it is built (`controller`), for which `arches`, against which `glibc` (`2.28`: whatever
-    has that or a newer one can run it), with which `tools`, from which `sdists` by version, and
-    about how many `minutes` that takes.
+    `where` it is built (`controller`), for which `arches` and `pythons` (3.11), against which
+    `glibc` (`2.28`: whatever has that or a newer one can run it), with which `tools`, from which
+    `sdists` by version, and about how many `minutes` that takes.
     """
 
     where: str
     arches: tuple[str, ...]
+    pythons: tuple[str, ...]
     glibc: str
     tools: tuple[Tool, ...]
     sdists: dict[str, Sdist] = field(hash=False)

@@ -226,6 +226,7 @@ def _recipe(table: dict[str, Any]) -> BuildRecipe:
     return BuildRecipe(
         where=table["where"],
         arches=tuple(table["arches"]),
+        pythons=tuple(table["pythons"]),
         glibc=table["glibc"],
         tools=tuple(Tool(**tool) for tool in table["tools"]),
         sdists={version: Sdist(**sdist) for version, sdist in table["sdists"].items()},

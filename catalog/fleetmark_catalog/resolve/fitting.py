@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -37,27 +38,28 @@ def fit(
         if bad is not entry.wheels[0]:
             name = bad.name
             what = f"{bad.name} {bad.version}, which {component.name} {version} needs,"
-    for build in builds_of(component, version, minor):
-        if fits(build.filename, interpreter):
+    builds = list(builds_of(component, version))
+    for build in builds:
+        if build.python == minor and fits(build.filename, interpreter):
             return _to_build(build, built), ""
     own = name == component.name
     found = [
-        wheel.filename
+        (entry.python, wheel.filename)
         for entry in component.wheels
         if entry.version == version
         for wheel in (entry.wheels[:1] if own else entry.wheels)
         if own or wheel.name == name
     ]
-    found += [build.filename for build in builds_of(component, version, minor) if own]
+    found += [(build.python, build.filename) for build in builds if own]
     return None, f"{what} has no wheel for {describe(interpreter)}{_instead(found, interpreter)}"
 
 
-def builds_of(component: Component, version: str, python: str) -> Iterator[Build]:
-    """What the component's recipe can make of `version` for a Python, one an architecture."""
+def builds_of(component: Component, version: str) -> Iterator[Build]:
+    """What the component's recipe can make of `version`."""
     recipe = component.recipe
     if recipe is None or version not in recipe.sdists:
         return
-    for arch in recipe.arches:
+    for arch, python in itertools.product(recipe.arches, recipe.pythons):
         yield Build(
             distribution=component.body["distribution"],
             version=version,
@@ -108,19 +110,23 @@ def minor_of(interpreter: Interpreter) -> str:
 
 
 def describe(interpreter: Interpreter) -> str:
-    """`cp314 on manylinux_2_36_x86_64`: the best tags of an interpreter."""
-    return " on ".join([*interpreter.abis[:1], *interpreter.platforms[:1]])
+    """`cp314 on manylinux_2_36_x86_64`: the tags of an interpreter that say most."""
+    # `linux_x86_64` may come first, and says nothing of the C library.
+    telling = [name for name in interpreter.platforms if not name.startswith("linux_")]
+    platforms = telling or list(interpreter.platforms)
+    return " on ".join([*interpreter.abis[:1], *platforms[:1]])
 
 
-def _instead(filenames: Iterable[str], interpreter: Interpreter) -> str:
+def _instead(have_wheels: Iterable[tuple[str, str]], interpreter: Interpreter) -> str:
     """What there is of a distribution, the nearest to what the interpreter wants.
 
-    Wheels for its own ABI if there are any, else for its own platform, else all: the reader sees
-    what differs, and nothing else.
+    `have_wheels` are Python versions with names of wheels. Those for its own Python and
+    architecture if there are any, else for its own platform, else all: the reader sees what
+    differs, and nothing else.
     """
     pairs = {
-        (tag.abi if tag.abi != "none" else tag.interpreter, least)
-        for filename in filenames
+        (f"cp{python.replace('.', '')}", least)
+        for python, filename in have_wheels
         for tag in _tags(filename)
         if (least := _least(filename, tag.platform))
     }
