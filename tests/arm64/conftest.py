@@ -6,6 +6,7 @@ Without an aarch64 userland these tests fail, and say why: whoever asks for them
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from emulated import EmulatedFleet
@@ -26,7 +27,7 @@ def fleet(boards: Userland, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A controller with two arm64 boards and one x86_64 board."""
     made = EmulatedFleet(tmp_path_factory.mktemp("fleet"), boards)
     try:
-        made.start_controller()
+        made.start_controller("--catalog", str(Path(__file__).with_name("catalog")))
         made.start_board("arm-1")
         made.start_board("arm-2")
         made.start_agent("desk")
@@ -35,3 +36,10 @@ def fleet(boards: Userland, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     finally:
         made.stop()
         made.keep_builds()
+
+
+@pytest.fixture(scope="session")
+def with_loadgen(fleet: EmulatedFleet) -> EmulatedFleet:
+    """The same, with the LoadGen that an earlier run built, if one did."""
+    fleet.seed_builds()
+    return fleet

@@ -29,7 +29,6 @@ class EmulatedFleet(Fleet):
         (self.home / "config.toml").write_text(
             "heartbeat_idle_s = 2.0\nheartbeat_running_s = 2.0\nlease_s = 60.0\n"
         )
-        self._seed_builds()
 
     def start_board(self, name: str) -> None:
         """Start an emulated agent; it is online some time after this returns."""
@@ -62,9 +61,10 @@ class EmulatedFleet(Fleet):
 
     # What a cross build gave is kept between runs, as the controller of a lab keeps it.
 
-    def _seed_builds(self) -> None:
+    def seed_builds(self) -> None:
+        """Give the controller what an earlier run built; it looks at each request."""
         blobs = BlobFolder(self.home / "blobs")
-        (self.home / "builds").mkdir()
+        (self.home / "builds").mkdir(exist_ok=True)
         for record in sorted(BUILDS.glob("*.json")):
             entry = json.loads(record.read_bytes())
             try:
@@ -74,6 +74,7 @@ class EmulatedFleet(Fleet):
             shutil.copy(record, self.home / "builds")
 
     def keep_builds(self) -> None:
+        """Keep what was built for the next run."""
         BUILDS.mkdir(parents=True, exist_ok=True)
         blobs = BlobFolder(self.home / "blobs")
         for record in sorted((self.home / "builds").glob("*.json")):

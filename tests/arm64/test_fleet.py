@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
+import zipfile
+from pathlib import Path
 
 import pytest
 from emulated import EmulatedFleet
@@ -46,8 +49,36 @@ def test_a_dry_run_says_what_is_built_first_and_why_the_third_board_is_left_out(
     assert left["device"] == "desk"
     assert "arm64" in left["reason"]
     assert platform.machine() in left["reason"]
-    for build in plan.get("builds", ()):
-        assert build["wheel"].startswith("mlcommons_loadgen-6.0.17-cp311-cp311-manylinux_2_28_aa")
+    [build] = plan["builds"]
+    assert build["wheel"] == "mlcommons_loadgen-6.0.17-cp311-cp311-manylinux_2_28_aarch64.whl"
+    assert build["minutes"] >= 1
+    told = fleet.run("schedule", "fashion-mnist", *SMALL, "--dry-run").stdout
+    assert "Built first, once" in told and "Left out" in told
+
+
+def test_any_package_that_has_only_sources_is_built_and_runs_on_the_board(
+    fleet: EmulatedFleet, tmp_path: Path
+) -> None:
+    """crcmod 1.7 has one file on the index: its sources."""
+    done = fleet.long("catalog", "fetch", "package/crcmod")
+    assert done.returncode == 0, done.stderr
+    for arch in ("aarch64", platform.machine()):
+        assert f"building crcmod 1.7 for Python 3.11 on {arch}" in done.stdout + done.stderr
+    records = [json.loads(f.read_bytes()) for f in (fleet.home / "builds").glob("*.json")]
+    [made] = [
+        r for r in records if r["filename"].startswith("crcmod") and "aarch64" in r["filename"]
+    ]
+    blob = fleet.home / "blobs" / "sha256" / made["sha256"][:2] / made["sha256"]
+    with zipfile.ZipFile(blob) as wheel:
+        wheel.extractall(tmp_path)
+    question = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from crcmod import predefined, _crcfunext; "
+        "print(predefined.mkCrcFun('crc-32')(b'123456789'), _crcfunext.__file__)"
+    )
+    command = [str(fleet.userland.python), "-I", "-c", question, str(tmp_path)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert said[0] == str(0xCBF43926)
+    assert "aarch64" in said[1]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +86,9 @@ def test_a_dry_run_says_what_is_built_first_and_why_the_third_board_is_left_out(
     [("onnx", "onnxruntime", "fp32,onnx"), ("tflite", "ai-edge-litert", "fp32,tflite")],
 )
 def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
-    fleet: EmulatedFleet, variation: str, runtime: str, label: str
+    with_loadgen: EmulatedFleet, variation: str, runtime: str, label: str
 ) -> None:
+    fleet = with_loadgen
     words = ("--with", variation, "--mode", "performance", "--wait")
     done = fleet.long("schedule", "fashion-mnist", *SMALL, *words)
     print(done.stderr + done.stdout)
@@ -69,6 +101,7 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
     assert [row[:4] for row in rows] == [
         (name, "aarch64", runtime, "VALID") for name in ("arm-1", "arm-2")
     ]
+    assert label in done.stdout
     assert all(row[4] >= 100 and row[5] for row in rows), "samples were streamed"
     locks = fleet.query("SELECT DISTINCT lock_digest FROM runs WHERE arch = 'aarch64'")
     for (digest,) in locks:
@@ -79,7 +112,8 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
             assert name.endswith(("aarch64.whl", "-any.whl")), name
 
 
-def test_accuracy_on_an_arm64_board_is_that_of_the_model(fleet: EmulatedFleet) -> None:
+def test_accuracy_on_an_arm64_board_is_that_of_the_model(with_loadgen: EmulatedFleet) -> None:
+    fleet = with_loadgen
     words = ("--with", "tflite", "--with", "int8", "--mode", "accuracy", "--any", "--wait")
     done = fleet.long("schedule", "fashion-mnist", *SMALL, *words)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,7 +12,13 @@ from pathlib import Path
 from fleetmark_agent.facts import read
 from fleetmark_catalog.core.capabilities import Os
 
-_SPELLINGS = {"amd64": "x86_64", "arm64": "aarch64", "i386": "i686", "i586": "i686", "armv8l": "armv7l"}
+_SPELLINGS = {
+    "amd64": "x86_64",
+    "arm64": "aarch64",
+    "i386": "i686",
+    "i586": "i686",
+    "armv8l": "armv7l",
+}
 _HALVES = {"x86_64": "i686", "aarch64": "armv7l"}
 
 

@@ -43,6 +43,7 @@ Say = Callable[[str], None]
 SLOWEST = 20
 """A build may take this many times what its recipe says, on a slow or busy machine."""
 NEWS_S = 30.0
+NEEDED_BYTES = 1 << 30
 _SOURCES = Limits(total_bytes=1 << 30, entries=100_000)
 _BACKEND = Path(__file__).with_name("backend.py")
 _EARLIEST_S = 315532800  # 1980: archives know nothing older
@@ -90,13 +91,29 @@ class Builder:
         Takes minutes: run it in a thread. Whoever asks for the same at the same time waits.
 
         Raises:
-            CatalogError: fault UNAVAILABLE: what could not be had, or did not compile.
-            OSError: the home cannot be written.
+            CatalogError: fault UNAVAILABLE: what could not be had, did not compile, or found no
+                room; what was built before stays.
         """
-        for build in dict.fromkeys(builds):
-            with self._one:
-                if build.key not in self.known():
-                    self._make(build, mirror, say)
+        with self._one:
+            known = self.known()
+            wanted = [build for build in dict.fromkeys(builds) if build.key not in known]
+            if not wanted:
+                return
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                workshop = Path(tempfile.mkdtemp(prefix="making-", dir=self._folder))
+                try:
+                    for build in wanted:
+                        self._make(build, mirror, workshop, say)
+                finally:
+                    shutil.rmtree(workshop, ignore_errors=True)
+            except OSError as error:
+                raise CatalogError(
+                    Fault.UNAVAILABLE,
+                    f"nothing can be built: {error.strerror or error}",
+                    str(self._folder),
+                    f"A build needs up to {NEEDED_BYTES >> 30} GiB there for a while",
+                ) from error
 
     def stop(self) -> None:
         """End a running build; whoever waits for it gets an error."""
@@ -105,26 +122,26 @@ class Builder:
         if child is not None:
             _end(child)
 
-    def _make(self, build: Build, mirror: Path | None, say: Say) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def _make(self, build: Build, mirror: Path | None, workshop: Path, say: Say) -> None:
         say(
             f"building {build}, once: no index has a wheel. "
             f"About {build.minutes} minute{'' if build.minutes == 1 else 's'}"
         )
         began = time.monotonic()
-        scratch = Path(tempfile.mkdtemp(prefix="making-", dir=self._folder))
-        try:
-            wheel = self._follow(build, mirror, scratch, say)
-            sha256 = sha256_file(wheel)
-            self._blobs.put_file(wheel, sha256, wheel.stat().st_size)
-            self._remember(build, sha256, wheel.stat().st_size)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        wheel = self._follow(build, mirror, workshop, say)
+        sha256 = sha256_file(wheel)
+        self._blobs.put_file(wheel, sha256, wheel.stat().st_size)
+        self._remember(build, sha256, wheel.stat().st_size)
         say(f"built {build.filename} in {time.monotonic() - began:.0f} s")
 
-    def _follow(self, build: Build, mirror: Path | None, scratch: Path, say: Say) -> Path:
-        tools, sources = scratch / "tools", scratch / "source"
-        toolchain.install_tools(build.tools, tools)
+    def _follow(self, build: Build, mirror: Path | None, workshop: Path, say: Say) -> Path:
+        # Builds that follow each other share tools, and what the compiler makes for itself.
+        tools = workshop / f"tools-{toolchain.digest_of(build.tools)}"
+        if not tools.is_dir():
+            toolchain.install_tools(build.tools, tools)
+        scratch = workshop / build.key[:16]
+        scratch.mkdir()
+        sources = scratch / "source"
         sdist = _sdist(build, mirror, tools, scratch)
         unpack(sdist, sources, _SOURCES)
         root = next(iter(sources.iterdir())) if len(list(sources.iterdir())) == 1 else sources
@@ -144,7 +161,9 @@ class Builder:
             "backend": _backend(root, build),
         }
         (scratch / "task.json").write_text(json.dumps(task))
-        self._run(build, scratch, environment(build, target, scratch, epoch_s), say)
+        variables = environment(build, target, scratch, epoch_s)
+        variables["ZIG_GLOBAL_CACHE_DIR"] = str(workshop / "compiler-cache")
+        self._run(build, scratch, variables, say)
         made = sorted(out.glob("*.whl"))
         if len(made) != 1:
             raise failed(build, f"it gave {len(made)} wheels, not 1")

@@ -29,7 +29,7 @@ def read_needs(data: bytes) -> Needs:
         raise ValueError("is no 64-bit little-endian ELF file")
     try:
         return _read(data)
-    except (struct.error, IndexError, StopIteration) as error:
+    except (struct.error, LookupError, StopIteration, OverflowError) as error:
         raise ValueError("is a damaged ELF file") from error
 
 
@@ -70,8 +70,12 @@ def _read(data: bytes) -> Needs:
                 _, _, _, name, next_place = struct.unpack_from("<IHHII", data, place)
                 found.append(text(name))
                 place += next_place
+                if not next_place:
+                    break
             versions[text(library)] = tuple(sorted(found))
             entry += following
+            if not following:
+                break
     libraries = tuple(text(position) for position in dynamic.get(_NEEDED, ()))
     return Needs(MACHINES.get(machine, f"machine {machine}"), libraries, versions)
 

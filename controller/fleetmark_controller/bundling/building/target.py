@@ -80,8 +80,7 @@ def environment(build: Build, folder: Path, scratch: Path, epoch_s: int) -> dict
         "PYTHONDONTWRITEBYTECODE": "1",
         "_PYTHON_SYSCONFIGDATA_NAME": MODULE,
         "_PYTHON_HOST_PLATFORM": f"linux-{build.arch}",
-        "ZIG_GLOBAL_CACHE_DIR": str(scratch / "zig-cache"),
-        "ZIG_LOCAL_CACHE_DIR": str(scratch / "zig-cache"),
+        "ZIG_LOCAL_CACHE_DIR": str(scratch / "compiler-cache"),
         # Where a sdist looks for its compiler itself.
         "CC": "fleetmark-cc",
         "CXX": "fleetmark-c++",

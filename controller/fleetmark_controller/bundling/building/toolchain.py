@@ -32,6 +32,11 @@ def revision() -> str:
     return sha256_hex(canonical_json([COMPILER, FLAGS]))[:16]
 
 
+def digest_of(tools: Sequence[Tool]) -> str:
+    """Names a set of tools."""
+    return sha256_hex(canonical_json([tool.sha256 for tool in tools]))[:16]
+
+
 def install_tools(tools: Sequence[Tool], folder: Path) -> None:
     """Install the compiler and `tools` into the new `folder`.
 
