@@ -6,22 +6,24 @@ import dataclasses
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from processes import until
-from recipes import crcmod, tiny
+from recipes import SETUPTOOLS, crcmod, tiny
 
 from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.load import Build, WheelFile
-from fleetmark_controller.bundling.building import Builder, elf
+from fleetmark_catalog.load import Build, Tool, WheelFile
+from fleetmark_controller.bundling.building import Builder, elf, toolchain
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ARCH = platform.machine()
@@ -48,6 +50,24 @@ class Workshop:
 
     def is_empty(self) -> bool:
         return not list(self.blobs) and not list((self.home / "builds").iterdir())
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiler and setuptools, really installed, once."""
+    folder = tmp_path_factory.mktemp("tools") / "tools"
+    toolchain.install_tools((SETUPTOOLS,), folder)
+    return folder
+
+
+@pytest.fixture
+def quick(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds take the tools that are there instead of unpacking 340 MB anew."""
+
+    def link(_: Sequence[Tool], folder: Path) -> None:
+        shutil.copytree(tools, folder, copy_function=os.link)
+
+    monkeypatch.setattr(toolchain, "install_tools", link)
 
 
 @pytest.fixture
@@ -87,6 +107,7 @@ def test_the_same_recipe_gives_the_same_bytes_wherever_and_whenever_it_is_follow
     assert not list((workshop.home / "builds").glob("making-*"))
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_was_built_runs_here(workshop: Workshop, tmp_path: Path) -> None:
     builds = [tiny(tmp_path / "mirror", ARCH), crcmod(ARCH)]
     site = tmp_path / "site"
@@ -115,6 +136,7 @@ def test_what_was_built_runs_here(workshop: Workshop, tmp_path: Path) -> None:
     assert done.stdout.split() == ["42.0", str(0xCBF43926)]
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_foreign_wheel_is_what_its_name_says(workshop: Workshop, tmp_path: Path) -> None:
     [wheel] = workshop.build(tiny(tmp_path / "mirror", "aarch64"), mirror=tmp_path / "mirror")
     assert wheel.filename.endswith("manylinux_2_28_aarch64.whl")
@@ -125,6 +147,7 @@ def test_a_foreign_wheel_is_what_its_name_says(workshop: Workshop, tmp_path: Pat
     assert "aarch64" in elf.misfit(needs, "x86_64", "2.28")
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("files", "words"),
     [
@@ -167,6 +190,7 @@ SLOW = (
 )
 
 
+@pytest.mark.usefixtures("quick")
 def test_stopping_the_controller_ends_a_build_and_leaves_nothing(
     workshop: Workshop, tmp_path: Path
 ) -> None:
@@ -227,6 +251,7 @@ def _processes_below(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.usefixtures("quick")
 def test_two_who_ask_at_once_get_one_build(workshop: Workshop, tmp_path: Path) -> None:
     build = tiny(tmp_path / "mirror", ARCH)
     threads = [
@@ -243,6 +268,7 @@ def test_two_who_ask_at_once_get_one_build(workshop: Workshop, tmp_path: Path) -
     assert build.key in workshop.builder.known()
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_wheel_whose_blob_is_gone_is_not_known(workshop: Workshop, tmp_path: Path) -> None:
     build = tiny(tmp_path / "mirror", ARCH)
     [wheel] = workshop.build(build, mirror=tmp_path / "mirror")
