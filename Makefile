@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
-.PHONY: help demo test test-all simulate faults bench-resolve lint stubs setup locks clean
+.PHONY: help demo test test-all test-arm64 simulate faults bench-resolve lint stubs setup locks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,10 +14,13 @@ demo: $(VENV)/.controller ## Run the main job: controller, agent, default suite,
 	@$(BIN)/controller demo
 
 test: $(VENV)/.dev ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not faults"
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not faults and not arm64"
 
 test-all: $(VENV)/.dev ## Run the tests, slow ones too
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults"
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults and not arm64"
+
+test-arm64: $(VENV)/.dev ## Run the unmodified agent on emulated arm64 boards: builds their userland once
+	@$(BIN)/python -m pytest tests/arm64 -m arm64 -s
 
 SEEDS ?= 10000
 SEED_START ?= 0

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.load import Catalog
+from fleetmark_controller.bundling.building import Builder
 from fleetmark_controller.bundling.harness import pack_harness
 from fleetmark_controller.bundling.obtain import obtain
 from fleetmark_controller.clock import NS_PER_S, StepWatch, now_monotonic_ns, now_unix_ns
@@ -83,6 +84,7 @@ class Engine:
         self.settings = settings
         self.catalog = catalog
         self.blobs = BlobFolder(blobs)
+        self.builder = Builder(store.parent, self.blobs)
         self.presence = Presence(int(settings.lease_s * NS_PER_S))
         self.changes: Hub[JobLine | JobEvent] = Hub()
         self.controller_id = ""
@@ -118,6 +120,7 @@ class Engine:
     async def stop(self) -> None:
         """Finish running transactions and close the store. Judging goes on at the next start."""
         self.changes.close()
+        self.builder.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -202,13 +205,20 @@ class Engine:
         def work() -> Plan:
             harness, wheel = pack_harness()
             self.blobs.put_bytes(wheel)
-            return make_plan(self.catalog, request, known, harness, now_unix_ns(), speeds)
+            catalog = self.catalog.knowing(self.builder.known())
+            return make_plan(catalog, request, known, harness, now_unix_ns(), speeds)
 
         return await asyncio.to_thread(work)
 
-    async def submit(self, request: Request, plan: Plan, say: Say) -> None:
-        """Obtain every blob that a plan's jobs need, then store and schedule them."""
-        mirror = Path(self.settings.mirror) if self.settings.mirror else None
+    async def submit(self, request: Request, plan: Plan, say: Say) -> Plan:
+        """Build and obtain what a plan's jobs need, then store and schedule them.
+
+        Returns the plan that was stored: another one where wheels had to be built first.
+        """
+        mirror = self.settings.mirror_folder
+        while plan.builds:
+            await asyncio.to_thread(self.builder.build, plan.builds, mirror, say)
+            plan = await self.plan(request)
         sources = {sha: source for r in plan.resolutions for sha, source in r.sources.items()}
         await asyncio.to_thread(obtain, sources, self.blobs, mirror, say)
         for content in plan.locks.values():
@@ -224,6 +234,7 @@ class Engine:
         await self.perform(
             lambda c, fx, now: campaigns.submit(c, fx, now, campaign, new_jobs, plan.locks)
         )
+        return plan
 
     # --- sessions -------------------------------------------------------------------------
 

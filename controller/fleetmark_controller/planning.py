@@ -10,7 +10,7 @@ from fleetmark_catalog.core.digest import canonical_json, sha256_hex
 from fleetmark_catalog.core.footprint import shortages
 from fleetmark_catalog.core.lock import BlobRef, Lock
 from fleetmark_catalog.core.plain import to_plain
-from fleetmark_catalog.load import Catalog
+from fleetmark_catalog.load import Build, Catalog
 from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
 from fleetmark_catalog.selectors import Subject, parse_selector, unknown_words
 from fleetmark_controller.clock import NS_PER_S, iso
@@ -65,6 +65,14 @@ class Plan:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     resolutions: list[Resolution] = field(default_factory=list)
     locks: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def builds(self) -> tuple[Build, ...]:
+        """Wheels to be built before the jobs can be stored: until then their locks are provisional.
+
+        Each once, in the order of the resolutions.
+        """
+        return tuple(dict.fromkeys(b for found in self.resolutions for b in found.builds))
 
 
 def make_plan(

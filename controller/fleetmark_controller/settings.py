@@ -29,6 +29,11 @@ class Settings:
     """How many bytes of records a device may send ahead."""
     max_upload_bytes: int = 4 * 1024**3
 
+    @property
+    def mirror_folder(self) -> Path | None:
+        """The mirror, if there is one."""
+        return Path(self.mirror) if self.mirror else None
+
 
 def load_settings(home: Path, **flags: Any) -> Settings:
     """Settings of `home`; flags that are None or empty do not count.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -245,6 +246,36 @@ def test_interpreters_say_of_themselves_what_they_are(
     assert len({i.path for i in found}) == len(found)
 
 
+FOREIGN = {
+    "aarch64 by an emulator": ("aarch64", 8),
+    "x86_64 by an emulator": ("x86_64", 8),
+    "32-bit on a 64-bit kernel": (platform.machine(), 4),
+    "our own": (platform.machine(), 8),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_python_of_another_architecture_is_not_for_jobs(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, pointer_bytes = FOREIGN[case]
+    answer = {
+        "path": f"{tmp_path}/python3.12",
+        "version": "3.12.1",
+        "implementation": "cpython",
+        "abis": ["cp312"],
+        "platforms": ["linux_any"],
+        "machine": machine,
+        "pointer_bytes": pointer_bytes,
+    }
+    (tmp_path / "python3.12").write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+    (tmp_path / "python3.12").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = [i.path for i in interpreters.probe() if i.path.startswith(str(tmp_path))]
+    ours = (machine, pointer_bytes) == (platform.machine(), 8)
+    assert found == ([f"{tmp_path}/python3.12"] if ours else [])
+
+
 @pytest.mark.parametrize(
     ("machine", "pointer", "arch"),
     [
@@ -255,6 +286,15 @@ def test_interpreters_say_of_themselves_what_they_are(
         ("aarch64", 4, "armv7l"),
         ("armv8l", 4, "armv7l"),
         ("armv7l", 4, "armv7l"),
+        ("armv6l", 4, "armv6l"),
+        ("x86_64", 4, "i686"),
+        ("i386", 4, "i686"),
+        ("i586", 4, "i686"),
+        ("riscv64", 8, "riscv64"),
+        # The kernel says so to programs under `linux32`, also to 64-bit ones.
+        ("armv8l", 8, "aarch64"),
+        ("armv7l", 8, "aarch64"),
+        ("i686", 8, "x86_64"),
     ],
 )
 def test_the_architecture_is_that_of_the_programs(machine: str, pointer: int, arch: str) -> None:

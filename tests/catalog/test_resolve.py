@@ -172,13 +172,13 @@ def test_the_lock_does_not_depend_on_what_the_order_says() -> None:
 REASONS = {
     "python too new": (
         board(interpreter("3.14.0")),
-        "onnxruntime 1.23.2 has no wheel for cp314 manylinux_2_36_x86_64",
+        "onnxruntime 1.23.2 has no wheel for cp314 on manylinux_2_36_x86_64",
     ),
     "python too old": (board(interpreter("3.9.2")), "has no wheel for cp39"),
-    "glibc too old": (board(interpreter(glibc=20)), "cp311 manylinux_2_20_x86_64"),
-    "no loadgen for arm64": (
-        board(arch="aarch64"),
-        "mlcommons-loadgen 6.0.17 has no wheel for cp311 manylinux_2_36_aarch64",
+    "glibc too old": (board(interpreter(glibc=20)), "cp311 on manylinux_2_20_x86_64"),
+    "no loadgen for armv7": (
+        board(arch="armv7l"),
+        "mlcommons-loadgen 6.0.17 has no wheel for cp311 on manylinux_2_36_armv7l",
     ),
 }
 

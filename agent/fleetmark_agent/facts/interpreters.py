@@ -1,6 +1,8 @@
 """Pythons that jobs may use, with the tags of the wheels that fit each.
 
-Every candidate is run, and says of itself what it is: a name or a link proves nothing.
+Every candidate is run, and says of itself what it is: a name or a link proves nothing. One of
+another architecture than our own does not count, though the kernel runs it (32-bit programs on a
+64-bit kernel, or an emulator): what it measures would not be what this board is called.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fleetmark_agent.facts import system
 from fleetmark_catalog.core.capabilities import Interpreter
 
 _VERSIONS = range(9, 16)
@@ -21,7 +24,7 @@ _TIMEOUT_S = 10.0
 
 # `packaging` comes from our own environment, last on the path: the foreign standard library wins.
 _QUESTION = """
-import json, os, platform, sys
+import json, os, platform, struct, sys
 sys.path.append(sys.argv[1])
 from packaging import tags
 abis = []
@@ -35,6 +38,8 @@ print(json.dumps({
     "implementation": sys.implementation.name,
     "abis": abis,
     "platforms": list(tags.platform_tags()),
+    "machine": platform.machine(),
+    "pointer_bytes": struct.calcsize("P"),
 }))
 """
 
@@ -81,6 +86,8 @@ def _ask(path: str) -> Interpreter | None:
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
     if values["implementation"] != "cpython":
+        return None
+    if system.arch(values["machine"], values["pointer_bytes"]) != system.arch():
         return None
     return Interpreter(
         values["path"],

@@ -12,7 +12,13 @@ from pathlib import Path
 from fleetmark_agent.facts import read
 from fleetmark_catalog.core.capabilities import Os
 
-_SPELLINGS = {"amd64": "x86_64", "arm64": "aarch64", "i386": "i686", "armv8l": "armv7l"}
+_SPELLINGS = {
+    "amd64": "x86_64",
+    "arm64": "aarch64",
+    "i386": "i686",
+    "i586": "i686",
+    "armv8l": "armv7l",
+}
 _HALVES = {"x86_64": "i686", "aarch64": "armv7l"}
 
 
@@ -36,12 +42,16 @@ def probe(root: Path = Path("/")) -> Os:
 
 
 def arch(machine: str | None = None, pointer_bytes: int | None = None) -> str:
-    """As `uname -m` has it, in one spelling; of programs where a 64-bit kernel runs 32-bit ones."""
+    """What our programs are for, as `uname -m` has it, in one spelling.
+
+    The kernel's word does not decide: a 64-bit one runs 32-bit programs, and tells programs that
+    run under a 32-bit personality (`linux32`) that it is 32-bit itself.
+    """
     found = (machine or platform.machine()).lower()
     found = _SPELLINGS.get(found, found)
     if (pointer_bytes or struct.calcsize("P")) == 4:
         return _HALVES.get(found, found)
-    return found
+    return {half: whole for whole, half in _HALVES.items()}.get(found, found)
 
 
 def _os_release(root: Path) -> dict[str, str]:

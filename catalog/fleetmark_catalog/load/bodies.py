@@ -13,11 +13,52 @@ from fleetmark_catalog.load.parts import (
     PROFILE,
     PROFILE_TABLE,
     SCENARIO,
+    SHA256,
+    SIZE,
     TENSOR,
     TEXT,
     WORD,
     table,
     unique,
+)
+
+# How a package with sources only gets a wheel; see "Build recipes" in catalog/README.md.
+BUILD = table(
+    {
+        "where": {"enum": ["controller"]},
+        "arches": unique({"enum": ["aarch64", "x86_64"]}, 1),
+        "pythons": unique({"type": "string", "pattern": r"^3\.[1-9][0-9]?$"}, 1),
+        "glibc": {"type": "string", "pattern": r"^2\.(1[7-9]|[2-9][0-9])$"},
+        "minutes": {"type": "integer", "minimum": 1, "maximum": 1000},
+        "tools": unique(
+            table(
+                {
+                    "requirement": {
+                        "type": "string",
+                        "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+$",
+                    },
+                    "sha256": SHA256,
+                },
+                ("requirement", "sha256"),
+            )
+        ),
+        "sdists": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": table(
+                {
+                    "file": {
+                        "type": "string",
+                        "pattern": r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.tar\.gz$",
+                    },
+                    "sha256": SHA256,
+                    "size_bytes": SIZE,
+                },
+                ("file", "sha256", "size_bytes"),
+            ),
+        },
+    },
+    ("where", "arches", "pythons", "glibc", "tools", "sdists"),
 )
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -123,6 +164,7 @@ BODIES: dict[str, dict[str, Any]] = {
             "environment": {"type": "object", "additionalProperties": {"type": "string"}},
             "constraints": unique(TEXT),
             "omit": {"type": "object", "additionalProperties": TEXT},
+            "build": BUILD,
         },
         ("distribution",),
     ),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load.checks import dangling
-from fleetmark_catalog.load.model import KINDS, Component
+from fleetmark_catalog.load.model import KINDS, Component, WheelFile
 from fleetmark_catalog.load.read import COMPONENT_FILE, Document, build, read_document
 from fleetmark_catalog.load.words import hint
 
@@ -16,7 +16,7 @@ BUILTIN = Path(__file__).resolve().parent.parent / "components"
 
 
 class Catalog:
-    """Components by kind and name. Immutable once made."""
+    """Components by kind and name, and the wheels that were built. Immutable once made."""
 
     def __init__(self, components: Iterable[Component]) -> None:
         """Two components of one kind and name are refused.
@@ -24,11 +24,18 @@ class Catalog:
         Raises:
             CatalogError: fault INVALID_COMPONENT.
         """
+        self.built: Mapping[str, WheelFile] = {}
         self._components: dict[tuple[str, str], Component] = {}
         for component in components:
             other = self._components.setdefault((component.kind, component.name), component)
             if other is not component:
                 raise _twice(component.id, component.folder, other.folder)
+
+    def knowing(self, built: Mapping[str, WheelFile]) -> Catalog:
+        """The same catalog where these wheels, by the key of their build, exist already."""
+        other = Catalog(self._components.values())
+        other.built = built
+        return other
 
     def get(self, kind: str, name: str) -> Component:
         """The component of this kind and name.

@@ -33,6 +33,13 @@ def problems(component: Component) -> Iterator[str]:
             yield f"key program.parameters.{name}: min {low} is above max {high}"
     if component.kind == "soft":
         yield from _rule(component)
+    if component.recipe is not None:
+        for version in component.recipe.sdists:
+            if version not in component.versions():
+                yield (
+                    f"key package.build.sdists: found version {version!r}, allowed "
+                    f"{', '.join(component.versions())}"
+                )
 
 
 def _versions(component: Component) -> Iterator[str]:

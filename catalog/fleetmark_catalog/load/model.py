@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
+from fleetmark_catalog.core.digest import canonical_json, sha256_hex
 from fleetmark_catalog.core.lock import BlobRef
 from fleetmark_catalog.core.versions import PYTHON
 
@@ -130,14 +133,94 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Sdist:
+    """The exact sources of one version of a distribution, to be had from a package index."""
+
+    file: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A pure Python wheel that a build needs, to be had from a package index: `name==version`."""
+
+    requirement: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BuildRecipe:
+    """How a package that has only sources gets a wheel.
+
+    `where` it is built (`controller`), for which `arches` and `pythons` (3.11), against which
+    `glibc` (`2.28`: whatever has that or a newer one can run it), with which `tools`, from which
+    `sdists` by version, and about how many `minutes` that takes.
+    """
+
+    where: str
+    arches: tuple[str, ...]
+    pythons: tuple[str, ...]
+    glibc: str
+    tools: tuple[Tool, ...]
+    sdists: dict[str, Sdist] = field(hash=False)
+    minutes: int = 1
+
+
+@dataclass(frozen=True)
+class Build:
+    """One wheel that a recipe makes: of `distribution` `version`, for a Python and architecture."""
+
+    distribution: str
+    version: str
+    sdist: Sdist
+    tools: tuple[Tool, ...]
+    python: str
+    arch: str
+    glibc: str
+    minutes: int = 1
+
+    @property
+    def filename(self) -> str:
+        """What the wheel is called, with the tags that say what it runs on."""
+        name = canonicalize_name(self.distribution).replace("-", "_")
+        tag = f"cp{self.python.replace('.', '')}"
+        platform = f"manylinux_{self.glibc.replace('.', '_')}_{self.arch}"
+        return f"{name}-{self.version}-{tag}-{tag}-{platform}.whl"
+
+    @property
+    def key(self) -> str:
+        """Digest of all that the catalog says of it: equal keys are the same build."""
+        return sha256_hex(
+            canonical_json(
+                {
+                    "filename": self.filename,
+                    "sdist": self.sdist.sha256,
+                    "tools": [tool.sha256 for tool in self.tools],
+                }
+            )
+        )
+
+    def __str__(self) -> str:
+        """`mlcommons-loadgen 6.0.17 for Python 3.11 on aarch64`."""
+        return f"{self.distribution} {self.version} for Python {self.python} on {self.arch}"
+
+
+@dataclass(frozen=True)
 class WheelFile:
-    """One exact wheel of a distribution."""
+    """One exact wheel of a distribution.
+
+    With `build` it does not exist yet: then `sha256` is the build's key and the size unknown.
+    `made` says that the controller built it, and no index has it.
+    """
 
     filename: str
     name: str
     version: str
     sha256: str
     size_bytes: int
+    build: Build | None = None
+    made: bool = False
 
     @property
     def blob(self) -> BlobRef:
@@ -166,7 +249,8 @@ class Component:
     digest and theirs. `parents` are the ids of what it extends, the nearest first; `folders` are
     its own folder and theirs. `body` is the kind's own table, validated; `files` are the digests of
     files that a program executes, taken when the component was loaded; `wheels` is a package's
-    wheel lock; `scheme` is that of its versions.
+    wheel lock, `recipe` says how it is built where it has no wheel; `scheme` is that of its
+    versions.
     """
 
     kind: str
@@ -185,6 +269,7 @@ class Component:
     body: dict[str, Any] = field(default_factory=dict)
     files: tuple[BlobRef, ...] = ()
     wheels: tuple[WheelSet, ...] = ()
+    recipe: BuildRecipe | None = None
     scheme: str = PYTHON
     parents: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()

@@ -23,10 +23,13 @@ from fleetmark_catalog.load.merge import merge
 from fleetmark_catalog.load.model import (
     KINDS,
     Artifact,
+    BuildRecipe,
     Choice,
     Component,
     Location,
     Requirement,
+    Sdist,
+    Tool,
     Variation,
     WheelFile,
     WheelSet,
@@ -169,6 +172,7 @@ def _component(document: dict[str, Any], lineage: Sequence[Document]) -> Compone
         body=body,
         files=_files(folders, body.get("files", ())) if kind == "program" else (),
         wheels=_wheels(folders) if kind == "package" else (),
+        recipe=_recipe(body["build"]) if kind == "package" and "build" in body else None,
         scheme=document.get("version_scheme", PYTHON),
         parents=tuple(f"{kind}/{ancestor.name}" for ancestor in lineage[1:]),
         folders=folders,
@@ -215,6 +219,18 @@ def _artifact(table: dict[str, Any]) -> Artifact:
         file=table.get("file", ""),
         locations=tuple(Location(**location) for location in table.get("locations", ())),
         tags=tuple(table.get("tags", ())),
+    )
+
+
+def _recipe(table: dict[str, Any]) -> BuildRecipe:
+    return BuildRecipe(
+        where=table["where"],
+        arches=tuple(table["arches"]),
+        pythons=tuple(table["pythons"]),
+        glibc=table["glibc"],
+        tools=tuple(Tool(**tool) for tool in table["tools"]),
+        sdists={version: Sdist(**sdist) for version, sdist in table["sdists"].items()},
+        minutes=table.get("minutes", 1),
     )
 
 

@@ -2,9 +2,17 @@
 
 from fleetmark_catalog.resolve.configuration import Configuration, expand
 from fleetmark_catalog.resolve.resolver import resolve, wheels_for
-from fleetmark_catalog.resolve.result import Fetch, LocalFile, Resolution, Source, WheelSource
+from fleetmark_catalog.resolve.result import (
+    BuiltWheel,
+    Fetch,
+    LocalFile,
+    Resolution,
+    Source,
+    WheelSource,
+)
 
 __all__ = [
+    "BuiltWheel",
     "Configuration",
     "Fetch",
     "LocalFile",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleetmark_catalog.core.capabilities import Capabilities, Interpreter
@@ -17,12 +17,19 @@ from fleetmark_catalog.core.lock import (
     Program,
 )
 from fleetmark_catalog.load.catalog import Catalog
-from fleetmark_catalog.load.model import Component, WheelSet
+from fleetmark_catalog.load.model import Build, Component, WheelFile, WheelSet
 from fleetmark_catalog.resolve.configuration import Configuration
 from fleetmark_catalog.resolve.device import misfit, unfit
 from fleetmark_catalog.resolve.fitting import fit, platforms
 from fleetmark_catalog.resolve.parameters import defaults
-from fleetmark_catalog.resolve.result import Fetch, LocalFile, Resolution, Source, WheelSource
+from fleetmark_catalog.resolve.result import (
+    BuiltWheel,
+    Fetch,
+    LocalFile,
+    Resolution,
+    Source,
+    WheelSource,
+)
 from fleetmark_catalog.resolve.selection import CONTENT, Selection, select
 from fleetmark_catalog.resolve.solve import Chosen, Need, Solver
 from fleetmark_catalog.selectors import Subject
@@ -38,7 +45,8 @@ def resolve(
 
     The lock does not depend on scenario, mode, profile and parameters: those are the order's. The
     device's interpreters are tried in its own order of preference. `harness` is the wheel that the
-    controller packs; it joins the environment and has no source.
+    controller packs; it joins the environment and has no source. Where the answer has `builds`, its
+    lock is provisional: ask again, with a catalog that knows the built wheels, before it is used.
 
     Raises:
         CatalogError: the configuration names what the catalog does not have.
@@ -66,9 +74,10 @@ def resolve(
         if packages is not None:
             minor = ".".join(interpreter.version.split(".")[:2])
             lock = _lock(selection, packages, minor, harness)
+            builds = tuple(_builds(packages))
             story += [f"Python {interpreter.version} at {interpreter.path} is taken"]
             story += _chosen(packages)
-            return Resolution(lock, (), _sources(selection, packages), tuple(story))
+            return Resolution(lock, (), _sources(selection, packages), tuple(story), builds)
         why = "; ".join(solver.reasons)
         story.append(f"Python {interpreter.version} at {interpreter.path} does not fit: {why}")
         reasons.update(solver.reasons)
@@ -92,6 +101,8 @@ def _chosen(packages: tuple[Chosen, ...]) -> Iterator[str]:
         if chosen.wheels is not None:
             names = ", ".join(wheel.filename for wheel in chosen.wheels.wheels)
             how = f"installed from {names}"
+            if any(wheel.build is not None for wheel in chosen.wheels.wheels):
+                how += ", which the controller builds first"
         elif chosen.component.kind != "soft":
             how = "what the board is"
         wanted = f"{chosen.role}, " if chosen.role != chosen.component.name else ""
@@ -226,19 +237,34 @@ def _sources(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, So
     return sources
 
 
-def wheels_for(component: Component, interpreter: Interpreter) -> dict[str, WheelSource]:
-    """By sha256, the wheels of the first version that fits the interpreter; empty if none does."""
+def _builds(packages: tuple[Chosen, ...]) -> Iterator[Build]:
+    for chosen in packages:
+        for wheel in chosen.wheels.wheels if chosen.wheels is not None else ():
+            if wheel.build is not None:
+                yield wheel.build
+
+
+def wheels_for(
+    component: Component, interpreter: Interpreter, built: Mapping[str, WheelFile]
+) -> tuple[dict[str, Source], tuple[Build, ...]]:
+    """By sha256, the wheels of the first version that fits the interpreter; none if none does.
+
+    And what has to be built first, with `built` there already.
+    """
     for version in component.versions():
-        wheels, _ = fit(component, version, interpreter)
+        wheels, _ = fit(component, version, interpreter, built)
         if wheels is not None:
-            return _wheel_sources(wheels)
-    return {}
+            builds = tuple(wheel.build for wheel in wheels.wheels if wheel.build is not None)
+            return _wheel_sources(wheels), builds
+    return {}, ()
 
 
-def _wheel_sources(wheels: WheelSet) -> dict[str, WheelSource]:
+def _wheel_sources(wheels: WheelSet) -> dict[str, Source]:
     tags = _platforms(wheels)
     return {
-        wheel.sha256: WheelSource(
+        wheel.sha256: BuiltWheel(wheel.filename, wheel.size_bytes)
+        if wheel.made or wheel.build is not None
+        else WheelSource(
             requirement=f"{wheel.name}=={wheel.version}",
             filename=wheel.filename,
             sha256=wheel.sha256,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Union
 
 from fleetmark_catalog.core.lock import Lock
-from fleetmark_catalog.load.model import Location
+from fleetmark_catalog.load.model import Build, Location
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,14 @@ class WheelSource:
 
 
 @dataclass(frozen=True)
+class BuiltWheel:
+    """A wheel that the controller builds by a recipe; nobody else has it."""
+
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Fetch:
     """A file that is fetched on demand from the first location that has it."""
 
@@ -44,7 +52,7 @@ class Fetch:
     locations: tuple[Location, ...]
 
 
-Source = Union[LocalFile, WheelSource, Fetch]  # noqa: UP007 - an alias at run time, for Python 3.10 too
+Source = Union[LocalFile, WheelSource, BuiltWheel, Fetch]  # noqa: UP007 - an alias at run time, for Python 3.10 too
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,11 @@ class Resolution:
     """Either `lock`, with the source of every blob but the harness by sha256, or `reasons`.
 
     `explanation` tells a person how it came to that: what was chosen and for whom, what was not.
+    `builds` are wheels that must be built first; until then the lock names each by its build's key.
     """
 
     lock: Lock | None
     reasons: tuple[str, ...]
     sources: dict[str, Source]
     explanation: tuple[str, ...] = ()
+    builds: tuple[Build, ...] = ()

@@ -19,7 +19,7 @@ from fleetmark_catalog.core.versions import in_range
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Choice, Component, Requirement, WheelSet
 from fleetmark_catalog.resolve.device import applies, detected, platform_misfit, unfit
-from fleetmark_catalog.resolve.fitting import fit
+from fleetmark_catalog.resolve.fitting import describe, fit
 from fleetmark_catalog.resolve.selection import with_tags
 from fleetmark_catalog.selectors import Subject
 
@@ -193,11 +193,11 @@ class Solver:
                 f"the catalog has {', '.join(component.versions())}"
             )
         for version in component.versions():
-            wheels, misfit = fit(component, version, self.interpreter)
+            wheels, missing = fit(component, version, self.interpreter, self.catalog.built)
             if wheels is not None:
                 yield self._candidate(component, version, wheels)
             elif version in allowed:
-                self._note(f"{misfit} has no wheel for {describe(self.interpreter)}")
+                self._note(missing)
 
     def _candidate(self, component: Component, version: str, wheels: WheelSet | None) -> _Candidate:
         label = f"{component.name} {version}"
@@ -327,8 +327,3 @@ def _roles(
             roles[wish.identity] = wish.role
             queue.extend(mapping[wish.identity].wishes)
     return roles, requirers
-
-
-def describe(interpreter: Interpreter) -> str:
-    """`cp314 manylinux_2_36_x86_64`: the best tags of an interpreter."""
-    return " ".join([*interpreter.abis[:1], *interpreter.platforms[:1]])

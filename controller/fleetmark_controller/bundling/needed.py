@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.load import Catalog, Component
+from fleetmark_catalog.load import Build, Catalog, Component
 from fleetmark_catalog.resolve import Fetch, LocalFile, Source, expand, resolve, wheels_for
 from fleetmark_controller.bundling.harness import pack_harness
 from fleetmark_controller.store.devices import Device
 
 
-def sources_of(catalog: Catalog, name: str, devices: Sequence[Device]) -> dict[str, Source]:
-    """By sha256, every file of component `name`; wheels as `devices` need them.
+def sources_of(
+    catalog: Catalog, name: str, devices: Sequence[Device]
+) -> tuple[dict[str, Source], tuple[Build, ...]]:
+    """By sha256, every file of component `name`, wheels as `devices` need them; and what to build.
+
+    Where something has to be built first, ask again afterwards.
 
     Raises:
         CatalogError: NOT_FOUND; UNRESOLVABLE: it has no file, or no device can have them.
@@ -21,22 +25,25 @@ def sources_of(catalog: Catalog, name: str, devices: Sequence[Device]) -> dict[s
     if not slash:
         kind = next((k for k in ("suite", "benchmark") if catalog.has(k, name)), "")
         bare = name
+    builds: dict[Build, None] = {}
     if kind in ("suite", "benchmark"):
         catalog.get(kind, bare)
-        found = _of_benchmark(catalog, bare, devices)
+        found = _of_benchmark(catalog, bare, devices, builds)
     else:
         component = catalog.named(name)
         found = dict(_of_component(component))
         if component.kind == "package":
             for device in devices:
                 for interpreter in device.capabilities.interpreters:
-                    found.update(wheels_for(component, interpreter))
+                    wheels, missing = wheels_for(component, interpreter, catalog.built)
+                    found.update(wheels)
+                    builds.update(dict.fromkeys(missing))
         if not found:
             advice = "" if devices or component.kind != "package" else "Register a board first"
             raise CatalogError(
                 Fault.UNRESOLVABLE, f"{component.id} has no file to fetch", "", advice
             )
-    return found
+    return found, tuple(builds)
 
 
 def _of_component(component: Component) -> Iterator[tuple[str, Source]]:
@@ -50,7 +57,9 @@ def _of_component(component: Component) -> Iterator[tuple[str, Source]]:
             yield artifact.sha256, Fetch(artifact.name, artifact.size_bytes, artifact.locations)
 
 
-def _of_benchmark(catalog: Catalog, name: str, devices: Sequence[Device]) -> dict[str, Source]:
+def _of_benchmark(
+    catalog: Catalog, name: str, devices: Sequence[Device], builds: dict[Build, None]
+) -> dict[str, Source]:
     if not devices:
         raise CatalogError(
             Fault.UNRESOLVABLE,
@@ -65,6 +74,7 @@ def _of_benchmark(catalog: Catalog, name: str, devices: Sequence[Device]) -> dic
         for device in devices:
             answer = resolve(catalog, configuration, device.capabilities, harness)
             found.update(answer.sources)
+            builds.update(dict.fromkeys(answer.builds))
             for reason in answer.reasons:
                 reasons.setdefault(f"{device.name}: {reason}")
     if not found:

@@ -1,7 +1,8 @@
 """Obtains the blobs of a lock for the controller's folder, each verified before it is visible.
 
 The places, in this order: the mirror folder (files named by sha256), the component's own folder,
-a package index by way of pip, the locations that the component names.
+a package index by way of pip, the locations that the component names. What a recipe builds was
+built before, see `fleetmark_controller.bundling.building`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.core.digest import sha256_file
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load.model import Location
-from fleetmark_catalog.resolve.result import Fetch, LocalFile, Source, WheelSource
+from fleetmark_catalog.resolve.result import BuiltWheel, Fetch, LocalFile, Source, WheelSource
 from fleetmark_controller.bundling.fetch import fetch_location
 from fleetmark_controller.bundling.models import check_model
 from fleetmark_controller.bundling.wheels import download_wheels
@@ -49,6 +50,13 @@ def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None
     if wheels:
         download_wheels(wheels, blobs, say)
     for sha256, source in sorted(missing.items()):
+        if isinstance(source, BuiltWheel) and not blobs.has(sha256):
+            raise CatalogError(
+                Fault.UNAVAILABLE,
+                f"{source.name} was built here, and is no longer there",
+                "",
+                "Ask once more: it is built again",
+            )
         if isinstance(source, Fetch) and not blobs.has(sha256):
             _fetch(sha256, source, blobs, say)
 

@@ -134,6 +134,12 @@ def _show_plan(result: SubmitResult, as_json: bool) -> None:
         ],
         title="Would run",
     )
+    if result.builds:
+        tables.print_table(
+            ("wheel", "about"),
+            [(build.wheel, f"{build.minutes} min") for build in result.builds],
+            title="Built first, once",
+        )
     if result.left_out:
         tables.print_table(
             ("device", "because"), [(x.device, x.reason) for x in result.left_out], "Left out"

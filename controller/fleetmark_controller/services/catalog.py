@@ -144,7 +144,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     def _resolve(
         self, request: catalog_pb2.ResolveRequest, device: Device
     ) -> catalog_pb2.ResolveReply:
-        catalog = self._engine.catalog
+        catalog = self._engine.catalog.knowing(self._engine.builder.known())
         harness, _ = pack_harness()
         answers: dict[tuple[str, ...], catalog_pb2.ResolveAnswer] = {}
         for configuration in expand(
@@ -177,10 +177,15 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
 
     def _fetch(self, name: str, known: list[Device], say: object) -> catalog_pb2.FetchResult:
         assert callable(say)
-        sources = sources_of(self._engine.catalog, name, known)
+        builder, mirror = self._engine.builder, self._engine.settings.mirror_folder
+        while True:
+            catalog = self._engine.catalog.knowing(builder.known())
+            sources, builds = sources_of(catalog, name, known)
+            if not builds:
+                break
+            builder.build(builds, mirror, say)
         missing = [sha256 for sha256 in sources if not self._engine.blobs.has(sha256)]
-        mirror = self._engine.settings.mirror
-        obtain(sources, self._engine.blobs, Path(mirror) if mirror else None, say)
+        obtain(sources, self._engine.blobs, mirror, say)
         return catalog_pb2.FetchResult(
             files=len(sources),
             size_bytes=sum(source.size_bytes for source in sources.values()),

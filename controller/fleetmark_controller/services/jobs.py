@@ -47,7 +47,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             work.add_done_callback(lambda _: said.put_nowait(None))
             while (text := await said.get()) is not None:
                 yield jobs_pb2.SubmitEvent(progress=text)
-            await work
+            plan = await work
         yield jobs_pb2.SubmitEvent(result=_result(wanted, plan))
 
     @edge.unary
@@ -188,4 +188,8 @@ def _result(request: Request, plan: Plan) -> jobs_pb2.SubmitResult:
             for planned in plan.jobs
         ],
         left_out=[jobs_pb2.LeftOut(device=name, reason=why) for name, why in plan.left_out],
+        builds=[
+            jobs_pb2.PlannedBuild(wheel=build.filename, minutes=build.minutes)
+            for build in plan.builds
+        ],
     )

@@ -161,25 +161,54 @@ class SubmitResult(_message.Message):
     CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     JOBS_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
+    BUILDS_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedJob]: ...
     @_builtins.property
     def left_out(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeftOut]: ...
+    @_builtins.property
+    def builds(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedBuild]:
+        """Wheels that the controller builds first; only in the answer to a dry run."""
+
     def __init__(
         self,
         *,
         campaign_id: _builtins.str = ...,
         jobs: _abc.Iterable[Global___PlannedJob] | None = ...,
         left_out: _abc.Iterable[Global___LeftOut] | None = ...,
+        builds: _abc.Iterable[Global___PlannedBuild] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "jobs", b"jobs", "left_out", b"left_out"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["builds", b"builds", "campaign_id", b"campaign_id", "jobs", b"jobs", "left_out", b"left_out"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitResult: _TypeAlias = SubmitResult  # noqa: Y015
+
+@_typing.final
+class PlannedBuild(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHEEL_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    wheel: _builtins.str
+    minutes: _builtins.int
+    """About how long it takes."""
+    def __init__(
+        self,
+        *,
+        wheel: _builtins.str = ...,
+        minutes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["minutes", b"minutes", "wheel", b"wheel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedBuild: _TypeAlias = PlannedBuild  # noqa: Y015
 
 @_typing.final
 class PlannedJob(_message.Message):

@@ -1,0 +1,107 @@
+"""What a shared library needs of the board that loads it (ELF, 64-bit, little-endian)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+MACHINES = {62: "x86_64", 183: "aarch64"}
+_LOAD, _DYNAMIC = 1, 2
+_NEEDED, _STRTAB, _VERNEED, _VERNEEDNUM = 1, 5, 0x6FFFFFFE, 0x6FFFFFFF
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Architecture, names of libraries, and symbol versions (`GLIBC_2.17`) by library."""
+
+    arch: str
+    libraries: tuple[str, ...]
+    versions: dict[str, tuple[str, ...]]
+
+
+def read_needs(data: bytes) -> Needs:
+    """What the library `data` needs.
+
+    Raises:
+        ValueError: it is no such library, or cut short.
+    """
+    if data[:6] != b"\x7fELF\x02\x01":
+        raise ValueError("is no 64-bit little-endian ELF file")
+    try:
+        return _read(data)
+    except (struct.error, LookupError, StopIteration, OverflowError) as error:
+        raise ValueError("is a damaged ELF file") from error
+
+
+def _read(data: bytes) -> Needs:
+    (machine,) = struct.unpack_from("<H", data, 18)
+    (table,) = struct.unpack_from("<Q", data, 32)
+    size, count = struct.unpack_from("<HH", data, 54)
+    segments = [struct.unpack_from("<IIQQQQ", data, table + size * i) for i in range(count)]
+
+    def offset(address: int) -> int:
+        """Where in the file that address of memory comes from."""
+        return next(
+            int(address - start + place)
+            for kind, _, place, start, _, length in segments
+            if kind == _LOAD and start <= address < start + length
+        )
+
+    dynamic: dict[int, list[int]] = {}
+    for kind, _, place, _, _, length in segments:
+        for position in range(place, place + length, 16) if kind == _DYNAMIC else ():
+            tag, value = struct.unpack_from("<qQ", data, position)
+            if tag == 0:
+                break
+            dynamic.setdefault(tag, []).append(value)
+    strings = offset(dynamic[_STRTAB][0]) if _STRTAB in dynamic else 0
+
+    def text(position: int) -> str:
+        end = data.index(b"\0", strings + position)
+        return data[strings + position : end].decode("ascii", "replace")
+
+    versions: dict[str, tuple[str, ...]] = {}
+    if _VERNEED in dynamic:
+        entry = offset(dynamic[_VERNEED][0])
+        for _ in range(dynamic[_VERNEEDNUM][0]):
+            _, number, library, first, following = struct.unpack_from("<HHIII", data, entry)
+            found, place = [], entry + first
+            for _ in range(number):
+                _, _, _, name, next_place = struct.unpack_from("<IHHII", data, place)
+                found.append(text(name))
+                place += next_place
+                if not next_place:
+                    break
+            versions[text(library)] = tuple(sorted(found))
+            entry += following
+            if not following:
+                break
+    libraries = tuple(text(position) for position in dynamic.get(_NEEDED, ()))
+    return Needs(MACHINES.get(machine, f"machine {machine}"), libraries, versions)
+
+
+# PEP 600: what every board with the GNU C library has. Anything else belongs into the wheel.
+_EVERYWHERE = {
+    *("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1"),
+    *("ld-linux-aarch64.so.1", "ld-linux-x86-64.so.2"),
+}
+
+
+def misfit(needs: Needs, arch: str, glibc: str) -> str:
+    """Why a library with these needs does not run on every board of `arch` with `glibc` (2.28)."""
+    if needs.arch != arch:
+        return f"is for {needs.arch}, not {arch}"
+    strange = [name for name in needs.libraries if name not in _EVERYWHERE]
+    if strange:
+        return f"needs {', '.join(strange)}, which not every board has"
+    limit = _numbers(glibc)
+    for found in needs.versions.values():
+        for version in found:
+            name, _, number = version.partition("_")
+            if name == "GLIBC" and _numbers(number) > limit:
+                return f"needs glibc {number}, newer than {glibc}"
+    return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
