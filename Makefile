@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
-.PHONY: help demo test test-all test-arm64 simulate faults bench-resolve lint stubs setup locks clean
+.PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-agent bench-fidelity \
+	lint stubs setup locks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +34,15 @@ faults: $(VENV)/.dev ## Kill, stop, cut and fill real processes: REPEAT=5
 
 bench-resolve: $(VENV)/.dev ## Measure resolving: 1,000 components, 100 boards
 	@$(BIN)/python bench/resolve.py
+
+IDLE_S ?= 32
+bench-agent: $(VENV)/.dev ## Measure an idle agent beside a bare client: REPEAT=5 [IDLE_S=32]
+	@$(BIN)/python bench/footprint.py --repeat $(REPEAT) --idle-s $(IDLE_S)
+
+ROUNDS ?= 12
+BLOCK_S ?= 4
+bench-fidelity: $(VENV)/.dev ## Compare jobs with bare loops: ROUNDS=12 [BLOCK_S=4]
+	@$(BIN)/python bench/fidelity.py --rounds $(ROUNDS) --seconds $(BLOCK_S)
 
 lint: $(VENV)/.dev ## Check style, types, imports and stubs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -49,7 +49,7 @@ class Cache:
         self._pins: dict[object, frozenset[str]] = {}
 
     def clean(self) -> None:
-        """Remove what an interrupted process left half done. Call once, at start."""
+        """Remove what an interrupted process left half done. Call once, before use."""
         for path in self.environments.glob("*.tmp-*"):
             shutil.rmtree(path, ignore_errors=True)
         for path in (self.blobs.root / "partial").glob("*.*"):

@@ -50,22 +50,19 @@ def start(
     home: str | None,
     once: bool,
     verbose: bool,
-) -> int:
+) -> None:
     """Run the agent in the foreground, until SIGTERM or Ctrl-C.
 
     The controller's address comes from --controller, FLEETMARK_CONTROLLER, config.toml, or is
     127.0.0.1:7117. An agent that finds no controller keeps trying.
     """
+    from fleetmark_agent.become import become_server
     from fleetmark_agent.settings import load_settings
-    from fleetmark_cli.logs import set_up
 
     settings = load_settings(
         _home(home), controller=controller, name=name, labels=labels, once=once
     )
-    set_up(verbose)
-    from fleetmark_agent.start import run
-
-    return run(settings)
+    become_server(settings, verbose)
 
 
 @command.command()

@@ -11,7 +11,7 @@ import signal
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleetmark_agent import happenings as h
 from fleetmark_agent import ledger
@@ -22,7 +22,7 @@ from fleetmark_agent.files import RealFiles, tree_bytes, write_atomic
 from fleetmark_agent.link import Link
 from fleetmark_agent.locks import is_held, until_free
 from fleetmark_agent.messages import Append, AttemptKey, AttemptRef, Heartbeat, Welcome
-from fleetmark_agent.runner.attempt import Attempt, Site, clean_attempts
+from fleetmark_agent.runner.site import Site, clean_attempts
 from fleetmark_agent.runner.telemetry import read_temperature
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session import Identity, Session
@@ -31,6 +31,9 @@ from fleetmark_agent.transport import Transport, TransportError
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_catalog.core.records import Record
+
+if TYPE_CHECKING:
+    from fleetmark_agent.runner.attempt import Attempt
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +183,9 @@ class Daemon:
             self._events.append(h.Persisted(action.number))
 
     def _start(self, action: h.StartJob) -> None:
+        # Not before there is a job: many an agent idles for days.
+        from fleetmark_agent.runner.attempt import Attempt
+
         try:
             attempt = Attempt(action.key, action.order, self.site, self._told_by_attempt)
         except CatalogError as error:

@@ -7,7 +7,6 @@ the disk and keep only what was made durable.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Protocol
 
@@ -159,6 +158,8 @@ def free_bytes(path: Path) -> int:
     """Room for us on the file system of `path`, which need not exist yet."""
     while not path.exists():
         path = path.parent
+    import shutil
+
     return shutil.disk_usage(path).free
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import os
 from collections.abc import Callable
 
 from fleetmark_agent.happenings import Closed, Event, Opened, Received
@@ -50,7 +50,7 @@ class Link:
                 self._complained = True
                 log.warning("%s; trying on", reason)
             # Full jitter: a whole fleet that lost its controller must not come back in step.
-            delay_s = random.uniform(0.5, 1.0) * self._delay_s  # noqa: S311
+            delay_s = (0.5 + 0.5 * os.urandom(1)[0] / 255) * self._delay_s
             self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
             await asyncio.sleep(max(delay_s, self._wait_at_least_s))
             self._wait_at_least_s = 0.0

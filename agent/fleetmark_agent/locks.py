@@ -6,10 +6,8 @@ held, and the system frees it when the last holder is gone, however it ended.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
-import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,6 +52,9 @@ async def until_free(path: Path) -> None:
 
     A cancelled wait leaves its thread behind until the lock is free or the process ends.
     """
+    import asyncio
+    import threading
+
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 

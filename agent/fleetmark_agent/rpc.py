@@ -18,7 +18,6 @@ from fleetmark_catalog.core.plain import to_plain
 from fleetmark_protos import PROTOCOL_VERSION
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.errors import ErrorKind
-from fleetmark_protos.plain import from_plain
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.v1 import (
     blobs_pb2,
@@ -198,7 +197,16 @@ def _hello(hello: m.Hello) -> session_pb2.Hello:
 
 
 def _capabilities(capabilities: Capabilities) -> capabilities_pb2.Capabilities:
-    return from_plain(to_plain(capabilities), capabilities_pb2.Capabilities)
+    # The twin of our dataclass, field by field. protobuf's JSON mapping does the same, and would
+    # stay in memory for this one message.
+    return capabilities_pb2.Capabilities(**_without_none(to_plain(capabilities)))
+
+
+def _without_none(value: Any) -> Any:
+    """What a board does not offer is not set."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
 
 
 def _report(report: m.AttemptReport) -> session_pb2.AttemptReport:

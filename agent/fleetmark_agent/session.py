@@ -66,7 +66,6 @@ from fleetmark_agent.messages import (
 )
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.order import parse_order
 from fleetmark_protos import PROTOCOL_VERSION
 
 UPLOAD_BYTES = 1024 * 1024
@@ -300,6 +299,8 @@ class Session:
                 f"epoch {ref.epoch} is not above {self.highest_epoch}, which was seen before",
                 True,
             )
+        from fleetmark_catalog.core.order import parse_order
+
         try:
             order = parse_order(offer.order)
         except CatalogError as error:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleetmark_cli.homes import ConfigError, read_config
-from fleetmark_cli.nearest import hint
 from fleetmark_protos.channel import DEFAULT_PORT
 
 GIB = 1024**3
@@ -64,6 +62,9 @@ def load_settings(
         ConfigError: config.toml is not TOML, or holds a key or value that is not allowed.
         BadSetting: a flag or an environment variable holds one.
     """
+    from fleetmark_cli.homes import ConfigError, read_config
+    from fleetmark_cli.nearest import hint
+
     path = home / "config.toml"
     values = read_config(home)
     checked: dict[str, Any] = {}

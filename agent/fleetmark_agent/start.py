@@ -6,68 +6,44 @@ import asyncio
 import logging
 import os
 import subprocess
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from fleetmark_agent import AGENT_VERSION
-from fleetmark_agent.cache import Cache
 from fleetmark_agent.daemon import EXIT_UNREACHABLE, Daemon
 from fleetmark_agent.detect import store
 from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.facts.software import with_findings
-from fleetmark_agent.files import RealFiles, write_atomic
-from fleetmark_agent.identity import device_id
+from fleetmark_agent.files import RealFiles
 from fleetmark_agent.ids import uuid7
-from fleetmark_agent.locks import try_lock
-from fleetmark_agent.runner.attempt import Site
+from fleetmark_agent.runner.site import Site
 from fleetmark_agent.session import Identity
 from fleetmark_agent.settings import Settings
 from fleetmark_agent.spool import Spool
 from fleetmark_agent.transport import GrpcTransport
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.plain import parse_document
+from fleetmark_catalog.core.plain import parse_own
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 log = logging.getLogger(__name__)
 
-_TRACE_LIMIT_BYTES = 4 * 1024 * 1024
 _MEASURE_TIMEOUT_S = 120.0
 _RAISED_PRIORITY = -5
-_LEAST_ROOM_BYTES = 64 * 1024
 
 
-def run(settings: Settings) -> int:
-    """Run an agent in the foreground until it is asked to end; returns the exit code.
+def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen[bytes]) -> int:
+    """Serve the home, which is ours, until asked to end; returns the exit code.
+
+    `rules` is the digest of the detection rules; `measuring` the helper that prints the board's
+    facts.
 
     Raises:
-        FleetmarkError: the home is in use or unusable; with `--once`, no controller answered.
+        FleetmarkError: the home is unusable; with `--once`, no controller answered.
         LedgerError: the home's ledger is damaged.
     """
-    home = settings.home
-    try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = try_lock(home / "agent.lock")
-        if lock is None:
-            raise FleetmarkError(
-                ErrorKind.HOME_IN_USE,
-                "another agent runs with this home",
-                str(home),
-                "End it, or choose another --home",
-            )
-        # Whether there is room at all shows now, not in the middle of the first job.
-        write_atomic(home / ".writable", b"\0" * _LEAST_ROOM_BYTES)
-        (home / ".writable").unlink()
-        own_id = device_id(home)
-    except OSError as error:
-        raise from_os_error(error, str(home)) from error
-    try:
-        code = asyncio.run(_serve(settings, own_id))
-    finally:
-        os.close(lock)
+    code = asyncio.run(_serve(settings, own_id, rules, measuring))
     if code == EXIT_UNREACHABLE:
         raise FleetmarkError(
             ErrorKind.UNREACHABLE,
@@ -77,43 +53,41 @@ def run(settings: Settings) -> int:
     return code
 
 
-def measure_in_child(home: Path) -> Capabilities:
+def measured_by(helper: subprocess.Popen[bytes]) -> Capabilities:
     """The board's facts, measured by a process that ends: what it loads is gone with it.
 
     Raises:
         FleetmarkError: the measurement failed.
     """
-    command = [sys.executable, "-I", "-m", "fleetmark_agent.facts", "--home", str(home)]
     try:
-        done = subprocess.run(command, check=False, capture_output=True, timeout=_MEASURE_TIMEOUT_S)
-        if done.returncode == 0:
-            return parse_document(Capabilities, done.stdout, "capabilities")
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        what = lines[-1] if lines else f"exit code {done.returncode}"
+        out, errors = helper.communicate(timeout=_MEASURE_TIMEOUT_S)
+        if helper.returncode == 0:
+            return parse_own(Capabilities, out, "capabilities")
+        lines = errors.decode(errors="replace").strip().splitlines()
+        what = lines[-1] if lines else f"exit code {helper.returncode}"
     except (subprocess.TimeoutExpired, CatalogError) as error:
+        helper.kill()
         what = str(error)
     raise FleetmarkError(ErrorKind.INTERNAL, f"the board cannot be measured: {what}")
 
 
-async def _serve(settings: Settings, own_id: str) -> int:
+async def _serve(
+    settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen[bytes]
+) -> int:
     home = settings.home
     with suppress(OSError):
         # Heartbeats must not wait behind a job that uses all cores.
         os.setpriority(os.PRIO_PROCESS, 0, _RAISED_PRIORITY)
-    # The measurement is a process of its own: gRPC loads while it runs.
-    measuring = asyncio.get_running_loop().run_in_executor(None, measure_in_child, home)
     transport = GrpcTransport(settings.controller)
     files = RealFiles(home)
     try:
-        cache = Cache(home / "cache", settings.cache_limit_bytes, settings.min_free_bytes)
-        cache.clean()
         spool = Spool(files, settings.spool_limit_bytes)
-        _shorten(home / "trace.jsonl")
     except OSError as error:
         raise from_os_error(error, str(home)) from error
-    measured = await measuring
+    # Nothing else is to be done meanwhile, and a thread would cost its memory for good.
+    measured = measured_by(measuring)
     # What was found before a restart is said at once; it is looked for again after the hello.
-    known = store.load(home)
+    known = store.load(home, rules)
     capabilities = with_findings(measured, known.findings if known else ())
     identity = Identity(
         device_id=own_id,
@@ -128,7 +102,6 @@ async def _serve(settings: Settings, own_id: str) -> int:
         device_id=own_id,
         boot_id=identity.boot_id,
         capabilities=capabilities,
-        cache=cache,
         spool=spool,
         download=transport.download,
         clock=lambda: _clock(daemon),
@@ -141,9 +114,3 @@ async def _serve(settings: Settings, own_id: str) -> int:
 
 def _clock(daemon: Daemon) -> dict[str, Any]:
     return {"unix_ns": time.time_ns(), "controller_offset_ns": daemon.clock_offset_ns}
-
-
-def _shorten(trace: Path) -> None:
-    """Keep one older trace beside the current one."""
-    if trace.exists() and trace.stat().st_size > _TRACE_LIMIT_BYTES:
-        trace.replace(trace.with_suffix(".1.jsonl"))

@@ -47,7 +47,7 @@ class Classification:
 
     def answer(self, outputs: Any) -> Any:
         """The class of each sample."""
-        classes = outputs.argmax(axis=-1).astype(np.int32)
+        classes = outputs.argmax(axis=-1)
         return classes - self._first_class if self._first_class else classes
 
     def score(self, answers: Any) -> Accuracy:

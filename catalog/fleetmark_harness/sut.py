@@ -60,7 +60,8 @@ class Library:
         self._task = task
         self._slots = np.zeros(task.total_count, np.int64)
         self.data: npt.NDArray[Any] = np.zeros(0)
-        self.slots: list[int] = []
+        self.singles: list[Any] = []
+        """Batches of one loaded sample each, by the sample's index: made before they are needed."""
 
     def load(self, indices: Sequence[int]) -> None:
         """LoadGen's callback before a run, untimed."""
@@ -68,14 +69,16 @@ class Library:
             wanted = np.fromiter(indices, np.int64)
             self.data = self._task.prepare(wanted)
             self._slots[wanted] = np.arange(len(wanted))
-            # Looking up an int in a list is quicker than in an array.
-            self.slots = self._slots.tolist()
+            # An item of a list is quicker than a slice of an array.
+            self.singles = [None] * len(self._slots)
+            for slot, index in enumerate(wanted.tolist()):
+                self.singles[index] = self.data[slot : slot + 1]
         except BaseException as error:
             end_now(error, "loading samples")
 
     def unload(self, indices: Sequence[int]) -> None:
         """LoadGen's callback after a run."""
-        self.data = np.zeros(0)
+        self.data, self.singles = np.zeros(0), []
 
     def take(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """A batch of loaded samples."""
@@ -111,8 +114,10 @@ class InlineSut:
         """`answers` receives the last answer to each sample, by index."""
         self.samples = Samples(expected)
         self.query_count = 0
-        self._loadgen = loadgen
-        self._task = task
+        self._run, self._answer = task.run, task.answer
+        self._response = loadgen.QuerySampleResponse
+        self._complete = loadgen.QuerySamplesComplete
+        self._clock = time.perf_counter_ns
         self._library = library
         self._answers = answers
         # LoadGen copies the answer inside QuerySamplesComplete; until then it must stay alive.
@@ -120,18 +125,20 @@ class InlineSut:
         self._address = self._buffer.ctypes.data
 
     def issue(self, query: Sequence[Any]) -> None:
-        """Run, answer, complete."""
+        """Run, answer, complete.
+
+        LoadGen's clock runs until the samples are complete: what can be looked up or written down
+        before or after is not done within.
+        """
         try:
-            loadgen, task, library = self._loadgen, self._task, self._library
+            run, to_answer, buffer, clock = self._run, self._answer, self._buffer, self._clock
             for sample in query:
-                start = time.perf_counter_ns()
+                start = clock()
                 index = sample.index
-                slot = library.slots[index]
-                answer = task.answer(task.run(library.data[slot : slot + 1]))[0]
-                self._buffer[0] = answer
-                response = loadgen.QuerySampleResponse(sample.id, self._address, 4)
-                end = time.perf_counter_ns()
-                loadgen.QuerySamplesComplete([response])
+                buffer[0] = answer = to_answer(run(self._library.singles[index]))[0]
+                response = self._response(sample.id, self._address, 4)
+                end = clock()
+                self._complete([response])
                 self.samples.add(end - start)
                 self._answers[index] = answer
             self.query_count += 1

@@ -41,8 +41,8 @@ class Task(Protocol):
         """The model's outputs for a prepared batch."""
         ...
 
-    def answer(self, outputs: Array) -> npt.NDArray[np.int32]:
-        """One int32 per sample: what LoadGen logs in accuracy mode."""
+    def answer(self, outputs: Array) -> npt.NDArray[np.integer[Any]]:
+        """One whole number per sample, within 32 bits: what LoadGen logs in accuracy mode."""
         ...
 
     def score(self, answers: npt.NDArray[np.int32]) -> Accuracy:

@@ -60,10 +60,10 @@ class RandomTensors:
                 samples[place] = values * (self._high - self._low) + self._low
         return samples
 
-    def answer(self, outputs: Any) -> npt.NDArray[np.int32]:
+    def answer(self, outputs: Any) -> npt.NDArray[np.integer[Any]]:
         """The place of the highest value: something of the output must be read."""
-        places: npt.NDArray[np.int32] = (
-            np.asarray(outputs).reshape(len(outputs), -1).argmax(axis=-1).astype(np.int32)
+        places: npt.NDArray[np.integer[Any]] = (
+            np.asarray(outputs).reshape(len(outputs), -1).argmax(axis=-1)
         )
         return places
 

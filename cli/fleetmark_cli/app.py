@@ -5,20 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import click
 
-EXIT_USAGE = 2
-EXIT_REFUSED = 4
-EXIT_INTERRUPTED = 130
-
-
-class Problem(NamedTuple):
-    """What a command ends with: one line and an exit code."""
-
-    line: str
-    exit_code: int
+from fleetmark_cli.problems import EXIT_INTERRUPTED, EXIT_USAGE, Problem
 
 
 def run(command: click.Command, translate: Callable[[Exception], Problem | None]) -> NoReturn:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from google.protobuf import json_format
 from google.protobuf.message import Message
 
 M = TypeVar("M", bound=Message)
@@ -36,6 +35,8 @@ def from_plain(values: dict[str, object], message_type: type[M]) -> M:
     Raises:
         ValueError: a name or a type that the message does not have.
     """
+    from google.protobuf import json_format
+
     try:
         return json_format.ParseDict(_without_none(values), message_type())
     except json_format.ParseError as error:

@@ -7,7 +7,7 @@ import sys
 
 from fleetmark_agent.detect.findings import Detection, last_line
 from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.plain import parse_document
+from fleetmark_catalog.core.plain import parse_own
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.detect")
@@ -25,7 +25,7 @@ def detect_in_child() -> Detection:
     try:
         done = subprocess.run(COMMAND, check=False, capture_output=True, timeout=TIME_LIMIT_S)
         if done.returncode == 0:
-            return parse_document(Detection, done.stdout, "software")
+            return parse_own(Detection, done.stdout, "software")
         said = last_line(done.stderr.decode(errors="replace"))
         what = said or f"exit code {done.returncode}"
     except (subprocess.TimeoutExpired, CatalogError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from fleetmark_agent.detect.findings import Detection
 from fleetmark_agent.files import write_atomic
 from fleetmark_catalog.core.digest import canonical_json
 from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.plain import parse_document, to_plain
+from fleetmark_catalog.core.plain import parse_own, to_plain
 
 _FRESH_S = 600.0
 _MAX_BYTES = 4 * 1024 * 1024
@@ -26,6 +25,8 @@ def builtin_folder() -> Path:
 
 def rules_digest(folder: Path) -> str:
     """Changes when a rule does."""
+    import hashlib
+
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*/component.toml")):
         with contextlib.suppress(OSError):
@@ -42,14 +43,20 @@ def boot_mark(root: Path = Path("/")) -> str:
         return ""
 
 
-def load(home: Path) -> Detection | None:
-    """What was detected last by these rules since this boot; None if nothing was."""
+def load(home: Path, rules: str | None = None) -> Detection | None:
+    """What was detected last by these rules since this boot; None if nothing was.
+
+    `rules` is their digest, where it is known already.
+    """
     try:
         with (home / "software.json").open("rb") as file:
-            found = parse_document(Detection, file.read(_MAX_BYTES), "software.json")
+            found = parse_own(Detection, file.read(_MAX_BYTES), "software.json")
     except (OSError, CatalogError):
         return None
-    same = (found.rules_digest, found.boot) == (rules_digest(builtin_folder()), boot_mark())
+    same = (found.rules_digest, found.boot) == (
+        rules or rules_digest(builtin_folder()),
+        boot_mark(),
+    )
     return found if same else None
 
 

@@ -16,7 +16,7 @@ from fleetmark_agent.detect import store
 from fleetmark_agent.detect.child import COMMAND, TIME_LIMIT_S
 from fleetmark_agent.detect.findings import Detection, Verdict, last_line
 from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.plain import parse_document
+from fleetmark_catalog.core.plain import parse_own
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class Watch:
             return None
         try:
             if process.returncode == 0:
-                return parse_document(Detection, out, "software")
+                return parse_own(Detection, out, "software")
             what = last_line(errors.decode(errors="replace")) or f"exit code {process.returncode}"
         except CatalogError as error:
             what = str(error)

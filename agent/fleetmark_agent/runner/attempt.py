@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fleetmark_agent import AGENT_VERSION
-from fleetmark_agent.cache import Cache, refusal_of
+from fleetmark_agent.cache import refusal_of
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.files import write_atomic
 from fleetmark_agent.happenings import (
@@ -28,11 +26,10 @@ from fleetmark_agent.happenings import (
 from fleetmark_agent.messages import AttemptKey, AttemptRef, Progress
 from fleetmark_agent.runner import collect, prepare, room
 from fleetmark_agent.runner.execute import Execution
+from fleetmark_agent.runner.site import Site
 from fleetmark_agent.runner.telemetry import read_temperature
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.settings import Settings
-from fleetmark_agent.spool import Spool, SpoolFull
-from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_agent.spool import SpoolFull
 from fleetmark_catalog.core.digest import sha256_hex
 from fleetmark_catalog.core.lock import DeclaredOutput, parse_lock
 from fleetmark_catalog.core.order import parse_order
@@ -42,38 +39,6 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = (1.0, 30.0)
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-
-
-@dataclass
-class Site:
-    """What all attempts on this device share."""
-
-    settings: Settings
-    device_id: str
-    boot_id: str
-    capabilities: Capabilities
-    cache: Cache
-    spool: Spool
-    download: Callable[[str, int, AttemptRef], AsyncIterator[bytes]]
-    """A blob's bytes: its sha256, from where, for which attempt."""
-    clock: Callable[[], dict[str, Any]]
-    transfers: asyncio.Lock
-    """Held by whoever moves bulk data; a run holds it, so that nothing else is moved meanwhile."""
-
-    @property
-    def attempts(self) -> Path:
-        """The folder of all workspaces."""
-        return self.settings.home / "attempts"
-
-    @property
-    def device_lock(self) -> Path:
-        """Held while anything of a job lives."""
-        return self.settings.home / "device.lock"
-
-    @property
-    def trace(self) -> Path:
-        """When each attempt's job began and ended, as the device itself saw it."""
-        return self.settings.home / "trace.jsonl"
 
 
 class Attempt:
@@ -284,13 +249,3 @@ class Attempt:
 
     def _report(self, phase: str) -> None:
         self._tell(JobProgressed(self.key, Progress(phase)))
-
-
-def clean_attempts(folder: Path, held: set[str]) -> None:
-    """Remove workspaces that belong to no held attempt: their results are delivered."""
-    if not folder.is_dir():
-        return
-    for entry in os.scandir(folder):
-        key = AttemptKey.from_name(entry.name)
-        if key is not None and entry.name not in held:
-            Workspace(folder, key).remove()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ class Workspace:
             OSError: no room or no permission.
         """
         for folder in (self.out, self.program, self.inputs, self.home, self.temporary):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_tree(folder)
             folder.mkdir(parents=True)
 
     @property
@@ -77,15 +76,23 @@ class Workspace:
     def clear_inputs(self) -> None:
         """Delete what only a running job needs."""
         for folder in (self.program, self.inputs, self.home, self.temporary):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_tree(folder)
 
     def trim(self) -> None:
         """Delete what is large and no longer needed once all records are acknowledged."""
         self.clear_inputs()
-        shutil.rmtree(self.out, ignore_errors=True)
+        _remove_tree(self.out)
         for path in (self.stdout, self.stderr, self.telemetry):
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete everything."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        _remove_tree(self.root)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove what can be removed. The library for it is loaded only where there is something."""
+    if folder.exists():
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)

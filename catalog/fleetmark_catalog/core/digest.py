@@ -1,8 +1,10 @@
-"""Canonical bytes and sha256 digests: the names of everything that travels."""
+"""Canonical bytes and sha256 digests: the names of everything that travels.
+
+`hashlib` brings OpenSSL with it, so it is loaded by the first digest: an idle agent makes none.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -23,11 +25,15 @@ def canonical_json(value: object) -> bytes:
 
 def sha256_hex(data: bytes) -> str:
     """Lower-case hexadecimal sha256."""
+    import hashlib
+
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
     """Lower-case hexadecimal sha256 of a file's bytes."""
+    import hashlib
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

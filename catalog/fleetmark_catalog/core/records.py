@@ -14,7 +14,6 @@ Payloads by kind:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +79,8 @@ def record_digest(seq: int, kind: str, payload: bytes) -> str:
 
 def seal(digests: Iterable[str]) -> str:
     """Digest of records' digests, in order of seq."""
+    import hashlib
+
     total = hashlib.sha256()
     for digest in digests:
         total.update(bytes.fromhex(digest))

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from fleetmark_cli import app
+from fleetmark_cli import app, problems
 from fleetmark_controller import __version__
 
 _COMMANDS = {
@@ -58,7 +58,7 @@ def controller() -> None:
     """Run ML benchmarks on a fleet of boards and keep the results."""
 
 
-def _translate(error: Exception) -> app.Problem | None:
+def _translate(error: Exception) -> problems.Problem | None:
     from fleetmark_catalog.core.errors import CatalogError
     from fleetmark_controller.errors import from_catalog
     from fleetmark_protos.errors import FleetmarkError
@@ -66,7 +66,7 @@ def _translate(error: Exception) -> app.Problem | None:
     if isinstance(error, CatalogError):
         error = from_catalog(error)
     if isinstance(error, FleetmarkError):
-        return app.Problem(str(error), error.kind.exit_code)
+        return problems.Problem(str(error), error.kind.exit_code)
     return None
 
 

@@ -1,0 +1,75 @@
+"""Convolutional networks of any size as ONNX files, for where only speed matters.
+
+Written by hand, in protobuf's wire format: no library of ONNX is needed. Each layer is a 3×3
+convolution and a ReLU, so time is proportional to their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+CHANNELS, SIDE = 32, 28
+SHAPE = (CHANNELS, SIDE, SIDE)
+_FLOAT, _INTS = 1, 7
+
+
+def write_cnn(path: Path, layers: int) -> None:
+    """A network of `layers` layers that takes [1, 32, 28, 28] and gives [1, 32, 1, 1]."""
+    random = np.random.default_rng(1)
+    # Values keep their size from layer to layer: tiny ones (subnormal) would be slow.
+    scale = np.sqrt(2.0 / (9 * CHANNELS))
+    nodes, weights = b"", b""
+    last = "input"
+    for number in range(layers):
+        values = random.normal(0.0, scale, (CHANNELS, CHANNELS, 3, 3)).astype(np.float32)
+        weights += _field(5, _tensor(f"w{number}", values))
+        pads = _attribute("pads", _INTS, [1, 1, 1, 1])
+        nodes += _node("Conv", [last, f"w{number}"], f"c{number}", pads)
+        nodes += _node("Relu", [f"c{number}"], f"r{number}")
+        last = f"r{number}"
+    nodes += _node("GlobalAveragePool", [last], "output")
+    graph = nodes + _text(2, "cnn") + weights
+    graph += _field(11, _value("input", (1, *SHAPE))) + _field(12, _value("output", (1, 32, 1, 1)))
+    opset = _field(8, _text(1, "") + _field(2, 13))
+    path.write_bytes(_field(1, 8) + _text(2, "fleetmark bench") + _field(7, graph) + opset)
+
+
+def _number(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def _field(tag: int, value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        return _number(tag << 3) + _number(value)
+    return _number(tag << 3 | 2) + _number(len(value)) + value
+
+
+def _text(tag: int, value: str) -> bytes:
+    return _field(tag, value.encode())
+
+
+def _node(kind: str, inputs: Sequence[str], output: str, attributes: bytes = b"") -> bytes:
+    named = b"".join(_text(1, name) for name in inputs) + _text(2, output) + _text(3, output)
+    return _field(1, named + _text(4, kind) + attributes)
+
+
+def _attribute(name: str, kind: int, values: Sequence[int]) -> bytes:
+    body = _text(1, name) + b"".join(_field(8, value) for value in values)
+    return _field(5, body + _field(20, kind))
+
+
+def _tensor(name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> bytes:
+    dims = b"".join(_field(1, size) for size in values.shape)
+    return dims + _field(2, _FLOAT) + _text(8, name) + _field(9, values.tobytes())
+
+
+def _value(name: str, shape: Sequence[int]) -> bytes:
+    sizes = b"".join(_field(1, _field(1, size)) for size in shape)
+    return _text(1, name) + _field(2, _field(1, _field(1, _FLOAT) + _field(2, sizes)))

@@ -1,0 +1,91 @@
+"""What a job's own supervisor and its telemetry cost, started just as an agent starts them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import readings
+from processes import until
+
+from fleetmark_agent.messages import AttemptKey
+from fleetmark_agent.runner.execute import Execution
+from fleetmark_agent.runner.prepare import supervisor_command
+from fleetmark_agent.runner.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one job that does nothing. `start_ms`: from spawning the supervisor to the job's start."""
+
+    rss_kib: int
+    private_kib: int
+    cpu_percent: float
+    start_ms: float
+    end_ms: float
+    sampler_rss_kib: int
+    sampler_cpu_percent: float
+
+
+def measure_supervisor(folder: Path, job_s: float) -> Cost:
+    """Run a job that sleeps for `job_s`, and look at its supervisor meanwhile."""
+    return asyncio.run(_measure(folder, max(job_s, 3.0)))
+
+
+async def _measure(folder: Path, job_s: float) -> Cost:
+    workspace = Workspace(folder / "attempts", AttemptKey("bench", 1))
+    workspace.make_fresh()
+    execution = Execution(workspace, folder / "device.lock", folder / "trace.jsonl")
+    lock_fd, alive_fd = await execution.take_locks()
+    spec: dict[str, object] = {
+        "command": ["/bin/sleep", str(job_s)],
+        "environment": {},
+        "folder": str(workspace.out),
+        "stdout": str(workspace.stdout),
+        "stderr": str(workspace.stderr),
+        "max_output_bytes": 1 << 20,
+        "timeout_s": 3600.0,
+        "grace_s": 1.0,
+        "started": str(workspace.started),
+        "progress": str(workspace.progress),
+        "outcome": str(workspace.outcome),
+        "trace": str(folder / "trace.jsonl"),
+        "attempt": {"job_id": "bench", "epoch": 1},
+        "nice": 0,
+        "lock_fd": lock_fd,
+        "alive_fd": alive_fd,
+    }
+    began_unix_ns = time.time_ns()
+    await execution.start(spec, supervisor_command(workspace))
+    execution.start_telemetry(1.0)
+    supervisor = json.loads(workspace.started.read_bytes())["pid"]
+    until(workspace.telemetry.exists, "telemetry")
+    sampler = next(pid for pid in readings.children_of(os.getpid()) if _is_sampler(pid))
+    await asyncio.sleep(min(1.5, job_s / 3))
+    began, cpu, sampler_cpu = time.monotonic(), readings.cpu_s(supervisor), readings.cpu_s(sampler)
+    await asyncio.sleep(job_s / 3)
+    elapsed_s = time.monotonic() - began
+    memory = readings.memory_kib(supervisor)
+    cpu = readings.cpu_s(supervisor) - cpu
+    sampler_cpu = readings.cpu_s(sampler) - sampler_cpu
+    sampler_memory = readings.memory_kib(sampler)
+    await execution.finished()
+    outcome = json.loads(workspace.outcome.read_bytes())
+    ended_unix_ns = outcome["started_unix_ns"] + outcome["duration_ns"]
+    return Cost(
+        rss_kib=memory["rss"],
+        private_kib=memory["private"],
+        cpu_percent=100 * cpu / elapsed_s,
+        start_ms=(outcome["started_unix_ns"] - began_unix_ns) / 1e6,
+        end_ms=(workspace.outcome.stat().st_mtime_ns - ended_unix_ns) / 1e6,
+        sampler_rss_kib=sampler_memory["rss"],
+        sampler_cpu_percent=100 * sampler_cpu / elapsed_s,
+    )
+
+
+def _is_sampler(pid: int) -> bool:
+    return b"fleetmark_agent.runner.telemetry" in Path(f"/proc/{pid}/cmdline").read_bytes()

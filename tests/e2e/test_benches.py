@@ -1,0 +1,68 @@
+"""The benches run, with the least that they can do; what they measure is no matter here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def bench(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    before = tracked()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / name), *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tracked() == before, "a bench has written into the tree"
+    assert not done.stderr, done.stderr
+    return done
+
+
+def tracked() -> str:
+    return subprocess.run(
+        ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def cells(text: str, row: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.startswith(f"| {row}"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_resolve() -> None:
+    done = bench("resolve.py", "--components", "60", "--devices", "3", "--limit-s", "100")
+    assert done.returncode == 0 and '"devices": 3' in done.stdout
+
+
+def test_footprint() -> None:
+    done = bench("footprint.py", "--repeat", "1", "--idle-s", "1")
+    # How quickly an agent starts depends on what else runs; what it writes does not.
+    assert done.returncode in (0, 1)
+    text = done.stdout
+    assert "load" in text.splitlines()[0]
+    agent, bare = cells(text, "agent, idle"), cells(text, "bare client, TLS ")
+    assert float(agent[2]) > 1 and float(bare[2]) == 1
+    assert cells(text, "idle: bytes to disk")[1] == "0 / 0"
+    assert cells(text, "two idle hours")[1] == "0 / 0"
+    assert "memory is" not in text.splitlines()[-1], text
+
+
+def test_fidelity() -> None:
+    done = bench("fidelity.py", "--rounds", "1", "--seconds", "0.2")
+    assert done.returncode == 0
+    rows = [line for line in done.stdout.splitlines() if re.match(r"\| (DS-CNN|CNN).* p\d\d", line)]
+    assert len(rows) == 9
+    for row in rows:
+        ratios = [float(number) for number in re.findall(r"(\d+\.\d+) \[", row)]
+        assert len(ratios) == 4 and all(ratio > 0 for ratio in ratios)
+    assert "blocks marked" in done.stdout
