@@ -143,8 +143,11 @@ def subjects(bench: Bench) -> list[Subject]:
     return found
 
 
-def measure(options: argparse.Namespace) -> list[Subject]:
-    """All rounds of all models; in every second round the order is turned around."""
+def measure(options: argparse.Namespace) -> tuple[list[Subject], float]:
+    """All rounds of all models, and the agent's memory after them (MiB).
+
+    In every second round the order of B and C is turned around.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="fleetmark-bench-") as scratch,
         Lab(Path(scratch)) as lab,
@@ -158,7 +161,8 @@ def measure(options: argparse.Namespace) -> list[Subject]:
                 subject.rounds.append(blocks)
                 if options.verbose:
                     print(_round_line(subject, number, blocks), file=sys.stderr, flush=True)
-        return found
+        agent_mib = readings.memory_kib(lab.children["board"].pid)["rss"] / 1024
+        return found, agent_mib
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
@@ -170,7 +174,7 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
     return float(np.median(values)), float(low), float(high)
 
 
-def report(found: list[Subject]) -> str:
+def report(found: list[Subject], agent_mib: float) -> str:
     """The table."""
     rows, marks = [], []
     for subject in found:
@@ -206,6 +210,7 @@ def report(found: list[Subject]) -> str:
         "A: bare loop. B: bare LoadGen. C: our job, telemetry on. A'/A: the machine by itself.",
         f"Marked are blocks in which other programs took over {FOREIGN_LIMIT:.0%} of a core:",
         *marks,
+        f"The agent after all these jobs: {agent_mib:.1f} MiB resident.",
     ]
     return "\n".join(lines)
 
@@ -225,7 +230,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each block")
     parser.add_argument("--verbose", action="store_true", help="tell each round on stderr")
-    print(report(measure(parser.parse_args())))
+    print(report(*measure(parser.parse_args())))
     return 0
 
 

@@ -79,6 +79,7 @@ class Footprint:
         self.idle: dict[str, list[Idle]] = {AGENT: [], **{name: [] for name in BARE}}
         self.first_start_s: list[float] = []
         self.next_start_s: list[float] = []
+        self.start_cpu_s: list[float] = []
         self.written: list[tuple[int, int, list[str]]] = []
         self.hours: tuple[int, int, list[str]] = (0, 0, [])
         self.hours_heartbeats = 0
@@ -145,6 +146,7 @@ def _repetition(
     wrote = written.end()
     lab.stop(agent)
     next_s = lab.start_agent(agent)
+    start_cpu_s = readings.spent_s(lab.children[agent].pid)
     for name in (agent, *commands):
         lab.stop(name)
     if count:
@@ -152,6 +154,7 @@ def _repetition(
             found.idle[name].append(window)
         found.first_start_s.append(first_s)
         found.next_start_s.append(next_s)
+        found.start_cpu_s.append(start_cpu_s)
         found.written.append(wrote)
 
 
@@ -208,6 +211,7 @@ def report(found: Footprint) -> str:
     quantities = [
         ["start to registered, new home, s", spread(found.first_start_s, 3)],
         ["start to registered, known home, s", spread(found.next_start_s, 3)],
+        ["CPU seconds of that, measuring the board included", spread(found.start_cpu_s, 2)],
         ["idle: bytes to disk / files changed", f"{disk} / {len(changed)}"],
         ["idle: bytes in write calls (wake-ups)", f"{calls}"],
         [

@@ -30,6 +30,13 @@ def cpu_s(pid: int) -> float:
     return total / 1e9
 
 
+def spent_s(pid: int) -> float:
+    """CPU seconds of a process and of its children that have ended, in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    # utime, stime, and those of children that were waited for.
+    return sum(int(value) for value in fields[11:15]) * _TICK_S
+
+
 def written_bytes(pid: int) -> dict[str, int]:
     """`disk`: bytes for a block device; `calls`: bytes given to write calls, of any kind."""
     values = dict(
@@ -70,12 +77,10 @@ def own_busy_s() -> float:
     while waiting:
         pid = waiting.pop()
         try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += spent_s(pid)
             waiting += children_of(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue
-        # utime, stime, and those of children that were waited for.
-        total += sum(int(value) for value in fields[11:15]) * _TICK_S
     return total
 
 

@@ -103,6 +103,8 @@ async def test_the_process_that_was_started_is_the_one_that_serves(agent: AgentP
     assert agent.process is not None
     words = Path(f"/proc/{agent.process.pid}/cmdline").read_text().split("\0")
     assert "fleetmark_agent.serve" in words
+    environment = Path(f"/proc/{agent.process.pid}/environ").read_text().split("\0")
+    assert "MALLOC_ARENA_MAX=1" in environment
     # The home's lock came through, and is held once.
     line = fails(agent_command("start", "--home", str(agent.home)), 4)
     assert "another agent runs with this home" in line
