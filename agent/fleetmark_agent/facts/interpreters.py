@@ -20,7 +20,7 @@ from fleetmark_catalog.core.capabilities import Interpreter
 
 _VERSIONS = range(9, 16)
 _FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin", "/opt/homebrew/bin")
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 30.0
 
 # `packaging` comes from our own environment, last on the path: the foreign standard library wins.
 _QUESTION = """
