@@ -13,6 +13,7 @@ from userland import CACHE, Userland
 
 from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.core.errors import CatalogError
+from fleetmark_controller.bundling.building import toolchain
 
 # An emulated agent needs seconds for what a board does in tens of milliseconds.
 EMULATED_PATIENCE_S = 240.0
@@ -25,6 +26,7 @@ class EmulatedFleet(Fleet):
     def __init__(self, folder: Path, userland: Userland) -> None:
         super().__init__(folder)
         self.userland = userland
+        self.has_loadgen = False
         self.board_python = userland.install_agent(folder / "board")
         (self.home / "config.toml").write_text(
             "heartbeat_idle_s = 2.0\nheartbeat_running_s = 2.0\nlease_s = 60.0\n"
@@ -65,13 +67,14 @@ class EmulatedFleet(Fleet):
         """Give the controller what an earlier run built; it looks at each request."""
         blobs = BlobFolder(self.home / "blobs")
         (self.home / "builds").mkdir(exist_ok=True)
-        for record in sorted(BUILDS.glob("*.json")):
+        for record in sorted(BUILDS.glob(f"*-{toolchain.revision()}.json")):
             entry = json.loads(record.read_bytes())
             try:
                 blobs.put_file(BUILDS / entry["sha256"], entry["sha256"], entry["size_bytes"])
             except (CatalogError, OSError):
                 continue
             shutil.copy(record, self.home / "builds")
+            self.has_loadgen |= entry["name"] == "mlcommons-loadgen"
 
     def keep_builds(self) -> None:
         """Keep what was built for the next run."""

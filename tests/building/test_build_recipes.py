@@ -24,6 +24,7 @@ from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import Build, Tool, WheelFile
 from fleetmark_controller.bundling.building import Builder, elf, toolchain
+from fleetmark_controller.bundling.building.children import Children
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ARCH = platform.machine()
@@ -56,7 +57,7 @@ class Workshop:
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compiler and setuptools, really installed, once."""
     folder = tmp_path_factory.mktemp("tools") / "tools"
-    toolchain.install_tools((SETUPTOOLS,), folder)
+    toolchain.install_tools((SETUPTOOLS,), folder, Children())
     return folder
 
 
@@ -64,7 +65,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Builds take the tools that are there instead of unpacking 340 MB anew."""
 
-    def link(_: Sequence[Tool], folder: Path) -> None:
+    def link(_: Sequence[Tool], folder: Path, __: Children) -> None:
         shutil.copytree(tools, folder, copy_function=os.link)
 
     monkeypatch.setattr(toolchain, "install_tools", link)

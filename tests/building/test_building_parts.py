@@ -208,6 +208,17 @@ def test_headers_of_our_own_python_are_found(tmp_path: Path) -> None:
     assert "SIZEOF_LONG" in (tmp_path / "headers" / "pyconfig.h").read_text()
 
 
+@pytest.mark.slow
+def test_headers_that_no_python_here_has_come_from_debian(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headers, "_installed", lambda _: iter(()))
+    headers.collect_headers("3.13", "aarch64", tmp_path / "headers")
+    assert '"3.13.' in (tmp_path / "headers" / "patchlevel.h").read_text()
+    assert "SIZEOF_LONG 8" in (tmp_path / "headers" / "pyconfig.h").read_text()
+    assert not list(tmp_path.glob("headers-*"))
+
+
 def test_headers_that_nobody_has_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(CatalogError) as caught:
         headers.collect_headers("3.77", "aarch64", tmp_path / "headers")

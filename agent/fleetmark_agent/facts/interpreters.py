@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from fleetmark_catalog.core.capabilities import Interpreter
 
 _VERSIONS = range(9, 16)
 _FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin", "/opt/homebrew/bin")
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 30.0
 
 # `packaging` comes from our own environment, last on the path: the foreign standard library wins.
 _QUESTION = """
@@ -46,20 +47,39 @@ print(json.dumps({
 
 def probe() -> tuple[Interpreter, ...]:
     """Our own base interpreter first, then what is on PATH, the newest first; CPython only."""
-    candidates = list(dict.fromkeys(_candidates()))
+    own = _own()
     with ThreadPoolExecutor(max_workers=4) as pool:
-        answers = [found for found in pool.map(_ask, candidates) if found is not None]
-    first, *others = answers if answers else (None,)
-    if first is None:
-        return ()
-    unique = {found.path: found for found in reversed(others) if found.path != first.path}
-    return (first, *sorted(unique.values(), key=_newest, reverse=True))
+        answers = [found for found in pool.map(_ask, _candidates()) if found is not None]
+    unique = {
+        found.path: found for found in reversed(answers) if own is None or found.path != own.path
+    }
+    others = sorted(unique.values(), key=_newest, reverse=True)
+    return (*others,) if own is None else (own, *others)
+
+
+def _own() -> Interpreter | None:
+    """The interpreter under ours: it is not asked, so no slow board can be without it."""
+    from packaging import tags
+
+    if sys.implementation.name != "cpython":
+        return None
+    abis = dict.fromkeys(tag.abi for tag in tags.cpython_tags(platforms=["any"]))
+    return Interpreter(
+        _base(),
+        platform.python_version(),
+        sys.implementation.name,
+        tuple(abi for abi in abis if abi not in ("abi3", "none")),
+        tuple(tags.platform_tags()),
+    )
+
+
+def _base() -> str:
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def _candidates() -> Iterator[str]:
-    yield os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *_FOLDERS]
-    seen: set[str] = set()
+    seen: set[str] = {_base()}
     for folder in dict.fromkeys(folders):
         for name in ("python3", *(f"python3.{minor}" for minor in _VERSIONS)):
             path = Path(folder) / name

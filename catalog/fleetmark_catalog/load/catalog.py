@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +34,8 @@ class Catalog:
 
     def knowing(self, built: Mapping[str, WheelFile]) -> Catalog:
         """The same catalog where these wheels, by the key of their build, exist already."""
-        other = Catalog(self._components.values())
+        _ = self.shared_distributions  # counted once, for all copies
+        other = copy.copy(self)
         other.built = built
         return other
 

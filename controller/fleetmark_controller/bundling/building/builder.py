@@ -7,13 +7,10 @@ that the next start removes.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -28,6 +25,7 @@ from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.core.unpack import Limits, unpack
 from fleetmark_catalog.load.model import Build, WheelFile
 from fleetmark_controller.bundling.building import toolchain
+from fleetmark_controller.bundling.building.children import Children
 from fleetmark_controller.bundling.building.headers import collect_headers
 from fleetmark_controller.bundling.building.repack import failed, repack
 from fleetmark_controller.bundling.building.target import environment, write_target
@@ -42,7 +40,6 @@ Say = Callable[[str], None]
 
 SLOWEST = 20
 """A build may take this many times what its recipe says, on a slow or busy machine."""
-NEWS_S = 30.0
 NEEDED_BYTES = 1 << 30
 _SOURCES = Limits(total_bytes=1 << 30, entries=100_000)
 _BACKEND = Path(__file__).with_name("backend.py")
@@ -57,8 +54,7 @@ class Builder:
         self._folder = home / "builds"
         self._blobs = blobs
         self._one = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._stopping = False
+        self._children = Children()
         for left in self._folder.glob("making-*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -117,10 +113,7 @@ class Builder:
 
     def stop(self) -> None:
         """End a running build; whoever waits for it gets an error."""
-        self._stopping = True
-        child = self._child
-        if child is not None:
-            _end(child)
+        self._children.stop()
 
     def _make(self, build: Build, mirror: Path | None, workshop: Path, say: Say) -> None:
         say(
@@ -138,11 +131,11 @@ class Builder:
         # Builds that follow each other share tools, and what the compiler makes for itself.
         tools = workshop / f"tools-{toolchain.digest_of(build.tools)}"
         if not tools.is_dir():
-            toolchain.install_tools(build.tools, tools)
+            toolchain.install_tools(build.tools, tools, self._children)
         scratch = workshop / build.key[:16]
         scratch.mkdir()
         sources = scratch / "source"
-        sdist = _sdist(build, mirror, tools, scratch)
+        sdist = self._sdist(build, mirror, tools, scratch)
         unpack(sdist, sources, _SOURCES)
         root = next(iter(sources.iterdir())) if len(list(sources.iterdir())) == 1 else sources
         headers = scratch / "headers"
@@ -171,41 +164,29 @@ class Builder:
         repack(made[0], build, wheel)
         return wheel
 
+    def _sdist(self, build: Build, mirror: Path | None, tools: Path, scratch: Path) -> Path:
+        if mirror is not None and (mirror / build.sdist.sha256).is_file():
+            copy = scratch / build.sdist.file
+            shutil.copyfile(mirror / build.sdist.sha256, copy)
+            if sha256_file(copy) == build.sdist.sha256:
+                return copy
+            copy.unlink()
+        requirement = f"{build.distribution}=={build.version}"
+        return toolchain.download_sdist(requirement, build.sdist, tools, scratch, self._children)
+
     def _run(self, build: Build, scratch: Path, variables: dict[str, str], say: Say) -> None:
         command = [sys.executable, "-I", "-S", str(_BACKEND), str(scratch / "task.json")]
-        limit_s = build.minutes * 60 * SLOWEST
-        began = time.monotonic()
-        with (scratch / "log.txt").open("wb") as output:
-            child = subprocess.Popen(
+        try:
+            code, lines = self._children.run(
                 command,
-                # The child ends when this pipe does, however the controller ends.
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=variables,
-                cwd=scratch,
-                start_new_session=True,
+                variables,
+                scratch,
+                build.minutes * 60 * SLOWEST,
+                lambda passed_s: say(f"still building {build}: {passed_s:.0f} s"),
             )
-            self._child = child
-            try:
-                if self._stopping:
-                    raise failed(build, "the controller is stopping")
-                while True:
-                    try:
-                        code = child.wait(NEWS_S)
-                        break
-                    except subprocess.TimeoutExpired:
-                        passed_s = time.monotonic() - began
-                        if passed_s > limit_s:
-                            raise failed(build, f"it did not end within {limit_s} s") from None
-                        say(f"still building {build}: {passed_s:.0f} s")
-            finally:
-                _end(child)
-                self._child = None
-        if self._stopping:
-            raise failed(build, "the controller is stopping")
+        except CatalogError as error:
+            raise failed(build, error.what) from error
         if code != 0:
-            lines = (scratch / "log.txt").read_text("utf-8", "replace").splitlines()
             log.error("the build of %s failed:\n%s", build, "\n".join(lines[-50:]))
             raise failed(build, _telling(lines) or f"exit code {code}")
 
@@ -231,17 +212,6 @@ class Builder:
         fsync_folder(self._folder)
 
 
-def _sdist(build: Build, mirror: Path | None, tools: Path, scratch: Path) -> Path:
-    if mirror is not None and (mirror / build.sdist.sha256).is_file():
-        copy = scratch / build.sdist.file
-        shutil.copyfile(mirror / build.sdist.sha256, copy)
-        if sha256_file(copy) == build.sdist.sha256:
-            return copy
-        copy.unlink()
-    requirement = f"{build.distribution}=={build.version}"
-    return toolchain.download_sdist(requirement, build.sdist, tools, scratch)
-
-
 def _newest_s(sdist: Path) -> int:
     """When the newest of the sources was changed: the time that the build is told."""
     try:
@@ -262,14 +232,8 @@ def _backend(sources: Path, build: Build) -> str:
 
 
 def _telling(lines: Sequence[str]) -> str:
-    """The line of a build's output that says most."""
-    errors = [line for line in lines if "error" in line.lower()]
-    return (errors or [line for line in lines if line.strip()] or [""])[-1].strip()[:300]
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    if child.stdin is not None:
-        child.stdin.close()
+    """The line of a build's output that says most: the compiler's first error, else the last."""
+    said = [line.strip() for line in lines if line.strip()]
+    of_compiler = [line for line in said if ": error: " in line or ": fatal error: " in line]
+    errors = [line for line in said if "error" in line.lower()]
+    return next(iter(of_compiler), (errors or said or [""])[-1])[:300]

@@ -7,7 +7,7 @@ that it links statically: no root, no system compiler, and an older glibc as the
 from __future__ import annotations
 
 import os
-import subprocess
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from fleetmark_catalog.core.digest import canonical_json, sha256_file, sha256_hex
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load.model import Sdist, Tool
+from fleetmark_controller.bundling.building.children import Children
 
 COMPILER = "ziglang==0.14.1"
 COMPILER_SHA256 = {
@@ -37,7 +38,7 @@ def digest_of(tools: Sequence[Tool]) -> str:
     return sha256_hex(canonical_json([tool.sha256 for tool in tools]))[:16]
 
 
-def install_tools(tools: Sequence[Tool], folder: Path) -> None:
+def install_tools(tools: Sequence[Tool], folder: Path, children: Children) -> None:
     """Install the compiler and `tools` into the new `folder`.
 
     Raises:
@@ -48,9 +49,11 @@ def install_tools(tools: Sequence[Tool], folder: Path) -> None:
     lines = [f"{tool.requirement} --hash=sha256:{tool.sha256}" for tool in tools]
     listing.write_text("\n".join([f"{COMPILER} {hashes}", *lines, ""]))
     _pip(
-        *("install", "--only-binary=:all:", "--require-hashes", "--target", str(folder)),
-        *("--requirement", str(listing)),
-        what="the tools of a build",
+        children,
+        folder.parent,
+        "the tools of a build",
+        *("install", "--only-binary=:all:", "--require-hashes", "--no-compile"),
+        *("--target", str(folder), "--requirement", str(listing)),
     )
 
 
@@ -59,7 +62,9 @@ def compiler(folder: Path) -> Path:
     return folder / "ziglang" / "zig"
 
 
-def download_sdist(requirement: str, sdist: Sdist, tools: Path, folder: Path) -> Path:
+def download_sdist(
+    requirement: str, sdist: Sdist, tools: Path, folder: Path, children: Children
+) -> Path:
     """The exact sdist of `name==version`, in `folder`.
 
     pip asks an sdist for its metadata, so the tools must be there; the digest is checked before.
@@ -71,9 +76,11 @@ def download_sdist(requirement: str, sdist: Sdist, tools: Path, folder: Path) ->
     listing.write_text(f"{requirement} --hash=sha256:{sdist.sha256}\n")
     name = requirement.partition("==")[0]
     _pip(
+        children,
+        folder,
+        sdist.file,
         *("download", f"--no-binary={name}", "--no-build-isolation", "--require-hashes"),
         *("--dest", str(folder), "--requirement", str(listing)),
-        what=sdist.file,
         python_path=tools,
     )
     found = folder / sdist.file
@@ -82,31 +89,28 @@ def download_sdist(requirement: str, sdist: Sdist, tools: Path, folder: Path) ->
     return found
 
 
-def _pip(*arguments: str, what: str, python_path: Path | None = None) -> None:
+def _pip(
+    children: Children, scratch: Path, what: str, *arguments: str, python_path: Path | None = None
+) -> None:
     command = [
         *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", arguments[0]),
-        *("--quiet", "--no-deps", "--no-compile" if arguments[0] == "install" else "--quiet"),
-        *arguments[1:],
+        *("--quiet", "--no-deps", *arguments[1:]),
     ]
-    # Where the index is and how it is reached is the machine's; Python's own settings are not.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    # Where the index is and how it is reached is the machine's; all else could change the outcome.
+    kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
     added = {"PYTHONPATH": str(python_path)} if python_path is not None else {}
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIME_LIMIT_S,
-            check=False,
-            env={**kept, **added, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _unavailable(f"{what}: pip did not end within {TIME_LIMIT_S} s") from error
-    if done.returncode != 0:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        said = " ".join(errors[-3:]) or done.stderr.strip()[-500:]
-        raise _unavailable(f"{what} could not be had: pip said: {said}")
+    environment = {**kept, **added, "PYTHONDONTWRITEBYTECODE": "1"}
+    code, lines = children.run(command, environment, scratch, TIME_LIMIT_S)
+    if code != 0:
+        errors = [line for line in lines if line.startswith("ERROR")] or lines
+        raise _unavailable(f"{what} could not be had: pip said: {' '.join(errors[-3:])[:500]}")
+
+
+_KEPT = re.compile(
+    r"PATH|HOME|USER|TMPDIR|LANG|LC_\w+|PIP_\w+|SSL_\w+|REQUESTS_\w+|XDG_\w+|NETRC"
+    r"|(https?|all|no)_proxy",
+    re.IGNORECASE,
+)
 
 
 def _unavailable(what: str) -> CatalogError:
