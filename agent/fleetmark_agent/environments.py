@@ -13,7 +13,7 @@ from fleetmark_agent.cache import Cache, refusal_of
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.helpers import EXIT_OS_ERROR
 from fleetmark_catalog.core.capabilities import Interpreter
-from fleetmark_catalog.core.lock import Environment
+from fleetmark_catalog.core.lock import Environment, ProvidedPython
 from fleetmark_catalog.core.platforms import wheel_rank
 
 MAX_ENVIRONMENT_BYTES = 8 * 1024**3
@@ -66,7 +66,7 @@ async def ensure_environment(
         os.utime(target)
         return target
     cache.environments.mkdir(parents=True, exist_ok=True)
-    spec = {
+    spec: dict[str, object] = {
         "wheels": [
             {"path": str(cache.blobs.path(wheel.sha256)), "name": wheel.name}
             for wheel in environment.wheels
@@ -75,21 +75,64 @@ async def ensure_environment(
         "interpreter": interpreter.path,
         "max_bytes": MAX_ENVIRONMENT_BYTES,
     }
-    with tempfile.NamedTemporaryFile("w", suffix=".json", dir=cache.environments) as file:
-        json.dump(spec, file)
-        file.flush()
-        code, said = await _run_helper(file.name)
-    if code == 0:
-        return target
+    code, said = await _helped("install", spec, cache)
+    _refuse(code, said, cache, "the environment of the job", "the environment cannot be installed")
+    return target
+
+
+def python_folder(provided: ProvidedPython) -> str:
+    """Name of the folder, beside the environments, that holds a Python which came along."""
+    return f"python-{provided.archive.sha256}"
+
+
+def provided_interpreter(provided: ProvidedPython, cache: Cache) -> Interpreter:
+    """What it is once it is unpacked."""
+    path = cache.environments / python_folder(provided) / provided.python
+    return Interpreter(str(path), provided.version, "cpython", provided.abis, provided.platforms)
+
+
+async def ensure_python(provided: ProvidedPython, cache: Cache) -> None:
+    """Unpack a Python that came along, if it is not here. Its archive must be.
+
+    Raises:
+        Refusal: it is not what was promised, does not run here, or there is no room. Nothing is
+            left behind.
+    """
+    target = cache.environments / python_folder(provided)
+    if target.is_dir():
+        os.utime(target)
+        return
+    cache.environments.mkdir(parents=True, exist_ok=True)
+    spec: dict[str, object] = {
+        "archive": str(cache.blobs.path(provided.archive.sha256)),
+        "name": provided.archive.name,
+        "target": str(target),
+        "python": provided.python,
+        "version": provided.version,
+        "max_bytes": min(provided.unpacked_bytes, MAX_ENVIRONMENT_BYTES),
+    }
+    code, said = await _helped("unpack", spec, cache)
+    _refuse(code, said, cache, "the Python of the job", "the Python of the job cannot be used")
+
+
+def _refuse(code: int, said: str, cache: Cache, what: str, verdict: str) -> None:
     if code == EXIT_OS_ERROR:
         number, _, text = said.partition(" ")
         error = OSError(int(number) if number.isdecimal() else 0, text)
-        raise refusal_of(error, cache.root, "the environment of the job")
-    raise Refusal(f"the environment cannot be installed: {said}", retryable=code < 0)
+        raise refusal_of(error, cache.root, what)
+    if code != 0:
+        raise Refusal(f"{verdict}: {said}", retryable=code < 0)
 
 
-async def _run_helper(spec: str) -> tuple[int, str]:
-    command = [sys.executable, "-I", "-m", "fleetmark_agent.helpers.install", spec]
+async def _helped(name: str, spec: dict[str, object], cache: Cache) -> tuple[int, str]:
+    with tempfile.NamedTemporaryFile("w", suffix=".json", dir=cache.environments) as file:
+        json.dump(spec, file)
+        file.flush()
+        return await _run_helper(name, file.name)
+
+
+async def _run_helper(name: str, spec: str) -> tuple[int, str]:
+    command = [sys.executable, "-I", "-m", f"fleetmark_agent.helpers.{name}", spec]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )

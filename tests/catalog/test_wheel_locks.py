@@ -13,7 +13,7 @@ from fleetmark_catalog.load import Component, load_catalog
 from fleetmark_catalog.load.wheels import ARCHES, PYTHONS, Target, lock_package
 
 CATALOG = load_catalog()
-PACKAGES = CATALOG.all("package")
+PACKAGES = [part for part in CATALOG.all("package") if "interpreters" not in part.body]
 # What has wheels for both architectures; LoadGen's is x86_64 only.
 EXPECTED = {
     "ai-edge-litert": {(python, arch) for python in PYTHONS for arch in ARCHES},

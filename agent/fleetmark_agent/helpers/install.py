@@ -99,7 +99,7 @@ class _Limited:
 
 def main(spec_path: str) -> int:
     """Install; says in one line on stderr what is wrong."""
-    _die_with_parent()
+    die_with_parent()
     spec = json.loads(Path(spec_path).read_bytes())
     target = Path(spec["target"])
     scratch = target.with_name(f"{target.name}.tmp-{os.getpid()}")
@@ -110,11 +110,11 @@ def main(spec_path: str) -> int:
         for wheel in spec["wheels"]:
             name = wheel["name"]
             _install(Path(wheel["path"]), name, folder)
-        _compile(spec["interpreter"], scratch)
-        _sync(scratch)
+        compile_modules(spec["interpreter"], scratch)
+        sync(scratch)
         if not target.exists():
             scratch.rename(target)
-            _sync(target.parent)
+            sync(target.parent)
     except OSError as error:
         print(f"{error.errno or 0} {name}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         return EXIT_OS_ERROR
@@ -141,7 +141,8 @@ def _checked(name: str) -> PurePosixPath:
     return path
 
 
-def _compile(interpreter: str, folder: Path) -> None:
+def compile_modules(interpreter: str, folder: Path) -> None:
+    """Compile what is below `folder` for the interpreter, so that jobs need not."""
     # Never checked against the source again: content is fixed by the folder's name. What does not
     # compile (templates, code for newer Pythons) is read as source, if anybody ever imports it.
     command = [interpreter, "-I", "-S", "-m", "compileall", "-q", "-q", "-j", "0", "-x", _TESTS]
@@ -151,7 +152,7 @@ def _compile(interpreter: str, folder: Path) -> None:
     )
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Make everything on the folder's file system durable: cheaper than file by file."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -163,8 +164,8 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _die_with_parent() -> None:
-    """A killed agent leaves no installation behind that nobody waits for."""
+def die_with_parent() -> None:
+    """End with the agent: a killed one leaves no installation behind that nobody waits for."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
 

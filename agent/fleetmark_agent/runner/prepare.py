@@ -14,7 +14,10 @@ from fleetmark_agent.cache import Cache, Download, refusal_of
 from fleetmark_agent.environments import (
     choose_interpreter,
     ensure_environment,
+    ensure_python,
     environment_key,
+    provided_interpreter,
+    python_folder,
 )
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.files import write_atomic
@@ -22,7 +25,7 @@ from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_catalog.core.capabilities import Capabilities, Interpreter
 from fleetmark_catalog.core.digest import sha256_hex
 from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.footprint import UNPACKED_FACTOR
+from fleetmark_catalog.core.footprint import COMPILED_FACTOR, UNPACKED_FACTOR
 from fleetmark_catalog.core.lock import BlobRef, Lock, parse_lock
 from fleetmark_catalog.core.order import Order
 
@@ -43,7 +46,9 @@ class Bundle:
     def names(self) -> set[str]:
         """What the cache must keep while the attempt lives."""
         blobs = {blob.sha256 for blob in self.lock.blobs()}
-        return {self.order.lock_sha256, self.environment_key, *blobs}
+        provided = self.lock.environment.provided
+        python = set() if provided is None else {python_folder(provided)}
+        return {self.order.lock_sha256, self.environment_key, *blobs, *python}
 
 
 async def fetch_lock(
@@ -65,7 +70,11 @@ async def fetch_lock(
         lock = parse_lock(path.read_bytes())
     except CatalogError as error:
         raise Refusal(str(error), retryable=False) from error
-    interpreter = choose_interpreter(lock.environment, capabilities.interpreters)
+    provided = lock.environment.provided
+    pythons = (
+        capabilities.interpreters if provided is None else (provided_interpreter(provided, cache),)
+    )
+    interpreter = choose_interpreter(lock.environment, pythons)
     return Bundle(order, lock, interpreter, environment_key(lock.environment, interpreter))
 
 
@@ -82,9 +91,14 @@ async def fetch_blobs(bundle: Bundle, cache: Cache, download: Download) -> None:
         *lock.inputs.values(),
         *(() if built else lock.environment.wheels),
     ]
-    lacking = cache.lacking(wanted)
     unpacked = 0 if built else sum(wheel.size_bytes for wheel in lock.environment.wheels)
-    needed = sum(blob.size_bytes for blob in lacking) + int(unpacked * UNPACKED_FACTOR)
+    installed = int(unpacked * UNPACKED_FACTOR)
+    provided = lock.environment.provided
+    if provided is not None and not (cache.environments / python_folder(provided)).is_dir():
+        wanted.append(provided.archive)
+        installed += int(provided.unpacked_bytes * COMPILED_FACTOR)
+    lacking = cache.lacking(wanted)
+    needed = sum(blob.size_bytes for blob in lacking) + installed
     output = bundle.order.output_bytes
     if needed or output:
         cache.make_room(needed, f"{lock.benchmark} with its environment", output)
@@ -93,7 +107,9 @@ async def fetch_blobs(bundle: Bundle, cache: Cache, download: Download) -> None:
 
 
 async def build_environment(bundle: Bundle, cache: Cache) -> Path:
-    """The folder with the job's modules."""
+    """The folder with the job's modules, after the Python that came along is in its place."""
+    if bundle.lock.environment.provided is not None:
+        await ensure_python(bundle.lock.environment.provided, cache)
     return await ensure_environment(bundle.lock.environment, bundle.interpreter, cache)
 
 

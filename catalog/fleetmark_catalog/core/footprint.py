@@ -75,6 +75,8 @@ WEIGHTS_PER_NS = 40
 """Bytes of weights that one core reads from its caches in a nanosecond, at most."""
 UNPACKED_FACTOR = 4.5
 """An environment's size over that of its wheels, compiled modules included, at most as a rule."""
+COMPILED_FACTOR = 1.6
+"""A Python that comes along is compiled on the board: its library, once more."""
 LOG_BYTES = 1 * MB
 """LoadGen's logs without answers, result.json, telemetry, and what a program prints as a rule."""
 ANSWER_BYTES = 110
@@ -143,10 +145,12 @@ def predict(lock: Lock, run: Run, latency_ns: int = 0) -> Needs:
         + _data_bytes(lock, model, dataset, total, loaded, batch)
     )
     wheels = sum(wheel.size_bytes for wheel in lock.environment.wheels)
+    provided = lock.environment.provided
+    python = 0 if provided is None else int(provided.unpacked_bytes * COMPILED_FACTOR)
     answers = total * ANSWER_BYTES if run.mode == "accuracy" else samples * 8
     return Needs(
         memory_bytes=memory,
-        environment_bytes=int(wheels * UNPACKED_FACTOR),
+        environment_bytes=int(wheels * UNPACKED_FACTOR) + python,
         output_bytes=COPIES_ON_DISK * (LOG_BYTES + answers),
         queries=queries,
         latency_ns=pace_ns if queries else 0,

@@ -34,12 +34,32 @@ class LockedComponent:
 
 
 @dataclass(frozen=True)
+class ProvidedPython:
+    """A Python that comes along, where the board's own do not fit.
+
+    `archive` holds regular files only; `python` is the program in it, a relative path. `abis` and
+    `platforms` are the tags of the wheels that fit it on the board.
+    """
+
+    archive: BlobRef
+    python: str
+    version: str
+    abis: tuple[str, ...]
+    platforms: tuple[str, ...]
+    unpacked_bytes: int
+
+
+@dataclass(frozen=True)
 class Environment:
-    """The Python that a job runs with, and the wheels in its folder."""
+    """The Python that a job runs with, and the wheels in its folder.
+
+    `provided` is that Python, unless it is one of the board's own.
+    """
 
     python_version: str
     wheels: tuple[BlobRef, ...]
     system_site: bool = False
+    provided: ProvidedPython | None = None
 
     def key(self, platform: str) -> str:
         """Name of the folder that holds it: equal content, equal key.
@@ -53,6 +73,8 @@ class Environment:
             "system_site": self.system_site,
             "wheels": sorted((wheel.name, wheel.sha256) for wheel in self.wheels),
         }
+        if self.provided is not None:
+            parts["provided"] = self.provided.archive.sha256
         return sha256_hex(canonical_json(parts))
 
 
@@ -96,6 +118,8 @@ class Lock:
         yield from self.program.files
         yield from (self.inputs[name] for name in sorted(self.inputs))
         yield from self.environment.wheels
+        if self.environment.provided is not None:
+            yield self.environment.provided.archive
 
     def size_bytes(self) -> int:
         """Bytes of all distinct blobs."""
@@ -124,6 +148,9 @@ def parse_lock(data: bytes) -> Lock:
         check_blob(blob, "lock")
     for output in lock.program.outputs:
         check_file_name(output.name, "lock")
+    if lock.environment.provided is not None:
+        for part in lock.environment.provided.python.split("/"):
+            check_file_name(part, "lock")
     return lock
 
 

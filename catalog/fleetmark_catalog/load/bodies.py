@@ -60,6 +60,7 @@ BUILD = table(
     },
     ("where", "arches", "pythons", "glibc", "tools", "sdists"),
 )
+_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
 BODIES: dict[str, dict[str, Any]] = {
     "benchmark": table(
@@ -162,6 +163,24 @@ BODIES: dict[str, dict[str, Any]] = {
             # Of a runtime: what importing it and opening a small model takes, beside NumPy.
             "memory_bytes": {"type": "integer", "minimum": 1},
             "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+            # A Python, by architecture: the artefact that holds it, as an archive of regular files.
+            "interpreters": {
+                "type": "array",
+                "minItems": 1,
+                "items": table(
+                    {
+                        "arch": WORD,
+                        "glibc": {"type": "string", "pattern": r"^2\.[1-9][0-9]$"},
+                        "artifact": FILE,
+                        "python": {
+                            "type": "string",
+                            "pattern": rf"^{_PART}(/{_PART})*$",
+                        },
+                        "unpacked_bytes": {"type": "integer", "minimum": 1},
+                    },
+                    ("arch", "glibc", "artifact", "python", "unpacked_bytes"),
+                ),
+            },
             "constraints": unique(TEXT),
             "omit": {"type": "object", "additionalProperties": TEXT},
             "build": BUILD,

@@ -40,6 +40,13 @@ def problems(component: Component) -> Iterator[str]:
                     f"key package.build.sdists: found version {version!r}, allowed "
                     f"{', '.join(component.versions())}"
                 )
+    held = sorted({artifact.name for artifact in component.artifacts})
+    for build in component.body.get("interpreters", ()) if component.kind == "package" else ():
+        if build["artifact"] not in held:
+            yield (
+                f"key package.interpreters: found artifact {build['artifact']!r}, allowed "
+                f"{', '.join(held) or 'none: there is no artefact'}"
+            )
 
 
 def _versions(component: Component) -> Iterator[str]:

@@ -17,11 +17,12 @@ from fleetmark_catalog.core.lock import (
     Program,
 )
 from fleetmark_catalog.load.catalog import Catalog
-from fleetmark_catalog.load.model import Build, Component, WheelFile, WheelSet
+from fleetmark_catalog.load.model import Artifact, Build, Component, WheelFile, WheelSet
 from fleetmark_catalog.resolve.configuration import Configuration
 from fleetmark_catalog.resolve.device import misfit, unfit
 from fleetmark_catalog.resolve.fitting import fit, platforms
 from fleetmark_catalog.resolve.parameters import defaults
+from fleetmark_catalog.resolve.provided import Offer, offers
 from fleetmark_catalog.resolve.result import (
     BuiltWheel,
     Fetch,
@@ -44,9 +45,10 @@ def resolve(
     """The lock of `configuration` on a device, or why there is none.
 
     The lock does not depend on scenario, mode, profile and parameters: those are the order's. The
-    device's interpreters are tried in its own order of preference. `harness` is the wheel that the
-    controller packs; it joins the environment and has no source. Where the answer has `builds`, its
-    lock is provisional: ask again, with a catalog that knows the built wheels, before it is used.
+    device's interpreters are tried in its own order of preference, then the catalog's. `harness` is
+    the wheel that the controller packs; it joins the environment and has no source. Where the
+    answer has `builds`, its lock is provisional: ask again, with a catalog that knows the built
+    wheels, before it is used.
 
     Raises:
         CatalogError: the configuration names what the catalog does not have.
@@ -59,8 +61,6 @@ def resolve(
     story = list(_content(selection))
     if misfits:
         return Resolution(None, tuple(misfits), {}, tuple(story))
-    if not capabilities.interpreters:
-        return Resolution(None, ("the device has no Python that jobs can use",), {})
     needs = [
         Need(f"{part.name} {part.version}", requirement)
         for part in selection.components
@@ -68,20 +68,36 @@ def resolve(
         if requirement.choices[0].kind not in CONTENT
     ]
     reasons: dict[str, None] = {}
-    for interpreter in capabilities.interpreters:
+    if not capabilities.interpreters:
+        reasons["the device has no Python that jobs can use"] = None
+    for interpreter, offer in _interpreters(catalog, capabilities, reasons):
         solver = Solver(catalog, interpreter, subject)
         packages = solver.solve(needs)
         if packages is not None:
             minor = ".".join(interpreter.version.split(".")[:2])
-            lock = _lock(selection, packages, minor, harness)
+            lock = _lock(selection, packages, minor, harness, offer)
             builds = tuple(_builds(packages))
             story += [f"Python {interpreter.version} at {interpreter.path} is taken"]
             story += _chosen(packages)
-            return Resolution(lock, (), _sources(selection, packages), tuple(story), builds)
+            sources = _sources(selection, packages, offer)
+            return Resolution(lock, (), sources, tuple(story), builds)
         why = "; ".join(solver.reasons)
         story.append(f"Python {interpreter.version} at {interpreter.path} does not fit: {why}")
         reasons.update(solver.reasons)
     return Resolution(None, tuple(reasons), {}, tuple(story))
+
+
+def _interpreters(
+    catalog: Catalog, board: Capabilities, reasons: dict[str, None]
+) -> Iterator[tuple[Interpreter, Offer | None]]:
+    """The board's own Pythons, then those that the catalog could bring; why not goes to reasons."""
+    for own in board.interpreters:
+        yield own, None
+    for offer in offers(catalog, board):
+        if isinstance(offer, str):
+            reasons.setdefault(offer)
+        else:
+            yield offer.interpreter, offer
 
 
 def _content(selection: Selection) -> Iterator[str]:
@@ -123,7 +139,11 @@ def _misfits(selection: Selection, subject: Subject) -> Iterator[str]:
 
 
 def _lock(
-    selection: Selection, packages: tuple[Chosen, ...], python: str, harness: BlobRef
+    selection: Selection,
+    packages: tuple[Chosen, ...],
+    python: str,
+    harness: BlobRef,
+    offer: Offer | None,
 ) -> Lock:
     program = selection.only("program")
     body = selection.body(program)
@@ -145,6 +165,7 @@ def _lock(
                 (_locked(selection, chosen.component, chosen.version) for chosen in packages),
                 key=lambda part: (part.name, part.kind),
             ),
+            *([] if offer is None else [_brought(offer.component)]),
         ),
         program=Program(
             command=tuple(body["command"]),
@@ -160,6 +181,7 @@ def _lock(
             python_version=python,
             wheels=tuple(sorted([*wheels.values(), harness], key=lambda blob: blob.name)),
             system_site=any(chosen.component.body.get("system_site") for chosen in packages),
+            provided=None if offer is None else offer.lock,
         ),
         job=_job(selection, packages),
     )
@@ -168,6 +190,10 @@ def _lock(
 def _locked(selection: Selection, component: Component, version: str) -> LockedComponent:
     words = tuple(word for word, _ in selection.chosen(component))
     return LockedComponent(component.kind, component.name, version, component.sha256, words)
+
+
+def _brought(python: Component) -> LockedComponent:
+    return LockedComponent(python.kind, python.name, python.version, python.sha256)
 
 
 def _inputs(selection: Selection, wanted: Any) -> dict[str, BlobRef]:
@@ -218,23 +244,27 @@ def _job(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, Any]:
     return job
 
 
-def _sources(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, Source]:
+def _sources(
+    selection: Selection, packages: tuple[Chosen, ...], offer: Offer | None
+) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     for component in selection.components:
         for blob in component.files:
             sources[blob.sha256] = LocalFile(blob.name, blob.size_bytes, component.path(blob.name))
         for artifact in selection.artifacts(component):
-            if artifact.file:
-                path = component.path(artifact.file)
-                sources[artifact.sha256] = LocalFile(artifact.name, artifact.size_bytes, path)
-            else:
-                sources[artifact.sha256] = Fetch(
-                    artifact.name, artifact.size_bytes, artifact.locations
-                )
+            sources[artifact.sha256] = _source(component, artifact)
+    if offer is not None:
+        sources[offer.artifact.sha256] = _source(offer.component, offer.artifact)
     for chosen in packages:
         if chosen.wheels is not None:
             sources.update(_wheel_sources(chosen.wheels))
     return sources
+
+
+def _source(component: Component, artifact: Artifact) -> Source:
+    if artifact.file:
+        return LocalFile(artifact.name, artifact.size_bytes, component.path(artifact.file))
+    return Fetch(artifact.name, artifact.size_bytes, artifact.locations)
 
 
 def _builds(packages: tuple[Chosen, ...]) -> Iterator[Build]:

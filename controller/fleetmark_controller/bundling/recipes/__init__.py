@@ -1,4 +1,4 @@
-"""Recipes: data sets that the controller makes once from files that it fetches.
+"""Recipes: files that the controller makes once from files that it fetches.
 
 A component names a recipe and its options (`locations = [{ recipe = "…", options = {…} }]`). The
 recipes are these modules and no others: a component brings no code. What they make is verified by
@@ -17,6 +17,7 @@ from fleetmark_catalog.core.errors import CatalogError, Fault
 NAMES = {
     "idx-selection": "idx_selection",
     "labelled-pictures": "labelled_pictures",
+    "python-archive": "python_archive",
     "wav-clips": "wav_clips",
 }
 

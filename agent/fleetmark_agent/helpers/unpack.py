@@ -1,0 +1,78 @@
+"""Unpacks a Python that came with a job: `python -I -m fleetmark_agent.helpers.unpack SPEC`.
+
+The folder appears whole, under its final name, or not at all, and only after its Python has run and
+said that it is the version that was promised. SPEC is a JSON file: `archive` and its `name`,
+`target`, `python` (relative), `version`, `max_bytes`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from fleetmark_agent.helpers import EXIT_BAD_WHEEL, EXIT_OS_ERROR
+from fleetmark_agent.helpers.install import BadWheel, compile_modules, die_with_parent, sync
+from fleetmark_catalog.core.errors import CatalogError
+from fleetmark_catalog.core.unpack import Limits, unpack
+
+_ENTRIES = 10_000
+_TIME_LIMIT_S = 60
+_QUESTION = "import encodings, json, platform, zlib; print(platform.python_version())"
+
+
+def main(spec_path: str) -> int:
+    """Unpack and prove; says in one line on stderr what is wrong."""
+    die_with_parent()
+    spec = json.loads(Path(spec_path).read_bytes())
+    target, name = Path(spec["target"]), spec["name"]
+    scratch = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+    try:
+        unpack(Path(spec["archive"]), scratch, Limits(int(spec["max_bytes"]), _ENTRIES))
+        python = scratch / spec["python"]
+        _prove(python, spec["version"])
+        compile_modules(str(python), scratch)
+        sync(scratch)
+        if not target.exists():
+            scratch.rename(target)
+            sync(target.parent)
+    except CatalogError as error:
+        print(f"{name}: {error.what}".replace("\n", " "), file=sys.stderr)  # noqa: T201
+        return EXIT_BAD_WHEEL
+    except BadWheel as error:
+        print(f"{name}: {error}".replace("\n", " "), file=sys.stderr)  # noqa: T201
+        return EXIT_BAD_WHEEL
+    except OSError as error:
+        print(f"{error.errno or 0} {name}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return EXIT_OS_ERROR
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return 0
+
+
+def _prove(python: Path, version: str) -> None:
+    try:
+        done = subprocess.run(
+            [str(python), "-I", "-S", "-B", "-c", _QUESTION],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIME_LIMIT_S,
+            check=False,
+            env={"LANG": "C.UTF-8"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BadWheel(f"its Python does not run here: {error}") from error
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
+        raise BadWheel(f"its Python does not run here: {said[0][:300]}")
+    if done.stdout.strip() != version:
+        raise BadWheel(f"its Python is {done.stdout.strip()[:40]!r}, not {version}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
