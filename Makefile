@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
-.PHONY: help demo test test-all simulate faults bench-resolve lint stubs setup locks clean
+.PHONY: help demo test test-all simulate faults bench-resolve lint stubs setup locks board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,9 +31,13 @@ faults: $(VENV)/.dev ## Kill, stop, cut and fill real processes: REPEAT=5
 bench-resolve: $(VENV)/.dev ## Measure resolving: 1,000 components, 100 boards
 	@$(BIN)/python bench/resolve.py
 
-lint: $(VENV)/.dev ## Check style, types, imports and stubs
+lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and containers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy deploy/write_config.py
+	@$(BIN)/shellcheck deploy/*.sh deploy/*/*.sh .ci/run
+	@$(BIN)/hadolint deploy/container/Containerfile.*
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	@$(BIN)/lint-imports --config pyproject.toml
 	@$(BIN)/python -m fleetmark_protos.generate --check
 
@@ -44,6 +48,9 @@ setup: $(VENV)/.dev ## Install everything for development into .venv
 
 locks: $(VENV)/.dev ## Resolve the locked dependencies anew
 	@sh deploy/locks/update.sh $(BIN)/uv
+
+board-kit: $(VENV)/.dev ## Pack what boards without internet are installed from
+	@PYTHON=$(BIN)/python sh deploy/make-board-kit.sh dist/fleetmark-board-kit.tar.gz
 
 clean: ## Remove the virtual environment and what tools left
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
