@@ -137,7 +137,7 @@ put() {
         echo "would: write $2"
         return
     fi
-    mkdir -p "$(dirname "$2")"
+    (umask 022 && mkdir -p "$(dirname "$2")")
     rm -f "$2.new"
     (umask 077 && cat >"$2.new")
     chmod "$1" "$2.new"
@@ -285,7 +285,9 @@ write_settings() {
     if [ -n "$token_file" ] && ! agent_knows --token-file; then
         refuse "Fleetmark $version knows no join tokens: leave --token-file out"
     fi
-    (umask 077 && mkdir -p "$root$home")
+    # The agent's user must be able to pass through the folders above.
+    (umask 022 && mkdir -p "$(dirname "$root$home")")
+    [ -d "$root$home" ] || mkdir -m 700 "$root$home"
     set -- "$root$home"
     [ -z "$controller" ] || set -- "$@" --controller "$controller"
     [ -z "$name" ] || set -- "$@" --name "$name"
@@ -342,7 +344,7 @@ TEXT
     done
     link=$root$commands/agent
     if [ -L "$link" ] || [ ! -e "$link" ]; then
-        mkdir -p "$root$commands"
+        (umask 022 && mkdir -p "$root$commands")
         if [ "$(readlink "$link" 2>/dev/null || echo "$prefix/bin/agent")" = "$prefix/bin/agent" ]; then
             ln -sf "$prefix/bin/agent" "$link"
         else
@@ -380,7 +382,8 @@ install_unit() {
     unit_manager daemon-reload
     if [ "$start" = yes ]; then
         unit_manager enable "$unit"
-        unit_manager restart "$unit"
+        unit_manager restart "$unit" ||
+            fail "all is installed, but the agent does not start: see journalctl $([ "$user_mode" = no ] || echo '--user ')-u $unit"
     fi
 }
 

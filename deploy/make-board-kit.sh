@@ -2,7 +2,7 @@
 # Packs all that a board needs to be installed without internet into one file:
 #     make-board-kit.sh KIT.tar.gz [ARCH…]
 # ARCH is x86_64 or aarch64, both by default. On the board: unpack, and run install-agent.sh there.
-# The wheels are fetched for Python 3.10 to 3.13, each checked against the lock.
+# The wheels are fetched for Python 3.10 to 3.13, or those in PYTHONS, and checked against the lock.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || {
@@ -14,6 +14,7 @@ out=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 shift
 [ $# -gt 0 ] || set -- x86_64 aarch64
 python=${PYTHON:-python3}
+versions=${PYTHONS:-3.10 3.11 3.12 3.13}
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -28,7 +29,7 @@ sh "$here/build-wheel.sh" "$python" "$kit/wheels" >/dev/null
 # pip judges markers by the Python that runs it, not by the board's: every board gets every wheel.
 sed 's/ ; .*\\$/ \\/' "$here/locks/agent.txt" >"$scratch/lock.txt"
 for arch; do
-    for version in 3.10 3.11 3.12 3.13; do
+    for version in $versions; do
         "$python" -m pip download --quiet --disable-pip-version-check --no-input --no-deps \
             --only-binary=:all: --require-hashes --implementation cp --python-version "$version" \
             --platform "manylinux2014_$arch" --platform "manylinux_2_28_$arch" \

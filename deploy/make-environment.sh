@@ -4,6 +4,7 @@
 # LOCK is locks/agent.txt or locks/controller.txt; each file is checked against its hashes. With the
 # folder WHEELS nothing is fetched: all comes from there. What does not work leaves no TARGET.
 set -eu
+umask 022
 python=$1
 lock=$2
 wheel=$3
