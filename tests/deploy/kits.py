@@ -155,3 +155,17 @@ class Installer:
 def copy_kit(kit: Path, target: Path) -> Path:
     """A kit to be changed."""
     return Path(shutil.copytree(kit, target))
+
+
+def copy_context(target: Path) -> None:
+    """What `COPY .` copies: .dockerignore names what is in, all else is out."""
+    lines = (CHECKOUT / ".dockerignore").read_text().split("\n")
+    wanted = [line[1:] for line in lines if line.startswith("!")]
+    assert [line for line in lines if line and line[0] not in "#!"] == ["*", "**/__pycache__"]
+    target.mkdir()
+    for name in wanted:
+        source = CHECKOUT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target / name)

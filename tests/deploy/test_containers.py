@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kits import CHECKOUT, DEPLOY
+from kits import CHECKOUT, DEPLOY, copy_context
 from processes import environment, fleet_in, until
 from ruamel.yaml import YAML
 
@@ -36,20 +35,6 @@ def variables(role: str) -> dict[str, str]:
 
 def compose() -> Any:
     return YAML(typ="safe").load((DEPLOY / "compose.yaml").read_text())
-
-
-def copy_context(target: Path) -> None:
-    """What `COPY .` copies: .dockerignore names what is in, all else is out."""
-    lines = (CHECKOUT / ".dockerignore").read_text().split("\n")
-    wanted = [line[1:] for line in lines if line.startswith("!")]
-    assert [line for line in lines if line and line[0] not in "#!"] == ["*", "**/__pycache__"]
-    target.mkdir()
-    for name in wanted:
-        source = CHECKOUT / name
-        if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target / name)
 
 
 @pytest.mark.e2e

@@ -19,7 +19,7 @@ from toys import TOY, make_catalog
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("deploy")]
 
 
-@pytest.fixture(scope="module", params=["root", "user"])
+@pytest.fixture(scope="module", params=[pytest.param("root", marks=pytest.mark.slow), "user"])
 def installer(
     request: pytest.FixtureRequest, kit: Path, python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Installer:
@@ -139,6 +139,7 @@ def test_a_version_that_does_not_start_changes_nothing(
     assert (listing(installer.place), installer.version()) == (before, version)
 
 
+@pytest.mark.slow
 def test_a_wheel_that_is_not_the_locked_one_is_refused(
     installer: Installer, tmp_path: Path
 ) -> None:
@@ -229,6 +230,7 @@ def test_uninstalling_keeps_the_home_and_purging_leaves_nothing(installer: Insta
     installer.install("--uninstall", "--purge")
 
 
+@pytest.mark.slow
 def test_a_foreign_program_named_agent_is_left_alone(
     kit: Path, python: str, tmp_path: Path
 ) -> None:
