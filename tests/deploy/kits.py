@@ -97,9 +97,9 @@ class Installer:
         self.place = place
         self.user = user
         self.options = ["--python", python] if python else []
-        self.environment = {
-            name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "TMPDIR")
-        }
+        # The system's programs alone: a developer's rustc, which pip asks for its version, would
+        # write into the home.
+        self.environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
         self.environment["HOME"] = str(place) if user else "/dev/null"
         # No index can be reached: what is installed comes from the kit.
         self.environment["PIP_INDEX_URL"] = "http://127.0.0.1:9/"

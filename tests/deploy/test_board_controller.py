@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from board import Board, booted, no_board
-from kits import copy_context
+from kits import DEPLOY, copy_context
 from processes import free_port, until
 
 pytestmark = [
@@ -21,19 +21,13 @@ pytestmark = [
 ]
 UNIT = "fleetmark-controller.service"
 HOME = "/var/lib/fleetmark/controller"
-# As deploy/README.md says; the address is the test's own.
-INSTALL = """
-set -eu
-cd /srv/src
-sh deploy/from-checkout.sh controller /opt/fleetmark-controller "$1"
-ln -s /opt/fleetmark-controller/bin/controller /usr/local/bin/
-cp deploy/systemd/fleetmark-controller.sysusers.conf /etc/sysusers.d/fleetmark-controller.conf
-cp deploy/systemd/fleetmark-controller.service /etc/systemd/system/
-mkdir -p /etc/fleetmark
-echo "FLEETMARK_CONTROLLER_OPTIONS=--listen $2" >/etc/fleetmark/controller.env
-systemd-sysusers
-systemctl enable --now fleetmark-controller
-"""
+
+
+def instructions() -> str:
+    """What deploy/README.md tells people to run on a controller's host."""
+    text = (DEPLOY / "README.md").read_text()
+    section = text.partition("\n## A controller\n")[2]
+    return section.partition("```sh\n")[2].partition("```")[0]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +48,12 @@ def board(
             pytest.skip("systemd does not come up in namespaces here")
         made.copy(folder / "src", "/srv/src")
         made.copy(kit, "/srv/kit")
-        made.ask("sh", "-c", INSTALL, "sh", python, address)
+        options = f"FLEETMARK_CONTROLLER_OPTIONS=--listen {address}"
+        made.ask(
+            "sh", "-c", f"mkdir /etc/fleetmark && echo '{options}' >/etc/fleetmark/controller.env"
+        )
+        assert "deploy/from-checkout.sh controller" in instructions()
+        made.ask("sh", "-euc", f"cd /srv/src\n{instructions()}")
         until(lambda: ask(made, address, "fleet", "list").returncode == 0, "the controller")
         install = ("sh", "/srv/kit/install-agent.sh", "--python", python, "--name", "board")
         made.ask(*install, "--controller", address)
