@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
 .PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-agent bench-fidelity \
-	lint stubs setup locks clean
+	lint stubs setup locks board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,9 +44,13 @@ BLOCK_S ?= 4
 bench-fidelity: $(VENV)/.dev ## Compare jobs with bare loops: ROUNDS=12 [BLOCK_S=4]
 	@$(BIN)/python bench/fidelity.py --rounds $(ROUNDS) --seconds $(BLOCK_S)
 
-lint: $(VENV)/.dev ## Check style, types, imports and stubs
+lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and containers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy deploy/write_config.py
+	@$(BIN)/shellcheck deploy/*.sh deploy/*/*.sh .ci/run
+	@$(BIN)/hadolint deploy/container/Containerfile.*
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	@$(BIN)/lint-imports --config pyproject.toml
 	@$(BIN)/python -m fleetmark_protos.generate --check
 
@@ -57,6 +61,9 @@ setup: $(VENV)/.dev ## Install everything for development into .venv
 
 locks: $(VENV)/.dev ## Resolve the locked dependencies anew
 	@sh deploy/locks/update.sh $(BIN)/uv
+
+board-kit: $(VENV)/.dev ## Pack what boards without internet are installed from
+	@PYTHON=$(BIN)/python sh deploy/make-board-kit.sh dist/fleetmark-board-kit.tar.gz
 
 clean: ## Remove the virtual environment and what tools left
 	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -7,9 +7,10 @@ uv=$1
 locks=deploy/locks
 lock() {
     "$uv" pip compile --quiet --universal --generate-hashes --python-version 3.10 \
-        --no-annotate --no-header pyproject.toml "$@"
+        --no-annotate --no-header "$@"
 }
-lock --extra controller --group dev --output-file "$locks/dev.txt"
-lock --extra controller --group build --constraint "$locks/dev.txt" \
+lock pyproject.toml --extra controller --group dev --output-file "$locks/dev.txt"
+lock pyproject.toml --extra controller --group build --constraint "$locks/dev.txt" \
     --output-file "$locks/controller.txt"
-lock --constraint "$locks/dev.txt" --output-file "$locks/agent.txt"
+lock pyproject.toml --constraint "$locks/dev.txt" --output-file "$locks/agent.txt"
+lock --group build --constraint "$locks/dev.txt" --output-file "$locks/build.txt"

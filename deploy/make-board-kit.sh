@@ -1,0 +1,40 @@
+#!/bin/sh
+# Packs all that a board needs to be installed without internet into one file:
+#     make-board-kit.sh KIT.tar.gz [ARCH…]
+# ARCH is x86_64 or aarch64, both by default. On the board: unpack, and run install-agent.sh there.
+# The wheels are fetched for Python 3.10 to 3.13, or those in PYTHONS, and checked against the lock.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+[ $# -ge 1 ] || {
+    echo "usage: make-board-kit.sh KIT.tar.gz [x86_64] [aarch64]" >&2
+    exit 2
+}
+mkdir -p "$(dirname "$1")"
+out=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+shift
+[ $# -gt 0 ] || set -- x86_64 aarch64
+python=${PYTHON:-python3}
+versions=${PYTHONS:-3.10 3.11 3.12 3.13}
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' HUP INT TERM
+kit=$scratch/fleetmark-board-kit
+mkdir -p "$kit/wheels" "$kit/locks" "$kit/systemd"
+cp "$here/install-agent.sh" "$here/make-environment.sh" "$here/write_config.py" "$kit/"
+cp "$here/locks/agent.txt" "$kit/locks/"
+cp "$here"/systemd/fleetmark-agent* "$kit/systemd/"
+sh "$here/build-wheel.sh" "$python" "$kit/wheels" >/dev/null
+
+# pip judges markers by the Python that runs it, not by the board's: every board gets every wheel.
+sed 's/ ; .*\\$/ \\/' "$here/locks/agent.txt" >"$scratch/lock.txt"
+for arch; do
+    for version in $versions; do
+        "$python" -m pip download --quiet --disable-pip-version-check --no-input --no-deps \
+            --only-binary=:all: --require-hashes --implementation cp --python-version "$version" \
+            --platform "manylinux2014_$arch" --platform "manylinux_2_28_$arch" \
+            --dest "$kit/wheels" -r "$scratch/lock.txt"
+    done
+done
+tar -C "$scratch" -czf "$out" fleetmark-board-kit
+echo "$out"

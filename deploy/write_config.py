@@ -1,0 +1,84 @@
+"""Puts a device's name and labels into an agent's config.toml: write_config.py HOME [options].
+
+Run by install-agent.sh with the Python of the new environment. All other lines stay as they are.
+The agent's own reader judges the result before it replaces the file, so that a mistake shows when
+the board is installed and not when its agent starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from fleetmark_agent.settings import BadSetting, load_settings, parse_label
+from fleetmark_cli.homes import ConfigError
+
+_NAME = "config.toml"
+
+
+def merge(text: str, name: str | None, labels: dict[str, str]) -> str:
+    """The text of a config.toml with `name` and `labels` set in it."""
+    lines = text.splitlines()
+    if name is not None:
+        first = next((i for i, line in enumerate(lines) if line.startswith("[")), len(lines))
+        _set(lines, 0, first, "name", name)
+    if labels:
+        if "[labels]" not in lines:
+            lines += ["", "[labels]"] if lines else ["[labels]"]
+        for key, value in labels.items():
+            start = lines.index("[labels]") + 1
+            after = (i for i in range(start, len(lines)) if lines[i].startswith("["))
+            _set(lines, start, next(after, len(lines)), key, value)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _set(lines: list[str], start: int, end: int, key: str, value: str) -> None:
+    """Replace the line of `key` between two indexes, or put one there."""
+    bare = bool(re.fullmatch(r"[A-Za-z0-9_-]+", key))
+    # A JSON text without surrogates is a TOML text.
+    line = f"{key if bare else json.dumps(key)} = {json.dumps(value, ensure_ascii=False)}"
+    own = re.compile(rf"""\s*(["']?){re.escape(key)}\1\s*=""")
+    for index in range(start, end):
+        if own.match(lines[index]):
+            lines[index] = line
+            return
+    while end > start and not lines[end - 1].strip():
+        end -= 1
+    lines.insert(end, line)
+
+
+def main() -> int:
+    """Returns 0, or 2 with a line on stderr if a value is not allowed."""
+    parser = argparse.ArgumentParser(prog="write_config")
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--controller", help="only checked; it is kept elsewhere")
+    parser.add_argument("--name")
+    parser.add_argument("--label", action="append", default=[])
+    options = parser.parse_args()
+    path = options.home / _NAME
+    try:
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = merge(before, options.name, dict(map(parse_label, options.label)))
+        with tempfile.TemporaryDirectory() as scratch:
+            (Path(scratch) / _NAME).write_text(text, encoding="utf-8")
+            load_settings(Path(scratch), controller=options.controller)
+    except (ValueError, BadSetting, ConfigError) as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return 2
+    if text != before:
+        scratch_file = path.with_suffix(".tmp")
+        with os.fdopen(
+            os.open(scratch_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
+        ) as f:
+            f.write(text)
+        scratch_file.replace(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
