@@ -16,6 +16,8 @@ from fleetmark_catalog.core.lock import parse_lock
 
 pytestmark = [pytest.mark.arm64, pytest.mark.timeout(1800)]
 SMALL = ("--scenario", "SingleStream", "--fleet", "arm64")
+# Emulated, on a machine that may be busy: the limits of the profile are for boards.
+PATIENT = ("--timeout", "1500", "--wait")
 
 
 def facts(fleet: EmulatedFleet, name: str) -> dict[str, object]:
@@ -91,7 +93,7 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
     with_loadgen: EmulatedFleet, variation: str, runtime: str, label: str
 ) -> None:
     fleet = with_loadgen
-    words = ("--with", variation, "--mode", "performance", "--wait")
+    words = ("--with", variation, "--mode", "performance", *PATIENT)
     done = fleet.long("schedule", "fashion-mnist", *SMALL, *words)
     print(done.stderr + done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -121,7 +123,7 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
 
 def test_accuracy_on_an_arm64_board_is_that_of_the_model(with_loadgen: EmulatedFleet) -> None:
     fleet = with_loadgen
-    words = ("--with", "tflite", "--with", "int8", "--mode", "accuracy", "--any", "--wait")
+    words = ("--with", "tflite", "--with", "int8", "--mode", "accuracy", "--any", *PATIENT)
     done = fleet.long("schedule", "fashion-mnist", *SMALL, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     campaign = done.stdout.split()[1].rstrip(":")
