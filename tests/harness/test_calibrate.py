@@ -48,7 +48,7 @@ class Wide:
 def test_it_sees_many_samples_and_keeps_few_copies(batch_size: int) -> None:
     task = Wide()
     tracemalloc.start()
-    found = calibrate(task, batch_size, 20, 200, Progress())
+    found = calibrate(task, batch_size, 20, 200, Progress(-1))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert task.sizes == {batch_size}
