@@ -14,6 +14,7 @@ from toys import TOY, make_catalog
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.xdist_group("deploy"),
     pytest.mark.skipif(bool(no_board()), reason=no_board() or "it can be made"),
 ]
@@ -40,7 +41,9 @@ def board(
         if made is None:
             pytest.skip("systemd does not come up in namespaces here")
         made.copy(kit, "/srv/kit")
-        install(made, "--python", python, "--controller", fleet.address, "--name", "board")
+        install(
+            made, "--python", python, "--controller", fleet.address, "--name", "board", "--controls"
+        )
         until(lambda: fleet.presence("board") == "online", "the agent of the unit")
         made.ask("install", "-d", "-o", "fleetmark-agent", MARKS)
         yield made
@@ -92,6 +95,12 @@ def test_the_agent_has_no_rights_and_its_jobs_no_filters(board: Board) -> None:
     for hidden in ("/tmp/foreign", "/root/foreign", "/home/foreign"):
         assert board.run(*inside, "test", "-e", hidden).returncode == 1
     board.ask(*inside, "touch", f"{HOME}/x")
+
+
+def test_controls_are_an_addition_to_the_unit(board: Board) -> None:
+    """Where a machine has no governor it does nothing, and keeps no agent from running."""
+    assert board.show(UNIT, "DropInPaths").endswith(f"{UNIT}.d/controls.conf")
+    assert "status=0" in board.show(UNIT, "ExecStartPre")
 
 
 def test_a_job_runs_in_the_unit(board: Board, fleet: Fleet) -> None:

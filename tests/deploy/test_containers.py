@@ -39,6 +39,7 @@ def compose() -> Any:
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.xdist_group("deploy")
 def test_the_steps_of_both_make_programs_that_do_a_job_together(tmp_path: Path) -> None:
     """From the build context alone, over the index; the health checks hold as they are written."""
