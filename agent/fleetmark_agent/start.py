@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from fleetmark_agent import AGENT_VERSION
 from fleetmark_agent.cache import Cache
 from fleetmark_agent.daemon import EXIT_UNREACHABLE, Daemon
 from fleetmark_agent.detect import store
+from fleetmark_agent.enrolling import enrol, needed
 from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.facts.software import with_findings
 from fleetmark_agent.files import RealFiles, write_atomic
-from fleetmark_agent.identity import device_id
+from fleetmark_agent.finding import answers, find_in_child
+from fleetmark_agent.identity import device_id, load_enrolment, load_tls, not_enrolled
 from fleetmark_agent.ids import uuid7
 from fleetmark_agent.locks import try_lock
 from fleetmark_agent.runner.attempt import Site
@@ -30,7 +34,9 @@ from fleetmark_agent.transport import GrpcTransport
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_catalog.core.plain import parse_document
+from fleetmark_protos.channel import DEFAULT_PORT
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.token import BadToken, parse_token
 
 log = logging.getLogger(__name__)
 
@@ -61,19 +67,19 @@ def run(settings: Settings) -> int:
         # Whether there is room at all shows now, not in the middle of the first job.
         write_atomic(home / ".writable", b"\0" * _LEAST_ROOM_BYTES)
         (home / ".writable").unlink()
-        own_id = device_id(home)
+        device_id(home)
     except OSError as error:
         raise from_os_error(error, str(home)) from error
     try:
-        code = asyncio.run(_serve(settings, own_id))
+        settings = replace(settings, controller=_address(settings))
+        _join(settings)
+        code = asyncio.run(_serve(settings, device_id(home)))
+    except OSError as error:
+        raise from_os_error(error, str(home)) from error
     finally:
         os.close(lock)
     if code == EXIT_UNREACHABLE:
-        raise FleetmarkError(
-            ErrorKind.UNREACHABLE,
-            f"no controller answered at {settings.controller} within {settings.once_wait_s:g} s",
-            next_step="Start one with `controller serve`, or name another with --controller",
-        )
+        raise _unanswered(settings)
     return code
 
 
@@ -95,6 +101,65 @@ def measure_in_child(home: Path) -> Capabilities:
     raise FleetmarkError(ErrorKind.INTERNAL, f"the board cannot be measured: {what}")
 
 
+def _address(settings: Settings) -> str:
+    """Where the controller is: as said, where it was last, as found nearby, or on this host."""
+    if settings.controller:
+        return settings.controller
+    known = load_enrolment(settings.home)
+    wanted = known.ca_sha256 if known else ""
+    if settings.token:
+        with suppress(BadToken):
+            wanted = parse_token(settings.token).ca_sha256
+    if known is None and not wanted:
+        return ""
+    if known is not None and known.ca_sha256 == wanted and answers(known.address):
+        return known.address
+    found = find_in_child(wanted)
+    if found:
+        log.info("found a controller at %s", found)
+        return found
+    if known is not None and known.ca_sha256 == wanted:
+        return known.address
+    return f"127.0.0.1:{DEFAULT_PORT}"
+
+
+def _join(settings: Settings) -> None:
+    """Until this board has a certificate that counts.
+
+    Raises:
+        FleetmarkError: it was refused, or with `--once` no controller answered.
+    """
+    home = settings.home
+    if not needed(load_enrolment(home), settings.token, time.time_ns()):
+        return
+    if not settings.token and load_enrolment(home) is None:
+        raise not_enrolled(str(home))
+    previous = signal.signal(signal.SIGTERM, _end_cleanly)
+    try:
+        patience_s = settings.once_wait_s if settings.once else None
+        enrol(home, settings.controller, settings.name, settings.token, patience_s)
+    except FleetmarkError as error:
+        if error.kind is ErrorKind.UNREACHABLE and settings.once:
+            raise _unanswered(settings) from error
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _end_cleanly(number: int, frame: object) -> None:
+    del number, frame
+    log.info("ending: a signal asked for it")
+    raise SystemExit(0)
+
+
+def _unanswered(settings: Settings) -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.UNREACHABLE,
+        f"no controller answered at {settings.controller} within {settings.once_wait_s:g} s",
+        next_step="Start one with `controller serve`, or name another with --controller",
+    )
+
+
 async def _serve(settings: Settings, own_id: str) -> int:
     home = settings.home
     with suppress(OSError):
@@ -102,7 +167,7 @@ async def _serve(settings: Settings, own_id: str) -> int:
         os.setpriority(os.PRIO_PROCESS, 0, _RAISED_PRIORITY)
     # The measurement is a process of its own: gRPC loads while it runs.
     measuring = asyncio.get_running_loop().run_in_executor(None, measure_in_child, home)
-    transport = GrpcTransport(settings.controller)
+    transport = GrpcTransport(settings.controller, lambda: load_tls(home))
     files = RealFiles(home)
     try:
         cache = Cache(home / "cache", settings.cache_limit_bytes, settings.min_free_bytes)
@@ -136,7 +201,15 @@ async def _serve(settings: Settings, own_id: str) -> int:
     )
     daemon = Daemon(identity, site, files, transport, measured=measured, known=known)
     log.info("agent %s, device %s, home %s", settings.name, own_id, home)
-    return await daemon.run()
+    code = await daemon.run()
+    if daemon.refusal is not None:
+        raise FleetmarkError(
+            daemon.refusal.kind or ErrorKind.REVOKED,
+            str(daemon.refusal),
+            next_step="Results that were not sent stay in the home. A new join token makes this"
+            " board a new device",
+        )
+    return code
 
 
 def _clock(daemon: Daemon) -> dict[str, Any]:

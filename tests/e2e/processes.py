@@ -30,19 +30,21 @@ def environment() -> dict[str, str]:
 
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_PORTS = count(22000 + 2000 * _WORKER)
+_PORTS = count(22000 + 2000 * _WORKER, 2)
 
 
 def free_port() -> int:
     """A port of loopback on which nobody listens just now, and that no other test is given.
 
     Each worker has a range of its own, below the one from which clients' own ports are taken:
-    a controller that is killed and started again must find its port free.
+    a controller that is killed and started again must find its port free. The port after it is
+    free, too: that is where boards enrol.
     """
     for port in _PORTS:
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as next_probe:
             try:
                 probe.bind(("127.0.0.1", port))
+                next_probe.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
             return port
@@ -64,6 +66,7 @@ class Fleet:
         self.folder = folder
         self.home = folder / "controller"
         self.address = f"127.0.0.1:{free_port()}"
+        self._token = ""
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.home.mkdir(parents=True)
         (self.home / "config.toml").write_text(
@@ -85,8 +88,31 @@ class Fleet:
             *("start", "--home", str(home), "--controller", self.address, "--name", name),
             *arguments,
             called=name,
+            token=self.token,
         )
         until(lambda: self.presence(name) == "online", f"agent {name}")
+
+    @property
+    def token(self) -> str:
+        """A join token that needs no approval, for as many boards as a test wants."""
+        if not self._token:
+            done = self.run("token", "create", "--approve", "--uses", "1000", "--json")
+            assert done.returncode == 0, done.stderr
+            self._token = json.loads(done.stdout)["token"]
+        return self._token
+
+    @property
+    def credentials(self) -> str:
+        """The file that makes a command the administrator's."""
+        return str(self.home / "identity" / "admin.json")
+
+    def environment(self) -> dict[str, str]:
+        """Of a command on the controller's host."""
+        return {
+            **environment(),
+            "FLEETMARK_CONTROLLER": self.address,
+            "FLEETMARK_CONTROLLER_HOME": str(self.home),
+        }
 
     def presence(self, name: str) -> str:
         """online, suspect, offline, or nothing."""
@@ -98,7 +124,7 @@ class Fleet:
         """One command of `controller`."""
         return subprocess.run(
             [str(BIN / "controller"), *arguments],
-            env={**environment(), "FLEETMARK_CONTROLLER": self.address},
+            env=self.environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -131,10 +157,13 @@ class Fleet:
                 child.kill()
                 child.wait()
 
-    def _start(self, program: str, *arguments: str, called: str = "") -> None:
+    def _start(self, program: str, *arguments: str, called: str = "", token: str = "") -> None:
         with (self.folder / f"{called or program}.log").open("ab") as log:
             self.children[called or program] = subprocess.Popen(
-                [str(BIN / program), *arguments], env=environment(), stdout=log, stderr=log
+                [str(BIN / program), *arguments],
+                env={**environment(), **({"FLEETMARK_TOKEN": token} if token else {})},
+                stdout=log,
+                stderr=log,
             )
 
 

@@ -130,6 +130,7 @@ class FaultyFleet(Fleet):
             *("agent", "start", "--home", str(board.home), "--controller", address),
             *("--name", name),
             called=name,
+            token="" if (board.home / "identity" / "certificate.pem").exists() else self.token,
         )
 
     def await_agent(self, name: str) -> None:
@@ -158,7 +159,7 @@ class FaultyFleet(Fleet):
         """One command of `controller`."""
         return subprocess.run(
             [*self.prefix, str(BIN / "controller"), *arguments],
-            env={**environment(), "FLEETMARK_CONTROLLER": self.address},
+            env=self.environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -203,9 +204,11 @@ class FaultyFleet(Fleet):
         while self.at_end:
             self.at_end.pop()()
 
-    def _start(self, program: str, *arguments: str, called: str = "") -> None:
+    def _start(self, program: str, *arguments: str, called: str = "", token: str = "") -> None:
         name = called or program
-        extra = self.extra.get(name, {})
+        extra = dict(self.extra.get(name, {}))
+        if token:
+            extra["FLEETMARK_TOKEN"] = token
         with (self.folder / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
                 [*self.prefix, str(BIN / program), *arguments],

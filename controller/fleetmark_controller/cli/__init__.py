@@ -12,12 +12,15 @@ from fleetmark_controller import __version__
 
 _COMMANDS = {
     "serve": ("serve", "Run the controller."),
+    "token": ("token", "Join tokens: what lets boards in."),
     "fleet": ("fleet", "The boards of the fleet."),
     "schedule": ("schedule", "Run a benchmark on every board that fits."),
     "jobs": ("jobs", "Look at, watch and cancel jobs."),
     "results": ("results", "Look at results."),
     "export": ("export", "Write results to files."),
     "catalog": ("catalog", "What can run."),
+    "operator": ("operator", "People: who may use the controller, and as what."),
+    "audit": ("audit", "Who did what, and what was refused."),
     "backup": ("backup", "Copy the store and its files."),
     "demo": ("demo", "The main job on this machine: controller, agent, default suite, report."),
 }

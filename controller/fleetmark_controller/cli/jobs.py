@@ -22,11 +22,10 @@ def command() -> None:
 def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> None:
     """List jobs; without --campaign, the campaigns come first."""
     from fleetmark_cli import output, tables
-    from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import jobs_pb2
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         reply = client.call(
             client.jobs.ListJobs, jobs_pb2.ListJobsRequest(campaign_id=campaign, state=state)
         )
@@ -65,11 +64,10 @@ def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> 
 def show(job: str, as_json: bool, address: str | None) -> None:
     """Show one JOB: its configuration, why it waits or how it ended, its attempts."""
     from fleetmark_cli import output, tables
-    from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import jobs_pb2
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         detail = client.call(client.jobs.GetJob, jobs_pb2.GetJobRequest(job_id=job))
     configuration = json.loads(detail.configuration)
     if as_json:
@@ -116,9 +114,8 @@ def show(job: str, as_json: bool, address: str | None) -> None:
 def watch(campaign: str, address: str | None) -> int:
     """Follow a CAMPAIGN to its end; exits with its result."""
     from fleetmark_controller.cli import watching
-    from fleetmark_controller.client import Client
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         return watching.follow(client, campaign)
 
 
@@ -127,11 +124,10 @@ def watch(campaign: str, address: str | None) -> int:
 @options.controller
 def cancel(id_: str, address: str | None) -> None:
     """Cancel a campaign's jobs, or one job."""
-    from fleetmark_controller.client import Client
     from fleetmark_protos.errors import ErrorKind, FleetmarkError
     from fleetmark_protos.v1 import jobs_pb2
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         try:
             reply = client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(campaign_id=id_))
         except FleetmarkError as error:

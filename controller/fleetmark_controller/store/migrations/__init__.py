@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlite_utils.migrations import Migrations
 
-from fleetmark_controller.store.migrations import m0001_first
+from fleetmark_controller.store.migrations import m0001_first, m0002_identity
 
 MIGRATIONS = Migrations("fleetmark")
 MIGRATIONS(name="0001_first")(m0001_first.apply)
+MIGRATIONS(name="0002_identity")(m0002_identity.apply)
