@@ -46,6 +46,13 @@ _RAISED_PRIORITY = -5
 _LEAST_ROOM_BYTES = 64 * 1024
 
 
+class _RefusedAtOnce(FleetmarkError):
+    """The board's key had been revoked before it connected: a token may make it a new device.
+
+    A board whose key is revoked while it is connected ends, whatever token it was started with.
+    """
+
+
 def run(settings: Settings) -> int:
     """Run an agent in the foreground until it is asked to end; returns the exit code.
 
@@ -73,7 +80,14 @@ def run(settings: Settings) -> int:
     try:
         settings = replace(settings, controller=_address(settings))
         _join(settings)
-        code = asyncio.run(_serve(settings, device_id(home)))
+        try:
+            code = asyncio.run(_serve(settings, device_id(home)))
+        except _RefusedAtOnce as error:
+            if not settings.token:
+                raise
+            log.warning("%s; joining anew with the token", error.what)
+            _apply(settings)
+            code = asyncio.run(_serve(settings, device_id(home)))
     except OSError as error:
         raise from_os_error(error, str(home)) from error
     finally:
@@ -134,10 +148,14 @@ def _join(settings: Settings) -> None:
         return
     if not settings.token and load_enrolment(home) is None:
         raise not_enrolled(str(home))
+    _apply(settings)
+
+
+def _apply(settings: Settings) -> None:
     previous = signal.signal(signal.SIGTERM, _end_cleanly)
     try:
         patience_s = settings.once_wait_s if settings.once else None
-        enrol(home, settings.controller, settings.name, settings.token, patience_s)
+        enrol(settings.home, settings.controller, settings.name, settings.token, patience_s)
     except FleetmarkError as error:
         if error.kind is ErrorKind.UNREACHABLE and settings.once:
             raise _unanswered(settings) from error
@@ -203,7 +221,8 @@ async def _serve(settings: Settings, own_id: str) -> int:
     log.info("agent %s, device %s, home %s", settings.name, own_id, home)
     code = await daemon.run()
     if daemon.refusal is not None:
-        raise FleetmarkError(
+        raised = FleetmarkError if daemon.link.was_connected else _RefusedAtOnce
+        raise raised(
             daemon.refusal.kind or ErrorKind.REVOKED,
             str(daemon.refusal),
             next_step="Results that were not sent stay in the home. A new join token makes this"
