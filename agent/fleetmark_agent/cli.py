@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -184,6 +185,8 @@ def _verdicts(findings: list[dict[str, Any]]) -> dict[str, object]:
 
 def main() -> NoReturn:
     """Entry point."""
+    # gRPC's own log repeats in its words what is told in ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from fleetmark_agent.errors import translate
     from fleetmark_cli.app import run
 

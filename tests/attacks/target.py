@@ -306,8 +306,8 @@ def outcome(attack: Callable[[], object]) -> str:
 def start(folder: Path, config: str) -> Fleet:
     """A controller with the small benchmark."""
     fleet = Fleet(folder)
-    with (fleet.home / "config.toml").open("a") as file:
-        file.write(config)
+    # Long: the victim says nothing while attackers have their turn.
+    (fleet.home / "config.toml").write_text(f"lease_s = 600.0\n{config}")
     fleet.start_controller("--catalog", str(toy().make_catalog(folder / "catalog")))
     return fleet
 
