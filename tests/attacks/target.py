@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import queue
 import sqlite3
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import grpc
-from processes import Fleet, until
+from processes import Fleet, toy, until
 
 from fleetmark_catalog.core.capabilities import (
     Board,
@@ -71,17 +68,6 @@ FACTS = Capabilities(
     ),
     tags=("linux", "x86_64"),
 )
-
-
-def toy() -> ModuleType:
-    """The small benchmark of the fault tests."""
-    path = Path(__file__).parent.parent / "faults" / "toy.py"
-    spec = importlib.util.spec_from_file_location("toy", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["toy"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass(frozen=True)

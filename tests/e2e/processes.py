@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 120.0
@@ -49,6 +51,17 @@ def free_port() -> int:
                 continue
             return port
     raise AssertionError("unreachable: the count has no end")
+
+
+def toy() -> ModuleType:
+    """The small benchmark of the fault tests: it needs nothing but a Python."""
+    path = Path(__file__).parent.parent / "faults" / "toy.py"
+    spec = importlib.util.spec_from_file_location("toy", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["toy"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def until(look: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:

@@ -76,6 +76,6 @@ def _translate(error: Exception) -> app.Problem | None:
 
 def run() -> NoReturn:
     """Entry point: every error becomes one line and an exit code."""
-    # gRPC's own log tells of each handshake that fails, which anybody can cause; we say what counts.
+    # gRPC's own log tells of each handshake that fails, which anybody can cause.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     app.run(controller, _translate)
