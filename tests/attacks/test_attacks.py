@@ -503,7 +503,7 @@ RESULTS = [
         audited=False,
     ),
     Attack(
-        "a file record that is no JSON",
+        "a file record that is no JSON at all",
         _append(_record(1, "file", b"\xff{" * 9)),
         "BAD_MESSAGE",
     ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import sqlite3
 import time
 
 import pytest
@@ -250,6 +252,43 @@ def clean(value: object) -> bool:
     if isinstance(value, list):
         return all(map(clean, value))
     return value is None or isinstance(value, bool) or 0 <= value <= bounds.MAX_NUMBER  # type: ignore[operator]
+
+
+@given(st.binary(max_size=200) | st.from_regex(r"[\[\]{}:,\"0-9eE.+-]{0,60}").map(str.encode))
+def test_any_payload_is_a_document_for_every_reader_or_is_refused(payload: bytes) -> None:
+    try:
+        bounds.document(payload, "record 1")
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.BAD_MESSAGE
+        return
+    readable(payload)
+
+
+documents = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), documents, max_size=5))
+def test_every_sensible_document_passes(value: dict[str, object]) -> None:
+    payload = json.dumps(value).encode()
+    bounds.document(payload, "record 1")
+    readable(payload)
+
+
+def readable(payload: bytes) -> None:
+    with sqlite3.connect(":memory:") as store:
+        sql = "SELECT json_valid(CAST(? AS TEXT))"
+        assert store.execute(sql, (payload,)).fetchone() == (1,)
 
 
 @given(st.floats() | st.none())

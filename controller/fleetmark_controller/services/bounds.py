@@ -6,6 +6,8 @@ breaks a bound of count, size or range is refused.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +19,7 @@ MAX_TEXT = 1000
 MAX_ITEMS = 2000
 MAX_NUMBER = 1 << 60
 MAX_DEPTH = 8
+MAX_JSON_DEPTH = 32
 MAX_ATTEMPTS = 256
 MAX_LABELS = 64
 MAX_LABEL = 200
@@ -52,6 +55,40 @@ def facts(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {text(str(key), MAX_LABEL): facts(item, depth + 1) for key, item in value.items()}
     return [facts(item, depth + 1) for item in value]
+
+
+def document(payload: bytes, what: str) -> None:
+    """A record's payload must be a JSON object that every reader of the store can read.
+
+    One that SQLite cannot read would end each query of the view that shows it, for everybody.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE: no object; too deep; NaN, an infinity or half a letter in it.
+    """
+    try:
+        value = json.loads(payload.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"{what} that is no JSON") from error
+    if not isinstance(value, dict):
+        raise _bad(f"{what} that is no JSON object")
+    waiting: list[tuple[Any, int]] = [(value, 1)]
+    while waiting:
+        item, depth = waiting.pop()
+        if isinstance(item, str):
+            if any("\ud800" <= letter <= "\udfff" for letter in item):
+                raise _bad(f"{what} with half a letter")
+        elif isinstance(item, (dict, list)):
+            if depth > MAX_JSON_DEPTH:
+                raise _bad(f"{what} that is too deep")
+            inner = [*item, *item.values()] if isinstance(item, dict) else item
+            waiting.extend((part, depth + 1) for part in inner)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def labels(given: Mapping[str, str]) -> dict[str, str]:

@@ -129,6 +129,7 @@ def records_from(messages: Iterable[results_pb2.Record]) -> list[Record]:
         record = Record(message.seq, message.kind, message.payload)
         if record.sha256 != message.sha256:
             raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"record {record.seq} has a wrong digest")
+        bounds.document(record.payload, f"record {record.seq}")
         records.append(record)
     return records
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -33,7 +34,8 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         """Store records; acknowledge what is durable."""
         key = convert.key_from(request.attempt)
         guard.be_device(key.device_id)
-        records = convert.records_from(request.records)
+        # In a thread: parsing megabytes must not make others wait.
+        records = await asyncio.to_thread(convert.records_from, request.records)
         for record in records:
             self._need_blob(record)
         through = await self._engine.perform(
