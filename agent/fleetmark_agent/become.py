@@ -1,4 +1,4 @@
-"""`agent start` puts its home in order, then becomes the process that serves.
+"""`agent start` puts its home in order, joins a controller, then becomes the process that serves.
 
 Python never gives memory back: what reads flags and files, and what cleans up, is left behind by
 replacing the process image (execve). The process id, the terminal and the home's lock stay.
@@ -17,8 +17,10 @@ from fleetmark_agent.detect.store import builtin_folder, rules_digest
 from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.files import write_atomic
 from fleetmark_agent.identity import device_id
+from fleetmark_agent.joining import join
 from fleetmark_agent.locks import try_lock
 from fleetmark_agent.settings import Settings
+from fleetmark_cli.logs import set_up
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 _TRACE_LIMIT_BYTES = 4 * 1024 * 1024
@@ -28,12 +30,18 @@ _MOST_BYTES = 48 * 1024
 
 
 def become_server(settings: Settings, verbose: bool) -> NoReturn:
-    """Lock and clean the home, then serve it, until asked to end. Does not return.
+    """Lock and clean the home, join a controller, then serve until asked to end. Never returns.
 
     Raises:
-        FleetmarkError: the home is in use or unusable, or the labels are too many.
+        FleetmarkError: the home is in use or unusable, the board was refused, or the labels are
+            too many.
     """
     lock = _take_home(settings)
+    set_up(verbose)
+    try:
+        settings = join(settings)
+    except OSError as error:
+        raise from_os_error(error, str(settings.home)) from error
     handed = hand_over(settings, _own_id(settings.home), lock, verbose)
     if len(handed) > _MOST_BYTES:
         raise FleetmarkError(

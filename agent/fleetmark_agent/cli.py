@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +32,8 @@ def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[
 
 @command.command()
 @click.option("--controller", metavar="HOST:PORT", help="Where the controller listens.")
+@click.option("--token", metavar="T", help="A join token, for a board without a controller.")
+@click.option("--token-file", metavar="FILE", help="A file that holds it.")
 @click.option("--name", help="What people call this device. Default: the host's name.")
 @click.option(
     "--label",
@@ -45,6 +48,8 @@ def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[
 @click.option("--verbose", is_flag=True, help="Log what happens in detail.")
 def start(
     controller: str | None,
+    token: str | None,
+    token_file: str | None,
     name: str | None,
     labels: dict[str, str],
     home: str | None,
@@ -53,14 +58,24 @@ def start(
 ) -> None:
     """Run the agent in the foreground, until SIGTERM or Ctrl-C.
 
-    The controller's address comes from --controller, FLEETMARK_CONTROLLER, config.toml, or is
-    127.0.0.1:7117. An agent that finds no controller keeps trying.
+    The controller's address comes from --controller, FLEETMARK_CONTROLLER or config.toml; else it
+    is the controller that this board belongs to, or one that makes itself known on the local
+    network. An agent that finds no controller keeps trying.
+
+    A new board needs a join token (--token, --token-file or FLEETMARK_TOKEN), which `controller
+    token create` makes. The board checks that it talks to that controller before it says anything.
     """
     from fleetmark_agent.become import become_server
     from fleetmark_agent.settings import load_settings
 
     settings = load_settings(
-        _home(home), controller=controller, name=name, labels=labels, once=once
+        _home(home),
+        controller=controller,
+        name=name,
+        labels=labels,
+        once=once,
+        token=token,
+        token_file=token_file,
     )
     become_server(settings, verbose)
 
@@ -167,6 +182,8 @@ def _verdicts(findings: list[dict[str, Any]]) -> dict[str, object]:
 
 def main() -> NoReturn:
     """Entry point."""
+    # gRPC's own log repeats in its words what is told in ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from fleetmark_agent.errors import translate
     from fleetmark_cli.app import run
 

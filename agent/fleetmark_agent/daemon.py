@@ -17,6 +17,7 @@ from fleetmark_agent import happenings as h
 from fleetmark_agent import ledger
 from fleetmark_agent.detect.findings import Detection
 from fleetmark_agent.detect.watch import Watch
+from fleetmark_agent.enrolling import Renewal
 from fleetmark_agent.facts.software import with_findings
 from fleetmark_agent.files import RealFiles, tree_bytes, write_atomic
 from fleetmark_agent.link import Link
@@ -31,6 +32,7 @@ from fleetmark_agent.transport import Transport, TransportError
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_catalog.core.records import Record
+from fleetmark_protos.errors import ErrorKind
 
 if TYPE_CHECKING:
     from fleetmark_agent.runner.attempt import Attempt
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXIT_OK = 0
+EXIT_REFUSED = 4
 EXIT_UNREACHABLE = 5
 _LAST_WORDS_S = 2.0
 _CLOCK_TOLERANCE_NS = 60 * 10**9
@@ -78,7 +81,16 @@ class Daemon:
         self.session = Session(
             identity, stored, device_free=not is_held(site.device_lock), spooled=spooled
         )
-        self.link = Link(transport, self.tell, self._look_at_room)
+        self.link = Link(transport, self.tell, self._look_at_room, self._not_connected)
+        self.refusal: TransportError | None = None
+        """Why the controller wants nothing more of this board, once it said so."""
+        self._renewal = Renewal(
+            self.settings.home,
+            transport.address,
+            self.settings.name,
+            self._certificate_renewed,
+            lambda: self.clock_offset_ns or 0,
+        )
         self.attempts: dict[AttemptKey, Attempt] = {}
         self.forgotten = 0
         self.clock_offset_ns: int | None = None
@@ -108,6 +120,7 @@ class Daemon:
             self._spawn(self._watch_device())
         self.watch.quiet(self.session.idle)
         self._spawn(self.watch.run())
+        self._spawn(self._renewal.run())
         dialing = asyncio.ensure_future(self.link.run())
         if self.settings.once:
             self._spawn(self._give_up_in_time())
@@ -265,6 +278,19 @@ class Daemon:
                     -(self.clock_offset_ns or 0) / 1e9,
                 )
             self.watch.begin()
+
+    def _not_connected(self, error: TransportError) -> None:
+        if error.kind is ErrorKind.REVOKED:
+            self.refusal = error
+            if self._quit is not None and not self._quit.done():
+                self._quit.set_result(EXIT_REFUSED)
+        elif error.kind in (ErrorKind.UNREACHABLE, ErrorKind.UNAUTHENTICATED):
+            # A refused handshake looks like a controller that is not there.
+            self._renewal.ask()
+
+    def _certificate_renewed(self) -> None:
+        self.transport.renew()
+        self.link.drop("the certificate was renewed: connecting with the new one", 0.0)
 
     def _look_at_room(self) -> None:
         obstacle = ""

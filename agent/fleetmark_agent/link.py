@@ -25,11 +25,16 @@ class Link:
         transport: Transport,
         tell: Callable[[Event], None],
         before_offer: Callable[[], None],
+        failed: Callable[[TransportError], None] = lambda error: None,
     ) -> None:
-        """`before_offer` is called before an offer is told, so that what decides it is fresh."""
+        """`failed` is called after each stream that ended with an error.
+
+        `before_offer` is called before an offer is told, so that what decides it is fresh.
+        """
         self._transport = transport
         self._tell = tell
         self._before_offer = before_offer
+        self._failed = failed
         self._stream: Stream | None = None
         self._outgoing: asyncio.Queue[AgentMessage | None] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
@@ -83,6 +88,7 @@ class Link:
         try:
             stream = await self._transport.connect()
         except TransportError as error:
+            self._failed(error)
             return str(error)
         self._stream, self._outgoing = stream, asyncio.Queue()
         self._writer = asyncio.ensure_future(self._write(stream, self._outgoing))
@@ -100,6 +106,7 @@ class Link:
                     self._before_offer()
                 self._tell(Received(message))
         except TransportError as error:
+            self._failed(error)
             return str(error)
         finally:
             self._stream = None

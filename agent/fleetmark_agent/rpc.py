@@ -36,6 +36,7 @@ _TEMPORARY = {
     ErrorKind.DISK_FULL,
     ErrorKind.STORE_UNUSABLE,
     ErrorKind.INTERNAL,
+    ErrorKind.UNAUTHENTICATED,  # until the certificate is renewed
 }
 
 

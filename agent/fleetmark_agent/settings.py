@@ -21,6 +21,8 @@ _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
 class Settings:
     """What an agent is started with. Sizes are in bytes, times in seconds.
 
+    `controller`: HOST:PORT; empty: the one that it belongs to, or one that is found nearby.
+    `token`: a join token, for a board that belongs to no controller yet; it is not stored.
     `spool_limit_bytes`: while results of this size wait for the controller, no new run begins.
     `cache_limit_bytes`: of blobs and environments; what an attempt needs is never evicted.
     `min_free_bytes`: room that a transfer or an installation must leave on the file system.
@@ -30,7 +32,7 @@ class Settings:
     """
 
     home: Path
-    controller: str = f"127.0.0.1:{DEFAULT_PORT}"
+    controller: str = ""
     name: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     cache_limit_bytes: int = 16 * GIB
@@ -42,6 +44,7 @@ class Settings:
     detect_interval_s: float = 6 * 3600.0
     once_wait_s: float = 20.0
     once: bool = False
+    token: str = field(default="", repr=False)
 
 
 class BadSetting(Exception):
@@ -55,8 +58,12 @@ def load_settings(
     name: str | None = None,
     labels: Mapping[str, str] | None = None,
     once: bool = False,
+    token: str | None = None,
+    token_file: str | None = None,
 ) -> Settings:
     """Combine the arguments (flags), the environment and `home`/config.toml.
+
+    A join token in the environment is taken out of it: child processes must not have it.
 
     Raises:
         ConfigError: config.toml is not TOML, or holds a key or value that is not allowed.
@@ -87,7 +94,20 @@ def load_settings(
     except ValueError as error:
         raise BadSetting(str(error)) from error
     checked.setdefault("name", _host_name())
-    return Settings(home=home, once=once, **checked)
+    return Settings(home=home, once=once, token=_read_token(token, token_file), **checked)
+
+
+def _read_token(given: str | None, file: str | None) -> str:
+    inherited = os.environ.pop("FLEETMARK_TOKEN", "")
+    if given and file:
+        raise BadSetting("--token and --token-file: give one of the two")
+    if file:
+        try:
+            return Path(file).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise BadSetting(f"--token-file {file}: {why}") from error
+    return (given or inherited).strip()
 
 
 def parse_label(text: str) -> tuple[str, str]:

@@ -7,7 +7,9 @@ import logging
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache, partial
 from typing import Any
 
 from fleetmark_agent import AGENT_VERSION
@@ -16,6 +18,7 @@ from fleetmark_agent.detect import store
 from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.facts.software import with_findings
 from fleetmark_agent.files import RealFiles
+from fleetmark_agent.identity import device_id, load_tls
 from fleetmark_agent.ids import uuid7
 from fleetmark_agent.runner.site import Site
 from fleetmark_agent.session import Identity
@@ -33,6 +36,13 @@ _MEASURE_TIMEOUT_S = 120.0
 _RAISED_PRIORITY = -5
 
 
+class _RefusedAtOnce(FleetmarkError):
+    """The board's key had been revoked before it connected: a token may make it a new device.
+
+    A board whose key is revoked while it is connected ends, whatever token it was started with.
+    """
+
+
 def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen[bytes]) -> int:
     """Serve the home, which is ours, until asked to end; returns the exit code.
 
@@ -40,16 +50,25 @@ def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen
     facts.
 
     Raises:
-        FleetmarkError: the home is unusable; with `--once`, no controller answered.
+        FleetmarkError: the home is unusable; the key was revoked; with `--once`, no controller
+            answered.
         LedgerError: the home's ledger is damaged.
     """
-    code = asyncio.run(_serve(settings, own_id, rules, measuring))
+    facts = cache(partial(measured_by, measuring))
+    try:
+        code = asyncio.run(_serve(settings, own_id, rules, facts))
+    except _RefusedAtOnce as error:
+        if not settings.token:
+            raise
+        from fleetmark_agent import joining
+
+        log.warning("%s; joining anew with the token", error.what)
+        joining.apply(settings)
+        code = asyncio.run(_serve(settings, device_id(settings.home), rules, facts))
     if code == EXIT_UNREACHABLE:
-        raise FleetmarkError(
-            ErrorKind.UNREACHABLE,
-            f"no controller answered at {settings.controller} within {settings.once_wait_s:g} s",
-            next_step="Start one with `controller serve`, or name another with --controller",
-        )
+        from fleetmark_agent import joining
+
+        raise joining.unanswered(settings)
     return code
 
 
@@ -72,20 +91,20 @@ def measured_by(helper: subprocess.Popen[bytes]) -> Capabilities:
 
 
 async def _serve(
-    settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen[bytes]
+    settings: Settings, own_id: str, rules: str, facts: Callable[[], Capabilities]
 ) -> int:
     home = settings.home
     with suppress(OSError):
         # Heartbeats must not wait behind a job that uses all cores.
         os.setpriority(os.PRIO_PROCESS, 0, _RAISED_PRIORITY)
-    transport = GrpcTransport(settings.controller)
+    transport = GrpcTransport(settings.controller, lambda: load_tls(home))
     files = RealFiles(home)
     try:
         spool = Spool(files, settings.spool_limit_bytes)
     except OSError as error:
         raise from_os_error(error, str(home)) from error
     # Nothing else is to be done meanwhile, and a thread would cost its memory for good.
-    measured = measured_by(measuring)
+    measured = facts()
     # What was found before a restart is said at once; it is looked for again after the hello.
     known = store.load(home, rules)
     capabilities = with_findings(measured, known.findings if known else ())
@@ -109,7 +128,16 @@ async def _serve(
     )
     daemon = Daemon(identity, site, files, transport, measured=measured, known=known)
     log.info("agent %s, device %s, home %s", settings.name, own_id, home)
-    return await daemon.run()
+    code = await daemon.run()
+    if daemon.refusal is not None:
+        raised = FleetmarkError if daemon.link.was_connected else _RefusedAtOnce
+        raise raised(
+            daemon.refusal.kind or ErrorKind.REVOKED,
+            str(daemon.refusal),
+            next_step="Results that were not sent stay in the home. A new join token makes this"
+            " board a new device",
+        )
+    return code
 
 
 def _clock(daemon: Daemon) -> dict[str, Any]:

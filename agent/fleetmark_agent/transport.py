@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from fleetmark_agent.identity import Tls
 from fleetmark_agent.messages import (
     AgentMessage,
     Append,
@@ -64,6 +65,9 @@ class Transport(Protocol):
     async def append(self, message: Append) -> Appended:
         """Hand over records."""
 
+    def renew(self) -> None:
+        """Show the identity as it is stored now, from the next call on."""
+
     async def close(self) -> None:
         """Give everything back."""
 
@@ -71,19 +75,31 @@ class Transport(Protocol):
 CALL_TIMEOUT_S = 30.0
 _STALL_TIMEOUT_S = 30.0
 _FAREWELL_S = 1.0
+_OLD_CALLS_S = 300.0
 
 
 class GrpcTransport:
     """`Transport` over gRPC."""
 
-    def __init__(self, address: str) -> None:
-        """No connection is made before the first call."""
+    def __init__(self, address: str, identity: Callable[[], Tls]) -> None:
+        """No connection is made before the first call; `identity` is read now and at `renew`."""
         from fleetmark_agent import rpc
 
         self.address = address
         self._rpc = rpc
-        self._channel = open_channel(address)
+        self._identity = identity
+        self._closing: set[asyncio.Future[None]] = set()
+        self._channel = open_channel(address, identity())
         self._stubs = rpc.Stubs(self._channel)
+
+    def renew(self) -> None:
+        """Show the identity as it is now in every new call; those that go on may end in peace."""
+        old = self._channel
+        self._channel = open_channel(self.address, self._identity())
+        self._stubs = self._rpc.Stubs(self._channel)
+        closing = asyncio.ensure_future(old.close(_OLD_CALLS_S))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def connect(self) -> Stream:
         """See `Transport`."""
@@ -132,6 +148,8 @@ class GrpcTransport:
 
     async def close(self) -> None:
         """See `Transport`."""
+        for closing in self._closing:
+            closing.cancel()
         await self._channel.close(None)
 
 
@@ -177,10 +195,11 @@ class _GrpcStream:
         self._call.cancel()
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """The one place where a channel is made: what secures it will stand here."""
+def open_channel(address: str, identity: Tls) -> grpc.aio.Channel:
+    """The one place where a channel is made: both sides show certificates of one CA."""
     import grpc.aio
 
     from fleetmark_protos.channel import client_options
 
-    return grpc.aio.insecure_channel(address, options=client_options())
+    credentials = grpc.ssl_channel_credentials(identity.ca, identity.key, identity.certificate)
+    return grpc.aio.secure_channel(address, credentials, options=client_options())

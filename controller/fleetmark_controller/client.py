@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from fleetmark_protos.channel import CHUNK_BYTES, DEFAULT_PORT, client_options
+from fleetmark_controller.credentials import find
+from fleetmark_protos.channel import CHUNK_BYTES, client_options
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.v1 import (
@@ -33,15 +34,26 @@ Value = int | float | str | bool | None
 class Client:
     """Stubs of every service that people use, on one channel."""
 
-    def __init__(self, address: str | None = None) -> None:
-        """Nothing is sent before the first call."""
-        self.address = address or f"127.0.0.1:{DEFAULT_PORT}"
-        host, _, port = self.address.rpartition(":")
-        if not host or not port.isdigit():
-            raise FleetmarkError(
-                ErrorKind.USAGE, f"{self.address!r} is not HOST:PORT", "--controller"
-            )
-        self._channel = grpc.insecure_channel(self.address, options=client_options())
+    def __init__(self, address: str | None = None, credentials: str | None = None) -> None:
+        """Nothing is sent before the first call. `credentials` is the path of a file.
+
+        Raises:
+            FleetmarkError: USAGE, or what `fleetmark_controller.credentials.find` raises.
+        """
+        if address is not None:
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdigit():
+                raise FleetmarkError(
+                    ErrorKind.USAGE, f"{address!r} is not HOST:PORT", "--controller"
+                )
+        self.address, found = find(address, credentials)
+        self._channel = grpc.secure_channel(
+            self.address,
+            grpc.ssl_channel_credentials(
+                found.ca.encode(), found.key.encode(), found.certificate.encode()
+            ),
+            options=client_options(),
+        )
         self.admin = admin_pb2_grpc.AdminStub(self._channel)
         self.blobs = blobs_pb2_grpc.BlobsStub(self._channel)
         self.catalog = catalog_pb2_grpc.CatalogStub(self._channel)

@@ -27,6 +27,8 @@ from fleetmark_controller.bundling.obtain import obtain
 from fleetmark_controller.clock import NS_PER_S, StepWatch, now_monotonic_ns, now_unix_ns
 from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.hub import Hub
+from fleetmark_controller.identity.registry import Registry
+from fleetmark_controller.identity.rules import State
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs, evaluate
 from fleetmark_controller.ingest.worker import end_with_controller
@@ -39,7 +41,7 @@ from fleetmark_controller.planning import Plan, Request, make_plan
 from fleetmark_controller.scheduling.first_come import FirstCome
 from fleetmark_controller.scheduling.model import Scheduler
 from fleetmark_controller.settings import Settings
-from fleetmark_controller.store import attempts, devices, listings, meta, runs
+from fleetmark_controller.store import attempts, audit, devices, identities, listings, meta, runs
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.jobs import NewCampaign
 from fleetmark_controller.store.listings import JobLine
@@ -86,6 +88,7 @@ class Engine:
         self.blobs = BlobFolder(blobs)
         self.builder = Builder(store.parent, self.blobs)
         self.presence = Presence(int(settings.lease_s * NS_PER_S))
+        self.registry = Registry()
         self.changes: Hub[JobLine | JobEvent] = Hub()
         self.controller_id = ""
         self.started_ns = now_unix_ns()
@@ -108,6 +111,7 @@ class Engine:
         `generation` is higher than any before; epochs of this life begin with it.
         """
         self.controller_id = await self._writer.run(lambda c: meta.begin(c, uuid7(), generation))
+        self.registry.update(await self.reader.run(identities.every))
         for line in await self.reader.run(lambda c: listings.list_jobs(c, state="ACTIVE")):
             self._campaign_of[line.job_id] = line.campaign_id
         for device_id in await self.reader.run(attempts.busy_devices):
@@ -148,6 +152,8 @@ class Engine:
 
     async def carry_out(self, effects: Effects) -> None:
         """Send, publish, judge and schedule what a committed operation asks for."""
+        if effects.identities:
+            await self._recount(effects.identities)
         messages: list[OfferEffect | StopEffect] = [*effects.stops, *effects.offers]
         for message in messages:
             outbox = self._outboxes.get(message.key.device_id)
@@ -171,6 +177,14 @@ class Engine:
             await self._writer.run(lambda c: attempts.count_bytes(c, key, count))
 
         self._spawn(note())
+
+    async def _recount(self, changed: set[str]) -> None:
+        found = await self.reader.run(lambda c: identities.some(c, changed))
+        for identity in found:
+            if identity.state is not State.ACTIVE:
+                self.presence.dismissed(identity.identity_id)
+                self._outboxes.pop(identity.identity_id, None)
+        self.registry.update(found)
 
     async def find(self, kind: str, prefix: str) -> str:
         """The id of a campaign, job or run that begins with `prefix`.
@@ -210,8 +224,8 @@ class Engine:
 
         return await asyncio.to_thread(work)
 
-    async def submit(self, request: Request, plan: Plan, say: Say) -> Plan:
-        """Build and obtain what a plan's jobs need, then store and schedule them.
+    async def submit(self, request: Request, plan: Plan, say: Say, who: str) -> Plan:
+        """Build and obtain what a plan's jobs need, then store and schedule them for `who`.
 
         Returns the plan that was stored: another one where wheels had to be built first.
         """
@@ -231,9 +245,21 @@ class Engine:
             asdict(request),
         )
         new_jobs = [planned.job for planned in plan.jobs]
-        await self.perform(
-            lambda c, fx, now: campaigns.submit(c, fx, now, campaign, new_jobs, plan.locks)
-        )
+
+        def store(c: sqlite3.Connection, fx: Effects, now: int) -> None:
+            campaigns.submit(c, fx, now, campaign, new_jobs, plan.locks)
+            audit.add(
+                c,
+                now,
+                who,
+                "campaign.submit",
+                campaign.campaign_id,
+                benchmark=request.benchmark,
+                selector=request.selector,
+                jobs=len(new_jobs),
+            )
+
+        await self.perform(store)
         return plan
 
     # --- sessions -------------------------------------------------------------------------
@@ -246,7 +272,7 @@ class Engine:
     def close_session(self, device_id: str, session: int) -> None:
         """The stream ended, for whatever reason; its lease runs on."""
         if self.presence.current(device_id, session):
-            del self._outboxes[device_id]
+            self._outboxes.pop(device_id, None)
         self.presence.disconnected(device_id, session)
 
     def alive(self, device_id: str, session: int) -> None:
@@ -313,6 +339,7 @@ class Engine:
                 expire = partial(sessions.lease_expired, device_id=device_id)
                 await self._insist("the end of a lease", partial(self.perform, expire))
             await self._insist("the deadline of jobs", self._end_overdue)
+            self.registry.end_expired(now_unix_ns())
 
     async def _end_overdue(self) -> None:
         if await self.reader.run(lambda c: listings.any_overdue(c, now_unix_ns())):

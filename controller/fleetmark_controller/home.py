@@ -76,11 +76,12 @@ class Home:
         scratch.replace(self.folder / "generation")
         fsync_folder(self.folder)
 
-    def write_endpoint(self, address: str) -> None:
-        """Tell programs on this host where the controller listens."""
+    def write_endpoint(self, address: str, board_address: str) -> None:
+        """Tell programs on this host where the controller listens, for them and for boards."""
         target = self.folder / _ENDPOINT
         scratch = target.with_suffix(".tmp")
-        scratch.write_text(json.dumps({"address": address, "pid": os.getpid()}), encoding="utf-8")
+        said = {"address": address, "board_address": board_address, "pid": os.getpid()}
+        scratch.write_text(json.dumps(said), encoding="utf-8")
         scratch.replace(target)
 
     def close(self) -> None:
@@ -99,3 +100,11 @@ def read_endpoint(folder: Path) -> tuple[str, int]:
         return str(said["address"]), int(said["pid"])
     except (OSError, ValueError, KeyError, TypeError):
         return "", 0
+
+
+def read_board_endpoint(folder: Path) -> str:
+    """Where the controller of a home said that boards reach it; empty if it did not."""
+    try:
+        return str(json.loads((folder / _ENDPOINT).read_text(encoding="utf-8"))["board_address"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,12 @@ from fleetmark_protos.errors import ErrorKind, FleetmarkError
 class Settings:
     """What `controller serve` runs with; each is a key of config.toml."""
 
-    listen: str = f"127.0.0.1:{DEFAULT_PORT}"
+    listen: str = f"0.0.0.0:{DEFAULT_PORT}"
+    """Where callers with a certificate are served."""
+    entry_port: int = 0
+    """Port for enrolment, renewal and health, on the same address; 0: the one after `listen`'s."""
+    advertise: bool = True
+    """Whether boards on the local network find this controller by themselves (not on loopback)."""
     mirror: str = ""
     """Folder of files named by sha256, asked before any network."""
     catalogs: tuple[str, ...] = ()
@@ -28,6 +34,10 @@ class Settings:
     credit_bytes: int = 8 * 1024 * 1024
     """How many bytes of records a device may send ahead."""
     max_upload_bytes: int = 4 * 1024**3
+    refusals_per_minute: int = 10
+    """After so many refused enrolments an address is not heard for the rest of a minute."""
+    certificate_life_s: float = 30 * 86_400.0
+    """How long a board's certificate lives; it is renewed after two thirds of that."""
 
     @property
     def mirror_folder(self) -> Path | None:
@@ -58,7 +68,7 @@ def load_settings(home: Path, **flags: Any) -> Settings:
         default = types[key].default
         wanted = (int, float) if isinstance(default, float) else type(default)
         given = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
-        if not isinstance(given, wanted) or isinstance(given, bool):
+        if not isinstance(given, wanted) or isinstance(given, bool) != isinstance(default, bool):
             raise FleetmarkError(
                 ErrorKind.CONFIGURATION,
                 f"{key} is {value!r}, expected {type(default).__name__}",
@@ -70,26 +80,54 @@ def load_settings(home: Path, **flags: Any) -> Settings:
 
 
 def check_listen(address: str) -> tuple[str, int]:
-    """Host and port of a loopback address.
+    """Host (IPv6 in brackets) and port of an address to listen on.
 
     Raises:
-        FleetmarkError: USAGE (not HOST:PORT) or ADDRESS_REFUSED (not loopback).
+        FleetmarkError: USAGE: it is not HOST:PORT with a literal address or `localhost`.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise FleetmarkError(ErrorKind.USAGE, f"{address!r} is not HOST:PORT")
     bare = host.strip("[]")
     if bare == "localhost":
         bare = "127.0.0.1"
     try:
-        loopback = ipaddress.ip_address(bare).is_loopback
+        parsed = ipaddress.ip_address(bare)
     except ValueError:
-        loopback = False
-    if not loopback:
+        parsed = None
+    if parsed is None or not port.isdigit() or not int(port) <= 65535:
         raise FleetmarkError(
-            ErrorKind.ADDRESS_REFUSED,
-            f"will not listen on {host}: without enrolment and TLS anybody there could send code"
-            " to your boards, so only loopback is allowed",
-            next_step=f"Use --listen 127.0.0.1:{port}",
+            ErrorKind.USAGE,
+            f"{address!r} is not HOST:PORT",
+            "--listen",
+            f"Like 0.0.0.0:{DEFAULT_PORT}, which is every address of this host",
         )
     return (f"[{bare}]" if ":" in bare else bare), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host can reach an address."""
+    return ipaddress.ip_address(host.strip("[]")).is_loopback
+
+
+def is_every_address(host: str) -> bool:
+    """Whether an address stands for every one of this host."""
+    return ipaddress.ip_address(host.strip("[]")).is_unspecified
+
+
+def own_address(host: str) -> str:
+    """Where programs of this host reach what listens on `host`."""
+    if not is_every_address(host):
+        return host
+    return "[::1]" if ":" in host else "127.0.0.1"
+
+
+def board_address(host: str) -> str:
+    """Where other machines reach what listens on `host`: this host's address on its main link."""
+    if not is_every_address(host):
+        return host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket sends nothing: it asks the routing table alone.
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()

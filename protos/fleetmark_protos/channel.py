@@ -11,6 +11,15 @@ CHUNK_BYTES = 64 * 1024
 DEFAULT_PORT = 7117
 """Below 32768, so that it never collides with a client's ephemeral port."""
 
+ENTRY_MESSAGE_BYTES = 64 * 1024
+"""Largest message that is taken from a caller who has proved nothing yet."""
+
+SERVER_NAME = "controller.fleetmark.internal"
+"""The name in every controller's certificate, which clients check whatever address they dial."""
+
+SERVICE_TYPE = "_fleetmark._tcp.local."
+"""Under which controllers make themselves known on the local network (DNS-SD)."""
+
 _SHARED = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -18,7 +27,7 @@ _SHARED = [
 ]
 
 
-def client_options(keepalive_s: float = 10.0) -> list[tuple[str, int]]:
+def client_options(keepalive_s: float = 10.0) -> list[tuple[str, int | str]]:
     """Options of a channel that notices a cut link within `keepalive_s` plus five seconds."""
     return [
         *_SHARED,
@@ -30,6 +39,7 @@ def client_options(keepalive_s: float = 10.0) -> list[tuple[str, int]]:
         ("grpc.max_reconnect_backoff_ms", 500),
         # Names and proxies of the environment must not decide where a fleet's traffic goes.
         ("grpc.enable_http_proxy", 0),
+        ("grpc.ssl_target_name_override", SERVER_NAME),
     ]
 
 
@@ -47,5 +57,23 @@ def server_options(keepalive_s: float = 10.0) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
         ("grpc.server.max_pending_requests", 50_000),
         ("grpc.server.max_pending_requests_hard_limit", 60_000),
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def entry_options() -> list[tuple[str, int]]:
+    """Options of the server that anybody may dial: small messages, few streams, short lives."""
+    return [
+        ("grpc.max_receive_message_length", ENTRY_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", ENTRY_MESSAGE_BYTES),
+        ("grpc.max_metadata_size", 8 * 1024),
+        ("grpc.max_concurrent_streams", 8),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+        ("grpc.server.max_pending_requests", 5_000),
+        ("grpc.server.max_pending_requests_hard_limit", 6_000),
         ("grpc.so_reuseport", 0),
     ]

@@ -44,6 +44,15 @@ class ErrorKind(Enum):
     CONFIGURATION = _Entry(21, "FAILED_PRECONDITION", 2, "a configuration file is not valid")
     JOB_FAILED = _Entry(22, "ABORTED", 1, "a job failed or was invalid")
     INSTALL_MISSING = _Entry(23, "FAILED_PRECONDITION", 4, "a part of Fleetmark is not installed")
+    UNAUTHENTICATED = _Entry(30, "UNAUTHENTICATED", 4, "the caller has no credential that counts")
+    FORBIDDEN = _Entry(31, "PERMISSION_DENIED", 4, "the caller's role does not allow it")
+    NOT_ENROLLED = _Entry(32, "FAILED_PRECONDITION", 4, "this board has no identity yet")
+    BAD_TOKEN = _Entry(33, "PERMISSION_DENIED", 4, "a join token that does not count")
+    UNTRUSTED = _Entry(34, "FAILED_PRECONDITION", 4, "the other side is not whom it should be")
+    CLOCK_SKEW = _Entry(35, "FAILED_PRECONDITION", 4, "the clocks of the two sides differ too much")
+    REVOKED = _Entry(36, "PERMISSION_DENIED", 4, "the caller's credential was revoked")
+    PENDING = _Entry(37, "FAILED_PRECONDITION", 4, "the device waits for approval")
+    TOO_MANY_ATTEMPTS = _Entry(38, "RESOURCE_EXHAUSTED", 4, "too many refused attempts")
 
     @property
     def number(self) -> int:

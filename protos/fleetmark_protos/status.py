@@ -43,13 +43,16 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
             kind = ErrorKind.from_number(detail.code)
             return FleetmarkError(kind, detail.what, detail.where, detail.next_step)
     code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
+    said = str(error.details() or "") if hasattr(error, "details") else ""
+    if code is grpc.StatusCode.UNAVAILABLE and (untrusted := _handshake(said, address)):
+        return untrusted
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return FleetmarkError(
             ErrorKind.UNREACHABLE,
             f"no controller answers at {address}",
             next_step="Start one with `controller serve`, or name another with --controller",
         )
-    text = error.details() if hasattr(error, "details") else str(error)
+    text = said or str(error)
     if text == _BROKEN:
         return FleetmarkError(
             ErrorKind.UNREACHABLE,
@@ -59,3 +62,28 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.INTERNAL, f"the controller answered {code.name}: {text}", address
     )
+
+
+def _handshake(said: str, address: str) -> FleetmarkError | None:
+    """What a TLS handshake that failed means, by the words of gRPC's TLS library."""
+    if "certificate has expired" in said or "certificate is not yet valid" in said:
+        return FleetmarkError(
+            ErrorKind.CLOCK_SKEW,
+            "the controller's certificate does not count at the time that this clock shows",
+            address,
+            "Set the clock that is wrong",
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in said or "Hostname Verification" in said:
+        return FleetmarkError(
+            ErrorKind.UNTRUSTED,
+            "who answers there is not the controller that was meant",
+            address,
+            "Check the address; another controller needs another token or credentials file",
+        )
+    if "Socket closed" in said:
+        return FleetmarkError(
+            ErrorKind.UNREACHABLE,
+            f"who answers at {address} closes the connection",
+            next_step="The credential may have run out or be another controller's; or it is none",
+        )
+    return None

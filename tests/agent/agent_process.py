@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import secure
 from fake_controller import FakeController
 
 
@@ -23,6 +24,8 @@ class AgentProcess:
 
     async def start(self, *flags: str, wait: bool = True) -> None:
         self.controller.online.clear()
+        if not (self.home / "identity" / "certificate.pem").exists():
+            secure.enrol(self.home, self.controller.address)
         command = [sys.executable, "-m", "fleetmark_agent.cli", "start", "--home", str(self.home)]
         command += ["--controller", self.controller.address, "--name", "board", *flags]
         with self.log.open("ab") as log:

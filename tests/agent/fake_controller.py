@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from secure import server_credentials
 
 from fleetmark_catalog.core.records import parse_final, record_digest
 from fleetmark_protos.channel import CHUNK_BYTES, server_options
@@ -87,7 +88,7 @@ class FakeController(
         session_pb2_grpc.add_SessionServicer_to_server(self, self._server)
         blobs_pb2_grpc.add_BlobsServicer_to_server(self, self._server)
         results_pb2_grpc.add_ResultsServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self.port = self._server.add_secure_port(f"127.0.0.1:{self.port}", server_credentials())
         await self._server.start()
 
     async def stop(self) -> None:

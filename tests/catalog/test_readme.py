@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from processes import BIN, environment, fleet_in
+from processes import BIN, fleet_in
 
 from fleetmark_catalog.load import BUILTIN, KINDS
 from fleetmark_catalog.load.schema import BODIES
@@ -33,7 +33,7 @@ def test_adding_a_component_in_five_minutes(tmp_path: Path) -> None:
             done = subprocess.run(
                 ["bash", "-e", "-c", script],
                 cwd=tmp_path,
-                env={**environment(), "FLEETMARK_CONTROLLER": fleet.address, "PATH": path},
+                env={**fleet.environment(), "PATH": path},
                 capture_output=True,
                 text=True,
                 check=False,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from secured import device_pair, secured
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.load import load_catalog
@@ -25,13 +26,10 @@ async def stub(tmp_path: Path) -> AsyncIterator[session_pb2_grpc.SessionStub]:
     migrate(tmp_path / "results.db")
     engine = Engine(tmp_path / "results.db", tmp_path / "blobs", Settings(), load_catalog())
     await engine.start(1)
-    server = grpc.aio.server()
-    session_pb2_grpc.add_SessionServicer_to_server(SessionService(engine), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with secured(engine) as (server, start):
+        session_pb2_grpc.add_SessionServicer_to_server(SessionService(engine), server)
+        channel = await start(await device_pair(engine, "d1"))
         yield session_pb2_grpc.SessionStub(channel)
-    await server.stop(None)
     await engine.stop()
 
 
@@ -79,6 +77,7 @@ async def test_a_welcome_tells_the_intervals(
         ({"name": "x" * 101}, ErrorKind.BAD_MESSAGE, "name"),
         ({"name": "a\x1b[31m"}, ErrorKind.BAD_MESSAGE, "name"),
         ({"device_id": ""}, ErrorKind.BAD_MESSAGE, "device id"),
+        ({"device_id": "other"}, ErrorKind.FORBIDDEN, "'other'"),
         (
             {
                 "attempts": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 120.0
@@ -29,23 +31,36 @@ def environment() -> dict[str, str]:
     return {**kept, "HOME": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-_PORTS = count(20200 + os.getpid() % 550 * 20)
+_PORTS = count(20200 + os.getpid() % 550 * 20, 2)
 
 
 def free_port() -> int:
     """A port of loopback on which nobody listens just now, and that no other test is given.
 
     Each process begins elsewhere, below the range from which clients' own ports are taken: a
-    controller that is killed and started again must find its port free.
+    controller that is killed and started again must find its port free. The port after it is free,
+    too: that is where boards enrol.
     """
     for port in _PORTS:
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as next_probe:
             try:
                 probe.bind(("127.0.0.1", port))
+                next_probe.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
             return port
     raise AssertionError("unreachable: the count has no end")
+
+
+def toy() -> ModuleType:
+    """The small benchmark of the fault tests: it needs nothing but a Python."""
+    path = Path(__file__).parent.parent / "faults" / "toy.py"
+    spec = importlib.util.spec_from_file_location("toy", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["toy"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def until(look: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
@@ -63,6 +78,7 @@ class Fleet:
         self.folder = folder
         self.home = folder / "controller"
         self.address = f"127.0.0.1:{free_port()}"
+        self._token = ""
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.home.mkdir(parents=True)
         (self.home / "config.toml").write_text(
@@ -93,8 +109,31 @@ class Fleet:
             *arguments,
             called=name,
             prefix=prefix,
+            token=self.token,
         )
         until(lambda: self.presence(name) == "online", f"agent {name}")
+
+    @property
+    def token(self) -> str:
+        """A join token that needs no approval, for as many boards as a test wants."""
+        if not self._token:
+            done = self.run("token", "create", "--approve", "--uses", "1000", "--json")
+            assert done.returncode == 0, done.stderr
+            self._token = json.loads(done.stdout)["token"]
+        return self._token
+
+    @property
+    def credentials(self) -> str:
+        """The file that makes a command the administrator's."""
+        return str(self.home / "identity" / "admin.json")
+
+    def environment(self) -> dict[str, str]:
+        """Of a command on the controller's host."""
+        return {
+            **environment(),
+            "FLEETMARK_CONTROLLER": self.address,
+            "FLEETMARK_CONTROLLER_HOME": str(self.home),
+        }
 
     def presence(self, name: str) -> str:
         """online, suspect, offline, or nothing."""
@@ -108,7 +147,7 @@ class Fleet:
         """One command of `controller`."""
         return subprocess.run(
             [str(BIN / "controller"), *arguments],
-            env={**environment(), "FLEETMARK_CONTROLLER": self.address},
+            env=self.environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -142,12 +181,17 @@ class Fleet:
                 child.wait()
 
     def _start(
-        self, program: str, *arguments: str, called: str = "", prefix: Sequence[str] = ()
+        self,
+        program: str,
+        *arguments: str,
+        called: str = "",
+        token: str = "",
+        prefix: Sequence[str] = (),
     ) -> None:
         with (self.folder / f"{called or program}.log").open("ab") as log:
             self.children[called or program] = subprocess.Popen(
                 [*prefix, str(BIN / program), *arguments],
-                env=environment(),
+                env={**environment(), **({"FLEETMARK_TOKEN": token} if token else {})},
                 stdout=log,
                 stderr=log,
             )

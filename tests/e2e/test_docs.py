@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import BIN, Fleet, environment, fleet_in
+from processes import BIN, Fleet, fleet_in
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def test_the_readme_begins_with_its_two_commands() -> None:
     assert README[:2] == [["make", "demo"], ["make", "test"]]
     assert ["controller", "serve"] in README
-    assert ["agent", "start"] in README
+    assert ["agent", "start", "--controller", "HOST:7117", "--token", "T"] in README
 
 
 @pytest.mark.parametrize("target", [words[1] for words in README if words[0] == "make"])
@@ -60,11 +60,7 @@ def test_the_commands_of_the_readme_work_in_their_order(fleet: Fleet) -> None:
         done = subprocess.run(
             [str(BIN / words[0]), *words[1:]],
             cwd=fleet.folder,
-            env={
-                **environment(),
-                "FLEETMARK_CONTROLLER": fleet.address,
-                "FLEETMARK_CONTROLLER_HOME": str(fleet.home),
-            },
+            env=fleet.environment(),
             capture_output=True,
             text=True,
             check=False,

@@ -139,13 +139,15 @@ def test_the_next_commands_work_as_printed(
     lines = [line.strip() for line in demo.stdout.splitlines() if line.startswith("  ")]
     serve, start, schedule = (shlex.split(line) for line in lines[-3:])
     children = []
+    # By what lies here, commands of the same user find a controller whose home is anywhere.
+    own = {**environment(), "XDG_DATA_HOME": str(folder / "data")}
     try:
         for command in (serve, start):
             children.append(
                 subprocess.Popen(
                     command,
                     cwd=folder,
-                    env=environment(),
+                    env=own,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
@@ -156,7 +158,7 @@ def test_the_next_commands_work_as_printed(
                 b"online"
                 in subprocess.run(
                     [schedule[0], "fleet", "list"],
-                    env=environment(),
+                    env=own,
                     capture_output=True,
                     check=False,
                 ).stdout
@@ -164,7 +166,7 @@ def test_the_next_commands_work_as_printed(
             "the agent",
         )
         done = subprocess.run(
-            schedule, cwd=folder, env=environment(), capture_output=True, text=True, check=False
+            schedule, cwd=folder, env=own, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "4 succeeded" in done.stdout

@@ -130,6 +130,7 @@ class FaultyFleet(Fleet):
             *("agent", "start", "--home", str(board.home), "--controller", address),
             *("--name", name),
             called=name,
+            token="" if (board.home / "identity" / "certificate.pem").exists() else self.token,
         )
 
     def await_agent(self, name: str) -> None:
@@ -158,7 +159,7 @@ class FaultyFleet(Fleet):
         """One command of `controller`."""
         return subprocess.run(
             [*self.prefix, str(BIN / "controller"), *arguments],
-            env={**environment(), "FLEETMARK_CONTROLLER": self.address},
+            env=self.environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -204,10 +205,17 @@ class FaultyFleet(Fleet):
             self.at_end.pop()()
 
     def _start(
-        self, program: str, *arguments: str, called: str = "", prefix: Sequence[str] = ()
+        self,
+        program: str,
+        *arguments: str,
+        called: str = "",
+        token: str = "",
+        prefix: Sequence[str] = (),
     ) -> None:
         name = called or program
-        extra = self.extra.get(name, {})
+        extra = dict(self.extra.get(name, {}))
+        if token:
+            extra["FLEETMARK_TOKEN"] = token
         with (self.folder / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
                 [*self.prefix, *prefix, str(BIN / program), *arguments],

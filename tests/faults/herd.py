@@ -6,15 +6,24 @@ python herd.py ADDRESS COUNT
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+
+import grpc
 
 from fleetmark_agent import happenings as h
 from fleetmark_agent import transport
+from fleetmark_agent.helpers.probe import trusted_ca
+from fleetmark_agent.identity import Tls
 from fleetmark_agent.ids import uuid7
 from fleetmark_agent.ledger import Ledger
 from fleetmark_agent.link import Link
 from fleetmark_agent.session import Identity, Session
 from fleetmark_catalog.core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+from fleetmark_catalog.core.keys import make_key, signing_request
+from fleetmark_protos.channel import client_options
+from fleetmark_protos.token import parse_token
+from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
 
 CAPABLE = Capabilities(
     Os("linux", "debian", "12", "6.1"),
@@ -29,10 +38,10 @@ CAPABLE = Capabilities(
 class Member:
     """One agent; offers are left unanswered, for none is made."""
 
-    def __init__(self, number: int, address: str) -> None:
-        identity = Identity(uuid7(), uuid7(), f"herd{number:04}", "0", CAPABLE)
+    def __init__(self, device_id: str, name: str, address: str, tls: Tls) -> None:
+        identity = Identity(device_id, uuid7(), name, "0", CAPABLE)
         self.session = Session(identity, Ledger(), device_free=True, spooled={})
-        self.link = Link(transport.GrpcTransport(address), self.tell, lambda: None)
+        self.link = Link(transport.GrpcTransport(address, lambda: tls), self.tell, lambda: None)
         self.timer: asyncio.TimerHandle | None = None
 
     def tell(self, event: h.Event) -> None:
@@ -49,8 +58,30 @@ class Member:
             self.timer = loop.call_at(due, self.tell, h.Tick())
 
 
+async def enrol(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
+    """Identities of that many boards, by the token in the environment."""
+    token = os.environ["FLEETMARK_TOKEN"]
+    known = parse_token(token)
+    host = address.rpartition(":")[0]
+    ca = trusted_ca(host, known.entry_port, known.ca_sha256)
+    found = []
+    async with grpc.aio.secure_channel(
+        f"{host}:{known.entry_port}", grpc.ssl_channel_credentials(ca), options=client_options()
+    ) as channel:
+        stub = enrolment_pb2_grpc.EnrolmentStub(channel)
+        for number in range(count):
+            device_id, name, key = uuid7(), f"herd{number:04}", make_key()
+            request = enrolment_pb2.EnrolRequest(
+                token=token, csr=signing_request(key), device_id=device_id, name=name
+            )
+            async for event in stub.Enrol(request):
+                tls = Tls(ca, key, event.certificate.certificate)
+                found.append((device_id, name, address, tls))
+    return found
+
+
 async def main(address: str, count: int) -> None:
-    members = [Member(number, address) for number in range(count)]
+    members = [Member(*identity) for identity in await enrol(address, count)]
     await asyncio.gather(*(member.link.run() for member in members))
 
 

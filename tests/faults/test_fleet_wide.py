@@ -47,14 +47,14 @@ def test_500_agents_come_back_within_a_minute(fleet: FaultyFleet) -> None:
     fleet.up()
     herd = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("herd.py")), fleet.address, str(HERD)],
-        env=environment(),
+        env={**environment(), "FLEETMARK_TOKEN": fleet.token},
     )
     fleet.children["herd"] = herd
 
     def online() -> bool:
         return list(presences(client).values()).count("online") == HERD
 
-    with Client(fleet.address) as client:
+    with Client(fleet.address, fleet.credentials) as client:
         until(online, "the herd", 60)
         row = TABLE.row("500 agents reconnect at once")
         for _ in range(min(REPEAT, 5)):
@@ -77,7 +77,7 @@ def test_heartbeats_survive_a_saturated_processor(fleet: FaultyFleet) -> None:
     cores = 2 * (os.cpu_count() or 2)
     fleet.submit(1, duration_s=BUSY_S, anywhere=False, busy=cores)
     seen: set[str] = set()
-    with Client(fleet.address) as client:
+    with Client(fleet.address, fleet.credentials) as client:
         while not fleet.ended():
             seen.add(presences(client)["board1"])
             time.sleep(0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import NoReturn
 
 import click
@@ -12,12 +13,15 @@ from fleetmark_controller import __version__
 
 _COMMANDS = {
     "serve": ("serve", "Run the controller."),
+    "token": ("token", "Join tokens: what lets boards in."),
     "fleet": ("fleet", "The boards of the fleet."),
     "schedule": ("schedule", "Run a benchmark on every board that fits."),
     "jobs": ("jobs", "Look at, watch and cancel jobs."),
     "results": ("results", "Look at results."),
     "export": ("export", "Write results to files."),
     "catalog": ("catalog", "What can run."),
+    "operator": ("operator", "People: who may use the controller, and as what."),
+    "audit": ("audit", "Who did what, and what was refused."),
     "backup": ("backup", "Copy the store and its files."),
     "demo": ("demo", "The main job on this machine: controller, agent, default suite, report."),
 }
@@ -72,4 +76,6 @@ def _translate(error: Exception) -> problems.Problem | None:
 
 def run() -> NoReturn:
     """Entry point: every error becomes one line and an exit code."""
+    # gRPC's own log tells of each handshake that fails, which anybody can cause.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     app.run(controller, _translate)

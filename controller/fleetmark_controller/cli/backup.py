@@ -9,7 +9,9 @@ import click
 @click.option("--home", metavar="DIR", help="The controller's home.")
 @click.option("--out", metavar="DIR", required=True, help="A folder that does not exist yet.")
 def command(home: str | None, out: str) -> None:
-    """Copy store, raw files and configuration, while the controller runs or not.
+    """Copy store, raw files, keys and configuration, while the controller runs or not.
+
+    Whoever can read the copy can speak for the controller: keep it as you keep the home.
 
     The copy is a home: `controller serve --home DIR` goes on from it. Epochs are never used again,
     whatever was assigned since, and boards hand over what they still hold.
@@ -21,6 +23,7 @@ def command(home: str | None, out: str) -> None:
 
     from fleetmark_catalog.core.blobfolder import BlobFolder
     from fleetmark_cli import homes
+    from fleetmark_controller.identity.files import FOLDER
     from fleetmark_controller.store.backup import copy_store, wanted_blobs
     from fleetmark_controller.store.database import STORE_NAME
     from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -41,6 +44,9 @@ def command(home: str | None, out: str) -> None:
         found = [sha256 for sha256 in wanted_blobs(target / STORE_NAME) if blobs.has(sha256)]
         for sha256 in found:
             copies.put_file(blobs.path(sha256), sha256, blobs.size(sha256))
+        if (source / FOLDER).is_dir():
+            # Without its keys a restored controller would be a stranger to every board.
+            shutil.copytree(source / FOLDER, target / FOLDER)
         if (source / "config.toml").exists():
             shutil.copyfile(source / "config.toml", target / "config.toml")
     except (OSError, sqlite3.Error) as error:

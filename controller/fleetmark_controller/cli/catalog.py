@@ -27,13 +27,12 @@ def list_components(kind: str, as_json: bool, address: str | None) -> None:
     """List the controller's components, or those of one KIND."""
     from fleetmark_catalog.load.model import KINDS
     from fleetmark_cli import nearest, output, tables
-    from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import catalog_pb2
 
     if kind and kind not in KINDS:
         raise click.UsageError(f"no kind {kind!r}. {nearest.hint(kind, KINDS)}")
-    with Client(address) as client:
+    with options.connect(address) as client:
         reply = client.call(
             client.catalog.ListComponents, catalog_pb2.ListComponentsRequest(kind=kind)
         )
@@ -159,13 +158,12 @@ def resolve(
     import json
 
     from fleetmark_cli import output
-    from fleetmark_controller.client import Client
     from fleetmark_protos.v1 import catalog_pb2
 
     request = catalog_pb2.ResolveRequest(
         benchmark=benchmark, device=device, variations=options.words(variations)
     )
-    with Client(address) as client:
+    with options.connect(address) as client:
         answers = client.call(client.catalog.Resolve, request).answers
     if as_json:
         output.print_json(
@@ -217,11 +215,10 @@ def _print_answer(answer: catalog_pb2.ResolveAnswer, device: str, explain: bool)
 def fetch(name: str, as_json: bool, address: str | None) -> None:
     """Get the files of a component, benchmark or suite into the controller's store."""
     from fleetmark_cli import output
-    from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import catalog_pb2
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         result = catalog_pb2.FetchResult()
         for event in client.stream(client.catalog.Fetch, catalog_pb2.FetchRequest(name=name)):
             if event.WhichOneof("body") == "result":
@@ -247,7 +244,6 @@ def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
     from pathlib import Path
 
     from fleetmark_cli import output
-    from fleetmark_controller.client import Client
     from fleetmark_protos.v1 import catalog_pb2
 
     if not commit:
@@ -259,7 +255,7 @@ def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
     elif Path(location).expanduser().is_dir():
         location = str(Path(location).expanduser().absolute())
     request = catalog_pb2.AddCatalogRequest(location=location, commit=commit)
-    with Client(address) as client:
+    with options.connect(address) as client:
         reply = client.call(client.catalog.AddCatalog, request, _PATIENCE_S)
     if as_json:
         output.print_json({"location": location, "commit": commit, "added": list(reply.components)})
@@ -292,14 +288,13 @@ def import_model(
 
     from fleetmark_cli import output
     from fleetmark_controller.bundling.models import FORMATS, check_model
-    from fleetmark_controller.client import Client
     from fleetmark_protos.v1 import catalog_pb2
 
     path = Path(file)
     if path.suffix.lower() not in FORMATS:
         raise click.UsageError(f"{path.name} is no {' or '.join(FORMATS)} file")
     check_model(path, path.name)
-    with Client(address) as client:
+    with options.connect(address) as client:
         sha256, size_bytes = client.upload(path)
         request = catalog_pb2.ImportModelRequest(
             sha256=sha256,
@@ -330,14 +325,13 @@ def provide(name: str, folder: str, as_json: bool, address: str | None) -> None:
 
     from fleetmark_cli import output
     from fleetmark_controller.bundling.providing import find_files
-    from fleetmark_controller.client import Client
 
     detail = _get(name, address)
     wanted = {file.sha256: file for file in detail.files if not file.present}
     found = find_files(
         Path(folder), {file.sha256: (file.name, file.size_bytes) for file in wanted.values()}
     )
-    with Client(address) as client:
+    with options.connect(address) as client:
         for sha256 in sorted(found):
             client.upload(found[sha256])
     missing = sorted(file.name for sha256, file in wanted.items() if sha256 not in found)
@@ -351,10 +345,9 @@ def provide(name: str, folder: str, as_json: bool, address: str | None) -> None:
 
 
 def _get(name: str, address: str | None) -> catalog_pb2.ComponentDetail:
-    from fleetmark_controller.client import Client
     from fleetmark_protos.v1 import catalog_pb2
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         request = catalog_pb2.GetComponentRequest(name=name)
         detail: catalog_pb2.ComponentDetail = client.call(client.catalog.GetComponent, request)
     return detail

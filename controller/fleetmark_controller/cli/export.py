@@ -31,10 +31,9 @@ def command(
     address: str | None,
 ) -> None:
     """Write results to a file; the same rows in every format."""
-    from fleetmark_controller.client import Client
     from fleetmark_controller.exporting import export_view
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         count = export_view(
             client,
             form,

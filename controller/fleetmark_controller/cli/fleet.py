@@ -19,11 +19,10 @@ def command() -> None:
 def list_devices(selector: str, as_json: bool, address: str | None) -> None:
     """List the boards, what they are and whether they are there."""
     from fleetmark_cli import output, tables
-    from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import fleet_pb2
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         reply = client.call(
             client.fleet.ListDevices, fleet_pb2.ListDevicesRequest(selector=selector)
         )
@@ -35,15 +34,62 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
         [
             (
                 device.name,
-                device.presence,
+                device.presence if device.enrolment in ("", "active") else device.enrolment,
                 device.activity or None,
-                device.capabilities.arch,
-                f"{device.capabilities.os.name} {device.capabilities.os.version}",
+                device.capabilities.arch or None,
+                f"{device.capabilities.os.name} {device.capabilities.os.version}".strip() or None,
                 device.capabilities.cpu.model or device.capabilities.board.model or None,
-                device.capabilities.cpu.usable_cores,
-                f"{device.capabilities.memory.total_bytes / 2**30:.1f} GiB",
+                device.capabilities.cpu.usable_cores or None,
+                _memory(device.capabilities.memory.total_bytes),
                 ",".join(f"{key}={value}" for key, value in sorted(device.labels.items())) or None,
             )
             for device in reply.devices
         ],
     )
+    waiting = [device for device in reply.devices if device.enrolment == "pending"]
+    for device in waiting:
+        click.echo(f"{device.name} waits for approval; its key is {device.fingerprint}", err=True)
+
+
+def _memory(size_bytes: int) -> str | None:
+    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes else None
+
+
+@command.command(name="approve")
+@click.argument("name")
+@click.option(
+    "--fingerprint", metavar="HEX", default="", help="The key must begin so, as the board shows it."
+)
+@options.controller
+def approve(name: str, fingerprint: str, address: str | None) -> None:
+    """Take a board into the fleet that waits for it."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    with options.connect(address) as client:
+        request = fleet_pb2.ApproveRequest(name=name, fingerprint=fingerprint)
+        client.call(client.fleet.Approve, request)
+    click.echo(f"{name} belongs to the fleet.")
+
+
+@command.command(name="revoke")
+@click.argument("name")
+@options.controller
+def revoke(name: str, address: str | None) -> None:
+    """End a board's key, at once. What it delivered stays; it comes back only by a new token."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    with options.connect(address) as client:
+        client.call(client.fleet.Revoke, fleet_pb2.RevokeRequest(name=name))
+    click.echo(f"The key of {name} counts no more.")
+
+
+@command.command(name="remove")
+@click.argument("name")
+@options.controller
+def remove(name: str, address: str | None) -> None:
+    """End a board's key, and list it no more. What it delivered stays."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    with options.connect(address) as client:
+        client.call(client.fleet.Remove, fleet_pb2.RemoveRequest(name=name))
+    click.echo(f"{name} is gone from the fleet.")

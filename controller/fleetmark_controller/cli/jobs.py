@@ -27,11 +27,10 @@ def command() -> None:
 def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> None:
     """List jobs; without --campaign, the campaigns come first."""
     from fleetmark_cli import output, tables
-    from fleetmark_controller.client import Client
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import jobs_pb2
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         reply = client.call(
             client.jobs.ListJobs, jobs_pb2.ListJobsRequest(campaign_id=campaign, state=state)
         )
@@ -72,10 +71,9 @@ def show(id_: str, as_json: bool, address: str | None) -> None:
 
     Of a CAMPAIGN: how its jobs stand, and how much was sent to boards for them.
     """
-    from fleetmark_controller.client import Client
     from fleetmark_protos.v1 import jobs_pb2
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         found = _one_of(
             lambda: client.call(client.jobs.GetJob, jobs_pb2.GetJobRequest(job_id=id_)),
             lambda: client.call(
@@ -191,9 +189,8 @@ def _predicted(count_bytes: int) -> str:
 def watch(campaign: str, address: str | None) -> int:
     """Follow a CAMPAIGN to its end; exits with its result."""
     from fleetmark_controller.cli import watching
-    from fleetmark_controller.client import Client
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         return watching.follow(client, campaign)
 
 
@@ -202,10 +199,9 @@ def watch(campaign: str, address: str | None) -> int:
 @options.controller
 def cancel(id_: str, address: str | None) -> None:
     """Cancel a campaign's jobs, or one job."""
-    from fleetmark_controller.client import Client
     from fleetmark_protos.v1 import jobs_pb2
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         reply = _one_of(
             lambda: client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(job_id=id_)),
             lambda: client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(campaign_id=id_)),

@@ -66,9 +66,7 @@ def list_results(
     campaign: str, selector: str, since: str, runs: bool, as_json: bool, address: str | None
 ) -> None:
     """List results: one row a configuration on a board, performance joined with accuracy."""
-    from fleetmark_controller.client import Client
-
-    with Client(address) as client:
+    with options.connect(address) as client:
         columns, rows = client.rows(
             view="runs" if runs else "results", campaign_id=campaign, selector=selector, since=since
         )
@@ -110,10 +108,10 @@ def official(value: object, metric: object) -> str | None:
 def show(run: str, save: str | None, as_json: bool, address: str | None) -> None:
     """Show one RUN: its figures, provenance and raw files."""
     from fleetmark_cli import output, tables
-    from fleetmark_controller.client import Client, values
+    from fleetmark_controller.client import values
     from fleetmark_protos.v1 import results_pb2
 
-    with Client(address) as client:
+    with options.connect(address) as client:
         found = client.call(client.results.GetRun, results_pb2.GetRunRequest(run_id=run))
         figures = dict(zip(found.columns, values(found.row), strict=True))
         files = [

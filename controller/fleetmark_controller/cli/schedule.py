@@ -54,7 +54,6 @@ def command(
     """Run BENCHMARK (or a suite; without a name the default suite) on every board that fits."""
     from fleetmark_cli import output
     from fleetmark_controller.cli import watching
-    from fleetmark_controller.client import Client
     from fleetmark_controller.ids import uuid7
     from fleetmark_protos.v1 import jobs_pb2
 
@@ -75,7 +74,7 @@ def command(
         max_attempts=max_attempts,
         dry_run=dry_run,
     )
-    with Client(address) as client:
+    with options.connect(address) as client:
         result = None
         for event in client.stream(client.jobs.Submit, request):
             if event.WhichOneof("body") == "progress":

@@ -7,7 +7,11 @@ import click
 
 @click.command(name="serve")
 @click.option("--home", metavar="DIR", help="Where store, blobs and configuration lie.")
-@click.option("--listen", metavar="HOST:PORT", help="Loopback only, until boards can enrol.")
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    help="Where it is reached [default: 0.0.0.0:7117]; the next port takes new boards.",
+)
 @click.option("--mirror", metavar="DIR", help="Files named by sha256, asked before any network.")
 @click.option("--catalog", "catalogs", metavar="DIR", multiple=True, help="Further components.")
 @click.option("--verbose", is_flag=True, help="Log more.")
@@ -20,17 +24,29 @@ def command(
 ) -> None:
     """Run the controller in the foreground; SIGTERM and Ctrl-C end it cleanly."""
     import asyncio
+    import sys
 
     from fleetmark_cli import homes, logs
-    from fleetmark_controller.server import serve
+    from fleetmark_controller.credentials import note_home
+    from fleetmark_controller.server import Ready, serve
     from fleetmark_controller.settings import load_settings
 
     folder = homes.home_folder("controller", home)
     settings = load_settings(folder, listen=listen, mirror=mirror, catalogs=catalogs)
     logs.set_up(verbose)
 
-    def ready(address: str) -> None:
-        click.echo(f"Controller ready on {address}, home {folder}")
-        click.echo(f"Start a board with: agent start --controller {address}")
+    note_home(folder)
 
-    asyncio.run(serve(folder, settings, ready))
+    def ready(told: Ready) -> None:
+        click.echo(f"Controller ready on {told.address}, home {folder}")
+        line = f"agent start --controller {told.board_address}"
+        if told.token:
+            click.echo(f"Start a first board, within an hour, with:\n  {line} --token {told.token}")
+            click.echo(
+                "Then: controller fleet approve NAME. For more boards: controller token create"
+            )
+        else:
+            click.echo("Start a board with what `controller token create` prints")
+
+    # What is not a terminal may be a log, where a token must not stand.
+    asyncio.run(serve(folder, settings, ready, with_token=sys.stdout.isatty()))

@@ -24,13 +24,22 @@ class Kept:
     """A program that is kept running until `stop`."""
 
     def __init__(
-        self, name: str, command: Callable[[], Sequence[str]], log: Path, say: Callable[[str], None]
+        self,
+        name: str,
+        command: Callable[[], Sequence[str]],
+        log: Path,
+        say: Callable[[str], None],
+        extra: dict[str, str] | None = None,
     ) -> None:
-        """Start it; what it prints goes to `log`. `command` is asked anew at each start."""
+        """Start it; what it prints goes to `log`. `command` is asked anew at each start.
+
+        `extra` goes into its environment.
+        """
         self.name = name
         self._command = command
         self._log = log
         self._say = say
+        self._environment = {**os.environ, **(extra or {})}
         self._restarts = 0
         self._stopping = threading.Event()
         self.process = self._start()
@@ -76,6 +85,7 @@ class Kept:
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 [*_ENDS_WITH_PARENT, *self._command()],
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -21,6 +21,7 @@ from fleetmark_controller.client import Client
 from fleetmark_controller.demo.processes import Kept, program
 from fleetmark_controller.exporting import export_view
 from fleetmark_controller.home import read_endpoint
+from fleetmark_controller.identity.files import admin_file
 from fleetmark_controller.ids import uuid7
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import admin_pb2, fleet_pb2, jobs_pb2
@@ -57,7 +58,7 @@ class Demo:
                     "the controller to answer",
                 )
                 self._address = address
-                client = Client(address)
+                client = Client(address, str(admin_file(self.folder)))
             with client:
                 with self._step("start an agent, which reports what this machine is"):
                     name = platform.node() or "this-machine"
@@ -67,6 +68,7 @@ class Demo:
                             *("start", "--home", str(self._agent_home)),
                             *("--controller", address, "--name", name),
                         ),
+                        {"FLEETMARK_TOKEN": _token(client)},
                     )
                     children.append(agent)
                     device = self._until(lambda: _online(client), agent, "the agent to register")
@@ -101,13 +103,19 @@ class Demo:
                 ErrorKind.DISK_FULL, f"cannot be made: {error.strerror}", str(self.folder)
             ) from error
 
-    def _keep(self, name: str, arguments: Callable[[], Sequence[str]]) -> Kept:
+    def _keep(
+        self,
+        name: str,
+        arguments: Callable[[], Sequence[str]],
+        extra: dict[str, str] | None = None,
+    ) -> Kept:
         path = program(name)
         return Kept(
             name,
             lambda: [path, *arguments()],
             self.folder / f"{name}.log",
             lambda text: click.echo(text, err=True),
+            extra,
         )
 
     def _listen(self) -> str:
@@ -122,11 +130,11 @@ class Demo:
         address, owner = read_endpoint(self.folder)
         if owner != pid:
             return ""
-        with Client(address) as client:
-            try:
+        try:
+            with Client(address, str(admin_file(self.folder))) as client:
                 client.call(client.admin.GetInfo, admin_pb2.GetInfoRequest(), timeout_s=2.0)
-            except FleetmarkError:
-                return ""
+        except FleetmarkError:
+            return ""
         return address
 
     def _until(self, look: Callable[[], Any], kept: Kept, what: str) -> Any:
@@ -177,7 +185,7 @@ class Demo:
         click.echo("\nNext, in three terminals (or with & behind the first two):")
         bin_folder = Path(sys.executable).parent
         controller, agent = _shown(bin_folder / "controller"), _shown(bin_folder / "agent")
-        click.echo(f"  {controller} serve --home {home}")
+        click.echo(f"  {controller} serve --home {home} --listen {self._address}")
         click.echo(f"  {agent} start --home {_shown(self._agent_home)}")
         click.echo(f"  {controller} schedule fashion-mnist --fleet {platform.machine()} --wait")
 
@@ -193,17 +201,29 @@ def _shown(path: Path) -> str:
 def _free_port() -> int:
     # Below the range from which clients' own ports are taken.
     for port in range(20117, 32000, 7):
-        with socket.socket() as probe:
+        # The next port is for boards that enrol.
+        with socket.socket() as probe, socket.socket() as next_probe:
             try:
                 probe.bind(("127.0.0.1", port))
+                next_probe.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
             return port
     raise FleetmarkError(ErrorKind.ADDRESS_REFUSED, "no free port on 127.0.0.1")
 
 
+def _token(client: Client) -> str:
+    """By which the demo's board joins without a person's approval: both are ours."""
+    request = admin_pb2.CreateTokenRequest(approve=True, ttl_ns=int(_START_PATIENCE_S * 1e9))
+    return str(client.call(client.admin.CreateToken, request).token)
+
+
 def _online(client: Client) -> fleet_pb2.Device | None:
     reply = client.call(client.fleet.ListDevices, fleet_pb2.ListDevicesRequest())
+    for device in reply.devices:
+        if device.enrolment == "pending":
+            # It was here before, under this name: the controller wants a person's word for it.
+            client.call(client.fleet.Approve, fleet_pb2.ApproveRequest(name=device.name))
     return next((device for device in reply.devices if device.presence == "online"), None)
 
 

@@ -89,6 +89,12 @@ class Presence:
         if seat is not None and seat.session == session:
             seat.session, seat.idle = 0, False
 
+    def dismissed(self, device_id: str) -> None:
+        """The device counts no more: its stream is as good as ended, and its lease is over."""
+        seat = self._seats.get(device_id)
+        if seat is not None:
+            seat.session, seat.idle, seat.expired, seat.lease_until_ns = 0, False, True, 0
+
     def free(self) -> list[str]:
         """Devices that are connected and have reported idle, longest known first."""
         return [seat.device_id for seat in self._seats.values() if seat.session and seat.idle]

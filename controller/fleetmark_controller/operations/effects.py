@@ -31,5 +31,7 @@ class Effects:
     stops: list[StopEffect] = field(default_factory=list)
     verify: list[AttemptKey] = field(default_factory=list)
     jobs: set[str] = field(default_factory=set)
+    identities: set[str] = field(default_factory=set)
+    """Identities that are new or count differently now."""
     schedule: bool = False
     """Whether something became free or waiting, so that the scheduler should look."""

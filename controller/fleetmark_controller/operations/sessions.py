@@ -17,7 +17,7 @@ from fleetmark_controller.lifecycle.states import (
 from fleetmark_controller.operations.adopting import adopt
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ending import end_attempt
-from fleetmark_controller.store import attempts, devices, events, jobs, meta
+from fleetmark_controller.store import attempts, devices, events, identities, jobs, meta
 from fleetmark_controller.store.attempts import Attempt, AttemptKey
 
 
@@ -58,13 +58,17 @@ class Answer:
 def hello(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, said: Hello
 ) -> list[Answer]:
-    """Register the device and agree with it on every attempt that either side knows of."""
+    """Register the device and agree with it on every attempt that either side knows of.
+
+    Labels that came with its join token are an administrator's word, and stand above its own.
+    """
+    identity = identities.get(connection, said.device_id)
     new = devices.upsert(
         connection,
         now_ns,
         device_id=said.device_id,
         name=said.name,
-        labels=said.labels,
+        labels={**said.labels, **(identity.labels if identity else {})},
         capabilities=said.capabilities,
         agent_version=said.agent_version,
         boot_id=said.boot_id,
@@ -132,9 +136,13 @@ def capabilities_changed(
 
 
 def lease_expired(
-    connection: sqlite3.Connection, effects: Effects, now_ns: int, device_id: str
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    device_id: str,
+    reason: str = "no contact with the device for a lease",
 ) -> None:
-    """Nothing was heard from a device for a whole lease: its attempts are lost."""
+    """Nothing is heard from a device any more: its attempts are lost."""
     events.add(connection, now_ns, "device.offline", device_id=device_id)
     for attempt in attempts.on_device(connection, device_id):
         end_attempt(
@@ -143,7 +151,7 @@ def lease_expired(
             now_ns,
             attempt,
             Ending.LOST,
-            "no contact with the device for a lease",
+            reason,
         )
 
 

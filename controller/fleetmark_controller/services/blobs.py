@@ -6,18 +6,21 @@ import asyncio
 import errno
 import logging
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from fleetmark_catalog.core.digest import is_sha256
 from fleetmark_controller.engine import Engine
-from fleetmark_controller.services import convert, edge
+from fleetmark_controller.services import convert, edge, guard
+from fleetmark_controller.store import attempts, jobs
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
 
 log = logging.getLogger("fleetmark.services")
 _READ_BYTES = 16 * CHUNK_BYTES
+_MOST_LOCKS = 256
 
 
 class BlobsService(blobs_pb2_grpc.BlobsServicer):
@@ -27,12 +30,15 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         """Serves one engine's folder."""
         self._engine = engine
         self._blobs = engine.blobs
+        self._named: dict[str, set[str]] = {}  # blobs of locks
 
     @edge.streaming
     async def Download(
         self, request: blobs_pb2.DownloadRequest, context: edge.Context
     ) -> AsyncIterator[blobs_pb2.BlobChunk]:
         """Bytes of a blob from an offset."""
+        if guard.device_id():
+            await self._need_order(guard.device_id(), request.sha256)
         if not self._blobs.has(request.sha256):
             if not self._blobs.root.is_dir():
                 # The disk is away, not the blob: the board may try again.
@@ -62,6 +68,9 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         messages = request_iterator.__aiter__()
         first = await messages.__anext__()
         header = first.header
+        if guard.device_id():
+            guard.be_device(header.device_id)
+            await self._need_attempt(header.device_id)
         limit = self._engine.settings.max_upload_bytes
         if not is_sha256(header.sha256) or header.size_bytes > limit:
             raise FleetmarkError(
@@ -82,6 +91,33 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         except OSError as error:
             raise self._unusable(error) from error
         return blobs_pb2.UploadReply(existed=False)
+
+    async def _need_order(self, device_id: str, sha256: str) -> None:
+        """A board reads what its orders name, and nothing else that lies here."""
+
+        def read(connection: sqlite3.Connection) -> bool:
+            for lock in attempts.unjudged(connection, device_id):
+                if lock not in self._named:
+                    self._named[lock] = {
+                        lock,
+                        *(b.sha256 for b in jobs.lock(connection, lock).blobs()),
+                    }
+                if sha256 in self._named[lock]:
+                    return True
+            return False
+
+        while len(self._named) > _MOST_LOCKS:
+            self._named.pop(next(iter(self._named)), None)
+        if not await self._engine.reader.run(read):
+            raise FleetmarkError(
+                ErrorKind.FORBIDDEN, f"no order of this device names blob {sha256[:64]}"
+            )
+
+    async def _need_attempt(self, device_id: str) -> None:
+        if not await self._engine.reader.run(lambda c: attempts.unjudged(c, device_id)):
+            raise FleetmarkError(
+                ErrorKind.FORBIDDEN, "this device has no attempt whose files are awaited"
+            )
 
     def _unusable(self, error: OSError) -> FleetmarkError:
         """What an error of the file system means for a board: it keeps its result, and waits."""

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from fleetmark_catalog.core.digest import is_sha256, sha256_hex
 from fleetmark_catalog.core.plain import to_plain
@@ -18,8 +19,8 @@ from fleetmark_controller.bundling.importing import SPEED, Wanted, benchmark_of,
 from fleetmark_controller.bundling.needed import sources_of
 from fleetmark_controller.bundling.obtain import obtain, place_of
 from fleetmark_controller.engine import Engine
-from fleetmark_controller.services import edge
-from fleetmark_controller.store import devices
+from fleetmark_controller.services import edge, guard
+from fleetmark_controller.store import audit, devices
 from fleetmark_controller.store.devices import Device
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import catalog_pb2, catalog_pb2_grpc
@@ -88,6 +89,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
                 self._catalogs.add, request.location, request.commit
             )
             self._engine.catalog = catalog
+        await self._note("catalog.add", request.location, commit=request.commit, components=new)
         return catalog_pb2.AddCatalogReply(components=new)
 
     @edge.unary
@@ -98,7 +100,15 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         if not is_sha256(request.sha256) or not self._engine.blobs.has(request.sha256):
             raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
         async with self._changing:
-            return await asyncio.to_thread(self._import, request)
+            reply = await asyncio.to_thread(self._import, request)
+        await self._note("catalog.import", request.name, sha256=request.sha256)
+        return reply
+
+    async def _note(self, act: str, subject: str, **detail: Any) -> None:
+        who = guard.who()
+        await self._engine.transact(
+            lambda c, fx, now: audit.add(c, now, who, act, subject, **detail)
+        )
 
     # --- in threads -----------------------------------------------------------------------
 

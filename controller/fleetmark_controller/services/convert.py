@@ -8,8 +8,10 @@ from dataclasses import asdict
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.plain import from_plain, to_plain
 from fleetmark_catalog.core.records import Record
+from fleetmark_controller.clock import now_unix_ns
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations.sessions import Hello, Report
+from fleetmark_controller.services import bounds
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.listings import AttemptLine, CampaignLine, JobLine
 from fleetmark_controller.store.views import Value
@@ -24,12 +26,15 @@ from fleetmark_protos.v1 import (
 )
 
 _MAX_NAME = 100
+_MAX_REASON = 2000
 
 
 def key_from(message: common_pb2.AttemptRef) -> AttemptKey:
     """The attempt that a message names."""
     if not (message.device_id and message.job_id and 0 < message.epoch < 1 << 63):
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an attempt without device, job or epoch")
+    for value in (message.device_id, message.job_id, message.boot_id):
+        bounds.identifier(value, "an id")
     return AttemptKey(message.device_id, message.job_id, message.epoch)
 
 
@@ -45,8 +50,9 @@ def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
 
     Raises:
         CatalogError: BAD_DOCUMENT.
+        FleetmarkError: BAD_MESSAGE.
     """
-    return from_plain(Capabilities, plain.to_plain(message), "capabilities")
+    return from_plain(Capabilities, bounds.facts(plain.to_plain(message)), "capabilities")
 
 
 def capabilities_to(facts: Capabilities) -> capabilities_pb2.Capabilities:
@@ -59,7 +65,7 @@ def report_from(message: session_pb2.AttemptReport) -> Report:
     return Report(
         key_from(message.attempt),
         state_from(message.state),
-        message.reason[:2000],
+        bounds.text(message.reason, _MAX_REASON),
         message.retryable,
     )
 
@@ -78,24 +84,35 @@ def state_to(state: AttemptState) -> common_pb2.AttemptState.ValueType:
     return common_pb2.AttemptState.Value(f"ATTEMPT_STATE_{state.value}")
 
 
+def name_from(text: str) -> str:
+    """A device's name, checked.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    name = text.strip()
+    if not name or len(name) > _MAX_NAME or not name.isprintable():
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"bad device name {name[:40]!r}")
+    return name
+
+
 def hello_from(message: session_pb2.Hello) -> Hello:
     """A device's introduction, checked."""
-    name = message.name.strip()
-    if not name or len(name) > _MAX_NAME or not name.isprintable() or not message.device_id:
-        raise FleetmarkError(
-            ErrorKind.BAD_MESSAGE, f"bad device name {name[:40]!r} or no device id"
-        )
+    name = name_from(message.name)
+    if not message.device_id:
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "no device id")
+    bounds.count(len(message.attempts), bounds.MAX_ATTEMPTS, "attempts")
     reports = tuple(report_from(item) for item in message.attempts)
     if any(report.key.device_id != message.device_id for report in reports):
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "a report of another device's attempt")
     return Hello(
-        device_id=message.device_id,
+        device_id=bounds.identifier(message.device_id, "a device id"),
         name=name,
-        labels=dict(message.labels),
+        labels=bounds.labels(message.labels),
         capabilities=capabilities_from(message.capabilities),
-        agent_version=message.agent_version,
-        boot_id=message.boot_id,
-        highest_epoch=message.highest_epoch,
+        agent_version=bounds.text(message.agent_version, bounds.MAX_ID),
+        boot_id=bounds.identifier(message.boot_id, "a boot id"),
+        highest_epoch=bounds.epoch_seen(message.highest_epoch, now_unix_ns()),
         idle=message.idle,
         attempts=reports,
     )
@@ -112,6 +129,7 @@ def records_from(messages: Iterable[results_pb2.Record]) -> list[Record]:
         record = Record(message.seq, message.kind, message.payload)
         if record.sha256 != message.sha256:
             raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"record {record.seq} has a wrong digest")
+        bounds.document(record.payload, f"record {record.seq}")
         records.append(record)
     return records
 

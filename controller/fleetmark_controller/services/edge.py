@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import grpc
 
 from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_controller.errors import from_catalog
+from fleetmark_controller.services import guard
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.status import abort
 
@@ -36,6 +37,12 @@ def _meaning(error: Exception) -> FleetmarkError:
     )
 
 
+async def _refuse(context: Context, error: Exception) -> NoReturn:
+    meaning = _meaning(error)
+    await guard.note(meaning)
+    await abort(context, meaning)
+
+
 def unary(
     method: Callable[[Any, Any, Any], Awaitable[R]],
 ) -> Callable[[Any, Any, Context], Awaitable[R]]:
@@ -48,7 +55,7 @@ def unary(
         except (grpc.aio.AbortError, grpc.aio.UsageError):
             raise
         except Exception as error:
-            await abort(context, _meaning(error))
+            await _refuse(context, error)
 
     return call
 
@@ -66,6 +73,6 @@ def streaming(
         except (grpc.aio.AbortError, grpc.aio.UsageError):
             raise
         except Exception as error:
-            await abort(context, _meaning(error))
+            await _refuse(context, error)
 
     return call

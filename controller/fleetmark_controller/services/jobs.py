@@ -12,9 +12,10 @@ from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL
 from fleetmark_controller.operations import campaigns
+from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning import Plan, Request
-from fleetmark_controller.services import convert, edge
-from fleetmark_controller.store import listings
+from fleetmark_controller.services import convert, edge, guard
+from fleetmark_controller.store import audit, listings
 from fleetmark_controller.store.listings import JobLine
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
@@ -43,7 +44,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             def say(text: str) -> None:
                 loop.call_soon_threadsafe(said.put_nowait, text)
 
-            work = loop.create_task(self._engine.submit(wanted, plan, say))
+            work = loop.create_task(self._engine.submit(wanted, plan, say, guard.who()))
             work.add_done_callback(lambda _: said.put_nowait(None))
             while (text := await said.get()) is not None:
                 yield jobs_pb2.SubmitEvent(progress=text)
@@ -127,7 +128,15 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             campaign = await self._engine.find("campaign", request.campaign_id)
             lines = await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign))
             ids = [line.job_id for line in lines]
-        count = await self._engine.perform(lambda c, fx, now: campaigns.cancel(c, fx, now, ids))
+        who = guard.who()
+
+        def cancel(c: sqlite3.Connection, fx: Effects, now: int) -> int:
+            count = campaigns.cancel(c, fx, now, ids)
+            subject = request.job_id or request.campaign_id
+            audit.add(c, now, who, "jobs.cancel", subject, jobs=count)
+            return count
+
+        count = await self._engine.perform(cancel)
         return jobs_pb2.CancelReply(jobs=count)
 
     def _progress(self, event: JobEvent) -> jobs_pb2.JobProgress:

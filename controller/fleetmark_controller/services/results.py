@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from fleetmark_controller.clock import iso, parse_iso
 from fleetmark_controller.engine import Engine
 from fleetmark_controller.operations import ingesting
 from fleetmark_controller.queries import matching_names
-from fleetmark_controller.services import convert, edge
+from fleetmark_controller.services import convert, edge, guard
 from fleetmark_controller.store import runs, views
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
@@ -32,7 +33,9 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
     ) -> results_pb2.AppendReply:
         """Store records; acknowledge what is durable."""
         key = convert.key_from(request.attempt)
-        records = convert.records_from(request.records)
+        guard.be_device(key.device_id)
+        # In a thread: parsing megabytes must not make others wait.
+        records = await asyncio.to_thread(convert.records_from, request.records)
         for record in records:
             self._need_blob(record)
         through = await self._engine.perform(

@@ -11,12 +11,13 @@ from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.operations import sessions
 from fleetmark_controller.operations.effects import OfferEffect, StopEffect
-from fleetmark_controller.services import convert, edge
+from fleetmark_controller.services import bounds, convert, edge, guard
 from fleetmark_protos import PROTOCOL_VERSION
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import session_pb2, session_pb2_grpc
 
 log = logging.getLogger("fleetmark.session")
+_HELLO_S = 30.0
 _FEATURES = ("spool.v1", "job-contract.v1")
 
 
@@ -44,11 +45,15 @@ class SessionService(session_pb2_grpc.SessionServicer):
     ) -> AsyncIterator[session_pb2.ControllerMessage]:
         """One device's stream from hello to bye."""
         incoming = aiter_of(request_iterator)
-        first = await anext_of(incoming)
+        try:
+            first = await asyncio.wait_for(anext_of(incoming), _HELLO_S)
+        except asyncio.TimeoutError as error:
+            raise FleetmarkError(ErrorKind.PROTOCOL, "no hello came in time") from error
         if first is None or first.WhichOneof("body") != "hello":
             raise FleetmarkError(ErrorKind.PROTOCOL, "a stream begins with a hello")
         _check_protocol(first.hello.protocol)
         said = convert.hello_from(first.hello)
+        guard.be_device(said.device_id)
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None] = asyncio.Queue()
         answers, effects = await self._engine.transact(
             lambda c, fx, now: sessions.hello(c, fx, now, said)
@@ -123,9 +128,10 @@ class SessionService(session_pb2_grpc.SessionServicer):
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None],
     ) -> None:
         self._engine.heartbeat(device_id, session, beat.idle)
+        bounds.count(len(beat.attempts), bounds.MAX_ATTEMPTS, "attempts")
         for report in beat.attempts:
             temperature = beat.temperature_c if beat.HasField("temperature_c") else None
-            self._publish(report, temperature)
+            self._publish(device_id, report, temperature)
         ack = session_pb2.HeartbeatAck(
             sequence=beat.sequence, controller_time_unix_ns=now_unix_ns()
         )
@@ -136,20 +142,24 @@ class SessionService(session_pb2_grpc.SessionServicer):
         if said.key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
         await self._engine.perform(lambda c, fx, now: sessions.report(c, fx, now, said))
-        self._publish(message, None)
+        self._publish(device_id, message, None)
 
-    def _publish(self, report: session_pb2.AttemptReport, temperature_c: float | None) -> None:
+    def _publish(
+        self, device_id: str, report: session_pb2.AttemptReport, temperature_c: float | None
+    ) -> None:
         key = convert.key_from(report.attempt)
+        if key.device_id != device_id:
+            raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
         progress = report.progress
         self._engine.progress(
             JobEvent(
                 key.job_id,
                 key.device_id,
                 convert.state_from(report.state),
-                progress.phase[:40],
+                bounds.text(progress.phase, 40),
                 progress.done,
                 progress.total,
-                temperature_c,
+                bounds.temperature(temperature_c),
             )
         )
 

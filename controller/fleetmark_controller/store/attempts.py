@@ -20,6 +20,10 @@ _ON_DEVICE = ",".join(
 )
 
 
+_NEWEST = 64
+"""More than a device can hold at once, by far."""
+
+
 class AttemptKey(NamedTuple):
     """Names one try at a job."""
 
@@ -78,6 +82,17 @@ def busy_devices(connection: sqlite3.Connection) -> set[str]:
     """Devices that have work."""
     query = f"SELECT DISTINCT device_id FROM attempt WHERE state IN ({_ON_DEVICE})"  # noqa: S608
     return {row[0] for row in connection.execute(query)}
+
+
+def unjudged(connection: sqlite3.Connection, device_id: str) -> list[str]:
+    """Digests of the locks of a device's newest attempts whose result may still come."""
+    rows = connection.execute(
+        "SELECT lock_sha256 FROM attempt JOIN job_option USING (job_id, device_id)"
+        " WHERE device_id = ? AND verified = 0 AND state <> 'REFUSED'"
+        " ORDER BY epoch DESC LIMIT ?",
+        (device_id, _NEWEST),
+    )
+    return [str(row[0]) for row in rows]
 
 
 def unverified(connection: sqlite3.Connection) -> list[AttemptKey]:

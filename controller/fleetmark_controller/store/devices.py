@@ -41,6 +41,9 @@ def upsert(
     A name that another device has gets a number: names are how people tell boards apart.
     """
     known = connection.execute("SELECT 1 FROM device WHERE device_id = ?", (device_id,)).fetchone()
+    name = free_name(connection, device_id, name)
+    # An identity that has a name keeps in step with it: people say one name for both.
+    connection.execute("UPDATE identity SET name = ? WHERE identity_id = ?", (name, device_id))
     connection.execute(
         """INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (device_id) DO UPDATE SET name = excluded.name, labels = excluded.labels,
@@ -48,7 +51,7 @@ def upsert(
         boot_id = excluded.boot_id, last_seen_at = excluded.last_seen_at""",
         (
             device_id,
-            _free_name(connection, device_id, name),
+            name,
             json.dumps(labels, sort_keys=True, ensure_ascii=False),
             json.dumps(to_plain(capabilities), ensure_ascii=False),
             agent_version,
@@ -74,16 +77,28 @@ def get(connection: sqlite3.Connection, device_id: str) -> Device | None:
     return None if row is None else _device(row)
 
 
+def rename(connection: sqlite3.Connection, device_id: str, name: str) -> None:
+    """Call a device by another name, which must be free."""
+    connection.execute("UPDATE device SET name = ? WHERE device_id = ?", (name, device_id))
+
+
 def every(connection: sqlite3.Connection) -> list[Device]:
-    """All devices by name."""
-    return [_device(row) for row in connection.execute("SELECT * FROM device ORDER BY name")]
+    """The devices of the fleet by name: without those whose keys were revoked."""
+    rows = connection.execute(
+        "SELECT device.* FROM device LEFT JOIN identity ON identity_id = device_id"
+        " WHERE coalesce(state, 'active') NOT IN ('revoked', 'removed') ORDER BY device.name"
+    )
+    return [_device(row) for row in rows]
 
 
-def _free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
-    taken = {
-        str(row[0])
-        for row in connection.execute("SELECT name FROM device WHERE device_id != ?", (device_id,))
-    }
+def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
+    """The name, or with a number when another device bears it or has applied with it."""
+    rows = connection.execute(
+        "SELECT name FROM device WHERE device_id != ?1 UNION SELECT name FROM identity"
+        " WHERE identity_id != ?1 AND kind = 'device' AND state != 'removed'",
+        (device_id,),
+    )
+    taken = {str(row[0]) for row in rows}
     candidate, number = name, 2
     while candidate in taken:
         candidate, number = f"{name}-{number}", number + 1

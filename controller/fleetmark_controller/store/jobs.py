@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
+from fleetmark_catalog.core.lock import Lock, parse_lock
 from fleetmark_controller.clock import iso
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState, check
 from fleetmark_controller.scheduling.model import WaitingJob
@@ -170,6 +171,14 @@ def option(connection: sqlite3.Connection, job_id: str, device_id: str) -> Optio
         (job_id, device_id),
     ).fetchone()
     return None if row is None else Option(*row)
+
+
+def lock(connection: sqlite3.Connection, lock_sha256: str) -> Lock:
+    """A stored lock."""
+    row = connection.execute(
+        "SELECT content FROM lock WHERE lock_sha256 = ?", (lock_sha256,)
+    ).fetchone()
+    return parse_lock(bytes(row[0]))
 
 
 def waiting_for(

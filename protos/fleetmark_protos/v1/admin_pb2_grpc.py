@@ -39,6 +39,41 @@ class AdminStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.GetInfoRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.ControllerInfo.FromString,
                 _registered_method=True)
+        self.CreateToken = channel.unary_unary(
+                '/fleetmark.v1.Admin/CreateToken',
+                request_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.CreateTokenRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.CreateTokenReply.FromString,
+                _registered_method=True)
+        self.ListTokens = channel.unary_unary(
+                '/fleetmark.v1.Admin/ListTokens',
+                request_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.ListTokensRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.ListTokensReply.FromString,
+                _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/fleetmark.v1.Admin/RevokeToken',
+                request_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.RevokeTokenReply.FromString,
+                _registered_method=True)
+        self.CreateOperator = channel.unary_unary(
+                '/fleetmark.v1.Admin/CreateOperator',
+                request_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.CreateOperatorRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.CreateOperatorReply.FromString,
+                _registered_method=True)
+        self.ListOperators = channel.unary_unary(
+                '/fleetmark.v1.Admin/ListOperators',
+                request_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.ListOperatorsRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.ListOperatorsReply.FromString,
+                _registered_method=True)
+        self.RevokeOperator = channel.unary_unary(
+                '/fleetmark.v1.Admin/RevokeOperator',
+                request_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.RevokeOperatorRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.RevokeOperatorReply.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_stream(
+                '/fleetmark.v1.Admin/ListAudit',
+                request_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.AuditBatch.FromString,
+                _registered_method=True)
 
 
 class AdminServicer(object):
@@ -50,6 +85,50 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateToken(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTokens(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateOperator(self, request, context):
+        """Certifies the key of a person, which never leaves that person's side.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOperators(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeOperator(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """All rows in order, and the chain's head with the last of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -57,6 +136,41 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.GetInfo,
                     request_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.GetInfoRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.ControllerInfo.SerializeToString,
+            ),
+            'CreateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateToken,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.CreateTokenRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.CreateTokenReply.SerializeToString,
+            ),
+            'ListTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokens,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.ListTokensRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.ListTokensReply.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.RevokeTokenReply.SerializeToString,
+            ),
+            'CreateOperator': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateOperator,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.CreateOperatorRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.CreateOperatorReply.SerializeToString,
+            ),
+            'ListOperators': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperators,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.ListOperatorsRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.ListOperatorsReply.SerializeToString,
+            ),
+            'RevokeOperator': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeOperator,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.RevokeOperatorRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.RevokeOperatorReply.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_admin__pb2.ListAuditRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_admin__pb2.AuditBatch.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +200,195 @@ class Admin(object):
             '/fleetmark.v1.Admin/GetInfo',
             fleetmark__protos_dot_v1_dot_admin__pb2.GetInfoRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_admin__pb2.ControllerInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Admin/CreateToken',
+            fleetmark__protos_dot_v1_dot_admin__pb2.CreateTokenRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_admin__pb2.CreateTokenReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Admin/ListTokens',
+            fleetmark__protos_dot_v1_dot_admin__pb2.ListTokensRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_admin__pb2.ListTokensReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Admin/RevokeToken',
+            fleetmark__protos_dot_v1_dot_admin__pb2.RevokeTokenRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_admin__pb2.RevokeTokenReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateOperator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Admin/CreateOperator',
+            fleetmark__protos_dot_v1_dot_admin__pb2.CreateOperatorRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_admin__pb2.CreateOperatorReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOperators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Admin/ListOperators',
+            fleetmark__protos_dot_v1_dot_admin__pb2.ListOperatorsRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_admin__pb2.ListOperatorsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeOperator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Admin/RevokeOperator',
+            fleetmark__protos_dot_v1_dot_admin__pb2.RevokeOperatorRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_admin__pb2.RevokeOperatorReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleetmark.v1.Admin/ListAudit',
+            fleetmark__protos_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_admin__pb2.AuditBatch.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fleetmark_protos.v1 import capabilities_pb2 as fleetmark__protos_dot_v1_dot_capabilities__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66leetmark_protos/v1/fleet.proto\x12\x0c\x66leetmark.v1\x1a&fleetmark_protos/v1/capabilities.proto\"&\n\x12ListDevicesRequest\x12\x10\n\x08selector\x18\x01 \x01(\t\"9\n\x10ListDevicesReply\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.fleetmark.v1.Device\"\xb4\x02\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08presence\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x04 \x01(\t\x12\x30\n\x06labels\x18\x05 \x03(\x0b\x32 .fleetmark.v1.Device.LabelsEntry\x12\x30\n\x0c\x63\x61pabilities\x18\x06 \x01(\x0b\x32\x1a.fleetmark.v1.Capabilities\x12\x15\n\ragent_version\x18\x07 \x01(\t\x12\x15\n\rregistered_at\x18\x08 \x01(\t\x12\x14\n\x0clast_seen_at\x18\t \x01(\t\x12\x0e\n\x06job_id\x18\n \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32X\n\x05\x46leet\x12O\n\x0bListDevices\x12 .fleetmark.v1.ListDevicesRequest\x1a\x1e.fleetmark.v1.ListDevicesReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66leetmark_protos/v1/fleet.proto\x12\x0c\x66leetmark.v1\x1a&fleetmark_protos/v1/capabilities.proto\"3\n\x0e\x41pproveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\"!\n\x0c\x41pproveReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"\x1d\n\rRevokeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x0bRevokeReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"\x1d\n\rRemoveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x0bRemoveReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"&\n\x12ListDevicesRequest\x12\x10\n\x08selector\x18\x01 \x01(\t\"9\n\x10ListDevicesReply\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.fleetmark.v1.Device\"\xdc\x02\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08presence\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x04 \x01(\t\x12\x30\n\x06labels\x18\x05 \x03(\x0b\x32 .fleetmark.v1.Device.LabelsEntry\x12\x30\n\x0c\x63\x61pabilities\x18\x06 \x01(\x0b\x32\x1a.fleetmark.v1.Capabilities\x12\x15\n\ragent_version\x18\x07 \x01(\t\x12\x15\n\rregistered_at\x18\x08 \x01(\t\x12\x14\n\x0clast_seen_at\x18\t \x01(\t\x12\x0e\n\x06job_id\x18\n \x01(\t\x12\x11\n\tenrolment\x18\x0b \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x0c \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xa1\x02\n\x05\x46leet\x12O\n\x0bListDevices\x12 .fleetmark.v1.ListDevicesRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12\x43\n\x07\x41pprove\x12\x1c.fleetmark.v1.ApproveRequest\x1a\x1a.fleetmark.v1.ApproveReply\x12@\n\x06Revoke\x12\x1b.fleetmark.v1.RevokeRequest\x1a\x19.fleetmark.v1.RevokeReply\x12@\n\x06Remove\x12\x1b.fleetmark.v1.RemoveRequest\x1a\x19.fleetmark.v1.RemoveReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,14 +34,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEVICE_LABELSENTRY']._loaded_options = None
   _globals['_DEVICE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_LISTDEVICESREQUEST']._serialized_start=89
-  _globals['_LISTDEVICESREQUEST']._serialized_end=127
-  _globals['_LISTDEVICESREPLY']._serialized_start=129
-  _globals['_LISTDEVICESREPLY']._serialized_end=186
-  _globals['_DEVICE']._serialized_start=189
-  _globals['_DEVICE']._serialized_end=497
-  _globals['_DEVICE_LABELSENTRY']._serialized_start=452
-  _globals['_DEVICE_LABELSENTRY']._serialized_end=497
-  _globals['_FLEET']._serialized_start=499
-  _globals['_FLEET']._serialized_end=587
+  _globals['_APPROVEREQUEST']._serialized_start=89
+  _globals['_APPROVEREQUEST']._serialized_end=140
+  _globals['_APPROVEREPLY']._serialized_start=142
+  _globals['_APPROVEREPLY']._serialized_end=175
+  _globals['_REVOKEREQUEST']._serialized_start=177
+  _globals['_REVOKEREQUEST']._serialized_end=206
+  _globals['_REVOKEREPLY']._serialized_start=208
+  _globals['_REVOKEREPLY']._serialized_end=240
+  _globals['_REMOVEREQUEST']._serialized_start=242
+  _globals['_REMOVEREQUEST']._serialized_end=271
+  _globals['_REMOVEREPLY']._serialized_start=273
+  _globals['_REMOVEREPLY']._serialized_end=305
+  _globals['_LISTDEVICESREQUEST']._serialized_start=307
+  _globals['_LISTDEVICESREQUEST']._serialized_end=345
+  _globals['_LISTDEVICESREPLY']._serialized_start=347
+  _globals['_LISTDEVICESREPLY']._serialized_end=404
+  _globals['_DEVICE']._serialized_start=407
+  _globals['_DEVICE']._serialized_end=755
+  _globals['_DEVICE_LABELSENTRY']._serialized_start=710
+  _globals['_DEVICE_LABELSENTRY']._serialized_end=755
+  _globals['_FLEET']._serialized_start=758
+  _globals['_FLEET']._serialized_end=1047
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,21 @@ class FleetStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
                 _registered_method=True)
+        self.Approve = channel.unary_unary(
+                '/fleetmark.v1.Fleet/Approve',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ApproveRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ApproveReply.FromString,
+                _registered_method=True)
+        self.Revoke = channel.unary_unary(
+                '/fleetmark.v1.Fleet/Revoke',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RevokeRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RevokeReply.FromString,
+                _registered_method=True)
+        self.Remove = channel.unary_unary(
+                '/fleetmark.v1.Fleet/Remove',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveReply.FromString,
+                _registered_method=True)
 
 
 class FleetServicer(object):
@@ -50,6 +65,27 @@ class FleetServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Approve(self, request, context):
+        """A pending device becomes a member of the fleet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Revoke(self, request, context):
+        """A device's key counts no more, at once; what it delivered stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Remove(self, request, context):
+        """As Revoke, and the device is no longer listed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -57,6 +93,21 @@ def add_FleetServicer_to_server(servicer, server):
                     servicer.ListDevices,
                     request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.SerializeToString,
+            ),
+            'Approve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Approve,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ApproveRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ApproveReply.SerializeToString,
+            ),
+            'Revoke': grpc.unary_unary_rpc_method_handler(
+                    servicer.Revoke,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RevokeRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RevokeReply.SerializeToString,
+            ),
+            'Remove': grpc.unary_unary_rpc_method_handler(
+                    servicer.Remove,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +137,87 @@ class Fleet(object):
             '/fleetmark.v1.Fleet/ListDevices',
             fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Approve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/Approve',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ApproveRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ApproveReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Revoke(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/Revoke',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.RevokeRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.RevokeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Remove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/Remove',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sqlite_utils.migrations import Migrations
 
-from fleetmark_controller.store.migrations import m0001_first, m0002_needs
+from fleetmark_controller.store.migrations import m0001_first, m0002_needs, m0003_identity
 
 MIGRATIONS = Migrations("fleetmark")
 MIGRATIONS(name="0001_first")(m0001_first.apply)
 MIGRATIONS(name="0002_needs")(m0002_needs.apply)
+MIGRATIONS(name="0003_identity")(m0003_identity.apply)

@@ -1,0 +1,105 @@
+"""`controller audit`: who did what, and what was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetmark_controller.cli import options
+
+if TYPE_CHECKING:
+    from fleetmark_controller.client import Client
+    from fleetmark_controller.identity.chain import Row
+
+
+@click.group(name="audit")
+def command() -> None:
+    """Who did what, and what was refused."""
+
+
+@command.command(name="show")
+@click.option("--last", type=click.IntRange(1), default=50, show_default=True, help="So many rows.")
+@click.option("--all", "everything", is_flag=True, help="All rows.")
+@options.as_json
+@options.controller
+def show(last: int, everything: bool, as_json: bool, address: str | None) -> None:
+    """Show the log, oldest first."""
+    import json
+    from dataclasses import asdict
+
+    from fleetmark_cli import output, tables
+
+    with options.connect(address) as client:
+        rows, _ = _read(client)
+    shown = rows if everything else rows[-last:]
+    if as_json:
+        output.print_json([{**asdict(row), "detail": json.loads(row.detail)} for row in shown])
+        return
+    tables.print_table(
+        ("row", "at", "who", "act", "subject", "outcome", "detail"),
+        [
+            (row.seq, row.at, row.who, row.act, row.subject or None, row.outcome, _short(row))
+            for row in shown
+        ],
+    )
+
+
+@command.command(name="verify")
+@click.option("--head", metavar="HASH", help="A head that was noted earlier must be in the chain.")
+@options.as_json
+@options.controller
+def verify(head: str | None, as_json: bool, address: str | None) -> int:
+    """Check the chain: a row that was changed, added or deleted is named.
+
+    Who can write the store can also make a new chain. Note the head that this prints in another
+    place, and give it to a later check.
+    """
+    from fleetmark_cli import output
+    from fleetmark_controller.identity.chain import find_break
+
+    with options.connect(address) as client:
+        rows, (head_seq, head_hash) = _read(client)
+    wrong = find_break(rows, head_seq, head_hash)
+    if not wrong and head and head not in {row.hash for row in rows}:
+        wrong = f"no row has the hash {head}"
+    if as_json:
+        output.print_json(
+            {"sound": not wrong, "wrong": wrong, "rows": len(rows), "head": head_hash}
+        )
+    elif wrong:
+        click.echo(f"The audit log is not sound: {wrong}.", err=True)
+    else:
+        click.echo(f"The audit log is sound: {len(rows)} rows, head {head_hash}")
+    return 1 if wrong else 0
+
+
+def _read(client: Client) -> tuple[list[Row], tuple[int, str]]:
+    from fleetmark_protos.v1 import admin_pb2
+
+    found: list[Row] = []
+    head = (0, "")
+    for batch in client.stream(client.admin.ListAudit, admin_pb2.ListAuditRequest()):
+        found.extend(_rows(batch))
+        if batch.head_hash:
+            head = (batch.head_seq, batch.head_hash)
+    return found, head
+
+
+def _rows(batch: object) -> Iterator[Row]:
+    from fleetmark_controller.identity.chain import Row
+
+    for row in batch.rows:  # type: ignore[attr-defined]
+        yield Row(row.seq, row.at, row.who, row.act, row.subject, row.outcome, row.detail, row.hash)
+
+
+def _short(row: Row) -> str:
+    import json
+
+    detail = json.loads(row.detail)
+    text = " ".join(f"{key}={value}" for key, value in detail.items() if value not in ("", None))
+    return text if len(text) <= _WIDE else text[: _WIDE - 1] + "…"
+
+
+_WIDE = 70

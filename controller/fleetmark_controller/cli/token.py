@@ -1,0 +1,137 @@
+"""`controller token`: what lets boards in."""
+
+from __future__ import annotations
+
+import click
+
+from fleetmark_controller.cli import options
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@click.group(name="token")
+def command() -> None:
+    """Join tokens: what lets boards in."""
+
+
+def duration_s(text: str) -> float:
+    """Seconds of `90s`, `15m`, `8h`, `7d`.
+
+    Raises:
+        click.BadParameter: not of this form.
+    """
+    unit = _UNITS.get(text[-1:], 0)
+    try:
+        value = float(text[:-1]) * unit
+    except ValueError:
+        value = 0.0
+    if not unit or not 0 < value < 1e9:
+        raise click.BadParameter(f"{text!r} is not a time like 90s, 15m, 8h or 7d")
+    return value
+
+
+@command.command(name="create")
+@click.option("--ttl", metavar="TIME", default="1h", show_default=True, help="How long it counts.")
+@click.option("--uses", type=click.IntRange(1), default=1, show_default=True, help="For how many.")
+@click.option(
+    "--label", "labels", metavar="KEY=VALUE", multiple=True, help="Label of boards that use it."
+)
+@click.option("--approve", is_flag=True, help="Boards that use it need no further approval.")
+@options.as_json
+@options.controller
+def create(
+    ttl: str,
+    uses: int,
+    labels: tuple[str, ...],
+    approve: bool,
+    as_json: bool,
+    address: str | None,
+) -> None:
+    """Make a token, and print the line to paste on a board. It is shown this once."""
+    from fleetmark_cli import output
+    from fleetmark_protos.v1 import admin_pb2
+
+    chosen = dict(_label(text) for text in labels)
+    request = admin_pb2.CreateTokenRequest(
+        ttl_ns=int(duration_s(ttl) * 1e9), uses=uses, labels=chosen, approve=approve
+    )
+    with options.connect(address) as client:
+        reply = client.call(client.admin.CreateToken, request)
+        reach = board_line_address(client.address)
+    line = f"agent start --controller {reach} --token {reply.token}"
+    if as_json:
+        output.print_json(
+            {
+                "token_id": reply.token_id,
+                "token": reply.token,
+                "expires_at": reply.expires_at,
+                "command": line,
+            }
+        )
+        return
+    click.echo(line)
+    boards = "one board" if uses == 1 else f"{uses} boards"
+    click.echo(f"Counts for {boards} until {reply.expires_at}.", err=True)
+    if not approve:
+        click.echo("Then: controller fleet approve NAME", err=True)
+
+
+def board_line_address(address: str) -> str:
+    """The address that boards dial for a controller that this command reached at `address`."""
+    from fleetmark_controller.credentials import homes_here
+    from fleetmark_controller.home import read_board_endpoint, read_endpoint
+
+    for home in homes_here():
+        if read_endpoint(home)[0] == address:
+            return read_board_endpoint(home) or address
+    return address
+
+
+@command.command(name="list")
+@options.as_json
+@options.controller
+def list_tokens(as_json: bool, address: str | None) -> None:
+    """List the tokens, without their secrets."""
+    from fleetmark_cli import output, tables
+    from fleetmark_protos.plain import to_plain
+    from fleetmark_protos.v1 import admin_pb2
+
+    with options.connect(address) as client:
+        reply = client.call(client.admin.ListTokens, admin_pb2.ListTokensRequest())
+    if as_json:
+        output.print_json([to_plain(token) for token in reply.tokens])
+        return
+    tables.print_table(
+        ("token", "state", "used", "approves", "labels", "created by", "expires"),
+        [
+            (
+                token.token_id,
+                token.state,
+                f"{token.used} of {token.uses}",
+                token.approve,
+                ",".join(f"{key}={value}" for key, value in sorted(token.labels.items())) or None,
+                token.created_by,
+                token.expires_at,
+            )
+            for token in reply.tokens
+        ],
+    )
+
+
+@command.command(name="revoke")
+@click.argument("token")
+@options.controller
+def revoke(token: str, address: str | None) -> None:
+    """End a token, named by its id or the beginning of it."""
+    from fleetmark_protos.v1 import admin_pb2
+
+    with options.connect(address) as client:
+        reply = client.call(client.admin.RevokeToken, admin_pb2.RevokeTokenRequest(token_id=token))
+    click.echo(f"Token {reply.token_id} counts no more.")
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint="--label")
+    return key, value

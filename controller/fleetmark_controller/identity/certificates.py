@@ -1,0 +1,238 @@
+"""The controller's own CA: makes, signs and reads certificates. Files lie with `authority`.
+
+ECDSA on P-256 throughout: BoringSSL, gRPC's TLS library, takes no Ed25519 certificates unless it
+is told to, and gRPC has no word for that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from fleetmark_catalog.core.keys import make_key
+from fleetmark_controller.clock import NS_PER_S
+from fleetmark_controller.identity.rules import Kind
+from fleetmark_protos.channel import SERVER_NAME
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+"""From when the CA and the server are valid: boards without a clock start here."""
+_CA_YEARS = 30
+_SERVER_LIFE = timedelta(days=825)
+_BACKDATED = timedelta(days=2)
+_MAX_CSR_BYTES = 4096
+_URI = "fleetmark:"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A private key and its certificate, both PEM."""
+
+    key: bytes
+    certificate: bytes
+
+
+@dataclass(frozen=True)
+class Request:
+    """A signing request whose signature was right: the public key and its fingerprint."""
+
+    public_key: ec.EllipticCurvePublicKey
+    key_sha256: str
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Whom a certificate of ours names."""
+
+    kind: Kind
+    identity_id: str
+    key_sha256: str
+    expires_ns: int
+
+
+def make_ca(now_ns: int) -> Pair:
+    """A new authority."""
+    key = make_key()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Fleetmark controller CA")])
+    private = _private(key)
+    builder = (
+        _builder(name, name, private.public_key(), _EPOCH, _later(now_ns, _CA_YEARS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(ca=True), critical=True)
+        .add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False
+        )
+    )
+    return Pair(key, _pem(builder.sign(private, hashes.SHA256())))
+
+
+def make_server(ca: Pair, now_ns: int) -> Pair:
+    """A key and certificate for the controller's ports."""
+    key = make_key()
+    authority = x509.load_pem_x509_certificate(ca.certificate)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER_NAME)])
+    until = min(_time(now_ns) + _SERVER_LIFE, authority.not_valid_after_utc)
+    builder = _leaf(
+        _builder(name, authority.subject, _private(key).public_key(), _EPOCH, until),
+        authority,
+        x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME)]),
+        ExtendedKeyUsageOID.SERVER_AUTH,
+    )
+    return Pair(key, _pem(builder.sign(_private(ca.key), hashes.SHA256())))
+
+
+def read_request(der: bytes) -> Request:
+    """A signing request, checked.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE: it is none, or its own signature is wrong.
+    """
+    try:
+        if len(der) > _MAX_CSR_BYTES:
+            raise ValueError("it is too long")
+        request = x509.load_der_x509_csr(der)
+        key = request.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+            raise ValueError("its key is not an ECDSA key on P-256")
+        if not request.is_signature_valid:
+            raise ValueError("its signature is wrong")
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"bad signing request: {error}") from error
+    return Request(key, _fingerprint(key))
+
+
+def sign(
+    ca: Pair, request: Request, kind: Kind, identity_id: str, now_ns: int, life_ns: int
+) -> tuple[bytes, int]:
+    """A client certificate (PEM) for a key, and when it ends (unix ns)."""
+    authority = x509.load_pem_x509_certificate(ca.certificate)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{kind.value} {identity_id}"[:64])])
+    start = _time(now_ns)
+    until = min(start + timedelta(microseconds=life_ns // 1000), authority.not_valid_after_utc)
+    uri = x509.UniformResourceIdentifier(f"{_URI}{kind.value}:{identity_id}")
+    builder = _leaf(
+        _builder(name, authority.subject, request.public_key, start - _BACKDATED, until),
+        authority,
+        x509.SubjectAlternativeName([uri]),
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+    )
+    certificate = _pem(builder.sign(_private(ca.key), hashes.SHA256()))
+    return certificate, int(until.timestamp()) * NS_PER_S
+
+
+@lru_cache(maxsize=20_000)
+def read_peer(certificate: bytes) -> Peer:
+    """Whom a client certificate names; its chain has been verified by TLS.
+
+    Raises:
+        FleetmarkError: UNAUTHENTICATED: it is not a client certificate of ours.
+    """
+    try:
+        found = x509.load_pem_x509_certificate(certificate)
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+        prefix, kind, identity_id = uri.split(":", 2)
+        if f"{prefix}:" != _URI or not identity_id:
+            raise ValueError(uri)
+        key = found.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        expires = found.not_valid_after_utc
+        return Peer(Kind(kind), identity_id, _fingerprint(key), int(expires.timestamp()) * NS_PER_S)
+    except (ValueError, AssertionError, x509.ExtensionNotFound) as error:
+        raise FleetmarkError(ErrorKind.UNAUTHENTICATED, "the certificate names nobody") from error
+
+
+def expires_ns(certificate: bytes) -> int:
+    """When a certificate (PEM) ends, unix ns."""
+    found = x509.load_pem_x509_certificate(certificate)
+    return int(found.not_valid_after_utc.timestamp()) * NS_PER_S
+
+
+def check_pair(pair: Pair) -> None:
+    """Raises ValueError unless the key is that of the certificate."""
+    key = serialization.load_pem_private_key(pair.key, password=None)
+    found = x509.load_pem_x509_certificate(pair.certificate)
+    if key.public_key() != found.public_key():
+        raise ValueError("key and certificate do not belong together")
+
+
+def _fingerprint(key: ec.EllipticCurvePublicKey) -> str:
+    der = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(der).hexdigest()
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    start: datetime,
+    until: datetime,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(until)
+    )
+
+
+def _leaf(
+    builder: x509.CertificateBuilder,
+    authority: x509.Certificate,
+    names: x509.SubjectAlternativeName,
+    purpose: x509.ObjectIdentifier,
+) -> x509.CertificateBuilder:
+    key = authority.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return (
+        builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(ca=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
+        .add_extension(names, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key), critical=False)
+    )
+
+
+def _usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _private(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem, password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _time(unix_ns: int) -> datetime:
+    return datetime.fromtimestamp(unix_ns / NS_PER_S, timezone.utc)
+
+
+def _later(now_ns: int, years: int) -> datetime:
+    return _time(now_ns) + timedelta(days=365 * years)

@@ -1,0 +1,101 @@
+"""Makes what the CA vouches for: certificates for keys, tokens that carry its fingerprint."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetmark_catalog.core.keys import key_fingerprint, make_key, signing_request
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.identity.authority import Authority
+from fleetmark_controller.identity.certificates import Request
+from fleetmark_controller.identity.files import (
+    Credentials,
+    admin_file,
+    read_credentials,
+    write_credentials,
+)
+from fleetmark_controller.identity.rules import Kind
+from fleetmark_protos.errors import FleetmarkError
+from fleetmark_protos.token import ID_BYTES, SECRET_BYTES, JoinToken
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate (PEM) with its times."""
+
+    certificate: bytes
+    issued_ns: int
+    expires_ns: int
+
+
+class Issuer:
+    """One CA, on one pair of ports."""
+
+    def __init__(self, authority: Authority, device_life_ns: int) -> None:
+        """`device_life_ns`: how long certificates of boards live."""
+        self.authority = authority
+        self.entry_port = 0
+        self.session_port = 0
+        self._device_life_ns = device_life_ns
+
+    def device(self, request: Request, device_id: str, now_ns: int) -> Issued:
+        """A board's certificate."""
+        return self._issue(request, Kind.DEVICE, device_id, now_ns, self._device_life_ns)
+
+    def person(self, request: Request, person_id: str, now_ns: int, life_ns: int) -> Issued:
+        """A person's certificate."""
+        return self._issue(request, Kind.PERSON, person_id, now_ns, life_ns)
+
+    def new_token(self) -> JoinToken:
+        """A token with a fresh secret; it counts once it is stored."""
+        return JoinToken(
+            os.urandom(ID_BYTES).hex(),
+            os.urandom(SECRET_BYTES),
+            self.authority.ca_sha256,
+            "",  # there is no catalog key yet
+            self.entry_port,
+        )
+
+    def _issue(
+        self, request: Request, kind: Kind, identity_id: str, now_ns: int, life_ns: int
+    ) -> Issued:
+        certificate, expires_ns = certificates.sign(
+            self.authority.ca, request, kind, identity_id, now_ns, life_ns
+        )
+        return Issued(certificate, now_ns, expires_ns)
+
+
+def local_key(home: Path) -> tuple[str, str]:
+    """The key of the credential in the controller's own home (PEM) and its fingerprint.
+
+    It stays the same over restarts, so that commands that wait survive one.
+    """
+    try:
+        key = read_credentials(admin_file(home)).key
+        return key, key_fingerprint(key.encode())
+    except (FleetmarkError, ValueError, TypeError):
+        made = make_key()
+        return made.decode(), key_fingerprint(made)
+
+
+def write_local(
+    home: Path, issuer: Issuer, key: str, person_id: str, address: str, now_ns: int, life_ns: int
+) -> None:
+    """Leave the credential by which commands on this host are the administrator's.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    request = certificates.read_request(signing_request(key.encode()))
+    issued = issuer.person(request, person_id, now_ns, life_ns)
+    credentials = Credentials(
+        address,
+        issuer.authority.ca.certificate.decode(),
+        issued.certificate.decode(),
+        key,
+        "local",
+        "admin",
+    )
+    write_credentials(admin_file(home), credentials)

@@ -1,0 +1,145 @@
+"""What follows from what about tokens, certificates and callers. Pure: no clock, no store."""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import Enum
+
+NS_PER_S = 1_000_000_000
+MAX_TOKEN_LIFE_NS = 30 * 86_400 * NS_PER_S
+MAX_TOKEN_USES = 10_000
+MAX_OPERATOR_LIFE_NS = 5 * 366 * 86_400 * NS_PER_S
+
+
+class Kind(Enum):
+    """What a certificate stands for."""
+
+    DEVICE = "device"
+    PERSON = "person"
+
+
+class Role(Enum):
+    """What a person may do; each may do all that those before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: Role) -> bool:
+        """Whether who has this role may do what `other` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+class State(Enum):
+    """How much an identity counts. Only PENDING → ACTIVE, and anything → REVOKED → REMOVED."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    REVOKED = "revoked"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who makes a call, once that is established."""
+
+    kind: Kind
+    identity_id: str
+    name: str
+    role: Role | None = None
+
+    @property
+    def shown(self) -> str:
+        """For the audit log."""
+        return f"{self.kind.value} {self.name}"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may call one method."""
+
+    devices: bool = False
+    people: Role | None = None
+    """The least role; None: no person."""
+    anyone: bool = False
+    """Served to callers without a certificate, on the port for them."""
+
+    def allows(self, caller: Caller) -> bool:
+        """Whether this caller may."""
+        if caller.kind is Kind.DEVICE:
+            return self.devices
+        return (
+            self.people is not None
+            and caller.role is not None
+            and (caller.role.includes(self.people))
+        )
+
+
+@dataclass(frozen=True)
+class TokenFacts:
+    """What is stored of a join token."""
+
+    secret_sha256: str
+    uses: int
+    used: int
+    expires_ns: int
+    revoked: bool
+
+    def state(self, now_ns: int) -> str:
+        """usable, used, expired or revoked."""
+        if self.revoked:
+            return "revoked"
+        if self.used >= self.uses:
+            return "used"
+        return "usable" if now_ns < self.expires_ns else "expired"
+
+
+def token_refusal(token: TokenFacts | None, secret_sha256: str, now_ns: int) -> str:
+    """Why a presented token does not count; empty if it does.
+
+    Who does not know the secret learns nothing: not even whether there is such a token.
+    """
+    if token is None or not hmac.compare_digest(token.secret_sha256, secret_sha256):
+        return "the join token is unknown"
+    state = token.state(now_ns)
+    return "" if state == "usable" else f"the join token is {_SAID[state]}"
+
+
+_SAID = {"revoked": "revoked", "used": "used up", "expired": "expired"}
+
+
+def renew_at_ns(issued_ns: int, expires_ns: int) -> int:
+    """When a certificate is renewed: after two thirds of its life."""
+    return issued_ns + (expires_ns - issued_ns) * 2 // 3
+
+
+@dataclass
+class Limiter:
+    """Counts refusals of each source within a window; who has too many is not even heard.
+
+    `most` a `window_s`, by a clock that the caller reads. Remembers at most `sources` of them:
+    the oldest is forgotten first.
+    """
+
+    most: int = 10
+    window_s: float = 60.0
+    sources: int = 10_000
+    _seen: OrderedDict[str, tuple[float, int]] = field(default_factory=OrderedDict)
+
+    def blocked(self, source: str, now_s: float) -> bool:
+        """Whether this source has used up its refusals."""
+        began, count = self._seen.get(source, (now_s, 0))
+        return count >= self.most and now_s - began < self.window_s
+
+    def refused(self, source: str, now_s: float) -> int:
+        """Note a refusal; returns how many there were in this window."""
+        began, count = self._seen.pop(source, (now_s, 0))
+        if now_s - began >= self.window_s:
+            began, count = now_s, 0
+        self._seen[source] = (began, count + 1)
+        while len(self._seen) > self.sources:
+            self._seen.popitem(last=False)
+        return count + 1

@@ -1,0 +1,85 @@
+"""Join tokens: what a controller hands out and a board presents, in one line of text.
+
+A token carries more than its secret: the fingerprint of the controller's CA, so that the board
+knows whom it talks to before it says anything; the fingerprint of the catalog key; and the port of
+the services that take it. Format 1 is `fleetmark1.` and the base64url text of
+
+    id (8 bytes), secret (20), sha256 of the CA certificate (32), sha256 of the catalog key
+    (32, zeros: none yet), port (2, big-endian), first 4 bytes of the sha256 of all before
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import struct
+from dataclasses import dataclass
+
+PREFIX = "fleetmark1."
+ID_BYTES = 8
+SECRET_BYTES = 20
+_FORMAT = struct.Struct(f">{ID_BYTES}s{SECRET_BYTES}s32s32sH")
+_CHECK_BYTES = 4
+_MAX_TEXT = 400
+_NO_KEY = bytes(32)
+
+
+class BadToken(ValueError):
+    """A text is not a join token; the message says why, and holds nothing of the text."""
+
+
+@dataclass(frozen=True)
+class JoinToken:
+    """A token in its parts. `catalog_sha256` is empty when the controller had no catalog key."""
+
+    token_id: str
+    secret: bytes
+    ca_sha256: str
+    catalog_sha256: str
+    entry_port: int
+
+    def __repr__(self) -> str:
+        """Without the secret: a token that reaches a log by accident must not be usable."""
+        return f"JoinToken({self.token_id})"
+
+    def text(self) -> str:
+        """The line to paste."""
+        packed = _FORMAT.pack(
+            bytes.fromhex(self.token_id),
+            self.secret,
+            bytes.fromhex(self.ca_sha256),
+            bytes.fromhex(self.catalog_sha256) or _NO_KEY,
+            self.entry_port,
+        )
+        whole = packed + hashlib.sha256(packed).digest()[:_CHECK_BYTES]
+        return PREFIX + base64.urlsafe_b64encode(whole).decode().rstrip("=")
+
+
+def parse_token(text: str) -> JoinToken:
+    """A token from its text.
+
+    Raises:
+        BadToken: not a token, cut off, mistyped, or of a newer format.
+    """
+    text = text.strip()
+    if not text.startswith(PREFIX):
+        if text.startswith("fleetmark"):
+            raise BadToken("this join token is of a newer format: update this program")
+        raise BadToken(f"this is not a join token, which begins with {PREFIX!r}")
+    body = text[len(PREFIX) :]
+    if len(text) > _MAX_TEXT or not body.isascii():
+        raise BadToken("this join token is mistyped: it is too long or holds strange letters")
+    try:
+        whole = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadToken("this join token is mistyped") from error
+    if len(whole) != _FORMAT.size + _CHECK_BYTES:
+        raise BadToken("this join token is cut off, or longer than it was")
+    packed, check = whole[: _FORMAT.size], whole[_FORMAT.size :]
+    if hashlib.sha256(packed).digest()[:_CHECK_BYTES] != check:
+        raise BadToken("this join token is mistyped")
+    token_id, secret, ca, catalog, port = _FORMAT.unpack(packed)
+    return JoinToken(
+        token_id.hex(), secret, ca.hex(), "" if catalog == _NO_KEY else catalog.hex(), port
+    )

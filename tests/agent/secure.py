@@ -1,0 +1,47 @@
+"""Certificates for tests of an agent alone: one CA, a server, and boards that belong to it."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import grpc
+
+from fleetmark_agent import identity
+from fleetmark_agent.identity import ACTIVE, Enrolment
+from fleetmark_catalog.core.keys import make_key, pem_sha256, signing_request, write_private
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.identity.certificates import Pair
+from fleetmark_controller.identity.rules import Kind
+
+LIFE_NS = 30 * 86_400 * 10**9
+
+
+@lru_cache
+def authority() -> Pair:
+    return certificates.make_ca(time.time_ns())
+
+
+def server_credentials() -> grpc.ServerCredentials:
+    ca = authority()
+    pair = certificates.make_server(ca, time.time_ns())
+    return grpc.ssl_server_credentials(
+        [(pair.key, pair.certificate + ca.certificate)], ca.certificate, True
+    )
+
+
+def enrol(home: Path, address: str, life_ns: int = LIFE_NS) -> None:
+    """Make a home one of an enrolled board."""
+    device_id = identity.device_id(home)
+    key, now_ns = make_key(), time.time_ns()
+    request = certificates.read_request(signing_request(key))
+    signed, expires_ns = certificates.sign(
+        authority(), request, Kind.DEVICE, device_id, now_ns, life_ns
+    )
+    folder = identity.folder(home)
+    write_private(folder / identity.KEY, key)
+    write_private(folder / identity.CA, authority().certificate)
+    write_private(folder / identity.CERTIFICATE, signed)
+    ca_sha256 = pem_sha256(authority().certificate)
+    identity.save_enrolment(home, Enrolment(ACTIVE, address, 1, ca_sha256, "", now_ns, expires_ns))

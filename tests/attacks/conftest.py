@@ -1,0 +1,20 @@
+"""One controller for the whole table of attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from target import Target, start
+
+
+@pytest.fixture(scope="package")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    fleet = start(tmp_path_factory.mktemp("target"), "refusals_per_minute = 1000\n")
+    try:
+        made = Target(fleet)
+        yield made
+        made.close()
+    finally:
+        fleet.stop()
+        print(fleet.log("controller")[-3000:])
