@@ -32,7 +32,7 @@ class Cost:
 
 
 def measure_supervisor(folder: Path, job_s: float) -> Cost:
-    """Run a job that sleeps for `job_s`, and look at its supervisor meanwhile."""
+    """Run a job that waits, and look at its supervisor for a third of `job_s`."""
     return asyncio.run(_measure(folder, max(job_s, 3.0)))
 
 
@@ -40,9 +40,12 @@ async def _measure(folder: Path, job_s: float) -> Cost:
     workspace = Workspace(folder / "attempts", AttemptKey("bench", 1))
     workspace.make_fresh()
     execution = Execution(workspace, folder / "device.lock", folder / "trace.jsonl")
+    # The job reads from it, and ends when we have written nothing into it.
+    end = folder / "end"
+    os.mkfifo(end)
     lock_fd, alive_fd = await execution.take_locks()
     spec: dict[str, object] = {
-        "command": ["/bin/sleep", str(job_s)],
+        "command": ["/bin/cat", str(end)],
         "environment": {},
         "folder": str(workspace.out),
         "stdout": str(workspace.stdout),
@@ -64,7 +67,7 @@ async def _measure(folder: Path, job_s: float) -> Cost:
     execution.start_telemetry(1.0)
     supervisor = json.loads(workspace.started.read_bytes())["pid"]
     until(workspace.telemetry.exists, "telemetry")
-    sampler = next(pid for pid in readings.children_of(os.getpid()) if _is_sampler(pid))
+    sampler = next(pid for pid in readings.children_of(os.getpid()) if _samples(pid, workspace))
     await asyncio.sleep(min(1.5, job_s / 3))
     began, cpu, sampler_cpu = time.monotonic(), readings.cpu_s(supervisor), readings.cpu_s(sampler)
     await asyncio.sleep(job_s / 3)
@@ -73,6 +76,7 @@ async def _measure(folder: Path, job_s: float) -> Cost:
     cpu = readings.cpu_s(supervisor) - cpu
     sampler_cpu = readings.cpu_s(sampler) - sampler_cpu
     sampler_memory = readings.memory_kib(sampler)
+    await asyncio.to_thread(lambda: end.open("wb").close())
     await execution.finished()
     outcome = json.loads(workspace.outcome.read_bytes())
     ended_unix_ns = outcome["started_unix_ns"] + outcome["duration_ns"]
@@ -87,5 +91,6 @@ async def _measure(folder: Path, job_s: float) -> Cost:
     )
 
 
-def _is_sampler(pid: int) -> bool:
-    return b"fleetmark_agent.runner.telemetry" in Path(f"/proc/{pid}/cmdline").read_bytes()
+def _samples(pid: int, workspace: Workspace) -> bool:
+    """Whether it is the sampler of this job: that of a former one may not have ended yet."""
+    return os.fsencode(workspace.telemetry_spec) in Path(f"/proc/{pid}/cmdline").read_bytes()
