@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import AgentProcess
+from agent_process import AgentProcess
 from fake_controller import FakeController
 from test_agent_cli import HEAVY, agent_command, fails, loaded_by
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from bundles import QUICK, make_lock, make_order
-from conftest import AgentProcess
+from agent_process import AgentProcess
 from fake_controller import FakeController
 
 from fleetmark_agent.cache import Cache
