@@ -14,8 +14,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from bundles import PYTHON, make_lock, make_order
 from agent_process import AgentProcess
+from bundles import PYTHON, make_lock, make_order
 from fake_controller import FakeController
 
 from fleetmark_agent.facts import interpreters

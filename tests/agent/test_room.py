@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bundles import QUICK, make_lock, make_order
 from agent_process import AgentProcess
+from bundles import QUICK, make_lock, make_order
 from fake_controller import FakeController
 
 from fleetmark_agent.cache import Cache

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from namespaces import Namespace, no_namespaces, own_namespace
-from processes import Fleet, fleet_in, free_port
+from processes import Fleet, fleet_in
 from wire import DOWN, Wire
 
 pytestmark = [
@@ -75,10 +75,14 @@ def island(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Island]:
     (catalog / "suite" / "versions").mkdir(parents=True)
     (catalog / "suite" / "versions" / "component.toml").write_text(_SUITE)
     with own_namespace() as namespace, fleet_in(tmp_path_factory.mktemp("island")) as fleet:
-        port = free_port()
-        wire = Wire(fleet.address, namespace.listen(port))
+        # Under the same ports there as here: the one for all work, and the next, to enrol.
+        host, _, port = fleet.address.rpartition(":")
+        wire, _ = (
+            Wire(f"{host}:{number}", namespace.listen(number))
+            for number in (int(port), int(port) + 1)
+        )
         fleet.start_controller("--catalog", str(catalog))
-        fleet.start_agent("robinson", address=f"127.0.0.1:{port}", prefix=namespace.prefix)
+        fleet.start_agent("robinson", prefix=namespace.prefix)
         yield Island(fleet, wire, namespace)
 
 
