@@ -280,7 +280,12 @@ class Daemon:
             self.watch.begin()
 
     def _not_connected(self, error: TransportError) -> None:
-        if error.kind is ErrorKind.REVOKED:
+        stranger = (
+            error.kind is ErrorKind.UNAUTHENTICATED
+            and bool(self.settings.token)
+            and not self.link.was_connected
+        )
+        if error.kind is ErrorKind.REVOKED or stranger:
             self.refusal = error
             if self._quit is not None and not self._quit.done():
                 self._quit.set_result(EXIT_REFUSED)

@@ -37,7 +37,7 @@ _RAISED_PRIORITY = -5
 
 
 class _RefusedAtOnce(FleetmarkError):
-    """The board's key had been revoked before it connected: a token may make it a new device.
+    """The board's key was refused before it ever connected: a token may make it count again.
 
     A board whose key is revoked while it is connected ends, whatever token it was started with.
     """

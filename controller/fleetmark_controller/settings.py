@@ -34,6 +34,8 @@ class Settings:
     credit_bytes: int = 8 * 1024 * 1024
     """How many bytes of records a device may send ahead."""
     max_upload_bytes: int = 4 * 1024**3
+    device_bytes_per_day: int = 64 * 1024**3
+    """How much one board may upload in a day: no board fills the controller's disk alone."""
     refusals_per_minute: int = 10
     """After so many refused enrolments an address is not heard for the rest of a minute."""
     certificate_life_s: float = 30 * 86_400.0

@@ -49,6 +49,7 @@ def loaded_by(module: str) -> set[str]:
 
 
 HEAVY = {"sqlite_utils", "numpy", "resolvelib", "onnxruntime", "ai_edge_litert", "tflite_runtime"}
+HEAVY |= {"cryptography", "zeroconf", "fleetmark_agent.discovery", "fleetmark_agent.helpers.enrol"}
 HEAVY |= {"fleetmark_controller", "fleetmark_harness", "fleetmark_catalog.load", "mlperf_loadgen"}
 
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import pytest
 from target import Target, start
 
+CONFIG = f"refusals_per_minute = 1000\ndevice_bytes_per_day = {Target.daily_bytes}\n"
+
 
 @pytest.fixture(scope="package")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    fleet = start(tmp_path_factory.mktemp("target"), "refusals_per_minute = 1000\n")
+    fleet = start(tmp_path_factory.mktemp("target"), CONFIG)
     try:
         made = Target(fleet)
         yield made

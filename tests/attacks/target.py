@@ -114,6 +114,8 @@ class Stream:
 class Target:
     """The controller, a victim with a live attempt, and those who attack."""
 
+    daily_bytes = 50_000_000
+
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self._open: list[grpc.Channel] = []

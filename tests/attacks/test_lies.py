@@ -169,6 +169,15 @@ def test_a_log_that_was_changed_after_its_digest_is_refused(liar: Liar) -> None:
     assert not list(liar.target.fleet.home.glob(f"blobs/**/{digest}*"))
 
 
+def test_one_board_does_not_fill_the_disk(liar: Liar) -> None:
+    limit = liar.target.daily_bytes
+    header = blobs_pb2.UploadHeader(
+        sha256="ab" * 32, size_bytes=limit + 1, device_id=liar.member.member_id
+    )
+    messages = iter([blobs_pb2.UploadRequest(header=header)])
+    assert outcome(lambda: liar.stubs.blobs.Upload(messages, timeout=20)) == "BACK_PRESSURE"
+
+
 def test_another_payload_under_the_same_number_alarms_and_the_first_stays(liar: Liar) -> None:
     assert liar.append(record(1, "event", b'{"a": 1}')).through_seq == 1
     assert liar.append(record(1, "event", b'{"a": 2}')).through_seq == 1

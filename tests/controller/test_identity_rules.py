@@ -17,6 +17,7 @@ from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.chain import FIRST, Row, find_break
 from fleetmark_controller.identity.roles import RULES
 from fleetmark_controller.identity.rules import (
+    Budget,
     Caller,
     Kind,
     Limiter,
@@ -93,6 +94,20 @@ def test_a_source_is_blocked_after_its_refusals_and_only_for_a_while(times: list
         assert not limiter.blocked("b", now)
         count += 1
         assert limiter.refused("a", now) == count
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), st.integers(1, 60)), max_size=40))
+def test_a_budget_is_kept_in_every_window(spent: list[tuple[float, int]]) -> None:
+    budget = Budget(most=100, window_s=10)
+    began, total = -1.0, 0
+    for now, size in sorted(spent):
+        if total == 0 or now - began >= 10:
+            began, total = now, 0
+        taken = budget.spend("a", size, now)
+        total += size if taken else 0
+        assert total <= 100 or not taken
+    assert budget.spend("b", 100, 0) and not budget.spend("b", 1, 1)
+    assert budget.spend("b", 1, 10)
 
 
 def test_a_flood_of_sources_does_not_fill_the_memory() -> None:

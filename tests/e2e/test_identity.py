@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -438,3 +439,27 @@ def test_guesses_are_limited(tmp_path: Path) -> None:
         assert kinds[-1] == "TOO_MANY_ATTEMPTS", "not even the right one, from there, for now"
         assert fleet.query("SELECT used FROM token") == [(0,)]
         assert fleet.run("fleet", "list").returncode == 0
+
+
+def test_a_board_that_an_older_backup_does_not_know_joins_anew_with_a_token(tmp_path: Path) -> None:
+    with fleet_in(tmp_path) as fleet:
+        fleet.start_controller()
+        copy = tmp_path / "copy"
+        done = fleet.run("backup", "--home", str(fleet.home), "--out", str(copy))
+        assert done.returncode == 0, done.stderr
+        assert stat.S_IMODE((copy / "identity" / "ca.pem").stat().st_mode) == 0o600
+        fleet.start_agent("board")
+        device = listed(fleet, "board")["device_id"]
+        fleet.kill("board")
+        fleet.kill("controller")
+        shutil.rmtree(fleet.home)
+        shutil.copytree(copy, fleet.home)
+        fleet._token = ""
+        fleet.start_controller()
+        child = spawn(fleet, "board")
+        until(lambda: "whom the controller knows" in fleet.log("board"), "its word")
+        assert child.poll() is None, "it goes on trying: the right store may come back"
+        fleet.kill("board")
+        spawn(fleet, "board", FLEETMARK_TOKEN=fleet.token)
+        until(lambda: fleet.presence("board") == "online", "the board")
+        assert listed(fleet, "board")["device_id"] == device

@@ -21,6 +21,7 @@ from toy import NAME, make_catalog
 from wire import Wire
 
 from fleetmark_catalog.core.records import Record
+from fleetmark_controller.identity.chain import Row, find_break
 from fleetmark_controller.verifying import sealed
 
 INJECT = Path(__file__).parent / "inject"
@@ -373,6 +374,11 @@ def check(
     answer = fleet.query("PRAGMA integrity_check")
     if answer != [("ok",)]:
         tally.unsound.append(f"I7 {answer[:3]}")
+    chain = [Row(*row) for row in fleet.query("SELECT * FROM audit ORDER BY seq")]  # type: ignore[arg-type]
+    seq, head = str(fleet.query("SELECT value FROM meta WHERE key = 'audit_head'")[0][0]).split()
+    broken = find_break(chain, int(seq), head)
+    if broken:
+        tally.unsound.append(f"I7 audit: {broken}")
     return tally
 
 

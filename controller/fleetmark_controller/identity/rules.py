@@ -117,6 +117,25 @@ def renew_at_ns(issued_ns: int, expires_ns: int) -> int:
 
 
 @dataclass
+class Budget:
+    """How many bytes each source hands in within a window, by a clock that the caller reads."""
+
+    most: int
+    window_s: float = 86_400.0
+    _spent: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def spend(self, source: str, size: int, now_s: float) -> bool:
+        """Count `size` bytes; False, and nothing is counted, if they are too many."""
+        began, spent = self._spent.get(source, (now_s, 0))
+        if now_s - began >= self.window_s:
+            began, spent = now_s, 0
+        if spent + size > self.most:
+            return False
+        self._spent[source] = (began, spent + size)
+        return True
+
+
+@dataclass
 class Limiter:
     """Counts refusals of each source within a window; who has too many is not even heard.
 

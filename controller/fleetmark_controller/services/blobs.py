@@ -7,11 +7,13 @@ import errno
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from fleetmark_catalog.core.digest import is_sha256
 from fleetmark_controller.engine import Engine
+from fleetmark_controller.identity.rules import Budget
 from fleetmark_controller.services import convert, edge, guard
 from fleetmark_controller.store import attempts, jobs
 from fleetmark_protos.channel import CHUNK_BYTES
@@ -30,6 +32,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         """Serves one engine's folder."""
         self._engine = engine
         self._blobs = engine.blobs
+        self._budget = Budget(engine.settings.device_bytes_per_day)
         self._named: dict[str, set[str]] = {}  # blobs of locks
 
     @edge.streaming
@@ -78,6 +81,13 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             )
         if self._blobs.has(header.sha256):
             return blobs_pb2.UploadReply(existed=True)
+        device_id = guard.device_id()
+        if device_id and not self._budget.spend(device_id, header.size_bytes, time.monotonic()):
+            raise FleetmarkError(
+                ErrorKind.BACK_PRESSURE,
+                "this device has uploaded too much today",
+                next_step="Raise device_bytes_per_day in the controller's config.toml",
+            )
         try:
             partial = self._blobs.partial(header.sha256)
             partial = partial.with_name(f"{partial.name}.{os.urandom(4).hex()}")
