@@ -42,7 +42,8 @@ mkdir "$r/dev/pts" "$r/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666 devpts "$r/dev/pts"
 ln -s pts/ptmx "$r/dev/ptmx"
 ln -s /proc/self/fd "$r/dev/fd"
-for folder in dev/shm run tmp; do mount -t tmpfs -o mode=755 tmpfs "$r/$folder"; done
+mount -t tmpfs -o mode=755 tmpfs "$r/run"
+for folder in dev/shm tmp; do mount -t tmpfs -o mode=1777 tmpfs "$r/$folder"; done
 units=$r/etc/systemd/system
 mkdir -p "$units"
 printf '[Unit]\\nRequires=basic.target dbus.service\\nAfter=basic.target\\n' >"$units/board.target"
