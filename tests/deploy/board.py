@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+
+from processes import until
 
 SYSTEMD = Path("/lib/systemd/systemd")
 # No hardware, no network and no login is set up: this machine's own are in use.
@@ -42,7 +44,8 @@ mkdir "$r/dev/pts" "$r/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666 devpts "$r/dev/pts"
 ln -s pts/ptmx "$r/dev/ptmx"
 ln -s /proc/self/fd "$r/dev/fd"
-for folder in dev/shm run tmp; do mount -t tmpfs -o mode=755 tmpfs "$r/$folder"; done
+mount -t tmpfs -o mode=755 tmpfs "$r/run"
+for folder in dev/shm tmp; do mount -t tmpfs -o mode=1777 tmpfs "$r/$folder"; done
 units=$r/etc/systemd/system
 mkdir -p "$units"
 printf '[Unit]\\nRequires=basic.target dbus.service\\nAfter=basic.target\\n' >"$units/board.target"
@@ -100,6 +103,14 @@ class Board:
             archive.add(source, arcname=target.lstrip("/"))
         done = self.run("tar", "-x", "-C", "/", "-f", "-", stdin=packed.getvalue())
         assert done.returncode == 0, done.stderr
+
+    def until(self, look: Callable[[], object], unit: str) -> None:
+        """Wait until `look` is true; if it does not become so, show what the unit said."""
+        try:
+            until(look, unit, patience_s=300)
+        except AssertionError as error:
+            said = self.run("journalctl", "--no-pager", "--lines=30", "--unit", unit).stdout
+            raise AssertionError(f"{error}\n{said}") from error
 
     def show(self, unit: str, name: str) -> str:
         """A property of a unit."""

@@ -44,7 +44,7 @@ def board(
         install(
             made, "--python", python, "--controller", fleet.address, "--name", "board", "--controls"
         )
-        until(lambda: fleet.presence("board") == "online", "the agent of the unit")
+        made.until(lambda: fleet.presence("board") == "online", UNIT)
         made.ask("install", "-d", "-o", "fleetmark-agent", MARKS)
         yield made
 

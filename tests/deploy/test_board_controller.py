@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from board import Board, booted, no_board
 from kits import DEPLOY, copy_context
-from processes import free_port, until
+from processes import free_port
 
 pytestmark = [
     pytest.mark.e2e,
@@ -54,10 +54,10 @@ def board(
         )
         assert "deploy/from-checkout.sh controller" in instructions()
         made.ask("sh", "-euc", f"cd /srv/src\n{instructions()}")
-        until(lambda: ask(made, address, "fleet", "list").returncode == 0, "the controller")
+        made.until(lambda: ask(made, address, "fleet", "list").returncode == 0, UNIT)
         install = ("sh", "/srv/kit/install-agent.sh", "--python", python, "--name", "board")
         made.ask(*install, "--controller", address)
-        until(lambda: b"online" in listed(made, address), "the agent")
+        made.until(lambda: b"online" in listed(made, address), "fleetmark-agent.service")
         yield made
 
 
@@ -108,7 +108,7 @@ def test_nothing_of_a_killed_controller_outlives_it_and_it_comes_back(
     before = board.ask("pgrep", "-u", "fleetmark-controller").split()
     assert len(before) > 1, "it has workers"
     board.ask("kill", "-KILL", board.show(UNIT, "MainPID"))
-    until(lambda: b"online" in listed(board, address), "the controller and its agent")
+    board.until(lambda: b"online" in listed(board, address), UNIT)
     assert not set(before) & set(board.ask("pgrep", "-u", "fleetmark-controller").split())
     assert board.show(UNIT, "NRestarts") == "1"
     assert len(json.loads(ask(board, address, "results", "list", "--json").stdout)) == 1
