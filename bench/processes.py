@@ -14,15 +14,19 @@ from types import TracebackType
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 120.0
-_PORTS = iter(range(23000, 32000))
+_PORTS = iter(range(23000, 32000, 2))
 
 
 def free_port() -> int:
-    """A port of loopback on which nobody listens, below those that clients are given."""
+    """A port of loopback on which nobody listens, below those that clients are given.
+
+    The one after it is free, too: that is where boards enrol.
+    """
     for port in _PORTS:
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as entry:
             try:
                 probe.bind(("127.0.0.1", port))
+                entry.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
             return port
@@ -74,11 +78,16 @@ class Lab:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
         return {**kept, "PYTHONPYCACHEPREFIX": str(self.folder / "pycache")}
 
-    def start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    def start(self, name: str, command: Sequence[str], token: str = "") -> subprocess.Popen[bytes]:
         """Start a program under a name; what it prints goes to its log."""
+        extra = {"FLEETMARK_TOKEN": token} if token else {}
         with (self.folder / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
-                [*command], env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*command],
+                env={**self.environment(), **extra},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         return self.children[name]
 
@@ -110,13 +119,23 @@ class Lab:
         until(lambda: answers() or self._ended("controller"), "the controller")
 
     def start_agent(self, name: str, settings: str = "") -> float:
-        """An agent with the home `name`; returns the seconds until it was registered."""
+        """An agent with the home `name`; returns the seconds until it was registered.
+
+        A new home joins the controller first, once; that start is not the one that counts.
+        """
         home = self.folder / name
         home.mkdir(exist_ok=True)
         (home / "config.toml").write_text(settings)
-        command = [str(BIN / "agent"), "start", "--home", str(home)]
+        if not (home / "identity" / "certificate.pem").exists():
+            words = ("token", "create", "--approve", "--json")
+            self._start_agent(name, home, json.loads(self.controller(*words))["token"])
+            self.stop(name)
+        return self._start_agent(name, home)
+
+    def _start_agent(self, name: str, home: Path, token: str = "") -> float:
+        words = ("start", "--home", str(home), "--controller", self.address, "--name", name)
         began = time.monotonic()
-        child = self.start(name, [*command, "--controller", self.address, "--name", name])
+        child = self.start(name, [str(BIN / "agent"), *words], token)
 
         def registered() -> bool:
             # The agent writes this when the controller has welcomed it.
@@ -137,7 +156,11 @@ class Lab:
         """
         done = subprocess.run(
             [str(BIN / "controller"), *words],
-            env={**self.environment(), "FLEETMARK_CONTROLLER": self.address},
+            env={
+                **self.environment(),
+                "FLEETMARK_CONTROLLER": self.address,
+                "FLEETMARK_CONTROLLER_HOME": str(self.folder / "controller"),
+            },
             capture_output=True,
             text=True,
             check=False,

@@ -7,7 +7,6 @@ it (`fleetmark_agent.helpers.enrol`); this module only reads, and loads no crypt
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +120,8 @@ def device_id(home: Path) -> str:
             board for another one.
         OSError: the home cannot be read or written.
     """
+    import uuid  # asked once, before the agent idles
+
     path = folder(home) / "device.json"
     try:
         data = path.read_bytes()
