@@ -41,7 +41,10 @@ class EmulatedFleet(Fleet):
         ]
         with (self.folder / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
-                command, env={**environment(), "PATH": str(binaries)}, stdout=log, stderr=log
+                command,
+                env={**environment(), "PATH": str(binaries), "FLEETMARK_TOKEN": self.token},
+                stdout=log,
+                stderr=log,
             )
 
     def wait_for(self, *names: str) -> None:
@@ -54,7 +57,7 @@ class EmulatedFleet(Fleet):
         """A command of `controller` that may build a wheel and measure on emulated boards."""
         return subprocess.run(
             [str(BIN / "controller"), *arguments],
-            env={**environment(), "FLEETMARK_CONTROLLER": self.address},
+            env=self.environment(),
             capture_output=True,
             text=True,
             check=False,

@@ -41,8 +41,10 @@ def board(
         if made is None:
             pytest.skip("systemd does not come up in namespaces here")
         made.copy(kit, "/srv/kit")
+        made.ask("sh", "-c", f"umask 077 && echo '{fleet.token}' >/srv/token")
         install(
-            made, "--python", python, "--controller", fleet.address, "--name", "board", "--controls"
+            *(made, "--python", python, "--controller", fleet.address, "--name", "board"),
+            *("--token-file", "/srv/token", "--controls"),
         )
         made.until(lambda: fleet.presence("board") == "online", UNIT)
         made.ask("install", "-d", "-o", "fleetmark-agent", MARKS)

@@ -55,14 +55,17 @@ def board(
         assert "deploy/from-checkout.sh controller" in instructions()
         made.ask("sh", "-euc", f"cd /srv/src\n{instructions()}")
         made.until(lambda: ask(made, address, "fleet", "list").returncode == 0, UNIT)
+        token = json.loads(ask(made, address, "token", "create", "--approve", "--json").stdout)
+        made.ask("sh", "-c", f"umask 077 && echo '{token['token']}' >/srv/token")
         install = ("sh", "/srv/kit/install-agent.sh", "--python", python, "--name", "board")
-        made.ask(*install, "--controller", address)
+        made.ask(*install, "--controller", address, "--token-file", "/srv/token")
         made.until(lambda: b"online" in listed(made, address), "fleetmark-agent.service")
         yield made
 
 
 def ask(board: Board, address: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return board.run("env", f"FLEETMARK_CONTROLLER={address}", "controller", *words)
+    places = (f"FLEETMARK_CONTROLLER={address}", f"FLEETMARK_CONTROLLER_HOME={HOME}")
+    return board.run("env", *places, "controller", *words)
 
 
 def listed(board: Board, address: str) -> bytes:

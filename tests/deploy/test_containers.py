@@ -85,11 +85,15 @@ def test_the_steps_of_both_make_programs_that_do_a_job_together(tmp_path: Path) 
             "agent": ("start", "--name", "container"),
         }
         for role in reversed(ROLES):
+            token = {"FLEETMARK_TOKEN": fleet.token} if role == "agent" else {}
             words = shlex.split(services[role]["command"].split("$")[0])
             assert starts[role][0] == words[0]
             with (tmp_path / f"{role}.log").open("wb") as log:
                 fleet.children[role] = subprocess.Popen(
-                    command(role, *starts[role]), env=within(role), stdout=log, stderr=log
+                    command(role, *starts[role]),
+                    env={**within(role), **token},
+                    stdout=log,
+                    stderr=log,
                 )
             until(lambda role=role: healthy(role), f"a healthy {role}")
         done = fleet.run("schedule", TOY, "--set", f"marks={tmp_path}", "--wait")

@@ -84,6 +84,8 @@ def test_the_installed_agent_does_a_job_and_an_upgrade_keeps_what_it_holds(
 
     def start() -> None:
         settings = dict(line.split("=") for line in installer.settings.read_text().split())
+        if not (installer.home / "identity" / "certificate.pem").exists():
+            settings["FLEETMARK_TOKEN"] = fleet.token
         with (tmp_path / "agent.log").open("ab") as log:
             fleet.children[name] = subprocess.Popen(
                 [installer.prefix / "bin/agent", "start", "--home", installer.home],
