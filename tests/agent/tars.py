@@ -39,4 +39,4 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "truncated": (archive_of(("a", REG, bytes(50_000)))[:20_000], 100_000, "cut short|unexpected"),
     "no archive": (b"hello" * 1000, 0, "cannot be read"),
 }
-"""Archives that nobody must unpack: the bytes, how large they say they are, what is said of them."""
+"""Archives that nobody must unpack: bytes, how large they may become, what is said of them."""
