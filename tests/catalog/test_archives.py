@@ -1,4 +1,4 @@
-"""Packages that are archives: what a component may say, which one a board gets, what a lock says."""
+"""Packages that are archives: what a component may say, which a board gets, what a lock says."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def world(
             one if "=" in one else f'component = "package/{one}"' for one in requires
         )
     )
-    listed = ", ".join(f'{{ component = "{kind}/b" }}' for kind in ("program", "model"))
+    listed = ", ".join(
+        f'{{ role = "{kind}", component = "{kind}/b" }}' for kind in ("program", "model")
+    )
     write(folder, "benchmark", "b", f"requires = [{listed}]\n{PROFILE}")
     write(folder, "model", "b", MODEL + artifact("model.onnx", 1))
     place = write(folder, "program", "b", needs + PROGRAM)
