@@ -9,13 +9,16 @@ import pytest
 from boards import HARNESS, board
 from test_components import MODEL, PROFILE, PROGRAM, artifact, write
 
+from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.core.capabilities import Capabilities, Os
+from fleetmark_catalog.core.digest import sha256_hex
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.core.footprint import Run, predict
 from fleetmark_catalog.core.lock import Lock, PackageArchive, parse_lock
 from fleetmark_catalog.load import Catalog, load_catalog
 from fleetmark_catalog.load.read import read_component
 from fleetmark_catalog.resolve import Fetch, Resolution, expand, resolve
+from fleetmark_controller.bundling import obtain
 
 BODY = '[package]\ndistribution = "tools"\n'
 X86 = '[[package.archives]]\narch = "x86_64"\nglibc = "2.28"\nartifact = "x86.tar"\n'
@@ -104,6 +107,20 @@ def test_a_board_that_none_fits_is_told_why(
     found = answer(world(tmp_path, {"tools": TOOLS}), device)
     assert found.lock is None
     assert reason in found.reasons
+
+
+def test_it_is_obtained_like_any_artefact_from_the_mirror_first(tmp_path: Path) -> None:
+    data = b"an archive"
+    named = files("any").replace(f"{16 + ord('a'):064x}", sha256_hex(data))
+    named = named.replace("size_bytes = 5", f"size_bytes = {len(data)}")
+    found = answer(world(tmp_path / "catalog", {"tools": BODY + ANY + BYTES + named}))
+    (one,) = lock_of(found).environment.archives
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / one.archive.sha256).write_bytes(data)
+    blobs = BlobFolder(tmp_path / "blobs")
+    source = {one.archive.sha256: found.sources[one.archive.sha256]}
+    obtain(source, blobs, tmp_path / "mirror", lambda _: None)
+    assert blobs.path(one.archive.sha256).read_bytes() == data
 
 
 def test_the_first_that_fits_is_taken(tmp_path: Path) -> None:
