@@ -52,6 +52,9 @@ class Cache:
         """Remove what an interrupted process left half done. Call once, before use."""
         for path in self.environments.glob("*.tmp-*"):
             shutil.rmtree(path, ignore_errors=True)
+        for path in self.environments.glob("*.json"):
+            # What a helper process was told.
+            path.unlink(missing_ok=True)
         for path in (self.blobs.root / "partial").glob("*.*"):
             # A name with a suffix belongs to a copy that nobody will resume.
             path.unlink(missing_ok=True)

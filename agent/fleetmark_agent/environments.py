@@ -13,7 +13,7 @@ from fleetmark_agent.cache import Cache, refusal_of
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.helpers import EXIT_OS_ERROR
 from fleetmark_catalog.core.capabilities import Interpreter
-from fleetmark_catalog.core.lock import Environment, ProvidedPython
+from fleetmark_catalog.core.lock import BlobRef, Environment, ProvidedPython
 from fleetmark_catalog.core.platforms import wheel_rank
 
 MAX_ENVIRONMENT_BYTES = 8 * 1024**3
@@ -98,21 +98,48 @@ async def ensure_python(provided: ProvidedPython, cache: Cache) -> None:
         Refusal: it is not what was promised, does not run here, or there is no room. Nothing is
             left behind.
     """
-    target = cache.environments / python_folder(provided)
+    await ensure_unpacked(
+        provided.archive,
+        python_folder(provided),
+        provided.unpacked_bytes,
+        {"python": provided.python, "version": provided.version},
+        cache,
+        "the Python of the job",
+    )
+
+
+async def ensure_unpacked(
+    archive: BlobRef,
+    folder: str,
+    unpacked_bytes: int,
+    promises: dict[str, object],
+    cache: Cache,
+    what: str,
+) -> None:
+    """Unpack an archive, whose bytes are here, into `folder` beside the environments.
+
+    `promises` are what `fleetmark_agent.helpers.unpack` proves before the folder appears; `what`
+    is how people call the archive.
+
+    Nothing is done where the folder is.
+
+    Raises:
+        Refusal: it is not what was promised, or there is no room. Nothing is left behind.
+    """
+    target = cache.environments / folder
     if target.is_dir():
         os.utime(target)
         return
     cache.environments.mkdir(parents=True, exist_ok=True)
     spec: dict[str, object] = {
-        "archive": str(cache.blobs.path(provided.archive.sha256)),
-        "name": provided.archive.name,
+        "archive": str(cache.blobs.path(archive.sha256)),
+        "name": archive.name,
         "target": str(target),
-        "python": provided.python,
-        "version": provided.version,
-        "max_bytes": min(provided.unpacked_bytes, MAX_ENVIRONMENT_BYTES),
+        "max_bytes": min(unpacked_bytes, MAX_ENVIRONMENT_BYTES),
+        **promises,
     }
     code, said = await _helped("unpack", spec, cache)
-    _refuse(code, said, cache, "the Python of the job", "the Python of the job cannot be used")
+    _refuse(code, said, cache, what, f"{what} cannot be used")
 
 
 def _refuse(code: int, said: str, cache: Cache, what: str, verdict: str) -> None:

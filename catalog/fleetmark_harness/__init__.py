@@ -4,7 +4,8 @@ Job contract v1, as a program sees it:
 
 - `FLEETMARK_JOB` is the absolute path of a JSON file: `{"format": 1, "job_id", "epoch",
   "scenario", "mode", "profile", "parameters": {…}, "inputs": {"model": "/abs", "dataset": "/abs"},
-  "job": {…}}`; `job` is what the lock says of model, data set, runtime and benchmark.
+  "packages": {"name": "/abs"}, "job": {…}}`; `job` is what the lock says of model, data set,
+  runtime and benchmark.
 - `FLEETMARK_OUT` is the absolute path of a fresh, empty folder, which is the working directory too.
   The program leaves there: `mlperf_log_summary.txt`, `mlperf_log_detail.txt`,
   `mlperf_log_accuracy.json` as LoadGen wrote them; `samples.i64`, one little-endian int64 of

@@ -70,7 +70,7 @@ def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:
     # Labels may lie in a file of their own, or in the data set's.
     labels = evidence.lock.inputs.get("labels") or evidence.lock.inputs.get("dataset")
     return RunInputs(
-        lock=to_plain(evidence.lock),
+        lock=evidence.lock.plain(),
         order=to_plain(evidence.order),
         final=to_plain(evidence.final),
         files={file.role: str(blobs.path(file.sha256)) for file in evidence.files},

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import gzip
-import io
 import json
 import re
 import sys
 import sysconfig
-import tarfile
 from pathlib import Path
 
 import pytest
 from agent_process import AgentProcess
 from bundles import PYTHON, make_lock, make_order
 from fake_controller import FakeController
+from tars import BAD as UNUSABLE
+from tars import REG, archive_of
 
 from fleetmark_agent.facts import interpreters
 from fleetmark_catalog.core.capabilities import Interpreter
@@ -29,7 +28,6 @@ import json, sys
 with open("result.json", "w") as file:
     json.dump({"executable": sys.executable, "prefix": sys.base_prefix}, file)
 """
-REG = tarfile.REGTYPE
 LEFT_OUT = {"test", "idlelib", "ensurepip", "tkinter", "lib2to3", "site-packages", "__pycache__"}
 LEFT_OUT |= {f"config-{PYTHON}-x86_64-linux-gnu", "pydoc_data", "distutils", "turtledemo"}
 
@@ -43,18 +41,6 @@ def found() -> Interpreter:
 def own() -> Path:
     """Where it is."""
     return Path(found().path)
-
-
-def archive_of(*entries: tuple[str, bytes, bytes]) -> bytes:
-    """(name, type, content), all of them programs if they are files."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, kind, content in entries:
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.size, entry.linkname = kind, len(content), "/etc/passwd"
-            entry.mode = 0o755
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -112,23 +98,8 @@ async def test_a_job_runs_with_the_python_that_came_along(
 
 
 OTHER = b"#!/bin/sh\necho 9.9.9\n"
-BAD: dict[str, tuple[bytes, int, str]] = {
-    "leads out": (archive_of(("../a", REG, b"x")), 0, "leads out of the folder"),
-    "absolute": (archive_of(("/etc/a", REG, b"x")), 0, "not a relative path"),
-    "symbolic link": (archive_of(("a", tarfile.SYMTYPE, b"")), 0, "a symbolic link"),
-    "hard link": (archive_of(("a", tarfile.LNKTYPE, b"")), 0, "a hard link"),
-    "device node": (archive_of(("a", tarfile.BLKTYPE, b"")), 0, "a device node"),
-    "twice": (archive_of(("a", REG, b"x"), ("a", REG, b"x")), 0, "comes twice"),
-    "case": (archive_of(("a", REG, b"x"), ("A", REG, b"x")), 0, "collides with 'a'"),
-    "control": (archive_of(("a\x1b[2J", REG, b"x")), 0, "control characters"),
-    "bomb": (gzip.compress(archive_of(("a", REG, bytes(3_000_000)))), 1_000_000, "larger than"),
-    "entries": (
-        gzip.compress(archive_of(*((f"f{n}", REG, b"") for n in range(10_001)))),
-        100_000_000,
-        "more than 10000 entries",
-    ),
-    "truncated": (archive_of(("a", REG, bytes(50_000)))[:20_000], 100_000, "cut short|unexpected"),
-    "no archive": (b"hello" * 1000, 0, "cannot be read"),
+BAD = {
+    **UNUSABLE,
     "no Python": (archive_of(("bin/x", REG, b"x")), 0, "does not run here"),
     "does not run": (archive_of(("bin/python", REG, b"\x7fELF nonsense")), 0, "does not run here"),
     "other version": (archive_of(("bin/python", REG, OTHER)), 0, r"its Python is '9\.9\.9', not"),

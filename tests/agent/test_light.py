@@ -34,7 +34,7 @@ ABSENT = HEAVY | {
     # What only a job needs.
     *("fleetmark_agent.runner.attempt", "fleetmark_agent.runner.prepare", "packaging", "tempfile"),
     *("fleetmark_agent.runner.execute", "fleetmark_agent.supervisor", "ctypes", "hashlib"),
-    *("fleetmark_agent.environments", "fleetmark_catalog.core.lock"),
+    *("fleetmark_agent.archives", "fleetmark_agent.environments", "fleetmark_catalog.core.lock"),
     *("fleetmark_catalog.core.order", "fleetmark_catalog.core.blobfolder"),
     # What helper processes do.
     *("psutil", "installer", "fleetmark_agent.facts.cpu", "fleetmark_agent.detect.engine"),

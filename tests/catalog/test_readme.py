@@ -12,7 +12,7 @@ import pytest
 from processes import BIN, fleet_in
 
 from fleetmark_catalog.load import BUILTIN, KINDS
-from fleetmark_catalog.load.schema import BODIES
+from fleetmark_catalog.load.bodies import ARCHIVE, BODIES
 
 README = (BUILTIN.parents[1] / "README.md").read_text()
 
@@ -45,6 +45,36 @@ def test_adding_a_component_in_five_minutes(tmp_path: Path) -> None:
     assert '"extends"' not in said[0]
     assert "my-benchmark onnx SingleStream performance" in said[0]
     assert "my-speed" in said[1]
+
+
+@pytest.mark.e2e
+def test_bringing_an_archive(tmp_path: Path) -> None:
+    text = README.partition("## Bring an archive")[2]
+    (script,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    script += "controller catalog resolve my-tooled --device bench-01 --explain\n"
+    script += "controller catalog resolve my-tooled --device bench-01 --json\n"
+    with fleet_in(tmp_path / "fleet") as fleet:
+        fleet.start_controller()
+        fleet.start_agent("bench-01")
+        done = subprocess.run(
+            ["bash", "-e", "-c", script],
+            cwd=tmp_path,
+            env={**fleet.environment(), "PATH": f"{BIN}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "2 components are valid" in done.stdout
+    assert re.search(r"my-tooled .*SingleStream performance", done.stdout)
+    assert "unpacked from my-tools-1.0.tar" in done.stdout
+    assert '"archives"' in done.stdout
+
+
+def test_it_tells_every_key_of_an_archive() -> None:
+    text = README.partition("## Bring an archive")[2]
+    for key in ARCHIVE["properties"]:
+        assert f"`{key}`" in text
 
 
 def test_it_speaks_of_all_kinds() -> None:

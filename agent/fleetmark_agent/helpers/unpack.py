@@ -1,8 +1,9 @@
-"""Unpacks a Python that came with a job: `python -I -m fleetmark_agent.helpers.unpack SPEC`.
+"""Unpacks what came with a job: `python -I -m fleetmark_agent.helpers.unpack SPEC`.
 
-The folder appears whole, under its final name, or not at all, and only after its Python has run and
-said that it is the version that was promised. SPEC is a JSON file: `archive` and its `name`,
-`target`, `python` (relative), `version`, `max_bytes`.
+The folder appears whole, under its final name, or not at all, and only after it was proved to be
+what was promised: its Python has run and said its version, its folders are there. SPEC is a JSON
+file: `archive` and its `name`, `target`, `max_bytes`, and what is promised, `python` (relative) and
+`version`, or `folders` (relative).
 """
 
 from __future__ import annotations
@@ -32,9 +33,13 @@ def main(spec_path: str) -> int:
     scratch = target.with_name(f"{target.name}.tmp-{os.getpid()}")
     try:
         unpack(Path(spec["archive"]), scratch, Limits(int(spec["max_bytes"]), _ENTRIES))
-        python = scratch / spec["python"]
-        _prove(python, spec["version"])
-        compile_modules(str(python), scratch)
+        if "python" in spec:
+            python = scratch / spec["python"]
+            _prove(python, spec["version"])
+            compile_modules(str(python), scratch)
+        for folder in spec.get("folders", ()):
+            if not (scratch / folder).is_dir():
+                raise BadWheel(f"it has no folder {folder}")
         sync(scratch)
         if not target.exists():
             scratch.rename(target)

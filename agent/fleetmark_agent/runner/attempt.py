@@ -157,6 +157,7 @@ class Attempt:
                 command,
                 self.workspace,
                 site.trace,
+                site.cache,
                 device_id=site.device_id,
                 max_output_bytes=settings.job_output_limit_bytes,
                 grace_s=settings.stop_grace_s,

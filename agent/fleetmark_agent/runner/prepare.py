@@ -10,6 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleetmark_agent.archives import (
+    archive_folder,
+    ensure_archives,
+    module_folders,
+    packages,
+    search_paths,
+)
 from fleetmark_agent.cache import Cache, Download, refusal_of
 from fleetmark_agent.environments import (
     choose_interpreter,
@@ -48,7 +55,8 @@ class Bundle:
         blobs = {blob.sha256 for blob in self.lock.blobs()}
         provided = self.lock.environment.provided
         python = set() if provided is None else {python_folder(provided)}
-        return {self.order.lock_sha256, self.environment_key, *blobs, *python}
+        archives = {archive_folder(package) for package in self.lock.environment.archives}
+        return {self.order.lock_sha256, self.environment_key, *blobs, *python, *archives}
 
 
 async def fetch_lock(
@@ -97,6 +105,11 @@ async def fetch_blobs(bundle: Bundle, cache: Cache, download: Download) -> None:
     if provided is not None and not (cache.environments / python_folder(provided)).is_dir():
         wanted.append(provided.archive)
         installed += int(provided.unpacked_bytes * COMPILED_FACTOR)
+    folders = {archive_folder(package): package for package in lock.environment.archives}
+    for folder, package in folders.items():
+        if not (cache.environments / folder).is_dir():
+            wanted.append(package.archive)
+            installed += package.unpacked_bytes
     lacking = cache.lacking(wanted)
     needed = sum(blob.size_bytes for blob in lacking) + installed
     output = bundle.order.output_bytes
@@ -107,7 +120,8 @@ async def fetch_blobs(bundle: Bundle, cache: Cache, download: Download) -> None:
 
 
 async def build_environment(bundle: Bundle, cache: Cache) -> Path:
-    """The folder with the job's modules, after the Python that came along is in its place."""
+    """The folder with the job's modules, after what else came along is in its place."""
+    await ensure_archives(bundle.lock.environment, cache)
     if bundle.lock.environment.provided is not None:
         await ensure_python(bundle.lock.environment.provided, cache)
     return await ensure_environment(bundle.lock.environment, bundle.interpreter, cache)
@@ -142,25 +156,27 @@ async def lay_workspace(
             "profile": order.profile,
             "parameters": order.parameters,
             "inputs": inputs,
+            "packages": packages(lock.environment, cache),
             "job": lock.job,
         }
         write_atomic(workspace.job, json.dumps(job).encode())
     except OSError as error:
         raise refusal_of(error, workspace.root, "the workspace of the job") from error
-    return expand_command(lock, bundle.interpreter, environment, workspace.program)
+    folders = [str(environment), str(workspace.program), *module_folders(lock.environment, cache)]
+    return expand_command(lock, bundle.interpreter, folders, workspace.program)
 
 
 def expand_command(
-    lock: Lock, interpreter: Interpreter, environment: Path, program: Path
+    lock: Lock, interpreter: Interpreter, folders: list[str], program: Path
 ) -> list[str]:
-    """The lock's command with `{python}` and `{program}` filled in.
+    """The lock's command with `{python}` and `{program}` filled in; `folders` are on sys.path.
 
     Raises:
         Refusal: the command is empty, or does not begin with a path.
     """
     isolation = ["-I", "-B"] if lock.environment.system_site else ["-I", "-S", "-B"]
     python = [interpreter.path, *isolation, str(_LAUNCH)]
-    python += ["--path", str(environment), "--path", str(program), "--"]
+    python += [word for folder in folders for word in ("--path", folder)] + ["--"]
     words: list[str] = []
     for word in lock.program.command:
         if word == "{python}":
@@ -172,14 +188,22 @@ def expand_command(
     return words
 
 
-def job_environment(lock: Lock, workspace: Workspace) -> dict[str, str]:
-    """All the variables that a job sees; what the program declares cannot change ours."""
+def job_environment(lock: Lock, workspace: Workspace, cache: Cache) -> dict[str, str]:
+    """All the variables that a job sees; what the program declares cannot change ours.
+
+    Folders of archives come first on PATH, and on LD_LIBRARY_PATH before what the program says.
+    """
+    programs, libraries = search_paths(lock.environment, cache)
+    declared = lock.program.environment
+    if libraries:
+        before = declared.get("LD_LIBRARY_PATH")
+        declared = {**declared, "LD_LIBRARY_PATH": f"{libraries}:{before}" if before else libraries}
     return {
-        **lock.program.environment,
+        **declared,
         "FLEETMARK_JOB": str(workspace.job),
         "FLEETMARK_OUT": str(workspace.out),
         "ORT_DISABLE_TELEMETRY": "1",
-        "PATH": _PATH,
+        "PATH": f"{programs}:{_PATH}" if programs else _PATH,
         "LANG": "C.UTF-8",
         "TMPDIR": str(workspace.temporary),
         "HOME": str(workspace.home),
@@ -191,6 +215,7 @@ def supervisor_spec(
     command: list[str],
     workspace: Workspace,
     trace: Path,
+    cache: Cache,
     *,
     device_id: str,
     max_output_bytes: int,
@@ -202,7 +227,7 @@ def supervisor_spec(
     order = bundle.order
     return {
         "command": command,
-        "environment": job_environment(bundle.lock, workspace),
+        "environment": job_environment(bundle.lock, workspace, cache),
         "folder": str(workspace.out),
         "stdout": str(workspace.stdout),
         "stderr": str(workspace.stderr),

@@ -25,8 +25,9 @@ Memory is the sum of
 The latency is that of earlier runs of the same model on the board, times `QUICKER_NEXT_TIME`; where
 nothing is known, `least_latency_ns`, which only the smallest networks on fast servers undercut.
 
-Disk is the blobs, the environment that is unpacked from the wheels (`UNPACKED_FACTOR`), and what
-the job writes: logs and samples, and once more on their way to the controller.
+Disk is the blobs, the environment that is unpacked from the wheels (`UNPACKED_FACTOR`), archives as
+they say that they unpack (`unpacked_bytes`), and what the job writes: logs and samples, and once
+more on their way to the controller.
 """
 
 from __future__ import annotations
@@ -147,10 +148,11 @@ def predict(lock: Lock, run: Run, latency_ns: int = 0) -> Needs:
     wheels = sum(wheel.size_bytes for wheel in lock.environment.wheels)
     provided = lock.environment.provided
     python = 0 if provided is None else int(provided.unpacked_bytes * COMPILED_FACTOR)
+    unpacked = {a.archive.sha256: a.unpacked_bytes for a in lock.environment.archives}
     answers = total * ANSWER_BYTES if run.mode == "accuracy" else samples * 8
     return Needs(
         memory_bytes=memory,
-        environment_bytes=int(wheels * UNPACKED_FACTOR) + python,
+        environment_bytes=int(wheels * UNPACKED_FACTOR) + python + sum(unpacked.values()),
         output_bytes=COPIES_ON_DISK * (LOG_BYTES + answers),
         queries=queries,
         latency_ns=pace_ns if queries else 0,

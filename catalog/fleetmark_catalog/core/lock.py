@@ -50,8 +50,28 @@ class ProvidedPython:
 
 
 @dataclass(frozen=True)
+class PackageArchive:
+    """Files that come along as they are: a job finds their folder as `packages[name]`.
+
+    `archive` holds regular files only. `bin`, `lib` and `python` are folders in it, relative paths
+    or `.`, which a job has on PATH, on LD_LIBRARY_PATH and on sys.path.
+    """
+
+    name: str
+    archive: BlobRef
+    unpacked_bytes: int
+    bin: tuple[str, ...] = ()
+    lib: tuple[str, ...] = ()
+    python: tuple[str, ...] = ()
+
+    def folders(self) -> tuple[str, ...]:
+        """All that a job sees, each once."""
+        return tuple(dict.fromkeys((*self.bin, *self.lib, *self.python)))
+
+
+@dataclass(frozen=True)
 class Environment:
-    """The Python that a job runs with, and the wheels in its folder.
+    """The Python that a job runs with, the wheels in its folder, and archives beside it.
 
     `provided` is that Python, unless it is one of the board's own.
     """
@@ -60,12 +80,13 @@ class Environment:
     wheels: tuple[BlobRef, ...]
     system_site: bool = False
     provided: ProvidedPython | None = None
+    archives: tuple[PackageArchive, ...] = ()
 
     def key(self, platform: str) -> str:
         """Name of the folder that holds it: equal content, equal key.
 
         Python, platform, wheel digests and the system-site flag decide, not the whole lock, so
-        that variations of one benchmark share an environment.
+        that variations of one benchmark share an environment. Archives lie in folders of their own.
         """
         parts: dict[str, object] = {
             "python": self.python_version,
@@ -120,6 +141,8 @@ class Lock:
         yield from self.environment.wheels
         if self.environment.provided is not None:
             yield self.environment.provided.archive
+        for package in self.environment.archives:
+            yield package.archive
 
     def size_bytes(self) -> int:
         """Bytes of all distinct blobs."""
@@ -129,9 +152,20 @@ class Lock:
         """The first component of a kind."""
         return next((part for part in self.components if part.kind == kind), None)
 
+    def plain(self) -> dict[str, Any]:
+        """The values of its document.
+
+        A lock without archives does not speak of them: it is the one that it was before there
+        were any, and agents of that time read it.
+        """
+        values: dict[str, Any] = to_plain(self)
+        if not self.environment.archives:
+            del values["environment"]["archives"]
+        return values
+
     def canonical(self) -> bytes:
         """The bytes whose sha256 names the lock."""
-        return canonical_json(to_plain(self))
+        return canonical_json(self.plain())
 
 
 def parse_lock(data: bytes) -> Lock:
@@ -151,7 +185,22 @@ def parse_lock(data: bytes) -> Lock:
     if lock.environment.provided is not None:
         for part in lock.environment.provided.python.split("/"):
             check_file_name(part, "lock")
+    _check_archives(lock.environment.archives)
     return lock
+
+
+def _check_archives(archives: tuple[PackageArchive, ...]) -> None:
+    for package in archives:
+        check_file_name(package.name, "lock")
+        for folder in package.folders():
+            for part in folder.split("/") if folder != "." else ():
+                check_file_name(part, "lock")
+            # PATH and LD_LIBRARY_PATH would take what follows for another folder.
+            if ":" in folder or ";" in folder:
+                raise CatalogError(Fault.BAD_DOCUMENT, f"not a folder: {folder[:80]!r}", "lock")
+    names = [package.name for package in archives]
+    if len(names) != len(set(names)):
+        raise CatalogError(Fault.BAD_DOCUMENT, "two archives have one name", "lock")
 
 
 def check_blob(blob: BlobRef, where: str) -> None:

@@ -61,6 +61,23 @@ BUILD = table(
     ("where", "arches", "pythons", "glibc", "tools", "sdists"),
 )
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+_GLIBC = {"type": "string", "pattern": r"^2\.[1-9][0-9]$"}
+_FOLDERS = unique({"type": "string", "pattern": rf"^(\.|{_PART}(/{_PART})*)$"}, 1)
+# Files that are unpacked as they are; see "Bring an archive" in catalog/README.md.
+ARCHIVE = table(
+    {
+        "name": WORD,
+        "version": TEXT,
+        "arch": WORD,
+        "glibc": _GLIBC,
+        "artifact": FILE,
+        "unpacked_bytes": {"type": "integer", "minimum": 1},
+        "bin": _FOLDERS,
+        "lib": _FOLDERS,
+        "python": _FOLDERS,
+    },
+    ("arch", "artifact", "unpacked_bytes"),
+)
 
 BODIES: dict[str, dict[str, Any]] = {
     "benchmark": table(
@@ -170,7 +187,7 @@ BODIES: dict[str, dict[str, Any]] = {
                 "items": table(
                     {
                         "arch": WORD,
-                        "glibc": {"type": "string", "pattern": r"^2\.[1-9][0-9]$"},
+                        "glibc": _GLIBC,
                         "artifact": FILE,
                         "python": {
                             "type": "string",
@@ -181,6 +198,8 @@ BODIES: dict[str, dict[str, Any]] = {
                     ("arch", "glibc", "artifact", "python", "unpacked_bytes"),
                 ),
             },
+            # By architecture and version; the first that fits a board is taken.
+            "archives": {"type": "array", "minItems": 1, "items": ARCHIVE},
             "constraints": unique(TEXT),
             "omit": {"type": "object", "additionalProperties": TEXT},
             "build": BUILD,

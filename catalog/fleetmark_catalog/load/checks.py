@@ -40,13 +40,40 @@ def problems(component: Component) -> Iterator[str]:
                     f"key package.build.sdists: found version {version!r}, allowed "
                     f"{', '.join(component.versions())}"
                 )
+    if component.kind == "package":
+        yield from _archives(component)
+
+
+def _archives(component: Component) -> Iterator[str]:
+    """Archives of a package, and Pythons in them, are artefacts of its own."""
+    body = component.body
     held = sorted({artifact.name for artifact in component.artifacts})
-    for build in component.body.get("interpreters", ()) if component.kind == "package" else ():
-        if build["artifact"] not in held:
+    for key in ("interpreters", "archives"):
+        for entry in body.get(key, ()):
+            if entry["artifact"] not in held:
+                yield (
+                    f"key package.{key}: found artifact {entry['artifact']!r}, allowed "
+                    f"{', '.join(held) or 'none: there is no artefact'}"
+                )
+    if "archives" not in body:
+        return
+    have = [entry.get("version", component.version) for entry in body["archives"]]
+    for version in have:
+        if version not in component.versions():
             yield (
-                f"key package.interpreters: found artifact {build['artifact']!r}, allowed "
-                f"{', '.join(held) or 'none: there is no artefact'}"
+                f"key package.archives: found version {version!r}, allowed "
+                f"{', '.join(component.versions())}"
             )
+    for version in component.versions():
+        if version not in have:
+            yield f"key package.archives: found none for version {version}, which must have one"
+    others: list[str] = [key for key in ("interpreters", "build") if key in body]
+    others += ["wheels.json"] if component.wheels else []
+    if others:
+        yield (
+            f"key package.archives: found beside {others[0]}, allowed alone: what needs both "
+            "wheels and an archive requires a second package"
+        )
 
 
 def _versions(component: Component) -> Iterator[str]:

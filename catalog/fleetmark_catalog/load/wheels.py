@@ -82,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     catalog = Catalog(read_folder(options.catalog))
     for component in catalog.all("package"):
-        # What brings a Python has no wheels.
+        # What brings a Python or other files has no wheels.
         asked = not options.names or component.name in options.names
-        if asked and "interpreters" not in component.body:
+        if asked and not {"interpreters", "archives"} & component.body.keys():
             document = lock_package(catalog, component, options.upgrade)
             text = json.dumps(document, indent=1, sort_keys=True) + "\n"
             (component.folder / WHEELS_FILE).write_text(text)

@@ -7,6 +7,7 @@ import functools
 
 from packaging.version import InvalidVersion, Version
 
+from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.versions import PYTHON
 from fleetmark_catalog.load.model import Component
 from fleetmark_catalog.selectors import Selector, Subject, parse_selector
@@ -28,6 +29,23 @@ def misfit(condition: str, subject: Subject) -> str:
         return ""
     explanation = _selector(condition).explain(subject)
     return "" if explanation.matches else explanation.reason
+
+
+def glibc_misfit(oldest: str, board: Capabilities) -> str:
+    """Why what needs glibc `oldest` (`2.28`) or a newer one does not run; empty if it does."""
+    system = board.os
+    if system.family != "linux" or system.libc != "glibc" or not system.libc_version:
+        return f"needs glibc: the device has {system.libc or 'another C library'}"
+    if glibc_minor(system.libc_version) < glibc_minor(oldest):
+        return f"needs glibc {oldest} or newer: the device has {system.libc_version}"
+    return ""
+
+
+def glibc_minor(version: str) -> int:
+    """36 of `2.36`."""
+    _, _, minor = version.partition(".")
+    digits = minor.partition(".")[0]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def unfit(component: Component, subject: Subject) -> str:

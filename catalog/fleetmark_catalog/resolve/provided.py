@@ -9,6 +9,7 @@ from fleetmark_catalog.core.capabilities import Capabilities, Interpreter
 from fleetmark_catalog.core.lock import ProvidedPython
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Artifact, Component
+from fleetmark_catalog.resolve.device import glibc_minor, glibc_misfit
 
 PLACE = "{provided}"
 """Stands for the folder where the agent unpacks it."""
@@ -31,20 +32,11 @@ def offers(catalog: Catalog, board: Capabilities) -> Iterator[Offer | str]:
     for component in catalog.all("package"):
         for build in component.body.get("interpreters", ()):
             if build["arch"] == board.arch:
-                reason = _misfit(build["glibc"], board)
+                reason = glibc_misfit(build["glibc"], board)
                 if reason:
                     yield f"{component.name} {component.version} {reason}"
                 else:
                     yield _offer(component, build, board)
-
-
-def _misfit(glibc: str, board: Capabilities) -> str:
-    system = board.os
-    if system.family != "linux" or system.libc != "glibc" or not system.libc_version:
-        return f"needs glibc: the device has {system.libc or 'another C library'}"
-    if _minor(system.libc_version) < _minor(glibc):
-        return f"needs glibc {glibc} or newer: the device has {system.libc_version}"
-    return ""
 
 
 def _offer(component: Component, build: dict[str, object], board: Capabilities) -> Offer:
@@ -67,15 +59,8 @@ def _offer(component: Component, build: dict[str, object], board: Capabilities) 
 
 def _platforms(board: Capabilities) -> Iterator[str]:
     """As PEP 600 has them for the board's own C library, the newest first."""
-    for minor in range(_minor(board.os.libc_version or ""), _OLDEST_GLIBC - 1, -1):
+    for minor in range(glibc_minor(board.os.libc_version or ""), _OLDEST_GLIBC - 1, -1):
         yield f"manylinux_2_{minor}_{board.arch}"
         if minor in _OLD_NAMES:
             yield f"{_OLD_NAMES[minor]}_{board.arch}"
     yield f"linux_{board.arch}"
-
-
-def _minor(glibc: str) -> int:
-    """36 of `2.36`."""
-    _, _, minor = glibc.partition(".")
-    digits = minor.partition(".")[0]
-    return int(digits) if digits.isdecimal() else 0

@@ -14,6 +14,7 @@ from fleetmark_catalog.core.lock import (
     Environment,
     Lock,
     LockedComponent,
+    PackageArchive,
     Program,
 )
 from fleetmark_catalog.load.catalog import Catalog
@@ -119,6 +120,8 @@ def _chosen(packages: tuple[Chosen, ...]) -> Iterator[str]:
             how = f"installed from {names}"
             if any(wheel.build is not None for wheel in chosen.wheels.wheels):
                 how += ", which the controller builds first"
+        elif chosen.archive is not None:
+            how = f"unpacked from {chosen.archive.artifact.name}"
         elif chosen.component.kind != "soft":
             how = "what the board is"
         wanted = f"{chosen.role}, " if chosen.role != chosen.component.name else ""
@@ -182,9 +185,15 @@ def _lock(
             wheels=tuple(sorted([*wheels.values(), harness], key=lambda blob: blob.name)),
             system_site=any(chosen.component.body.get("system_site") for chosen in packages),
             provided=None if offer is None else offer.lock,
+            archives=_archives(packages),
         ),
         job=_job(selection, packages),
     )
+
+
+def _archives(packages: tuple[Chosen, ...]) -> tuple[PackageArchive, ...]:
+    found = [chosen.archive.lock for chosen in packages if chosen.archive is not None]
+    return tuple(sorted(found, key=lambda package: package.name))
 
 
 def _locked(selection: Selection, component: Component, version: str) -> LockedComponent:
@@ -258,6 +267,9 @@ def _sources(
     for chosen in packages:
         if chosen.wheels is not None:
             sources.update(_wheel_sources(chosen.wheels))
+        if chosen.archive is not None:
+            artifact = chosen.archive.artifact
+            sources[artifact.sha256] = _source(chosen.component, artifact)
     return sources
 
 

@@ -1,8 +1,8 @@
-"""Chooses package versions and exact wheels for one interpreter, by resolvelib. Pure.
+"""Chooses package versions, exact wheels and archives for one interpreter, by resolvelib. Pure.
 
 Everything that the solver sees has one order, so that the same question has the same answer on
 every machine. What it can choose between (`Candidate`) are packages at a version with the wheels
-that fit, software that the board has, and the alternatives of a requirement.
+or the archive that fit, software that the board has, and the alternatives of a requirement.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fleetmark_catalog.core.capabilities import Interpreter
 from fleetmark_catalog.core.versions import in_range
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Choice, Component, Requirement, WheelSet
+from fleetmark_catalog.resolve.archives import Archive, fit_archive, has_archives
 from fleetmark_catalog.resolve.device import applies, detected, platform_misfit, unfit
 from fleetmark_catalog.resolve.fitting import describe, fit
 from fleetmark_catalog.resolve.selection import with_tags
@@ -26,6 +27,8 @@ from fleetmark_catalog.selectors import Subject
 _MAX_ROUNDS = 20_000
 _ALTERNATIVES = "alternatives"
 _WHEEL = "wheel"
+_FOLDER = "folder"
+_BROUGHT = (_WHEEL, _FOLDER)
 _ABSENT = "nothing"
 
 
@@ -39,13 +42,17 @@ class Need:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A package at one version with the wheels that fit, or, without wheels, detected software."""
+    """A package at one version with the wheels or the archive that fit.
+
+    Without either, detected software, or what the board is.
+    """
 
     component: Component
     version: str
     wheels: WheelSet | None
     role: str
     requirers: tuple[str, ...] = ()
+    archive: Archive | None = None
 
     @property
     def label(self) -> str:
@@ -69,6 +76,8 @@ class _Wish:
             return f"{self.choice.name}{self.choice.version}"
         if self.choices:
             return " or ".join(f"{choice.name}{choice.version}" for choice in self.choices)
+        if self.identity[0] == _FOLDER:
+            return f"the folder {self.identity[1]}"
         return f"{self.identity[1]} {self.version}"
 
 
@@ -142,7 +151,7 @@ class Solver:
             return [_Candidate(identity, _ABSENT, "")]
         if kind == _ALTERNATIVES:
             return self._alternatives(identity, wishes)
-        if kind == _WHEEL:
+        if kind in _BROUGHT:
             versions = {wish.version for wish in wishes}
             return [
                 _Candidate(identity, name, version) for version in versions if len(versions) < 2
@@ -193,13 +202,23 @@ class Solver:
                 f"the catalog has {', '.join(component.versions())}"
             )
         for version in component.versions():
-            wheels, missing = fit(component, version, self.interpreter, self.catalog.built)
-            if wheels is not None:
-                yield self._candidate(component, version, wheels)
+            wheels, archive = None, None
+            if has_archives(component):
+                archive, missing = fit_archive(component, version, self.subject.capabilities)
+            else:
+                wheels, missing = fit(component, version, self.interpreter, self.catalog.built)
+            if wheels is not None or archive is not None:
+                yield self._candidate(component, version, wheels, archive)
             elif version in allowed:
                 self._note(missing)
 
-    def _candidate(self, component: Component, version: str, wheels: WheelSet | None) -> _Candidate:
+    def _candidate(
+        self,
+        component: Component,
+        version: str,
+        wheels: WheelSet | None,
+        archive: Archive | None = None,
+    ) -> _Candidate:
         label = f"{component.name} {version}"
         wishes = [
             wish
@@ -212,7 +231,10 @@ class Solver:
             for wheel in (wheels.wheels if wheels is not None else ())
             if wheel.name in self.catalog.shared_distributions
         ]
-        chosen = Chosen(component, version, wheels, "")
+        if archive is not None:
+            # A job finds one folder by one name.
+            wishes.append(_Wish((_FOLDER, archive.lock.name), label, version=label))
+        chosen = Chosen(component, version, wheels, "", archive=archive)
         identity = (component.kind, component.name)
         return _Candidate(identity, label, version, chosen, tuple(wishes))
 
@@ -304,7 +326,7 @@ def _conflicts(wishes: Sequence[_Wish]) -> Iterator[str]:
     for wish in wishes:
         if wish.choice is not None and not wish.choice.version:
             continue  # takes any version: it is no side of a conflict
-        verb = "brings" if wish.identity[0] == _WHEEL else "requires"
+        verb = "brings" if wish.identity[0] in _BROUGHT else "requires"
         line = f"{wish.requirer} {verb} {wish}"
         by_identity.setdefault(wish.identity, {}).setdefault(line)
     for (kind, _), lines in sorted(by_identity.items()):
@@ -320,7 +342,7 @@ def _roles(
     requirers: dict[tuple[str, str], dict[str, None]] = {}
     queue = list(wishes)
     for wish in queue:
-        if wish.identity[0] == _WHEEL:
+        if wish.identity[0] in _BROUGHT:
             continue
         requirers.setdefault(wish.identity, {}).setdefault(wish.requirer)
         if wish.identity not in roles:
