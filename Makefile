@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
-.PHONY: help demo test test-all simulate faults bench-resolve lint stubs setup locks clean
+.PHONY: help demo test test-all simulate faults bench-resolve bench-schedule lint stubs setup locks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ faults: $(VENV)/.dev ## Kill, stop, cut and fill real processes: REPEAT=5
 
 bench-resolve: $(VENV)/.dev ## Measure resolving: 1,000 components, 100 boards
 	@$(BIN)/python bench/resolve.py
+
+bench-schedule: $(VENV)/.dev ## Measure scheduling: 10,000 waiting jobs, 1,000 boards
+	@$(BIN)/python bench/schedule.py
 
 lint: $(VENV)/.dev ## Check style, types, imports and stubs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -35,8 +35,8 @@ from fleetmark_controller.operations import assigning, campaigns, ingesting, ses
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ingesting import Judgement
 from fleetmark_controller.planning import Plan, Request, make_plan
-from fleetmark_controller.scheduling.first_come import FirstCome
-from fleetmark_controller.scheduling.model import Scheduler
+from fleetmark_controller.scheduling.model import Policy, Scheduler
+from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.settings import Settings
 from fleetmark_controller.store import attempts, devices, listings, meta, runs
 from fleetmark_controller.store.attempts import AttemptKey
@@ -88,7 +88,9 @@ class Engine:
         self.started_ns = now_unix_ns()
         self.reader = Reader(store)
         self._writer = Writer(store)
-        self._scheduler: Scheduler = scheduler or FirstCome()
+        self.scheduler: Scheduler = scheduler or Planner(
+            Policy(settings.ageing_s, settings.quarantine_after, settings.cool_down_s)
+        )
         self._outboxes: dict[str, Outbox] = {}
         self._campaign_of: dict[str, str] = {}  # of jobs that are not terminal
         self._look = asyncio.Event()
@@ -278,11 +280,27 @@ class Engine:
             await self._insist("scheduling", self._assign)
 
     async def _assign(self) -> None:
-        free = self.presence.free()
-        if free:
-            await self.perform(
-                lambda c, effects, now: assigning.assign(c, effects, now, free, self._scheduler)
-            )
+        if not self.presence.free():
+            return
+        seen = self.presence.seen(now_monotonic_ns())
+        again_ns = await self.perform(
+            lambda c, effects, now: assigning.assign(c, effects, now, seen, self.scheduler)
+        )
+        if again_ns is not None:
+            # Time alone frees a board: a rest or a reservation ends.
+            delay_s = min(again_ns / NS_PER_S + 0.01, _LONGEST_PAUSE_S)
+            asyncio.get_running_loop().call_later(delay_s, self._look.set)
+
+    async def waits(self) -> dict[str, str]:
+        """Of every job that waits: why, by the scheduler itself."""
+        seen = self.presence.seen(now_monotonic_ns())
+        return await self.reader.run(
+            lambda c: assigning.waits(c, now_unix_ns(), seen, self.scheduler)
+        )
+
+    def look(self) -> None:
+        """Something changed that the scheduler should look at."""
+        self._look.set()
 
     async def _watch_leases(self) -> None:
         pause_s = min(1.0, self.settings.lease_s / 4)
@@ -374,6 +392,7 @@ class Engine:
 
 
 _RETRY_S = (0.5, 10.0)
+_LONGEST_PAUSE_S = 3600.0
 _PASSING = (ErrorKind.DISK_FULL, ErrorKind.STORE_UNUSABLE)
 _WHERE_TO_LOOK = {
     "campaign": "See `controller jobs list`",

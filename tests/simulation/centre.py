@@ -27,7 +27,8 @@ from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ingesting import Judgement
-from fleetmark_controller.scheduling.first_come import FirstCome
+from fleetmark_controller.scheduling.model import Policy
+from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.store import attempts, devices, jobs, meta, records
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.database import connect, migrate
@@ -40,6 +41,8 @@ LEASE_S = 6.0
 LOCK = "a" * 64
 CAMPAIGN = "campaign"
 DEADLINE_S = 400
+# No quarantine: nobody is here to check a board and release it.
+SCHEDULER = Planner(Policy(quarantine_after=0))
 
 
 class Down(Exception):
@@ -366,12 +369,12 @@ class Centre:
     def _assign(self, life: int) -> None:
         if life != self._life or not self.up:
             return
-        free = self.presence.free()
-        if not free:
+        seen = self.presence.seen(self.monotonic_ns())
+        if not any(item.idle for item in seen.values()):
             return
         try:
             _, effects = self.transact(
-                lambda c, fx, now: assigning.assign(c, fx, now, free, FirstCome())
+                lambda c, fx, now: assigning.assign(c, fx, now, seen, SCHEDULER)
             )
         except Down:
             return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.plain import from_plain, to_plain
 from fleetmark_controller.clock import iso
+from fleetmark_controller.store import care, history
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,13 @@ def upsert(
 ) -> bool:
     """Register a device or bring it up to date; True if it is new.
 
-    A name that another device has gets a number: names are how people tell boards apart.
+    A name and labels that people gave it stay. A name that another device has gets a number: names
+    are how people tell boards apart.
     """
     known = connection.execute("SELECT 1 FROM device WHERE device_id = ?", (device_id,)).fetchone()
+    name = care.given_name(connection, device_id) or name
+    labels = care.labels_of(connection, device_id, labels)
+    care.welcome_back(connection, device_id)
     connection.execute(
         """INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (device_id) DO UPDATE SET name = excluded.name, labels = excluded.labels,
@@ -57,11 +62,15 @@ def upsert(
             iso(now_ns),
         ),
     )
+    history.note(connection, now_ns, device_id, to_plain(capabilities))
     return known is None
 
 
-def set_capabilities(connection: sqlite3.Connection, device_id: str, facts: Capabilities) -> None:
-    """Replace a device's capabilities."""
+def set_capabilities(
+    connection: sqlite3.Connection, now_ns: int, device_id: str, facts: Capabilities
+) -> None:
+    """Replace a device's capabilities; the history keeps the former ones."""
+    history.note(connection, now_ns, device_id, to_plain(facts))
     connection.execute(
         "UPDATE device SET capabilities = ? WHERE device_id = ?",
         (json.dumps(to_plain(facts), ensure_ascii=False), device_id),
@@ -75,8 +84,12 @@ def get(connection: sqlite3.Connection, device_id: str) -> Device | None:
 
 
 def every(connection: sqlite3.Connection) -> list[Device]:
-    """All devices by name."""
-    return [_device(row) for row in connection.execute("SELECT * FROM device ORDER BY name")]
+    """All devices by name, but those that were removed."""
+    rows = connection.execute(
+        "SELECT * FROM device WHERE device_id NOT IN"
+        " (SELECT device_id FROM device_care WHERE removed_at NOT NULL) ORDER BY name"
+    )
+    return [_device(row) for row in rows]
 
 
 def _free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 from fleetmark_controller.clock import iso
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState, check
-from fleetmark_controller.scheduling.model import WaitingJob
 from fleetmark_controller.store import events
 
 
@@ -23,6 +22,9 @@ class NewCampaign:
     selector: str
     profile: str
     request: dict[str, Any]
+    submitted_by: str = ""
+    purpose: str = ""
+    cool_down_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class NewJob:
     deadline_at: str
     max_attempts: int
     options: tuple[Option, ...]
+    series: str = ""
+    """Jobs of a series run in turn on one board."""
+    turn: int = 0
+    expected_s: float | None = None
+    """How long it may take, by earlier runs or its profile."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ def add_campaign(
     """Store a campaign with its jobs and locks, all queued."""
     at = iso(now_ns)
     connection.execute(
-        "INSERT INTO campaign VALUES (?, ?, ?, ?, ?, ?, NULL)",
+        """INSERT INTO campaign (campaign_id, benchmark, selector, profile, request, created_at,
+        submitted_by, purpose, cool_down_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             campaign.campaign_id,
             campaign.benchmark,
@@ -92,21 +100,33 @@ def add_campaign(
             campaign.profile,
             json.dumps(campaign.request, ensure_ascii=False),
             at,
+            campaign.submitted_by,
+            campaign.purpose,
+            campaign.cool_down_s,
         ),
     )
     connection.executemany("INSERT OR IGNORE INTO lock VALUES (?, ?)", locks.items())
+    add_jobs(connection, now_ns, campaign.campaign_id, jobs)
+    events.add(connection, now_ns, "campaign.submitted", campaign=campaign.campaign_id)
+
+
+def add_jobs(
+    connection: sqlite3.Connection, now_ns: int, campaign_id: str, jobs: Iterable[NewJob]
+) -> None:
+    """Store jobs of a campaign, all queued."""
+    at = iso(now_ns)
     sequence = connection.execute("SELECT coalesce(max(sequence), 0) FROM job").fetchone()[0]
     for number, job in enumerate(jobs, sequence + 1):
         only = job.options[0].device_id if len(job.options) == 1 else None
         connection.execute(
             """INSERT INTO job (job_id, sequence, campaign_id, label, configuration,
             configuration_key, repetition, state, reason, priority, timeout_s, deadline_at,
-            max_attempts, device_id, created_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            max_attempts, device_id, created_at, series, turn, expected_s)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 job.job_id,
                 number,
-                campaign.campaign_id,
+                campaign_id,
                 job.label,
                 json.dumps(job.configuration, ensure_ascii=False),
                 job.configuration_key,
@@ -119,6 +139,9 @@ def add_campaign(
                 job.max_attempts,
                 only,
                 at,
+                job.series,
+                job.turn,
+                job.expected_s,
             ),
         )
         connection.executemany(
@@ -128,7 +151,6 @@ def add_campaign(
                 for o in job.options
             ),
         )
-    events.add(connection, now_ns, "campaign.submitted", campaign=campaign.campaign_id)
 
 
 def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
@@ -159,22 +181,6 @@ def option(connection: sqlite3.Connection, job_id: str, device_id: str) -> Optio
         (job_id, device_id),
     ).fetchone()
     return None if row is None else Option(*row)
-
-
-def waiting_for(
-    connection: sqlite3.Connection, devices: Iterable[str], limit: int
-) -> list[WaitingJob]:
-    """Queued jobs with a try left that could run on one of `devices`, first come first."""
-    names = list(devices)
-    marks = ",".join("?" * len(names))
-    rows = connection.execute(
-        f"""SELECT job.job_id, sequence, priority, group_concat(job_option.device_id) AS devices
-        FROM job JOIN job_option USING (job_id)
-        WHERE state = 'QUEUED' AND attempts < max_attempts AND job_option.device_id IN ({marks})
-        GROUP BY job.job_id ORDER BY priority DESC, sequence LIMIT ?""",  # noqa: S608
-        (*names, limit),
-    )
-    return [WaitingJob(r[0], r[1], r[2], frozenset(r[3].split(","))) for r in rows]
 
 
 def transition(
@@ -220,11 +226,6 @@ def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> b
     return True
 
 
-def set_reason(connection: sqlite3.Connection, job_id: str, reason: str) -> None:
-    """Say why a job waits."""
-    connection.execute("UPDATE job SET reason = ? WHERE job_id = ?", (reason, job_id))
-
-
 def hopeless(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, int]]:
     """(job, epoch) of queued jobs with no try left, whose last one was lost on this device."""
     rows = connection.execute(
@@ -246,9 +247,11 @@ def overdue(connection: sqlite3.Connection, now_ns: int) -> list[str]:
 
 
 def states(connection: sqlite3.Connection, campaign_id: str) -> dict[str, int]:
-    """How many jobs of a campaign are in each state."""
+    """How many jobs of a campaign are in each state; of a job and its retry the retry counts."""
     rows = connection.execute(
-        "SELECT state, count(*) FROM job WHERE campaign_id = ? GROUP BY state", (campaign_id,)
+        "SELECT state, count(*) FROM job WHERE campaign_id = ? AND retried_as IS NULL"
+        " GROUP BY state",
+        (campaign_id,),
     )
     return {row[0]: row[1] for row in rows}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlite_utils.migrations import Migrations
 
-from fleetmark_controller.store.migrations import m0001_first
+from fleetmark_controller.store.migrations import m0001_first, m0002_fleet
 
 MIGRATIONS = Migrations("fleetmark")
 MIGRATIONS(name="0001_first")(m0001_first.apply)
+MIGRATIONS(name="0002_fleet")(m0002_fleet.apply)
