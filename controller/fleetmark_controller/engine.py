@@ -23,6 +23,7 @@ from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.load import Catalog
 from fleetmark_controller.bundling.harness import pack_harness
 from fleetmark_controller.bundling.obtain import obtain
+from fleetmark_controller.caring import Caretaker
 from fleetmark_controller.clock import NS_PER_S, StepWatch, now_monotonic_ns, now_unix_ns
 from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.hub import Hub
@@ -34,11 +35,11 @@ from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ingesting import Judgement
-from fleetmark_controller.planning import Plan, Request, make_plan
+from fleetmark_controller.planning import Plan, Request, estimated, make_plan
 from fleetmark_controller.scheduling.model import Policy, Scheduler
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.settings import Settings
-from fleetmark_controller.store import attempts, devices, listings, meta, runs
+from fleetmark_controller.store import attempts, devices, durations, listings, meta, runs, saved
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.jobs import NewCampaign
 from fleetmark_controller.store.listings import JobLine
@@ -84,6 +85,8 @@ class Engine:
         self.blobs = BlobFolder(blobs)
         self.presence = Presence(int(settings.lease_s * NS_PER_S))
         self.changes: Hub[JobLine | JobEvent] = Hub()
+        self.latest: dict[str, JobEvent] = {}
+        """How far each device's job is, by what it said last."""
         self.controller_id = ""
         self.started_ns = now_unix_ns()
         self.reader = Reader(store)
@@ -98,6 +101,7 @@ class Engine:
         self._verifying: set[AttemptKey] = set()
         self._verify_slots = asyncio.Semaphore(max(1, (os.cpu_count() or 2) // 2))
         self._pool: ProcessPoolExecutor | None = None
+        self._caretaker = Caretaker(self)
 
     # --- life -----------------------------------------------------------------------------
 
@@ -196,18 +200,21 @@ class Engine:
 
     # --- campaigns ------------------------------------------------------------------------
 
-    async def plan(self, request: Request) -> Plan:
+    async def plan(self, request: Request, dry_run: bool = False) -> Plan:
         """Which jobs a request makes, on the devices that are registered now."""
         known = await self.reader.run(devices.every)
+        fleets = await self.reader.run(saved.every)
 
         def work() -> Plan:
             harness, wheel = pack_harness()
             self.blobs.put_bytes(wheel)
-            return make_plan(self.catalog, request, known, harness, now_unix_ns())
+            return make_plan(self.catalog, request, known, harness, now_unix_ns(), fleets, dry_run)
 
-        return await asyncio.to_thread(work)
+        plan = await asyncio.to_thread(work)
+        keys = {planned.job.configuration_key for planned in plan.jobs}
+        return estimated(plan, await self.reader.run(lambda c: durations.earlier(c, keys)))
 
-    async def submit(self, request: Request, plan: Plan, say: Say) -> None:
+    async def submit(self, request: Request, plan: Plan, say: Say, purpose: str = "") -> None:
         """Obtain every blob that a plan's jobs need, then store and schedule them."""
         mirror = Path(self.settings.mirror) if self.settings.mirror else None
         sources = {sha: source for r in plan.resolutions for sha, source in r.sources.items()}
@@ -220,6 +227,9 @@ class Engine:
             request.selector,
             request.profile,
             asdict(request),
+            request.submitted_by,
+            purpose,
+            request.cool_down_s,
         )
         new_jobs = [planned.job for planned in plan.jobs]
         await self.perform(
@@ -250,6 +260,7 @@ class Engine:
 
     def progress(self, event: JobEvent) -> None:
         """Tell watchers how far a job is."""
+        self.latest[event.device_id] = event
         campaign = self._campaign_of.get(event.job_id)
         if campaign is not None and self.changes.listened(campaign):
             self.changes.publish(campaign, event)
@@ -319,6 +330,8 @@ class Engine:
                 expire = partial(sessions.lease_expired, device_id=device_id)
                 await self._insist("the end of a lease", partial(self.perform, expire))
             await self._insist("the deadline of jobs", self._end_overdue)
+            for device_id in await self._insist("care of boards", self._caretaker.look):
+                self._spawn(self._caretaker.check(device_id))
 
     async def _end_overdue(self) -> None:
         if await self.reader.run(lambda c: listings.any_overdue(c, now_unix_ns())):

@@ -45,6 +45,10 @@ class ErrorKind(Enum):
     JOB_FAILED = _Entry(22, "ABORTED", 1, "a job failed or was invalid")
     INSTALL_MISSING = _Entry(23, "FAILED_PRECONDITION", 4, "a part of Fleetmark is not installed")
 
+    RESERVED = _Entry(24, "FAILED_PRECONDITION", 4, "somebody else has reserved the device")
+    DEVICE_PRESENT = _Entry(25, "FAILED_PRECONDITION", 4, "the device is not offline")
+    NO_LOGS = _Entry(26, "NOT_FOUND", 3, "the job has written nothing that could be shown")
+
     @property
     def number(self) -> int:
         """The number on the wire."""

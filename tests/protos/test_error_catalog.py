@@ -34,6 +34,9 @@ NUMBERS = {
     "CONFIGURATION": 21,
     "JOB_FAILED": 22,
     "INSTALL_MISSING": 23,
+    "RESERVED": 24,
+    "DEVICE_PRESENT": 25,
+    "NO_LOGS": 26,
 }
 
 

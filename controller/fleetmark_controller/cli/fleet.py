@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import click
 
-from fleetmark_controller.cli import options
+from fleetmark_controller.cli import fleet_care, options
 
 
 @click.group(name="fleet")
 def command() -> None:
     """The boards of the fleet."""
+
+
+for _command in fleet_care.COMMANDS:
+    command.add_command(_command)
 
 
 @command.command(name="list")
@@ -31,12 +35,13 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
         output.print_json([to_plain(device) for device in reply.devices])
         return
     tables.print_table(
-        ("name", "presence", "activity", "arch", "os", "cpu", "cores", "memory", "labels"),
+        ("name", "presence", "now", "state", "arch", "os", "cpu", "cores", "memory", "labels"),
         [
             (
                 device.name,
                 device.presence,
-                device.activity or None,
+                fleet_care.doing(device) or None,
+                fleet_care.standing(device) or None,
                 device.capabilities.arch,
                 f"{device.capabilities.os.name} {device.capabilities.os.version}",
                 device.capabilities.cpu.model or device.capabilities.board.model or None,
@@ -46,4 +51,5 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
             )
             for device in reply.devices
         ],
+        droppable=("cpu", "os", "cores", "memory"),
     )

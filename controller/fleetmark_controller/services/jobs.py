@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 
 from fleetmark_catalog.core.digest import canonical_json
 from fleetmark_controller.clock import NS_PER_S
 from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.ids import uuid7
-from fleetmark_controller.lifecycle.states import JOB_TERMINAL
+from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 from fleetmark_controller.operations import campaigns
 from fleetmark_controller.planning import Plan, Request
+from fleetmark_controller.queries import matching_names
 from fleetmark_controller.services import convert, edge
-from fleetmark_controller.store import listings
+from fleetmark_controller.store import jobs, listings
 from fleetmark_controller.store.listings import JobLine
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
@@ -35,7 +35,8 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     ) -> AsyncIterator[jobs_pb2.SubmitEvent]:
         """Plan, obtain what is missing, store."""
         wanted = _request(request)
-        plan = await self._engine.plan(wanted)
+        plan = await self._engine.plan(wanted, request.dry_run)
+        yield jobs_pb2.SubmitEvent(size=convert.size_to(plan.size))
         if not request.dry_run:
             said: asyncio.Queue[str | None] = asyncio.Queue()
             loop = asyncio.get_running_loop()
@@ -72,7 +73,13 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         lines = await self._engine.reader.run(
             lambda c: listings.list_jobs(c, campaign, request.state.upper())
         )
-        return jobs_pb2.ListJobsReply(jobs=[convert.job_to(line) for line in lines])
+        if request.selector:
+            names = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
+            lines = [line for line in lines if line.device in names]
+        waits = await self._engine.waits() if any(x.state == "QUEUED" for x in lines) else {}
+        return jobs_pb2.ListJobsReply(
+            jobs=[convert.job_to(line, waits.get(line.job_id, "")) for line in lines]
+        )
 
     @edge.unary
     async def GetJob(
@@ -81,8 +88,9 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         """One job with its attempts."""
         job_id = await self._engine.find("job", request.job_id)
         page = await self._engine.reader.run(lambda c: listings.job_page(c, job_id))
+        waits = await self._engine.waits() if page.job.state == "QUEUED" else {}
         return jobs_pb2.JobDetail(
-            job=convert.job_to(page.job),
+            job=convert.job_to(page.job, waits.get(job_id, "")),
             attempts=[convert.attempt_to(line) for line in page.attempts],
             configuration=canonical_json(page.configuration),
             lock_sha256=page.lock_sha256,
@@ -110,7 +118,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
                 else:
                     _settle(open_jobs, event)
                     yield jobs_pb2.WatchEvent(job=convert.job_to(event))
-        counts = await self._engine.reader.run(lambda c: _counts(c, campaign))
+        counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
         ended = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
         yield jobs_pb2.WatchEvent(ended=ended)
 
@@ -119,14 +127,50 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         self, request: jobs_pb2.CancelRequest, context: edge.Context
     ) -> jobs_pb2.CancelReply:
         """Cancel a campaign or a job."""
-        if request.job_id:
-            ids = [await self._engine.find("job", request.job_id)]
-        else:
-            campaign = await self._engine.find("campaign", request.campaign_id)
-            lines = await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign))
-            ids = [line.job_id for line in lines]
+        lines = await self._lines(request.campaign_id, request.job_id)
+        ids = [line.job_id for line in lines]
         count = await self._engine.perform(lambda c, fx, now: campaigns.cancel(c, fx, now, ids))
-        return jobs_pb2.CancelReply(jobs=count)
+        after = await self._engine.reader.run(lambda c: listings.jobs_by_id(c, ids))
+        return jobs_pb2.CancelReply(
+            jobs=count,
+            campaign_id=lines[0].campaign_id if lines else "",
+            confirming=[line.job_id for line in after if line.state == "CANCELLING"],
+        )
+
+    @edge.unary
+    async def Pause(
+        self, request: jobs_pb2.PauseRequest, context: edge.Context
+    ) -> jobs_pb2.PauseReply:
+        """Pause or resume a campaign."""
+        campaign = await self._engine.find("campaign", request.campaign_id)
+        await self._engine.perform(
+            lambda c, fx, now: campaigns.set_paused(c, fx, now, campaign, request.pause)
+        )
+        counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
+        return jobs_pb2.PauseReply(campaign_id=campaign, jobs_by_state=counts)
+
+    @edge.unary
+    async def Retry(
+        self, request: jobs_pb2.RetryRequest, context: edge.Context
+    ) -> jobs_pb2.RetryReply:
+        """Do again what failed."""
+        lines = await self._lines(request.campaign_id, request.job_id)
+        again = {JobState.FAILED, JobState.INVALID}
+        if request.cancelled:
+            again.add(JobState.CANCELLED)
+        ids = [line.job_id for line in lines]
+        new = await self._engine.perform(
+            lambda c, fx, now: campaigns.retry(c, fx, now, ids, frozenset(again))
+        )
+        return jobs_pb2.RetryReply(campaign_id=lines[0].campaign_id if lines else "", jobs=new)
+
+    async def _lines(self, campaign: str, job: str) -> list[JobLine]:
+        """The jobs of a campaign, or one job."""
+        if job:
+            job_id = await self._engine.find("job", job)
+            return await self._engine.reader.run(lambda c: listings.jobs_by_id(c, [job_id]))
+        campaign_id = await self._engine.find("campaign", campaign)
+        return await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign_id))
 
     def _progress(self, event: JobEvent) -> jobs_pb2.JobProgress:
         return jobs_pb2.JobProgress(
@@ -143,15 +187,9 @@ def _settle(open_jobs: set[str], line: JobLine) -> None:
         open_jobs.discard(line.job_id)
 
 
-def _counts(connection: sqlite3.Connection, campaign_id: str) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for line in listings.list_jobs(connection, campaign_id):
-        counts[line.state] = counts.get(line.state, 0) + 1
-    return counts
-
-
 def _request(message: jobs_pb2.SubmitRequest) -> Request:
-    if message.repetitions > 1000 or message.timeout_ns < 0 or message.deadline_ns < 0:
+    times = (message.timeout_ns, message.deadline_ns, message.cool_down_ns)
+    if message.repetitions > 1000 or min(times) < 0:
         raise FleetmarkError(ErrorKind.USAGE, "at most 1000 repetitions; no negative times")
     return Request(
         campaign_id=message.campaign_id or uuid7(),
@@ -168,6 +206,10 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         timeout_s=message.timeout_ns / NS_PER_S,
         deadline_s=message.deadline_ns / NS_PER_S,
         max_attempts=message.max_attempts,
+        interleave=message.interleave,
+        max_jobs=message.max_jobs,
+        submitted_by=message.submitted_by[:100],
+        cool_down_s=message.cool_down_ns / NS_PER_S,
     )
 
 
@@ -180,8 +222,11 @@ def _result(request: Request, plan: Plan) -> jobs_pb2.SubmitResult:
                 device=planned.device,
                 configuration=planned.job.label,
                 bundle_bytes=planned.bundle_bytes,
+                expected_ns=int((planned.job.expected_s or 0.0) * NS_PER_S),
             )
             for planned in plan.jobs
         ],
         left_out=[jobs_pb2.LeftOut(device=name, reason=why) for name, why in plan.left_out],
+        matching=[jobs_pb2.LeftOut(device=name, reason=why) for name, why in plan.matching],
+        size=convert.size_to(plan.size),
     )

@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from fleetmark_controller.clock import iso
+from fleetmark_controller.clock import iso, parse_iso
 from fleetmark_controller.store import events
 
 
@@ -23,6 +23,11 @@ class Care:
     last_failure: str = ""
     check_campaign: str = ""
     checked_at: str = ""
+
+
+def reserved_until_ns(care: Care) -> int:
+    """Until when the device is reserved, by the wall clock; 0: it is not."""
+    return parse_iso(care.reserved_until) if care.reserved_until else 0
 
 
 _COLUMNS = """coalesce(drained_at, ''), drain_reason, reserved_for, reserved_until, failures,

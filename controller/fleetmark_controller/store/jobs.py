@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fleetmark_controller.clock import iso
+from fleetmark_controller.clock import iso, parse_iso
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState, check
 from fleetmark_controller.store import events
 
@@ -224,6 +224,75 @@ def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> b
         "DELETE FROM job_option WHERE job_id = ? AND device_id = ?", (job_id, device_id)
     )
     return True
+
+
+def set_paused(connection: sqlite3.Connection, now_ns: int, campaign_id: str, pause: bool) -> None:
+    """Mark a campaign as paused, or not."""
+    connection.execute(
+        "UPDATE campaign SET paused_at = ? WHERE campaign_id = ?",
+        (iso(now_ns) if pause else None, campaign_id),
+    )
+    kind = "campaign.paused" if pause else "campaign.resumed"
+    events.add(connection, now_ns, kind, campaign=campaign_id)
+
+
+def is_retried(connection: sqlite3.Connection, job_id: str) -> bool:
+    """Whether another job does this one again."""
+    query = "SELECT 1 FROM job WHERE job_id = ? AND retried_as NOT NULL"
+    return connection.execute(query, (job_id,)).fetchone() is not None
+
+
+def has_options(connection: sqlite3.Connection, job_id: str) -> bool:
+    """Whether a device that is still registered can run the job."""
+    query = (
+        "SELECT 1 FROM job_option WHERE job_id = ? AND device_id NOT IN"
+        " (SELECT device_id FROM device_care WHERE removed_at NOT NULL)"
+    )
+    return connection.execute(query, (job_id,)).fetchone() is not None
+
+
+def repeat(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> str:
+    """Queue a new job that does an ended one again, in its campaign; returns the new id."""
+    row = connection.execute("SELECT * FROM job WHERE job_id = ?", (job.job_id,)).fetchone()
+    allowed_ns = parse_iso(row["deadline_at"]) - parse_iso(row["created_at"])
+    options = connection.execute(
+        "SELECT device_id, lock_sha256, lock_bytes, bundle_bytes FROM job_option WHERE job_id = ?",
+        (job.job_id,),
+    )
+    again = NewJob(
+        job_id=new_id,
+        label=job.label,
+        configuration=job.configuration,
+        configuration_key=row["configuration_key"],
+        repetition=row["repetition"],
+        priority=row["priority"],
+        timeout_s=job.timeout_s,
+        deadline_at=iso(now_ns + allowed_ns),
+        max_attempts=job.max_attempts,
+        options=tuple(Option(*option) for option in options),
+        series=row["series"],
+        turn=row["turn"],
+        expected_s=row["expected_s"],
+    )
+    add_jobs(connection, now_ns, job.campaign_id, [again])
+    connection.execute("UPDATE job SET retried_as = ? WHERE job_id = ?", (new_id, job.job_id))
+    connection.execute(
+        "UPDATE campaign SET finished_at = NULL WHERE campaign_id = ?", (job.campaign_id,)
+    )
+    events.add(connection, now_ns, "job.retried", job_id=job.job_id, retried_as=new_id)
+    return new_id
+
+
+def waiting_only_for(connection: sqlite3.Connection, device_id: str) -> list[str]:
+    """Queued jobs that no other device can run."""
+    rows = connection.execute(
+        """SELECT job_id FROM job WHERE state = 'QUEUED' AND EXISTS (
+            SELECT 1 FROM job_option WHERE job_option.job_id = job.job_id AND device_id = ?1)
+        AND NOT EXISTS (
+            SELECT 1 FROM job_option WHERE job_option.job_id = job.job_id AND device_id <> ?1)""",
+        (device_id,),
+    )
+    return [row[0] for row in rows]
 
 
 def hopeless(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, int]]:

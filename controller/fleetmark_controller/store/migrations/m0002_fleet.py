@@ -35,6 +35,7 @@ _STATEMENTS = (
     "ALTER TABLE job ADD COLUMN turn INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE job ADD COLUMN retried_as TEXT REFERENCES job",
     "ALTER TABLE job ADD COLUMN expected_s REAL",
+    "CREATE INDEX job_by_configuration ON job (configuration_key)",
     "CREATE INDEX job_in_series ON job (series, turn) WHERE series <> ''",
     # Public views: devices without those that were removed, and what is new of the others.
     "DROP VIEW devices",
