@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -25,15 +25,17 @@ from fleetmark_controller.bundling.harness import pack_harness
 from fleetmark_controller.bundling.obtain import obtain
 from fleetmark_controller.caring import Caretaker
 from fleetmark_controller.clock import NS_PER_S, StepWatch, now_monotonic_ns, now_unix_ns
+from fleetmark_controller.estimating import left_s
 from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.hub import Hub
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs, evaluate
 from fleetmark_controller.ingest.worker import end_with_controller
 from fleetmark_controller.lifecycle.rules import Ending
-from fleetmark_controller.lifecycle.states import AttemptState
+from fleetmark_controller.lifecycle.states import AttemptState, JobState
+from fleetmark_controller.logs import Logs
 from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
-from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
+from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.operations.ingesting import Judgement
 from fleetmark_controller.planning import Plan, Request, estimated, make_plan
 from fleetmark_controller.scheduling.model import Policy, Scheduler
@@ -51,7 +53,7 @@ from fleetmark_protos.errors import ErrorKind, FleetmarkError
 T = TypeVar("T")
 Say = Callable[[str], None]
 Operation = Callable[[sqlite3.Connection, Effects, int], T]
-Outbox = Callable[[OfferEffect | StopEffect], None]
+Outbox = Callable[[OfferEffect | StopEffect | TailEffect], None]
 log = logging.getLogger("fleetmark.controller")
 
 
@@ -66,6 +68,18 @@ class JobEvent:
     done: int
     total: int
     temperature_c: float | None
+    left_s: float | None = None
+    """Seconds until it is done, estimated."""
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A job that is not terminal, for those who watch."""
+
+    campaign_id: str
+    expected_s: float
+    active_since_ns: int
+    """By the monotonic clock; 0: it is not active."""
 
 
 class Engine:
@@ -95,7 +109,10 @@ class Engine:
             Policy(settings.ageing_s, settings.quarantine_after, settings.cool_down_s)
         )
         self._outboxes: dict[str, Outbox] = {}
-        self._campaign_of: dict[str, str] = {}  # of jobs that are not terminal
+        self._open: dict[str, _Open] = {}  # jobs that are not terminal
+        self.features: dict[str, frozenset[str]] = {}
+        """What the agent of each device understands, by its last hello."""
+        self.logs = Logs(self._ask)
         self._look = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._verifying: set[AttemptKey] = set()
@@ -112,7 +129,7 @@ class Engine:
         """
         self.controller_id = await self._writer.run(lambda c: meta.begin(c, uuid7(), generation))
         for line in await self.reader.run(lambda c: listings.list_jobs(c, state="ACTIVE")):
-            self._campaign_of[line.job_id] = line.campaign_id
+            self._open[line.job_id] = _Open(line.campaign_id, line.expected_s, now_monotonic_ns())
         for device_id in await self.reader.run(attempts.busy_devices):
             self.presence.expect(device_id, now_monotonic_ns())
         for key in await self.reader.run(attempts.unverified):
@@ -175,7 +192,7 @@ class Engine:
         self._spawn(note())
 
     async def find(self, kind: str, prefix: str) -> str:
-        """The id of a campaign, job or run that begins with `prefix`.
+        """The id of a campaign, job or run that begins with `prefix`; `last`: the newest campaign.
 
         Raises:
             FleetmarkError: NOT_FOUND, or USAGE when several do.
@@ -185,6 +202,8 @@ class Engine:
             if kind == "run"
             else (lambda c: listings.find(c, kind, prefix))
         )
+        if kind == "campaign" and prefix == "last":
+            look = listings.newest_campaign
         found = await self.reader.run(look)
         if not found:
             raise FleetmarkError(
@@ -238,9 +257,18 @@ class Engine:
 
     # --- sessions -------------------------------------------------------------------------
 
-    def open_session(self, device_id: str, boot_id: str, idle: bool, outbox: Outbox) -> int:
+    def open_session(
+        self,
+        device_id: str,
+        boot_id: str,
+        idle: bool,
+        outbox: Outbox,
+        features: frozenset[str] = frozenset(),
+    ) -> int:
         """A device's stream is welcome; messages for it go to `outbox`. Returns its number."""
         self._outboxes[device_id] = outbox
+        self.features[device_id] = features
+        self.logs.is_back(device_id)
         return self.presence.connected(device_id, boot_id, idle, now_monotonic_ns())
 
     def close_session(self, device_id: str, session: int) -> None:
@@ -260,17 +288,38 @@ class Engine:
 
     def progress(self, event: JobEvent) -> None:
         """Tell watchers how far a job is."""
+        job = self._open.get(event.job_id)
+        if job is not None:
+            elapsed_s = (now_monotonic_ns() - job.active_since_ns) / NS_PER_S
+            known = job.expected_s or None
+            left = left_s(known, elapsed_s, event.phase, event.done, event.total)
+            event = replace(event, left_s=left)
+        before = self.latest.get(event.device_id)
+        if event.temperature_c is None and before is not None and before.job_id == event.job_id:
+            event = replace(event, temperature_c=before.temperature_c)
         self.latest[event.device_id] = event
-        campaign = self._campaign_of.get(event.job_id)
-        if campaign is not None and self.changes.listened(campaign):
-            self.changes.publish(campaign, event)
+        if job is not None and self.changes.listened(job.campaign_id):
+            self.changes.publish(job.campaign_id, ("progress", event.job_id), event)
+
+    def _ask(self, message: TailEffect) -> None:
+        outbox = self._outboxes.get(message.key.device_id)
+        if outbox is not None:
+            outbox(message)
 
     def _publish(self, line: JobLine) -> None:
+        if line.state != JobState.ACTIVE.value:
+            self.logs.ended(line.job_id)
         if line.finished_at:
-            self._campaign_of.pop(line.job_id, None)
+            self._open.pop(line.job_id, None)
         else:
-            self._campaign_of[line.job_id] = line.campaign_id
-        self.changes.publish(line.campaign_id, line)
+            before = self._open.get(line.job_id)
+            since_ns = before.active_since_ns if before else 0
+            if line.state == JobState.QUEUED.value:
+                since_ns = 0
+            elif not since_ns:
+                since_ns = now_monotonic_ns()
+            self._open[line.job_id] = _Open(line.campaign_id, line.expected_s, since_ns)
+        self.changes.publish(line.campaign_id, ("job", line.job_id), line)
 
     # --- tasks ----------------------------------------------------------------------------
 

@@ -115,6 +115,15 @@ class Fleet:
             timeout=timeout_s,
         )
 
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """One command of `controller` that goes on; its output is piped."""
+        return subprocess.Popen(
+            [str(BIN / "controller"), *arguments],
+            env={**environment(), "FLEETMARK_CONTROLLER": self.address},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal and wait for the end."""
         self.children[name].send_signal(number)

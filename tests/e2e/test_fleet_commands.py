@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,10 +219,6 @@ def test_cancelling_is_confirmed_by_the_boards_and_cancelled_jobs_can_be_retried
 ) -> None:
     campaign = submit(fleet, "--set", "duration_s=60", "--repeat", "2")
     until(
-        lambda: list(fleet.folder.glob("marks/*.begin")) and "ACTIVE" in states(fleet, campaign),
-        "x",
-    )
-    until(
         lambda: (
             fleet.query(
                 f"SELECT count(*) FROM attempts WHERE campaign_id = '{campaign}'"
@@ -242,6 +240,45 @@ def test_cancelling_is_confirmed_by_the_boards_and_cancelled_jobs_can_be_retried
     assert "Nothing to retry" in ok(fleet, "jobs", "retry", old, "--cancelled")
     assert len(jobs(fleet, campaign)) == 5
     ok(fleet, "jobs", "cancel", campaign)
+
+
+def test_what_a_job_writes_is_read_along_by_any_number_and_stays(fleet: Fleet) -> None:
+    campaign = submit(fleet, "--fleet", "name=one", "--set", "duration_s=6")
+    (job,) = jobs(fleet, campaign)
+    arguments = ("jobs", "logs", job["job_id"])
+    until(lambda: "begins" in fleet.run(*arguments).stdout, "its first line")
+    assert states(fleet, campaign) == {"ACTIVE"}, "it is shown while the job runs"
+    began = time.monotonic()
+    readers = [fleet.start("jobs", "logs", "-f", job["job_id"]) for _ in range(3)]
+    first = [reader.stdout.readline() for reader in readers if reader.stdout]
+    assert first == [b"the toy begins\n"] * 3
+    rest = [reader.communicate(timeout=60) for reader in readers]
+    assert all(b"the toy ends\n" in out for out, _ in rest), "and what it writes later"
+    assert all(b"a word of warning\n" in err for _, err in rest)
+    assert time.monotonic() - began < 60
+    until_ended(fleet, campaign)
+    done = fleet.run(*arguments)
+    assert done.stdout == "the toy begins\nthe toy ends\n"
+    assert done.stderr == "a word of warning\n"
+    ok(fleet, "fleet", "drain", "one")
+    (waiting,) = jobs(fleet, submit(fleet, "--fleet", "name=one"))
+    assert "has not begun" in refused(fleet, 3, "jobs", "logs", waiting["job_id"])
+    ok(fleet, "jobs", "cancel", waiting["job_id"])
+    ok(fleet, "fleet", "resume", "one")
+
+
+def test_watching_shows_phase_and_time_left(fleet: Fleet) -> None:
+    before = submit(fleet, "--fleet", "name=one", "--set", "duration_s=3")
+    until_ended(fleet, before)
+    campaign = submit(fleet, "--fleet", "name=one", "--set", "duration_s=15")
+    until(
+        lambda: device(fleet, "one")["device"].get("progress", {}).get("phase") == "run",
+        "its progress",
+    )
+    assert "toy" in ok(fleet, "fleet", "list")
+    out = ok(fleet, "jobs", "watch", campaign)
+    assert re.search(r"\[0/1\] one toy .* run.*, [0-9]+ s left", out)
+    assert "succeeded" in out
 
 
 def test_two_configurations_alternate_on_one_board(fleet: Fleet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -129,4 +130,22 @@ def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
         return watching.follow(client, reply.campaign_id) if wait else 0
 
 
-COMMANDS = (cancel, pause, resume, retry)
+@click.command(name="logs")
+@click.argument("job")
+@click.option("-f", "--follow", is_flag=True, help="Go on while the job runs.")
+@options.controller
+def logs(job: str, follow: bool, address: str | None) -> None:
+    """Print what a JOB wrote to stdout and stderr; of one that runs, its last lines."""
+    from fleetmark_controller.client import Client
+    from fleetmark_protos.v1 import jobs_pb2
+
+    out, err = sys.stdout.buffer, sys.stderr.buffer
+    request = jobs_pb2.LogsRequest(job_id=job, follow=follow)
+    with Client(address) as client:
+        for chunk in client.stream(client.jobs.Logs, request):
+            place = err if chunk.stream == "stderr" else out
+            place.write(chunk.data)
+            place.flush()
+
+
+COMMANDS = (logs, cancel, pause, resume, retry)

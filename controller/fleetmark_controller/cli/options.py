@@ -14,7 +14,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with 
 fleet = click.option(
     "--fleet", "selector", metavar="SELECTOR", default="", help="Boards, like `arm64,site=lab1`."
 )
-campaign = click.option("--campaign", metavar="ID", default="", help="Only of this campaign.")
+campaign = click.option(
+    "--campaign", metavar="ID", default="", help="Only of this campaign; `last`: the newest."
+)
 
 
 def controller(command: F) -> F:

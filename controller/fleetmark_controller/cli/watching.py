@@ -19,6 +19,7 @@ from fleetmark_protos.v1 import jobs_pb2
 EXIT_JOB_FAILED = 1
 _TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
 _RETRY_S = 0.5
+_LINE_EVERY_S = 10.0
 
 
 def events(client: Client, campaign_id: str) -> Iterator[jobs_pb2.WatchEvent]:
@@ -99,11 +100,15 @@ class _Lines:
         self._jobs = jobs
         self._seen: dict[str, tuple[str, str]] = {}
         self._ended: set[str] = set()
+        self._names: dict[str, str] = {}
+        self._said_at: dict[str, float] = {}
 
     def job(self, job: jobs_pb2.Job) -> None:
         if self._seen.get(job.job_id) == (job.state, job.reason):
             return
         self._seen[job.job_id] = (job.state, job.reason)
+        self._names[job.job_id] = f"{job.device} {job.configuration}"
+        self._said_at[job.job_id] = time.monotonic()
         if job.state in _TERMINAL:
             self._ended.add(job.job_id)
         count = f"[{len(self._ended)}/{self._jobs}]"
@@ -112,4 +117,11 @@ class _Lines:
             click.echo(f"{count} {job.device} {job.configuration} {job.state.lower()}{reason}")
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
-        """Too fine for lines."""
+        """A line now and then: each heartbeat would be too many."""
+        from fleetmark_controller.cli.progressing import phase
+
+        now = time.monotonic()
+        if now - self._said_at.get(progress.job_id, now) >= _LINE_EVERY_S:
+            self._said_at[progress.job_id] = now
+            name = self._names.get(progress.job_id, "")
+            click.echo(f"[{len(self._ended)}/{self._jobs}] {name} {phase(progress)}")

@@ -13,7 +13,7 @@ from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 from fleetmark_controller.operations import campaigns
 from fleetmark_controller.planning import Plan, Request
 from fleetmark_controller.queries import matching_names
-from fleetmark_controller.services import convert, edge
+from fleetmark_controller.services import convert, edge, job_logs
 from fleetmark_controller.store import jobs, listings
 from fleetmark_controller.store.listings import JobLine
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -28,6 +28,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     def __init__(self, engine: Engine) -> None:
         """Serves one engine."""
         self._engine = engine
+        self._made: tuple[object, jobs_pb2.WatchEvent] = (None, jobs_pb2.WatchEvent())
 
     @edge.streaming
     async def Submit(
@@ -113,11 +114,11 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
                 event = await events.get()
                 if event is None:
                     raise FleetmarkError(ErrorKind.UNREACHABLE, "the controller is stopping")
-                if isinstance(event, JobEvent):
-                    yield jobs_pb2.WatchEvent(progress=self._progress(event))
-                else:
+                if not isinstance(event, JobEvent):
                     _settle(open_jobs, event)
-                    yield jobs_pb2.WatchEvent(job=convert.job_to(event))
+                    if event.state == "QUEUED" and event.job_id not in open_jobs:
+                        open_jobs.add(event.job_id)  # a retry
+                yield self._message(event)
         counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
         ended = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
         yield jobs_pb2.WatchEvent(ended=ended)
@@ -164,6 +165,15 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         )
         return jobs_pb2.RetryReply(campaign_id=lines[0].campaign_id if lines else "", jobs=new)
 
+    @edge.streaming
+    async def Logs(
+        self, request: jobs_pb2.LogsRequest, context: edge.Context
+    ) -> AsyncIterator[jobs_pb2.LogChunk]:
+        """What a job wrote, or writes."""
+        job_id = await self._engine.find("job", request.job_id)
+        async for chunk in job_logs.chunks(self._engine, job_id, request.follow):
+            yield chunk
+
     async def _lines(self, campaign: str, job: str) -> list[JobLine]:
         """The jobs of a campaign, or one job."""
         if job:
@@ -172,6 +182,18 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         campaign_id = await self._engine.find("campaign", campaign)
         return await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign_id))
 
+    def _message(self, event: JobEvent | JobLine) -> jobs_pb2.WatchEvent:
+        """The message of an event; made once, however many watch."""
+        known, message = self._made
+        if known is not event:
+            message = (
+                jobs_pb2.WatchEvent(progress=self._progress(event))
+                if isinstance(event, JobEvent)
+                else jobs_pb2.WatchEvent(job=convert.job_to(event))
+            )
+            self._made = (event, message)
+        return message
+
     def _progress(self, event: JobEvent) -> jobs_pb2.JobProgress:
         return jobs_pb2.JobProgress(
             job_id=event.job_id,
@@ -179,6 +201,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             state=convert.state_to(event.state),
             progress=common_pb2.Progress(phase=event.phase, done=event.done, total=event.total),
             temperature_c=event.temperature_c,
+            time_left_ns=None if event.left_s is None else int(event.left_s * NS_PER_S),
         )
 
 

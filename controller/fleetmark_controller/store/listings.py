@@ -138,6 +138,14 @@ def find(connection: sqlite3.Connection, kind: str, prefix: str) -> list[str]:
     return [row[0] for row in rows]
 
 
+def newest_campaign(connection: sqlite3.Connection) -> list[str]:
+    """The campaign that was submitted last; none if there is none. Health checks do not count."""
+    rows = connection.execute(
+        "SELECT campaign_id FROM campaign WHERE purpose = '' ORDER BY rowid DESC LIMIT 1"
+    )
+    return [row[0] for row in rows]
+
+
 def job_page(connection: sqlite3.Connection, job_id: str) -> JobPage:
     """Everything that is known of a job that exists."""
     (line,) = jobs_by_id(connection, [job_id])
