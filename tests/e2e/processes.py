@@ -59,7 +59,7 @@ def until(look: Callable[[], object], what: str, patience_s: float = PATIENCE_S)
 class Fleet:
     """One controller and any number of agents."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quarantine_after: int = 0) -> None:
         self.folder = folder
         self.home = folder / "controller"
         self.address = f"127.0.0.1:{free_port()}"
@@ -67,6 +67,8 @@ class Fleet:
         self.home.mkdir(parents=True)
         (self.home / "config.toml").write_text(
             "heartbeat_idle_s = 0.5\nheartbeat_running_s = 0.5\nlease_s = 3.0\n"
+            # Tests kill what they like; only those of quarantine want it.
+            f"quarantine_after = {quarantine_after}\n"
         )
 
     def start_controller(self, *arguments: str) -> None:
@@ -163,9 +165,9 @@ class Fleet:
 
 
 @contextmanager
-def fleet_in(folder: Path) -> Iterator[Fleet]:
+def fleet_in(folder: Path, quarantine_after: int = 0) -> Iterator[Fleet]:
     """A fleet whose processes end with the block."""
-    fleet = Fleet(folder)
+    fleet = Fleet(folder, quarantine_after)
     try:
         yield fleet
     finally:

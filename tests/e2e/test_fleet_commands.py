@@ -23,10 +23,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("fleet commands")]
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
     (folder / "marks").mkdir()
-    with fleet_in(folder) as fleet:
+    with fleet_in(folder, quarantine_after=2) as fleet:
         with (fleet.home / "config.toml").open("a") as config:
             config.write(
-                'health_check = "toy-check"\nquarantine_after = 2\nhealth_check_retry_s = 1\n'
+                'health_check = "toy-check"\nhealth_check_retry_s = 1\n'
                 f'power_cycle = ["touch", "{folder}/cycled.{{name}}.{{label:site}}"]\n'
             )
         catalog = toy.make_catalog(folder / "catalog")

@@ -63,31 +63,33 @@ class View(Protocol):
 
 def follow(client: Client, campaign_id: str, *, quiet: bool = False) -> int:
     """Show a campaign until it ends; 0 if every job succeeded, else 1."""
-    counts: dict[str, int] = {}
     if quiet:
-        counts = _consume(client, campaign_id, None)
+        ended = _consume(client, campaign_id, None)
     elif sys.stdout.isatty():
         from fleetmark_controller.cli.bars import Bars
 
         with Bars() as bars:
-            counts = _consume(client, campaign_id, bars)
+            ended = _consume(client, campaign_id, bars)
     else:
         request = jobs_pb2.ListJobsRequest(campaign_id=campaign_id)
-        jobs = len(client.call(client.jobs.ListJobs, request).jobs)
-        counts = _consume(client, campaign_id, _Lines(jobs))
+        listed = client.call(client.jobs.ListJobs, request).jobs
+        jobs = sum(not job.retried_as for job in listed)
+        ended = _consume(client, campaign_id, _Lines(jobs))
+    counts = ended.jobs_by_state
     if not quiet:
         summary = ", ".join(f"{n} {state.lower()}" for state, n in sorted(counts.items()))
-        click.echo(f"Campaign {campaign_id} ended: {summary}")
+        click.echo(f"Campaign {ended.campaign_id} ended: {summary}")
     return 0 if set(counts) <= {"SUCCEEDED"} else EXIT_JOB_FAILED
 
 
-def _consume(client: Client, campaign_id: str, view: View | None) -> dict[str, int]:
+def _consume(client: Client, campaign_id: str, view: View | None) -> jobs_pb2.CampaignEnded:
     for event in events(client, campaign_id):
         body = event.WhichOneof("body")
         if body == "ended":
-            return dict(event.ended.jobs_by_state)
+            return event.ended
         if view is not None and body == "job":
-            view.job(event.job)
+            if not event.job.retried_as:  # its retry takes its place
+                view.job(event.job)
         elif view is not None and body == "progress":
             view.progress(event.progress)
     raise AssertionError("events end with `ended`")

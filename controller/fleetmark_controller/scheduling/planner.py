@@ -93,12 +93,25 @@ class _Round:
         if not job.tries_left:
             return "no try is left: it waits for the result of the last one"
         if job.series:
+            obstacle = self._standing(job)
+            if obstacle:
+                return obstacle
             first = self.next_turn[job.series]
             if first is not job:
                 return f"it takes turns: job {first.job_id} runs first"
             if self._series(job).active:
                 return "it takes turns: the job before it is not done yet"
         return ""
+
+    def _standing(self, job: WaitingJob) -> str:
+        """What keeps the board of a series from it, whosoever turn it is; or nothing."""
+        began = self._series(job).device_id
+        name = began or (next(iter(job.devices)) if len(job.devices) == 1 else "")
+        device = self.view.devices.get(name)
+        if device is None:
+            return ""
+        obstacle = obstacles.for_job(device, job, self.view.now_unix_ns, self.policy)
+        return f"{device.name} {obstacle}" if obstacle else ""
 
     def _place(self, job: WaitingJob) -> str:
         """Give the job a board (`_last`), or say why it gets none."""
