@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
-.PHONY: help demo test test-all simulate faults bench-resolve bench-schedule lint stubs setup locks clean
+.PHONY: help demo test test-all simulate faults bench-resolve bench-schedule bench-fleet lint stubs setup locks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,10 @@ bench-resolve: $(VENV)/.dev ## Measure resolving: 1,000 components, 100 boards
 
 bench-schedule: $(VENV)/.dev ## Measure scheduling: 10,000 waiting jobs, 1,000 boards
 	@$(BIN)/python bench/schedule.py
+
+AGENTS ?= 1000
+bench-fleet: $(VENV)/.dev ## Measure a controller with many simulated agents: AGENTS=1000
+	@$(BIN)/python bench/fleet.py --agents $(AGENTS)
 
 lint: $(VENV)/.dev ## Check style, types, imports and stubs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

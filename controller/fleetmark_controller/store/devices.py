@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.plain import from_plain, to_plain
@@ -103,8 +104,14 @@ def _free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str
     return candidate
 
 
+@lru_cache(maxsize=8192)
+def _facts(text: str) -> Capabilities:
+    """Facts by their stored text. They are never changed, and reading them is most of the work."""
+    return from_plain(Capabilities, json.loads(text))
+
+
 def _device(row: sqlite3.Row) -> Device:
     values = dict(row)
     values["labels"] = json.loads(values["labels"])
-    values["capabilities"] = from_plain(Capabilities, json.loads(values["capabilities"]))
+    values["capabilities"] = _facts(values["capabilities"])
     return Device(**values)

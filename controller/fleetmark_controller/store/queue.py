@@ -16,6 +16,8 @@ HEALTH_CHECK = "health check"
 _LOOK_AT = 1000
 """Jobs that are looked at for each open board; it gets one of them."""
 _ALL = 1 << 60
+_FEW = 20
+"""Of so many boards each is looked up for each job; of more (`+`) all boards of a job are read."""
 
 
 def view(
@@ -47,7 +49,7 @@ def _waiting(
     if names is not None:
         marks = ",".join("?" * len(names))
         narrowed = f"""AND paused_at IS NULL AND attempts < max_attempts
-            AND job_option.device_id IN ({marks})
+            AND {"+" * (len(names) > _FEW)}job_option.device_id IN ({marks})
             AND (coalesce(reserved_until, '') <= ? OR reserved_for = submitted_by
                 OR purpose <> '')"""
         values = [ageing_s, *names, iso(now_ns)]
