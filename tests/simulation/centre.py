@@ -23,13 +23,13 @@ from fleetmark_controller import generation
 from fleetmark_controller.clock import iso
 from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.lifecycle.rules import Ending
-from fleetmark_controller.lifecycle.states import AttemptState
+from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ingesting import Judgement
 from fleetmark_controller.scheduling.model import Policy
 from fleetmark_controller.scheduling.planner import Planner
-from fleetmark_controller.store import attempts, devices, jobs, meta, records
+from fleetmark_controller.store import attempts, care, devices, jobs, meta, records
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.database import connect, migrate
 from fleetmark_controller.verifying import COMPLETED, sealed
@@ -80,6 +80,7 @@ class Centre:
         self.acknowledged: dict[AttemptKey, int] = {}
         self.verifying: set[AttemptKey] = set()
         self._life = 0
+        self._retries = 0
         self._generation = 0
         self.overwritten: set[AttemptKey] = set()
         """Attempts with records that were acknowledged, but not in the backup that was restored."""
@@ -263,6 +264,41 @@ class Centre:
             self.world.note(f"{job_id} is cancelled by a person")
             try:
                 self.run(lambda c, fx, now: campaigns.cancel(c, fx, now, [job_id]))
+            except Down:
+                return
+
+    def drain(self, device: str) -> None:
+        """A person drains a board."""
+        self._decide(lambda c, fx, now: care.drain(c, now, device, "simulated"))
+
+    def pause(self) -> None:
+        """A person pauses the campaign."""
+        self._decide(lambda c, fx, now: campaigns.set_paused(c, fx, now, CAMPAIGN, True))
+
+    def retry(self, job_id: str) -> None:
+        """A person wants a job again, however it ended without a result."""
+        again = frozenset({JobState.FAILED, JobState.CANCELLED})
+        self._retries += 1
+        name = f"{job_id}-again-{self._retries}"  # the same in each replay
+        self._decide(lambda c, fx, now: campaigns.retry(c, fx, now, [job_id], again, lambda: name))
+
+    def let_go(self, devices: Sequence[str]) -> None:
+        """Nobody holds anything back any more."""
+        connection = self.connection
+        connection.execute("BEGIN")
+        effects = Effects()
+        for device in devices:
+            care.resume(connection, self.wall_ns(), device)
+        if jobs.campaign_exists(connection, CAMPAIGN):
+            campaigns.set_paused(connection, effects, self.wall_ns(), CAMPAIGN, False)
+        connection.execute("COMMIT")
+        life = self._life
+        self.world.after(0.01, lambda: self._assign(life))
+
+    def _decide(self, operation: Callable[[sqlite3.Connection, Effects, int], object]) -> None:
+        if self.up:
+            try:
+                self.run(operation)
             except Down:
                 return
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.states import JobState
@@ -64,6 +64,7 @@ def retry(
     now_ns: int,
     job_ids: Sequence[str],
     again: frozenset[JobState],
+    new_id: Callable[[], str] = uuid7,
 ) -> list[str]:
     """Queue new jobs for those of `job_ids` that ended in one of the states `again`.
 
@@ -77,7 +78,7 @@ def retry(
             continue
         if not jobs.has_options(connection, job_id):
             continue
-        new.append(jobs.repeat(connection, now_ns, job, uuid7()))
+        new.append(jobs.repeat(connection, now_ns, job, new_id()))
     effects.jobs.update(new)
     effects.schedule = True
     return new
