@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
-.PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-agent bench-fidelity \
-	lint stubs setup locks board-kit clean
+.PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
+	bench-fidelity lint stubs setup locks board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,13 @@ ROUNDS ?= 12
 BLOCK_S ?= 4
 bench-fidelity: $(VENV)/.dev ## Compare jobs with bare loops: ROUNDS=12 [BLOCK_S=4]
 	@$(BIN)/python bench/fidelity.py --rounds $(ROUNDS) --seconds $(BLOCK_S)
+
+bench-schedule: $(VENV)/.dev ## Measure scheduling: 10,000 waiting jobs, 1,000 boards
+	@$(BIN)/python bench/schedule.py
+
+AGENTS ?= 1000
+bench-fleet: $(VENV)/.dev ## Measure a controller with many simulated agents: AGENTS=1000
+	@$(BIN)/python bench/fleet.py --agents $(AGENTS)
 
 lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and containers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

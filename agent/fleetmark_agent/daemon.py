@@ -28,6 +28,7 @@ from fleetmark_agent.runner.telemetry import read_temperature
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session import Identity, Session
 from fleetmark_agent.spool import SpoolFull
+from fleetmark_agent.tail import Tails
 from fleetmark_agent.transport import Transport, TransportError
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError
@@ -82,6 +83,7 @@ class Daemon:
             identity, stored, device_free=not is_held(site.device_lock), spooled=spooled
         )
         self.link = Link(transport, self.tell, self._look_at_room, self._not_connected)
+        self.tails = Tails(site.attempts, self.link.send)
         self.refusal: TransportError | None = None
         """Why the controller wants nothing more of this board, once it said so."""
         self._renewal = Renewal(
@@ -129,6 +131,7 @@ class Daemon:
             await self.link.say_last(_LAST_WORDS_S)
         finally:
             dialing.cancel()
+            self.tails.stop_all()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(dialing, *self._tasks, return_exceptions=True)
@@ -181,6 +184,11 @@ class Daemon:
             Workspace(self.site.attempts, action.key).trim()
         elif isinstance(action, h.Forget):
             self._forget(action.key)
+        elif isinstance(action, h.ReadAlong):
+            if action.wanted:
+                self.tails.want(action.attempt)
+            else:
+                self.tails.stop(action.attempt.key)
         elif isinstance(action, h.Reconnect):
             self.link.drop(action.reason, action.after_s)
         elif self._quit is not None and not self._quit.done():
@@ -268,6 +276,8 @@ class Daemon:
         self.tell(event)
 
     def _overhear(self, event: h.Event) -> None:
+        if isinstance(event, h.Closed):
+            self.tails.stop_all()
         if isinstance(event, h.Received) and isinstance(event.message, Welcome):
             told = event.message.controller_time_unix_ns
             self.clock_offset_ns = told - time.time_ns() if told else None

@@ -11,6 +11,7 @@ from fleetmark_agent.ledger import Ledger
 from fleetmark_agent.messages import (
     AgentMessage,
     AttemptKey,
+    AttemptRef,
     ControllerMessage,
     Progress,
 )
@@ -249,10 +250,28 @@ class Reconnect:
 
 
 @dataclass(frozen=True)
+class ReadAlong:
+    """Send what the attempt's job writes while the stream lasts; or do so no more."""
+
+    attempt: AttemptRef
+    wanted: bool
+
+
+@dataclass(frozen=True)
 class Quit:
     """All is said: close the stream and end the process."""
 
 
 Action = (
-    Send | Persist | StartJob | StopJob | Upload | Acknowledge | Trim | Forget | Reconnect | Quit
+    Send
+    | Persist
+    | StartJob
+    | StopJob
+    | Upload
+    | Acknowledge
+    | Trim
+    | Forget
+    | Reconnect
+    | ReadAlong
+    | Quit
 )

@@ -132,7 +132,18 @@ class Bye:
     retry_after_s: float = 0.0
 
 
-AgentMessage = Hello | Heartbeat | CapabilitiesChanged | AttemptReport | Bye
+@dataclass(frozen=True)
+class LogLines:
+    """A piece of what a job wrote, for those who read along; `offset` is its place in the file."""
+
+    attempt: AttemptRef
+    stream: str
+    offset: int
+    data: bytes
+    end: bool = False
+
+
+AgentMessage = Hello | Heartbeat | CapabilitiesChanged | AttemptReport | Bye | LogLines
 
 
 # --- from the controller ---
@@ -186,7 +197,15 @@ class Stop:
     reason: str = ""
 
 
-ControllerMessage = Welcome | HeartbeatAck | Offer | Stop | Bye
+@dataclass(frozen=True)
+class Tail:
+    """Somebody wants to read along what a job writes, or nobody does any more."""
+
+    attempt: AttemptRef
+    wanted: bool
+
+
+ControllerMessage = Welcome | HeartbeatAck | Offer | Stop | Bye | Tail
 
 
 # --- calls of their own ---

@@ -142,6 +142,15 @@ def to_wire(message: m.AgentMessage) -> session_pb2.AgentMessage:
         return session_pb2.AgentMessage(capabilities_changed=changed)
     if isinstance(message, m.AttemptReport):
         return session_pb2.AgentMessage(attempt_report=_report(message))
+    if isinstance(message, m.LogLines):
+        lines = session_pb2.LogLines(
+            attempt=_ref(message.attempt),
+            stream=message.stream,
+            offset=message.offset,
+            data=message.data,
+            end=message.end,
+        )
+        return session_pb2.AgentMessage(log_lines=lines)
     bye = session_pb2.Bye(reason=message.reason, retry_after_ns=_ns(message.retry_after_s))
     return session_pb2.AgentMessage(bye=bye)
 
@@ -176,6 +185,8 @@ def from_wire(message: session_pb2.ControllerMessage) -> m.ControllerMessage | N
         return m.Offer(_from_ref(message.offer.attempt), message.offer.order)
     if body == "stop":
         return m.Stop(_from_ref(message.stop.attempt), message.stop.reason)
+    if body == "tail":
+        return m.Tail(_from_ref(message.tail.attempt), message.tail.wanted)
     if body == "bye":
         return m.Bye(message.bye.reason, message.bye.retry_after_ns / 1e9)
     return None

@@ -37,6 +37,7 @@ from fleetmark_agent.happenings import (
     Persisted,
     PersistFailed,
     Quit,
+    ReadAlong,
     Received,
     Reconnect,
     Send,
@@ -62,6 +63,7 @@ from fleetmark_agent.messages import (
     Offer,
     Progress,
     Stop,
+    Tail,
     Welcome,
 )
 from fleetmark_catalog.core.capabilities import Capabilities
@@ -249,6 +251,11 @@ class Session:
             return []
         if isinstance(message, Offer):
             return self._offered(message)
+        if isinstance(message, Tail):
+            held = self.held.get(message.attempt.key)
+            if held is None or held.leaving or message.attempt.device_id != self.identity.device_id:
+                return []
+            return [ReadAlong(message.attempt, message.wanted)]
         return self._stop(message, now)
 
     def _welcomed(self, welcome: Welcome, now: float) -> list[Action]:

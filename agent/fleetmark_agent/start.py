@@ -24,6 +24,7 @@ from fleetmark_agent.runner.site import Site
 from fleetmark_agent.session import Identity
 from fleetmark_agent.settings import Settings
 from fleetmark_agent.spool import Spool
+from fleetmark_agent.tail import FEATURE
 from fleetmark_agent.transport import GrpcTransport
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError
@@ -115,6 +116,7 @@ async def _serve(
         agent_version=AGENT_VERSION,
         capabilities=capabilities,
         labels=settings.labels,
+        features=(FEATURE,),
     )
     site = Site(
         settings=settings,

@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +24,9 @@ from fleetmark_catalog.load import Catalog
 from fleetmark_controller.bundling.building import Builder
 from fleetmark_controller.bundling.harness import pack_harness
 from fleetmark_controller.bundling.obtain import obtain
+from fleetmark_controller.caring import Caretaker
 from fleetmark_controller.clock import NS_PER_S, StepWatch, now_monotonic_ns, now_unix_ns
+from fleetmark_controller.estimating import left_s
 from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.hub import Hub
 from fleetmark_controller.identity.registry import Registry
@@ -33,15 +35,26 @@ from fleetmark_controller.ids import uuid7
 from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs, evaluate
 from fleetmark_controller.ingest.worker import end_with_controller
 from fleetmark_controller.lifecycle.rules import Ending
-from fleetmark_controller.lifecycle.states import AttemptState
+from fleetmark_controller.lifecycle.states import AttemptState, JobState
+from fleetmark_controller.logs import Logs
 from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
-from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
+from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.operations.ingesting import Judgement
-from fleetmark_controller.planning import Plan, Request, make_plan
-from fleetmark_controller.scheduling.first_come import FirstCome
-from fleetmark_controller.scheduling.model import Scheduler
+from fleetmark_controller.planning import Plan, Request, estimated, make_plan
+from fleetmark_controller.scheduling.model import Policy, Scheduler
+from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.settings import Settings
-from fleetmark_controller.store import attempts, audit, devices, identities, listings, meta, runs
+from fleetmark_controller.store import (
+    attempts,
+    audit,
+    devices,
+    durations,
+    identities,
+    listings,
+    meta,
+    runs,
+    saved,
+)
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.jobs import NewCampaign
 from fleetmark_controller.store.listings import JobLine
@@ -54,7 +67,7 @@ from fleetmark_protos.errors import ErrorKind, FleetmarkError
 T = TypeVar("T")
 Say = Callable[[str], None]
 Operation = Callable[[sqlite3.Connection, Effects, int], T]
-Outbox = Callable[[OfferEffect | StopEffect], None]
+Outbox = Callable[[OfferEffect | StopEffect | TailEffect], None]
 log = logging.getLogger("fleetmark.controller")
 
 
@@ -69,6 +82,18 @@ class JobEvent:
     done: int
     total: int
     temperature_c: float | None
+    left_s: float | None = None
+    """Seconds until it is done, estimated."""
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A job that is not terminal, for those who watch."""
+
+    campaign_id: str
+    expected_s: float
+    active_since_ns: int
+    """By the monotonic clock; 0: it is not active."""
 
 
 class Engine:
@@ -90,18 +115,26 @@ class Engine:
         self.presence = Presence(int(settings.lease_s * NS_PER_S))
         self.registry = Registry()
         self.changes: Hub[JobLine | JobEvent] = Hub()
+        self.latest: dict[str, JobEvent] = {}
+        """How far each device's job is, by what it said last."""
         self.controller_id = ""
         self.started_ns = now_unix_ns()
         self.reader = Reader(store)
         self._writer = Writer(store)
-        self._scheduler: Scheduler = scheduler or FirstCome()
+        self.scheduler: Scheduler = scheduler or Planner(
+            Policy(settings.ageing_s, settings.quarantine_after, settings.cool_down_s)
+        )
         self._outboxes: dict[str, Outbox] = {}
-        self._campaign_of: dict[str, str] = {}  # of jobs that are not terminal
+        self._open: dict[str, _Open] = {}  # jobs that are not terminal
+        self.features: dict[str, frozenset[str]] = {}
+        """What the agent of each device understands, by its last hello."""
+        self.logs = Logs(self._ask)
         self._look = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._verifying: set[AttemptKey] = set()
         self._verify_slots = asyncio.Semaphore(max(1, (os.cpu_count() or 2) // 2))
         self._pool: ProcessPoolExecutor | None = None
+        self._caretaker = Caretaker(self)
 
     # --- life -----------------------------------------------------------------------------
 
@@ -113,7 +146,7 @@ class Engine:
         self.controller_id = await self._writer.run(lambda c: meta.begin(c, uuid7(), generation))
         self.registry.update(await self.reader.run(identities.every))
         for line in await self.reader.run(lambda c: listings.list_jobs(c, state="ACTIVE")):
-            self._campaign_of[line.job_id] = line.campaign_id
+            self._open[line.job_id] = _Open(line.campaign_id, line.expected_s, now_monotonic_ns())
         for device_id in await self.reader.run(attempts.busy_devices):
             self.presence.expect(device_id, now_monotonic_ns())
         for key in await self.reader.run(attempts.unverified):
@@ -187,7 +220,7 @@ class Engine:
         self.registry.update(found)
 
     async def find(self, kind: str, prefix: str) -> str:
-        """The id of a campaign, job or run that begins with `prefix`.
+        """The id of a campaign, job or run that begins with `prefix`; `last`: the newest campaign.
 
         Raises:
             FleetmarkError: NOT_FOUND, or USAGE when several do.
@@ -197,6 +230,8 @@ class Engine:
             if kind == "run"
             else (lambda c: listings.find(c, kind, prefix))
         )
+        if kind == "campaign" and prefix == "last":
+            look = listings.newest_campaign
         found = await self.reader.run(look)
         if not found:
             raise FleetmarkError(
@@ -212,27 +247,41 @@ class Engine:
 
     # --- campaigns ------------------------------------------------------------------------
 
-    async def plan(self, request: Request) -> Plan:
+    async def plan(self, request: Request, dry_run: bool = False) -> Plan:
         """Which jobs a request makes, on the devices that are registered now."""
-        known, speeds = await self.reader.run(lambda c: (devices.every(c), quickest(c)))
+        known, speeds, fleets = await self.reader.run(
+            lambda c: (devices.every(c), quickest(c), saved.every(c))
+        )
 
         def work() -> Plan:
             harness, wheel = pack_harness()
             self.blobs.put_bytes(wheel)
             catalog = self.catalog.knowing(self.builder.known())
-            return make_plan(catalog, request, known, harness, now_unix_ns(), speeds)
+            return make_plan(
+                catalog, request, known, harness, now_unix_ns(), speeds, fleets, dry_run
+            )
 
-        return await asyncio.to_thread(work)
+        plan = await asyncio.to_thread(work)
+        keys = {planned.job.configuration_key for planned in plan.jobs}
+        return estimated(plan, await self.reader.run(lambda c: durations.earlier(c, keys)))
 
-    async def submit(self, request: Request, plan: Plan, say: Say, who: str) -> Plan:
+    async def built(self, request: Request, plan: Plan, say: Say) -> Plan:
+        """Build the wheels that a plan asks for, and plan anew where it does."""
+        while plan.builds:
+            mirror = self.settings.mirror_folder
+            await asyncio.to_thread(self.builder.build, plan.builds, mirror, say)
+            plan = await self.plan(request)
+        return plan
+
+    async def submit(
+        self, request: Request, plan: Plan, say: Say, who: str, purpose: str = ""
+    ) -> Plan:
         """Build and obtain what a plan's jobs need, then store and schedule them for `who`.
 
         Returns the plan that was stored: another one where wheels had to be built first.
         """
         mirror = self.settings.mirror_folder
-        while plan.builds:
-            await asyncio.to_thread(self.builder.build, plan.builds, mirror, say)
-            plan = await self.plan(request)
+        plan = await self.built(request, plan, say)
         sources = {sha: source for r in plan.resolutions for sha, source in r.sources.items()}
         await asyncio.to_thread(obtain, sources, self.blobs, mirror, say)
         for content in plan.locks.values():
@@ -243,6 +292,9 @@ class Engine:
             request.selector,
             request.profile,
             asdict(request),
+            request.submitted_by,
+            purpose,
+            request.cool_down_s,
         )
         new_jobs = [planned.job for planned in plan.jobs]
 
@@ -264,9 +316,18 @@ class Engine:
 
     # --- sessions -------------------------------------------------------------------------
 
-    def open_session(self, device_id: str, boot_id: str, idle: bool, outbox: Outbox) -> int:
+    def open_session(
+        self,
+        device_id: str,
+        boot_id: str,
+        idle: bool,
+        outbox: Outbox,
+        features: frozenset[str] = frozenset(),
+    ) -> int:
         """A device's stream is welcome; messages for it go to `outbox`. Returns its number."""
         self._outboxes[device_id] = outbox
+        self.features[device_id] = features
+        self.logs.is_back(device_id)
         return self.presence.connected(device_id, boot_id, idle, now_monotonic_ns())
 
     def close_session(self, device_id: str, session: int) -> None:
@@ -286,16 +347,38 @@ class Engine:
 
     def progress(self, event: JobEvent) -> None:
         """Tell watchers how far a job is."""
-        campaign = self._campaign_of.get(event.job_id)
-        if campaign is not None and self.changes.listened(campaign):
-            self.changes.publish(campaign, event)
+        job = self._open.get(event.job_id)
+        if job is not None:
+            elapsed_s = (now_monotonic_ns() - job.active_since_ns) / NS_PER_S
+            known = job.expected_s or None
+            left = left_s(known, elapsed_s, event.phase, event.done, event.total)
+            event = replace(event, left_s=left)
+        before = self.latest.get(event.device_id)
+        if event.temperature_c is None and before is not None and before.job_id == event.job_id:
+            event = replace(event, temperature_c=before.temperature_c)
+        self.latest[event.device_id] = event
+        if job is not None and self.changes.listened(job.campaign_id):
+            self.changes.publish(job.campaign_id, ("progress", event.job_id), event)
+
+    def _ask(self, message: TailEffect) -> None:
+        outbox = self._outboxes.get(message.key.device_id)
+        if outbox is not None:
+            outbox(message)
 
     def _publish(self, line: JobLine) -> None:
+        if line.state != JobState.ACTIVE.value:
+            self.logs.ended(line.job_id)
         if line.finished_at:
-            self._campaign_of.pop(line.job_id, None)
+            self._open.pop(line.job_id, None)
         else:
-            self._campaign_of[line.job_id] = line.campaign_id
-        self.changes.publish(line.campaign_id, line)
+            before = self._open.get(line.job_id)
+            since_ns = before.active_since_ns if before else 0
+            if line.state == JobState.QUEUED.value:
+                since_ns = 0
+            elif not since_ns:
+                since_ns = now_monotonic_ns()
+            self._open[line.job_id] = _Open(line.campaign_id, line.expected_s, since_ns)
+        self.changes.publish(line.campaign_id, ("job", line.job_id), line)
 
     # --- tasks ----------------------------------------------------------------------------
 
@@ -316,11 +399,27 @@ class Engine:
             await self._insist("scheduling", self._assign)
 
     async def _assign(self) -> None:
-        free = self.presence.free()
-        if free:
-            await self.perform(
-                lambda c, effects, now: assigning.assign(c, effects, now, free, self._scheduler)
-            )
+        if not self.presence.free():
+            return
+        seen = self.presence.seen(now_monotonic_ns())
+        again_ns = await self.perform(
+            lambda c, effects, now: assigning.assign(c, effects, now, seen, self.scheduler)
+        )
+        if again_ns is not None:
+            # Time alone frees a board: a rest or a reservation ends.
+            delay_s = min(again_ns / NS_PER_S + 0.01, _LONGEST_PAUSE_S)
+            asyncio.get_running_loop().call_later(delay_s, self._look.set)
+
+    async def waits(self) -> dict[str, str]:
+        """Of every job that waits: why, by the scheduler itself."""
+        seen = self.presence.seen(now_monotonic_ns())
+        return await self.reader.run(
+            lambda c: assigning.waits(c, now_unix_ns(), seen, self.scheduler)
+        )
+
+    def look(self) -> None:
+        """Something changed that the scheduler should look at."""
+        self._look.set()
 
     async def _watch_leases(self) -> None:
         pause_s = min(1.0, self.settings.lease_s / 4)
@@ -340,6 +439,8 @@ class Engine:
                 await self._insist("the end of a lease", partial(self.perform, expire))
             await self._insist("the deadline of jobs", self._end_overdue)
             self.registry.end_expired(now_unix_ns())
+            for device_id in await self._insist("care of boards", self._caretaker.look):
+                self._spawn(self._caretaker.check(device_id))
 
     async def _end_overdue(self) -> None:
         if await self.reader.run(lambda c: listings.any_overdue(c, now_unix_ns())):
@@ -413,6 +514,7 @@ class Engine:
 
 
 _RETRY_S = (0.5, 10.0)
+_LONGEST_PAUSE_S = 3600.0
 _PASSING = (ErrorKind.DISK_FULL, ErrorKind.STORE_UNUSABLE)
 _WHERE_TO_LOOK = {
     "campaign": "See `controller jobs list`",

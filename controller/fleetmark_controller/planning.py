@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleetmark_catalog.core.digest import canonical_json, sha256_hex
@@ -12,7 +12,8 @@ from fleetmark_catalog.core.lock import BlobRef, Lock
 from fleetmark_catalog.core.plain import to_plain
 from fleetmark_catalog.load import Build, Catalog
 from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
-from fleetmark_catalog.selectors import Subject, parse_selector, unknown_words
+from fleetmark_catalog.selectors import Subject, check_words, parse_selector
+from fleetmark_controller import estimating
 from fleetmark_controller.clock import NS_PER_S, iso
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.sizing import Speeds, needs_of
@@ -24,6 +25,8 @@ DEFAULT_DEADLINE_S = 7 * 24 * 3600
 DEFAULT_MAX_ATTEMPTS = 3
 MAX_JOBS = 10_000
 _TOO_LARGE_SHOWN = 3
+DEFAULT_MAX_JOBS = 1_000
+"""More must be asked for on purpose."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Request:
     timeout_s: float = 0.0
     deadline_s: float = 0.0
     max_attempts: int = 0
+    interleave: bool = False
+    max_jobs: int = 0
+    submitted_by: str = ""
+    cool_down_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,14 +62,21 @@ class Planned:
     bundle_bytes: int
     memory_bytes: int
     disk_bytes: int
+    boards: tuple[str, ...] = ()
+    """Names of the devices that may run it."""
 
 
 @dataclass
 class Plan:
-    """Jobs to store, the locks they name, where their blobs come from, and who is left out."""
+    """Jobs to store, the locks they name, where their blobs come from, and who is left out.
+
+    `matching` and `left_out` explain every device: by name, and why.
+    """
 
     jobs: list[Planned] = field(default_factory=list)
+    matching: list[tuple[str, str]] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    size: estimating.Size = field(default_factory=estimating.Size)
     resolutions: list[Resolution] = field(default_factory=list)
     locks: dict[str, bytes] = field(default_factory=dict)
 
@@ -82,10 +96,13 @@ def make_plan(
     harness: BlobRef,
     now_ns: int,
     speeds: Speeds | None = None,
+    saved: Mapping[str, str] | None = None,
+    dry_run: bool = False,
 ) -> Plan:
     """Resolve a request for the devices that its selector matches, and that it fits.
 
     `speeds` are what boards have shown before.
+    `saved` are the selectors of saved fleets. A dry run explains even where nothing would run.
 
     Raises:
         CatalogError: an unknown benchmark, word, parameter; an invalid component.
@@ -101,22 +118,32 @@ def make_plan(
         profile=request.profile,
     )
     plan = Plan()
-    matching = _matching(request.selector, devices, plan)
-    size = len(configurations) * request.repetitions * (1 if request.any_device else len(matching))
-    if size > MAX_JOBS:
+    matching = _matching(request.selector, devices, plan, saved or {}, dry_run)
+    if request.interleave and len(configurations) == 1:
         raise FleetmarkError(
             ErrorKind.USAGE,
-            f"{size} jobs, more than {MAX_JOBS}",
-            next_step="Ask for fewer at a time",
+            "one configuration alone cannot alternate",
+            "--interleave",
+            "Give --set or --with several values, or leave --interleave out",
         )
+    _check_bound(request, len(configurations), len(matching), dry_run)
     fitting = _resolve_all(catalog, configurations, matching, harness, speeds or {}, plan)
+    if request.interleave and request.any_device:
+        fitting = _on_common_boards(fitting)
     for repetition in range(1, request.repetitions + 1):
         for configuration in configurations:
             options = fitting[configuration.label()]
             groups = [options] if request.any_device and options else [[one] for one in options]
             for group in groups:
-                plan.jobs.append(_job(request, configuration, repetition, group, now_ns))
-    if not plan.jobs:
+                planned = _job(request, configuration, repetition, group, now_ns)
+                if request.interleave:
+                    # Any board: all on the same one. Else: on each of them for itself.
+                    board = "" if request.any_device else group[0].device.device_id
+                    series = f"{request.campaign_id}:{board}"
+                    job = replace(planned.job, series=series, turn=len(plan.jobs) + 1)
+                    planned = replace(planned, job=job)
+                plan.jobs.append(planned)
+    if not plan.jobs and not dry_run:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out[:5])
         raise FleetmarkError(
             ErrorKind.NOTHING_FITS, f"no matching device can run {request.benchmark} ({reasons})"
@@ -124,7 +151,59 @@ def make_plan(
     return plan
 
 
-def _matching(selector_text: str, devices: Sequence[Device], plan: Plan) -> list[Device]:
+def _check_bound(request: Request, configurations: int, devices: int, dry_run: bool) -> None:
+    boards = 1 if request.any_device else devices
+    size = configurations * request.repetitions * boards
+    bound = MAX_JOBS if dry_run else min(request.max_jobs or DEFAULT_MAX_JOBS, MAX_JOBS)
+    if size <= bound:
+        return
+    parts = [f"{configurations} configurations"]
+    if request.repetitions > 1:
+        parts.append(f"{request.repetitions} repetitions")
+    if not request.any_device:
+        parts.append(f"{boards} boards")
+    raise FleetmarkError(
+        ErrorKind.USAGE,
+        f"{size} jobs ({' × '.join(parts)}), more than {bound}",
+        "--max-jobs",
+        "Ask for fewer at a time"
+        if size > MAX_JOBS
+        else f"Ask for fewer, or raise the bound on purpose: --max-jobs {size}",
+    )
+
+
+def _on_common_boards(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
+    """Only boards on which every configuration fits: one board must run them all."""
+    common = set.intersection(*({f.device.device_id for f in fits} for fits in fitting.values()))
+    return {
+        label: [fit for fit in fits if fit.device.device_id in common]
+        for label, fits in fitting.items()
+    }
+
+
+def estimated(plan: Plan, earlier: estimating.Earlier) -> Plan:
+    """The plan with what each job and the whole may take."""
+    jobs: list[Planned] = []
+    expected: list[estimating.Expected] = []
+    for planned in plan.jobs:
+        job = planned.job
+        key = (job.configuration_key, job.configuration["mode"])
+        devices = [option.device_id for option in job.options]
+        known = earlier.of(key, devices)
+        seconds = known if known is not None else job.expected_s or 0.0
+        jobs.append(replace(planned, job=replace(job, expected_s=seconds)))
+        names = tuple(planned.boards)
+        expected.append(estimating.Expected(names, seconds, known is not None))
+    return replace(plan, jobs=jobs, size=estimating.size_of(expected))
+
+
+def _matching(
+    selector_text: str,
+    devices: Sequence[Device],
+    plan: Plan,
+    saved: Mapping[str, str],
+    dry_run: bool,
+) -> list[Device]:
     if not devices:
         raise FleetmarkError(
             ErrorKind.NO_MATCH,
@@ -132,20 +211,20 @@ def _matching(selector_text: str, devices: Sequence[Device], plan: Plan) -> list
             next_step="Run `agent start` on a board",
         )
     if not selector_text:
+        plan.matching.extend((device.name, "every device") for device in devices)
         return list(devices)
-    selector = parse_selector(selector_text)
+    selector = parse_selector(selector_text, saved)
     subjects = [Subject(device.name, device.labels, device.capabilities) for device in devices]
-    strange = unknown_words(selector, subjects)
-    if strange:
-        raise FleetmarkError(ErrorKind.UNKNOWN_WORD, "; ".join(strange), f"--fleet {selector_text}")
+    check_words(selector, subjects)
     matching = []
     for device, subject in zip(devices, subjects, strict=True):
         explanation = selector.explain(subject)
         if explanation.matches:
             matching.append(device)
+            plan.matching.append((device.name, explanation.reason))
         else:
             plan.left_out.append((device.name, explanation.reason))
-    if not matching:
+    if not matching and not dry_run:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out[:5])
         raise FleetmarkError(ErrorKind.NO_MATCH, f"no device matches {selector_text!r} ({reasons})")
     return matching
@@ -241,6 +320,11 @@ def _job(
         deadline_at=iso(now_ns + int(deadline_s * NS_PER_S)),
         max_attempts=request.max_attempts or DEFAULT_MAX_ATTEMPTS,
         options=tuple(fit.option for fit in group),
+        expected_s=estimating.by_profile(
+            group[0].lock.job["benchmark"]["profiles"][request.profile],
+            configuration.scenario,
+            configuration.mode,
+        ),
     )
     names = ", ".join(fit.device.name for fit in group[:5])
     name = names if len(group) == 1 else f"any of {names}{' …' if len(group) > 5 else ''}"
@@ -250,6 +334,7 @@ def _job(
         max(fit.option.bundle_bytes for fit in group),
         max(fit.option.memory_bytes for fit in group),
         max(fit.option.disk_bytes for fit in group),
+        tuple(fit.device.name for fit in group),
     )
 
 

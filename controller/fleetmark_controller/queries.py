@@ -1,11 +1,12 @@
-"""Queries that need a selector."""
+"""Queries that need a selector, or the name of a device."""
 
 from __future__ import annotations
 
 import sqlite3
 
-from fleetmark_catalog.selectors import Subject, parse_selector, unknown_words
-from fleetmark_controller.store import devices
+from fleetmark_catalog.load.words import hint
+from fleetmark_catalog.selectors import Subject, check_words, parse_selector
+from fleetmark_controller.store import devices, saved
 from fleetmark_controller.store.devices import Device
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
@@ -14,20 +15,34 @@ def matching(connection: sqlite3.Connection, selector: str) -> list[Device]:
     """Devices that a selector matches; all for an empty one.
 
     Raises:
-        CatalogError: the selector does not parse.
-        FleetmarkError: UNKNOWN_WORD.
+        CatalogError: the selector does not parse, or names what no device has.
     """
     found = devices.every(connection)
     if not selector:
         return found
-    wanted = parse_selector(selector)
+    wanted = parse_selector(selector, saved.every(connection))
     subjects = [Subject(device.name, device.labels, device.capabilities) for device in found]
-    strange = unknown_words(wanted, subjects)
-    if strange:
-        raise FleetmarkError(ErrorKind.UNKNOWN_WORD, "; ".join(strange), f"--fleet {selector}")
+    check_words(wanted, subjects)
     return [d for d, s in zip(found, subjects, strict=True) if wanted.explain(s).matches]
 
 
 def matching_names(connection: sqlite3.Connection, selector: str) -> list[str]:
     """Names of the devices that a selector matches."""
     return [device.name for device in matching(connection, selector)]
+
+
+def named(connection: sqlite3.Connection, name: str) -> Device:
+    """The device of this name or id.
+
+    Raises:
+        FleetmarkError: NOT_FOUND, with the nearest name.
+    """
+    found = devices.every(connection)
+    for device in found:
+        if name in (device.name, device.device_id):
+            return device
+    raise FleetmarkError(
+        ErrorKind.NOT_FOUND,
+        f"no board is called {name!r}",
+        next_step=hint(name, [d.name for d in found]) or "No board is registered",
+    )

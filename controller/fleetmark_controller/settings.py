@@ -40,6 +40,20 @@ class Settings:
     """After so many refused enrolments an address is not heard for the rest of a minute."""
     certificate_life_s: float = 30 * 86_400.0
     """How long a board's certificate lives; it is renewed after two thirds of that."""
+    ageing_s: float = 600.0
+    """One step of `--priority` is worth this much waiting."""
+    cool_down_s: float = 0.0
+    """Least rest of a board between two jobs."""
+    quarantine_after: int = 3
+    """So many jobs that failed one after another quarantine a board; 0: never."""
+    health_check: str = "fashion-mnist"
+    """Benchmark that a quarantined board must pass to return; empty: only people release it."""
+    health_check_retry_s: float = 600.0
+    """Pause before the next try of a health check that the board did not pass."""
+    power_cycle: tuple[str, ...] = ()
+    """Command that switches a board off and on; `{name}`, `{device_id}` and `{label:KEY}` are
+    filled in. Run before each health check of a quarantined board."""
+    power_cycle_timeout_s: float = 120.0
 
     @property
     def mirror_folder(self) -> Path | None:

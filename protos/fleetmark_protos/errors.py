@@ -44,6 +44,8 @@ class ErrorKind(Enum):
     CONFIGURATION = _Entry(21, "FAILED_PRECONDITION", 2, "a configuration file is not valid")
     JOB_FAILED = _Entry(22, "ABORTED", 1, "a job failed or was invalid")
     INSTALL_MISSING = _Entry(23, "FAILED_PRECONDITION", 4, "a part of Fleetmark is not installed")
+    RESERVED = _Entry(24, "FAILED_PRECONDITION", 4, "somebody else has reserved the device")
+    NO_LOGS = _Entry(26, "NOT_FOUND", 3, "the job has written nothing that could be shown")
     UNAUTHENTICATED = _Entry(30, "UNAUTHENTICATED", 4, "the caller has no credential that counts")
     FORBIDDEN = _Entry(31, "PERMISSION_DENIED", 4, "the caller's role does not allow it")
     NOT_ENROLLED = _Entry(32, "FAILED_PRECONDITION", 4, "this board has no identity yet")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.selectors import Subject, parse_selector, unknown_words
+from fleetmark_catalog.selectors import Subject, check_words, parse_selector, unknown_words
 
 ARM = subject(arch="aarch64", name="pi-1", labels={"site": "lab2"})
 X86 = subject()
@@ -153,6 +153,28 @@ def test_unknown_words_get_the_nearest(text: str, expected: list[str]) -> None:
     assert unknown_words(parse_selector(text), [X86, ARM]) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "carets"),
+    [
+        ("arm46", "^^^^^"),
+        ("rpi4,memry>=4GiB", "     ^^^^^"),
+        ("arm46,(rpi4,!arm46)", "^^^^^        ^^^^^"),
+        ("arm64x,arm46", "^^^^^^ ^^^^^"),
+    ],
+)
+def test_unknown_words_get_carets(text: str, carets: str) -> None:
+    with pytest.raises(CatalogError) as caught:
+        check_words(parse_selector(text), [X86, ARM])
+    lines = caught.value.what.splitlines()
+    assert "did you mean" in lines[0]
+    assert lines[1:] == [f"  {text}", f"  {carets}"]
+
+
+def test_an_unknown_word_of_a_saved_fleet_names_the_fleet() -> None:
+    with pytest.raises(CatalogError, match=r"'arm46' .*, in @odd"):
+        check_words(parse_selector("@odd", {"odd": "arm46"}), [X86])
+
+
 # Against a plain evaluator: random selectors are written as text and evaluated as Python.
 
 _RELATIONS = {
@@ -174,7 +196,7 @@ def plain(term: tuple[object, ...], device: Subject) -> bool:
         return rest[0] in {*facts.tags}
     if kind == "not":
         return not plain(rest[0], device)  # type: ignore[arg-type]
-    if kind == "all":
+    if kind in ("all", "saved"):
         return all(plain(part, device) for part in rest)  # type: ignore[arg-type]
     if kind == "memory":
         relation, number, unit = rest
@@ -191,14 +213,20 @@ def plain(term: tuple[object, ...], device: Subject) -> bool:
     return device.labels.get("site") in values  # type: ignore[operator]
 
 
-def text_of(term: tuple[object, ...]) -> str:
+def text_of(term: tuple[object, ...], saved: dict[str, str]) -> str:
+    """The selector of a term; what it saves goes to `saved`."""
     kind, *rest = term
+    if kind == "saved":
+        name = f"fleet-{len(saved)}"
+        saved[name] = ""  # taken, while the inner ones are written
+        saved[name] = text_of(rest[0], saved)  # type: ignore[arg-type]
+        return f"@{name}"
     if kind == "tag":
         return str(rest[0])
     if kind == "not":
-        return f"!({text_of(rest[0])})"  # type: ignore[arg-type]
+        return f"!({text_of(rest[0], saved)})"  # type: ignore[arg-type]
     if kind == "all":
-        return "(" + " , ".join(text_of(part) for part in rest) + ")"  # type: ignore[arg-type]
+        return "(" + " , ".join(text_of(part, saved) for part in rest) + ")"  # type: ignore[arg-type]
     if kind == "memory":
         return f"memory {rest[0]} {rest[1]}{rest[2]}"
     if kind == "version":
@@ -228,6 +256,7 @@ _TERMS = st.recursive(
     ),
     lambda inner: st.one_of(
         st.tuples(st.just("not"), inner),
+        st.tuples(st.just("saved"), inner),
         st.lists(inner, min_size=1, max_size=4).map(lambda parts: ("all", *parts)),
     ),
     max_leaves=8,
@@ -239,7 +268,8 @@ def test_selectors_agree_with_a_plain_evaluator(
     term: tuple[object, ...], arch: str, memory: int
 ) -> None:
     device = Subject("d", {"site": "lab1"}, board(interpreter(arch=arch), arch=arch, memory=memory))
-    explanation = parse_selector(text_of(term)).explain(device)
+    saved: dict[str, str] = {}
+    explanation = parse_selector(text_of(term, saved), saved).explain(device)
     assert explanation.matches is plain(term, device)
     assert explanation.reason
 

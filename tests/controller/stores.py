@@ -11,7 +11,8 @@ from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.records import Final, Record, seal
 from fleetmark_controller.operations import assigning, campaigns, sessions
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.scheduling.first_come import FirstCome
+from fleetmark_controller.scheduling.model import Seen
+from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.store import jobs, meta
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.database import connect, migrate
@@ -88,7 +89,7 @@ class TestStore:
 
     def assign(self, *free: str) -> list[AttemptKey]:
         _, effects = self.effects_of(
-            lambda c, fx, now: assigning.assign(c, fx, now, list(free), FirstCome())
+            lambda c, fx, now: assigning.assign(c, fx, now, {d: Seen() for d in free}, Planner())
         )
         return [offer.key for offer in effects.offers]
 

@@ -1,49 +1,386 @@
-"""First come, first served: pure, deterministic, never two of one."""
+"""The scheduler: pure, deterministic, never two of one, and it says why the rest waits."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.scheduling.first_come import FirstCome
-from fleetmark_controller.scheduling.model import WaitingJob
+from fleetmark_controller.scheduling import obstacles
+from fleetmark_controller.scheduling.model import (
+    DeviceState,
+    Plan,
+    Policy,
+    Seen,
+    Series,
+    View,
+    WaitingJob,
+)
+from fleetmark_controller.scheduling.planner import Planner
 
-DEVICES = ["d1", "d2", "d3", "d4"]
+S = 1_000_000_000
+NOW = 1_000_000 * S
+POLICY = Policy(ageing_s=600, quarantine_after=3, cool_down_s=0)
+
+
+def job(name: str, *devices: str, **more: object) -> WaitingJob:
+    sequence = int("".join(c for c in name if c.isdigit()) or 0)
+    values: dict[str, object] = {"sequence": sequence, "priority": 0, **more}
+    return WaitingJob(job_id=name, devices=dict.fromkeys(devices, "lock"), **values)  # type: ignore[arg-type]
+
+
+def board(name: str, **more: object) -> DeviceState:
+    return DeviceState(device_id=name, name=name.upper(), **more)  # type: ignore[arg-type]
+
+
+def plan(
+    waiting: Sequence[WaitingJob],
+    *devices: DeviceState,
+    policy: Policy = POLICY,
+    series: dict[str, Series] | None = None,
+    blobs: dict[str, dict[str, int]] | None = None,
+) -> Plan:
+    known = {device.device_id: device for device in devices}
+    return Planner(policy).plan(View(waiting, known, NOW, series or {}, blobs or {}))
+
+
+def given_to(found: Plan) -> dict[str, str]:
+    return {a.device_id: a.job_id for a in found.assignments}
+
+
+# --- properties -------------------------------------------------------------------------------
+
+NAMES = ["d1", "d2", "d3", "d4"]
+boards = st.builds(
+    DeviceState,
+    device_id=st.just(""),
+    name=st.just("D"),
+    seen=st.builds(
+        Seen,
+        status=st.sampled_from(["online", "online", "online", "suspect", "offline"]),
+        idle=st.booleans(),
+        rested_ns=st.sampled_from([None, 0, 5 * S, 100 * S]),
+    ),
+    busy_with=st.sampled_from(["", "", "other"]),
+    drained=st.sampled_from([False, False, True]),
+    reserved_for=st.sampled_from(["", "", "anna"]),
+    reserved_until_ns=st.sampled_from([NOW - 1, NOW + S]),
+    failures=st.integers(0, 4),
+    locks=st.frozensets(st.sampled_from(["l1", "l2"])),
+)
+fleets = st.fixed_dictionaries(dict.fromkeys(NAMES, boards)).map(
+    lambda found: {name: replace(device, device_id=name) for name, device in found.items()}
+)
 jobs = st.lists(
     st.builds(
         WaitingJob,
         job_id=st.uuids().map(str),
         sequence=st.integers(0, 99),
         priority=st.integers(-2, 2),
-        devices=st.frozensets(st.sampled_from(DEVICES), min_size=1),
+        devices=st.dictionaries(
+            st.sampled_from([*NAMES, "away"]), st.sampled_from(["l1", "l2"]), min_size=1
+        ),
+        created_ns=st.integers(0, 3000).map(lambda s: s * S),
+        owner=st.sampled_from(["", "anna", "ben"]),
+        paused=st.sampled_from([False, False, False, True]),
+        tries_left=st.sampled_from([True, True, True, False]),
+        cool_down_ns=st.sampled_from([0, 10 * S]),
+        series=st.sampled_from(["", "", "s1", "s2"]),
+        turn=st.integers(0, 3),
+        health_check=st.sampled_from([False, False, False, True]),
     ),
     max_size=12,
-    unique_by=lambda job: job.sequence,
+    unique_by=lambda found: found.sequence,
 )
+progress = st.fixed_dictionaries(
+    dict.fromkeys(
+        ["s1", "s2"],
+        st.builds(Series, device_id=st.sampled_from(["", *NAMES]), active=st.booleans()),
+    )
+)
+BLOBS = {"l1": {"a": 10, "b": 5}, "l2": {"b": 5, "c": 7}}
 
 
-@given(jobs, st.lists(st.sampled_from(DEVICES), unique=True))
+def may_take(device: DeviceState, wanted: WaitingJob, policy: Policy) -> bool:
+    """Whether a board could begin a job now, series apart: the rules, said once more, plainly."""
+    if device.seen.status != "online" or not device.seen.idle or device.busy_with:
+        return False
+    rested = device.seen.rested_ns
+    need = max(wanted.cool_down_ns, policy.cool_down_s * S)
+    if rested is not None and rested < need:
+        return False
+    if wanted.health_check:
+        return True
+    if device.drained or device.failures >= policy.quarantine_after:
+        return False
+    return not (
+        device.reserved_for
+        and device.reserved_until_ns > NOW
+        and device.reserved_for != wanted.owner
+    )
+
+
+@given(jobs, fleets, progress, st.permutations(range(12)))
 def test_a_plan_is_lawful_complete_and_does_not_depend_on_the_order_of_jobs(
-    waiting: list[WaitingJob], free: list[str]
+    waiting: list[WaitingJob],
+    fleet: dict[str, DeviceState],
+    series: dict[str, Series],
+    order: list[int],
 ) -> None:
-    plan = FirstCome().plan(waiting, free, 0)
-    by_id = {job.job_id: job for job in waiting}
-    assert len({a.device_id for a in plan}) == len({a.job_id for a in plan}) == len(plan)
-    for assignment in plan:
-        assert assignment.device_id in free
-        assert assignment.device_id in by_id[assignment.job_id].devices
-    left = set(free) - {a.device_id for a in plan}
-    for job in waiting:
-        if job.job_id not in {a.job_id for a in plan}:
-            assert not job.devices & left, "a job waits while a device that fits is free"
-    assert FirstCome().plan(list(reversed(waiting)), free, 0) == plan
+    view = View(waiting, fleet, NOW, series, BLOBS)
+    found = Planner(POLICY).plan(view)
+    by_id = {item.job_id: item for item in waiting}
+    taken = given_to(found)
+    assert len(taken) == len(set(taken.values())) == len(found.assignments)
+    assert {*taken.values()} | set(found.waits) == set(by_id), "each job runs or says why not"
+    assert not {*taken.values()} & set(found.waits)
+    assert all(found.waits.values())
+    for device_id, job_id in taken.items():
+        wanted = by_id[job_id]
+        assert device_id in wanted.devices
+        assert wanted.tries_left
+        assert not wanted.paused
+        assert may_take(fleet[device_id], wanted, POLICY)
+        if wanted.series:
+            ready = [
+                j for j in waiting if j.series == wanted.series and j.tries_left and not j.paused
+            ]
+            assert wanted is min(ready, key=lambda j: (j.turn, j.sequence)), "out of its turn"
+            assert not series[wanted.series].active, "two of a series at once"
+            assert series[wanted.series].device_id in ("", device_id), "a series on two boards"
+    # Complete: no job waits while a board that may take it has nothing to do and is not kept.
+    kept = {one.device_id for one in series.values()}
+    for job_id in found.waits:
+        wanted = by_id[job_id]
+        if wanted.paused or not wanted.tries_left or wanted.series:
+            continue
+        for device_id in set(wanted.devices) & set(fleet) - set(taken) - kept:
+            assert not may_take(fleet[device_id], wanted, POLICY), "it waits, and a board is free"
+    shuffled = [waiting[i] for i in order if i < len(waiting)]
+    again = Planner(POLICY).plan(replace(view, waiting=shuffled))
+    assert again == found
+
+
+@given(jobs, fleets)
+def test_nobody_is_overtaken_on_a_board_but_for_a_reason(
+    waiting: list[WaitingJob], fleet: dict[str, DeviceState]
+) -> None:
+    """Of two pinned jobs that one board may take, that runs which arrived (virtually) first."""
+    plain = [replace(j, series="", devices=dict([next(iter(j.devices.items()))])) for j in waiting]
+    taken = given_to(Planner(POLICY).plan(View(plain, fleet, NOW)))
+
+    def rank(item: WaitingJob) -> tuple[int, int]:
+        return item.created_ns - item.priority * 600 * S, item.sequence
+
+    for device_id, device in fleet.items():
+        able = [
+            j
+            for j in plain
+            if device_id in j.devices
+            and not j.paused
+            and j.tries_left
+            and may_take(device, j, POLICY)
+        ]
+        assert taken.get(device_id) == (min(able, key=rank).job_id if able else None)
+
+
+# --- the table --------------------------------------------------------------------------------
+
+STANDINGS = {
+    "fit": {},
+    "drained": {"drained": True, "drain_reason": "fan"},
+    "reserved": {"reserved_for": "anna", "reserved_until_ns": NOW + 60 * S},
+    "reserved, over": {"reserved_for": "anna", "reserved_until_ns": NOW},
+    "quarantined": {"failures": 3},
+    "nearly quarantined": {"failures": 2},
+}
+MOMENTS = {
+    "idle": {"seen": Seen()},
+    "offline": {"seen": Seen("offline", False)},
+    "suspect": {"seen": Seen("suspect", False)},
+    "busy": {"busy_with": "j0", "seen": Seen("online", False)},
+    "uploading": {"busy_with": "j0", "seen": Seen("online", True)},
+    "not idle": {"seen": Seen("online", False)},
+    "warm": {"seen": Seen("online", True, 5 * S)},
+    "rested": {"seen": Seen("online", True, 60 * S)},
+}
+JOBS = {
+    "plain": {},
+    "anna's": {"owner": "anna"},
+    "health check": {"health_check": True},
+    "paused": {"paused": True},
+    "tried out": {"tries_left": False},
+    "careful": {"cool_down_ns": 30 * S},
+}
+
+
+def expected(standing: str, moment: str, kind: str) -> str:
+    """Why it waits, of the first obstacle in the order in which the scheduler looks; or ''."""
+    if kind == "paused":
+        return "its campaign is paused"
+    if kind == "tried out":
+        return "no try is left: it waits for the result of the last one"
+    if kind != "health check":
+        if standing == "drained":
+            return "D1 is drained (fan)"
+        if standing == "quarantined":
+            return "D1 is quarantined: 3 jobs failed on it one after another"
+        if standing == "reserved" and kind != "anna's":
+            return "D1 is reserved for anna until 1970-01-12T13:47Z"
+    return {
+        "offline": "D1 is offline",
+        "suspect": "D1 does not answer just now",
+        "busy": "D1 runs job j0",
+        "uploading": "D1 runs job j0",
+        "not idle": "D1 has not reported idle yet",
+        "warm": "D1 cools down for 25 s more" if kind == "careful" else "",
+    }.get(moment, "")
+
+
+@pytest.mark.parametrize("kind", JOBS)
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("standing", STANDINGS)
+def test_every_case_of_one_job_and_one_board(standing: str, moment: str, kind: str) -> None:
+    device = board("d1", **{**STANDINGS[standing], **MOMENTS[moment]})
+    found = plan([job("j1", "d1", **JOBS[kind])], device)
+    assert found.waits.get("j1", "") == expected(standing, moment, kind)
+    assert given_to(found) == ({} if "j1" in found.waits else {"d1": "j1"})
+
+
+# --- order ------------------------------------------------------------------------------------
 
 
 def test_priority_first_then_arrival() -> None:
-    waiting = [
-        WaitingJob("late", 3, 0, frozenset({"d1"})),
-        WaitingJob("early", 1, 0, frozenset({"d1"})),
-        WaitingJob("urgent", 9, 5, frozenset({"d1"})),
+    late, early = job("j3", "d1"), job("j1", "d1")
+    urgent = job("j9", "d1", priority=5)
+    assert given_to(plan([late, early, urgent], board("d1"))) == {"d1": "j9"}
+    assert given_to(plan([late, early], board("d1"))) == {"d1": "j1"}
+
+
+def test_waiting_is_worth_priority_so_that_nothing_waits_for_ever() -> None:
+    old = job("j1", "d1", created_ns=0)
+    for waited_s, winner in ((599, "j2"), (601, "j1")):
+        urgent = job("j2", "d1", priority=1, created_ns=waited_s * S)
+        assert given_to(plan([urgent, old], board("d1"))) == {"d1": winner}
+
+
+def test_a_waiting_job_says_how_many_come_first() -> None:
+    device = board("d1", busy_with="j0", seen=Seen("online", False))
+    found = plan([job(f"j{n}", "d1") for n in range(1, 4)], device)
+    assert list(found.waits.values()) == [
+        "D1 runs job j0",
+        "D1 runs job j0; 1 job for it comes first",
+        "D1 runs job j0; 2 jobs for it come first",
     ]
-    assert [a.job_id for a in FirstCome().plan(waiting, ["d1"], 0)] == ["urgent"]
-    assert [a.job_id for a in FirstCome().plan(waiting[:2], ["d1"], 0)] == ["early"]
+    found = plan([job("j1", "d1"), job("j2", "d1")], board("d1"))
+    assert found.waits == {"j2": "D1 was just given job j1"}
+
+
+# --- any board --------------------------------------------------------------------------------
+
+
+def test_any_board_takes_it_and_that_which_lacks_least_first() -> None:
+    blobs = {"a": {"model": 100, "wheel": 50}, "b": {"other": 80, "wheel": 50}, "lock": {}}
+    anywhere = replace(job("j1"), devices=dict.fromkeys(["d1", "d2", "d3"], "a"))
+    fresh, half = board("d1"), board("d2", locks=frozenset({"b"}))
+    whole = board("d3", locks=frozenset({"a"}))
+    for devices, best in (
+        ([fresh, half, whole], "d3"),
+        ([fresh, half], "d2"),
+        ([fresh], "d1"),
+        ([fresh, replace(whole, drained=True)], "d1"),
+    ):
+        assert given_to(plan([anywhere], *devices, blobs=blobs)) == {best: "j1"}
+
+
+def test_of_equal_boards_that_for_which_fewer_jobs_wait() -> None:
+    pinned = job("j2", "d1", created_ns=S)
+    found = plan([job("j1", "d1", "d2"), pinned], board("d1"), board("d2"))
+    assert given_to(found) == {"d2": "j1", "d1": "j2"}
+
+
+def test_a_job_for_any_board_counts_what_keeps_each() -> None:
+    found = plan(
+        [job("j1", "d1", "d2", "d3", "d4")],
+        board("d1", drained=True),
+        board("d2", seen=Seen("offline", False)),
+        board("d3", seen=Seen("offline", False)),
+    )
+    assert found.waits == {"j1": "none of 4 boards is free for it: 2 offline, 1 drained, 1 gone"}
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+def test_it_says_when_to_look_again_if_time_alone_frees_a_board() -> None:
+    warm = board("d1", seen=Seen("online", True, 5 * S))
+    policy = replace(POLICY, cool_down_s=30)
+    found = plan([job("j1", "d1")], warm, policy=policy)
+    assert found.waits == {"j1": "D1 cools down for 25 s more"}
+    assert found.again_after_ns == 25 * S
+    held = board("d1", reserved_for="anna", reserved_until_ns=NOW + 7 * S)
+    assert plan([job("j1", "d1")], held).again_after_ns == 7 * S
+    assert plan([job("j1", "d1")], board("d1")).again_after_ns is None
+
+
+# --- series -----------------------------------------------------------------------------------
+
+
+def test_a_series_keeps_its_board_and_its_order() -> None:
+    """Played to the end: whatever else comes, the two configurations alternate on one board."""
+    remaining = [
+        job(f"j{n}", "d1", "d2", series="s", turn=n, created_ns=n * S) for n in range(1, 7)
+    ]
+    urgent = job("j99", "d1", priority=9)
+    series: dict[str, Series] = {}
+    ran: list[tuple[str, str]] = []
+    for step in itertools.count():
+        waiting = [*remaining, urgent] if step >= 2 else remaining
+        found = plan(waiting, board("d1"), board("d2"), series=series)
+        taken = {job_id: device for device, job_id in given_to(found).items()}
+        mine = [job_id for job_id in taken if job_id != "j99"]
+        assert len(mine) <= 1, "two of a series at once"
+        if not mine:
+            break
+        ran.append((mine[0], taken[mine[0]]))
+        series["s"] = Series(taken[mine[0]], active=False)
+        remaining = [item for item in remaining if item.job_id != mine[0]]
+        if step >= 2:
+            assert "j99" not in taken or taken["j99"] != taken[mine[0]]
+    assert [name for name, _ in ran] == [f"j{n}" for n in range(1, 7)]
+    assert len({device for _, device in ran}) == 1
+
+
+def test_while_one_of_a_series_is_out_the_next_waits_and_the_board_is_kept() -> None:
+    waiting = [job("j2", "d1", series="s", turn=2), job("j9", "d1")]
+    found = plan(waiting, board("d1"), series={"s": Series("d1", active=True)})
+    assert found.waits == {
+        "j2": "it takes turns: the job before it is not done yet",
+        "j9": "D1 alternates the jobs of another campaign, which come first",
+    }
+    assert not found.assignments
+
+
+def test_a_paused_series_lets_its_board_go() -> None:
+    waiting = [job("j2", "d1", series="s", turn=2, paused=True), job("j9", "d1")]
+    found = plan(waiting, board("d1"), series={"s": Series("d1")})
+    assert given_to(found) == {"d1": "j9"}
+
+
+def test_a_health_check_may_come_between() -> None:
+    waiting = [
+        job("j2", "d1", series="s", turn=2, created_ns=S),
+        job("j9", "d1", health_check=True),
+    ]
+    found = plan(waiting, board("d1", failures=3), series={"s": Series("d1")})
+    assert given_to(found) == {"d1": "j9"}
+
+
+def test_quarantine_can_be_switched_off() -> None:
+    policy = Policy(quarantine_after=0)
+    assert not obstacles.quarantined(board("d1", failures=99), policy)
+    assert given_to(plan([job("j1", "d1")], board("d1", failures=99), policy=policy))

@@ -74,7 +74,7 @@ def until(look: Callable[[], object], what: str, patience_s: float = PATIENCE_S)
 class Fleet:
     """One controller and any number of agents."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quarantine_after: int = 0) -> None:
         self.folder = folder
         self.home = folder / "controller"
         self.address = f"127.0.0.1:{free_port()}"
@@ -83,6 +83,8 @@ class Fleet:
         self.home.mkdir(parents=True)
         (self.home / "config.toml").write_text(
             "heartbeat_idle_s = 0.5\nheartbeat_running_s = 0.5\nlease_s = 3.0\n"
+            # Tests kill what they like; only those of quarantine want it.
+            f"quarantine_after = {quarantine_after}\n"
         )
 
     def start_controller(self, *arguments: str) -> None:
@@ -154,6 +156,15 @@ class Fleet:
             timeout=timeout_s,
         )
 
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """One command of `controller` that goes on; its output is piped."""
+        return subprocess.Popen(
+            [str(BIN / "controller"), *arguments],
+            env={**environment(), "FLEETMARK_CONTROLLER": self.address},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal and wait for the end."""
         self.children[name].send_signal(number)
@@ -198,9 +209,9 @@ class Fleet:
 
 
 @contextmanager
-def fleet_in(folder: Path) -> Iterator[Fleet]:
+def fleet_in(folder: Path, quarantine_after: int = 0) -> Iterator[Fleet]:
     """A fleet whose processes end with the block."""
-    fleet = Fleet(folder)
+    fleet = Fleet(folder, quarantine_after)
     try:
         yield fleet
     finally:

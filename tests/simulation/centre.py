@@ -23,12 +23,13 @@ from fleetmark_controller import generation
 from fleetmark_controller.clock import iso
 from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.lifecycle.rules import Ending
-from fleetmark_controller.lifecycle.states import AttemptState
+from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ingesting import Judgement
-from fleetmark_controller.scheduling.first_come import FirstCome
-from fleetmark_controller.store import attempts, devices, jobs, meta, records
+from fleetmark_controller.scheduling.model import Policy
+from fleetmark_controller.scheduling.planner import Planner
+from fleetmark_controller.store import attempts, care, devices, jobs, meta, records
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.database import connect, migrate
 from fleetmark_controller.verifying import COMPLETED, sealed
@@ -40,6 +41,8 @@ LEASE_S = 6.0
 LOCK = "a" * 64
 CAMPAIGN = "campaign"
 DEADLINE_S = 400
+# No quarantine: nobody is here to check a board and release it.
+SCHEDULER = Planner(Policy(quarantine_after=0))
 
 
 class Down(Exception):
@@ -77,6 +80,7 @@ class Centre:
         self.acknowledged: dict[AttemptKey, int] = {}
         self.verifying: set[AttemptKey] = set()
         self._life = 0
+        self._retries = 0
         self._generation = 0
         self.overwritten: set[AttemptKey] = set()
         """Attempts with records that were acknowledged, but not in the backup that was restored."""
@@ -263,6 +267,41 @@ class Centre:
             except Down:
                 return
 
+    def drain(self, device: str) -> None:
+        """A person drains a board."""
+        self._decide(lambda c, fx, now: care.drain(c, now, device, "simulated"))
+
+    def pause(self) -> None:
+        """A person pauses the campaign."""
+        self._decide(lambda c, fx, now: campaigns.set_paused(c, fx, now, CAMPAIGN, True))
+
+    def retry(self, job_id: str) -> None:
+        """A person wants a job again, however it ended without a result."""
+        again = frozenset({JobState.FAILED, JobState.CANCELLED})
+        self._retries += 1
+        name = f"{job_id}-again-{self._retries}"  # the same in each replay
+        self._decide(lambda c, fx, now: campaigns.retry(c, fx, now, [job_id], again, lambda: name))
+
+    def let_go(self, devices: Sequence[str]) -> None:
+        """Nobody holds anything back any more."""
+        connection = self.connection
+        connection.execute("BEGIN")
+        effects = Effects()
+        for device in devices:
+            care.resume(connection, self.wall_ns(), device)
+        if jobs.campaign_exists(connection, CAMPAIGN):
+            campaigns.set_paused(connection, effects, self.wall_ns(), CAMPAIGN, False)
+        connection.execute("COMMIT")
+        life = self._life
+        self.world.after(0.01, lambda: self._assign(life))
+
+    def _decide(self, operation: Callable[[sqlite3.Connection, Effects, int], object]) -> None:
+        if self.up:
+            try:
+                self.run(operation)
+            except Down:
+                return
+
     # --- the wire ---
 
     def accept(self, stream: Stream) -> bool:
@@ -366,12 +405,12 @@ class Centre:
     def _assign(self, life: int) -> None:
         if life != self._life or not self.up:
             return
-        free = self.presence.free()
-        if not free:
+        seen = self.presence.seen(self.monotonic_ns())
+        if not any(item.idle for item in seen.values()):
             return
         try:
             _, effects = self.transact(
-                lambda c, fx, now: assigning.assign(c, fx, now, free, FirstCome())
+                lambda c, fx, now: assigning.assign(c, fx, now, seen, SCHEDULER)
             )
         except Down:
             return

@@ -134,6 +134,7 @@ class Simulation:
         self.network.to_controller_down.clear()
         for board in self.boards:
             board.disk.full = False
+        self.centre.let_go([board.name for board in self.boards])
 
     def _at_rest(self) -> bool:
         open_jobs = self.centre.connection.execute(
@@ -190,6 +191,15 @@ class Simulation:
     def cancel(self, _: Board) -> None:
         self.centre.cancel(f"job-{self.world.random.randint(1, self.jobs)}")
 
+    def drain(self, board: Board) -> None:
+        self.centre.drain(board.name)
+
+    def pause_campaign(self, _: Board) -> None:
+        self.centre.pause()
+
+    def retry(self, _: Board) -> None:
+        self.centre.retry(f"job-{self.world.random.randint(1, self.jobs)}")
+
 
 _STRIKES = {
     "agent killed": Simulation.kill_agent,
@@ -202,6 +212,9 @@ _STRIKES = {
     "backup": Simulation.back_up,
     "restored backup": Simulation.restore,
     "cancel": Simulation.cancel,
+    "drain": Simulation.drain,
+    "paused campaign": Simulation.pause_campaign,
+    "retry": Simulation.retry,
 }
 
 _EMPTY: sqlite3.Connection | None = None

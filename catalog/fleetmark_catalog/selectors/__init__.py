@@ -3,6 +3,7 @@
 from fleetmark_catalog.selectors.selector import (
     Explanation,
     Selector,
+    check_words,
     parse_selector,
     unknown_words,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "Explanation",
     "Selector",
     "Subject",
+    "check_words",
     "parse_selector",
     "unknown_words",
 ]

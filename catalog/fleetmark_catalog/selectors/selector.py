@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
+from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load.words import nearest
 from fleetmark_catalog.selectors.subject import (
     FACTS,
@@ -70,23 +72,50 @@ def unknown_words(selector: Selector, subjects: Iterable[Subject]) -> list[str]:
 
     A word of our own vocabulary (an architecture, say) is known even where no device has it.
     """
+    return [
+        f"{word!r} (did you mean {near!r}?)" if near else repr(word)
+        for word, near in _unknown(selector, subjects)
+    ]
+
+
+def check_words(selector: Selector, subjects: Iterable[Subject]) -> None:
+    """Refuse a selector with a word that means nothing for any of `subjects`.
+
+    Raises:
+        CatalogError: fault UNKNOWN_WORD, with a caret under each such word, and the nearest known.
+    """
+    subjects = list(subjects)
+    found = _unknown(selector, subjects)
+    if not found:
+        return
+    carets = [" "] * len(selector.text)
+    for word, _ in found:
+        for match in re.finditer(rf"(?<![\w.:/+*-]){re.escape(word)}(?![\w.:/+*-])", selector.text):
+            carets[match.start() : match.end()] = "^" * len(word)
+    what = "; ".join(unknown_words(selector, subjects))
+    # A word of a saved fleet does not stand in the text.
+    shown = "".join(carets).rstrip()
+    place = f"\n  {selector.text}\n  {shown}" if shown else f", in {selector.text}"
+    raise CatalogError(Fault.UNKNOWN_WORD, f"no device has {what}{place}")
+
+
+def _unknown(selector: Selector, subjects: Iterable[Subject]) -> list[tuple[str, str]]:
+    """Each unknown word with the nearest known one, or an empty string."""
     subjects = list(subjects)
     tags = {*VOCABULARY, *(tag for subject in subjects for tag in subject.tags)}
     keys = {"name", *FACTS, *VOCABULARY, *(key for subject in subjects for key in subject.words())}
     labels = {label for subject in subjects for label in subject.labels}
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for node in _leaves(selector.node):
         word = node.word if isinstance(node, Tag) else node.key
         known = tags | labels if isinstance(node, Tag) else keys
         if word not in known and canonical(word) not in known:
-            near = nearest(word, known if isinstance(node, Tag) else keys)
-            found.setdefault(f"{word!r} (did you mean {near!r}?)" if near else repr(word))
+            found.setdefault(word, nearest(word, known if isinstance(node, Tag) else keys))
         elif isinstance(node, Comparison) and canonical(node.key) == "arch":
             for value in node.values:
                 if canonical(value) not in {canonical(word) for word in tags}:
-                    near = nearest(value, tags)
-                    found.setdefault(f"{value!r} (did you mean {near!r}?)" if near else repr(value))
-    return list(found)
+                    found.setdefault(value, nearest(value, tags))
+    return list(found.items())
 
 
 def _leaves(node: Node) -> Iterator[Tag | Comparison]:

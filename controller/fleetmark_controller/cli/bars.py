@@ -13,9 +13,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from fleetmark_protos.v1 import common_pb2, jobs_pb2
-
-_TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
+from fleetmark_controller.cli.progressing import Board, phase
+from fleetmark_controller.cli.times import left
+from fleetmark_protos.v1 import jobs_pb2
 
 
 class Bars:
@@ -28,9 +28,11 @@ class Bars:
             BarColumn(24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             TextColumn("{task.fields[what]}", markup=False),
         )
-        self._devices: dict[str, TaskID] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._boards: dict[str, Board] = {}
         self._jobs: dict[str, jobs_pb2.Job] = {}
 
     def __enter__(self) -> Bars:
@@ -49,35 +51,42 @@ class Bars:
         """A job's state."""
         known = self._jobs.get(job.job_id)
         self._jobs[job.job_id] = job
-        device = job.device or "any board"
-        task = self._devices.get(device)
-        if task is None:
-            task = self._devices[device] = self._progress.add_task(device, total=0, what="")
-        mine = [j for j in self._jobs.values() if (j.device or "any board") == device]
-        done = sum(1 for j in mine if j.state in _TERMINAL)
-        what = job.configuration if job.state == "ACTIVE" else ""
-        self._progress.update(task, total=len(mine), completed=done, what=what)
+        name = job.device or "any board"
+        if known is not None and (known.device or "any board") != name:
+            self._boards[known.device or "any board"].jobs.pop(job.job_id, None)
+            self._draw(known.device or "any board")
+        board = self._boards.setdefault(name, Board())
+        board.jobs[job.job_id] = job
+        if board.now is not None and board.now.job_id == job.job_id and job.state != "ACTIVE":
+            board.now = None
+        self._draw(name)
         if job.state in ("FAILED", "INVALID") and (known is None or known.state != job.state):
             self._progress.console.print(
-                f"{device}: {job.configuration} {job.state.lower()}: {job.reason}", markup=False
+                f"{name}: {job.configuration} {job.state.lower()}: {job.reason}", markup=False
             )
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
         """How far a job is."""
         job = self._jobs.get(progress.job_id)
-        if job is None or job.device not in self._devices:
-            return
-        what = f"{job.configuration}: {_phase(progress)}"
-        self._progress.update(self._devices[job.device], what=what)
+        if job is not None and job.device in self._boards:
+            self._boards[job.device].now = progress
+            self._draw(job.device)
 
-
-def _phase(progress: jobs_pb2.JobProgress) -> str:
-    """What a job does now, like `run 40 %`."""
-    state = common_pb2.AttemptState.Name(progress.state).removeprefix("ATTEMPT_STATE_").lower()
-    what = progress.progress
-    text = what.phase or state
-    if what.total:
-        text += f" {min(100, 100 * what.done // what.total)} %"
-    if progress.HasField("temperature_c"):
-        text += f" {progress.temperature_c:.0f} °C"
-    return text
+    def _draw(self, name: str) -> None:
+        board = self._boards[name]
+        task = self._tasks.get(name)
+        if task is None:
+            task = self._tasks[name] = self._progress.add_task(name, total=0, what="", left="")
+        active = [job for job in board.jobs.values() if job.state == "ACTIVE"]
+        what = active[0].configuration if active else ""
+        if board.now is not None:
+            running = self._jobs[board.now.job_id]
+            what = f"{running.configuration}: {phase(board.now)}"
+        left_s = board.left_s()
+        self._progress.update(
+            task,
+            total=len(board.jobs),
+            completed=board.done,
+            what=what,
+            left=f"~{left(left_s)}" if left_s else "",
+        )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import click
 
-from fleetmark_controller.cli import options
+from fleetmark_controller.cli import fleet_care, options
 
 
 @click.group(name="fleet")
 def command() -> None:
     """The boards of the fleet."""
+
+
+for _command in fleet_care.COMMANDS:
+    command.add_command(_command)
 
 
 @command.command(name="list")
@@ -30,12 +34,13 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
         output.print_json([to_plain(device) for device in reply.devices])
         return
     tables.print_table(
-        ("name", "presence", "activity", "arch", "os", "cpu", "cores", "memory", "labels"),
+        ("name", "presence", "now", "state", "arch", "os", "cpu", "cores", "memory", "labels"),
         [
             (
                 device.name,
                 device.presence if device.enrolment in ("", "active") else device.enrolment,
-                device.activity or None,
+                fleet_care.doing(device) or None,
+                fleet_care.standing(device) or None,
                 device.capabilities.arch or None,
                 f"{device.capabilities.os.name} {device.capabilities.os.version}".strip() or None,
                 device.capabilities.cpu.model or device.capabilities.board.model or None,
@@ -45,6 +50,7 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
             )
             for device in reply.devices
         ],
+        droppable=("cpu", "os", "cores", "memory"),
     )
     waiting = [device for device in reply.devices if device.enrolment == "pending"]
     for device in waiting:
@@ -91,5 +97,7 @@ def remove(name: str, address: str | None) -> None:
     from fleetmark_protos.v1 import fleet_pb2
 
     with options.connect(address) as client:
-        client.call(client.fleet.Remove, fleet_pb2.RemoveRequest(name=name))
+        reply = client.call(client.fleet.Remove, fleet_pb2.RemoveRequest(name=name))
     click.echo(f"{name} is gone from the fleet.")
+    if reply.cancelled:
+        click.echo(f"{reply.cancelled} jobs that waited for it alone are cancelled.")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from fleetmark_controller.cli import options
+from fleetmark_controller.cli import jobs_control, options
+from fleetmark_controller.cli.jobs_control import one_of
 
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import jobs_pb2
@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 
 @click.group(name="jobs")
 def command() -> None:
-    """Look at, watch and cancel jobs."""
+    """Look at, watch, pause, cancel and retry jobs."""
+
+
+for _command in jobs_control.COMMANDS:
+    command.add_command(_command)
 
 
 @command.command(name="list")
 @options.campaign
+@options.fleet
 @click.option("--state", default="", help="Only in this state, like FAILED.")
 @options.as_json
 @options.controller
-def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> None:
+def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: str | None) -> None:
     """List jobs; without --campaign, the campaigns come first."""
     from fleetmark_cli import output, tables
     from fleetmark_protos.plain import to_plain
@@ -32,7 +37,8 @@ def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> 
 
     with options.connect(address) as client:
         reply = client.call(
-            client.jobs.ListJobs, jobs_pb2.ListJobsRequest(campaign_id=campaign, state=state)
+            client.jobs.ListJobs,
+            jobs_pb2.ListJobsRequest(campaign_id=campaign, state=state, selector=selector),
         )
         campaigns = client.call(client.jobs.ListCampaigns, jobs_pb2.ListCampaignsRequest())
     if as_json:
@@ -56,7 +62,7 @@ def list_jobs(campaign: str, state: str, as_json: bool, address: str | None) -> 
     tables.print_table(
         ("job", "device", "configuration", "state", "tries", "reason"),
         [
-            (j.job_id, j.device or None, j.configuration, j.state, j.attempts, j.reason or None)
+            (j.job_id, j.device or None, j.configuration, j.state, j.attempts, why(j) or None)
             for j in reply.jobs
         ],
     )
@@ -74,7 +80,7 @@ def show(id_: str, as_json: bool, address: str | None) -> None:
     from fleetmark_protos.v1 import jobs_pb2
 
     with options.connect(address) as client:
-        found = _one_of(
+        found = one_of(
             lambda: client.call(client.jobs.GetJob, jobs_pb2.GetJobRequest(job_id=id_)),
             lambda: client.call(
                 client.jobs.ListCampaigns, jobs_pb2.ListCampaignsRequest(campaign_id=id_)
@@ -86,19 +92,13 @@ def show(id_: str, as_json: bool, address: str | None) -> None:
         _print_campaign(found.campaigns[0], as_json)
 
 
-def _one_of(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
-    """What the first call finds, or else the second; what the first said if both find nothing."""
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
-
-    try:
-        return first()
-    except FleetmarkError as error:
-        if error.kind is not ErrorKind.NOT_FOUND:
-            raise
-        try:
-            return second()
-        except FleetmarkError as other:
-            raise error if other.kind is ErrorKind.NOT_FOUND else other from None
+def why(job: jobs_pb2.Job) -> str:
+    """Why a job is as it is: why it waits, what happened before, or how it ended."""
+    if job.retried_as:
+        return f"{job.reason} (retried as {job.retried_as})".lstrip()
+    if job.waiting and job.reason:
+        return f"{job.waiting} (before: {job.reason})"
+    return job.waiting or job.reason
 
 
 def _print_campaign(campaign: jobs_pb2.Campaign, as_json: bool) -> None:
@@ -113,7 +113,8 @@ def _print_campaign(campaign: jobs_pb2.Campaign, as_json: bool) -> None:
             "campaign": campaign.campaign_id,
             "benchmark": campaign.benchmark,
             "fleet": campaign.selector or "all",
-            "state": campaign.state,
+            "state": campaign.state + (f" since {campaign.paused_at}" * bool(campaign.paused_at)),
+            "by": campaign.submitted_by or "–",
             "jobs": _states(campaign),
             "created": campaign.created_at,
             "finished": campaign.finished_at or "–",
@@ -148,7 +149,7 @@ def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
             "parameters": ", ".join(f"{k}={v}" for k, v in configuration["parameters"].items()),
             "device": line.device or "any",
             "state": line.state,
-            "reason": line.reason or "–",
+            "reason": why(line) or "–",
             "created": line.created_at,
             "finished": line.finished_at or "–",
             "run": line.run_id or "–",
@@ -192,18 +193,3 @@ def watch(campaign: str, address: str | None) -> int:
 
     with options.connect(address) as client:
         return watching.follow(client, campaign)
-
-
-@command.command(name="cancel")
-@click.argument("id_", metavar="CAMPAIGN|JOB")
-@options.controller
-def cancel(id_: str, address: str | None) -> None:
-    """Cancel a campaign's jobs, or one job."""
-    from fleetmark_protos.v1 import jobs_pb2
-
-    with options.connect(address) as client:
-        reply = _one_of(
-            lambda: client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(job_id=id_)),
-            lambda: client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(campaign_id=id_)),
-        )
-    click.echo(f"Cancelling {reply.jobs} jobs")

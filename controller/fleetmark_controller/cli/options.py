@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
@@ -17,7 +18,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with 
 fleet = click.option(
     "--fleet", "selector", metavar="SELECTOR", default="", help="Boards, like `arm64,site=lab1`."
 )
-campaign = click.option("--campaign", metavar="ID", default="", help="Only of this campaign.")
+campaign = click.option(
+    "--campaign", metavar="ID", default="", help="Only of this campaign; `last`: the newest."
+)
 
 
 def controller(command: F) -> F:
@@ -53,6 +56,38 @@ def connect(address: str | None) -> Client:
     from fleetmark_controller.client import Client
 
     return Client(address, click.get_current_context().meta.get(_CREDENTIALS))
+
+
+class _Duration(click.ParamType):  # type: ignore[type-arg]
+    """`90s`, `30m`, `1h`, `2d` or plain seconds; the value is seconds."""
+
+    name = "duration"
+    _SECONDS: ClassVar[dict[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no time: like 90s, 30m, 1h or 2d", param, ctx)
+        return float(match[1]) * self._SECONDS[match[2]]
+
+
+DURATION = _Duration()
+
+
+def _login() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
+
+
+def person(command: F) -> F:
+    """Adds --as: in whose name something is asked for."""
+    return click.option(
+        "--as", "who", metavar="WHO", default=_login, help="In whose name [default: your login]."
+    )(command)
 
 
 def words(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ import click
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
-    from fleetmark_protos.v1.jobs_pb2 import SubmitResult
+    from fleetmark_protos.v1.jobs_pb2 import Size, SubmitResult
+
+EXIT_NOTHING = 3
 
 
 @click.command(name="schedule")
@@ -28,6 +30,18 @@ if TYPE_CHECKING:
     "--deadline", "deadline_s", type=click.FloatRange(1), help="Seconds [default: 7 days]."
 )
 @click.option("--max-attempts", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option(
+    "--interleave",
+    is_flag=True,
+    help="Configurations alternate on each board (A B A B …), with no other job between them.",
+)
+@click.option(
+    "--cool-down", "cool_down_s", type=options.DURATION, default=0, help="Rest before each job."
+)
+@click.option(
+    "--max-jobs", type=click.IntRange(1), default=1000, show_default=True, help="Refuse more."
+)
+@options.person
 @click.option("--wait", is_flag=True, help="Show progress; exit with the campaign's result.")
 @click.option("--dry-run", is_flag=True, help="Only show what would run where.")
 @options.as_json
@@ -46,6 +60,10 @@ def command(
     timeout_s: float | None,
     deadline_s: float | None,
     max_attempts: int,
+    interleave: bool,
+    cool_down_s: float,
+    max_jobs: int,
+    who: str,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -73,18 +91,24 @@ def command(
         deadline_ns=int((deadline_s or 0) * 1e9),
         max_attempts=max_attempts,
         dry_run=dry_run,
+        interleave=interleave,
+        max_jobs=max_jobs,
+        submitted_by=who,
+        cool_down_ns=int(cool_down_s * 1e9),
     )
     with options.connect(address) as client:
         result = None
         for event in client.stream(client.jobs.Submit, request):
-            if event.WhichOneof("body") == "progress":
+            body = event.WhichOneof("body")
+            if body == "progress":
                 click.echo(event.progress, err=True)
-            else:
+            elif body == "size" and not as_json:
+                click.echo(_size(event.size), err=True)
+            elif body == "result":
                 result = event.result
         assert result is not None
         if dry_run:
-            _show_plan(result, as_json)
-            return 0
+            return _show_plan(result, as_json)
         if not as_json:
             _say_submitted(result)
         code = 0
@@ -106,21 +130,44 @@ def _grid(settings: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _say_submitted(result: SubmitResult) -> None:
-    devices = {job.device for job in result.jobs}
-    click.echo(f"Campaign {result.campaign_id}: {len(result.jobs)} jobs on {len(devices)} boards")
+    boards = result.size.devices
+    click.echo(f"Campaign {result.campaign_id}: {len(result.jobs)} jobs on {boards} boards")
     for left in result.left_out:
         click.echo(f"Left out: {left.device}: {left.reason}", err=True)
 
 
-def _show_plan(result: SubmitResult, as_json: bool) -> None:
+def _size(size: Size) -> str:
+    """How large a campaign is, in a line."""
+    from fleetmark_controller.cli.times import about
+
+    if not size.jobs:
+        return "No job"
+    jobs = f"{size.jobs} job{'s' if size.jobs > 1 else ''}"
+    boards = f"{size.devices} board{'s' if size.devices > 1 else ''}"
+    slowest = f" ({size.longest_device} takes longest)" if size.devices > 1 else ""
+    slowest = slowest if size.longest_device else ""
+    source = (
+        "by earlier runs"
+        if size.by_earlier_runs == size.jobs
+        else f"{size.by_earlier_runs} of them by earlier runs, the others by the profile"
+        if size.by_earlier_runs
+        else "by the profile"
+    )
+    return f"{jobs} on {boards}, {about(size.longest_ns / 1e9)}{slowest}, estimated {source}"
+
+
+def _show_plan(result: SubmitResult, as_json: bool) -> int:
+    """Print what would run and why; 3 if it is nothing."""
     from fleetmark_catalog.core.footprint import size
     from fleetmark_cli import output, tables
+    from fleetmark_controller.cli.times import about
 
+    code = 0 if result.jobs else EXIT_NOTHING
     if as_json:
         output.print_json(_plain(result, None))
-        return
+        return code
     tables.print_table(
-        ("device", "configuration", "bundle", "memory", "disk"),
+        ("device", "configuration", "bundle", "memory", "disk", "time"),
         [
             (
                 job.device,
@@ -128,6 +175,7 @@ def _show_plan(result: SubmitResult, as_json: bool) -> None:
                 size(job.bundle_bytes),
                 size(job.memory_bytes),
                 size(job.disk_bytes),
+                about(job.expected_ns / 1e9),
             )
             for job in result.jobs
         ],
@@ -139,10 +187,17 @@ def _show_plan(result: SubmitResult, as_json: bool) -> None:
             [(build.wheel, f"{build.minutes} min") for build in result.builds],
             title="Built first, once",
         )
+    if result.matching:
+        tables.print_table(
+            ("device", "because"), [(x.device, x.reason) for x in result.matching], "Matches"
+        )
     if result.left_out:
         tables.print_table(
             ("device", "because"), [(x.device, x.reason) for x in result.left_out], "Left out"
         )
+    if code:
+        click.echo("Nothing would run", err=True)
+    return code
 
 
 def _plain(result: SubmitResult, exit_code: int | None) -> dict[str, object]:

@@ -19,6 +19,7 @@ from fleetmark_protos.v1 import jobs_pb2
 EXIT_JOB_FAILED = 1
 _TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
 _RETRY_S = 0.5
+_LINE_EVERY_S = 10.0
 
 
 def events(client: Client, campaign_id: str) -> Iterator[jobs_pb2.WatchEvent]:
@@ -62,31 +63,33 @@ class View(Protocol):
 
 def follow(client: Client, campaign_id: str, *, quiet: bool = False) -> int:
     """Show a campaign until it ends; 0 if every job succeeded, else 1."""
-    counts: dict[str, int] = {}
     if quiet:
-        counts = _consume(client, campaign_id, None)
+        ended = _consume(client, campaign_id, None)
     elif sys.stdout.isatty():
         from fleetmark_controller.cli.bars import Bars
 
         with Bars() as bars:
-            counts = _consume(client, campaign_id, bars)
+            ended = _consume(client, campaign_id, bars)
     else:
         request = jobs_pb2.ListJobsRequest(campaign_id=campaign_id)
-        jobs = len(client.call(client.jobs.ListJobs, request).jobs)
-        counts = _consume(client, campaign_id, _Lines(jobs))
+        listed = client.call(client.jobs.ListJobs, request).jobs
+        jobs = sum(not job.retried_as for job in listed)
+        ended = _consume(client, campaign_id, _Lines(jobs))
+    counts = ended.jobs_by_state
     if not quiet:
         summary = ", ".join(f"{n} {state.lower()}" for state, n in sorted(counts.items()))
-        click.echo(f"Campaign {campaign_id} ended: {summary}")
+        click.echo(f"Campaign {ended.campaign_id} ended: {summary}")
     return 0 if set(counts) <= {"SUCCEEDED"} else EXIT_JOB_FAILED
 
 
-def _consume(client: Client, campaign_id: str, view: View | None) -> dict[str, int]:
+def _consume(client: Client, campaign_id: str, view: View | None) -> jobs_pb2.CampaignEnded:
     for event in events(client, campaign_id):
         body = event.WhichOneof("body")
         if body == "ended":
-            return dict(event.ended.jobs_by_state)
+            return event.ended
         if view is not None and body == "job":
-            view.job(event.job)
+            if not event.job.retried_as:  # its retry takes its place
+                view.job(event.job)
         elif view is not None and body == "progress":
             view.progress(event.progress)
     raise AssertionError("events end with `ended`")
@@ -99,11 +102,15 @@ class _Lines:
         self._jobs = jobs
         self._seen: dict[str, tuple[str, str]] = {}
         self._ended: set[str] = set()
+        self._names: dict[str, str] = {}
+        self._said_at: dict[str, float] = {}
 
     def job(self, job: jobs_pb2.Job) -> None:
         if self._seen.get(job.job_id) == (job.state, job.reason):
             return
         self._seen[job.job_id] = (job.state, job.reason)
+        self._names[job.job_id] = f"{job.device} {job.configuration}"
+        self._said_at[job.job_id] = time.monotonic()
         if job.state in _TERMINAL:
             self._ended.add(job.job_id)
         count = f"[{len(self._ended)}/{self._jobs}]"
@@ -112,4 +119,11 @@ class _Lines:
             click.echo(f"{count} {job.device} {job.configuration} {job.state.lower()}{reason}")
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
-        """Too fine for lines."""
+        """A line now and then: each heartbeat would be too many."""
+        from fleetmark_controller.cli.progressing import phase
+
+        now = time.monotonic()
+        if now - self._said_at.get(progress.job_id, now) >= _LINE_EVERY_S:
+            self._said_at[progress.job_id] = now
+            name = self._names.get(progress.job_id, "")
+            click.echo(f"[{len(self._ended)}/{self._jobs}] {name} {phase(progress)}")

@@ -134,6 +134,8 @@ _CAMPAIGNS = _columns(
     ("created_at", "time", "", "when it was scheduled"),
     ("finished_at", "time", "", "when its last job ended"),
     ("jobs", "integer", "jobs", "how many jobs it has"),
+    ("paused_at", "time", "", "since when no job of it begins"),
+    ("submitted_by", "text", "", "who scheduled it"),
 )
 _JOBS = _columns(
     ("job_id", "text", "", "job"),
@@ -142,7 +144,7 @@ _JOBS = _columns(
     ("repetition", "integer", "", "which repetition of the configuration, from 1"),
     ("state", "text", "", "QUEUED, ACTIVE, SUCCEEDED, INVALID, FAILED, CANCELLING, CANCELLED"),
     ("reason", "text", "", "why it is in this state"),
-    ("priority", "integer", "", "higher runs first"),
+    ("priority", "integer", "", "higher runs first; waiting is worth priority, too"),
     ("attempts", "integer", "attempts", "attempts so far"),
     ("max_attempts", "integer", "attempts", "attempts that it may have"),
     ("device", "text", "", "name of the device it is on"),
@@ -150,6 +152,7 @@ _JOBS = _columns(
     ("created_at", "time", "", "when it was scheduled"),
     ("deadline_at", "time", "", "when it becomes FAILED if it has not ended"),
     ("finished_at", "time", "", "when it ended"),
+    ("retried_as", "text", "", "the job that does it again, after `controller jobs retry`"),
 )
 _ATTEMPTS = _columns(
     ("job_id", "text", "", "job that it belongs to"),

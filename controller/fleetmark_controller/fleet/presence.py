@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from fleetmark_controller.scheduling.model import Seen
+
 
 class Status(Enum):
     """How present a device is."""
@@ -28,6 +30,10 @@ class Seat:
     idle: bool = False
     lease_until_ns: int = 0
     expired: bool = True
+    worked: bool = False
+    """Whether it was given work in this controller's life."""
+    rests_since_ns: int = 0
+    """When it was first idle again after its last work."""
 
 
 class Presence:
@@ -52,7 +58,8 @@ class Presence:
         """A stream opened with a hello; returns the session's number. An older one is dead now."""
         self._sessions += 1
         seat = self._seats.setdefault(device_id, Seat(device_id))
-        seat.boot_id, seat.session, seat.idle = boot_id, self._sessions, idle
+        seat.boot_id, seat.session = boot_id, self._sessions
+        self._set_idle(seat, idle, now_ns)
         seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
         return self._sessions
 
@@ -74,14 +81,14 @@ class Presence:
         self.alive(device_id, session, now_ns)
         seat = self._seats[device_id]
         became_idle = idle and not seat.idle
-        seat.idle = idle
+        self._set_idle(seat, idle, now_ns)
         return became_idle
 
     def occupied(self, device_id: str) -> None:
         """Work was sent: the device is not idle until it says so again."""
         seat = self._seats.get(device_id)
         if seat is not None:
-            seat.idle = False
+            seat.idle, seat.worked, seat.rests_since_ns = False, True, 0
 
     def disconnected(self, device_id: str, session: int) -> None:
         """The stream ended. What the device does now is unknown, so it is not idle."""
@@ -94,6 +101,10 @@ class Presence:
         seat = self._seats.get(device_id)
         if seat is not None:
             seat.session, seat.idle, seat.expired, seat.lease_until_ns = 0, False, True, 0
+
+    def seen(self, now_ns: int) -> dict[str, Seen]:
+        """What the scheduler needs to know of each device, longest known first."""
+        return {seat.device_id: self._seen(seat, now_ns) for seat in self._seats.values()}
 
     def free(self) -> list[str]:
         """Devices that are connected and have reported idle, longest known first."""
@@ -120,3 +131,17 @@ class Presence:
     def next_expiry_ns(self) -> int | None:
         """When the next lease runs out, on the monotonic clock."""
         return min((s.lease_until_ns for s in self._seats.values() if not s.expired), default=None)
+
+    def _seen(self, seat: Seat, now_ns: int) -> Seen:
+        rested = now_ns - seat.rests_since_ns if seat.rests_since_ns else 0
+        return Seen(
+            status=self.status(seat.device_id, now_ns).value,
+            idle=bool(seat.session) and seat.idle,
+            rested_ns=rested if seat.worked else None,
+        )
+
+    @staticmethod
+    def _set_idle(seat: Seat, idle: bool, now_ns: int) -> None:
+        seat.idle = idle
+        if idle and not seat.rests_since_ns:
+            seat.rests_since_ns = now_ns

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from fleetmark_catalog.core.order import ORDER_FORMAT, Order
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.effects import Effects, OfferEffect
-from fleetmark_controller.scheduling.model import Scheduler
-from fleetmark_controller.store import attempts, jobs, meta
+from fleetmark_controller.scheduling.model import Scheduler, Seen
+from fleetmark_controller.store import attempts, jobs, meta, queue
 from fleetmark_controller.store.attempts import AttemptKey
-
-_LOOK_AT = 10_000
 
 
 def assign(
     connection: sqlite3.Connection,
     effects: Effects,
     now_ns: int,
-    free: Sequence[str],
+    seen: Mapping[str, Seen],
     scheduler: Scheduler,
-) -> None:
-    """Bind jobs to devices that reported idle and have no work in the store."""
+) -> int | None:
+    """Bind jobs to devices that reported idle and have no work in the store.
+
+    Returns after how many nanoseconds time alone will make another assignment possible.
+    """
     busy = attempts.busy_devices(connection)
-    open_devices = [device for device in free if device not in busy]
+    open_devices = [name for name, what in seen.items() if what.idle and name not in busy]
     if not open_devices:
-        return
-    waiting = jobs.waiting_for(connection, open_devices, _LOOK_AT)
-    for assignment in scheduler.plan(waiting, open_devices, now_ns):
+        return None
+    view = queue.view(connection, now_ns, seen, scheduler.ageing_s, open_devices)
+    plan = scheduler.plan(view)
+    for assignment in plan.assignments:
         job = jobs.get(connection, assignment.job_id)
         if job is None:
             raise RuntimeError(f"the scheduler named job {assignment.job_id}, which is not stored")
@@ -42,6 +44,16 @@ def assign(
         attempts.add(connection, now_ns, key, order)
         effects.offers.append(OfferEffect(key, order))
         effects.jobs.add(job.job_id)
+    return plan.again_after_ns
+
+
+def waits(
+    connection: sqlite3.Connection, now_ns: int, seen: Mapping[str, Seen], scheduler: Scheduler
+) -> dict[str, str]:
+    """Of every queued job: why it waits, by the scheduler itself."""
+    plan = scheduler.plan(queue.view(connection, now_ns, seen))
+    about = dict.fromkeys((a.job_id for a in plan.assignments), "it is about to be given a board")
+    return {**plan.waits, **about}
 
 
 def order_for(job: jobs.Job, option: jobs.Option, key: AttemptKey) -> bytes:

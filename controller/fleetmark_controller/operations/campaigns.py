@@ -1,10 +1,11 @@
-"""Campaigns: submit, cancel, and the deadline of jobs."""
+"""Campaigns: submit, pause, cancel, retry, and the deadline of jobs."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.effects import Effects, StopEffect
 from fleetmark_controller.store import attempts, jobs
@@ -47,6 +48,40 @@ def cancel(
         effects.jobs.add(job_id)
         count += 1
     return count
+
+
+def set_paused(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, campaign_id: str, pause: bool
+) -> None:
+    """Let no further job of a campaign begin, or let them begin again."""
+    jobs.set_paused(connection, now_ns, campaign_id, pause)
+    effects.schedule = not pause
+
+
+def retry(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    job_ids: Sequence[str],
+    again: frozenset[JobState],
+    new_id: Callable[[], str] = uuid7,
+) -> list[str]:
+    """Queue new jobs for those of `job_ids` that ended in one of the states `again`.
+
+    A job that was retried before is not retried once more. Returns the ids of the new jobs; each
+    has the configuration, boards and tries of the old one, and as long a deadline.
+    """
+    new: list[str] = []
+    for job_id in job_ids:
+        job = jobs.get(connection, job_id)
+        if job is None or job.state not in again or jobs.is_retried(connection, job_id):
+            continue
+        if not jobs.has_options(connection, job_id):
+            continue
+        new.append(jobs.repeat(connection, now_ns, job, new_id()))
+    effects.jobs.update(new)
+    effects.schedule = True
+    return new
 
 
 def end_overdue(connection: sqlite3.Connection, effects: Effects, now_ns: int) -> None:

@@ -23,6 +23,14 @@ class StopEffect:
     reason: str
 
 
+@dataclass(frozen=True)
+class TailEffect:
+    """Somebody wants to read along what an attempt writes, or nobody does any more."""
+
+    key: AttemptKey
+    wanted: bool
+
+
 @dataclass
 class Effects:
     """Collected by an operation, carried out by its caller."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import sqlite3
 
 from fleetmark_controller.lifecycle.rules import Ending, JobFacts, Verdict, after_attempt
-from fleetmark_controller.lifecycle.states import ATTEMPT_TERMINAL, AttemptState
+from fleetmark_controller.lifecycle.states import (
+    ATTEMPT_TERMINAL,
+    JOB_TERMINAL,
+    AttemptState,
+    JobState,
+)
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.store import attempts, jobs
+from fleetmark_controller.store import attempts, care, jobs
 
 _STATE = {
     Ending.VALID: AttemptState.DONE,
@@ -48,11 +53,32 @@ def end_attempt(
         retryable = jobs.strike_off(connection, job.job_id, attempt.key.device_id)
     facts = JobFacts(job.state, job.attempts, job.max_attempts, newest)
     verdict = after_attempt(facts, ending, reason, retryable)
+    _take_care(connection, job, attempt, ending, reason)
     if verdict.state is not None:
         jobs.transition(connection, now_ns, job, verdict.state, verdict.reason)
     effects.jobs.add(job.job_id)
     effects.schedule = True
     return verdict
+
+
+def _take_care(
+    connection: sqlite3.Connection,
+    job: jobs.Job,
+    attempt: attempts.Attempt,
+    ending: Ending,
+    reason: str,
+) -> None:
+    """Count what speaks for and against the board."""
+    if ending in (Ending.VALID, Ending.INVALID):
+        care.succeeded(connection, attempt.key.device_id)
+    elif (
+        # A job that people or its deadline stopped says nothing about the board. One that ended
+        # before (a lost attempt whose board is back without it) was counted before.
+        job.state is not JobState.CANCELLING
+        and job.state not in JOB_TERMINAL
+        and attempt.state not in ATTEMPT_TERMINAL
+    ):
+        care.failed(connection, attempt.key.device_id, job.job_id, reason)
 
 
 _REFUSABLE = (AttemptState.OFFERED, AttemptState.PREPARING)

@@ -14,9 +14,9 @@ from fleetmark_controller.identity.rules import (
     State,
     token_refusal,
 )
-from fleetmark_controller.operations import sessions
+from fleetmark_controller.operations import campaigns, sessions
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.store import audit, devices, events, identities, tokens
+from fleetmark_controller.store import audit, devices, events, identities, jobs, tokens
 from fleetmark_controller.store.identities import Identity
 from fleetmark_controller.store.tokens import Token
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -268,8 +268,11 @@ def end_device(
     name: str,
     *,
     remove: bool,
-) -> Identity:
+) -> tuple[Identity, int]:
     """Revoke a device's key, or also remove the device from listings. Its results stay.
+
+    Returns what it is now, and how many jobs were cancelled: those that waited for a removed device
+    alone.
 
     Raises:
         FleetmarkError: NOT_FOUND.
@@ -277,7 +280,8 @@ def end_device(
     identity = _named(connection, name, adopt_at_ns=now_ns)
     state = State.REMOVED if remove else State.REVOKED
     if identity.state is state:
-        return identity
+        return identity, 0
+    cancelled = 0
     identities.set_state(connection, now_ns, identity.identity_id, state)
     act = "device.remove" if remove else "device.revoke"
     audit.add(
@@ -296,9 +300,11 @@ def end_device(
         why = "the device was removed" if remove else "the device's key was revoked"
         sessions.lease_expired(connection, effects, now_ns, identity.identity_id, why)
         if remove:
+            waiting = jobs.waiting_only_for(connection, identity.identity_id)
+            cancelled = campaigns.cancel(connection, effects, now_ns, waiting)
             devices.rename(connection, identity.identity_id, f"{identity.name} ({iso(now_ns)})")
     effects.identities.add(identity.identity_id)
-    return replace(identity, state=state)
+    return replace(identity, state=state), cancelled
 
 
 def _named(connection: sqlite3.Connection, name: str, adopt_at_ns: int | None = None) -> Identity:

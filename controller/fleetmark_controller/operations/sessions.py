@@ -17,7 +17,7 @@ from fleetmark_controller.lifecycle.states import (
 from fleetmark_controller.operations.adopting import adopt
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ending import end_attempt
-from fleetmark_controller.store import attempts, devices, events, identities, jobs, meta
+from fleetmark_controller.store import attempts, devices, events, identities, jobs, meta, queue
 from fleetmark_controller.store.attempts import Attempt, AttemptKey
 
 
@@ -131,7 +131,7 @@ def capabilities_changed(
 ) -> None:
     """A device found something new about itself."""
     del effects  # nothing follows: jobs that wait were resolved when they were submitted
-    devices.set_capabilities(connection, device_id, facts)
+    devices.set_capabilities(connection, now_ns, device_id, facts)
     events.add(connection, now_ns, "device.capabilities", device_id=device_id)
 
 
@@ -164,6 +164,8 @@ def _advance(
 ) -> None:
     if state in following(attempt.state) and state in _REPORTABLE:
         attempts.transition(connection, now_ns, attempt, state, "")
+        if state is not AttemptState.PREPARING:
+            queue.was_sent(connection, now_ns, attempt.key.device_id, attempt.key.job_id)
         effects.jobs.add(attempt.key.job_id)
 
 

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.plain import from_plain, to_plain
 from fleetmark_catalog.core.records import Record
-from fleetmark_controller.clock import now_unix_ns
+from fleetmark_controller.clock import NS_PER_S, now_unix_ns
+from fleetmark_controller.estimating import Size
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations.sessions import Hello, Report
 from fleetmark_controller.services import bounds
@@ -154,9 +155,23 @@ def row(values: Sequence[Value]) -> common_pb2.Row:
     return common_pb2.Row(cells=[cell(value) for value in values])
 
 
-def job_to(line: JobLine) -> jobs_pb2.Job:
-    """A job in a listing."""
-    return jobs_pb2.Job(**asdict(line))
+def job_to(line: JobLine, waiting: str = "") -> jobs_pb2.Job:
+    """A job in a listing; `waiting` is why it waits now."""
+    values = asdict(line)
+    expected_ns = int(values.pop("expected_s") * NS_PER_S)
+    return jobs_pb2.Job(**values, expected_ns=expected_ns, waiting=waiting)
+
+
+def size_to(size: Size) -> jobs_pb2.Size:
+    """How large a campaign is."""
+    return jobs_pb2.Size(
+        jobs=size.jobs,
+        devices=size.devices,
+        longest_ns=int(size.longest_s * NS_PER_S),
+        total_ns=int(size.total_s * NS_PER_S),
+        longest_device=size.longest_device,
+        by_earlier_runs=size.by_earlier_runs,
+    )
 
 
 def campaign_to(line: CampaignLine) -> jobs_pb2.Campaign:

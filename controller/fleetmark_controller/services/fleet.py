@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 
-from fleetmark_controller.clock import now_monotonic_ns
+from fleetmark_controller.clock import now_monotonic_ns, now_unix_ns
 from fleetmark_controller.engine import Engine
 from fleetmark_controller.identity.rules import Kind, State
 from fleetmark_controller.operations import enrolling
-from fleetmark_controller.queries import matching
+from fleetmark_controller.queries import matching, named
 from fleetmark_controller.services import convert, edge, guard
-from fleetmark_controller.store import identities, listings
+from fleetmark_controller.services.fleet_care import FleetCare
+from fleetmark_controller.store import care, devices, history, identities, listings
+from fleetmark_controller.store.care import Care
 from fleetmark_controller.store.devices import Device
 from fleetmark_controller.store.identities import Identity
-from fleetmark_protos.v1 import fleet_pb2, fleet_pb2_grpc
+from fleetmark_protos.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc
 
 
-class FleetService(fleet_pb2_grpc.FleetServicer):
+@dataclass(frozen=True)
+class _Known:
+    """What the store says of some devices."""
+
+    devices: list[Device]
+    jobs: dict[str, tuple[str, str]]
+    care: dict[str, Care]
+
+
+class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
     """Serves the registry joined with presence."""
 
     def __init__(self, engine: Engine) -> None:
@@ -29,18 +41,15 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     ) -> fleet_pb2.ListDevicesReply:
         """Devices that a selector matches, by name."""
 
-        def read(
-            connection: sqlite3.Connection,
-        ) -> tuple[list[Device], dict[str, str], list[Identity]]:
+        def read(connection: sqlite3.Connection) -> tuple[_Known, list[Identity]]:
             return (
-                matching(connection, request.selector),
-                listings.active_job(connection),
+                _known(connection, matching(connection, request.selector)),
                 [] if request.selector else identities.every(connection, Kind.DEVICE),
             )
 
-        found, active, known = await self._engine.reader.run(read)
-        members = [self._message(device, active.get(device.device_id, "")) for device in found]
-        listed = {device.device_id for device in found}
+        known, applied = await self._engine.reader.run(read)
+        members = self._reply(known).devices
+        listed = {device.device_id for device in members}
         others = [
             fleet_pb2.Device(
                 device_id=identity.identity_id,
@@ -51,7 +60,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
                 enrolment=identity.state.value,
                 fingerprint=identity.key_sha256,
             )
-            for identity in known
+            for identity in applied
             if identity.identity_id not in listed and identity.state is not State.REMOVED
         ]
         return fleet_pb2.ListDevicesReply(
@@ -74,30 +83,67 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, request: fleet_pb2.RevokeRequest, context: edge.Context
     ) -> fleet_pb2.RevokeReply:
         """End a device's key."""
-        return fleet_pb2.RevokeReply(device_id=await self._end(request.name, remove=False))
+        identity, _ = await self._end(request.name, remove=False)
+        return fleet_pb2.RevokeReply(device_id=identity.identity_id)
 
     @edge.unary
     async def Remove(
         self, request: fleet_pb2.RemoveRequest, context: edge.Context
     ) -> fleet_pb2.RemoveReply:
         """End a device's key, and list the device no more."""
-        return fleet_pb2.RemoveReply(device_id=await self._end(request.name, remove=True))
+        identity, cancelled = await self._end(request.name, remove=True)
+        return fleet_pb2.RemoveReply(device_id=identity.identity_id, cancelled=cancelled)
 
-    async def _end(self, name: str, *, remove: bool) -> str:
+    async def _end(self, name: str, *, remove: bool) -> tuple[Identity, int]:
         who = guard.who()
-        identity = await self._engine.perform(
+        return await self._engine.perform(
             lambda c, fx, now: enrolling.end_device(c, fx, now, who, name, remove=remove)
         )
-        return identity.identity_id
 
-    def _message(self, device: Device, job_id: str) -> fleet_pb2.Device:
-        presence = self._engine.presence
-        identity = self._engine.registry.get(device.device_id)
-        seat = presence.seat(device.device_id)
-        status = presence.status(device.device_id, now_monotonic_ns())
+    @edge.unary
+    async def ShowDevice(
+        self, request: fleet_pb2.ShowDeviceRequest, context: edge.Context
+    ) -> fleet_pb2.DeviceDetail:
+        """One device with its history."""
+
+        def read(
+            connection: sqlite3.Connection,
+        ) -> tuple[_Known, list[tuple[str, str]], dict[str, int]]:
+            device = named(connection, request.name)
+            return (
+                _known(connection, [device]),
+                history.changes(connection, device.device_id),
+                listings.job_states_on(connection, device.device_id),
+            )
+
+        known, changes, counts = await self._engine.reader.run(read)
+        return fleet_pb2.DeviceDetail(
+            device=self._reply(known).devices[0],
+            history=[fleet_pb2.DeviceChange(at=at, what=what) for at, what in changes],
+            jobs_by_state=counts,
+        )
+
+    async def _listed(self, device_ids: list[str]) -> fleet_pb2.ListDevicesReply:
+        def read(connection: sqlite3.Connection) -> _Known:
+            found = [d for i in device_ids if (d := devices.get(connection, i)) is not None]
+            return _known(connection, found)
+
+        return self._reply(await self._engine.reader.run(read))
+
+    def _reply(self, known: _Known) -> fleet_pb2.ListDevicesReply:
+        return fleet_pb2.ListDevicesReply(
+            devices=[self._message(device, known) for device in known.devices]
+        )
+
+    def _message(self, device: Device, known: _Known) -> fleet_pb2.Device:
+        engine, device_id = self._engine, device.device_id
+        identity = engine.registry.get(device_id)
+        seat = engine.presence.seat(device_id)
+        status = engine.presence.status(device_id, now_monotonic_ns())
+        job_id, configuration = known.jobs.get(device_id, ("", ""))
         activity = "busy" if job_id else "idle" if seat is not None and seat.idle else ""
-        return fleet_pb2.Device(
-            device_id=device.device_id,
+        message = fleet_pb2.Device(
+            device_id=device_id,
             name=device.name,
             presence=status.value,
             activity=activity,
@@ -109,4 +155,32 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
             job_id=job_id,
             enrolment=identity.state.value if identity else "",
             fingerprint=identity.key_sha256 if identity else "",
+            configuration=configuration,
+            care=self._care(known.care.get(device_id, Care())),
         )
+        now = engine.latest.get(device_id)
+        if now is not None and now.job_id == job_id:
+            message.progress.CopyFrom(
+                common_pb2.Progress(phase=now.phase, done=now.done, total=now.total)
+            )
+            if now.temperature_c is not None:
+                message.temperature_c = now.temperature_c
+        return message
+
+    def _care(self, known: Care) -> fleet_pb2.Care:
+        reserved = care.reserved_until_ns(known) > now_unix_ns()
+        after = self._engine.settings.quarantine_after
+        return fleet_pb2.Care(
+            drained_at=known.drained_at,
+            drain_reason=known.drain_reason,
+            reserved_for=known.reserved_for if reserved else "",
+            reserved_until=known.reserved_until if reserved else "",
+            failures=known.failures,
+            last_failure=known.last_failure,
+            quarantined=0 < after <= known.failures,
+            check_campaign=known.check_campaign,
+        )
+
+
+def _known(connection: sqlite3.Connection, found: list[Device]) -> _Known:
+    return _Known(found, listings.active_jobs(connection), care.every(connection))

@@ -1,4 +1,4 @@
-"""Jobs: submit, look at, watch, cancel."""
+"""Jobs: submit, look at, watch, pause, cancel, retry."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from fleetmark_catalog.core.digest import canonical_json
 from fleetmark_controller.clock import NS_PER_S
 from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.ids import uuid7
-from fleetmark_controller.lifecycle.states import JOB_TERMINAL
+from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 from fleetmark_controller.operations import campaigns
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning import Plan, Request
-from fleetmark_controller.services import convert, edge, guard
-from fleetmark_controller.store import audit, listings
+from fleetmark_controller.queries import matching_names
+from fleetmark_controller.services import convert, edge, guard, job_logs
+from fleetmark_controller.store import audit, jobs, listings
 from fleetmark_controller.store.listings import JobLine
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
@@ -29,6 +30,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     def __init__(self, engine: Engine) -> None:
         """Serves one engine."""
         self._engine = engine
+        self._made: tuple[object, jobs_pb2.WatchEvent] = (None, jobs_pb2.WatchEvent())
 
     @edge.streaming
     async def Submit(
@@ -36,7 +38,8 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     ) -> AsyncIterator[jobs_pb2.SubmitEvent]:
         """Plan, obtain what is missing, store."""
         wanted = _request(request)
-        plan = await self._engine.plan(wanted)
+        plan = await self._engine.plan(wanted, request.dry_run)
+        yield jobs_pb2.SubmitEvent(size=convert.size_to(plan.size))
         if not request.dry_run:
             said: asyncio.Queue[str | None] = asyncio.Queue()
             loop = asyncio.get_running_loop()
@@ -73,7 +76,13 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         lines = await self._engine.reader.run(
             lambda c: listings.list_jobs(c, campaign, request.state.upper())
         )
-        return jobs_pb2.ListJobsReply(jobs=[convert.job_to(line) for line in lines])
+        if request.selector:
+            names = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
+            lines = [line for line in lines if line.device in names]
+        waits = await self._engine.waits() if any(x.state == "QUEUED" for x in lines) else {}
+        return jobs_pb2.ListJobsReply(
+            jobs=[convert.job_to(line, waits.get(line.job_id, "")) for line in lines]
+        )
 
     @edge.unary
     async def GetJob(
@@ -82,8 +91,9 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         """One job with its attempts."""
         job_id = await self._engine.find("job", request.job_id)
         page = await self._engine.reader.run(lambda c: listings.job_page(c, job_id))
+        waits = await self._engine.waits() if page.job.state == "QUEUED" else {}
         return jobs_pb2.JobDetail(
-            job=convert.job_to(page.job),
+            job=convert.job_to(page.job, waits.get(job_id, "")),
             attempts=[convert.attempt_to(line) for line in page.attempts],
             configuration=canonical_json(page.configuration),
             lock_sha256=page.lock_sha256,
@@ -108,12 +118,12 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
                 event = await events.get()
                 if event is None:
                     raise FleetmarkError(ErrorKind.UNREACHABLE, "the controller is stopping")
-                if isinstance(event, JobEvent):
-                    yield jobs_pb2.WatchEvent(progress=self._progress(event))
-                else:
+                if not isinstance(event, JobEvent):
                     _settle(open_jobs, event)
-                    yield jobs_pb2.WatchEvent(job=convert.job_to(event))
-        counts = await self._engine.reader.run(lambda c: _counts(c, campaign))
+                    if event.state == "QUEUED" and event.job_id not in open_jobs:
+                        open_jobs.add(event.job_id)  # a retry
+                yield self._message(event)
+        counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
         ended = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
         yield jobs_pb2.WatchEvent(ended=ended)
 
@@ -122,12 +132,8 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         self, request: jobs_pb2.CancelRequest, context: edge.Context
     ) -> jobs_pb2.CancelReply:
         """Cancel a campaign or a job."""
-        if request.job_id:
-            ids = [await self._engine.find("job", request.job_id)]
-        else:
-            campaign = await self._engine.find("campaign", request.campaign_id)
-            lines = await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign))
-            ids = [line.job_id for line in lines]
+        lines = await self._lines(request.campaign_id, request.job_id)
+        ids = [line.job_id for line in lines]
         who = guard.who()
 
         def cancel(c: sqlite3.Connection, fx: Effects, now: int) -> int:
@@ -137,7 +143,79 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             return count
 
         count = await self._engine.perform(cancel)
-        return jobs_pb2.CancelReply(jobs=count)
+        after = await self._engine.reader.run(lambda c: listings.jobs_by_id(c, ids))
+        return jobs_pb2.CancelReply(
+            jobs=count,
+            campaign_id=lines[0].campaign_id if lines else "",
+            confirming=[line.job_id for line in after if line.state == "CANCELLING"],
+        )
+
+    @edge.unary
+    async def Pause(
+        self, request: jobs_pb2.PauseRequest, context: edge.Context
+    ) -> jobs_pb2.PauseReply:
+        """Pause or resume a campaign."""
+        campaign = await self._engine.find("campaign", request.campaign_id)
+        who = guard.who()
+
+        def decide(c: sqlite3.Connection, fx: Effects, now: int) -> None:
+            campaigns.set_paused(c, fx, now, campaign, request.pause)
+            act = "campaign.pause" if request.pause else "campaign.resume"
+            audit.add(c, now, who, act, campaign)
+
+        await self._engine.perform(decide)
+        counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
+        return jobs_pb2.PauseReply(campaign_id=campaign, jobs_by_state=counts)
+
+    @edge.unary
+    async def Retry(
+        self, request: jobs_pb2.RetryRequest, context: edge.Context
+    ) -> jobs_pb2.RetryReply:
+        """Do again what failed."""
+        lines = await self._lines(request.campaign_id, request.job_id)
+        again = {JobState.FAILED, JobState.INVALID}
+        if request.cancelled:
+            again.add(JobState.CANCELLED)
+        ids = [line.job_id for line in lines]
+        who = guard.who()
+
+        def retry(c: sqlite3.Connection, fx: Effects, now: int) -> list[str]:
+            new = campaigns.retry(c, fx, now, ids, frozenset(again))
+            subject = request.job_id or request.campaign_id
+            audit.add(c, now, who, "jobs.retry", subject, jobs=len(new))
+            return new
+
+        new = await self._engine.perform(retry)
+        return jobs_pb2.RetryReply(campaign_id=lines[0].campaign_id if lines else "", jobs=new)
+
+    @edge.streaming
+    async def Logs(
+        self, request: jobs_pb2.LogsRequest, context: edge.Context
+    ) -> AsyncIterator[jobs_pb2.LogChunk]:
+        """What a job wrote, or writes."""
+        job_id = await self._engine.find("job", request.job_id)
+        async for chunk in job_logs.chunks(self._engine, job_id, request.follow):
+            yield chunk
+
+    async def _lines(self, campaign: str, job: str) -> list[JobLine]:
+        """The jobs of a campaign, or one job."""
+        if job:
+            job_id = await self._engine.find("job", job)
+            return await self._engine.reader.run(lambda c: listings.jobs_by_id(c, [job_id]))
+        campaign_id = await self._engine.find("campaign", campaign)
+        return await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign_id))
+
+    def _message(self, event: JobEvent | JobLine) -> jobs_pb2.WatchEvent:
+        """The message of an event; made once, however many watch."""
+        known, message = self._made
+        if known is not event:
+            message = (
+                jobs_pb2.WatchEvent(progress=self._progress(event))
+                if isinstance(event, JobEvent)
+                else jobs_pb2.WatchEvent(job=convert.job_to(event))
+            )
+            self._made = (event, message)
+        return message
 
     def _progress(self, event: JobEvent) -> jobs_pb2.JobProgress:
         return jobs_pb2.JobProgress(
@@ -146,6 +224,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             state=convert.state_to(event.state),
             progress=common_pb2.Progress(phase=event.phase, done=event.done, total=event.total),
             temperature_c=event.temperature_c,
+            time_left_ns=None if event.left_s is None else int(event.left_s * NS_PER_S),
         )
 
 
@@ -154,15 +233,9 @@ def _settle(open_jobs: set[str], line: JobLine) -> None:
         open_jobs.discard(line.job_id)
 
 
-def _counts(connection: sqlite3.Connection, campaign_id: str) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for line in listings.list_jobs(connection, campaign_id):
-        counts[line.state] = counts.get(line.state, 0) + 1
-    return counts
-
-
 def _request(message: jobs_pb2.SubmitRequest) -> Request:
-    if message.repetitions > 1000 or message.timeout_ns < 0 or message.deadline_ns < 0:
+    times = (message.timeout_ns, message.deadline_ns, message.cool_down_ns)
+    if message.repetitions > 1000 or min(times) < 0:
         raise FleetmarkError(ErrorKind.USAGE, "at most 1000 repetitions; no negative times")
     return Request(
         campaign_id=message.campaign_id or uuid7(),
@@ -179,6 +252,10 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         timeout_s=message.timeout_ns / NS_PER_S,
         deadline_s=message.deadline_ns / NS_PER_S,
         max_attempts=message.max_attempts,
+        interleave=message.interleave,
+        max_jobs=message.max_jobs,
+        submitted_by=message.submitted_by[:100],
+        cool_down_s=message.cool_down_ns / NS_PER_S,
     )
 
 
@@ -193,6 +270,7 @@ def _result(request: Request, plan: Plan) -> jobs_pb2.SubmitResult:
                 bundle_bytes=planned.bundle_bytes,
                 memory_bytes=planned.memory_bytes,
                 disk_bytes=planned.disk_bytes,
+                expected_ns=int((planned.job.expected_s or 0.0) * NS_PER_S),
             )
             for planned in plan.jobs
         ],
@@ -201,4 +279,6 @@ def _result(request: Request, plan: Plan) -> jobs_pb2.SubmitResult:
             jobs_pb2.PlannedBuild(wheel=build.filename, minutes=build.minutes)
             for build in plan.builds
         ],
+        matching=[jobs_pb2.LeftOut(device=name, reason=why) for name, why in plan.matching],
+        size=convert.size_to(plan.size),
     )

@@ -10,7 +10,7 @@ from fleetmark_controller import __version__
 from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.operations import sessions
-from fleetmark_controller.operations.effects import OfferEffect, StopEffect
+from fleetmark_controller.operations.effects import OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.services import bounds, convert, edge, guard
 from fleetmark_protos import PROTOCOL_VERSION
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -64,6 +64,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             said.boot_id,
             said.idle,
             lambda message: outbox.put_nowait(_out(message)),
+            frozenset(first.hello.features),
         )
         self._open.add(outbox)
         log.info("device %s (%s) connected", said.name, said.device_id)
@@ -110,6 +111,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
                     self._heartbeat(device_id, session, message.heartbeat, outbox)
                 elif body == "attempt_report":
                     await self._report(device_id, message.attempt_report)
+                elif body == "log_lines":
+                    self._log_lines(device_id, message.log_lines)
                 elif body == "capabilities_changed":
                     facts = convert.capabilities_from(message.capabilities_changed.capabilities)
                     await self._engine.perform(
@@ -143,6 +146,12 @@ class SessionService(session_pb2_grpc.SessionServicer):
             raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
         await self._engine.perform(lambda c, fx, now: sessions.report(c, fx, now, said))
         self._publish(device_id, message, None)
+
+    def _log_lines(self, device_id: str, lines: session_pb2.LogLines) -> None:
+        key = convert.key_from(lines.attempt)
+        if key.device_id != device_id:
+            raise FleetmarkError(ErrorKind.FENCED, "lines of another device's attempt")
+        self._engine.logs.written(key, lines.stream, lines.offset, lines.data, lines.end)
 
     def _publish(
         self, device_id: str, report: session_pb2.AttemptReport, temperature_c: float | None
@@ -199,11 +208,14 @@ def _older(version: int) -> str:
     return "agent" if version < PROTOCOL_VERSION else "controller"
 
 
-def _out(message: OfferEffect | StopEffect) -> session_pb2.ControllerMessage:
+def _out(message: OfferEffect | StopEffect | TailEffect) -> session_pb2.ControllerMessage:
     attempt = convert.key_to(message.key)
     if isinstance(message, OfferEffect):
         offer = session_pb2.Offer(attempt=attempt, order=message.order)
         return session_pb2.ControllerMessage(offer=offer)
+    if isinstance(message, TailEffect):
+        tail = session_pb2.Tail(attempt=attempt, wanted=message.wanted)
+        return session_pb2.ControllerMessage(tail=tail)
     return session_pb2.ControllerMessage(
         stop=session_pb2.Stop(attempt=attempt, reason=message.reason)
     )

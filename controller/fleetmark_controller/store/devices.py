@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.plain import from_plain, to_plain
 from fleetmark_controller.clock import iso
+from fleetmark_controller.store import care, history
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ def upsert(
 ) -> bool:
     """Register a device or bring it up to date; True if it is new.
 
-    A name that another device has gets a number: names are how people tell boards apart.
+    A name and labels that people gave it stay. A name that another device has gets a number: names
+    are how people tell boards apart.
     """
     known = connection.execute("SELECT 1 FROM device WHERE device_id = ?", (device_id,)).fetchone()
-    name = free_name(connection, device_id, name)
+    name = care.given_name(connection, device_id) or free_name(connection, device_id, name)
     # An identity that has a name keeps in step with it: people say one name for both.
     connection.execute("UPDATE identity SET name = ? WHERE identity_id = ?", (name, device_id))
+    labels = care.labels_of(connection, device_id, labels)
     connection.execute(
         """INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (device_id) DO UPDATE SET name = excluded.name, labels = excluded.labels,
@@ -60,11 +64,15 @@ def upsert(
             iso(now_ns),
         ),
     )
+    history.note(connection, now_ns, device_id, to_plain(capabilities))
     return known is None
 
 
-def set_capabilities(connection: sqlite3.Connection, device_id: str, facts: Capabilities) -> None:
-    """Replace a device's capabilities."""
+def set_capabilities(
+    connection: sqlite3.Connection, now_ns: int, device_id: str, facts: Capabilities
+) -> None:
+    """Replace a device's capabilities; the history keeps the former ones."""
+    history.note(connection, now_ns, device_id, to_plain(facts))
     connection.execute(
         "UPDATE device SET capabilities = ? WHERE device_id = ?",
         (json.dumps(to_plain(facts), ensure_ascii=False), device_id),
@@ -105,8 +113,14 @@ def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
     return candidate
 
 
+@lru_cache(maxsize=8192)
+def _facts(text: str) -> Capabilities:
+    """Facts by their stored text. They are never changed, and reading them is most of the work."""
+    return from_plain(Capabilities, json.loads(text))
+
+
 def _device(row: sqlite3.Row) -> Device:
     values = dict(row)
     values["labels"] = json.loads(values["labels"])
-    values["capabilities"] = from_plain(Capabilities, json.loads(values["capabilities"]))
+    values["capabilities"] = _facts(values["capabilities"])
     return Device(**values)

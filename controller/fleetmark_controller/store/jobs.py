@@ -9,9 +9,8 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from fleetmark_catalog.core.lock import Lock, parse_lock
-from fleetmark_controller.clock import iso
+from fleetmark_controller.clock import iso, parse_iso
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState, check
-from fleetmark_controller.scheduling.model import WaitingJob
 from fleetmark_controller.store import events
 
 
@@ -24,6 +23,9 @@ class NewCampaign:
     selector: str
     profile: str
     request: dict[str, Any]
+    submitted_by: str = ""
+    purpose: str = ""
+    cool_down_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class NewJob:
     deadline_at: str
     max_attempts: int
     options: tuple[Option, ...]
+    series: str = ""
+    """Jobs of a series run in turn on one board."""
+    turn: int = 0
+    expected_s: float | None = None
+    """How long it may take, by earlier runs or its profile."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,8 @@ def add_campaign(
     """Store a campaign with its jobs and locks, all queued."""
     at = iso(now_ns)
     connection.execute(
-        "INSERT INTO campaign VALUES (?, ?, ?, ?, ?, ?, NULL)",
+        """INSERT INTO campaign (campaign_id, benchmark, selector, profile, request, created_at,
+        submitted_by, purpose, cool_down_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             campaign.campaign_id,
             campaign.benchmark,
@@ -108,21 +116,33 @@ def add_campaign(
             campaign.profile,
             json.dumps(campaign.request, ensure_ascii=False),
             at,
+            campaign.submitted_by,
+            campaign.purpose,
+            campaign.cool_down_s,
         ),
     )
     connection.executemany("INSERT OR IGNORE INTO lock VALUES (?, ?)", locks.items())
+    add_jobs(connection, now_ns, campaign.campaign_id, jobs)
+    events.add(connection, now_ns, "campaign.submitted", campaign=campaign.campaign_id)
+
+
+def add_jobs(
+    connection: sqlite3.Connection, now_ns: int, campaign_id: str, jobs: Iterable[NewJob]
+) -> None:
+    """Store jobs of a campaign, all queued."""
+    at = iso(now_ns)
     sequence = connection.execute("SELECT coalesce(max(sequence), 0) FROM job").fetchone()[0]
     for number, job in enumerate(jobs, sequence + 1):
         only = job.options[0].device_id if len(job.options) == 1 else None
         connection.execute(
             """INSERT INTO job (job_id, sequence, campaign_id, label, configuration,
             configuration_key, repetition, state, reason, priority, timeout_s, deadline_at,
-            max_attempts, device_id, created_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            max_attempts, device_id, created_at, series, turn, expected_s)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 job.job_id,
                 number,
-                campaign.campaign_id,
+                campaign_id,
                 job.label,
                 json.dumps(job.configuration, ensure_ascii=False),
                 job.configuration_key,
@@ -135,13 +155,15 @@ def add_campaign(
                 job.max_attempts,
                 only,
                 at,
+                job.series,
+                job.turn,
+                job.expected_s,
             ),
         )
         connection.executemany(
             f"INSERT INTO job_option (job_id, {_OPTION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             ((job.job_id, *astuple(o)) for o in job.options),
         )
-    events.add(connection, now_ns, "campaign.submitted", campaign=campaign.campaign_id)
 
 
 def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
@@ -179,22 +201,6 @@ def lock(connection: sqlite3.Connection, lock_sha256: str) -> Lock:
         "SELECT content FROM lock WHERE lock_sha256 = ?", (lock_sha256,)
     ).fetchone()
     return parse_lock(bytes(row[0]))
-
-
-def waiting_for(
-    connection: sqlite3.Connection, devices: Iterable[str], limit: int
-) -> list[WaitingJob]:
-    """Queued jobs with a try left that could run on one of `devices`, first come first."""
-    names = list(devices)
-    marks = ",".join("?" * len(names))
-    rows = connection.execute(
-        f"""SELECT job.job_id, sequence, priority, group_concat(job_option.device_id) AS devices
-        FROM job JOIN job_option USING (job_id)
-        WHERE state = 'QUEUED' AND attempts < max_attempts AND job_option.device_id IN ({marks})
-        GROUP BY job.job_id ORDER BY priority DESC, sequence LIMIT ?""",  # noqa: S608
-        (*names, limit),
-    )
-    return [WaitingJob(r[0], r[1], r[2], frozenset(r[3].split(","))) for r in rows]
 
 
 def transition(
@@ -240,9 +246,73 @@ def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> b
     return True
 
 
-def set_reason(connection: sqlite3.Connection, job_id: str, reason: str) -> None:
-    """Say why a job waits."""
-    connection.execute("UPDATE job SET reason = ? WHERE job_id = ?", (reason, job_id))
+def set_paused(connection: sqlite3.Connection, now_ns: int, campaign_id: str, pause: bool) -> None:
+    """Mark a campaign as paused, or not."""
+    connection.execute(
+        "UPDATE campaign SET paused_at = ? WHERE campaign_id = ?",
+        (iso(now_ns) if pause else None, campaign_id),
+    )
+    kind = "campaign.paused" if pause else "campaign.resumed"
+    events.add(connection, now_ns, kind, campaign=campaign_id)
+
+
+def is_retried(connection: sqlite3.Connection, job_id: str) -> bool:
+    """Whether another job does this one again."""
+    query = "SELECT 1 FROM job WHERE job_id = ? AND retried_as NOT NULL"
+    return connection.execute(query, (job_id,)).fetchone() is not None
+
+
+def has_options(connection: sqlite3.Connection, job_id: str) -> bool:
+    """Whether a device that is still registered can run the job."""
+    query = (
+        "SELECT 1 FROM job_option WHERE job_id = ? AND device_id NOT IN"
+        " (SELECT identity_id FROM identity WHERE state = 'removed')"
+    )
+    return connection.execute(query, (job_id,)).fetchone() is not None
+
+
+def repeat(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> str:
+    """Queue a new job that does an ended one again, in its campaign; returns the new id."""
+    row = connection.execute("SELECT * FROM job WHERE job_id = ?", (job.job_id,)).fetchone()
+    allowed_ns = parse_iso(row["deadline_at"]) - parse_iso(row["created_at"])
+    options = connection.execute(
+        f"SELECT {_OPTION} FROM job_option WHERE job_id = ?",  # noqa: S608
+        (job.job_id,),
+    )
+    again = NewJob(
+        job_id=new_id,
+        label=job.label,
+        configuration=job.configuration,
+        configuration_key=row["configuration_key"],
+        repetition=row["repetition"],
+        priority=row["priority"],
+        timeout_s=job.timeout_s,
+        deadline_at=iso(now_ns + allowed_ns),
+        max_attempts=job.max_attempts,
+        options=tuple(Option(*option) for option in options),
+        series=row["series"],
+        turn=row["turn"],
+        expected_s=row["expected_s"],
+    )
+    add_jobs(connection, now_ns, job.campaign_id, [again])
+    connection.execute("UPDATE job SET retried_as = ? WHERE job_id = ?", (new_id, job.job_id))
+    connection.execute(
+        "UPDATE campaign SET finished_at = NULL WHERE campaign_id = ?", (job.campaign_id,)
+    )
+    events.add(connection, now_ns, "job.retried", job_id=job.job_id, retried_as=new_id)
+    return new_id
+
+
+def waiting_only_for(connection: sqlite3.Connection, device_id: str) -> list[str]:
+    """Queued jobs that no other device can run."""
+    rows = connection.execute(
+        """SELECT job_id FROM job WHERE state = 'QUEUED' AND EXISTS (
+            SELECT 1 FROM job_option WHERE job_option.job_id = job.job_id AND device_id = ?1)
+        AND NOT EXISTS (
+            SELECT 1 FROM job_option WHERE job_option.job_id = job.job_id AND device_id <> ?1)""",
+        (device_id,),
+    )
+    return [row[0] for row in rows]
 
 
 def hopeless(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, int]]:
@@ -266,9 +336,11 @@ def overdue(connection: sqlite3.Connection, now_ns: int) -> list[str]:
 
 
 def states(connection: sqlite3.Connection, campaign_id: str) -> dict[str, int]:
-    """How many jobs of a campaign are in each state."""
+    """How many jobs of a campaign are in each state; of a job and its retry the retry counts."""
     rows = connection.execute(
-        "SELECT state, count(*) FROM job WHERE campaign_id = ? GROUP BY state", (campaign_id,)
+        "SELECT state, count(*) FROM job WHERE campaign_id = ? AND retried_as IS NULL"
+        " GROUP BY state",
+        (campaign_id,),
     )
     return {row[0]: row[1] for row in rows}
 

@@ -13,7 +13,7 @@ from fleetmark_controller.store import jobs
 _JOB = """SELECT job_id, campaign_id,
     coalesce((SELECT name FROM device WHERE device.device_id = job.device_id), '') AS device,
     label, state, reason, attempts, created_at, coalesce(finished_at, '') AS finished_at,
-    coalesce(run_id, '') AS run_id FROM job"""
+    coalesce(run_id, '') AS run_id, coalesce(expected_s, 0), coalesce(retried_as, '') FROM job"""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class JobLine:
     created_at: str
     finished_at: str
     run_id: str
+    expected_s: float = 0.0
+    retried_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class CampaignLine:
     """What the bundles of its jobs name, each job's counted."""
     bytes_sent: int
     """Blobs sent to boards for its jobs."""
+    paused_at: str = ""
+    submitted_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,24 +106,27 @@ def list_campaigns(connection: sqlite3.Connection, campaign_id: str = "") -> lis
             (SELECT max(bundle_bytes) AS bytes FROM job_option JOIN job USING (job_id)
              WHERE job.campaign_id = campaign.campaign_id GROUP BY job_id)),
         (SELECT coalesce(sum(bytes_sent), 0) FROM attempt JOIN job USING (job_id)
-         WHERE job.campaign_id = campaign.campaign_id)
+         WHERE job.campaign_id = campaign.campaign_id),
+        coalesce(paused_at, ''), submitted_by
         FROM campaign WHERE ? = '' OR campaign_id = ?
         ORDER BY created_at DESC, campaign_id DESC""",
         (campaign_id, campaign_id),
     ).fetchall()
     return [
         CampaignLine(
-            campaign_id=id_,
-            benchmark=benchmark,
-            selector=selector,
-            state="finished" if finished_at else "running",
-            created_at=created_at,
-            finished_at=finished_at,
-            jobs_by_state=jobs.states(connection, id_),
-            bundle_bytes=bundle_bytes,
-            bytes_sent=bytes_sent,
+            campaign_id=row[0],
+            benchmark=row[1],
+            selector=row[2],
+            state="finished" if row[4] else "paused" if row[7] else "running",
+            created_at=row[3],
+            finished_at=row[4],
+            jobs_by_state=jobs.states(connection, row[0]),
+            bundle_bytes=row[5],
+            bytes_sent=row[6],
+            paused_at=row[7],
+            submitted_by=row[8],
         )
-        for id_, benchmark, selector, created_at, finished_at, bundle_bytes, bytes_sent in rows
+        for row in rows
     ]
 
 
@@ -129,6 +136,14 @@ def find(connection: sqlite3.Connection, kind: str, prefix: str) -> list[str]:
     rows = connection.execute(
         f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ? LIMIT 2",  # noqa: S608
         (len(prefix), prefix),
+    )
+    return [row[0] for row in rows]
+
+
+def newest_campaign(connection: sqlite3.Connection) -> list[str]:
+    """The campaign that was submitted last; none if there is none. Health checks do not count."""
+    rows = connection.execute(
+        "SELECT campaign_id FROM campaign WHERE purpose = '' ORDER BY rowid DESC LIMIT 1"
     )
     return [row[0] for row in rows]
 
@@ -154,11 +169,19 @@ def job_page(connection: sqlite3.Connection, job_id: str) -> JobPage:
     return JobPage(line, [AttemptLine(*row) for row in rows], json.loads(configuration), *option)
 
 
-def active_job(connection: sqlite3.Connection) -> dict[str, str]:
-    """For each device that has work: its job."""
+def active_jobs(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """For each device that has work: its job, and what that runs."""
     rows = connection.execute(
-        "SELECT device_id, job_id FROM attempt"
-        " WHERE state IN ('OFFERED', 'PREPARING', 'RUNNING', 'UPLOADING') ORDER BY epoch"
+        "SELECT attempt.device_id, job_id, label FROM attempt JOIN job USING (job_id)"
+        " WHERE attempt.state IN ('OFFERED', 'PREPARING', 'RUNNING', 'UPLOADING') ORDER BY epoch"
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def job_states_on(connection: sqlite3.Connection, device_id: str) -> dict[str, int]:
+    """How many jobs that a device had, or waits for, are in each state."""
+    rows = connection.execute(
+        "SELECT state, count(*) FROM job WHERE device_id = ? GROUP BY state", (device_id,)
     )
     return {row[0]: row[1] for row in rows}
 

@@ -54,6 +54,51 @@ class FleetStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveReply.FromString,
                 _registered_method=True)
+        self.ShowDevice = channel.unary_unary(
+                '/fleetmark.v1.Fleet/ShowDevice',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ShowDeviceRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DeviceDetail.FromString,
+                _registered_method=True)
+        self.Label = channel.unary_unary(
+                '/fleetmark.v1.Fleet/Label',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.LabelRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+                _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/fleetmark.v1.Fleet/Drain',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DrainRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/fleetmark.v1.Fleet/Resume',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+                _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/fleetmark.v1.Fleet/Reserve',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+                _registered_method=True)
+        self.Rename = channel.unary_unary(
+                '/fleetmark.v1.Fleet/Rename',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RenameRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+                _registered_method=True)
+        self.SaveFleet = channel.unary_unary(
+                '/fleetmark.v1.Fleet/SaveFleet',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.FromString,
+                _registered_method=True)
+        self.ForgetFleet = channel.unary_unary(
+                '/fleetmark.v1.Fleet/ForgetFleet',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetReply.FromString,
+                _registered_method=True)
+        self.ListSaved = channel.unary_unary(
+                '/fleetmark.v1.Fleet/ListSaved',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedReply.FromString,
+                _registered_method=True)
 
 
 class FleetServicer(object):
@@ -86,6 +131,63 @@ class FleetServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ShowDevice(self, request, context):
+        """One device with its history.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Label(self, request, context):
+        """Decisions about devices. Each names them by name or id, and answers with what they are now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reserve(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rename(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveFleet(self, request, context):
+        """Saved fleets: selectors under a name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetFleet(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSaved(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -108,6 +210,51 @@ def add_FleetServicer_to_server(servicer, server):
                     servicer.Remove,
                     request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveReply.SerializeToString,
+            ),
+            'ShowDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowDevice,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ShowDeviceRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DeviceDetail.SerializeToString,
+            ),
+            'Label': grpc.unary_unary_rpc_method_handler(
+                    servicer.Label,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.LabelRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DrainRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ResumeRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.SerializeToString,
+            ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ReserveRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.SerializeToString,
+            ),
+            'Rename': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rename,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RenameRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.SerializeToString,
+            ),
+            'SaveFleet': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveFleet,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.SerializeToString,
+            ),
+            'ForgetFleet': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetFleet,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetReply.SerializeToString,
+            ),
+            'ListSaved': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSaved,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -218,6 +365,249 @@ class Fleet(object):
             '/fleetmark.v1.Fleet/Remove',
             fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_fleet__pb2.RemoveReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/ShowDevice',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ShowDeviceRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.DeviceDetail.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Label(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/Label',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.LabelRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/Drain',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.DrainRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/Resume',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ResumeRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/Reserve',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ReserveRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rename(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/Rename',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.RenameRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveFleet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/SaveFleet',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetFleet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/ForgetFleet',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSaved(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/ListSaved',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedReply.FromString,
             options,
             channel_credentials,
             insecure,

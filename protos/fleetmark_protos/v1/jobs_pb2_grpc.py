@@ -64,6 +64,21 @@ class JobsStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CancelRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CancelReply.FromString,
                 _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/fleetmark.v1.Jobs/Pause',
+                request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.PauseRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.PauseReply.FromString,
+                _registered_method=True)
+        self.Retry = channel.unary_unary(
+                '/fleetmark.v1.Jobs/Retry',
+                request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.RetryRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.RetryReply.FromString,
+                _registered_method=True)
+        self.Logs = channel.unary_stream(
+                '/fleetmark.v1.Jobs/Logs',
+                request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.LogsRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.LogChunk.FromString,
+                _registered_method=True)
 
 
 class JobsServicer(object):
@@ -107,6 +122,27 @@ class JobsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pause(self, request, context):
+        """No further job of the campaign begins until it is resumed; those that run go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Retry(self, request, context):
+        """Does again what failed, in the same campaign.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Logs(self, request, context):
+        """What a job wrote to stdout and stderr; of one that runs, its last lines and what follows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -139,6 +175,21 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.Cancel,
                     request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CancelRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CancelReply.SerializeToString,
+            ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.PauseRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.PauseReply.SerializeToString,
+            ),
+            'Retry': grpc.unary_unary_rpc_method_handler(
+                    servicer.Retry,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.RetryRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.RetryReply.SerializeToString,
+            ),
+            'Logs': grpc.unary_stream_rpc_method_handler(
+                    servicer.Logs,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.LogsRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.LogChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -303,6 +354,87 @@ class Jobs(object):
             '/fleetmark.v1.Jobs/Cancel',
             fleetmark__protos_dot_v1_dot_jobs__pb2.CancelRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_jobs__pb2.CancelReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Jobs/Pause',
+            fleetmark__protos_dot_v1_dot_jobs__pb2.PauseRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_jobs__pb2.PauseReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Retry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Jobs/Retry',
+            fleetmark__protos_dot_v1_dot_jobs__pb2.RetryRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_jobs__pb2.RetryReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Logs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleetmark.v1.Jobs/Logs',
+            fleetmark__protos_dot_v1_dot_jobs__pb2.LogsRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_jobs__pb2.LogChunk.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,7 @@ class AgentMessage(_message.Message):
     CAPABILITIES_CHANGED_FIELD_NUMBER: _builtins.int
     ATTEMPT_REPORT_FIELD_NUMBER: _builtins.int
     BYE_FIELD_NUMBER: _builtins.int
+    LOG_LINES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -40,6 +41,8 @@ class AgentMessage(_message.Message):
     def attempt_report(self) -> Global___AttemptReport: ...
     @_builtins.property
     def bye(self) -> Global___Bye: ...
+    @_builtins.property
+    def log_lines(self) -> Global___LogLines: ...
     def __init__(
         self,
         *,
@@ -48,12 +51,13 @@ class AgentMessage(_message.Message):
         capabilities_changed: Global___CapabilitiesChanged | None = ...,
         attempt_report: Global___AttemptReport | None = ...,
         bye: Global___Bye | None = ...,
+        log_lines: Global___LogLines | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_report", b"attempt_report", "body", b"body", "bye", b"bye", "capabilities_changed", b"capabilities_changed", "heartbeat", b"heartbeat", "hello", b"hello"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_report", b"attempt_report", "body", b"body", "bye", b"bye", "capabilities_changed", b"capabilities_changed", "heartbeat", b"heartbeat", "hello", b"hello", "log_lines", b"log_lines"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_report", b"attempt_report", "body", b"body", "bye", b"bye", "capabilities_changed", b"capabilities_changed", "heartbeat", b"heartbeat", "hello", b"hello"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_report", b"attempt_report", "body", b"body", "bye", b"bye", "capabilities_changed", b"capabilities_changed", "heartbeat", b"heartbeat", "hello", b"hello", "log_lines", b"log_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "capabilities_changed", "attempt_report", "bye"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "capabilities_changed", "attempt_report", "bye", "log_lines"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -68,6 +72,7 @@ class ControllerMessage(_message.Message):
     OFFER_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
     BYE_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -78,6 +83,8 @@ class ControllerMessage(_message.Message):
     def stop(self) -> Global___Stop: ...
     @_builtins.property
     def bye(self) -> Global___Bye: ...
+    @_builtins.property
+    def tail(self) -> Global___Tail: ...
     def __init__(
         self,
         *,
@@ -86,12 +93,13 @@ class ControllerMessage(_message.Message):
         offer: Global___Offer | None = ...,
         stop: Global___Stop | None = ...,
         bye: Global___Bye | None = ...,
+        tail: Global___Tail | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "bye", b"bye", "heartbeat_ack", b"heartbeat_ack", "offer", b"offer", "stop", b"stop", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "bye", b"bye", "heartbeat_ack", b"heartbeat_ack", "offer", b"offer", "stop", b"stop", "tail", b"tail", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "bye", b"bye", "heartbeat_ack", b"heartbeat_ack", "offer", b"offer", "stop", b"stop", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "bye", b"bye", "heartbeat_ack", b"heartbeat_ack", "offer", b"offer", "stop", b"stop", "tail", b"tail", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat_ack", "offer", "stop", "bye"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat_ack", "offer", "stop", "bye", "tail"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -417,6 +425,69 @@ class Stop(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Stop: _TypeAlias = Stop  # noqa: Y015
+
+@_typing.final
+class Tail(_message.Message):
+    """Somebody wants to read along (feature `logs.v1`). The agent sends the end of each file that the
+    job writes, then what is added, until it is told to stop or the stream ends.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    wanted: _builtins.bool
+    """False: nobody reads any more."""
+    @_builtins.property
+    def attempt(self) -> _common_pb2.AttemptRef: ...
+    def __init__(
+        self,
+        *,
+        attempt: _common_pb2.AttemptRef | None = ...,
+        wanted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tail: _TypeAlias = Tail  # noqa: Y015
+
+@_typing.final
+class LogLines(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    stream: _builtins.str
+    """stdout or stderr."""
+    offset: _builtins.int
+    """Where in the file `data` begins."""
+    data: _builtins.bytes
+    end: _builtins.bool
+    """The job is over; nothing follows."""
+    @_builtins.property
+    def attempt(self) -> _common_pb2.AttemptRef: ...
+    def __init__(
+        self,
+        *,
+        attempt: _common_pb2.AttemptRef | None = ...,
+        stream: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        end: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "data", b"data", "end", b"end", "offset", b"offset", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogLines: _TypeAlias = LogLines  # noqa: Y015
 
 @_typing.final
 class Bye(_message.Message):

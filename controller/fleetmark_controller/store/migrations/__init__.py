@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from sqlite_utils.migrations import Migrations
 
-from fleetmark_controller.store.migrations import m0001_first, m0002_needs, m0003_identity
+from fleetmark_controller.store.migrations import (
+    m0001_first,
+    m0002_needs,
+    m0003_identity,
+    m0004_fleet,
+)
 
 MIGRATIONS = Migrations("fleetmark")
 MIGRATIONS(name="0001_first")(m0001_first.apply)
 MIGRATIONS(name="0002_needs")(m0002_needs.apply)
 MIGRATIONS(name="0003_identity")(m0003_identity.apply)
+MIGRATIONS(name="0004_fleet")(m0004_fleet.apply)

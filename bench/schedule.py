@@ -1,0 +1,127 @@
+"""Planning time of the scheduler: `bench/schedule.py [--jobs 10000] [--devices 1000]`.
+
+Three mixes of waiting jobs on a fleet that is partly broken: pinned ones, ones that any board may
+take, and interleaved series; each planned once cold with every board free but the broken ones, and
+once with every board busy (all that is left to do is to say why each job waits). The last figure
+is the ratio of twice the jobs to once: 2 is linear.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+
+from fleetmark_controller.scheduling.model import DeviceState, Seen, Series, View, WaitingJob
+from fleetmark_controller.scheduling.planner import Planner
+
+S = 1_000_000_000
+NOW = 2_000_000_000 * S
+LOCKS = 40
+BLOBS = {f"lock{n}": {f"blob{n}-{m}": 1000 * m for m in range(20)} for n in range(LOCKS)}
+
+
+def fleet(count: int, dice: random.Random, busy: bool) -> dict[str, DeviceState]:
+    """Boards of which a tenth is broken in some way."""
+    found = {}
+    for number in range(count):
+        broken = dice.random() < 0.1
+        kind = dice.choice(["drained", "offline", "reserved", "quarantined"]) if broken else ""
+        found[f"d{number}"] = DeviceState(
+            device_id=f"d{number}",
+            name=f"board-{number}",
+            seen=Seen("offline", False) if kind == "offline" else Seen(),
+            busy_with="job" if busy else "",
+            drained=kind == "drained",
+            reserved_for="anna" if kind == "reserved" else "",
+            reserved_until_ns=NOW + S,
+            failures=3 if kind == "quarantined" else 0,
+            locks=frozenset(dice.sample(list(BLOBS), 3)),
+        )
+    return found
+
+
+def job(number: int, devices: dict[str, str], dice: random.Random, series: str = "") -> WaitingJob:
+    """One waiting job."""
+    return WaitingJob(
+        f"job{number}",
+        number,
+        dice.randint(-5, 5),
+        devices,
+        NOW - dice.randint(0, 10_000) * S,
+        dice.choice(["anna", "ben"]),
+        series=series,
+        turn=number,
+    )
+
+
+def pinned(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:
+    """Each job for one board."""
+    jobs = [job(n, {f"d{n % devices}": f"lock{n % LOCKS}"}, dice) for n in range(count)]
+    return jobs, {}
+
+
+def anywhere(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:
+    """Each job for any board, in as many configurations as there are locks."""
+    options = [{f"d{n}": f"lock{k}" for n in range(devices)} for k in range(LOCKS)]
+    return [job(n, options[n % LOCKS], dice) for n in range(count)], {}
+
+
+def series(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:
+    """Interleaved A/B on every board, half of them begun."""
+    jobs = [
+        job(n, {f"d{n % devices}": f"lock{n % LOCKS}"}, dice, f"s{n % devices}")
+        for n in range(count)
+    ]
+    begun = {f"s{n}": Series(f"d{n}" if n % 2 else "") for n in range(devices)}
+    return jobs, begun
+
+
+MIXES: dict[str, Callable[[int, int, random.Random], tuple[list[WaitingJob], dict]]] = {
+    "pinned": pinned,
+    "any": anywhere,
+    "series": series,
+}
+
+
+def planned(mix: str, jobs: int, devices: int, busy: bool) -> tuple[float, int]:
+    """CPU seconds of one planning, and how many jobs were assigned."""
+    dice = random.Random(7)
+    boards = fleet(devices, dice, busy)
+    waiting, begun = MIXES[mix](jobs, devices, dice)
+    view = View(waiting, boards, NOW, begun, BLOBS)
+    began = time.process_time()
+    plan = Planner().plan(view)
+    spent = time.process_time() - began
+    assert len(plan.assignments) + len(plan.waits) == jobs, "each job runs or says why it waits"
+    return spent, len(plan.assignments)
+
+
+def main() -> int:
+    """Measure and print; 1 if a planning took longer than the limit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--devices", type=int, default=1_000)
+    parser.add_argument("--limit-s", type=float, default=1.0)
+    given = parser.parse_args()
+    figures: dict[str, object] = {"jobs": given.jobs, "devices": given.devices}
+    worst = 0.0
+    for mix in MIXES:
+        for busy in (False, True):
+            spent, assigned = planned(mix, given.jobs, given.devices, busy)
+            double, _ = planned(mix, 2 * given.jobs, given.devices, busy)
+            worst = max(worst, spent)
+            figures[f"{mix}{' all busy' if busy else ''}"] = {
+                "plan_cpu_s": round(spent, 3),
+                "assigned": assigned,
+                "ratio_of_twice_the_jobs": round(double / spent, 2),
+            }
+    print(json.dumps({**figures, "limit_s": given.limit_s}, indent=2))
+    return 0 if worst < given.limit_s else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

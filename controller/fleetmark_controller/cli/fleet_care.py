@@ -1,0 +1,218 @@
+"""`controller fleet`, the part that changes something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetmark_controller.cli import options
+
+if TYPE_CHECKING:
+    from fleetmark_protos.v1 import fleet_pb2
+
+_names = click.argument("names", metavar="NAME…", nargs=-1, required=True)
+
+
+@click.command(name="label")
+@click.argument("name")
+@click.argument("labels", metavar="KEY=VALUE…", nargs=-1)
+@click.option("--unset", multiple=True, metavar="KEY", help="Take this label away.")
+@options.controller
+def label(name: str, labels: tuple[str, ...], unset: tuple[str, ...], address: str | None) -> None:
+    """Set labels of a board; they win over those of its agent."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    changes: dict[str, str] = {}
+    for text in labels:
+        key, equals, value = text.partition("=")
+        if not equals or not key or not value:
+            raise click.UsageError(f"{text!r} is not KEY=VALUE")
+        changes[key] = value
+    if not changes and not unset:
+        raise click.UsageError("give KEY=VALUE, or --unset KEY")
+    with options.connect(address) as client:
+        reply = client.call(
+            client.fleet.Label,
+            fleet_pb2.LabelRequest(names=[name], set=changes, unset=unset),
+        )
+    for device in reply.devices:
+        shown = ", ".join(f"{k}={v}" for k, v in sorted(device.labels.items())) or "no label"
+        click.echo(f"{device.name}: {shown}")
+
+
+@click.command(name="drain")
+@_names
+@click.option("--reason", default="", help="For those who wonder why.")
+@options.controller
+def drain(names: tuple[str, ...], reason: str, address: str | None) -> None:
+    """Give boards no further job; what runs on them goes on."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    with options.connect(address) as client:
+        reply = client.call(client.fleet.Drain, fleet_pb2.DrainRequest(names=names, reason=reason))
+    for device in reply.devices:
+        rest = "; its job goes on" if device.job_id else ""
+        click.echo(f"{device.name} is drained{rest}")
+
+
+@click.command(name="resume")
+@_names
+@options.controller
+def resume(names: tuple[str, ...], address: str | None) -> None:
+    """Give boards jobs again: ends drain, reservation and quarantine."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    with options.connect(address) as client:
+        reply = client.call(client.fleet.Resume, fleet_pb2.ResumeRequest(names=names))
+    for device in reply.devices:
+        click.echo(f"{device.name} takes jobs again")
+
+
+@click.command(name="reserve")
+@_names
+@click.option("--for", "for_s", type=options.DURATION, required=True, help="Like 90s, 30m, 1h, 2d.")
+@options.person
+@options.controller
+def reserve(names: tuple[str, ...], for_s: float, who: str, address: str | None) -> None:
+    """Keep boards for your own campaigns; those of others wait."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    request = fleet_pb2.ReserveRequest(names=names, who=who, for_ns=int(for_s * 1e9))
+    with options.connect(address) as client:
+        reply = client.call(client.fleet.Reserve, request)
+    for device in reply.devices:
+        care = device.care
+        click.echo(f"{device.name} is reserved for {care.reserved_for} until {care.reserved_until}")
+
+
+@click.command(name="rename")
+@click.argument("name")
+@click.argument("new_name", metavar="NEW")
+@options.controller
+def rename(name: str, new_name: str, address: str | None) -> None:
+    """Call a board otherwise, whatever its agent says; its results follow."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    request = fleet_pb2.RenameRequest(name=name, new_name=new_name)
+    with options.connect(address) as client:
+        client.call(client.fleet.Rename, request)
+    click.echo(f"{name} is now {new_name}")
+
+
+@click.command(name="show")
+@click.argument("name")
+@options.as_json
+@options.controller
+def show(name: str, as_json: bool, address: str | None) -> None:
+    """Show a board: what it is, what it does now, what was decided, and how it changed."""
+    from fleetmark_cli import output, tables
+    from fleetmark_protos.plain import to_plain
+    from fleetmark_protos.v1 import fleet_pb2
+
+    with options.connect(address) as client:
+        found = client.call(client.fleet.ShowDevice, fleet_pb2.ShowDeviceRequest(name=name))
+    if as_json:
+        output.print_json(to_plain(found))
+        return
+    device = found.device
+    facts = device.capabilities
+    software = [f"{s.name} {s.version}".strip() for s in facts.software]
+    counts = [f"{n} {state.lower()}" for state, n in sorted(found.jobs_by_state.items())]
+    output.print_fields(
+        {
+            "name": device.name,
+            "id": device.device_id,
+            "presence": device.presence,
+            "now": doing(device) or "–",
+            "state": standing(device) or "takes jobs",
+            "labels": ", ".join(f"{k}={v}" for k, v in sorted(device.labels.items())) or "–",
+            "tags": ", ".join(facts.tags) or "–",
+            "board": facts.board.model or None,
+            "system": f"{facts.os.name} {facts.os.version}, {facts.arch}",
+            "cpu": facts.cpu.model or None,
+            "cores": facts.cpu.usable_cores,
+            "memory": f"{facts.memory.total_bytes / 2**30:.1f} GiB",
+            "software": ", ".join(software) or "–",
+            "agent": device.agent_version,
+            "registered": device.registered_at,
+            "jobs": ", ".join(counts) or "none yet",
+        }
+    )
+    click.echo()
+    tables.print_table(
+        ("at", "capabilities"), [(change.at, change.what) for change in found.history]
+    )
+
+
+@click.command(name="save")
+@click.argument("name")
+@click.argument("selector")
+@options.controller
+def save(name: str, selector: str, address: str | None) -> None:
+    """Keep SELECTOR under NAME: wherever a selector is given, `@NAME` stands for it."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    name = name.removeprefix("@")
+    with options.connect(address) as client:
+        client.call(client.fleet.SaveFleet, fleet_pb2.SavedFleet(name=name, selector=selector))
+    click.echo(f"@{name} is {selector}")
+
+
+@click.command(name="saved")
+@options.as_json
+@options.controller
+def saved(as_json: bool, address: str | None) -> None:
+    """List the saved fleets."""
+    from fleetmark_cli import output, tables
+    from fleetmark_protos.v1 import fleet_pb2
+
+    with options.connect(address) as client:
+        reply = client.call(client.fleet.ListSaved, fleet_pb2.ListSavedRequest())
+    if as_json:
+        output.print_json([{"name": f.name, "selector": f.selector} for f in reply.fleets])
+        return
+    tables.print_table(("fleet", "selector"), [(f"@{f.name}", f.selector) for f in reply.fleets])
+
+
+@click.command(name="forget")
+@click.argument("name")
+@options.controller
+def forget(name: str, address: str | None) -> None:
+    """Forget the saved fleet NAME; no board is touched."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    name = name.removeprefix("@")
+    with options.connect(address) as client:
+        client.call(client.fleet.ForgetFleet, fleet_pb2.ForgetFleetRequest(name=name))
+    click.echo(f"@{name} is forgotten")
+
+
+COMMANDS = (show, label, drain, resume, reserve, rename, save, saved, forget)
+
+
+def standing(device: fleet_pb2.Device) -> str:
+    """What was decided about a board, in words; empty if it simply takes jobs."""
+    care = device.care
+    parts = []
+    if care.drained_at:
+        parts.append(f"drained ({care.drain_reason})" if care.drain_reason else "drained")
+    if care.quarantined:
+        check = f", health check {care.check_campaign[:13]}…" if care.check_campaign else ""
+        parts.append(f"quarantined after {care.failures} failures{check}: {care.last_failure}")
+    if care.reserved_for:
+        parts.append(f"reserved for {care.reserved_for} until {care.reserved_until}")
+    return "; ".join(parts)
+
+
+def doing(device: fleet_pb2.Device) -> str:
+    """What a board does now, like `fashion-mnist fp32 …: run 40 %`."""
+    if not device.job_id:
+        return device.activity
+    progress = device.progress
+    text = f"{device.configuration}: {progress.phase or 'preparing'}"
+    if progress.total:
+        text += f" {min(100, 100 * progress.done // progress.total)} %"
+    if device.HasField("temperature_c"):
+        text += f", {device.temperature_c:.0f} °C"
+    return text

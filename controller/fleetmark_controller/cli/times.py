@@ -1,0 +1,19 @@
+"""Times for people."""
+
+from __future__ import annotations
+
+
+def about(seconds: float) -> str:
+    """`about 40 s`, `about 12 min`, `about 3 h 20 min`."""
+    return f"about {left(seconds)}"
+
+
+def left(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if rest and hours < 24 else f"{hours} h"

@@ -1,0 +1,273 @@
+"""The scheduler: priorities that age, and every board at most one job.
+
+Jobs are looked at in the order of their *virtual arrival*: a job of priority p counts as if it had
+come p times `ageing_s` earlier. So a high priority overtakes, and yet nothing waits for ever: no
+priority is worth more than the waiting that it stands for.
+
+A job that may run on any board takes, of the free ones, that which lacks the fewest bytes of its
+bundle; of equal ones that for which the fewest pinned jobs wait.
+
+A *series* (interleaved A/B) runs its jobs strictly in turn on one board. From its first job to its
+last the board takes no other job between them, except health checks; a pause or a board that may
+not take the series any more ends that hold.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from fleetmark_controller.scheduling import obstacles
+from fleetmark_controller.scheduling.model import (
+    NS_PER_S,
+    Assignment,
+    DeviceState,
+    Plan,
+    Policy,
+    Series,
+    View,
+    WaitingJob,
+)
+from fleetmark_controller.scheduling.stock import Stock
+
+
+class Planner:
+    """See the module."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        """`policy`: how this controller schedules."""
+        self.policy = policy or Policy()
+
+    @property
+    def ageing_s(self) -> float:
+        """See `Scheduler.ageing_s`."""
+        return self.policy.ageing_s
+
+    def plan(self, view: View) -> Plan:
+        """See `Scheduler.plan`."""
+        return _Round(view, self.policy).run()
+
+
+class _Round:
+    """One planning: what is free shrinks while the jobs are walked through."""
+
+    def __init__(self, view: View, policy: Policy) -> None:
+        self.view = view
+        self.policy = policy
+        self.stock = Stock(view.blobs)
+        self.obstacles = {name: obstacles.presence(d) for name, d in view.devices.items()}
+        self.free = {name for name, obstacle in self.obstacles.items() if not obstacle}
+        self.given: dict[str, str] = {}  # device → job of this round
+        self.before: Counter[str] = Counter()  # device → waiting pinned jobs that come first
+        self.pinned: Counter[str] = Counter()
+        self.choices: dict[tuple[int, str, int, bool], list[str]] = {}
+        self.phrases: dict[tuple[int, str, int, bool], str] = {}
+        self.again_ns: int | None = None
+
+    def run(self) -> Plan:
+        ageing_ns = int(self.policy.ageing_s * NS_PER_S)
+        order = sorted(
+            self.view.waiting, key=lambda j: (j.created_ns - j.priority * ageing_ns, j.sequence)
+        )
+        for job in order:
+            if len(job.devices) == 1:
+                self.pinned[next(iter(job.devices))] += 1
+        self.next_turn = _next_turns(order)
+        self.held = self._holds()
+        assignments: list[Assignment] = []
+        waits: dict[str, str] = {}
+        for job in order:
+            reason = self._unready(job) or self._place(job)
+            if reason:
+                waits[job.job_id] = reason
+            else:
+                assignments.append(Assignment(job.job_id, self._last))
+        self._note_reservations()
+        return Plan(assignments, waits, self.again_ns)
+
+    # --- one job ---
+
+    def _unready(self, job: WaitingJob) -> str:
+        if job.paused:
+            return "its campaign is paused"
+        if not job.tries_left:
+            return "no try is left: it waits for the result of the last one"
+        if job.series:
+            obstacle = self._standing(job)
+            if obstacle:
+                return obstacle
+            first = self.next_turn[job.series]
+            if first is not job:
+                return f"it takes turns: job {first.job_id} runs first"
+            if self._series(job).active:
+                return "it takes turns: the job before it is not done yet"
+        return ""
+
+    def _standing(self, job: WaitingJob) -> str:
+        """What keeps the board of a series from it, whosoever turn it is; or nothing."""
+        began = self._series(job).device_id
+        name = began or (next(iter(job.devices)) if len(job.devices) == 1 else "")
+        device = self.view.devices.get(name)
+        if device is None:
+            return ""
+        obstacle = obstacles.for_job(device, job, self.view.now_unix_ns, self.policy)
+        return f"{device.name} {obstacle}" if obstacle else ""
+
+    def _place(self, job: WaitingJob) -> str:
+        """Give the job a board (`_last`), or say why it gets none."""
+        began = self._series(job).device_id if job.series else ""
+        if began:
+            if began in job.devices:
+                return self._on(job, began)
+            return "it takes turns on another board, which is not free"
+        if len(job.devices) == 1:
+            return self._on(job, next(iter(job.devices)))
+        return self._on_any(job)
+
+    def _on(self, job: WaitingJob, device_id: str) -> str:
+        device = self.view.devices.get(device_id)
+        if device is None:
+            return "its board is not there"
+        obstacle = self._obstacle(device, job)
+        if not obstacle:
+            self._take(job, device_id)
+            return ""
+        self.before[device_id] += 1
+        ahead = self.before[device_id] - 1
+        return f"{device.name} {obstacle}{_ahead(ahead)}"
+
+    def _on_any(self, job: WaitingJob) -> str:
+        key = (id(job.devices), job.owner, job.cool_down_ns, job.health_check)
+        choice = self.choices.get(key)
+        if choice is None:
+            choice = self.choices[key] = self._rank(job)
+        # What one job of this kind could not take, no later one of it can: boards only fill up.
+        while choice:
+            device_id = choice[-1]
+            if device_id in self.free:
+                self._take(job, device_id)
+                return ""
+            choice.pop()
+        if key not in self.phrases:
+            self.phrases[key] = self._none_of(job)
+        return self.phrases[key]
+
+    def _rank(self, job: WaitingJob) -> list[str]:
+        """Free boards that may take the job, best last."""
+        devices = self.view.devices
+        fitting = [
+            device_id
+            for device_id in job.devices
+            if device_id in self.free and not self._obstacle(devices[device_id], job)
+        ]
+        missing = self.stock.missing_bytes
+        return sorted(
+            fitting,
+            key=lambda d: (missing(devices[d].locks, job.devices[d]), self.pinned[d], d),
+            reverse=True,
+        )
+
+    def _obstacle(self, device: DeviceState, job: WaitingJob) -> str:
+        obstacle = obstacles.for_job(device, job, self.view.now_unix_ns, self.policy)
+        if obstacle:
+            return obstacle
+        taker = self.given.get(device.device_id)
+        if taker is not None:
+            return f"was just given job {taker}"
+        if self.obstacles[device.device_id]:
+            return self.obstacles[device.device_id]
+        if not self._may_hold(job, device.device_id):
+            return "alternates the jobs of another campaign, which come first"
+        resting_ns = obstacles.cooling_ns(device, job, self.policy)
+        if resting_ns:
+            self._again(resting_ns)
+            return f"cools down for {resting_ns / NS_PER_S:.0f} s more"
+        return ""
+
+    def _take(self, job: WaitingJob, device_id: str) -> None:
+        self.free.discard(device_id)
+        self.given[device_id] = job.job_id
+        self._last = device_id
+
+    def _none_of(self, job: WaitingJob) -> str:
+        counts: Counter[str] = Counter()
+        for device_id in job.devices:
+            device = self.view.devices.get(device_id)
+            counts[_kind(device, self._obstacle(device, job) if device else "")] += 1
+        what = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+        return f"none of {len(job.devices)} boards is free for it: {what}"
+
+    # --- series ---
+
+    def _series(self, job: WaitingJob) -> Series:
+        return self.view.series.get(job.series, _NOT_BEGUN)
+
+    def _holds(self) -> dict[str, str]:
+        """Boards in the middle of a series, each with that series."""
+        held: dict[str, str] = {}
+        for name, first in self.next_turn.items():
+            device = self.view.devices.get(self._series(first).device_id)
+            if device is None or device.device_id not in first.devices:
+                continue
+            if not obstacles.for_job(device, first, self.view.now_unix_ns, self.policy):
+                held.setdefault(device.device_id, name)
+        return held
+
+    def _may_hold(self, job: WaitingJob, device_id: str) -> bool:
+        return job.health_check or self.held.get(device_id, job.series) == job.series
+
+    # --- time ---
+
+    def _again(self, after_ns: int) -> None:
+        self.again_ns = after_ns if self.again_ns is None else min(self.again_ns, after_ns)
+
+    def _note_reservations(self) -> None:
+        now_ns = self.view.now_unix_ns
+        for device_id in self.free:
+            device = self.view.devices[device_id]
+            if obstacles.reserved(device, now_ns):
+                self._again(device.reserved_until_ns - now_ns)
+
+
+_NOT_BEGUN = Series()
+
+
+def _next_turns(order: Sequence[WaitingJob]) -> dict[str, WaitingJob]:
+    """Of each series, the job that runs next."""
+    first: dict[str, WaitingJob] = {}
+    for job in order:
+        if not job.series or job.paused or not job.tries_left:
+            continue
+        known = first.get(job.series)
+        if known is None or (job.turn, job.sequence) < (known.turn, known.sequence):
+            first[job.series] = job
+    return first
+
+
+def _ahead(count: int) -> str:
+    if not count:
+        return ""
+    return f"; {count} job{'s' if count > 1 else ''} for it come{'' if count > 1 else 's'} first"
+
+
+def _kind(device: DeviceState | None, obstacle: str) -> str:
+    if device is None:
+        return "gone"
+    for words, kind in _KINDS:
+        if obstacle.startswith(words):
+            return kind
+    return "taken"
+
+
+_KINDS = (
+    ("is drained", "drained"),
+    ("is quarantined", "quarantined"),
+    ("is reserved", "reserved"),
+    ("is offline", "offline"),
+    ("does not answer", "out of touch"),
+    ("runs job", "busy"),
+    ("was just given", "busy"),
+    ("has not reported", "not idle yet"),
+    ("cools down", "cooling down"),
+    ("alternates", "alternating other jobs"),
+)

@@ -1,0 +1,138 @@
+"""Fleet, the part that changes something: decisions about devices, and saved fleets."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from fleetmark_controller.clock import NS_PER_S
+from fleetmark_controller.engine import Engine, Operation
+from fleetmark_controller.operations import fleet
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.services import edge, guard
+from fleetmark_controller.store import audit, saved
+from fleetmark_protos.v1 import fleet_pb2
+
+
+class FleetCare:
+    """Half of the Fleet service; `services.fleet` has the other."""
+
+    _engine: Engine
+
+    async def _listed(self, device_ids: list[str]) -> fleet_pb2.ListDevicesReply:
+        raise NotImplementedError
+
+    async def _decide(
+        self, act: str, names: Sequence[str], operation: Operation[list[str]], **detail: Any
+    ) -> fleet_pb2.ListDevicesReply:
+        """Perform it, with its row in the audit log, and answer with the devices."""
+        who = guard.who()
+
+        def decide(c: sqlite3.Connection, fx: Effects, now: int) -> list[str]:
+            found = operation(c, fx, now)
+            audit.add(c, now, who, act, ", ".join(names), devices=found, **detail)
+            return found
+
+        return await self._listed(await self._engine.perform(decide))
+
+    @edge.unary
+    async def Label(
+        self, request: fleet_pb2.LabelRequest, context: edge.Context
+    ) -> fleet_pb2.ListDevicesReply:
+        """Set and take away labels."""
+        changes: dict[str, str | None] = {**dict.fromkeys(request.unset), **dict(request.set)}
+        return await self._decide(
+            "device.label",
+            request.names,
+            lambda c, fx, now: fleet.label(c, fx, now, request.names, changes),
+            labels=changes,
+        )
+
+    @edge.unary
+    async def Drain(
+        self, request: fleet_pb2.DrainRequest, context: edge.Context
+    ) -> fleet_pb2.ListDevicesReply:
+        """No further jobs."""
+        reason = request.reason[:200]
+        return await self._decide(
+            "device.drain",
+            request.names,
+            lambda c, fx, now: fleet.drain(c, fx, now, request.names, reason),
+            reason=reason,
+        )
+
+    @edge.unary
+    async def Resume(
+        self, request: fleet_pb2.ResumeRequest, context: edge.Context
+    ) -> fleet_pb2.ListDevicesReply:
+        """Jobs again."""
+        return await self._decide(
+            "device.resume",
+            request.names,
+            lambda c, fx, now: fleet.resume(c, fx, now, request.names),
+        )
+
+    @edge.unary
+    async def Reserve(
+        self, request: fleet_pb2.ReserveRequest, context: edge.Context
+    ) -> fleet_pb2.ListDevicesReply:
+        """One person's jobs only."""
+        who, for_s = request.who[:100], request.for_ns / NS_PER_S
+        return await self._decide(
+            "device.reserve",
+            request.names,
+            lambda c, fx, now: fleet.reserve(c, fx, now, request.names, who, for_s),
+            reserved_for=who,
+            for_s=for_s,
+        )
+
+    @edge.unary
+    async def Rename(
+        self, request: fleet_pb2.RenameRequest, context: edge.Context
+    ) -> fleet_pb2.ListDevicesReply:
+        """Another name."""
+        return await self._decide(
+            "device.rename",
+            [request.name],
+            lambda c, fx, now: fleet.rename(c, fx, now, request.name, request.new_name),
+            new_name=request.new_name,
+        )
+
+    @edge.unary
+    async def SaveFleet(
+        self, request: fleet_pb2.SavedFleet, context: edge.Context
+    ) -> fleet_pb2.SavedFleet:
+        """Keep a selector."""
+        who = guard.who()
+
+        def save(c: sqlite3.Connection, fx: Effects, now: int) -> None:
+            fleet.save(c, fx, now, request.name, request.selector)
+            audit.add(c, now, who, "fleet.save", request.name, selector=request.selector)
+
+        await self._engine.perform(save)
+        return request
+
+    @edge.unary
+    async def ForgetFleet(
+        self, request: fleet_pb2.ForgetFleetRequest, context: edge.Context
+    ) -> fleet_pb2.ForgetFleetReply:
+        """Forget a selector."""
+        who = guard.who()
+
+        def forget(c: sqlite3.Connection, fx: Effects, now: int) -> None:
+            fleet.forget(c, fx, now, request.name)
+            audit.add(c, now, who, "fleet.forget", request.name)
+
+        await self._engine.perform(forget)
+        return fleet_pb2.ForgetFleetReply()
+
+    @edge.unary
+    async def ListSaved(
+        self, request: fleet_pb2.ListSavedRequest, context: edge.Context
+    ) -> fleet_pb2.ListSavedReply:
+        """All saved selectors."""
+        known = await self._engine.reader.run(saved.every)
+        return fleet_pb2.ListSavedReply(
+            fleets=[fleet_pb2.SavedFleet(name=n, selector=s) for n, s in known.items()]
+        )

@@ -1,0 +1,91 @@
+"""What a device was before: its capabilities, each time that they changed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from fleetmark_controller.clock import iso
+
+_VOLATILE = (("storage", "free_bytes"),)
+"""What changes from hello to hello and says nothing about the device."""
+
+
+def note(
+    connection: sqlite3.Connection, now_ns: int, device_id: str, capabilities: dict[str, Any]
+) -> None:
+    """Keep these capabilities if they differ from the last ones that were kept."""
+    new = _steady(capabilities)
+    row = connection.execute(
+        "SELECT capabilities FROM device_history WHERE device_id = ? ORDER BY at DESC LIMIT 1",
+        (device_id,),
+    ).fetchone()
+    if row is None or json.loads(row[0]) != new:
+        connection.execute(
+            "INSERT OR REPLACE INTO device_history VALUES (?, ?, ?)",
+            (device_id, iso(now_ns), json.dumps(new, ensure_ascii=False)),
+        )
+
+
+def changes(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, str]]:
+    """When the device's capabilities changed, and what, in words; the newest last."""
+    rows = connection.execute(
+        "SELECT at, capabilities FROM device_history WHERE device_id = ? ORDER BY at",
+        (device_id,),
+    ).fetchall()
+    found: list[tuple[str, str]] = []
+    before: dict[str, str] | None = None
+    for at, text in rows:
+        now = dict(_flat(json.loads(text)))
+        if before is None:
+            found.append((at, "first seen"))
+        else:
+            found.append((at, "; ".join(_differences(before, now))))
+        before = now
+    return found
+
+
+def _differences(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    texts = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if old is None:
+            texts.append(f"new: {key} {new}".rstrip())
+        elif new is None:
+            texts.append(f"gone: {key} {old}".rstrip())
+        else:
+            texts.append(f"{key}: {old} → {new}")
+    return texts
+
+
+def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
+    """Leaves by their path; things in lists by their names, so that order means nothing."""
+    if isinstance(value, dict):
+        return [
+            leaf
+            for key, item in value.items()
+            for leaf in _flat(item, f"{path}.{key}" if path else key)
+        ]
+    if isinstance(value, (list, tuple)):
+        leaves: list[tuple[str, str]] = []
+        for item in value:
+            if isinstance(item, dict):
+                name = str(item.get("name") or item.get("path") or item.get("kind") or "")
+                leaves.append((f"{path} {name}", str(item.get("version") or "")))
+            else:
+                leaves.append((f"{path} {item}", ""))
+        return leaves
+    return [] if value is None else [(path, str(value))]
+
+
+def _steady(capabilities: dict[str, Any]) -> dict[str, Any]:
+    copied: dict[str, Any] = json.loads(json.dumps(capabilities))
+    for group, name in _VOLATILE:
+        if isinstance(copied.get(group), dict):
+            copied[group].pop(name, None)
+    for control in copied.get("controls") or ():
+        control.pop("current", None)
+    return copied

@@ -1,0 +1,61 @@
+"""Reading along: the end of what is there, then what is added, nothing twice, and an end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from fleetmark_agent.messages import AttemptKey, AttemptRef, LogLines
+from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.tail import Tails
+
+REF = AttemptRef("d1", "job-1", 1, "boot")
+
+
+def text(said: list[LogLines], stream: str) -> bytes:
+    return b"".join(lines.data for lines in said if lines.stream == stream)
+
+
+async def until(look: object, said: list[LogLines]) -> None:
+    for _ in range(200):
+        if look(said):  # type: ignore[operator]
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(said)
+
+
+async def test_it_sends_the_end_then_what_is_added_then_that_it_is_over(tmp_path: Path) -> None:
+    said: list[LogLines] = []
+    workspace = Workspace(tmp_path, AttemptKey("job-1", 1))
+    workspace.root.mkdir()
+    workspace.stdout.write_bytes(b"x" * 100_000 + b"last\n")
+    tails = Tails(tmp_path, said.append)
+    tails.want(REF)
+    await until(lambda s: text(s, "stdout").endswith(b"last\n"), said)
+    assert said[0].offset == 100_005 - 16 * 1024
+    with workspace.stdout.open("ab") as file:
+        file.write(b"more\n")
+    workspace.stderr.write_bytes(b"oh\n")
+    await until(lambda s: text(s, "stderr") == b"oh\n", said)
+    await until(lambda s: text(s, "stdout").endswith(b"last\nmore\n"), said)
+    assert not any(lines.end for lines in said)
+    with workspace.stdout.open("ab") as file:
+        file.write(b"the end\n")
+    workspace.outcome.write_text("{}")
+    await until(lambda s: s[-1].end, said)
+    assert text(said, "stdout").endswith(b"last\nmore\nthe end\n")
+    ends = [lines.offset + len(lines.data) for lines in said if lines.stream == "stdout"]
+    assert ends == sorted(ends)
+
+
+async def test_nobody_reads_any_more(tmp_path: Path) -> None:
+    said: list[LogLines] = []
+    workspace = Workspace(tmp_path, AttemptKey("job-1", 1))
+    workspace.root.mkdir()
+    tails = Tails(tmp_path, said.append)
+    tails.want(REF)
+    await until(lambda s: len(s) == 2, said)
+    tails.stop(REF.key)
+    workspace.stdout.write_bytes(b"unheard\n")
+    await asyncio.sleep(0.6)
+    assert text(said, "stdout") == b""

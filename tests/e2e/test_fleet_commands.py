@@ -1,0 +1,362 @@
+"""Fleets and campaigns as a person handles them: real controller, real agents, a toy benchmark."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import Fleet, fleet_in, until
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+import toy
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("fleet commands")]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    (folder / "marks").mkdir()
+    with fleet_in(folder, quarantine_after=2) as fleet:
+        with (fleet.home / "config.toml").open("a") as config:
+            config.write(
+                'health_check = "toy-check"\nhealth_check_retry_s = 1\n'
+                f'power_cycle = ["touch", "{folder}/cycled.{{name}}.{{label:site}}"]\n'
+            )
+        catalog = toy.make_catalog(folder / "catalog")
+        _health_check(catalog, folder / "marks")
+        fleet.start_controller("--catalog", str(catalog))
+        fleet.start_agent("one", "--label", "site=lab1")
+        fleet.start_agent("two", "--label", "site=lab2")
+        yield fleet
+
+
+def _health_check(catalog: Path, marks: Path) -> None:
+    """A benchmark like `toy` whose program needs no parameter, and fails while a file is there."""
+    program = catalog / "program" / "toy-check"
+    program.mkdir()
+    for file in (catalog / "program" / "toy").iterdir():
+        text = file.read_bytes()
+        if file.suffix == ".toml":
+            text = text.replace(b'name = "toy"', b'name = "toy-check"')
+        if file.name == "main.py":
+            fail = f'import sys\nfrom pathlib import Path\nif Path("{marks}/sick").exists():\n'
+            text = (fail + '    sys.exit("sick")\n').encode() + text.replace(
+                b'Path(said["marks"])', f'Path("{marks}")'.encode()
+            )
+        (program / file.name).write_bytes(text)
+    benchmark = catalog / "benchmark" / "toy-check"
+    benchmark.mkdir()
+    text = (catalog / "benchmark" / "toy" / "component.toml").read_text()
+    text = text.replace('name = "toy"', 'name = "toy-check"')
+    (benchmark / "component.toml").write_text(text.replace("program/toy", "program/toy-check"))
+
+
+def ok(fleet: Fleet, *arguments: str) -> str:
+    done = fleet.run(*arguments)
+    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def submit(fleet: Fleet, *arguments: str) -> str:
+    marks = fleet.folder / "marks"
+    out = ok(fleet, "schedule", "toy", "--set", f"marks={marks}", "--json", *arguments)
+    return str(json.loads(out)["campaign_id"])
+
+
+def jobs(fleet: Fleet, campaign: str) -> list[dict[str, Any]]:
+    found = json.loads(ok(fleet, "jobs", "list", "--campaign", campaign, "--json"))
+    assert isinstance(found, list)
+    return found
+
+
+def states(fleet: Fleet, campaign: str) -> set[str]:
+    return {job["state"] for job in jobs(fleet, campaign)}
+
+
+def until_ended(fleet: Fleet, campaign: str) -> None:
+    until(
+        lambda: states(fleet, campaign) <= {"SUCCEEDED", "FAILED", "INVALID", "CANCELLED"},
+        "the end of the campaign",
+    )
+
+
+def device(fleet: Fleet, name: str) -> dict[str, Any]:
+    found = json.loads(ok(fleet, "fleet", "show", name, "--json"))
+    assert isinstance(found, dict)
+    return found
+
+
+def refused(fleet: Fleet, code: int, *arguments: str) -> str:
+    done = fleet.run(*arguments)
+    assert done.returncode == code, f"{arguments}: {done.returncode} {done.stdout}{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_labels_of_people_win_and_last(fleet: Fleet) -> None:
+    ok(fleet, "fleet", "label", "one", "rack=r7", "site=lab9")
+    assert device(fleet, "one")["device"]["labels"] == {"rack": "r7", "site": "lab9"}
+    fleet.kill("one", 15)  # type: ignore[arg-type]
+    fleet.start_agent("one", "--label", "site=lab1")
+    assert device(fleet, "one")["device"]["labels"] == {"rack": "r7", "site": "lab9"}
+    assert "one" in ok(fleet, "fleet", "list", "--fleet", "rack=r7")
+    assert "two" not in ok(fleet, "fleet", "list", "--fleet", "rack=r7")
+    ok(fleet, "fleet", "label", "one", "site=lab1", "--unset", "rack")
+    assert "cannot be a label" in refused(fleet, 2, "fleet", "label", "one", "memory=4")
+    assert "'two'" in refused(fleet, 3, "fleet", "label", "twoo", "a=b")
+
+
+def test_saved_fleets_stand_wherever_a_selector_does(fleet: Fleet) -> None:
+    ok(fleet, "fleet", "save", "first", "site=lab1")
+    ok(fleet, "fleet", "save", "nightly", "@first,linux")
+    assert json.loads(ok(fleet, "fleet", "saved", "--json")) == [
+        {"name": "first", "selector": "site=lab1"},
+        {"name": "nightly", "selector": "@first,linux"},
+    ]
+    listed = json.loads(ok(fleet, "fleet", "list", "--fleet", "@nightly", "--json"))
+    assert [d["name"] for d in listed] == ["one"]
+    plan = json.loads(ok(fleet, "schedule", "toy", "--dry-run", "--json", "--fleet", "@nightly"))
+    assert [x["device"] for x in plan["matching"]] == ["one"]
+    assert plan["left_out"] == [
+        {"device": "two", "reason": "@nightly: @first: site=lab1: site is lab2"}
+    ]
+    ok(fleet, "jobs", "list", "--fleet", "@nightly")
+    ok(fleet, "results", "list", "--fleet", "@nightly")
+    out = str(fleet.folder / "some.csv")
+    ok(fleet, "export", "--format", "csv", "--out", out, "--fleet", "@nightly")
+    assert "used by @nightly" in refused(fleet, 2, "fleet", "forget", "first")
+    assert "refers to itself" in refused(fleet, 2, "fleet", "save", "first", "@nightly")
+    assert "'nightly'" in refused(fleet, 3, "fleet", "forget", "nightlyy")
+    ok(fleet, "fleet", "forget", "nightly")
+    assert "no fleet is saved as @nightly" in refused(
+        fleet, 2, "fleet", "list", "--fleet", "@nightly"
+    )
+
+
+def test_an_unknown_word_gets_a_caret_everywhere(fleet: Fleet) -> None:
+    for command in (
+        ["schedule", "toy"],
+        ["fleet", "list"],
+        ["jobs", "list"],
+        ["results", "list"],
+        ["export", "--format", "csv", "--out", "x.csv"],
+    ):
+        said = refused(fleet, 2, *command, "--fleet", "linux,sit=lab1")
+        assert "did you mean 'site'?" in said
+        assert "\n  linux,sit=lab1\n        ^^^" in said
+
+
+def test_a_dry_run_explains_every_device_even_if_none_matches(fleet: Fleet) -> None:
+    done = fleet.run("schedule", "toy", "--dry-run", "--json", "--fleet", "memory>=4000GiB")
+    assert done.returncode == 3
+    plan = json.loads(done.stdout)
+    assert plan["jobs"] == plan["matching"] == []
+    assert {x["device"] for x in plan["left_out"]} == {"one", "two"}
+    assert all("memory is" in x["reason"] for x in plan["left_out"])
+    shown = ok(fleet, "schedule", "toy", "--dry-run", "--fleet", "site=lab1")
+    assert "site=lab1: site is lab1" in shown
+
+
+def test_size_and_time_come_first_and_large_ones_are_refused(fleet: Fleet) -> None:
+    done = fleet.run("schedule", "toy", "--repeat", "30", "--max-jobs", "50")
+    assert done.returncode == 2
+    assert "60 jobs (1 configurations × 30 repetitions × 2 boards), more than 50" in done.stderr
+    assert "--max-jobs 60" in done.stderr
+    done = fleet.run("schedule", "toy", "--dry-run", "--repeat", "3")
+    assert "6 jobs on 2 boards, about" in done.stderr
+    assert "estimated by the profile" in done.stderr
+
+
+def test_a_drained_board_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
+    ok(fleet, "fleet", "drain", "one", "--reason", "new fan")
+    campaign = submit(fleet, "--fleet", "name=one")
+    (job,) = jobs(fleet, campaign)
+    assert (job["state"], job["waiting"]) == ("QUEUED", "one is drained (new fan)")
+    assert "one is drained (new fan)" in ok(fleet, "jobs", "show", job["job_id"])
+    assert "drained (new fan)" in ok(fleet, "fleet", "list")
+    ok(fleet, "fleet", "resume", "one")
+    until_ended(fleet, campaign)
+    assert states(fleet, campaign) == {"SUCCEEDED"}
+    done = fleet.run("schedule", "toy", "--dry-run", "--set", f"marks={fleet.folder / 'marks'}")
+    assert "by earlier runs" in done.stderr
+
+
+def test_a_reserved_board_takes_its_holders_jobs_only(fleet: Fleet) -> None:
+    ok(fleet, "fleet", "reserve", "one", "--for", "1h", "--as", "anna")
+    assert "reserved for anna" in refused(
+        fleet, 4, "fleet", "reserve", "one", "--for", "1h", "--as", "ben"
+    )
+    other = submit(fleet, "--fleet", "name=one", "--as", "ben")
+    hers = submit(fleet, "--fleet", "name=one", "--as", "anna")
+    until_ended(fleet, hers)
+    (job,) = jobs(fleet, other)
+    assert job["waiting"].startswith("one is reserved for anna until")
+    ok(fleet, "fleet", "reserve", "one", "--for", "1s", "--as", "anna")
+    until_ended(fleet, other)  # by itself, when the reservation is over
+
+
+def test_a_paused_campaign_waits(fleet: Fleet) -> None:
+    ok(fleet, "fleet", "drain", "one", "two")
+    campaign = submit(fleet, "--repeat", "2")
+    assert "4 jobs wait" in ok(fleet, "jobs", "pause", campaign)
+    ok(fleet, "fleet", "resume", "one", "two")
+    assert {job["waiting"] for job in jobs(fleet, campaign)} == {"its campaign is paused"}
+    assert "paused" in ok(fleet, "jobs", "show", campaign)
+    ok(fleet, "jobs", "resume", campaign)
+    until_ended(fleet, campaign)
+    assert states(fleet, campaign) == {"SUCCEEDED"}
+
+
+def test_cancelling_is_confirmed_by_the_boards_and_cancelled_jobs_can_be_retried(
+    fleet: Fleet,
+) -> None:
+    campaign = submit(fleet, "--set", "duration_s=60", "--repeat", "2")
+    until(
+        lambda: (
+            fleet.query(
+                f"SELECT count(*) FROM attempts WHERE campaign_id = '{campaign}'"
+                " AND state = 'RUNNING'"
+            )
+            == [(2,)]
+        ),
+        "two running jobs",
+    )
+    said = ok(fleet, "jobs", "cancel", campaign)
+    assert "Cancelling 4 jobs" in said
+    assert "one confirmed" in said
+    assert "two confirmed" in said
+    assert states(fleet, campaign) == {"CANCELLED"}
+    assert "Nothing to cancel" in ok(fleet, "jobs", "cancel", campaign)
+    assert "Nothing to retry" in ok(fleet, "jobs", "retry", campaign)
+    old = jobs(fleet, campaign)[0]["job_id"]
+    assert "1 jobs again" in ok(fleet, "jobs", "retry", old, "--cancelled")
+    assert "Nothing to retry" in ok(fleet, "jobs", "retry", old, "--cancelled")
+    assert len(jobs(fleet, campaign)) == 5
+    ok(fleet, "jobs", "cancel", campaign)
+
+
+def test_what_a_job_writes_is_read_along_by_any_number_and_stays(fleet: Fleet) -> None:
+    campaign = submit(fleet, "--fleet", "name=one", "--set", "duration_s=6")
+    (job,) = jobs(fleet, campaign)
+    arguments = ("jobs", "logs", job["job_id"])
+    until(lambda: "begins" in fleet.run(*arguments).stdout, "its first line")
+    assert states(fleet, campaign) == {"ACTIVE"}, "it is shown while the job runs"
+    began = time.monotonic()
+    readers = [fleet.start("jobs", "logs", "-f", job["job_id"]) for _ in range(3)]
+    first = [reader.stdout.readline() for reader in readers if reader.stdout]
+    assert first == [b"the toy begins\n"] * 3
+    rest = [reader.communicate(timeout=60) for reader in readers]
+    assert all(b"the toy ends\n" in out for out, _ in rest), "and what it writes later"
+    assert all(b"a word of warning\n" in err for _, err in rest)
+    assert time.monotonic() - began < 60
+    until_ended(fleet, campaign)
+    done = fleet.run(*arguments)
+    assert done.stdout == "the toy begins\nthe toy ends\n"
+    assert done.stderr == "a word of warning\n"
+    ok(fleet, "fleet", "drain", "one")
+    (waiting,) = jobs(fleet, submit(fleet, "--fleet", "name=one"))
+    assert "has not begun" in refused(fleet, 3, "jobs", "logs", waiting["job_id"])
+    ok(fleet, "jobs", "cancel", waiting["job_id"])
+    ok(fleet, "fleet", "resume", "one")
+
+
+def test_watching_shows_phase_and_time_left(fleet: Fleet) -> None:
+    before = submit(fleet, "--fleet", "name=one", "--set", "duration_s=3")
+    until_ended(fleet, before)
+    campaign = submit(fleet, "--fleet", "name=one", "--set", "duration_s=15")
+    until(
+        lambda: device(fleet, "one")["device"].get("progress", {}).get("phase") == "run",
+        "its progress",
+    )
+    assert "toy" in ok(fleet, "fleet", "list")
+    out = ok(fleet, "jobs", "watch", campaign)
+    assert re.search(r"\[0/1\] one toy .* run.*, [0-9]+ s left", out)
+    assert "succeeded" in out
+
+
+def test_two_configurations_alternate_on_one_board(fleet: Fleet) -> None:
+    other = submit(fleet, "--fleet", "name=one", "--priority", "0", "--set", "duration_s=0.1")
+    until_ended(fleet, other)
+    campaign = submit(
+        fleet, "--interleave", "--any", "--repeat", "3", "--set", "duration_s=0.2,0.3"
+    )
+    until(lambda: "ACTIVE" in states(fleet, campaign), "its first job")
+    between = submit(fleet, "--priority", "9", "--set", "duration_s=0.1")
+    until_ended(fleet, campaign)
+    until_ended(fleet, between)
+    rows = fleet.query(
+        "SELECT campaign_id, device, configuration FROM attempts JOIN jobs USING (job_id,"
+        " campaign_id, device) ORDER BY epoch"
+    )
+    mine = [(device, text) for found, device, text in rows if found == campaign]
+    assert len({device for device, _ in mine}) == 1, "a series stays on one board"
+    kinds = [str(text).split("duration_s=")[1].split(" ")[0] for _, text in mine]
+    assert kinds == ["0.2", "0.3"] * 3
+    on_board = [str(found) for found, device, _ in rows if device == mine[0][0]]
+    first = on_board.index(campaign)
+    assert on_board[first : first + 6] == [campaign] * 6, "nothing came between"
+    assert "cannot alternate" in refused(fleet, 2, "schedule", "toy", "--interleave")
+
+
+def test_a_board_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
+    """Quarantine after two failed jobs, a power cycle, a failed check, a passed one."""
+    sick = fleet.folder / "marks" / "sick"
+    sick.touch()
+    bad = str(fleet.folder / "nowhere")  # the program cannot leave its marks there: it fails
+    arguments = ("--fleet", "name=two", "--max-attempts", "1", "--json")
+    for number in range(2):
+        repeat = ("--set", f"duration_s=0.{number + 1}")
+        out = ok(fleet, "schedule", "toy", "--set", f"marks={bad}", *repeat, *arguments)
+        failed = json.loads(out)["campaign_id"]
+        until_ended(fleet, failed)
+        assert states(fleet, failed) == {"FAILED"}
+    assert device(fleet, "two")["device"]["care"]["quarantined"]
+    campaign = submit(fleet, "--fleet", "name=two")
+    (job,) = jobs(fleet, campaign)
+    assert "two is quarantined" in job["waiting"]
+    until((fleet.folder / "cycled.two.lab2").exists, "the power cycle")
+    until(
+        lambda: device(fleet, "two")["device"]["care"]["failures"] > 2, "a health check that fails"
+    )
+    assert states(fleet, campaign) == {"QUEUED"}
+    sick.unlink()
+    until_ended(fleet, campaign)
+    assert states(fleet, campaign) == {"SUCCEEDED"}
+    assert not device(fleet, "two")["device"]["care"]["quarantined"]
+    # Only what failed is done again.
+    assert "1 jobs again" in ok(fleet, "jobs", "retry", failed)
+    until_ended(fleet, failed)
+    assert [bool(job["retried_as"]) for job in jobs(fleet, failed)] == [True, False]
+    ok(fleet, "fleet", "resume", "two")
+
+
+def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fleet) -> None:
+    runs = len(json.loads(ok(fleet, "results", "list", "--runs", "--fleet", "name=two", "--json")))
+    assert runs
+    ok(fleet, "fleet", "rename", "two", "zwei")
+    assert "another board" in refused(fleet, 2, "fleet", "rename", "zwei", "one")
+    found = ok(fleet, "results", "list", "--runs", "--fleet", "name=zwei", "--json")
+    assert len(json.loads(found)) == runs
+    assert "is online" in refused(fleet, 4, "fleet", "remove", "zwei")
+    fleet.kill("two", 15)  # type: ignore[arg-type]
+    until(lambda: fleet.presence("zwei") == "offline", "the end of its lease")
+    waiting = submit(fleet, "--fleet", "name=zwei")
+    assert "1 jobs that waited" in ok(fleet, "fleet", "remove", "zwei")
+    assert states(fleet, waiting) == {"CANCELLED"}
+    assert fleet.presence("zwei") == ""
+    rows = json.loads(ok(fleet, "results", "list", "--runs", "--json"))
+    assert sum(row["device"] == "zwei" for row in rows) == runs
+    fleet.start_agent("two")  # the same home, and so the same device: it is known again
+
+
+def test_capabilities_have_a_history(fleet: Fleet) -> None:
+    history = device(fleet, "one")["history"]
+    assert history[0]["what"] == "first seen"
+    assert "capabilities" in ok(fleet, "fleet", "show", "one")
