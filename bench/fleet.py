@@ -1,11 +1,12 @@
 """A large fleet against a real controller: `bench/fleet.py [--agents 1000] [--dispatches 100]`.
 
 Simulated agents (the agent's own session and wire, in one process, nothing to run jobs with) dial a
-real `controller serve` over loopback. Measured: until all are registered and visible; the
-controller's CPU while they only heartbeat; dispatch, from the call of `Submit` to the durable
-acceptance of the offer on the agent, one job at a time; and, on one real agent beside them, from
-`Submit` to the first result of a job that does nothing. Beside the first stands its floor: as many
-bare grpc.aio streams to a bare grpc.aio server that answers one message.
+real `controller serve` over loopback, with keys that they enrolled before. Measured: until all are
+registered and visible; the controller's CPU while they only heartbeat; dispatch, from the call of
+`Submit` to the durable acceptance of the offer on the agent, one job at a time; and, on one real
+agent beside them, from `Submit` to the first result of a job that does nothing. Beside the first
+stands its floor: as many bare grpc.aio streams over TLS, of which both sides prove themselves, to a
+bare grpc.aio server that answers one message.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,10 +32,11 @@ CAPABLE_FILE = "capabilities.json"
 
 async def herd(address: str, count: int, capabilities: Path) -> None:
     """Dial as `count` agents; say on stdout when each accepts an offer."""
-    from herd import _own_connections
+    from herd import _own_connections, enrol
 
     from fleetmark_agent import happenings as h
     from fleetmark_agent import transport
+    from fleetmark_agent.identity import Tls
     from fleetmark_agent.ids import uuid7
     from fleetmark_agent.ledger import Ledger
     from fleetmark_agent.link import Link
@@ -48,10 +51,10 @@ async def herd(address: str, count: int, capabilities: Path) -> None:
     class Member:
         """Accepts every offer, says when, and refuses to run it."""
 
-        def __init__(self, number: int) -> None:
-            identity = Identity(uuid7(), uuid7(), f"sim{number:05}", "0", facts)
+        def __init__(self, device_id: str, name: str, address: str, tls: Tls) -> None:
+            identity = Identity(device_id, uuid7(), name, "0", facts)
             self.session = Session(identity, Ledger(), device_free=True, spooled={})
-            self.link = Link(transport.GrpcTransport(address), self.tell, lambda: None)
+            self.link = Link(transport.GrpcTransport(address, lambda: tls), self.tell, lambda: None)
             self.timer: asyncio.TimerHandle | None = None
 
         def tell(self, event: h.Event) -> None:
@@ -74,13 +77,15 @@ async def herd(address: str, count: int, capabilities: Path) -> None:
             if due is not None:
                 self.timer = loop.call_at(due, self.tell, h.Tick())
 
-    await asyncio.gather(*(Member(number).link.run() for number in range(count)))
+    members = [Member(*identity) for identity in await enrol(address, count)]
+    print("enrolled", flush=True)
+    await asyncio.gather(*(member.link.run() for member in members))
 
 
 # --- the floor ----------------------------------------------------------------------------------
 
 
-async def bare_server(port: int) -> None:
+async def bare_server(port: int, folder: Path) -> None:
     """Answers the first message of every stream with itself; nothing else."""
     import grpc
 
@@ -93,20 +98,27 @@ async def bare_server(port: int) -> None:
     handler = grpc.stream_stream_rpc_method_handler(echo)
     server = grpc.aio.server(options=server_options())
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("b", {"e": handler}),))
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    certificate, key = _pair(folder)
+    credentials = grpc.ssl_server_credentials(
+        [(key, certificate)], root_certificates=certificate, require_client_auth=True
+    )
+    server.add_secure_port(f"127.0.0.1:{port}", credentials)
     await server.start()
     await server.wait_for_termination()
 
 
-async def bare_clients(port: int, count: int) -> None:
+async def bare_clients(port: int, count: int, folder: Path) -> None:
     """Open `count` streams, each on its own connection; print the seconds until all answered."""
     import grpc
 
     from fleetmark_protos.channel import client_options
 
+    certificate, key = _pair(folder)
+    credentials = grpc.ssl_channel_credentials(certificate, key, certificate)
     options = [*client_options(), ("grpc.use_local_subchannel_pool", 1)]
     channels = [
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) for _ in range(count)
+        grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
+        for _ in range(count)
     ]
     began = time.monotonic()
 
@@ -121,6 +133,11 @@ async def bare_clients(port: int, count: int) -> None:
     print(time.monotonic() - began, flush=True)
 
 
+def _pair(folder: Path) -> tuple[bytes, bytes]:
+    """Certificate and key of a run."""
+    return (folder / "certificate.pem").read_bytes(), (folder / "key.pem").read_bytes()
+
+
 # --- the measuring ------------------------------------------------------------------------------
 
 
@@ -130,17 +147,23 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def child(*arguments: object) -> subprocess.Popen[str]:
+def child(*arguments: object, token: str = "") -> subprocess.Popen[str]:
     """This file in another role, in a process of its own."""
     words = [sys.executable, __file__, "--role", *map(str, arguments)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    where = {**os.environ, **({"FLEETMARK_TOKEN": token} if token else {})}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=where)
 
 
-def floor_s(count: int, port: int) -> float:
+def floor_s(count: int, port: int, folder: Path) -> float:
     """Seconds until `count` bare streams were answered."""
-    server = child("bare-server", port, 0, "-")
+    from certificate import write_certificate
+
+    from fleetmark_protos.channel import SERVER_NAME
+
+    write_certificate(folder, SERVER_NAME)
+    server = child("bare-server", port, 0, folder)
     time.sleep(1.5)
-    clients = child("bare-clients", port, count, "-")
+    clients = child("bare-clients", port, count, folder)
     assert clients.stdout is not None
     try:
         return float(clients.stdout.readline())
@@ -162,7 +185,7 @@ def measure(agents: int, dispatches: int, folder: Path) -> dict[str, object]:
     from fleetmark_protos.v1 import fleet_pb2, jobs_pb2
 
     figures: dict[str, object] = {"agents": agents}
-    figures["bare_streams_s"] = round(floor_s(agents, free_port()), 2)
+    figures["bare_streams_s"] = round(floor_s(agents, free_port(), folder), 2)
     (folder / "marks").mkdir()
     with fleet_in(folder) as fleet:
         config = fleet.home / "config.toml"
@@ -170,10 +193,10 @@ def measure(agents: int, dispatches: int, folder: Path) -> dict[str, object]:
         config.write_text(text.replace("lease_s = 3.0", "lease_s = 45.0"))
         fleet.start_controller("--catalog", str(toy.make_catalog(folder / "catalog")))
         fleet.start_agent("real")
-        with Client(fleet.address) as client:
+        with Client(fleet.address, fleet.credentials) as client:
 
             def listed() -> list[fleet_pb2.Device]:
-                request = fleet_pb2.ListDevicesRequest(selector="name=sim*")
+                request = fleet_pb2.ListDevicesRequest(selector="name=herd*")
                 return list(client.call(client.fleet.ListDevices, request).devices)
 
             real = client.call(client.fleet.ListDevices, fleet_pb2.ListDevicesRequest()).devices[0]
@@ -203,9 +226,13 @@ def measure(agents: int, dispatches: int, folder: Path) -> dict[str, object]:
                 return time.monotonic() - began
 
             figures["first_result_s"] = [round(first_result_s(), 3) for _ in range(6)]
-            began = time.monotonic()
-            simulated = child("herd", fleet.address, agents, facts)
+            made = fleet.run("token", "create", "--approve", "--uses", str(agents), "--json")
+            token = json.loads(made.stdout)["token"]
+            simulated = child("herd", fleet.address, agents, facts, token=token)
             try:
+                assert simulated.stdout is not None
+                assert simulated.stdout.readline() == "enrolled\n"
+                began = time.monotonic()
                 while sum(d.presence == "online" for d in listed()) < agents:
                     time.sleep(0.05)
                 figures["visible_s"] = round(time.monotonic() - began, 2)
@@ -216,11 +243,10 @@ def measure(agents: int, dispatches: int, folder: Path) -> dict[str, object]:
                 spent = after.user + after.system - before.user - before.system
                 figures["idle_server_cores"] = round(spent / (time.monotonic() - at), 3)
                 figures["server_rss_mib"] = round(server.memory_info().rss / 2**20)
-                assert simulated.stdout is not None
                 delays = []
                 for number in range(dispatches):
                     began = time.monotonic()
-                    submit(f"name=sim{number % agents:05}")
+                    submit(f"name=herd{number % agents:04}")
                     delays.append(float(simulated.stdout.readline().split()[1]) - began)
                 figures["submit_to_accepted_ms"] = {
                     "p50": round(1000 * percentile(delays, 0.5), 1),
@@ -243,8 +269,8 @@ def main() -> int:
         part, where, count, file = given.role
         work = {
             "herd": lambda: herd(where, int(count), Path(file)),
-            "bare-server": lambda: bare_server(int(where)),
-            "bare-clients": lambda: bare_clients(int(where), int(count)),
+            "bare-server": lambda: bare_server(int(where), Path(file)),
+            "bare-clients": lambda: bare_clients(int(where), int(count), Path(file)),
         }[part]
         asyncio.run(work())
         return 0

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
-from fleetmark_controller.store import meta, views
+from fleetmark_catalog.core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+from fleetmark_catalog.core.plain import to_plain
+from fleetmark_controller.store import devices, meta, views
 from fleetmark_controller.store.database import check_integrity, connect, migrate
+from fleetmark_controller.store.migrations import MIGRATIONS
 from fleetmark_controller.store.reader import Reader
 from fleetmark_controller.store.writer import Writer
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -79,6 +84,49 @@ def test_migrating_twice_changes_nothing(path: Path) -> None:
     before = path.read_bytes()
     migrate(path)
     assert path.read_bytes() == before
+
+
+def test_a_store_from_before_fleets_keeps_all_and_lists_no_removed_board(tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    database = Database(connect(old))
+    MIGRATIONS.apply(database, stop_before="0004_fleet")
+    connection = database.conn
+    facts = Capabilities(
+        Os("linux", "debian", "12", "6.1"),
+        "x86_64",
+        Board(),
+        Cpu(1, 1),
+        Memory(1, 0),
+        Storage(0, 0),
+    )
+    for number, state in enumerate(("active", "pending", "revoked", "removed")):
+        device = f"d{number}"
+        connection.execute(
+            "INSERT INTO device VALUES (?, ?1, '{}', ?, '1', 'boot', '', '')",
+            (device, json.dumps(to_plain(facts))),
+        )
+        connection.execute(
+            "INSERT INTO identity VALUES (?, 'device', ?1, NULL, ?1, ?, '{}', NULL, '', '', '')",
+            (device, state),
+        )
+    connection.execute(
+        "INSERT INTO campaign VALUES ('c', 'toy', '', 'quick', '{}', '2026-01-01T00:00:00Z', NULL)"
+    )
+    connection.execute(
+        """INSERT INTO job VALUES ('j', 1, 'c', 'toy', '{}', 'k', 1, 'QUEUED', '', 0, 60.0,
+        '2026-01-02T00:00:00Z', 3, 0, 0, 'd0', NULL, '2026-01-01T00:00:00Z', NULL)"""
+    )
+    connection.commit()
+    connection.close()
+    migrate(old)
+    after = connect(old, read_only=True)
+    assert [row[0] for row in after.execute("SELECT name FROM devices")] == ["d0", "d1", "d2"]
+    assert [tuple(row) for row in after.execute("SELECT job_id, device, retried_as FROM jobs")] == [
+        ("j", "d0", None)
+    ]
+    rows = after.execute("SELECT campaign_id, jobs, paused_at, submitted_by FROM campaigns")
+    assert [tuple(row) for row in rows] == [("c", 1, None, "")]
+    assert [device.name for device in devices.every(after)] == ["d0", "d1"]
 
 
 def test_a_store_of_a_newer_version_is_refused(path: Path) -> None:

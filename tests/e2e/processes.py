@@ -101,8 +101,12 @@ class Fleet:
         home: Path | None = None,
         address: str = "",
         prefix: Sequence[str] = (),
+        shown_as: str = "",
     ) -> None:
-        """Start one and wait until it is online; `prefix` comes before its command line."""
+        """Start one and wait until it is online; `prefix` comes before its command line.
+
+        `shown_as` is what people have renamed it to.
+        """
         home = home or self.folder / name
         address = address or self.address
         self._start(
@@ -113,7 +117,7 @@ class Fleet:
             prefix=prefix,
             token=self.token,
         )
-        until(lambda: self.presence(name) == "online", f"agent {name}")
+        until(lambda: self.presence(shown_as or name) == "online", f"agent {name}")
 
     @property
     def token(self) -> str:
@@ -160,7 +164,7 @@ class Fleet:
         """One command of `controller` that goes on; its output is piped."""
         return subprocess.Popen(
             [str(BIN / "controller"), *arguments],
-            env={**environment(), "FLEETMARK_CONTROLLER": self.address},
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -344,16 +344,39 @@ def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fle
     assert "another board" in refused(fleet, 2, "fleet", "rename", "zwei", "one")
     found = ok(fleet, "results", "list", "--runs", "--fleet", "name=zwei", "--json")
     assert len(json.loads(found)) == runs
-    assert "is online" in refused(fleet, 4, "fleet", "remove", "zwei")
     fleet.kill("two", 15)  # type: ignore[arg-type]
-    until(lambda: fleet.presence("zwei") == "offline", "the end of its lease")
+    fleet.start_agent("two", shown_as="zwei")  # it says `two`; what people said stays
+    ok(fleet, "fleet", "drain", "zwei")
     waiting = submit(fleet, "--fleet", "name=zwei")
+    both = submit(fleet, "--any")
     assert "1 jobs that waited" in ok(fleet, "fleet", "remove", "zwei")
     assert states(fleet, waiting) == {"CANCELLED"}
+    until_ended(fleet, both)
+    assert states(fleet, both) == {"SUCCEEDED"}, "another board could run it"
     assert fleet.presence("zwei") == ""
+    assert fleet.query("SELECT count(*) FROM devices") == [(1,)]
     rows = json.loads(ok(fleet, "results", "list", "--runs", "--json"))
     assert sum(row["device"] == "zwei" for row in rows) == runs
-    fleet.start_agent("two")  # the same home, and so the same device: it is known again
+    assert "no board" in refused(fleet, 3, "fleet", "show", "zwei")
+    assert "Nothing to retry" in ok(fleet, "jobs", "retry", waiting, "--cancelled")
+    # Its key counts no more; with a new home it is a new board, and the name is free.
+    until(lambda: fleet.children["two"].poll() is not None, "the end of its agent")
+    fleet.start_agent("zwei")
+
+
+def test_what_people_decide_is_in_the_audit_log(fleet: Fleet) -> None:
+    ok(fleet, "fleet", "drain", "one", "--reason", "for the log")
+    ok(fleet, "fleet", "resume", "one")
+    rows = json.loads(ok(fleet, "audit", "show", "--all", "--json"))
+    done = [(row["act"], row["subject"]) for row in rows if row["outcome"] == "done"]
+    assert done[-2:] == [("device.drain", "one"), ("device.resume", "one")]
+    acts = {act for act, _ in done}
+    assert acts >= {"device.label", "device.reserve", "device.rename", "device.remove"}
+    assert acts >= {"fleet.save", "fleet.forget", "campaign.submit", "campaign.pause"}
+    assert acts >= {"campaign.resume", "jobs.cancel", "jobs.retry"}
+    checks = [row for row in rows if row["who"] == "controller"]
+    assert {row["act"] for row in checks} == {"campaign.submit"}, "health checks"
+    ok(fleet, "audit", "verify")
 
 
 def test_capabilities_have_a_history(fleet: Fleet) -> None:

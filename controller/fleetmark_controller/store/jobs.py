@@ -304,12 +304,13 @@ def repeat(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -
 
 
 def waiting_only_for(connection: sqlite3.Connection, device_id: str) -> list[str]:
-    """Queued jobs that no other device can run."""
+    """Queued jobs that no other device of the fleet can run."""
     rows = connection.execute(
         """SELECT job_id FROM job WHERE state = 'QUEUED' AND EXISTS (
             SELECT 1 FROM job_option WHERE job_option.job_id = job.job_id AND device_id = ?1)
         AND NOT EXISTS (
-            SELECT 1 FROM job_option WHERE job_option.job_id = job.job_id AND device_id <> ?1)""",
+            SELECT 1 FROM job_option WHERE job_option.job_id = job.job_id AND device_id <> ?1
+            AND device_id NOT IN (SELECT identity_id FROM identity WHERE state = 'removed'))""",
         (device_id,),
     )
     return [row[0] for row in rows]
