@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -42,6 +43,18 @@ def cells(text: str, row: str) -> list[str]:
 def test_resolve() -> None:
     done = bench("resolve.py", "--components", "60", "--devices", "3", "--limit-s", "100")
     assert done.returncode == 0 and '"devices": 3' in done.stdout
+
+
+def test_schedule() -> None:
+    done = bench("schedule.py", "--jobs", "200", "--devices", "20", "--limit-s", "100")
+    assert done.returncode == 0, done.stderr
+
+
+def test_fleet() -> None:
+    done = bench("fleet.py", "--agents", "5", "--dispatches", "2")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["visible_s"] > 0 and figures["submit_to_accepted_ms"]["p50"] > 0
 
 
 def test_footprint() -> None:
