@@ -28,11 +28,13 @@ def test_a_seed_replays_exactly() -> None:
 
 
 def test_simulations_do_real_work() -> None:
-    outcomes = [simulate(seed) for seed in range(20)]
-    assert sum(outcome.runs for outcome in outcomes) > 40
+    outcomes = [simulate(seed) for seed in range(40)]
+    assert sum(outcome.runs for outcome in outcomes) > 80
     text = "\n".join(line for outcome in outcomes for line in outcome.history)
     for happening in ("killed", "power failed", "backup restored", "is cut", "lease of"):
         assert happening in text
+    for fault in ("drain", "paused campaign", "retry"):
+        assert f"fault: {fault}" in text
 
 
 @pytest.mark.parametrize("name", sorted(MUTANTS))
