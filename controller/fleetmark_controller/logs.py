@@ -24,6 +24,8 @@ class Chunk:
     stream: str
     data: bytes
     end: bool = False
+    until: int = 0
+    """Where in the file the next piece begins."""
 
 
 class Reader:
@@ -90,7 +92,7 @@ class Logs:
         known = tail.offsets.get(stream, offset)
         data = data[max(0, known - offset) :]
         tail.offsets[stream] = max(known, offset + len(data))
-        chunk = Chunk(stream, data, end)
+        chunk = Chunk(stream, data, end, tail.offsets[stream])
         tail.kept.append(chunk)
         tail.kept_bytes += len(data)
         while tail.kept_bytes > 2 * _KEEP_BYTES:

@@ -170,8 +170,8 @@ def test_size_and_time_come_first_and_large_ones_are_refused(fleet: Fleet) -> No
     assert "60 jobs (1 configurations × 30 repetitions × 2 boards), more than 50" in done.stderr
     assert "--max-jobs 60" in done.stderr
     done = fleet.run("schedule", "toy", "--dry-run", "--repeat", "3")
-    assert "6 jobs on 2 boards, about" in done.stderr
-    assert "estimated by the profile" in done.stderr
+    assert "6 jobs on 2 boards, about" in done.stdout
+    assert "estimated by the profile" in done.stdout
 
 
 def test_a_drained_board_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
@@ -185,7 +185,7 @@ def test_a_drained_board_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
     until_ended(fleet, campaign)
     assert states(fleet, campaign) == {"SUCCEEDED"}
     done = fleet.run("schedule", "toy", "--dry-run", "--set", f"marks={fleet.folder / 'marks'}")
-    assert "by earlier runs" in done.stderr
+    assert "by earlier runs" in done.stdout
 
 
 def test_a_reserved_board_takes_its_holders_jobs_only(fleet: Fleet) -> None:

@@ -98,13 +98,19 @@ def command(
     )
     with options.connect(address) as client:
         result = None
+        size = ""
         for event in client.stream(client.jobs.Submit, request):
             body = event.WhichOneof("body")
+            if body == "size":
+                size = "" if as_json else _size(event.size)
+                continue
+            # First of all, but not before it is known that nothing is wrong at once.
+            if size:
+                click.echo(size)
+                size = ""
             if body == "progress":
                 click.echo(event.progress, err=True)
-            elif body == "size" and not as_json:
-                click.echo(_size(event.size), err=True)
-            elif body == "result":
+            else:
                 result = event.result
         assert result is not None
         if dry_run:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from fleetmark_controller.engine import Engine
 from fleetmark_controller.lifecycle.states import ATTEMPT_ON_DEVICE, AttemptState
@@ -54,14 +55,22 @@ async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[job
             next_step="When the job has ended, they are here",
         )
     with engine.logs.reading(newest.key) as reader:
-        told = _following(reader) if follow else _first(reader)
-        async for chunk in told:
+        told: dict[str, int] = {}
+        async for chunk in _following(reader, told) if follow else _first(reader):
             yield chunk
+    if follow:
+        # A job that ended quickly may have been handed over before its last lines were sent.
+        ended = await engine.reader.run(lambda c: _newest(c, job_id))
+        if ended is not None and ended.key == newest.key and ended.blobs:
+            async for chunk in _stored(engine, ended, told):
+                yield chunk
 
 
-async def _following(reader: Reader) -> AsyncIterator[jobs_pb2.LogChunk]:
+async def _following(reader: Reader, told: dict[str, int]) -> AsyncIterator[jobs_pb2.LogChunk]:
+    """Notes in `told` how far each stream was told."""
     while True:
         chunk = await reader.get()
+        told[chunk.stream] = max(told.get(chunk.stream, 0), chunk.until)
         if chunk.data:
             yield jobs_pb2.LogChunk(stream=chunk.stream, data=chunk.data)
         if chunk.end:
@@ -85,7 +94,10 @@ async def _first(reader: Reader) -> AsyncIterator[jobs_pb2.LogChunk]:
         waited_for.discard(chunk.stream)
 
 
-async def _stored(engine: Engine, newest: _Newest) -> AsyncIterator[jobs_pb2.LogChunk]:
+async def _stored(
+    engine: Engine, newest: _Newest, told: Mapping[str, int] = MappingProxyType({})
+) -> AsyncIterator[jobs_pb2.LogChunk]:
+    """What is stored, but for what was `told` already."""
     if not newest.blobs:
         raise FleetmarkError(
             ErrorKind.NO_LOGS,
@@ -94,7 +106,7 @@ async def _stored(engine: Engine, newest: _Newest) -> AsyncIterator[jobs_pb2.Log
         )
     for stream, digest in newest.blobs.items():
         data = await asyncio.to_thread(engine.blobs.path(digest).read_bytes)
-        for start in range(0, len(data), 64 * 1024):
+        for start in range(told.get(stream, 0), len(data), 64 * 1024):
             yield jobs_pb2.LogChunk(stream=stream, data=data[start : start + 64 * 1024])
 
 
