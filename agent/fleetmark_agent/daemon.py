@@ -17,12 +17,12 @@ from fleetmark_agent import happenings as h
 from fleetmark_agent import ledger
 from fleetmark_agent.detect.findings import Detection
 from fleetmark_agent.detect.watch import Watch
-from fleetmark_agent.enrolling import Renewal
 from fleetmark_agent.facts.software import with_findings
 from fleetmark_agent.files import RealFiles, tree_bytes, write_atomic
 from fleetmark_agent.link import Link
 from fleetmark_agent.locks import is_held, until_free
 from fleetmark_agent.messages import Append, AttemptKey, AttemptRef, Heartbeat, Welcome
+from fleetmark_agent.renewal import Renewal
 from fleetmark_agent.runner.site import Site, clean_attempts
 from fleetmark_agent.runner.telemetry import read_temperature
 from fleetmark_agent.runner.workspace import Workspace
