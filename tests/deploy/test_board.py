@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from board import Board, booted, no_board
+from systemd_board import Board, booted, no_board
 from kits import another_wheel, wheel_of
 from processes import Fleet, fleet_in, until
 from toys import TOY, make_catalog

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from board import Board, booted, no_board
+from systemd_board import Board, booted, no_board
 from kits import DEPLOY, copy_context
 from processes import free_port
 
