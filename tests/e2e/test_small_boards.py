@@ -59,7 +59,7 @@ def start_boxed(fleet: Fleet, name: str, prefix: tuple[str, ...]) -> None:
                 *(str(BIN / "agent"), "start", "--home", str(fleet.folder / name)),
                 *("--controller", fleet.address, "--name", name),
             ],
-            env=environment(),
+            env={**environment(), "FLEETMARK_TOKEN": fleet.token},
             stdout=log,
             stderr=log,
         )
