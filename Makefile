@@ -15,10 +15,10 @@ demo: $(VENV)/.controller ## Run the main job: controller, agent, default suite,
 	@$(BIN)/controller demo
 
 test: $(VENV)/.dev ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not faults and not arm64"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults and not arm64"
 
 test-all: $(VENV)/.dev ## Run the tests, slow ones too
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults and not arm64"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not arm64"
 
 test-arm64: $(VENV)/.dev ## Run the unmodified agent on emulated arm64 boards: builds their userland once
 	@$(BIN)/python -m pytest tests/arm64 -m arm64 -s

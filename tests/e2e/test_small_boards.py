@@ -18,7 +18,10 @@ from pathlib import Path
 import pytest
 from processes import BIN, Fleet, environment, fleet_in, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux"),
+]
 LIMIT = 512 << 20
 V1 = Path("/sys/fs/cgroup/memory")
 V2 = Path("/sys/fs/cgroup")
