@@ -43,6 +43,7 @@ EXIT_OK = 0
 EXIT_REFUSED = 4
 EXIT_UNREACHABLE = 5
 _LAST_WORDS_S = 2.0
+_CANCEL_AGAIN_S = 0.5
 _CLOCK_TOLERANCE_NS = 60 * 10**9
 
 
@@ -128,10 +129,7 @@ class Daemon:
             code = await asyncio.shield(self._quit)
             await self.link.say_last(_LAST_WORDS_S)
         finally:
-            dialing.cancel()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(dialing, *self._tasks, return_exceptions=True)
+            await end_tasks({dialing, *self._tasks})
             with suppress(Exception):
                 await self.transport.close()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -394,3 +392,15 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+async def end_tasks(tasks: set[asyncio.Future[Any]]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: before Python 3.12, `asyncio.wait_for` loses a cancellation that comes in
+    the moment in which what it waits for ends.
+    """
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)
