@@ -15,10 +15,10 @@ demo: $(VENV)/.controller ## Run the main job: controller, agent, default suite,
 	@$(BIN)/controller demo
 
 test: $(VENV)/.dev ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not faults and not arm64"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults and not arm64"
 
 test-all: $(VENV)/.dev ## Run the tests, slow ones too
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults and not arm64"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not arm64"
 
 test-arm64: $(VENV)/.dev ## Run the unmodified agent on emulated arm64 boards: builds their userland once
 	@$(BIN)/python -m pytest tests/arm64 -m arm64 -s
@@ -54,7 +54,7 @@ bench-fleet: $(VENV)/.dev ## Measure a controller with many simulated agents: AG
 lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and containers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy deploy/write_config.py
+	@$(BIN)/mypy deploy/write_config.py deploy/lock_for.py
 	@$(BIN)/shellcheck deploy/*.sh deploy/*/*.sh .ci/run
 	@$(BIN)/hadolint deploy/container/Containerfile.*
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml

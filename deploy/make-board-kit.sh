@@ -26,10 +26,9 @@ cp "$here/locks/agent.txt" "$kit/locks/"
 cp "$here"/systemd/fleetmark-agent* "$kit/systemd/"
 sh "$here/build-wheel.sh" "$python" "$kit/wheels" >/dev/null
 
-# pip judges markers by the Python that runs it, not by the board's: every board gets every wheel.
-sed 's/ ; .*\\$/ \\/' "$here/locks/agent.txt" >"$scratch/lock.txt"
 for arch; do
     for version in $versions; do
+        "$python" "$here/lock_for.py" "$here/locks/agent.txt" "$version" "$arch" >"$scratch/lock.txt"
         "$python" -m pip download --quiet --disable-pip-version-check --no-input --no-deps \
             --only-binary=:all: --require-hashes --implementation cp --python-version "$version" \
             --platform "manylinux2014_$arch" --platform "manylinux_2_28_$arch" \

@@ -38,17 +38,16 @@ def become_server(settings: Settings, verbose: bool) -> NoReturn:
     """
     lock = _take_home(settings)
     set_up(verbose)
+    if len(hand_over(settings, "", lock, verbose)) > _MOST_BYTES:
+        raise FleetmarkError(
+            ErrorKind.USAGE, "the labels are too many", "--label", "Use fewer or shorter ones"
+        )
     try:
         settings = join(settings)
     except OSError as error:
         raise from_os_error(error, str(settings.home)) from error
-    handed = hand_over(settings, _own_id(settings.home), lock, verbose)
-    if len(handed) > _MOST_BYTES:
-        raise FleetmarkError(
-            ErrorKind.USAGE, "the labels are too many", "--label", "Use fewer or shorter ones"
-        )
     read, write = os.pipe()
-    os.write(write, handed)
+    os.write(write, hand_over(settings, _own_id(settings.home), lock, verbose))
     os.close(write)
     os.set_inheritable(read, True)
     os.set_inheritable(lock, True)

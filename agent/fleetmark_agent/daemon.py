@@ -17,12 +17,12 @@ from fleetmark_agent import happenings as h
 from fleetmark_agent import ledger
 from fleetmark_agent.detect.findings import Detection
 from fleetmark_agent.detect.watch import Watch
-from fleetmark_agent.enrolling import Renewal
 from fleetmark_agent.facts.software import with_findings
 from fleetmark_agent.files import RealFiles, tree_bytes, write_atomic
 from fleetmark_agent.link import Link
 from fleetmark_agent.locks import is_held, until_free
 from fleetmark_agent.messages import Append, AttemptKey, AttemptRef, Heartbeat, Welcome
+from fleetmark_agent.renewal import Renewal
 from fleetmark_agent.runner.site import Site, clean_attempts
 from fleetmark_agent.runner.telemetry import read_temperature
 from fleetmark_agent.runner.workspace import Workspace
@@ -44,6 +44,7 @@ EXIT_OK = 0
 EXIT_REFUSED = 4
 EXIT_UNREACHABLE = 5
 _LAST_WORDS_S = 2.0
+_CANCEL_AGAIN_S = 0.5
 _CLOCK_TOLERANCE_NS = 60 * 10**9
 
 
@@ -130,11 +131,8 @@ class Daemon:
             code = await asyncio.shield(self._quit)
             await self.link.say_last(_LAST_WORDS_S)
         finally:
-            dialing.cancel()
             self.tails.stop_all()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(dialing, *self._tasks, return_exceptions=True)
+            await end_tasks({dialing, *self._tasks})
             with suppress(Exception):
                 await self.transport.close()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -404,3 +402,15 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+async def end_tasks(tasks: set[asyncio.Future[Any]]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: before Python 3.12, `asyncio.wait_for` loses a cancellation that comes in
+    the moment in which what it waits for ends.
+    """
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)

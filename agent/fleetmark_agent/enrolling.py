@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,8 @@ from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 log = logging.getLogger(__name__)
 
-_COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.enrol")
-_RENEWAL_S = 90.0
-_MAX_LINE = 64 * 1024
+COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.enrol")
+"""The helper that enrols and renews: it reads a task, and writes a line for each event."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ def enrol(home: Path, address: str, name: str, token: str, give_up_s: float | No
     renew = known is not None and known.state == ACTIVE and not token
     task = Task(str(home), address, name, token, renew)
     child = subprocess.Popen(
-        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )
     assert child.stdin is not None and child.stdout is not None
     heard = threading.Event()
@@ -81,7 +77,7 @@ def enrol(home: Path, address: str, name: str, token: str, give_up_s: float | No
         child.stdin.write(json.dumps(asdict(task)) + "\n")
         child.stdin.flush()
         for line in child.stdout:
-            if _tell(_parse(line), heard):
+            if tell(parse(line), heard):
                 return
     finally:
         if timer is not None:
@@ -94,7 +90,7 @@ def enrol(home: Path, address: str, name: str, token: str, give_up_s: float | No
     )
 
 
-def _tell(event: dict[str, Any], heard: threading.Event) -> bool:
+def tell(event: dict[str, Any], heard: threading.Event) -> bool:
     """Log one line of the helper; True at its good end. Raises what it failed with."""
     kind = event.get("event")
     if kind == "waiting":
@@ -125,86 +121,10 @@ def _tell(event: dict[str, Any], heard: threading.Event) -> bool:
     return False
 
 
-def _parse(line: str) -> dict[str, Any]:
+def parse(line: str) -> dict[str, Any]:
+    """One line of the helper; empty if it is none."""
     try:
         values = json.loads(line)
         return values if isinstance(values, dict) else {}
     except ValueError:
         return {}
-
-
-class Renewal:
-    """Renews the certificate in time, and when the controller does not take it any more."""
-
-    def __init__(
-        self,
-        home: Path,
-        address: str,
-        name: str,
-        renewed: Callable[[], None],
-        offset_ns: Callable[[], int],
-    ) -> None:
-        """`renewed` is called after each; `offset_ns`: how far the controller's clock is ahead."""
-        self._task = Task(str(home), address, name, renew=True, patient=False)
-        self._home = home
-        self._renewed = renewed
-        self._offset_ns = offset_ns
-        self._asked = asyncio.Event()
-        self._tried_s = -_AGAIN_S
-
-    def ask(self) -> None:
-        """The controller cannot be reached, or does not know us: perhaps the certificate is old."""
-        if time.monotonic() - self._tried_s >= _AGAIN_S:
-            self._asked.set()
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            known = identity.load_enrolment(self._home)
-            if known is None:
-                return  # a test's identity, or one that was taken away: nothing to renew
-            left_s = (known.renew_ns - time.time_ns() - self._offset_ns()) / 1e9
-            # Wall clocks step, boards sleep: look again now and then.
-            wait_s = min(max(left_s, 0.0), _LOOK_S)
-            if left_s <= 0:
-                wait_s = max(0.0, self._tried_s + _AGAIN_S - time.monotonic())
-            try:
-                await asyncio.wait_for(self._asked.wait(), wait_s)
-            except asyncio.TimeoutError:
-                if left_s > wait_s:
-                    continue
-            self._asked.clear()
-            await self._try()
-
-    async def _try(self) -> None:
-        self._tried_s = time.monotonic()
-        child = await asyncio.create_subprocess_exec(
-            *_COMMAND,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=_MAX_LINE,
-        )
-        try:
-            if await asyncio.wait_for(self._hear(child), _RENEWAL_S):
-                self._renewed()
-        except FleetmarkError as error:
-            if error.kind is not ErrorKind.UNREACHABLE:
-                log.warning("the certificate was not renewed: %s", error)
-        except asyncio.TimeoutError:
-            log.warning("the certificate was not renewed: the controller takes too long")
-        finally:
-            if child.returncode is None:
-                child.kill()
-            await child.wait()
-
-    async def _hear(self, child: asyncio.subprocess.Process) -> bool:
-        assert child.stdin is not None and child.stdout is not None
-        child.stdin.write(json.dumps(asdict(self._task)).encode() + b"\n")
-        async for line in child.stdout:
-            if _tell(_parse(line.decode(errors="replace")), threading.Event()):
-                return True
-        return False
-
-
-_LOOK_S = 600.0
-_AGAIN_S = 120.0

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import secure
 from agent_process import AgentProcess
 from fake_controller import FakeController
 from test_agent_cli import HEAVY, agent_command, fails, loaded_by
@@ -30,7 +31,10 @@ from fleetmark_protos.v1.capabilities_pb2 import Capabilities as WireCapabilitie
 ABSENT = HEAVY | {
     # The command line and the settings' files: left behind when the agent becomes a server.
     *("click", "tomllib", "tomli", "difflib", "fleetmark_cli.app", "fleetmark_agent.cli"),
-    *("fleetmark_agent.become", "fleetmark_agent.identity", "fleetmark_agent.cache"),
+    # What joins a controller, and what makes keys.
+    *("fleetmark_agent.become", "fleetmark_agent.joining", "fleetmark_agent.finding"),
+    "fleetmark_agent.enrolling",
+    *("fleetmark_protos.token", "fleetmark_catalog.core.keys", "fleetmark_agent.cache"),
     # What only a job needs.
     *("fleetmark_agent.runner.attempt", "fleetmark_agent.runner.prepare", "packaging", "tempfile"),
     *("fleetmark_agent.runner.execute", "fleetmark_agent.supervisor", "ctypes", "hashlib"),
@@ -76,6 +80,7 @@ async def test_an_idle_connected_agent_holds_little(
     tmp_path: Path, controller: FakeController
 ) -> None:
     home = tmp_path / "home"
+    secure.enrol(home, controller.address)
     lock = try_lock(home / "agent.lock")
     assert lock is not None
     settings = Settings(home, controller.address, "board", detect_interval_s=0)
@@ -138,6 +143,7 @@ def test_labels_without_end_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_ledger_is_one_line_also_after_the_change(tmp_path: Path) -> None:
+    secure.enrol(tmp_path, "127.0.0.1:1")
     (tmp_path / "ledger.json").write_text("{")
     line = fails(agent_command("start", "--home", str(tmp_path)), 4)
     assert "Move the home away" in line

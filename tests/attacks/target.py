@@ -100,7 +100,7 @@ class Stream:
     def __init__(self, stubs: Stubs, hello: session_pb2.Hello) -> None:
         self._said: queue.Queue[Any] = queue.Queue()
         self.say(hello=hello)
-        self.heard = stubs.session.Connect(iter(self._said.get, None), timeout=300)
+        self.heard = stubs.session.Connect(iter(self._said.get, None), timeout=3600)
         self.welcome = next(self.heard).welcome
 
     def say(self, **body: Any) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from board import Board, booted, no_board
 from kits import another_wheel, wheel_of
 from processes import Fleet, fleet_in, until
+from systemd_board import Board, booted, no_board
 from toys import TOY, make_catalog
 
 pytestmark = [

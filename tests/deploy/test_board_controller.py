@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from board import Board, booted, no_board
 from kits import DEPLOY, copy_context
 from processes import free_port
+from systemd_board import Board, booted, no_board
 
 pytestmark = [
     pytest.mark.e2e,

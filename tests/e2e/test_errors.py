@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,21 +159,29 @@ def test_an_agent_without_a_controller_says_so(tmp_path: Path) -> None:
 def test_a_full_disk_on_the_agent_is_named_with_both_figures(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(small)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", str(small)], check=True)
     try:
         with fleet_in(tmp_path) as fleet:
             fleet.start_controller()
             fleet.start_agent("cramped", home=small / "home")
-            done = fleet.run(
+            # Full after the board has said how much is free: the agent itself finds out.
+            with (small / "filler").open("wb") as filler:
+                os.posix_fallocate(filler.fileno(), 0, 300 * 1024 * 1024)
+            schedule = (
                 *("schedule", "fashion-mnist", "--scenario", "SingleStream"),
                 *("--mode", "accuracy", "--wait"),
             )
+            done = fleet.run(*schedule)
             assert done.returncode == 1, done.stderr
             (line,) = [text for text in done.stdout.splitlines() if "failed:" in text]
-            assert "MB" in line
-            assert str(small) in line
+            assert re.search(r"needs [\d.]+ MB of disk, [\d.]+ MB available", line), line
+            # Known beforehand: nothing is sent, and nothing fits.
+            fleet.kill("cramped", signal.SIGTERM)
+            fleet.start_agent("cramped", home=small / "home")
+            done = fleet.run(*schedule)
+            assert done.returncode == 3, done.stderr
+            assert re.search(r"needs [\d.]+ MB of disk, [\d.]+ MB available", done.stderr)
             assert fleet.presence("cramped") == "online"
-        (small / "filler").write_bytes(b"")
         with (small / "filler").open("wb") as filler, pytest.raises(OSError, match="No space"):
             while True:
                 filler.write(b"\0" * 65536)

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from processes import BIN, environment, overlaps, until
 
-# In one worker: all look at the files of one demo, and only one controller has the default port.
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("main job")]
+pytestmark = pytest.mark.e2e
 COUNT = 16
 
 

@@ -14,7 +14,6 @@ from wire import DOWN, Wire
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.xdist_group("offline"),
     pytest.mark.skipif(bool(no_namespaces()), reason=no_namespaces() or "they can be made"),
 ]
 _SUITE = """

@@ -18,7 +18,10 @@ from pathlib import Path
 import pytest
 from processes import BIN, Fleet, environment, fleet_in, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux"),
+]
 LIMIT = 512 << 20
 V1 = Path("/sys/fs/cgroup/memory")
 V2 = Path("/sys/fs/cgroup")
@@ -59,7 +62,7 @@ def start_boxed(fleet: Fleet, name: str, prefix: tuple[str, ...]) -> None:
                 *(str(BIN / "agent"), "start", "--home", str(fleet.folder / name)),
                 *("--controller", fleet.address, "--name", name),
             ],
-            env=environment(),
+            env={**environment(), "FLEETMARK_TOKEN": fleet.token},
             stdout=log,
             stderr=log,
         )
