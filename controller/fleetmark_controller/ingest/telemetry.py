@@ -76,7 +76,7 @@ def read(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Telemetry:
 def _reading(value: object, low: float, high: float) -> float | None:
     if isinstance(value, bool):
         value = int(value)
-    # The range is asked of the number as it is: a float of 400 digits there is not, and NaN is in none.
+    # The number is compared as it is: it may have too many digits for a float. NaN is in no range.
     if not isinstance(value, (int, float)) or not low <= value <= high:
         return None
     return float(value)
