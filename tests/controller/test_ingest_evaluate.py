@@ -315,7 +315,9 @@ def _started_ns(name: str) -> int:
 
 
 def test_readings_that_cannot_be_are_refused() -> None:
-    hostile = telemetry(temperature_c=[float("nan"), float("inf"), -1e9, "hot", None, True, 40.0])
+    hostile = telemetry(
+        temperature_c=[float("nan"), float("inf"), -1e9, "hot", None, True, 40.0, 10**400]
+    )
     facts = judged("singlestream_performance", telemetry=hostile)
     assert facts.temperature_max_c == 40.0
     assert codes(facts) == {"refused_figures"}

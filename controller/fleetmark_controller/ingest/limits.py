@@ -7,7 +7,7 @@ by a benchmark component (`[benchmark.quality]`, the names of `Thresholds`).
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
@@ -93,7 +93,6 @@ class Thresholds:
             if name in known
             and isinstance(value, (int, float))
             and not isinstance(value, bool)
-            and math.isfinite(value)
-            and value >= 0
+            and 0 <= value <= sys.float_info.max
         }
         return replace(self, **usable)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +76,7 @@ def read(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Telemetry:
 def _reading(value: object, low: float, high: float) -> float | None:
     if isinstance(value, bool):
         value = int(value)
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
+    # The number is compared as it is: it may have too many digits for a float. NaN is in no range.
+    if not isinstance(value, (int, float)) or not low <= value <= high:
         return None
     return float(value)
