@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import time
 
-from harness import INJECT, FaultyFleet, fault
+from harness import AWAY, INJECT, FaultyFleet, fault
 from processes import BIN, environment, until
 
 _TERM = signal.SIGTERM
@@ -35,7 +35,7 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "SIGTERM of an agent that holds a result",
-    told=r"results of job .* wait|no controller answers",
+    told=rf"results of job .* wait|{AWAY}",
     boards=1,
     jobs=3,
 )

@@ -7,11 +7,10 @@ import time
 from contextlib import suppress
 
 import psutil
-from harness import LEASE_S, FaultyFleet, fault
+from harness import AWAY, LEASE_S, FaultyFleet, fault
 from processes import until
 
 _GONE = r"device board\d disconnected"
-_AWAY = r"no controller answers|stream to the controller .* has ended"
 
 
 @fault("agent killed at a random moment", told=_GONE)
@@ -115,7 +114,7 @@ def _restart_controller(fleet: FaultyFleet) -> None:
     fleet.measured["serves again"] = took_s
 
 
-@fault("controller killed at a random moment", told=_AWAY)
+@fault("controller killed at a random moment", told=AWAY)
 def controller(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
     fleet.kill("controller")
@@ -123,7 +122,7 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
     _restart_controller(fleet)
 
 
-@fault("controller killed while jobs run", told=_AWAY, duration_s=6, jobs=2)
+@fault("controller killed while jobs run", told=AWAY, duration_s=6, jobs=2)
 def controller_running(fleet: FaultyFleet, chance: random.Random) -> None:
     """Runs are undisturbed: no second attempt of either job."""
     until(lambda: len(fleet.query("SELECT 1 FROM attempts WHERE state = 'RUNNING'")) == 2, "runs")
@@ -147,7 +146,7 @@ def controller_receiving(fleet: FaultyFleet, chance: random.Random) -> None:
     _restart_controller(fleet)
 
 
-@fault("controller killed while it verifies", told=_AWAY, duration_s=0.1)
+@fault("controller killed while it verifies", told=AWAY, duration_s=0.1)
 def controller_verifying(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.await_state("VERIFYING")
     time.sleep(chance.uniform(0, 0.15))
@@ -157,7 +156,7 @@ def controller_verifying(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "controller and agent killed together",
-    told=r"no controller answers|taking up|came back without it|device board1 disconnected",
+    told=rf"{AWAY}|taking up|came back without it|device board1 disconnected",
 )
 def both(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
@@ -178,7 +177,7 @@ def both(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "controller restarted every few seconds",
-    told=_AWAY,
+    told=AWAY,
     boards=5,
     jobs=100,
     duration_s=0.3,

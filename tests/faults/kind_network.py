@@ -7,7 +7,7 @@ import subprocess
 import time
 from contextlib import ExitStack
 
-from harness import LEASE_S, FaultyFleet, fault
+from harness import AWAY, LEASE_S, FaultyFleet, fault
 from namespaces import no_namespaces, own_namespace
 from processes import until
 from wire import DOWN, UP
@@ -16,7 +16,7 @@ _MIB = 1024 * 1024
 _LOST = r"no contact with the device for a lease"
 
 
-@fault("link cut and healed", told=r"no controller answers|stream to the controller .* has ended")
+@fault("link cut and healed", told=AWAY)
 def cut(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1.5))
     fleet.boards["board1"].wire.cut()
@@ -45,7 +45,7 @@ def deaf_controller(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "one-way link: the agent hears nothing",
-    told=r"silent for longer|no controller answers",
+    told=rf"silent for longer|{AWAY}",
     duration_s=1,
 )
 def deaf_agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -62,7 +62,7 @@ def _hold(fleet: FaultyFleet, chance: random.Random, *ways: str) -> None:
 
 @fault(
     "blob download cut ten times",
-    told=r"no controller answers|stream to the controller .* has ended",
+    told=AWAY,
     boards=1,
     jobs=2,
     dataset_bytes=16 * _MIB,
@@ -80,7 +80,7 @@ def download(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "result upload cut ten times",
-    told=r"results of job .* wait: (the connection to .* broke|no controller answers)",
+    told=rf"results of job .* wait: (the connection to .* broke|{AWAY})",
     boards=1,
     jobs=2,
     ballast_kib=4 * 1024,
