@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -61,6 +62,15 @@ def template() -> sqlite3.Connection:
     return memory
 
 
+@dataclass(frozen=True)
+class Backup:
+    """A copy of the store, and what had been promised when it was made."""
+
+    store: sqlite3.Connection
+    acknowledged: dict[AttemptKey, int]
+    let_go_of: set[AttemptKey]
+
+
 class Centre:
     """One controller."""
 
@@ -84,9 +94,11 @@ class Centre:
         self._generation = 0
         self.overwritten: set[AttemptKey] = set()
         """Attempts with records that were acknowledged, but not in the backup that was restored."""
+        self.let_go_of: set[AttemptKey] = set()
+        """Attempts that a welcome told their board to forget: it sends nothing of them again."""
         self._last_heard: dict[str, float] = {}
         self._reported_idle: set[str] = set()
-        self._backup: tuple[sqlite3.Connection, dict[AttemptKey, int]] | None = None
+        self._backup: Backup | None = None
         self._open_judging: list[AttemptKey] = []
 
     # --- life ---
@@ -130,7 +142,7 @@ class Centre:
     def back_up(self) -> None:
         """Copy the store while it runs."""
         self.world.note("backup made")
-        self._backup = (_copy(self.connection), dict(self.acknowledged))
+        self._backup = Backup(_copy(self.connection), dict(self.acknowledged), set(self.let_go_of))
 
     @property
     def has_backup(self) -> bool:
@@ -143,10 +155,13 @@ class Centre:
             return
         self.kill()
         self.world.note("backup restored")
-        connection, then = self._backup
-        self.overwritten |= {k for k, n in self.acknowledged.items() if n > then.get(k, 0)}
-        self.connection = _copy(connection)
-        self.acknowledged = dict(then)
+        then = self._backup
+        self.overwritten |= {
+            k for k, n in self.acknowledged.items() if n > then.acknowledged.get(k, 0)
+        }
+        self.overwritten |= self.let_go_of - then.let_go_of
+        self.connection = _copy(then.store)
+        self.acknowledged = dict(then.acknowledged)
 
     # --- clocks ---
 
@@ -386,6 +401,7 @@ class Centre:
             )
             for a in answers
         )
+        self.let_go_of |= {a.key for a in answers if not a.keep}
         stream.down(m.Welcome(1, "0", "controller", 1.0, 0.5, LEASE_S, 0, (), verdicts))
         state["session"] = self.presence.connected(
             device, said.boot_id, said.idle, self.monotonic_ns()
