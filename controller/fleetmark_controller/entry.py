@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from typing import NoReturn
 
-_NEEDED = ("sqlite_utils", "lark", "jsonschema", "rich", "numpy", "pyarrow", "jinja2")
+_NEEDED = ("sqlite_utils", "lark", "jsonschema", "rich", "numpy", "scipy", "pyarrow", "jinja2")
 
 
 def main() -> NoReturn:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "jobs": ("jobs", "Look at, watch and cancel jobs."),
     "results": ("results", "Look at results."),
     "export": ("export", "Write results to files."),
+    "compare": ("compare", "Faster, slower, or cannot tell."),
     "catalog": ("catalog", "What can run."),
     "operator": ("operator", "People: who may use the controller, and as what."),
     "audit": ("audit", "Who did what, and what was refused."),

@@ -42,12 +42,6 @@ _DROPPABLE = (
     *("started", "benchmark", "p50 ms", "p99 ms", "model", "device", "quality", "LoadGen"),
     *("precision",),
 )
-_UNITS = {
-    "early_stopping_latency_p90_ms": "ms (p90)",
-    "early_stopping_query_latency_p99_ms": "ms (p99)",
-    "samples_per_s": "samples/s",
-    "completed_samples_per_s": "samples/s",
-}
 
 
 @click.group(name="results")
@@ -78,6 +72,7 @@ def print_results(
 ) -> None:
     """A table of what matters most, or all columns as JSON."""
     from fleetmark_cli import output, tables
+    from fleetmark_controller.comparing.render import figure
 
     if as_json:
         output.print_json([dict(zip(columns, row, strict=True)) for row in rows])
@@ -86,18 +81,10 @@ def print_results(
     table = []
     for row in rows:
         values = dict(zip(columns, row, strict=True))
-        values["metric_value"] = official(values["metric_value"], values["metric_name"])
+        values["metric_value"] = figure(values["metric_value"], values["metric_name"])
         table.append([values[name] for name in headings])
     droppable = [name for name in _DROPPABLE if name in headings.values()]
     tables.print_table(list(headings.values()), table, droppable=droppable)
-
-
-def official(value: object, metric: object) -> str | None:
-    """LoadGen's official figure with its unit, like `0.104 ms (p90)`."""
-    if not isinstance(value, (int, float)):
-        return None
-    figure = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-    return f"{figure} {_UNITS.get(str(metric), str(metric or ''))}"
 
 
 @command.command(name="show")

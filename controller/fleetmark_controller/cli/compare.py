@@ -1,0 +1,120 @@
+"""`controller compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from fleetmark_controller.cli import options
+
+
+@click.command(name="compare")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@options.fleet
+@click.option("--metric", default="", metavar="COLUMN", help="Instead of the official figure.")
+@click.option(
+    "--fail-if", "fail_if", multiple=True, metavar="BOUND", help="Exit 1, like `slower=3%`."
+)
+@click.option("--markdown", metavar="FILE", help="Also write a Markdown table.")
+@click.option("--junit", metavar="FILE", help="Also write JUnit XML.")
+@options.as_json
+@options.controller
+def command(
+    a: str,
+    b: str,
+    selector: str,
+    metric: str,
+    fail_if: tuple[str, ...],
+    markdown: str | None,
+    junit: str | None,
+    as_json: bool,
+    address: str | None,
+) -> None:
+    """Is B faster than A, slower, or can nobody tell?
+
+    A and B are campaigns, or some of a campaign's results: `last:threads=1`. What both have in
+    common is compared board by board, then over all boards. A board needs at least four valid runs
+    of each (`schedule --repeat 4`); runs of an interleaved campaign are compared pair by pair.
+    """
+    from fleetmark_cli import output, tables
+    from fleetmark_controller.comparing import render
+    from fleetmark_controller.comparing.verdict import parse_bound
+    from fleetmark_controller.export.atomic import atomic
+
+    bounds = [parse_bound(text) for text in fail_if]
+    with options.connect(address) as client:
+        matched, verdicts = _compare(client, a, b, selector, metric)
+    said = render.notes(verdicts, matched.only_a, matched.only_b)
+    broken = [v for v in verdicts if any(bound.broken_by(v) for bound in bounds)]
+    title = f"{b} against {a}"
+    if markdown:
+        with atomic(Path(markdown)) as path:
+            path.write_text(render.markdown(title, verdicts, said), encoding="utf-8")
+    if junit:
+        with atomic(Path(junit)) as path:
+            path.write_bytes(render.junit(title, verdicts, bounds))
+    if as_json:
+        output.print_json([render.plain(verdict, bounds) for verdict in verdicts])
+    else:
+        tables.print_table(
+            render.COLUMNS, [render.row(v) for v in verdicts], droppable=("accuracy", "runs")
+        )
+        for line in said:
+            click.echo(line)
+    if broken:
+        names = ", ".join(f"{render.row(v)[0]} ({render.row(v)[4]})" for v in broken[:5])
+        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+        click.echo(f"Not accepted ({', '.join(fail_if)}): {names}{more}", err=True)
+        click.get_current_context().exit(1)
+
+
+def _compare(client, a: str, b: str, selector: str, metric: str):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    from fleetmark_controller.comparing import verdict
+    from fleetmark_controller.comparing.matching import match
+    from fleetmark_controller.comparing.side import parse
+    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+    sides = [parse(a), parse(b)]
+    rows = []
+    for side in sides:
+        columns, found = client.rows(
+            view="results", campaign_id=side.campaign, selector=selector, since=""
+        )
+        every = [dict(zip(columns, row, strict=True)) for row in found]
+        rows.append(side.of([row for row in every if row["performance_run_id"]]))
+    _check_metric(metric, rows[0][0])
+    runs = [{row["performance_run_id"] for row in side} for side in rows]
+    if runs[0] & runs[1]:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            "A and B have runs in common",
+            f"{a} and {b}",
+            "Narrow both sides, like `last:threads=1 last:threads=2`",
+        )
+    matched = match(sides[0], rows[0], sides[1], rows[1], metric)
+    if not matched.found:
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND,
+            "A and B have no configuration in common on the same board",
+            f"{a} and {b}",
+            f"A has {matched.only_a[0]}; B has {matched.only_b[0]}",
+        )
+    return matched, verdict.judge(matched)
+
+
+def _check_metric(metric: str, row: Mapping[str, object]) -> None:
+    from fleetmark_catalog.load.words import hint
+    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+    known = [
+        name
+        for name in row
+        if name.startswith("latency_") or name in ("metric_value", "throughput_samples_per_s")
+    ]
+    if metric and metric not in known:
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"{metric!r} cannot be compared", "--metric", hint(metric, known)
+        )
