@@ -12,7 +12,7 @@ from processes import Fleet, fleet_in
 from test_docs import commands
 
 pytestmark = pytest.mark.e2e
-SCHEDULE, *COMPARE = commands("docs/comparing.md")
+SCHEDULE, *COMPARE, RUNS, REPLAY = commands("docs/comparing.md")
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,25 @@ def test_a_bound_that_is_broken(fleet: Fleet) -> None:
         assert ("Not accepted (slower)" in done.stderr) is verdict["failed"]
         codes.append(done.returncode)
     assert sum(codes) <= 1
+
+
+def test_a_replay(fleet: Fleet) -> None:
+    runs = json.loads(fleet.run(*RUNS[1:], "--json").stdout)
+    first = str(min(run["run_id"] for run in runs))
+    replay = [first if word == "RUN" else word for word in REPLAY[1:]]
+    done = fleet.run(*replay)
+    assert done.returncode == 0, done.stderr
+    for said in ("latency_p50_ms", "now, least", "loadgen_validity"):
+        assert said in done.stdout, done.stdout
+    assert "program_result." not in done.stdout, "the same lock runs alike"
+    made = fleet.query(
+        "SELECT lock_digest, parameters, device FROM runs JOIN campaigns USING (campaign_id)"
+        " WHERE selector = 'name=board-1'"
+    )
+    before = fleet.query(
+        f"SELECT lock_digest, parameters, device FROM runs WHERE run_id = '{first}'"
+    )
+    assert made == before * 2
+    assert fleet.run("replay", "0000000").returncode == 3
+    audit = json.loads(fleet.run("audit", "show", "--json").stdout)
+    assert any(row["action"] == "run.replay" and row["subject"] == first for row in audit)

@@ -20,6 +20,7 @@ _COMMANDS = {
     "results": ("results", "Look at results."),
     "export": ("export", "Write results to files."),
     "compare": ("compare", "Faster, slower, or cannot tell."),
+    "replay": ("replay", "Run again what a run ran, and show the difference."),
     "catalog": ("catalog", "What can run."),
     "operator": ("operator", "People: who may use the controller, and as what."),
     "audit": ("audit", "Who did what, and what was refused."),

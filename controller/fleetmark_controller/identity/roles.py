@@ -44,6 +44,7 @@ RULES: dict[str, Rule] = {
     "/fleetmark.v1.Jobs/Cancel": _OPERATOR,
     "/fleetmark.v1.Jobs/Pause": _OPERATOR,
     "/fleetmark.v1.Jobs/Retry": _OPERATOR,
+    "/fleetmark.v1.Jobs/Replay": _OPERATOR,
     "/fleetmark.v1.Catalog/ListComponents": _VIEWER,
     "/fleetmark.v1.Catalog/GetComponent": _VIEWER,
     "/fleetmark.v1.Catalog/Resolve": _VIEWER,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from fleetmark_controller.identity.rules import State
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.effects import Effects, StopEffect
-from fleetmark_controller.store import attempts, jobs
+from fleetmark_controller.store import attempts, identities, jobs
 from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 
 def submit(
@@ -82,6 +85,58 @@ def retry(
     effects.jobs.update(new)
     effects.schedule = True
     return new
+
+
+def replay(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    run_id: str,
+    campaign_id: str,
+    repetitions: int,
+    submitted_by: str,
+) -> str:
+    """A campaign that does what a run did, with the same lock on the same board.
+
+    Returns the board's name. A repeated request with the same campaign changes nothing.
+
+    Raises:
+        FleetmarkError: NOTHING_FITS, the board is not there any more.
+    """
+    made = connection.execute(
+        "SELECT run.job_id, device_id, name FROM run JOIN attempt USING (job_id, epoch)"
+        " JOIN device USING (device_id) WHERE run.run_id = ?",
+        (run_id,),
+    ).fetchone()
+    job = jobs.get(connection, made["job_id"])
+    assert job is not None
+    option = jobs.option(connection, job.job_id, made["device_id"])
+    identity = identities.get(connection, made["device_id"])
+    if option is None or identity is None or identity.state is not State.ACTIVE:
+        raise FleetmarkError(
+            ErrorKind.NOTHING_FITS,
+            f"{made['name']} takes no jobs any more",
+            f"run {run_id}",
+            "The same benchmark can be scheduled on another board",
+        )
+    if not jobs.campaign_exists(connection, campaign_id):
+        again = replace(
+            jobs.like(connection, now_ns, job, ""), options=(option,), series="", turn=0
+        )
+        campaign = jobs.NewCampaign(
+            campaign_id,
+            str(job.configuration.get("benchmark", "")),
+            f"name={made['name']}",
+            str(job.configuration.get("profile", "")),
+            {"replay": run_id},
+            submitted_by=submitted_by,
+        )
+        new = [
+            replace(again, job_id=uuid7(), repetition=number)
+            for number in range(1, repetitions + 1)
+        ]
+        submit(connection, effects, now_ns, campaign, new, {})
+    return str(made["name"])
 
 
 def end_overdue(connection: sqlite3.Connection, effects: Effects, now_ns: int) -> None:

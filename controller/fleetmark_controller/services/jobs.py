@@ -21,6 +21,7 @@ from fleetmark_controller.store.listings import JobLine
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
 
+_MAX_REPETITIONS = 1000
 _TERMINAL = {state.value for state in JOB_TERMINAL}
 
 
@@ -188,6 +189,25 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         new = await self._engine.perform(retry)
         return jobs_pb2.RetryReply(campaign_id=lines[0].campaign_id if lines else "", jobs=new)
 
+    @edge.unary
+    async def Replay(
+        self, request: jobs_pb2.ReplayRequest, context: edge.Context
+    ) -> jobs_pb2.ReplayReply:
+        """Run again what a run ran."""
+        if request.repetitions > _MAX_REPETITIONS:
+            raise FleetmarkError(ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions")
+        run_id = await self._engine.find("run", request.run_id)
+        campaign = request.campaign_id or uuid7()
+        who = guard.who()
+
+        def replay(c: sqlite3.Connection, fx: Effects, now: int) -> str:
+            device = campaigns.replay(c, fx, now, run_id, campaign, request.repetitions or 1, who)
+            audit.add(c, now, who, "run.replay", run_id, campaign=campaign)
+            return device
+
+        device = await self._engine.perform(replay)
+        return jobs_pb2.ReplayReply(campaign_id=campaign, run_id=run_id, device=device)
+
     @edge.streaming
     async def Logs(
         self, request: jobs_pb2.LogsRequest, context: edge.Context
@@ -235,8 +255,10 @@ def _settle(open_jobs: set[str], line: JobLine) -> None:
 
 def _request(message: jobs_pb2.SubmitRequest) -> Request:
     times = (message.timeout_ns, message.deadline_ns, message.cool_down_ns)
-    if message.repetitions > 1000 or min(times) < 0:
-        raise FleetmarkError(ErrorKind.USAGE, "at most 1000 repetitions; no negative times")
+    if message.repetitions > _MAX_REPETITIONS or min(times) < 0:
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions; no negative times"
+        )
     return Request(
         campaign_id=message.campaign_id or uuid7(),
         benchmark=message.benchmark,

@@ -273,13 +273,24 @@ def has_options(connection: sqlite3.Connection, job_id: str) -> bool:
 
 def repeat(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> str:
     """Queue a new job that does an ended one again, in its campaign; returns the new id."""
+    add_jobs(connection, now_ns, job.campaign_id, [like(connection, now_ns, job, new_id)])
+    connection.execute("UPDATE job SET retried_as = ? WHERE job_id = ?", (new_id, job.job_id))
+    connection.execute(
+        "UPDATE campaign SET finished_at = NULL WHERE campaign_id = ?", (job.campaign_id,)
+    )
+    events.add(connection, now_ns, "job.retried", job_id=job.job_id, retried_as=new_id)
+    return new_id
+
+
+def like(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> NewJob:
+    """A new job that is like one there is: its configuration, its boards, as long a deadline."""
     row = connection.execute("SELECT * FROM job WHERE job_id = ?", (job.job_id,)).fetchone()
     allowed_ns = parse_iso(row["deadline_at"]) - parse_iso(row["created_at"])
     options = connection.execute(
         f"SELECT {_OPTION} FROM job_option WHERE job_id = ?",  # noqa: S608
         (job.job_id,),
     )
-    again = NewJob(
+    return NewJob(
         job_id=new_id,
         label=job.label,
         configuration=job.configuration,
@@ -294,13 +305,6 @@ def repeat(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -
         turn=row["turn"],
         expected_s=row["expected_s"],
     )
-    add_jobs(connection, now_ns, job.campaign_id, [again])
-    connection.execute("UPDATE job SET retried_as = ? WHERE job_id = ?", (new_id, job.job_id))
-    connection.execute(
-        "UPDATE campaign SET finished_at = NULL WHERE campaign_id = ?", (job.campaign_id,)
-    )
-    events.add(connection, now_ns, "job.retried", job_id=job.job_id, retried_as=new_id)
-    return new_id
 
 
 def waiting_only_for(connection: sqlite3.Connection, device_id: str) -> list[str]:

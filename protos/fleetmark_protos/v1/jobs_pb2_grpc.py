@@ -74,6 +74,11 @@ class JobsStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.RetryRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.RetryReply.FromString,
                 _registered_method=True)
+        self.Replay = channel.unary_unary(
+                '/fleetmark.v1.Jobs/Replay',
+                request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayReply.FromString,
+                _registered_method=True)
         self.Logs = channel.unary_stream(
                 '/fleetmark.v1.Jobs/Logs',
                 request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.LogsRequest.SerializeToString,
@@ -136,6 +141,13 @@ class JobsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Replay(self, request, context):
+        """Runs again what a run ran, on the same board with the same lock, as a campaign of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Logs(self, request, context):
         """What a job wrote to stdout and stderr; of one that runs, its last lines and what follows.
         """
@@ -185,6 +197,11 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.Retry,
                     request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.RetryRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.RetryReply.SerializeToString,
+            ),
+            'Replay': grpc.unary_unary_rpc_method_handler(
+                    servicer.Replay,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayReply.SerializeToString,
             ),
             'Logs': grpc.unary_stream_rpc_method_handler(
                     servicer.Logs,
@@ -408,6 +425,33 @@ class Jobs(object):
             '/fleetmark.v1.Jobs/Retry',
             fleetmark__protos_dot_v1_dot_jobs__pb2.RetryRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_jobs__pb2.RetryReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Replay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Jobs/Replay',
+            fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,101 @@
+"""`controller replay`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleetmark_controller.cli import options
+
+if TYPE_CHECKING:
+    from fleetmark_controller.client import Client
+
+
+@click.command(name="replay")
+@click.argument("run", metavar="RUN")
+@click.option("--repeat", type=click.IntRange(1, 1000), default=1, help="How often.")
+@options.as_json
+@options.controller
+def command(run: str, repeat: int, as_json: bool, address: str | None) -> int:
+    """Run again what RUN ran, on the same board, and show the difference.
+
+    The same lock: the same files, by their digests. What else the run names (the board's software,
+    its governor, the agent's version) is compared with what is there now.
+    """
+    from fleetmark_controller.cli import watching
+    from fleetmark_controller.ids import uuid7
+    from fleetmark_protos.v1 import jobs_pb2
+
+    request = jobs_pb2.ReplayRequest(run_id=run, repetitions=repeat, campaign_id=uuid7())
+    with options.connect(address) as client:
+        reply = client.call(client.jobs.Replay, request)
+        click.echo(
+            f"Campaign {reply.campaign_id}: run {reply.run_id} again on {reply.device}", err=True
+        )
+        code = watching.follow(client, reply.campaign_id, quiet=as_json)
+        then, provenance = _run(client, reply.run_id)
+        columns, rows = client.rows(
+            view="runs", campaign_id=reply.campaign_id, selector="", since=""
+        )
+        made = [dict(zip(columns, row, strict=True)) for row in rows]
+        official = [row for row in made if row["official"]]
+        again = [_run(client, str(row["run_id"])) for row in official]
+        if not again:
+            return code
+        _show(then, provenance, again, as_json)
+        return code
+
+
+def _run(client: Client, run_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    from fleetmark_controller.client import values
+    from fleetmark_protos.v1 import results_pb2
+
+    found = client.call(client.results.GetRun, results_pb2.GetRunRequest(run_id=run_id))
+    figures = dict(zip(found.columns, values(found.row), strict=True))
+    return figures, json.loads(found.provenance)
+
+
+def _show(
+    then: dict[str, Any],
+    provenance: dict[str, Any],
+    again: list[tuple[dict[str, Any], dict[str, Any]]],
+    as_json: bool,
+) -> None:
+    from fleetmark_cli import output, tables
+    from fleetmark_controller.comparing import replaying
+
+    figures = replaying.figures(then, [row for row, _ in again])
+    # Every replay ran on the same board within minutes: what the last one met stands for them.
+    changed = replaying.differences(provenance, again[-1][1])
+    if as_json:
+        output.print_json(
+            {
+                "run_id": then["run_id"],
+                "replays": [row["run_id"] for row, _ in again],
+                "figures": [
+                    {"name": n, "then": t, "now_least": low, "now_most": high, "change": change}
+                    for n, t, low, high, change in figures
+                ],
+                "provenance": [{"name": n, "then": t, "now": now} for n, t, now in changed],
+            }
+        )
+        return
+    rows = [
+        (name, was, low, high, None if change is None else f"{100 * change:+.1f} %")
+        for name, was, low, high, change in figures
+    ]
+    heading = "now" if len(again) == 1 else "now, least"
+    if len(again) == 1:
+        rows = [(name, was, low, change) for name, was, low, _, change in rows]  # type: ignore[misc]
+        tables.print_table(("figure", "then", heading, "change"), rows)
+    else:
+        tables.print_table(("figure", "then", heading, "most", "change"), rows)
+    verdicts = [(name, then[name], again[-1][0][name]) for name in replaying.VERDICTS]
+    tables.print_table(("verdict", "then", "now"), verdicts)
+    if changed:
+        tables.print_table(("ran on", "then", "now"), changed)
+    else:
+        click.echo("Nothing that the run names has changed: lock, software, board, agent.")
+    click.echo("One run tells little: `controller compare` says what is beyond chance.")

@@ -1,0 +1,77 @@
+"""What differs between a run and its replays: in what they ran on, and in their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+Row = Mapping[str, Any]
+
+FIGURES = (
+    *("metric_value", "latency_mean_ms", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms"),
+    *("throughput_samples_per_s", "accuracy", "energy_j", "peak_memory_bytes"),
+    "temperature_max_c",
+)
+VERDICTS = ("loadgen_validity", "quality")
+
+_OWN = (
+    *("order", "order_sha256", "boot_id", "clock", "cpu_s", "peak_memory_bytes", "problems"),
+    *("competing_load", "temperatures", "facts", "files", "program_result.duration_ns"),
+    *("program_result.query_count", "program_result.sample_count", "program_result.accuracy"),
+    *("program_result.start_unix_ns", "program_result.peak_memory_bytes"),
+    *("program_result.calibration", "program_result.loadgen_user_conf"),
+    *("program_result.warmup_count", "capabilities.storage.free_bytes"),
+    "capabilities.storage.cache_bytes",
+)
+"""What every run has of its own or calibrates anew, or what its figures say already."""
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(what, then, now) of everything in the provenance that a replay should have alike."""
+    before, after = dict(_leaves(then)), dict(_leaves(now))
+    return [
+        (name, before.get(name, "–"), after.get(name, "–"))
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name) and not _is_own(name)
+    ]
+
+
+def figures(then: Row, now: Sequence[Row]) -> list[tuple[str, Any, Any, Any, Any]]:
+    """(figure, then, least now, most now, change of the middle one as a share) of what has one."""
+    found = []
+    for name in FIGURES:
+        values = sorted(row[name] for row in now if row[name] is not None)
+        if then[name] is None and not values:
+            continue
+        middle = median(values) if values else None
+        change = middle / then[name] - 1 if middle is not None and then[name] else None
+        low, high = (values[0], values[-1]) if values else (None, None)
+        found.append((name, then[name], low, high, change))
+    return found
+
+
+def _is_own(name: str) -> bool:
+    return any(name == own or name.startswith(f"{own}.") for own in _OWN)
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(item, (Mapping, list)) for item in value):
+        for number, inner in enumerate(value):
+            yield from _leaves(inner, f"{name}.{_label(inner, number)}")
+    elif isinstance(value, list):
+        yield name, ", ".join(str(item) for item in value)
+    else:
+        yield name, "–" if value is None else str(value)
+
+
+def _label(value: Any, number: int) -> str:
+    """An item is known by its name or path, so that one more does not shift the others."""
+    if isinstance(value, Mapping):
+        for key in ("name", "path", "kind"):
+            if isinstance(value.get(key), str):
+                return str(value[key])
+    return str(number)
