@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
 .PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity lint stubs setup locks board-kit clean
+	bench-fidelity fuzz lint stubs setup locks board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,10 @@ SEEDS ?= 10000
 SEED_START ?= 0
 simulate: $(VENV)/.dev ## Simulate the protocol under faults: SEEDS=10000 [SEED_START=n]
 	@$(BIN)/python tests/simulation/simulate.py --seeds $(SEEDS) --start $(SEED_START)
+
+INPUTS ?= 20000
+fuzz: $(VENV)/.dev ## Feed every parser of outside input with damaged and invented inputs: INPUTS=20000
+	@INPUTS=$(INPUTS) $(BIN)/python -m pytest -n 2 --dist load -m fuzz --timeout 0
 
 REPEAT ?= 5
 faults: $(VENV)/.dev ## Kill, stop, cut and fill real processes: REPEAT=5

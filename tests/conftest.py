@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Generator
+from typing import Any
+
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fleetmark_catalog.core.capabilities import (
     Board,
@@ -15,6 +21,56 @@ from fleetmark_catalog.core.capabilities import (
 )
 
 GIB = 2**30
+
+# No test depends on how quick the machine is.
+settings.register_profile("fleetmark", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "fuzz",
+    max_examples=int(os.environ.get("INPUTS") or 100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("fuzz" if os.environ.get("INPUTS") else "fleetmark")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Counts the inputs of a test that is marked `fuzz`."""
+    marker = item.get_closest_marker("fuzz")
+    handle = getattr(getattr(item, "obj", None), "hypothesis", None)
+    if marker is None or handle is None:
+        return (yield)
+    test, tally = handle.inner_test, [str(marker.args[0]), 0]
+
+    @functools.wraps(test)
+    def counted(*args: Any, **values: Any) -> None:
+        tally[1] = int(tally[1]) + 1
+        test(*args, **values)
+
+    handle.inner_test = counted
+    # Reports carry it from the processes of pytest-xdist to the one that sums up.
+    item.user_properties.append(("fuzz", tally))
+    try:
+        return (yield)
+    finally:
+        handle.inner_test = test
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Parsers and inputs, where that was asked for by INPUTS."""
+    if not os.environ.get("INPUTS"):
+        return
+    counts: dict[str, int] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                for name, value in report.user_properties:
+                    if name == "fuzz":
+                        counts[value[0]] = counts.get(value[0], 0) + value[1]
+    terminalreporter.section("parsers and inputs")
+    for parser, count in sorted(counts.items()):
+        terminalreporter.write_line(f"{count:>9}  {parser}")
+    terminalreporter.write_line(f"{sum(counts.values()):>9}  in all, {len(counts)} parsers")
 
 
 @pytest.fixture

@@ -66,8 +66,8 @@ def _usable(info: ServiceInfo, ca_sha256: str) -> str:
     for host in info.parsed_scoped_addresses(IPVersion.All)[:_MAX_ADDRESSES]:
         try:
             socket.create_connection((host, info.port or 0), timeout=_REACH_S).close()
-        except OSError:
-            continue
+        except (OSError, ValueError, OverflowError):
+            continue  # nobody there, or no address at all
         return f"[{host}]:{info.port}" if ":" in host else f"{host}:{info.port}"
     return ""
 

@@ -126,5 +126,5 @@ def parse(line: str) -> dict[str, Any]:
     try:
         values = json.loads(line)
         return values if isinstance(values, dict) else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}

@@ -34,6 +34,6 @@ def find_in_child(ca_sha256: str) -> str:
     try:
         done = subprocess.run(command, check=False, capture_output=True, timeout=_LIMIT_S)
         found = json.loads(done.stdout or b"{}").get("address", "")
-    except (OSError, subprocess.TimeoutExpired, ValueError, AttributeError):
+    except (OSError, subprocess.TimeoutExpired, ValueError, AttributeError, RecursionError):
         return ""
     return found if isinstance(found, str) else ""

@@ -71,7 +71,7 @@ def load_enrolment(home: Path) -> Enrolment | None:
         return Enrolment(**checked)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
             "it is damaged",
@@ -129,7 +129,7 @@ def device_id(home: Path) -> str:
         return new_device_id(home)
     try:
         return str(uuid.UUID(json.loads(data)["device_id"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
             "it does not hold a device id",

@@ -72,7 +72,7 @@ def load(files: Files) -> Ledger:
             )
         entries = tuple(_entry(item) for item in values["attempts"])
         return Ledger(int(values["highest_epoch"]), entries)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise LedgerError(f"{LEDGER_NAME} is damaged: {error!r}") from error
 
 

@@ -124,7 +124,13 @@ def parse_label(text: str) -> tuple[str, str]:
 
 def _address(value: object) -> str:
     host, _, port = str(value).rpartition(":") if isinstance(value, str) else ("", "", "")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or any(map(str.isspace, host)):
+    if (
+        not host
+        or not port.isdecimal()
+        or len(port) > 5
+        or not 0 < int(port) < 65536
+        or any(map(str.isspace, host))
+    ):
         raise ValueError(f"{value!r} is not HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT}")
     return str(value)
 

@@ -37,6 +37,6 @@ def _last_words(home: Path) -> dict[str, Any]:
     """What an agent last wrote down of itself; empty if none ever did."""
     try:
         values = json.loads((home / "status.json").read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

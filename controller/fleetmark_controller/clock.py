@@ -18,11 +18,15 @@ def parse_iso(text: str) -> int:
     """Nanoseconds since 1970 of an ISO 8601 time; without a zone it is UTC.
 
     Raises:
-        ValueError: not a time.
+        ValueError: not a time, or not between the years 1 and 9999 of UTC.
     """
     moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
+    try:
+        moment = moment.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
     return int(moment.timestamp() * 1000) * 1_000_000
 
 

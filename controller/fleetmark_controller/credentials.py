@@ -88,7 +88,7 @@ def _noted() -> list[str]:
     try:
         known = json.loads(_notes().read_bytes())
         return [str(text) for text in known]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return []
 
 

@@ -30,7 +30,7 @@ from fleetmark_controller.estimating import left_s
 from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.hub import Hub
 from fleetmark_controller.identity.registry import Registry
-from fleetmark_controller.identity.rules import State
+from fleetmark_controller.identity.rules import Budget, State
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs, evaluate
 from fleetmark_controller.ingest.worker import end_with_controller
@@ -114,6 +114,8 @@ class Engine:
         self.builder = Builder(store.parent, self.blobs)
         self.presence = Presence(int(settings.lease_s * NS_PER_S))
         self.registry = Registry()
+        self.budget = Budget(settings.device_bytes_per_day)
+        """What each board has handed in today, files and records."""
         self.changes: Hub[JobLine | JobEvent] = Hub()
         self.latest: dict[str, JobEvent] = {}
         """How far each device's job is, by what it said last."""

@@ -98,7 +98,7 @@ def read_endpoint(folder: Path) -> tuple[str, int]:
     try:
         said = json.loads((folder / _ENDPOINT).read_text(encoding="utf-8"))
         return str(said["address"]), int(said["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "", 0
 
 
@@ -106,5 +106,5 @@ def read_board_endpoint(folder: Path) -> str:
     """Where the controller of a home said that boards reach it; empty if it did not."""
     try:
         return str(json.loads((folder / _ENDPOINT).read_text(encoding="utf-8"))["board_address"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return ""

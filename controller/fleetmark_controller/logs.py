@@ -91,6 +91,8 @@ class Logs:
             return
         known = tail.offsets.get(stream, offset)
         data = data[max(0, known - offset) :]
+        if not data and not end and stream in tail.offsets:
+            return  # nothing new, however often it is said
         tail.offsets[stream] = max(known, offset + len(data))
         chunk = Chunk(stream, data, end, tail.offsets[stream])
         tail.kept.append(chunk)

@@ -34,8 +34,10 @@ class Settings:
     credit_bytes: int = 8 * 1024 * 1024
     """How many bytes of records a device may send ahead."""
     max_upload_bytes: int = 4 * 1024**3
+    attempt_bytes: int = 8 * 1024**3
+    """How large the files of one attempt may be in all; how many there may be its lock says."""
     device_bytes_per_day: int = 64 * 1024**3
-    """How much one board may upload in a day: no board fills the controller's disk alone."""
+    """How much one board may hand in in a day: no board fills the controller's disk alone."""
     refusals_per_minute: int = 10
     """After so many refused enrolments an address is not heard for the rest of a minute."""
     certificate_life_s: float = 30 * 86_400.0
@@ -109,7 +111,7 @@ def check_listen(address: str) -> tuple[str, int]:
         parsed = ipaddress.ip_address(bare)
     except ValueError:
         parsed = None
-    if parsed is None or not port.isdigit() or not int(port) <= 65535:
+    if parsed is None or not port.isdecimal() or len(port) > 5 or not int(port) <= 65535:
         raise FleetmarkError(
             ErrorKind.USAGE,
             f"{address!r} is not HOST:PORT",

@@ -86,6 +86,8 @@ def load_rules(folder: Path) -> tuple[list[Rule], dict[str, str]]:
             rules.append(parse_rule(tomllib.loads(data.decode())))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, BadRule) as error:
             bad[name] = f"its component.toml cannot be used: {error}"
+        except RecursionError:
+            bad[name] = "its component.toml cannot be used: it is nested without end"
     return rules, bad
 
 
@@ -187,7 +189,7 @@ def _regex(values: Mapping[str, Any], key: str) -> re.Pattern[str] | None:
         return None
     try:
         return re.compile(str(found), re.MULTILINE)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise BadRule(f"soft: {key}: {error}") from error
 
 

@@ -102,20 +102,31 @@ def _ask(path: str) -> Interpreter | None:
             timeout=_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
         )
-        values = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError):
+    except (OSError, subprocess.SubprocessError):
         return None
-    if values["implementation"] != "cpython":
+    return _understood(done.stdout)
+
+
+def _understood(answer: bytes) -> Interpreter | None:
+    """What a program of that name says of itself; None if it is no Python for us."""
+    try:
+        values = json.loads(answer)
+        fits = system.arch(values["machine"], values["pointer_bytes"]) == system.arch()
+        if values["implementation"] != "cpython" or not fits:
+            return None
+        numbers = [int(part) for part in values["version"].split(".")[:2]]
+        words = [values["path"], *values["abis"], *values["platforms"]]
+        if len(numbers) != 2 or not all(isinstance(word, str) for word in words):
+            return None
+        return Interpreter(
+            values["path"],
+            values["version"],
+            values["implementation"],
+            tuple(values["abis"]),
+            tuple(values["platforms"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    if system.arch(values["machine"], values["pointer_bytes"]) != system.arch():
-        return None
-    return Interpreter(
-        values["path"],
-        values["version"],
-        values["implementation"],
-        tuple(values["abis"]),
-        tuple(values["platforms"]),
-    )
 
 
 def _newest(interpreter: Interpreter) -> tuple[tuple[int, ...], str]:

@@ -158,7 +158,7 @@ class _Application:
     def _apply(self, stub: Any, ca: bytes, known: Enrolment) -> None:
         if not (self._folder / KEY).exists():
             write_private(self._folder / KEY, make_key())
-        key = (self._folder / KEY).read_bytes()
+        key = read_key(self._folder / KEY)
         request = enrolment_pb2.EnrolRequest(
             token=self._task.token,
             csr=signing_request(key),
@@ -177,7 +177,7 @@ class _Application:
         raise FleetmarkError(ErrorKind.UNREACHABLE, "the controller ended the call early")
 
     def _renewed(self, stub: Any) -> enrolment_pb2.Certificate:
-        csr = signing_request((self._folder / KEY).read_bytes())
+        csr = signing_request(read_key(self._folder / KEY))
         with _meaning(self._task.address):
             reply = stub.Renew(enrolment_pb2.RenewRequest(csr=csr), timeout=_CALL_S)
         assert isinstance(reply, enrolment_pb2.Certificate)
@@ -206,6 +206,27 @@ class _Application:
         ahead_ns = time.time_ns() - health.controller_time_unix_ns
         if abs(ahead_ns) > _SKEW_NS:
             _say("skew", ahead_s=ahead_ns / 1e9)
+
+
+def read_key(path: Path) -> bytes:
+    """The board's own key.
+
+    Raises:
+        FleetmarkError: CONFIGURATION: the file does not hold one. It is not replaced: the
+            controller would take the board for another one.
+        OSError: it cannot be read.
+    """
+    key = path.read_bytes()
+    try:
+        key_fingerprint(key)
+    except ValueError as error:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            "the board's key is damaged",
+            str(path),
+            "Restore it; or remove it, and join as a new device with a join token",
+        ) from error
+    return key
 
 
 class _meaning:

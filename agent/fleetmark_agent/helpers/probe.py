@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
+from fleetmark_catalog.core.unreadable import UNREADABLE
 from fleetmark_protos.channel import SERVER_NAME
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
@@ -36,7 +36,7 @@ def trusted_ca(host: str, port: int, ca_sha256: str, now: datetime | None = None
         raise FleetmarkError(
             ErrorKind.UNTRUSTED, f"no TLS is spoken there: {error.reason}", where, _CHECK
         ) from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter: a name that no host can have
         raise FleetmarkError(
             ErrorKind.UNREACHABLE,
             f"no controller answers at {where}",
@@ -69,12 +69,12 @@ def check_chain(chain: list[bytes], ca_sha256: str, where: str, now: datetime) -
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         if SERVER_NAME not in names.get_values_for_type(x509.DNSName):
             raise ValueError("it is of somebody else")
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
+        start = max(leaf.not_valid_before_utc, ca.not_valid_before_utc)
+        until = min(leaf.not_valid_after_utc, ca.not_valid_after_utc)
+    except UNREADABLE as error:
         raise FleetmarkError(
             ErrorKind.UNTRUSTED, f"the certificate is not the controller's: {error}", where, _CHECK
         ) from error
-    start = max(leaf.not_valid_before_utc, ca.not_valid_before_utc)
-    until = min(leaf.not_valid_after_utc, ca.not_valid_after_utc)
     if not start <= now <= until:
         raise FleetmarkError(
             ErrorKind.CLOCK_SKEW,

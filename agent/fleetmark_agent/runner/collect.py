@@ -201,7 +201,7 @@ def _telemetry_rows(path: Path) -> Iterator[list[Any]]:
     for line in data.split(b"\n")[:-1]:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, list) and len(row) == len(COLUMNS):
             yield row

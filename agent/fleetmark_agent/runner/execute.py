@@ -169,7 +169,7 @@ class Execution:
         last = None
         with suppress(OSError), self.trace.open("rb") as file:
             for line in file:
-                with suppress(ValueError, KeyError, TypeError):
+                with suppress(ValueError, KeyError, TypeError, RecursionError):
                     values = json.loads(line)
                     if (values["job_id"], values["epoch"]) == (job_id, epoch):
                         last = str(values["event"])

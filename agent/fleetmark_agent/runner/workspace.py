@@ -55,16 +55,17 @@ class Workspace:
         """The table in a file of ours; None if it is absent or not whole."""
         try:
             values = json.loads(path.read_bytes())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
         return values if isinstance(values, dict) else None
 
     def read_progress(self) -> Progress | None:
         """How far the job said it is."""
-        values = self.read_json(self.progress)
-        if values is None:
+        values = self.read_json(self.progress) or {}
+        try:
+            return Progress(str(values["phase"]), int(values["done"]), int(values["total"]))
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
-        return Progress(str(values["phase"]), int(values["done"]), int(values["total"]))
 
     def file_of(self, payload: bytes) -> tuple[Path, str, int]:
         """Path, sha256 and size of the file that a record of kind `file` names."""

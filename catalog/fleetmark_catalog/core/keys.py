@@ -8,8 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fleetmark_catalog.core.blobfolder import fsync_folder
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -50,29 +54,47 @@ def signing_request(key_pem: bytes) -> bytes:
     """A certificate signing request (PKCS #10, DER), signed by the key that it presents.
 
     It names nobody: who a key belongs to is for the controller to say.
+
+    Raises:
+        ValueError: it is no key of ours.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
 
-    key = serialization.load_pem_private_key(key_pem, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("not a key of ours")
+    key = _read(key_pem)
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     signed = request.sign(key, hashes.SHA256())
     return signed.public_bytes(serialization.Encoding.DER)
 
 
 def key_fingerprint(key_pem: bytes) -> str:
-    """sha256 of the public part of a private key, as both sides show it to people."""
+    """sha256 of the public part of a private key, as both sides show it to people.
+
+    Raises:
+        ValueError: it is no key of ours.
+    """
     from cryptography.hazmat.primitives import serialization
 
-    key = serialization.load_pem_private_key(key_pem, password=None)
     return hashlib.sha256(
-        key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        _read(key_pem)
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     ).hexdigest()
+
+
+def _read(key_pem: bytes) -> EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from fleetmark_catalog.core.unreadable import UNREADABLE
+
+    try:
+        key = serialization.load_pem_private_key(key_pem, password=None)
+    except UNREADABLE as error:
+        raise ValueError(f"not a key: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("not a key of ours")
+    return key
 
 
 def pem_sha256(pem: bytes) -> str:

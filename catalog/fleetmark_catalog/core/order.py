@@ -10,6 +10,7 @@ from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.core.plain import parse_document, to_plain
 
 ORDER_FORMAT = 1
+_LONGEST_S = 366 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def parse_order(data: bytes) -> Order:
     if order.format != ORDER_FORMAT:
         what = f"format {order.format}, this version reads {ORDER_FORMAT}"
         raise CatalogError(Fault.BAD_DOCUMENT, what, "order")
-    if not is_sha256(order.lock_sha256) or order.timeout_s <= 0 or order.epoch <= 0:
+    # Written so that NaN is refused, too.
+    timed = 0 < order.timeout_s <= _LONGEST_S
+    if not is_sha256(order.lock_sha256) or not timed or order.epoch <= 0:
         raise CatalogError(Fault.BAD_DOCUMENT, "bad digest, time limit or epoch", "order")
     return order

@@ -281,6 +281,9 @@ def read_wheels(file: Path) -> tuple[WheelSet, ...]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _invalid(file, f"is no wheel lock: {type(error).__name__} {error}") from error
     for wheel in files.values():
+        texts = (wheel.filename, wheel.name, wheel.version, wheel.sha256)
+        if not all(isinstance(text, str) for text in texts):
+            raise _invalid(file, f"{wheel.filename}: name, version and sha256 must be texts")
         if not is_sha256(wheel.sha256):
             raise _invalid(file, f"{wheel.filename}: bad sha256 {wheel.sha256!r}")
     return sets

@@ -150,7 +150,7 @@ class Catalogs:
             return [Added(**{key: str(value) for key, value in one.items()}) for one in entries]
         except FileNotFoundError:
             return []
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CatalogError(
                 Fault.INVALID_COMPONENT,
                 f"is no list of catalogs: {error}",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +20,18 @@ from fleetmark_catalog.core.errors import CatalogError, Fault
 TIME_LIMIT_S = 600
 _CHUNK = 1 << 18
 _MAX_MEMBERS = 100_000
+DAMAGED: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What reading a zip file may raise: damaged, encrypted, or packed in ways that Python lacks."""
 
 
 def fetch_member(
@@ -100,7 +115,7 @@ def download_wheel(wheel: str, wheel_sha256: str, folder: Path) -> Path:
 def _opened(archive: Path) -> zipfile.ZipFile:
     try:
         files = zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, OSError) as error:
+    except DAMAGED as error:
         raise _unavailable(f"{archive.name} is no wheel: {error}") from error
     if len(files.filelist) > _MAX_MEMBERS:
         raise _unavailable(f"{archive.name} holds {len(files.filelist)} files")
@@ -117,7 +132,7 @@ def _content(files: zipfile.ZipFile, member: str, limit_bytes: int) -> Iterator[
                 yield chunk
     except KeyError as error:
         raise _unavailable(f"the wheel holds no file {member}") from error
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+    except DAMAGED as error:
         raise _unavailable(f"{member} cannot be unpacked: {error}") from error
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fleetmark_cli.terminal import Plain
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
@@ -135,12 +136,16 @@ def logs(job: str, follow: bool, address: str | None) -> None:
     """Print what a JOB wrote to stdout and stderr; of one that runs, its last lines."""
     from fleetmark_protos.v1 import jobs_pb2
 
-    out, err = sys.stdout.buffer, sys.stderr.buffer
+    places = {"stdout": sys.stdout, "stderr": sys.stderr}
+    plain = {name: Plain() for name, place in places.items() if place.isatty()}
     request = jobs_pb2.LogsRequest(job_id=job, follow=follow)
     with options.connect(address) as client:
         for chunk in client.stream(client.jobs.Logs, request):
-            place = err if chunk.stream == "stderr" else out
-            place.write(chunk.data)
+            place = places.get(chunk.stream, sys.stdout)
+            if chunk.stream in plain:
+                place.write(plain[chunk.stream].clean(chunk.data))
+            else:
+                place.buffer.write(chunk.data)  # into a file or a pipe it goes as it is
             place.flush()
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fleetmark_controller.client import Client
 
 _CREDENTIALS = "fleetmark.credentials"
+_LONGEST_S = 100 * 366 * 86_400.0
 F = TypeVar("F", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
@@ -68,7 +69,10 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", str(value))
         if match is None:
             self.fail(f"{value!r} is no time: like 90s, 30m, 1h or 2d", param, ctx)
-        return float(match[1]) * self._SECONDS[match[2]]
+        seconds = float(match[1]) * self._SECONDS[match[2]]
+        if seconds > _LONGEST_S:
+            self.fail(f"{str(value)[:40]!r} is more than a hundred years", param, ctx)
+        return seconds
 
 
 DURATION = _Duration()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-
 from fleetmark_catalog.core.keys import pem_sha256, write_private
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
@@ -44,7 +42,7 @@ def _read(path: Path) -> Pair | None:
         certificates.check_pair(pair)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except ValueError as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
             "the controller's own key is damaged",

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fleetmark_catalog.core.keys import make_key
+from fleetmark_catalog.core.keys import make_key, pem_sha256
+from fleetmark_catalog.core.unreadable import UNREADABLE
 from fleetmark_controller.clock import NS_PER_S
 from fleetmark_controller.identity.rules import Kind
 from fleetmark_protos.channel import SERVER_NAME
@@ -149,10 +150,11 @@ def read_peer(certificate: bytes) -> Peer:
         if f"{prefix}:" != _URI or not identity_id:
             raise ValueError(uri)
         key = found.public_key()
-        assert isinstance(key, ec.EllipticCurvePublicKey)
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise ValueError("not a key of ours")
         expires = found.not_valid_after_utc
         return Peer(Kind(kind), identity_id, _fingerprint(key), int(expires.timestamp()) * NS_PER_S)
-    except (ValueError, AssertionError, x509.ExtensionNotFound) as error:
+    except UNREADABLE as error:
         raise FleetmarkError(ErrorKind.UNAUTHENTICATED, "the certificate names nobody") from error
 
 
@@ -163,11 +165,17 @@ def expires_ns(certificate: bytes) -> int:
 
 
 def check_pair(pair: Pair) -> None:
-    """Raises ValueError unless the key is that of the certificate."""
-    key = serialization.load_pem_private_key(pair.key, password=None)
-    found = x509.load_pem_x509_certificate(pair.certificate)
-    if key.public_key() != found.public_key():
-        raise ValueError("key and certificate do not belong together")
+    """Raises ValueError unless these are a key and a certificate of ours that belong together."""
+    try:
+        key = _private(pair.key)
+        found = x509.load_pem_x509_certificate(pair.certificate)
+        if key.public_key() != found.public_key():
+            raise ValueError("key and certificate do not belong together")
+        pem_sha256(pair.certificate)
+        # Read when a certificate is signed: better looked at now.
+        _ = (found.subject, found.not_valid_after_utc)
+    except UNREADABLE as error:
+        raise ValueError(str(error)) from error
 
 
 def _fingerprint(key: ec.EllipticCurvePublicKey) -> str:
@@ -228,7 +236,8 @@ def _usage(*, ca: bool) -> x509.KeyUsage:
 
 def _private(pem: bytes) -> ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(pem, password=None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("not a key of ours")
     return key
 
 

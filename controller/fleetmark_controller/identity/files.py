@@ -46,7 +46,7 @@ def read_credentials(path: Path) -> Credentials:
         return Credentials(**{name: str(values[name]) for name in names})
     except OSError as error:
         what = error.strerror or str(error)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         what = "this is not a credentials file"
     raise FleetmarkError(
         ErrorKind.CONFIGURATION, what, str(path), "Make one with `controller operator create`"

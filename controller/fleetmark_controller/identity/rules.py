@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 NS_PER_S = 1_000_000_000
 MAX_TOKEN_LIFE_NS = 30 * 86_400 * NS_PER_S
@@ -133,6 +137,34 @@ class Budget:
             return False
         self._spent[source] = (began, spent + size)
         return True
+
+
+@dataclass
+class Allowance(Generic[K]):
+    """How many files and bytes may be handed in for each attempt. Remembers `attempts` of them."""
+
+    attempts: int = 10_000
+    _taken: OrderedDict[K, tuple[int, int]] = field(default_factory=OrderedDict)
+
+    def take(self, limits: Iterable[tuple[K, int, int]], size: int) -> K | None:
+        """Count a file of `size` bytes for the first attempt that it fits; None if it fits none.
+
+        `limits`: attempts, each with the most files and the most bytes that it may have.
+        """
+        for key, most_files, most_bytes in limits:
+            files, taken = self._taken.get(key, (0, 0))
+            if files < most_files and taken + size <= most_bytes:
+                self._taken[key] = (files + 1, taken + size)
+                while len(self._taken) > self.attempts:
+                    self._taken.popitem(last=False)
+                return key
+        return None
+
+    def give_back(self, key: K, size: int) -> None:
+        """What was counted has not come."""
+        files, taken = self._taken.get(key, (0, 0))
+        if files:
+            self._taken[key] = (files - 1, taken - size)
 
 
 @dataclass

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from fleetmark_catalog.core.digest import is_sha256
 from fleetmark_controller.engine import Engine
-from fleetmark_controller.identity.rules import Budget
+from fleetmark_controller.identity.rules import Allowance
 from fleetmark_controller.services import convert, edge, guard
 from fleetmark_controller.store import attempts, jobs
+from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
@@ -23,6 +24,9 @@ from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
 log = logging.getLogger("fleetmark.services")
 _READ_BYTES = 16 * CHUNK_BYTES
 _MOST_LOCKS = 256
+_OWN_FILES = 2
+"""stdout and stderr, besides the outputs that a lock declares."""
+_FARTHEST = 1 << 62
 
 
 class BlobsService(blobs_pb2_grpc.BlobsServicer):
@@ -32,23 +36,29 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         """Serves one engine's folder."""
         self._engine = engine
         self._blobs = engine.blobs
-        self._budget = Budget(engine.settings.device_bytes_per_day)
+        self._allowance: Allowance[AttemptKey] = Allowance()
         self._named: dict[str, set[str]] = {}  # blobs of locks
+        self._files: dict[str, int] = {}  # how many files a job of a lock may leave
 
     @edge.streaming
     async def Download(
         self, request: blobs_pb2.DownloadRequest, context: edge.Context
     ) -> AsyncIterator[blobs_pb2.BlobChunk]:
         """Bytes of a blob from an offset."""
+        # A board of the version before does not say for which attempt; people have none.
+        key = None
         if guard.device_id():
+            if request.HasField("attempt"):
+                key = convert.key_from(request.attempt)
+                guard.be_device(key.device_id)
             await self._need_order(guard.device_id(), request.sha256)
+        if request.offset > _FARTHEST:
+            raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an offset beyond all files")
         if not self._blobs.has(request.sha256):
             if not self._blobs.root.is_dir():
                 # The disk is away, not the blob: the board may try again.
                 raise self._unusable(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
             raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
-        # A board of the version before does not say for which attempt.
-        key = convert.key_from(request.attempt) if request.HasField("attempt") else None
         path, offset = self._blobs.path(request.sha256), request.offset
         try:
             while block := await asyncio.to_thread(_read, path, offset):
@@ -69,11 +79,14 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
     ) -> blobs_pb2.UploadReply:
         """Take a blob whose digest and size are announced first."""
         messages = request_iterator.__aiter__()
-        first = await messages.__anext__()
-        header = first.header
-        if guard.device_id():
+        try:
+            header = (await messages.__anext__()).header
+        except StopAsyncIteration:
+            raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an upload of nothing") from None
+        device_id, awaited = guard.device_id(), []
+        if device_id:
             guard.be_device(header.device_id)
-            await self._need_attempt(header.device_id)
+            awaited = await self._awaited(device_id)
         limit = self._engine.settings.max_upload_bytes
         if not is_sha256(header.sha256) or header.size_bytes > limit:
             raise FleetmarkError(
@@ -81,13 +94,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             )
         if self._blobs.has(header.sha256):
             return blobs_pb2.UploadReply(existed=True)
-        device_id = guard.device_id()
-        if device_id and not self._budget.spend(device_id, header.size_bytes, time.monotonic()):
-            raise FleetmarkError(
-                ErrorKind.BACK_PRESSURE,
-                "this device has uploaded too much today",
-                next_step="Raise device_bytes_per_day in the controller's config.toml",
-            )
+        charged = self._charge(device_id, awaited, header.size_bytes) if device_id else None
         try:
             partial = self._blobs.partial(header.sha256)
             partial = partial.with_name(f"{partial.name}.{os.urandom(4).hex()}")
@@ -96,17 +103,40 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 await asyncio.to_thread(
                     self._blobs.commit, partial, header.sha256, header.size_bytes
                 )
+                charged = None
             finally:
                 partial.unlink(missing_ok=True)
         except OSError as error:
             raise self._unusable(error) from error
+        finally:
+            if charged is not None:
+                # It has not come whole: a bad link must not use up what the attempt may have.
+                self._allowance.give_back(charged, header.size_bytes)
         return blobs_pb2.UploadReply(existed=False)
+
+    def _charge(
+        self, device_id: str, awaited: list[tuple[AttemptKey, int, int]], size: int
+    ) -> AttemptKey:
+        """Count an upload: for one of the attempts whose files are awaited, and for the day.
+
+        Which digests a board may hand in cannot be known before: its records name them after.
+        """
+        charged = self._allowance.take(awaited, size)
+        if charged is None:
+            raise FleetmarkError(
+                ErrorKind.FORBIDDEN,
+                "the attempts of this device have all the files that they can have",
+            )
+        if not self._engine.budget.spend(device_id, size, time.monotonic()):
+            self._allowance.give_back(charged, size)
+            raise too_much()
+        return charged
 
     async def _need_order(self, device_id: str, sha256: str) -> None:
         """A board reads what its orders name, and nothing else that lies here."""
 
         def read(connection: sqlite3.Connection) -> bool:
-            for lock in attempts.unjudged(connection, device_id):
+            for _, lock in attempts.unjudged(connection, device_id):
                 if lock not in self._named:
                     self._named[lock] = {
                         lock,
@@ -123,11 +153,26 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 ErrorKind.FORBIDDEN, f"no order of this device names blob {sha256[:64]}"
             )
 
-    async def _need_attempt(self, device_id: str) -> None:
-        if not await self._engine.reader.run(lambda c: attempts.unjudged(c, device_id)):
+    async def _awaited(self, device_id: str) -> list[tuple[AttemptKey, int, int]]:
+        """The device's attempts whose files may come, with the most files and bytes of each."""
+
+        def read(connection: sqlite3.Connection) -> list[tuple[AttemptKey, int, int]]:
+            found = []
+            for key, lock in attempts.unjudged(connection, device_id):
+                if lock not in self._files:
+                    outputs = jobs.lock(connection, lock).program.outputs
+                    self._files[lock] = len(outputs) + _OWN_FILES
+                found.append((key, self._files[lock], self._engine.settings.attempt_bytes))
+            return found
+
+        while len(self._files) > _MOST_LOCKS:
+            self._files.pop(next(iter(self._files)), None)
+        awaited = await self._engine.reader.run(read)
+        if not awaited:
             raise FleetmarkError(
                 ErrorKind.FORBIDDEN, "this device has no attempt whose files are awaited"
             )
+        return awaited
 
     def _unusable(self, error: OSError) -> FleetmarkError:
         """What an error of the file system means for a board: it keeps its result, and waits."""
@@ -158,6 +203,15 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                         ErrorKind.BAD_MESSAGE, f"more than the announced {header.size_bytes} bytes"
                     )
                 file.write(message.data)
+
+
+def too_much() -> FleetmarkError:
+    """What a board is told that has handed in more than it may in a day."""
+    return FleetmarkError(
+        ErrorKind.BACK_PRESSURE,
+        "this device has handed in too much today",
+        next_step="Raise device_bytes_per_day in the controller's config.toml",
+    )
 
 
 def _read(path: Path, offset: int) -> bytes:

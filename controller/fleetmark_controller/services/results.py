@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 
 from fleetmark_catalog.core.records import Record
@@ -13,6 +14,7 @@ from fleetmark_controller.engine import Engine
 from fleetmark_controller.operations import ingesting
 from fleetmark_controller.queries import matching_names
 from fleetmark_controller.services import convert, edge, guard
+from fleetmark_controller.services.blobs import too_much
 from fleetmark_controller.store import runs, views
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
@@ -38,6 +40,9 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         records = await asyncio.to_thread(convert.records_from, request.records)
         for record in records:
             self._need_blob(record)
+        size = sum(len(record.payload) for record in records)
+        if not self._engine.budget.spend(key.device_id, size, time.monotonic()):
+            raise too_much()
         through = await self._engine.perform(
             lambda c, fx, now: ingesting.append(c, fx, now, key, records)
         )

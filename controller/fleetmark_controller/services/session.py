@@ -12,6 +12,7 @@ from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.operations import sessions
 from fleetmark_controller.operations.effects import OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.services import bounds, convert, edge, guard
+from fleetmark_controller.services.shown import Shown
 from fleetmark_protos import PROTOCOL_VERSION
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import session_pb2, session_pb2_grpc
@@ -99,6 +100,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         session: int,
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None],
     ) -> None:
+        shown = Shown(self._engine)
         try:
             async for message in incoming:
                 if not self._engine.presence.current(device_id, session):
@@ -108,9 +110,9 @@ class SessionService(session_pb2_grpc.SessionServicer):
                 if body == "bye":
                     break
                 if body == "heartbeat":
-                    self._heartbeat(device_id, session, message.heartbeat, outbox)
+                    await self._heartbeat(device_id, session, message.heartbeat, outbox, shown)
                 elif body == "attempt_report":
-                    await self._report(device_id, message.attempt_report)
+                    await self._report(device_id, message.attempt_report, shown)
                 elif body == "log_lines":
                     self._log_lines(device_id, message.log_lines)
                 elif body == "capabilities_changed":
@@ -123,29 +125,32 @@ class SessionService(session_pb2_grpc.SessionServicer):
         finally:
             outbox.put_nowait(None)
 
-    def _heartbeat(
+    async def _heartbeat(
         self,
         device_id: str,
         session: int,
         beat: session_pb2.Heartbeat,
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None],
+        shown: Shown,
     ) -> None:
         self._engine.heartbeat(device_id, session, beat.idle)
         bounds.count(len(beat.attempts), bounds.MAX_ATTEMPTS, "attempts")
         for report in beat.attempts:
             temperature = beat.temperature_c if beat.HasField("temperature_c") else None
-            self._publish(device_id, report, temperature)
+            await self._publish(device_id, report, temperature, shown)
         ack = session_pb2.HeartbeatAck(
             sequence=beat.sequence, controller_time_unix_ns=now_unix_ns()
         )
         outbox.put_nowait(session_pb2.ControllerMessage(heartbeat_ack=ack))
 
-    async def _report(self, device_id: str, message: session_pb2.AttemptReport) -> None:
+    async def _report(
+        self, device_id: str, message: session_pb2.AttemptReport, shown: Shown
+    ) -> None:
         said = convert.report_from(message)
         if said.key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
         await self._engine.perform(lambda c, fx, now: sessions.report(c, fx, now, said))
-        self._publish(device_id, message, None)
+        await self._publish(device_id, message, None, shown)
 
     def _log_lines(self, device_id: str, lines: session_pb2.LogLines) -> None:
         key = convert.key_from(lines.attempt)
@@ -153,24 +158,28 @@ class SessionService(session_pb2_grpc.SessionServicer):
             raise FleetmarkError(ErrorKind.FENCED, "lines of another device's attempt")
         self._engine.logs.written(key, lines.stream, lines.offset, lines.data, lines.end)
 
-    def _publish(
-        self, device_id: str, report: session_pb2.AttemptReport, temperature_c: float | None
+    async def _publish(
+        self,
+        device_id: str,
+        report: session_pb2.AttemptReport,
+        temperature_c: float | None,
+        shown: Shown,
     ) -> None:
         key = convert.key_from(report.attempt)
         if key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
         progress = report.progress
-        self._engine.progress(
-            JobEvent(
-                key.job_id,
-                key.device_id,
-                convert.state_from(report.state),
-                bounds.text(progress.phase, 40),
-                progress.done,
-                progress.total,
-                bounds.temperature(temperature_c),
-            )
+        event = JobEvent(
+            key.job_id,
+            key.device_id,
+            convert.state_from(report.state),
+            bounds.text(progress.phase, 40),
+            progress.done,
+            progress.total,
+            bounds.temperature(temperature_c),
         )
+        if await shown.may_tell(key):
+            self._engine.progress(event)
 
     def _welcome(self, answers: list[sessions.Answer]) -> session_pb2.Welcome:
         settings = self._engine.settings

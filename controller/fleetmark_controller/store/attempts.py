@@ -84,15 +84,26 @@ def busy_devices(connection: sqlite3.Connection) -> set[str]:
     return {row[0] for row in connection.execute(query)}
 
 
-def unjudged(connection: sqlite3.Connection, device_id: str) -> list[str]:
-    """Digests of the locks of a device's newest attempts whose result may still come."""
+def is_newest(connection: sqlite3.Connection, key: AttemptKey) -> bool | None:
+    """Whether an attempt is its job's newest; None: the device has no such attempt."""
+    row = connection.execute(
+        "SELECT newest_epoch = epoch FROM attempt JOIN job USING (job_id)"
+        " WHERE job_id = ? AND epoch = ? AND attempt.device_id = ?",
+        (key.job_id, key.epoch, key.device_id),
+    ).fetchone()
+    return None if row is None else bool(row[0])
+
+
+def unjudged(connection: sqlite3.Connection, device_id: str) -> list[tuple[AttemptKey, str]]:
+    """A device's newest attempts whose result may still come, and the digest of each one's lock."""
     rows = connection.execute(
-        "SELECT lock_sha256 FROM attempt JOIN job_option USING (job_id, device_id)"
+        "SELECT device_id, job_id, epoch, lock_sha256"
+        " FROM attempt JOIN job_option USING (job_id, device_id)"
         " WHERE device_id = ? AND verified = 0 AND state <> 'REFUSED'"
         " ORDER BY epoch DESC LIMIT ?",
         (device_id, _NEWEST),
     )
-    return [str(row[0]) for row in rows]
+    return [(AttemptKey(*row[:3]), str(row[3])) for row in rows]
 
 
 def unverified(connection: sqlite3.Connection) -> list[AttemptKey]:

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load.model import Build
 from fleetmark_controller.bundling.building import elf
+from fleetmark_controller.bundling.from_wheel import DAMAGED
 
 MAX_BYTES = 1 << 30
 _BEGINNING = (1980, 1, 1, 0, 0, 0)
@@ -32,12 +33,12 @@ def repack(source: Path, build: Build, target: Path) -> None:
                 for entry in archive.infolist()
                 if not entry.is_dir()
             }
-    except (zipfile.BadZipFile, OSError) as error:
+    except DAMAGED as error:
         raise failed(build, f"the build's wheel cannot be read: {error}") from error
     folder = _information(build, content)
     tag = build.filename.removesuffix(".whl").split("-", 2)[2]
     _check_libraries(build, content)
-    lines = content[f"{folder}/WHEEL"][0].decode().splitlines()
+    lines = content[f"{folder}/WHEEL"][0].decode(errors="replace").splitlines()
     kept = [line for line in lines if line and not line.startswith(("Tag:", "Root-Is-Purelib:"))]
     wheel = "\n".join([*kept, "Root-Is-Purelib: false", f"Tag: {tag}", ""])
     content[f"{folder}/WHEEL"] = (wheel.encode(), False)

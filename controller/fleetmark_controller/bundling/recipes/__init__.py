@@ -7,7 +7,11 @@ the artefact's sha256 like any download, so they must make the same bytes everyw
 
 from __future__ import annotations
 
+import gzip
 import importlib
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +26,20 @@ NAMES = {
 }
 
 
+RAISED = (
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+)
+"""What the options or the sources may make a recipe raise, where they are not as they must be."""
+
+
 class Recipe(Protocol):
     """A module of this package."""
 
@@ -30,7 +48,7 @@ class Recipe(Protocol):
 
         Raises:
             CatalogError: fault UNAVAILABLE: its sources cannot be had.
-            KeyError, TypeError, ValueError: the options or the sources are not as they must be.
+            One of `RAISED`: the options or the sources are not as they must be.
             OSError: `folder` cannot be written.
         """
         ...
@@ -52,7 +70,7 @@ def make(name: str, options: Mapping[str, Any], folder: Path, limit_bytes: int) 
         return recipe.make(options, folder, limit_bytes)
     except KeyError as error:
         raise _failed(name, f"found no {error}") from error
-    except (TypeError, ValueError, EOFError) as error:
+    except RAISED as error:
         raise _failed(name, str(error)) from error
 
 

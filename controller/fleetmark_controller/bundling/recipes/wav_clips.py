@@ -64,8 +64,8 @@ def _sound(data: bytes, name: str, rate_hz: int) -> Any:
         with wave.open(io.BytesIO(data)) as file:
             form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
             frames = file.readframes(file.getnframes())
-    except wave.Error as error:
-        raise ValueError(f"{name}: {error}") from error
+    except (wave.Error, EOFError, RuntimeError) as error:
+        raise ValueError(f"{name} is no sound: {error}") from error
     if form != (rate_hz, 1, 2):
         raise ValueError(f"{name} is not mono, 16 bits, {rate_hz} Hz")
     return np.frombuffer(frames, "<i2")
