@@ -140,7 +140,8 @@ def _check_program(parts: Sequence[_Part], lock: Lock) -> None:
     program = _only(parts, "program")
     if list(lock.program.command) != list(program.body.get("command", ())):
         raise _wrong(
-            f"the command {' '.join(lock.program.command)[:200]!r} does not follow from {program.id}"
+            f"the command {' '.join(lock.program.command)[:200]!r} does not follow from "
+            f"{program.id}"
         )
     if lock.benchmark != _only(parts, "benchmark").locked.name:
         raise _wrong("the lock is of another benchmark than its components")
@@ -186,7 +187,8 @@ def _check_environment(release: Release, parts: Sequence[_Part], lock: Lock) -> 
         if wheel not in wheels:
             raise _unreleased(
                 wheel,
-                f"a wheel of no package that the lock names, for Python {environment.python_version}",
+                "a wheel of no package that the lock names, for Python "
+                f"{environment.python_version},",
             )
     outside = [part for part in parts if part.locked.kind not in (*_CONTENT, "benchmark")]
     if environment.system_site != any(part.body.get("system_site") for part in outside):

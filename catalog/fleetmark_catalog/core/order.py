@@ -6,7 +6,7 @@ the certificate by which the controller's CA names the key that made it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleetmark_catalog.core.digest import canonical_json, is_sha256
@@ -14,6 +14,8 @@ from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.core.plain import parse_document, to_plain
 
 ORDER_FORMAT = 1
+SIGNED = "signed.v1"
+"""The feature by which both sides say that orders are signed."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ def parse_signed(data: bytes) -> SignedOrder:
     if not is_signed(data):
         raise CatalogError(Fault.UNSIGNED, "the order is not signed")
     return parse_document(SignedOrder, data, "order")
+
+
+def without_release(data: bytes) -> bytes:
+    """A plain order as agents of the time before there were releases read it."""
+    order = parse_order(data)
+    return replace(order, release_serial=0, release_sha256="", release_bytes=0).canonical()
 
 
 def is_signed(data: bytes) -> bool:

@@ -67,8 +67,10 @@ def overlay(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
     merged = dict(table)
     for key, value in change.items():
         earlier = merged.get(key)
-        both = isinstance(earlier, Mapping) and isinstance(value, Mapping)
-        merged[key] = overlay(earlier, value) if both else value
+        if isinstance(earlier, Mapping) and isinstance(value, Mapping):
+            merged[key] = overlay(earlier, value)
+        else:
+            merged[key] = value
     return merged
 
 

@@ -16,7 +16,7 @@ from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning import Plan, Request
 from fleetmark_controller.queries import matching_names
 from fleetmark_controller.services import convert, edge, guard, job_logs
-from fleetmark_controller.store import audit, jobs, listings
+from fleetmark_controller.store import audit, jobs, listings, releases
 from fleetmark_controller.store.listings import JobLine
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
@@ -178,8 +178,12 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             again.add(JobState.CANCELLED)
         ids = [line.job_id for line in lines]
         who = guard.who()
+        # A release may have come since that does not name what they run any more.
+        locks = await self._engine.reader.run(lambda c: releases.locks_of(c, ids))
+        unsigned = await self._engine.desk.cover(locks, lambda text: None)
 
         def retry(c: sqlite3.Connection, fx: Effects, now: int) -> list[str]:
+            releases.set_unsigned(c, unsigned)
             new = campaigns.retry(c, fx, now, ids, frozenset(again))
             subject = request.job_id or request.campaign_id
             audit.add(c, now, who, "jobs.retry", subject, jobs=len(new))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from fleetmark_catalog.core import signing
@@ -27,20 +26,13 @@ from fleetmark_catalog.core.release import (
 from fleetmark_catalog.load import Catalog
 from fleetmark_catalog.load.model import WheelFile
 from fleetmark_controller.identity.files import FOLDER
+from fleetmark_controller.operations.assigning import Standing
+from fleetmark_controller.store.releases import Reference
 from fleetmark_controller.trust import keyfile, releasing
 from fleetmark_controller.trust.keyfile import CatalogKey
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 _RENEW_AFTER = 2 / 3
-
-
-@dataclass(frozen=True)
-class Reference:
-    """How an order names the release that it is of."""
-
-    serial: int
-    sha256: str
-    size_bytes: int
 
 
 class Keeper:
@@ -155,7 +147,7 @@ class Keeper:
         return release
 
     def rotate(self) -> CatalogKey:
-        """A successor of the key at hand, stored in its place; a release signed with it must follow.
+        """A successor of the key at hand, stored in its place. Sign a release with it next.
 
         Raises:
             FleetmarkError: NO_CATALOG_KEY.
@@ -181,6 +173,10 @@ class Keeper:
         if self.release.expires_unix_s <= now_s:
             return f"release {self.release.serial} has expired"
         return ""
+
+    def standing(self, now_s: int) -> Standing:
+        """What orders can be given under now."""
+        return Standing(self.reference, self.fault(now_s))
 
     def lacks(self, lock: bytes) -> str:
         """What of a lock is not in the release; empty if all is."""
