@@ -231,7 +231,7 @@ def _register(
     results_pb2_grpc.add_ResultsServicer_to_server(ResultsService(engine), server)
     fleet_pb2_grpc.add_FleetServicer_to_server(FleetService(engine), server)
     jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(engine), server)
-    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogService(engine, catalogs), server)
+    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogService(engine, catalogs, issuer), server)
     admin_pb2_grpc.add_AdminServicer_to_server(AdminService(engine, issuer), server)
 
 

@@ -105,7 +105,10 @@ def read_request(der: bytes) -> Request:
             raise ValueError("its key is not an ECDSA key on P-256")
         if not request.is_signature_valid:
             raise ValueError("its signature is wrong")
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (
+        *(ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature),
+        x509.InvalidVersion,
+    ) as error:
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"bad signing request: {error}") from error
     return Request(key, _fingerprint(key))
 
