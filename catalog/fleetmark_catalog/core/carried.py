@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_catalog.core.blobfolder import BlobFolder
+from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.digest import canonical_json, is_sha256
 from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.core.plain import parse_document
 from fleetmark_catalog.core.records import Record
 
 BUNDLE, RESULTS = "bundle.json", "results.json"
 """The document that says what the file is."""
-SIGNATURE = "signature.json"
 MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
 _MAX_ENTRIES = 100_000
 _BLOBS = "blobs/"
@@ -193,6 +194,64 @@ def opened(path: Path, *known: str) -> Iterator[Carried]:
         raise CatalogError(Fault.BAD_DOCUMENT, what, str(path), "Get the file once more") from error
     with archive:
         yield Carried(archive, path, frozenset(known))
+
+
+@dataclass(frozen=True)
+class BoardSigned:
+    """A document that a board wrote, with its signature; `csr` proves the board's key."""
+
+    signed: bytes
+    csr: bytes
+    signature: str
+
+    def canonical(self) -> bytes:
+        """The bytes that are carried."""
+        return canonical_json(
+            {
+                "format": _FORMAT,
+                "signed": self.signed.decode(),
+                "csr": self.csr.hex(),
+                "signature": self.signature,
+            }
+        )
+
+
+def parse_signed_by_board(data: bytes) -> BoardSigned:
+    """A board's document in its envelope; no signature is checked.
+
+    Raises:
+        CatalogError: BAD_DOCUMENT.
+    """
+    try:
+        values = json.loads(data)
+        if values["format"] != _FORMAT:
+            raise ValueError(f"format {values['format']!r}")
+        return BoardSigned(
+            values["signed"].encode(), bytes.fromhex(values["csr"]), str(values["signature"])
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"it is no document of a board: {error}"
+        raise CatalogError(Fault.BAD_DOCUMENT, what, "", "Get the file once more") from error
+
+
+@dataclass(frozen=True)
+class BoardDocument:
+    """How a board on no network introduces itself."""
+
+    format: int
+    device_id: str
+    name: str
+    agent_version: str
+    capabilities: Capabilities
+
+
+def parse_board(data: bytes) -> BoardDocument:
+    """A board's introduction.
+
+    Raises:
+        CatalogError: BAD_DOCUMENT.
+    """
+    return parse_document(BoardDocument, data, "board")
 
 
 @dataclass(frozen=True)

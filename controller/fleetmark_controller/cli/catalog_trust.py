@@ -171,10 +171,13 @@ def pack_command(campaign: str, out: str, as_json: bool, address: str | None) ->
 
     request = catalog_pb2.PackRequest(campaign_id=campaign)
     size_bytes = 0
-    with options.connect(address) as client, atomic(Path(out)) as scratch:
-        with scratch.open("wb") as file:
-            for part in client.stream(client.catalog.Pack, request):
-                size_bytes += file.write(part.data)
+    with (
+        options.connect(address) as client,
+        atomic(Path(out)) as scratch,
+        scratch.open("wb") as file,
+    ):
+        for part in client.stream(client.catalog.Pack, request):
+            size_bytes += file.write(part.data)
     if as_json:
         output.print_json({"file": out, "size_bytes": size_bytes})
         return

@@ -113,6 +113,22 @@ def read_request(der: bytes) -> Request:
     return Request(key, _fingerprint(key))
 
 
+def check_document(data: bytes, csr: bytes, signature: str) -> Request:
+    """The key that signed a document which a board wrote into a file, and proved to have.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE or BAD_SIGNATURE.
+    """
+    request = read_request(csr)
+    try:
+        request.public_key.verify(bytes.fromhex(signature), data, ec.ECDSA(hashes.SHA256()))
+    except (ValueError, InvalidSignature) as error:
+        raise FleetmarkError(
+            ErrorKind.BAD_SIGNATURE, "the document was changed after the board had signed it"
+        ) from error
+    return request
+
+
 def sign(
     ca: Pair, request: Request, kind: Kind, identity_id: str, now_ns: int, life_ns: int
 ) -> tuple[bytes, int]:

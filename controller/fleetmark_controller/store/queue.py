@@ -106,6 +106,7 @@ def _devices(
         coalesce(reserved_for, ''), coalesce(reserved_until, ''), coalesce(failures, 0),
         (SELECT job_id FROM attempt WHERE attempt.device_id = device.device_id
             AND state IN ('OFFERED', 'PREPARING', 'RUNNING', 'UPLOADING')
+            AND exported_at IS NULL
             ORDER BY epoch DESC LIMIT 1),
         (SELECT group_concat(lock_sha256, ',') FROM device_lock
             WHERE device_lock.device_id = device.device_id)

@@ -69,7 +69,8 @@ def _read(connection: sqlite3.Connection, campaign_id: str) -> _Found:
         columns, rows = views.select(connection, view, campaign_id=campaign_id)
         shown[view] = (columns, list(rows))
     place = shown["runs"][0].index("run_id")
-    files = {row[place]: runs.files(connection, row[place]) for row in shown["runs"][1]}
+    ids = [str(row[place]) for row in shown["runs"][1]]
+    files = {run_id: runs.files(connection, run_id) for run_id in ids}
     releases = tuple(sorted({order.release_sha256 for order in named if order.release_sha256}))
     return _Found(json.loads(row[0]), locks, releases, shown, files)
 
