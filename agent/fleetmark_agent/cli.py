@@ -122,6 +122,53 @@ def status(home: str | None, as_json: bool) -> None:
         click.echo(f"job {attempt['job_id']}, epoch {attempt['epoch']}: {attempt['state']}{why}")
 
 
+@command.command()
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
+@click.option("--name", help="What people call this device. Default: the host's name.")
+@click.option("--home", metavar="DIR", help=_HOME_HELP)
+def describe(file: str, name: str | None, home: str | None) -> None:
+    """Write into FILE what this board is, for a controller that it cannot reach.
+
+    There, `controller fleet add FILE` registers it. The board gets a key of its own; what the
+    controller must compare is printed.
+    """
+    from fleetmark_agent.carrying import write_description
+    from fleetmark_agent.settings import load_settings
+
+    settings = load_settings(_home(home), name=name)
+    fingerprint = write_description(settings, Path(file))
+    click.echo(f"{file}: this board, {settings.name}, with key {fingerprint}")
+
+
+@command.command(name="run-bundle")
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
+@click.option(
+    "--out",
+    metavar="RESULTS",
+    type=click.Path(dir_okay=False),
+    required=True,
+    help="Where the results are written.",
+)
+@click.option(
+    "--trust", metavar="PIN", help="Whom a new board trusts: what `bundle export` prints."
+)
+@click.option("--home", metavar="DIR", help=_HOME_HELP)
+@click.option("--verbose", is_flag=True, help="Log what happens in detail.")
+def run_bundle(file: str, out: str, trust: str | None, home: str | None, verbose: bool) -> None:
+    """Run the order in FILE, on a board without any network, and write its results.
+
+    The same is checked as of an order that comes by network. `controller results import RESULTS`
+    takes them in.
+    """
+    from fleetmark_agent.carrying import run_from
+    from fleetmark_agent.settings import load_settings
+    from fleetmark_cli.logs import set_up
+
+    settings = load_settings(_home(home))
+    set_up(verbose)
+    run_from(settings, Path(file), Path(out), trust or "")
+
+
 def _home(flag: str | None) -> Path:
     from fleetmark_cli.homes import home_folder
 

@@ -21,7 +21,14 @@ from fleetmark_agent.facts.software import with_findings
 from fleetmark_agent.files import RealFiles, tree_bytes, write_atomic
 from fleetmark_agent.link import Link
 from fleetmark_agent.locks import is_held, until_free
-from fleetmark_agent.messages import Append, AttemptKey, AttemptRef, Heartbeat, Welcome
+from fleetmark_agent.messages import (
+    Append,
+    AttemptKey,
+    AttemptRef,
+    Heartbeat,
+    HeartbeatAck,
+    Welcome,
+)
 from fleetmark_agent.renewal import Renewal
 from fleetmark_agent.runner.site import Site, clean_attempts
 from fleetmark_agent.runner.telemetry import read_temperature
@@ -33,7 +40,7 @@ from fleetmark_agent.transport import Transport, TransportError
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_catalog.core.records import Record
-from fleetmark_protos.errors import ErrorKind
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 if TYPE_CHECKING:
     from fleetmark_agent.runner.attempt import Attempt
@@ -46,6 +53,7 @@ EXIT_UNREACHABLE = 5
 _LAST_WORDS_S = 2.0
 _CANCEL_AGAIN_S = 0.5
 _CLOCK_TOLERANCE_NS = 60 * 10**9
+_NOTE_NS = 3600 * 10**9
 
 
 class Daemon:
@@ -107,6 +115,7 @@ class Daemon:
         self._status = b""
         self._signals = 0
         self._on_terminal = has_terminal()
+        self._noted_ns = 0
         self._measured = measured
         self.watch = Watch(self.settings.home, self.settings.detect_interval_s, known, self._found)
 
@@ -278,6 +287,7 @@ class Daemon:
             self.tails.stop_all()
         if isinstance(event, h.Received) and isinstance(event.message, Welcome):
             told = event.message.controller_time_unix_ns
+            self._note_trust(told, event.message.catalog_sha256)
             self.clock_offset_ns = told - time.time_ns() if told else None
             if abs(self.clock_offset_ns or 0) > _CLOCK_TOLERANCE_NS:
                 log.warning(
@@ -286,6 +296,23 @@ class Daemon:
                     -(self.clock_offset_ns or 0) / 1e9,
                 )
             self.watch.begin()
+        if isinstance(event, h.Received) and isinstance(event.message, HeartbeatAck):
+            told = event.message.controller_time_unix_ns
+            if told > self._noted_ns + _NOTE_NS:
+                self._note_trust(told, "")
+
+    def _note_trust(self, told_ns: int, catalog_sha256: str) -> None:
+        """By what its controller says a board without a clock knows that a release has expired."""
+        self._noted_ns = told_ns
+        try:
+            if self.site.trust.heard(told_ns // 10**9, catalog_sha256):
+                log.warning(
+                    "this board joined before there was a catalog key: from now on it trusts"
+                    " releases of %s… alone",
+                    catalog_sha256[:16],
+                )
+        except (OSError, FleetmarkError) as error:
+            log.warning("the controller's time cannot be noted: %s", error)
 
     def _not_connected(self, error: TransportError) -> None:
         stranger = (

@@ -171,6 +171,7 @@ class Welcome:
     controller_time_unix_ns: int = 0
     features: tuple[str, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    catalog_sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,7 @@ def from_wire(message: session_pb2.ControllerMessage) -> m.ControllerMessage | N
             lease_s=welcome.lease_ns / 1e9,
             controller_time_unix_ns=welcome.controller_time_unix_ns,
             features=tuple(welcome.features),
+            catalog_sha256=welcome.catalog_sha256,
             verdicts=tuple(
                 m.Verdict(
                     _from_ref(verdict.attempt),
@@ -182,7 +183,8 @@ def from_wire(message: session_pb2.ControllerMessage) -> m.ControllerMessage | N
         ack = message.heartbeat_ack
         return m.HeartbeatAck(ack.sequence, ack.controller_time_unix_ns)
     if body == "offer":
-        return m.Offer(_from_ref(message.offer.attempt), message.offer.order)
+        offer = message.offer
+        return m.Offer(_from_ref(offer.attempt), offer.signed_order or offer.order)
     if body == "stop":
         return m.Stop(_from_ref(message.stop.attempt), message.stop.reason)
     if body == "tail":

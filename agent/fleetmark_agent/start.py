@@ -26,6 +26,7 @@ from fleetmark_agent.settings import Settings
 from fleetmark_agent.spool import Spool
 from fleetmark_agent.tail import FEATURE
 from fleetmark_agent.transport import GrpcTransport
+from fleetmark_agent.trust import SIGNED
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_catalog.core.plain import parse_own
@@ -116,7 +117,7 @@ async def _serve(
         agent_version=AGENT_VERSION,
         capabilities=capabilities,
         labels=settings.labels,
-        features=(FEATURE,),
+        features=(FEATURE, SIGNED),
     )
     site = Site(
         settings=settings,

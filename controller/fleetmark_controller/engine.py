@@ -52,6 +52,7 @@ from fleetmark_controller.store import (
     identities,
     listings,
     meta,
+    releases,
     runs,
     saved,
 )
@@ -61,6 +62,9 @@ from fleetmark_controller.store.listings import JobLine
 from fleetmark_controller.store.reader import Reader
 from fleetmark_controller.store.speeds import quickest
 from fleetmark_controller.store.writer import Writer
+from fleetmark_controller.trust.desk import Desk
+from fleetmark_controller.trust.keeper import Keeper
+from fleetmark_controller.trust.orders import OrderSigner
 from fleetmark_controller.verifying import check_readable, gather, inputs, judge
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
@@ -106,8 +110,13 @@ class Engine:
         settings: Settings,
         catalog: Catalog,
         scheduler: Scheduler | None = None,
+        keeper: Keeper | None = None,
+        signer: OrderSigner | None = None,
     ) -> None:
-        """The store at `store` must have been migrated."""
+        """The store at `store` must have been migrated.
+
+        Without `keeper` and `signer` orders are neither signed nor of a release.
+        """
         self.settings = settings
         self.catalog = catalog
         self.blobs = BlobFolder(blobs)
@@ -137,6 +146,8 @@ class Engine:
         self._verify_slots = asyncio.Semaphore(max(1, (os.cpu_count() or 2) // 2))
         self._pool: ProcessPoolExecutor | None = None
         self._caretaker = Caretaker(self)
+        self.signer = signer
+        self.desk = Desk(self, keeper)
 
     # --- life -----------------------------------------------------------------------------
 
@@ -288,6 +299,7 @@ class Engine:
         await asyncio.to_thread(obtain, sources, self.blobs, mirror, say)
         for content in plan.locks.values():
             await asyncio.to_thread(self.blobs.put_bytes, content)
+        unsigned = await self.desk.cover(plan.locks, say)
         campaign = NewCampaign(
             request.campaign_id,
             request.benchmark,
@@ -302,6 +314,7 @@ class Engine:
 
         def store(c: sqlite3.Connection, fx: Effects, now: int) -> None:
             campaigns.submit(c, fx, now, campaign, new_jobs, plan.locks)
+            releases.set_unsigned(c, unsigned)
             audit.add(
                 c,
                 now,
@@ -405,7 +418,9 @@ class Engine:
             return
         seen = self.presence.seen(now_monotonic_ns())
         again_ns = await self.perform(
-            lambda c, effects, now: assigning.assign(c, effects, now, seen, self.scheduler)
+            lambda c, effects, now: assigning.assign(
+                c, effects, now, seen, self.scheduler, self.desk.standing()
+            )
         )
         if again_ns is not None:
             # Time alone frees a board: a rest or a reservation ends.
@@ -416,7 +431,7 @@ class Engine:
         """Of every job that waits: why, by the scheduler itself."""
         seen = self.presence.seen(now_monotonic_ns())
         return await self.reader.run(
-            lambda c: assigning.waits(c, now_unix_ns(), seen, self.scheduler)
+            lambda c: assigning.waits(c, now_unix_ns(), seen, self.scheduler, self.desk.standing())
         )
 
     def look(self) -> None:

@@ -13,6 +13,14 @@ _KINDS = {
     Fault.DIGEST_MISMATCH: ErrorKind.DIGEST_MISMATCH,
     Fault.UNAVAILABLE: ErrorKind.ARTIFACT_UNAVAILABLE,
     Fault.BAD_DOCUMENT: ErrorKind.BAD_MESSAGE,
+    Fault.UNSIGNED: ErrorKind.BAD_SIGNATURE,
+    Fault.FOREIGN_KEY: ErrorKind.BAD_SIGNATURE,
+    Fault.BAD_SIGNATURE: ErrorKind.BAD_SIGNATURE,
+    Fault.ROLLED_BACK: ErrorKind.ROLLED_BACK,
+    Fault.EXPIRED: ErrorKind.EXPIRED,
+    Fault.MIXED: ErrorKind.NOT_RELEASED,
+    Fault.NOT_RELEASED: ErrorKind.NOT_RELEASED,
+    Fault.NOT_ALLOWED: ErrorKind.NOT_ALLOWED,
 }
 
 

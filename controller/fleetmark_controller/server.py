@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_controller import generation
 from fleetmark_controller.bundling.catalogs import Catalogs
@@ -41,6 +42,8 @@ from fleetmark_controller.settings import (
 )
 from fleetmark_controller.store import meta
 from fleetmark_controller.store.database import check_integrity, migrate
+from fleetmark_controller.trust.keeper import Keeper
+from fleetmark_controller.trust.orders import OrderSigner
 from fleetmark_protos.channel import entry_options, server_options
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import (
@@ -94,8 +97,12 @@ async def serve(
         migrate(home.store)
         check_integrity(home.store)
         issuer = Issuer(_authority(folder), int(settings.certificate_life_s * NS_PER_S))
-        engine = Engine(home.store, home.blobs, settings, catalog)
+        keeper = _keeper(home, settings)
+        issuer.catalog_sha256 = lambda: keeper.fingerprint
+        signer = OrderSigner(folder, issuer.authority.ca, now_unix_ns())
+        engine = Engine(home.store, home.blobs, settings, catalog, keeper=keeper, signer=signer)
         await engine.start(await _begin_generation(home, engine))
+        await engine.desk.look()
         guard = Guard(engine.registry, Refusals(engine))
         server = grpc.aio.server(options=server_options(), interceptors=[guard])
         entry = grpc.aio.server(options=entry_options(), interceptors=[guard])
@@ -149,6 +156,16 @@ def _authority(folder: Path) -> Authority:
         ) from error
 
 
+def _keeper(home: Home, settings: Settings) -> Keeper:
+    blobs, life_s = BlobFolder(home.blobs), settings.release_life_s
+    try:
+        return Keeper(home.folder, blobs, life_s, settings.catalog_key, make=True)
+    except OSError as error:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION, f"cannot be used: {error.strerror}", str(error.filename)
+        ) from error
+
+
 async def _introduce(
     home: Home, engine: Engine, issuer: Issuer, host: str, with_token: bool
 ) -> Ready:
@@ -185,13 +202,14 @@ async def _write_local(home: Home, engine: Engine, issuer: Issuer, address: str)
 
 
 async def _keep_local(home: Home, engine: Engine, issuer: Issuer, told: Ready) -> None:
-    """A controller that runs for months leaves a fresh credential every day."""
+    """A controller that runs for months looks after its credential and its release every day."""
     while True:
         await asyncio.sleep(86_400)
         try:
             await _write_local(home, engine, issuer, told.address)
+            await engine.desk.look()
         except (OSError, FleetmarkError) as error:
-            log.error("the credential of this host cannot be renewed: %s", error)
+            log.error("the credential of this host or the release cannot be renewed: %s", error)
 
 
 async def _begin_generation(home: Home, engine: Engine) -> int:
@@ -213,7 +231,7 @@ def _register(
     results_pb2_grpc.add_ResultsServicer_to_server(ResultsService(engine), server)
     fleet_pb2_grpc.add_FleetServicer_to_server(FleetService(engine), server)
     jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(engine), server)
-    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogService(engine, catalogs), server)
+    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogService(engine, catalogs, issuer), server)
     admin_pb2_grpc.add_AdminServicer_to_server(AdminService(engine, issuer), server)
 
 

@@ -42,6 +42,10 @@ class Settings:
     """After so many refused enrolments an address is not heard for the rest of a minute."""
     certificate_life_s: float = 30 * 86_400.0
     """How long a board's certificate lives; it is renewed after two thirds of that."""
+    catalog_key: str = ""
+    """Public key of a catalog key that is kept on another machine; empty: one is made here."""
+    release_life_s: float = 90 * 86_400.0
+    """How long boards follow a release; with the key at hand it is renewed after two thirds."""
     ageing_s: float = 600.0
     """One step of `--priority` is worth this much waiting."""
     cool_down_s: float = 0.0

@@ -141,6 +141,7 @@ def _identity(evidence: Evidence) -> dict[str, Any]:
         "profile": order.profile,
         "parameters": order.parameters,
         "lock_digest": order.lock_sha256,
+        "release_serial": order.release_serial or None,
         "agent_version": evidence.final.provenance.get("agent_version"),
     }
 

@@ -55,6 +55,13 @@ class ErrorKind(Enum):
     REVOKED = _Entry(36, "PERMISSION_DENIED", 4, "the caller's credential was revoked")
     PENDING = _Entry(37, "FAILED_PRECONDITION", 4, "the device waits for approval")
     TOO_MANY_ATTEMPTS = _Entry(38, "RESOURCE_EXHAUSTED", 4, "too many refused attempts")
+    BAD_SIGNATURE = _Entry(40, "FAILED_PRECONDITION", 4, "it is not signed by the key that counts")
+    ROLLED_BACK = _Entry(41, "FAILED_PRECONDITION", 4, "a release older than one seen before")
+    EXPIRED = _Entry(42, "FAILED_PRECONDITION", 4, "a release whose time is over")
+    NOT_RELEASED = _Entry(43, "FAILED_PRECONDITION", 4, "no release names it")
+    NOT_ALLOWED = _Entry(44, "FAILED_PRECONDITION", 4, "it does not follow from its components")
+    NO_CATALOG_KEY = _Entry(45, "FAILED_PRECONDITION", 4, "the catalog key is not at hand")
+    BAD_ARCHIVE = _Entry(46, "FAILED_PRECONDITION", 4, "a bundle, pack or results file is damaged")
 
     @property
     def number(self) -> int:

@@ -45,6 +45,13 @@ NUMBERS = {
     "REVOKED": 36,
     "PENDING": 37,
     "TOO_MANY_ATTEMPTS": 38,
+    "BAD_SIGNATURE": 40,
+    "ROLLED_BACK": 41,
+    "EXPIRED": 42,
+    "NOT_RELEASED": 43,
+    "NOT_ALLOWED": 44,
+    "NO_CATALOG_KEY": 45,
+    "BAD_ARCHIVE": 46,
 }
 
 

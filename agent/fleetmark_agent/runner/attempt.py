@@ -24,7 +24,7 @@ from fleetmark_agent.happenings import (
     JobStopped,
 )
 from fleetmark_agent.messages import AttemptKey, AttemptRef, Progress
-from fleetmark_agent.runner import collect, prepare, room
+from fleetmark_agent.runner import collect, prepare, room, vouching
 from fleetmark_agent.runner.execute import Execution
 from fleetmark_agent.runner.site import Site
 from fleetmark_agent.runner.telemetry import read_temperature
@@ -38,6 +38,10 @@ from fleetmark_catalog.core.plain import to_plain
 log = logging.getLogger(__name__)
 
 _RETRY_S = (1.0, 30.0)
+_TRUSTED = {
+    True: "order and release are signed and hold",
+    False: "not signed: this board knows no catalog key",
+}
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
@@ -56,6 +60,7 @@ class Attempt:
         self._execution = Execution(self.workspace, site.device_lock, site.trace)
         self._events: list[dict[str, Any]] = []
         self._task: asyncio.Task[None] | None = None
+        self._vouched: dict[str, Any] = {}
         self._executing = False
         self._stopping = False
         self._collecting = False
@@ -129,8 +134,13 @@ class Attempt:
             self.workspace.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise refusal_of(error, site.attempts, "the workspace of the job") from error
-        pins.enter_context(site.cache.pinned((self.key, "lock"), {order.lock_sha256}))
+        needed = {order.lock_sha256, order.release_sha256} - {""}
+        pins.enter_context(site.cache.pinned((self.key, "lock"), needed))
         self._report("fetch")
+        self._vouched = await vouching.vouched(
+            self._order_bytes, order, site.trust, site.cache, self._download
+        )
+        self._note("prepare", _TRUSTED[self._vouched["signed"]])
         bundle = await prepare.fetch_lock(order, site.cache, self._download, site.capabilities)
         pins.enter_context(site.cache.pinned(self.key, bundle.names()))
         await prepare.fetch_blobs(bundle, site.cache, self._download)
@@ -237,6 +247,7 @@ class Attempt:
                 },
                 "environment_key": bundle.environment_key,
                 "lock_sha256": self.order.lock_sha256,
+                "trust": self._vouched,
                 "sandbox": "none",
                 "governor": governor,
                 "clock": self.site.clock(),

@@ -13,6 +13,7 @@ from fleetmark_agent.messages import AttemptKey, AttemptRef
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.settings import Settings
 from fleetmark_agent.spool import Spool
+from fleetmark_agent.trust import TrustStore
 from fleetmark_catalog.core.capabilities import Capabilities
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class Site:
     clock: Callable[[], dict[str, Any]]
     transfers: asyncio.Lock
     """Held by whoever moves bulk data; a run holds it, so that nothing else is moved meanwhile."""
+
+    @cached_property
+    def trust(self) -> TrustStore:
+        """What this board trusts."""
+        return TrustStore(self.settings.home)
 
     @cached_property
     def cache(self) -> Cache:

@@ -15,6 +15,14 @@ class Fault(Enum):
     DIGEST_MISMATCH = "digest mismatch"
     UNAVAILABLE = "unavailable"
     BAD_DOCUMENT = "bad document"
+    UNSIGNED = "unsigned"
+    FOREIGN_KEY = "foreign key"
+    BAD_SIGNATURE = "bad signature"
+    ROLLED_BACK = "older than what was seen"
+    EXPIRED = "expired"
+    MIXED = "mixed"
+    NOT_RELEASED = "not released"
+    NOT_ALLOWED = "not allowed"
 
 
 class CatalogError(Exception):

@@ -67,6 +67,17 @@ def signing_request(key_pem: bytes) -> bytes:
     return signed.public_bytes(serialization.Encoding.DER)
 
 
+def sign_document(key_pem: bytes, data: bytes) -> str:
+    """A board's signature under what it writes into a file, hexadecimal (ECDSA, SHA-256)."""
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = serialization.load_pem_private_key(key_pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("not a key of ours")
+    return key.sign(data, ec.ECDSA(hashes.SHA256())).hex()
+
+
 def key_fingerprint(key_pem: bytes) -> str:
     """sha256 of the public part of a private key, as both sides show it to people.
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.core.values import parse_value
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
 from fleetmark_catalog.load.words import hint
-from fleetmark_catalog.resolve.parameters import parse_value
 from fleetmark_catalog.resolve.selection import Selection, select
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.core.values import filled, overlay, parse_value
 from fleetmark_catalog.core.versions import in_range
 from fleetmark_catalog.load.catalog import Catalog
-from fleetmark_catalog.load.merge import merge
 from fleetmark_catalog.load.model import Artifact, Choice, Component, Requirement, Variation
 from fleetmark_catalog.load.words import hint
 from fleetmark_catalog.resolve.choosing import choose, in_order
-from fleetmark_catalog.resolve.parameters import parse_value
 
 CONTENT = ("program", "model", "dataset")
 """Kinds that a benchmark names directly; their variations are chosen together with its own."""
@@ -46,7 +45,7 @@ class Selection:
         body: dict[str, Any] = dict(component.body)
         for word, variation in self.chosen(component):
             if variation.set:
-                body = merge(body, _filled(word, variation), component.kind)
+                body = overlay(body, _filled(word, variation))
         return body
 
     def requires(self, component: Component) -> tuple[Requirement, ...]:
@@ -176,17 +175,8 @@ def _passed(components: Sequence[Component], words: Sequence[str]) -> frozenset[
 def _filled(word: str, variation: Variation) -> dict[str, Any]:
     if variation.value is None:
         return variation.set
-    text = word.rpartition(".")[2]
-    value = parse_value(variation.name, variation.value, text)
-
-    def fill(part: Any) -> Any:
-        if isinstance(part, Mapping):
-            return {key: fill(item) for key, item in part.items()}
-        if isinstance(part, list):
-            return [fill(item) for item in part]
-        return value if part == "#" else part
-
-    return {key: fill(part) for key, part in variation.set.items()}
+    made: dict[str, Any] = filled(variation.name, variation.value, word, variation.set)
+    return made
 
 
 def _requires(component: Component, words: Sequence[str]) -> tuple[Requirement, ...]:

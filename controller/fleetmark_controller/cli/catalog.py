@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetmark_controller.cli import options
+from fleetmark_controller.cli import catalog_trust, options
 
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import catalog_pb2
@@ -17,6 +17,12 @@ _PATIENCE_S = 900.0
 @click.group(name="catalog")
 def command() -> None:
     """What can run."""
+
+
+command.add_command(catalog_trust.key_command)
+command.add_command(catalog_trust.release_command)
+command.add_command(catalog_trust.pack_command)
+command.add_command(catalog_trust.unpack_command)
 
 
 @command.command(name="list")

@@ -16,6 +16,41 @@ for _command in fleet_care.COMMANDS:
     command.add_command(_command)
 
 
+@command.command(name="add")
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, exists=True))
+@click.option("--name", metavar="NAME", default="", help="Instead of the name in the file.")
+@options.as_json
+@options.controller
+def add_board(file: str, name: str, as_json: bool, address: str | None) -> None:
+    """Register a board on no network by the FILE that `agent describe` wrote there.
+
+    Compare the key with what the board printed. Its jobs go there by `controller bundle export`.
+    """
+    from pathlib import Path
+
+    from fleetmark_cli import output
+    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+    from fleetmark_protos.v1 import fleet_pb2
+
+    try:
+        document = Path(file).read_bytes()
+    except OSError as error:
+        raise FleetmarkError(ErrorKind.USAGE, error.strerror or str(error), file) from error
+    with options.connect(address) as client:
+        request = fleet_pb2.AddBoardRequest(document=document, name=name)
+        reply = client.call(client.fleet.AddBoard, request)
+    if as_json:
+        output.print_json(
+            {
+                "device_id": reply.device_id,
+                "name": reply.name,
+                "fingerprint": reply.fingerprint,
+            }
+        )
+        return
+    click.echo(f"{reply.name} is registered; its key is {reply.fingerprint}")
+
+
 @command.command(name="list")
 @options.fleet
 @options.as_json

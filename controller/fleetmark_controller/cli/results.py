@@ -49,6 +49,31 @@ def command() -> None:
     """Look at results."""
 
 
+@command.command(name="import")
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, exists=True))
+@options.as_json
+@options.controller
+def import_results(file: str, as_json: bool, address: str | None) -> None:
+    """Take in the results that `agent run-bundle` wrote into FILE. Twice changes nothing."""
+    from fleetmark_cli import output
+    from fleetmark_controller.carrying import send_results
+
+    with options.connect(address) as client:
+        reply = send_results(client, Path(file))
+    if as_json:
+        output.print_json(
+            {
+                "job_id": reply.job_id,
+                "epoch": reply.epoch,
+                "records": reply.records,
+                "new_records": reply.new_records,
+            }
+        )
+        return
+    new = f"{reply.new_records} new" if reply.new_records else "all of them were here"
+    click.echo(f"job {reply.job_id}: {reply.records} records, {new}")
+
+
 @command.command(name="list")
 @options.campaign
 @options.fleet

@@ -14,10 +14,11 @@ from functools import lru_cache
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleetmark_catalog.core.keys import make_key, pem_sha256
+from fleetmark_catalog.core.signing import ORDERS_URI
 from fleetmark_catalog.core.unreadable import UNREADABLE
 from fleetmark_controller.clock import NS_PER_S
 from fleetmark_controller.identity.rules import Kind
@@ -116,6 +117,22 @@ def read_request(der: bytes) -> Request:
     return Request(key, _fingerprint(key))
 
 
+def check_document(data: bytes, csr: bytes, signature: str) -> Request:
+    """The key that signed a document which a board wrote into a file, and proved to have.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE or BAD_SIGNATURE.
+    """
+    request = read_request(csr)
+    try:
+        request.public_key.verify(bytes.fromhex(signature), data, ec.ECDSA(hashes.SHA256()))
+    except (ValueError, InvalidSignature) as error:
+        raise FleetmarkError(
+            ErrorKind.BAD_SIGNATURE, "the document was changed after the board had signed it"
+        ) from error
+    return request
+
+
 def sign(
     ca: Pair, request: Request, kind: Kind, identity_id: str, now_ns: int, life_ns: int
 ) -> tuple[bytes, int]:
@@ -133,6 +150,28 @@ def sign(
     )
     certificate = _pem(builder.sign(_private(ca.key), hashes.SHA256()))
     return certificate, int(until.timestamp()) * NS_PER_S
+
+
+def certify_orders(ca: Pair, key_pem: bytes, now_ns: int) -> bytes:
+    """A certificate (PEM) that names an Ed25519 key as the one that signs orders."""
+    authority = x509.load_pem_x509_certificate(ca.certificate)
+    key = serialization.load_pem_private_key(key_pem, password=None)
+    assert isinstance(key, ed25519.Ed25519PrivateKey)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Fleetmark orders")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_EPOCH)
+        .not_valid_after(min(_later(now_ns, _CA_YEARS), authority.not_valid_after_utc))
+    )
+    uri = x509.UniformResourceIdentifier(ORDERS_URI)
+    builder = _leaf(
+        builder, authority, x509.SubjectAlternativeName([uri]), ExtendedKeyUsageOID.CODE_SIGNING
+    )
+    return _pem(builder.sign(_private(ca.key), hashes.SHA256()))
 
 
 @lru_cache(maxsize=20_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,8 @@ class Issuer:
     def __init__(self, authority: Authority, device_life_ns: int) -> None:
         """`device_life_ns`: how long certificates of boards live."""
         self.authority = authority
+        self.catalog_sha256: Callable[[], str] = str
+        """Fingerprint of the catalog key that boards are to trust; empty: there is none."""
         self.entry_port = 0
         self.session_port = 0
         self._device_life_ns = device_life_ns
@@ -54,7 +57,7 @@ class Issuer:
             os.urandom(ID_BYTES).hex(),
             os.urandom(SECRET_BYTES),
             self.authority.ca_sha256,
-            "",  # there is no catalog key yet
+            self.catalog_sha256(),
             self.entry_port,
         )
 

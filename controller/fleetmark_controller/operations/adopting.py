@@ -7,7 +7,7 @@ import sqlite3
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 from fleetmark_controller.operations.assigning import order_for
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.store import attempts, events, jobs
+from fleetmark_controller.store import attempts, events, jobs, releases
 from fleetmark_controller.store.attempts import Attempt, AttemptKey
 
 
@@ -23,7 +23,7 @@ def adopt(
     option = jobs.option(connection, key.job_id, key.device_id)
     if job is None or option is None:
         return None
-    attempts.add(connection, now_ns, key, order_for(job, option, key))
+    attempts.add(connection, now_ns, key, order_for(job, option, key, releases.newest(connection)))
     events.add(connection, now_ns, "attempt.adopted", **key._asdict())
     if key.epoch > job.newest_epoch and job.state not in JOB_TERMINAL:
         jobs.bind(connection, key.job_id, key.device_id, key.epoch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from fleetmark_catalog.core.order import ORDER_FORMAT, Order
 from fleetmark_controller.lifecycle.states import JobState
@@ -11,6 +12,19 @@ from fleetmark_controller.operations.effects import Effects, OfferEffect
 from fleetmark_controller.scheduling.model import Scheduler, Seen
 from fleetmark_controller.store import attempts, jobs, meta, queue
 from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_controller.store.releases import Reference
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What orders can be given under now: a release, or why none."""
+
+    reference: Reference | None = None
+    fault: str = ""
+
+
+UNSIGNED = Standing()
+"""A controller without keys: its orders name no release."""
 
 
 def assign(
@@ -19,6 +33,7 @@ def assign(
     now_ns: int,
     seen: Mapping[str, Seen],
     scheduler: Scheduler,
+    trust: Standing = UNSIGNED,
 ) -> int | None:
     """Bind jobs to devices that reported idle and have no work in the store.
 
@@ -29,7 +44,7 @@ def assign(
     if not open_devices:
         return None
     view = queue.view(connection, now_ns, seen, scheduler.ageing_s, open_devices)
-    plan = scheduler.plan(view)
+    plan = scheduler.plan(replace(view, unsignable=trust.fault))
     for assignment in plan.assignments:
         job = jobs.get(connection, assignment.job_id)
         if job is None:
@@ -38,7 +53,7 @@ def assign(
         if option is None:
             raise RuntimeError(f"job {job.job_id} cannot run on {assignment.device_id}")
         key = AttemptKey(assignment.device_id, job.job_id, meta.next_epoch(connection))
-        order = order_for(job, option, key)
+        order = order_for(job, option, key, trust.reference)
         jobs.bind(connection, job.job_id, key.device_id, key.epoch)
         jobs.transition(connection, now_ns, job, JobState.ACTIVE, "")
         attempts.add(connection, now_ns, key, order)
@@ -48,16 +63,23 @@ def assign(
 
 
 def waits(
-    connection: sqlite3.Connection, now_ns: int, seen: Mapping[str, Seen], scheduler: Scheduler
+    connection: sqlite3.Connection,
+    now_ns: int,
+    seen: Mapping[str, Seen],
+    scheduler: Scheduler,
+    trust: Standing = UNSIGNED,
 ) -> dict[str, str]:
     """Of every queued job: why it waits, by the scheduler itself."""
-    plan = scheduler.plan(queue.view(connection, now_ns, seen))
+    view = queue.view(connection, now_ns, seen)
+    plan = scheduler.plan(replace(view, unsignable=trust.fault))
     about = dict.fromkeys((a.job_id for a in plan.assignments), "it is about to be given a board")
     return {**plan.waits, **about}
 
 
-def order_for(job: jobs.Job, option: jobs.Option, key: AttemptKey) -> bytes:
-    """The order of an attempt. It follows from job, device and epoch alone."""
+def order_for(
+    job: jobs.Job, option: jobs.Option, key: AttemptKey, release: Reference | None
+) -> bytes:
+    """The order of an attempt. It follows from job, device, epoch and release alone."""
     return Order(
         format=ORDER_FORMAT,
         device_id=key.device_id,
@@ -75,4 +97,7 @@ def order_for(job: jobs.Job, option: jobs.Option, key: AttemptKey) -> bytes:
         memory_bytes=option.memory_bytes,
         environment_bytes=option.environment_bytes,
         output_bytes=option.output_bytes,
+        release_serial=release.serial if release else 0,
+        release_sha256=release.sha256 if release else "",
+        release_bytes=release.size_bytes if release else 0,
     ).canonical()

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from fleetmark_controller.identity.rules import State
 from fleetmark_controller.ids import uuid7
+from fleetmark_controller.lifecycle.rules import Ending
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.effects import Effects, StopEffect
+from fleetmark_controller.operations.ending import end_attempt
 from fleetmark_controller.store import attempts, identities, jobs
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -47,7 +49,7 @@ def cancel(
         new = JobState.CANCELLED if queued else JobState.CANCELLING
         jobs.transition(connection, now_ns, job, new, "cancelled")
         if not queued:
-            _stop(connection, effects, job, "cancelled")
+            _stop(connection, effects, now_ns, job, "cancelled")
         effects.jobs.add(job_id)
         count += 1
     return count
@@ -148,11 +150,17 @@ def end_overdue(connection: sqlite3.Connection, effects: Effects, now_ns: int) -
         waited = f" (last: {job.reason})" if job.reason else ""
         jobs.transition(connection, now_ns, job, JobState.FAILED, f"unmet at its deadline{waited}")
         if job.state is JobState.ACTIVE:
-            _stop(connection, effects, job, "its deadline has passed")
+            _stop(connection, effects, now_ns, job, "its deadline has passed")
         effects.jobs.add(job_id)
 
 
-def _stop(connection: sqlite3.Connection, effects: Effects, job: jobs.Job, reason: str) -> None:
+def _stop(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, job: jobs.Job, reason: str
+) -> None:
     key = AttemptKey(job.device_id or "", job.job_id, job.newest_epoch)
-    if attempts.get(connection, key) is not None:
+    attempt = attempts.get(connection, key)
+    if attempt is not None and attempts.is_exported(connection, key):
+        # Nobody can be told: what the board brings later is kept as late.
+        end_attempt(connection, effects, now_ns, attempt, Ending.ABORTED, reason)
+    elif attempt is not None:
         effects.stops.append(StopEffect(key, reason))

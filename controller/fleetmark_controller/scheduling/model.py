@@ -96,6 +96,10 @@ class View:
     series: Mapping[str, Series] = field(default_factory=dict)
     blobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Of each lock: sha256 and size of every blob. A lock that is not named is worth nothing."""
+    unsigned: Mapping[str, str] = field(default_factory=dict)
+    """Locks that no release names, each with what is missing: no board would follow them."""
+    unsignable: str = ""
+    """Why no order can be signed at all; empty if one can."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class _Round:
         assignments: list[Assignment] = []
         waits: dict[str, str] = {}
         for job in order:
-            reason = self._unready(job) or self._place(job)
+            reason = self._unready(job) or self._unsigned(job) or self._place(job)
             if reason:
                 waits[job.job_id] = reason
             else:
@@ -102,6 +102,15 @@ class _Round:
             if self._series(job).active:
                 return "it takes turns: the job before it is not done yet"
         return ""
+
+    def _unsigned(self, job: WaitingJob) -> str:
+        if self.view.unsignable:
+            return f"unsigned: {self.view.unsignable}"
+        if not self.view.unsigned:
+            return ""
+        missing = [self.view.unsigned.get(lock, "") for lock in job.devices.values()]
+        # A job that some board could have waits for that board.
+        return f"unsigned: {missing[0]}" if all(missing) else ""
 
     def _standing(self, job: WaitingJob) -> str:
         """What keeps the board of a series from it, whosoever turn it is; or nothing."""
@@ -171,6 +180,8 @@ class _Round:
         obstacle = obstacles.for_job(device, job, self.view.now_unix_ns, self.policy)
         if obstacle:
             return obstacle
+        if self.view.unsigned.get(job.devices[device.device_id]):
+            return "would get what no release names yet"
         taker = self.given.get(device.device_id)
         if taker is not None:
             return f"was just given job {taker}"
@@ -270,4 +281,5 @@ _KINDS = (
     ("has not reported", "not idle yet"),
     ("cools down", "cooling down"),
     ("alternates", "alternating other jobs"),
+    ("would get what no release", "without a signed release"),
 )

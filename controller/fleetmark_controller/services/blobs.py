@@ -15,7 +15,7 @@ from fleetmark_catalog.core.digest import is_sha256
 from fleetmark_controller.engine import Engine
 from fleetmark_controller.identity.rules import Allowance
 from fleetmark_controller.services import convert, edge, guard
-from fleetmark_controller.store import attempts, jobs
+from fleetmark_controller.store import attempts, jobs, releases
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -136,6 +136,8 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         """A board reads what its orders name, and nothing else that lies here."""
 
         def read(connection: sqlite3.Connection) -> bool:
+            if releases.is_release(connection, sha256):
+                return True
             for _, lock in attempts.unjudged(connection, device_id):
                 if lock not in self._named:
                     self._named[lock] = {

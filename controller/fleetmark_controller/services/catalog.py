@@ -19,19 +19,22 @@ from fleetmark_controller.bundling.importing import SPEED, Wanted, benchmark_of,
 from fleetmark_controller.bundling.needed import sources_of
 from fleetmark_controller.bundling.obtain import obtain, place_of
 from fleetmark_controller.engine import Engine
+from fleetmark_controller.identity.issuer import Issuer
 from fleetmark_controller.services import edge, guard
+from fleetmark_controller.services.trusting import TrustCalls
 from fleetmark_controller.store import audit, devices
 from fleetmark_controller.store.devices import Device
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import catalog_pb2, catalog_pb2_grpc
 
 
-class CatalogService(catalog_pb2_grpc.CatalogServicer):
+class CatalogService(TrustCalls, catalog_pb2_grpc.CatalogServicer):
     """Serves the loaded catalog, and lets people add to it."""
 
-    def __init__(self, engine: Engine, catalogs: Catalogs) -> None:
-        """Serves one engine's catalog; `catalogs` changes it."""
+    def __init__(self, engine: Engine, catalogs: Catalogs, issuer: Issuer) -> None:
+        """Serves one engine's catalog; `catalogs` changes it, `issuer` says whom boards trust."""
         self._engine = engine
+        self._issuer = issuer
         self._catalogs = catalogs
         self._changing = asyncio.Lock()
 

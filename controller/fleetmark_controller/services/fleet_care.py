@@ -6,11 +6,13 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from fleetmark_catalog.core.carried import parse_board, parse_signed_by_board
 from fleetmark_controller.clock import NS_PER_S
 from fleetmark_controller.engine import Engine, Operation
-from fleetmark_controller.operations import fleet
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.operations import carrying, fleet
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.services import edge, guard
+from fleetmark_controller.services import bounds, convert, edge, guard
 from fleetmark_controller.store import audit, saved
 from fleetmark_protos.v1 import fleet_pb2
 
@@ -35,6 +37,39 @@ class FleetCare:
             return found
 
         return await self._listed(await self._engine.perform(decide))
+
+    @edge.unary
+    async def AddBoard(
+        self, request: fleet_pb2.AddBoardRequest, context: edge.Context
+    ) -> fleet_pb2.AddBoardReply:
+        """Register a board that is on no network."""
+        envelope = parse_signed_by_board(request.document)
+        key = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
+        said = parse_board(envelope.signed)
+        # By way of the message: what a board says of itself passes the same bounds.
+        facts = convert.capabilities_from(convert.capabilities_to(said.capabilities))
+        name = convert.name_from(request.name or said.name)
+        device_id, version = (
+            bounds.identifier(said.device_id, "a device id"),
+            said.agent_version[:40],
+        )
+        who = guard.who()
+        identity = await self._engine.perform(
+            lambda c, fx, now: carrying.add_board(
+                c,
+                fx,
+                now,
+                who,
+                device_id=device_id,
+                name=name,
+                capabilities=facts,
+                agent_version=version,
+                key_sha256=key.key_sha256,
+            )
+        )
+        return fleet_pb2.AddBoardReply(
+            device_id=identity.identity_id, name=identity.name, fingerprint=identity.key_sha256
+        )
 
     @edge.unary
     async def Label(

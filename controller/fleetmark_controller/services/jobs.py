@@ -7,16 +7,18 @@ import sqlite3
 from collections.abc import AsyncIterator
 
 from fleetmark_catalog.core.digest import canonical_json
+from fleetmark_catalog.core.lock import Lock
+from fleetmark_catalog.core.order import parse_order
 from fleetmark_controller.clock import NS_PER_S
 from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
-from fleetmark_controller.operations import campaigns
+from fleetmark_controller.operations import campaigns, carrying
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning import Plan, Request
 from fleetmark_controller.queries import matching_names
 from fleetmark_controller.services import convert, edge, guard, job_logs
-from fleetmark_controller.store import audit, jobs, listings
+from fleetmark_controller.store import audit, devices, jobs, listings, releases
 from fleetmark_controller.store.listings import JobLine
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
@@ -169,6 +171,41 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         return jobs_pb2.PauseReply(campaign_id=campaign, jobs_by_state=counts)
 
     @edge.unary
+    async def ExportBundle(
+        self, request: jobs_pb2.ExportBundleRequest, context: edge.Context
+    ) -> jobs_pb2.Bundle:
+        """Give a waiting job to its board in a file."""
+        engine = self._engine
+        job_id = await engine.find("job", request.job_id)
+        keeper, who = engine.desk.known(), guard.who()
+        key, order = await engine.perform(
+            lambda c, fx, now: carrying.export(
+                c, fx, now, who, job_id, request.device, engine.desk.standing()
+            )
+        )
+        if engine.signer is None:
+            raise FleetmarkError(ErrorKind.NO_CATALOG_KEY, "this controller signs nothing")
+        said = parse_order(order)
+
+        def read(c: sqlite3.Connection) -> tuple[Lock, str]:
+            device = devices.get(c, key.device_id)
+            return jobs.lock(c, said.lock_sha256), device.name if device else ""
+
+        lock, name = await engine.reader.run(read)
+        blobs = {blob.sha256: blob.size_bytes for blob in lock.blobs()}
+        blobs |= {said.lock_sha256: said.lock_bytes, said.release_sha256: said.release_bytes}
+        return jobs_pb2.Bundle(
+            signed_order=engine.signer.signed(order),
+            ca=engine.signer.ca,
+            catalog_sha256=keeper.fingerprint,
+            device=name,
+            blobs=[
+                jobs_pb2.BundleBlob(sha256=sha256, size_bytes=size)
+                for sha256, size in sorted(blobs.items())
+            ],
+        )
+
+    @edge.unary
     async def Retry(
         self, request: jobs_pb2.RetryRequest, context: edge.Context
     ) -> jobs_pb2.RetryReply:
@@ -179,8 +216,12 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             again.add(JobState.CANCELLED)
         ids = [line.job_id for line in lines]
         who = guard.who()
+        # A release may have come since that does not name what they run any more.
+        locks = await self._engine.reader.run(lambda c: releases.locks_of(c, ids))
+        unsigned = await self._engine.desk.cover(locks, lambda text: None)
 
         def retry(c: sqlite3.Connection, fx: Effects, now: int) -> list[str]:
+            releases.set_unsigned(c, unsigned)
             new = campaigns.retry(c, fx, now, ids, frozenset(again))
             subject = request.job_id or request.campaign_id
             audit.add(c, now, who, "jobs.retry", subject, jobs=len(new))

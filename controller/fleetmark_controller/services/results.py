@@ -8,18 +8,25 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 
+from fleetmark_catalog.core.carried import (
+    ResultsDocument,
+    parse_results,
+    parse_signed_by_board,
+)
 from fleetmark_catalog.core.records import Record
 from fleetmark_controller.clock import iso, parse_iso
 from fleetmark_controller.engine import Engine
-from fleetmark_controller.operations import ingesting
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.operations import carrying, ingesting
 from fleetmark_controller.queries import matching_names
-from fleetmark_controller.services import convert, edge, guard
+from fleetmark_controller.services import bounds, convert, edge, guard
 from fleetmark_controller.services.blobs import too_much
 from fleetmark_controller.store import runs, views
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
 
 _BATCH_ROWS = 500
+_MAX_IMPORT_BYTES = 256 * 1024 * 1024
 
 
 class ResultsService(results_pb2_grpc.ResultsServicer):
@@ -48,6 +55,27 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         )
         return results_pb2.AppendReply(
             through_seq=through, credit_bytes=self._engine.settings.credit_bytes
+        )
+
+    @edge.unary
+    async def Import(
+        self, request_iterator: AsyncIterator[results_pb2.ImportPart], context: edge.Context
+    ) -> results_pb2.ImportReply:
+        """Store what a board on no network wrote into a file."""
+        data = bytearray()
+        async for part in request_iterator:
+            data += part.data
+            if len(data) > _MAX_IMPORT_BYTES:
+                raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the document is too large")
+        said, key_sha256 = await asyncio.to_thread(_opened, bytes(data))
+        for record in said.records:
+            self._need_blob(record)
+        who = guard.who()
+        done = await self._engine.perform(
+            lambda c, fx, now: carrying.import_results(c, fx, now, who, said, key_sha256)
+        )
+        return results_pb2.ImportReply(
+            job_id=said.job_id, epoch=said.epoch, records=done.records, new_records=done.new
         )
 
     @edge.streaming
@@ -122,6 +150,15 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
             raise FleetmarkError(
                 ErrorKind.BLOB_MISSING, f"upload blob {sha256[:64]} before its record {record.seq}"
             )
+
+
+def _opened(data: bytes) -> tuple[ResultsDocument, str]:
+    """A results document, and the fingerprint of the key that signed it."""
+    envelope = parse_signed_by_board(data)
+    request = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
+    said = parse_results(envelope.signed)
+    bounds.count(len(said.records), ingesting.MAX_SEQ, "records")
+    return said, request.key_sha256
 
 
 def _since(text: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+from fleetmark_catalog.core.order import SIGNED, without_release
 from fleetmark_controller import __version__
 from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.engine import Engine, JobEvent
@@ -13,13 +14,14 @@ from fleetmark_controller.operations import sessions
 from fleetmark_controller.operations.effects import OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.services import bounds, convert, edge, guard
 from fleetmark_controller.services.shown import Shown
+from fleetmark_controller.trust.orders import OrderSigner
 from fleetmark_protos import PROTOCOL_VERSION
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import session_pb2, session_pb2_grpc
 
 log = logging.getLogger("fleetmark.session")
 _HELLO_S = 30.0
-_FEATURES = ("spool.v1", "job-contract.v1")
+_FEATURES = ("spool.v1", "job-contract.v1", SIGNED)
 
 
 class SessionService(session_pb2_grpc.SessionServicer):
@@ -60,11 +62,12 @@ class SessionService(session_pb2_grpc.SessionServicer):
             lambda c, fx, now: sessions.hello(c, fx, now, said)
         )
         outbox.put_nowait(session_pb2.ControllerMessage(welcome=self._welcome(answers)))
+        signer = self._engine.signer if SIGNED in first.hello.features else None
         session = self._engine.open_session(
             said.device_id,
             said.boot_id,
             said.idle,
-            lambda message: outbox.put_nowait(_out(message)),
+            lambda message: outbox.put_nowait(_out(message, signer)),
             frozenset(first.hello.features),
         )
         self._open.add(outbox)
@@ -182,7 +185,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             self._engine.progress(event)
 
     def _welcome(self, answers: list[sessions.Answer]) -> session_pb2.Welcome:
-        settings = self._engine.settings
+        settings, keeper = self._engine.settings, self._engine.desk.keeper
         verdict = session_pb2.Verdict
         return session_pb2.Welcome(
             protocol=PROTOCOL_VERSION,
@@ -193,6 +196,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             heartbeat_running_ns=int(settings.heartbeat_running_s * NS_PER_S),
             lease_ns=int(settings.lease_s * NS_PER_S),
             controller_time_unix_ns=now_unix_ns(),
+            catalog_sha256=keeper.fingerprint if keeper else "",
             verdicts=[
                 verdict(
                     attempt=convert.key_to(answer.key),
@@ -217,10 +221,15 @@ def _older(version: int) -> str:
     return "agent" if version < PROTOCOL_VERSION else "controller"
 
 
-def _out(message: OfferEffect | StopEffect | TailEffect) -> session_pb2.ControllerMessage:
+def _out(
+    message: OfferEffect | StopEffect | TailEffect, signer: OrderSigner | None
+) -> session_pb2.ControllerMessage:
     attempt = convert.key_to(message.key)
     if isinstance(message, OfferEffect):
-        offer = session_pb2.Offer(attempt=attempt, order=message.order)
+        if signer is not None:
+            offer = session_pb2.Offer(attempt=attempt, signed_order=signer.signed(message.order))
+        else:
+            offer = session_pb2.Offer(attempt=attempt, order=without_release(message.order))
         return session_pb2.ControllerMessage(offer=offer)
     if isinstance(message, TailEffect):
         tail = session_pb2.Tail(attempt=attempt, wanted=message.wanted)

@@ -69,18 +69,39 @@ def get(connection: sqlite3.Connection, key: AttemptKey) -> Attempt | None:
     return None if row is None else _attempt(row)
 
 
+def set_exported(connection: sqlite3.Connection, now_ns: int, key: AttemptKey) -> None:
+    """The order leaves in a bundle: the board says nothing of it before its results come."""
+    connection.execute(
+        "UPDATE attempt SET exported_at = ? WHERE job_id = ? AND epoch = ? AND device_id = ?",
+        (iso(now_ns), key.job_id, key.epoch, key.device_id),
+    )
+
+
+def is_exported(connection: sqlite3.Connection, key: AttemptKey) -> bool:
+    """Whether the order left in a bundle."""
+    row = connection.execute(
+        "SELECT exported_at FROM attempt WHERE job_id = ? AND epoch = ? AND device_id = ?",
+        (key.job_id, key.epoch, key.device_id),
+    ).fetchone()
+    return row is not None and row[0] is not None
+
+
 def on_device(connection: sqlite3.Connection, device_id: str) -> list[Attempt]:
-    """Attempts for which the device still has work, oldest first."""
+    """Attempts for which the device still has work, oldest first; not those in a bundle."""
     rows = connection.execute(
-        f"SELECT * FROM attempt WHERE device_id = ? AND state IN ({_ON_DEVICE}) ORDER BY epoch",  # noqa: S608
+        f"SELECT * FROM attempt WHERE device_id = ? AND state IN ({_ON_DEVICE})"  # noqa: S608
+        " AND exported_at IS NULL ORDER BY epoch",
         (device_id,),
     )
     return [_attempt(row) for row in rows]
 
 
 def busy_devices(connection: sqlite3.Connection) -> set[str]:
-    """Devices that have work."""
-    query = f"SELECT DISTINCT device_id FROM attempt WHERE state IN ({_ON_DEVICE})"  # noqa: S608
+    """Devices that have work, other than in a bundle."""
+    query = (
+        f"SELECT DISTINCT device_id FROM attempt WHERE state IN ({_ON_DEVICE})"  # noqa: S608
+        " AND exported_at IS NULL"
+    )
     return {row[0] for row in connection.execute(query)}
 
 

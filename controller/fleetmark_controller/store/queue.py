@@ -10,6 +10,7 @@ from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_catalog.core.lock import parse_lock
 from fleetmark_controller.clock import NS_PER_S, iso, parse_iso
 from fleetmark_controller.scheduling.model import DeviceState, Seen, Series, View, WaitingJob
+from fleetmark_controller.store import releases
 
 HEALTH_CHECK = "health check"
 """Purpose of a campaign that decides whether a quarantined board may return."""
@@ -38,7 +39,8 @@ def view(
     blobs: dict[str, Mapping[str, int]] = {}
     if any(len(job.devices) > 1 for job in waiting):
         blobs = _blobs(connection, waiting, devices)
-    return View(waiting, devices, now_ns, _series(connection, waiting), blobs)
+    series = _series(connection, waiting)
+    return View(waiting, devices, now_ns, series, blobs, releases.unsigned(connection))
 
 
 def _waiting(
@@ -104,6 +106,7 @@ def _devices(
         coalesce(reserved_for, ''), coalesce(reserved_until, ''), coalesce(failures, 0),
         (SELECT job_id FROM attempt WHERE attempt.device_id = device.device_id
             AND state IN ('OFFERED', 'PREPARING', 'RUNNING', 'UPLOADING')
+            AND exported_at IS NULL
             ORDER BY epoch DESC LIMIT 1),
         (SELECT group_concat(lock_sha256, ',') FROM device_lock
             WHERE device_lock.device_id = device.device_id)

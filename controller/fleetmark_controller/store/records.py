@@ -13,6 +13,14 @@ from fleetmark_controller.store import events
 from fleetmark_controller.store.attempts import AttemptKey
 
 
+def count(connection: sqlite3.Connection, key: AttemptKey) -> int:
+    """How many records of an attempt are stored."""
+    row = connection.execute(
+        "SELECT count(*) FROM record WHERE job_id = ? AND epoch = ?", (key.job_id, key.epoch)
+    ).fetchone()
+    return int(row[0])
+
+
 def insert(
     connection: sqlite3.Connection, now_ns: int, key: AttemptKey, records: Iterable[Record]
 ) -> int:

@@ -19,6 +19,199 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class GetTrustRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrustRequest: _TypeAlias = GetTrustRequest  # noqa: Y015
+
+@_typing.final
+class Trust(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_KEY_FIELD_NUMBER: _builtins.int
+    CATALOG_SHA256_FIELD_NUMBER: _builtins.int
+    KEY_AT_HAND_FIELD_NUMBER: _builtins.int
+    CA_SHA256_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    RELEASE_SHA256_FIELD_NUMBER: _builtins.int
+    MADE_UNIX_S_FIELD_NUMBER: _builtins.int
+    EXPIRES_UNIX_S_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
+    ROTATIONS_FIELD_NUMBER: _builtins.int
+    UNSIGNED_FIELD_NUMBER: _builtins.int
+    catalog_key: _builtins.str
+    """Public catalog key and its fingerprint, hexadecimal; empty: there is none."""
+    catalog_sha256: _builtins.str
+    key_at_hand: _builtins.bool
+    """Whether the private key is on the controller's host."""
+    ca_sha256: _builtins.str
+    """sha256 of the CA's certificate: with `catalog_sha256` all that a board must be told."""
+    serial: _builtins.int
+    """0: there is no release yet."""
+    release_sha256: _builtins.str
+    made_unix_s: _builtins.int
+    expires_unix_s: _builtins.int
+    components: _builtins.int
+    rotations: _builtins.int
+    @_builtins.property
+    def unsigned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What waiting jobs need and no release names."""
+
+    def __init__(
+        self,
+        *,
+        catalog_key: _builtins.str = ...,
+        catalog_sha256: _builtins.str = ...,
+        key_at_hand: _builtins.bool = ...,
+        ca_sha256: _builtins.str = ...,
+        serial: _builtins.int = ...,
+        release_sha256: _builtins.str = ...,
+        made_unix_s: _builtins.int = ...,
+        expires_unix_s: _builtins.int = ...,
+        components: _builtins.int = ...,
+        rotations: _builtins.int = ...,
+        unsigned: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_sha256", b"ca_sha256", "catalog_key", b"catalog_key", "catalog_sha256", b"catalog_sha256", "components", b"components", "expires_unix_s", b"expires_unix_s", "key_at_hand", b"key_at_hand", "made_unix_s", b"made_unix_s", "release_sha256", b"release_sha256", "rotations", b"rotations", "serial", b"serial", "unsigned", b"unsigned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trust: _TypeAlias = Trust  # noqa: Y015
+
+@_typing.final
+class ProposeReleaseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeReleaseRequest: _TypeAlias = ProposeReleaseRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseProposal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_FIELD_NUMBER: _builtins.int
+    CATALOG_KEY_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    release: _builtins.bytes
+    """The release's canonical JSON (fleetmark_catalog.core.release)."""
+    catalog_key: _builtins.str
+    """Public key that boards trust now."""
+    @_builtins.property
+    def added(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it names and the last release did not, for people."""
+
+    def __init__(
+        self,
+        *,
+        release: _builtins.bytes = ...,
+        catalog_key: _builtins.str = ...,
+        added: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "catalog_key", b"catalog_key", "release", b"release"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseProposal: _TypeAlias = ReleaseProposal  # noqa: Y015
+
+@_typing.final
+class InstallReleaseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENVELOPE_FIELD_NUMBER: _builtins.int
+    envelope: _builtins.bytes
+    """A release in its envelope."""
+    def __init__(
+        self,
+        *,
+        envelope: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstallReleaseRequest: _TypeAlias = InstallReleaseRequest  # noqa: Y015
+
+@_typing.final
+class MakeReleaseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATE_FIELD_NUMBER: _builtins.int
+    rotate: _builtins.bool
+    def __init__(
+        self,
+        *,
+        rotate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rotate", b"rotate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakeReleaseRequest: _TypeAlias = MakeReleaseRequest  # noqa: Y015
+
+@_typing.final
+class PackRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PackRequest: _TypeAlias = PackRequest  # noqa: Y015
+
+@_typing.final
+class PackPart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PackPart: _TypeAlias = PackPart  # noqa: Y015
+
+@_typing.final
 class ListComponentsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -64,6 +64,31 @@ class CatalogStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelReply.FromString,
                 _registered_method=True)
+        self.GetTrust = channel.unary_unary(
+                '/fleetmark.v1.Catalog/GetTrust',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.GetTrustRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.FromString,
+                _registered_method=True)
+        self.ProposeRelease = channel.unary_unary(
+                '/fleetmark.v1.Catalog/ProposeRelease',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ProposeReleaseRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ReleaseProposal.FromString,
+                _registered_method=True)
+        self.InstallRelease = channel.unary_unary(
+                '/fleetmark.v1.Catalog/InstallRelease',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.InstallReleaseRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.FromString,
+                _registered_method=True)
+        self.MakeRelease = channel.unary_unary(
+                '/fleetmark.v1.Catalog/MakeRelease',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.MakeReleaseRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.FromString,
+                _registered_method=True)
+        self.Pack = channel.unary_stream(
+                '/fleetmark.v1.Catalog/Pack',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.PackRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.PackPart.FromString,
+                _registered_method=True)
 
 
 class CatalogServicer(object):
@@ -108,6 +133,41 @@ class CatalogServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrust(self, request, context):
+        """Which catalog key boards are told to trust, and the release that orders name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeRelease(self, request, context):
+        """What the next release should hold, for a catalog key that is on another machine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InstallRelease(self, request, context):
+        """Takes a release that was signed elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MakeRelease(self, request, context):
+        """Signs a new release with the key at hand; with `rotate` a new key follows first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pack(self, request, context):
+        """One archive of all that a campaign ran and gave.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -140,6 +200,31 @@ def add_CatalogServicer_to_server(servicer, server):
                     servicer.ImportModel,
                     request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelReply.SerializeToString,
+            ),
+            'GetTrust': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrust,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.GetTrustRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.SerializeToString,
+            ),
+            'ProposeRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeRelease,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ProposeReleaseRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ReleaseProposal.SerializeToString,
+            ),
+            'InstallRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.InstallRelease,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.InstallReleaseRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.SerializeToString,
+            ),
+            'MakeRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.MakeRelease,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.MakeReleaseRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.SerializeToString,
+            ),
+            'Pack': grpc.unary_stream_rpc_method_handler(
+                    servicer.Pack,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.PackRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.PackPart.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -304,6 +389,141 @@ class Catalog(object):
             '/fleetmark.v1.Catalog/ImportModel',
             fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrust(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/GetTrust',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.GetTrustRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/ProposeRelease',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.ProposeReleaseRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.ReleaseProposal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InstallRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/InstallRelease',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.InstallReleaseRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MakeRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/MakeRelease',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.MakeReleaseRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/Pack',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.PackRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.PackPart.FromString,
             options,
             channel_credentials,
             insecure,

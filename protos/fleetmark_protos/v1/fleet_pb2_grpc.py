@@ -34,6 +34,11 @@ class FleetStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.AddBoard = channel.unary_unary(
+                '/fleetmark.v1.Fleet/AddBoard',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardReply.FromString,
+                _registered_method=True)
         self.ListDevices = channel.unary_unary(
                 '/fleetmark.v1.Fleet/ListDevices',
                 request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesRequest.SerializeToString,
@@ -103,6 +108,13 @@ class FleetStub(object):
 
 class FleetServicer(object):
     """Missing associated documentation comment in .proto file."""
+
+    def AddBoard(self, request, context):
+        """Registers a board that is on no network, by the document that its agent wrote.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListDevices(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -191,6 +203,11 @@ class FleetServicer(object):
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'AddBoard': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddBoard,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardReply.SerializeToString,
+            ),
             'ListDevices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDevices,
                     request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesRequest.FromString,
@@ -266,6 +283,33 @@ def add_FleetServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Fleet(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def AddBoard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/AddBoard',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListDevices(request,

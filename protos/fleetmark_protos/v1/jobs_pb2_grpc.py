@@ -34,6 +34,11 @@ class JobsStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.ExportBundle = channel.unary_unary(
+                '/fleetmark.v1.Jobs/ExportBundle',
+                request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ExportBundleRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.Bundle.FromString,
+                _registered_method=True)
         self.Submit = channel.unary_stream(
                 '/fleetmark.v1.Jobs/Submit',
                 request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.SubmitRequest.SerializeToString,
@@ -88,6 +93,14 @@ class JobsStub(object):
 
 class JobsServicer(object):
     """Missing associated documentation comment in .proto file."""
+
+    def ExportBundle(self, request, context):
+        """Gives a waiting job to its board without a network: what a bundle holds. Asking again gives
+        the same order, until its results are imported or the job ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Submit(self, request, context):
         """Resolves and stores a campaign. Streams what takes time (getting artefacts), then the result.
@@ -158,6 +171,11 @@ class JobsServicer(object):
 
 def add_JobsServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ExportBundle': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportBundle,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ExportBundleRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.Bundle.SerializeToString,
+            ),
             'Submit': grpc.unary_stream_rpc_method_handler(
                     servicer.Submit,
                     request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.SubmitRequest.FromString,
@@ -218,6 +236,33 @@ def add_JobsServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Jobs(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def ExportBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Jobs/ExportBundle',
+            fleetmark__protos_dot_v1_dot_jobs__pb2.ExportBundleRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_jobs__pb2.Bundle.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Submit(request,

@@ -49,6 +49,11 @@ class ResultsStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.GetRunRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.Run.FromString,
                 _registered_method=True)
+        self.Import = channel.stream_unary(
+                '/fleetmark.v1.Results/Import',
+                request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPart.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportReply.FromString,
+                _registered_method=True)
 
 
 class ResultsServicer(object):
@@ -75,6 +80,14 @@ class ResultsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Import(self, request_iterator, context):
+        """Stores what a board on no network wrote into a file; its blobs are uploaded before. Importing
+        twice changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResultsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +105,11 @@ def add_ResultsServicer_to_server(servicer, server):
                     servicer.GetRun,
                     request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.GetRunRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.Run.SerializeToString,
+            ),
+            'Import': grpc.stream_unary_rpc_method_handler(
+                    servicer.Import,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPart.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +193,33 @@ class Results(object):
             '/fleetmark.v1.Results/GetRun',
             fleetmark__protos_dot_v1_dot_results__pb2.GetRunRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_results__pb2.Run.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Import(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/fleetmark.v1.Results/Import',
+            fleetmark__protos_dot_v1_dot_results__pb2.ImportPart.SerializeToString,
+            fleetmark__protos_dot_v1_dot_results__pb2.ImportReply.FromString,
             options,
             channel_credentials,
             insecure,

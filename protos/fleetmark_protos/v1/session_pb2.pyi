@@ -195,6 +195,7 @@ class Welcome(_message.Message):
     LEASE_NS_FIELD_NUMBER: _builtins.int
     CONTROLLER_TIME_UNIX_NS_FIELD_NUMBER: _builtins.int
     VERDICTS_FIELD_NUMBER: _builtins.int
+    CATALOG_SHA256_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     controller_version: _builtins.str
     controller_id: _builtins.str
@@ -202,6 +203,8 @@ class Welcome(_message.Message):
     heartbeat_running_ns: _builtins.int
     lease_ns: _builtins.int
     controller_time_unix_ns: _builtins.int
+    catalog_sha256: _builtins.str
+    """Fingerprint of the catalog key: for boards that joined before there was one."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -218,10 +221,11 @@ class Welcome(_message.Message):
         lease_ns: _builtins.int = ...,
         controller_time_unix_ns: _builtins.int = ...,
         verdicts: _abc.Iterable[Global___Verdict] | None = ...,
+        catalog_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller_id", b"controller_id", "controller_time_unix_ns", b"controller_time_unix_ns", "controller_version", b"controller_version", "features", b"features", "heartbeat_idle_ns", b"heartbeat_idle_ns", "heartbeat_running_ns", b"heartbeat_running_ns", "lease_ns", b"lease_ns", "protocol", b"protocol", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_sha256", b"catalog_sha256", "controller_id", b"controller_id", "controller_time_unix_ns", b"controller_time_unix_ns", "controller_version", b"controller_version", "features", b"features", "heartbeat_idle_ns", b"heartbeat_idle_ns", "heartbeat_running_ns", b"heartbeat_running_ns", "lease_ns", b"lease_ns", "protocol", b"protocol", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -385,8 +389,13 @@ class Offer(_message.Message):
 
     ATTEMPT_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    SIGNED_ORDER_FIELD_NUMBER: _builtins.int
     order: _builtins.bytes
-    """The order: canonical JSON (fleetmark_catalog.core.order)."""
+    """The order: canonical JSON (fleetmark_catalog.core.order).
+    For agents of the time before orders were signed (without feature `signed.v1`).
+    """
+    signed_order: _builtins.bytes
+    """The order in its envelope, signed (fleetmark_catalog.core.order)."""
     @_builtins.property
     def attempt(self) -> _common_pb2.AttemptRef: ...
     def __init__(
@@ -394,10 +403,11 @@ class Offer(_message.Message):
         *,
         attempt: _common_pb2.AttemptRef | None = ...,
         order: _builtins.bytes = ...,
+        signed_order: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "order", b"order", "signed_order", b"signed_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

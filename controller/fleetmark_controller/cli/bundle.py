@@ -1,0 +1,50 @@
+"""`controller bundle`."""
+
+from __future__ import annotations
+
+import click
+
+from fleetmark_controller.cli import options
+
+
+@click.group(name="bundle")
+def command() -> None:
+    """Work for boards on no network, in a file.
+
+    `controller fleet add FILE` registers such a board, `agent run-bundle FILE --out RESULTS` runs a
+    bundle there, and `controller results import RESULTS` takes in what came of it.
+    """
+
+
+@command.command(name="export")
+@click.argument("job")
+@click.option("--device", metavar="NAME", default="", help="The board, where several could run it.")
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    required=True,
+    help="Where it is written.",
+)
+@options.as_json
+@options.controller
+def export(job: str, device: str, out: str, as_json: bool, address: str | None) -> None:
+    """Write order, lock, release and all files of a waiting JOB into one file.
+
+    The job then belongs to that board until its results are imported, it is cancelled, or its
+    deadline comes. Exporting it again writes the same file.
+    """
+    from pathlib import Path
+
+    from fleetmark_cli import output
+    from fleetmark_controller.carrying import write_bundle
+
+    with options.connect(address) as client:
+        bundle, size_bytes = write_bundle(client, job, device, Path(out))
+    if as_json:
+        output.print_json(
+            {"file": out, "device": bundle.device, "pin": bundle.pin, "size_bytes": size_bytes}
+        )
+        return
+    click.echo(f"{out}, {size_bytes:,} bytes, for {bundle.device}. Run it there with:")
+    click.echo(f"  agent run-bundle {out} --out RESULTS --trust {bundle.pin}")

@@ -1,0 +1,1 @@
+"""Keys that boards trust, releases and signed orders."""

@@ -1,0 +1,54 @@
+"""Signs orders with the controller's own key, which its CA certifies for that and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fleetmark_catalog.core import signing
+from fleetmark_catalog.core.keys import write_private
+from fleetmark_catalog.core.order import SignedOrder
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.identity.certificates import Pair
+from fleetmark_controller.identity.files import FOLDER
+
+_FILE = "orders.pem"
+_MARK = b"-----BEGIN CERTIFICATE-----"
+
+
+class OrderSigner:
+    """The key and its certificate, in the home's `identity/`."""
+
+    def __init__(self, home: Path, ca: Pair, now_ns: int) -> None:
+        """Read them, or make them: they vouch for nothing but what this CA vouches for.
+
+        Raises:
+            OSError: the home cannot be read or written.
+        """
+        self.ca = ca.certificate
+        path = home / FOLDER / _FILE
+        found = _read(path, ca.certificate)
+        if found is None:
+            key = signing.make_signing_key()
+            found = Pair(key, certificates.certify_orders(ca, key, now_ns))
+            write_private(path, found.key + found.certificate)
+        self._pair = found
+
+    def signed(self, order: bytes) -> bytes:
+        """The envelope of an order, which is canonical JSON. The same order has the same one."""
+        signature = signing.sign(signing.ORDER, order, self._pair.key)
+        certificate = self._pair.certificate.decode()
+        return SignedOrder(1, order.decode(), signature, certificate).canonical()
+
+
+def _read(path: Path, ca: bytes) -> Pair | None:
+    from fleetmark_catalog.core.errors import CatalogError
+
+    try:
+        key, mark, rest = path.read_bytes().partition(_MARK)
+        pair = Pair(key, mark + rest)
+        if signing.certified_key(pair.certificate.decode(), ca) != signing.public_key(key):
+            return None
+    except (FileNotFoundError, ValueError, CatalogError):
+        # Lost or damaged: a new one costs nothing, for boards look at the CA alone.
+        return None
+    return pair
