@@ -67,7 +67,14 @@ def messages(kind: Descriptor, depth: int = 0) -> st.SearchStrategy[Any]:
             if not draw(st.booleans()):
                 continue
             if field.message_type is not None and field.message_type.GetOptions().map_entry:
-                getattr(message, field.name).update(draw(st.dictionaries(WORDS, WORDS, max_size=2)))
+                held = field.message_type.fields_by_name["value"]
+                for key, value in draw(
+                    st.dictionaries(WORDS, values_of(held, depth), max_size=2)
+                ).items():
+                    if held.message_type is not None:
+                        getattr(message, field.name)[key].CopyFrom(value)
+                    else:
+                        getattr(message, field.name)[key] = value
             elif field.is_repeated:
                 inner = draw(st.lists(values_of(field, depth), max_size=2))
                 getattr(message, field.name).extend(inner)
