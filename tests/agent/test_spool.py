@@ -75,6 +75,7 @@ def test_a_tail_torn_at_any_byte_is_cut_and_the_rest_is_whole(tmp_path: Path) ->
     assert len(whole) == 8  # nothing, five records, the acknowledgement, and nothing once more
 
 
+@pytest.mark.fuzz("spool file")
 @given(st.data())
 def test_a_changed_byte_never_yields_another_record(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

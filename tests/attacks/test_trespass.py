@@ -172,12 +172,12 @@ def test_no_more_files_than_the_attempt_can_have(target: Target, liar: Liar) -> 
     )
     # One that fails costs nothing, or a bad link would use an honest board's allowance up.
     other = Liar(target)
+    header.device_id = other.member.member_id
     try:
         for _ in range(60):
             messages = iter(
                 [blobs_pb2.UploadRequest(header=header), blobs_pb2.UploadRequest(data=b"x" * 101)]
             )
-            header.device_id = other.member.member_id
             assert outcome(lambda m=messages: other.stubs.blobs.Upload(m)) == "BAD_MESSAGE"  # type: ignore[misc]
         other.upload(known)
     finally:

@@ -118,6 +118,7 @@ def test_what_does_not_run_everywhere_is_named(
     assert elf.misfit(elf.read_needs(library), arch, glibc) == reason
 
 
+@pytest.mark.fuzz("ELF libraries")
 @given(st.data())
 def test_a_damaged_library_is_an_error_and_nothing_else(data: st.DataObject) -> None:
     whole = bytearray(a_library(183, ("libm.so.6",), ("GLIBC_2.17",)))

@@ -160,6 +160,7 @@ def test_the_mirrors_models_are_read() -> None:
             assert check_model(MIRROR / item["sha256"], item["name"]) is not None
 
 
+@pytest.mark.fuzz("model files")
 @given(
     name=st.sampled_from(["dscnn_int8.tflite", "dscnn_int8.onnx"]),
     changes=st.lists(st.tuples(st.integers(0, 90_000), st.integers(0, 255)), max_size=20),

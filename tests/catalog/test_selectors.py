@@ -274,6 +274,7 @@ def test_selectors_agree_with_a_plain_evaluator(
     assert explanation.reason
 
 
+@pytest.mark.fuzz("selectors")
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused_as_an_unknown_word(text: str) -> None:
     try:

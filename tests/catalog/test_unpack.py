@@ -220,6 +220,7 @@ def test_what_is_packed_comes_out(
         assert (folder / "target" / name).read_bytes() == content
 
 
+@pytest.mark.fuzz("archives")
 @given(data=st.binary(max_size=3000), cut=st.integers(0, 3000), flip=st.integers(0, 3000))
 def test_no_bytes_break_it(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, cut: int, flip: int

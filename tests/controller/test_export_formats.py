@@ -110,6 +110,7 @@ VALUES = {
 ANY_ROW = st.tuples(*[st.none() | VALUES.get(kind, VALUES["text"]) for kind in KINDS])
 
 
+@pytest.mark.fuzz("cells of CSV, JSON lines, Parquet and SQLite")
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(ANY_ROW, min_size=1, max_size=4))
 def test_any_values_come_back(tmp_path: Path, rows: Rows) -> None:

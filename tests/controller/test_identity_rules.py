@@ -187,6 +187,7 @@ def test_a_mistyped_token_is_noticed_before_anything_is_sent(
         parse_token(text[:place])
 
 
+@pytest.mark.fuzz("join token")
 @given(st.text(max_size=300) | st.text(max_size=300).map(lambda t: "fleetmark1." + t))
 def test_any_text_is_a_token_or_is_refused_without_being_repeated(text: str) -> None:
     with pytest.raises(BadToken) as caught:
@@ -194,6 +195,7 @@ def test_any_text_is_a_token_or_is_refused_without_being_repeated(text: str) -> 
     assert len(text) < 30 or text[11:] not in str(caught.value)
 
 
+@pytest.mark.fuzz("signing request")
 @given(st.binary(max_size=6000))
 def test_any_bytes_are_a_signing_request_or_are_refused(data: bytes) -> None:
     with pytest.raises(FleetmarkError) as caught:
@@ -204,6 +206,7 @@ def test_any_bytes_are_a_signing_request_or_are_refused(data: bytes) -> None:
 GOOD = signing_request(make_key())
 
 
+@pytest.mark.fuzz("signing request")
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
 @example(7, 1)  # a version that does not exist
 def test_a_signing_request_with_a_changed_byte_is_refused(place: int, flip: int) -> None:
@@ -213,6 +216,7 @@ def test_a_signing_request_with_a_changed_byte_is_refused(place: int, flip: int)
         certificates.read_request(bytes(changed))
 
 
+@pytest.mark.fuzz("certificate of a caller")
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_a_certificate_of_somebody_or_are_refused(data: bytes) -> None:
     with pytest.raises(FleetmarkError) as caught:
@@ -249,6 +253,7 @@ plain = st.recursive(
 )
 
 
+@pytest.mark.fuzz("hello, heartbeat and report")
 @given(plain)
 def test_any_facts_come_out_clean_or_are_refused(value: object) -> None:
     try:
@@ -270,6 +275,7 @@ def clean(value: object) -> bool:
     return value is None or isinstance(value, bool) or 0 <= value <= bounds.MAX_NUMBER  # type: ignore[operator]
 
 
+@pytest.mark.fuzz("records")
 @given(st.binary(max_size=200) | st.from_regex(r"[\[\]{}:,\"0-9eE.+-]{0,60}").map(str.encode))
 def test_any_payload_is_a_document_for_every_reader_or_is_refused(payload: bytes) -> None:
     try:

@@ -36,7 +36,11 @@ JSON = st.recursive(
     ),
     max_leaves=5,
 )
-relaxed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(
+    max_examples=max(150, settings.default.max_examples),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 @contextmanager
@@ -73,6 +77,7 @@ def judge(path: Path, **changes: Any) -> RunFacts:
     return facts
 
 
+@pytest.mark.fuzz("LoadGen's detail and summary logs")
 @relaxed
 @given(st.binary(max_size=2000))
 def test_any_bytes_as_a_file(content: bytes) -> None:
@@ -84,6 +89,7 @@ def test_any_bytes_as_a_file(content: bytes) -> None:
         assert judge(path).loadgen_validity == "INVALID"
 
 
+@pytest.mark.fuzz("LoadGen's detail and summary logs")
 @relaxed
 @given(st.dictionaries(st.sampled_from(KEYS), JSON, min_size=1, max_size=4))
 def test_any_values_in_a_genuine_log(values: dict[str, Any]) -> None:
@@ -97,6 +103,7 @@ def test_any_values_in_a_genuine_log(values: dict[str, Any]) -> None:
         judge(path)
 
 
+@pytest.mark.fuzz("LoadGen's detail and summary logs")
 @relaxed
 @given(st.lists(JSON, max_size=6), st.binary(max_size=50))
 def test_any_json_as_lines(values: list[Any], tail: bytes) -> None:
@@ -105,6 +112,7 @@ def test_any_json_as_lines(values: list[Any], tail: bytes) -> None:
         judge(path)
 
 
+@pytest.mark.fuzz("LoadGen's detail and summary logs")
 @relaxed
 @given(st.integers(0, len(GENUINE)), st.binary(max_size=30))
 def test_a_log_cut_off_or_spliced_anywhere(place: int, splice: bytes) -> None:
@@ -115,6 +123,7 @@ def test_a_log_cut_off_or_spliced_anywhere(place: int, splice: bytes) -> None:
         judge(path)
 
 
+@pytest.mark.fuzz("a program's own claim (result.json)")
 @relaxed
 @given(
     st.dictionaries(st.sampled_from(["job", "inputs", "benchmark"]), JSON, max_size=2),

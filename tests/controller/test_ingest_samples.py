@@ -32,12 +32,14 @@ def test_a_view_with_gaps_is_encoded_alike(samples: np.ndarray, step: int) -> No
     assert encode(samples[::step]) == encode(samples[::step].copy())
 
 
+@pytest.mark.fuzz("samples")
 @given(st.binary(max_size=200))
 def test_hostile_blobs_are_refused(blob: bytes) -> None:
     with pytest.raises(IngestError):
         decode(blob)
 
 
+@pytest.mark.fuzz("samples")
 @given(st.data())
 def test_damaged_blobs_are_refused_or_have_the_right_length(data: st.DataObject) -> None:
     blob = bytearray(encode(np.arange(100, dtype=np.int64)))
