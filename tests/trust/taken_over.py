@@ -106,7 +106,9 @@ class Attacker:
         return self.with_release(self.release().signed)
 
     def foreign_catalog_key(self) -> bytes:
-        return self.with_release(seal_release(parse_release(self.release().signed), MINE).canonical())
+        return self.with_release(
+            seal_release(parse_release(self.release().signed), MINE).canonical()
+        )
 
     def forged_rotation(self) -> bytes:
         found = self.release()
