@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from fleetmark_catalog.core.release import (
 KEYS = [signing.make_signing_key() for _ in range(4)]
 PINS = [signing.fingerprint(signing.public_key(key)) for key in KEYS]
 RELEASE = Release(5, 100, 200, (), (("h.whl", "a" * 64, 3),), ())
-LINKS = tuple(rotate(old, new) for old, new in zip(KEYS, KEYS[1:], strict=False))
+LINKS = tuple(rotate(old, new) for old, new in itertools.pairwise(KEYS))
 SEALED = seal_release(RELEASE, KEYS[0])
 
 
