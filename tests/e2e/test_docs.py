@@ -34,6 +34,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
+def test_the_commands_about_releases_work_in_their_order(fleet: Fleet) -> None:
+    for words in commands("docs/releases.md"):
+        done = fleet.run(*words[1:])
+        assert done.returncode == 0, (words, done.stderr)
+
+
 def test_the_readme_begins_with_its_two_commands() -> None:
     assert README[:2] == [["make", "demo"], ["make", "test"]]
     assert ["controller", "serve"] in README

@@ -63,6 +63,7 @@ class Keeper:
         if not self.public and self._key_file.exists():
             key = keyfile.read(self._key_file)
             self._trust(key.public, key.rotations)
+        self._catch_up()
         self.envelope: Envelope | None = None
         self.release: Release | None = None
         self.reference: Reference | None = None
@@ -103,6 +104,8 @@ class Keeper:
         """Whether the release lacks something of a proposal, or has grown old."""
         if self.release is None or not releasing.holds(self.release, proposal):
             return True
+        if self.envelope is not None and self.envelope.key != self.public:
+            return True  # a rotation was cut short: boards that join now trust the new key alone
         life_s = self.release.expires_unix_s - self.release.made_unix_s
         return now_s > self.release.made_unix_s + life_s * _RENEW_AFTER
 
@@ -185,6 +188,19 @@ class Keeper:
         return releasing.lacks(self.release, lock)
 
     # --- files ---
+
+    def _catch_up(self) -> None:
+        """Trust the key at hand, if it follows the one that was trusted: a rotation was cut short.
+
+        Raises:
+            FleetmarkError: CONFIGURATION: its file is damaged.
+        """
+        if self.public and self._key_file.exists():
+            key = keyfile.read(self._key_file)
+            if any(rotation.old == self.public for rotation in key.rotations):
+                for rotation in key.rotations:
+                    rotation.check()
+                self._trust(key.public, key.rotations)
 
     def _read_trust(self) -> tuple[str, tuple[Rotation, ...]]:
         try:
