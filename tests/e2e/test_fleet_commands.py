@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("fleet commands")]
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
-    (folder / "marks").mkdir()
     with fleet_in(folder, quarantine_after=2) as fleet:
         with (fleet.home / "config.toml").open("a") as config:
             config.write(

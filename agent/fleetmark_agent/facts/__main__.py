@@ -1,4 +1,4 @@
-"""Prints the board's facts as JSON: `python -I -m fleetmark_agent.facts --home DIR`."""
+"""Prints the board's facts as JSON: `python -I -m fleetmark_agent.facts --home DIR …`."""
 
 from __future__ import annotations
 
@@ -12,4 +12,7 @@ from fleetmark_catalog.core.plain import to_plain
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--home", type=Path, required=True)
-sys.stdout.buffer.write(canonical_json(to_plain(measure(home=parser.parse_args().home))))
+parser.add_argument("--sandbox", required=True)
+asked = parser.parse_args()
+facts = measure(home=asked.home, sandbox=asked.sandbox)
+sys.stdout.buffer.write(canonical_json(to_plain(facts)))

@@ -29,6 +29,7 @@ from fleetmark_agent.environments import (
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.files import write_atomic
 from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.sandbox.plan import Launch
 from fleetmark_catalog.core.capabilities import Capabilities, Interpreter
 from fleetmark_catalog.core.digest import sha256_hex
 from fleetmark_catalog.core.errors import CatalogError
@@ -212,11 +213,13 @@ def job_environment(lock: Lock, workspace: Workspace, cache: Cache) -> dict[str,
 
 def supervisor_spec(
     bundle: Bundle,
-    command: list[str],
+    launch: Launch,
     workspace: Workspace,
     trace: Path,
-    cache: Cache,
     *,
+    control_group: str,
+    limits: dict[str, int],
+    scratch: list[str],
     device_id: str,
     max_output_bytes: int,
     grace_s: float,
@@ -226,8 +229,12 @@ def supervisor_spec(
     """What the supervisor is told, see `fleetmark_agent.supervisor.Spec`."""
     order = bundle.order
     return {
-        "command": command,
-        "environment": job_environment(bundle.lock, workspace, cache),
+        "command": launch.command,
+        "environment": launch.environment,
+        "monitored": launch.monitored,
+        "control_group": control_group,
+        "limits": limits,
+        "scratch": scratch,
         "folder": str(workspace.out),
         "stdout": str(workspace.stdout),
         "stderr": str(workspace.stderr),

@@ -19,6 +19,7 @@ class Order:
     `bundle_bytes` is the size of all blobs that the lock names; `memory_bytes` is what the job's
     process is predicted to need, `environment_bytes` and `output_bytes` what it needs of the disk
     besides: so a board can refuse before it transfers anything. Zero: nothing was predicted.
+    `min_sandbox` is the weakest level that the job may run in; empty: any.
     """
 
     format: int
@@ -37,10 +38,14 @@ class Order:
     memory_bytes: int = 0
     environment_bytes: int = 0
     output_bytes: int = 0
+    min_sandbox: str = ""
 
     def canonical(self) -> bytes:
-        """The bytes that travel."""
-        return canonical_json(to_plain(self))
+        """The bytes that travel. What nobody asked for is not spoken of: older agents read it."""
+        values = to_plain(self)
+        if not self.min_sandbox:
+            del values["min_sandbox"]
+        return canonical_json(values)
 
 
 def parse_order(data: bytes) -> Order:
