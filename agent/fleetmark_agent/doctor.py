@@ -22,7 +22,7 @@ class Findings:
 
     sandbox: Sandbox
     allow_network: bool
-    allow_folders: tuple[str, ...]
+    allow_folders: list[str]
 
     def fields(self) -> dict[str, object]:
         """For people."""

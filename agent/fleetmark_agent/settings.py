@@ -50,7 +50,7 @@ class Settings:
     once_wait_s: float = 20.0
     sandbox: str = "bubblewrap"
     allow_network: bool = False
-    allow_folders: tuple[str, ...] = ()
+    allow_folders: list[str] = field(default_factory=list)
     job_memory_bytes: int = 0
     job_processes: int = 0
     job_scratch_bytes: int = 16 * GIB
@@ -111,7 +111,7 @@ def load_settings(
             checked["allow_network"] = True
         if allow_folders:
             more = _folders(list(allow_folders))
-            checked["allow_folders"] = (*checked.get("allow_folders", ()), *more)
+            checked["allow_folders"] = [*checked.get("allow_folders", ()), *more]
     except ValueError as error:
         raise BadSetting(str(error)) from error
     for folder in checked.get("allow_folders", ()):
@@ -187,13 +187,13 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _folders(value: object) -> tuple[str, ...]:
+def _folders(value: object) -> list[str]:
     if not isinstance(value, list):
         raise ValueError(f"found {value!r}, expected a list of folders")
     for path in value:
         if not isinstance(path, str) or not os.path.isabs(path) or not Path(path).is_dir():  # noqa: PTH117
             raise ValueError(f"{path!r} is no folder: give the absolute path of one that exists")
-    return tuple(os.path.realpath(path) for path in value)
+    return [os.path.realpath(path) for path in value]
 
 
 def _whole(lowest: int) -> Callable[[object], int]:

@@ -75,4 +75,5 @@ def order_for(job: jobs.Job, option: jobs.Option, key: AttemptKey) -> bytes:
         memory_bytes=option.memory_bytes,
         environment_bytes=option.environment_bytes,
         output_bytes=option.output_bytes,
+        min_sandbox=option.min_sandbox,
     ).canonical()

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import AsyncIterator
 
 from fleetmark_catalog.core.digest import canonical_json
+from fleetmark_catalog.core.sandbox import LEVELS
+from fleetmark_cli.nearest import hint
 from fleetmark_controller.clock import NS_PER_S
 from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.ids import uuid7
@@ -237,6 +239,13 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
     times = (message.timeout_ns, message.deadline_ns, message.cool_down_ns)
     if message.repetitions > 1000 or min(times) < 0:
         raise FleetmarkError(ErrorKind.USAGE, "at most 1000 repetitions; no negative times")
+    if message.min_sandbox and message.min_sandbox not in LEVELS:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{message.min_sandbox[:40]!r} is no level of the sandbox",
+            "--min-sandbox",
+            hint(message.min_sandbox[:40], LEVELS),
+        )
     return Request(
         campaign_id=message.campaign_id or uuid7(),
         benchmark=message.benchmark,
@@ -256,6 +265,7 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         max_jobs=message.max_jobs,
         submitted_by=message.submitted_by[:100],
         cool_down_s=message.cool_down_ns / NS_PER_S,
+        min_sandbox=message.min_sandbox,
     )
 
 
