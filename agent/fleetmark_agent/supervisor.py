@@ -209,6 +209,8 @@ class Supervisor:
             for source, target in targets:
                 os.dup2(source, target, inheritable=True)
             os.closerange(JOB_LOCK_FD + 1, 4096)
+            # Folders that bubblewrap makes on the way to a job's own are to be passed by its user.
+            os.umask(0o022)
             os.chdir(spec.folder)
             os.execve(spec.command[0], spec.command, spec.environment)  # noqa: S606
         except BaseException as error:

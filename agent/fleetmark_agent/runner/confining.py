@@ -206,7 +206,8 @@ def _hand_over(
         return
     for folder in (workspace.out, workspace.home, workspace.temporary, workspace.shared):
         os.chown(folder, means.user, means.user)
-        folder.chmod(0o700)
+        # What lies below /tmp is shown in the scratch: it is a way there.
+        folder.chmod(0o711 if folder in (workspace.temporary, workspace.shared) else 0o700)
     workspace.root.chmod(0o711)
     for path in (workspace.job, workspace.sandbox):
         path.chmod(0o644)

@@ -161,7 +161,8 @@ def _bubblewrap(needs: Needs, means: Means, spec_path: str, root: bool, network:
         words += ["--bind", path, path]
     for path in needs.devices:
         words += ["--dev-bind", path, path]
-    return [*words, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", needs.folder]
+    # Not into the job's folder: `confine` goes there once it is the user whom it belongs to.
+    return [*words, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
 
 
 def _above(paths: list[str]) -> list[str]:

@@ -180,6 +180,8 @@ class _Proof:
         for path in (self.out, self.folder / "tmp", self.folder / "shm"):
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir()
+            # As an attempt's: closed, but for ways through /tmp.
+            path.chmod(0o700 if path == self.out else 0o711)
             if means.user is not None:
                 os.chown(path, means.user, means.user)
         needs = Needs(
@@ -204,6 +206,7 @@ class _Proof:
                 errors="replace",
                 timeout=_TIMEOUT_S,
                 check=False,
+                umask=0o022,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"it does not run: {error}"
