@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -235,55 +234,3 @@ def test_a_folder_that_holds_the_home_is_not_opened(tmp_path: Path) -> None:
         check=False,
     )
     assert wrong.returncode == 2 and "Did you mean 'bubblewrap'?" in wrong.stderr
-
-
-SNIFFER = """
-import socket, subprocess, sys, time
-with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as ear:
-    ear.bind(("out0", 0))
-    subprocess.run(sys.argv[1:], check=True)
-    time.sleep(0.3)
-    ear.setblocking(False)
-    count = 0
-    try:
-        while True:
-            ear.recv(65536)
-            count += 1
-    except BlockingIOError:
-        print(count)
-"""
-UP = (
-    "ip link set lo up && ip link add out0 type dummy && ip addr add 192.0.2.9/24 dev out0 && "
-    "ip link set out0 up arp off && ip route add default dev out0 && sleep 1 && "
-    'exec "$@"'
-)
-
-
-def heard(environment: dict[str, str], source: str) -> int:
-    """Packets that leave a network namespace with a way out, while a program runs in it."""
-    inside = [sys.executable, "-c", SNIFFER, sys.executable, "-c", source]
-    own = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", UP, "sh"]
-    done = subprocess.run(
-        [*own, *inside], env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout.splitlines()[-1])
-
-
-@pytest.mark.skipif(
-    shutil.which("ip") is None or shutil.which("unshare") is None, reason="needs ip and unshare"
-)
-def test_runtimes_send_nothing_in_the_environment_of_a_job(tmp_path: Path) -> None:
-    from fleetmark_agent.runner.prepare import _NO_TELEMETRY
-
-    quiet = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **_NO_TELEMETRY}
-    speak = "import socket; socket.socket(2, 2).sendto(b'x', ('198.51.100.7', 9))"
-    try:
-        assert heard(quiet, speak) >= 1, "the ear is deaf"
-    except AssertionError as error:
-        if "not permitted" in str(error) or "out0" in str(error):
-            pytest.skip("no network namespace with a way out can be made here")
-        raise
-    run = "import time, onnxruntime, ai_edge_litert.interpreter; time.sleep(1)"
-    baseline = heard(quiet, "import time; time.sleep(1)")
-    assert heard(quiet, run) <= baseline

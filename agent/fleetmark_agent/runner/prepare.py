@@ -40,7 +40,7 @@ from fleetmark_catalog.core.order import Order
 MAX_LOCK_BYTES = 4 * 1024 * 1024
 _LAUNCH = Path(__file__).with_name("launch.py")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
-_NO_TELEMETRY = {
+NO_TELEMETRY = {
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
@@ -211,7 +211,7 @@ def job_environment(lock: Lock, workspace: Workspace, cache: Cache) -> dict[str,
         **declared,
         "FLEETMARK_JOB": str(workspace.job),
         "FLEETMARK_OUT": str(workspace.out),
-        **_NO_TELEMETRY,
+        **NO_TELEMETRY,
         "PATH": f"{programs}:{_PATH}" if programs else _PATH,
         "LANG": "C.UTF-8",
         "TMPDIR": str(workspace.temporary),
