@@ -43,7 +43,7 @@ _PROGRESS_INTERVAL_S = 1.0
 _SPAWN_FAILED = 127
 _SIGNALED = 128
 _OUTCOME_BYTES = 1024
-_LOOK_S = 1.0
+_FIRST_LOOK_S, _LOOK_S = 0.1, 1.0
 _LOOK_SHARE = 0.01
 """Looking at limits takes at most this share of one core."""
 
@@ -222,13 +222,16 @@ class Supervisor:
         """Until the job's first process has ended, of itself or by us."""
         deadline = time.monotonic() + self.spec.timeout_s
         kill_at: float | None = None
-        look_at = time.monotonic() + _LOOK_S if self.spec.limits else deadline
+        # Often in the beginning, when nothing is measured yet and most of what goes wrong does.
+        pause_s = _FIRST_LOOK_S
+        look_at = time.monotonic() + pause_s if self.spec.limits else deadline
         while not self._reaped():
             now = time.monotonic()
             if kill_at is None and now >= look_at:
                 kill_at = now if self._over_a_limit() else None
                 spent = time.monotonic() - now
-                look_at = now + max(_LOOK_S, spent / _LOOK_SHARE)
+                pause_s = min(2 * pause_s, _LOOK_S)
+                look_at = now + max(pause_s, spent / _LOOK_SHARE)
             if kill_at is None and (self.asked_to_end or now >= deadline):
                 self.reason = "stopped" if self.asked_to_end else "timeout"
                 self._signal_job(signal.SIGTERM)
