@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 USER = 54321
@@ -87,6 +87,10 @@ def open_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for controller in ("pids", "memory"):
+            # Not while another test's processes are in it.
+            with suppress(OSError):
+                Path("/sys/fs/cgroup", controller, _GUARD).rmdir()
 
 
 def bubblewrap_works() -> bool:
