@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
 .PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity fuzz lint stubs setup locks board-kit clean
+	bench-fidelity bench-sandbox fuzz lint stubs setup locks board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ ROUNDS ?= 12
 BLOCK_S ?= 4
 bench-fidelity: $(VENV)/.dev ## Compare jobs with bare loops: ROUNDS=12 [BLOCK_S=4]
 	@$(BIN)/python bench/fidelity.py --rounds $(ROUNDS) --seconds $(BLOCK_S)
+
+bench-sandbox: $(VENV)/.dev ## Measure what the sandbox costs a 1 ms model: ROUNDS=12 [BLOCK_S=4]
+	@$(BIN)/python bench/sandbox.py --rounds $(ROUNDS) --seconds $(BLOCK_S)
 
 bench-schedule: $(VENV)/.dev ## Measure scheduling: 10,000 waiting jobs, 1,000 boards
 	@$(BIN)/python bench/schedule.py

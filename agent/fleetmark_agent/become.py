@@ -36,6 +36,9 @@ def become_server(settings: Settings, verbose: bool) -> NoReturn:
         FleetmarkError: the home is in use or unusable, the board was refused, or the labels are
             too many.
     """
+    if os.geteuid() == 0:
+        # Jobs run as another user, which must find nothing of ours open, whatever its way here.
+        os.umask(0o077)
     lock = _take_home(settings)
     set_up(verbose)
     if len(hand_over(settings, "", lock, verbose)) > _MOST_BYTES:

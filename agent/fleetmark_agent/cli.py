@@ -44,6 +44,17 @@ def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[
     help="Say something about this device, for selectors; may be given more than once.",
 )
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
+@click.option(
+    "--sandbox", metavar="LEVEL", help="Strongest that is used: none, limits, landlock, bubblewrap."
+)
+@click.option("--allow-network", is_flag=True, help="Give it to jobs whose component asks for it.")
+@click.option(
+    "--allow-folder",
+    "folders",
+    metavar="DIR",
+    multiple=True,
+    help="Every job may write there, too.",
+)
 @click.option("--once", is_flag=True, help="End when at least one job is done and none waits here.")
 @click.option("--verbose", is_flag=True, help="Log what happens in detail.")
 def start(
@@ -53,6 +64,9 @@ def start(
     name: str | None,
     labels: dict[str, str],
     home: str | None,
+    sandbox: str | None,
+    allow_network: bool,
+    folders: tuple[str, ...],
     once: bool,
     verbose: bool,
 ) -> None:
@@ -76,6 +90,9 @@ def start(
         once=once,
         token=token,
         token_file=token_file,
+        sandbox=sandbox,
+        allow_network=allow_network,
+        allow_folders=folders,
     )
     become_server(settings, verbose)
 
@@ -101,6 +118,24 @@ def capabilities(home: str | None, as_json: bool) -> None:
         return
     del plain["software"]
     print_fields({**_flat(plain), **_verdicts(to_plain(findings))})
+
+
+@command.command()
+@click.option("--home", metavar="DIR", help=_HOME_HELP)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def doctor(home: str | None, as_json: bool) -> None:
+    """Say which sandbox jobs on this board run in, proven now, and what would make it stronger."""
+    from fleetmark_agent.doctor import examine
+    from fleetmark_catalog.core.plain import to_plain
+    from fleetmark_cli.output import print_fields, print_json
+
+    found = examine(_home(home))
+    if as_json:
+        print_json(to_plain(found))
+        return
+    print_fields(found.fields())
+    for shortfall in found.sandbox.shortfalls:
+        click.echo(f"\n{shortfall.what}: {shortfall.reason}\n  to change that: {shortfall.remedy}")
 
 
 @command.command()

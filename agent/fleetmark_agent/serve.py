@@ -13,16 +13,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-MEASURE = (sys.executable, "-I", "-m", "fleetmark_agent.facts", "--home")
-"""The helper that prints the board's facts as JSON; the home follows."""
+MEASURE = (sys.executable, "-I", "-m", "fleetmark_agent.facts")
+"""The helper that prints the board's facts as JSON; the home and the sandbox follow."""
 
 
 def main(descriptor: int) -> int:
     """Serve until asked to end; returns the exit code. What a user caused becomes one line."""
     handed = _handed_over(descriptor)
+    values = handed["settings"]
     # The measurement is a process of its own: gRPC loads while it runs.
     measuring = subprocess.Popen(
-        (*MEASURE, handed["settings"]["home"]), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        (*MEASURE, "--home", values["home"], "--sandbox", values["sandbox"]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     from fleetmark_agent.errors import translate
     from fleetmark_agent.settings import Settings
@@ -30,7 +33,6 @@ def main(descriptor: int) -> int:
     from fleetmark_cli.logs import set_up
     from fleetmark_cli.problems import EXIT_INTERRUPTED, Problem
 
-    values = handed["settings"]
     settings = Settings(**{**values, "home": Path(values["home"])})
     set_up(handed["verbose"])
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,11 @@ class Settings:
     `detect_interval_s`: software is looked for after the start and then this often; 0: only when
     SIGHUP asks for it.
     `once_wait_s`: how long `--once` tries to reach the controller.
+    `sandbox`: the strongest sandbox that jobs are put into; the board's own is found out.
+    `allow_network`: whether jobs whose component asks for the network get it.
+    `allow_folders`: folders that every job may read and write, besides its own.
+    `job_memory_bytes`, `job_processes` (with threads): of one job; 0: by what the board has.
+    `job_scratch_bytes`: what a job may write, its results included.
     """
 
     home: Path
@@ -43,6 +48,12 @@ class Settings:
     stop_grace_s: float = 5.0
     detect_interval_s: float = 6 * 3600.0
     once_wait_s: float = 20.0
+    sandbox: str = "bubblewrap"
+    allow_network: bool = False
+    allow_folders: list[str] = field(default_factory=list)
+    job_memory_bytes: int = 0
+    job_processes: int = 0
+    job_scratch_bytes: int = 16 * GIB
     once: bool = False
     token: str = field(default="", repr=False)
 
@@ -60,6 +71,9 @@ def load_settings(
     once: bool = False,
     token: str | None = None,
     token_file: str | None = None,
+    sandbox: str | None = None,
+    allow_network: bool = False,
+    allow_folders: Sequence[str] = (),
 ) -> Settings:
     """Combine the arguments (flags), the environment and `home`/config.toml.
 
@@ -91,8 +105,18 @@ def load_settings(
             checked["name"] = _name(name)
         if labels:
             checked["labels"] = {**checked.get("labels", {}), **_labels(dict(labels))}
+        if sandbox is not None:
+            checked["sandbox"] = _level(sandbox)
+        if allow_network:
+            checked["allow_network"] = True
+        if allow_folders:
+            more = _folders(list(allow_folders))
+            checked["allow_folders"] = [*checked.get("allow_folders", ()), *more]
     except ValueError as error:
         raise BadSetting(str(error)) from error
+    for folder in checked.get("allow_folders", ()):
+        if Path(os.path.realpath(home)).is_relative_to(folder):
+            raise BadSetting(f"allow_folders: {folder} holds the agent's home with its keys")
     checked.setdefault("name", _host_name())
     return Settings(home=home, once=once, token=_read_token(token, token_file), **checked)
 
@@ -154,6 +178,30 @@ def _labels(value: object) -> dict[str, str]:
     return {str(key): str(text) for key, text in value.items()}
 
 
+def _level(value: object) -> str:
+    from fleetmark_catalog.core.sandbox import LEVELS
+    from fleetmark_cli.nearest import hint
+
+    if value not in LEVELS:
+        raise ValueError(f"{value!r} is no level of the sandbox. {hint(str(value), LEVELS)}")
+    return str(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"found {value!r}, expected true or false")
+    return value
+
+
+def _folders(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError(f"found {value!r}, expected a list of folders")
+    for path in value:
+        if not isinstance(path, str) or not os.path.isabs(path) or not Path(path).is_dir():  # noqa: PTH117
+            raise ValueError(f"{path!r} is no folder: give the absolute path of one that exists")
+    return [os.path.realpath(path) for path in value]
+
+
 def _whole(lowest: int) -> Callable[[object], int]:
     def check(value: object) -> int:
         if type(value) is not int or value < lowest:
@@ -190,4 +238,10 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "stop_grace_s": _seconds(0, 600),
     "detect_interval_s": _seconds(0, 30 * 86400),
     "once_wait_s": _seconds(0.1, 86400),
+    "sandbox": _level,
+    "allow_network": _flag,
+    "allow_folders": _folders,
+    "job_memory_bytes": _whole(0),
+    "job_processes": _whole(0),
+    "job_scratch_bytes": _whole(1024 * 1024),
 }

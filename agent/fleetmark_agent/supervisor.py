@@ -3,8 +3,8 @@
 The agent hands over two locked files: the device's lock, which the job inherits, so that it stays
 held while anything of the job lives; and the attempt's own lock, which this process alone holds,
 so that an agent notices its end. In the order of things: a mark that the attempt was started, a
-line in the device's trace, the job in its own process group, its end or its time limit or SIGTERM,
-the end of every process that it left behind, a line in the trace, and last the outcome. Whoever
+line in the device's trace, the job in its own process group, its end or a limit or SIGTERM, the end
+of every process that it left behind, a line in the trace, and last the outcome. Whoever
 finds the mark without the outcome, and the locks free, knows that this process was killed.
 
 The specification is a JSON object, see `Spec`.
@@ -21,7 +21,11 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Iterator
+
+if not __package__:
+    # Run as a script, by an isolated interpreter: the package is beside it.
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+from fleetmark_agent import processes
 
 EXIT_ALREADY_STARTED = 75
 """Exit code when the attempt was started before: it is never started twice."""
@@ -37,7 +41,11 @@ _PR_SET_CHILD_SUBREAPER = 36
 _MAX_LINE_BYTES = 16 * 1024
 _PROGRESS_INTERVAL_S = 1.0
 _SPAWN_FAILED = 127
+_SIGNALED = 128
 _OUTCOME_BYTES = 1024
+_FIRST_LOOK_S, _LOOK_S = 0.1, 1.0
+_LOOK_SHARE = 0.01
+"""Looking at limits takes at most this share of one core."""
 
 
 class Spec:
@@ -49,6 +57,11 @@ class Spec:
     started, progress, outcome: files that this process writes. trace: file that it appends to.
     attempt: plain values that go into the trace. nice: the job's scheduling priority.
     lock_fd, alive_fd: the two locked files, as inherited.
+    monitored: whether the command only waits for the job (bubblewrap): then the job's end is told
+    by its exit code, 128 and more being a signal, and it is the group of the child of the command
+    that gets signals. control_group: folder that the job joins; empty: none.
+    limits: `memory_bytes` and `processes` of all its processes together, `scratch_bytes` of the
+    folders `scratch`; 0: no limit.
     """
 
     def __init__(self, values: dict[str, object]) -> None:
@@ -68,6 +81,11 @@ class Spec:
         self.nice = int(str(values["nice"]))
         self.lock_fd = int(str(values["lock_fd"]))
         self.alive_fd = int(str(values["alive_fd"]))
+        self.monitored = bool(values.get("monitored", False))
+        self.control_group = str(values.get("control_group", ""))
+        limits = _dict(values.get("limits", {}))
+        self.limits = {name: int(str(limit)) for name, limit in limits.items()}
+        self.scratch = [str(path) for path in _list(values.get("scratch", []))]
 
 
 def main(path: str) -> int:
@@ -116,7 +134,8 @@ class Supervisor:
         self.selector.register(self.wake_read, selectors.EVENT_READ)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self.status: int | None = None
-        self.usage: object = None
+        self.usage = processes.Usage()
+        self.passed: dict[str, int] = {}
         self.pid = 0
         self.started_unix_ns = 0
         self.started_ns = 0
@@ -167,6 +186,9 @@ class Supervisor:
             if os.getppid() != parent:
                 os._exit(_SPAWN_FAILED)
             os.setpgid(0, 0)
+            if spec.control_group:
+                with open(f"{spec.control_group}/cgroup.procs", "w") as file:  # noqa: PTH123
+                    file.write("0")
             signal.set_wakeup_fd(-1)
             for number in (
                 signal.SIGTERM,
@@ -187,6 +209,8 @@ class Supervisor:
             for source, target in targets:
                 os.dup2(source, target, inheritable=True)
             os.closerange(JOB_LOCK_FD + 1, 4096)
+            # Folders that bubblewrap makes on the way to a job's own are to be passed by its user.
+            os.umask(0o022)
             os.chdir(spec.folder)
             os.execve(spec.command[0], spec.command, spec.environment)  # noqa: S606
         except BaseException as error:
@@ -198,16 +222,42 @@ class Supervisor:
         """Until the job's first process has ended, of itself or by us."""
         deadline = time.monotonic() + self.spec.timeout_s
         kill_at: float | None = None
+        # Often in the beginning, when nothing is measured yet and most of what goes wrong does.
+        pause_s = _FIRST_LOOK_S
+        look_at = time.monotonic() + pause_s if self.spec.limits else deadline
         while not self._reaped():
             now = time.monotonic()
+            if kill_at is None and now >= look_at:
+                kill_at = now if self._over_a_limit() else None
+                spent = time.monotonic() - now
+                pause_s = min(2 * pause_s, _LOOK_S)
+                look_at = now + max(pause_s, spent / _LOOK_SHARE)
             if kill_at is None and (self.asked_to_end or now >= deadline):
                 self.reason = "stopped" if self.asked_to_end else "timeout"
-                self._signal_group(signal.SIGTERM)
+                self._signal_job(signal.SIGTERM)
                 kill_at = now + self.spec.grace_s
             elif kill_at is not None and now >= kill_at:
-                self._signal_group(signal.SIGKILL)
+                self._kill_job()
                 kill_at = now + 1.0
-            self._read(max(0.0, (deadline if kill_at is None else kill_at) - now))
+            due = min(look_at, deadline) if kill_at is None else kill_at
+            self._read(max(0.0, due - now))
+
+    def _over_a_limit(self) -> bool:
+        """Whether the job uses more than it may; then that is the reason of its end."""
+        limits = self.spec.limits
+        job = processes.descendants(os.getpid())
+        memory, tasks = processes.used_by(job)
+        if memory >= limits.get("memory_bytes", 0) > 0:
+            memory = processes.shares(job, memory)
+        used = {"memory_bytes": memory, "processes": tasks}
+        if limits.get("scratch_bytes"):
+            used["scratch_bytes"] = processes.tree_bytes(self.spec.scratch, limits["scratch_bytes"])
+        for name, limit in limits.items():
+            # Of processes, the kernel allows so many and not one more.
+            if limit and used[name] >= limit:
+                self.reason, self.passed = "limit", {name: used[name], f"{name}_limit": limit}
+                return True
+        return False
 
     def _reaped(self) -> bool:
         """Whether the job's first process is gone; adopted ones that ended are buried too."""
@@ -219,28 +269,53 @@ class Supervisor:
                 break
             if pid == 0:
                 return False
+            self.usage.add(usage)
             if pid == self.pid:
-                self.status, self.usage = status, usage
+                self.status = status
         return True
 
-    def _signal_group(self, number: int) -> None:
+    def _signal_job(self, number: int) -> None:
+        """To the job's group; what waits for a job in bubblewrap would end without its job."""
+        leaders = processes.children_of(self.pid) if self.spec.monitored else [self.pid]
+        for pid in leaders:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, number)
+
+    def _kill_job(self) -> None:
+        """All of it at once, where there is a way: a job that forks must not outrun us."""
+        if self.spec.control_group:
+            kill = f"{self.spec.control_group}/cgroup.kill"
+            with contextlib.suppress(OSError), open(kill, "w") as file:  # noqa: PTH123
+                file.write("1")
+        # The first process in a namespace takes all others along.
+        for pid in processes.children_of(self.pid) if self.spec.monitored else ():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+            os.killpg(self.pid, signal.SIGKILL)
 
     def _end_all(self) -> None:
         """Kill whatever the job left behind: its group, and what was re-parented to us."""
-        self._signal_group(signal.SIGKILL)
+        self._kill_job()
         while True:
-            for pid in list(_children()):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            left = processes.descendants(os.getpid())
+            # Stopped first: what forks faster than it is killed does not any more.
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, number)
             try:
                 # An orphan of a killed child arrives as a child of ours: look again each time.
-                pid, _, _ = os.wait4(-1, os.WNOHANG)
+                pid, _, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
-                return
-            if pid == 0:
+                break
+            if pid:
+                self.usage.add(usage)
+            else:
                 time.sleep(0.005)
+        if self.spec.control_group:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.spec.control_group)  # noqa: PTH106
 
     # --- what it says ---
 
@@ -293,22 +368,30 @@ class Supervisor:
         append_line(self.spec.trace, {**self.spec.attempt, **line, **more})
 
     def _outcome(self) -> str:
-        """`exited` or `signaled` by itself; `stopped` or `timeout` by us."""
-        return self.reason or ("signaled" if os.WIFSIGNALED(self.status or 0) else "exited")
+        """`exited` or `signaled` by itself; `stopped`, `timeout` or `limit` by us."""
+        return self.reason or ("exited" if self._signal() is None else "signaled")
+
+    def _signal(self) -> int | None:
+        """The signal that ended the job."""
+        status = self.status or 0
+        if os.WIFSIGNALED(status):
+            return os.WTERMSIG(status)
+        told = os.WEXITSTATUS(status) - _SIGNALED
+        return told if self.spec.monitored and 0 < told < signal.NSIG else None
 
     def _write_outcome(self, ended_ns: int) -> None:
-        status = self.status or 0
-        usage = self.usage
+        number = self._signal()
         values: dict[str, object] = {
             "format": 1,
             "outcome": self._outcome(),
-            "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+            "exit_code": os.WEXITSTATUS(self.status or 0) if number is None else None,
+            "signal": number,
             "started_unix_ns": self.started_unix_ns,
             "duration_ns": ended_ns - self.started_ns,
-            "peak_memory_bytes": getattr(usage, "ru_maxrss", 0) * 1024 or None,
-            "user_s": getattr(usage, "ru_utime", None),
-            "system_s": getattr(usage, "ru_stime", None),
+            "peak_memory_bytes": self.usage.peak_bytes or None,
+            "user_s": self.usage.user_s,
+            "system_s": self.usage.system_s,
+            "passed": self.passed,
         }
         write_reserved(self.spec.outcome, json.dumps(values).encode())
 
@@ -414,19 +497,6 @@ def write_reserved(path: str, data: bytes) -> None:
         os.fsync(file.fileno())
     os.replace(f"{path}.tmp", path)  # noqa: PTH105
     _sync_folder(path)
-
-
-def _children() -> Iterator[int]:
-    """Living processes whose parent we are."""
-    own = os.getpid()
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-                    # The name in brackets may hold anything; state and parent follow it.
-                    parent = int(file.read().rpartition(b")")[2].split()[1])
-                if parent == own:
-                    yield int(name)
 
 
 def _dup_above(descriptor: int, lowest: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fleetmark_catalog.core import sandbox
 from fleetmark_catalog.core.digest import canonical_json, sha256_hex
 from fleetmark_catalog.core.footprint import shortages
 from fleetmark_catalog.core.lock import BlobRef, Lock
@@ -16,6 +17,7 @@ from fleetmark_catalog.selectors import Subject, check_words, parse_selector
 from fleetmark_controller import estimating
 from fleetmark_controller.clock import NS_PER_S, iso
 from fleetmark_controller.ids import uuid7
+from fleetmark_controller.scheduling import obstacles
 from fleetmark_controller.sizing import Speeds, needs_of
 from fleetmark_controller.store.devices import Device
 from fleetmark_controller.store.jobs import NewJob, Option
@@ -51,6 +53,7 @@ class Request:
     max_jobs: int = 0
     submitted_by: str = ""
     cool_down_s: float = 0.0
+    min_sandbox: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,11 @@ def make_plan(
             "--interleave",
             "Give --set or --with several values, or leave --interleave out",
         )
+    matching = _sandboxed(request.min_sandbox, matching, plan)
     _check_bound(request, len(configurations), len(matching), dry_run)
-    fitting = _resolve_all(catalog, configurations, matching, harness, speeds or {}, plan)
+    fitting = _resolve_all(
+        catalog, configurations, matching, harness, speeds or {}, plan, request.min_sandbox
+    )
     if request.interleave and request.any_device:
         fitting = _on_common_boards(fitting)
     for repetition in range(1, request.repetitions + 1):
@@ -230,6 +236,21 @@ def _matching(
     return matching
 
 
+def _sandboxed(wanted: str, devices: list[Device], plan: Plan) -> list[Device]:
+    """Only boards whose sandbox is strong enough; of the others, why theirs is not."""
+    strong = []
+    for device in devices:
+        found = device.capabilities.sandbox
+        level = "" if found is None else found.level
+        if sandbox.at_least(level, wanted):
+            strong.append(device)
+            continue
+        short = () if found is None else found.shortfalls
+        why = next((f" ({s.what}: {s.reason})" for s in short if s.what in sandbox.LEVELS), "")
+        plan.left_out.append((device.name, f"{obstacles.weaker(level, wanted)}{why}"))
+    return strong
+
+
 @dataclass(frozen=True)
 class _Fit:
     device: Device
@@ -244,6 +265,7 @@ def _resolve_all(
     harness: BlobRef,
     speeds: Speeds,
     plan: Plan,
+    min_sandbox: str,
 ) -> dict[str, list[_Fit]]:
     fitting: dict[str, list[_Fit]] = {item.label(): [] for item in configurations}
     # Boards of one type share a lock: resolve once per distinct set of facts that can matter.
@@ -281,6 +303,7 @@ def _resolve_all(
                 needs.memory_bytes,
                 needs.environment_bytes,
                 needs.output_bytes,
+                min_sandbox,
             )
             fitting[configuration.label()].append(_Fit(device, lock, option))
         reasons.extend(too_large[:_TOO_LARGE_SHOWN])

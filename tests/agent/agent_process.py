@@ -21,13 +21,17 @@ class AgentProcess:
         self.controller = controller
         self.process: asyncio.subprocess.Process | None = None
         self.log = home.with_suffix(".log")
+        # What lies here is seen by jobs, too: nothing else outside of their own folders is.
+        self.gates = home.with_name("gates")
+        self.gates.mkdir()
 
     async def start(self, *flags: str, wait: bool = True) -> None:
         self.controller.online.clear()
         if not (self.home / "identity" / "certificate.pem").exists():
             secure.enrol(self.home, self.controller.address)
         command = [sys.executable, "-m", "fleetmark_agent.cli", "start", "--home", str(self.home)]
-        command += ["--controller", self.controller.address, "--name", "board", *flags]
+        command += ["--controller", self.controller.address, "--name", "board"]
+        command += ["--allow-folder", str(self.gates), *flags]
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
         if wait:

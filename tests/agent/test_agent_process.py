@@ -54,7 +54,8 @@ async def test_a_job_runs_and_its_records_arrive_once_and_sealed(
     provenance = final.provenance
     assert provenance["program_result"] == result
     assert provenance["lock_sha256"] == order.lock_sha256
-    assert provenance["sandbox"] == "none"
+    assert provenance["sandbox"] == hello.capabilities.sandbox.level
+    assert provenance["sandbox_details"]["level"] == provenance["sandbox"]
     assert provenance["peak_memory_bytes"] > 1_000_000
     states = controller.states(key)
     assert states[:1] == ["PREPARING"] and "RUNNING" in states
@@ -68,7 +69,7 @@ async def test_a_killed_agent_adopts_its_running_job(
     agent: AgentProcess, controller: FakeController, tmp_path: Path
 ) -> None:
     await agent.start()
-    gate = tmp_path / "gate"
+    gate = agent.gates / "gate"
     order = make_order(controller, make_lock(controller, GATED), gate=str(gate))
     key = (order.job_id, order.epoch)
     controller.offer(order)
@@ -89,7 +90,7 @@ async def test_a_job_that_ended_while_the_agent_was_away_is_collected(
     agent: AgentProcess, controller: FakeController, tmp_path: Path
 ) -> None:
     await agent.start()
-    gate = tmp_path / "gate"
+    gate = agent.gates / "gate"
     order = make_order(controller, make_lock(controller, GATED), gate=str(gate))
     controller.offer(order)
     key = (order.job_id, order.epoch)
@@ -115,7 +116,7 @@ import subprocess
 subprocess.Popen(["sleep", "600"], start_new_session=True, close_fds=False)
 """
     order = make_order(
-        controller, make_lock(controller, stubborn + GATED), gate=str(tmp_path / "never")
+        controller, make_lock(controller, stubborn + GATED), gate=str(agent.gates / "never")
     )
     controller.offer(order)
     key = (order.job_id, order.epoch)
@@ -212,7 +213,7 @@ async def test_stop_kills_the_job_reports_aborted_and_forgets_when_confirmed(
     agent: AgentProcess, controller: FakeController, tmp_path: Path
 ) -> None:
     await agent.start()
-    order = make_order(controller, make_lock(controller, GATED), gate=str(tmp_path / "never"))
+    order = make_order(controller, make_lock(controller, GATED), gate=str(agent.gates / "never"))
     key = (order.job_id, order.epoch)
     controller.offer(order)
     await controller.wait_for(lambda: "RUNNING" in controller.states(key))
@@ -241,7 +242,7 @@ async def test_a_graceful_end_hands_the_attempt_back(
     agent: AgentProcess, controller: FakeController, tmp_path: Path
 ) -> None:
     await agent.start()
-    order = make_order(controller, make_lock(controller, GATED), gate=str(tmp_path / "never"))
+    order = make_order(controller, make_lock(controller, GATED), gate=str(agent.gates / "never"))
     key = (order.job_id, order.epoch)
     controller.offer(order)
     await controller.wait_for(lambda: "RUNNING" in controller.states(key))
@@ -256,7 +257,7 @@ async def test_lost_contact_never_stops_a_run(
     agent: AgentProcess, controller: FakeController, tmp_path: Path
 ) -> None:
     await agent.start()
-    gate = tmp_path / "gate"
+    gate = agent.gates / "gate"
     order = make_order(controller, make_lock(controller, GATED), gate=str(gate))
     key = (order.job_id, order.epoch)
     controller.offer(order)
@@ -290,7 +291,7 @@ async def test_second_offer_while_busy_is_refused_and_the_same_one_is_answered(
     agent: AgentProcess, controller: FakeController, tmp_path: Path
 ) -> None:
     await agent.start()
-    gate = tmp_path / "gate"
+    gate = agent.gates / "gate"
     lock = make_lock(controller, GATED)
     first = make_order(controller, lock, gate=str(gate))
     controller.offer(first)
@@ -533,7 +534,7 @@ async def test_telemetry_of_a_job_is_in_its_records(
     agent: AgentProcess, controller: FakeController, tmp_path: Path
 ) -> None:
     await agent.start()
-    gate = tmp_path / "gate"
+    gate = agent.gates / "gate"
     busy = GATED.replace("time.sleep(0.02)", "sum(range(20000))")
     order = make_order(controller, make_lock(controller, busy), gate=str(gate))
     key = (order.job_id, 1)

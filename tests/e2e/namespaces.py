@@ -18,6 +18,44 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=512) as serve
         socket.send_fds(giver, [b"x"], [server.fileno()])
 """
 
+# Prints how many packets went out while a command ran.
+_EAR = """
+import socket, subprocess, sys, time
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as ear:
+    ear.bind(("out0", 0))
+    subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+    time.sleep(0.3)
+    ear.setblocking(False)
+    count = 0
+    try:
+        while True:
+            ear.recv(65536)
+            count += 1
+    except BlockingIOError:
+        print(count)
+"""
+# A network with a way out that ends nowhere; without IPv6, which speaks of itself.
+_OUT = (
+    "for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $f; done; "
+    "ip link set lo up && ip link add out0 type veth peer name far0 && "
+    "ip addr add 192.0.2.9/24 dev out0 && ip link set far0 up && ip link set out0 up arp off && "
+    'ip route add default dev out0 && exec "$@"'
+)
+
+
+def packets_sent(environment: dict[str, str], *command: str) -> int:
+    """How many packets a command sends to the outside, in a namespace with a way out."""
+    done = subprocess.run(
+        [*_OWN, "sh", "-c", _OUT, "sh", sys.executable, "-I", "-c", _EAR, *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
 
 def no_namespaces() -> str:
     """Why a network namespace cannot be made here; empty if it can. Root is not needed."""

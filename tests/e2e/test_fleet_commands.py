@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("fleet commands")]
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
-    (folder / "marks").mkdir()
     with fleet_in(folder, quarantine_after=2) as fleet:
         with (fleet.home / "config.toml").open("a") as config:
             config.write(
@@ -162,6 +162,24 @@ def test_a_dry_run_explains_every_device_even_if_none_matches(fleet: Fleet) -> N
     assert all("memory is" in x["reason"] for x in plan["left_out"])
     shown = ok(fleet, "schedule", "toy", "--dry-run", "--fleet", "site=lab1")
     assert "site=lab1: site is lab1" in shown
+
+
+def test_boards_with_a_weaker_sandbox_are_left_out(fleet: Fleet) -> None:
+    fleet.start_agent("weak", "--sandbox", "limits", "--label", "site=lab3")
+    words = ["schedule", "toy", "--dry-run", "--json", "--min-sandbox", "landlock"]
+    try:
+        plan = json.loads(fleet.run(*words).stdout)
+        reasons = {x["device"]: x["reason"] for x in plan["left_out"]}
+        assert "has the sandbox limits, the job wants landlock or a stronger one" in reasons["weak"]
+        assert "forbids it" in reasons["weak"]
+        assert "weak" not in {job["device"] for job in plan["jobs"]}
+        alone = fleet.run(*words[:2], *words[4:], "--fleet", "site=lab3")
+        assert alone.returncode == 3 and "the job wants landlock" in alone.stderr
+        wrong = fleet.run("schedule", "toy", "--min-sandbox", "landlok")
+        assert wrong.returncode == 2 and "Did you mean 'landlock'?" in wrong.stderr
+    finally:
+        fleet.kill("weak", signal.SIGTERM)
+        ok(fleet, "fleet", "remove", "weak")
 
 
 def test_size_and_time_come_first_and_large_ones_are_refused(fleet: Fleet) -> None:

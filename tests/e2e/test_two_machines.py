@@ -180,7 +180,12 @@ def test_paste_approve_run_and_find(machines: tuple[Machine, Machine], tmp_path:
     assert words[2:4] == ["--controller", f"{DESK}:{PORT}"]
 
     # The line as it stands, on the board.
-    agent = board.spawn(str(BIN / "agent"), *words[1:], "--name", "board-1")
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    marks.chmod(0o777)
+    agent = board.spawn(
+        str(BIN / "agent"), *words[1:], "--name", "board-1", "--allow-folder", str(marks)
+    )
     until(lambda: fleet(desk), "the board's application", 60)
     assert fleet(desk)[0]["enrolment"] == "pending"
     approved = desk.run(str(BIN / "controller"), "fleet", "approve", "board-1")
@@ -190,7 +195,7 @@ def test_paste_approve_run_and_find(machines: tuple[Machine, Machine], tmp_path:
     # It works, with no network but the cable: what a job needs comes from the desk.
     done = desk.run(
         *(str(BIN / "controller"), "schedule", "toy", "--fleet", "name=board-1"),
-        *("--set", f"marks={tmp_path}", "--wait"),
+        *("--set", f"marks={marks}", "--wait"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

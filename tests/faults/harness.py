@@ -72,8 +72,6 @@ class FaultyFleet(Fleet):
 
     def __init__(self, folder: Path, boards: int, dataset_bytes: int = 0) -> None:
         super().__init__(folder)
-        self.marks = folder / "marks"
-        self.marks.mkdir()
         self.catalog = make_catalog(folder / "catalog", dataset_bytes)
         self.boards: dict[str, Board] = {}
         self.prefix: list[str] = []
@@ -132,7 +130,7 @@ class FaultyFleet(Fleet):
         address = self.address if self.prefix else board.wire.address
         self._start(
             *("agent", "start", "--home", str(board.home), "--controller", address),
-            *("--name", name),
+            *("--name", name, "--allow-folder", str(self.marks)),
             called=name,
             token="" if (board.home / "identity" / "certificate.pem").exists() else self.token,
         )

@@ -9,12 +9,16 @@ import dataclasses
 from pathlib import Path
 
 from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.sandbox import BUBBLEWRAP
 
 
-def measure(root: Path = Path("/"), home: Path = Path("/")) -> Capabilities:
+def measure(
+    root: Path = Path("/"), home: Path = Path("/"), sandbox: str = BUBBLEWRAP
+) -> Capabilities:
     """All facts of the board whose files lie below `root`; `home` is where the agent keeps its own.
 
-    Programs are run, and interpreters looked for, only when `root` is the real one. What takes
+    `sandbox` is the strongest that is to be used. Programs are run, sandboxes proven and
+    interpreters looked for only when `root` is the real one. What takes
     longer is not among them: software is detected later, see `fleetmark_agent.detect`.
     """
     from fleetmark_agent.facts import (
@@ -29,6 +33,7 @@ def measure(root: Path = Path("/"), home: Path = Path("/")) -> Capabilities:
         system,
         tags,
     )
+    from fleetmark_agent.sandbox.prove import prove
 
     real = root == Path("/")
     facts = Capabilities(
@@ -42,5 +47,6 @@ def measure(root: Path = Path("/"), home: Path = Path("/")) -> Capabilities:
         sensors=sensors.probe(root),
         interpreters=interpreters.probe() if real else (),
         controls=controls.probe(root),
+        sandbox=prove(home, sandbox) if real else None,
     )
     return dataclasses.replace(facts, tags=tags.derive(facts))

@@ -100,6 +100,8 @@ class _Limited:
 def main(spec_path: str) -> int:
     """Install; says in one line on stderr what is wrong."""
     die_with_parent()
+    # What lies here is everybody's to read: jobs may run as a user of their own.
+    os.umask(0o022)
     spec = json.loads(Path(spec_path).read_bytes())
     target = Path(spec["target"])
     scratch = target.with_name(f"{target.name}.tmp-{os.getpid()}")

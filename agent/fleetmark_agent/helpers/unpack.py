@@ -28,6 +28,8 @@ _QUESTION = "import encodings, json, platform, zlib; print(platform.python_versi
 def main(spec_path: str) -> int:
     """Unpack and prove; says in one line on stderr what is wrong."""
     die_with_parent()
+    # What lies here is everybody's to read: jobs may run as a user of their own.
+    os.umask(0o022)
     spec = json.loads(Path(spec_path).read_bytes())
     target, name = Path(spec["target"]), spec["name"]
     scratch = target.with_name(f"{target.name}.tmp-{os.getpid()}")

@@ -24,7 +24,7 @@ from fleetmark_agent.happenings import (
     JobStopped,
 )
 from fleetmark_agent.messages import AttemptKey, AttemptRef, Progress
-from fleetmark_agent.runner import collect, prepare, room, vouching
+from fleetmark_agent.runner import collect, confining, prepare, room, vouching
 from fleetmark_agent.runner.execute import Execution
 from fleetmark_agent.runner.site import Site
 from fleetmark_agent.runner.telemetry import read_temperature
@@ -110,6 +110,8 @@ class Attempt:
             log.info("job %s: taking up what was started before", self.key.job_id)
             # Its end may be long past, or hours away.
             async with self.site.transfers:
+                if not self.workspace.outcome.exists():
+                    self._tell(JobRunning(self.key))
                 await self._watch()
         else:
             with ExitStack() as pins:
@@ -142,6 +144,7 @@ class Attempt:
         )
         self._note("prepare", _TRUSTED[self._vouched["signed"]])
         bundle = await prepare.fetch_lock(order, site.cache, self._download, site.capabilities)
+        confining.check(bundle, site)
         pins.enter_context(site.cache.pinned(self.key, bundle.names()))
         await prepare.fetch_blobs(bundle, site.cache, self._download)
         self._note("prepare", "blobs are here")
@@ -152,22 +155,28 @@ class Attempt:
         command = await prepare.lay_workspace(bundle, environment, site.cache, self.workspace)
         # What is being uploaded comes to its end first: it would disturb the measurement.
         async with site.transfers:
-            await self._launch(bundle, command)
+            await self._launch(bundle, command, environment)
             await self._watch()
 
-    async def _launch(self, bundle: prepare.Bundle, command: list[str]) -> None:
+    async def _launch(self, bundle: prepare.Bundle, command: list[str], environment: Path) -> None:
         site, settings = self.site, self.site.settings
         try:
             self._note("run", "starting")
-            self._write_context(bundle)
+            free = room.available_memory()
+            confined = await asyncio.to_thread(
+                confining.confine, bundle, command, environment, site, self.workspace, free
+            )
+            self._write_context(bundle, confined.told)
             lock_fd, alive_fd = await self._execution.take_locks()
             self._executing = True
             spec = prepare.supervisor_spec(
                 bundle,
-                command,
+                confined.launch,
                 self.workspace,
                 site.trace,
-                site.cache,
+                control_group=confined.control_group,
+                limits=confined.limits,
+                scratch=confined.scratch,
                 device_id=site.device_id,
                 max_output_bytes=settings.job_output_limit_bytes,
                 grace_s=settings.stop_grace_s,
@@ -179,14 +188,14 @@ class Attempt:
         except OSError as error:
             self._executing = False
             raise refusal_of(error, site.attempts, "the workspace of the job") from error
+        # Told at once: a short job may be over before anybody looks.
+        self._tell(JobRunning(self.key))
         self._execution.start_telemetry(settings.telemetry_interval_s)
 
     # --- run ---
 
     async def _watch(self) -> None:
         self._executing = True
-        if not self.workspace.outcome.exists():
-            self._tell(JobRunning(self.key))
         if self._stopping:
             # Asked for while the supervisor was being started.
             await self._execution.stop(self.site.settings.stop_grace_s)
@@ -231,7 +240,7 @@ class Attempt:
             "capabilities": to_plain(self.site.capabilities),
         }
 
-    def _write_context(self, bundle: prepare.Bundle) -> None:
+    def _write_context(self, bundle: prepare.Bundle, sandbox: dict[str, Any]) -> None:
         """What must be known later, also to another process: written before the job starts."""
         governor = None
         with suppress(OSError):
@@ -248,7 +257,8 @@ class Attempt:
                 "environment_key": bundle.environment_key,
                 "lock_sha256": self.order.lock_sha256,
                 "trust": self._vouched,
-                "sandbox": "none",
+                "sandbox": sandbox["level"],
+                "sandbox_details": sandbox,
                 "governor": governor,
                 "clock": self.site.clock(),
             },

@@ -19,6 +19,7 @@ from fleetmark_agent.runner.telemetry import COLUMNS
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.spool import Spool
 from fleetmark_catalog.core.digest import canonical_json, sha256_file
+from fleetmark_catalog.core.footprint import size
 from fleetmark_catalog.core.lock import DeclaredOutput
 from fleetmark_catalog.core.records import MAX_PAYLOAD_BYTES, Final, record_digest, seal
 
@@ -72,6 +73,8 @@ def judge(
         return result("timeout", f"not done after its time limit of {timeout_s:g} s", False)
     if outcome["outcome"] == "stopped":
         return result("stopped", "its supervisor was asked to end it", True)
+    if outcome["outcome"] == "limit":
+        return result("failed", _passed(outcome["passed"]), False)
     if outcome["outcome"] == "signaled":
         return result("failed", f"killed by signal {outcome['signal']}{_quoted(said)}", True)
     if code:
@@ -182,6 +185,16 @@ def _file_record(path: Path, name: str, role: str) -> bytes:
     size = path.stat().st_size
     values = {"name": name, "role": role, "sha256": sha256_file(path), "size_bytes": size}
     return canonical_json(values)
+
+
+def _passed(passed: dict[str, int]) -> str:
+    """Which limit of its sandbox the job reached, with both figures."""
+    name = next(iter(passed))
+    used, limit = passed[name], passed[f"{name}_limit"]
+    if name == "processes":
+        return f"ended by its sandbox: {used} processes and threads of {limit} that it may have"
+    what = {"memory_bytes": "memory", "scratch_bytes": "disk"}[name]
+    return f"ended by its sandbox: {size(used)} of {what}, it may use {size(limit)}"
 
 
 def _is_plain(path: Path) -> bool:

@@ -29,6 +29,7 @@ from fleetmark_agent.environments import (
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.files import write_atomic
 from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.sandbox.plan import Launch
 from fleetmark_catalog.core.capabilities import Capabilities, Interpreter
 from fleetmark_catalog.core.digest import sha256_hex
 from fleetmark_catalog.core.errors import CatalogError
@@ -39,6 +40,14 @@ from fleetmark_catalog.core.order import Order
 MAX_LOCK_BYTES = 4 * 1024 * 1024
 _LAUNCH = Path(__file__).with_name("launch.py")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
+NO_TELEMETRY = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}
+"""What libraries of models ask for before they tell anybody of their use."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +211,7 @@ def job_environment(lock: Lock, workspace: Workspace, cache: Cache) -> dict[str,
         **declared,
         "FLEETMARK_JOB": str(workspace.job),
         "FLEETMARK_OUT": str(workspace.out),
-        "ORT_DISABLE_TELEMETRY": "1",
+        **NO_TELEMETRY,
         "PATH": f"{programs}:{_PATH}" if programs else _PATH,
         "LANG": "C.UTF-8",
         "TMPDIR": str(workspace.temporary),
@@ -212,11 +221,13 @@ def job_environment(lock: Lock, workspace: Workspace, cache: Cache) -> dict[str,
 
 def supervisor_spec(
     bundle: Bundle,
-    command: list[str],
+    launch: Launch,
     workspace: Workspace,
     trace: Path,
-    cache: Cache,
     *,
+    control_group: str,
+    limits: dict[str, int],
+    scratch: list[str],
     device_id: str,
     max_output_bytes: int,
     grace_s: float,
@@ -226,8 +237,12 @@ def supervisor_spec(
     """What the supervisor is told, see `fleetmark_agent.supervisor.Spec`."""
     order = bundle.order
     return {
-        "command": command,
-        "environment": job_environment(bundle.lock, workspace, cache),
+        "command": launch.command,
+        "environment": launch.environment,
+        "monitored": launch.monitored,
+        "control_group": control_group,
+        "limits": limits,
+        "scratch": scratch,
         "folder": str(workspace.out),
         "stdout": str(workspace.stdout),
         "stderr": str(workspace.stderr),

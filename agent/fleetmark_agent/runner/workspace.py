@@ -21,10 +21,12 @@ class Workspace:
         self.inputs = self.root / "inputs"
         self.home = self.root / "home"
         self.temporary = self.root / "tmp"
+        self.shared = self.root / "shm"
         self.job = self.root / "job.json"
         self.lock = self.root / "lock.json"
         self.context = self.root / "context.json"
         self.spec = self.root / "supervisor.json"
+        self.sandbox = self.root / "sandbox.json"
         self.alive = self.root / "supervisor.lock"
         self.started = self.root / "started.json"
         self.progress = self.root / "progress.json"
@@ -42,7 +44,7 @@ class Workspace:
         Raises:
             OSError: no room or no permission.
         """
-        for folder in (self.out, self.program, self.inputs, self.home, self.temporary):
+        for folder in (self.out, *self._only_while_running()):
             _remove_tree(folder)
             folder.mkdir(parents=True)
 
@@ -76,8 +78,11 @@ class Workspace:
 
     def clear_inputs(self) -> None:
         """Delete what only a running job needs."""
-        for folder in (self.program, self.inputs, self.home, self.temporary):
+        for folder in self._only_while_running():
             _remove_tree(folder)
+
+    def _only_while_running(self) -> tuple[Path, ...]:
+        return (self.program, self.inputs, self.home, self.temporary, self.shared)
 
     def trim(self) -> None:
         """Delete what is large and no longer needed once all records are acknowledged."""

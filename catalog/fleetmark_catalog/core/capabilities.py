@@ -118,6 +118,31 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Shortfall:
+    """Something stronger that the board does not reach: what, why, and what would change that."""
+
+    what: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """What jobs run in, proven by running it; `level` is one of `core.sandbox.LEVELS`.
+
+    `network`: how jobs are kept from it: `namespace`, `tcp` (UDP stays open) or `open`. `user`:
+    number of the jobs' own user, where the agent is root. `control_group`: folder in which jobs
+    get control groups.
+    """
+
+    level: str
+    network: str = "open"
+    user: int | None = None
+    control_group: str | None = None
+    shortfalls: tuple[Shortfall, ...] = ()
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """All facts of one board, and the tags that follow from them."""
 
@@ -133,3 +158,4 @@ class Capabilities:
     interpreters: tuple[Interpreter, ...] = ()
     controls: tuple[Control, ...] = ()
     tags: tuple[str, ...] = ()
+    sandbox: Sandbox | None = None

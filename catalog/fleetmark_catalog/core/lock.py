@@ -110,12 +110,17 @@ class DeclaredOutput:
 
 @dataclass(frozen=True)
 class Program:
-    """What to execute. `{python}` and `{program}` in the command are filled in by the agent."""
+    """What to execute. `{python}` and `{program}` in the command are filled in by the agent.
+
+    `devices`: patterns of the nodes below /dev that a job reaches; `network`: whether it needs it.
+    """
 
     command: tuple[str, ...]
     files: tuple[BlobRef, ...]
     outputs: tuple[DeclaredOutput, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
+    network: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,10 +160,13 @@ class Lock:
     def plain(self) -> dict[str, Any]:
         """The values of its document.
 
-        A lock without archives does not speak of them: it is the one that it was before there
-        were any, and agents of that time read it.
+        A lock without archives, devices or network does not speak of them: it is the one that it
+        was before there were any, and agents of that time read it.
         """
         values: dict[str, Any] = to_plain(self)
+        for name in ("devices", "network"):
+            if not values["program"][name]:
+                del values["program"][name]
         if not self.environment.archives:
             del values["environment"]["archives"]
         return values
@@ -186,7 +194,18 @@ def parse_lock(data: bytes) -> Lock:
         for part in lock.environment.provided.python.split("/"):
             check_file_name(part, "lock")
     _check_archives(lock.environment.archives)
+    for pattern in lock.program.devices:
+        if not is_device_pattern(pattern):
+            raise CatalogError(Fault.BAD_DOCUMENT, f"not below /dev: {pattern[:80]!r}", "lock")
     return lock
+
+
+def is_device_pattern(pattern: str) -> bool:
+    """Whether it names nodes below /dev, and no way out of it."""
+    parts = pattern.split("/")
+    return (
+        parts[:2] == ["", "dev"] and len(parts) > 2 and not {"", ".", "..", "**"} & set(parts[2:])
+    )
 
 
 def _check_archives(archives: tuple[PackageArchive, ...]) -> None:

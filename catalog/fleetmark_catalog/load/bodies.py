@@ -6,6 +6,7 @@ from typing import Any
 
 from fleetmark_catalog.load.bodies_board import CONTAINER, OS, SOFT, SYSTEM
 from fleetmark_catalog.load.parts import (
+    DEVICES,
     FILE,
     MODE,
     NAME,
@@ -118,6 +119,9 @@ BODIES: dict[str, dict[str, Any]] = {
             "files": unique(FILE, 1),
             "inputs": unique(WORD),
             "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+            # What a job is given beside its files, where the operator of the board allows it.
+            "network": {"type": "boolean"},
+            "devices": DEVICES,
             "outputs": {
                 "type": "array",
                 "minItems": 1,
@@ -180,6 +184,7 @@ BODIES: dict[str, dict[str, Any]] = {
             # Of a runtime: what importing it and opening a small model takes, beside NumPy.
             "memory_bytes": {"type": "integer", "minimum": 1},
             "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+            "devices": DEVICES,
             # A Python, by architecture: the artefact that holds it, as an archive of regular files.
             "interpreters": {
                 "type": "array",

@@ -22,6 +22,18 @@ def unique(item: dict[str, Any], minimum: int = 0) -> dict[str, Any]:
     return {"type": "array", "items": item, "minItems": minimum, "uniqueItems": True}
 
 
+# Nodes that a job reaches, with the shell's wildcards: /dev/nvidia*, /dev/dri/renderD*.
+DEVICES = unique(
+    {
+        "type": "string",
+        "pattern": r"^/dev(/(?!\.\.?(/|$))[A-Za-z0-9_.*?\[\]:-]+)+$",
+        "not": {"pattern": r"\*\*"},
+        "maxLength": 120,
+    },
+    1,
+)
+
+
 def table(
     properties: dict[str, Any], required: tuple[str, ...] = (), **more: Any
 ) -> dict[str, Any]:

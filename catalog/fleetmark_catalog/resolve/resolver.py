@@ -178,6 +178,8 @@ def _lock(
                 for out in body["outputs"]
             ),
             environment=environment,
+            devices=_devices(body, packages),
+            network=bool(body.get("network")),
         ),
         inputs=_inputs(selection, body.get("inputs", ())),
         environment=Environment(
@@ -189,6 +191,12 @@ def _lock(
         ),
         job=_job(selection, packages),
     )
+
+
+def _devices(program: Mapping[str, Any], packages: tuple[Chosen, ...]) -> tuple[str, ...]:
+    """Nodes that the program or one of its packages reaches."""
+    bodies = (program, *(chosen.component.body for chosen in packages))
+    return tuple(sorted({pattern for body in bodies for pattern in body.get("devices", ())}))
 
 
 def _archives(packages: tuple[Chosen, ...]) -> tuple[PackageArchive, ...]:

@@ -39,6 +39,12 @@ EXIT_NOTHING = 3
     "--cool-down", "cool_down_s", type=options.DURATION, default=0, help="Rest before each job."
 )
 @click.option(
+    "--min-sandbox",
+    metavar="LEVEL",
+    default="",
+    help="Leave out boards with a weaker sandbox: limits, landlock, bubblewrap.",
+)
+@click.option(
     "--max-jobs", type=click.IntRange(1), default=1000, show_default=True, help="Refuse more."
 )
 @options.person
@@ -62,6 +68,7 @@ def command(
     max_attempts: int,
     interleave: bool,
     cool_down_s: float,
+    min_sandbox: str,
     max_jobs: int,
     who: str,
     wait: bool,
@@ -95,6 +102,7 @@ def command(
         max_jobs=max_jobs,
         submitted_by=who,
         cool_down_ns=int(cool_down_s * 1e9),
+        min_sandbox=min_sandbox,
     )
     with options.connect(address) as client:
         result = None

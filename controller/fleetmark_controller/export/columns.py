@@ -92,6 +92,7 @@ _ORIGIN = _columns(
     ("lock_digest", "text", "", "sha256 of the lock: exact versions and artefacts"),
     ("loadgen_version", "text", "", "LoadGen's version, by its log"),
     ("agent_version", "text", "", "version of the agent"),
+    ("sandbox", "text", "", "level that the job ran in: none, limits, landlock, bubblewrap"),
     ("samples_sha256", "text", "", "blob with the run's samples (with --samples)"),
 )
 _JOB = _columns(

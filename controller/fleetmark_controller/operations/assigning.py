@@ -100,4 +100,5 @@ def order_for(
         release_serial=release.serial if release else 0,
         release_sha256=release.sha256 if release else "",
         release_bytes=release.size_bytes if release else 0,
+        min_sandbox=option.min_sandbox,
     ).canonical()

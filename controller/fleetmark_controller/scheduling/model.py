@@ -40,6 +40,8 @@ class DeviceState:
     """Jobs that failed on it one after another; a success or a person sets it back."""
     locks: frozenset[str] = frozenset()
     """Locks whose blobs it was sent before."""
+    sandbox: str = ""
+    """Level that its jobs run in, as it says now; empty: it does not say."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class WaitingJob:
     series: str = ""
     """Jobs of a series take turns on one board, with nothing else between them."""
     turn: int = 0
+    min_sandbox: str = ""
+    """Weakest level of the sandbox that it may run in; empty: any."""
     health_check: bool = False
     """It decides whether a quarantined board may return, so it may run there."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from fleetmark_catalog.core import sandbox
 from fleetmark_controller.scheduling.model import (
     NS_PER_S,
     DeviceState,
@@ -48,6 +49,8 @@ def for_job(device: DeviceState, job: WaitingJob, now_unix_ns: int, policy: Poli
 
     A health check runs in spite of quarantine, drain and reservation: it is the way back.
     """
+    if not sandbox.at_least(device.sandbox, job.min_sandbox):
+        return weaker(device.sandbox, job.min_sandbox)
     if not job.health_check:
         obstacle = standing(device, policy)
         if obstacle:
@@ -56,6 +59,12 @@ def for_job(device: DeviceState, job: WaitingJob, now_unix_ns: int, policy: Poli
             until = _clock(device.reserved_until_ns)
             return f"is reserved for {device.reserved_for} until {until}"
     return ""
+
+
+def weaker(level: str, wanted: str) -> str:
+    """That a board's sandbox does not do."""
+    have = f"the sandbox {level}" if level else "no sandbox that it tells of"
+    return f"has {have}, the job wants {wanted} or a stronger one"
 
 
 def cooling_ns(device: DeviceState, job: WaitingJob, policy: Policy) -> int:

@@ -60,8 +60,8 @@ class _Round:
         self.given: dict[str, str] = {}  # device → job of this round
         self.before: Counter[str] = Counter()  # device → waiting pinned jobs that come first
         self.pinned: Counter[str] = Counter()
-        self.choices: dict[tuple[int, str, int, bool], list[str]] = {}
-        self.phrases: dict[tuple[int, str, int, bool], str] = {}
+        self.choices: dict[tuple[int, str, int, bool, str], list[str]] = {}
+        self.phrases: dict[tuple[int, str, int, bool, str], str] = {}
         self.again_ns: int | None = None
 
     def run(self) -> Plan:
@@ -146,7 +146,7 @@ class _Round:
         return f"{device.name} {obstacle}{_ahead(ahead)}"
 
     def _on_any(self, job: WaitingJob) -> str:
-        key = (id(job.devices), job.owner, job.cool_down_ns, job.health_check)
+        key = (id(job.devices), job.owner, job.cool_down_ns, job.health_check, job.min_sandbox)
         choice = self.choices.get(key)
         if choice is None:
             choice = self.choices[key] = self._rank(job)
@@ -274,6 +274,8 @@ _KINDS = (
     ("is drained", "drained"),
     ("is quarantined", "quarantined"),
     ("is reserved", "reserved"),
+    ("has the sandbox", "too weakly sandboxed"),
+    ("has no sandbox", "too weakly sandboxed"),
     ("is offline", "offline"),
     ("does not answer", "out of touch"),
     ("runs job", "busy"),

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from fleetmark_catalog.core.digest import canonical_json
 from fleetmark_catalog.core.lock import Lock
 from fleetmark_catalog.core.order import parse_order
+from fleetmark_catalog.core.sandbox import LEVELS
+from fleetmark_cli.nearest import hint
 from fleetmark_controller.clock import NS_PER_S
 from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.ids import uuid7
@@ -300,6 +302,13 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         raise FleetmarkError(
             ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions; no negative times"
         )
+    if message.min_sandbox and message.min_sandbox not in LEVELS:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{message.min_sandbox[:40]!r} is no level of the sandbox",
+            "--min-sandbox",
+            hint(message.min_sandbox[:40], LEVELS),
+        )
     return Request(
         campaign_id=message.campaign_id or uuid7(),
         benchmark=message.benchmark,
@@ -319,6 +328,7 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         max_jobs=message.max_jobs,
         submitted_by=message.submitted_by[:100],
         cool_down_s=message.cool_down_ns / NS_PER_S,
+        min_sandbox=message.min_sandbox,
     )
 
 

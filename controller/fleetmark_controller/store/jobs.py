@@ -33,7 +33,7 @@ class Option:
     """A device on which a job can run, with the lock for it and what it is predicted to need.
 
     Memory of the job's process; disk for its unpacked environment and for what it writes. Zero:
-    nothing was predicted.
+    nothing was predicted. `min_sandbox` is the weakest level that it may run in; empty: any.
     """
 
     device_id: str
@@ -43,6 +43,7 @@ class Option:
     memory_bytes: int = 0
     environment_bytes: int = 0
     output_bytes: int = 0
+    min_sandbox: str = ""
 
     @property
     def disk_bytes(self) -> int:
@@ -51,6 +52,7 @@ class Option:
 
 
 _OPTION = ", ".join(field.name for field in fields(Option))
+_OPTION_MARKS = ", ".join("?" * (1 + len(fields(Option))))
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def add_jobs(
             ),
         )
         connection.executemany(
-            f"INSERT INTO job_option (job_id, {_OPTION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"INSERT INTO job_option (job_id, {_OPTION}) VALUES ({_OPTION_MARKS})",  # noqa: S608
             ((job.job_id, *astuple(o)) for o in job.options),
         )
 

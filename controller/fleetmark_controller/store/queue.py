@@ -57,7 +57,7 @@ def _waiting(
         values = [ageing_s, *names, iso(now_ns)]
     rows = connection.execute(
         f"""WITH seen AS (
-            SELECT job.job_id, job_option.device_id, lock_sha256, row_number() OVER (
+            SELECT job.job_id, job_option.device_id, lock_sha256, min_sandbox, row_number() OVER (
                 PARTITION BY job_option.device_id
                 ORDER BY julianday(job.created_at) * 86400.0 - priority * ?, sequence) AS place
             FROM job JOIN campaign USING (campaign_id) JOIN job_option USING (job_id)
@@ -65,7 +65,7 @@ def _waiting(
             WHERE state = 'QUEUED' {narrowed})
         SELECT job.job_id, sequence, priority, job.created_at, submitted_by, paused_at,
             attempts < max_attempts, cool_down_s, series, turn, purpose,
-            group_concat(seen.device_id || ' ' || lock_sha256, ',')
+            group_concat(seen.device_id || ' ' || lock_sha256, ','), max(min_sandbox)
         FROM seen JOIN job USING (job_id) JOIN campaign USING (campaign_id)
         WHERE place <= ? GROUP BY job.job_id""",  # noqa: S608
         (*values, _LOOK_AT if names is not None else _ALL),
@@ -92,6 +92,7 @@ def _waiting(
                 series=row[8],
                 turn=row[9],
                 health_check=row[10] == HEALTH_CHECK,
+                min_sandbox=row[12],
             )
         )
     return waiting
@@ -109,7 +110,8 @@ def _devices(
             AND exported_at IS NULL
             ORDER BY epoch DESC LIMIT 1),
         (SELECT group_concat(lock_sha256, ',') FROM device_lock
-            WHERE device_lock.device_id = device.device_id)
+            WHERE device_lock.device_id = device.device_id),
+        coalesce(json_extract(capabilities, '$.sandbox.level'), '')
         FROM device LEFT JOIN device_care USING (device_id)
         WHERE device_id NOT IN (SELECT identity_id FROM identity WHERE state = 'removed')
         {marks}""",  # noqa: S608
@@ -127,6 +129,7 @@ def _devices(
             reserved_until_ns=parse_iso(row[5]) if row[5] else 0,
             failures=row[6],
             locks=frozenset(row[8].split(",")) if row[8] else frozenset(),
+            sandbox=row[9],
         )
         for row in rows
     }

@@ -36,6 +36,7 @@ class Capabilities(_message.Message):
     INTERPRETERS_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    SANDBOX_FIELD_NUMBER: _builtins.int
     arch: _builtins.str
     """As `uname -m` has it, in one spelling per architecture: x86_64, aarch64, armv7l, …"""
     @_builtins.property
@@ -62,6 +63,10 @@ class Capabilities(_message.Message):
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tags that follow from the above: arm64, rpi4, cuda, onnxruntime, …"""
 
+    @_builtins.property
+    def sandbox(self) -> Global___Sandbox:
+        """What jobs run in; absent: an agent from before there was any."""
+
     def __init__(
         self,
         *,
@@ -77,12 +82,15 @@ class Capabilities(_message.Message):
         interpreters: _abc.Iterable[Global___Interpreter] | None = ...,
         controls: _abc.Iterable[Global___Control] | None = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        sandbox: Global___Sandbox | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "cpu", b"cpu", "memory", b"memory", "os", b"os", "storage", b"storage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_sandbox", b"_sandbox", "board", b"board", "cpu", b"cpu", "memory", b"memory", "os", b"os", "sandbox", b"sandbox", "storage", b"storage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerators", b"accelerators", "arch", b"arch", "board", b"board", "controls", b"controls", "cpu", b"cpu", "interpreters", b"interpreters", "memory", b"memory", "os", b"os", "sensors", b"sensors", "software", b"software", "storage", b"storage", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sandbox", b"_sandbox", "accelerators", b"accelerators", "arch", b"arch", "board", b"board", "controls", b"controls", "cpu", b"cpu", "interpreters", b"interpreters", "memory", b"memory", "os", b"os", "sandbox", b"sandbox", "sensors", b"sensors", "software", b"software", "storage", b"storage", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__sandbox: _TypeAlias = _typing.Literal["sandbox"]  # noqa: Y015
+    _WhichOneofArgType__sandbox: _TypeAlias = _typing.Literal["_sandbox", b"_sandbox"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sandbox) -> _WhichOneofReturnType__sandbox | None: ...
 
 Global___Capabilities: _TypeAlias = Capabilities  # noqa: Y015
 
@@ -475,3 +483,73 @@ class Control(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__current) -> _WhichOneofReturnType__current | None: ...
 
 Global___Control: _TypeAlias = Control  # noqa: Y015
+
+@_typing.final
+class Sandbox(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    CONTROL_GROUP_FIELD_NUMBER: _builtins.int
+    SHORTFALLS_FIELD_NUMBER: _builtins.int
+    level: _builtins.str
+    """none, limits, landlock, bubblewrap"""
+    network: _builtins.str
+    """namespace, tcp, open: how jobs are kept from it"""
+    user: _builtins.int
+    """Number of the user that jobs run as, where it is not the agent's."""
+    control_group: _builtins.str
+    """Where jobs get control groups."""
+    @_builtins.property
+    def shortfalls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Shortfall]:
+        """What is stronger and why it is not reached."""
+
+    def __init__(
+        self,
+        *,
+        level: _builtins.str = ...,
+        network: _builtins.str = ...,
+        user: _builtins.int | None = ...,
+        control_group: _builtins.str | None = ...,
+        shortfalls: _abc.Iterable[Global___Shortfall] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_control_group", b"_control_group", "_user", b"_user", "control_group", b"control_group", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_control_group", b"_control_group", "_user", b"_user", "control_group", b"control_group", "level", b"level", "network", b"network", "shortfalls", b"shortfalls", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__control_group: _TypeAlias = _typing.Literal["control_group"]  # noqa: Y015
+    _WhichOneofArgType__control_group: _TypeAlias = _typing.Literal["_control_group", b"_control_group"]  # noqa: Y015
+    _WhichOneofReturnType__user: _TypeAlias = _typing.Literal["user"]  # noqa: Y015
+    _WhichOneofArgType__user: _TypeAlias = _typing.Literal["_user", b"_user"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__control_group) -> _WhichOneofReturnType__control_group | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__user) -> _WhichOneofReturnType__user | None: ...
+
+Global___Sandbox: _TypeAlias = Sandbox  # noqa: Y015
+
+@_typing.final
+class Shortfall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHAT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    what: _builtins.str
+    reason: _builtins.str
+    remedy: _builtins.str
+    def __init__(
+        self,
+        *,
+        what: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        remedy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "remedy", b"remedy", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shortfall: _TypeAlias = Shortfall  # noqa: Y015

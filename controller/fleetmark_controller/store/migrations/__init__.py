@@ -10,6 +10,7 @@ from fleetmark_controller.store.migrations import (
     m0003_identity,
     m0004_fleet,
     m0005_trust,
+    m0006_sandbox,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -18,3 +19,4 @@ MIGRATIONS(name="0002_needs")(m0002_needs.apply)
 MIGRATIONS(name="0003_identity")(m0003_identity.apply)
 MIGRATIONS(name="0004_fleet")(m0004_fleet.apply)
 MIGRATIONS(name="0005_trust")(m0005_trust.apply)
+MIGRATIONS(name="0006_sandbox")(m0006_sandbox.apply)

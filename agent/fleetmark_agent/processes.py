@@ -1,0 +1,100 @@
+"""What the processes of a job are and use, as a supervisor sees them. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+
+_MOST_ENTRIES = 100_000
+"""Files and folders in a job's scratch: each takes room that its size does not show."""
+
+
+class Usage:
+    """What all that was reaped used; a process's own figures include what it reaped itself."""
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+        self.user_s = self.system_s = 0.0
+
+    def add(self, usage: resource.struct_rusage) -> None:
+        """Count one more that was reaped."""
+        self.peak_bytes = max(self.peak_bytes, usage.ru_maxrss * 1024)
+        self.user_s += usage.ru_utime
+        self.system_s += usage.ru_stime
+
+
+def parents() -> dict[int, int]:
+    """Every process that there is, with its parent."""
+    found: dict[int, int] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            path = f"/proc/{name}/stat"
+            with suppress(OSError, ValueError, IndexError), open(path, "rb") as file:  # noqa: PTH123
+                # The name in brackets may hold anything; state and parent follow it.
+                found[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    """Living children of a process. The kernel's own list is quicker, where it has one."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:  # noqa: PTH123
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return [child for child, parent in parents().items() if parent == pid]
+
+
+def descendants(pid: int) -> list[int]:
+    """Living processes below a process, whichever thread of it started them."""
+    below: dict[int, list[int]] = {}
+    for child, parent in parents().items():
+        below.setdefault(parent, []).append(child)
+    found = list(below.get(pid, ()))
+    for one in found:
+        found.extend(below.get(one, ()))
+    return found
+
+
+def used_by(pids: list[int]) -> tuple[int, int]:
+    """Resident bytes (what they share counts for each) and threads of processes."""
+    memory = tasks = 0
+    for pid in pids:
+        path = f"/proc/{pid}/stat"
+        with suppress(OSError, ValueError, IndexError), open(path, "rb") as file:  # noqa: PTH123
+            words = file.read().rpartition(b")")[2].split()
+            tasks += int(words[17])
+            memory += int(words[21]) * resource.getpagesize()
+    return memory, tasks
+
+
+def shares(pids: list[int], otherwise: int) -> int:
+    """Resident bytes of processes, what they share divided among them: right, but slow to ask."""
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123
+                lines = file.read().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        except OSError:
+            return otherwise
+        total += sum(int(line.split()[1]) for line in lines if line.startswith(b"Pss:")) * 1024
+    return total
+
+
+def tree_bytes(folders: list[str], limit: int) -> int:
+    """What lies in the folders takes on the disk; at most one more than the limit is counted."""
+    total = entries = 0
+    waiting = list(folders)
+    while waiting and total <= limit:
+        with suppress(OSError), os.scandir(waiting.pop()) as found:
+            for entry in found:
+                entries += 1
+                with suppress(OSError):
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                if entries > _MOST_ENTRIES:
+                    return limit
+    return total

@@ -1,0 +1,272 @@
+"""Which sandbox this board reaches: proven by running it, the strongest first.
+
+That a program is installed or a system call exists proves nothing: containers, kernels and
+security modules forbid namespaces in many ways. So a small job is run in each sandbox in turn, and
+asked what it can do. The first that holds what it promises is the board's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fleetmark_agent.sandbox import confine, control_groups
+from fleetmark_agent.sandbox.plan import BUBBLEWRAP, Limits, Means, Needs, base_python, launch
+from fleetmark_agent.sandbox.visible import python_paths, system_paths
+from fleetmark_catalog.core import sandbox
+from fleetmark_catalog.core.capabilities import Sandbox, Shortfall
+
+PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
+_TIMEOUT_S = 60.0
+_PROCESSES = 4000
+_FIRST_USER, _USERS = 1_879_048_192, 268_000_000
+"""Numbers that no distribution hands out: see `Users, Groups, UIDs and GIDs` of systemd."""
+
+_QUESTION = """
+import json, os, resource, socket, sys
+asked = json.loads(sys.argv[1])
+def works(do):
+    try:
+        do()
+    except OSError:
+        return False
+    return True
+def refused():
+    with socket.socket() as caller:
+        caller.settimeout(5)
+        try:
+            caller.connect(tuple(asked["listener"]))
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+    return False
+print(json.dumps({
+    "works": works(lambda: open("proof", "w").write("x")),
+    "reads": works(lambda: open(asked["secret"]).read()),
+    "tried": works(lambda: open(asked["outside"], "w").write("x")),
+    "user": os.getuid(),
+    "pid": os.getpid(),
+    "interfaces": [name for _, name in socket.if_nameindex()],
+    "refused": refused(),
+    "processes": resource.getrlimit(resource.RLIMIT_NPROC)[0],
+}))
+"""
+
+
+def prove(home: Path, strongest: str = sandbox.BUBBLEWRAP) -> Sandbox:
+    """What jobs on this board run in, and what keeps it from being stronger.
+
+    `strongest`: what the operator allows. `home` is the agent's: jobs run below it.
+    """
+    shortfalls: list[Shortfall] = []
+    group, why = control_groups.usable()
+    if strongest != sandbox.BUBBLEWRAP:
+        reason = f"the setting sandbox = {strongest!r} forbids it"
+        shortfalls.append(
+            Shortfall(sandbox.BUBBLEWRAP, reason, "take that line out of config.toml")
+        )
+    if strongest == sandbox.NONE or sys.platform == "win32":
+        return Sandbox(sandbox.NONE, "open", None, None, tuple(shortfalls))
+    with _workspace(home) as folder:
+        proof = _Proof(folder)
+        for level in reversed(sandbox.LEVELS[1 : sandbox.rank(strongest) + 1]):
+            means, reasons = proof.best(level)
+            if means is None:
+                shortfalls.append(Shortfall(level, reasons[-1], _remedy(level, reasons[-1])))
+                continue
+            if why:
+                shortfalls.append(Shortfall("control group", why, control_groups.REMEDY))
+            shortfalls.extend(_weak_points(means, reasons))
+            return Sandbox(level, means.network, means.user, group, tuple(shortfalls))
+    return Sandbox(sandbox.NONE, "open", None, None, tuple(shortfalls))
+
+
+def means_of(proven: Sandbox | None) -> Means:
+    """How to start a job in what was proven."""
+    if proven is None:
+        return Means()
+    program = shutil.which(BUBBLEWRAP, path=PROGRAMS) or ""
+    return Means(proven.level, proven.network, proven.user, program)
+
+
+def own_user(home: Path) -> int:
+    """The number of the user as which a root agent with this home runs its jobs."""
+    return _FIRST_USER + zlib.crc32(os.fsencode(os.path.realpath(home))) % _USERS
+
+
+class _Proof:
+    """Runs one small job in one sandbox after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.out = folder / "out"
+        self.secret = folder / "secret"
+        self.outside = folder / "outside"
+        self.python = base_python()
+        read = system_paths(network=False, hidden=[folder.parent])
+        self.read = (*read, *python_paths(self.python, hidden=[folder.parent]))
+
+    def best(self, level: str) -> tuple[Means | None, list[str]]:
+        """The best means of a level that hold, or None; and what did not hold before."""
+        reasons: list[str] = []
+        for means in self._candidates(level, reasons):
+            reason = self._try(means)
+            if not reason:
+                return means, reasons
+            reasons.append(reason)
+        return None, reasons
+
+    def _candidates(self, level: str, reasons: list[str]) -> Iterator[Means]:
+        users = (own_user(self.folder.parent), None) if os.geteuid() == 0 else (None,)
+        networks: tuple[str, ...] = ("namespace", "tcp", "open")
+        program = ""
+        if level == sandbox.BUBBLEWRAP:
+            program = shutil.which(BUBBLEWRAP, path=PROGRAMS) or ""
+            if not program:
+                reasons.append(f"{BUBBLEWRAP} is not installed")
+                return
+            networks = ("namespace",)
+        elif level == sandbox.LANDLOCK:
+            abi = confine.landlock_abi()
+            if abi < 1:
+                reasons.append("the kernel has no Landlock, or it is switched off")
+                return
+            networks = networks if abi >= 4 else ("namespace", "open")
+        elif level == sandbox.LIMITS:
+            networks = ("namespace", "open")
+        for user in users:
+            for network in networks:
+                yield Means(level, network, user, program)
+
+    def _try(self, means: Means) -> str:
+        """Run it; returns what does not hold."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            asked = {
+                "secret": str(self.secret),
+                "outside": str(self.outside),
+                "listener": listener.getsockname(),
+            }
+            said = self._run(means, json.dumps(asked))
+        if isinstance(said, str):
+            return said
+        # A path may be its own inside: what counts is what is there outside.
+        said["writes"] = self.outside.exists()
+        self.outside.unlink(missing_ok=True)
+        confined = means.level in (sandbox.LANDLOCK, sandbox.BUBBLEWRAP)
+        faults = {
+            "it cannot write its results": not said["works"],
+            "it reads what it must not": said["reads"] and (confined or means.user is not None),
+            "it writes where it must not": said["writes"] and (confined or means.user is not None),
+            "it is another user": means.user is not None and said["user"] != means.user,
+            "it sees other processes": means.level == sandbox.BUBBLEWRAP and said["pid"] > 10,
+            "it has a network": means.network == "namespace" and said["interfaces"] != ["lo"],
+            "it reaches TCP": means.network == "tcp" and not said["refused"],
+            "its limits do not hold": said["processes"] != _PROCESSES,
+        }
+        return next((f"{means.level}: {what}" for what, fault in faults.items() if fault), "")
+
+    def _run(self, means: Means, asked: str) -> dict[str, Any] | str:
+        for path in (self.out, self.folder / "tmp", self.folder / "shm"):
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
+            # As an attempt's: closed, but for ways through /tmp.
+            path.chmod(0o700 if path == self.out else 0o711)
+            if means.user is not None:
+                os.chown(path, means.user, means.user)
+        needs = Needs(
+            command=(self.python, "-I", "-S", "-B", "-c", _QUESTION, asked),
+            environment={"PATH": PROGRAMS},
+            folder=str(self.out),
+            scratch=str(self.folder / "tmp"),
+            shared=str(self.folder / "shm"),
+            read=self.read,
+            write=(str(self.out), str(self.folder / "tmp")),
+        )
+        path = self.folder / "sandbox.json"
+        made = launch(needs, Limits(processes=_PROCESSES), means, spec_path=str(path), mark={})
+        path.write_text(json.dumps(made.spec))
+        try:
+            done = subprocess.run(
+                made.command,
+                env=made.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_TIMEOUT_S,
+                check=False,
+                umask=0o022,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"it does not run: {error}"
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines()
+            return lines[-1][:300] if lines else f"it ended with {done.returncode}"
+        values: dict[str, Any] = json.loads(done.stdout)
+        return values
+
+
+@contextmanager
+def _workspace(home: Path) -> Iterator[Path]:
+    """A folder below the home, as those of jobs are; elsewhere where there is no home yet."""
+    parent: Path | None = home
+    if not os.access(home, os.W_OK) or home == Path("/"):
+        parent = None
+    folder = Path(tempfile.mkdtemp(prefix=".proof-", dir=parent))
+    try:
+        # As open as an attempt's: what keeps others out are the folders above.
+        folder.chmod(0o755)
+        (folder / "secret").write_text("secret")
+        (folder / "secret").chmod(0o600)
+        yield folder
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(folder)
+
+
+def _weak_points(means: Means, reasons: list[str]) -> Iterator[Shortfall]:
+    """What is missing within the level that was reached."""
+    if os.geteuid() == 0 and means.user is None:
+        yield Shortfall(
+            "own user",
+            f"jobs run as root: {reasons[0] if reasons else 'no other user can be used'}",
+            "run the agent as a user of its own (deploy/install-agent.sh does), or open the folders"
+            " above its home and its Python to others: chmod o+x",
+        )
+    if means.network != "namespace":
+        kept = "from TCP only" if means.network == "tcp" else "by nothing"
+        yield Shortfall(
+            "network",
+            f"jobs are kept from the network {kept}: no network namespace can be made",
+            _NAMESPACES,
+        )
+
+
+_NAMESPACES = (
+    "allow namespaces to ordinary users: sysctl -w user.max_user_namespaces=10000, and where they "
+    "exist kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0"
+)
+
+
+def _remedy(level: str, reason: str) -> str:
+    if level == sandbox.BUBBLEWRAP and "not installed" in reason:
+        return (
+            "install it: apt-get install bubblewrap, dnf install bubblewrap, "
+            "or apk add bubblewrap; then restart the agent"
+        )
+    if level == sandbox.BUBBLEWRAP:
+        return _NAMESPACES
+    if level == sandbox.LANDLOCK:
+        return "use a kernel from 5.13 with CONFIG_SECURITY_LANDLOCK, and landlock among its lsm="
+    return "use a system that heeds limits of resources (setrlimit)"
