@@ -34,6 +34,10 @@ class Seat:
     """Whether it was given work in this controller's life."""
     rests_since_ns: int = 0
     """When it was first idle again after its last work."""
+    refusals: int = 0
+    """How many attempts it refused one after another, each worth another try."""
+    refused_epoch: int = 0
+    """The newest of them: a refusal may be said twice."""
 
 
 class Presence:
@@ -90,6 +94,18 @@ class Presence:
         if seat is not None:
             seat.idle, seat.worked, seat.rests_since_ns = False, True, 0
 
+    def refused(self, device_id: str, epoch: int) -> None:
+        """The device refused an attempt that is worth another try: it gets a rest before it."""
+        seat = self._seats.get(device_id)
+        if seat is not None and epoch > seat.refused_epoch:
+            seat.refusals, seat.refused_epoch, seat.worked = seat.refusals + 1, epoch, True
+
+    def took(self, device_id: str) -> None:
+        """The device began a job: whatever it refused before counts no more."""
+        seat = self._seats.get(device_id)
+        if seat is not None:
+            seat.refusals = 0
+
     def disconnected(self, device_id: str, session: int) -> None:
         """The stream ended. What the device does now is unknown, so it is not idle."""
         seat = self._seats.get(device_id)
@@ -138,6 +154,7 @@ class Presence:
             status=self.status(seat.device_id, now_ns).value,
             idle=bool(seat.session) and seat.idle,
             rested_ns=rested if seat.worked else None,
+            refusals=seat.refusals,
         )
 
     @staticmethod
