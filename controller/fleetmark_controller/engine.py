@@ -398,11 +398,12 @@ class Engine:
             await self._insist("scheduling", self._assign)
 
     async def _assign(self) -> None:
-        if not self.presence.free():
+        free = self.presence.free()
+        if not free:
             return
         seen = self.presence.seen(now_monotonic_ns())
         again_ns = await self.perform(
-            lambda c, effects, now: assigning.assign(c, effects, now, seen, self.scheduler)
+            lambda c, effects, now: assigning.assign(c, effects, now, seen, self.scheduler, free)
         )
         if again_ns is not None:
             # Time alone frees a board: a rest or a reservation ends.

@@ -215,5 +215,5 @@ def test_a_name_that_is_taken_gets_a_number(path: Path, x86_board: Capabilities)
             boot_id="b",
         )
         names.append(devices.every(connection)[-1].name)
-    assert names == ["board", "board-2", "board-2-3"]
+    assert names == ["board", "board-2", "board-3"]
     assert devices.free_name(connection, "0", "board") == "board"

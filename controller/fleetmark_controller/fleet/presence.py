@@ -6,8 +6,10 @@ that runs out makes the device offline and its attempts lost; nothing else does.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from fleetmark_controller.scheduling.model import Seen
 
@@ -118,9 +120,13 @@ class Presence:
         if seat is not None:
             seat.session, seat.idle, seat.expired, seat.lease_until_ns = 0, False, True, 0
 
-    def seen(self, now_ns: int) -> dict[str, Seen]:
-        """What the scheduler needs to know of each device, longest known first."""
-        return {seat.device_id: self._seen(seat, now_ns) for seat in self._seats.values()}
+    def seen(self, now_ns: int) -> Mapping[str, Seen]:
+        """What the scheduler needs to know of each device, longest known first.
+
+        It is worked out when it is asked for, by this clock: of thousands of devices a dispatch
+        concerns a few. Another thread may ask; it then sees what was said meanwhile, too.
+        """
+        return _Moment(self._seats, partial(self._seen, now_ns=now_ns))
 
     def free(self) -> list[str]:
         """Devices that are connected and have reported idle, longest known first."""
@@ -162,3 +168,20 @@ class Presence:
         seat.idle = idle
         if idle and not seat.rests_since_ns:
             seat.rests_since_ns = now_ns
+
+
+class _Moment(Mapping[str, Seen]):
+    """See `Presence.seen`."""
+
+    def __init__(self, seats: Mapping[str, Seat], look: Callable[[Seat], Seen]) -> None:
+        self._seats = seats
+        self._look = look
+
+    def __getitem__(self, device_id: str) -> Seen:
+        return self._look(self._seats[device_id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._seats))
+
+    def __len__(self) -> int:
+        return len(self._seats)
