@@ -55,8 +55,9 @@ bench-schedule: $(VENV)/.dev ## Measure scheduling: 10,000 waiting jobs, 1,000 b
 	@$(BIN)/python bench/schedule.py
 
 AGENTS ?= 1000
-bench-fleet: $(VENV)/.dev ## Measure a controller with many simulated agents: AGENTS=1000
-	@$(BIN)/python bench/fleet.py --agents $(AGENTS)
+MORE ?= 5000
+bench-fleet: $(VENV)/.dev ## Measure a fleet beside its floor, labgrid and Flower: AGENTS=1000 [MORE=5000]
+	@$(BIN)/python bench/fleet.py --agents $(AGENTS) --more $(MORE)
 
 lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and containers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,282 +1,346 @@
-"""A large fleet against a real controller: `bench/fleet.py [--agents 1000] [--dispatches 100]`.
+"""A fleet at scale: `bench/fleet.py [--agents 1000] [--more 5000] [--dispatches 300] [--no-peers]`.
 
-Simulated agents (the agent's own session and wire, in one process, nothing to run jobs with) dial a
-real `controller serve` over loopback, with keys that they enrolled before. Measured: until all are
-registered and visible; the controller's CPU while they only heartbeat; dispatch, from the call of
-`Submit` to the durable acceptance of the offer on the agent, one job at a time; and, on one real
-agent beside them, from `Submit` to the first result of a job that does nothing. Beside the first
-stands its floor: as many bare grpc.aio streams over TLS, of which both sides prove themselves, to a
-bare grpc.aio server that answers one message.
+A real `controller serve`, and simulated agents in processes of their own (`fleet_agents.py`) over
+mutual TLS on loopback. For each size, beside bare grpc.aio in the same number of processes
+(`fleet_bare.py`): until all are connected and a list shows them online; dispatch, from the call of
+`Submit` to the durable acceptance of the offer, one job at a time, while all heartbeat; the
+controller's CPU while they only heartbeat. On one real agent: from `Submit` to the first result of
+a benchmark that does nothing, beside its program as a bare child process. In the same run labgrid's
+coordinator shows as many exporters, and Flower brings the first result of an app that does nothing
+(`fleet_peers.py`). Prints a table, and what missed its goal; ends with 0 all the same, unless
+`--strict`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "faults"), str(ROOT / "tests" / "e2e")]
-CAPABLE_FILE = "capabilities.json"
+import fleet_peers
+from certificate import write_certificate
+from fleet_children import Child, Herd, raise_file_limit, shares
+from fleet_figures import HEADS, Figures, Size, rows
+from markdown import table
+from processes import Lab, free_port, until
+
+from fleetmark_protos.channel import SERVER_NAME
+
+if TYPE_CHECKING:
+    from fleetmark_controller.client import Client
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "tests" / "faults"))
+PROCESSES = 2
+_SETTLE_S = 10.0
+_SETTINGS = "heartbeat_idle_s = 15.0\nlease_s = 45.0\nadvertise = false\ncatalogs = [{!r}]\n"
 
 
-# --- the simulated agents -----------------------------------------------------------------------
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    sizes: list[int]
+    dispatches: int
+    tries: int
+    idle_s: float
 
 
-async def herd(address: str, count: int, capabilities: Path) -> None:
-    """Dial as `count` agents; say on stdout when each accepts an offer."""
-    from herd import _own_connections, enrol
-
-    from fleetmark_agent import happenings as h
-    from fleetmark_agent import transport
-    from fleetmark_agent.identity import Tls
-    from fleetmark_agent.ids import uuid7
-    from fleetmark_agent.ledger import Ledger
-    from fleetmark_agent.link import Link
-    from fleetmark_agent.session import Identity, Session
-    from fleetmark_catalog.core.capabilities import Capabilities
-    from fleetmark_catalog.core.plain import from_plain
-
-    text = capabilities.read_text()  # noqa: ASYNC240 - before anything else runs
-    facts = from_plain(Capabilities, json.loads(text), "capabilities")
-    _own_connections()
-
-    class Member:
-        """Accepts every offer, says when, and refuses to run it."""
-
-        def __init__(self, device_id: str, name: str, address: str, tls: Tls) -> None:
-            identity = Identity(device_id, uuid7(), name, "0", facts)
-            self.session = Session(identity, Ledger(), device_free=True, spooled={})
-            self.link = Link(transport.GrpcTransport(address, lambda: tls), self.tell, lambda: None)
-            self.timer: asyncio.TimerHandle | None = None
-
-        def tell(self, event: h.Event) -> None:
-            loop = asyncio.get_running_loop()
-            events: list[h.Event] = [event]
-            while events:
-                for action in self.session.handle(events.pop(0), loop.time()):
-                    if isinstance(action, h.Send):
-                        self.link.send(action.message)
-                    elif isinstance(action, h.Persist):
-                        events.append(h.Persisted(action.number))
-                    elif isinstance(action, h.StartJob):
-                        print(action.key.job_id, time.monotonic(), flush=True)
-                        events.append(h.JobRefused(action.key, "simulated", retryable=False))
-                    elif isinstance(action, h.Reconnect):
-                        self.link.drop(action.reason, action.after_s)
-            if self.timer is not None:
-                self.timer.cancel()
-            due = self.session.next_tick()
-            if due is not None:
-                self.timer = loop.call_at(due, self.tell, h.Tick())
-
-    members = [Member(*identity) for identity in await enrol(address, count)]
-    print("enrolled", flush=True)
-    await asyncio.gather(*(member.link.run() for member in members))
+def say(text: str) -> None:
+    """What is being done, for those who wait."""
+    print(f"» {text}", flush=True)
 
 
 # --- the floor ----------------------------------------------------------------------------------
 
 
-async def bare_server(port: int, folder: Path) -> None:
-    """Answers the first message of every stream with itself; nothing else."""
+def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
+    """A bare server, and as many bare clients."""
     import grpc
 
-    from fleetmark_protos.channel import server_options
-
-    async def echo(messages: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
-        async for message in messages:
-            yield message
-
-    handler = grpc.stream_stream_rpc_method_handler(echo)
-    server = grpc.aio.server(options=server_options())
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("b", {"e": handler}),))
-    certificate, key = _pair(folder)
-    credentials = grpc.ssl_server_credentials(
-        [(key, certificate)], root_certificates=certificate, require_client_auth=True
-    )
-    server.add_secure_port(f"127.0.0.1:{port}", credentials)
-    await server.start()
-    await server.wait_for_termination()
-
-
-async def bare_clients(port: int, count: int, folder: Path) -> None:
-    """Open `count` streams, each on its own connection; print the seconds until all answered."""
-    import grpc
-
-    from fleetmark_protos.channel import client_options
-
-    certificate, key = _pair(folder)
-    credentials = grpc.ssl_channel_credentials(certificate, key, certificate)
-    options = [*client_options(), ("grpc.use_local_subchannel_pool", 1)]
-    channels = [
-        grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
-        for _ in range(count)
+    folder.mkdir()
+    certificate, key = write_certificate(folder, SERVER_NAME)
+    port, program = free_port(), HERE / "fleet_bare.py"
+    server = Child([sys.executable, program, "server", port, folder], folder / "server.log")
+    parts = shares(max(plan.sizes), PROCESSES)
+    firsts = [sum(parts[:n]) for n in range(PROCESSES)]
+    clients = [
+        Child([sys.executable, program, "clients", port, first, part, folder], folder / "c.log")
+        for first, part in zip(firsts, parts, strict=True)
     ]
-    began = time.monotonic()
+    found = {}
+    with Herd([server]) as only, Herd(clients) as herd:
+        only.ready()
+        herd.ready()
+        pem = certificate.read_bytes()
+        credentials = grpc.ssl_channel_credentials(pem, key.read_bytes(), pem)
+        from fleetmark_protos.channel import client_options
 
-    async def one(channel: grpc.aio.Channel) -> None:
-        call = channel.stream_stream("/b/e")()
-        await call.write(b"x" * 500)
-        await call.read()
-        calls.append(call)
-
-    calls: list[object] = []
-    await asyncio.gather(*(one(channel) for channel in channels))
-    print(time.monotonic() - began, flush=True)
-
-
-def _pair(folder: Path) -> tuple[bytes, bytes]:
-    """Certificate and key of a run."""
-    return (folder / "certificate.pem").read_bytes(), (folder / "key.pem").read_bytes()
-
-
-# --- the measuring ------------------------------------------------------------------------------
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value below which `share` of the values lie."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        address = f"127.0.0.1:{port}"
+        with grpc.secure_channel(address, credentials, options=client_options()) as channel:
+            push = channel.unary_unary("/b/push")
+            for size in plan.sizes:
+                began = herd.dial(size)
+                figures = found[size] = Size(herd.last - began)
+                figures.server_cores = busy_cores(server.process.pid, plan.idle_s)
+                figures.server_mib = resident_mib(server.process.pid)
+                for place, number in targets(size, firsts, plan.dispatches):
+                    began = time.monotonic()
+                    push(str(number).encode())
+                    told = float(clients[place].hears("accepted")[1])
+                    figures.dispatch_ms.append(1000 * (told - began))
+                herd.leave()
+    return found
 
 
-def child(*arguments: object, token: str = "") -> subprocess.Popen[str]:
-    """This file in another role, in a process of its own."""
-    words = [sys.executable, __file__, "--role", *map(str, arguments)]
-    where = {**os.environ, **({"FLEETMARK_TOKEN": token} if token else {})}
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=where)
+def targets(size: int, firsts: list[int], count: int) -> list[tuple[int, int]]:
+    """Process and number of the clients that get something, spread over all that are connected."""
+    parts = shares(size, len(firsts))
+    found = []
+    for step in range(count):
+        place = step % len(firsts)
+        found.append((place, firsts[place] + (step * 37) % parts[place]))
+    return found
 
 
-def floor_s(count: int, port: int, folder: Path) -> float:
-    """Seconds until `count` bare streams were answered."""
-    from certificate import write_certificate
-
-    from fleetmark_protos.channel import SERVER_NAME
-
-    write_certificate(folder, SERVER_NAME)
-    server = child("bare-server", port, 0, folder)
-    time.sleep(1.5)
-    clients = child("bare-clients", port, count, folder)
-    assert clients.stdout is not None
-    try:
-        return float(clients.stdout.readline())
-    finally:
-        for process in (clients, server):
-            process.terminate()
-            process.wait()
-
-
-def measure(agents: int, dispatches: int, folder: Path) -> dict[str, object]:
-    """All figures of one fleet."""
+def busy_cores(pid: int, idle_s: float) -> float:
+    """How much of a core a process takes, over a while."""
     import psutil
+
+    process = psutil.Process(pid)
+    before, at = process.cpu_times(), time.monotonic()
+    time.sleep(idle_s)
+    after = process.cpu_times()
+    spent_s = after.user + after.system - before.user - before.system
+    return float(spent_s / (time.monotonic() - at))
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process."""
+    import psutil
+
+    return float(psutil.Process(pid).memory_info().rss / 2**20)
+
+
+def bare_child_s(folder: Path, tries: int) -> list[float]:
+    """Seconds of the program that does nothing, started without anything of ours."""
     import toy
-    from processes import fleet_in, free_port
+
+    program = folder / "catalog" / "program" / "toy"
+    found = []
+    for number in range(tries):
+        # Where its marks say that it ran on a board.
+        out = folder / "home" / "attempts" / f"bare{number}" / "out"
+        out.mkdir(parents=True)
+        job = out.parent / "job.json"
+        values = {"marks": str(folder / "marks"), "duration_s": 0}
+        job.write_text(json.dumps({"job_id": "bare", "epoch": number, "parameters": values}))
+        began = time.monotonic()
+        progress = os.open(os.devnull, os.O_WRONLY)
+        subprocess.run(
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                "-B",
+                "-c",
+                _LIKE_A_JOB,
+                str(progress),
+                program / "main.py",
+            ],
+            env={"FLEETMARK_JOB": str(job), "PATH": "/usr/bin:/bin"},
+            cwd=out,
+            check=True,
+            pass_fds=[progress],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        found.append(time.monotonic() - began)
+        os.close(progress)
+    assert program.name == toy.NAME
+    return found
+
+
+_LIKE_A_JOB = "import os, runpy, sys; os.dup2(int(sys.argv[1]), 3); runpy.run_path(sys.argv[2])"
+
+
+# --- ours ---------------------------------------------------------------------------------------
+
+
+class Ours:
+    """A controller with its agents."""
+
+    def __init__(self, lab: Lab, client: Client) -> None:
+        """Both are up."""
+        self.lab = lab
+        self.client = client
+        self.pid = lab.children["controller"].pid
+
+    def submit(self, selector: str) -> str:
+        """A campaign of one job of the benchmark that does nothing; returns its id."""
+        from fleetmark_controller.ids import uuid7
+        from fleetmark_protos.v1 import jobs_pb2
+
+        values = {"marks": str(self.lab.folder / "marks"), "duration_s": "0"}
+        request = jobs_pb2.SubmitRequest(
+            campaign_id=uuid7(),
+            benchmark="toy",
+            selector=selector,
+            parameters={k: jobs_pb2.Values(values=[v]) for k, v in values.items()},
+        )
+        for _ in self.client.stream(self.client.jobs.Submit, request):
+            pass
+        return str(request.campaign_id)
+
+    def first_result_s(self) -> float:
+        """Seconds from the call of Submit until a watcher is told of the stored run."""
+        from fleetmark_protos.v1 import jobs_pb2
+
+        began = time.monotonic()
+        watch = jobs_pb2.WatchRequest(campaign_id=self.submit("name=real"))
+        for event in self.client.stream(self.client.jobs.Watch, watch):
+            if event.job.run_id:
+                return time.monotonic() - began
+        raise RuntimeError("no result came")
+
+    def command_s(self) -> float:
+        """Seconds of `controller schedule --wait`, from its start to its end."""
+        marks = f"marks={self.lab.folder / 'marks'}"
+        began = time.monotonic()
+        self.lab.controller(
+            *("schedule", "toy", "--fleet", "name=real", "--wait"),
+            *("--set", marks, "--set", "duration_s=0"),
+        )
+        return time.monotonic() - began
+
+    def online(self) -> int:
+        """How many of the simulated agents a list shows online."""
+        from fleetmark_protos.v1 import fleet_pb2
+
+        request = fleet_pb2.ListDevicesRequest(selector="name=herd*")
+        listed = self.client.call(self.client.fleet.ListDevices, request).devices
+        return sum(device.presence == "online" for device in listed)
+
+    def facts(self) -> dict[str, Any]:
+        """Capabilities of the real agent."""
+        from fleetmark_protos.plain import to_plain
+        from fleetmark_protos.v1 import fleet_pb2
+
+        request = fleet_pb2.ListDevicesRequest(selector="name=real")
+        (real,) = self.client.call(self.client.fleet.ListDevices, request).devices
+        return to_plain(real.capabilities)
+
+    def measure(self, herd: Herd, firsts: list[int], size: int, plan: Plan) -> Size:
+        """One size of fleet."""
+        began = herd.dial(size)
+        until(lambda: self.online() == size, f"{size} agents in the list")
+        found = Size(time.monotonic() - began)
+        found.server_cores = busy_cores(self.pid, plan.idle_s)
+        found.server_mib = resident_mib(self.pid)
+        for place, number in targets(size, firsts, plan.dispatches):
+            began = time.monotonic()
+            self.submit(f"name=herd{number:04}")
+            told = float(herd.children[place].hears("accepted")[1])
+            found.dispatch_ms.append(1000 * (told - began))
+        herd.leave()
+        return found
+
+
+def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
+    """A controller, one real agent and many simulated ones."""
+    import toy
 
     from fleetmark_controller.client import Client
-    from fleetmark_controller.ids import uuid7
-    from fleetmark_protos.plain import to_plain
-    from fleetmark_protos.v1 import fleet_pb2, jobs_pb2
 
-    figures: dict[str, object] = {"agents": agents}
-    figures["bare_streams_s"] = round(floor_s(agents, free_port(), folder), 2)
+    folder.mkdir()
     (folder / "marks").mkdir()
-    with fleet_in(folder) as fleet:
-        config = fleet.home / "config.toml"
-        text = config.read_text().replace("heartbeat_idle_s = 0.5", "heartbeat_idle_s = 15.0")
-        config.write_text(text.replace("lease_s = 3.0", "lease_s = 45.0"))
-        fleet.start_controller("--catalog", str(toy.make_catalog(folder / "catalog")))
-        fleet.start_agent("real")
-        with Client(fleet.address, fleet.credentials) as client:
-
-            def listed() -> list[fleet_pb2.Device]:
-                request = fleet_pb2.ListDevicesRequest(selector="name=herd*")
-                return list(client.call(client.fleet.ListDevices, request).devices)
-
-            real = client.call(client.fleet.ListDevices, fleet_pb2.ListDevicesRequest()).devices[0]
-            facts = folder / CAPABLE_FILE
-            facts.write_text(json.dumps(to_plain(real.capabilities)))
-
-            def submit(selector: str, **parameters: str) -> str:
-                values = {"marks": str(folder / "marks"), "duration_s": "0", **parameters}
-                request = jobs_pb2.SubmitRequest(
-                    campaign_id=uuid7(),
-                    benchmark="toy",
-                    selector=selector,
-                    parameters={k: jobs_pb2.Values(values=[v]) for k, v in values.items()},
+    catalog = str(toy.make_catalog(folder / "catalog"))
+    with Lab(folder) as lab:
+        lab.start_controller(_SETTINGS.format(catalog))
+        lab.start_agent("real")
+        credentials = str(folder / "controller" / "identity" / "admin.json")
+        with Client(lab.address, credentials) as client:
+            ours = Ours(lab, client)
+            say("submit to first result, on a real agent")
+            time.sleep(_SETTLE_S)  # it looks for software after it has registered
+            found.cold_s = ours.first_result_s()
+            for _ in range(plan.tries):
+                found.first_s.append(ours.first_result_s())
+            found.command_s = [ours.command_s() for _ in range(max(1, plan.tries // 4))]
+            facts = folder / "capabilities.json"
+            facts.write_text(json.dumps(ours.facts()))
+            say(f"{max(plan.sizes)} simulated agents enrol")
+            words = ("token", "create", "--approve", "--uses", str(max(plan.sizes)), "--json")
+            token = json.loads(lab.controller(*words))["token"]
+            parts = shares(max(plan.sizes), PROCESSES)
+            firsts = [sum(parts[:n]) for n in range(PROCESSES)]
+            program = HERE / "fleet_agents.py"
+            children = [
+                Child(
+                    [sys.executable, program, lab.address, first, part, facts],
+                    folder / "herd.log",
+                    {"FLEETMARK_TOKEN": token},
                 )
-                *_, last = client.stream(client.jobs.Submit, request)
-                return str(last.result.jobs[0].job_id)
-
-            def first_result_s() -> float:
-                began = time.monotonic()
-                job_id = submit("name=real")
-                request = jobs_pb2.GetJobRequest(job_id=job_id)
-                campaign = client.call(client.jobs.GetJob, request).job.campaign_id
-                watch = jobs_pb2.WatchRequest(campaign_id=campaign)
-                for event in client.stream(client.jobs.Watch, watch):
-                    if event.job.run_id:
-                        break
-                return time.monotonic() - began
-
-            figures["first_result_s"] = [round(first_result_s(), 3) for _ in range(6)]
-            made = fleet.run("token", "create", "--approve", "--uses", str(agents), "--json")
-            token = json.loads(made.stdout)["token"]
-            simulated = child("herd", fleet.address, agents, facts, token=token)
-            try:
-                assert simulated.stdout is not None
-                assert simulated.stdout.readline() == "enrolled\n"
-                began = time.monotonic()
-                while sum(d.presence == "online" for d in listed()) < agents:
-                    time.sleep(0.05)
-                figures["visible_s"] = round(time.monotonic() - began, 2)
-                server = psutil.Process(fleet.children["controller"].pid)
-                before, at = server.cpu_times(), time.monotonic()
-                time.sleep(10)
-                after = server.cpu_times()
-                spent = after.user + after.system - before.user - before.system
-                figures["idle_server_cores"] = round(spent / (time.monotonic() - at), 3)
-                figures["server_rss_mib"] = round(server.memory_info().rss / 2**20)
-                delays = []
-                for number in range(dispatches):
-                    began = time.monotonic()
-                    submit(f"name=herd{number % agents:04}")
-                    delays.append(float(simulated.stdout.readline().split()[1]) - began)
-                figures["submit_to_accepted_ms"] = {
-                    "p50": round(1000 * percentile(delays, 0.5), 1),
-                    "p99": round(1000 * percentile(delays, 0.99), 1),
-                }
-            finally:
-                simulated.kill()
-                simulated.wait()
-    return figures
+                for first, part in zip(firsts, parts, strict=True)
+            ]
+            with Herd(children) as herd:
+                herd.ready()
+                for size in plan.sizes:
+                    say(f"{size} agents connect, heartbeat, get jobs")
+                    found.ours[size] = ours.measure(herd, firsts, size, plan)
 
 
 def main() -> int:
-    """Measure, or play a part."""
+    """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--agents", type=int, default=1000)
-    parser.add_argument("--dispatches", type=int, default=100)
-    parser.add_argument("--role", nargs=4, metavar="PART", help=argparse.SUPPRESS)
+    parser.add_argument("--more", type=int, default=5000)
+    parser.add_argument("--dispatches", type=int, default=300)
+    parser.add_argument("--tries", type=int, default=12)
+    parser.add_argument("--idle-s", type=float, default=20.0)
+    parser.add_argument("--no-peers", action="store_true", help="neither labgrid nor Flower")
+    parser.add_argument("--strict", action="store_true", help="end with 1 when a goal is missed")
+    parser.add_argument("--json", metavar="FILE", help="all figures, too")
     given = parser.parse_args()
-    if given.role:
-        part, where, count, file = given.role
-        work = {
-            "herd": lambda: herd(where, int(count), Path(file)),
-            "bare-server": lambda: bare_server(int(where), Path(file)),
-            "bare-clients": lambda: bare_clients(int(where), int(count), Path(file)),
-        }[part]
-        asyncio.run(work())
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(given.agents, given.dispatches, Path(folder)), indent=2))
-    return 0
+    raise_file_limit()
+    sizes = sorted({given.agents, given.more})
+    plan = Plan(sizes, given.dispatches, given.tries, given.idle_s)
+    found = Figures()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fleetmark-bench-") as scratch:
+        folder = Path(scratch)
+        say(f"bare grpc.aio: {' and '.join(map(str, sizes))} streams")
+        found.bare = measure_bare(plan, folder / "bare")
+        measure_ours(plan, folder / "ours", found)
+        found.child_s = bare_child_s(folder / "ours", given.tries)
+        if not given.no_peers:
+            measure_peers(min(sizes), folder, found)
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"{os.cpu_count()} cores, load {load}, {time.monotonic() - began:.0f} s\n")
+    lines = rows(found)
+    print(table(HEADS, [row.cells() for row in lines]))
+    if given.json:
+        Path(given.json).write_text(json.dumps(found, default=vars, indent=1))
+    missed = [row.what for row in lines if row.met is False]
+    print(f"\nMissed: {'; '.join(missed)}" if missed else "\nEvery goal is met.")
+    return int(bool(missed) and given.strict)
+
+
+def measure_peers(count: int, folder: Path, found: Figures) -> None:
+    """Labgrid and Flower, on the same work."""
+    labgrid = fleet_peers.environment("labgrid", say)
+    flower = fleet_peers.environment("flower", say)
+    say(f"labgrid: {count} exporters")
+    found.labgrid_s = fleet_peers.labgrid_visible_s(labgrid, count, PROCESSES, folder / "labgrid")
+    say("Flower: submit to first result")
+    found.flower_s = fleet_peers.flower_first_result_s(flower, 3, folder / "flower")
 
 
 if __name__ == "__main__":

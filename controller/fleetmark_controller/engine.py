@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
-import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -32,8 +29,8 @@ from fleetmark_controller.hub import Hub
 from fleetmark_controller.identity.registry import Registry
 from fleetmark_controller.identity.rules import Budget, State
 from fleetmark_controller.ids import uuid7
-from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs, evaluate
-from fleetmark_controller.ingest.worker import end_with_controller
+from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs
+from fleetmark_controller.ingest.worker import Workers
 from fleetmark_controller.lifecycle.rules import Ending
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.logs import Logs
@@ -47,7 +44,6 @@ from fleetmark_controller.settings import Settings
 from fleetmark_controller.store import (
     attempts,
     audit,
-    devices,
     durations,
     identities,
     listings,
@@ -60,6 +56,7 @@ from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.jobs import NewCampaign
 from fleetmark_controller.store.listings import JobLine
 from fleetmark_controller.store.reader import Reader
+from fleetmark_controller.store.roster import Roster
 from fleetmark_controller.store.speeds import quickest
 from fleetmark_controller.store.writer import Writer
 from fleetmark_controller.trust.desk import Desk
@@ -132,6 +129,7 @@ class Engine:
         self.started_ns = now_unix_ns()
         self.reader = Reader(store)
         self._writer = Writer(store)
+        self._roster = Roster()
         self.scheduler: Scheduler = scheduler or Planner(
             Policy(settings.ageing_s, settings.quarantine_after, settings.cool_down_s)
         )
@@ -143,8 +141,8 @@ class Engine:
         self._look = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._verifying: set[AttemptKey] = set()
-        self._verify_slots = asyncio.Semaphore(max(1, (os.cpu_count() or 2) // 2))
-        self._pool: ProcessPoolExecutor | None = None
+        self._workers = Workers()
+        self._verify_slots = asyncio.Semaphore(self._workers.count)
         self._caretaker = Caretaker(self)
         self.signer = signer
         self.desk = Desk(self, keeper)
@@ -174,8 +172,7 @@ class Engine:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
         self.reader.close()
         await asyncio.to_thread(self._writer.close)
 
@@ -208,6 +205,8 @@ class Engine:
                 outbox(message)
             if isinstance(message, OfferEffect):
                 self.presence.occupied(message.key.device_id)
+        if effects.offers:
+            self._workers.prepare()
         for key in effects.verify:
             self._verify(key)
         if effects.schedule:
@@ -263,7 +262,7 @@ class Engine:
     async def plan(self, request: Request, dry_run: bool = False) -> Plan:
         """Which jobs a request makes, on the devices that are registered now."""
         known, speeds, fleets = await self.reader.run(
-            lambda c: (devices.every(c), quickest(c), saved.every(c))
+            lambda c: (self._roster.every(c), quickest(c), saved.every(c))
         )
 
         def work() -> Plan:
@@ -414,12 +413,13 @@ class Engine:
             await self._insist("scheduling", self._assign)
 
     async def _assign(self) -> None:
-        if not self.presence.free():
+        free = self.presence.free()
+        if not free:
             return
         seen = self.presence.seen(now_monotonic_ns())
         again_ns = await self.perform(
             lambda c, effects, now: assigning.assign(
-                c, effects, now, seen, self.scheduler, self.desk.standing()
+                c, effects, now, seen, self.scheduler, free, self.desk.standing()
             )
         )
         if again_ns is not None:
@@ -514,17 +514,9 @@ class Engine:
 
     async def _in_worker(self, job: RunInputs) -> RunFacts:
         for attempt in (1, 2):
-            if self._pool is None:
-                context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(
-                    max_workers=max(1, (os.cpu_count() or 2) // 2),
-                    mp_context=context,
-                    initializer=end_with_controller,
-                )
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._pool, evaluate, job)
+                return await self._workers.evaluate(job)
             except BrokenProcessPool:
-                self._pool = None
                 if attempt == 2:
                     raise
         raise AssertionError("unreachable")

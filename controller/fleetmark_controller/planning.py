@@ -13,7 +13,7 @@ from fleetmark_catalog.core.lock import BlobRef, Lock
 from fleetmark_catalog.core.plain import to_plain
 from fleetmark_catalog.load import Build, Catalog
 from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
-from fleetmark_catalog.selectors import Subject, check_words, parse_selector
+from fleetmark_catalog.selectors import check_words, parse_selector
 from fleetmark_controller import estimating
 from fleetmark_controller.clock import NS_PER_S, iso
 from fleetmark_controller.ids import uuid7
@@ -73,7 +73,8 @@ class Planned:
 class Plan:
     """Jobs to store, the locks they name, where their blobs come from, and who is left out.
 
-    `matching` and `left_out` explain every device: by name, and why.
+    `matching` and `left_out` explain devices: by name, and why. A dry run explains every one; else
+    those that the selector does not match are not named.
     """
 
     jobs: list[Planned] = field(default_factory=list)
@@ -220,18 +221,17 @@ def _matching(
         plan.matching.extend((device.name, "every device") for device in devices)
         return list(devices)
     selector = parse_selector(selector_text, saved)
-    subjects = [Subject(device.name, device.labels, device.capabilities) for device in devices]
-    check_words(selector, subjects)
-    matching = []
-    for device, subject in zip(devices, subjects, strict=True):
-        explanation = selector.explain(subject)
-        if explanation.matches:
-            matching.append(device)
-            plan.matching.append((device.name, explanation.reason))
-        else:
-            plan.left_out.append((device.name, explanation.reason))
+    check_words(selector, (device.subject for device in devices))
+    matching = [device for device in devices if selector.matches(device.subject)]
+    plan.matching.extend((d.name, selector.explain(d.subject).reason) for d in matching)
+    # Whoever submits has said whom he wants; only a dry run explains each of thousands of others.
+    if dry_run or not matching:
+        known = {device.device_id for device in matching}
+        others = [d for d in devices if d.device_id not in known]
+        explained = others if dry_run else others[:5]
+        plan.left_out.extend((d.name, selector.explain(d.subject).reason) for d in explained)
     if not matching and not dry_run:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out[:5])
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out)
         raise FleetmarkError(ErrorKind.NO_MATCH, f"no device matches {selector_text!r} ({reasons})")
     return matching
 

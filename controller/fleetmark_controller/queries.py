@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from fleetmark_catalog.load.words import hint
-from fleetmark_catalog.selectors import Subject, check_words, parse_selector
+from fleetmark_catalog.selectors import check_words, parse_selector
 from fleetmark_controller.store import devices, saved
 from fleetmark_controller.store.devices import Device
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -21,9 +21,8 @@ def matching(connection: sqlite3.Connection, selector: str) -> list[Device]:
     if not selector:
         return found
     wanted = parse_selector(selector, saved.every(connection))
-    subjects = [Subject(device.name, device.labels, device.capabilities) for device in found]
-    check_words(wanted, subjects)
-    return [d for d, s in zip(found, subjects, strict=True) if wanted.explain(s).matches]
+    check_words(wanted, (device.subject for device in found))
+    return [device for device in found if wanted.matches(device.subject)]
 
 
 def matching_names(connection: sqlite3.Connection, selector: str) -> list[str]:

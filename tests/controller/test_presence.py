@@ -64,3 +64,30 @@ def test_after_a_restart_an_expected_device_gets_a_full_lease() -> None:
     assert presence.status("a", 1029) is Status.SUSPECT
     assert presence.next_expiry_ns() == 1030
     assert presence.expire(1030) == ["a"]
+
+
+def test_a_board_that_refuses_one_attempt_after_another_is_counted_until_it_takes_one() -> None:
+    presence = Presence(LEASE)
+    presence.refused("a", 1)  # nobody knows it yet
+    session = presence.connected("a", "boot", True, 0)
+    presence.occupied("a")
+    presence.refused("a", 7)
+    presence.refused("a", 7)  # said twice
+    presence.heartbeat("a", session, True, 10)
+    seen = presence.seen(12)["a"]
+    assert (seen.refusals, seen.rested_ns) == (1, 2)
+    presence.occupied("a")
+    presence.refused("a", 8)
+    assert presence.seen(12)["a"].refusals == 2
+    presence.took("a")
+    assert presence.seen(12)["a"].refusals == 0
+    presence.refused("a", 8)
+    assert presence.seen(12)["a"].refusals == 0, "it was counted before"
+
+
+def test_a_refusal_that_a_restarted_controller_hears_of_is_followed_by_a_rest_too() -> None:
+    presence = Presence(LEASE)
+    presence.connected("a", "boot", True, 5)
+    assert presence.seen(6)["a"].rested_ns is None
+    presence.refused("a", 3)
+    assert presence.seen(6)["a"].rested_ns == 1

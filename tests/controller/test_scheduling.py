@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetmark_controller.scheduling import obstacles
@@ -110,7 +110,8 @@ def may_take(device: DeviceState, wanted: WaitingJob, policy: Policy) -> bool:
     if device.seen.status != "online" or not device.seen.idle or device.busy_with:
         return False
     rested = device.seen.rested_ns
-    need = max(wanted.cool_down_ns, policy.cool_down_s * S)
+    refused = min(2**device.seen.refusals, 60) * S if device.seen.refusals else 0
+    need = max(wanted.cool_down_ns, policy.cool_down_s * S, refused)
     if rested is not None and rested < need:
         return False
     if wanted.health_check:
@@ -124,6 +125,7 @@ def may_take(device: DeviceState, wanted: WaitingJob, policy: Policy) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(jobs, fleets, progress, st.permutations(range(12)))
 def test_a_plan_is_lawful_complete_and_does_not_depend_on_the_order_of_jobs(
     waiting: list[WaitingJob],
@@ -165,6 +167,7 @@ def test_a_plan_is_lawful_complete_and_does_not_depend_on_the_order_of_jobs(
     assert again == found
 
 
+@settings(deadline=None)
 @given(jobs, fleets)
 def test_nobody_is_overtaken_on_a_board_but_for_a_reason(
     waiting: list[WaitingJob], fleet: dict[str, DeviceState]
@@ -384,3 +387,41 @@ def test_quarantine_can_be_switched_off() -> None:
     policy = Policy(quarantine_after=0)
     assert not obstacles.quarantined(board("d1", failures=99), policy)
     assert given_to(plan([job("j1", "d1")], board("d1", failures=99), policy=policy))
+
+
+@pytest.mark.parametrize(
+    ("refusals", "rested_s", "again_s", "why"),
+    [
+        (0, 0, None, ""),
+        (1, 0, 2, "A refused its last job: it is asked again in 2 s"),
+        (1, 2, None, ""),
+        (3, 1, 7, "A refused 3 jobs in a row: it is asked again in 7 s"),
+        (6, 0, 60, "A refused 6 jobs in a row: it is asked again in 60 s"),
+        (5000, 59.5, 0.5, "A refused 5000 jobs in a row: it is asked again in 1 s"),
+    ],
+)
+def test_a_board_that_refuses_rests_twice_as_long_each_time(
+    refusals: int, rested_s: float, again_s: float | None, why: str
+) -> None:
+    tired = board("a", seen=Seen(rested_ns=int(rested_s * S), refusals=refusals))
+    found = plan([job("j1", "a")], tired)
+    assert found.waits.get("j1", "") == why
+    assert found.again_after_ns == (None if again_s is None else int(again_s * S))
+
+
+def test_the_longer_of_rest_and_cool_down_counts_and_is_named() -> None:
+    tired = board("a", seen=Seen(rested_ns=0, refusals=2))
+    assert plan([job("j1", "a", cool_down_ns=9 * S)], tired).waits == {
+        "j1": "A cools down for 9 s more"
+    }
+    assert plan([job("j1", "a", cool_down_ns=3 * S)], tired).waits == {
+        "j1": "A refused 2 jobs in a row: it is asked again in 4 s"
+    }
+
+
+def test_a_job_for_any_board_goes_to_one_that_does_not_refuse() -> None:
+    tired, fresh = board("a", seen=Seen(rested_ns=0, refusals=1)), board("b")
+    assert given_to(plan([job("j1", "a", "b")], tired, fresh)) == {"b": "j1"}
+    assert plan([job("j1", "a", "c")], tired, board("c", drained=True)).waits == {
+        "j1": "none of 2 boards is free for it: 1 resting after a refusal, 1 drained"
+    }

@@ -12,10 +12,11 @@ from sqlite_utils import Database
 
 from fleetmark_catalog.core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
 from fleetmark_catalog.core.plain import to_plain
-from fleetmark_controller.store import devices, meta, views
+from fleetmark_controller.store import devices, events, meta, views
 from fleetmark_controller.store.database import check_integrity, connect, migrate
 from fleetmark_controller.store.migrations import MIGRATIONS
 from fleetmark_controller.store.reader import Reader
+from fleetmark_controller.store.roster import Roster
 from fleetmark_controller.store.writer import Writer
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
@@ -165,3 +166,54 @@ def test_every_public_view_can_be_read(path: Path) -> None:
         )
         assert list(rows) == []
         assert columns
+
+
+def test_a_roster_is_read_anew_when_a_device_or_an_identity_changed_and_only_then(
+    path: Path, x86_board: Capabilities
+) -> None:
+    connection, roster = connect(path), Roster()
+
+    def register(name: str) -> None:
+        devices.upsert(
+            connection,
+            1,
+            device_id=f"id of {name}",
+            name=name,
+            labels={},
+            capabilities=x86_board,
+            agent_version="0",
+            boot_id="b",
+        )
+
+    register("one")
+    first = roster.every(connection)
+    events.add(connection, 1, "device.connected")
+    assert roster.every(connection) is first
+    register("two")
+    assert [device.name for device in roster.every(connection)] == ["one", "two"]
+    connection.execute(
+        "INSERT INTO identity (identity_id, kind, name, role, key_sha256, state, labels,"
+        " created_at) VALUES ('id of two', 'device', 'two', '', 'k', 'revoked', '{}', '')"
+    )
+    assert [device.name for device in roster.every(connection)] == ["one"]
+    connection.execute("UPDATE identity SET state = 'active'")
+    assert len(roster.every(connection)) == 2
+
+
+def test_a_name_that_is_taken_gets_a_number(path: Path, x86_board: Capabilities) -> None:
+    connection = connect(path)
+    names = []
+    for number in range(3):
+        devices.upsert(
+            connection,
+            1,
+            device_id=str(number),
+            name="board",
+            labels={},
+            capabilities=x86_board,
+            agent_version="0",
+            boot_id="b",
+        )
+        names.append(devices.every(connection)[-1].name)
+    assert names == ["board", "board-2", "board-3"]
+    assert devices.free_name(connection, "0", "board") == "board"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -51,10 +50,18 @@ def test_schedule() -> None:
 
 
 def test_fleet() -> None:
-    done = bench("fleet.py", "--agents", "5", "--dispatches", "2")
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(done.stdout)
-    assert figures["visible_s"] > 0 and figures["submit_to_accepted_ms"]["p50"] > 0
+    numbers = ("--agents", "5", "--more", "8", "--dispatches", "2", "--tries", "1", "--idle-s", "1")
+    done = bench("fleet.py", *numbers, "--no-peers")
+    assert done.returncode == 0, done.stdout
+    for row in (
+        "5 agents visible",
+        "8 agents visible",
+        "8 agents: dispatch p99",
+        "submit to first",
+    ):
+        ours, floor = cells(done.stdout, row)[1:3]
+        assert float(ours) > 0 and float(floor) > 0
+    assert float(cells(done.stdout, "… by command")[1]) > 0
 
 
 def test_footprint() -> None:

@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 from processes import Fleet, fleet_in, until
 
+from fleetmark_controller.client import Client
+from fleetmark_controller.ids import uuid7
+from fleetmark_protos.v1 import fleet_pb2, jobs_pb2
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 import toy
 
@@ -62,6 +66,12 @@ def ok(fleet: Fleet, *arguments: str) -> str:
     done = fleet.run(*arguments)
     assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def credentials(fleet: Fleet, name: str) -> tuple[str, str]:
+    path = fleet.folder / f"{name}.json"
+    ok(fleet, "operator", "create", name, "--role", "operator", "--out", str(path))
+    return ("--credentials", str(path))
 
 
 def submit(fleet: Fleet, *arguments: str) -> str:
@@ -207,17 +217,54 @@ def test_a_drained_board_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
 
 
 def test_a_reserved_board_takes_its_holders_jobs_only(fleet: Fleet) -> None:
-    ok(fleet, "fleet", "reserve", "one", "--for", "1h", "--as", "anna")
-    assert "reserved for anna" in refused(
-        fleet, 4, "fleet", "reserve", "one", "--for", "1h", "--as", "ben"
-    )
-    other = submit(fleet, "--fleet", "name=one", "--as", "ben")
-    hers = submit(fleet, "--fleet", "name=one", "--as", "anna")
+    anna, ben = (credentials(fleet, name) for name in ("anna", "ben"))
+    said = ok(fleet, "fleet", "reserve", "one", "--for", "1h", *anna)
+    assert "one is reserved for anna until" in said
+    assert "reserved for anna" in refused(fleet, 4, "fleet", "reserve", "one", "--for", "1h", *ben)
+    other = submit(fleet, "--fleet", "name=one", *ben)
+    hers = submit(fleet, "--fleet", "name=one", *anna)
     until_ended(fleet, hers)
     (job,) = jobs(fleet, other)
     assert job["waiting"].startswith("one is reserved for anna until")
-    ok(fleet, "fleet", "reserve", "one", "--for", "1s", "--as", "anna")
+    ok(fleet, "fleet", "reserve", "one", "--for", "1s", *anna)
     until_ended(fleet, other)  # by itself, when the reservation is over
+
+
+def test_nobody_acts_in_the_name_of_another(fleet: Fleet) -> None:
+    with Client(fleet.address, fleet.credentials) as client:
+        reserve = fleet_pb2.ReserveRequest(names=["one"], who="anna", for_ns=3600 * 10**9)
+        (reserved,) = client.call(client.fleet.Reserve, reserve).devices
+        assert reserved.care.reserved_for == "local"
+        values = {"marks": jobs_pb2.Values(values=[str(fleet.folder / "marks")])}
+        request = jobs_pb2.SubmitRequest(
+            campaign_id=uuid7(),
+            benchmark="toy",
+            selector="name=one",
+            parameters=values,
+            submitted_by="anna",
+        )
+        list(client.stream(client.jobs.Submit, request))
+    assert "local" in ok(fleet, "jobs", "show", request.campaign_id)
+    until_ended(fleet, request.campaign_id)
+    ok(fleet, "fleet", "resume", "one")
+    assert "No such option '--as'" in refused(
+        fleet, 2, "fleet", "reserve", "one", "--for", "1h", "--as", "anna"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("fleet", "reserve", "one", "--for", "soon"), "'soon' is no time: like 90s"),
+        (("fleet", "reserve", "one", "--for", "0"), "'0' is too short: at least 1s"),
+        (("token", "create", "--ttl", "1w"), "'1w' is no time: like 90s"),
+        (("token", "create", "--ttl", "99999d"), "'99999d' is too long"),
+        (("operator", "create", "cleo", "--ttl", "0.5s"), "'0.5s' is too short"),
+        (("schedule", "toy", "--deadline", "-1"), "'-1' is no time"),
+    ],
+)
+def test_times_are_read_alike_everywhere(fleet: Fleet, words: tuple[str, ...], said: str) -> None:
+    assert said in refused(fleet, 2, *words)
 
 
 def test_a_paused_campaign_waits(fleet: Fleet) -> None:

@@ -23,6 +23,7 @@ from fleetmark_catalog.core.footprint import size
 from fleetmark_catalog.core.lock import DeclaredOutput
 from fleetmark_catalog.core.records import MAX_PAYLOAD_BYTES, Final, record_digest, seal
 
+_LARGEST_READING = 1e18
 _ROWS_PER_RECORD = 1000
 _MAX_RESULT_BYTES = 64 * 1024
 _EXIT_TEXTS = {
@@ -216,8 +217,15 @@ def _telemetry_rows(path: Path) -> Iterator[list[Any]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, list) and len(row) == len(COLUMNS):
+        if isinstance(row, list) and len(row) == len(COLUMNS) and all(map(_is_reading, row)):
             yield row
+
+
+def _is_reading(value: object) -> bool:
+    """Whether it is a figure or none: what is no number, or none that can be, is no reading."""
+    if value is None:
+        return True
+    return isinstance(value, (int, float)) and -_LARGEST_READING < value < _LARGEST_READING
 
 
 def _column(rows: list[list[Any]], name: str) -> list[float]:

@@ -10,10 +10,13 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from fleetmark_catalog.core.errors import CatalogError, Fault
 
 T = TypeVar("T")
+_LEAVES = frozenset({str, int, float, bool, type(None)})
 
 
 def to_plain(value: Any) -> Any:
     """Dicts, lists, numbers and strings of a dataclass instance."""
+    if type(value) in _LEAVES:  # first, for most of what a board tells is one
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

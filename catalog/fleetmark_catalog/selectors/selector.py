@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -53,8 +54,8 @@ class Selector:
         return _explain(self.node, subject)
 
     def matches(self, subject: Subject) -> bool:
-        """Whether `subject` matches."""
-        return self.explain(subject).matches
+        """Whether `subject` matches; quicker than `explain`, for thousands of them."""
+        return _matches(self.node, subject)
 
 
 def parse_selector(text: str, saved: Mapping[str, str] | None = None) -> Selector:
@@ -101,21 +102,55 @@ def check_words(selector: Selector, subjects: Iterable[Subject]) -> None:
 
 def _unknown(selector: Selector, subjects: Iterable[Subject]) -> list[tuple[str, str]]:
     """Each unknown word with the nearest known one, or an empty string."""
-    subjects = list(subjects)
-    tags = {*VOCABULARY, *(tag for subject in subjects for tag in subject.tags)}
-    keys = {"name", *FACTS, *VOCABULARY, *(key for subject in subjects for key in subject.words())}
-    labels = {label for subject in subjects for label in subject.labels}
+    fleet = _Words(subjects)
     found: dict[str, str] = {}
     for node in _leaves(selector.node):
-        word = node.word if isinstance(node, Tag) else node.key
-        known = tags | labels if isinstance(node, Tag) else keys
-        if word not in known and canonical(word) not in known:
-            found.setdefault(word, nearest(word, known if isinstance(node, Tag) else keys))
-        elif isinstance(node, Comparison) and canonical(node.key) == "arch":
+        if isinstance(node, Tag):
+            if not fleet.has_tag(node.word):
+                found.setdefault(node.word, nearest(node.word, fleet.tags | fleet.labels))
+        elif not fleet.has_key(node.key):
+            found.setdefault(node.key, nearest(node.key, fleet.keys))
+        elif canonical(node.key) == "arch":
             for value in node.values:
-                if canonical(value) not in {canonical(word) for word in tags}:
-                    found.setdefault(value, nearest(value, tags))
+                if canonical(value) not in _CANONICAL | fleet.canonical_tags:
+                    found.setdefault(value, nearest(value, fleet.tags))
     return list(found.items())
+
+
+class _Words:
+    """Words that mean something: ours at once, those of the fleet when they are asked for."""
+
+    def __init__(self, subjects: Iterable[Subject]) -> None:
+        self._subjects = list(subjects)
+
+    def has_tag(self, word: str) -> bool:
+        either = {word, canonical(word)}
+        return bool(either & VOCABULARY or either & (self.tags | self.labels))
+
+    def has_key(self, word: str) -> bool:
+        either = {word, canonical(word)}
+        return bool(either & _OUR_KEYS or either & self.keys)
+
+    @cached_property
+    def tags(self) -> set[str]:
+        return {*VOCABULARY, *(tag for subject in self._subjects for tag in subject.tags)}
+
+    @cached_property
+    def labels(self) -> set[str]:
+        return {label for subject in self._subjects for label in subject.labels}
+
+    @cached_property
+    def keys(self) -> set[str]:
+        words = (key for subject in self._subjects for key in subject.words())
+        return {*_OUR_KEYS, *words}
+
+    @cached_property
+    def canonical_tags(self) -> set[str]:
+        return {canonical(word) for word in self.tags}
+
+
+_OUR_KEYS = frozenset({"name", *FACTS, *VOCABULARY})
+_CANONICAL = frozenset(canonical(word) for word in VOCABULARY)
 
 
 def _leaves(node: Node) -> Iterator[Tag | Comparison]:
@@ -126,6 +161,19 @@ def _leaves(node: Node) -> Iterator[Tag | Comparison]:
             yield from _leaves(term)
     else:
         yield from _leaves(node.term)
+
+
+def _matches(node: Node, subject: Subject) -> bool:
+    if isinstance(node, All):
+        return all(_matches(term, subject) for term in node.terms)
+    if isinstance(node, Not):
+        return not _matches(node.term, subject)
+    if isinstance(node, Saved):
+        return _matches(node.term, subject)
+    if isinstance(node, Tag):
+        return canonical(node.word) in subject.tags or node.word in subject.labels
+    kind, actual = subject.lookup(node.key) or ("text", ())
+    return _hit(node, kind, actual)
 
 
 def _explain(node: Node, subject: Subject) -> Explanation:
@@ -172,12 +220,14 @@ def _explain_comparison(node: Comparison, subject: Subject) -> Explanation:
         missing = f"{node.key} is unavailable" if node.key in FACTS else f"no {node.key}"
         return Explanation(node.operator == "!=", f"{wanted}: {missing}")
     shown = ", ".join(_shown(kind, value) for value in actual)
+    return Explanation(_hit(node, kind, actual), f"{wanted}: {node.key} is {shown}")
+
+
+def _hit(node: Comparison, kind: str, actual: Sequence[object]) -> bool:
     if node.operator == "!=":
-        hit = not any(_holds(kind, "=", value, node.values[0]) for value in actual)
-    else:
-        relation = "=" if node.operator == "in" else node.operator
-        hit = any(_holds(kind, relation, value, want) for value in actual for want in node.values)
-    return Explanation(hit, f"{wanted}: {node.key} is {shown}")
+        return not any(_holds(kind, "=", value, node.values[0]) for value in actual)
+    relation = "=" if node.operator == "in" else node.operator
+    return any(_holds(kind, relation, value, want) for value in actual for want in node.values)
 
 
 def _shown(kind: str, value: object) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import io
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
 from fleetmark_catalog.core.digest import sha256_hex
@@ -29,10 +30,17 @@ def pack_harness(folder: Path | None = None) -> tuple[BlobRef, bytes]:
         CatalogError: fault UNAVAILABLE: the harness is not installed.
     """
     folder = folder or _installed()
+    paths = [path for path in sorted(folder.rglob("*.py")) if "__pycache__" not in path.parts]
+    stamps = tuple((path, (stat := path.stat()).st_mtime_ns, stat.st_size) for path in paths)
+    return _packed(folder, stamps)
+
+
+@lru_cache(maxsize=2)
+def _packed(folder: Path, stamps: tuple[tuple[Path, int, int], ...]) -> tuple[BlobRef, bytes]:
+    """The same, once for each state of the files: every campaign asks."""
     files = {
         f"{_PACKAGE}/{path.relative_to(folder).as_posix()}": path.read_bytes()
-        for path in sorted(folder.rglob("*.py"))
-        if "__pycache__" not in path.parts
+        for path, _, _ in stamps
     }
     version = _version(files[f"{_PACKAGE}/__init__.py"].decode())
     info = f"{_PACKAGE}-{version}.dist-info"

@@ -71,14 +71,16 @@ def resume(names: tuple[str, ...], address: str | None) -> None:
 
 @click.command(name="reserve")
 @_names
-@click.option("--for", "for_s", type=options.DURATION, required=True, help="Like 90s, 30m, 1h, 2d.")
-@options.person
+@click.option("--for", "for_s", type=options.TERM, required=True, help="Like 90s, 30m, 1h, 2d.")
 @options.controller
-def reserve(names: tuple[str, ...], for_s: float, who: str, address: str | None) -> None:
-    """Keep boards for your own campaigns; those of others wait."""
+def reserve(names: tuple[str, ...], for_s: float, address: str | None) -> None:
+    """Keep boards for your own campaigns; those of others wait.
+
+    Who you are is what your credentials say.
+    """
     from fleetmark_protos.v1 import fleet_pb2
 
-    request = fleet_pb2.ReserveRequest(names=names, who=who, for_ns=int(for_s * 1e9))
+    request = fleet_pb2.ReserveRequest(names=names, for_ns=int(for_s * 1e9))
     with options.connect(address) as client:
         reply = client.call(client.fleet.Reserve, request)
     for device in reply.devices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fleetmark_controller.cli import options
-from fleetmark_controller.cli.token import board_line_address, duration_s
+from fleetmark_controller.cli.token import board_line_address
 
 
 @click.group(name="operator")
@@ -23,13 +23,18 @@ def command() -> None:
     help="viewer looks; operator also runs benchmarks; admin also decides who belongs.",
 )
 @click.option(
-    "--ttl", metavar="TIME", default="365d", show_default=True, help="How long it counts."
+    "--ttl",
+    "life_s",
+    type=options.TERM,
+    default="365d",
+    show_default=True,
+    help="How long it counts.",
 )
 @click.option("--out", metavar="FILE", help="Credentials file [default: NAME.json].")
 @options.as_json
 @options.controller
 def create(
-    name: str, role: str, ttl: str, out: str | None, as_json: bool, address: str | None
+    name: str, role: str, life_s: float, out: str | None, as_json: bool, address: str | None
 ) -> None:
     """Make a credentials file for another machine's `controller` command.
 
@@ -50,7 +55,7 @@ def create(
         raise FleetmarkError(ErrorKind.USAGE, "exists already", str(path), "Name another --out")
     key = make_key()
     request = admin_pb2.CreateOperatorRequest(
-        name=name, role=role, csr=signing_request(key), life_ns=int(duration_s(ttl) * 1e9)
+        name=name, role=role, csr=signing_request(key), life_ns=int(life_s * 1e9)
     )
     with options.connect(address) as client:
         reply = client.call(client.admin.CreateOperator, request)

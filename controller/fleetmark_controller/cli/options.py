@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from fleetmark_controller.client import Client
 
 _CREDENTIALS = "fleetmark.credentials"
-_LONGEST_S = 100 * 366 * 86_400.0
 F = TypeVar("F", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
@@ -59,39 +58,33 @@ def connect(address: str | None) -> Client:
     return Client(address, click.get_current_context().meta.get(_CREDENTIALS))
 
 
-class _Duration(click.ParamType):  # type: ignore[type-arg]
+class Duration(click.ParamType):  # type: ignore[type-arg]
     """`90s`, `30m`, `1h`, `2d` or plain seconds; the value is seconds."""
 
-    name = "duration"
+    name = "time"
     _SECONDS: ClassVar[dict[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+    _MOST_S = 1e9
+
+    def __init__(self, least_s: float = 0.0) -> None:
+        """`least_s`: what is shorter is refused."""
+        self.least_s = least_s
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Seconds; a usage error if it is no time, or too short or too long."""
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", str(value))
         if match is None:
             self.fail(f"{value!r} is no time: like 90s, 30m, 1h or 2d", param, ctx)
         seconds = float(match[1]) * self._SECONDS[match[2]]
-        if seconds > _LONGEST_S:
-            self.fail(f"{str(value)[:40]!r} is more than a hundred years", param, ctx)
+        if seconds < self.least_s:
+            self.fail(f"{value!r} is too short: at least {self.least_s:g}s", param, ctx)
+        if seconds >= self._MOST_S:
+            self.fail(f"{value!r} is too long: about 30 years at most", param, ctx)
         return seconds
 
 
-DURATION = _Duration()
-
-
-def _login() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "somebody"
-
-
-def person(command: F) -> F:
-    """Adds --as: in whose name something is asked for."""
-    return click.option(
-        "--as", "who", metavar="WHO", default=_login, help="In whose name [default: your login]."
-    )(command)
+DURATION = Duration()
+TERM = Duration(least_s=1.0)
+"""Something that lasts: less than a second is a mistake."""
 
 
 def words(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -25,9 +25,9 @@ EXIT_NOTHING = 3
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, help="Repetitions of each.")
 @click.option("--any", "any_device", is_flag=True, help="Each job once, on any board that fits.")
 @click.option("--priority", type=click.IntRange(-1000, 1000), default=0)
-@click.option("--timeout", "timeout_s", type=click.FloatRange(1), help="Seconds of one attempt.")
+@click.option("--timeout", "timeout_s", type=options.TERM, help="Of one attempt, like 90s.")
 @click.option(
-    "--deadline", "deadline_s", type=click.FloatRange(1), help="Seconds [default: 7 days]."
+    "--deadline", "deadline_s", type=options.TERM, help="For each job, like 12h [default: 7d]."
 )
 @click.option("--max-attempts", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option(
@@ -47,7 +47,6 @@ EXIT_NOTHING = 3
 @click.option(
     "--max-jobs", type=click.IntRange(1), default=1000, show_default=True, help="Refuse more."
 )
-@options.person
 @click.option("--wait", is_flag=True, help="Show progress; exit with the campaign's result.")
 @click.option("--dry-run", is_flag=True, help="Only show what would run where.")
 @options.as_json
@@ -70,7 +69,6 @@ def command(
     cool_down_s: float,
     min_sandbox: str,
     max_jobs: int,
-    who: str,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -100,7 +98,6 @@ def command(
         dry_run=dry_run,
         interleave=interleave,
         max_jobs=max_jobs,
-        submitted_by=who,
         cool_down_ns=int(cool_down_s * 1e9),
         min_sandbox=min_sandbox,
     )

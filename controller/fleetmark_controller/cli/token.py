@@ -6,32 +6,21 @@ import click
 
 from fleetmark_controller.cli import options
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
 
 @click.group(name="token")
 def command() -> None:
     """Join tokens: what lets boards in."""
 
 
-def duration_s(text: str) -> float:
-    """Seconds of `90s`, `15m`, `8h`, `7d`.
-
-    Raises:
-        click.BadParameter: not of this form.
-    """
-    unit = _UNITS.get(text[-1:], 0)
-    try:
-        value = float(text[:-1]) * unit
-    except ValueError:
-        value = 0.0
-    if not unit or not 0 < value < 1e9:
-        raise click.BadParameter(f"{text!r} is not a time like 90s, 15m, 8h or 7d")
-    return value
-
-
 @command.command(name="create")
-@click.option("--ttl", metavar="TIME", default="1h", show_default=True, help="How long it counts.")
+@click.option(
+    "--ttl",
+    "life_s",
+    type=options.TERM,
+    default="1h",
+    show_default=True,
+    help="How long it counts.",
+)
 @click.option("--uses", type=click.IntRange(1), default=1, show_default=True, help="For how many.")
 @click.option(
     "--label", "labels", metavar="KEY=VALUE", multiple=True, help="Label of boards that use it."
@@ -40,7 +29,7 @@ def duration_s(text: str) -> float:
 @options.as_json
 @options.controller
 def create(
-    ttl: str,
+    life_s: float,
     uses: int,
     labels: tuple[str, ...],
     approve: bool,
@@ -53,7 +42,7 @@ def create(
 
     chosen = dict(_label(text) for text in labels)
     request = admin_pb2.CreateTokenRequest(
-        ttl_ns=int(duration_s(ttl) * 1e9), uses=uses, labels=chosen, approve=approve
+        ttl_ns=int(life_s * 1e9), uses=uses, labels=chosen, approve=approve
     )
     with options.connect(address) as client:
         reply = client.call(client.admin.CreateToken, request)

@@ -6,8 +6,10 @@ that runs out makes the device offline and its attempts lost; nothing else does.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from fleetmark_controller.scheduling.model import Seen
 
@@ -34,6 +36,10 @@ class Seat:
     """Whether it was given work in this controller's life."""
     rests_since_ns: int = 0
     """When it was first idle again after its last work."""
+    refusals: int = 0
+    """How many attempts it refused one after another, each worth another try."""
+    refused_epoch: int = 0
+    """The newest of them: a refusal may be said twice."""
 
 
 class Presence:
@@ -90,6 +96,18 @@ class Presence:
         if seat is not None:
             seat.idle, seat.worked, seat.rests_since_ns = False, True, 0
 
+    def refused(self, device_id: str, epoch: int) -> None:
+        """The device refused an attempt that is worth another try: it gets a rest before it."""
+        seat = self._seats.get(device_id)
+        if seat is not None and epoch > seat.refused_epoch:
+            seat.refusals, seat.refused_epoch, seat.worked = seat.refusals + 1, epoch, True
+
+    def took(self, device_id: str) -> None:
+        """The device began a job: whatever it refused before counts no more."""
+        seat = self._seats.get(device_id)
+        if seat is not None:
+            seat.refusals = 0
+
     def disconnected(self, device_id: str, session: int) -> None:
         """The stream ended. What the device does now is unknown, so it is not idle."""
         seat = self._seats.get(device_id)
@@ -102,9 +120,13 @@ class Presence:
         if seat is not None:
             seat.session, seat.idle, seat.expired, seat.lease_until_ns = 0, False, True, 0
 
-    def seen(self, now_ns: int) -> dict[str, Seen]:
-        """What the scheduler needs to know of each device, longest known first."""
-        return {seat.device_id: self._seen(seat, now_ns) for seat in self._seats.values()}
+    def seen(self, now_ns: int) -> Mapping[str, Seen]:
+        """What the scheduler needs to know of each device, longest known first.
+
+        It is worked out when it is asked for, by this clock: of thousands of devices a dispatch
+        concerns a few. Another thread may ask; it then sees what was said meanwhile, too.
+        """
+        return _Moment(self._seats, partial(self._seen, now_ns=now_ns))
 
     def free(self) -> list[str]:
         """Devices that are connected and have reported idle, longest known first."""
@@ -138,6 +160,7 @@ class Presence:
             status=self.status(seat.device_id, now_ns).value,
             idle=bool(seat.session) and seat.idle,
             rested_ns=rested if seat.worked else None,
+            refusals=seat.refusals,
         )
 
     @staticmethod
@@ -145,3 +168,20 @@ class Presence:
         seat.idle = idle
         if idle and not seat.rests_since_ns:
             seat.rests_since_ns = now_ns
+
+
+class _Moment(Mapping[str, Seen]):
+    """See `Presence.seen`."""
+
+    def __init__(self, seats: Mapping[str, Seat], look: Callable[[Seat], Seen]) -> None:
+        self._seats = seats
+        self._look = look
+
+    def __getitem__(self, device_id: str) -> Seen:
+        return self._look(self._seats[device_id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._seats))
+
+    def __len__(self) -> int:
+        return len(self._seats)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleetmark_catalog.core.order import ORDER_FORMAT, Order
@@ -33,14 +33,17 @@ def assign(
     now_ns: int,
     seen: Mapping[str, Seen],
     scheduler: Scheduler,
+    free: Sequence[str] | None = None,
     trust: Standing = UNSIGNED,
 ) -> int | None:
     """Bind jobs to devices that reported idle and have no work in the store.
 
+    `free` are the devices that are idle by `seen`, if the caller knows.
     Returns after how many nanoseconds time alone will make another assignment possible.
     """
     busy = attempts.busy_devices(connection)
-    open_devices = [name for name, what in seen.items() if what.idle and name not in busy]
+    idle = free if free is not None else [name for name, what in seen.items() if what.idle]
+    open_devices = [name for name in idle if name not in busy]
     if not open_devices:
         return None
     view = queue.view(connection, now_ns, seen, scheduler.ageing_s, open_devices)

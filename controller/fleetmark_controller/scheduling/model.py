@@ -20,6 +20,8 @@ class Seen:
     status: str = "online"
     idle: bool = True
     rested_ns: int | None = None
+    refusals: int = 0
+    """How many attempts it refused one after another, each worth another try."""
 
 
 @dataclass(frozen=True)

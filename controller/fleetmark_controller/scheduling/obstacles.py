@@ -12,6 +12,8 @@ from fleetmark_controller.scheduling.model import (
     WaitingJob,
 )
 
+_LONGEST_REST_S = 60
+
 
 def standing(device: DeviceState, policy: Policy) -> str:
     """What keeps the board from any job but a health check; empty if nothing does."""
@@ -71,8 +73,27 @@ def cooling_ns(device: DeviceState, job: WaitingJob, policy: Policy) -> int:
     """For how long the board must still rest before this job; 0: it is rested."""
     if device.seen.rested_ns is None:
         return 0
-    least_ns = max(job.cool_down_ns, int(policy.cool_down_s * NS_PER_S))
+    least_ns = max(job.cool_down_ns, int(policy.cool_down_s * NS_PER_S), _asked_again_ns(device))
     return max(0, least_ns - device.seen.rested_ns)
+
+
+def cooling(device: DeviceState, left_ns: int) -> str:
+    """Why the board rests for `left_ns` more, in words."""
+    left_s = f"{max(1.0, left_ns / NS_PER_S):.0f} s"
+    asked_again_ns = _asked_again_ns(device) - (device.seen.rested_ns or 0)
+    if asked_again_ns < left_ns:
+        return f"cools down for {left_s} more"
+    last = "its last job" if device.seen.refusals == 1 else f"{device.seen.refusals} jobs in a row"
+    return f"refused {last}: it is asked again in {left_s}"
+
+
+def _asked_again_ns(device: DeviceState) -> int:
+    """Least rest after refusals: what kept the board from its job (a full disk) may last.
+
+    Without it all attempts of a job would be gone within a moment.
+    """
+    refusals = device.seen.refusals
+    return min(2 ** min(refusals, 30), _LONGEST_REST_S) * NS_PER_S if refusals else 0
 
 
 def _clock(unix_ns: int) -> str:

@@ -192,7 +192,7 @@ class _Round:
         resting_ns = obstacles.cooling_ns(device, job, self.policy)
         if resting_ns:
             self._again(resting_ns)
-            return f"cools down for {resting_ns / NS_PER_S:.0f} s more"
+            return obstacles.cooling(device, resting_ns)
         return ""
 
     def _take(self, job: WaitingJob, device_id: str) -> None:
@@ -282,6 +282,7 @@ _KINDS = (
     ("was just given", "busy"),
     ("has not reported", "not idle yet"),
     ("cools down", "cooling down"),
+    ("refused", "resting after a refusal"),
     ("alternates", "alternating other jobs"),
     ("would get what no release", "without a signed release"),
 )

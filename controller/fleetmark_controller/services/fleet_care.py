@@ -113,7 +113,7 @@ class FleetCare:
         self, request: fleet_pb2.ReserveRequest, context: edge.Context
     ) -> fleet_pb2.ListDevicesReply:
         """One person's jobs only."""
-        who, for_s = request.who[:100], request.for_ns / NS_PER_S
+        who, for_s = guard.person(), request.for_ns / NS_PER_S
         return await self._decide(
             "device.reserve",
             request.names,

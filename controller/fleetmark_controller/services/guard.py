@@ -108,6 +108,12 @@ def who() -> str:
     return _CALL.get().who
 
 
+def person() -> str:
+    """Name of the person who calls, by the certificate: nobody acts in another's name."""
+    caller = _CALL.get().caller
+    return caller.name if caller and caller.kind is Kind.PERSON else ""
+
+
 def be_device(named: str) -> None:
     """Refuse a message that names a device other than the caller.
 

@@ -326,7 +326,7 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         max_attempts=message.max_attempts,
         interleave=message.interleave,
         max_jobs=message.max_jobs,
-        submitted_by=message.submitted_by[:100],
+        submitted_by=guard.person(),
         cool_down_s=message.cool_down_ns / NS_PER_S,
         min_sandbox=message.min_sandbox,
     )

@@ -10,6 +10,7 @@ from fleetmark_catalog.core.order import SIGNED, without_release
 from fleetmark_controller import __version__
 from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.engine import Engine, JobEvent
+from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import sessions
 from fleetmark_controller.operations.effects import OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.services import bounds, convert, edge, guard
@@ -81,6 +82,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
                 PROTOCOL_VERSION,
                 _older(first.hello.protocol),
             )
+        for report in said.attempts:
+            self._note_refusal(report)
         await self._engine.carry_out(effects)
         reader = asyncio.get_running_loop().create_task(
             self._read(incoming, said.device_id, session, outbox)
@@ -152,8 +155,17 @@ class SessionService(session_pb2_grpc.SessionServicer):
         said = convert.report_from(message)
         if said.key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
+        # Before the job waits again: the scheduler looks at once.
+        self._note_refusal(said)
         await self._engine.perform(lambda c, fx, now: sessions.report(c, fx, now, said))
         await self._publish(device_id, message, None, shown)
+
+    def _note_refusal(self, said: sessions.Report) -> None:
+        """A board that refuses rests before it is asked again; one that runs a job does not."""
+        if said.state is AttemptState.REFUSED and said.retryable:
+            self._engine.presence.refused(said.key.device_id, said.key.epoch)
+        elif said.state in (AttemptState.RUNNING, AttemptState.UPLOADING):
+            self._engine.presence.took(said.key.device_id)
 
     def _log_lines(self, device_id: str, lines: session_pb2.LogLines) -> None:
         key = convert.key_from(lines.attempt)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.plain import from_plain, to_plain
+from fleetmark_catalog.selectors import Subject
 from fleetmark_controller.clock import iso
 from fleetmark_controller.store import care, history
 
@@ -25,6 +26,11 @@ class Device:
     boot_id: str
     registered_at: str
     last_seen_at: str
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The device as selectors see it."""
+        return Subject(self.name, self.labels, self.capabilities)
 
 
 def upsert(
@@ -43,6 +49,7 @@ def upsert(
     A name and labels that people gave it stay. A name that another device has gets a number: names
     are how people tell boards apart.
     """
+    plain = to_plain(capabilities)
     known = connection.execute("SELECT 1 FROM device WHERE device_id = ?", (device_id,)).fetchone()
     name = care.given_name(connection, device_id) or free_name(connection, device_id, name)
     # An identity that has a name keeps in step with it: people say one name for both.
@@ -57,14 +64,14 @@ def upsert(
             device_id,
             name,
             json.dumps(labels, sort_keys=True, ensure_ascii=False),
-            json.dumps(to_plain(capabilities), ensure_ascii=False),
+            json.dumps(plain, ensure_ascii=False),
             agent_version,
             boot_id,
             iso(now_ns),
             iso(now_ns),
         ),
     )
-    history.note(connection, now_ns, device_id, to_plain(capabilities))
+    history.note(connection, now_ns, device_id, plain)
     return known is None
 
 
@@ -101,16 +108,19 @@ def every(connection: sqlite3.Connection) -> list[Device]:
 
 def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
     """The name, or with a number when another device bears it or has applied with it."""
-    rows = connection.execute(
-        "SELECT name FROM device WHERE device_id != ?1 UNION SELECT name FROM identity"
-        " WHERE identity_id != ?1 AND kind = 'device' AND state != 'removed'",
-        (device_id,),
-    )
-    taken = {str(row[0]) for row in rows}
     candidate, number = name, 2
-    while candidate in taken:
+    while _is_taken(connection, device_id, candidate):
         candidate, number = f"{name}-{number}", number + 1
     return candidate
+
+
+def _is_taken(connection: sqlite3.Connection, device_id: str, name: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM device WHERE name = ?2 AND device_id != ?1 UNION ALL SELECT 1 FROM identity"
+        " WHERE kind = 'device' AND name = ?2 AND state <> 'removed' AND identity_id != ?1 LIMIT 1",
+        (device_id, name),
+    )
+    return found.fetchone() is not None
 
 
 @lru_cache(maxsize=8192)

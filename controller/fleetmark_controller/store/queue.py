@@ -35,6 +35,10 @@ def view(
     """
     names = None if open_devices is None else list(open_devices)
     waiting = _waiting(connection, now_ns, ageing_s, names)
+    if names is not None:
+        # Of thousands of idle devices only those that a waiting job could run on matter.
+        wanted = set().union(*(job.devices for job in waiting)) if waiting else set()
+        names = [name for name in names if name in wanted]
     devices = _devices(connection, seen, names)
     blobs: dict[str, Mapping[str, int]] = {}
     if any(len(job.devices) > 1 for job in waiting):

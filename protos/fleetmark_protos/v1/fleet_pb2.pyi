@@ -512,6 +512,7 @@ class ReserveRequest(_message.Message):
     WHO_FIELD_NUMBER: _builtins.int
     FOR_NS_FIELD_NUMBER: _builtins.int
     who: _builtins.str
+    """Not read any more: who reserves is whose certificate it is."""
     for_ns: _builtins.int
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...

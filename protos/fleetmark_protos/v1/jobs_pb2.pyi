@@ -81,7 +81,7 @@ class SubmitRequest(_message.Message):
     max_jobs: _builtins.int
     """More jobs than this are refused; 0: the controller's own bound."""
     submitted_by: _builtins.str
-    """Who submits it: a board that is reserved takes its holder's jobs only."""
+    """Not read any more: who submits is whose certificate it is."""
     cool_down_ns: _builtins.int
     """Least rest of a board before each of the jobs."""
     min_sandbox: _builtins.str

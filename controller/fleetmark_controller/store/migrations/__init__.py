@@ -11,6 +11,7 @@ from fleetmark_controller.store.migrations import (
     m0004_fleet,
     m0005_trust,
     m0006_sandbox,
+    m0007_roster,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -20,3 +21,4 @@ MIGRATIONS(name="0003_identity")(m0003_identity.apply)
 MIGRATIONS(name="0004_fleet")(m0004_fleet.apply)
 MIGRATIONS(name="0005_trust")(m0005_trust.apply)
 MIGRATIONS(name="0006_sandbox")(m0006_sandbox.apply)
+MIGRATIONS(name="0007_roster")(m0007_roster.apply)

@@ -1,0 +1,168 @@
+"""Simulated agents: `fleet_agents.py ADDRESS FIRST COUNT CAPABILITIES`.
+
+The agent's own session, link and wire, many in one process, each with its own key and connection,
+and nothing to run jobs with. They enrol with the token in FLEETMARK_TOKEN and say `ready`. Then
+they do as standard input says: `dial N` connects the first N of them, which say `connected` with
+the moment when the last one was welcome; `leave` disconnects all. Each job that one accepts durably
+is said with that moment. Moments are those of time.monotonic, which all processes share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+from fleet_children import commands, raise_file_limit
+
+from fleetmark_agent import happenings as h
+from fleetmark_agent import transport
+from fleetmark_agent.helpers.probe import trusted_ca
+from fleetmark_agent.identity import Tls
+from fleetmark_agent.ids import uuid7
+from fleetmark_agent.ledger import Ledger
+from fleetmark_agent.link import Link
+from fleetmark_agent.session import Identity, Session
+from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.keys import make_key, signing_request
+from fleetmark_catalog.core.plain import from_plain
+from fleetmark_protos import channel
+from fleetmark_protos.token import parse_token
+from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
+
+_AT_ONCE = 4  # the entry refuses more than 8 streams of one connection
+
+
+class Member:
+    """One agent: it accepts every offer, says when, and refuses to run it."""
+
+    def __init__(
+        self, identity: Identity, address: str, tls: Tls, welcome: Callable[[], None]
+    ) -> None:
+        self._identity = identity
+        self._address, self._tls = address, tls
+        self._welcome = welcome
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def dial(self) -> None:
+        """Connect, as an agent that was just started."""
+        self._session = Session(self._identity, Ledger(), device_free=True, spooled={})
+        self._transport = transport.GrpcTransport(self._address, lambda: self._tls)
+        self._link = Link(self._transport, self._tell, lambda: None)
+        self._greeted = False
+        self._task = asyncio.get_running_loop().create_task(self._link.run())
+
+    async def leave(self) -> None:
+        """Disconnect without a word, as an agent that was killed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            await self._transport.close()
+
+    def _tell(self, event: h.Event) -> None:
+        loop = asyncio.get_running_loop()
+        events: list[h.Event] = [event]
+        while events:
+            for action in self._session.handle(events.pop(0), loop.time()):
+                if isinstance(action, h.Send):
+                    self._link.send(action.message)
+                elif isinstance(action, h.Persist):
+                    events.append(h.Persisted(action.number))
+                elif isinstance(action, h.StartJob):
+                    print("accepted", action.key.job_id, time.monotonic(), flush=True)
+                    events.append(h.JobRefused(action.key, "simulated", retryable=False))
+                elif isinstance(action, h.Reconnect):
+                    self._link.drop(action.reason, action.after_s)
+        if self._session.connected and not self._greeted:
+            self._greeted = True
+            self._welcome()
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self._session.next_tick()
+        if due is not None:
+            self._timer = loop.call_at(due, self._tell, h.Tick())
+
+
+async def enrolled(address: str, first: int, count: int) -> list[tuple[str, str, Tls]]:
+    """Device id, name and keys of boards that joined by the token in the environment."""
+    token = os.environ["FLEETMARK_TOKEN"]
+    known = parse_token(token)
+    host = address.rpartition(":")[0]
+    ca = trusted_ca(host, known.entry_port, known.ca_sha256)
+    slots = asyncio.Semaphore(_AT_ONCE)
+    found: list[tuple[str, str, Tls]] = []
+    async with grpc.aio.secure_channel(
+        f"{host}:{known.entry_port}",
+        grpc.ssl_channel_credentials(ca),
+        options=channel.client_options(),
+    ) as entry:
+        stub = enrolment_pb2_grpc.EnrolmentStub(entry)
+
+        async def enrol(number: int) -> None:
+            device_id, name, key = uuid7(), f"herd{number:04}", make_key()
+            request = enrolment_pb2.EnrolRequest(
+                token=token, csr=signing_request(key), device_id=device_id, name=name
+            )
+            async with slots:
+                async for event in stub.Enrol(request):
+                    if event.WhichOneof("body") == "certificate":
+                        tls = Tls(ca, key, event.certificate.certificate)
+                        found.append((device_id, name, tls))
+
+        await asyncio.gather(*(enrol(number) for number in range(first, first + count)))
+    return sorted(found, key=lambda item: item[1])
+
+
+async def main(address: str, first: int, count: int, capabilities: Path) -> None:
+    """See the module."""
+    raise_file_limit()
+    _own_connections()
+    text = capabilities.read_text()  # noqa: ASYNC240 - before anything else runs
+    facts = from_plain(Capabilities, json.loads(text), "capabilities")
+    awaited: set[int] = set()
+
+    def welcome(number: int) -> None:
+        if number in awaited:
+            awaited.discard(number)
+            if not awaited:
+                print("connected", time.monotonic(), flush=True)
+
+    members = [
+        Member(
+            Identity(device_id, uuid7(), name, "0", facts),
+            address,
+            tls,
+            lambda number=number: welcome(number),  # type: ignore[misc]
+        )
+        for number, (device_id, name, tls) in enumerate(await enrolled(address, first, count))
+    ]
+    print("ready", flush=True)
+    async for words in commands():
+        if words[0] == "dial":
+            awaited.update(range(int(words[1])))
+            for member in members[: int(words[1])]:
+                member.dial()
+        else:
+            await asyncio.gather(*(member.leave() for member in members))
+            print("left", flush=True)
+
+
+def _own_connections() -> None:
+    # Within one process gRPC shares a connection between channels, unless it is told not to.
+    shared = channel.client_options
+    transport.client_options = channel.client_options = lambda *args: [  # type: ignore[attr-defined, assignment]
+        *shared(*args),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])))

@@ -1,0 +1,143 @@
+"""Processes of the fleet bench: they are told by lines what to do, and say what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+PATIENCE_S = 240.0
+
+
+def raise_file_limit() -> None:
+    """As many open files as the system grants this user."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def commands() -> AsyncIterator[list[str]]:
+    """Lines of standard input, as words, until its end."""
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        yield line.split()
+
+
+class Child:
+    """One process; its lines wait until they are asked for."""
+
+    def __init__(
+        self, words: Sequence[object], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it; what it complains about goes to `log`."""
+        self._log = log
+        with log.open("ab") as complaints:
+            self.process = subprocess.Popen(
+                [str(word) for word in words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                env={**os.environ, **(environment or {})},
+                text=True,
+            )
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def tell(self, line: str) -> None:
+        """Give it a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def hears(self, word: str) -> list[str]:
+        """The words after `word` of the next line that begins with it; others are dropped.
+
+        Raises:
+            RuntimeError: it ended, or nothing came.
+        """
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                line = ""
+            if not line:
+                said = self._log.read_text(errors="replace").strip().splitlines()
+                last = said[-1] if said else "no word"
+                raise RuntimeError(f"{self.process.args} said no {word!r}: {last}")
+            first, *rest = line.split()
+            if first == word:
+                return rest
+
+    def hears_number(self) -> float:
+        """The next line, which is a number."""
+        line = self._lines.get(timeout=PATIENCE_S)
+        if not line:
+            raise RuntimeError(f"{self.process.args} ended without a word")
+        return float(line)
+
+    def end(self) -> None:
+        """Kill it and wait."""
+        with suppress(OSError):
+            self.process.kill()
+        self.process.wait()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.strip():
+                self._lines.put(line)
+        self._lines.put("")
+
+
+class Herd:
+    """Clients in several processes; all end with the block."""
+
+    def __init__(self, children: Sequence[Child]) -> None:
+        """The children have been started."""
+        self.children = children
+
+    def __enter__(self) -> Herd:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for child in self.children:
+            child.end()
+
+    def ready(self) -> None:
+        """Wait until all are."""
+        for child in self.children:
+            child.hears("ready")
+
+    def dial(self, count: int) -> float:
+        """Connect `count` clients; returns when it began, once every one was answered."""
+        began = time.monotonic()
+        for child, share in zip(self.children, shares(count, len(self.children)), strict=True):
+            child.tell(f"dial {share}")
+        self.last = max(float(child.hears("connected")[0]) for child in self.children)
+        return began
+
+    def leave(self) -> None:
+        """Disconnect all."""
+        for child in self.children:
+            child.tell("leave")
+        for child in self.children:
+            child.hears("left")
+
+
+def shares(count: int, parts: int) -> list[int]:
+    """`count` in nearly equal parts."""
+    return [count // parts + (part < count % parts) for part in range(parts)]

@@ -1,0 +1,146 @@
+"""The fleet bench's peers, each in an environment of its own: labgrid's coordinator, and Flower.
+
+Their environments are made once, from locked versions with hashes, in `.cache/bench`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fleet_children import Child, Herd, shares
+from processes import free_port, until
+
+HERE = Path(__file__).parent
+CACHE = HERE.parent / ".cache" / "bench"
+_PATIENCE_S = 120.0
+
+
+def environment(name: str, say: Callable[[str], None]) -> Path:
+    """The folder with the programs of a peer; installed if it is not here.
+
+    Raises:
+        subprocess.CalledProcessError: it cannot be installed.
+    """
+    lock = HERE / "locks" / f"{name}.txt"
+    digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    folder = CACHE / f"{name}-{digest}"
+    if not (folder / "complete").exists():
+        say(f"installing {name} into {folder.relative_to(HERE.parent)} (once)")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
+        subprocess.run([*pip, *options, "-r", str(lock)], check=True, stderr=subprocess.DEVNULL)
+        (folder / "complete").touch()
+    return folder / "bin"
+
+
+def labgrid_visible_s(programs: Path, count: int, processes: int, folder: Path) -> float:
+    """Seconds until a client of labgrid's coordinator sees the resources of `count` exporters.
+
+    labgrid has no TLS: both sides talk in the clear.
+    """
+    folder.mkdir()
+    address = f"127.0.0.1:{free_port()}"
+    python, herd = programs / "python", HERE / "peers" / "labgrid_herd.py"
+    log = folder / "labgrid.log"
+    with log.open("ab") as said:
+        coordinator = subprocess.Popen(
+            [str(programs / "labgrid-coordinator"), "--listen", address],
+            cwd=folder,  # where it keeps its places
+            stdout=said,
+            stderr=said,
+        )
+    try:
+        until(lambda: b"listening on" in log.read_bytes(), "labgrid's coordinator")
+        parts = shares(count, processes)
+        exporters = [
+            Child([python, herd, "exporters", address, sum(parts[:n]), part], folder / "e.log")
+            for n, part in enumerate(parts)
+        ]
+        client = Child([python, herd, "client", address, count], folder / "c.log")
+        with Herd([*exporters, client]) as all_of_them:
+            all_of_them.ready()
+            began = time.monotonic()
+            for child in exporters:
+                child.tell("go")
+            seen = client.hears_number()
+            return seen - began
+    finally:
+        coordinator.kill()
+        coordinator.wait()
+
+
+def flower_first_result_s(programs: Path, tries: int, folder: Path) -> list[float]:
+    """Seconds from the start of `flwr run` until its one node has answered the app's one message.
+
+    In the clear, without installing what an app depends on: nothing but the way there and back.
+    """
+    folder.mkdir()
+    address = f"127.0.0.1:{free_port()}"
+    (folder / "config.toml").write_text(
+        '[superlink]\ndefault = "bench"\n'
+        f'[superlink.bench]\naddress = "{address}"\ninsecure = true\n'
+    )
+    own = {
+        **os.environ,
+        "HOME": str(folder),
+        "FLWR_HOME": str(folder),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        # Its programs start each other by name.
+        "PATH": f"{programs}:{os.environ['PATH']}",
+    }
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str, *words: str) -> Path:
+        log = folder / f"{name}.log"
+        with log.open("ab") as said:
+            child = subprocess.Popen(
+                [str(programs / name), "--insecure", *words], env=own, stdout=said, stderr=said
+            )
+        children.append(child)
+        return log
+
+    host, _, port = address.partition(":")
+    node_port = str(free_port())
+    try:
+        log = start(
+            "flower-superlink",
+            *("--disable-runtime-dependency-installation", "--host", host, "--port", port),
+        )
+        until(lambda: b"Uvicorn running" in log.read_bytes(), "Flower's SuperLink")
+        node = start(
+            "flower-supernode", "--superlink", address, "--host", host, "--port", node_port
+        )
+        until(lambda: b"SuperNode ID" in node.read_bytes(), "Flower's SuperNode")
+        until(lambda: b"Starting Flower SuperExec" in node.read_bytes(), "Flower's SuperExec")
+        found = []
+        for number in range(tries):
+            mark = folder / f"mark{number}"
+            began = time.monotonic()
+            words = ["run", str(HERE / "peers" / "noop_flower"), "bench", "--format", "json"]
+            subprocess.run(
+                [str(programs / "flwr"), *words, "--run-config", f'mark="{mark}"'],
+                env=own,
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_PATIENCE_S,
+            )
+            until(mark.exists, "Flower's answer")
+            found.append(float(mark.read_text()) - began)
+        return found
+    finally:
+        for child in reversed(children):
+            child.terminate()
+        for child in children:
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
