@@ -23,7 +23,7 @@ from fleetmark_catalog.core.capabilities import (
 GIB = 2**30
 
 # No test depends on how quick the machine is.
-# The same inputs each time, so that a change is judged by what it changed; `make fuzz` draws others.
+# The same inputs each time: a change is judged by what it changed. `make fuzz` draws others.
 settings.register_profile(
     "fleetmark", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
