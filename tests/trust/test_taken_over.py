@@ -169,7 +169,7 @@ def test_an_attack_is_refused_and_named_and_leaves_nothing(taken: Taken, name: s
 def test_afterwards_the_board_still_does_honest_work(taken: Taken) -> None:
     state, reason = taken.schedule()
     assert (state, reason) == ("SUCCEEDED", "")
-    (serial,) = taken.fleet.query("SELECT release_serial FROM runs ORDER BY started_at DESC")[0]
+    (serial,) = taken.fleet.query("SELECT release_serial FROM runs ORDER BY run_id DESC")[0]
     newest = parse_release(
         parse_envelope((taken.fleet.home / "release.json").read_bytes()).signed
     ).serial
