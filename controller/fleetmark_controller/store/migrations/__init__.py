@@ -9,6 +9,7 @@ from fleetmark_controller.store.migrations import (
     m0002_needs,
     m0003_identity,
     m0004_fleet,
+    m0008_descriptions,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -16,3 +17,4 @@ MIGRATIONS(name="0001_first")(m0001_first.apply)
 MIGRATIONS(name="0002_needs")(m0002_needs.apply)
 MIGRATIONS(name="0003_identity")(m0003_identity.apply)
 MIGRATIONS(name="0004_fleet")(m0004_fleet.apply)
+MIGRATIONS(name="0008_descriptions")(m0008_descriptions.apply)
