@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
 .PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity lint stubs setup locks board-kit clean
+	bench-fidelity mlperf-check lint stubs setup locks board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,12 @@ bench-schedule: $(VENV)/.dev ## Measure scheduling: 10,000 waiting jobs, 1,000 b
 AGENTS ?= 1000
 bench-fleet: $(VENV)/.dev ## Measure a controller with many simulated agents: AGENTS=1000
 	@$(BIN)/python bench/fleet.py --agents $(AGENTS)
+
+ROUND ?= v6.1
+CHECKER_PYTHON ?= python3
+mlperf-check: $(VENV)/.dev ## Run an official checker on an exported tree: CHECKER=path TREE=path [ROUND=v6.1]
+	@$(BIN)/python bench/official_checker.py --checker "$(CHECKER)" --tree "$(TREE)" \
+		--round $(ROUND) --python $(CHECKER_PYTHON)
 
 lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and containers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

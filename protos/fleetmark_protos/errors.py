@@ -55,6 +55,7 @@ class ErrorKind(Enum):
     REVOKED = _Entry(36, "PERMISSION_DENIED", 4, "the caller's credential was revoked")
     PENDING = _Entry(37, "FAILED_PRECONDITION", 4, "the device waits for approval")
     TOO_MANY_ATTEMPTS = _Entry(38, "RESOURCE_EXHAUSTED", 4, "too many refused attempts")
+    SUBMISSION_INVALID = _Entry(65, "FAILED_PRECONDITION", 4, "a submission breaks MLPerf's rules")
 
     @property
     def number(self) -> int:

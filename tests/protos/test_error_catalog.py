@@ -45,6 +45,7 @@ NUMBERS = {
     "REVOKED": 36,
     "PENDING": 37,
     "TOO_MANY_ATTEMPTS": 38,
+    "SUBMISSION_INVALID": 65,
 }
 
 
