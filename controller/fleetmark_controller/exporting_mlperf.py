@@ -122,17 +122,6 @@ def write_submission(
     return Exported(tuple(entry.place.path for entry in choice.entries), choice.left_out)
 
 
-def check_submission(folder: Path, round_name: str) -> list[str]:
-    """What is wrong with a submission, a line each.
-
-    Raises:
-        FleetmarkError: USAGE: no such folder or round.
-    """
-    if not folder.is_dir():
-        raise FleetmarkError(ErrorKind.USAGE, "is no folder", str(folder))
-    return [str(problem) for problem in validate(folder, round_name)]
-
-
 def _check_words(layout: Layout, out: Path) -> None:
     if layout.round not in ROUNDS or layout.division not in DIVISIONS:
         raise FleetmarkError(
