@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
 .PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity bench-sandbox fuzz lint stubs setup locks board-kit clean
+	bench-fidelity bench-sandbox mlperf-check fuzz lint stubs setup locks board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,12 @@ AGENTS ?= 1000
 MORE ?= 5000
 bench-fleet: $(VENV)/.dev ## Measure a fleet beside its floor, labgrid and Flower: AGENTS=1000 [MORE=5000]
 	@$(BIN)/python bench/fleet.py --agents $(AGENTS) --more $(MORE)
+
+ROUND ?= v6.1
+CHECKER_PYTHON ?= python3
+mlperf-check: $(VENV)/.dev ## Run an official checker on an exported tree: CHECKER=path TREE=path [ROUND=v6.1]
+	@$(BIN)/python bench/official_checker.py --checker "$(CHECKER)" --tree "$(TREE)" \
+		--round $(ROUND) --python $(CHECKER_PYTHON)
 
 lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and containers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -12,8 +12,12 @@ from typing import Any
 from fleetmark_harness.exits import BAD_JOB, JobError
 
 FORMAT = 1
-SCENARIOS = ("SingleStream", "Offline")
-MODES = ("performance", "accuracy")
+SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
+TESTS = ("TEST01", "TEST04")
+"""MLPerf's compliance tests: performance runs under an audit.config."""
+MODES = ("performance", "accuracy", *TESTS)
+MULTISTREAM_SAMPLES = 8
+"""Samples of a query in MultiStream, by MLPerf's rules."""
 _TABLES = ("model", "dataset", "runtime", "benchmark")
 
 
@@ -52,6 +56,47 @@ class Job:
         """The benchmark's settings for this profile."""
         found: Mapping[str, Any] = self.table("benchmark")["profiles"][self.profile]
         return found
+
+    @property
+    def batch_size(self) -> int:
+        """Samples that the model is given at once.
+
+        Raises:
+            JobError: BAD_JOB: the parameter is no whole number.
+        """
+        if self.scenario == "Offline":
+            return self.integer("batch_size")
+        return MULTISTREAM_SAMPLES if self.scenario == "MultiStream" else 1
+
+    @property
+    def audit(self) -> Mapping[str, int]:
+        """LoadGen's settings in this compliance test; empty in other modes.
+
+        Raises:
+            JobError: BAD_JOB: the benchmark does not say them.
+        """
+        if self.mode not in TESTS:
+            return {}
+        try:
+            found = self.table("benchmark")["compliance"][self.mode]
+            return {str(key): int(value) for key, value in found.items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise JobError(
+                BAD_JOB, f"benchmark.compliance says no settings for {self.mode}"
+            ) from error
+
+    def positive(self, name: str) -> float | None:
+        """A parameter above 0; None where it is not set.
+
+        Raises:
+            JobError: BAD_JOB: it is no such number.
+        """
+        value = self.parameters.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
+            raise JobError(BAD_JOB, f"parameter {name} is {value!r}, not a number above 0")
+        return float(value)
 
     def integer(self, name: str, minimum: int = 1) -> int:
         """A whole-numbered parameter.

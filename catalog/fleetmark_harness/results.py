@@ -34,17 +34,18 @@ class Measured:
     calibration: Calibration
     accuracy: Accuracy | None
     user_conf: str
+    audit_config: str
     start_unix_ns: int
     duration_ns: int
 
 
 def write_results(job: Job, adapter: Adapter, measured: Measured) -> None:
-    """Write `samples.i64` (performance only) and, last, `result.json`.
+    """Write `samples.i64` (but for accuracy) and, last, `result.json`.
 
     Raises:
         OSError: they cannot be written.
     """
-    if job.mode == "performance":
+    if job.mode != "accuracy":
         _write(job.out / "samples.i64", measured.samples.astype("<i8").tobytes())
     document = json.dumps(_document(job, adapter, measured), indent=1, sort_keys=True) + "\n"
     _write(job.out / "result.json", document.encode())
@@ -89,6 +90,7 @@ def _document(job: Job, adapter: Adapter, measured: Measured) -> dict[str, Any]:
         "parameters": dict(sorted(job.parameters.items())),
         "loadgen_version": importlib.metadata.version("mlcommons-loadgen"),
         "loadgen_user_conf": measured.user_conf,
+        **({"loadgen_audit_config": measured.audit_config} if measured.audit_config else {}),
         "harness_version": fleetmark_harness.__version__,
         "numpy_version": np.__version__,
         "python_version": platform.python_version(),

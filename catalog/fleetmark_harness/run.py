@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,16 @@ from fleetmark_harness.exits import JobError
 from fleetmark_harness.job import Job, read_job
 from fleetmark_harness.progress import Progress
 from fleetmark_harness.results import Measured, write_results
-from fleetmark_harness.settings import USER_CONF, expected_samples, test_settings, user_conf
-from fleetmark_harness.sut import InlineSut, Library, Sut, WorkerSut
+from fleetmark_harness.settings import (
+    AUDIT_CONFIG,
+    USER_CONF,
+    Wanted,
+    audit_config,
+    expected_samples,
+    test_settings,
+    user_conf,
+)
+from fleetmark_harness.sut import InlineSut, Library, QuerySut, Sut, WorkerSut
 from fleetmark_harness.task import Task
 
 Load = Callable[[Job, int], tuple[Adapter, Task]]
@@ -45,7 +55,7 @@ def run(job: Job, load: Load, progress: Progress) -> None:
         OSError: a result cannot be written.
     """
     loadgen = _import_loadgen()
-    batch_size = job.integer("batch_size") if job.scenario == "Offline" else 1
+    batch_size = job.batch_size
     progress.report("load")
     adapter, task = load(job, batch_size)
     profile = job.profile_settings
@@ -75,8 +85,10 @@ def _measure(
     progress: Progress,
 ) -> Measured:
     settings_table = job.profile_settings[job.scenario]
-    min_duration_ms = _min_duration_ms(job, settings_table)
-    text = user_conf(job.scenario, settings_table, calibration, min_duration_ms)
+    wanted = _wanted(job, settings_table)
+    min_duration_ms = wanted.min_duration_ms
+    text = user_conf(job.scenario, settings_table, calibration, wanted)
+    audit = audit_config(job.audit) if job.audit else ""
     conf = job.out / USER_CONF
     conf.write_text(text)
     model = str(job.table("benchmark").get("model") or "*")
@@ -84,15 +96,15 @@ def _measure(
     conf.unlink()
     accuracy_mode = job.mode == "accuracy"
     expected = (
-        task.total_count
-        if accuracy_mode
-        else expected_samples(job.scenario, calibration, min_duration_ms)
+        task.total_count if accuracy_mode else expected_samples(job.scenario, calibration, wanted)
     )
     library = Library(task)
     answers = np.full(task.total_count, -1, np.int32)
     sut: Sut
-    if job.scenario == "Offline":
+    if job.scenario in ("Offline", "Server"):
         sut = WorkerSut(loadgen, task, library, answers, expected, batch_size)
+    elif job.scenario == "MultiStream":
+        sut = QuerySut(loadgen, task, library, answers, expected)
     else:
         sut = InlineSut(loadgen, task, library, answers, expected)
     started_unix_ns, started = time.time_ns(), time.perf_counter_ns()
@@ -102,7 +114,8 @@ def _measure(
             return sut.samples.count
         return min(min_duration_ms, (time.perf_counter_ns() - started) // 1_000_000)
 
-    with progress.watching("run", done, task.total_count if accuracy_mode else min_duration_ms):
+    watched = progress.watching("run", done, task.total_count if accuracy_mode else min_duration_ms)
+    with _audited(job.out, audit), watched:
         _start_test(loadgen, job.out, settings, sut, task, library)
     duration_ns = time.perf_counter_ns() - started
     sut.close()
@@ -114,6 +127,7 @@ def _measure(
         calibration=calibration,
         accuracy=task.score(answers) if accuracy_mode else None,
         user_conf=text,
+        audit_config=audit,
         start_unix_ns=started_unix_ns,
         duration_ns=duration_ns,
     )
@@ -152,13 +166,28 @@ def _import_loadgen() -> Any:
         raise JobError(exits.NO_RUNTIME, f"LoadGen cannot be loaded: {error}") from error
 
 
-def _min_duration_ms(job: Job, settings_table: Any) -> int:
-    override = job.parameters.get("min_duration_s")
-    if override is None:
-        return int(settings_table["min_duration_ms"])
-    if not isinstance(override, (int, float)) or not 0 < override < 1e6:
-        raise JobError(exits.BAD_JOB, f"parameter min_duration_s is {override!r}")
-    return max(1, int(override * 1000))
+@contextlib.contextmanager
+def _audited(folder: Path, text: str) -> Iterator[None]:
+    """With an audit.config in `folder`, if there is a text for it, as long as the body runs.
+
+    LoadGen looks for it in the working directory, which a program may have been started in or not.
+    """
+    path = folder / AUDIT_CONFIG
+    if text:
+        path.write_text(text)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        path.unlink(missing_ok=True)
+
+
+def _wanted(job: Job, settings_table: Any) -> Wanted:
+    override = job.positive("min_duration_s")
+    ms = int(settings_table["min_duration_ms"]) if override is None else int(override * 1000)
+    return Wanted(max(1, ms), job.positive("target_qps"), job.positive("target_latency_ms"))
 
 
 def _check_logs(job: Job) -> None:
@@ -166,7 +195,7 @@ def _check_logs(job: Job) -> None:
     summary = job.out / "mlperf_log_summary.txt"
     detail = job.out / "mlperf_log_detail.txt"
     answers = job.out / "mlperf_log_accuracy.json"
-    marker = b"result_validity" if job.mode == "performance" else b"loadgen_version"
+    marker = b"loadgen_version" if job.mode == "accuracy" else b"result_validity"
     try:
         log = detail.read_bytes()
         whole = (

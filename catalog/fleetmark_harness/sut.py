@@ -149,8 +149,33 @@ class InlineSut:
         """Nothing was started."""
 
 
+class QuerySut(InlineSut):
+    """Answers a whole query by one call of the model: MultiStream, whose queries have 8 samples."""
+
+    def issue(self, query: Sequence[Any]) -> None:
+        """Run, answer, complete; all samples of the query take as long as it does."""
+        try:
+            start = self._clock()
+            indices = np.fromiter((sample.index for sample in query), np.int64, len(query))
+            answers = np.ascontiguousarray(
+                self._answer(self._run(self._library.take(indices))), np.int32
+            )
+            address, response = answers.ctypes.data, self._response
+            responses = [
+                response(sample.id, address + 4 * place, 4) for place, sample in enumerate(query)
+            ]
+            end = self._clock()
+            # LoadGen copies the answers before this returns.
+            self._complete(responses)
+            self.samples.add_many(end - start, len(responses))
+            self._answers[indices] = answers
+            self.query_count += 1
+        except BaseException as error:
+            end_now(error, "answering a query")
+
+
 class WorkerSut:
-    """Answers in one long-lived thread: Offline, and what else issues before it is answered.
+    """Answers in one long-lived thread: Offline and Server, which issue before it is answered.
 
     A thread per query crashes LoadGen in accuracy mode; one that lives as long as the run does not.
     """

@@ -50,7 +50,7 @@ class Expected:
 def by_profile(profile: Mapping[str, Any], scenario: str, mode: str) -> float:
     """Seconds that a benchmark's profile asks for at least, and what is done around it."""
     milliseconds = float(profile.get("warmup_ms", 0)) + float(profile.get("calibration_ms", 0))
-    if mode == "performance":
+    if mode != "accuracy":
         limits = profile.get(scenario)
         milliseconds += float(limits.get("min_duration_ms", 0)) if limits else 0.0
     return milliseconds / 1000 + OVERHEAD_S

@@ -62,6 +62,7 @@ class ErrorKind(Enum):
     NOT_ALLOWED = _Entry(44, "FAILED_PRECONDITION", 4, "it does not follow from its components")
     NO_CATALOG_KEY = _Entry(45, "FAILED_PRECONDITION", 4, "the catalog key is not at hand")
     BAD_ARCHIVE = _Entry(46, "FAILED_PRECONDITION", 4, "a bundle, pack or results file is damaged")
+    SUBMISSION_INVALID = _Entry(65, "FAILED_PRECONDITION", 4, "a submission breaks MLPerf's rules")
 
     @property
     def number(self) -> int:

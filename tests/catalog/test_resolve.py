@@ -361,3 +361,26 @@ def test_a_grid_has_no_double_and_the_right_size(
     assert len(labels) == 4 * (len(set(scenarios)) or 2) * (len(set(modes)) or 2) * len(
         set(threads)
     )
+
+
+def test_scenarios_on_request_and_compliance_tests_run_only_where_they_are_named() -> None:
+    usual = expand(CATALOG, "fashion-mnist")
+    assert {(c.scenario, c.mode) for c in usual} == {
+        (scenario, mode)
+        for scenario in ("SingleStream", "Offline")
+        for mode in ("performance", "accuracy")
+    }
+    named = expand(CATALOG, "fashion-mnist", scenarios=["Server"], modes=["compliance"])
+    assert [(c.scenario, c.mode) for c in named] == [("Server", "TEST01"), ("Server", "TEST04")]
+    one = expand(CATALOG, "fashion-mnist", scenarios=["MultiStream"], modes=["TEST04", "accuracy"])
+    assert [c.mode for c in one] == ["TEST04", "accuracy"]
+    with pytest.raises(CatalogError, match="no mode 'compliance'"):
+        expand(CATALOG, "face-detection", modes=["compliance"])
+
+
+def test_a_round_picks_its_loadgen() -> None:
+    for word, version in (("v5.1", "5.1.0"), ("v6.1", "6.0.17")):
+        configuration = expand(CATALOG, "fashion-mnist", variations=[word])[0]
+        lock = resolve(CATALOG, configuration, board(), HARNESS).lock
+        assert lock is not None
+        assert lock.job["loadgen"] == {"round": word, "package_version": version}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from ingest_cases import DATA, PERFORMANCE, RUNS, SCENARIOS
@@ -117,3 +118,31 @@ def test_summary_verdict(name: str) -> None:
         assert said is None
     else:
         assert said == ("INVALID" if "invalid" in name else "VALID")
+
+
+def test_the_loadgen_of_v5_1_does_not_say_how_many_samples_accuracy_takes(tmp_path: Path) -> None:
+    path = DATA / "singlestream_performance" / "mlperf_log_detail.txt"
+    lines = [
+        line for line in path.read_text().splitlines(True) if "accuracy_sample_count" not in line
+    ]
+    (tmp_path / "detail.txt").write_text("".join(lines))
+    assert parse_detail(tmp_path / "detail.txt").settings.accuracy_sample_count == 1000
+
+
+def test_an_accuracy_run_in_parts_has_an_interval_for_each(tmp_path: Path) -> None:
+    """A data set that is larger than the performance set is gone through in parts."""
+    path = DATA / "singlestream_accuracy" / "mlperf_log_detail.txt"
+    lines = path.read_text().splitlines(True)
+    again = [line for line in lines if '"key": "power_' in line]
+    assert len(again) == 2
+    later = "".join(again).replace("11-23-2026", "11-24-2026")
+    (tmp_path / "detail.txt").write_text("".join(lines) + later)
+    log = parse_detail(tmp_path / "detail.txt")
+    assert not log.contradictions
+    assert log.started_unix_ns == parse_detail(path).started_unix_ns
+    # In a performance run there is one interval.
+    path = DATA / "singlestream_performance" / "mlperf_log_detail.txt"
+    text = path.read_text()
+    again = [line for line in text.splitlines(True) if '"key": "power_' in line]
+    (tmp_path / "detail.txt").write_text(text + "".join(again).replace("11-23-2026", "11-24-2026"))
+    assert len(parse_detail(tmp_path / "detail.txt").contradictions) == 2

@@ -214,7 +214,7 @@ def quick() -> Callable[..., Configuration]:
         *variations: str,
         **parameters: str,
     ) -> Configuration:
-        if mode == "performance":
+        if mode != "accuracy":
             parameters.setdefault("min_duration_s", "0.3")
         return expand(
             load_catalog(),

@@ -297,3 +297,71 @@ def test_a_full_disk_ends_with_its_code(bench: Any, quick: Any) -> None:
     assert ran.code == 15, ran.stderr
     assert "No space left" in ran.stderr.splitlines()[-1]
     assert not (ran.out / "result.json").exists()
+
+
+ROUNDS = {"v5.1": ("5.1.0", 1780908523862526354), "v6.1": ("6.0.17", 2085463073848966840)}
+
+
+@pytest.mark.parametrize("round_name", ROUNDS)
+@pytest.mark.parametrize("mode", ["performance", "accuracy", "TEST01", "TEST04"])
+@pytest.mark.parametrize("scenario", ["SingleStream", "MultiStream", "Server", "Offline"])
+def test_every_scenario_in_every_mode(
+    bench: Any, quick: Any, scenario: str, mode: str, round_name: str
+) -> None:
+    # On a machine that is busy with other things, queries wait for long.
+    easy = {"target_qps": "1000", "target_latency_ms": "10000"} if scenario == "Server" else {}
+    ran = bench.run(quick(scenario, mode, round_name, **easy))
+    assert ran.code == 0, ran.stderr
+    details, result = ran.details, ran.result
+    assert (result["loadgen_version"], details["effective_qsl_rng_seed"]) == ROUNDS[round_name]
+    assert details["effective_scenario"] == scenario
+    entries = json.loads((ran.out / "mlperf_log_accuracy.json").read_text())
+    if mode == "accuracy":
+        assert result["accuracy"]["correct"] == 937
+        assert sorted(entry["qsl_idx"] for entry in entries) == list(range(1000))
+        return
+    assert details["result_validity"] == "VALID", details
+    per_query = 8 if scenario == "MultiStream" else 1
+    samples = np.fromfile(ran.out / "samples.i64", "<i8")
+    count = details[
+        "generated_samples_per_query" if scenario == "Offline" else "result_query_count"
+    ]
+    assert len(samples) == result["sample_count"] == count * per_query
+    assert details["effective_samples_per_query"] == (count if scenario == "Offline" else per_query)
+    audited = result.get("loadgen_audit_config", "")
+    if mode == "TEST01":
+        assert "accuracy_log_sampling_target = 4096" in audited
+        assert details["effective_accuracy_log_sampling_target"] == 4096
+        assert entries
+    elif mode == "TEST04":
+        assert details["effective_performance_issue_same"] is True
+        assert details["effective_performance_issue_same_index"] == 3
+        assert not entries
+    else:
+        assert not audited
+        assert not entries
+    if scenario == "MultiStream":
+        assert result["calibration"]["batch_size"] == result["runtime"]["samples_per_call"] == 8
+
+
+def test_multistream_in_tflite(bench: Any, quick: Any) -> None:
+    ran = bench.run(quick("MultiStream", "accuracy", "tflite", "int8"))
+    assert ran.code == 0, ran.stderr
+    assert ran.result["accuracy"]["correct"] == 939
+
+
+def test_server_takes_a_rate_and_a_limit(bench: Any, quick: Any) -> None:
+    ran = bench.run(quick("Server", "performance", target_qps="500", target_latency_ms="5000"))
+    assert ran.code == 0, ran.stderr
+    assert ran.details["effective_target_qps"] == 500
+    assert ran.details["effective_target_latency_ns"] == 5_000_000_000
+    assert ran.details["result_validity"] == "VALID"
+
+
+def test_a_compliance_test_that_the_benchmark_does_not_have(bench: Any, quick: Any) -> None:
+    def drop(document: dict[str, Any]) -> None:
+        del document["job"]["benchmark"]["compliance"]
+
+    ran = bench.run(quick("SingleStream", "TEST01"), drop)
+    assert ran.code == 10
+    assert "benchmark.compliance says no settings for TEST01" in ran.stderr

@@ -52,6 +52,7 @@ NUMBERS = {
     "NOT_ALLOWED": 44,
     "NO_CATALOG_KEY": 45,
     "BAD_ARCHIVE": 46,
+    "SUBMISSION_INVALID": 65,
 }
 
 

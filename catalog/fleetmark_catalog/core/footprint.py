@@ -19,7 +19,8 @@ Memory is the sum of
 - LoadGen's queries, which it makes before the run. In SingleStream they are
   `2 × duration ÷ (LATENCY_MARGIN × latency)`, at least the profile's minimum, of `QUERY_BYTES`; in
   Offline `RATE_MARGIN × duration ÷ latency` samples, at least the profile's minimum, of
-  `OFFLINE_SAMPLE_BYTES`; in accuracy mode every sample of the data set;
+  `OFFLINE_SAMPLE_BYTES`; in MultiStream as in SingleStream, by queries of 8 samples; in Server
+  `SERVER_FACTOR × duration × rate`; in accuracy mode every sample of the data set;
 - the harness's own time for each sample, and its copies when they are written.
 
 The latency is that of earlier runs of the same model on the board, times `QUICKER_NEXT_TIME`; where
@@ -56,6 +57,14 @@ SMALL_INPUT_BYTES, SMALL_ARENA_FACTOR = 16_384, 96
 """A small input is not halved at once: 64 channels at its resolution, and the next layer's."""
 QUERY_BYTES = 370
 """LoadGen 6.0.17, SingleStream: 2 million queries take 682 MB, and the list of their latencies."""
+MULTISTREAM_SAMPLES = 8
+"""Samples of a query in MultiStream, by MLPerf's rules."""
+FURTHER_SAMPLE_BYTES = 130
+"""Each sample of a query beyond its first."""
+SERVER_SHARE = 0.5
+"""`_SERVER_SHARE` of fleetmark_harness.settings."""
+SERVER_FACTOR = 2.0
+"""LoadGen makes queries for twice the duration."""
 OFFLINE_SAMPLE_BYTES = 220
 """LoadGen's own sample, Python's view of it while the query is handed over, ids and indices."""
 SAMPLE_BYTES = 40
@@ -131,7 +140,7 @@ def predict(lock: Lock, run: Run, latency_ns: int = 0) -> Needs:
     model, dataset = _table(tables, "model"), _table(tables, "dataset")
     total = _whole(dataset.get("samples"))
     loaded = min(total, _whole(dataset.get("performance_samples")) or total)
-    batch = _batch(tables, run) if run.scenario == "Offline" else 1
+    batch = _batch(tables, run)
     measured = latency_ns > 0
     pace_ns = int(latency_ns * QUICKER_NEXT_TIME) if measured else least_latency_ns(lock)
     queries, samples = _queries(tables, run, pace_ns, total)
@@ -234,6 +243,14 @@ def _queries(tables: Mapping[str, Any], run: Run, pace_ns: int, total: int) -> t
         duration_ns = int(override * 1e9)
     rounds = duration_ns / max(1, pace_ns)
     least = _whole(settings.get("min_query_count"))
+    if run.scenario == "Server":
+        target = run.parameters.get("target_qps")
+        rate = target if isinstance(target, (int, float)) else SERVER_SHARE * 1e9 / max(1, pace_ns)
+        count = max(int(SERVER_FACTOR * rate * duration_ns / 1e9), least)
+        return count, count
+    if run.scenario == "MultiStream":
+        queries = max(int(2 * rounds / LATENCY_MARGIN / MULTISTREAM_SAMPLES), least)
+        return queries, max(int(rounds), least * MULTISTREAM_SAMPLES)
     if run.scenario == "Offline":
         count = max(int(rounds * RATE_MARGIN), _whole(settings.get("min_sample_count")), 1)
         return count, count
@@ -241,6 +258,8 @@ def _queries(tables: Mapping[str, Any], run: Run, pace_ns: int, total: int) -> t
 
 
 def _query_bytes(run: Run) -> int:
+    if run.scenario == "MultiStream" and run.mode != "accuracy":
+        return QUERY_BYTES + (MULTISTREAM_SAMPLES - 1) * FURTHER_SAMPLE_BYTES
     return OFFLINE_SAMPLE_BYTES if run.scenario == "Offline" else QUERY_BYTES
 
 
@@ -305,6 +324,9 @@ def _item_bytes(model: Mapping[str, Any]) -> int:
 
 
 def _batch(tables: Mapping[str, Any], run: Run) -> int:
+    """Samples that the model is given at once."""
+    if run.scenario != "Offline":
+        return MULTISTREAM_SAMPLES if run.scenario == "MultiStream" else 1
     defaults = _table(tables, "defaults")
     return max(1, _whole(run.parameters.get("batch_size", defaults.get("batch_size"))))
 

@@ -17,6 +17,7 @@ from fleetmark_catalog.load.parts import (
     SHA256,
     SIZE,
     TENSOR,
+    TEST,
     TEXT,
     WORD,
     table,
@@ -89,9 +90,26 @@ BODIES: dict[str, dict[str, Any]] = {
                 "type": "object",
                 "propertyNames": SCENARIO,
                 "minProperties": 1,
-                "additionalProperties": table({"metric": TEXT}, ("metric",)),
+                # One on request runs only when it is named.
+                "additionalProperties": table(
+                    {"metric": TEXT, "on_request": {"type": "boolean"}}, ("metric",)
+                ),
             },
             "modes": unique(MODE, 1),
+            # The MLPerf benchmark by whose rules it is measured, and what is not official about it.
+            "mlperf": table({"benchmark": WORD, "rehearsal": TEXT}, ("benchmark",)),
+            # What LoadGen's audit.config says in each test.
+            "compliance": {
+                "type": "object",
+                "propertyNames": TEST,
+                "minProperties": 1,
+                "additionalProperties": {
+                    "type": "object",
+                    "propertyNames": {"pattern": "^[a-z_]+$", "maxLength": 60},
+                    "minProperties": 1,
+                    "additionalProperties": {"type": "integer", "minimum": 0},
+                },
+            },
             "quality": table(
                 {
                     "metric": WORD,
@@ -150,6 +168,15 @@ BODIES: dict[str, dict[str, Any]] = {
             "settings": {"type": "object"},
             # Between its layers, for one sample: what a job needs is predicted with it.
             "arena_bytes": {"type": "integer", "minimum": 1},
+            # What an MLPerf submission says about its weights.
+            "mlperf": table(
+                {
+                    "input_data_types": TEXT,
+                    "retraining": TEXT,
+                    "starting_weights_filename": TEXT,
+                    "weight_transformations": TEXT,
+                }
+            ),
             # The graph takes one sample at a time, whatever the batch.
             "fixed_batch": {"type": "boolean"},
         },
@@ -221,7 +248,7 @@ BODIES: dict[str, dict[str, Any]] = {
                         "benchmark": NAME,
                         "variations": unique(WORD),
                         "scenarios": unique(SCENARIO, 1),
-                        "modes": unique(MODE, 1),
+                        "modes": unique({"enum": [*MODE["enum"], *TEST["enum"]]}, 1),
                     },
                     ("benchmark",),
                 ),

@@ -13,7 +13,9 @@ TEXT = {"type": "string", "minLength": 1, "maxLength": 400}
 SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 SIZE = {"type": "integer", "minimum": 0, "maximum": 1 << 40}
 SCENARIO = {"enum": ["SingleStream", "MultiStream", "Server", "Offline"]}
-MODE = {"enum": ["performance", "accuracy", "compliance"]}
+MODE = {"enum": ["performance", "accuracy"]}
+TEST = {"enum": ["TEST01", "TEST04"]}
+"""MLPerf's compliance tests: each is a mode too, which runs only when it is asked for."""
 PROFILE = {"enum": ["quick", "valid"]}
 
 
@@ -136,6 +138,7 @@ LOADGEN = table(
         "min_duration_ms": {"type": "integer", "minimum": 1},
         "min_query_count": {"type": "integer", "minimum": 1},
         "min_sample_count": {"type": "integer", "minimum": 1},
+        "target_latency_ms": {"type": "number", "exclusiveMinimum": 0},
     }
 )
 PROFILE_TABLE = table(

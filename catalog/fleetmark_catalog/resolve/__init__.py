@@ -1,6 +1,7 @@
 """From a request to configurations, and from a configuration and a device to a lock. Pure."""
 
 from fleetmark_catalog.resolve.configuration import Configuration, expand
+from fleetmark_catalog.resolve.device import board_type
 from fleetmark_catalog.resolve.resolver import resolve, wheels_for
 from fleetmark_catalog.resolve.result import (
     BuiltWheel,
@@ -19,6 +20,7 @@ __all__ = [
     "Resolution",
     "Source",
     "WheelSource",
+    "board_type",
     "expand",
     "resolve",
     "wheels_for",

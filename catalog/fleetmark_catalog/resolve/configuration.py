@@ -14,6 +14,9 @@ from fleetmark_catalog.load.model import Component
 from fleetmark_catalog.load.words import hint
 from fleetmark_catalog.resolve.selection import Selection, select
 
+COMPLIANCE = "compliance"
+"""Stands for all compliance tests of a benchmark, where modes are named."""
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -55,7 +58,8 @@ def expand(
 ) -> list[Configuration]:
     """All configurations of benchmark or suite `name`, in a stable order, none twice.
 
-    Empty `scenarios` and `modes` mean those of the component. `variations` are added to a suite
+    Empty `scenarios` and `modes` mean those of the component, but for scenarios on request and
+    compliance tests. `variations` are added to a suite
     member's own ones and win within their group. `parameters` maps a name to the texts of its
     values; the grid is their product. A parameter that only some scenarios have is left out of the
     others.
@@ -69,15 +73,13 @@ def expand(
         selection = select(catalog, member.benchmark, member.variations, tuple(variations))
         body = selection.body(member.benchmark)
         program = selection.only("program")
-        known = list(body["scenarios"])
+        known = body["scenarios"]
         wanted = (
-            _checked("scenario", scenarios, known, member.benchmark) or member.scenarios or known
+            _checked("scenario", scenarios, known, member.benchmark)
+            or member.scenarios
+            or [scenario for scenario in known if not known[scenario].get("on_request")]
         )
-        chosen_modes = (
-            _checked("mode", modes, body["modes"], member.benchmark)
-            or member.modes
-            or body["modes"]
-        )
+        chosen_modes = _modes(modes, body, member.benchmark) or member.modes or body["modes"]
         _checked("profile", [profile], body["profiles"], member.benchmark)
         for scenario in wanted:
             _checked("scenario", [scenario], body["profiles"][profile], member.benchmark)
@@ -115,6 +117,16 @@ def _members(catalog: Catalog, name: str) -> list[_Member]:
     raise CatalogError(
         Fault.NOT_FOUND, f"the catalog has no benchmark or suite {name!r}", "", hint(name, names)
     )
+
+
+def _modes(words: Sequence[str], body: Mapping[str, Any], benchmark: Component) -> tuple[str, ...]:
+    """The modes that are meant; COMPLIANCE stands for all tests that the benchmark has."""
+    tests = list(body.get("compliance", {}))
+    allowed = [*body["modes"], *tests, *([COMPLIANCE] if tests else [])]
+    found: list[str] = []
+    for word in _checked("mode", words, allowed, benchmark):
+        found.extend(tests if word == COMPLIANCE else [word])
+    return tuple(dict.fromkeys(found))
 
 
 def _checked(

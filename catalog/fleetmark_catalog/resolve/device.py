@@ -9,6 +9,7 @@ from packaging.version import InvalidVersion, Version
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.versions import PYTHON
+from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
 from fleetmark_catalog.selectors import Selector, Subject, parse_selector
 
@@ -68,6 +69,15 @@ def _key(component: Component, version: str) -> tuple[int, Version, str]:
         number = Version("0")
         return (0, number, version)
     return (1, number, version)
+
+
+def board_type(catalog: Catalog, capabilities: Capabilities) -> Component | None:
+    """The `system` component that describes boards of this type: it names the board's model."""
+    subject = Subject("", {}, capabilities)
+    for component in catalog.all("system"):
+        if component.body.get("boards") and not platform_misfit(component, subject):
+            return component
+    return None
 
 
 def platform_misfit(component: Component, subject: Subject) -> str:

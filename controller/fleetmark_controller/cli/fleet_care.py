@@ -41,6 +41,44 @@ def label(name: str, labels: tuple[str, ...], unset: tuple[str, ...], address: s
         click.echo(f"{device.name}: {shown}")
 
 
+@click.command(name="describe")
+@click.argument("name")
+@click.argument("fields", metavar="FIELD=VALUE…", nargs=-1)
+@click.option("--unset", multiple=True, metavar="FIELD", help="Take this back.")
+@options.as_json
+@options.controller
+def describe(
+    name: str, fields: tuple[str, ...], unset: tuple[str, ...], as_json: bool, address: str | None
+) -> None:
+    """Say of a board what MLPerf asks and no agent can measure; without FIELD, show it."""
+    from fleetmark_cli import output
+    from fleetmark_protos.v1 import fleet_pb2
+
+    changes: dict[str, str] = {}
+    for text in fields:
+        field, equals, value = text.partition("=")
+        if not equals or not field or not value:
+            raise click.UsageError(f"{text!r} is not FIELD=VALUE")
+        changes[field] = value
+    with options.connect(address) as client:
+        if changes or unset:
+            request = fleet_pb2.DescribeRequest(name=name, set=changes, unset=unset)
+            found = client.call(client.fleet.Describe, request)
+        else:
+            asked = fleet_pb2.GetDescriptionRequest(name=name)
+            found = client.call(client.fleet.GetDescription, asked)
+    given, known = dict(found.given), dict(found.known)
+    if as_json:
+        output.print_json({"given": given, "component": found.component, "known": known})
+        return
+    shown = {**known, **given}
+    output.print_fields({field: shown[field] for field in sorted(shown)})
+    if found.component:
+        click.echo(f"Unless you said otherwise, from system/{found.component} of the catalog.")
+    elif not shown:
+        click.echo(f"Nothing is said of {name} yet.")
+
+
 @click.command(name="drain")
 @_names
 @click.option("--reason", default="", help="For those who wonder why.")
@@ -190,7 +228,7 @@ def forget(name: str, address: str | None) -> None:
     click.echo(f"@{name} is forgotten")
 
 
-COMMANDS = (show, label, drain, resume, reserve, rename, save, saved, forget)
+COMMANDS = (show, label, describe, drain, resume, reserve, rename, save, saved, forget)
 
 
 def standing(device: fleet_pb2.Device) -> str:

@@ -18,10 +18,15 @@ EXIT_NOTHING = 3
 @click.argument("benchmark", default="default")
 @options.fleet
 @click.option("--scenario", "scenarios", metavar="S,…", multiple=True, help="LoadGen scenarios.")
-@click.option("--mode", "modes", metavar="M,…", multiple=True, help="performance, accuracy, …")
+@click.option(
+    "--mode", "modes", metavar="M,…", multiple=True, help="performance, accuracy, compliance."
+)
 @click.option("--set", "settings", metavar="KEY=V1,V2", multiple=True, help="Grid of a parameter.")
 @click.option("--with", "variations", metavar="VARIATION", multiple=True, help="Named changes.")
 @click.option("--profile", default="quick", show_default=True, help="quick or valid.")
+@click.option(
+    "--round", "round_name", metavar="R", help="MLPerf's round, v5.1 or v6.1: its LoadGen."
+)
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, help="Repetitions of each.")
 @click.option("--any", "any_device", is_flag=True, help="Each job once, on any board that fits.")
 @click.option("--priority", type=click.IntRange(-1000, 1000), default=0)
@@ -59,6 +64,7 @@ def command(
     settings: tuple[str, ...],
     variations: tuple[str, ...],
     profile: str,
+    round_name: str | None,
     repeat: int,
     any_device: bool,
     priority: int,
@@ -86,7 +92,7 @@ def command(
         selector=selector,
         scenarios=options.words(scenarios),
         modes=options.words(modes),
-        variations=options.words(variations),
+        variations=[*options.words(variations), *([round_name] if round_name else [])],
         parameters={k: jobs_pb2.Values(values=v) for k, v in _grid(settings).items()},
         profile=profile,
         repetitions=repeat,

@@ -40,7 +40,7 @@ _IDENTITY = _columns(
     ("runtime_version", "text", "", "its version, as it ran"),
     ("accelerator", "text", "", "execution provider or delegate that was actually used"),
     ("scenario", "text", "", "LoadGen scenario: SingleStream, MultiStream, Server, Offline"),
-    ("mode", "text", "", "performance, accuracy or compliance"),
+    ("mode", "text", "", "performance, accuracy, or a compliance test: TEST01, TEST04"),
     ("profile", "text", "", "quick (seconds, never submittable) or valid (MLPerf's minimums)"),
     ("parameters", "json", "", "parameters of the program"),
 )

@@ -25,6 +25,8 @@ RULES: dict[str, Rule] = {
     "/fleetmark.v1.Fleet/ListDevices": _VIEWER,
     "/fleetmark.v1.Fleet/ShowDevice": _VIEWER,
     "/fleetmark.v1.Fleet/ListSaved": _VIEWER,
+    "/fleetmark.v1.Fleet/GetDescription": _VIEWER,
+    "/fleetmark.v1.Fleet/Describe": _OPERATOR,
     "/fleetmark.v1.Fleet/Label": _OPERATOR,
     "/fleetmark.v1.Fleet/Drain": _OPERATOR,
     "/fleetmark.v1.Fleet/Resume": _OPERATOR,

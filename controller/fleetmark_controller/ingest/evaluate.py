@@ -22,7 +22,12 @@ from fleetmark_controller.ingest.loadgen_log import LoadgenLog, Result
 from fleetmark_controller.ingest.mllog import clean_text
 from fleetmark_controller.ingest.quality import Reason
 
-_MODES = {"performance": loadgen_log.PERFORMANCE, "accuracy": loadgen_log.ACCURACY}
+_TESTS = ("TEST01", "TEST04")
+_MODES = {
+    "performance": loadgen_log.PERFORMANCE,
+    "accuracy": loadgen_log.ACCURACY,
+    **dict.fromkeys(_TESTS, loadgen_log.PERFORMANCE),
+}
 _CLAIM_TOLERANCE = 1e-6
 _MAX_UNIX_NS = float(1 << 63)
 
@@ -358,7 +363,7 @@ class _Evaluation:
             return False
         if self.mode == "accuracy":
             return self.facts.accuracy is not None
-        if self.mode != "performance" or log.result is None:
+        if self.mode not in ("performance", *_TESTS) or log.result is None:
             return False
         return (
             self.facts.loadgen_validity == "VALID"

@@ -191,6 +191,8 @@ def _interpret(raw: RawLog) -> LoadgenLog:
 def _settings(values: Values) -> Settings:
     count = limits.MAX_COUNT
     seed = (1 << 64) - 1
+    # LoadGen of v5.1 cannot be told to use fewer samples, and does not log how many it uses.
+    total = values.integer("qsl_reported_total_count", count)
     return Settings(
         scenario=values.word("effective_scenario", SCENARIOS),
         mode=values.text("effective_test_mode"),
@@ -199,7 +201,7 @@ def _settings(values: Values) -> Settings:
         min_sample_count=values.integer("effective_min_sample_count", count, 0),
         samples_per_query=values.integer("effective_samples_per_query", count),
         performance_sample_count=values.integer("effective_performance_sample_count", count),
-        accuracy_sample_count=values.integer("effective_accuracy_sample_count", count),
+        accuracy_sample_count=values.integer("effective_accuracy_sample_count", count, total),
         seeds=limits.Seeds(
             values.integer("effective_qsl_rng_seed", seed),
             values.integer("effective_sample_index_rng_seed", seed),

@@ -19,6 +19,8 @@ from fleetmark_controller.ingest.errors import IngestError, excerpt
 _MARKER = b":::MLLOG"
 # Lines with these keys are facts of the run: a second one must say the same.
 _FACTS = re.compile(r"(result|effective|early_stopping|power|qsl)_\w+|num_errors|loadgen_version")
+# In accuracy mode a data set is gone through in parts that fit into the performance set's memory.
+_OF_EACH_PART = frozenset({"power_begin", "power_end"})
 # Long lists of indices and digests, which nothing here needs.
 _DROPPED = frozenset({"loaded_qsl_set", "loadgen_file_sha1"})
 
@@ -68,7 +70,12 @@ def read(file: BinaryIO) -> RawLog:
             _count_flags(raw, entry)
             if key in _DROPPED:
                 continue
-            if key not in raw.values:
+            if key in _OF_EACH_PART and raw.values.get("effective_test_mode") == "AccuracyOnly":
+                # The interval is from the first part's begin to the last one's end.
+                if key not in raw.values or key == "power_end":
+                    raw.values[key] = value
+                    raw.times_ms[key] = _milliseconds(entry.get("time_ms"))
+            elif key not in raw.values:
                 raw.values[key] = value
                 raw.times_ms[key] = _milliseconds(entry.get("time_ms"))
             elif (

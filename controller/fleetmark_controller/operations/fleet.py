@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from fleetmark_catalog.selectors import FACTS, parse_selector
 from fleetmark_controller.clock import NS_PER_S
+from fleetmark_controller.mlperf.system import GIVEN, wrong
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.queries import matching, named
-from fleetmark_controller.store import care, saved
+from fleetmark_controller.store import care, descriptions, saved
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 LONGEST_RESERVATION_S = 90 * 24 * 3600
@@ -56,6 +57,30 @@ def label(
     for device_id in found:
         care.label(connection, now_ns, device_id, dict(changes))
     return found
+
+
+def describe(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    name: str,
+    changes: Mapping[str, str | None],
+) -> list[str]:
+    """Say what MLPerf wants to know of a device, field by field, or take it back (None).
+
+    Raises:
+        FleetmarkError: NOT_FOUND; USAGE: no such field, or not a value that it can have.
+    """
+    del effects
+    for field, value in changes.items():
+        problem = wrong(field, value)
+        if problem:
+            raise FleetmarkError(
+                ErrorKind.USAGE, problem, next_step=f"The fields are {', '.join(GIVEN)}"
+            )
+    device = named(connection, name)
+    descriptions.change(connection, now_ns, device.device_id, changes)
+    return [device.device_id]
 
 
 def drain(

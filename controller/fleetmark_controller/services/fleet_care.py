@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from fleetmark_catalog.core.carried import parse_board, parse_signed_by_board
+from fleetmark_catalog.resolve import board_type
 from fleetmark_controller.clock import NS_PER_S
 from fleetmark_controller.engine import Engine, Operation
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.operations import carrying, fleet
 from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.queries import named
 from fleetmark_controller.services import bounds, convert, edge, guard
-from fleetmark_controller.store import audit, saved
+from fleetmark_controller.store import audit, descriptions, saved
+from fleetmark_controller.store.devices import Device
 from fleetmark_protos.v1 import fleet_pb2
 
 
@@ -132,6 +135,42 @@ class FleetCare:
             [request.name],
             lambda c, fx, now: fleet.rename(c, fx, now, request.name, request.new_name),
             new_name=request.new_name,
+        )
+
+    @edge.unary
+    async def Describe(
+        self, request: fleet_pb2.DescribeRequest, context: edge.Context
+    ) -> fleet_pb2.Description:
+        """What MLPerf wants to know of a device: say it, or take it back."""
+        changes: dict[str, str | None] = {**dict.fromkeys(request.unset), **dict(request.set)}
+        await self._decide(
+            "device.describe",
+            [request.name],
+            lambda c, fx, now: fleet.describe(c, fx, now, request.name, changes),
+            fields=changes,
+        )
+        return await self._description(request.name)
+
+    @edge.unary
+    async def GetDescription(
+        self, request: fleet_pb2.GetDescriptionRequest, context: edge.Context
+    ) -> fleet_pb2.Description:
+        """What people and the catalog say of a device."""
+        return await self._description(request.name)
+
+    async def _description(self, name: str) -> fleet_pb2.Description:
+        def read(connection: sqlite3.Connection) -> tuple[Device, dict[str, str]]:
+            device = named(connection, name)
+            return device, descriptions.of(connection, device.device_id)
+
+        device, given = await self._engine.reader.run(read)
+        board = board_type(self._engine.catalog, device.capabilities)
+        known = board.body["mlperf"] if board is not None else {}
+        return fleet_pb2.Description(
+            device_id=device.device_id,
+            given=given,
+            component=board.name if board is not None else "",
+            known={field: str(value) for field, value in known.items()},
         )
 
     @edge.unary

@@ -26,7 +26,7 @@ from fleetmark_protos.v1 import capabilities_pb2 as fleetmark__protos_dot_v1_dot
 from fleetmark_protos.v1 import common_pb2 as fleetmark__protos_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66leetmark_protos/v1/fleet.proto\x12\x0c\x66leetmark.v1\x1a&fleetmark_protos/v1/capabilities.proto\x1a fleetmark_protos/v1/common.proto\"3\n\x0e\x41pproveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\"!\n\x0c\x41pproveReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"\x1d\n\rRevokeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x0bRevokeReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"\x1d\n\rRemoveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x0bRemoveReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x11\n\tcancelled\x18\x02 \x01(\r\"&\n\x12ListDevicesRequest\x12\x10\n\x08selector\x18\x01 \x01(\t\"9\n\x10ListDevicesReply\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.fleetmark.v1.Device\"\xed\x03\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08presence\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x04 \x01(\t\x12\x30\n\x06labels\x18\x05 \x03(\x0b\x32 .fleetmark.v1.Device.LabelsEntry\x12\x30\n\x0c\x63\x61pabilities\x18\x06 \x01(\x0b\x32\x1a.fleetmark.v1.Capabilities\x12\x15\n\ragent_version\x18\x07 \x01(\t\x12\x15\n\rregistered_at\x18\x08 \x01(\t\x12\x14\n\x0clast_seen_at\x18\t \x01(\t\x12\x0e\n\x06job_id\x18\n \x01(\t\x12\x11\n\tenrolment\x18\x0b \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x0c \x01(\t\x12\x15\n\rconfiguration\x18\r \x01(\t\x12(\n\x08progress\x18\x0e \x01(\x0b\x32\x16.fleetmark.v1.Progress\x12\x1a\n\rtemperature_c\x18\x0f \x01(\x01H\x00\x88\x01\x01\x12 \n\x04\x63\x61re\x18\x10 \x01(\x0b\x32\x12.fleetmark.v1.Care\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_temperature_c\"\xb3\x01\n\x04\x43\x61re\x12\x12\n\ndrained_at\x18\x01 \x01(\t\x12\x14\n\x0c\x64rain_reason\x18\x02 \x01(\t\x12\x14\n\x0creserved_for\x18\x03 \x01(\t\x12\x16\n\x0ereserved_until\x18\x04 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\r\x12\x14\n\x0clast_failure\x18\x06 \x01(\t\x12\x13\n\x0bquarantined\x18\x07 \x01(\x08\x12\x16\n\x0e\x63heck_campaign\x18\x08 \x01(\t\"!\n\x11ShowDeviceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xd9\x01\n\x0c\x44\x65viceDetail\x12$\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x14.fleetmark.v1.Device\x12+\n\x07history\x18\x02 \x03(\x0b\x32\x1a.fleetmark.v1.DeviceChange\x12\x42\n\rjobs_by_state\x18\x03 \x03(\x0b\x32+.fleetmark.v1.DeviceDetail.JobsByStateEntry\x1a\x32\n\x10JobsByStateEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"(\n\x0c\x44\x65viceChange\x12\n\n\x02\x61t\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\"\x8a\x01\n\x0cLabelRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x30\n\x03set\x18\x02 \x03(\x0b\x32#.fleetmark.v1.LabelRequest.SetEntry\x12\r\n\x05unset\x18\x03 \x03(\t\x1a*\n\x08SetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"-\n\x0c\x44rainRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1e\n\rResumeRequest\x12\r\n\x05names\x18\x01 \x03(\t\"<\n\x0eReserveRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x0b\n\x03who\x18\x02 \x01(\t\x12\x0e\n\x06\x66or_ns\x18\x03 \x01(\x03\"/\n\rRenameRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08new_name\x18\x02 \x01(\t\",\n\nSavedFleet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08selector\x18\x02 \x01(\t\"\"\n\x12\x46orgetFleetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x12\n\x10\x46orgetFleetReply\"\x12\n\x10ListSavedRequest\":\n\x0eListSavedReply\x12(\n\x06\x66leets\x18\x01 \x03(\x0b\x32\x18.fleetmark.v1.SavedFleet\"1\n\x0f\x41\x64\x64\x42oardRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\"E\n\rAddBoardReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t2\xf2\x07\n\x05\x46leet\x12\x46\n\x08\x41\x64\x64\x42oard\x12\x1d.fleetmark.v1.AddBoardRequest\x1a\x1b.fleetmark.v1.AddBoardReply\x12O\n\x0bListDevices\x12 .fleetmark.v1.ListDevicesRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12\x43\n\x07\x41pprove\x12\x1c.fleetmark.v1.ApproveRequest\x1a\x1a.fleetmark.v1.ApproveReply\x12@\n\x06Revoke\x12\x1b.fleetmark.v1.RevokeRequest\x1a\x19.fleetmark.v1.RevokeReply\x12@\n\x06Remove\x12\x1b.fleetmark.v1.RemoveRequest\x1a\x19.fleetmark.v1.RemoveReply\x12I\n\nShowDevice\x12\x1f.fleetmark.v1.ShowDeviceRequest\x1a\x1a.fleetmark.v1.DeviceDetail\x12\x43\n\x05Label\x12\x1a.fleetmark.v1.LabelRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12\x43\n\x05\x44rain\x12\x1a.fleetmark.v1.DrainRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12\x45\n\x06Resume\x12\x1b.fleetmark.v1.ResumeRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12G\n\x07Reserve\x12\x1c.fleetmark.v1.ReserveRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12\x45\n\x06Rename\x12\x1b.fleetmark.v1.RenameRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12?\n\tSaveFleet\x12\x18.fleetmark.v1.SavedFleet\x1a\x18.fleetmark.v1.SavedFleet\x12O\n\x0b\x46orgetFleet\x12 .fleetmark.v1.ForgetFleetRequest\x1a\x1e.fleetmark.v1.ForgetFleetReply\x12I\n\tListSaved\x12\x1e.fleetmark.v1.ListSavedRequest\x1a\x1c.fleetmark.v1.ListSavedReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66leetmark_protos/v1/fleet.proto\x12\x0c\x66leetmark.v1\x1a&fleetmark_protos/v1/capabilities.proto\x1a fleetmark_protos/v1/common.proto\"3\n\x0e\x41pproveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\"!\n\x0c\x41pproveReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"\x1d\n\rRevokeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x0bRevokeReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"\x1d\n\rRemoveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x0bRemoveReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x11\n\tcancelled\x18\x02 \x01(\r\"&\n\x12ListDevicesRequest\x12\x10\n\x08selector\x18\x01 \x01(\t\"9\n\x10ListDevicesReply\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.fleetmark.v1.Device\"\xed\x03\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08presence\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x04 \x01(\t\x12\x30\n\x06labels\x18\x05 \x03(\x0b\x32 .fleetmark.v1.Device.LabelsEntry\x12\x30\n\x0c\x63\x61pabilities\x18\x06 \x01(\x0b\x32\x1a.fleetmark.v1.Capabilities\x12\x15\n\ragent_version\x18\x07 \x01(\t\x12\x15\n\rregistered_at\x18\x08 \x01(\t\x12\x14\n\x0clast_seen_at\x18\t \x01(\t\x12\x0e\n\x06job_id\x18\n \x01(\t\x12\x11\n\tenrolment\x18\x0b \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x0c \x01(\t\x12\x15\n\rconfiguration\x18\r \x01(\t\x12(\n\x08progress\x18\x0e \x01(\x0b\x32\x16.fleetmark.v1.Progress\x12\x1a\n\rtemperature_c\x18\x0f \x01(\x01H\x00\x88\x01\x01\x12 \n\x04\x63\x61re\x18\x10 \x01(\x0b\x32\x12.fleetmark.v1.Care\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_temperature_c\"\xb3\x01\n\x04\x43\x61re\x12\x12\n\ndrained_at\x18\x01 \x01(\t\x12\x14\n\x0c\x64rain_reason\x18\x02 \x01(\t\x12\x14\n\x0creserved_for\x18\x03 \x01(\t\x12\x16\n\x0ereserved_until\x18\x04 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\r\x12\x14\n\x0clast_failure\x18\x06 \x01(\t\x12\x13\n\x0bquarantined\x18\x07 \x01(\x08\x12\x16\n\x0e\x63heck_campaign\x18\x08 \x01(\t\"!\n\x11ShowDeviceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xd9\x01\n\x0c\x44\x65viceDetail\x12$\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x14.fleetmark.v1.Device\x12+\n\x07history\x18\x02 \x03(\x0b\x32\x1a.fleetmark.v1.DeviceChange\x12\x42\n\rjobs_by_state\x18\x03 \x03(\x0b\x32+.fleetmark.v1.DeviceDetail.JobsByStateEntry\x1a\x32\n\x10JobsByStateEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"(\n\x0c\x44\x65viceChange\x12\n\n\x02\x61t\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\"\x8a\x01\n\x0cLabelRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x30\n\x03set\x18\x02 \x03(\x0b\x32#.fleetmark.v1.LabelRequest.SetEntry\x12\r\n\x05unset\x18\x03 \x03(\t\x1a*\n\x08SetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8f\x01\n\x0f\x44\x65scribeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x03set\x18\x02 \x03(\x0b\x32&.fleetmark.v1.DescribeRequest.SetEntry\x12\r\n\x05unset\x18\x03 \x03(\t\x1a*\n\x08SetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"%\n\x15GetDescriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xf9\x01\n\x0b\x44\x65scription\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x33\n\x05given\x18\x02 \x03(\x0b\x32$.fleetmark.v1.Description.GivenEntry\x12\x11\n\tcomponent\x18\x03 \x01(\t\x12\x33\n\x05known\x18\x04 \x03(\x0b\x32$.fleetmark.v1.Description.KnownEntry\x1a,\n\nGivenEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a,\n\nKnownEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"-\n\x0c\x44rainRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1e\n\rResumeRequest\x12\r\n\x05names\x18\x01 \x03(\t\"<\n\x0eReserveRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x0b\n\x03who\x18\x02 \x01(\t\x12\x0e\n\x06\x66or_ns\x18\x03 \x01(\x03\"/\n\rRenameRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08new_name\x18\x02 \x01(\t\",\n\nSavedFleet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08selector\x18\x02 \x01(\t\"\"\n\x12\x46orgetFleetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x12\n\x10\x46orgetFleetReply\"\x12\n\x10ListSavedRequest\":\n\x0eListSavedReply\x12(\n\x06\x66leets\x18\x01 \x03(\x0b\x32\x18.fleetmark.v1.SavedFleet2\xc2\x08\n\x05\x46leet\x12O\n\x0bListDevices\x12 .fleetmark.v1.ListDevicesRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12\x43\n\x07\x41pprove\x12\x1c.fleetmark.v1.ApproveRequest\x1a\x1a.fleetmark.v1.ApproveReply\x12@\n\x06Revoke\x12\x1b.fleetmark.v1.RevokeRequest\x1a\x19.fleetmark.v1.RevokeReply\x12@\n\x06Remove\x12\x1b.fleetmark.v1.RemoveRequest\x1a\x19.fleetmark.v1.RemoveReply\x12I\n\nShowDevice\x12\x1f.fleetmark.v1.ShowDeviceRequest\x1a\x1a.fleetmark.v1.DeviceDetail\x12\x43\n\x05Label\x12\x1a.fleetmark.v1.LabelRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12\x43\n\x05\x44rain\x12\x1a.fleetmark.v1.DrainRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12\x45\n\x06Resume\x12\x1b.fleetmark.v1.ResumeRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12G\n\x07Reserve\x12\x1c.fleetmark.v1.ReserveRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12\x45\n\x06Rename\x12\x1b.fleetmark.v1.RenameRequest\x1a\x1e.fleetmark.v1.ListDevicesReply\x12\x44\n\x08\x44\x65scribe\x12\x1d.fleetmark.v1.DescribeRequest\x1a\x19.fleetmark.v1.Description\x12P\n\x0eGetDescription\x12#.fleetmark.v1.GetDescriptionRequest\x1a\x19.fleetmark.v1.Description\x12?\n\tSaveFleet\x12\x18.fleetmark.v1.SavedFleet\x1a\x18.fleetmark.v1.SavedFleet\x12O\n\x0b\x46orgetFleet\x12 .fleetmark.v1.ForgetFleetRequest\x1a\x1e.fleetmark.v1.ForgetFleetReply\x12I\n\tListSaved\x12\x1e.fleetmark.v1.ListSavedRequest\x1a\x1c.fleetmark.v1.ListSavedReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEVICEDETAIL_JOBSBYSTATEENTRY']._serialized_options = b'8\001'
   _globals['_LABELREQUEST_SETENTRY']._loaded_options = None
   _globals['_LABELREQUEST_SETENTRY']._serialized_options = b'8\001'
+  _globals['_DESCRIBEREQUEST_SETENTRY']._loaded_options = None
+  _globals['_DESCRIBEREQUEST_SETENTRY']._serialized_options = b'8\001'
+  _globals['_DESCRIPTION_GIVENENTRY']._loaded_options = None
+  _globals['_DESCRIPTION_GIVENENTRY']._serialized_options = b'8\001'
+  _globals['_DESCRIPTION_KNOWNENTRY']._loaded_options = None
+  _globals['_DESCRIPTION_KNOWNENTRY']._serialized_options = b'8\001'
   _globals['_APPROVEREQUEST']._serialized_start=123
   _globals['_APPROVEREQUEST']._serialized_end=174
   _globals['_APPROVEREPLY']._serialized_start=176
@@ -73,28 +79,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LABELREQUEST']._serialized_end=1573
   _globals['_LABELREQUEST_SETENTRY']._serialized_start=1531
   _globals['_LABELREQUEST_SETENTRY']._serialized_end=1573
-  _globals['_DRAINREQUEST']._serialized_start=1575
-  _globals['_DRAINREQUEST']._serialized_end=1620
-  _globals['_RESUMEREQUEST']._serialized_start=1622
-  _globals['_RESUMEREQUEST']._serialized_end=1652
-  _globals['_RESERVEREQUEST']._serialized_start=1654
-  _globals['_RESERVEREQUEST']._serialized_end=1714
-  _globals['_RENAMEREQUEST']._serialized_start=1716
-  _globals['_RENAMEREQUEST']._serialized_end=1763
-  _globals['_SAVEDFLEET']._serialized_start=1765
-  _globals['_SAVEDFLEET']._serialized_end=1809
-  _globals['_FORGETFLEETREQUEST']._serialized_start=1811
-  _globals['_FORGETFLEETREQUEST']._serialized_end=1845
-  _globals['_FORGETFLEETREPLY']._serialized_start=1847
-  _globals['_FORGETFLEETREPLY']._serialized_end=1865
-  _globals['_LISTSAVEDREQUEST']._serialized_start=1867
-  _globals['_LISTSAVEDREQUEST']._serialized_end=1885
-  _globals['_LISTSAVEDREPLY']._serialized_start=1887
-  _globals['_LISTSAVEDREPLY']._serialized_end=1945
-  _globals['_ADDBOARDREQUEST']._serialized_start=1947
-  _globals['_ADDBOARDREQUEST']._serialized_end=1996
-  _globals['_ADDBOARDREPLY']._serialized_start=1998
-  _globals['_ADDBOARDREPLY']._serialized_end=2067
-  _globals['_FLEET']._serialized_start=2070
-  _globals['_FLEET']._serialized_end=3080
+  _globals['_DESCRIBEREQUEST']._serialized_start=1576
+  _globals['_DESCRIBEREQUEST']._serialized_end=1719
+  _globals['_DESCRIBEREQUEST_SETENTRY']._serialized_start=1531
+  _globals['_DESCRIBEREQUEST_SETENTRY']._serialized_end=1573
+  _globals['_GETDESCRIPTIONREQUEST']._serialized_start=1721
+  _globals['_GETDESCRIPTIONREQUEST']._serialized_end=1758
+  _globals['_DESCRIPTION']._serialized_start=1761
+  _globals['_DESCRIPTION']._serialized_end=2010
+  _globals['_DESCRIPTION_GIVENENTRY']._serialized_start=1920
+  _globals['_DESCRIPTION_GIVENENTRY']._serialized_end=1964
+  _globals['_DESCRIPTION_KNOWNENTRY']._serialized_start=1966
+  _globals['_DESCRIPTION_KNOWNENTRY']._serialized_end=2010
+  _globals['_DRAINREQUEST']._serialized_start=2012
+  _globals['_DRAINREQUEST']._serialized_end=2057
+  _globals['_RESUMEREQUEST']._serialized_start=2059
+  _globals['_RESUMEREQUEST']._serialized_end=2089
+  _globals['_RESERVEREQUEST']._serialized_start=2091
+  _globals['_RESERVEREQUEST']._serialized_end=2151
+  _globals['_RENAMEREQUEST']._serialized_start=2153
+  _globals['_RENAMEREQUEST']._serialized_end=2200
+  _globals['_SAVEDFLEET']._serialized_start=2202
+  _globals['_SAVEDFLEET']._serialized_end=2246
+  _globals['_FORGETFLEETREQUEST']._serialized_start=2248
+  _globals['_FORGETFLEETREQUEST']._serialized_end=2282
+  _globals['_FORGETFLEETREPLY']._serialized_start=2284
+  _globals['_FORGETFLEETREPLY']._serialized_end=2302
+  _globals['_LISTSAVEDREQUEST']._serialized_start=2304
+  _globals['_LISTSAVEDREQUEST']._serialized_end=2322
+  _globals['_LISTSAVEDREPLY']._serialized_start=2324
+  _globals['_LISTSAVEDREPLY']._serialized_end=2382
+  _globals['_FLEET']._serialized_start=2385
+  _globals['_FLEET']._serialized_end=3475
 # @@protoc_insertion_point(module_scope)

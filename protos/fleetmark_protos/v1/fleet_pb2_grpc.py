@@ -89,6 +89,16 @@ class FleetStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RenameRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
                 _registered_method=True)
+        self.Describe = channel.unary_unary(
+                '/fleetmark.v1.Fleet/Describe',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DescribeRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.Description.FromString,
+                _registered_method=True)
+        self.GetDescription = channel.unary_unary(
+                '/fleetmark.v1.Fleet/GetDescription',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.GetDescriptionRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.Description.FromString,
+                _registered_method=True)
         self.SaveFleet = channel.unary_unary(
                 '/fleetmark.v1.Fleet/SaveFleet',
                 request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.SerializeToString,
@@ -181,6 +191,19 @@ class FleetServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Describe(self, request, context):
+        """What MLPerf wants to know of a system: by the catalog, and by people.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDescription(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SaveFleet(self, request, context):
         """Saved fleets: selectors under a name.
         """
@@ -257,6 +280,16 @@ def add_FleetServicer_to_server(servicer, server):
                     servicer.Rename,
                     request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RenameRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.SerializeToString,
+            ),
+            'Describe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Describe,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DescribeRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.Description.SerializeToString,
+            ),
+            'GetDescription': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDescription,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.GetDescriptionRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.Description.SerializeToString,
             ),
             'SaveFleet': grpc.unary_unary_rpc_method_handler(
                     servicer.SaveFleet,
@@ -571,6 +604,60 @@ class Fleet(object):
             '/fleetmark.v1.Fleet/Rename',
             fleetmark__protos_dot_v1_dot_fleet__pb2.RenameRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Describe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/Describe',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.DescribeRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.Description.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDescription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Fleet/GetDescription',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.GetDescriptionRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.Description.FromString,
             options,
             channel_credentials,
             insecure,

@@ -12,6 +12,7 @@ from fleetmark_controller.store.migrations import (
     m0005_trust,
     m0006_sandbox,
     m0007_roster,
+    m0008_descriptions,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -22,3 +23,4 @@ MIGRATIONS(name="0004_fleet")(m0004_fleet.apply)
 MIGRATIONS(name="0005_trust")(m0005_trust.apply)
 MIGRATIONS(name="0006_sandbox")(m0006_sandbox.apply)
 MIGRATIONS(name="0007_roster")(m0007_roster.apply)
+MIGRATIONS(name="0008_descriptions")(m0008_descriptions.apply)

@@ -1,0 +1,98 @@
+"""Where each file of a submission lies; rounds differ.
+
+Up to v5.1 measurements and compliance have trees of their own, since v6.0 everything about a
+scenario lies in one folder, and `code` is called `src`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+IMPLEMENTATION = "fleetmark"
+"""Name of the implementation, in file names and below the code folder."""
+SUMMARY, DETAIL = "mlperf_log_summary.txt", "mlperf_log_detail.txt"
+ANSWERS, ACCURACY = "mlperf_log_accuracy.json", "accuracy.txt"
+VERIFIED_ACCURACY, VERIFIED_PERFORMANCE = "verify_accuracy.txt", "verify_performance.txt"
+USER_CONF, README, MANIFEST = "user.conf", "README.md", "manifest.json"
+MODEL_MAPPING = "model_mapping.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One result: a system's model in a scenario."""
+
+    system: str
+    model: str
+    scenario: str
+
+    @property
+    def path(self) -> str:
+        """As folders."""
+        return f"{self.system}/{self.model}/{self.scenario}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths in one submitter's tree of one round, relative to the tree's root, with slashes."""
+
+    round: str
+    division: str
+    submitter: str
+
+    @property
+    def _old(self) -> bool:
+        return self.round == "v5.1"
+
+    @property
+    def root(self) -> str:
+        """The submitter's folder."""
+        return f"{self.division}/{self.submitter}"
+
+    @property
+    def code(self) -> str:
+        """The folder of all code."""
+        return f"{self.root}/{'code' if self._old else 'src'}"
+
+    def code_of(self, model: str) -> str:
+        """The folder of the code that ran a model."""
+        return f"{self.code}/{model}/{IMPLEMENTATION}"
+
+    @property
+    def calibration(self) -> str:
+        """How weights were quantised: the closed division wants it."""
+        return f"{self.root}/documentation/calibration.md"
+
+    @property
+    def model_mapping(self) -> str:
+        """In the open division: which benchmark a model of another name is measured by."""
+        return f"{self.root}/{MODEL_MAPPING}"
+
+    def system(self, system: str) -> str:
+        """The description of a system."""
+        return f"{self.root}/systems/{system}.json"
+
+    def results(self, place: Place) -> str:
+        """The folder of a result."""
+        return f"{self.root}/results/{place.path}"
+
+    def performance(self, place: Place) -> str:
+        """The folder of its performance run."""
+        return f"{self.results(place)}/performance/run_1"
+
+    def accuracy(self, place: Place) -> str:
+        """The folder of its accuracy run."""
+        return f"{self.results(place)}/accuracy"
+
+    def measurements(self, place: Place) -> str:
+        """The folder that says how it was measured."""
+        return f"{self.root}/measurements/{place.path}" if self._old else self.results(place)
+
+    def implementation(self, place: Place) -> str:
+        """The file with what was done to weights and inputs."""
+        name = f"{place.system}_{IMPLEMENTATION}_{place.scenario}" if self._old else "measurements"
+        return f"{self.measurements(place)}/{name}.json"
+
+    def test(self, place: Place, test: str) -> str:
+        """The folder of a compliance test."""
+        base = f"{self.root}/compliance/{place.path}" if self._old else self.results(place)
+        return f"{base}/{test}"

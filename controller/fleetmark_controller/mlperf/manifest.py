@@ -1,0 +1,80 @@
+"""The manifest of a submission: which runs its parts are, and the sha256 of their raw logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fleetmark_catalog.core.digest import is_sha256, sha256_hex
+from fleetmark_controller.mlperf.check_run import AccuracyPart, RunPart, stated_hash
+from fleetmark_controller.mlperf.layout import ANSWERS, DETAIL, SUMMARY, Place
+from fleetmark_controller.mlperf.problem import Problem
+
+
+class Manifest:
+    """What the exporter wrote down from its store."""
+
+    def __init__(self, path: str, values: Mapping[str, Any]) -> None:
+        """`values` are the document's.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not as it must be.
+        """
+        self.path = path
+        self.rehearsal = bool(values["rehearsal"])
+        self._parts: dict[Place, Mapping[str, Any]] = {}
+        for result in values["results"]:
+            place = Place(result["system"], result["model"], result["scenario"])
+            self._parts[place] = dict(result["parts"])
+        self.locks: set[str] = set()
+        for parts in self._parts.values():
+            for part in parts.values():
+                digests = [part["lock_sha256"], *part["files"].values()]
+                if not all(isinstance(digest, str) and is_sha256(digest) for digest in digests):
+                    raise ValueError("a digest is none")
+                self.locks.add(part["lock_sha256"])
+
+    def not_here(self, places: list[Place]) -> Iterator[Problem]:
+        """Results that only one side knows, and runs that are used twice."""
+        for place in sorted(set(self._parts) - set(places), key=lambda place: place.path):
+            yield Problem(self.path, f"names {place.path}, which is not here")
+        runs = [part["run_id"] for parts in self._parts.values() for part in parts.values()]
+        for run_id in sorted({run for run in runs if runs.count(run) > 1}):
+            yield Problem(self.path, f"uses run {run_id} more than once")
+
+    def check(
+        self,
+        place: Place,
+        shown: Mapping[str, RunPart],
+        texts: Mapping[str, AccuracyPart],
+    ) -> Iterator[Problem]:
+        """Whether the logs of one result are those that the board delivered."""
+        parts = self._parts.get(place)
+        if parts is None:
+            yield Problem(self.path, f"does not name {place.path}")
+            return
+        for mode in sorted(set(parts) - set(shown)):
+            yield Problem(self.path, f"names {mode} of {place.path}, which is not here")
+        locks = {part["lock_sha256"] for part in parts.values()}
+        if len(locks) > 1:
+            yield Problem(self.path, f"the runs of {place.path} have different locks")
+        for mode, run in shown.items():
+            part = parts.get(mode)
+            if part is None:
+                yield Problem(self.path, f"does not name {mode} of {place.path}")
+                continue
+            files = part["files"]
+            for name, data in ((SUMMARY, run.summary), (DETAIL, run.detail)):
+                yield from self.other_bytes(f"{run.folder}/{name}", data, files.get(name, ""))
+            text = texts.get(mode)
+            if text is not None:
+                where = f"{text.folder}/{ANSWERS}"
+                yield from self.other_bytes(where, text.log, part.get("shown_sha256", ""))
+                if stated_hash(text) != files.get(ANSWERS):
+                    yield Problem(text.folder, "its hash is not that of the board's accuracy log")
+
+    @staticmethod
+    def other_bytes(path: str, data: bytes, sha256: str) -> Iterator[Problem]:
+        """A file whose bytes are not those of the store."""
+        if data and sha256_hex(data) != sha256:
+            yield Problem(path, "is not the file that the board delivered")

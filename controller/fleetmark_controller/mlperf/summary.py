@@ -1,0 +1,108 @@
+"""Whether a summary is that of its detail log: LoadGen writes both from the same figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from fleetmark_controller.ingest.loadgen_log import PERFORMANCE, LoadgenLog
+
+_LINE = re.compile(r"^\s*\*?\s*([^:]+?)\s*:\s*(\S.*?)\s*$")
+_MODE = {"PerformanceOnly": PERFORMANCE}
+_PERCENTILES = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
+_PARAMETERS = {
+    "samples_per_query": "effective_samples_per_query",
+    "target_qps": "effective_target_qps",
+    "target_latency (ns)": "effective_target_latency_ns",
+    "max_async_queries": "effective_max_async_queries",
+    "min_duration (ms)": "effective_min_duration_ms",
+    "max_duration (ms)": "effective_max_duration_ms",
+    "min_query_count": "effective_min_query_count",
+    "max_query_count": "effective_max_query_count",
+    "qsl_rng_seed": "effective_qsl_rng_seed",
+    "sample_index_rng_seed": "effective_sample_index_rng_seed",
+    "schedule_rng_seed": "effective_schedule_rng_seed",
+    "accuracy_log_rng_seed": "effective_accuracy_log_rng_seed",
+    "accuracy_log_probability": "effective_accuracy_log_probability",
+    "accuracy_log_sampling_target": "effective_accuracy_log_sampling_target",
+    "print_timestamps": "effective_print_timestamps",
+    "performance_issue_unique": "effective_performance_issue_unique",
+    "performance_issue_same": "effective_performance_issue_same",
+    "performance_issue_same_index": "effective_performance_issue_same_index",
+    "performance_sample_count": "effective_performance_sample_count",
+    "accuracy_sample_count": "effective_accuracy_sample_count",
+}
+_FIGURES = {
+    "SingleStream": {
+        "90.0th percentile latency (ns)": "result_90.00_percentile_latency_ns",
+        "Early stopping 90.0th percentile estimate": "early_stopping_latency_ss",
+        "QPS w/ loadgen overhead": "result_qps_with_loadgen_overhead",
+        "QPS w/o loadgen overhead": "result_qps_without_loadgen_overhead",
+    },
+    "MultiStream": {
+        "99.0th percentile latency (ns)": "result_99.00_percentile_per_query_latency_ns",
+        "Early stopping 99.0th percentile estimate": "early_stopping_latency_ms",
+    },
+    "Offline": {"Samples per second": "result_samples_per_second"},
+    "Server": {"Completed samples per second": "result_completed_samples_per_sec"},
+}
+_VERDICTS = {
+    "Min duration satisfied": "result_min_duration_met",
+    "Min queries satisfied": "result_min_queries_met",
+    "Early stopping satisfied": "early_stopping_met",
+}
+_PRINTED = 1e-5
+"""Rates are printed with six digits."""
+
+
+def contradictions(summary: bytes, values: Mapping[str, object], log: LoadgenLog) -> Iterator[str]:
+    """What a summary says otherwise than its detail log, or does not say."""
+    text = summary.decode("utf-8", "replace")
+    said: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match:
+            said.setdefault(match.group(1), []).append(match.group(2))
+    for key, number, word in (("errors", log.error_count, "errors"),):
+        if (f"No {word} encountered during test." in text) == bool(number):
+            yield f"tells otherwise than the detail log whether there were {key}"
+    if log.settings.mode != PERFORMANCE:
+        if said.keys() & {"Result is", "Scenario"}:
+            yield "tells a result, but the run was of accuracy"
+        return
+    scenario = log.settings.scenario
+    wanted: dict[str, object] = {"Scenario": scenario, "Mode": "PerformanceOnly"}
+    wanted["Result is"] = values.get("result_validity")
+    wanted |= {key: values.get(name) for key, name in _VERDICTS.items()}
+    wanted |= {key: values.get(name) for key, name in _FIGURES[scenario].items()}
+    # Not every round's LoadGen has all of them.
+    wanted |= {key: values[name] for key, name in _PARAMETERS.items() if name in values}
+    kind, per = ("query_", "per_query_") if scenario == "MultiStream" else ("", "")
+    for label, name in (("Min", "min"), ("Max", "max"), ("Mean", "mean")):
+        wanted[f"{label} latency (ns)"] = values.get(f"result_{name}_{kind}latency_ns")
+    for share in _PERCENTILES:
+        key = f"{share} percentile latency (ns)"
+        wanted[key] = values.get(f"result_{share}_percentile_{per}latency_ns")
+    for key, value in wanted.items():
+        found = said.get(key, [])
+        if len(found) != 1:
+            yield f"{key}: is there {len(found)} times, must be once"
+        elif not _same(found[0], value):
+            yield f"{key}: {found[0]}, by the detail log {value}"
+
+
+def _same(text: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return text in (("Yes", "1") if value else ("NO", "No", "0"))
+    if isinstance(value, (int, float)):
+        try:
+            figure = float(text)
+        except ValueError:
+            return False
+        if isinstance(value, int) and text.isdigit():
+            return int(text) == value
+        # Some rates are rounded to two decimals.
+        decimals = len(text.partition(".")[2]) if "e" not in text else 0
+        rounded = 0.51 * 10**-decimals if decimals else 0.0
+        return abs(figure - value) <= max(_PRINTED * abs(value), rounded)
+    return text == value

@@ -1,0 +1,159 @@
+"""The description of a system: every field that MLPerf asks for, and where each came from.
+
+What a person said of the board counts first, then what the catalog knows of boards of this type
+(a `system` component), then what the agent measured. The fields are those of the submission rules,
+appendix on system descriptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleetmark_controller.mlperf.rules import STATUSES
+
+FIELDS = (
+    *("division", "submitter", "status", "system_name", "system_type", "system_type_detail"),
+    *("number_of_nodes", "host_processor_model_name", "host_processors_per_node"),
+    *("host_processor_core_count", "host_processor_frequency", "host_processor_caches"),
+    *("host_processor_interconnect", "host_memory_capacity", "host_memory_configuration"),
+    *("host_storage_capacity", "host_storage_type", "host_networking"),
+    *("host_networking_topology", "host_network_card_count", "accelerators_per_node"),
+    *("accelerator_model_name", "accelerator_memory_capacity", "accelerator_frequency"),
+    *("accelerator_host_interconnect", "accelerator_interconnect"),
+    *("accelerator_interconnect_topology", "accelerator_memory_configuration"),
+    *("accelerator_on-chip_memories", "cooling", "hw_notes", "framework", "operating_system"),
+    *("other_software_stack", "sw_notes"),
+)
+MAY_BE_EMPTY = frozenset(
+    {
+        *("system_type_detail", "host_processor_frequency", "host_processor_caches"),
+        *("host_processor_interconnect", "accelerator_frequency"),
+        *("accelerator_interconnect_topology", "accelerator_on-chip_memories"),
+        *("hw_notes", "sw_notes"),
+    }
+)
+"""Fields that must be there, but may say nothing."""
+GIVEN = tuple(
+    name
+    for name in FIELDS
+    if name not in ("division", "submitter", "framework", "operating_system", "sw_notes")
+)
+"""Fields that a person may say of a board; the others follow from the run and the submission."""
+SYSTEM_TYPES = ("edge", "datacenter", "datacenter,edge", "edge,datacenter")
+CHOICES = {"status": STATUSES, "system_type": SYSTEM_TYPES}
+NONE = "N/A"
+"""For what a system does not have."""
+_OF_ACCELERATORS = tuple(name for name in FIELDS if name.startswith("accelerator_"))
+
+
+@dataclass(frozen=True)
+class Description:
+    """Fields with their values, and the names of those that somebody must still say."""
+
+    fields: Mapping[str, str]
+    missing: tuple[str, ...]
+
+
+def wrong(name: str, value: str | None) -> str:
+    """Why a person cannot say this of a board (None: no longer); empty if he can."""
+    if name not in GIVEN:
+        if name in FIELDS:
+            return f"{name} follows from the run"
+        return f"there is no field {name}"
+    if value is None:
+        return ""
+    allowed = CHOICES.get(name)
+    if allowed and value not in allowed:
+        return f"{name} is {value!r}, must be one of {', '.join(allowed)}"
+    if len(value) > 400 or not value.isprintable():
+        return f"{name} must be one line of at most 400 characters"
+    return ""
+
+
+def describe(
+    capabilities: Mapping[str, Any],
+    known: Mapping[str, Any],
+    given: Mapping[str, str],
+    *,
+    division: str,
+    submitter: str,
+    framework: str,
+    software: str,
+    notes: str,
+) -> Description:
+    """All fields of one system.
+
+    Args:
+        capabilities: what the agent measured, as plain values (core.capabilities.Capabilities).
+        known: field → value by the catalog's component for this type of board.
+        given: field → value by a person.
+        division: closed or open.
+        submitter: who submits.
+        framework: the runtime with its version.
+        software: what else the runs were made with.
+        notes: about the software; empty if there is nothing to note.
+    """
+    fields = dict(_measured(capabilities))
+    fields |= {name: str(value) for name, value in known.items() if name in FIELDS}
+    fields |= {name: value for name, value in given.items() if name in GIVEN}
+    fields |= {
+        "division": division,
+        "submitter": submitter,
+        "framework": framework,
+        "operating_system": _operating_system(capabilities),
+        "other_software_stack": fields.get("other_software_stack") or software,
+        "sw_notes": notes,
+    }
+    if fields.get("accelerators_per_node") == "0":
+        for name in _OF_ACCELERATORS:
+            fields.setdefault(name, NONE)
+    missing = [
+        name for name in FIELDS if not fields.get(name, "").strip() and name not in MAY_BE_EMPTY
+    ]
+    return Description({name: fields.get(name, "") for name in FIELDS}, tuple(missing))
+
+
+def _operating_system(capabilities: Mapping[str, Any]) -> str:
+    system = _table(capabilities.get("os"))
+    words = (system.get("name"), system.get("version"))
+    kernel = system.get("kernel")
+    return " ".join(str(word) for word in words if word) + (f", kernel {kernel}" if kernel else "")
+
+
+def _measured(capabilities: Mapping[str, Any]) -> Mapping[str, str]:
+    """What detection tells. A reading that the board does not offer is left out."""
+    cpu, memory = _table(capabilities.get("cpu")), _table(capabilities.get("memory"))
+    board, storage = _table(capabilities.get("board")), _table(capabilities.get("storage"))
+    accelerators = [_table(found) for found in capabilities.get("accelerators") or ()]
+    names = dict.fromkeys(str(found["name"]) for found in accelerators if found.get("name"))
+    held = dict.fromkeys(
+        _size(int(found["memory_bytes"])) for found in accelerators if found.get("memory_bytes")
+    )
+    found = {
+        "number_of_nodes": "1",
+        "system_name": board.get("model"),
+        "host_processor_model_name": cpu.get("model"),
+        "host_processor_core_count": cpu.get("physical_cores"),
+        "host_memory_capacity": _size(memory.get("total_bytes")),
+        "host_storage_capacity": _size(storage.get("total_bytes")),
+        "accelerators_per_node": str(len(accelerators)),
+        "accelerator_model_name": ", ".join(names),
+        "accelerator_memory_capacity": ", ".join(held),
+    }
+    hertz = cpu.get("max_frequency_hz")
+    if hertz:
+        found["host_processor_frequency"] = f"{hertz / 1e9:.4g} GHz"
+    return {name: str(value) for name, value in found.items() if value}
+
+
+def _size(count_bytes: Any) -> str:
+    if not isinstance(count_bytes, int) or isinstance(count_bytes, bool) or count_bytes <= 0:
+        return ""
+    gib = count_bytes / (1 << 30)
+    return f"{gib:.0f} GiB" if gib >= 10 else f"{gib:.2g} GiB"
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

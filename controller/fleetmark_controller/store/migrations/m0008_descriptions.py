@@ -1,0 +1,14 @@
+"""What people say of a board for MLPerf's description of systems."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+
+
+def apply(db: Database) -> None:
+    """Add the table."""
+    db.conn.execute(
+        """CREATE TABLE device_description (
+            device_id TEXT NOT NULL REFERENCES device, field TEXT NOT NULL, value TEXT NOT NULL,
+            PRIMARY KEY (device_id, field)) WITHOUT ROWID"""
+    )

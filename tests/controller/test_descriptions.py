@@ -1,0 +1,61 @@
+"""What people say of boards for MLPerf."""
+
+from __future__ import annotations
+
+from fleetmark_catalog.core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+from fleetmark_catalog.core.plain import to_plain
+from fleetmark_catalog.load import load_catalog
+from fleetmark_catalog.resolve import board_type
+from fleetmark_controller.mlperf.system import FIELDS, GIVEN, MAY_BE_EMPTY, describe, wrong
+
+FACTS = Capabilities(
+    os=Os("linux", "Debian GNU/Linux", "12", "6.1"),
+    arch="arm64",
+    board=Board("Raspberry Pi 5 Model B Rev 1.0"),
+    cpu=Cpu(4, 4, physical_cores=4, model="Cortex-A76"),
+    memory=Memory(8 << 30, 0),
+    storage=Storage(64 << 30, 8 << 30),
+)
+SUBMISSION = {
+    "division": "open",
+    "submitter": "Us",
+    "framework": "onnxruntime 1.23.2",
+    "software": "Python 3.11",
+    "notes": "",
+}
+
+
+def test_a_board_that_the_catalog_knows() -> None:
+    found = board_type(load_catalog(), FACTS)
+    assert found is not None and found.name == "raspberry-pi-5"
+    told = describe(to_plain(FACTS), found.body["mlperf"], {"status": "available"}, **SUBMISSION)
+    assert set(told.fields) == set(FIELDS)
+    assert told.fields["host_processor_model_name"] == "Broadcom BCM2712 (Arm Cortex-A76)"
+    assert told.fields["host_memory_capacity"] == "8 GiB"
+    assert told.fields["accelerators_per_node"] == "0"
+    assert told.fields["accelerator_model_name"] == "N/A"
+    assert told.fields["operating_system"] == "Debian GNU/Linux 12, kernel 6.1"
+    assert set(told.missing) == {"host_storage_type", "host_networking_topology", "cooling"}
+    given = dict.fromkeys(told.missing, "said") | {"status": "available"}
+    whole = describe(to_plain(FACTS), found.body["mlperf"], given, **SUBMISSION)
+    assert not whole.missing
+
+
+def test_a_board_that_nobody_knows_lacks_what_only_people_know() -> None:
+    other = Capabilities(FACTS.os, "x86_64", Board(), Cpu(2, 2), FACTS.memory, FACTS.storage)
+    assert board_type(load_catalog(), other) is None
+    told = describe(to_plain(other), {}, {}, **SUBMISSION)
+    assert {"status", "system_name", "system_type", "host_processor_model_name"} <= set(
+        told.missing
+    )
+    assert "host_memory_capacity" not in told.missing
+    assert set(told.missing) <= set(GIVEN) - MAY_BE_EMPTY
+
+
+def test_what_may_be_said() -> None:
+    assert wrong("cooling", "air") == ""
+    assert wrong("cooling", None) == ""
+    assert "must be one of available" in wrong("status", "soon")
+    assert "follows from the run" in wrong("framework", "mine")
+    assert "no field" in wrong("colour", "red")
+    assert "one line" in wrong("cooling", "a\nb")
