@@ -234,3 +234,17 @@ def test_a_folder_that_holds_the_home_is_not_opened(tmp_path: Path) -> None:
         check=False,
     )
     assert wrong.returncode == 2 and "Did you mean 'bubblewrap'?" in wrong.stderr
+
+
+def test_a_root_that_knows_no_other_user_proves_what_is_left(tmp_path: Path) -> None:
+    """As in a container without more users, or in a user namespace of one."""
+    code = "from pathlib import Path; from fleetmark_agent.sandbox.prove import prove;"
+    code += f"found = prove(Path({str(tmp_path)!r}), 'bubblewrap'); print(found.level, found.user)"
+    inside = ["unshare", "--user", "--map-root-user", sys.executable, "-c", code]
+    done = subprocess.run(inside, capture_output=True, text=True, check=False)
+    if "unshare failed" in done.stderr:
+        pytest.skip("no user namespaces here")
+    assert done.returncode == 0, done.stderr
+    level, user = done.stdout.split()
+    assert level in LEVELS
+    assert user == "None"

@@ -176,14 +176,21 @@ class _Proof:
         }
         return next((f"{means.level}: {what}" for what, fault in faults.items() if fault), "")
 
-    def _run(self, means: Means, asked: str) -> dict[str, Any] | str:
+    def _make_folders(self, user: int | None) -> None:
         for path in (self.out, self.folder / "tmp", self.folder / "shm"):
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir()
             # As an attempt's: closed, but for ways through /tmp.
             path.chmod(0o700 if path == self.out else 0o711)
-            if means.user is not None:
-                os.chown(path, means.user, means.user)
+            if user is not None:
+                os.chown(path, user, user)
+
+    def _run(self, means: Means, asked: str) -> dict[str, Any] | str:
+        try:
+            self._make_folders(means.user)
+        except OSError as error:
+            # A user namespace in which root is the only user knows no other.
+            return f"no folder for user {means.user}: {error.strerror}"
         needs = Needs(
             command=(self.python, "-I", "-S", "-B", "-c", _QUESTION, asked),
             environment={"PATH": PROGRAMS},
@@ -213,7 +220,10 @@ class _Proof:
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines()
             return lines[-1][:300] if lines else f"it ended with {done.returncode}"
-        values: dict[str, Any] = json.loads(done.stdout)
+        try:
+            values: dict[str, Any] = json.loads(done.stdout)
+        except ValueError:
+            return f"it said {done.stdout[:80]!r}"
         return values
 
 
