@@ -15,6 +15,7 @@ from agent_process import AgentProcess, assert_no_overlap
 from bundles import GATED, QUICK, make_lock, make_order, wheel
 from fake_controller import FakeController
 
+from fleetmark_agent.runner.prepare import NO_TELEMETRY
 from fleetmark_catalog.core.lock import DeclaredOutput
 from fleetmark_catalog.core.records import record_digest, seal
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -368,7 +369,7 @@ with open("result.json", "w") as file:
     names = {
         "FLEETMARK_JOB",
         "FLEETMARK_OUT",
-        "ORT_DISABLE_TELEMETRY",
+        *NO_TELEMETRY,
         "PATH",
         "LANG",
         "TMPDIR",

@@ -48,6 +48,9 @@ def board(
         )
         made.until(lambda: fleet.presence("board") == "online", UNIT)
         made.ask("install", "-d", "-o", "fleetmark-agent", MARKS)
+        made.ask("sed", "-i", f'1i allow_folders = ["{MARKS}"]', f"{HOME}/config.toml")
+        made.ask("systemctl", "restart", UNIT)
+        made.until(lambda: fleet.presence("board") == "online", UNIT)
         yield made
 
 

@@ -82,7 +82,7 @@ def test_the_steps_of_both_make_programs_that_do_a_job_together(tmp_path: Path) 
         catalog = make_catalog(tmp_path / "catalog")
         starts = {
             "controller": ("serve", "--listen", fleet.address, "--catalog", str(catalog)),
-            "agent": ("start", "--name", "container"),
+            "agent": ("start", "--name", "container", "--allow-folder", str(fleet.marks)),
         }
         for role in reversed(ROLES):
             token = {"FLEETMARK_TOKEN": fleet.token} if role == "agent" else {}
@@ -96,7 +96,7 @@ def test_the_steps_of_both_make_programs_that_do_a_job_together(tmp_path: Path) 
                     stderr=log,
                 )
             until(lambda role=role: healthy(role), f"a healthy {role}")
-        done = fleet.run("schedule", TOY, "--set", f"marks={tmp_path}", "--wait")
+        done = fleet.run("schedule", TOY, "--set", f"marks={fleet.marks}", "--wait")
         assert done.returncode == 0, done.stdout + done.stderr
 
 

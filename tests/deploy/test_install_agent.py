@@ -88,7 +88,10 @@ def test_the_installed_agent_does_a_job_and_an_upgrade_keeps_what_it_holds(
             settings["FLEETMARK_TOKEN"] = fleet.token
         with (tmp_path / "agent.log").open("ab") as log:
             fleet.children[name] = subprocess.Popen(
-                [installer.prefix / "bin/agent", "start", "--home", installer.home],
+                [
+                    *(installer.prefix / "bin/agent", "start", "--home", installer.home),
+                    *("--allow-folder", fleet.marks),
+                ],
                 env={**environment(), **settings},
                 stdout=log,
                 stderr=log,
@@ -97,11 +100,12 @@ def test_the_installed_agent_does_a_job_and_an_upgrade_keeps_what_it_holds(
 
     def run_job() -> None:
         done = fleet.run(
-            *("schedule", TOY, "--fleet", f"name={name}", "--set", f"marks={tmp_path}", "--wait")
+            *("schedule", TOY, "--fleet", f"name={name}", "--set", f"marks={fleet.marks}", "--wait")
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "1 succeeded" in done.stdout
 
+    ended = len(list(fleet.marks.glob("*.end")))
     start()
     run_job()
     refused = installer.run("--uninstall", "--purge")
@@ -123,7 +127,7 @@ def test_the_installed_agent_does_a_job_and_an_upgrade_keeps_what_it_holds(
     fleet.kill(name, signal.SIGTERM)
     rows = json.loads(fleet.run("fleet", "list", "--json").stdout)
     assert [device["name"] for device in rows].count(name) == 1
-    assert len(list(tmp_path.glob("*.end"))) == 2
+    assert len(list(fleet.marks.glob("*.end"))) == ended + 2
     # The former version stays, to go back to; a third call that goes back to it builds nothing.
     assert len(list((installer.prefix / "environments").iterdir())) == 2
     assert "is there already" in installer.install()

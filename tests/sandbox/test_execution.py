@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import attacker
-import boards
+import confined
 import pytest
 from processes import Fleet, fleet_in, until
 
@@ -83,7 +83,7 @@ KINDS = [
 
 @pytest.fixture(scope="module")
 def open_folder() -> Iterator[Path]:
-    with boards.open_folder() as folder:
+    with confined.open_folder() as folder:
         yield folder
 
 
@@ -98,19 +98,19 @@ def fleet(open_folder: Path) -> Iterator[Fleet]:
 @pytest.fixture(scope="module", params=KINDS)
 def board(fleet: Fleet, request: pytest.FixtureRequest) -> Board:
     who, level = request.param
-    if who == "root" and not boards.is_root():
+    if who == "root" and not confined.is_root():
         pytest.skip("needs root")
-    if level == BUBBLEWRAP and not boards.bubblewrap_works():
+    if level == BUBBLEWRAP and not confined.bubblewrap_works():
         pytest.skip("bubblewrap is not installed, or does not work here")
     name = f"{who}-{level}"
     home = fleet.folder / name
     home.mkdir()
     (home / "config.toml").write_text(CONFIG)
-    if boards.is_root():
-        owner = boards.USER if who == "user" else 0
+    if confined.is_root():
+        owner = confined.USER if who == "user" else 0
         os.chown(home, owner, owner)
         home.chmod(0o711)
-    prefix = boards.as_user() if who == "user" else boards.as_root()
+    prefix = confined.as_user() if who == "user" else confined.as_root()
     fleet.start_agent(name, "--sandbox", level, home=home, prefix=prefix)
     marker = f"attacker-{name}-{os.getpid()}"
     made = Board(fleet, name, level, home, marker)
@@ -204,7 +204,7 @@ def test_a_full_disk_is_prevented_and_named(board: Board) -> None:
 
 def test_a_daemon_dies_with_its_job(board: Board) -> None:
     assert board.report("daemonise")
-    assert boards.processes_with(board.marker) == []
+    assert confined.processes_with(board.marker) == []
 
 
 def test_there_is_no_way_out(board: Board) -> None:
@@ -246,6 +246,6 @@ def test_nothing_of_the_agent_is_inherited(board: Board) -> None:
 def test_nothing_is_left_behind(board: Board) -> None:
     # What the controller has acknowledged is removed at once, as always.
     until(lambda: not list(board.home.glob("attempts/*")), "the workspaces to be removed", 60)
-    assert boards.processes_with(str(board.home / "attempts")) == []
+    assert confined.processes_with(str(board.home / "attempts")) == []
     time.sleep(0.1)
     assert board.fleet.presence(board.name) == "online"

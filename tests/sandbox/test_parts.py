@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import boards
+import confined
 import pytest
 
 from fleetmark_agent.runner.collect import judge
@@ -188,7 +188,7 @@ def test_what_cannot_be_confined_does_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strongest", LEVELS)
 def test_what_is_proven_is_never_more_than_what_is_allowed(strongest: str) -> None:
-    with boards.open_folder() as home:
+    with confined.open_folder() as home:
         found = prove(home, strongest)
         assert at_least(strongest, found.level)
         assert all(s.reason and s.remedy for s in found.shortfalls)
@@ -199,9 +199,9 @@ def test_what_is_proven_is_never_more_than_what_is_allowed(strongest: str) -> No
 
 def test_a_root_agent_with_a_strict_umask_has_its_jobs_be_another_user() -> None:
     """Folders that bubblewrap makes on the way must be passable, whatever the agent's umask."""
-    if not boards.is_root() or not boards.bubblewrap_works():
+    if not confined.is_root() or not confined.bubblewrap_works():
         pytest.skip("needs root and bubblewrap")
-    with boards.open_folder() as home:
+    with confined.open_folder() as home:
         before = os.umask(0o077)
         try:
             found = prove(home)

@@ -21,8 +21,9 @@ class Offline:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.board = fleet.folder / "board"
-        self.marks = fleet.folder / "marks"
-        self.marks.mkdir()
+        self.marks = fleet.marks
+        self.board.mkdir(mode=0o700)
+        (self.board / "config.toml").write_text(f'allow_folders = ["{self.marks}"]\n')
         described = fleet.folder / "board.json"
         assert self.agent("describe", str(described), "--name", "far-away").returncode == 0
         added = fleet.run("fleet", "add", str(described), "--json")
@@ -236,7 +237,7 @@ def test_a_pack_is_verified_and_runs_again_elsewhere(offline: Offline, tmp_path:
     assert str(marks) in command[1]
     with fleet_in(tmp_path / "clean") as fleet:
         fleet.start_controller("--mirror", str(place / "mirror"), "--catalog", str(place / "added"))
-        fleet.start_agent("other")
+        fleet.start_agent("other", "--allow-folder", str(marks))
         again = fleet.run(*command[1].split())
         assert again.returncode == 0, again.stderr
         assert fleet.query("SELECT lock_digest FROM runs") == [(lock,)]

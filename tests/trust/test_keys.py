@@ -27,9 +27,7 @@ def test_boards_follow_a_rotated_key_and_a_key_that_is_kept_elsewhere(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     catalog = toy().make_catalog(tmp_path / "catalog")
-    marks = tmp_path / "marks"
-    marks.mkdir()
-    words = ("schedule", "toy", "--set", f"marks={marks}", "--set", "duration_s=0.1")
+    words = ("schedule", "toy", "--set", f"marks={fleet.marks}", "--set", "duration_s=0.1")
     trust = fleet.folder / "board" / "identity" / "trust.json"
 
     # The key is at hand: what is added is released when it is scheduled.

@@ -51,8 +51,7 @@ class Taken:
 
     def __init__(self, folder: Path) -> None:
         self.fleet = Fleet(folder)
-        self.marks = folder / "marks"
-        self.marks.mkdir()
+        self.marks = self.fleet.marks
         catalog = toy().make_catalog(folder / "catalog")
         program = catalog / "program" / "toy" / "component.toml"
         text = program.read_text()

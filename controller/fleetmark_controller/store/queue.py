@@ -38,6 +38,8 @@ def view(
     if names is not None:
         # Of thousands of idle devices only those that a waiting job could run on matter.
         wanted = set().union(*(job.devices for job in waiting)) if waiting else set()
+        # And those that time alone will free for jobs that were passed over.
+        wanted |= _reserved(connection, now_ns)
         names = [name for name in names if name in wanted]
     devices = _devices(connection, seen, names)
     blobs: dict[str, Mapping[str, int]] = {}
@@ -45,6 +47,11 @@ def view(
         blobs = _blobs(connection, waiting, devices)
     series = _series(connection, waiting)
     return View(waiting, devices, now_ns, series, blobs, releases.unsigned(connection))
+
+
+def _reserved(connection: sqlite3.Connection, now_ns: int) -> set[str]:
+    query = "SELECT device_id FROM device_care WHERE reserved_until > ?"
+    return {row[0] for row in connection.execute(query, (iso(now_ns),))}
 
 
 def _waiting(
