@@ -116,7 +116,7 @@ class Taken:
         marks = str(self.marks)
         done = self.fleet.run(
             *("schedule", "toy", "--fleet", "name=board", "--set", f"marks={marks}", "--wait"),
-            *("--set", "duration_s=0.1", "--json", *words),
+            *("--set", "duration_s=0.1", "--max-attempts", "1", "--json", *words),
         )
         assert done.returncode in (0, 1), done.stderr
         ((state, reason),) = self.fleet.query(

@@ -193,6 +193,10 @@ def opened(path: Path, *known: str) -> Iterator[Carried]:
         what = f"it is no file of ours, or cut short: {error}"
         raise CatalogError(Fault.BAD_DOCUMENT, what, str(path), "Get the file once more") from error
     with archive:
+        # A file that is cut within a wheel that it carries ends with that wheel's own directory.
+        if min((entry.header_offset for entry in archive.infolist()), default=0):
+            what = "it is cut short, or something stands before it"
+            raise CatalogError(Fault.BAD_DOCUMENT, what, str(path), "Get the file once more")
         yield Carried(archive, path, frozenset(known))
 
 

@@ -161,10 +161,13 @@ class SessionService(session_pb2_grpc.SessionServicer):
         await self._publish(device_id, message, None, shown)
 
     def _note_refusal(self, said: sessions.Report) -> None:
-        """A board that refuses rests before it is asked again; one that runs a job does not."""
+        """A board that refuses for want of something rests before it is asked again.
+
+        One that runs a job does not, nor one that refuses a job for what the job is.
+        """
         if said.state is AttemptState.REFUSED and said.retryable:
             self._engine.presence.refused(said.key.device_id, said.key.epoch)
-        elif said.state in (AttemptState.RUNNING, AttemptState.UPLOADING):
+        elif said.state in (AttemptState.RUNNING, AttemptState.UPLOADING, AttemptState.REFUSED):
             self._engine.presence.took(said.key.device_id)
 
     def _log_lines(self, device_id: str, lines: session_pb2.LogLines) -> None:
