@@ -101,7 +101,7 @@ def _runs(pid: int) -> bool:
     """Whether there is such a process: a controller that was killed leaves its word behind."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

@@ -19,7 +19,10 @@ EXPECTED = {
     "ai-edge-litert": {(python, arch) for python in PYTHONS for arch in ARCHES},
     "onnxruntime": {(python, arch) for python in PYTHONS for arch in ARCHES},
     "numpy": {(python, arch) for python in PYTHONS for arch in ARCHES},
-    "mlcommons-loadgen": {(python, "x86_64") for python in PYTHONS},
+    **{
+        name: {(python, "x86_64") for python in PYTHONS}
+        for name in ("mlcommons-loadgen", "mlcommons-loadgen-v5.1")
+    },
     **{
         name: {(python, arch) for python in PYTHONS for arch in ARCHES}
         for name in ("opencv-python-headless", "openvino", "pillow")

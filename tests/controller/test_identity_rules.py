@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import sqlite3
 import time
 
@@ -17,10 +18,12 @@ from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.chain import FIRST, Row, find_break
 from fleetmark_controller.identity.roles import RULES
 from fleetmark_controller.identity.rules import (
+    Allowance,
     Budget,
     Caller,
     Kind,
     Limiter,
+    Most,
     Role,
     Rule,
     TokenFacts,
@@ -108,6 +111,52 @@ def test_a_budget_is_kept_in_every_window(spent: list[tuple[float, int]]) -> Non
         assert total <= 100 or not taken
     assert budget.spend("b", 100, 0) and not budget.spend("b", 1, 1)
     assert budget.spend("b", 1, 10)
+
+
+ATTEMPTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=5)
+
+
+@given(ATTEMPTS, st.randoms(use_true_random=False))
+def test_who_hands_in_what_its_attempts_may_have_is_never_refused(
+    attempts: list[tuple[int, int]], chance: random.Random
+) -> None:
+    """Attempts with so many files, and so many fewer than they may have, in any order."""
+    allowance = Allowance()
+    left = {number: files for number, (files, _) in enumerate(attempts)}
+    most = {
+        number: Most(files + spare, 10 * (files + spare))
+        for number, (files, spare) in enumerate(attempts)
+    }
+    begun = [0]
+    while left:
+        moves = ["begin"] * (len(begun) < len(attempts))
+        moves += ["file"] * any(left.get(number) for number in begun)
+        moves += ["cut"] * any(left.get(number) for number in begun)
+        moves += ["judge"] * any(left.get(number) == 0 for number in begun)
+        move = chance.choice(moves)
+        awaited = {number: most[number] for number in begun if number in left}
+        if move == "begin":
+            begun.append(len(begun))
+        elif move == "judge":
+            del left[chance.choice([n for n in begun if left.get(n) == 0])]
+        else:
+            assert allowance.take("board", awaited, 10)
+            if move == "cut":
+                allowance.give_back("board", 10)
+            else:
+                left[chance.choice([n for n in begun if left.get(n)])] -= 1
+
+
+@given(st.integers(1, 5), st.integers(1, 50), st.integers(1, 20))
+def test_more_than_the_awaited_attempts_may_have_is_refused(
+    attempts: int, files: int, size: int
+) -> None:
+    allowance = Allowance()
+    awaited = {number: Most(files, 100) for number in range(attempts)}
+    room = min(attempts * files, attempts * 100 // size)
+    taken = [allowance.take("board", awaited, size) for _ in range(room + 3)]
+    assert taken == [True] * room + [False] * 3
+    assert not allowance.take("another", {}, 0)
 
 
 def test_a_flood_of_sources_does_not_fill_the_memory() -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
-
-K = TypeVar("K", bound=Hashable)
 
 NS_PER_S = 1_000_000_000
 MAX_TOKEN_LIFE_NS = 30 * 86_400 * NS_PER_S
@@ -139,32 +136,63 @@ class Budget:
         return True
 
 
+@dataclass(frozen=True)
+class Most:
+    """The most files and bytes that one attempt may have."""
+
+    files: int
+    size_bytes: int
+
+
 @dataclass
-class Allowance(Generic[K]):
-    """How many files and bytes may be handed in for each attempt. Remembers `attempts` of them."""
+class _Pool:
+    """What a source has handed in for the attempts that are awaited of it."""
 
-    attempts: int = 10_000
-    _taken: OrderedDict[K, tuple[int, int]] = field(default_factory=OrderedDict)
+    files: int = 0
+    size_bytes: int = 0
+    awaited: dict[Hashable, Most] = field(default_factory=dict)
 
-    def take(self, limits: Iterable[tuple[K, int, int]], size: int) -> K | None:
-        """Count a file of `size` bytes for the first attempt that it fits; None if it fits none.
 
-        `limits`: attempts, each with the most files and the most bytes that it may have.
+@dataclass
+class Allowance:
+    """How many files and bytes a source may hand in: as many as its awaited attempts may have.
+
+    For which of them a file is cannot be known before its records come, so all share one pool. An
+    attempt that is no longer awaited takes the most that it could have had out of the pool: that is
+    at least what it had, so whoever hands in no more than each attempt may have is never refused,
+    in whatever order files and judgements come. Remembers `sources` of them.
+    """
+
+    sources: int = 10_000
+    _pools: OrderedDict[str, _Pool] = field(default_factory=OrderedDict)
+
+    def take(self, source: str, awaited: Mapping[Hashable, Most], size_bytes: int) -> bool:
+        """Count a file; False, and it is not counted, if it is more than those attempts may have.
+
+        `awaited`: the attempts of this source whose files may come, each with its most.
         """
-        for key, most_files, most_bytes in limits:
-            files, taken = self._taken.get(key, (0, 0))
-            if files < most_files and taken + size <= most_bytes:
-                self._taken[key] = (files + 1, taken + size)
-                while len(self._taken) > self.attempts:
-                    self._taken.popitem(last=False)
-                return key
-        return None
+        pool = self._pools.setdefault(source, _Pool())
+        self._pools.move_to_end(source)
+        while len(self._pools) > self.sources:
+            self._pools.popitem(last=False)
+        for key in pool.awaited.keys() - awaited.keys():
+            gone = pool.awaited.pop(key)
+            pool.files = max(0, pool.files - gone.files)
+            pool.size_bytes = max(0, pool.size_bytes - gone.size_bytes)
+        pool.awaited.update(awaited)
+        if pool.files + 1 > sum(most.files for most in awaited.values()):
+            return False
+        if pool.size_bytes + size_bytes > sum(most.size_bytes for most in awaited.values()):
+            return False
+        pool.files += 1
+        pool.size_bytes += size_bytes
+        return True
 
-    def give_back(self, key: K, size: int) -> None:
+    def give_back(self, source: str, size_bytes: int) -> None:
         """What was counted has not come."""
-        files, taken = self._taken.get(key, (0, 0))
-        if files:
-            self._taken[key] = (files - 1, taken - size)
+        if pool := self._pools.get(source):
+            pool.files = max(0, pool.files - 1)
+            pool.size_bytes = max(0, pool.size_bytes - size_bytes)
 
 
 @dataclass

@@ -8,15 +8,14 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable, Mapping
 from pathlib import Path
 
 from fleetmark_catalog.core.digest import is_sha256
 from fleetmark_controller.engine import Engine
-from fleetmark_controller.identity.rules import Allowance
+from fleetmark_controller.identity.rules import Allowance, Most
 from fleetmark_controller.services import convert, edge, guard
 from fleetmark_controller.store import attempts, jobs, releases
-from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
@@ -36,7 +35,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         """Serves one engine's folder."""
         self._engine = engine
         self._blobs = engine.blobs
-        self._allowance: Allowance[AttemptKey] = Allowance()
+        self._allowance = Allowance()
         self._named: dict[str, set[str]] = {}  # blobs of locks
         self._files: dict[str, int] = {}  # how many files a job of a lock may leave
 
@@ -83,7 +82,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             header = (await messages.__anext__()).header
         except StopAsyncIteration:
             raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an upload of nothing") from None
-        device_id, awaited = guard.device_id(), []
+        device_id, awaited = guard.device_id(), dict[Hashable, Most]()
         if device_id:
             guard.be_device(header.device_id)
             awaited = await self._awaited(device_id)
@@ -94,7 +93,9 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             )
         if self._blobs.has(header.sha256):
             return blobs_pb2.UploadReply(existed=True)
-        charged = self._charge(device_id, awaited, header.size_bytes) if device_id else None
+        if device_id:
+            self._charge(device_id, awaited, header.size_bytes)
+        came = False
         try:
             partial = self._blobs.partial(header.sha256)
             partial = partial.with_name(f"{partial.name}.{os.urandom(4).hex()}")
@@ -103,34 +104,30 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 await asyncio.to_thread(
                     self._blobs.commit, partial, header.sha256, header.size_bytes
                 )
-                charged = None
+                came = True
             finally:
                 partial.unlink(missing_ok=True)
         except OSError as error:
             raise self._unusable(error) from error
         finally:
-            if charged is not None:
+            if device_id and not came:
                 # It has not come whole: a bad link must not use up what the attempt may have.
-                self._allowance.give_back(charged, header.size_bytes)
+                self._allowance.give_back(device_id, header.size_bytes)
         return blobs_pb2.UploadReply(existed=False)
 
-    def _charge(
-        self, device_id: str, awaited: list[tuple[AttemptKey, int, int]], size: int
-    ) -> AttemptKey:
-        """Count an upload: for one of the attempts whose files are awaited, and for the day.
+    def _charge(self, device_id: str, awaited: Mapping[Hashable, Most], size: int) -> None:
+        """Count an upload: for the attempts whose files are awaited, and for the day.
 
         Which digests a board may hand in cannot be known before: its records name them after.
         """
-        charged = self._allowance.take(awaited, size)
-        if charged is None:
+        if not self._allowance.take(device_id, awaited, size):
             raise FleetmarkError(
                 ErrorKind.FORBIDDEN,
                 "the attempts of this device have all the files that they can have",
             )
         if not self._engine.budget.spend(device_id, size, time.monotonic()):
-            self._allowance.give_back(charged, size)
+            self._allowance.give_back(device_id, size)
             raise too_much()
-        return charged
 
     async def _need_order(self, device_id: str, sha256: str) -> None:
         """A board reads what its orders name, and nothing else that lies here."""
@@ -155,16 +152,16 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 ErrorKind.FORBIDDEN, f"no order of this device names blob {sha256[:64]}"
             )
 
-    async def _awaited(self, device_id: str) -> list[tuple[AttemptKey, int, int]]:
+    async def _awaited(self, device_id: str) -> dict[Hashable, Most]:
         """The device's attempts whose files may come, with the most files and bytes of each."""
 
-        def read(connection: sqlite3.Connection) -> list[tuple[AttemptKey, int, int]]:
-            found = []
+        def read(connection: sqlite3.Connection) -> dict[Hashable, Most]:
+            found: dict[Hashable, Most] = {}
             for key, lock in attempts.unjudged(connection, device_id):
                 if lock not in self._files:
                     outputs = jobs.lock(connection, lock).program.outputs
                     self._files[lock] = len(outputs) + _OWN_FILES
-                found.append((key, self._files[lock], self._engine.settings.attempt_bytes))
+                found[key] = Most(self._files[lock], self._engine.settings.attempt_bytes)
             return found
 
         while len(self._files) > _MOST_LOCKS:
