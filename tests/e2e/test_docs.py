@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -38,6 +39,25 @@ def test_the_commands_about_releases_work_in_their_order(fleet: Fleet) -> None:
     for words in commands("docs/releases.md"):
         done = fleet.run(*words[1:])
         assert done.returncode == 0, (words, done.stderr)
+
+
+def test_the_commands_about_the_sandbox_work(fleet: Fleet) -> None:
+    doctor, as_json, schedule = commands("docs/sandbox.md")
+    said = {}
+    for words in (doctor, as_json):
+        done = subprocess.run(
+            [str(BIN / words[0]), *words[1:], "--home", str(fleet.folder / "doctor")],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, (words, done.stderr)
+        said[len(words)] = done.stdout
+    level = json.loads(said[3])["sandbox"]["level"]
+    assert re.search(rf"^sandbox +{level}$", said[2], re.MULTILINE)
+    enough = level in ("landlock", "bubblewrap")
+    assert fleet.run(*schedule[1:]).returncode == (0 if enough else 3)
 
 
 def test_the_readme_begins_with_its_two_commands() -> None:
