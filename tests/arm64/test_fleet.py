@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import json
 import platform
 import subprocess
@@ -85,6 +86,13 @@ def test_any_package_that_has_only_sources_is_built_and_runs_on_the_board(
     assert "aarch64" in said[1]
 
 
+def campaign_of(said: str) -> str:
+    """The campaign that `schedule` says it made."""
+    found = re.search(r"^Campaign ([0-9a-f-]{36}):", said, re.MULTILINE)
+    assert found, said
+    return found[1]
+
+
 @pytest.mark.parametrize(
     ("variation", "runtime", "label"),
     [("onnx", "onnxruntime", "fp32,onnx"), ("tflite", "ai-edge-litert", "fp32,tflite")],
@@ -102,7 +110,7 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
         assert told in done.stderr
         fleet.keep_builds()
         fleet.has_loadgen = True
-    campaign = done.stdout.split()[1].rstrip(":")
+    campaign = campaign_of(done.stdout)
     rows = fleet.query(
         "SELECT device, arch, runtime, loadgen_validity, sample_count, latency_p90_ms > 0 "
         f"FROM runs WHERE campaign_id = '{campaign}' ORDER BY device"
@@ -126,7 +134,7 @@ def test_accuracy_on_an_arm64_board_is_that_of_the_model(with_loadgen: EmulatedF
     words = ("--with", "tflite", "--with", "int8", "--mode", "accuracy", "--any", *PATIENT)
     done = fleet.long("schedule", "fashion-mnist", *SMALL, *words)
     assert done.returncode == 0, done.stdout + done.stderr
-    campaign = done.stdout.split()[1].rstrip(":")
+    campaign = campaign_of(done.stdout)
     [(arch, accuracy)] = fleet.query(
         f"SELECT arch, accuracy FROM runs WHERE campaign_id = '{campaign}'"
     )
