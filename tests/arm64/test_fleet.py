@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import json
 import platform
+import re
 import subprocess
 import sys
 import zipfile
