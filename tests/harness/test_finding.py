@@ -11,7 +11,10 @@ import pytest
 LOGS = ("mlperf_log_summary.txt", "mlperf_log_detail.txt", "mlperf_log_accuracy.json")
 
 
-@pytest.mark.parametrize("round_name", ["v6.1", "v5.1"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("round_name", ["v6.1", pytest.param("v5.1", marks=SLOW)])
 def test_server_finds_the_highest_valid_rate(bench: Any, quick: Any, round_name: str) -> None:
     ran = bench.run(quick("Server", "find-performance", round_name, target_latency_ms="20"))
     assert ran.code == 0, ran.stderr
@@ -36,7 +39,9 @@ def test_server_finds_the_highest_valid_rate(bench: Any, quick: Any, round_name:
     assert "search" in phases
 
 
-@pytest.mark.parametrize("scenario", ["Offline", "SingleStream", "MultiStream"])
+@pytest.mark.parametrize(
+    "scenario", ["Offline", *(pytest.param(s, marks=SLOW) for s in ("SingleStream", "MultiStream"))]
+)
 def test_elsewhere_it_measures_what_is_to_be_expected(
     bench: Any, quick: Any, scenario: str
 ) -> None:
@@ -54,10 +59,11 @@ def test_elsewhere_it_measures_what_is_to_be_expected(
         assert details["result_samples_per_second"] == pytest.approx(search["found"], rel=1e-4)
         return
     assert search["unit"] == "ms_per_query"
-    name = "result_mean_latency_ns" if scenario == "SingleStream" else "result_mean_query_latency_ns"
-    assert details[name] / 1e6 == pytest.approx(search["found"])
+    query = "query_" if scenario == "MultiStream" else ""
+    assert details[f"result_mean_{query}latency_ns"] / 1e6 == pytest.approx(search["found"])
 
 
+@SLOW
 def test_a_limit_that_cannot_be_kept_is_told_by_the_last_test(bench: Any, quick: Any) -> None:
     ran = bench.run(quick("Server", "find-performance", target_latency_ms="0.01"))
     assert ran.code == 0, ran.stderr

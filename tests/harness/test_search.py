@@ -62,7 +62,7 @@ def test_validity_is_a_matter_of_chance_near_the_limit(
     ceiling: float, share: float, times: float, width: float, seed: int
 ) -> None:
     """The probability falls from 1 to 0 between limit × (1 - width) and limit × (1 + width)."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     limit = ceiling * share * times
 
     def valid(rate: float) -> bool:
@@ -82,7 +82,7 @@ def test_a_neighbours_bursts_do_not_mislead_it(spoiled: float) -> None:
     """Runs that would be valid are spoiled at random: most searches still end close below."""
     near, runs = 0, []
     for seed in range(400):
-        chance = random.Random(seed)  # noqa: S311
+        chance = random.Random(seed)
         limit = 1000 * chance.uniform(0.6, 2.0)
 
         def valid(rate: float, limit: float = limit, chance: random.Random = chance) -> bool:
