@@ -52,6 +52,14 @@ def test_who_says_it_himself_or_asks_for_something_else_is_told_nothing(fleet: F
     assert mine["provenance"]["order"]["parameters"]["target_qps"] == 99
     other = run_of(fleet, "--scenario", "Offline", "--mode", "performance", "--set", "batch_size=7")
     assert "target_qps" not in other["provenance"]["order"]["parameters"]
+    # A replay is told what its run was told, or nothing, whatever was found since.
+    for then in (mine, other):
+        done = fleet.run("replay", then["run_id"])
+        assert done.returncode in (0, 1), done.stderr
+        rows = fleet.query("SELECT run_id FROM runs ORDER BY run_id DESC LIMIT 1")
+        shown = fleet.run("results", "show", str(rows[0][0]), "--json").stdout
+        now = json.loads(shown)["provenance"]["order"]["parameters"]
+        assert now == then["provenance"]["order"]["parameters"]
 
 
 def test_people_see_each_test_of_a_search(fleet: Fleet) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 from fleetmark_catalog.core.footprint import MULTISTREAM_SAMPLES, Run, predict
 from fleetmark_catalog.core.lock import parse_lock
 from fleetmark_catalog.core.modes import ACCURACY, FIND
+from fleetmark_catalog.core.order import parse_order
 from fleetmark_controller.store import found
 from fleetmark_controller.store.jobs import Job, Option
 
+TOLD = "told"
+"""Key of a job's configuration, where it must be told what another was."""
 _RATE, _LATENCY = "target_qps", "target_latency_ms"
 _PARAMETERS = {
     "Server": _RATE,
@@ -22,20 +25,31 @@ _PARAMETERS = {
 }
 
 
+def told_then(job: Job, order: bytes) -> dict[str, Any]:
+    """What an attempt of a job was told beyond its own parameters, by its order."""
+    own = job.configuration["parameters"]
+    return {name: value for name, value in parse_order(order).parameters.items() if name not in own}
+
+
 def told(
     connection: sqlite3.Connection, job: Job, option: Option
 ) -> tuple[Mapping[str, Any], Option]:
     """The parameters of an order for a job on a board, and the option with the memory for them.
 
     They are the job's own, and, unless it says that itself, what the newest search of the same lock
-    on the board found. The memory is then predicted anew: LoadGen makes its queries beforehand.
+    on the board found; what a replayed run was told stands in the job (`TOLD`). The memory is then
+    predicted anew: LoadGen makes its queries beforehand.
     """
     configuration = job.configuration
     parameters: dict[str, Any] = configuration["parameters"]
     name = _PARAMETERS.get(configuration["scenario"])
     if name is None or name in parameters or configuration["mode"] in (ACCURACY, FIND):
         return parameters, option
-    figure = found.newest(connection, option.device_id, option.lock_sha256, configuration)
+    figure = (
+        configuration[TOLD].get(name)
+        if TOLD in configuration
+        else found.newest(connection, option.device_id, option.lock_sha256, configuration)
+    )
     if not figure:
         return parameters, option
     row = connection.execute(
