@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller protos catalog cli tests
 
 .PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity bench-sandbox mlperf-check fuzz lint stubs setup locks board-kit clean
+	bench-fidelity bench-sandbox mlperf-check mlperf-verify mlperf-campaign fuzz lint stubs setup locks board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,10 +60,21 @@ bench-fleet: $(VENV)/.dev ## Measure a fleet beside its floor, labgrid and Flowe
 	@$(BIN)/python bench/fleet.py --agents $(AGENTS) --more $(MORE)
 
 ROUND ?= v6.1
+DIVISION ?= open
+MLPERF_SECONDS ?= 600
 CHECKER_PYTHON ?= python3
-mlperf-check: $(VENV)/.dev ## Run an official checker on an exported tree: CHECKER=path TREE=path [ROUND=v6.1]
-	@$(BIN)/python bench/official_checker.py --checker "$(CHECKER)" --tree "$(TREE)" \
+mlperf-check: $(VENV)/.dev ## Run an official checker on an exported tree: MLPERF_CHECKERS=folder TREE=path [ROUND=v6.1]
+	@$(BIN)/python bench/official_checker.py --checkers "$(MLPERF_CHECKERS)" --tree "$(TREE)" \
 		--round $(ROUND) --python $(CHECKER_PYTHON)
+
+mlperf-verify: $(VENV)/.dev ## Run the official scripts of TEST01 and TEST04: MLPERF_CHECKERS=folder TREE=path [ROUND=v6.1]
+	@$(BIN)/python bench/official_compliance.py --checkers "$(MLPERF_CHECKERS)" --tree "$(TREE)" \
+		--round $(ROUND)
+
+mlperf-campaign: $(VENV)/.dev ## Measure, export and check a round: MLPERF_CHECKERS=folder [ROUND=v6.1] [DIVISION=open] [MLPERF_SECONDS=600]
+	@$(BIN)/python bench/mlperf_campaign.py --checkers "$(MLPERF_CHECKERS)" --round $(ROUND) \
+		--division $(DIVISION) --seconds $(MLPERF_SECONDS) --mirror "$(FLEETMARK_TEST_MIRROR)" \
+		--python $(CHECKER_PYTHON)
 
 lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and containers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -15,7 +15,9 @@ FORMAT = 1
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 TESTS = ("TEST01", "TEST04")
 """MLPerf's compliance tests: performance runs under an audit.config."""
-MODES = ("performance", "accuracy", *TESTS)
+FIND = "find-performance"
+"""Short performance runs that find what a performance run is to be told."""
+MODES = ("performance", "accuracy", *TESTS, FIND)
 MULTISTREAM_SAMPLES = 8
 """Samples of a query in MultiStream, by MLPerf's rules."""
 _TABLES = ("model", "dataset", "runtime", "benchmark")

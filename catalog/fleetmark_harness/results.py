@@ -8,6 +8,7 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Measured:
     audit_config: str
     start_unix_ns: int
     duration_ns: int
+    search: Mapping[str, Any] | None = None
+    """What mode find-performance found, and each of its tests."""
 
 
 def write_results(job: Job, adapter: Adapter, measured: Measured) -> None:
@@ -91,6 +94,7 @@ def _document(job: Job, adapter: Adapter, measured: Measured) -> dict[str, Any]:
         "loadgen_version": importlib.metadata.version("mlcommons-loadgen"),
         "loadgen_user_conf": measured.user_conf,
         **({"loadgen_audit_config": measured.audit_config} if measured.audit_config else {}),
+        **({"search": measured.search} if measured.search is not None else {}),
         "harness_version": fleetmark_harness.__version__,
         "numpy_version": np.__version__,
         "python_version": platform.python_version(),

@@ -9,6 +9,7 @@ from typing import Any
 
 from fleetmark_harness.calibrate import Calibration
 from fleetmark_harness.exits import LOADGEN_FAILED, JobError
+from fleetmark_harness.job import Job
 
 USER_CONF = "user.conf"
 AUDIT_CONFIG = "audit.config"
@@ -27,11 +28,27 @@ _PERFORMANCE_ONLY = 2
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a job may say instead of its profile."""
+    """What a job may say instead of its profile, and instead of what the calibration shows.
+
+    `target_qps` is Server's rate, or the one that LoadGen expects in Offline. `target_latency_ms`
+    is the limit in Server, elsewhere the latency of a query that LoadGen expects.
+    """
 
     min_duration_ms: int
     target_qps: float | None = None
     target_latency_ms: float | None = None
+
+
+def wanted_of(job: Job) -> Wanted:
+    """What a job says.
+
+    Raises:
+        JobError: BAD_JOB: a parameter is no number above 0.
+    """
+    override = job.positive("min_duration_s")
+    table = job.profile_settings[job.scenario]
+    ms = int(table["min_duration_ms"]) if override is None else int(override * 1000)
+    return Wanted(max(1, ms), job.positive("target_qps"), job.positive("target_latency_ms"))
 
 
 def user_conf(
@@ -44,25 +61,52 @@ def user_conf(
     values: dict[str, Any] = {_KEYS[key]: value for key, value in settings.items() if key in _KEYS}
     values["min_duration"] = min_duration_ms = wanted.min_duration_ms
     if scenario == "Offline":
-        rate = calibration.samples_per_s * _RATE_MARGIN
+        rate = (wanted.target_qps or calibration.samples_per_s) * _RATE_MARGIN
         if "min_sample_count" in settings:
             # LoadGen issues one query of rate × duration samples: the rate carries the minimum.
             rate = max(rate, int(settings["min_sample_count"]) * 1000.0 / min_duration_ms)
         values["target_qps"] = f"{rate:.6g}"
     elif scenario == "Server":
         values["target_qps"] = f"{server_rate(calibration, wanted):.6g}"
-        limit_ms = wanted.target_latency_ms or settings.get("target_latency_ms")
+        limit_ms = latency_limit_ms(settings, wanted)
         if limit_ms:
             values["target_latency"] = f"{limit_ms:.6g}"
     else:
         # In milliseconds.
-        values["target_latency"] = f"{calibration.latency_ns * _LATENCY_MARGIN / 1e6:.6g}"
+        values["target_latency"] = f"{expected_ms(calibration, wanted):.6g}"
     return "".join(f"*.{scenario}.{key} = {value}\n" for key, value in sorted(values.items()))
 
 
 def server_rate(calibration: Calibration, wanted: Wanted) -> float:
     """Queries a second in Server."""
     return wanted.target_qps or calibration.samples_per_s * _SERVER_SHARE
+
+
+def latency_limit_ms(settings: Mapping[str, Any], wanted: Wanted) -> float | None:
+    """The latency that bounds Server, if anybody says one."""
+    limit = wanted.target_latency_ms or settings.get("target_latency_ms")
+    return float(limit) if limit else None
+
+
+def expected_ms(calibration: Calibration, wanted: Wanted) -> float:
+    """The latency of a query that LoadGen is told to expect in SingleStream and MultiStream."""
+    return wanted.target_latency_ms or calibration.latency_ns * _LATENCY_MARGIN / 1e6
+
+
+def retarget(settings: Any, scenario: str, target: float) -> None:
+    """Change what LoadGen is told to expect: queries or samples a second, or ms a query.
+
+    As `user_conf` says it with the same value in `Wanted`; for a test after the first one of a
+    process, which can read no user.conf any more.
+    """
+    if scenario == "Server":
+        settings.server_target_qps = target
+    elif scenario == "Offline":
+        settings.offline_expected_qps = target * _RATE_MARGIN
+    elif scenario == "MultiStream":
+        settings.multi_stream_expected_latency_ns = int(target * 1e6)
+    else:
+        settings.single_stream_expected_latency_ns = int(target * 1e6)
 
 
 def audit_config(settings: Mapping[str, int]) -> str:
@@ -77,6 +121,8 @@ def expected_samples(scenario: str, calibration: Calibration, wanted: Wanted) ->
     rate = calibration.samples_per_s
     if scenario == "Server":
         rate = server_rate(calibration, wanted)
+    elif scenario == "Offline":
+        rate = max(rate, wanted.target_qps or 0.0)
     margin = 1.6 if scenario == "Offline" else 1.2
     return int(margin * rate * min_duration_ms / 1000) + 1024
 

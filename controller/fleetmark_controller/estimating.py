@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleetmark_catalog.core.modes import ACCURACY, FIND
+
+FIND_LONGEST_MS, FIND_TESTS, FIND_SERVER_TESTS = 10_000.0, 3, 12
+"""A search makes so many tests, as a rule, none longer than this."""
 OVERHEAD_S = 5.0
 """What a profile does not count: preparing, loading, writing, handing over."""
 
@@ -50,9 +54,13 @@ class Expected:
 def by_profile(profile: Mapping[str, Any], scenario: str, mode: str) -> float:
     """Seconds that a benchmark's profile asks for at least, and what is done around it."""
     milliseconds = float(profile.get("warmup_ms", 0)) + float(profile.get("calibration_ms", 0))
-    if mode != "accuracy":
+    if mode != ACCURACY:
         limits = profile.get(scenario)
-        milliseconds += float(limits.get("min_duration_ms", 0)) if limits else 0.0
+        duration_ms = float(limits.get("min_duration_ms", 0)) if limits else 0.0
+        if mode == FIND:
+            duration_ms = min(duration_ms, FIND_LONGEST_MS)
+            duration_ms *= FIND_SERVER_TESTS if scenario == "Server" else FIND_TESTS
+        milliseconds += duration_ms
     return milliseconds / 1000 + OVERHEAD_S
 
 

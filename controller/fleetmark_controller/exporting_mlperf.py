@@ -19,6 +19,7 @@ from fleetmark_controller.mlperf import texts
 from fleetmark_controller.mlperf.choosing import Choice, Entry, choose
 from fleetmark_controller.mlperf.comparing import failing
 from fleetmark_controller.mlperf.layout import Layout
+from fleetmark_controller.mlperf.problem import Problem
 from fleetmark_controller.mlperf.rules import DIVISIONS, ROUNDS, Rules, rules
 from fleetmark_controller.mlperf.stored import ReadBlob, StoredFile, StoredRun
 from fleetmark_controller.mlperf.system import Description, describe
@@ -57,10 +58,28 @@ def export_mlperf(
         FleetmarkError: USAGE; NOTHING_FITS: no run can be submitted, with the reasons; of the
             controller.
     """
-    wanted = {"campaign_id": campaign, "selector": selector, "since": since}
-    columns, rows = client.rows(view="runs", **wanted)
+    runs = stored_runs(client, campaign=campaign, selector=selector, since=since)
+    layout = Layout(round_name, division, submitter)
+    return write_submission(
+        runs, descriptions_of(client), functools.cache(client.blob), layout, out
+    )
+
+
+def stored_runs(
+    client: Client, *, campaign: str = "", selector: str = "", since: str = ""
+) -> list[StoredRun]:
+    """The runs that a controller has, with their locks and the digests of their files.
+
+    Raises:
+        FleetmarkError: of the controller.
+    """
+    columns, rows = client.rows(view="runs", campaign_id=campaign, selector=selector, since=since)
     place = columns.index("run_id")
-    runs = [_stored(client, str(row[place])) for row in rows]
+    return [_stored(client, str(row[place])) for row in rows]
+
+
+def descriptions_of(client: Client) -> Describe:
+    """Asks a controller what is said of its devices."""
 
     def said(device: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
         found = client.call(
@@ -68,8 +87,25 @@ def export_mlperf(
         )
         return dict(found.given), dict(found.known)
 
-    layout = Layout(round_name, division, submitter)
-    return write_submission(runs, said, functools.cache(client.blob), layout, out)
+    return said
+
+
+def check_tree(tree: Path, round_name: str) -> list[Problem]:
+    """What is wrong with a submission that lies in the folder `tree`, whoever wrote it.
+
+    Raises:
+        FleetmarkError: USAGE: no such folder or round.
+    """
+    if round_name not in ROUNDS:
+        raise FleetmarkError(ErrorKind.USAGE, f"rounds are {', '.join(ROUNDS)}", "--round")
+    if not tree.is_dir():
+        raise FleetmarkError(ErrorKind.USAGE, "there is no such folder", str(tree))
+    try:
+        return validate(tree, round_name)
+    except OSError as error:
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"cannot be read: {error.strerror or error}", str(tree)
+        ) from error
 
 
 def write_submission(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fleetmark_catalog.core.blobfolder import BlobFolder
@@ -17,7 +17,7 @@ from fleetmark_controller.clock import iso
 from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs
 from fleetmark_controller.lifecycle.rules import Ending
 from fleetmark_controller.operations.ingesting import Judgement
-from fleetmark_controller.store import attempts, devices, records
+from fleetmark_controller.store import attempts, devices, jobs, records
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.runs import RunFile
 
@@ -36,6 +36,8 @@ class Evidence:
     telemetry: tuple[tuple[str, ...], list[list[Any]]]
     device: devices.Device
     received_unix_ns: int
+    asked: dict[str, Any] = field(default_factory=dict)
+    """The parameters of the job: those of the order without what it was told of the board."""
 
 
 def gather(
@@ -59,8 +61,11 @@ def gather(
         return Judgement(Ending.FAILED, f"its records are not as they must be: {error}")
     if final.outcome != COMPLETED:
         return Judgement(Ending.FAILED, final.reason, final.retryable)
+    job = jobs.get(connection, key.job_id)
+    asked = order.parameters if job is None else job.configuration["parameters"]
+    lock = parse_lock(bytes(row[0]))
     return Evidence(
-        key, order, parse_lock(bytes(row[0])), final, files, telemetry, device, received_unix_ns
+        key, order, lock, final, files, telemetry, device, received_unix_ns, dict(asked)
     )
 
 
@@ -139,7 +144,7 @@ def _identity(evidence: Evidence) -> dict[str, Any]:
         "scenario": order.scenario,
         "mode": order.mode,
         "profile": order.profile,
-        "parameters": order.parameters,
+        "parameters": evidence.asked,
         "lock_digest": order.lock_sha256,
         "release_serial": order.release_serial or None,
         "agent_version": evidence.final.provenance.get("agent_version"),

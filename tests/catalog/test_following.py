@@ -187,6 +187,8 @@ def test_archives_and_pythons_must_be_those_of_the_release() -> None:
 def test_an_order_stays_within_its_components_ranges(change: dict[str, Any], named: str) -> None:
     lock, configuration = lock_of()
     check_order(RELEASE, order_of(lock, configuration, threads=2), lock)
+    for mode in ("accuracy", "TEST01", "TEST04", "find-performance"):
+        check_order(RELEASE, replace(order_of(lock, configuration), mode=mode), lock)
     with pytest.raises(CatalogError) as caught:
         check_order(RELEASE, replace(order_of(lock, configuration), **change), lock)
     assert caught.value.fault is Fault.NOT_ALLOWED

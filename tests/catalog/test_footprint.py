@@ -19,7 +19,8 @@ from fleetmark_catalog.core.footprint import Needs, Run, predict, shortages
 from fleetmark_catalog.core.lock import Lock
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import expand, resolve
-from fleetmark_harness import calibrate, settings
+from fleetmark_controller import estimating
+from fleetmark_harness import calibrate, finding, settings
 
 CATALOG = load_catalog()
 # On x86-64 Linux, Python 3.11, two cores; every runtime, the largest models, long runs.
@@ -86,6 +87,35 @@ def test_it_counts_as_the_harness_does() -> None:
     assert footprint.LATENCY_MARGIN == settings._LATENCY_MARGIN
     assert pytest.approx(1.1 * settings._RATE_MARGIN) == footprint.RATE_MARGIN
     assert footprint.CALIBRATION_SAMPLES == calibrate._KEPT_SAMPLES
+    assert footprint.SERVER_SHARE == settings._SERVER_SHARE
+    assert footprint.FIND_LONGEST_NS == finding.LONGEST_MS * 1_000_000
+    assert footprint.FIND_SHARE == finding._ABOVE
+    assert estimating.FIND_LONGEST_MS == finding.LONGEST_MS
+    assert estimating.FIND_TESTS == finding.REPEATS
+
+
+def test_what_loadgen_is_told_counts_and_not_what_the_model_takes() -> None:
+    valid = {"profile": "valid", "mode": "performance"}
+    # 600 s at 5,000 a second, of which LoadGen makes twice as many.
+    told = predict(FASHION, run("Server", target_qps=5000.0, **valid), 100_000)
+    assert told.queries == 2 * 600 * 5000
+    assert told.memory_bytes > told.queries * 370
+    told = predict(FASHION, run("Offline", target_qps=5000.0, **valid), 100_000)
+    assert told.queries == int(600 * 5000 * 1.1 * 1.1)
+    told = predict(FASHION, run(target_latency_ms=0.2, **valid), 100_000)
+    assert told.queries == 2 * 600 * 5000
+    told = predict(FASHION, run("MultiStream", target_latency_ms=0.8, **valid), 100_000)
+    assert told.queries == 2 * 600 * 1250
+
+
+@pytest.mark.parametrize("scenario", ["SingleStream", "MultiStream", "Server", "Offline"])
+def test_a_search_needs_what_its_short_tests_do(scenario: str) -> None:
+    search = predict(FASHION, run(scenario, mode="find-performance", profile="valid"), 100_000)
+    whole = predict(FASHION, run(scenario, profile="valid"), 100_000)
+    assert search.memory_bytes < whole.memory_bytes / 5
+    reasons = shortages(whole, 0, board(memory=1 << 30))
+    assert "of memory" in reasons[0] and "available" in reasons[0]
+    assert not shortages(search, 0, board(memory=1 << 30))
 
 
 def test_disk_is_bundle_environment_and_output() -> None:

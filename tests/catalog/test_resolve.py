@@ -378,6 +378,13 @@ def test_scenarios_on_request_and_compliance_tests_run_only_where_they_are_named
         expand(CATALOG, "face-detection", modes=["compliance"])
 
 
+def test_every_benchmark_under_loadgen_can_be_searched_and_none_is_unasked() -> None:
+    for benchmark in CATALOG.all("benchmark"):
+        assert all(c.mode != "find-performance" for c in expand(CATALOG, benchmark.name))
+        found = expand(CATALOG, benchmark.name, modes=["find-performance"])
+        assert {c.mode for c in found} == {"find-performance"}
+
+
 def test_a_round_picks_its_loadgen() -> None:
     for word, version in (("v5.1", "5.1.0"), ("v6.1", "6.0.17")):
         configuration = expand(CATALOG, "fashion-mnist", variations=[word])[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -86,3 +87,45 @@ def test_fidelity() -> None:
         ratios = [float(number) for number in re.findall(r"(\d+\.\d+) \[", row)]
         assert len(ratios) == 4 and all(ratio > 0 for ratio in ratios)
     assert "blocks marked" in done.stdout
+
+
+CHECKERS = os.environ.get("MLPERF_CHECKERS", "")
+
+
+def test_the_official_checker_needs_its_folder() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "bench" / "official_checker.py"),
+            "--tree",
+            ".",
+            "--round",
+            "x",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "name the official checkers" in done.stderr
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not CHECKERS, reason="MLPERF_CHECKERS names no folder with MLCommons' checkers")
+@pytest.mark.parametrize("round_name", ["v5.1", "v6.1"])
+def test_a_short_campaign_is_refused_for_its_shortness_alone(
+    round_name: str, tmp_path: Path
+) -> None:
+    """By the official checker of the round, on a tree that went the whole way."""
+    mirror = os.environ.get("FLEETMARK_TEST_MIRROR", "")
+    done = bench(
+        "mlperf_campaign.py",
+        *("--checkers", CHECKERS, "--round", round_name, "--seconds", "3", "--mirror", mirror),
+        *("--scenarios", "SingleStream,MultiStream", "--out", str(tmp_path / "campaign")),
+        *("--python", os.environ.get("CHECKER_PYTHON", "python3")),
+    )
+    assert done.returncode == 1, done.stdout
+    errors = [line for line in done.stdout.splitlines() if " ERROR] " in line]
+    consequences = ("has issues", "NoResults", "SUMMARY", "Checks failed")
+    causes = [line for line in errors if not any(word in line for word in consequences)]
+    assert len(causes) == 2 and all("Test duration less" in line for line in causes), causes

@@ -47,6 +47,21 @@ def test_an_export_of_nothing_says_so(fleet: Fleet) -> None:
     assert not out.exists()
 
 
+def test_a_tree_is_checked_without_a_controller(fleet: Fleet) -> None:
+    check = ("export", "--format", "mlperf", "--round", "v6.1", "--check")
+    tree = fleet.folder / "tree"
+    tree.mkdir()
+    (tree / "README.md").write_text("Ours\n")
+    done = fleet.run(*check, str(tree), "--controller", "127.0.0.1:1")
+    assert done.returncode == 4
+    assert done.stdout == ".: holds no submission\n"
+    assert "1 thing is wrong" in done.stderr
+    done = fleet.run(*check, str(fleet.folder / "nowhere"))
+    assert done.returncode == 2 and "there is no such folder" in done.stderr
+    done = fleet.run(*check, str(tree), "--out", str(fleet.folder / "never"))
+    assert done.returncode == 2 and "--check writes nothing" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

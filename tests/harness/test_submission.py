@@ -14,7 +14,7 @@ import pytest
 from submissions import SAID, Store, said, short_rules
 
 from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_controller.exporting_mlperf import write_submission
+from fleetmark_controller.exporting_mlperf import check_tree, write_submission
 from fleetmark_controller.mlperf import compliance
 from fleetmark_controller.mlperf.choosing import choose
 from fleetmark_controller.mlperf.layout import Layout
@@ -178,7 +178,8 @@ def test_a_board_of_which_something_is_not_known(store: Store, tmp_path: Path) -
 
 
 def test_short_runs_break_the_real_rules(tree: Path) -> None:
-    found = [str(problem) for problem in validate(tree, "v6.1", rules)]
+    found = [str(problem) for problem in check_tree(tree, "v6.1")]
+    assert found == [str(problem) for problem in validate(tree, "v6.1", rules)]
     assert any("min_duration is 300 ms, not 600000" in text for text in found)
     assert any("not about all 50000 samples" in text for text in found)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.core.lock import BlobRef, Lock, LockedComponent, PackageArchive
+from fleetmark_catalog.core.modes import modes_of
 from fleetmark_catalog.core.order import Order
 from fleetmark_catalog.core.plain import to_plain
 from fleetmark_catalog.core.release import Release
@@ -48,7 +49,7 @@ def check_order(release: Release, order: Order, lock: Lock) -> None:
     benchmark, program = _only(parts, "benchmark").body, _only(parts, "program").body
     for what, word, words in (
         ("scenario", order.scenario, benchmark.get("scenarios", ())),
-        ("mode", order.mode, benchmark.get("modes", ())),
+        ("mode", order.mode, modes_of(benchmark, program)),
         ("profile", order.profile, benchmark.get("profiles", {})),
     ):
         if word not in words:

@@ -40,6 +40,7 @@ from typing import Any
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.lock import Lock
+from fleetmark_catalog.core.modes import FIND
 
 MB = 1_000_000
 
@@ -65,6 +66,8 @@ SERVER_SHARE = 0.5
 """`_SERVER_SHARE` of fleetmark_harness.settings."""
 SERVER_FACTOR = 2.0
 """LoadGen makes queries for twice the duration."""
+FIND_LONGEST_NS, FIND_SHARE = 10_000_000_000, 1.1
+"""`LONGEST_MS` and `_ABOVE` of fleetmark_harness.finding: a test of a search, and its rate."""
 OFFLINE_SAMPLE_BYTES = 220
 """LoadGen's own sample, Python's view of it while the query is handed over, ids and indices."""
 SAMPLE_BYTES = 40
@@ -241,20 +244,28 @@ def _queries(tables: Mapping[str, Any], run: Run, pace_ns: int, total: int) -> t
     duration_ns = _whole(settings.get("min_duration_ms")) * 1_000_000
     if isinstance(override, (int, float)):
         duration_ns = int(override * 1e9)
+    if run.mode == FIND:
+        duration_ns = min(duration_ns, FIND_LONGEST_NS)
     rounds = duration_ns / max(1, pace_ns)
     least = _whole(settings.get("min_query_count"))
+    target = _positive(run.parameters.get("target_qps"))
     if run.scenario == "Server":
-        target = run.parameters.get("target_qps")
-        rate = target if isinstance(target, (int, float)) else SERVER_SHARE * 1e9 / max(1, pace_ns)
+        # A search goes up to what the board can do.
+        share = FIND_SHARE if run.mode == FIND else SERVER_SHARE
+        rate = target if target and run.mode != FIND else share * 1e9 / max(1, pace_ns)
         count = max(int(SERVER_FACTOR * rate * duration_ns / 1e9), least)
         return count, count
+    expected_ns = _positive(run.parameters.get("target_latency_ms")) * 1e6
     if run.scenario == "MultiStream":
-        queries = max(int(2 * rounds / LATENCY_MARGIN / MULTISTREAM_SAMPLES), least)
-        return queries, max(int(rounds), least * MULTISTREAM_SAMPLES)
+        told = duration_ns / expected_ns if expected_ns else 0.0
+        told = told or rounds / LATENCY_MARGIN / MULTISTREAM_SAMPLES
+        return max(int(2 * told), least), max(int(rounds), least * MULTISTREAM_SAMPLES)
     if run.scenario == "Offline":
+        rounds = target * duration_ns / 1e9 if target else rounds
         count = max(int(rounds * RATE_MARGIN), _whole(settings.get("min_sample_count")), 1)
         return count, count
-    return max(int(2 * rounds / LATENCY_MARGIN), least), max(int(rounds), least)
+    told = duration_ns / expected_ns if expected_ns else rounds / LATENCY_MARGIN
+    return max(int(2 * told), least), max(int(rounds), least)
 
 
 def _query_bytes(run: Run) -> int:
@@ -339,6 +350,12 @@ def _size(lock: Lock, name: str) -> int:
 def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = values.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def _positive(value: object) -> float:
+    """A number above 0, else 0."""
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    return float(value) if usable else 0.0  # type: ignore[arg-type]
 
 
 def _whole(value: object) -> int:

@@ -135,6 +135,8 @@ BODIES: dict[str, dict[str, Any]] = {
             "contract": {"const": 1},
             "command": {"type": "array", "items": TEXT, "minItems": 1},
             "files": unique(FILE, 1),
+            # Whether it has mode find-performance.
+            "find_performance": {"type": "boolean"},
             "inputs": unique(WORD),
             "environment": {"type": "object", "additionalProperties": {"type": "string"}},
             # What a job is given beside its files, where the operator of the board allows it.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.core.modes import modes_of
 from fleetmark_catalog.core.values import parse_value
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
@@ -58,9 +59,9 @@ def expand(
 ) -> list[Configuration]:
     """All configurations of benchmark or suite `name`, in a stable order, none twice.
 
-    Empty `scenarios` and `modes` mean those of the component, but for scenarios on request and
-    compliance tests. `variations` are added to a suite
-    member's own ones and win within their group. `parameters` maps a name to the texts of its
+    Empty `scenarios` and `modes` mean those of the component, but for scenarios on request,
+    compliance tests and find-performance. `variations` are added to a suite member's own ones and
+    win within their group. `parameters` maps a name to the texts of its
     values; the grid is their product. A parameter that only some scenarios have is left out of the
     others.
 
@@ -79,7 +80,8 @@ def expand(
             or member.scenarios
             or [scenario for scenario in known if not known[scenario].get("on_request")]
         )
-        chosen_modes = _modes(modes, body, member.benchmark) or member.modes or body["modes"]
+        own = selection.body(program)
+        chosen_modes = _modes(modes, body, own, member.benchmark) or member.modes or body["modes"]
         _checked("profile", [profile], body["profiles"], member.benchmark)
         for scenario in wanted:
             _checked("scenario", [scenario], body["profiles"][profile], member.benchmark)
@@ -119,10 +121,12 @@ def _members(catalog: Catalog, name: str) -> list[_Member]:
     )
 
 
-def _modes(words: Sequence[str], body: Mapping[str, Any], benchmark: Component) -> tuple[str, ...]:
+def _modes(
+    words: Sequence[str], body: Mapping[str, Any], program: Mapping[str, Any], benchmark: Component
+) -> tuple[str, ...]:
     """The modes that are meant; COMPLIANCE stands for all tests that the benchmark has."""
     tests = list(body.get("compliance", {}))
-    allowed = [*body["modes"], *tests, *([COMPLIANCE] if tests else [])]
+    allowed = [*modes_of(body, program), *([COMPLIANCE] if tests else [])]
     found: list[str] = []
     for word in _checked("mode", words, allowed, benchmark):
         found.extend(tests if word == COMPLIANCE else [word])

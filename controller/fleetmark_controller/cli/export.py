@@ -13,7 +13,7 @@ FORMATS = ("csv", "jsonl", "parquet", "sqlite", "html", "mlperf")
 
 @click.command(name="export")
 @click.option("--format", "form", type=click.Choice(FORMATS), required=True)
-@click.option("--out", metavar="PATH", required=True, help="The file (mlperf: folder) to write.")
+@click.option("--out", metavar="PATH", help="The file (mlperf: folder) to write.")
 @click.option("--view", default="runs", show_default=True, help="Which public view.")
 @options.campaign
 @options.fleet
@@ -22,10 +22,11 @@ FORMATS = ("csv", "jsonl", "parquet", "sqlite", "html", "mlperf")
 @click.option("--round", "round_name", metavar="R", help="mlperf: the round, v5.1 or v6.1.")
 @click.option("--division", metavar="D", help="mlperf: open or closed.")
 @click.option("--submitter", metavar="NAME", help="mlperf: who submits.")
+@click.option("--check", metavar="TREE", help="mlperf: write nothing, check the submission TREE.")
 @options.controller
 def command(
     form: str,
-    out: str,
+    out: str | None,
     view: str,
     campaign: str,
     selector: str,
@@ -34,9 +35,18 @@ def command(
     round_name: str | None,
     division: str | None,
     submitter: str | None,
+    check: str | None,
     address: str | None,
-) -> None:
+) -> int:
     """Write results to a file, the same rows in every format; or a submission to MLPerf."""
+    if check is not None:
+        if form != "mlperf" or not round_name:
+            raise click.UsageError("--check goes with --format mlperf --round R")
+        if out or division or submitter:
+            raise click.UsageError("--check writes nothing: no --out, --division, --submitter")
+        return _check(check, round_name)
+    if not out:
+        raise click.UsageError("Missing option '--out'.")
     if form == "mlperf":
         if not (round_name and division and submitter):
             raise click.UsageError("--format mlperf needs --round, --division and --submitter")
@@ -44,7 +54,7 @@ def command(
             raise click.UsageError("--format mlperf takes neither --samples nor --view")
         chosen = {"campaign": campaign, "selector": selector, "since": since}
         _mlperf(address, out, round_name, division, submitter, chosen)
-        return
+        return 0
     if round_name or division or submitter:
         raise click.UsageError("--round, --division and --submitter are for --format mlperf")
     from fleetmark_controller.exporting import export_view
@@ -61,6 +71,23 @@ def command(
             samples=samples,
         )
     click.echo(f"Wrote {count} rows to {out}", err=True)
+    return 0
+
+
+def _check(tree: str, round_name: str) -> int:
+    """Print what is wrong with a tree; it needs no controller."""
+    from fleetmark_controller.exporting_mlperf import check_tree
+    from fleetmark_protos.errors import ErrorKind
+
+    problems = check_tree(Path(tree), round_name)
+    for problem in problems:
+        click.echo(str(problem))
+    if problems:
+        count = "1 thing is" if len(problems) == 1 else f"{len(problems)} things are"
+        click.echo(f"{count} wrong with {tree} by the rules of round {round_name}", err=True)
+        return ErrorKind.SUBMISSION_INVALID.exit_code
+    click.echo(f"{tree} keeps MLPerf's rules of round {round_name}", err=True)
+    return 0
 
 
 def _mlperf(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -132,15 +133,48 @@ def show(run: str, save: str | None, as_json: bool, address: str | None) -> None
         if save:
             _save(client, Path(save), files)
     provenance = json.loads(found.provenance)
+    text = figures.pop("search", None)
+    search = json.loads(str(text)) if text else None
     if as_json:
-        output.print_json({**figures, "provenance": provenance, "files": files})
+        output.print_json({**figures, "search": search, "provenance": provenance, "files": files})
         return
     output.print_fields(figures)
     click.echo()
+    if search is not None:
+        _print_search(search)
     tables.print_table(
         ("file", "bytes", "sha256"), [(f["name"], f["size_bytes"], f["sha256"]) for f in files]
     )
     click.echo("Provenance: --json has it whole; raw files: --save DIR writes them.")
+
+
+def _print_search(search: dict[str, Any]) -> None:
+    """What mode find-performance found, and each of its tests."""
+    from fleetmark_cli import tables
+
+    unit = str(search["unit"]).replace("_per_", "/").replace("_", " ")
+    found = search["found"]
+    limit = search["latency_limit_ms"]
+    bound = f" with 99 of 100 within {limit:g} ms" if limit else ""
+    click.echo(
+        f"Found: {found:g} {unit}{bound} (test {search['kept']})"
+        if found is not None
+        else "Found: nothing, no test was valid"
+    )
+    rows = [
+        (
+            number,
+            f"{run['target']:.4g}",
+            f"{run['measured']:.4g}",
+            run["samples"],
+            f"{run['percentile_ms']:.4g}",
+            "valid" if run["valid"] else run["why"] or "INVALID",
+        )
+        for number, run in enumerate(search["runs"], 1)
+    ]
+    headings = ("test", f"asked {unit}", f"reached {unit}", "samples", "percentile ms", "verdict")
+    tables.print_table(headings, rows)
+    click.echo()
 
 
 def _save(client, folder: Path, files: list[dict[str, object]]) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001

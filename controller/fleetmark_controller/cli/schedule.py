@@ -19,7 +19,11 @@ EXIT_NOTHING = 3
 @options.fleet
 @click.option("--scenario", "scenarios", metavar="S,…", multiple=True, help="LoadGen scenarios.")
 @click.option(
-    "--mode", "modes", metavar="M,…", multiple=True, help="performance, accuracy, compliance."
+    "--mode",
+    "modes",
+    metavar="M,…",
+    multiple=True,
+    help="performance, accuracy, compliance, find-performance.",
 )
 @click.option("--set", "settings", metavar="KEY=V1,V2", multiple=True, help="Grid of a parameter.")
 @click.option("--with", "variations", metavar="VARIATION", multiple=True, help="Named changes.")

@@ -40,7 +40,7 @@ _IDENTITY = _columns(
     ("runtime_version", "text", "", "its version, as it ran"),
     ("accelerator", "text", "", "execution provider or delegate that was actually used"),
     ("scenario", "text", "", "LoadGen scenario: SingleStream, MultiStream, Server, Offline"),
-    ("mode", "text", "", "performance, accuracy, or a compliance test: TEST01, TEST04"),
+    ("mode", "text", "", "performance, accuracy, find-performance, or a test: TEST01, TEST04"),
     ("profile", "text", "", "quick (seconds, never submittable) or valid (MLPerf's minimums)"),
     ("parameters", "json", "", "parameters of the program"),
 )
@@ -93,6 +93,13 @@ _ORIGIN = _columns(
     ("loadgen_version", "text", "", "LoadGen's version, by its log"),
     ("agent_version", "text", "", "version of the agent"),
     ("sandbox", "text", "", "level that the job ran in: none, limits, landlock, bubblewrap"),
+    (
+        "search",
+        "json",
+        "",
+        "find-performance: {found, unit, latency_limit_ms, kept, runs}; of each run target, "
+        "measured, samples, percentile_ms, duration_ms, valid, why",
+    ),
     ("samples_sha256", "text", "", "blob with the run's samples (with --samples)"),
 )
 _JOB = _columns(

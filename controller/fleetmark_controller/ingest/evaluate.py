@@ -13,8 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fleetmark_catalog.core.modes import FIND
 from fleetmark_controller.clock import iso
-from fleetmark_controller.ingest import accuracy, consistency, limits, loadgen_log, quality
+from fleetmark_controller.ingest import (
+    accuracy,
+    consistency,
+    limits,
+    loadgen_log,
+    quality,
+    searching,
+)
 from fleetmark_controller.ingest import samples as sample_blobs
 from fleetmark_controller.ingest import telemetry as readings
 from fleetmark_controller.ingest.errors import IngestError, excerpt
@@ -27,6 +35,7 @@ _MODES = {
     "performance": loadgen_log.PERFORMANCE,
     "accuracy": loadgen_log.ACCURACY,
     **dict.fromkeys(_TESTS, loadgen_log.PERFORMANCE),
+    FIND: loadgen_log.PERFORMANCE,
 }
 _CLAIM_TOLERANCE = 1e-6
 _MAX_UNIX_NS = float(1 << 63)
@@ -61,7 +70,8 @@ class RunFacts:
 
     `loadgen_validity` is LoadGen's word, but INVALID too where the files do not prove a valid run:
     `problems` then says why, in texts for a person. In a sound accuracy run it is None.
-    `quality` and `quality_reasons`: see module quality. `samples` is the encoded blob.
+    `quality` and `quality_reasons`: see module quality. `samples` is the encoded blob. `search` is
+    what mode find-performance found, see module searching.
     """
 
     started_at: str | None = None
@@ -87,6 +97,7 @@ class RunFacts:
     quality_reasons: list[Reason] = field(default_factory=list)
     submittable: bool = False
     loadgen_version: str | None = None
+    search: dict[str, Any] | None = None
     samples: bytes | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -124,6 +135,8 @@ class _Evaluation:
                 self._accuracy(log, claim)
             else:
                 self._performance(log)
+                if self.mode == FIND:
+                    self._search(log, claim)
         if not facts.started_at:
             self._start(self.job.final.get("started_unix_ns"))
         if facts.problems:
@@ -266,6 +279,12 @@ class _Evaluation:
         self.facts.quality_reasons += quality.timings(
             np.sort(taken), result.latency, self.scenario, result.sample_count, self.thresholds
         )
+
+    def _search(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:
+        try:
+            self.facts.search = searching.read_search(claim.get("search"), self.scenario, log)
+        except IngestError as error:
+            self.facts.problems.append(error.what)
 
     def _accuracy(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:
         facts = self.facts

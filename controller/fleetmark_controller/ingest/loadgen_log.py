@@ -45,6 +45,8 @@ class Settings:
     performance_sample_count: int
     accuracy_sample_count: int
     seeds: limits.Seeds
+    target_qps: float | None = None
+    """The rate at which queries were sent; only in Server."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,9 @@ def _settings(values: Values) -> Settings:
             values.integer("effective_sample_index_rng_seed", seed),
             values.integer("effective_schedule_rng_seed", seed),
         ),
+        target_qps=values.rate("effective_target_qps") or None
+        if values.text("effective_scenario") == "Server"
+        else None,
     )
 
 

@@ -16,8 +16,9 @@ def adopt(
 ) -> Attempt | None:
     """Record an attempt that was assigned after the backup was made, if its job is known here.
 
-    Its order follows from its job, so nothing is missing. The store's memory of later epochs of
-    the same job is not overruled: the highest epoch stays the newest.
+    Its order follows from its job, so nothing is missing but what it was told of its board. The
+    store's memory of later epochs of the same job is not overruled: the highest epoch stays the
+    newest.
     """
     job = jobs.get(connection, key.job_id)
     option = jobs.option(connection, key.job_id, key.device_id)

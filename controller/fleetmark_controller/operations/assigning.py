@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fleetmark_catalog.core.order import ORDER_FORMAT, Order
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.effects import Effects, OfferEffect
+from fleetmark_controller.operations.telling import told
 from fleetmark_controller.scheduling.model import Scheduler, Seen
 from fleetmark_controller.store import attempts, jobs, meta, queue
 from fleetmark_controller.store.attempts import AttemptKey
@@ -56,7 +58,8 @@ def assign(
         if option is None:
             raise RuntimeError(f"job {job.job_id} cannot run on {assignment.device_id}")
         key = AttemptKey(assignment.device_id, job.job_id, meta.next_epoch(connection))
-        order = order_for(job, option, key, trust.reference)
+        parameters, option = told(connection, job, option)
+        order = order_for(job, option, key, trust.reference, parameters)
         jobs.bind(connection, job.job_id, key.device_id, key.epoch)
         jobs.transition(connection, now_ns, job, JobState.ACTIVE, "")
         attempts.add(connection, now_ns, key, order)
@@ -80,9 +83,16 @@ def waits(
 
 
 def order_for(
-    job: jobs.Job, option: jobs.Option, key: AttemptKey, release: Reference | None
+    job: jobs.Job,
+    option: jobs.Option,
+    key: AttemptKey,
+    release: Reference | None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The order of an attempt. It follows from job, device, epoch and release alone."""
+    """The order of an attempt: it follows from job, device, epoch, release, and what it is told.
+
+    `parameters` are the job's own with what was found on the device; None: its own.
+    """
     return Order(
         format=ORDER_FORMAT,
         device_id=key.device_id,
@@ -96,7 +106,7 @@ def order_for(
         mode=job.configuration["mode"],
         profile=job.configuration["profile"],
         timeout_s=job.timeout_s,
-        parameters=job.configuration["parameters"],
+        parameters=job.configuration["parameters"] if parameters is None else dict(parameters),
         memory_bytes=option.memory_bytes,
         environment_bytes=option.environment_bytes,
         output_bytes=option.output_bytes,

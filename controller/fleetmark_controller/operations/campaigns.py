@@ -12,6 +12,7 @@ from fleetmark_controller.lifecycle.rules import Ending
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.effects import Effects, StopEffect
 from fleetmark_controller.operations.ending import end_attempt
+from fleetmark_controller.operations.telling import TOLD, told_then
 from fleetmark_controller.store import attempts, identities, jobs
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -106,7 +107,7 @@ def replay(
         FleetmarkError: NOTHING_FITS, the board is not there any more.
     """
     made = connection.execute(
-        "SELECT run.job_id, device_id, name FROM run JOIN attempt USING (job_id, epoch)"
+        "SELECT run.job_id, device_id, name, orders FROM run JOIN attempt USING (job_id, epoch)"
         " JOIN device USING (device_id) WHERE run.run_id = ?",
         (run_id,),
     ).fetchone()
@@ -122,8 +123,13 @@ def replay(
             "The same benchmark can be scheduled on another board",
         )
     if not jobs.campaign_exists(connection, campaign_id):
+        told = {TOLD: told_then(job, bytes(made["orders"]))}
         again = replace(
-            jobs.like(connection, now_ns, job, ""), options=(option,), series="", turn=0
+            jobs.like(connection, now_ns, job, ""),
+            configuration={**job.configuration, **told},
+            options=(option,),
+            series="",
+            turn=0,
         )
         campaign = jobs.NewCampaign(
             campaign_id,

@@ -14,6 +14,7 @@ from fleetmark_controller.operations import ingesting, sessions
 from fleetmark_controller.operations.assigning import Standing, order_for
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.operations.enrolling import revoked
+from fleetmark_controller.operations.telling import told
 from fleetmark_controller.store import (
     attempts,
     audit,
@@ -74,7 +75,8 @@ def export(
             "Run `controller catalog release`",
         )
     key = AttemptKey(option.device_id, job_id, meta.next_epoch(connection))
-    order = order_for(job, option, key, trust.reference)
+    parameters, option = told(connection, job, option)
+    order = order_for(job, option, key, trust.reference, parameters)
     jobs.bind(connection, job_id, key.device_id, key.epoch)
     jobs.transition(connection, now_ns, job, JobState.ACTIVE, "its bundle was exported")
     attempts.add(connection, now_ns, key, order)

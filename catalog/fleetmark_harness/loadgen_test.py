@@ -1,0 +1,162 @@
+"""One test under LoadGen: its settings, its system under test, and the logs that it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fleetmark_harness.exits import LOADGEN_FAILED, NO_SPACE, JobError
+from fleetmark_harness.job import Job
+from fleetmark_harness.settings import AUDIT_CONFIG, USER_CONF, test_settings
+from fleetmark_harness.sut import InlineSut, Library, QuerySut, Sut, WorkerSut
+from fleetmark_harness.task import Task
+
+SUMMARY, DETAIL = "mlperf_log_summary.txt", "mlperf_log_detail.txt"
+ANSWERS = "mlperf_log_accuracy.json"
+LOGS = (SUMMARY, DETAIL, ANSWERS)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What the harness itself saw of a test. `samples` are nanoseconds each."""
+
+    query_count: int
+    sample_count: int
+    samples: npt.NDArray[np.int64]
+    start_unix_ns: int
+    duration_ns: int
+
+
+class Test:
+    """A test that is about to run, once."""
+
+    def __init__(self, loadgen: Any, job: Job, task: Task, batch_size: int, expected: int) -> None:
+        """`expected` is about how many samples there will be."""
+        self.answers = np.full(task.total_count, -1, np.int32)
+        self._loadgen, self._task = loadgen, task
+        self._library = Library(task)
+        self._sut: Sut
+        self._began = time.perf_counter_ns()
+        parts = (loadgen, task, self._library, self.answers, expected)
+        if job.scenario in ("Offline", "Server"):
+            self._sut = WorkerSut(*parts, batch_size)
+        elif job.scenario == "MultiStream":
+            self._sut = QuerySut(*parts)
+        else:
+            self._sut = InlineSut(*parts)
+
+    @property
+    def answered(self) -> int:
+        """Samples that were answered so far."""
+        return self._sut.samples.count
+
+    @property
+    def lasted_ms(self) -> int:
+        """How long it has been running."""
+        return (time.perf_counter_ns() - self._began) // 1_000_000
+
+    def run(self, settings: Any, out: Path, audit: str = "") -> Ran:
+        """Run it; LoadGen's logs go to `out`. `audit` is the text of an audit.config.
+
+        Raises:
+            JobError: LOADGEN_FAILED.
+        """
+        start_unix_ns, self._began = time.time_ns(), time.perf_counter_ns()
+        with _audited(out, audit):
+            self._start(settings, out)
+        duration_ns = time.perf_counter_ns() - self._began
+        sut = self._sut
+        sut.close()
+        return Ran(
+            sut.query_count, sut.samples.count, sut.samples.values(), start_unix_ns, duration_ns
+        )
+
+    def _start(self, settings: Any, out: Path) -> None:
+        loadgen, task, library = self._loadgen, self._task, self._library
+        output = loadgen.LogOutputSettings()
+        output.outdir = str(out)
+        output.copy_summary_to_stdout = False
+        log = loadgen.LogSettings()
+        log.log_output = output
+        log.enable_trace = False
+        handle = loadgen.ConstructSUT(self._sut.issue, _flush)
+        shelf = loadgen.ConstructQSL(
+            task.total_count, task.performance_count, library.load, library.unload
+        )
+        try:
+            loadgen.StartTestWithLogSettings(handle, shelf, settings, log)
+        except Exception as error:
+            raise JobError(LOADGEN_FAILED, f"LoadGen failed: {error}") from error
+        finally:
+            loadgen.DestroyQSL(shelf)
+            loadgen.DestroySUT(handle)
+
+
+def _flush() -> None:
+    """LoadGen's callback after its last query: nothing is held back here."""
+
+
+def read_settings(loadgen: Any, job: Job, text: str) -> Any:
+    """LoadGen's settings from the text of a user.conf. Once a process: see `test_settings`.
+
+    Raises:
+        JobError: LOADGEN_FAILED.
+    """
+    conf = job.out / USER_CONF
+    conf.write_text(text)
+    model = str(job.table("benchmark").get("model") or "*")
+    try:
+        return test_settings(loadgen, conf, model, job.scenario, job.mode)
+    finally:
+        conf.unlink()
+
+
+@contextlib.contextmanager
+def _audited(folder: Path, text: str) -> Iterator[None]:
+    """With an audit.config in `folder`, if there is a text for it, as long as the body runs.
+
+    LoadGen looks for it in the working directory, which a program may have been started in or not.
+    """
+    path = folder / AUDIT_CONFIG
+    if text:
+        path.write_text(text)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        path.unlink(missing_ok=True)
+
+
+def check_logs(out: Path, *, accuracy: bool) -> None:
+    """LoadGen does not say when it cannot write: look whether its logs are whole.
+
+    Raises:
+        JobError: NO_SPACE or LOADGEN_FAILED: they are not.
+    """
+    marker = b"loadgen_version" if accuracy else b"result_validity"
+    try:
+        log = (out / DETAIL).read_bytes()
+        whole = (
+            marker in log
+            and log.endswith(b"}\n")
+            and (out / ANSWERS).read_bytes().rstrip().endswith(b"]")
+            and (out / SUMMARY).stat().st_size > 0
+        )
+    except OSError:
+        whole = False
+    if whole:
+        return
+    if shutil.disk_usage(out).free < 1 << 20:
+        raise JobError(NO_SPACE, f"no space left for LoadGen's logs in {out}")
+    raise JobError(LOADGEN_FAILED, "LoadGen left no complete logs")
