@@ -44,6 +44,11 @@ EXIT_NOTHING = 3
     "--cool-down", "cool_down_s", type=options.DURATION, default=0, help="Rest before each job."
 )
 @click.option(
+    "--stable",
+    is_flag=True,
+    help="Cool first, fix the governor where that is allowed, repeat until the figure is sure.",
+)
+@click.option(
     "--min-sandbox",
     metavar="LEVEL",
     default="",
@@ -73,6 +78,7 @@ def command(
     max_attempts: int,
     interleave: bool,
     cool_down_s: float,
+    stable: bool,
     min_sandbox: str,
     max_jobs: int,
     wait: bool,
@@ -106,6 +112,7 @@ def command(
         max_jobs=max_jobs,
         cool_down_ns=int(cool_down_s * 1e9),
         min_sandbox=min_sandbox,
+        stable=stable,
     )
     with options.connect(address) as client:
         result = None

@@ -329,6 +329,7 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         submitted_by=guard.person(),
         cool_down_s=message.cool_down_ns / NS_PER_S,
         min_sandbox=message.min_sandbox,
+        stable=message.stable,
     )
 
 
