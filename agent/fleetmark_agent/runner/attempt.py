@@ -235,6 +235,7 @@ class Attempt:
         await self._execution.finished()
         self._executing = False
         log.info("job %s: it has ended", self.key.job_id)
+        await self._execution.sampled()
 
     def _ended_by_itself(self) -> bool:
         """Whether the job was through before it could be stopped: then its results count."""

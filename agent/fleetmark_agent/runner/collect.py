@@ -108,6 +108,7 @@ def make_plan(
     entries: list[tuple[str, bytes]] = []
     for event in context.get("events", []):
         entries.append(("event", canonical_json(event)))
+    keep_power(workspace)
     rows, notes = _telemetry_rows(workspace.telemetry)
     _since_the_start(rows, notes, outcome)
     for start in range(0, len(rows), _ROWS_PER_RECORD):
@@ -126,7 +127,7 @@ def make_plan(
     own = (
         (workspace.stdout, "stdout"),
         (workspace.stderr, "stderr"),
-        (workspace.power, POWER_ROLE),
+        (workspace.board_power, POWER_ROLE),
     )
     for path, role in own:
         if _is_plain(path) and path.stat().st_size:
@@ -160,6 +161,19 @@ def make_plan(
     entries.append(("final", _fitting(final)))
     lines = [json.dumps([kind, payload.decode()]) for kind, payload in entries]
     write_atomic(workspace.plan, "\n".join(lines).encode())
+
+
+def keep_power(workspace: Workspace) -> None:
+    """Make a file of the power readings as they are now: who takes them may not be done yet.
+
+    Raises:
+        OSError: no room; it can be tried again.
+    """
+    try:
+        data = workspace.power.read_bytes()
+    except FileNotFoundError:
+        return
+    write_atomic(workspace.board_power, data[: data.rfind(b"\n") + 1])
 
 
 def spool_plan(workspace: Workspace, spool: Spool) -> int:

@@ -23,6 +23,7 @@ from fleetmark_agent.settings import Settings
 _CLEAN = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _PATIENCE_S = 5.0
 _SWEEP_S = 0.5
+_LAST_READING_S = 1.0
 
 
 class Execution:
@@ -96,6 +97,7 @@ class Execution:
             "interval_s": settings.telemetry_interval_s,
             "rows": str(self.workspace.telemetry),
             "power": str(self.workspace.power),
+            "lock": str(self.workspace.sampling),
             "root": settings.system_root,
             "energy_input": settings.energy_input,
             "cores": cores,
@@ -131,6 +133,12 @@ class Execution:
                 pause_s = min(pause_s * 2, _PATIENCE_S)
             self._trace_end()
         await free
+
+    async def sampled(self) -> None:
+        """Wait for the last reading of the board's power: it follows the job's end at once."""
+        if self.workspace.power.exists():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(until_free(self.workspace.sampling), _LAST_READING_S)
 
     async def stop(self, grace_s: float) -> None:
         """End the job: the supervisor is asked, and killed if it does not answer."""

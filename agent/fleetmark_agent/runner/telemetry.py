@@ -5,7 +5,8 @@ restarted, and it ends with the supervisor. One JSON line a sample; what the boa
 null, and a table between the samples says why, and what numbers mean. Where the board measures its
 power, a second file gets those readings, more often. SPEC is a JSON file: `pid` of the supervisor,
 `interval_s`, `rows` and `power` (the files to append to), `root` below which the board's files are
-read, `energy_input` (the sensor of the whole board, if it is known), `cores` (where to run).
+read, `energy_input` (the sensor of the whole board, if it is known), `cores` (where to run), `lock` (held
+as long as this process may write).
 """
 
 from __future__ import annotations
@@ -170,11 +171,15 @@ class PowerLog:
 
 def main(spec_path: str) -> int:
     """Sample until the supervisor ends."""
+    from fleetmark_agent.locks import try_lock
     from fleetmark_agent.runner import energy
     from fleetmark_agent.runner.condition import Condition
 
     spec = json.loads(Path(spec_path).read_bytes())
     root = Path(spec["root"])
+    lock = try_lock(Path(spec["lock"]))  # freed by the end of this process
+    if lock is None:
+        return 0
     with suppress(OSError, AttributeError, ValueError):
         # Beside the job's cores, where there is room.
         os.sched_setaffinity(0, spec["cores"])

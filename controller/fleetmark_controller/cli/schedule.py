@@ -135,6 +135,8 @@ def command(
             return _show_plan(result, as_json)
         if not as_json:
             _say_submitted(result)
+            if stable:
+                click.echo("Each runs again until its figure is known well enough")
         code = 0
         if wait:
             code = watching.follow(client, result.campaign_id, quiet=as_json)
