@@ -5,8 +5,8 @@ restarted, and it ends with the supervisor. One JSON line a sample; what the boa
 null, and a table between the samples says why, and what numbers mean. Where the board measures its
 power, a second file gets those readings, more often. SPEC is a JSON file: `pid` of the supervisor,
 `interval_s`, `rows` and `power` (the files to append to), `root` below which the board's files are
-read, `energy_input` (the sensor of the whole board, if it is known), `cores` (where to run), `lock` (held
-as long as this process may write).
+read, `energy_input` (the sensor of the whole board, if it is known), `cores` (where to run), `lock`
+(held as long as this process may write).
 """
 
 from __future__ import annotations

@@ -127,8 +127,8 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
                     settle(open_jobs, ended, event)
                 yield self._message(event)
         counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
-        ended = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
-        yield jobs_pb2.WatchEvent(ended=ended)
+        last = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
+        yield jobs_pb2.WatchEvent(ended=last)
 
     @edge.unary
     async def Cancel(
