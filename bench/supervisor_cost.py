@@ -16,6 +16,7 @@ from fleetmark_agent.messages import AttemptKey
 from fleetmark_agent.runner.execute import Execution
 from fleetmark_agent.runner.prepare import supervisor_command
 from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ async def _measure(folder: Path, job_s: float) -> Cost:
     }
     began_unix_ns = time.time_ns()
     await execution.start(spec, supervisor_command(workspace))
-    execution.start_telemetry(1.0)
+    execution.start_telemetry(Settings(folder), [])
     supervisor = json.loads(workspace.started.read_bytes())["pid"]
     until(workspace.telemetry.exists, "telemetry")
     sampler = next(pid for pid in readings.children_of(os.getpid()) if _samples(pid, workspace))

@@ -11,6 +11,7 @@ import signal
 import time
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_agent import happenings as h
@@ -31,7 +32,7 @@ from fleetmark_agent.messages import (
 )
 from fleetmark_agent.renewal import Renewal
 from fleetmark_agent.runner.site import Site, clean_attempts
-from fleetmark_agent.runner.telemetry import read_temperature
+from fleetmark_agent.runner.temperature import read_temperature
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session import Identity, Session
 from fleetmark_agent.spool import SpoolFull
@@ -79,6 +80,7 @@ class Daemon:
         """
         self.site = site
         self.settings = site.settings
+        self.root = Path(site.settings.system_root)
         self.files = files
         self.transport = transport
         stored = ledger.load(files)
@@ -128,7 +130,9 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_look)
         for action in self.session.start():
             self._perform(action)
-        if not self.session.device_free:
+        if self.session.device_free:
+            self._set_back()
+        else:
             self._spawn(self._watch_device())
         self.watch.quiet(self.session.idle)
         self._spawn(self.watch.run())
@@ -175,7 +179,7 @@ class Daemon:
         if isinstance(action, h.Send):
             message = action.message
             if isinstance(message, Heartbeat):
-                message = dataclasses.replace(message, temperature_c=read_temperature())
+                message = dataclasses.replace(message, temperature_c=read_temperature(self.root))
             self.link.send(message)
         elif isinstance(action, h.Persist):
             self._persist(action)
@@ -342,7 +346,15 @@ class Daemon:
 
     async def _watch_device(self) -> None:
         await until_free(self.site.device_lock)
+        self._set_back()
         self.tell(h.DeviceChanged(free=True))
+
+    def _set_back(self) -> None:
+        """Undo what an agent that was killed had set for a job. Nothing runs on the device now."""
+        if (self.settings.home / "tuning.json").exists():
+            from fleetmark_agent.runner.tuning import Tuning
+
+            Tuning(self.settings.home, self.root).undo()
 
     def _asked_to_end(self) -> None:
         self._signals += 1

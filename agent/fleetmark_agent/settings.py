@@ -34,6 +34,9 @@ class Settings:
     `allow_folders`: folders that every job may read and write, besides its own.
     `job_memory_bytes`, `job_processes` (with threads): of one job; 0: by what the board has.
     `job_scratch_bytes`: what a job may write, its results included.
+    `system_root`: below it are the board's /sys and /proc; for an agent in a container, its host's.
+    `energy_input`: name of the sensor that measures what the whole board uses; empty: as its label
+    says.
     """
 
     home: Path
@@ -54,6 +57,8 @@ class Settings:
     job_memory_bytes: int = 0
     job_processes: int = 0
     job_scratch_bytes: int = 16 * GIB
+    system_root: str = "/"
+    energy_input: str = ""
     once: bool = False
     token: str = field(default="", repr=False)
 
@@ -202,6 +207,16 @@ def _folders(value: object) -> list[str]:
     return [os.path.realpath(path) for path in value]
 
 
+def _root(value: object) -> str:
+    return _folders([value])[0]
+
+
+def _sensor(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable() or len(value) > 100:
+        raise ValueError(f"found {value!r}, expected the name of a sensor")
+    return value
+
+
 def _whole(lowest: int) -> Callable[[object], int]:
     def check(value: object) -> int:
         if type(value) is not int or value < lowest:
@@ -244,4 +259,6 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "job_memory_bytes": _whole(0),
     "job_processes": _whole(0),
     "job_scratch_bytes": _whole(1024 * 1024),
+    "system_root": _root,
+    "energy_input": _sensor,
 }

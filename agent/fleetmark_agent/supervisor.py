@@ -61,7 +61,7 @@ class Spec:
     by its exit code, 128 and more being a signal, and it is the group of the child of the command
     that gets signals. control_group: folder that the job joins; empty: none.
     limits: `memory_bytes` and `processes` of all its processes together, `scratch_bytes` of the
-    folders `scratch`; 0: no limit.
+    folders `scratch`; 0: no limit. cores: where the job runs; empty: anywhere.
     """
 
     def __init__(self, values: dict[str, object]) -> None:
@@ -86,6 +86,7 @@ class Spec:
         limits = _dict(values.get("limits", {}))
         self.limits = {name: int(str(limit)) for name, limit in limits.items()}
         self.scratch = [str(path) for path in _list(values.get("scratch", []))]
+        self.cores = [int(str(core)) for core in _list(values.get("cores", []))]
 
 
 def main(path: str) -> int:
@@ -200,6 +201,9 @@ class Supervisor:
                 signal.signal(number, signal.SIG_DFL)
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, 0, spec.nice)
+            if spec.cores:
+                with contextlib.suppress(OSError, AttributeError):
+                    os.sched_setaffinity(0, spec.cores)
             # Above all that is in use, so that no copy below overwrites a source.
             stdout, stderr, progress, lock = (
                 _dup_above(descriptor, 64) for descriptor in (*writes, spec.lock_fd)

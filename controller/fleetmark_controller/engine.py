@@ -212,7 +212,9 @@ class Engine:
         if effects.schedule:
             self._look.set()
         if effects.jobs:
-            for line in await self.reader.run(lambda c: listings.jobs_by_id(c, effects.jobs)):
+            lines = await self.reader.run(lambda c: listings.jobs_by_id(c, effects.jobs))
+            # What follows a job first: who watches must not believe that it was the last one.
+            for line in sorted(lines, key=lambda line: bool(line.finished_at)):
                 self._publish(line)
 
     def count_sent(self, key: AttemptKey, count: int) -> None:

@@ -54,6 +54,7 @@ class Request:
     submitted_by: str = ""
     cool_down_s: float = 0.0
     min_sandbox: str = ""
+    stable: bool = False
 
 
 @dataclass(frozen=True)
@@ -330,6 +331,8 @@ def _job(
         "profile": configuration.profile,
         "parameters": configuration.parameters,
     }
+    if request.stable:
+        values["stable"] = True
     key = {name: value for name, value in values.items() if name != "mode"}
     deadline_s = request.deadline_s or DEFAULT_DEADLINE_S
     job = NewJob(

@@ -107,7 +107,7 @@ def judge(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: int) -
     """The run's row from evidence and evaluated facts; samples are stored as a blob."""
     values = to_plain(facts)
     samples: bytes | None = facts.samples
-    for name in ("samples", "problems"):
+    for name in ("samples", "problems", "energy_by_source"):
         values.pop(name)
     files = evidence.files
     if samples is not None:
@@ -158,6 +158,7 @@ def _provenance(evidence: Evidence, facts: RunFacts) -> dict[str, Any]:
         "lock_sha256": evidence.order.lock_sha256,
         "components": to_plain(evidence.lock.components),
         "problems": list(facts.problems),
+        "energy_by_source_j": dict(facts.energy_by_source),
     }
 
 

@@ -63,6 +63,7 @@ class ErrorKind(Enum):
     NO_CATALOG_KEY = _Entry(45, "FAILED_PRECONDITION", 4, "the catalog key is not at hand")
     BAD_ARCHIVE = _Entry(46, "FAILED_PRECONDITION", 4, "a bundle, pack or results file is damaged")
     SUBMISSION_INVALID = _Entry(65, "FAILED_PRECONDITION", 4, "a submission breaks MLPerf's rules")
+    BAD_POWER_LOG = _Entry(70, "FAILED_PRECONDITION", 4, "a log of power does not fit the run")
 
     @property
     def number(self) -> int:

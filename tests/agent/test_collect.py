@@ -14,6 +14,7 @@ from fleetmark_agent.runner.collect import judge, make_plan, spool_plan
 from fleetmark_agent.runner.telemetry import COLUMNS
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.spool import Spool
+from fleetmark_catalog.core.digest import sha256_file
 from fleetmark_catalog.core.lock import DeclaredOutput
 from fleetmark_catalog.core.records import MAX_PAYLOAD_BYTES, parse_final, record_digest, seal
 
@@ -54,6 +55,37 @@ def workspace(tmp_path: Path) -> Workspace:
     lines = [json.dumps(row) for row in rows]
     made.telemetry.write_text("\n".join([*lines, "nonsense", "[1]"]) + "\n[999, 99.0, nul")
     return made
+
+
+def test_power_readings_are_kept_as_they_were(workspace: Workspace) -> None:
+    """The process that takes them may write on while they are hashed and sent."""
+    workspace.power.write_text('{"format": 1}\n[1, 2]\n[3, ')
+    make_plan(workspace, OUTPUTS, 60, {})
+    with workspace.power.open("a") as file:
+        file.write("4]\n[5, 6]\n")
+    entries = [json.loads(line) for line in workspace.plan.read_text().splitlines()]
+    payload = next(p for kind, p in entries if kind == "file" and "board_power" in p)
+    path, sha256, size_bytes = workspace.file_of(payload.encode())
+    assert path.read_text() == '{"format": 1}\n[1, 2]\n'
+    assert (sha256, size_bytes) == (sha256_file(path), path.stat().st_size)
+
+
+def test_a_program_cannot_speak_for_the_boards_sensors(workspace: Workspace) -> None:
+    (workspace.out / "lie.jsonl").write_text("{}")
+    make_plan(workspace, (*OUTPUTS, DeclaredOutput("lie.jsonl", "board_power")), 60, {})
+    assert "lie.jsonl" not in workspace.plan.read_text()
+
+
+def test_rows_of_an_older_agent_are_read(workspace: Workspace) -> None:
+    """A job may be older than the agent that collects it; times count from the job's start."""
+    note = json.dumps({"began_unix_ns": 250_000_005, "unavailable": {"throttled": "no"}})
+    workspace.telemetry.write_text(f"{note}\n[0, 40.0, null, 1.0, 5, 3.0, 0.5]\n")
+    make_plan(workspace, OUTPUTS, 60, {})
+    entries = [json.loads(line) for line in workspace.plan.read_text().splitlines()]
+    rows = next(json.loads(p)["rows"] for kind, p in entries if kind == "telemetry")
+    assert rows == [[250, 40.0, None, 1.0, 5, 3.0, 0.5, None, None, None, None]]
+    final = parse_final(entries[-1][1].encode())
+    assert final.provenance["telemetry"]["unavailable"] == {"throttled": "no"}
 
 
 def test_all_records_of_a_run(workspace: Workspace, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleetmark_agent.facts import interpreters, measure, memory, system
-from fleetmark_agent.runner.telemetry import read_temperature
+from fleetmark_agent.runner.temperature import read_temperature
 from fleetmark_catalog.core.capabilities import Capabilities, Control, Sensor
 from fleetmark_catalog.core.plain import parse_document, to_plain
 

@@ -304,4 +304,12 @@ def test_the_column_table_is_whole() -> None:
                 assert column.unit or column.name in UNITLESS, f"{view}.{name}"
 
 
-UNITLESS = {"epoch", "release_serial", "repetition", "priority", "event_id", "sample_index"}
+UNITLESS = {
+    "epoch",
+    "release_serial",
+    "repetition",
+    "priority",
+    "event_id",
+    "sample_index",
+    "power_mode",
+}

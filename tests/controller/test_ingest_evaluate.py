@@ -19,6 +19,7 @@ from fleetmark_controller.ingest.evaluate import RunFacts, evaluate
 from fleetmark_controller.ingest.limits import Thresholds
 from fleetmark_controller.ingest.samples import decode
 
+UNSTORED = ("samples", "problems", "energy_by_source")
 LATENCIES = [f"latency_{name}_ms" for name in ("mean", "p50", "p90", "p95", "p99", "p999")]
 
 
@@ -74,7 +75,7 @@ def test_an_invalid_run_stays_invalid() -> None:
 
 def test_facts_are_columns_of_the_view() -> None:
     columns = set(VIEWS["runs"])
-    assert {name for name in vars(RunFacts()) if name not in ("samples", "problems")} <= columns
+    assert {name for name in vars(RunFacts()) if name not in UNSTORED} <= columns
 
 
 def test_it_runs_in_a_process_pool() -> None:
@@ -337,7 +338,7 @@ def test_clocks(tmp_path: Path) -> None:
 
 def test_thresholds_come_from_the_benchmark() -> None:
     lock = {
-        "job": {"benchmark": {"quality": {"temperature_c": 50, "unknown": 1, "swap_bytes": "x"}}}
+        "job": {"benchmark": {"condition": {"temperature_c": 50, "unknown": 1, "swap_bytes": "x"}}}
     }
     assert codes(judged("singlestream_performance", lock=lock)) == {"hot"}
     assert Thresholds().overridden({"temperature_c": float("nan")}) == Thresholds()

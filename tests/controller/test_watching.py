@@ -9,7 +9,9 @@ from fleetmark_controller.estimating import Earlier, Expected, by_profile, left_
 from fleetmark_controller.hub import Hub
 from fleetmark_controller.logs import Logs
 from fleetmark_controller.operations.effects import TailEffect
+from fleetmark_controller.services.jobs import settle
 from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_controller.store.listings import JobLine
 from fleetmark_protos.v1 import common_pb2, jobs_pb2
 
 KEY = AttemptKey("d1", "job-1", 1)
@@ -54,6 +56,23 @@ async def test_a_device_is_asked_once_however_many_read() -> None:
         assert (await first.get()).end
     assert [effect.wanted for effect in asked] == [True, True, False]
     logs.written(KEY, "stdout", 0, b"nobody reads", end=False)
+
+
+def test_a_job_that_runs_before_it_is_heard_of_keeps_the_watch_going() -> None:
+    """A repetition may be assigned before anybody is told of it; old news come late."""
+
+    def line(job_id: str, state: str) -> JobLine:
+        return JobLine(job_id, "c", "d", "", state, "", 1, "", "", "")
+
+    open_jobs: set[str] = set()
+    ended: set[str] = set()
+    settle(open_jobs, ended, line("one", "ACTIVE"))
+    settle(open_jobs, ended, line("two", "ACTIVE"))
+    settle(open_jobs, ended, line("one", "SUCCEEDED"))
+    assert open_jobs == {"two"}
+    settle(open_jobs, ended, line("one", "QUEUED"))
+    settle(open_jobs, ended, line("two", "INVALID"))
+    assert not open_jobs
 
 
 def test_estimates() -> None:

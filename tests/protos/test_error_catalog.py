@@ -53,6 +53,7 @@ NUMBERS = {
     "NO_CATALOG_KEY": 45,
     "BAD_ARCHIVE": 46,
     "SUBMISSION_INVALID": 65,
+    "BAD_POWER_LOG": 70,
 }
 
 

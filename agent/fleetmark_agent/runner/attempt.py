@@ -23,11 +23,12 @@ from fleetmark_agent.happenings import (
     JobRunning,
     JobStopped,
 )
+from fleetmark_agent.locks import is_held
 from fleetmark_agent.messages import AttemptKey, AttemptRef, Progress
-from fleetmark_agent.runner import collect, confining, prepare, room, vouching
+from fleetmark_agent.runner import collect, confining, prepare, room, stable, vouching
 from fleetmark_agent.runner.execute import Execution
 from fleetmark_agent.runner.site import Site
-from fleetmark_agent.runner.telemetry import read_temperature
+from fleetmark_agent.runner.temperature import read_temperature
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.spool import SpoolFull
 from fleetmark_catalog.core.digest import sha256_hex
@@ -42,7 +43,10 @@ _TRUSTED = {
     True: "order and release are signed and hold",
     False: "not signed: this board knows no catalog key",
 }
-_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_GOVERNORS = (
+    "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+    "sys/devices/system/cpu/cpufreq/policy0/scaling_governor",
+)
 
 
 class Attempt:
@@ -113,6 +117,7 @@ class Attempt:
                 if not self.workspace.outcome.exists():
                     self._tell(JobRunning(self.key))
                 await self._watch()
+                stable.undo(self.site)
         else:
             with ExitStack() as pins:
                 await self._prepare_and_run(pins)
@@ -153,12 +158,39 @@ class Attempt:
         self._note("prepare", "environment is here")
         self._report("start")
         command = await prepare.lay_workspace(bundle, environment, site.cache, self.workspace)
+        waited = None
+        if order.stable:
+            self._report("cool")
+            waited = await stable.until_cool(site, bundle.lock)
         # What is being uploaded comes to its end first: it would disturb the measurement.
         async with site.transfers:
-            await self._launch(bundle, command, environment)
-            await self._watch()
+            try:
+                settled = self._settle(waited)
+                await self._launch(bundle, command, environment, settled)
+                await self._watch()
+            finally:
+                # An agent that only ends leaves the job running, and its settings to the next one.
+                if not self.workspace.was_started or not is_held(self.workspace.alive):
+                    stable.undo(site)
 
-    async def _launch(self, bundle: prepare.Bundle, command: list[str], environment: Path) -> None:
+    def _settle(self, waited: stable.Waited | None) -> stable.Settled:
+        """What a stable run wants of the board before it begins."""
+        if waited is None:
+            return stable.Settled()
+        try:
+            settled = stable.settle(self.site, self.order, waited)
+        except OSError as error:
+            raise refusal_of(error, self.site.settings.home, "the journal of settings") from error
+        self._note("prepare", settled.words())
+        return settled
+
+    async def _launch(
+        self,
+        bundle: prepare.Bundle,
+        command: list[str],
+        environment: Path,
+        settled: stable.Settled,
+    ) -> None:
         site, settings = self.site, self.site.settings
         try:
             self._note("run", "starting")
@@ -166,7 +198,7 @@ class Attempt:
             confined = await asyncio.to_thread(
                 confining.confine, bundle, command, environment, site, self.workspace, free
             )
-            self._write_context(bundle, confined.told)
+            self._write_context(bundle, confined.told, settled)
             lock_fd, alive_fd = await self._execution.take_locks()
             self._executing = True
             spec = prepare.supervisor_spec(
@@ -182,6 +214,7 @@ class Attempt:
                 grace_s=settings.stop_grace_s,
                 lock_fd=lock_fd,
                 alive_fd=alive_fd,
+                cores=settled.cores,
             )
             words = prepare.supervisor_command(self.workspace)
             await self._execution.start(spec, words)
@@ -190,7 +223,7 @@ class Attempt:
             raise refusal_of(error, site.attempts, "the workspace of the job") from error
         # Told at once: a short job may be over before anybody looks.
         self._tell(JobRunning(self.key))
-        self._execution.start_telemetry(settings.telemetry_interval_s)
+        self._execution.start_telemetry(settings, settled.other_cores)
 
     # --- run ---
 
@@ -202,6 +235,7 @@ class Attempt:
         await self._execution.finished()
         self._executing = False
         log.info("job %s: it has ended", self.key.job_id)
+        await self._execution.sampled()
 
     def _ended_by_itself(self) -> bool:
         """Whether the job was through before it could be stopped: then its results count."""
@@ -240,13 +274,17 @@ class Attempt:
             "capabilities": to_plain(self.site.capabilities),
         }
 
-    def _write_context(self, bundle: prepare.Bundle, sandbox: dict[str, Any]) -> None:
+    def _write_context(
+        self, bundle: prepare.Bundle, sandbox: dict[str, Any], settled: stable.Settled
+    ) -> None:
         """What must be known later, also to another process: written before the job starts."""
+        root = Path(self.site.settings.system_root)
         governor = None
-        with suppress(OSError):
-            governor = _GOVERNOR.read_text().strip()
+        for name in _GOVERNORS:
+            with suppress(OSError):
+                governor = (root / name).read_text().strip()
         context = {
-            "temperature_c": read_temperature(),
+            "temperature_c": read_temperature(root),
             "events": self._events,
             "provenance": {
                 "boot_id": self.site.boot_id,
@@ -260,6 +298,8 @@ class Attempt:
                 "sandbox": sandbox["level"],
                 "sandbox_details": sandbox,
                 "governor": governor,
+                "stable": settled.told() if self.order.stable else None,
+                "system_root": self.site.settings.system_root,
                 "clock": self.site.clock(),
             },
         }

@@ -16,7 +16,7 @@ from typing import Any
 
 from fleetmark_agent.files import sync_file, sync_folder, write_atomic
 from fleetmark_agent.runner.telemetry import COLUMNS
-from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.runner.workspace import POWER_ROLE, Workspace
 from fleetmark_agent.spool import Spool
 from fleetmark_catalog.core.digest import canonical_json, sha256_file
 from fleetmark_catalog.core.footprint import size
@@ -25,6 +25,9 @@ from fleetmark_catalog.core.records import MAX_PAYLOAD_BYTES, Final, record_dige
 
 _LARGEST_READING = 1e18
 _ROWS_PER_RECORD = 1000
+_FEWEST_COLUMNS = 7
+"""As the first agents wrote them: a job may be older than the agent that collects it."""
+_LATEST_MS = 10_000.0
 _MAX_RESULT_BYTES = 64 * 1024
 _EXIT_TEXTS = {
     10: "the job file is not valid",
@@ -105,18 +108,28 @@ def make_plan(
     entries: list[tuple[str, bytes]] = []
     for event in context.get("events", []):
         entries.append(("event", canonical_json(event)))
-    rows = list(_telemetry_rows(workspace.telemetry))
+    keep_power(workspace)
+    rows, notes = _telemetry_rows(workspace.telemetry)
+    _since_the_start(rows, notes, outcome)
     for start in range(0, len(rows), _ROWS_PER_RECORD):
         part = {"columns": list(COLUMNS), "rows": rows[start : start + _ROWS_PER_RECORD]}
         entries.append(("telemetry", canonical_json(part)))
     missing: list[str] = []
     for output in outputs:
         path = workspace.out / output.name
+        if output.role == POWER_ROLE:
+            # What a program says of the board's power is not what the board said.
+            continue
         if _is_plain(path):
             entries.append(("file", _file_record(path, output.name, output.role)))
         elif output.required:
             missing.append(output.name)
-    for path, role in ((workspace.stdout, "stdout"), (workspace.stderr, "stderr")):
+    own = (
+        (workspace.stdout, "stdout"),
+        (workspace.stderr, "stderr"),
+        (workspace.board_power, POWER_ROLE),
+    )
+    for path, role in own:
         if _is_plain(path) and path.stat().st_size:
             entries.append(("file", _file_record(path, path.name, role)))
     for folder in (workspace.out, workspace.root):
@@ -130,6 +143,7 @@ def make_plan(
         "program_result": _program_result(workspace, outputs),
         "temperatures": _temperatures(rows, context),
         "competing_load": _competing_load(rows),
+        "telemetry": notes,
         "peak_memory_bytes": (outcome or {}).get("peak_memory_bytes"),
         "cpu_s": _cpu_s(outcome),
     }
@@ -147,6 +161,19 @@ def make_plan(
     entries.append(("final", _fitting(final)))
     lines = [json.dumps([kind, payload.decode()]) for kind, payload in entries]
     write_atomic(workspace.plan, "\n".join(lines).encode())
+
+
+def keep_power(workspace: Workspace) -> None:
+    """Make a file of the power readings as they are now: who takes them may not be done yet.
+
+    Raises:
+        OSError: no room; it can be tried again.
+    """
+    try:
+        data = workspace.power.read_bytes()
+    except FileNotFoundError:
+        return
+    write_atomic(workspace.board_power, data[: data.rfind(b"\n") + 1])
 
 
 def spool_plan(workspace: Workspace, spool: Spool) -> int:
@@ -206,19 +233,44 @@ def _is_plain(path: Path) -> bool:
         return False
 
 
-def _telemetry_rows(path: Path) -> Iterator[list[Any]]:
+def _telemetry_rows(path: Path) -> tuple[list[list[Any]], dict[str, Any]]:
+    """The samples, and what the tables between them say."""
+    rows: list[list[Any]] = []
+    notes: dict[str, Any] = {}
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return
+        return rows, notes
     # What follows the last line end was being written when the sampling ended.
     for line in data.split(b"\n")[:-1]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, list) and len(row) == len(COLUMNS) and all(map(_is_reading, row)):
-            yield row
+        if isinstance(row, dict):
+            notes.update(row)
+        elif (
+            isinstance(row, list)
+            and _FEWEST_COLUMNS <= len(row) <= len(COLUMNS)
+            and all(map(_is_reading, row))
+        ):
+            rows.append(row + [None] * (len(COLUMNS) - len(row)))
+    return rows, notes
+
+
+def _since_the_start(
+    rows: list[list[Any]], notes: dict[str, Any], outcome: dict[str, Any] | None
+) -> None:
+    """Count the rows' times from the start of the job: the sampling begins a little later."""
+    began = notes.get("began_unix_ns")
+    started = (outcome or {}).get("started_unix_ns")
+    if type(began) is not int or type(started) is not int:
+        return
+    later_ms = (began - started) / 1e6
+    # By two looks at one clock, which may have been set in between: then nothing is better.
+    if 0 <= later_ms <= _LATEST_MS:
+        for row in rows:
+            row[0] = round(row[0] + later_ms) if row[0] is not None else None
 
 
 def _is_reading(value: object) -> bool:
@@ -267,7 +319,7 @@ def _program_result(workspace: Workspace, outputs: tuple[DeclaredOutput, ...]) -
 def _fitting(final: Final) -> bytes:
     """The record's bytes; details give way where they would not fit."""
     payload = final.payload()
-    for name in ("program_result", "capabilities"):
+    for name in ("program_result", "capabilities", "telemetry"):
         if len(payload) > MAX_PAYLOAD_BYTES:
             final.provenance[name] = None
             payload = final.payload()

@@ -18,10 +18,12 @@ from fleetmark_agent.files import write_atomic
 from fleetmark_agent.locks import is_held, try_lock, until_free
 from fleetmark_agent.runner import leftovers
 from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.settings import Settings
 
 _CLEAN = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _PATIENCE_S = 5.0
 _SWEEP_S = 0.5
+_LAST_READING_S = 1.0
 
 
 class Execution:
@@ -85,12 +87,21 @@ class Execution:
             f"the job cannot be started: {lines[-1] if lines else 'no reason'}", retryable=True
         )
 
-    def start_telemetry(self, interval_s: float) -> None:
-        """Start the sampling; a run without it is still a run."""
+    def start_telemetry(self, settings: Settings, cores: list[int]) -> None:
+        """Start the sampling, on these cores if any; a run without it is still a run."""
         pid = self._pid()
         if pid is None:
             return
-        values = {"pid": pid, "interval_s": interval_s, "rows": str(self.workspace.telemetry)}
+        values = {
+            "pid": pid,
+            "interval_s": settings.telemetry_interval_s,
+            "rows": str(self.workspace.telemetry),
+            "power": str(self.workspace.power),
+            "lock": str(self.workspace.sampling),
+            "root": settings.system_root,
+            "energy_input": settings.energy_input,
+            "cores": cores,
+        }
         command = [sys.executable, "-I", "-m", "fleetmark_agent.runner.telemetry"]
         with suppress(OSError):
             write_atomic(self.workspace.telemetry_spec, json.dumps(values).encode(), durable=False)
@@ -122,6 +133,12 @@ class Execution:
                 pause_s = min(pause_s * 2, _PATIENCE_S)
             self._trace_end()
         await free
+
+    async def sampled(self) -> None:
+        """Wait for the last reading of the board's power: it follows the job's end at once."""
+        if self.workspace.power.exists():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(until_free(self.workspace.sampling), _LAST_READING_S)
 
     async def stop(self, grace_s: float) -> None:
         """End the job: the supervisor is asked, and killed if it does not answer."""

@@ -233,6 +233,7 @@ def supervisor_spec(
     grace_s: float,
     lock_fd: int,
     alive_fd: int,
+    cores: list[int],
 ) -> dict[str, object]:
     """What the supervisor is told, see `fleetmark_agent.supervisor.Spec`."""
     order = bundle.order
@@ -257,6 +258,7 @@ def supervisor_spec(
         "nice": 0,
         "lock_fd": lock_fd,
         "alive_fd": alive_fd,
+        "cores": cores,
     }
 
 

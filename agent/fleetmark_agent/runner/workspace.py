@@ -8,6 +8,9 @@ from typing import Any
 
 from fleetmark_agent.messages import AttemptKey, Progress
 
+POWER_ROLE = "board_power"
+"""What the board's sensors of power said beside a job: a file of the agent's own."""
+
 
 class Workspace:
     """Paths below `attempts/<job_id>.<epoch>/`; the job sees only some of them."""
@@ -33,6 +36,9 @@ class Workspace:
         self.outcome = self.root / "outcome.json"
         self.telemetry = self.root / "telemetry.jsonl"
         self.telemetry_spec = self.root / "telemetry.json"
+        self.sampling = self.root / "telemetry.lock"
+        self.power = self.root / "power.part"
+        self.board_power = self.root / "power.jsonl"
         self.stdout = self.root / "stdout.txt"
         self.stderr = self.root / "stderr.txt"
         self.complaints = self.root / "supervisor.txt"
@@ -72,7 +78,7 @@ class Workspace:
     def file_of(self, payload: bytes) -> tuple[Path, str, int]:
         """Path, sha256 and size of the file that a record of kind `file` names."""
         values = json.loads(payload)
-        own = {"stdout": self.stdout, "stderr": self.stderr}
+        own = {"stdout": self.stdout, "stderr": self.stderr, POWER_ROLE: self.board_power}
         path = own.get(values["role"]) or self.out / values["name"]
         return path, str(values["sha256"]), int(values["size_bytes"])
 
@@ -88,7 +94,8 @@ class Workspace:
         """Delete what is large and no longer needed once all records are acknowledged."""
         self.clear_inputs()
         _remove_tree(self.out)
-        for path in (self.stdout, self.stderr, self.telemetry):
+        logs = (self.stdout, self.stderr, self.telemetry, self.power, self.board_power)
+        for path in logs:
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -26,7 +26,8 @@ class Order:
     `bundle_bytes` is the size of all blobs that the lock names; `memory_bytes` is what the job's
     process is predicted to need, `environment_bytes` and `output_bytes` what it needs of the disk
     besides: so a board can refuse before it transfers anything. Zero: nothing was predicted.
-    `min_sandbox` is the weakest level that the job may run in; empty: any.
+    `min_sandbox` is the weakest level that the job may run in; empty: any. `stable`: the board
+    cools first, and sets what makes its runs alike.
     """
 
     format: int
@@ -49,12 +50,15 @@ class Order:
     release_sha256: str = ""
     release_bytes: int = 0
     min_sandbox: str = ""
+    stable: bool = False
 
     def canonical(self) -> bytes:
         """The bytes that travel. What nobody asked for is not spoken of: older agents read it."""
         values: dict[str, Any] = to_plain(self)
         if not self.min_sandbox:
             del values["min_sandbox"]
+        if not self.stable:
+            del values["stable"]
         if not self.release_sha256:
             for name in ("release_serial", "release_sha256", "release_bytes"):
                 del values[name]

@@ -81,6 +81,15 @@ ARCHIVE = table(
     ("arch", "artifact", "unpacked_bytes"),
 )
 
+_FIGURE = {"type": "number", "minimum": 0, "maximum": 1e18}
+# Thresholds of the verdict on the board's condition, and bounds of `--stable`.
+_CONDITION = (
+    *("foreign_cpu_mean_percent", "foreign_cpu_peak_percent", "temperature_c"),
+    *("start_temperature_c", "frequency_drift_percent", "swap_bytes", "run_interval_percent"),
+    *("timing_base_us", "timing_percent", "timing_tail_factor", "timing_below_us"),
+    *("cool_wait_s", "interval_percent", "least_runs", "most_runs"),
+)
+
 BODIES: dict[str, dict[str, Any]] = {
     "benchmark": table(
         {
@@ -118,6 +127,8 @@ BODIES: dict[str, dict[str, Any]] = {
                 },
                 ("metric", "reference", "target"),
             ),
+            # When a board's condition speaks against a figure, and what `--stable` waits for.
+            "condition": table(dict.fromkeys(_CONDITION, _FIGURE)),
             "profiles": {
                 "type": "object",
                 "propertyNames": PROFILE,

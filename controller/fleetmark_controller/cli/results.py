@@ -75,6 +75,43 @@ def import_results(file: str, as_json: bool, address: str | None) -> None:
     click.echo(f"job {reply.job_id}: {reply.records} records, {new}")
 
 
+@command.command(name="import-power")
+@click.argument("run")
+@click.argument("log", metavar="LOG", type=click.Path(dir_okay=False, exists=True))
+@click.option(
+    "--ahead",
+    "ahead_s",
+    type=float,
+    default=0.0,
+    metavar="S",
+    help="Seconds by which the power server's clock was ahead of the board's.",
+)
+@options.as_json
+@options.controller
+def import_power(run: str, log: str, ahead_s: float, as_json: bool, address: str | None) -> None:
+    """Take a RUN's energy from a LOG of PTDaemon (spl.txt). Twice changes nothing."""
+    from fleetmark_cli import output
+    from fleetmark_controller.carrying import send_power
+
+    with options.connect(address) as client:
+        reply = send_power(client, run, Path(log), ahead_s)
+    if as_json:
+        output.print_json(
+            {
+                "run_id": reply.run_id,
+                "energy_j": reply.energy_j,
+                "power_mean_w": reply.power_mean_w,
+                "energy_per_query_j": reply.energy_per_query_j or None,
+                "samples": reply.samples,
+            }
+        )
+        return
+    click.echo(
+        f"run {reply.run_id}: {reply.energy_j:.4g} J at {reply.power_mean_w:.4g} W, by"
+        f" {reply.samples} samples of the analyzer"
+    )
+
+
 @command.command(name="list")
 @options.campaign
 @options.fleet
@@ -119,8 +156,9 @@ def print_results(
 @options.as_json
 @options.controller
 def show(run: str, save: str | None, as_json: bool, address: str | None) -> None:
-    """Show one RUN: its figures, provenance and raw files."""
+    """Show one RUN: its figures, both verdicts with their reasons, energy, raw files."""
     from fleetmark_cli import output, tables
+    from fleetmark_controller.cli import verdicts
     from fleetmark_controller.client import values
     from fleetmark_protos.v1 import results_pb2
 
@@ -135,10 +173,15 @@ def show(run: str, save: str | None, as_json: bool, address: str | None) -> None
     provenance = json.loads(found.provenance)
     text = figures.pop("search", None)
     search = json.loads(str(text)) if text else None
+    told = provenance if isinstance(provenance, dict) else {}
     if as_json:
         output.print_json({**figures, "search": search, "provenance": provenance, "files": files})
         return
-    output.print_fields(figures)
+    shown = {name: value for name, value in figures.items() if name not in verdicts.TOLD}
+    output.print_fields(shown)
+    click.echo()
+    for line in verdicts.lines(figures, told):
+        click.echo(line)
     click.echo()
     if search is not None:
         _print_search(search)

@@ -48,6 +48,11 @@ EXIT_NOTHING = 3
     "--cool-down", "cool_down_s", type=options.DURATION, default=0, help="Rest before each job."
 )
 @click.option(
+    "--stable",
+    is_flag=True,
+    help="Cool first, fix the governor where that is allowed, repeat until the figure is sure.",
+)
+@click.option(
     "--min-sandbox",
     metavar="LEVEL",
     default="",
@@ -77,6 +82,7 @@ def command(
     max_attempts: int,
     interleave: bool,
     cool_down_s: float,
+    stable: bool,
     min_sandbox: str,
     max_jobs: int,
     wait: bool,
@@ -110,6 +116,7 @@ def command(
         max_jobs=max_jobs,
         cool_down_ns=int(cool_down_s * 1e9),
         min_sandbox=min_sandbox,
+        stable=stable,
     )
     with options.connect(address) as client:
         result = None
@@ -132,6 +139,8 @@ def command(
             return _show_plan(result, as_json)
         if not as_json:
             _say_submitted(result)
+            if stable:
+                click.echo("Each runs again until its figure is known well enough")
         code = 0
         if wait:
             code = watching.follow(client, result.campaign_id, quiet=as_json)

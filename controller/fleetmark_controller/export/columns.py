@@ -74,7 +74,26 @@ _FIGURES = _columns(
     ("accuracy", "real", "0 to 1", "recomputed from LoadGen's accuracy log and the labels"),
     ("accuracy_metric", "text", "", "what accuracy means, like top-1"),
     ("energy_j", "real", "J", "energy of the measured interval"),
+    ("energy_per_query_j", "real", "J", "the same, for each query"),
+    ("energy_per_sample_j", "real", "J", "the same, for each sample"),
+    ("power_mean_w", "real", "W", "mean power in the measured interval"),
+    ("energy_source", "text", "", "the sensors it is of, and what they cover: board, battery, cpu"),
+    ("energy_unavailable", "text", "", "why there is no energy"),
+    ("energy_official", "boolean", "", "whether it is of a PTDaemon log; sensors are not official"),
+    (
+        "interval_percent",
+        "real",
+        "%",
+        "half of the 95 % interval of the official percentile within the run; not in Offline",
+    ),
     ("peak_memory_bytes", "integer", "bytes", "highest memory use of the job"),
+    (
+        "repeat_interval_percent",
+        "real",
+        "%",
+        "half of the 95 % interval of the official figure over the repetitions (--stable)",
+    ),
+    ("temperature_start_c", "real", "°C", "temperature of the board before the job began"),
     ("temperature_max_c", "real", "°C", "highest temperature of the board during the attempt"),
     (
         "loadgen_validity",
@@ -190,6 +209,16 @@ _TELEMETRY = _columns(
     ("memory_bytes", "integer", "bytes", "memory of the job"),
     ("foreign_cpu_percent", "real", "% of a core", "CPU time of everything else"),
     ("load", "real", "processes", "load average over a minute"),
+    ("swap_bytes", "integer", "bytes", "used swap"),
+    ("swapped_bytes", "integer", "bytes", "what was swapped in and out since the board started"),
+    (
+        "throttled",
+        "integer",
+        "bits",
+        "1 under-voltage, 2 capped, 4 throttled, 8 soft limit, "
+        "16 thermal counter rose, 32 cooled by the kernel",
+    ),
+    ("power_mode", "integer", "", "place in the list `telemetry.power_modes` of the provenance"),
 )
 _EVENTS = _columns(
     ("event_id", "integer", "", "number of the event"),

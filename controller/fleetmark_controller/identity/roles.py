@@ -50,6 +50,7 @@ RULES: dict[str, Rule] = {
     "/fleetmark.v1.Jobs/Replay": _OPERATOR,
     "/fleetmark.v1.Jobs/ExportBundle": _OPERATOR,
     "/fleetmark.v1.Results/Import": _OPERATOR,
+    "/fleetmark.v1.Results/ImportPower": _OPERATOR,
     "/fleetmark.v1.Catalog/ListComponents": _VIEWER,
     "/fleetmark.v1.Catalog/GetComponent": _VIEWER,
     "/fleetmark.v1.Catalog/Resolve": _VIEWER,

@@ -18,6 +18,8 @@ from fleetmark_controller.clock import iso
 from fleetmark_controller.ingest import (
     accuracy,
     consistency,
+    energy,
+    interval,
     limits,
     loadgen_log,
     quality,
@@ -72,6 +74,7 @@ class RunFacts:
     `problems` then says why, in texts for a person. In a sound accuracy run it is None.
     `quality` and `quality_reasons`: see module quality. `samples` is the encoded blob. `search` is
     what mode find-performance found, see module searching.
+    `energy_by_source`: joules by each sensor of the board.
     """
 
     started_at: str | None = None
@@ -89,8 +92,16 @@ class RunFacts:
     throughput_samples_per_s: float | None = None
     accuracy: float | None = None
     accuracy_metric: str | None = None
+    interval_percent: float | None = None
     energy_j: float | None = None
+    energy_per_query_j: float | None = None
+    energy_per_sample_j: float | None = None
+    power_mean_w: float | None = None
+    energy_source: str | None = None
+    energy_unavailable: str | None = None
+    energy_official: bool = False
     peak_memory_bytes: int | None = None
+    temperature_start_c: float | None = None
     temperature_max_c: float | None = None
     loadgen_validity: str | None = None
     quality: str | None = None
@@ -100,6 +111,7 @@ class RunFacts:
     search: dict[str, Any] | None = None
     samples: bytes | None = None
     problems: list[str] = field(default_factory=list)
+    energy_by_source: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate(job: RunInputs) -> RunFacts:
@@ -117,7 +129,7 @@ class _Evaluation:
         self.loadgen = _table(locked.get("loadgen"))
         self.dataset = _table(locked.get("dataset"))
         self.thresholds = limits.Thresholds().overridden(
-            _table(locked.get("benchmark")).get("quality")
+            _table(locked.get("benchmark")).get("condition")
         )
 
     def run(self) -> RunFacts:
@@ -127,6 +139,7 @@ class _Evaluation:
         if observed.refused:
             self._note("refused_figures", f"{observed.refused} readings of telemetry can't be")
         facts.temperature_max_c = observed.maximum("temperature_c")
+        facts.temperature_start_c = self._start_c(observed)
         facts.peak_memory_bytes = self._memory(claim, observed)
         log = self._log()
         if log is not None:
@@ -144,7 +157,14 @@ class _Evaluation:
         measured = self.mode != "accuracy"
         during = self._during(observed, log)
         if measured:
-            facts.quality_reasons += quality.disturbances(during, self.thresholds)
+            self._energy(log)
+            facts.quality_reasons += quality.disturbances(
+                during,
+                self.thresholds,
+                start_c=facts.temperature_start_c,
+                power_modes=self._power_modes(),
+            )
+            facts.quality_reasons += quality.interval(facts.interval_percent, self.thresholds)
         facts.quality = quality.verdict(
             facts.quality_reasons,
             checked=not measured or bool(during.readings("foreign_cpu_percent")),
@@ -276,6 +296,7 @@ class _Evaluation:
         except IngestError as error:
             self._note("refused_figures", f"the file of samples {error.what}")
             return
+        self.facts.interval_percent = interval.within_run(taken, self.scenario)
         self.facts.quality_reasons += quality.timings(
             np.sort(taken), result.latency, self.scenario, result.sample_count, self.thresholds
         )
@@ -366,6 +387,52 @@ class _Evaluation:
             return observed
         start_ms = (log.started_unix_ns - began) / 1e6
         return observed.during(start_ms, start_ms + (log.duration_s or 0) * 1000)
+
+    def _provenance(self) -> Mapping[str, Any]:
+        return _table(self.job.final.get("provenance"))
+
+    def _start_c(self, observed: readings.Telemetry) -> float | None:
+        """The temperature before the job began, or else the first one beside it."""
+        told = _table(self._provenance().get("temperatures")).get("start_c")
+        if isinstance(told, (int, float)) and not isinstance(told, bool) and -80 <= told <= 250:
+            return float(told)
+        return next(iter(observed.readings("temperature_c")), None)
+
+    def _power_modes(self) -> list[str]:
+        names = _table(self._provenance().get("telemetry")).get("power_modes")
+        return [clean_text(name) for name in names] if isinstance(names, list) else []
+
+    def _energy(self, log: LoadgenLog | None) -> None:
+        """The energy of the measured interval, or why it is not known."""
+        facts = self.facts
+        found = self._measured_energy(log)
+        facts.energy_by_source = found.by_source
+        if found.joules is None:
+            facts.energy_unavailable = clean_text(found.unavailable)
+            return
+        facts.energy_j, facts.energy_source = found.joules, found.source
+        if log is not None and log.duration_s:
+            facts.power_mean_w = found.joules / log.duration_s
+        if facts.query_count:
+            facts.energy_per_query_j = found.joules / facts.query_count
+        if facts.sample_count:
+            facts.energy_per_sample_j = found.joules / facts.sample_count
+
+    def _measured_energy(self, log: LoadgenLog | None) -> energy.Energy:
+        path = self._file("board_power")
+        if path is None:
+            told = _table(self._provenance().get("telemetry")).get("energy_unavailable")
+            reasons = told[: limits.MAX_TEXTS] if isinstance(told, list) else []
+            why = "; ".join(clean_text(reason) for reason in reasons)
+            return energy.Energy(None, "", why or "the agent read no sensor of power", {})
+        if log is None or log.started_unix_ns is None or not log.duration_s:
+            return energy.Energy(None, "", "the measured interval is not known", {})
+        try:
+            series = energy.read(path)
+        except IngestError as error:
+            self._note("refused_figures", f"the file of power readings {error.what}")
+            return energy.Energy(None, "", f"the file of power readings {error.what}", {})
+        return energy.of_interval(series, log.started_unix_ns, log.duration_s)
 
     # What MLPerf would take.
 

@@ -2,7 +2,7 @@
 
 Three kinds: *bounds* keep hostile files from costing memory or storing absurd figures; *minimums*
 are MLPerf's own and decide `submittable`; *thresholds* decide the quality verdict and may be set
-by a benchmark component (`[benchmark.quality]`, the names of `Thresholds`).
+by a benchmark component (`[benchmark.condition]`, the names of `Thresholds`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
+
+from fleetmark_catalog.core.steadiness import Bounds
 
 # Bounds. A detail log lists the loaded sample indices: 7 bytes for each of a million samples.
 MAX_DETAIL_BYTES = 64 << 20
@@ -26,6 +28,8 @@ MAX_RECORD_FILE_BYTES = 256 << 20
 # 411,000 samples a second, the most that LoadGen hands to Python, for 600 s.
 MAX_SAMPLES = 1 << 28
 MAX_TELEMETRY_ROWS = 10_000_000
+# Ten lines a second of about 80 bytes, for a day.
+MAX_POWER_BYTES = 128 << 20
 MAX_LATENCY_NS = 7 * 24 * 3600 * 10**9
 MAX_COUNT = 10**12
 MAX_PER_SECOND = 1e12
@@ -69,10 +73,14 @@ class Thresholds:
     """The highest tenth of the readings lies above this: bursts move p99."""
     temperature_c: float = 80.0
     """From here on boards slow down (a Raspberry Pi's soft limit, a Jetson's first trip point)."""
+    start_temperature_c: float = Bounds.start_temperature_c
+    """A board that is this warm before it begins may slow down before it is done."""
     frequency_drift_percent: float = 10.0
     """How far the clock fell below its highest reading while measuring."""
     swap_bytes: float = 1 << 20
-    """Growth of used swap while measuring."""
+    """Growth of used swap, or what was swapped in and out, while measuring."""
+    run_interval_percent: float = 10.0
+    """Half of the 95 % interval of the official percentile within the run, in percent of it."""
     timing_base_us: float = 50.0
     """LoadGen's latencies lie above those timed in the system under test by 2 to 40 µs."""
     timing_percent: float = 2.0

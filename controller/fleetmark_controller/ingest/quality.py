@@ -11,7 +11,7 @@ is, the text for people; value and limit are null where there is no figure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.ingest.limits import Thresholds
@@ -26,7 +26,10 @@ GOOD, SUSPICIOUS, UNCHECKED = "good", "suspicious", "unchecked"
 CODES: Mapping[str, str] = {
     "competing_load": "other processes took CPU time while it measured",
     "hot": "the board was as hot as where boards slow down",
+    "warm_start": "the board was warm before it began",
     "throttled": "the board said that it throttled",
+    "power_mode_change": "governor, power model or power supply changed while it measured",
+    "interval_wide": "the official figure is not known well enough: its 95 % interval is wide",
     "frequency_drift": "the CPU's clock fell while it measured",
     "swap": "the board swapped while it measured",
     "percentiles_disagree": "latencies timed inside the job are not those of LoadGen",
@@ -56,14 +59,46 @@ def verdict(reasons: list[Reason], *, checked: bool) -> str:
     return SUSPICIOUS if reasons else GOOD if checked else UNCHECKED
 
 
-def disturbances(telemetry: Telemetry, limit: Thresholds) -> list[Reason]:
-    """What the board's readings, taken while measuring, say against the figures."""
+THROTTLES: Mapping[int, str] = {
+    1: "under-voltage",
+    2: "its clock was capped",
+    4: "throttled",
+    8: "soft temperature limit",
+    16: "its thermal counter rose",
+    32: "the kernel slowed it to cool it",
+}
+"""The bits of a reading of `throttled`; the first four are a Raspberry Pi's own."""
+
+
+def disturbances(
+    telemetry: Telemetry,
+    limit: Thresholds,
+    *,
+    start_c: float | None = None,
+    power_modes: Sequence[str] = (),
+) -> list[Reason]:
+    """What the board's readings, taken while measuring, say against the figures.
+
+    `start_c` is its temperature before the job began; `power_modes` the words for the readings of
+    `power_mode`.
+    """
     return [
         *_competing_load(telemetry.readings("foreign_cpu_percent"), limit),
+        *_warm_start(start_c, limit),
         *_heat(telemetry, limit),
+        *_throttled(telemetry.readings("throttled")),
         *_frequency(telemetry.readings("frequency_hz"), limit),
-        *_swap(telemetry.readings("swap_bytes"), limit),
+        *_power_mode(telemetry.readings("power_mode"), power_modes),
+        *_swap(telemetry, limit),
     ]
+
+
+def interval(percent: float | None, limit: Thresholds) -> list[Reason]:
+    """What the width of the official figure's interval within the run says against it."""
+    if percent is None or percent <= limit.run_interval_percent:
+        return []
+    text = f"the official figure is known to ± {percent:.1f} % only"
+    return [reason("interval_wide", text, round(percent, 2), limit.run_interval_percent)]
 
 
 def _competing_load(readings: list[float], limit: Thresholds) -> list[Reason]:
@@ -99,9 +134,41 @@ def _heat(telemetry: Telemetry, limit: Thresholds) -> list[Reason]:
         found.append(
             reason("hot", f"the board reached {hottest:.0f} °C", hottest, limit.temperature_c)
         )
-    if (telemetry.maximum("throttled") or 0) > 0:
-        found.append(reason("throttled", "the board says that it throttled"))
     return found
+
+
+def _warm_start(start_c: float | None, limit: Thresholds) -> list[Reason]:
+    if start_c is None or start_c <= limit.start_temperature_c:
+        return []
+    text = f"the board had {start_c:.0f} °C before it began"
+    return [reason("warm_start", text, start_c, limit.start_temperature_c)]
+
+
+def _throttled(readings: list[float]) -> list[Reason]:
+    bits = 0
+    for value in readings:
+        # A reading is any number up to a bound: only bits that mean something count.
+        bits |= int(value)
+    if not bits:
+        return []
+    how = ", ".join(text for bit, text in THROTTLES.items() if bits & bit)
+    text = f"the board throttled: {how}" if how else "the board says that it throttled"
+    return [reason("throttled", text, float(bits), 0.0)]
+
+
+def _power_mode(readings: list[float], names: Sequence[str]) -> list[Reason]:
+    if len(set(readings)) < 2:
+        return []
+    before = readings[0]
+    after = next(value for value in readings if value != before)
+
+    def words(number: float) -> set[str]:
+        known = number.is_integer() and number < len(names)
+        return set(names[int(number)].split(", ")) if known else {f"mode {number:g}"}
+
+    gone, come = words(before) - words(after), words(after) - words(before)
+    text = f"the power mode changed: {', '.join(sorted(gone))} became {', '.join(sorted(come))}"
+    return [reason("power_mode_change", text)]
 
 
 def _frequency(readings: list[float], limit: Thresholds) -> list[Reason]:
@@ -114,13 +181,16 @@ def _frequency(readings: list[float], limit: Thresholds) -> list[Reason]:
     return [reason("frequency_drift", text, round(drift, 1), limit.frequency_drift_percent)]
 
 
-def _swap(readings: list[float], limit: Thresholds) -> list[Reason]:
-    grown = max(readings) - readings[0] if readings else 0
-    if grown <= limit.swap_bytes:
-        return []
-    return [
-        reason("swap", f"used swap grew by {grown / (1 << 20):.0f} MiB", grown, limit.swap_bytes)
-    ]
+def _swap(telemetry: Telemetry, limit: Thresholds) -> list[Reason]:
+    for name, text in (
+        ("swapped_bytes", "{:.0f} MiB were swapped in and out"),
+        ("swap_bytes", "used swap grew by {:.0f} MiB"),
+    ):
+        readings = telemetry.readings(name)
+        grown = max(readings) - readings[0] if readings else 0
+        if grown > limit.swap_bytes:
+            return [reason("swap", text.format(grown / (1 << 20)), grown, limit.swap_bytes)]
+    return []
 
 
 def timings(

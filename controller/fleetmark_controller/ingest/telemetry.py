@@ -18,9 +18,15 @@ _RANGES: dict[str, tuple[float, float]] = {
     "foreign_cpu_percent": (0, 1e6),
     "load": (0, 1e6),
     "swap_bytes": (0, limits.MAX_MEMORY_BYTES),
+    "swapped_bytes": (0, 1e18),
     "throttled": (0, 1e12),
+    "power_mode": (0, 1e3),
 }
-# A reading covers the time since the one before it, so one just after the end still counts.
+# A reading of these covers the time since the one before it, so one just after the end still
+# counts. All others are of one moment: after the end they are of an idle board.
+_COVERING = frozenset(
+    ("cpu_percent", "foreign_cpu_percent", "swap_bytes", "swapped_bytes", "throttled")
+)
 _READING_MS = 1000.0
 
 
@@ -41,16 +47,29 @@ class Telemetry:
         return max(self.readings(name), default=None)
 
     def during(self, start_ms: float, end_ms: float) -> Telemetry:
-        """Only what covers this time; everything, if nothing does (the clocks disagree)."""
+        """Only what covers this time; everything, if nothing does (the clocks disagree).
+
+        Of what was short after the end, only readings that look back are kept.
+        """
         elapsed = self.columns.get("elapsed_ms", [])
         kept = [
-            number
+            (number, at <= end_ms)
             for number, at in enumerate(elapsed)
             if at is not None and start_ms <= at <= end_ms + _READING_MS
         ]
         if not kept:
             return self
-        return Telemetry({name: [column[n] for n in kept] for name, column in self.columns.items()})
+        # In a run so short that no reading fell into it the one after it must do.
+        within = any(inside for _, inside in kept)
+        return Telemetry(
+            {
+                name: [
+                    column[n] if inside or not within or name in _COVERING else None
+                    for n, inside in kept
+                ]
+                for name, column in self.columns.items()
+            }
+        )
 
 
 def read(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Telemetry:

@@ -10,6 +10,7 @@ from typing import Any
 from fleetmark_catalog.core.records import KINDS, MAX_PAYLOAD_BYTES, Record
 from fleetmark_controller.lifecycle.rules import Ending
 from fleetmark_controller.lifecycle.states import AttemptState, following
+from fleetmark_controller.operations import steadying
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.operations.ending import end_attempt
 from fleetmark_controller.store import attempts, records, runs
@@ -101,4 +102,6 @@ def finalise(
             "official": int(verdict.official),
         }
         runs.add(connection, {**judgement.values, **identity}, judgement.files)
+        if verdict.official:
+            steadying.after_run(connection, effects, now_ns, key)
     return True

@@ -115,22 +115,20 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         campaign = await self._engine.find("campaign", request.campaign_id)
         with self._engine.changes.subscribe(campaign) as events:
             open_jobs: set[str] = set()
+            ended: set[str] = set()
             for line in await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign)):
-                open_jobs.add(line.job_id)
-                _settle(open_jobs, line)
+                settle(open_jobs, ended, line)
                 yield jobs_pb2.WatchEvent(job=convert.job_to(line))
             while open_jobs:
                 event = await events.get()
                 if event is None:
                     raise FleetmarkError(ErrorKind.UNREACHABLE, "the controller is stopping")
                 if not isinstance(event, JobEvent):
-                    _settle(open_jobs, event)
-                    if event.state == "QUEUED" and event.job_id not in open_jobs:
-                        open_jobs.add(event.job_id)  # a retry
+                    settle(open_jobs, ended, event)
                 yield self._message(event)
         counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
-        ended = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
-        yield jobs_pb2.WatchEvent(ended=ended)
+        last = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
+        yield jobs_pb2.WatchEvent(ended=last)
 
     @edge.unary
     async def Cancel(
@@ -291,9 +289,13 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         )
 
 
-def _settle(open_jobs: set[str], line: JobLine) -> None:
+def settle(open_jobs: set[str], ended: set[str], line: JobLine) -> None:
+    """Also of a job that is new here, a retry or a repetition: it may run before it is heard of."""
     if line.state in _TERMINAL:
         open_jobs.discard(line.job_id)
+        ended.add(line.job_id)
+    elif line.job_id not in ended:
+        open_jobs.add(line.job_id)
 
 
 def _request(message: jobs_pb2.SubmitRequest) -> Request:
@@ -329,6 +331,7 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         submitted_by=guard.person(),
         cool_down_s=message.cool_down_ns / NS_PER_S,
         min_sandbox=message.min_sandbox,
+        stable=message.stable,
     )
 
 

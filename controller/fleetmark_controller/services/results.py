@@ -17,7 +17,9 @@ from fleetmark_catalog.core.records import Record
 from fleetmark_controller.clock import iso, parse_iso
 from fleetmark_controller.engine import Engine
 from fleetmark_controller.identity import certificates
-from fleetmark_controller.operations import carrying, ingesting
+from fleetmark_controller.ingest import ptdaemon
+from fleetmark_controller.ingest.errors import IngestError
+from fleetmark_controller.operations import carrying, ingesting, powering
 from fleetmark_controller.queries import matching_names
 from fleetmark_controller.services import bounds, convert, edge, guard
 from fleetmark_controller.services.blobs import too_much
@@ -27,6 +29,7 @@ from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
 
 _BATCH_ROWS = 500
 _MAX_IMPORT_BYTES = 256 * 1024 * 1024
+_MOST_AHEAD_NS = 86_400 * 10**9
 
 
 class ResultsService(results_pb2_grpc.ResultsServicer):
@@ -76,6 +79,56 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         )
         return results_pb2.ImportReply(
             job_id=said.job_id, epoch=said.epoch, records=done.records, new_records=done.new
+        )
+
+    @edge.unary
+    async def ImportPower(
+        self, request_iterator: AsyncIterator[results_pb2.PowerPart], context: edge.Context
+    ) -> results_pb2.PowerReply:
+        """Take a run's energy from a log of PTDaemon."""
+        prefix, ahead_ns, data = "", 0, bytearray()
+        async for part in request_iterator:
+            prefix, ahead_ns = part.run_id or prefix, part.ahead_ns or ahead_ns
+            data += part.data
+            if len(data) > ptdaemon.MAX_BYTES:
+                raise FleetmarkError(ErrorKind.BAD_POWER_LOG, "the log is too large")
+        if abs(ahead_ns) > _MOST_AHEAD_NS:
+            raise FleetmarkError(ErrorKind.USAGE, "clocks differ by a day at most", "--ahead")
+        run_id = await self._engine.find("run", prefix)
+        known = await self._engine.reader.run(lambda c: runs.counts(c, run_id))
+        if known.mode == "accuracy" or not known.started_at or not known.duration_s:
+            raise FleetmarkError(
+                ErrorKind.BAD_POWER_LOG,
+                "this run has no measured interval: power is of performance runs",
+                f"run {run_id}",
+            )
+        try:
+            power = await asyncio.to_thread(
+                ptdaemon.evaluate,
+                bytes(data),
+                parse_iso(known.started_at),
+                known.duration_s,
+                ahead_ns,
+            )
+        except IngestError as error:
+            raise FleetmarkError(
+                ErrorKind.BAD_POWER_LOG,
+                f"the log {error.what}",
+                f"run {run_id}",
+                "If the clocks differed, say so: --ahead",
+            ) from error
+        sha256 = await asyncio.to_thread(self._engine.blobs.put_bytes, bytes(data))
+        log = runs.RunFile(powering.NAME, powering.ROLE, sha256, len(data))
+        who = guard.who()
+        await self._engine.perform(
+            lambda c, fx, now: powering.import_power(c, fx, now, who, run_id, power, log)
+        )
+        return results_pb2.PowerReply(
+            run_id=run_id,
+            energy_j=power.energy_j,
+            power_mean_w=power.mean_w,
+            energy_per_query_j=power.energy_j / known.queries if known.queries else 0.0,
+            samples=power.samples,
         )
 
     @edge.streaming

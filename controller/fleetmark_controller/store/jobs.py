@@ -275,13 +275,18 @@ def has_options(connection: sqlite3.Connection, job_id: str) -> bool:
 
 def repeat(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> str:
     """Queue a new job that does an ended one again, in its campaign; returns the new id."""
-    add_jobs(connection, now_ns, job.campaign_id, [like(connection, now_ns, job, new_id)])
+    add_again(connection, now_ns, job.campaign_id, like(connection, now_ns, job, new_id))
     connection.execute("UPDATE job SET retried_as = ? WHERE job_id = ?", (new_id, job.job_id))
-    connection.execute(
-        "UPDATE campaign SET finished_at = NULL WHERE campaign_id = ?", (job.campaign_id,)
-    )
     events.add(connection, now_ns, "job.retried", job_id=job.job_id, retried_as=new_id)
     return new_id
+
+
+def add_again(connection: sqlite3.Connection, now_ns: int, campaign_id: str, job: NewJob) -> None:
+    """Queue one more job of a campaign, which may have ended: then it has not, after all."""
+    add_jobs(connection, now_ns, campaign_id, [job])
+    connection.execute(
+        "UPDATE campaign SET finished_at = NULL WHERE campaign_id = ?", (campaign_id,)
+    )
 
 
 def like(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> NewJob:

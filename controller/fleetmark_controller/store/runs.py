@@ -36,6 +36,88 @@ def add(connection: sqlite3.Connection, values: dict[str, Any], files: Iterable[
         )
 
 
+class Counts(NamedTuple):
+    """What a run's figures are divided by, and when it measured."""
+
+    mode: str
+    queries: int | None
+    samples: int | None
+    started_at: str | None
+    duration_s: float | None
+
+
+def counts(connection: sqlite3.Connection, run_id: str) -> Counts:
+    """Of a run that is stored."""
+    row = connection.execute(
+        "SELECT mode, query_count, sample_count, started_at, duration_s FROM run WHERE run_id = ?",
+        (run_id,),
+    ).fetchone()
+    return Counts(*row)
+
+
+def set_energy(
+    connection: sqlite3.Connection, run_id: str, values: dict[str, Any], log: RunFile
+) -> None:
+    """Replace a run's energy: `values` by column; `log` is what they are from."""
+    marks = ", ".join(f"{name} = ?" for name in values)
+    connection.execute(
+        f"UPDATE run SET {marks} WHERE run_id = ?",  # noqa: S608 - names of our own
+        (*values.values(), run_id),
+    )
+    connection.execute("INSERT OR REPLACE INTO run_file VALUES (?, ?, ?, ?, ?)", (run_id, *log))
+
+
+class Repetition(NamedTuple):
+    """One job of a configuration on a board, with its official run if it has one."""
+
+    job_id: str
+    state: str
+    repetition: int
+    run_id: str | None
+    loadgen_validity: str | None
+    metric_value: float | None
+
+
+def repetitions(connection: sqlite3.Connection, job_id: str, device_id: str) -> list[Repetition]:
+    """All jobs that do what this one does, in its campaign, on this device."""
+    rows = connection.execute(
+        """SELECT other.job_id, other.state, other.repetition, run.run_id, run.loadgen_validity,
+        run.metric_value FROM job AS own JOIN job AS other USING (campaign_id, configuration_key)
+        LEFT JOIN run ON run.job_id = other.job_id AND run.official = 1
+        WHERE own.job_id = ?1 AND other.device_id = ?2 AND other.retried_as IS NULL
+        AND json_extract(other.configuration, '$.mode')
+            = json_extract(own.configuration, '$.mode')
+        ORDER BY other.sequence""",
+        (job_id, device_id),
+    )
+    return [Repetition(*row) for row in rows]
+
+
+def set_repeat_interval(
+    connection: sqlite3.Connection, run_ids: Iterable[str], half_percent: float | None
+) -> None:
+    """Note how well the figure is known that these runs have in common."""
+    connection.executemany(
+        "UPDATE run SET repeat_interval_percent = ? WHERE run_id = ?",
+        ((half_percent, run_id) for run_id in run_ids),
+    )
+
+
+def add_reason(
+    connection: sqlite3.Connection, run_ids: Iterable[str], why: dict[str, Any], quality: str
+) -> None:
+    """Add a reason to the quality verdict of runs that were stored before."""
+    for run_id in run_ids:
+        (known,) = connection.execute(
+            "SELECT quality_reasons FROM run WHERE run_id = ?", (run_id,)
+        ).fetchone()
+        reasons = [*json.loads(known), why]
+        connection.execute(
+            "UPDATE run SET quality = ?, quality_reasons = ? WHERE run_id = ?",
+            (quality, json.dumps(reasons, sort_keys=True, ensure_ascii=False), run_id),
+        )
+
+
 def find(connection: sqlite3.Connection, prefix: str) -> list[str]:
     """Ids of runs that begin with `prefix`; two at most."""
     pattern = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"

@@ -64,6 +64,7 @@ class SubmitRequest(_message.Message):
     SUBMITTED_BY_FIELD_NUMBER: _builtins.int
     COOL_DOWN_NS_FIELD_NUMBER: _builtins.int
     MIN_SANDBOX_FIELD_NUMBER: _builtins.int
+    STABLE_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     """Chosen by the caller, so that a repeated request is recognised as the same campaign."""
     benchmark: _builtins.str
@@ -86,6 +87,8 @@ class SubmitRequest(_message.Message):
     """Least rest of a board before each of the jobs."""
     min_sandbox: _builtins.str
     """Weakest sandbox that the jobs may run in: none, limits, landlock, bubblewrap; empty: any."""
+    stable: _builtins.bool
+    """Boards cool first, and runs repeat until their figure is known well enough."""
     @_builtins.property
     def scenarios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -119,10 +122,11 @@ class SubmitRequest(_message.Message):
         submitted_by: _builtins.str = ...,
         cool_down_ns: _builtins.int = ...,
         min_sandbox: _builtins.str = ...,
+        stable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_device", b"any_device", "benchmark", b"benchmark", "campaign_id", b"campaign_id", "cool_down_ns", b"cool_down_ns", "deadline_ns", b"deadline_ns", "dry_run", b"dry_run", "interleave", b"interleave", "max_attempts", b"max_attempts", "max_jobs", b"max_jobs", "min_sandbox", b"min_sandbox", "modes", b"modes", "parameters", b"parameters", "priority", b"priority", "profile", b"profile", "repetitions", b"repetitions", "scenarios", b"scenarios", "selector", b"selector", "submitted_by", b"submitted_by", "timeout_ns", b"timeout_ns", "variations", b"variations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_device", b"any_device", "benchmark", b"benchmark", "campaign_id", b"campaign_id", "cool_down_ns", b"cool_down_ns", "deadline_ns", b"deadline_ns", "dry_run", b"dry_run", "interleave", b"interleave", "max_attempts", b"max_attempts", "max_jobs", b"max_jobs", "min_sandbox", b"min_sandbox", "modes", b"modes", "parameters", b"parameters", "priority", b"priority", "profile", b"profile", "repetitions", b"repetitions", "scenarios", b"scenarios", "selector", b"selector", "stable", b"stable", "submitted_by", b"submitted_by", "timeout_ns", b"timeout_ns", "variations", b"variations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

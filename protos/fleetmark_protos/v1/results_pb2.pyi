@@ -20,6 +20,66 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class PowerPart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    AHEAD_NS_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """In the first part: a run id or an unambiguous beginning of one, and how much the power
+    server's clock was ahead of the board's.
+    """
+    ahead_ns: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        ahead_ns: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead_ns", b"ahead_ns", "data", b"data", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PowerPart: _TypeAlias = PowerPart  # noqa: Y015
+
+@_typing.final
+class PowerReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ENERGY_J_FIELD_NUMBER: _builtins.int
+    POWER_MEAN_W_FIELD_NUMBER: _builtins.int
+    ENERGY_PER_QUERY_J_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    energy_j: _builtins.float
+    power_mean_w: _builtins.float
+    energy_per_query_j: _builtins.float
+    samples: _builtins.int
+    """Samples of the log in the measured interval."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        energy_j: _builtins.float = ...,
+        power_mean_w: _builtins.float = ...,
+        energy_per_query_j: _builtins.float = ...,
+        samples: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["energy_j", b"energy_j", "energy_per_query_j", b"energy_per_query_j", "power_mean_w", b"power_mean_w", "run_id", b"run_id", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PowerReply: _TypeAlias = PowerReply  # noqa: Y015
+
+@_typing.final
 class ImportPart(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

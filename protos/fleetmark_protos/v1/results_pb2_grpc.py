@@ -54,6 +54,11 @@ class ResultsStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPart.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportReply.FromString,
                 _registered_method=True)
+        self.ImportPower = channel.stream_unary(
+                '/fleetmark.v1.Results/ImportPower',
+                request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.PowerPart.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.PowerReply.FromString,
+                _registered_method=True)
 
 
 class ResultsServicer(object):
@@ -88,6 +93,13 @@ class ResultsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportPower(self, request_iterator, context):
+        """Takes the energy of a run from a log of PTDaemon (`spl.txt`). Importing twice changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResultsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +122,11 @@ def add_ResultsServicer_to_server(servicer, server):
                     servicer.Import,
                     request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPart.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportReply.SerializeToString,
+            ),
+            'ImportPower': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportPower,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.PowerPart.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.PowerReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -220,6 +237,33 @@ class Results(object):
             '/fleetmark.v1.Results/Import',
             fleetmark__protos_dot_v1_dot_results__pb2.ImportPart.SerializeToString,
             fleetmark__protos_dot_v1_dot_results__pb2.ImportReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportPower(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/fleetmark.v1.Results/ImportPower',
+            fleetmark__protos_dot_v1_dot_results__pb2.PowerPart.SerializeToString,
+            fleetmark__protos_dot_v1_dot_results__pb2.PowerReply.FromString,
             options,
             channel_credentials,
             insecure,

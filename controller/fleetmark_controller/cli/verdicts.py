@@ -1,0 +1,123 @@
+"""The two verdicts of a run and its energy, in lines for people. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+TOLD = frozenset(
+    (
+        *("loadgen_validity", "quality", "quality_reasons", "energy_j", "energy_per_query_j"),
+        *("energy_per_sample_j", "power_mean_w", "energy_source", "energy_unavailable"),
+        *("energy_official", "interval_percent", "repeat_interval_percent"),
+    )
+)
+"""Columns that the lines tell better than a list of columns does."""
+
+_WORDS = {
+    "good": "good: nothing speaks against the figures",
+    "suspicious": "suspicious",
+    "unchecked": "unchecked: nobody watched what else ran on the board",
+}
+_WATCHED = {
+    "temperature_c": "temperature",
+    "frequency_hz": "clock",
+    "swap_bytes": "swap",
+    "swapped_bytes": "swapping",
+    "throttled": "throttling",
+    "power_mode": "power mode",
+}
+
+
+def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader must know before he believes a figure."""
+    validity = figures.get("loadgen_validity")
+    problems = [str(problem) for problem in _list(provenance.get("problems"))]
+    said = "gives no verdict in accuracy mode" if validity is None else str(validity)
+    yield f"LoadGen    {said}"
+    for problem in problems:
+        yield f"           - {problem}"
+    quality = figures.get("quality")
+    yield f"Condition  {_WORDS.get(str(quality), quality or 'unavailable')}"
+    for reason in _reasons(figures.get("quality_reasons")):
+        yield f"           - {_reason(reason)}"
+    missing = _table(_table(provenance.get("telemetry")).get("unavailable"))
+    for name, why in missing.items():
+        if name in _WATCHED:
+            yield f"           - not watched: {_WATCHED[name]} ({why})"
+    yield from _stable(_table(provenance.get("stable")))
+    yield from _intervals(figures)
+    yield from _energy(figures)
+
+
+def _reason(reason: Mapping[str, Any]) -> str:
+    value, limit = reason.get("value"), reason.get("limit")
+    bound = ""
+    if isinstance(value, (int, float)) and isinstance(limit, (int, float)):
+        bound = f" ({value:g}, limit {limit:g})"
+    return f"{reason.get('code')}: {reason.get('text')}{bound}"
+
+
+def _intervals(figures: Mapping[str, Any]) -> Iterator[str]:
+    found = []
+    for name, where in (
+        ("interval_percent", "within the run"),
+        ("repeat_interval_percent", "over its repetitions"),
+    ):
+        if isinstance(figures.get(name), (int, float)):
+            found.append(f"± {figures[name]:.1f} % {where}")
+    if found:
+        yield f"Interval   95 % of the official figure: {', '.join(found)}"
+
+
+def _stable(told: Mapping[str, Any]) -> Iterator[str]:
+    if not told:
+        return
+    parts = []
+    if isinstance(told.get("waited_s"), (int, float)):
+        parts.append(f"began after {told['waited_s']:.0f} s: {told.get('began_because')}")
+    if told.get("governor"):
+        parts.append(f"governor {told['governor']} instead of {told.get('governor_before')}")
+    cores = _list(told.get("cores"))
+    if cores:
+        parts.append(f"on cores {', '.join(map(str, cores))}")
+    yield f"Stable     {'; '.join(parts) or 'as it was'}"
+    for reason in _list(told.get("not_set")):
+        yield f"           - not set: {reason}"
+
+
+def _energy(figures: Mapping[str, Any]) -> Iterator[str]:
+    joules = figures.get("energy_j")
+    if not isinstance(joules, (int, float)):
+        why = figures.get("energy_unavailable")
+        yield f"Energy     unavailable{f': {why}' if why else ''}"
+        return
+    kind = "official" if figures.get("energy_official") else "unofficial"
+    parts = [f"{joules:.4g} J"]
+    for name, words in (
+        ("power_mean_w", "{:.4g} W"),
+        ("energy_per_query_j", "{:.4g} J a query"),
+        ("energy_per_sample_j", "{:.4g} J a sample"),
+    ):
+        if isinstance(figures.get(name), (int, float)):
+            parts.append(words.format(figures[name]))
+    yield f"Energy     {', '.join(parts)}"
+    yield f"           - {kind}, by {figures.get('energy_source')}"
+
+
+def _reasons(value: object) -> list[Mapping[str, Any]]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return []
+    return [reason for reason in _list(value) if isinstance(reason, Mapping)]
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

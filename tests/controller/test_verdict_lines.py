@@ -1,0 +1,106 @@
+"""What `results show` says of the two verdicts and of energy."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetmark_controller.cli import verdicts
+from fleetmark_controller.export.columns import VIEWS
+from fleetmark_controller.ingest import quality
+
+
+def shown(provenance: dict[str, Any] | None = None, **figures: Any) -> list[str]:
+    values = {"loadgen_validity": "VALID", "quality": "good", "quality_reasons": "[]", **figures}
+    return list(verdicts.lines(values, provenance or {}))
+
+
+def test_a_run_with_which_nothing_is_the_matter() -> None:
+    assert shown() == [
+        "LoadGen    VALID",
+        "Condition  good: nothing speaks against the figures",
+        "Energy     unavailable",
+    ]
+
+
+def test_columns_are_told_once() -> None:
+    assert set(VIEWS["runs"]) >= verdicts.TOLD
+
+
+@pytest.mark.parametrize("code", quality.CODES)
+def test_every_reason_is_named_with_its_figures(code: str) -> None:
+    reasons = json.dumps([quality.reason(code, "because of it", 95.25, 20.0)])
+    lines = shown(quality="suspicious", quality_reasons=reasons)
+    assert lines[1:3] == [
+        "Condition  suspicious",
+        f"           - {code}: because of it (95.25, limit 20)",
+    ]
+
+
+def test_everything_else() -> None:
+    provenance = {
+        "problems": ["LoadGen did not finish"],
+        "telemetry": {"unavailable": {"throttled": "no firmware", "load": "never said"}},
+        "stable": {
+            "waited_s": 12.4,
+            "began_because": "it is cool enough",
+            "governor": "performance",
+            "governor_before": "powersave",
+            "cores": [2, 3],
+            "not_set": ["governor: policy4 may only be changed by root"],
+        },
+    }
+    lines = shown(
+        provenance,
+        loadgen_validity="INVALID",
+        quality="unchecked",
+        interval_percent=3.21,
+        repeat_interval_percent=1.04,
+        energy_j=12.34567,
+        power_mean_w=6.1728,
+        energy_per_query_j=0.0012345,
+        energy_per_sample_j=None,
+        energy_source="ina3221 VDD_IN (board)",
+        energy_official=0,
+    )
+    assert lines == [
+        "LoadGen    INVALID",
+        "           - LoadGen did not finish",
+        "Condition  unchecked: nobody watched what else ran on the board",
+        "           - not watched: throttling (no firmware)",
+        "Stable     began after 12 s: it is cool enough; governor performance instead of powersave;"
+        " on cores 2, 3",
+        "           - not set: governor: policy4 may only be changed by root",
+        "Interval   95 % of the official figure: ± 3.2 % within the run, ± 1.0 % over its"
+        " repetitions",
+        "Energy     12.35 J, 6.173 W, 0.001234 J a query",
+        "           - unofficial, by ina3221 VDD_IN (board)",
+    ]
+    lines = shown(energy_j=1.0, energy_official=1, energy_source="PTDaemon (board)")
+    assert lines[-1] == "           - official, by PTDaemon (board)"
+    lines = shown(energy_unavailable="rapl package-0: only root may read it")
+    assert lines[-1] == "Energy     unavailable: rapl package-0: only root may read it"
+    assert shown(loadgen_validity=None)[0] == "LoadGen    gives no verdict in accuracy mode"
+
+
+NONSENSE = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(verdicts.TOLD)), NONSENSE),
+    st.dictionaries(st.sampled_from(("problems", "telemetry", "stable")), NONSENSE),
+)
+def test_whatever_a_board_said_lines_are_printed(
+    figures: dict[str, Any], provenance: dict[str, Any]
+) -> None:
+    assert list(verdicts.lines(figures, provenance))

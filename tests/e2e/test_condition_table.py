@@ -1,0 +1,284 @@
+"""Disturbances, provoked while a real agent runs a job for a real controller: each is named.
+
+The board's files are a tree that the test changes; the busy neighbour is a real one. The job has
+genuine LoadGen logs whose times are made those of the job. Other processes of the machine may
+disturb a run, too, so that only a reason's presence is asked for where that is what was provoked.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import Fleet, fleet_in, toy, until
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
+from board_tree import CPU, BoardTree
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("condition")]
+
+PROGRAM = """
+import json, os, shutil, time
+from datetime import datetime, timezone
+from pathlib import Path
+
+job = json.loads(Path(os.environ["FLEETMARK_JOB"]).read_text())
+out, own, said = Path.cwd(), Path(__file__).parent, job["parameters"]
+marks = Path(said["marks"])
+started = time.time()
+(marks / f"{job['job_id']}.begin").touch()
+time.sleep(said["duration_s"])
+ended = time.time()
+slower = said.get("slower", 0)
+shutil.copyfile(own / "mlperf_log_summary.txt", out / "mlperf_log_summary.txt")
+shutil.copyfile(own / "result.json", out / "result.json")
+shutil.copyfile(own / "samples.i64", out / "samples.i64")
+lines = []
+for line in (own / "mlperf_log_detail.txt").read_text().splitlines():
+    entry = json.loads(line.removeprefix(":::MLLOG "))
+    for key, at in (("power_begin", started), ("power_end", ended)):
+        if entry["key"] == key:
+            moment = datetime.fromtimestamp(at, timezone.utc)
+            entry["value"] = moment.strftime("%m-%d-%Y %H:%M:%S.%f")[:-3]
+            if key == "power_end":
+                entry["time_ms"] += 1000 * (ended - started) - 250
+    if entry["key"] == "result_qps_with_loadgen_overhead":
+        entry["value"] *= 0.25 / (ended - started)
+    lines.append(f":::MLLOG {json.dumps(entry)}")
+time.sleep(0.3)
+(out / "mlperf_log_detail.txt").write_text("\\n".join(lines) + "\\n")
+"""
+MEASURED_S = 1.5
+
+
+class Board:
+    """A fleet of one board, whose files are a tree."""
+
+    def __init__(self, fleet: Fleet, tree: BoardTree) -> None:
+        self.fleet = fleet
+        self.tree = tree
+
+    def run(self, disturb: Callable[[BoardTree], object] = id, *flags: str) -> str:
+        """Run one job and disturb it while it measures; returns its run."""
+        before = set(self.fleet.marks.glob("*.begin"))
+
+        def later() -> None:
+            until(lambda: set(self.fleet.marks.glob("*.begin")) - before, "the job")
+            time.sleep(MEASURED_S / 3)
+            disturb(self.tree)
+
+        helper = threading.Thread(target=later)
+        helper.start()
+        try:
+            done = self.fleet.run(
+                *("schedule", "toy", "--wait", "--set", f"marks={self.fleet.marks}"),
+                *("--set", f"duration_s={MEASURED_S}", *flags),
+            )
+        finally:
+            helper.join()
+        assert done.returncode == 0, done.stdout + done.stderr
+        runs = json.loads(self.fleet.run("results", "list", "--runs", "--json").stdout)
+        return str(max(run["run_id"] for run in runs))
+
+    def figures(self, run: str) -> dict[str, Any]:
+        figures = json.loads(self.fleet.run("results", "show", run, "--json").stdout)
+        figures["codes"] = {r["code"] for r in json.loads(figures["quality_reasons"])}
+        return dict(figures)
+
+    def shown(self, run: str) -> str:
+        done = self.fleet.run("results", "show", run)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    folder = tmp_path_factory.mktemp("condition")
+    tree = BoardTree(folder / "tree").calm()
+    with fleet_in(folder) as fleet:
+        catalog = toy().make_catalog(folder / "catalog")
+        (catalog / "program" / "toy" / "main.py").write_text(PROGRAM)
+        benchmark = catalog / "benchmark" / "toy" / "component.toml"
+        text = benchmark.read_text()
+        condition = "condition = { least_runs = 2, most_runs = 3, cool_wait_s = 60 }\n"
+        benchmark.write_text(text.replace("[benchmark]\n", f"[benchmark]\n{condition}"))
+        fleet.start_controller("--catalog", str(catalog))
+        home = folder / "board-1"
+        home.mkdir()
+        (home / "config.toml").write_text(
+            f'telemetry_interval_s = 0.2\ndetect_interval_s = 0\nsystem_root = "{tree.root}"\n'
+        )
+        fleet.start_agent("board-1")
+        yield Board(fleet, tree)
+
+
+@pytest.fixture(autouse=True)
+def calm(board: Board) -> None:
+    """Each test begins on a calm board without sensors of power."""
+    for path in (board.tree.root / "sys/class").glob("powercap/*/*"):
+        path.unlink()
+    board.tree.calm()
+
+
+def battery(tree: BoardTree) -> None:
+    tree.power_supply(mains=False, discharging=True)
+
+
+DISTURBANCES: dict[str, tuple[str, Callable[[BoardTree], object], str]] = {
+    "fake throttling": ("throttled", lambda t: t.firmware(0x4), "throttled: the board throttled"),
+    "frequency drift": ("frequency_drift", lambda t: t.clock(600), "from 1800 to 600 MHz"),
+    "battery switch": ("power_mode_change", battery, "power=mains became power=battery"),
+    "governor change": ("power_mode_change", lambda t: t.governor("performance"), "governor="),
+    "nvpmodel change": (
+        "power_mode_change",
+        lambda t: t.put("var/lib/nvpmodel/status", "pmode:0001"),
+        "nvpmodel=0001",
+    ),
+    "swap": ("swap", lambda t: t.swap(used_mib=64, swapped_pages=20_000), "swapped in and out"),
+    "heat": ("hot", lambda t: t.temperature(88), "the board reached 88 °C"),
+    "cooled by the kernel": ("throttled", lambda t: t.ceiling(600), "its clock was capped"),
+}
+ALL_AT_ONCE = ("fake throttling", "frequency drift", "battery switch", "swap", "heat")
+
+
+def test_all_at_once_and_then_nothing(board: Board) -> None:
+    def disturb(tree: BoardTree) -> None:
+        for name in ALL_AT_ONCE:
+            DISTURBANCES[name][1](tree)
+
+    run = board.run(disturb)
+    found = board.figures(run)
+    wanted = {DISTURBANCES[name][0] for name in ALL_AT_ONCE}
+    assert wanted <= found["codes"]
+    assert (found["loadgen_validity"], found["quality"]) == ("VALID", "suspicious")
+    lines = board.shown(run)
+    for name in ALL_AT_ONCE:
+        code, _, words = DISTURBANCES[name]
+        assert f"- {code}: " in lines and words in lines
+    assert "LoadGen    VALID\nCondition  suspicious\n" in lines
+    assert "Energy     unavailable: the board has no sensor of power or energy" in lines
+    path = board.fleet.folder / "runs.csv"
+    done = board.fleet.run("export", "--format", "csv", "--out", str(path))
+    assert done.returncode == 0, done.stderr
+    header = path.read_text().splitlines()[0].split(",")
+    assert {"energy_per_query_j", "energy_unavailable", "temperature_start_c"} <= set(header)
+    # The same board without: only neighbours may be named.
+    board.tree.calm()
+    assert board.figures(board.run())["codes"] <= {"competing_load"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DISTURBANCES)
+def test_each_disturbance_is_named(board: Board, name: str) -> None:
+    code, disturb, words = DISTURBANCES[name]
+    (board.tree.root / "var/lib/nvpmodel/status").unlink(missing_ok=True)
+    run = board.run(disturb)
+    assert board.figures(run)["codes"] - {"competing_load"} == {code}
+    assert words in board.shown(run)
+
+
+@pytest.mark.slow
+def test_a_warm_start_is_named(board: Board) -> None:
+    board.tree.temperature(72)
+    run = board.run()
+    assert board.figures(run)["codes"] - {"competing_load"} == {"warm_start"}
+    assert "warm_start: the board had 72 °C before it began (72, limit 65)" in board.shown(run)
+
+
+@pytest.mark.slow
+def test_a_busy_neighbour_is_named(board: Board) -> None:
+    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        run = board.run()
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+    assert "competing_load" in board.figures(run)["codes"]
+    assert "- competing_load: other processes took" in board.shown(run)
+
+
+def test_a_stable_campaign_with_energy(board: Board) -> None:
+    """It cools first, sets the governor and sets it back, repeats, and has its joules."""
+    tree = board.tree
+    tree.temperature(80)
+    stopped = threading.Event()
+
+    def use_power() -> None:
+        """20 W, by a counter that wraps in between."""
+        began, wraps_at, first = time.monotonic(), 262_000_000, 250_000_000
+        while not stopped.wait(0.01):
+            used = round((time.monotonic() - began) * 20e6)
+            tree.rapl("intel-rapl:0", "package-0", (first + used) % wraps_at, wraps_at)
+            if used > 20e6:
+                tree.temperature(50)
+
+    tree.rapl("intel-rapl:0", "package-0", 250_000_000, 262_000_000)
+    user = threading.Thread(target=use_power)
+    user.start()
+    seen: list[str] = []
+
+    def look(tree: BoardTree) -> None:
+        seen.append(tree.get(f"{CPU}/cpufreq/policy0/scaling_governor"))
+
+    try:
+        run = board.run(look, "--stable")
+    finally:
+        stopped.set()
+        user.join()
+    assert seen == ["performance"]
+    assert tree.get(f"{CPU}/cpufreq/policy0/scaling_governor") == "powersave"
+    found = board.figures(run)
+    assert found["energy_j"] == pytest.approx(20 * found["duration_s"], rel=0.3)
+    assert found["power_mean_w"] == pytest.approx(20, rel=0.3)
+    assert found["energy_per_query_j"] == found["energy_j"] / found["query_count"]
+    assert (found["energy_source"], found["energy_official"]) == ("rapl package-0 (cpu)", 0)
+    assert found["repeat_interval_percent"] == 0, "the toy's figures are all the same"
+    lines = board.shown(run)
+    assert "governor performance instead of powersave" in lines
+    assert "- unofficial, by rapl package-0 (cpu)" in lines
+    campaigns = board.fleet.query(
+        "SELECT count(*), count(DISTINCT repetition) FROM jobs WHERE campaign_id ="
+        f" (SELECT campaign_id FROM runs WHERE run_id = '{run}')"
+    )
+    assert campaigns == [(2, 2)], "two runs that agree are enough for this benchmark"
+    _import_power(board, run, found)
+
+
+def _import_power(board: Board, run: str, found: dict[str, Any]) -> None:
+    """The same run with the log of an analyzer."""
+    path = board.fleet.folder / "spl.txt"
+    started = datetime.fromisoformat(found["started_at"].replace("Z", "+00:00"))
+    lines = []
+    for number in range(-1, 8):
+        at = (started + timedelta(seconds=0.1 + number / 4)).strftime("%m-%d-%Y %H:%M:%S.%f")[:-3]
+        lines.append(f"Time,{at},Watts,{24 + number},Volts,228.5,Amps,0.2,PF,0.48,Mark,x")
+    path.write_text("\n".join(lines) + "\n")
+    told = board.fleet.run("results", "import-power", run, str(path), "--json")
+    assert told.returncode == 0, told.stderr
+    reply = json.loads(told.stdout)
+    for _ in range(2):
+        assert board.fleet.run("results", "import-power", run, str(path)).returncode == 0
+        after = board.figures(run)
+        assert after["energy_j"] == pytest.approx(reply["power_mean_w"] * found["duration_s"])
+        assert (after["energy_source"], after["energy_official"]) == ("PTDaemon (board)", 1)
+        assert [file["name"] for file in after["files"]].count("spl.txt") == 1
+    assert "- official, by PTDaemon (board)" in board.shown(run)
+    late = board.fleet.run("results", "import-power", run, str(path), "--ahead", "3600")
+    assert late.returncode == 4
+    assert "no sample in the measured interval" in late.stderr
+    assert "--ahead" in late.stderr
+    path.write_text("nothing of power\n")
+    other = board.fleet.run("results", "import-power", run, str(path))
+    assert (other.returncode, other.stdout) == (4, "")
+    assert "holds no line of PTDaemon" in other.stderr
+    assert board.fleet.run("results", "import-power", "0000", str(path)).returncode == 3
+    acts = json.loads(board.fleet.run("audit", "show", "--json").stdout)
+    assert [row["subject"] for row in acts if row["act"] == "run.import_power"] == [run] * 3
