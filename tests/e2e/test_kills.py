@@ -66,6 +66,7 @@ def test_a_demo_whose_processes_are_killed_loses_nothing_and_finishes(tmp_path: 
     assert overlaps(out / "agent" / "trace.jsonl") == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_is_continued_by_the_next_one(tmp_path: Path) -> None:
     out = tmp_path / "fleetmark-demo"
     command = [str(BIN / "controller"), "demo"]
@@ -99,6 +100,7 @@ def test_an_interrupted_demo_is_continued_by_the_next_one(tmp_path: Path) -> Non
         assert store.execute("SELECT count(*) FROM runs WHERE official = 1").fetchone()[0] == 16
 
 
+@pytest.mark.slow
 def test_two_demos_at_once_keep_to_themselves(tmp_path: Path) -> None:
     """Both choose the same free port; one of them is told so and takes another."""
     folders = [tmp_path / name for name in ("one", "two")]
