@@ -207,8 +207,8 @@ def _print_search(search: dict[str, Any]) -> None:
     rows = [
         (
             number,
-            f"{run['target']:.4g}",
-            f"{run['measured']:.4g}",
+            f"{run['target']:.6g}",
+            f"{run['measured']:.6g}",
             run["samples"],
             f"{run['percentile_ms']:.4g}",
             "valid" if run["valid"] else run["why"] or "INVALID",
