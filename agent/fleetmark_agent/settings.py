@@ -34,7 +34,8 @@ class Settings:
     `allow_folders`: folders that every job may read and write, besides its own.
     `job_memory_bytes`, `job_processes` (with threads): of one job; 0: by what the board has.
     `job_scratch_bytes`: what a job may write, its results included.
-    `system_root`: below it are the board's /sys and /proc; for an agent in a container, its host's.
+    `system_root`: below it are the board's /sys and /proc, by which its condition and energy are
+    read and its governor is set; for an agent in a container, its host's.
     `energy_input`: name of the sensor that measures what the whole board uses; empty: as its label
     says.
     """

@@ -193,6 +193,25 @@ def test_repetitions_stay_on_the_board(store: TestStore) -> None:
     run_one(store, 1.0, device="d2")
 
 
+def test_a_replay_runs_as_often_as_it_is_asked_for(store: TestStore) -> None:
+    """On a board that is settled as it was, but without further repetitions."""
+    store.hello()
+    submit(store, "d1")
+    for _ in range(3):
+        key, _ = run_one(store, 1.0)
+    store.run(
+        lambda c, _fx, _now: c.execute(
+            "INSERT INTO identity (identity_id, kind, name, key_sha256, state, labels, created_at)"
+            " VALUES ('d1', 'device', 'd1', 'k', 'active', '{}', '')"
+        )
+    )
+    store.run(lambda c, fx, now: campaigns.replay(c, fx, now, f"run-{key.epoch}", "again", 1, "me"))
+    key, _ = run_one(store, 1.0)
+    assert store.assign("d1") == []
+    attempt = attempts.get(store.connection, key)
+    assert attempt is not None and parse_order(attempt.order).stable
+
+
 def test_a_cancelled_campaign_repeats_nothing(store: TestStore) -> None:
     store.hello()
     submit(store, "d1")

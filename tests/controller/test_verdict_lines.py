@@ -84,6 +84,9 @@ def test_everything_else() -> None:
     assert lines[-1] == "           - official, by PTDaemon (board)"
     lines = shown(energy_unavailable="rapl package-0: only root may read it")
     assert lines[-1] == "Energy     unavailable: rapl package-0: only root may read it"
+    lines = shown({"system_root": "/host"})
+    assert lines[2] == "           - the board's files were read below /host"
+    assert shown({"system_root": "/"}) == shown()
     assert shown(loadgen_validity=None)[0] == "LoadGen    gives no verdict in accuracy mode"
 
 

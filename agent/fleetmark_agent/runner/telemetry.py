@@ -145,18 +145,19 @@ class PowerLog:
     """
 
     def __init__(self, path: Path, found: Found) -> None:
-        """Nothing is written where there is nothing to read."""
+        """Nothing is written where there is nothing to read, or no room."""
         self._sources = found.sources
         self._file = None
+        self._begun_ns = time.monotonic_ns()
+        head = {
+            "format": 1,
+            "began_unix_ns": time.time_ns(),
+            "sources": [source.plain() for source in found.sources],
+        }
         if found.sources:
-            self._file = path.open("a", buffering=1)
-            self._begun_ns = time.monotonic_ns()
-            head = {
-                "format": 1,
-                "began_unix_ns": time.time_ns(),
-                "sources": [source.plain() for source in found.sources],
-            }
-            self._file.write(json.dumps(head) + "\n")
+            with suppress(OSError):
+                self._file = path.open("a", buffering=1)
+                self._file.write(json.dumps(head) + "\n")
 
     def sample(self) -> None:
         """Add a line. Its time is the middle of the reading."""

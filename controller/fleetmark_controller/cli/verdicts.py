@@ -46,6 +46,9 @@ def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator
     for name, why in missing.items():
         if name in _WATCHED:
             yield f"           - not watched: {_WATCHED[name]} ({why})"
+    root = provenance.get("system_root")
+    if isinstance(root, str) and root != "/":
+        yield f"           - the board's files were read below {root}"
     yield from _stable(_table(provenance.get("stable")))
     yield from _intervals(figures)
     yield from _energy(figures)

@@ -131,6 +131,9 @@ def replay(
             series="",
             turn=0,
         )
+        if again.configuration.get("stable"):
+            # Under the same settings, but as often as it is asked for.
+            again = replace(again, configuration={**again.configuration, "stable": "once"})
         campaign = jobs.NewCampaign(
             campaign_id,
             str(job.configuration.get("benchmark", "")),

@@ -25,7 +25,7 @@ def after_run(
 ) -> Next | None:
     """Decide what follows a stored official run; None: its campaign is not stable."""
     job = jobs.get(connection, key.job_id)
-    if job is None or not job.configuration.get("stable"):
+    if job is None or job.configuration.get("stable") is not True:
         return None
     if job.configuration.get("mode") != "performance":
         return None
