@@ -13,6 +13,7 @@ from fleetmark_controller.store.migrations import (
     m0006_sandbox,
     m0007_roster,
     m0008_descriptions,
+    m0009_lookups,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -24,3 +25,4 @@ MIGRATIONS(name="0005_trust")(m0005_trust.apply)
 MIGRATIONS(name="0006_sandbox")(m0006_sandbox.apply)
 MIGRATIONS(name="0007_roster")(m0007_roster.apply)
 MIGRATIONS(name="0008_descriptions")(m0008_descriptions.apply)
+MIGRATIONS(name="0009_lookups")(m0009_lookups.apply)
