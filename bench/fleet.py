@@ -2,10 +2,11 @@
 
 A real `controller serve`, and simulated agents in processes of their own (`fleet_agents.py`) over
 mutual TLS on loopback. For each size, beside bare grpc.aio in the same number of processes
-(`fleet_bare.py`): until all are connected and a list shows them online; dispatch, from the call of
-`Submit` to the durable acceptance of the offer, one job at a time, while all heartbeat; the
-controller's CPU while they only heartbeat. On one real agent: from `Submit` to the first result of
-a benchmark that does nothing, beside its program as a bare child process. In the same run labgrid's
+(`fleet_bare.py`): until all are connected and a list shows them online; dispatch, from the job that
+is ready to run (the time with which it was stored) to its order at the agent, `--rate` jobs a
+second, while all heartbeat, and the same from the call of `Submit`; CPU of the controller and of
+the load generator, which share the cores. On one real agent: from `Submit` to the first result of a
+benchmark that does nothing, beside its program as a bare child process. In the same run labgrid's
 coordinator shows as many exporters, and Flower brings the first result of an app that does nothing
 (`fleet_peers.py`). Prints a table, and what missed its goal; ends with 0 all the same, unless
 `--strict`.
@@ -16,162 +17,42 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import fleet_peers
-from certificate import write_certificate
-from fleet_children import Child, Herd, raise_file_limit, shares
-from fleet_figures import HEADS, Figures, Size, rows
+from fleet_children import (
+    PROCESSES,
+    Child,
+    Herd,
+    Pace,
+    Phase,
+    raise_file_limit,
+    resident_mib,
+    shares,
+    targets,
+)
+from fleet_figures import HEADS, WATCHERS, Figures, Plan, Size, Spent, rows
+from fleet_floor import bare_child_s, measure_bare
 from markdown import table
-from processes import Lab, free_port, until
-
-from fleetmark_protos.channel import SERVER_NAME
+from processes import Lab, until
 
 if TYPE_CHECKING:
     from fleetmark_controller.client import Client
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests" / "faults"))
-PROCESSES = 2
 _SETTLE_S = 10.0
 _SETTINGS = "heartbeat_idle_s = 15.0\nlease_s = 45.0\nadvertise = false\ncatalogs = [{!r}]\n"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured."""
-
-    sizes: list[int]
-    dispatches: int
-    tries: int
-    idle_s: float
 
 
 def say(text: str) -> None:
     """What is being done, for those who wait."""
     print(f"» {text}", flush=True)
-
-
-# --- the floor ----------------------------------------------------------------------------------
-
-
-def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
-    """A bare server, and as many bare clients."""
-    import grpc
-
-    folder.mkdir()
-    certificate, key = write_certificate(folder, SERVER_NAME)
-    port, program = free_port(), HERE / "fleet_bare.py"
-    server = Child([sys.executable, program, "server", port, folder], folder / "server.log")
-    parts = shares(max(plan.sizes), PROCESSES)
-    firsts = [sum(parts[:n]) for n in range(PROCESSES)]
-    clients = [
-        Child([sys.executable, program, "clients", port, first, part, folder], folder / "c.log")
-        for first, part in zip(firsts, parts, strict=True)
-    ]
-    found = {}
-    with Herd([server]) as only, Herd(clients) as herd:
-        only.ready()
-        herd.ready()
-        pem = certificate.read_bytes()
-        credentials = grpc.ssl_channel_credentials(pem, key.read_bytes(), pem)
-        from fleetmark_protos.channel import client_options
-
-        address = f"127.0.0.1:{port}"
-        with grpc.secure_channel(address, credentials, options=client_options()) as channel:
-            push = channel.unary_unary("/b/push")
-            for size in plan.sizes:
-                began = herd.dial(size)
-                figures = found[size] = Size(herd.last - began)
-                figures.server_cores = busy_cores(server.process.pid, plan.idle_s)
-                figures.server_mib = resident_mib(server.process.pid)
-                for place, number in targets(size, firsts, plan.dispatches):
-                    began = time.monotonic()
-                    push(str(number).encode())
-                    told = float(clients[place].hears("accepted")[1])
-                    figures.dispatch_ms.append(1000 * (told - began))
-                herd.leave()
-    return found
-
-
-def targets(size: int, firsts: list[int], count: int) -> list[tuple[int, int]]:
-    """Process and number of the clients that get something, spread over all that are connected."""
-    parts = shares(size, len(firsts))
-    found = []
-    for step in range(count):
-        place = step % len(firsts)
-        found.append((place, firsts[place] + (step * 37) % parts[place]))
-    return found
-
-
-def busy_cores(pid: int, idle_s: float) -> float:
-    """How much of a core a process takes, over a while."""
-    import psutil
-
-    process = psutil.Process(pid)
-    before, at = process.cpu_times(), time.monotonic()
-    time.sleep(idle_s)
-    after = process.cpu_times()
-    spent_s = after.user + after.system - before.user - before.system
-    return float(spent_s / (time.monotonic() - at))
-
-
-def resident_mib(pid: int) -> float:
-    """Memory of a process."""
-    import psutil
-
-    return float(psutil.Process(pid).memory_info().rss / 2**20)
-
-
-def bare_child_s(folder: Path, tries: int) -> list[float]:
-    """Seconds of the program that does nothing, started without anything of ours."""
-    import toy
-
-    program = folder / "catalog" / "program" / "toy"
-    found = []
-    for number in range(tries):
-        # Where its marks say that it ran on a board.
-        out = folder / "home" / "attempts" / f"bare{number}" / "out"
-        out.mkdir(parents=True)
-        job = out.parent / "job.json"
-        values = {"marks": str(folder / "marks"), "duration_s": 0}
-        job.write_text(json.dumps({"job_id": "bare", "epoch": number, "parameters": values}))
-        began = time.monotonic()
-        progress = os.open(os.devnull, os.O_WRONLY)
-        subprocess.run(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                "-B",
-                "-c",
-                _LIKE_A_JOB,
-                str(progress),
-                program / "main.py",
-            ],
-            env={"FLEETMARK_JOB": str(job), "PATH": "/usr/bin:/bin"},
-            cwd=out,
-            check=True,
-            pass_fds=[progress],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        found.append(time.monotonic() - began)
-        os.close(progress)
-    assert program.name == toy.NAME
-    return found
-
-
-_LIKE_A_JOB = "import os, runpy, sys; os.dup2(int(sys.argv[1]), 3); runpy.run_path(sys.argv[2])"
-
-
-# --- ours ---------------------------------------------------------------------------------------
 
 
 class Ours:
@@ -183,12 +64,12 @@ class Ours:
         self.client = client
         self.pid = lab.children["controller"].pid
 
-    def submit(self, selector: str) -> str:
+    def submit(self, selector: str, duration_s: float = 0.0) -> str:
         """A campaign of one job of the benchmark that does nothing; returns its id."""
         from fleetmark_controller.ids import uuid7
         from fleetmark_protos.v1 import jobs_pb2
 
-        values = {"marks": str(self.lab.folder / "marks"), "duration_s": "0"}
+        values = {"marks": str(self.lab.folder / "marks"), "duration_s": str(duration_s)}
         request = jobs_pb2.SubmitRequest(
             campaign_id=uuid7(),
             benchmark="toy",
@@ -209,6 +90,40 @@ class Ours:
             if event.job.run_id:
                 return time.monotonic() - began
         raise RuntimeError("no result came")
+
+    def watched_cores(self, seconds: float) -> float:
+        """What the controller takes of a core while many watch a job that runs."""
+        from fleetmark_protos.v1 import jobs_pb2
+
+        watch = jobs_pb2.WatchRequest(campaign_id=self.submit("name=real", seconds + 4))
+        streams = [self.client.jobs.Watch(watch) for _ in range(WATCHERS)]
+        # Each begins when it is first read; a thread for each reads on.
+        threads = [Thread(target=lambda s=s: [None for _ in s]) for s in streams]
+        for thread in threads:
+            thread.start()
+        time.sleep(2)
+        spent = Spent()
+        with Phase(spent, self.pid, ()):
+            time.sleep(seconds)
+        for thread in threads:
+            thread.join()  # the campaign has ended
+        return spent.server_s / spent.wall_s
+
+    def line_s(self) -> float:
+        """Seconds from a line that a job has written until a reader of its log has it."""
+        from fleetmark_protos.v1 import jobs_pb2
+
+        request = jobs_pb2.ListJobsRequest(campaign_id=self.submit("name=real", 3))
+        (job,) = self.client.call(self.client.jobs.ListJobs, request).jobs
+        marks = self.lab.folder / "marks"
+        until(lambda: list(marks.glob(f"real.{job.job_id}.*.begin")), "the job")
+        logs = jobs_pb2.LogsRequest(job_id=job.job_id, follow=True)
+        for chunk in self.client.stream(self.client.jobs.Logs, logs):
+            if b"the toy ends" in chunk.data:
+                shown = time.time()
+                (end,) = marks.glob(f"real.{job.job_id}.*.end")  # made right after that line
+                return max(0.0, shown - end.stat().st_mtime)
+        raise RuntimeError("the last line was not shown")
 
     def command_s(self) -> float:
         """Seconds of `controller schedule --wait`, from its start to its end."""
@@ -239,18 +154,38 @@ class Ours:
 
     def measure(self, herd: Herd, firsts: list[int], size: int, plan: Plan) -> Size:
         """One size of fleet."""
-        began = herd.dial(size)
-        until(lambda: self.online() == size, f"{size} agents in the list")
-        found = Size(time.monotonic() - began)
-        found.server_cores = busy_cores(self.pid, plan.idle_s)
+        found = Size()
+        pids = (self.pid, [child.process.pid for child in herd.children])
+        with Phase(found.connect, *pids):
+            began = herd.dial(size)
+            # Nobody looks before all were answered: a list of a thousand boards is work, too.
+            until(lambda: self.online() == size, f"{size} agents in the list")
+        found.visible_s = time.monotonic() - began
+        with Phase(found.idle, *pids):
+            time.sleep(plan.idle_s)
         found.server_mib = resident_mib(self.pid)
-        for place, number in targets(size, firsts, plan.dispatches):
-            began = time.monotonic()
-            self.submit(f"name=herd{number:04}")
-            told = float(herd.children[place].hears("accepted")[1])
-            found.dispatch_ms.append(1000 * (told - began))
+        orders: dict[str, int] = {}
+        pace = Pace(plan.rate)
+        with Phase(found.work, *pids):
+            for place, number in targets(size, firsts, plan.dispatches):
+                pace.wait()
+                began = time.monotonic()
+                self.submit(f"name=herd{number:04}")
+                job_id, told, at_unix_ns = herd.children[place].hears("accepted")
+                found.submit_ms.append(1000 * (float(told) - began))
+                orders[job_id] = int(at_unix_ns)
+        ready = self.ready_unix_ns()
+        found.dispatch_ms = [(at - ready[job_id]) / 1e6 for job_id, at in orders.items()]
         herd.leave()
         return found
+
+    def ready_unix_ns(self) -> dict[str, int]:
+        """When each job was stored and could run, cut to milliseconds."""
+        from fleetmark_controller.clock import parse_iso
+        from fleetmark_protos.v1 import jobs_pb2
+
+        jobs = self.client.call(self.client.jobs.ListJobs, jobs_pb2.ListJobsRequest()).jobs
+        return {job.job_id: parse_iso(job.created_at) for job in jobs}
 
 
 def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
@@ -260,11 +195,13 @@ def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
     from fleetmark_controller.client import Client
 
     folder.mkdir()
+    # A job has a user of its own where the agent is root's.
     (folder / "marks").mkdir()
+    (folder / "marks").chmod(0o777)
     catalog = str(toy.make_catalog(folder / "catalog"))
     with Lab(folder) as lab:
         lab.start_controller(_SETTINGS.format(catalog))
-        lab.start_agent("real")
+        lab.start_agent("real", f"allow_folders = [{str(folder / 'marks')!r}]\n")
         credentials = str(folder / "controller" / "identity" / "admin.json")
         with Client(lab.address, credentials) as client:
             ours = Ours(lab, client)
@@ -273,6 +210,9 @@ def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
             found.cold_s = ours.first_result_s()
             for _ in range(plan.tries):
                 found.first_s.append(ours.first_result_s())
+            say(f"{WATCHERS} watch a job; a line of its log")
+            found.line_s = [ours.line_s() for _ in range(max(1, plan.tries // 4))]
+            found.watched_cores = ours.watched_cores(min(10.0, plan.idle_s))
             found.command_s = [ours.command_s() for _ in range(max(1, plan.tries // 4))]
             facts = folder / "capabilities.json"
             facts.write_text(json.dumps(ours.facts()))
@@ -303,6 +243,7 @@ def main() -> int:
     parser.add_argument("--agents", type=int, default=1000)
     parser.add_argument("--more", type=int, default=5000)
     parser.add_argument("--dispatches", type=int, default=300)
+    parser.add_argument("--rate", type=float, default=20.0, help="dispatches a second")
     parser.add_argument("--tries", type=int, default=12)
     parser.add_argument("--idle-s", type=float, default=20.0)
     parser.add_argument("--no-peers", action="store_true", help="neither labgrid nor Flower")
@@ -311,7 +252,7 @@ def main() -> int:
     given = parser.parse_args()
     raise_file_limit()
     sizes = sorted({given.agents, given.more})
-    plan = Plan(sizes, given.dispatches, given.tries, given.idle_s)
+    plan = Plan(sizes, given.dispatches, given.rate, given.tries, given.idle_s)
     found = Figures()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fleetmark-bench-") as scratch:

@@ -4,7 +4,8 @@ The agent's own session, link and wire, many in one process, each with its own k
 and nothing to run jobs with. They enrol with the token in FLEETMARK_TOKEN and say `ready`. Then
 they do as standard input says: `dial N` connects the first N of them, which say `connected` with
 the moment when the last one was welcome; `leave` disconnects all. Each job that one accepts durably
-is said with that moment. Moments are those of time.monotonic, which all processes share.
+is said with that moment, by the wall clock, too. Moments are those of time.monotonic, which all
+processes share.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class Member:
                 elif isinstance(action, h.Persist):
                     events.append(h.Persisted(action.number))
                 elif isinstance(action, h.StartJob):
-                    print("accepted", action.key.job_id, time.monotonic(), flush=True)
+                    now = (time.monotonic(), time.time_ns())
+                    print("accepted", action.key.job_id, *now, flush=True)
                     events.append(h.JobRefused(action.key, "simulated", retryable=False))
                 elif isinstance(action, h.Reconnect):
                     self._link.drop(action.reason, action.after_s)

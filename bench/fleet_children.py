@@ -15,7 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from fleet_figures import Spent
+from readings import memory_kib, spent_s
+
 PATIENCE_S = 240.0
+PROCESSES = 2
+"""In so many the clients of a server are simulated."""
 
 
 def raise_file_limit() -> None:
@@ -141,3 +146,57 @@ class Herd:
 def shares(count: int, parts: int) -> list[int]:
     """`count` in nearly equal parts."""
     return [count // parts + (part < count % parts) for part in range(parts)]
+
+
+def targets(size: int, firsts: Sequence[int], count: int) -> list[tuple[int, int]]:
+    """Process and number of the clients that get something, spread over all that are connected."""
+    parts = shares(size, len(firsts))
+    found = []
+    for step in range(count):
+        place = step % len(firsts)
+        found.append((place, firsts[place] + (step * 37) % parts[place]))
+    return found
+
+
+class Pace:
+    """So many a second, evenly; whoever is late catches up with nothing."""
+
+    def __init__(self, rate: float) -> None:
+        """The first one is due at once."""
+        self._gap_s = 1 / rate
+        self._due = time.monotonic()
+
+    def wait(self) -> None:
+        """Until the next one is due."""
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        self._due = max(self._due, time.monotonic() - self._gap_s) + self._gap_s
+
+
+class Phase:
+    """What a server and its clients spend between two moments, on the cores that they share."""
+
+    def __init__(self, spent: Spent, server: int, clients: Sequence[int]) -> None:
+        """`spent` gets it at the end of the block; `server` and `clients` are process ids."""
+        self._spent, self._server, self._clients = spent, server, clients
+
+    def __enter__(self) -> None:
+        self._before = (time.monotonic(), *self._now())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        server_s, clients_s = self._now()
+        self._spent.wall_s = time.monotonic() - self._before[0]
+        self._spent.server_s = server_s - self._before[1]
+        self._spent.clients_s = clients_s - self._before[2]
+
+    def _now(self) -> tuple[float, float]:
+        return spent_s(self._server), sum(map(spent_s, self._clients))
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process."""
+    return memory_kib(pid)["rss"] / 1024

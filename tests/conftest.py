@@ -76,7 +76,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"{sum(counts.values()):>9}  in all, {len(counts)} parsers")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def x86_board() -> Capabilities:
     """An x86_64 Debian board with Python 3.11."""
     platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(36, 4, -1)]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import grpc
 
 from fleetmark_controller.credentials import find
-from fleetmark_protos.channel import CHUNK_BYTES, client_options
+from fleetmark_protos.channel import CHUNK_BYTES, MAX_ANSWER_BYTES, client_options
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.v1 import (
@@ -52,7 +52,7 @@ class Client:
             grpc.ssl_channel_credentials(
                 found.ca.encode(), found.key.encode(), found.certificate.encode()
             ),
-            options=client_options(),
+            options=client_options(most_bytes=MAX_ANSWER_BYTES),
         )
         self.admin = admin_pb2_grpc.AdminStub(self._channel)
         self.blobs = blobs_pb2_grpc.BlobsStub(self._channel)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
+from functools import lru_cache
 
 NS_PER_S = 1_000_000_000
 
 
+@lru_cache(maxsize=256)
 def iso(unix_ns: int) -> str:
     """`2026-01-31T12:00:00.123Z`; sorts like the time itself."""
     moment = datetime.fromtimestamp(unix_ns // 1_000_000 / 1000, timezone.utc)

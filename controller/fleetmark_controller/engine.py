@@ -57,7 +57,7 @@ from fleetmark_controller.store.jobs import NewCampaign
 from fleetmark_controller.store.listings import JobLine
 from fleetmark_controller.store.reader import Reader
 from fleetmark_controller.store.roster import Roster
-from fleetmark_controller.store.speeds import quickest
+from fleetmark_controller.store.speeds import Paces
 from fleetmark_controller.store.writer import Writer
 from fleetmark_controller.trust.desk import Desk
 from fleetmark_controller.trust.keeper import Keeper
@@ -130,6 +130,7 @@ class Engine:
         self.reader = Reader(store)
         self._writer = Writer(store)
         self._roster = Roster()
+        self._paces = Paces()
         self.scheduler: Scheduler = scheduler or Planner(
             Policy(settings.ageing_s, settings.quarantine_after, settings.cool_down_s)
         )
@@ -190,6 +191,19 @@ class Engine:
     async def perform(self, operation: Operation[T]) -> T:
         """Run an operation and carry out its effects."""
         result, effects = await self.transact(operation)
+        await self.carry_out(effects)
+        return result
+
+    async def perform_and_schedule(self, operation: Operation[T]) -> T:
+        """The same for what will make work: the scheduler's transaction follows at once.
+
+        It stands behind the operation in the writer's queue and so shares its commit, if it can:
+        a job and its first assignment become durable together.
+        """
+        done = asyncio.ensure_future(self.transact(operation))
+        await asyncio.sleep(0)  # it is in the queue now
+        self._look.set()
+        result, effects = await done
         await self.carry_out(effects)
         return result
 
@@ -264,12 +278,13 @@ class Engine:
     async def plan(self, request: Request, dry_run: bool = False) -> Plan:
         """Which jobs a request makes, on the devices that are registered now."""
         known, speeds, fleets = await self.reader.run(
-            lambda c: (self._roster.every(c), quickest(c), saved.every(c))
+            lambda c: (self._roster.every(c), self._paces.quickest(c), saved.every(c))
         )
 
         def work() -> Plan:
             harness, wheel = pack_harness()
-            self.blobs.put_bytes(wheel)
+            if not self.blobs.has(harness.sha256):
+                self.blobs.put_bytes(wheel)
             catalog = self.catalog.knowing(self.builder.known())
             return make_plan(
                 catalog, request, known, harness, now_unix_ns(), speeds, fleets, dry_run
@@ -297,9 +312,13 @@ class Engine:
         mirror = self.settings.mirror_folder
         plan = await self.built(request, plan, say)
         sources = {sha: source for r in plan.resolutions for sha, source in r.sources.items()}
-        await asyncio.to_thread(obtain, sources, self.blobs, mirror, say)
-        for content in plan.locks.values():
-            await asyncio.to_thread(self.blobs.put_bytes, content)
+
+        def get() -> None:
+            obtain(sources, self.blobs, mirror, say)
+            for content in plan.locks.values():
+                self.blobs.put_bytes(content)
+
+        await asyncio.to_thread(get)
         unsigned = await self.desk.cover(plan.locks, say)
         campaign = NewCampaign(
             request.campaign_id,
@@ -327,7 +346,7 @@ class Engine:
                 jobs=len(new_jobs),
             )
 
-        await self.perform(store)
+        await self.perform_and_schedule(store)
         return plan
 
     # --- sessions -------------------------------------------------------------------------
@@ -463,7 +482,8 @@ class Engine:
 
     async def _end_overdue(self) -> None:
         if await self.reader.run(lambda c: listings.any_overdue(c, now_unix_ns())):
-            await self.perform(campaigns.end_overdue)
+            # They say what they waited for, as the scheduler has it now.
+            await self.perform(partial(campaigns.end_overdue, waits=await self.waits()))
 
     async def _insist(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do it until it is done: a disk that is full or fails now may be mended while we run."""

@@ -10,7 +10,6 @@ from fleetmark_catalog.core import sandbox
 from fleetmark_catalog.core.digest import canonical_json, sha256_hex
 from fleetmark_catalog.core.footprint import shortages
 from fleetmark_catalog.core.lock import BlobRef, Lock
-from fleetmark_catalog.core.plain import to_plain
 from fleetmark_catalog.load import Build, Catalog
 from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
 from fleetmark_catalog.selectors import check_words, parse_selector
@@ -19,7 +18,7 @@ from fleetmark_controller.clock import NS_PER_S, iso
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.scheduling import obstacles
 from fleetmark_controller.sizing import Speeds, needs_of
-from fleetmark_controller.store.devices import Device
+from fleetmark_controller.store.devices import Device, Roll
 from fleetmark_controller.store.jobs import NewJob, Option
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
@@ -123,7 +122,8 @@ def make_plan(
         profile=request.profile,
     )
     plan = Plan()
-    matching = _matching(request.selector, devices, plan, saved or {}, dry_run)
+    roll = devices if isinstance(devices, Roll) else Roll(devices)
+    matching = _matching(request.selector, roll, plan, saved or {}, dry_run)
     if request.interleave and len(configurations) == 1:
         raise FleetmarkError(
             ErrorKind.USAGE,
@@ -207,7 +207,7 @@ def estimated(plan: Plan, earlier: estimating.Earlier) -> Plan:
 
 def _matching(
     selector_text: str,
-    devices: Sequence[Device],
+    devices: Roll,
     plan: Plan,
     saved: Mapping[str, str],
     dry_run: bool,
@@ -222,8 +222,8 @@ def _matching(
         plan.matching.extend((device.name, "every device") for device in devices)
         return list(devices)
     selector = parse_selector(selector_text, saved)
-    check_words(selector, (device.subject for device in devices))
-    matching = [device for device in devices if selector.matches(device.subject)]
+    check_words(selector, devices.words)
+    matching = devices.matching(selector)
     plan.matching.extend((d.name, selector.explain(d.subject).reason) for d in matching)
     # Whoever submits has said whom he wants; only a dry run explains each of thousands of others.
     if dry_run or not matching:
@@ -273,11 +273,10 @@ def _resolve_all(
     known: dict[tuple[str, ...], Resolution] = {}
     wanted: dict[tuple[str, ...], Resolution] = {}
     for device in devices:
-        facts = sha256_hex(canonical_json(to_plain(device.capabilities)))
         reasons: list[str] = []
         too_large: list[str] = []
         for configuration in configurations:
-            group = (*configuration.variations, configuration.benchmark, facts)
+            group = (*configuration.variations, configuration.benchmark, device.facts_sha256)
             resolution = known.get(group)
             if resolution is None:
                 resolution = resolve(catalog, configuration, device.capabilities, harness)
@@ -286,7 +285,7 @@ def _resolve_all(
             if lock is None:
                 reasons.extend(r for r in resolution.reasons if r not in reasons)
                 continue
-            needs = needs_of(lock, configuration, device.name, speeds)
+            needs = needs_of(lock, configuration, device.device_id, speeds)
             short = shortages(needs, lock.size_bytes(), device.capabilities)
             if short:
                 too_large.append(f"{configuration.label()}: {', and '.join(short)}")

@@ -21,8 +21,8 @@ def matching(connection: sqlite3.Connection, selector: str) -> list[Device]:
     if not selector:
         return found
     wanted = parse_selector(selector, saved.every(connection))
-    check_words(wanted, (device.subject for device in found))
-    return [device for device in found if wanted.matches(device.subject)]
+    check_words(wanted, found.words)
+    return found.matching(wanted)
 
 
 def matching_names(connection: sqlite3.Connection, selector: str) -> list[str]:

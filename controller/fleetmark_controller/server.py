@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import grpc
 
 from fleetmark_catalog.core.blobfolder import BlobFolder
 from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_controller import generation
+from fleetmark_controller import garbage, generation, open_files
 from fleetmark_controller.bundling.catalogs import Catalogs
 from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.engine import Engine
@@ -62,6 +63,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fleetmark.controller")
 _GRACE_S = 2.0
+_SWITCH_S = 0.0005
+"""How long one thread keeps Python's lock while another waits for it. Each statement of the store
+gives it away, and would else wait 5 ms for the loop to give it back whenever the loop is busy."""
 _FIRST_TOKEN_S = 3600
 _LOCAL_LIFE_S = 825 * 86_400
 
@@ -87,6 +91,8 @@ async def serve(
         FleetmarkError: the home, the store, the catalog or the address cannot be used.
     """
     host, port = check_listen(settings.listen)
+    open_files.raise_limit()
+    sys.setswitchinterval(_SWITCH_S)
     catalogs = Catalogs(folder, [Path(place) for place in settings.catalogs])
     try:
         catalog = catalogs.load()
@@ -119,12 +125,16 @@ async def serve(
         advertisement = _advertisement(engine, issuer, host) if settings.advertise else None
         if advertisement is not None:
             await advertisement.begin()
-        local = asyncio.get_running_loop().create_task(_keep_local(home, engine, issuer, told))
+        garbage.calm()
+        loop = asyncio.get_running_loop()
+        local = loop.create_task(_keep_local(home, engine, issuer, told))
+        sweeper = loop.create_task(garbage.sweep())
         try:
             ready(told)
             await _until_told_to_stop()
         finally:
             local.cancel()
+            sweeper.cancel()
             if advertisement is not None:
                 await advertisement.end()
         log.info("stopping")

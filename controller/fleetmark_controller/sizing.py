@@ -13,11 +13,11 @@ Speeds = Mapping[Known, int]
 """Nanoseconds a sample, of what a board has run before."""
 
 
-def needs_of(lock: Lock, configuration: Configuration, device: str, speeds: Speeds) -> Needs:
-    """What a configuration needs on a device of this name, with the speed that it has shown."""
+def needs_of(lock: Lock, configuration: Configuration, device_id: str, speeds: Speeds) -> Needs:
+    """What a configuration needs on a device, with the speed that it has shown."""
     model, runtime = lock.job.get("model", {}), lock.job.get("runtime", {})
     known = Known(
-        device,
+        device_id,
         str(model.get("name", "")),
         str(model.get("precision", "")),
         str(runtime.get("package", "")),

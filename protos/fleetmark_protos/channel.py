@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""Largest message that either side takes."""
+"""Largest message that a controller or an agent takes, and that an agent or a person sends."""
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+"""Largest answer that a person's command takes: a list of thousands of boards is one message."""
 
 CHUNK_BYTES = 64 * 1024
 """Bytes of a blob per message: cost is per message up to here, beyond it nothing is gained."""
@@ -21,16 +24,21 @@ SERVICE_TYPE = "_fleetmark._tcp.local."
 """Under which controllers make themselves known on the local network (DNS-SD)."""
 
 _SHARED = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_timeout_ms", 5_000),
 ]
 
 
-def client_options(keepalive_s: float = 10.0) -> list[tuple[str, int | str]]:
-    """Options of a channel that notices a cut link within `keepalive_s` plus five seconds."""
+def client_options(
+    keepalive_s: float = 10.0, most_bytes: int = MAX_MESSAGE_BYTES
+) -> list[tuple[str, int | str]]:
+    """Options of a channel that notices a cut link within `keepalive_s` plus five seconds.
+
+    `most_bytes`: the largest answer that it takes.
+    """
     return [
         *_SHARED,
+        ("grpc.max_receive_message_length", most_bytes),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 200),
@@ -51,6 +59,8 @@ def server_options(keepalive_s: float = 10.0) -> list[tuple[str, int]]:
     """
     return [
         *_SHARED,
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
         ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 1_000),

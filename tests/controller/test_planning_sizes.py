@@ -18,7 +18,7 @@ from fleetmark_controller.operations import campaigns
 from fleetmark_controller.planning import Plan, Request, make_plan
 from fleetmark_controller.store import jobs, listings
 from fleetmark_controller.store.devices import Device
-from fleetmark_controller.store.speeds import Known, quickest
+from fleetmark_controller.store.speeds import Known, Paces
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 CATALOG = load_catalog()
@@ -120,6 +120,7 @@ def test_the_quickest_calibration_of_each_configuration_is_known(store: TestStor
     store.hello("d1")
     store.submit("d1", count=4)
     provenance = {"program_result": {"calibration": {"latency_ns": 3_200_000, "batch_size": 32}}}
+    paces, found = Paces(), {}
     rows = [
         ("1", "Offline", json.dumps(provenance), None, 50.0),
         ("2", "Offline", "{}", None, 20_000.0),
@@ -135,9 +136,10 @@ def test_the_quickest_calibration_of_each_configuration_is_known(store: TestStor
         )
         store.connection.execute("UPDATE attempt SET state = 'DONE'")
         store.connection.execute("UPDATE job SET state = 'SUCCEEDED' WHERE state = 'ACTIVE'")
-    found = quickest(store.connection)
-    one = Known("board", "m", "fp32", "r", "Offline")
+        found = dict(paces.quickest(store.connection))  # read on after each
+    one = Known("d1", "m", "fp32", "r", "Offline")
     assert found == {one: 50_000, dataclasses.replace(one, scenario="SingleStream"): 250_000}
+    assert paces.quickest(store.connection) == found, "nothing new has come"
 
 
 def _insert_run(

@@ -63,6 +63,8 @@ def test_fleet() -> None:
         ours, floor = cells(done.stdout, row)[1:3]
         assert float(ours) > 0 and float(floor) > 0
     assert float(cells(done.stdout, "… by command")[1]) > 0
+    for row in ("a line of a job's log", "100 watch a job", "… load generator, cores"):
+        assert float(cells(done.stdout, row)[1]) >= 0
 
 
 def test_footprint() -> None:

@@ -279,6 +279,25 @@ def test_a_paused_campaign_waits(fleet: Fleet) -> None:
     assert states(fleet, campaign) == {"SUCCEEDED"}
 
 
+def test_a_deadline_ends_what_waits_and_says_for_what(fleet: Fleet) -> None:
+    ok(fleet, "fleet", "drain", "one", "--reason", "new fan")
+    late = submit(fleet, "--fleet", "name=one", "--deadline", "1s")
+    until_ended(fleet, late)
+    (job,) = jobs(fleet, late)
+    assert job["state"] == "FAILED"
+    said = ok(fleet, "jobs", "show", job["job_id"])
+    assert "unmet at its deadline: one is drained (new fan)" in said
+    ok(fleet, "fleet", "resume", "one")
+
+
+def test_a_job_is_tried_as_often_as_was_asked_for(fleet: Fleet) -> None:
+    bad = ("--set", f"marks={fleet.folder / 'nowhere'}", "--fleet", "name=one")
+    done = fleet.run("schedule", "toy", *bad, "--max-attempts", "2", "--wait")
+    assert done.returncode == 1
+    assert "(attempt 2 of 2)" in done.stdout
+    ok(fleet, "fleet", "resume", "one")  # its failure counts no more
+
+
 def test_cancelling_is_confirmed_by_the_boards_and_cancelled_jobs_can_be_retried(
     fleet: Fleet,
 ) -> None:
@@ -447,4 +466,9 @@ def test_what_people_decide_is_in_the_audit_log(fleet: Fleet) -> None:
 def test_capabilities_have_a_history(fleet: Fleet) -> None:
     history = device(fleet, "one")["history"]
     assert history[0]["what"] == "first seen"
-    assert "capabilities" in ok(fleet, "fleet", "show", "one")
+    before = device(fleet, "one")["device"]["capabilities"]["sandbox"]["level"]
+    fleet.kill("one", signal.SIGTERM)
+    fleet.start_agent("one", "--sandbox", "none")
+    assert f"sandbox.level: {before} → none" in device(fleet, "one")["history"][-1]["what"]
+    shown = ok(fleet, "fleet", "show", "one")
+    assert "first seen" in shown and f"{before} → none" in " ".join(shown.split())

@@ -80,7 +80,7 @@ def test_the_memory_that_was_predicted_is_a_bound_and_not_far_above(out: Path) -
     with sqlite3.connect(out / "results.db") as store:
         rows = store.execute(
             "SELECT label, memory_bytes, peak_memory_bytes FROM run"
-            " JOIN job USING (job_id) JOIN job_option USING (job_id)"
+            " JOIN job USING (job_id) JOIN option_row USING (option_set)"
         ).fetchall()
     assert len(rows) >= COUNT
     for label, predicted, measured in rows:

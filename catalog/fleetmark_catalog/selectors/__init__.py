@@ -3,11 +3,12 @@
 from fleetmark_catalog.selectors.selector import (
     Explanation,
     Selector,
+    Words,
     check_words,
     parse_selector,
     unknown_words,
 )
-from fleetmark_catalog.selectors.subject import FACTS, VOCABULARY, Subject
+from fleetmark_catalog.selectors.subject import FACTS, VOCABULARY, Subject, canonical
 
 __all__ = [
     "FACTS",
@@ -15,6 +16,8 @@ __all__ = [
     "Explanation",
     "Selector",
     "Subject",
+    "Words",
+    "canonical",
     "check_words",
     "parse_selector",
     "unknown_words",

@@ -57,6 +57,10 @@ class Selector:
         """Whether `subject` matches; quicker than `explain`, for thousands of them."""
         return _matches(self.node, subject)
 
+    def names(self) -> frozenset[str] | None:
+        """Names, in canonical form, of which a device must bear one to match; None: any name."""
+        return _names(self.node)
+
 
 def parse_selector(text: str, saved: Mapping[str, str] | None = None) -> Selector:
     """Read a selector; `saved` maps the names that `@name` may use to their texts.
@@ -68,41 +72,41 @@ def parse_selector(text: str, saved: Mapping[str, str] | None = None) -> Selecto
     return Selector(text, parse(text, saved))
 
 
-def unknown_words(selector: Selector, subjects: Iterable[Subject]) -> list[str]:
-    """Words that mean nothing for any of `subjects`, each with the nearest known one.
+def unknown_words(selector: Selector, fleet: Words | Iterable[Subject]) -> list[str]:
+    """Words that mean nothing for any device of a fleet, each with the nearest known one.
 
     A word of our own vocabulary (an architecture, say) is known even where no device has it.
     """
+    words = fleet if isinstance(fleet, Words) else Words(fleet)
     return [
         f"{word!r} (did you mean {near!r}?)" if near else repr(word)
-        for word, near in _unknown(selector, subjects)
+        for word, near in _unknown(selector, words)
     ]
 
 
-def check_words(selector: Selector, subjects: Iterable[Subject]) -> None:
-    """Refuse a selector with a word that means nothing for any of `subjects`.
+def check_words(selector: Selector, fleet: Words | Iterable[Subject]) -> None:
+    """Refuse a selector with a word that means nothing for any device of a fleet.
 
     Raises:
         CatalogError: fault UNKNOWN_WORD, with a caret under each such word, and the nearest known.
     """
-    subjects = list(subjects)
-    found = _unknown(selector, subjects)
+    words = fleet if isinstance(fleet, Words) else Words(fleet)
+    found = _unknown(selector, words)
     if not found:
         return
     carets = [" "] * len(selector.text)
     for word, _ in found:
         for match in re.finditer(rf"(?<![\w.:/+*-]){re.escape(word)}(?![\w.:/+*-])", selector.text):
             carets[match.start() : match.end()] = "^" * len(word)
-    what = "; ".join(unknown_words(selector, subjects))
+    what = "; ".join(unknown_words(selector, words))
     # A word of a saved fleet does not stand in the text.
     shown = "".join(carets).rstrip()
     place = f"\n  {selector.text}\n  {shown}" if shown else f", in {selector.text}"
     raise CatalogError(Fault.UNKNOWN_WORD, f"no device has {what}{place}")
 
 
-def _unknown(selector: Selector, subjects: Iterable[Subject]) -> list[tuple[str, str]]:
+def _unknown(selector: Selector, fleet: Words) -> list[tuple[str, str]]:
     """Each unknown word with the nearest known one, or an empty string."""
-    fleet = _Words(subjects)
     found: dict[str, str] = {}
     for node in _leaves(selector.node):
         if isinstance(node, Tag):
@@ -117,35 +121,46 @@ def _unknown(selector: Selector, subjects: Iterable[Subject]) -> list[tuple[str,
     return list(found.items())
 
 
-class _Words:
-    """Words that mean something: ours at once, those of the fleet when they are asked for."""
+class Words:
+    """Words that mean something: ours at once, those of a fleet when they are asked for."""
 
     def __init__(self, subjects: Iterable[Subject]) -> None:
-        self._subjects = list(subjects)
+        """`subjects` are looked at once, and only if our own words do not do."""
+        self._given = subjects
+
+    @cached_property
+    def _subjects(self) -> list[Subject]:
+        return list(self._given)
 
     def has_tag(self, word: str) -> bool:
+        """Whether a word that stands alone means something."""
         either = {word, canonical(word)}
         return bool(either & VOCABULARY or either & (self.tags | self.labels))
 
     def has_key(self, word: str) -> bool:
+        """Whether devices can be compared by a word."""
         either = {word, canonical(word)}
         return bool(either & _OUR_KEYS or either & self.keys)
 
     @cached_property
     def tags(self) -> set[str]:
+        """Ours and those of the fleet."""
         return {*VOCABULARY, *(tag for subject in self._subjects for tag in subject.tags)}
 
     @cached_property
     def labels(self) -> set[str]:
+        """Keys of the labels that people gave."""
         return {label for subject in self._subjects for label in subject.labels}
 
     @cached_property
     def keys(self) -> set[str]:
+        """What devices can be compared by."""
         words = (key for subject in self._subjects for key in subject.words())
         return {*_OUR_KEYS, *words}
 
     @cached_property
     def canonical_tags(self) -> set[str]:
+        """The tags, one word for one architecture."""
         return {canonical(word) for word in self.tags}
 
 
@@ -161,6 +176,19 @@ def _leaves(node: Node) -> Iterator[Tag | Comparison]:
             yield from _leaves(term)
     else:
         yield from _leaves(node.term)
+
+
+def _names(node: Node) -> frozenset[str] | None:
+    if isinstance(node, Saved):
+        return _names(node.term)
+    if isinstance(node, All):
+        wanted = [names for term in node.terms if (names := _names(term)) is not None]
+        return frozenset.intersection(*wanted) if wanted else None
+    if not isinstance(node, Comparison) or node.key != "name":
+        return None
+    if node.operator not in ("=", "in") or any("*" in value for value in node.values):
+        return None
+    return frozenset(map(canonical, node.values))
 
 
 def _matches(node: Node, subject: Subject) -> bool:

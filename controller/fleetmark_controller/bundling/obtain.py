@@ -7,7 +7,9 @@ built before, see `fleetmark_controller.bundling.building`.
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -63,8 +65,8 @@ def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None
 
 def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
     try:
-        found_size = source.path.stat().st_size
-        found = sha256_file(source.path)
+        stamp = source.path.stat()
+        found, found_size = _digest(source.path, stamp), stamp.st_size
     except OSError as error:
         raise CatalogError(
             Fault.UNAVAILABLE,
@@ -82,6 +84,26 @@ def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
         )
     check_model(source.path, source.name)
     blobs.put_file(source.path, sha256, source.size_bytes)
+
+
+def _digest(path: Path, stat: os.stat_result) -> str:
+    """A file's digest; read anew only when the file may have changed since it was read last.
+
+    A file that was written a moment ago may be so once more within one tick of its times.
+    """
+    stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    known, digest = _DIGESTS.get(path, (None, ""))
+    if known != stamp:
+        digest = sha256_file(path)
+        _DIGESTS.pop(path, None)
+        if time.time_ns() - max(stamp[2:]) > _SETTLED_NS and len(_DIGESTS) < _MOST_DIGESTS:
+            _DIGESTS[path] = (stamp, digest)
+    return digest
+
+
+_DIGESTS: dict[Path, tuple[tuple[int, ...], str]] = {}
+_MOST_DIGESTS = 10_000
+_SETTLED_NS = 2_000_000_000
 
 
 def _take_mirrored(

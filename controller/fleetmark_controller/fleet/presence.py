@@ -6,7 +6,7 @@ that runs out makes the device offline and its attempts lost; nothing else does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -49,6 +49,7 @@ class Presence:
         """`lease_ns`: how long a silent device is still counted on."""
         self.lease_ns = lease_ns
         self._seats: dict[str, Seat] = {}
+        self._free: dict[str, None] = {}  # kept in step: of thousands of boards few ever change
         self._sessions = 0
 
     def seat(self, device_id: str) -> Seat | None:
@@ -67,6 +68,7 @@ class Presence:
         seat.boot_id, seat.session = boot_id, self._sessions
         self._set_idle(seat, idle, now_ns)
         seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
+        self._note(seat)
         return self._sessions
 
     def current(self, device_id: str, session: int) -> bool:
@@ -88,6 +90,7 @@ class Presence:
         seat = self._seats[device_id]
         became_idle = idle and not seat.idle
         self._set_idle(seat, idle, now_ns)
+        self._note(seat)
         return became_idle
 
     def occupied(self, device_id: str) -> None:
@@ -95,6 +98,7 @@ class Presence:
         seat = self._seats.get(device_id)
         if seat is not None:
             seat.idle, seat.worked, seat.rests_since_ns = False, True, 0
+            self._note(seat)
 
     def refused(self, device_id: str, epoch: int) -> None:
         """The device refused an attempt that is worth another try: it gets a rest before it."""
@@ -113,12 +117,14 @@ class Presence:
         seat = self._seats.get(device_id)
         if seat is not None and seat.session == session:
             seat.session, seat.idle = 0, False
+            self._note(seat)
 
     def dismissed(self, device_id: str) -> None:
         """The device counts no more: its stream is as good as ended, and its lease is over."""
         seat = self._seats.get(device_id)
         if seat is not None:
             seat.session, seat.idle, seat.expired, seat.lease_until_ns = 0, False, True, 0
+            self._note(seat)
 
     def seen(self, now_ns: int) -> Mapping[str, Seen]:
         """What the scheduler needs to know of each device, longest known first.
@@ -128,9 +134,9 @@ class Presence:
         """
         return _Moment(self._seats, partial(self._seen, now_ns=now_ns))
 
-    def free(self) -> list[str]:
-        """Devices that are connected and have reported idle, longest known first."""
-        return [seat.device_id for seat in self._seats.values() if seat.session and seat.idle]
+    def free(self) -> Collection[str]:
+        """Devices that are connected and have reported idle: those of whenever it is looked at."""
+        return self._free.keys()
 
     def online(self) -> int:
         """How many devices have an open stream."""
@@ -148,6 +154,7 @@ class Presence:
         gone = [s for s in self._seats.values() if not s.expired and now_ns >= s.lease_until_ns]
         for seat in gone:
             seat.expired, seat.idle, seat.session = True, False, 0
+            self._note(seat)
         return [seat.device_id for seat in gone]
 
     def next_expiry_ns(self) -> int | None:
@@ -162,6 +169,12 @@ class Presence:
             rested_ns=rested if seat.worked else None,
             refusals=seat.refusals,
         )
+
+    def _note(self, seat: Seat) -> None:
+        if seat.session and seat.idle:
+            self._free[seat.device_id] = None
+        else:
+            self._free.pop(seat.device_id, None)
 
     @staticmethod
     def _set_idle(seat: Seat, idle: bool, now_ns: int) -> None:

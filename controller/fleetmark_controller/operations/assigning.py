@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,9 @@ class Standing:
     fault: str = ""
 
 
+_FEW = 64
+"""So many idle devices are looked at without asking first which are wanted."""
+
 UNSIGNED = Standing()
 """A controller without keys: its orders name no release."""
 
@@ -35,17 +38,25 @@ def assign(
     now_ns: int,
     seen: Mapping[str, Seen],
     scheduler: Scheduler,
-    free: Sequence[str] | None = None,
+    free: Collection[str] | None = None,
     trust: Standing = UNSIGNED,
 ) -> int | None:
     """Bind jobs to devices that reported idle and have no work in the store.
 
-    `free` are the devices that are idle by `seen`, if the caller knows.
+    `free` are the devices that are idle by `seen`, if the caller knows; it may change meanwhile.
     Returns after how many nanoseconds time alone will make another assignment possible.
     """
+    idle: Collection[str] = (
+        dict.fromkeys(name for name, what in seen.items() if what.idle) if free is None else free
+    )
+    # Of thousands of idle devices only those matter that a waiting job could run on.
+    wanted = queue.wanted(connection) if len(idle) > _FEW else None
     busy = attempts.busy_devices(connection)
-    idle = free if free is not None else [name for name, what in seen.items() if what.idle]
-    open_devices = [name for name in idle if name not in busy]
+    open_devices = [
+        name
+        for name in (list(idle) if wanted is None else sorted(wanted))
+        if name in idle and name not in busy
+    ]
     if not open_devices:
         return None
     view = queue.view(connection, now_ns, seen, scheduler.ageing_s, open_devices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fleetmark_controller.identity.rules import State
@@ -128,6 +128,7 @@ def replay(
             jobs.like(connection, now_ns, job, ""),
             configuration={**job.configuration, **told},
             options=(option,),
+            option_set="",
             series="",
             turn=0,
         )
@@ -150,14 +151,22 @@ def replay(
     return str(made["name"])
 
 
-def end_overdue(connection: sqlite3.Connection, effects: Effects, now_ns: int) -> None:
-    """Fail jobs whose deadline has passed."""
+def end_overdue(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    waits: Mapping[str, str] | None = None,
+) -> None:
+    """Fail jobs whose deadline has passed; `waits` is why each that is queued waited until now."""
     for job_id in jobs.overdue(connection, now_ns):
         job = jobs.get(connection, job_id)
         if job is None:
             continue
-        waited = f" (last: {job.reason})" if job.reason else ""
-        jobs.transition(connection, now_ns, job, JobState.FAILED, f"unmet at its deadline{waited}")
+        why = (waits or {}).get(job_id, "")
+        waited = f": {why}" if why else ""
+        before = f" (before: {job.reason})" if job.reason else ""
+        reason = f"unmet at its deadline{waited}{before}"
+        jobs.transition(connection, now_ns, job, JobState.FAILED, reason)
         if job.state is JobState.ACTIVE:
             _stop(connection, effects, now_ns, job, "its deadline has passed")
         effects.jobs.add(job_id)

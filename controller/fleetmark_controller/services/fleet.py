@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from dataclasses import dataclass
 
@@ -48,7 +49,11 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
             )
 
         known, applied = await self._engine.reader.run(read)
-        members = self._reply(known).devices
+        # Thousands of boards take a while: in a thread, so that no heartbeat waits for them.
+        return await asyncio.to_thread(self._listing, known, applied)
+
+    def _listing(self, known: _Known, applied: list[Identity]) -> fleet_pb2.ListDevicesReply:
+        members = [self._message(device, known) for device in known.devices]
         listed = {device.device_id for device in members}
         others = [
             fleet_pb2.Device(

@@ -139,14 +139,14 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         ids = [line.job_id for line in lines]
         who = guard.who()
 
-        def cancel(c: sqlite3.Connection, fx: Effects, now: int) -> int:
+        def cancel(c: sqlite3.Connection, fx: Effects, now: int) -> tuple[int, list[JobLine]]:
             count = campaigns.cancel(c, fx, now, ids)
             subject = request.job_id or request.campaign_id
             audit.add(c, now, who, "jobs.cancel", subject, jobs=count)
-            return count
+            # As it is now: a board may confirm before anybody looks again.
+            return count, listings.jobs_by_id(c, ids)
 
-        count = await self._engine.perform(cancel)
-        after = await self._engine.reader.run(lambda c: listings.jobs_by_id(c, ids))
+        count, after = await self._engine.perform(cancel)
         return jobs_pb2.CancelReply(
             jobs=count,
             campaign_id=lines[0].campaign_id if lines else "",

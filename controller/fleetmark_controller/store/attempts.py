@@ -14,6 +14,7 @@ from fleetmark_controller.lifecycle.states import (
     check,
 )
 from fleetmark_controller.store import events
+from fleetmark_controller.store.options import OPTIONS
 
 _ON_DEVICE = ",".join(
     f"'{state.value}'" for state in sorted(ATTEMPT_ON_DEVICE, key=lambda s: s.value)
@@ -118,8 +119,8 @@ def is_newest(connection: sqlite3.Connection, key: AttemptKey) -> bool | None:
 def unjudged(connection: sqlite3.Connection, device_id: str) -> list[tuple[AttemptKey, str]]:
     """A device's newest attempts whose result may still come, and the digest of each one's lock."""
     rows = connection.execute(
-        "SELECT device_id, job_id, epoch, lock_sha256"
-        " FROM attempt JOIN job_option USING (job_id, device_id)"
+        "SELECT device_id, job_id, epoch, lock_sha256"  # noqa: S608
+        f" FROM attempt JOIN {OPTIONS} USING (job_id, device_id)"
         " WHERE device_id = ? AND verified = 0 AND state <> 'REFUSED'"
         " ORDER BY epoch DESC LIMIT ?",
         (device_id, _NEWEST),

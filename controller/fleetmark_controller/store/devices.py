@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.digest import canonical_json, sha256_hex
 from fleetmark_catalog.core.plain import from_plain, to_plain
-from fleetmark_catalog.selectors import Subject
+from fleetmark_catalog.selectors import Selector, Subject, Words, canonical
 from fleetmark_controller.clock import iso
 from fleetmark_controller.store import care, history
 
@@ -32,6 +33,37 @@ class Device:
         """The device as selectors see it."""
         return Subject(self.name, self.labels, self.capabilities)
 
+    @cached_property
+    def facts_sha256(self) -> str:
+        """Digest of its capabilities: boards with the same one resolve alike."""
+        return sha256_hex(canonical_json(to_plain(self.capabilities)))
+
+
+class Roll(list[Device]):
+    """A fleet's devices. What is worked out of all of them is kept: leave the list as it is."""
+
+    @cached_property
+    def words(self) -> Words:
+        """What selectors may name."""
+        return Words(device.subject for device in self)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Device]]:
+        found: dict[str, list[Device]] = {}
+        for device in self:
+            found.setdefault(canonical(device.name), []).append(device)
+        return found
+
+    def matching(self, selector: Selector) -> list[Device]:
+        """The devices that a selector matches, in the same order."""
+        names = selector.names()
+        among: list[Device] = self
+        if names is not None:
+            # One of thousands is looked up, not sought.
+            among = [device for name in sorted(names) for device in self._by_name.get(name, ())]
+        found = [device for device in among if selector.matches(device.subject)]
+        return found if names is None else sorted(found, key=lambda device: device.name)
+
 
 def upsert(
     connection: sqlite3.Connection,
@@ -53,7 +85,9 @@ def upsert(
     known = connection.execute("SELECT 1 FROM device WHERE device_id = ?", (device_id,)).fetchone()
     name = care.given_name(connection, device_id) or free_name(connection, device_id, name)
     # An identity that has a name keeps in step with it: people say one name for both.
-    connection.execute("UPDATE identity SET name = ? WHERE identity_id = ?", (name, device_id))
+    connection.execute(
+        "UPDATE identity SET name = ?1 WHERE identity_id = ?2 AND name <> ?1", (name, device_id)
+    )
     labels = care.labels_of(connection, device_id, labels)
     connection.execute(
         """INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -97,13 +131,13 @@ def rename(connection: sqlite3.Connection, device_id: str, name: str) -> None:
     connection.execute("UPDATE device SET name = ? WHERE device_id = ?", (name, device_id))
 
 
-def every(connection: sqlite3.Connection) -> list[Device]:
+def every(connection: sqlite3.Connection) -> Roll:
     """The devices of the fleet by name: without those whose keys were revoked."""
     rows = connection.execute(
         "SELECT device.* FROM device LEFT JOIN identity ON identity_id = device_id"
         " WHERE coalesce(state, 'active') NOT IN ('revoked', 'removed') ORDER BY device.name"
     )
-    return [_device(row) for row in rows]
+    return Roll(_device(row) for row in rows)
 
 
 def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:

@@ -7,26 +7,24 @@ from collections.abc import Collection
 
 from fleetmark_controller.estimating import Earlier, Key
 
-_CHUNK = 500
+_NEWEST = 1000
+"""So many jobs of a configuration are looked at: what was long before says little of now."""
 
 
 def earlier(connection: sqlite3.Connection, keys: Collection[str]) -> Earlier:
     """Of configurations with these keys: mean seconds by device, and on all of them."""
     on_device: dict[tuple[Key, str], float] = {}
     sums: dict[Key, tuple[float, int]] = {}
-    wanted = sorted(set(keys))
-    for start in range(0, len(wanted), _CHUNK):
-        chunk = wanted[start : start + _CHUNK]
+    for configuration in sorted(set(keys)):
         rows = connection.execute(
-            f"""SELECT configuration_key, json_extract(configuration, '$.mode'),
-            attempt.device_id, count(*),
+            """SELECT json_extract(configuration, '$.mode'), attempt.device_id, count(*),
             avg((julianday(attempt.finished_at) - julianday(attempt.created_at)) * 86400.0)
-            FROM job JOIN attempt USING (job_id)
-            WHERE attempt.state = 'DONE' AND configuration_key IN ({",".join("?" * len(chunk))})
-            GROUP BY 1, 2, 3""",  # noqa: S608
-            chunk,
+            FROM (SELECT job_id, configuration FROM job WHERE configuration_key = ?
+                ORDER BY rowid DESC LIMIT ?) JOIN attempt USING (job_id)
+            WHERE attempt.state = 'DONE' GROUP BY 1, 2""",
+            (configuration, _NEWEST),
         )
-        for configuration, mode, device, count, seconds in rows:
+        for mode, device, count, seconds in rows:
             key = (configuration, mode)
             on_device[key, device] = max(0.0, seconds)
             total, number = sums.get(key, (0.0, 0))

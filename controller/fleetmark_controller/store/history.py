@@ -16,15 +16,15 @@ def note(
     connection: sqlite3.Connection, now_ns: int, device_id: str, capabilities: dict[str, Any]
 ) -> None:
     """Keep these capabilities if they differ from the last ones that were kept."""
-    new = _steady(capabilities)
+    new = json.dumps(_steady(capabilities), ensure_ascii=False)
     row = connection.execute(
         "SELECT capabilities FROM device_history WHERE device_id = ? ORDER BY at DESC LIMIT 1",
         (device_id,),
     ).fetchone()
-    if row is None or json.loads(row[0]) != new:
+    if row is None or (row[0] != new and json.loads(row[0]) != json.loads(new)):
         connection.execute(
             "INSERT OR REPLACE INTO device_history VALUES (?, ?, ?)",
-            (device_id, iso(now_ns), json.dumps(new, ensure_ascii=False)),
+            (device_id, iso(now_ns), new),
         )
 
 
@@ -82,10 +82,13 @@ def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
 
 
 def _steady(capabilities: dict[str, Any]) -> dict[str, Any]:
-    copied: dict[str, Any] = json.loads(json.dumps(capabilities))
+    steady = dict(capabilities)
     for group, name in _VOLATILE:
-        if isinstance(copied.get(group), dict):
-            copied[group].pop(name, None)
-    for control in copied.get("controls") or ():
-        control.pop("current", None)
-    return copied
+        if isinstance(steady.get(group), dict):
+            steady[group] = {key: item for key, item in steady[group].items() if key != name}
+    if steady.get("controls"):
+        steady["controls"] = [
+            {key: item for key, item in control.items() if key != "current"}
+            for control in steady["controls"]
+        ]
+    return steady

@@ -10,8 +10,10 @@ from typing import Any
 
 from fleetmark_catalog.core.lock import Lock, parse_lock
 from fleetmark_controller.clock import iso, parse_iso
+from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState, check
 from fleetmark_controller.store import events
+from fleetmark_controller.store.options import OPTIONS
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class NewJob:
     turn: int = 0
     expected_s: float | None = None
     """How long it may take, by earlier runs or its profile."""
+    option_set: str = ""
+    """The set of these very options that is stored already, if one is."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +138,18 @@ def add_jobs(
     """Store jobs of a campaign, all queued."""
     at = iso(now_ns)
     sequence = connection.execute("SELECT coalesce(max(sequence), 0) FROM job").fetchone()[0]
+    sets: dict[tuple[int, ...], str] = {}
     for number, job in enumerate(jobs, sequence + 1):
+        # Repetitions have the very same options: stored once, under the first one's id.
+        alike = tuple(map(id, job.options))
+        new_set = not job.option_set and alike not in sets
+        option_set = job.option_set or sets.setdefault(alike, job.job_id)
         only = job.options[0].device_id if len(job.options) == 1 else None
         connection.execute(
             """INSERT INTO job (job_id, sequence, campaign_id, label, configuration,
             configuration_key, repetition, state, reason, priority, timeout_s, deadline_at,
-            max_attempts, device_id, created_at, series, turn, expected_s)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            max_attempts, device_id, created_at, series, turn, expected_s, option_set)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 job.job_id,
                 number,
@@ -160,12 +169,14 @@ def add_jobs(
                 job.series,
                 job.turn,
                 job.expected_s,
+                option_set,
             ),
         )
-        connection.executemany(
-            f"INSERT INTO job_option (job_id, {_OPTION}) VALUES ({_OPTION_MARKS})",  # noqa: S608
-            ((job.job_id, *astuple(o)) for o in job.options),
-        )
+        if new_set:
+            connection.executemany(
+                f"INSERT INTO option_row (option_set, {_OPTION}) VALUES ({_OPTION_MARKS})",  # noqa: S608
+                ((option_set, *astuple(o)) for o in job.options),
+            )
 
 
 def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
@@ -191,7 +202,7 @@ def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
 def option(connection: sqlite3.Connection, job_id: str, device_id: str) -> Option | None:
     """How the job runs on a device; None if it cannot."""
     row = connection.execute(
-        f"SELECT {_OPTION} FROM job_option WHERE job_id = ? AND device_id = ?",  # noqa: S608
+        f"SELECT {_OPTION} FROM {OPTIONS} WHERE job_id = ? AND device_id = ?",  # noqa: S608
         (job_id, device_id),
     ).fetchone()
     return None if row is None else Option(*row)
@@ -238,13 +249,19 @@ def bind(connection: sqlite3.Connection, job_id: str, device_id: str, epoch: int
 def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> bool:
     """Offer a job to this device no more, if another may still take it; whether that is so."""
     others = connection.execute(
-        "SELECT 1 FROM job_option WHERE job_id = ? AND device_id <> ?", (job_id, device_id)
+        f"SELECT 1 FROM {OPTIONS} WHERE job_id = ? AND device_id <> ?",  # noqa: S608
+        (job_id, device_id),
     ).fetchone()
     if others is None:
         return False
+    # The others of its set keep theirs.
+    own_set = uuid7()
     connection.execute(
-        "DELETE FROM job_option WHERE job_id = ? AND device_id = ?", (job_id, device_id)
+        f"""INSERT INTO option_row (option_set, {_OPTION})
+        SELECT ?, {_OPTION} FROM {OPTIONS} WHERE job_id = ? AND device_id <> ?""",  # noqa: S608
+        (own_set, job_id, device_id),
     )
+    connection.execute("UPDATE job SET option_set = ? WHERE job_id = ?", (own_set, job_id))
     return True
 
 
@@ -267,7 +284,7 @@ def is_retried(connection: sqlite3.Connection, job_id: str) -> bool:
 def has_options(connection: sqlite3.Connection, job_id: str) -> bool:
     """Whether a device that is still registered can run the job."""
     query = (
-        "SELECT 1 FROM job_option WHERE job_id = ? AND device_id NOT IN"
+        f"SELECT 1 FROM {OPTIONS} WHERE job_id = ? AND device_id NOT IN"  # noqa: S608
         " (SELECT identity_id FROM identity WHERE state = 'removed')"
     )
     return connection.execute(query, (job_id,)).fetchone() is not None
@@ -294,7 +311,7 @@ def like(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> 
     row = connection.execute("SELECT * FROM job WHERE job_id = ?", (job.job_id,)).fetchone()
     allowed_ns = parse_iso(row["deadline_at"]) - parse_iso(row["created_at"])
     options = connection.execute(
-        f"SELECT {_OPTION} FROM job_option WHERE job_id = ?",  # noqa: S608
+        f"SELECT {_OPTION} FROM {OPTIONS} WHERE job_id = ?",  # noqa: S608
         (job.job_id,),
     )
     return NewJob(
@@ -311,6 +328,7 @@ def like(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> 
         series=row["series"],
         turn=row["turn"],
         expected_s=row["expected_s"],
+        option_set=row["option_set"],
     )
 
 
@@ -318,9 +336,11 @@ def waiting_only_for(connection: sqlite3.Connection, device_id: str) -> list[str
     """Queued jobs that no other device of the fleet can run."""
     rows = connection.execute(
         """SELECT job_id FROM job WHERE state = 'QUEUED' AND EXISTS (
-            SELECT 1 FROM job_option WHERE job_option.job_id = job.job_id AND device_id = ?1)
+            SELECT 1 FROM option_row
+            WHERE option_row.option_set = job.option_set AND device_id = ?1)
         AND NOT EXISTS (
-            SELECT 1 FROM job_option WHERE job_option.job_id = job.job_id AND device_id <> ?1
+            SELECT 1 FROM option_row
+            WHERE option_row.option_set = job.option_set AND device_id <> ?1
             AND device_id NOT IN (SELECT identity_id FROM identity WHERE state = 'removed'))""",
         (device_id,),
     )
@@ -358,10 +378,10 @@ def states(connection: sqlite3.Connection, campaign_id: str) -> dict[str, int]:
 
 
 def _finish_campaign(connection: sqlite3.Connection, now_ns: int, campaign_id: str) -> None:
-    terminal = ",".join(f"'{state.value}'" for state in JOB_TERMINAL)
+    # The states as index `job_open` has them, or each end would look through all that ended before.
     connection.execute(
-        f"""UPDATE campaign SET finished_at = ? WHERE campaign_id = ? AND NOT EXISTS (
+        """UPDATE campaign SET finished_at = ? WHERE campaign_id = ? AND NOT EXISTS (
         SELECT 1 FROM job WHERE job.campaign_id = campaign.campaign_id
-        AND state NOT IN ({terminal}))""",  # noqa: S608
+        AND state IN ('QUEUED', 'ACTIVE', 'CANCELLING'))""",
         (iso(now_ns), campaign_id),
     )

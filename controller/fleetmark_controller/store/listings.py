@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetmark_controller.store import jobs
+from fleetmark_controller.store.options import OPTIONS
 
 _JOB = """SELECT job_id, campaign_id,
     coalesce((SELECT name FROM device WHERE device.device_id = job.device_id), '') AS device,
@@ -101,15 +102,15 @@ def list_jobs(
 def list_campaigns(connection: sqlite3.Connection, campaign_id: str = "") -> list[CampaignLine]:
     """Campaigns, newest first; or the one that is named."""
     rows = connection.execute(
-        """SELECT campaign_id, benchmark, selector, created_at, coalesce(finished_at, ''),
+        f"""SELECT campaign_id, benchmark, selector, created_at, coalesce(finished_at, ''),
         (SELECT coalesce(sum(bytes), 0) FROM
-            (SELECT max(bundle_bytes) AS bytes FROM job_option JOIN job USING (job_id)
+            (SELECT max(bundle_bytes) AS bytes FROM {OPTIONS} JOIN job USING (job_id)
              WHERE job.campaign_id = campaign.campaign_id GROUP BY job_id)),
         (SELECT coalesce(sum(bytes_sent), 0) FROM attempt JOIN job USING (job_id)
          WHERE job.campaign_id = campaign.campaign_id),
         coalesce(paused_at, ''), submitted_by
         FROM campaign WHERE ? = '' OR campaign_id = ?
-        ORDER BY created_at DESC, campaign_id DESC""",
+        ORDER BY created_at DESC, campaign_id DESC""",  # noqa: S608
         (campaign_id, campaign_id),
     ).fetchall()
     return [
@@ -161,9 +162,9 @@ def job_page(connection: sqlite3.Connection, job_id: str) -> JobPage:
         "SELECT configuration FROM job WHERE job_id = ?", (job_id,)
     ).fetchone()[0]
     option = connection.execute(
-        """SELECT lock_sha256, bundle_bytes, memory_bytes,
+        f"""SELECT lock_sha256, bundle_bytes, memory_bytes,
         bundle_bytes + environment_bytes + output_bytes
-        FROM job_option WHERE job_id = ? ORDER BY memory_bytes DESC LIMIT 1""",
+        FROM {OPTIONS} WHERE job_id = ? ORDER BY memory_bytes DESC LIMIT 1""",  # noqa: S608
         (job_id,),
     ).fetchone()
     return JobPage(line, [AttemptLine(*row) for row in rows], json.loads(configuration), *option)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
@@ -11,14 +12,14 @@ from fleetmark_catalog.core.lock import parse_lock
 from fleetmark_controller.clock import NS_PER_S, iso, parse_iso
 from fleetmark_controller.scheduling.model import DeviceState, Seen, Series, View, WaitingJob
 from fleetmark_controller.store import releases
+from fleetmark_controller.store.options import OPTIONS
 
 HEALTH_CHECK = "health check"
 """Purpose of a campaign that decides whether a quarantined board may return."""
 _LOOK_AT = 1000
 """Jobs that are looked at for each open board; it gets one of them."""
-_ALL = 1 << 60
 _FEW = 20
-"""Of so many boards each is looked up for each job; of more (`+`) all boards of a job are read."""
+"""So many boards are looked for among those of each job; of more, every job is looked at."""
 
 
 def view(
@@ -34,12 +35,14 @@ def view(
     what they do next. Without, everything that waits: enough to say why.
     """
     names = None if open_devices is None else list(open_devices)
-    waiting = _waiting(connection, now_ns, ageing_s, names)
+    reserved = _reserved(connection, now_ns)
+    waiting = _waiting(connection, ageing_s, names, reserved)
     if names is not None:
-        # Of thousands of idle devices only those that a waiting job could run on matter.
-        wanted = set().union(*(job.devices for job in waiting)) if waiting else set()
+        # Those for which nothing waits do not matter.
+        sets = {id(job.devices): job.devices for job in waiting}
+        wanted = set().union(*sets.values())
         # And those that time alone will free for jobs that were passed over.
-        wanted |= _reserved(connection, now_ns)
+        wanted |= reserved.keys()
         names = [name for name in names if name in wanted]
     devices = _devices(connection, seen, names)
     blobs: dict[str, Mapping[str, int]] = {}
@@ -49,52 +52,59 @@ def view(
     return View(waiting, devices, now_ns, series, blobs, releases.unsigned(connection))
 
 
-def _reserved(connection: sqlite3.Connection, now_ns: int) -> set[str]:
-    query = "SELECT device_id FROM device_care WHERE reserved_until > ?"
-    return {row[0] for row in connection.execute(query, (iso(now_ns),))}
+def wanted(connection: sqlite3.Connection, most: int = 2000) -> set[str] | None:
+    """Boards that waiting jobs could run on; None if too many jobs and boards are to be looked at.
+
+    It says nothing of whether a board could take one now.
+    """
+    rows = connection.execute(
+        """SELECT option_row.device_id FROM job JOIN option_row USING (option_set)
+        JOIN campaign USING (campaign_id)
+        WHERE state = 'QUEUED' AND paused_at IS NULL AND attempts < max_attempts LIMIT ?""",
+        (most,),
+    ).fetchall()
+    return None if len(rows) == most else {row[0] for row in rows}
+
+
+def _reserved(connection: sqlite3.Connection, now_ns: int) -> dict[str, str]:
+    """For whom each board is reserved that is so now."""
+    query = "SELECT device_id, reserved_for FROM device_care WHERE reserved_until > ?"
+    return {row[0]: row[1] for row in connection.execute(query, (iso(now_ns),))}
 
 
 def _waiting(
-    connection: sqlite3.Connection, now_ns: int, ageing_s: float, names: list[str] | None
+    connection: sqlite3.Connection,
+    ageing_s: float,
+    names: list[str] | None,
+    reserved: Mapping[str, str],
 ) -> list[WaitingJob]:
-    narrowed = ""
-    values: list[float | str] = [ageing_s]
+    narrowed, values = "", []
     if names is not None:
-        marks = ",".join("?" * len(names))
-        narrowed = f"""AND paused_at IS NULL AND attempts < max_attempts
-            AND {"+" * (len(names) > _FEW)}job_option.device_id IN ({marks})
-            AND (coalesce(reserved_until, '') <= ? OR reserved_for = submitted_by
-                OR purpose <> '')"""
-        values = [ageing_s, *names, iso(now_ns)]
+        narrowed = "AND paused_at IS NULL AND attempts < max_attempts"
+        if len(names) <= _FEW:
+            marks = ",".join("?" * len(names))
+            looked_up = "SELECT 1 FROM option_row WHERE option_row.option_set = job.option_set"
+            narrowed += f" AND EXISTS ({looked_up} AND device_id IN ({marks}))"
+            values = names
     rows = connection.execute(
-        f"""WITH seen AS (
-            SELECT job.job_id, job_option.device_id, lock_sha256, min_sandbox, row_number() OVER (
-                PARTITION BY job_option.device_id
-                ORDER BY julianday(job.created_at) * 86400.0 - priority * ?, sequence) AS place
-            FROM job JOIN campaign USING (campaign_id) JOIN job_option USING (job_id)
-            LEFT JOIN device_care ON device_care.device_id = job_option.device_id
-            WHERE state = 'QUEUED' {narrowed})
-        SELECT job.job_id, sequence, priority, job.created_at, submitted_by, paused_at,
-            attempts < max_attempts, cool_down_s, series, turn, purpose,
-            group_concat(seen.device_id || ' ' || lock_sha256, ','), max(min_sandbox)
-        FROM seen JOIN job USING (job_id) JOIN campaign USING (campaign_id)
-        WHERE place <= ? GROUP BY job.job_id""",  # noqa: S608
-        (*values, _LOOK_AT if names is not None else _ALL),
+        f"""SELECT job_id, sequence, priority, job.created_at, submitted_by, paused_at,
+            attempts < max_attempts, cool_down_s, series, turn, purpose, option_set
+        FROM job JOIN campaign USING (campaign_id) WHERE state = 'QUEUED' {narrowed}
+        ORDER BY julianday(job.created_at) * 86400.0 - priority * ?, sequence""",  # noqa: S608
+        (*values, ageing_s),
     )
-    shared: dict[str, dict[str, str]] = {}
+    options = _Options(connection, None if names is None else set(names), reserved)
     waiting = []
     for row in rows:
-        # Jobs with the same options share them: the scheduler ranks boards once for all of them.
-        options = shared.get(row[11])
-        if options is None:
-            pairs = (pair.split(" ") for pair in row[11].split(","))
-            options = shared[row[11]] = {device: lock for device, lock in pairs}
+        devices, min_sandbox = options.of(row[11], row[4] if row[10] == "" else None)
+        if names is not None and not options.worth_looking(row[11], devices):
+            continue
         waiting.append(
             WaitingJob(
                 job_id=row[0],
                 sequence=row[1],
                 priority=row[2],
-                devices=options,
+                devices=devices,
                 created_ns=parse_iso(row[3]),
                 owner=row[4],
                 paused=row[5] is not None,
@@ -103,10 +113,67 @@ def _waiting(
                 series=row[8],
                 turn=row[9],
                 health_check=row[10] == HEALTH_CHECK,
-                min_sandbox=row[12],
+                min_sandbox=min_sandbox,
             )
         )
     return waiting
+
+
+class _Options:
+    """Boards of jobs, each set read once: the scheduler ranks boards once for all that share it.
+
+    With `names` only these boards, and of those that are reserved only what their holder submits.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, names: set[str] | None, reserved: Mapping[str, str]
+    ) -> None:
+        self._connection = connection
+        self._names = names
+        self._reserved = {} if names is None else reserved
+        self._sets: dict[str, tuple[dict[str, str], str]] = {}
+        self._free_to: dict[tuple[str, str], dict[str, str]] = {}
+        self._looked: Counter[str] = Counter()
+
+    def of(self, option_set: str, owner: str | None) -> tuple[dict[str, str], str]:
+        """Boards with their locks, and the weakest sandbox that all of them may have.
+
+        `owner` is who submitted the job; None: reservations do not count for it.
+        """
+        found = self._sets.get(option_set)
+        if found is None:
+            found = self._sets[option_set] = self._read(option_set)
+        devices, min_sandbox = found
+        if owner is None or self._reserved.keys().isdisjoint(devices):
+            return found
+        key = (option_set, owner)
+        if key not in self._free_to:
+            self._free_to[key] = {
+                device: lock
+                for device, lock in devices.items()
+                if self._reserved.get(device, owner) == owner
+            }
+        return self._free_to[key], min_sandbox
+
+    def worth_looking(self, option_set: str, devices: Mapping[str, str]) -> bool:
+        """Whether the next job of this set can get a board in this round; it counts as looked at.
+
+        They are asked in the order in which they would get one.
+        """
+        if not devices:
+            return False
+        key = next(iter(devices)) if len(devices) == 1 else option_set
+        self._looked[key] += 1
+        return self._looked[key] < _LOOK_AT + len(devices)
+
+    def _read(self, option_set: str) -> tuple[dict[str, str], str]:
+        rows = self._connection.execute(
+            "SELECT device_id, lock_sha256, min_sandbox FROM option_row WHERE option_set = ?",
+            (option_set,),
+        ).fetchall()
+        names = self._names
+        devices = {row[0]: row[1] for row in rows if names is None or row[0] in names}
+        return devices, max((row[2] for row in rows), default="")
 
 
 def _devices(
@@ -124,7 +191,8 @@ def _devices(
             WHERE device_lock.device_id = device.device_id),
         coalesce(json_extract(capabilities, '$.sandbox.level'), '')
         FROM device LEFT JOIN device_care USING (device_id)
-        WHERE device_id NOT IN (SELECT identity_id FROM identity WHERE state = 'removed')
+        WHERE NOT EXISTS (SELECT 1 FROM identity
+            WHERE identity_id = device.device_id AND state = 'removed')
         {marks}""",  # noqa: S608
         names or (),
     )
@@ -162,7 +230,7 @@ def _series(connection: sqlite3.Connection, waiting: Iterable[WaitingJob]) -> di
         fits = (
             row["next"] is None
             or connection.execute(
-                "SELECT 1 FROM job_option WHERE job_id = ? AND device_id = ?",
+                f"SELECT 1 FROM {OPTIONS} WHERE job_id = ? AND device_id = ?",  # noqa: S608
                 (row["next"], row["board"]),
             ).fetchone()
         )
@@ -199,9 +267,9 @@ def _blobs_of(content: bytes) -> Mapping[str, int]:
 def was_sent(connection: sqlite3.Connection, now_ns: int, device_id: str, job_id: str) -> None:
     """A device has all blobs of a job: its run has begun."""
     connection.execute(
-        """INSERT INTO device_lock SELECT device_id, lock_sha256, ? FROM job_option
+        f"""INSERT INTO device_lock SELECT device_id, lock_sha256, ? FROM {OPTIONS}
         WHERE job_id = ? AND device_id = ?
-        ON CONFLICT (device_id, lock_sha256) DO UPDATE SET at = excluded.at""",
+        ON CONFLICT (device_id, lock_sha256) DO UPDATE SET at = excluded.at""",  # noqa: S608
         (iso(now_ns), job_id, device_id),
     )
     connection.execute(

@@ -55,7 +55,7 @@ def is_release(connection: sqlite3.Connection, sha256: str) -> bool:
 def waiting_locks(connection: sqlite3.Connection) -> dict[str, bytes]:
     """By digest, locks of jobs that wait for a board."""
     rows = connection.execute(
-        """SELECT DISTINCT lock_sha256, content FROM job JOIN job_option USING (job_id)
+        """SELECT DISTINCT lock_sha256, content FROM job JOIN option_row USING (option_set)
         JOIN lock USING (lock_sha256) WHERE state = 'QUEUED'"""
     )
     return {row[0]: bytes(row[1]) for row in rows}
@@ -66,8 +66,8 @@ def locks_of(connection: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str
     found: dict[str, bytes] = {}
     for job_id in job_ids:
         rows = connection.execute(
-            """SELECT lock_sha256, content FROM job_option JOIN lock USING (lock_sha256)
-            WHERE job_id = ?""",
+            """SELECT lock_sha256, content FROM job JOIN option_row USING (option_set)
+            JOIN lock USING (lock_sha256) WHERE job_id = ?""",
             (job_id,),
         )
         found.update({row[0]: bytes(row[1]) for row in rows})

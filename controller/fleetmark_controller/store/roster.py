@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 from fleetmark_controller.store import devices
-from fleetmark_controller.store.devices import Device
+from fleetmark_controller.store.devices import Roll
 
 
 class Roster:
@@ -16,9 +16,9 @@ class Roster:
 
     def __init__(self) -> None:
         """Nothing is known yet."""
-        self._known: tuple[int, list[Device]] = (-1, [])
+        self._known: tuple[int, Roll] = (-1, Roll())
 
-    def every(self, connection: sqlite3.Connection) -> list[Device]:
+    def every(self, connection: sqlite3.Connection) -> Roll:
         """See `devices.every`. The list is shared: leave it as it is.
 
         `connection` is in a transaction, so that version and devices are of one moment.

@@ -70,7 +70,9 @@ class Desk:
         if keeper is None:
             return {}
         async with self._turn:
-            missing = await asyncio.to_thread(_missing, keeper, locks)
+            missing = keeper.known_lacks(locks)
+            if missing is None:
+                missing = await asyncio.to_thread(_missing, keeper, locks)
             if any(missing.values()) and keeper.key() is not None:
                 proposal = await self._proposal(keeper, locks)
                 release = await self._signed(keeper, proposal, _OWN)

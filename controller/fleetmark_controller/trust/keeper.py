@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from fleetmark_catalog.core import signing
@@ -33,6 +33,7 @@ from fleetmark_controller.trust.keyfile import CatalogKey
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 _RENEW_AFTER = 2 / 3
+_MOST_CHECKED = 10_000
 
 
 class Keeper:
@@ -67,6 +68,7 @@ class Keeper:
         self.envelope: Envelope | None = None
         self.release: Release | None = None
         self.reference: Reference | None = None
+        self._checked: dict[str, str] = {}  # by lock: what of it this release lacks
         self._read_release()
 
     @property
@@ -185,7 +187,18 @@ class Keeper:
         """What of a lock is not in the release; empty if all is."""
         if self.release is None:
             return "there is no signed release yet"
-        return releasing.lacks(self.release, lock)
+        digest = sha256_hex(lock)
+        if digest not in self._checked:
+            if len(self._checked) >= _MOST_CHECKED:
+                self._checked.clear()
+            self._checked[digest] = releasing.lacks(self.release, lock)
+        return self._checked[digest]
+
+    def known_lacks(self, digests: Collection[str]) -> dict[str, str] | None:
+        """The same of locks by their digests, where each was looked at under this release."""
+        if any(digest not in self._checked for digest in digests):
+            return None
+        return {digest: self._checked[digest] for digest in digests}
 
     # --- files ---
 
@@ -241,7 +254,7 @@ class Keeper:
         self._take(envelope, release, data)
 
     def _take(self, envelope: Envelope, release: Release, data: bytes) -> None:
-        self.envelope, self.release = envelope, release
+        self.envelope, self.release, self._checked = envelope, release, {}
         self.reference = Reference(release.serial, sha256_hex(data), len(data))
 
 

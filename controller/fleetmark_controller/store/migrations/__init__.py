@@ -15,6 +15,7 @@ from fleetmark_controller.store.migrations import (
     m0008_descriptions,
     m0009_condition,
     m0010_search,
+    m0011_lookups,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -28,3 +29,4 @@ MIGRATIONS(name="0007_roster")(m0007_roster.apply)
 MIGRATIONS(name="0008_descriptions")(m0008_descriptions.apply)
 MIGRATIONS(name="0009_condition")(m0009_condition.apply)
 MIGRATIONS(name="0010_search")(m0010_search.apply)
+MIGRATIONS(name="0011_lookups")(m0011_lookups.apply)

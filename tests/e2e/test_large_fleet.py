@@ -1,0 +1,76 @@
+"""A fleet of thousands by the commands: lists, plans and reasons, without an agent of any."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes import Fleet, fleet_in
+from stores import TestStore
+
+from fleetmark_catalog.core.capabilities import Capabilities, Software, Storage
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+import toy
+
+pytestmark = [pytest.mark.e2e]
+BOARDS = 1_000
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, x86_board: Capabilities) -> Iterator[Fleet]:
+    """A controller whose store knows many boards, each with facts of its own."""
+    with fleet_in(tmp_path_factory.mktemp("large")) as fleet:
+        store = TestStore(fleet.home / "results.db", x86_board)
+        software = tuple(Software(f"tool-{n}", "1.0", f"/usr/bin/tool-{n}") for n in range(90))
+        store.connection.execute("PRAGMA synchronous = OFF")
+        for number in range(BOARDS):
+            store.facts = dataclasses.replace(
+                x86_board, storage=Storage(10**12, 10**11 + number), software=software
+            )
+            store.hello(f"board-{number:04}")
+        store.connection.close()
+        fleet.start_controller("--catalog", str(toy.make_catalog(fleet.folder / "catalog")))
+        yield fleet
+
+
+def ok(fleet: Fleet, *arguments: str) -> str:
+    done = fleet.run(*arguments)
+    assert done.returncode == 0, f"{arguments}: {done.stdout[-500:]}{done.stderr[-500:]}"
+    return done.stdout
+
+
+def test_all_boards_are_listed_however_much_they_tell_of_themselves(fleet: Fleet) -> None:
+    listed = ok(fleet, "fleet", "list", "--json")
+    assert len(listed) > 4 << 20, "more than a message of a board may have"
+    boards = json.loads(listed)
+    assert [board["name"] for board in boards] == [f"board-{n:04}" for n in range(BOARDS)]
+    assert {board["presence"] for board in boards} == {"offline"}
+    (one,) = json.loads(ok(fleet, "fleet", "list", "--json", "--fleet", "name=board-0007"))
+    assert one == boards[7]
+
+
+def test_the_largest_campaign_is_stored_and_every_job_says_why_it_waits(fleet: Fleet) -> None:
+    """10,000 jobs, on purpose."""
+    words = ("schedule", "toy", "--repeat", "10", "--set", "marks=/tmp")
+    refused = fleet.run(*words)
+    assert refused.returncode == 2 and "--max-jobs 10000" in refused.stderr
+    submitted = json.loads(ok(fleet, *words, "--max-jobs", "10000", "--json"))
+    assert len(submitted["jobs"]) == 10_000
+    jobs = json.loads(ok(fleet, "jobs", "list", "--campaign", "last", "--json"))
+    assert len(jobs) == 10_000
+    waiting = {re.sub(r"^board-\d+ ", "", job["waiting"]) for job in jobs}
+    assert waiting == {
+        "is offline",
+        "is offline; 1 job for it comes first",
+        *(f"is offline; {n} jobs for it come first" for n in range(2, 10)),
+    }
+    shown = ok(fleet, "jobs", "show", jobs[-1]["job_id"])
+    assert "board-0999 is offline; 9 jobs for it come first" in shown
+    assert "10000 queued" in ok(fleet, "jobs", "show", "last")
+    assert "Cancelling 10000 jobs" in ok(fleet, "jobs", "cancel", "last")
