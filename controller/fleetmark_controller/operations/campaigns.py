@@ -125,10 +125,8 @@ def replay(
     if not jobs.campaign_exists(connection, campaign_id):
         told = {TOLD: told_then(job, bytes(made["orders"]))}
         again = replace(
-            jobs.like(connection, now_ns, job, ""),
+            jobs.like(connection, now_ns, job, "").only_with(option),
             configuration={**job.configuration, **told},
-            options=(option,),
-            option_set="",
             series="",
             turn=0,
         )

@@ -46,8 +46,7 @@ def after_run(
     runs.set_repeat_interval(connection, stored, half)
     if decided is Next.AGAIN:
         again = replace(
-            jobs.like(connection, now_ns, job, new_id()),
-            options=(option,),
+            jobs.like(connection, now_ns, job, new_id()).only_with(option),
             repetition=max(member.repetition for member in members) + 1,
             series="",
             turn=0,

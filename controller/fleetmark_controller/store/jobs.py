@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
 from fleetmark_catalog.core.lock import Lock, parse_lock
@@ -78,6 +78,10 @@ class NewJob:
     """How long it may take, by earlier runs or its profile."""
     option_set: str = ""
     """The set of these very options that is stored already, if one is."""
+
+    def only_with(self, option: Option) -> NewJob:
+        """The same for one board alone, which no stored set has."""
+        return replace(self, options=(option,), option_set="")
 
 
 @dataclass(frozen=True)
