@@ -74,6 +74,8 @@ def boxed_fleet(folder: Path, prefix: tuple[str, ...]) -> Iterator[Fleet]:
     with fleet_in(folder) as fleet:
         fleet.start_controller()
         start_boxed(fleet, "small", prefix)
+        # Until it has looked for software its helpers need memory too.
+        until(lambda: "software: " in fleet.log("small"), "what the board has")
         yield fleet
 
 
@@ -175,6 +177,7 @@ def test_the_agent_refuses_what_does_not_fit_just_now(fleet: Fleet, group: Box) 
         assert hog.stdout is not None
         assert hog.stdout.readline() == b"held\n"
         done = fleet.run("schedule", "fashion-mnist", "--mode", "accuracy", "--wait")
+        assert hog.poll() is None, "the kernel has ended what should take the memory"
         assert hog.stdin is not None
         hog.stdin.close()
     assert done.returncode == 1
