@@ -123,6 +123,7 @@ def test_nothing_ever_ran_twice_at_a_time(out: Path) -> None:
     assert overlaps(out / "agent" / "trace.jsonl") == []
 
 
+@pytest.mark.slow
 def test_it_works_twice_and_keeps_what_was_there(out: Path, folder: Path) -> None:
     done = run_demo(folder)
     assert done.returncode == 0, done.stdout + done.stderr
