@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fleetmark_agent.settings import BadSetting, load_settings, parse_label
+from fleetmark_agent.configuring import BadSetting, load_settings, parse_label
 from fleetmark_cli.homes import ConfigError
 
 _NAME = "config.toml"

@@ -18,7 +18,7 @@ def command() -> None:
 
 
 def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:
-    from fleetmark_agent.settings import parse_label
+    from fleetmark_agent.configuring import parse_label
 
     labels: dict[str, str] = {}
     for value in values:
@@ -80,7 +80,7 @@ def start(
     token create` makes. The board checks that it talks to that controller before it says anything.
     """
     from fleetmark_agent.become import become_server
-    from fleetmark_agent.settings import load_settings
+    from fleetmark_agent.configuring import load_settings
 
     settings = load_settings(
         _home(home),
@@ -168,7 +168,7 @@ def describe(file: str, name: str | None, home: str | None) -> None:
     controller must compare is printed.
     """
     from fleetmark_agent.carrying import write_description
-    from fleetmark_agent.settings import load_settings
+    from fleetmark_agent.configuring import load_settings
 
     settings = load_settings(_home(home), name=name)
     fingerprint = write_description(settings, Path(file))
@@ -196,7 +196,7 @@ def run_bundle(file: str, out: str, trust: str | None, home: str | None, verbose
     takes them in.
     """
     from fleetmark_agent.carrying import run_from
-    from fleetmark_agent.settings import load_settings
+    from fleetmark_agent.configuring import load_settings
     from fleetmark_cli.logs import set_up
 
     settings = load_settings(_home(home))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleetmark_agent.configuring import load_settings
 from fleetmark_agent.sandbox.prove import prove
-from fleetmark_agent.settings import load_settings
 from fleetmark_catalog.core.capabilities import Sandbox
 
 _NETWORKS = {

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
@@ -19,16 +19,10 @@ from fleetmark_protos import PROTOCOL_VERSION
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.errors import ErrorKind
 from fleetmark_protos.status import from_rpc_error
-from fleetmark_protos.v1 import (
-    blobs_pb2,
-    blobs_pb2_grpc,
-    capabilities_pb2,
-    common_pb2,
-    results_pb2,
-    results_pb2_grpc,
-    session_pb2,
-    session_pb2_grpc,
-)
+from fleetmark_protos.v1 import capabilities_pb2, common_pb2, session_pb2, session_pb2_grpc
+
+if TYPE_CHECKING:
+    from fleetmark_protos.v1 import blobs_pb2
 
 _TEMPORARY = {
     ErrorKind.UNREACHABLE,
@@ -41,12 +35,11 @@ _TEMPORARY = {
 
 
 class Stubs:
-    """The calls that an agent makes."""
+    """The calls that an agent makes. Messages that only jobs need are loaded with the first one."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
         self._session: Any = session_pb2_grpc.SessionStub(channel)
-        self._blobs: Any = blobs_pb2_grpc.BlobsStub(channel)
-        self._results: Any = results_pb2_grpc.ResultsStub(channel)
 
     def connect(self) -> Any:
         """The session stream."""
@@ -54,16 +47,20 @@ class Stubs:
 
     def download(self, sha256: str, offset: int, attempt: m.AttemptRef) -> Any:
         """A stream of chunks."""
-        return self._blobs.Download(
+        from fleetmark_protos.v1 import blobs_pb2
+
+        return self._blobs().Download(
             blobs_pb2.DownloadRequest(sha256=sha256, offset=offset, attempt=_ref(attempt))
         )
 
     def upload(self) -> Any:
         """A stream of requests, see `upload_requests`."""
-        return self._blobs.Upload()
+        return self._blobs().Upload()
 
     async def append(self, message: m.Append, timeout_s: float) -> m.Appended:
         """Hand over records."""
+        from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
+
         request = results_pb2.AppendRequest(
             attempt=_ref(message.attempt),
             records=[
@@ -73,8 +70,15 @@ class Stubs:
                 for record in message.records
             ],
         )
-        reply = await self._results.Append(request, timeout=timeout_s)
+        stub: Any = results_pb2_grpc.ResultsStub(self._channel)
+        reply = await stub.Append(request, timeout=timeout_s)
         return m.Appended(reply.through_seq, reply.credit_bytes)
+
+    def _blobs(self) -> Any:
+        from fleetmark_protos.v1 import blobs_pb2_grpc
+
+        stub: Any = blobs_pb2_grpc.BlobsStub(self._channel)
+        return stub
 
 
 @contextmanager
@@ -113,11 +117,13 @@ async def check_status(call: Any) -> None:
 
 def chunk_data(chunk: object) -> bytes | None:
     """The chunk's bytes; None at the end."""
-    return None if is_end(chunk) else bytes(cast(blobs_pb2.BlobChunk, chunk).data)
+    return None if is_end(chunk) else bytes(cast("blobs_pb2.BlobChunk", chunk).data)
 
 
 def upload_requests(path: Path, sha256: str, size_bytes: int, device_id: str) -> Iterator[object]:
     """Header and chunks of a file."""
+    from fleetmark_protos.v1 import blobs_pb2
+
     header = blobs_pb2.UploadHeader(sha256=sha256, size_bytes=size_bytes, device_id=device_id)
     yield blobs_pb2.UploadRequest(header=header)
     with path.open("rb") as file:

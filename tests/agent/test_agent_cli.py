@@ -16,8 +16,8 @@ import secure
 from agent_process import AgentProcess
 from fake_controller import FakeController
 
+from fleetmark_agent.configuring import load_settings
 from fleetmark_agent.locks import try_lock
-from fleetmark_agent.settings import load_settings
 from fleetmark_cli.homes import ConfigError
 
 

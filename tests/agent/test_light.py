@@ -40,6 +40,8 @@ ABSENT = HEAVY | {
     *("fleetmark_agent.runner.execute", "fleetmark_agent.supervisor", "ctypes", "hashlib"),
     *("fleetmark_agent.archives", "fleetmark_agent.environments", "fleetmark_catalog.core.lock"),
     *("fleetmark_catalog.core.order", "fleetmark_catalog.core.blobfolder"),
+    *("fleetmark_protos.v1.blobs_pb2", "fleetmark_protos.v1.results_pb2"),
+    "fleetmark_agent.configuring",
     # What helper processes do.
     *("psutil", "installer", "fleetmark_agent.facts.cpu", "fleetmark_agent.detect.engine"),
     # What protobuf and JSON can do beyond our messages; compression; terminals.

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_agent import enrolling, ledger, status, supervisor
+from fleetmark_agent.configuring import BadSetting, load_settings, parse_label
 from fleetmark_agent.detect import findings, judge, rules
 from fleetmark_agent.detect import store as detections
 from fleetmark_agent.discovery import _usable
@@ -27,7 +28,6 @@ from fleetmark_agent.messages import AttemptKey
 from fleetmark_agent.rpc import from_wire
 from fleetmark_agent.runner import collect
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.settings import BadSetting, load_settings, parse_label
 from fleetmark_agent.spool import Spool
 from fleetmark_catalog.core.capabilities import (
     Accelerator,
