@@ -28,6 +28,7 @@ from fleetmark_agent.messages import (
     AttemptRef,
     Heartbeat,
     HeartbeatAck,
+    Hello,
     Welcome,
 )
 from fleetmark_agent.renewal import Renewal
@@ -180,6 +181,11 @@ class Daemon:
             message = action.message
             if isinstance(message, Heartbeat):
                 message = dataclasses.replace(message, temperature_c=read_temperature(self.root))
+            elif isinstance(message, Hello) and message.attempts:
+                # Not before there is a job: many an agent idles for days.
+                from fleetmark_agent.papers import with_papers
+
+                message = with_papers(message, self.session.held, self._lock_of)
             self.link.send(message)
         elif isinstance(action, h.Persist):
             self._persist(action)
@@ -226,6 +232,9 @@ class Daemon:
         log.info("job %s: accepted", action.key.job_id)
         self.attempts[action.key] = attempt
         self._spawn(attempt.start())
+
+    def _lock_of(self, key: AttemptKey) -> bytes:
+        return Workspace(self.site.attempts, key).lock.read_bytes()
 
     def _stop(self, action: h.StopJob) -> None:
         attempt = self.attempts.get(action.key)

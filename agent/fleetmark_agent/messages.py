@@ -78,14 +78,26 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Papers:
+    """What was ordered: the order in its envelope, and the lock that it names."""
+
+    order: bytes
+    lock: bytes
+
+
+@dataclass(frozen=True)
 class AttemptReport:
-    """State of one attempt. `reason` and `retryable` matter when refused or aborted."""
+    """State of one attempt. `reason` and `retryable` matter when refused or aborted.
+
+    Only a hello has `papers`: for a controller that was restored from an older copy.
+    """
 
     attempt: AttemptRef
     state: AttemptState
     progress: Progress | None = None
     reason: str = ""
     retryable: bool = False
+    papers: Papers | None = None
 
 
 # --- from the agent ---

@@ -230,7 +230,7 @@ def _without_none(value: Any) -> Any:
 
 
 def _report(report: m.AttemptReport) -> session_pb2.AttemptReport:
-    progress = report.progress
+    progress, papers = report.progress, report.papers
     return session_pb2.AttemptReport(
         attempt=_ref(report.attempt),
         state=common_pb2.AttemptState.Value(f"ATTEMPT_STATE_{report.state.value}"),
@@ -239,6 +239,7 @@ def _report(report: m.AttemptReport) -> session_pb2.AttemptReport:
         else None,
         reason=report.reason,
         retryable=report.retryable,
+        papers=session_pb2.Papers(signed_order=papers.order, lock=papers.lock) if papers else None,
     )
 
 

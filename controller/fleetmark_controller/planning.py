@@ -322,23 +322,13 @@ def _job(
     group: Sequence[_Fit],
     now_ns: int,
 ) -> Planned:
-    values: dict[str, Any] = {
-        "benchmark": configuration.benchmark,
-        "variations": list(configuration.variations),
-        "scenario": configuration.scenario,
-        "mode": configuration.mode,
-        "profile": configuration.profile,
-        "parameters": configuration.parameters,
-    }
-    if request.stable:
-        values["stable"] = True
-    key = {name: value for name, value in values.items() if name != "mode"}
+    values, key = described(configuration, stable=request.stable)
     deadline_s = request.deadline_s or DEFAULT_DEADLINE_S
     job = NewJob(
         job_id=uuid7(),
         label=configuration.label(),
         configuration=values,
-        configuration_key=sha256_hex(canonical_json(key)),
+        configuration_key=key,
         repetition=repetition,
         priority=request.priority,
         timeout_s=request.timeout_s or _timeout_s(group[0].lock, request.profile),
@@ -361,6 +351,22 @@ def _job(
         max(fit.option.disk_bytes for fit in group),
         tuple(fit.device.name for fit in group),
     )
+
+
+def described(configuration: Configuration, *, stable: bool) -> tuple[dict[str, Any], str]:
+    """What a job keeps of its configuration; and the key that its runs of all modes share."""
+    values: dict[str, Any] = {
+        "benchmark": configuration.benchmark,
+        "variations": list(configuration.variations),
+        "scenario": configuration.scenario,
+        "mode": configuration.mode,
+        "profile": configuration.profile,
+        "parameters": configuration.parameters,
+    }
+    if stable:
+        values["stable"] = True
+    shared = {name: value for name, value in values.items() if name != "mode"}
+    return values, sha256_hex(canonical_json(shared))
 
 
 def _timeout_s(lock: Lock, profile: str) -> float:

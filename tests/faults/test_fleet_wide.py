@@ -169,6 +169,51 @@ def test_a_restored_copy_reuses_no_epoch_and_gets_what_boards_still_hold(
     assert not tally.all()
 
 
+@pytest.mark.parametrize("repetition", range(1, REPEAT + 1))
+@pytest.mark.parametrize("fleet", [1], indirect=True)
+def test_a_restored_copy_takes_up_jobs_that_it_never_knew(
+    fleet: FaultyFleet, repetition: int
+) -> None:
+    """Yesterday's copy knows neither campaign nor job; the board still holds what was ordered."""
+    print(f"FAULT_SEED={SEED}")
+    chance = random.Random(f"{SEED}/unknown/{repetition}")
+    fleet.up()
+    board, copy = fleet.boards["board1"], fleet.folder / "copy"
+    done = fleet.run("backup", "--home", str(fleet.home), "--out", str(copy))
+    assert done.returncode == 0, done.stderr
+    fleet.submit(2, duration_s=0.5, anywhere=False)
+    fleet.await_state("RUNNING")
+    board.wire.cut()
+    if chance.random() < 0.7:
+        until(lambda: list(board.home.glob("spool/*.spool")), "a spooled result")
+    held = _held(board.home / "ledger.json")
+    fleet.kill("controller", chance.choice([signal.SIGTERM, signal.SIGKILL]))
+    fleet.home.rename(fleet.folder / "lost")
+    copy.rename(fleet.home)
+    assert not fleet.query("SELECT 1 FROM jobs")
+    if chance.random() < 0.5:
+        fleet.kill("board1")
+        fleet.spawn_agent("board1")
+    fleet.over()
+    fleet.start_controller()
+    board.wire.heal()
+    until(lambda: fleet.query("SELECT 1 FROM runs") and fleet.settled(), "the result")
+    row = TABLE.row("restored copy of before the jobs")
+    row.repetitions += 1
+    row.recovery_s.append(fleet.recovery_s())
+    runs = {(str(j), int(str(e))) for j, e in fleet.query("SELECT job_id, epoch FROM runs")}
+    tally = check(fleet, alarms=("alarm.generation",))
+    row.lost += len(tally.lost) + len(held - runs)
+    row.doubled += len(tally.doubled)
+    row.double_run += len(tally.double_run)
+    row.told = row.told or next((t for t in fleet.told() if "job.adopted" in t), "")
+    assert len(held) == 1 and held <= runs, "what the board held did not arrive"
+    assert row.told, "nothing tells of it"
+    listed = json.loads(fleet.run("jobs", "list", "--json").stdout)
+    assert [(job["state"], job["device"]) for job in listed] == [("SUCCEEDED", "board1")]
+    assert not tally.all()
+
+
 def _running(ledger: Path) -> bool:
     return bool(_held(ledger, "accepted"))
 

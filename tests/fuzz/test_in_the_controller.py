@@ -101,6 +101,9 @@ def test_what_an_agent_says_is_clean_or_refused(data: st.DataObject) -> None:
     from fleetmark_protos.v1 import capabilities_pb2
 
     facts = plain.from_plain(FACTS, capabilities_pb2.Capabilities)
+    shown = session_pb2.AttemptReport()
+    shown.CopyFrom(REPORT)
+    shown.papers.signed_order, shown.papers.lock = b"{}", b"{}"
     hello = session_pb2.Hello(
         protocol=1,
         device_id="d",
@@ -109,7 +112,7 @@ def test_what_an_agent_says_is_clean_or_refused(data: st.DataObject) -> None:
         labels={"site": "lab"},
         capabilities=facts,
         highest_epoch=5,
-        attempts=[REPORT],
+        attempts=[REPORT, shown],
     )
     said = data.draw(damaged(hello.SerializeToString()))
     with suppress(DecodeError, FleetmarkError, CatalogError):

@@ -16,16 +16,22 @@ from world import World
 
 from fleetmark_agent import happenings as h
 from fleetmark_agent import ledger as ledgers
-from fleetmark_agent.messages import AttemptKey, AttemptReport, Bye, Progress
+from fleetmark_agent.messages import AttemptKey, AttemptReport, Bye, Hello, Progress
+from fleetmark_agent.papers import with_papers
 from fleetmark_agent.session import Identity, Session
 from fleetmark_agent.spool import Spool, SpoolFull
 from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.lock import LOCK_FORMAT, Environment, Lock, Program
 from fleetmark_catalog.core.records import Final, Record, seal
 
 if TYPE_CHECKING:
     from centre import Centre
 
 SPOOL_BYTES = 1 << 20
+LOCK_BYTES = Lock(
+    LOCK_FORMAT, "b", (), Program(("x",), (), ()), {}, Environment("3.11", ()), {}
+).canonical()
+"""The lock of every job."""
 
 
 @dataclass
@@ -148,8 +154,11 @@ class Board:
 
     def _do(self, action: h.Action) -> None:
         if isinstance(action, h.Send):
-            if self._stream is not None:
-                self._stream.up(action.message)
+            if self._stream is not None and self.session is not None:
+                message = action.message
+                if isinstance(message, Hello):
+                    message = with_papers(message, self.session.held, self._lock_of)
+                self._stream.up(message)
         elif isinstance(action, h.Persist):
             self._persist(action)
         elif isinstance(action, h.StartJob):
@@ -172,6 +181,12 @@ class Board:
                 self._stream = None
             life = self._life
             self.world.after(action.after_s + 0.2, lambda: self._dial(life))
+
+    def _lock_of(self, key: AttemptKey) -> bytes:
+        begun = self.running is not None and self.running.key == key
+        if begun or key in self._outcomes or self.spool.last_seq(key):
+            return LOCK_BYTES
+        raise FileNotFoundError("not fetched yet")
 
     def _persist(self, action: h.Persist) -> None:
         try:

@@ -13,12 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from board import report_of
+from board import LOCK_BYTES, report_of
 from network import Stream
 from world import Violation, World
 
 from fleetmark_agent import messages as m
 from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_catalog.core.digest import sha256_hex
 from fleetmark_catalog.core.records import Record
 from fleetmark_controller import generation
 from fleetmark_controller.clock import iso
@@ -26,6 +27,7 @@ from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.lifecycle.rules import Ending
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
+from fleetmark_controller.operations.adopting import Papers
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ingesting import Judgement
 from fleetmark_controller.scheduling.model import Policy
@@ -39,7 +41,7 @@ from fleetmark_protos.errors import FleetmarkError
 T = TypeVar("T")
 NS = 1_000_000_000
 LEASE_S = 6.0
-LOCK = "a" * 64
+LOCK = sha256_hex(LOCK_BYTES)
 CAMPAIGN = "campaign"
 DEADLINE_S = 400
 # No quarantine: nobody is here to check a board and release it.
@@ -250,7 +252,9 @@ class Centre:
         for _ in range(20):
             try:
                 self.run(
-                    lambda c, fx, now: campaigns.submit(c, fx, now, campaign, new, {LOCK: b"{}"})
+                    lambda c, fx, now: campaigns.submit(
+                        c, fx, now, campaign, new, {LOCK: LOCK_BYTES}
+                    )
                 )
             except Down:
                 self.boot()
@@ -394,7 +398,10 @@ class Centre:
             said.idle,
             tuple(_report(device, report) for report in said.attempts),
         )
-        answers, effects = self.transact(lambda c, fx, now: sessions.hello(c, fx, now, hello))
+        # Here every order is the controller's own: none of its messages is forged.
+        answers, effects = self.transact(
+            lambda c, fx, now: sessions.hello(c, fx, now, hello, lambda envelope: envelope)
+        )
         verdicts = tuple(
             m.Verdict(
                 m.AttemptRef(device, a.key.job_id, a.key.epoch, said.boot_id), not a.keep, a.reason
@@ -483,8 +490,13 @@ class Centre:
 
 def _report(device: str, message: m.AttemptReport) -> sessions.Report:
     key, state, reason, retryable = report_of(message)
+    shown = message.papers
     return sessions.Report(
-        AttemptKey(device, key.job_id, key.epoch), AttemptState(state), reason, retryable
+        AttemptKey(device, key.job_id, key.epoch),
+        AttemptState(state),
+        reason,
+        retryable,
+        Papers(shown.order, shown.lock) if shown else None,
     )
 
 

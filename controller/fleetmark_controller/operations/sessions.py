@@ -14,7 +14,7 @@ from fleetmark_controller.lifecycle.states import (
     JobState,
     following,
 )
-from fleetmark_controller.operations.adopting import adopt
+from fleetmark_controller.operations.adopting import Papers, Reader, adopt, no_reader
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ending import end_attempt
 from fleetmark_controller.store import attempts, devices, events, identities, jobs, meta, queue
@@ -29,6 +29,7 @@ class Report:
     state: AttemptState
     reason: str = ""
     retryable: bool = False
+    papers: Papers | None = None
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,15 @@ class Answer:
 
 
 def hello(
-    connection: sqlite3.Connection, effects: Effects, now_ns: int, said: Hello
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    said: Hello,
+    read_order: Reader = no_reader,
 ) -> list[Answer]:
     """Register the device and agree with it on every attempt that either side knows of.
+
+    `read_order` says what is in an order's envelope, if this controller's own key made it.
 
     Labels that came with its join token are an administrator's word, and stand above its own.
     """
@@ -88,7 +95,7 @@ def hello(
             device_id=said.device_id,
             epoch=said.highest_epoch,
         )
-    answers = [_answer(connection, effects, now_ns, report) for report in said.attempts]
+    answers = [_answer(connection, effects, now_ns, each, read_order) for each in said.attempts]
     held = {(report.key.job_id, report.key.epoch) for report in said.attempts}
     for attempt in attempts.on_device(connection, said.device_id):
         if (attempt.key.job_id, attempt.key.epoch) in held:
@@ -169,11 +176,22 @@ def _advance(
         effects.jobs.add(attempt.key.job_id)
 
 
-def _answer(connection: sqlite3.Connection, effects: Effects, now_ns: int, said: Report) -> Answer:
-    attempt = attempts.get(connection, said.key) or adopt(connection, effects, now_ns, said.key)
+def _answer(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    said: Report,
+    read_order: Reader,
+) -> Answer:
+    given_up = said.state in (AttemptState.REFUSED, AttemptState.ABORTED)
+    attempt = attempts.get(connection, said.key)
+    if attempt is None:
+        # What the board has given up brings no result: it is worth no job of its own.
+        papers = None if given_up else said.papers
+        attempt = adopt(connection, effects, now_ns, said.key, papers, read_order)
     if attempt is None:
         return Answer(said.key, False, "unknown to this controller")
-    if said.state in (AttemptState.REFUSED, AttemptState.ABORTED):
+    if given_up:
         report(connection, Effects(jobs=effects.jobs), now_ns, said)
         return Answer(said.key, False, "recorded")
     if attempt.verified or attempt.state in (AttemptState.REFUSED, AttemptState.ABORTED):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.plain import from_plain, to_plain
@@ -11,6 +11,7 @@ from fleetmark_catalog.core.records import Record
 from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.estimating import Size
 from fleetmark_controller.lifecycle.states import AttemptState
+from fleetmark_controller.operations.adopting import Papers
 from fleetmark_controller.operations.sessions import Hello, Report
 from fleetmark_controller.services import bounds
 from fleetmark_controller.store.attempts import AttemptKey
@@ -71,6 +72,16 @@ def report_from(message: session_pb2.AttemptReport) -> Report:
     )
 
 
+def _named_in_hello(message: session_pb2.AttemptReport) -> Report:
+    """The same, with what was ordered. Nothing in it is believed yet."""
+    shown = message.papers
+    if not message.HasField("papers"):
+        return report_from(message)
+    bounds.count(len(shown.signed_order), bounds.MAX_ORDER_BYTES, "bytes of an order")
+    bounds.count(len(shown.lock), bounds.MAX_LOCK_BYTES, "bytes of a lock")
+    return replace(report_from(message), papers=Papers(shown.signed_order, shown.lock))
+
+
 def state_from(state: common_pb2.AttemptState.ValueType) -> AttemptState:
     """The state, without the prefix of the wire's names."""
     try:
@@ -103,7 +114,7 @@ def hello_from(message: session_pb2.Hello) -> Hello:
     if not message.device_id:
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "no device id")
     bounds.count(len(message.attempts), bounds.MAX_ATTEMPTS, "attempts")
-    reports = tuple(report_from(item) for item in message.attempts)
+    reports = tuple(_named_in_hello(item) for item in message.attempts)
     if any(report.key.device_id != message.device_id for report in reports):
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "a report of another device's attempt")
     return Hello(

@@ -60,7 +60,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         guard.be_device(said.device_id)
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None] = asyncio.Queue()
         answers, effects = await self._engine.transact(
-            lambda c, fx, now: sessions.hello(c, fx, now, said)
+            lambda c, fx, now: sessions.hello(c, fx, now, said, self._read_order)
         )
         outbox.put_nowait(session_pb2.ControllerMessage(welcome=self._welcome(answers)))
         signer = self._engine.signer if SIGNED in first.hello.features else None
@@ -169,6 +169,10 @@ class SessionService(session_pb2_grpc.SessionServicer):
             self._engine.presence.refused(said.key.device_id, said.key.epoch)
         elif said.state in (AttemptState.RUNNING, AttemptState.UPLOADING, AttemptState.REFUSED):
             self._engine.presence.took(said.key.device_id)
+
+    def _read_order(self, envelope: bytes) -> bytes | None:
+        signer = self._engine.signer
+        return None if signer is None else signer.own(envelope)
 
     def _log_lines(self, device_id: str, lines: session_pb2.LogLines) -> None:
         key = convert.key_from(lines.attempt)

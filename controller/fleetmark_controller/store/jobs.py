@@ -131,9 +131,14 @@ def add_campaign(
             campaign.cool_down_s,
         ),
     )
-    connection.executemany("INSERT OR IGNORE INTO lock VALUES (?, ?)", locks.items())
+    add_locks(connection, locks)
     add_jobs(connection, now_ns, campaign.campaign_id, jobs)
     events.add(connection, now_ns, "campaign.submitted", campaign=campaign.campaign_id)
+
+
+def add_locks(connection: sqlite3.Connection, locks: dict[str, bytes]) -> None:
+    """Store locks by their digests, if they are not here already."""
+    connection.executemany("INSERT OR IGNORE INTO lock VALUES (?, ?)", locks.items())
 
 
 def add_jobs(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleetmark_catalog.core import signing
+from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_catalog.core.keys import write_private
-from fleetmark_catalog.core.order import SignedOrder
+from fleetmark_catalog.core.order import SignedOrder, parse_signed
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
 from fleetmark_controller.identity.files import FOLDER
@@ -39,10 +40,18 @@ class OrderSigner:
         certificate = self._pair.certificate.decode()
         return SignedOrder(1, order.decode(), signature, certificate).canonical()
 
+    def own(self, envelope: bytes) -> bytes | None:
+        """The order in an envelope that this controller once made; None if it is not its own."""
+        try:
+            found = parse_signed(envelope)
+            order = found.signed.encode()
+            key = signing.certified_key(found.certificate, self.ca)
+            return order if signing.verify(signing.ORDER, order, found.signature, key) else None
+        except (CatalogError, UnicodeError):
+            return None
+
 
 def _read(path: Path, ca: bytes) -> Pair | None:
-    from fleetmark_catalog.core.errors import CatalogError
-
     try:
         key, mark, rest = path.read_bytes().partition(_MARK)
         pair = Pair(key, mark + rest)

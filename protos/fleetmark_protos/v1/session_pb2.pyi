@@ -357,6 +357,7 @@ class AttemptReport(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     RETRYABLE_FIELD_NUMBER: _builtins.int
+    PAPERS_FIELD_NUMBER: _builtins.int
     state: _common_pb2.AttemptState.ValueType
     reason: _builtins.str
     """Why it was refused or aborted; empty otherwise."""
@@ -366,6 +367,12 @@ class AttemptReport(_message.Message):
     def attempt(self) -> _common_pb2.AttemptRef: ...
     @_builtins.property
     def progress(self) -> _common_pb2.Progress: ...
+    @_builtins.property
+    def papers(self) -> Global___Papers:
+        """Of what a Hello names. A controller that was restored from a copy of the time before the job
+        was submitted learns from them what it had ordered.
+        """
+
     def __init__(
         self,
         *,
@@ -374,14 +381,39 @@ class AttemptReport(_message.Message):
         progress: _common_pb2.Progress | None = ...,
         reason: _builtins.str = ...,
         retryable: _builtins.bool = ...,
+        papers: Global___Papers | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "papers", b"papers", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "progress", b"progress", "reason", b"reason", "retryable", b"retryable", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "papers", b"papers", "progress", b"progress", "reason", b"reason", "retryable", b"retryable", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttemptReport: _TypeAlias = AttemptReport  # noqa: Y015
+
+@_typing.final
+class Papers(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNED_ORDER_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
+    signed_order: _builtins.bytes
+    """The order in its envelope, as it was offered."""
+    lock: _builtins.bytes
+    """The lock that the order names."""
+    def __init__(
+        self,
+        *,
+        signed_order: _builtins.bytes = ...,
+        lock: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lock", b"lock", "signed_order", b"signed_order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Papers: _TypeAlias = Papers  # noqa: Y015
 
 @_typing.final
 class Offer(_message.Message):
