@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fleetmark_catalog.core.digest import sha256_hex
 from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.lock import parse_lock
+from fleetmark_catalog.core.lock import Lock, parse_lock
 from fleetmark_catalog.core.order import Order, parse_order
 from fleetmark_catalog.resolve import Configuration
 from fleetmark_controller.clock import NS_PER_S, iso
@@ -58,16 +58,16 @@ def adopt(
     """
     shown = _believed(key, papers, read_order)
     if jobs.get(connection, key.job_id) is None and shown is not None:
-        _take_up(connection, now_ns, *shown)
-    job, option = (
-        jobs.get(connection, key.job_id),
-        jobs.option(connection, key.job_id, key.device_id),
-    )
+        _take_up(connection, now_ns, shown)
+    job = jobs.get(connection, key.job_id)
+    option = jobs.option(connection, key.job_id, key.device_id)
     if job is None or option is None:
         return None
-    # What the device holds says more than what follows from the job: the release, what it was told.
-    order = shown[0].canonical() if shown else None
-    order = order or order_for(job, option, key, releases.newest(connection))
+    if shown is not None:
+        # It says more than what follows from the job: the release, what the board was told.
+        order = shown.order.canonical()
+    else:
+        order = order_for(job, option, key, releases.newest(connection))
     attempts.add(connection, now_ns, key, order)
     events.add(connection, now_ns, "attempt.adopted", **key._asdict())
     if key.epoch > job.newest_epoch and job.state not in JOB_TERMINAL:
@@ -78,26 +78,33 @@ def adopt(
     return attempts.get(connection, key)
 
 
-def _believed(
-    key: AttemptKey, papers: Papers | None, read_order: Reader
-) -> tuple[Order, bytes] | None:
+@dataclass(frozen=True)
+class _Believed:
+    """What the controller itself once ordered."""
+
+    order: Order
+    lock: Lock
+    content: bytes
+
+
+def _believed(key: AttemptKey, papers: Papers | None, read_order: Reader) -> _Believed | None:
     """The order of exactly this attempt and its lock, if the controller's signature covers both."""
     signed = read_order(papers.signed_order) if papers else None
     if papers is None or signed is None:
         return None
     try:
-        order = parse_order(signed)
+        order, lock = parse_order(signed), parse_lock(papers.lock)
     except CatalogError:
         return None
     of = AttemptKey(order.device_id, order.job_id, order.epoch)
-    return (
-        (order, papers.lock) if (of, order.lock_sha256) == (key, sha256_hex(papers.lock)) else None
-    )
+    if of != key or order.lock_sha256 != sha256_hex(papers.lock):
+        return None
+    return _Believed(order, lock, papers.lock)
 
 
-def _take_up(connection: sqlite3.Connection, now_ns: int, order: Order, content: bytes) -> None:
+def _take_up(connection: sqlite3.Connection, now_ns: int, shown: _Believed) -> None:
     """Store the job of an order, and its campaign if that is not known either."""
-    lock = parse_lock(content)
+    order, lock = shown.order, shown.lock
     configuration = Configuration(
         lock.benchmark,
         tuple(sorted({name for part in lock.components for name in part.variations})),
@@ -129,7 +136,7 @@ def _take_up(connection: sqlite3.Connection, now_ns: int, order: Order, content:
         max_attempts=1,
         options=(option,),
     )
-    locks = {order.lock_sha256: content}
+    locks = {order.lock_sha256: shown.content}
     if jobs.campaign_exists(connection, order.campaign_id):
         jobs.add_locks(connection, locks)
         jobs.add_again(connection, now_ns, order.campaign_id, job)
