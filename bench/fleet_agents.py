@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -139,7 +140,7 @@ async def main(address: str, first: int, count: int, capabilities: Path) -> None
 
     members = [
         Member(
-            Identity(device_id, uuid7(), name, "0", facts),
+            Identity(device_id, uuid7(), name, "0", _of_board(facts, first + number)),
             address,
             tls,
             lambda number=number: welcome(number),  # type: ignore[misc]
@@ -155,6 +156,12 @@ async def main(address: str, first: int, count: int, capabilities: Path) -> None
         else:
             await asyncio.gather(*(member.leave() for member in members))
             print("left", flush=True)
+
+
+def _of_board(facts: Capabilities, number: int) -> Capabilities:
+    """Of boards of one type: what is free on its disk each has for itself."""
+    free_bytes = max(0, facts.storage.free_bytes - 4096 * number)
+    return replace(facts, storage=replace(facts.storage, free_bytes=free_bytes))
 
 
 def _own_connections() -> None:

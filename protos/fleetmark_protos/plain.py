@@ -22,6 +22,9 @@ class _Form(Enum):
     MAP = 6
 
 
+_VALUE = _Form.VALUE
+
+
 def to_plain(message: Message) -> dict[str, object]:
     """The message as plain values, under the names of the .proto file.
 
@@ -29,7 +32,10 @@ def to_plain(message: Message) -> dict[str, object]:
     message field that is not set is None; everything else has its default.
     """
     kind: Any = type(message)
-    return {name: _read(message, name, form) for name, form in _forms(kind)}
+    return {
+        name: getattr(message, name) if form is _VALUE else _read(message, name, form)
+        for name, form in _forms(kind)
+    }
 
 
 def _read(message: Message, name: str, form: _Form) -> object:

@@ -29,7 +29,7 @@ from fleetmark_catalog.core.keys import make_key, signing_request
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
 from fleetmark_controller.identity.files import read_credentials
-from fleetmark_controller.services import convert
+from fleetmark_controller.services.facts import capabilities_to
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.errors import DETAIL_KEY
 from fleetmark_protos.status import from_rpc_error
@@ -216,7 +216,7 @@ class Target:
             "device_id": member.member_id,
             "name": member.name,
             "boot_id": "b",
-            "capabilities": convert.capabilities_to(facts),
+            "capabilities": capabilities_to(facts),
             "idle": True,
         }
         return session_pb2.Hello(**{**values, **changes})

@@ -12,7 +12,7 @@ from secured import device_pair, secured
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.engine import Engine
-from fleetmark_controller.services import convert
+from fleetmark_controller.services.facts import capabilities_to
 from fleetmark_controller.services.session import SessionService
 from fleetmark_controller.settings import Settings
 from fleetmark_controller.store.database import migrate
@@ -40,7 +40,7 @@ def hello(facts: Capabilities, **changes: object) -> session_pb2.AgentMessage:
         "device_id": "d1",
         "name": "board",
         "boot_id": "b",
-        "capabilities": convert.capabilities_to(facts),
+        "capabilities": capabilities_to(facts),
         "idle": True,
     }
     return session_pb2.AgentMessage(hello=session_pb2.Hello(**{**values, **changes}))

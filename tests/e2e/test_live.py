@@ -20,7 +20,7 @@ from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.keys import make_key, signing_request
 from fleetmark_controller.client import Client
 from fleetmark_controller.ids import uuid7
-from fleetmark_controller.services import convert
+from fleetmark_controller.services.facts import capabilities_to
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.token import parse_token
 from fleetmark_protos.v1 import (
@@ -65,7 +65,7 @@ class Thermometer:
             device_id=self.device_id,
             name=name,
             boot_id="boot",
-            capabilities=convert.capabilities_to(facts),
+            capabilities=capabilities_to(facts),
             idle=True,
         )
         self._outbox.put(session_pb2.AgentMessage(hello=hello))

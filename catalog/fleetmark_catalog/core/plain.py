@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache, partial
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
 
@@ -17,14 +18,24 @@ _LEAVES = frozenset({str, int, float, bool, type(None)})
 
 def to_plain(value: Any) -> Any:
     """Dicts, lists, numbers and strings of a dataclass instance."""
-    if type(value) in _LEAVES:  # first, for most of what a board tells is one
+    # Most of what a board tells is a leaf: those are taken without a call of their own.
+    kind: Any = type(value)
+    if kind in _LEAVES:
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: to_plain(getattr(value, name)) for name in _names(type(value))}
+    names = _names(kind)
+    if names is not None:
+        plain = {}
+        for name in names:
+            item = getattr(value, name)
+            plain[name] = item if type(item) in _LEAVES else to_plain(item)
+        return plain
     if isinstance(value, dict):
-        return {str(key): to_plain(item) for key, item in value.items()}
+        return {
+            str(key): item if type(item) in _LEAVES else to_plain(item)
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
+        return [item if type(item) in _LEAVES else to_plain(item) for item in value]
     return value.value if isinstance(value, Enum) else value
 
 
@@ -55,7 +66,10 @@ def _by_library(cls: type[T], values: dict[Any, Any], where: str) -> T:
 
 
 @lru_cache(maxsize=512)
-def _names(cls: type[Any]) -> tuple[str, ...]:
+def _names(cls: type[Any]) -> tuple[str, ...] | None:
+    """The fields of a dataclass; None for everything else, a dataclass itself included."""
+    if not dataclasses.is_dataclass(cls):
+        return None
     return tuple(field.name for field in dataclasses.fields(cls))
 
 
@@ -74,8 +88,10 @@ def _maker(kind: Any) -> Callable[[Any], Any]:
         return kind
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
-        makers = {f.name: _maker(hints[f.name]) for f in dataclasses.fields(kind) if f.init}
-        return partial(_instance, kind, makers)
+        kinds = {f.name: hints[f.name] for f in dataclasses.fields(kind) if f.init}
+        leaves = {name: of for name, of in ((n, _leaves(k)) for n, k in kinds.items()) if of}
+        makers = {name: _maker(of) for name, of in kinds.items() if name not in leaves}
+        return partial(_instance, kind, leaves, makers)
     parts = get_args(kind)
     if get_origin(kind) is tuple and len(parts) == 2 and parts[1] is Ellipsis:
         return partial(_tuple, _maker(parts[0]))
@@ -103,10 +119,33 @@ def _leaf(kind: type[Any], value: Any) -> Any:
     return value
 
 
-def _instance(cls: type[Any], makers: dict[str, Callable[[Any], Any]], values: Any) -> Any:
+def _leaves(kind: Any) -> frozenset[type[Any]]:
+    """The types of a field that holds a leaf, or a leaf or nothing; empty for other fields."""
+    if kind in _LEAVES:
+        return frozenset({kind})
+    parts = frozenset(get_args(kind))
+    of_leaves = get_origin(kind) in (Union, UnionType) and parts <= _LEAVES
+    return parts if of_leaves and len(parts) == 2 and type(None) in parts else frozenset()
+
+
+def _instance(
+    cls: type[Any],
+    leaves: dict[str, frozenset[type[Any]]],
+    makers: dict[str, Callable[[Any], Any]],
+    values: Any,
+) -> Any:
     if type(values) is not dict:
         raise TypeError(values)
-    return cls(**{name: makers[name](value) for name, value in values.items()})
+    made = {}
+    for name, value in values.items():
+        kinds = leaves.get(name)
+        if kinds is None:
+            made[name] = makers[name](value)
+        elif type(value) in kinds:
+            made[name] = value
+        else:
+            raise TypeError(value)
+    return cls(**made)
 
 
 def _tuple(make: Callable[[Any], Any], values: Any) -> tuple[Any, ...]:

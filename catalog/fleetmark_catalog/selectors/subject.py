@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from fleetmark_catalog.core.capabilities import Capabilities
 
@@ -90,18 +91,13 @@ class Subject:
     name: str
     labels: dict[str, str]
     capabilities: Capabilities
-    _tags: frozenset[str] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        """Collects the words that are true of the device."""
-        facts = self.capabilities
-        words = {*facts.tags, facts.arch, facts.os.family, *(s.name for s in facts.software)}
-        object.__setattr__(self, "_tags", frozenset(canonical(word) for word in words if word))
-
-    @property
+    @cached_property
     def tags(self) -> frozenset[str]:
         """All words that hold for the device, in canonical form."""
-        return self._tags
+        facts = self.capabilities
+        words = {*facts.tags, facts.arch, facts.os.family, *(s.name for s in facts.software)}
+        return frozenset(canonical(word) for word in words if word)
 
     def words(self) -> set[str]:
         """All words that this device can be compared by."""

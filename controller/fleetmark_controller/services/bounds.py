@@ -44,19 +44,28 @@ def facts(value: Any, depth: int = 0) -> Any:
     Raises:
         FleetmarkError: BAD_MESSAGE: too many, too deep, or a number out of any range.
     """
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, bool) or value is None:
+    kind = type(value)
+    if kind is str:
+        return _clean(value)
+    if kind is bool or value is None:
         return value
-    if isinstance(value, (int, float)):
+    if kind is int or kind is float:
         if not 0 <= value <= MAX_NUMBER:  # also false for NaN
             raise _bad(f"a capability of {value!r}")
         return value
     if depth >= MAX_DEPTH or len(value) > MAX_ITEMS:
         raise _bad("capabilities without end")
+    # Most are texts: those are taken without a round of their own.
     if isinstance(value, dict):
-        return {text(str(key), MAX_LABEL): facts(item, depth + 1) for key, item in value.items()}
-    return [facts(item, depth + 1) for item in value]
+        return {
+            _clean(key, MAX_LABEL): _clean(item) if type(item) is str else facts(item, depth + 1)
+            for key, item in value.items()
+        }
+    return [_clean(item) if type(item) is str else facts(item, depth + 1) for item in value]
+
+
+def _clean(value: str, most: int = MAX_TEXT) -> str:
+    return value if len(value) <= most and value.isprintable() else text(value, most)
 
 
 def document(payload: bytes, what: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.plain import from_plain, to_plain
 from fleetmark_catalog.core.records import Record
 from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.estimating import Size
@@ -14,13 +12,12 @@ from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations.adopting import Papers
 from fleetmark_controller.operations.sessions import Hello, Report
 from fleetmark_controller.services import bounds
+from fleetmark_controller.services.facts import capabilities_from
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.listings import AttemptLine, CampaignLine, JobLine
 from fleetmark_controller.store.views import Value
-from fleetmark_protos import plain
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import (
-    capabilities_pb2,
     common_pb2,
     jobs_pb2,
     results_pb2,
@@ -45,21 +42,6 @@ def key_to(key: AttemptKey, boot_id: str = "") -> common_pb2.AttemptRef:
     return common_pb2.AttemptRef(
         device_id=key.device_id, job_id=key.job_id, epoch=key.epoch, boot_id=boot_id
     )
-
-
-def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
-    """Checked facts.
-
-    Raises:
-        CatalogError: BAD_DOCUMENT.
-        FleetmarkError: BAD_MESSAGE.
-    """
-    return from_plain(Capabilities, bounds.facts(plain.to_plain(message)), "capabilities")
-
-
-def capabilities_to(facts: Capabilities) -> capabilities_pb2.Capabilities:
-    """The message of facts."""
-    return plain.from_plain(to_plain(facts), capabilities_pb2.Capabilities)
 
 
 def report_from(message: session_pb2.AttemptReport) -> Report:

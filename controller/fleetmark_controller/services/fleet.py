@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
+from fleetmark_catalog.core.plain import to_plain
 from fleetmark_controller.clock import now_monotonic_ns, now_unix_ns
-from fleetmark_controller.engine import Engine
+from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.identity.rules import Kind, State
 from fleetmark_controller.operations import enrolling
 from fleetmark_controller.queries import matching, named
-from fleetmark_controller.services import convert, edge, guard
+from fleetmark_controller.services import edge, guard
 from fleetmark_controller.services.fleet_care import FleetCare
 from fleetmark_controller.store import care, devices, history, identities, listings
 from fleetmark_controller.store.care import Care
@@ -53,24 +55,22 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
         return await asyncio.to_thread(self._listing, known, applied)
 
     def _listing(self, known: _Known, applied: list[Identity]) -> fleet_pb2.ListDevicesReply:
-        members = [self._message(device, known) for device in known.devices]
-        listed = {device.device_id for device in members}
+        members = [self._values(device, known) for device in known.devices]
+        listed = {values["device_id"] for values in members}
         others = [
-            fleet_pb2.Device(
-                device_id=identity.identity_id,
-                name=identity.name,
-                presence="offline",
-                labels=identity.labels,
-                registered_at=identity.created_at,
-                enrolment=identity.state.value,
-                fingerprint=identity.key_sha256,
-            )
+            {
+                "device_id": identity.identity_id,
+                "name": identity.name,
+                "presence": "offline",
+                "labels": identity.labels,
+                "registered_at": identity.created_at,
+                "enrolment": identity.state.value,
+                "fingerprint": identity.key_sha256,
+            }
             for identity in applied
             if identity.identity_id not in listed and identity.state is not State.REMOVED
         ]
-        return fleet_pb2.ListDevicesReply(
-            devices=sorted([*members, *others], key=lambda device: device.name)
-        )
+        return _reply(sorted([*members, *others], key=lambda values: str(values["name"])))
 
     @edge.unary
     async def Approve(
@@ -136,41 +136,37 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
         return self._reply(await self._engine.reader.run(read))
 
     def _reply(self, known: _Known) -> fleet_pb2.ListDevicesReply:
-        return fleet_pb2.ListDevicesReply(
-            devices=[self._message(device, known) for device in known.devices]
-        )
+        return _reply([self._values(device, known) for device in known.devices])
 
-    def _message(self, device: Device, known: _Known) -> fleet_pb2.Device:
+    def _values(self, device: Device, known: _Known) -> dict[str, Any]:
+        """The fields of a device's message."""
         engine, device_id = self._engine, device.device_id
         identity = engine.registry.get(device_id)
         seat = engine.presence.seat(device_id)
         status = engine.presence.status(device_id, now_monotonic_ns())
         job_id, configuration = known.jobs.get(device_id, ("", ""))
         activity = "busy" if job_id else "idle" if seat is not None and seat.idle else ""
-        message = fleet_pb2.Device(
-            device_id=device_id,
-            name=device.name,
-            presence=status.value,
-            activity=activity,
-            labels=device.labels,
-            capabilities=convert.capabilities_to(device.capabilities),
-            agent_version=device.agent_version,
-            registered_at=device.registered_at,
-            last_seen_at=device.last_seen_at,
-            job_id=job_id,
-            enrolment=identity.state.value if identity else "",
-            fingerprint=identity.key_sha256 if identity else "",
-            configuration=configuration,
-            care=self._care(known.care.get(device_id, Care())),
-        )
         now = engine.latest.get(device_id)
-        if now is not None and now.job_id == job_id:
-            message.progress.CopyFrom(
-                common_pb2.Progress(phase=now.phase, done=now.done, total=now.total)
-            )
-            if now.temperature_c is not None:
-                message.temperature_c = now.temperature_c
-        return message
+        if now is not None and now.job_id != job_id:
+            now = None
+        return {
+            "device_id": device_id,
+            "name": device.name,
+            "presence": status.value,
+            "activity": activity,
+            "labels": device.labels,
+            "capabilities": to_plain(device.capabilities),
+            "agent_version": device.agent_version,
+            "registered_at": device.registered_at,
+            "last_seen_at": device.last_seen_at,
+            "job_id": job_id,
+            "enrolment": identity.state.value if identity else "",
+            "fingerprint": identity.key_sha256 if identity else "",
+            "configuration": configuration,
+            "care": self._care(known.care.get(device_id, Care())),
+            "progress": None if now is None else _progress(now),
+            "temperature_c": None if now is None else now.temperature_c,
+        }
 
     def _care(self, known: Care) -> fleet_pb2.Care:
         reserved = care.reserved_until_ns(known) > now_unix_ns()
@@ -185,6 +181,18 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
             quarantined=0 < after <= known.failures,
             check_campaign=known.check_campaign,
         )
+
+
+def _reply(devices: list[dict[str, Any]]) -> fleet_pb2.ListDevicesReply:
+    reply = fleet_pb2.ListDevicesReply()
+    for values in devices:
+        # Made where it stays: a list of messages would be copied.
+        reply.devices.add(**values)
+    return reply
+
+
+def _progress(now: JobEvent) -> common_pb2.Progress:
+    return common_pb2.Progress(phase=now.phase, done=now.done, total=now.total)
 
 
 def _known(connection: sqlite3.Connection, found: list[Device]) -> _Known:

@@ -15,6 +15,7 @@ from fleetmark_controller.operations import carrying, fleet
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.queries import named
 from fleetmark_controller.services import bounds, convert, edge, guard
+from fleetmark_controller.services.facts import capabilities_from, capabilities_to
 from fleetmark_controller.store import audit, descriptions, saved
 from fleetmark_controller.store.devices import Device
 from fleetmark_protos.v1 import fleet_pb2
@@ -50,7 +51,7 @@ class FleetCare:
         key = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
         said = parse_board(envelope.signed)
         # By way of the message: what a board says of itself passes the same bounds.
-        facts = convert.capabilities_from(convert.capabilities_to(said.capabilities))
+        facts = capabilities_from(capabilities_to(said.capabilities))
         name = convert.name_from(request.name or said.name)
         device_id, version = (
             bounds.identifier(said.device_id, "a device id"),

@@ -171,15 +171,23 @@ class Guard(grpc.aio.ServerInterceptor):
         """By one registry."""
         self._registry = registry
         self._refusals = refusals
+        self._wrapped: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
     ) -> Any:
-        """Wraps the method's handler."""
+        """Wraps the method's handler; once, for it is the same at each call."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
         method = str(handler_call_details.method)
+        known, wrapped = self._wrapped.get(method, (None, None))
+        if known is not handler:
+            wrapped = self._wrap(method, handler)
+            self._wrapped[method] = (handler, wrapped)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> Any:
         rule = RULES.get(method, Rule())
         behaviour = (
             handler.unary_unary

@@ -14,6 +14,7 @@ from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import sessions
 from fleetmark_controller.operations.effects import OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.services import bounds, convert, edge, guard
+from fleetmark_controller.services.facts import capabilities_from
 from fleetmark_controller.services.shown import Shown
 from fleetmark_controller.trust.orders import OrderSigner
 from fleetmark_protos import PROTOCOL_VERSION
@@ -49,10 +50,15 @@ class SessionService(session_pb2_grpc.SessionServicer):
     ) -> AsyncIterator[session_pb2.ControllerMessage]:
         """One device's stream from hello to bye."""
         incoming = aiter_of(request_iterator)
+        late = asyncio.get_running_loop().call_later(
+            _HELLO_S,
+            guard.current().end,
+            FleetmarkError(ErrorKind.PROTOCOL, "no hello came in time"),
+        )
         try:
-            first = await asyncio.wait_for(anext_of(incoming), _HELLO_S)
-        except asyncio.TimeoutError as error:
-            raise FleetmarkError(ErrorKind.PROTOCOL, "no hello came in time") from error
+            first = await anext_of(incoming)
+        finally:
+            late.cancel()
         if first is None or first.WhichOneof("body") != "hello":
             raise FleetmarkError(ErrorKind.PROTOCOL, "a stream begins with a hello")
         _check_protocol(first.hello.protocol)
@@ -122,7 +128,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
                 elif body == "log_lines":
                     self._log_lines(device_id, message.log_lines)
                 elif body == "capabilities_changed":
-                    facts = convert.capabilities_from(message.capabilities_changed.capabilities)
+                    facts = capabilities_from(message.capabilities_changed.capabilities)
                     await self._engine.perform(
                         lambda c, fx, now, facts=facts: sessions.capabilities_changed(  # type: ignore[misc]
                             c, fx, now, device_id, facts

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.digest import canonical_json, sha256_hex
@@ -82,6 +83,8 @@ def upsert(
     are how people tell boards apart.
     """
     plain = to_plain(capabilities)
+    text = json.dumps(plain, ensure_ascii=False)
+    _FACTS.are(text, capabilities)
     known = connection.execute("SELECT 1 FROM device WHERE device_id = ?", (device_id,)).fetchone()
     name = care.given_name(connection, device_id) or free_name(connection, device_id, name)
     # An identity that has a name keeps in step with it: people say one name for both.
@@ -98,7 +101,7 @@ def upsert(
             device_id,
             name,
             json.dumps(labels, sort_keys=True, ensure_ascii=False),
-            json.dumps(plain, ensure_ascii=False),
+            text,
             agent_version,
             boot_id,
             iso(now_ns),
@@ -157,14 +160,33 @@ def _is_taken(connection: sqlite3.Connection, device_id: str, name: str) -> bool
     return found.fetchone() is not None
 
 
-@lru_cache(maxsize=8192)
-def _facts(text: str) -> Capabilities:
+class _Facts:
     """Facts by their stored text. They are never changed, and reading them is most of the work."""
-    return from_plain(Capabilities, json.loads(text))
+
+    def __init__(self, most: int = 8192) -> None:
+        self._known: dict[str, Capabilities] = {}
+        self._most = most
+        self._lock = threading.Lock()
+
+    def of(self, text: str) -> Capabilities:
+        """Those of a stored text."""
+        known = self._known.get(text)
+        return known or self.are(text, from_plain(Capabilities, json.loads(text)))
+
+    def are(self, text: str, facts: Capabilities) -> Capabilities:
+        """Those of a text that is being stored: nobody has to read it again."""
+        with self._lock:
+            if len(self._known) >= self._most:
+                del self._known[next(iter(self._known))]
+            self._known[text] = facts
+        return facts
+
+
+_FACTS = _Facts()
 
 
 def _device(row: sqlite3.Row) -> Device:
     values = dict(row)
     values["labels"] = json.loads(values["labels"])
-    values["capabilities"] = _facts(values["capabilities"])
+    values["capabilities"] = _FACTS.of(values["capabilities"])
     return Device(**values)
