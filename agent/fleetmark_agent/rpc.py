@@ -217,16 +217,9 @@ def _hello(hello: m.Hello) -> session_pb2.Hello:
 
 
 def _capabilities(capabilities: Capabilities) -> capabilities_pb2.Capabilities:
-    # The twin of our dataclass, field by field. protobuf's JSON mapping does the same, and would
-    # stay in memory for this one message.
-    return capabilities_pb2.Capabilities(**_without_none(to_plain(capabilities)))
-
-
-def _without_none(value: Any) -> Any:
-    """What a board does not offer is not set."""
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list) else value
+    # The twin of our dataclass, field by field; what is None is not set. protobuf's JSON mapping
+    # does the same, and would stay in memory for this one message.
+    return capabilities_pb2.Capabilities(**to_plain(capabilities))
 
 
 def _report(report: m.AttemptReport) -> session_pb2.AttemptReport:

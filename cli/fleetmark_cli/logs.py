@@ -24,6 +24,8 @@ class _JsonLines(logging.Formatter):
 
 def set_up(verbose: bool = False) -> None:
     """Log to stderr from now on; debug messages only if `verbose`."""
+    # Nothing that is written here names them, and each costs a line some microseconds.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     if sys.stderr.isatty():
         handler.setFormatter(

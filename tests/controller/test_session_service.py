@@ -12,6 +12,7 @@ from secured import device_pair, secured
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.engine import Engine
+from fleetmark_controller.services import session
 from fleetmark_controller.services.facts import capabilities_to
 from fleetmark_controller.services.session import SessionService
 from fleetmark_controller.settings import Settings
@@ -137,3 +138,11 @@ async def test_an_unknown_attempt_is_stopped(
     stop = (await stream.read()).stop
     assert stop.attempt.job_id == "j"
     assert "unknown" in stop.reason
+
+
+async def test_a_stream_without_a_hello_is_ended(
+    stub: session_pb2_grpc.SessionStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_HELLO_S", 0.1)
+    kind, text = await refusal(stub)
+    assert kind is ErrorKind.PROTOCOL and "no hello came in time" in text

@@ -7,6 +7,7 @@ signature of one kind never counts for another. `cryptography` is imported when 
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
@@ -50,6 +51,7 @@ def public_key(key_pem: bytes) -> str:
     return raw.hex()
 
 
+@lru_cache(maxsize=64)
 def fingerprint(public: str) -> str:
     """sha256 of a public key's bytes: what boards pin, and people compare.
 
