@@ -165,7 +165,10 @@ def test_what_cannot_be_set_is_told(board: BoardTree, tmp_path: Path) -> None:
     assert not bare.journal.exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"boot": 1}', '{"boot": "", "settings": [{}]}'])
+DAMAGED = ["", "{", "[]", '{"boot": 1}', '{"boot": "", "settings": [{}]}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=lambda text: text[:20])
 def test_a_damaged_journal_is_left_behind(board: BoardTree, tmp_path: Path, text: str) -> None:
     tuning = Tuning(tmp_path, board.root)
     tuning.journal.write_text(text)

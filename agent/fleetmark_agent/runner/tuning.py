@@ -114,7 +114,7 @@ class Tuning:
             return {"boot": str(document["boot"]), "settings": settings}
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             log.warning("%s cannot be read, nothing is set back: %s", self.journal, error)
             self._forget()
             return None

@@ -25,11 +25,10 @@ class Standing:
     fault: str = ""
 
 
-_FEW = 64
-"""So many idle devices are looked at without asking first which are wanted."""
-
 UNSIGNED = Standing()
 """A controller without keys: its orders name no release."""
+_FEW = 64
+"""So many idle devices are looked at without asking first which are wanted."""
 
 
 def assign(
