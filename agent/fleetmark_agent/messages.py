@@ -78,18 +78,10 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Papers:
-    """What was ordered: the order in its envelope, and the lock that it names."""
-
-    order: bytes
-    lock: bytes
-
-
-@dataclass(frozen=True)
 class AttemptReport:
     """State of one attempt. `reason` and `retryable` matter when refused or aborted.
 
-    Only a hello has `papers`: for a controller that was restored from an older copy.
+    Only a hello shows orders: for a controller that was restored from an older copy.
     """
 
     attempt: AttemptRef
@@ -97,7 +89,7 @@ class AttemptReport:
     progress: Progress | None = None
     reason: str = ""
     retryable: bool = False
-    papers: Papers | None = None
+    signed_order: bytes = b""
 
 
 # --- from the agent ---
@@ -117,6 +109,7 @@ class Hello:
     highest_epoch: int
     attempts: tuple[AttemptReport, ...]
     idle: bool
+    locks: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)

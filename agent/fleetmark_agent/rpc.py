@@ -213,6 +213,7 @@ def _hello(hello: m.Hello) -> session_pb2.Hello:
         highest_epoch=hello.highest_epoch,
         attempts=[_report(report) for report in hello.attempts],
         idle=hello.idle,
+        locks=hello.locks,
     )
 
 
@@ -223,7 +224,7 @@ def _capabilities(capabilities: Capabilities) -> capabilities_pb2.Capabilities:
 
 
 def _report(report: m.AttemptReport) -> session_pb2.AttemptReport:
-    progress, papers = report.progress, report.papers
+    progress = report.progress
     return session_pb2.AttemptReport(
         attempt=_ref(report.attempt),
         state=common_pb2.AttemptState.Value(f"ATTEMPT_STATE_{report.state.value}"),
@@ -232,7 +233,7 @@ def _report(report: m.AttemptReport) -> session_pb2.AttemptReport:
         else None,
         reason=report.reason,
         retryable=report.retryable,
-        papers=session_pb2.Papers(signed_order=papers.order, lock=papers.lock) if papers else None,
+        signed_order=report.signed_order,
     )
 
 

@@ -211,6 +211,8 @@ class Engine:
         """Send, publish, judge and schedule what a committed operation asks for."""
         if effects.identities:
             await self._recount(effects.identities)
+        for content in effects.blobs:
+            await asyncio.to_thread(self.blobs.put_bytes, content)
         messages: list[OfferEffect | StopEffect] = [*effects.stops, *effects.offers]
         for message in messages:
             outbox = self._outboxes.get(message.key.device_id)

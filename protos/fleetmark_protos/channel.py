@@ -11,6 +11,12 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 """Bytes of a blob per message: cost is per message up to here, beyond it nothing is gained."""
 
+MAX_ORDER_BYTES = 64 * 1024
+"""Largest order that is shown in a hello."""
+
+MAX_SHOWN_BYTES = 2 * 1024 * 1024
+"""All orders and locks that a hello shows: with the rest it must fit into one message."""
+
 DEFAULT_PORT = 7117
 """Below 32768, so that it never collides with a client's ephemeral port."""
 

@@ -17,6 +17,7 @@ from fleetmark_catalog.core.digest import sha256_file
 from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import Component, load_catalog
 from fleetmark_catalog.resolve import Fetch, expand, resolve
+from fleetmark_catalog.resolve.choosing import variations_of
 from fleetmark_controller.bundling import obtain
 
 CATALOG = load_catalog()
@@ -70,6 +71,7 @@ def test_every_benchmark_resolves_with_every_word(name: str, words: tuple[str, .
     lock = resolution.lock
     assert lock is not None, resolution.reasons
     assert set(words) <= set(configuration.variations)
+    assert variations_of(CATALOG, lock) == configuration.variations
     assert lock.environment.python_version == "3.11"
     assert {"model", "program"} <= {part.kind for part in lock.components}
 

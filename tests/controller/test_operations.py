@@ -14,6 +14,7 @@ from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import campaigns, ingesting, sessions
 from fleetmark_controller.operations.ingesting import Judgement
 from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_controller.trust import packing
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 RUN = {
@@ -299,3 +300,11 @@ def test_after_a_restored_backup_an_unknown_attempt_is_taken_up_and_its_result_c
     stranger = AttemptKey("d1", "job-of-no-backup", (1 << 32) + 78)
     answers, _ = store.hello("d1", sessions.Report(stranger, AttemptState.UPLOADING))
     assert not answers[0].keep
+
+
+def test_what_nobody_asked_for_in_words_can_be_repeated_from_its_pack(store: TestStore) -> None:
+    """A replay, and what was taken up after a restored backup."""
+    store.hello()
+    store.submit("d1")
+    found = packing._read(store.connection, CAMPAIGN)
+    assert packing.command_of(found.request) == "controller schedule b --profile quick --wait"

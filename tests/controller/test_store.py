@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,19 @@ def test_a_name_that_is_taken_gets_a_number(path: Path, x86_board: Capabilities)
         names.append(devices.every(connection)[-1].name)
     assert names == ["board", "board-2", "board-3"]
     assert devices.free_name(connection, "0", "board") == "board"
+
+
+def test_facts_that_are_kept_stay_few(x86_board: Capabilities) -> None:
+    texts = [f'{{"number": {number:03}}}' for number in range(100)]
+    kept = devices._Facts(most=200 * len(texts[0]))
+    for text in texts:
+        kept.keep(text, x86_board)
+        kept.keep(text, x86_board)  # a board that comes again counts once
+    assert kept.get(texts[0]) is x86_board
+    few = devices._Facts(most=len(texts[0]) * 100)
+    long = json.dumps(to_plain(x86_board))
+    few.keep(long, replace(x86_board, arch="one that is too large to be kept"))
+    assert few.get(long) == x86_board
+    for number in range(300):
+        few.keep(f'{{"number": {number:03}}}', x86_board)
+    assert len(few._kept) == 100

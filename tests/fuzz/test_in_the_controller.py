@@ -103,7 +103,7 @@ def test_what_an_agent_says_is_clean_or_refused(data: st.DataObject) -> None:
     facts = plain.from_plain(FACTS, capabilities_pb2.Capabilities)
     shown = session_pb2.AttemptReport()
     shown.CopyFrom(REPORT)
-    shown.papers.signed_order, shown.papers.lock = b"{}", b"{}"
+    shown.signed_order = b"{}"
     hello = session_pb2.Hello(
         protocol=1,
         device_id="d",
@@ -113,6 +113,7 @@ def test_what_an_agent_says_is_clean_or_refused(data: st.DataObject) -> None:
         capabilities=facts,
         highest_epoch=5,
         attempts=[REPORT, shown],
+        locks=[b"{}"],
     )
     said = data.draw(damaged(hello.SerializeToString()))
     with suppress(DecodeError, FleetmarkError, CatalogError):

@@ -27,7 +27,7 @@ from fleetmark_controller.fleet.presence import Presence
 from fleetmark_controller.lifecycle.rules import Ending
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
-from fleetmark_controller.operations.adopting import Papers
+from fleetmark_controller.operations.adopting import Vouching
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ingesting import Judgement
 from fleetmark_controller.scheduling.model import Policy
@@ -397,10 +397,11 @@ class Centre:
             said.highest_epoch,
             said.idle,
             tuple(_report(device, report) for report in said.attempts),
+            said.locks,
         )
         # Here every order is the controller's own: none of its messages is forged.
         answers, effects = self.transact(
-            lambda c, fx, now: sessions.hello(c, fx, now, hello, lambda envelope: envelope)
+            lambda c, fx, now: sessions.hello(c, fx, now, hello, Vouching(lambda it: it))
         )
         verdicts = tuple(
             m.Verdict(
@@ -490,13 +491,12 @@ class Centre:
 
 def _report(device: str, message: m.AttemptReport) -> sessions.Report:
     key, state, reason, retryable = report_of(message)
-    shown = message.papers
     return sessions.Report(
         AttemptKey(device, key.job_id, key.epoch),
         AttemptState(state),
         reason,
         retryable,
-        Papers(shown.order, shown.lock) if shown else None,
+        message.signed_order,
     )
 
 

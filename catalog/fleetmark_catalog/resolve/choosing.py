@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_catalog.core.lock import Lock
+from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
 
 
@@ -90,6 +92,13 @@ def _excluded(components: Sequence[Component], word: str, asked: set[str]) -> bo
 def in_order(components: Sequence[Component], words: Iterable[str]) -> tuple[str, ...]:
     """The words in the one order that labels show: by the model's groups, optional ones last."""
     return tuple(sorted(dict.fromkeys(words), key=lambda word: (*_rank(components, word), word)))
+
+
+def variations_of(catalog: Catalog, lock: Lock) -> tuple[str, ...]:
+    """The variations that a lock was resolved with, in the order of `in_order`."""
+    parts = (catalog.find(part.kind, part.name) for part in lock.components)
+    words = (name for part in lock.components for name in part.variations)
+    return in_order([part for part in parts if part is not None], words)
 
 
 def _rank(components: Sequence[Component], word: str) -> tuple[int, int]:

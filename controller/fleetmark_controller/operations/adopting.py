@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from fleetmark_catalog.core.digest import sha256_hex
 from fleetmark_catalog.core.errors import CatalogError
@@ -23,21 +24,70 @@ _SUBMITTED_BY = "unknown: from a board's order, after a restored backup"
 
 
 @dataclass(frozen=True)
+class Vouching:
+    """What a controller knows of its own orders.
+
+    `read_order` gives what is in an envelope, if the controller's own key made it, else None;
+    `variations` gives those of a lock in the order that labels show.
+    """
+
+    read_order: Callable[[bytes], bytes | None]
+    variations: Callable[[Lock], tuple[str, ...]] = lambda lock: ()
+
+
+NOBODY = Vouching(lambda envelope: None)
+"""Of a controller without keys: no envelope is its own."""
+
+
 class Papers:
-    """What a device shows of an attempt: its order in the envelope, and the lock. Not believed."""
+    """What a device shows in one hello, and who says what of it is to be believed."""
 
-    signed_order: bytes
-    lock: bytes
+    def __init__(self, locks: tuple[bytes, ...] = (), vouching: Vouching = NOBODY) -> None:
+        """`locks` are those that the orders name."""
+        self._given = locks
+        self.vouching = vouching
+
+    @cached_property
+    def _locks(self) -> Mapping[str, bytes]:
+        return {sha256_hex(content): content for content in self._given}
+
+    def believed(self, key: AttemptKey, envelope: bytes) -> Believed | None:
+        """The order of exactly this attempt and its lock, if the own signature covers both."""
+        signed = self.vouching.read_order(envelope) if envelope else None
+        if signed is None:
+            return None
+        try:
+            order = parse_order(signed)
+            content = self._locks.get(order.lock_sha256, b"")
+            if AttemptKey(order.device_id, order.job_id, order.epoch) != key:
+                return None
+            return Believed(order, parse_lock(content), content)
+        except CatalogError:
+            return None
 
 
-Reader = Callable[[bytes], bytes | None]
-"""The order in an envelope, if this controller's own key made it; else None."""
+@dataclass(frozen=True)
+class Believed:
+    """What the controller itself once ordered."""
 
+    order: Order
+    lock: Lock
+    content: bytes
 
-def no_reader(envelope: bytes) -> bytes | None:
-    """Of a controller without keys: no envelope is its own."""
-    del envelope
-    return None
+    @property
+    def option(self) -> jobs.Option:
+        """The device of the order, as the job's planning had it."""
+        order = self.order
+        return jobs.Option(
+            order.device_id,
+            order.lock_sha256,
+            order.lock_bytes,
+            order.bundle_bytes,
+            order.memory_bytes,
+            order.environment_bytes,
+            order.output_bytes,
+            order.min_sandbox,
+        )
 
 
 def adopt(
@@ -45,23 +95,30 @@ def adopt(
     effects: Effects,
     now_ns: int,
     key: AttemptKey,
-    papers: Papers | None = None,
-    read_order: Reader = no_reader,
+    papers: Papers,
+    envelope: bytes,
 ) -> Attempt | None:
     """Record an attempt that was assigned after the backup was made; None if nothing vouches.
 
     Where the backup knows its job, its order follows from that. A job that was submitted after
-    the backup is taken up with its campaign from the order that the device shows, if this
-    controller signed it: who submitted it, its priority and how often it may be tried again are
-    not in there and stay unknown. The store's memory of later epochs of the same job is not
-    overruled: the highest epoch stays the newest.
+    the backup is taken up with its campaign from the order in the `envelope` that the device
+    shows, if this controller signed it. What is not in there stays unknown: who submitted it, its
+    priority, how often it may be tried, whether a parameter was its own or told by a search, and
+    whether its runs were to repeat; they do not. The store's memory of later epochs of the same
+    job is not overruled: the highest epoch stays the newest.
     """
-    shown = _believed(key, papers, read_order)
-    if jobs.get(connection, key.job_id) is None and shown is not None:
-        _take_up(connection, now_ns, shown)
+    shown = papers.believed(key, envelope)
     job = jobs.get(connection, key.job_id)
+    if job is None:
+        if shown is None:
+            return None
+        job = _take_up(connection, effects, now_ns, shown, papers.vouching)
     option = jobs.option(connection, key.job_id, key.device_id)
-    if job is None or option is None:
+    if option is None and shown is not None:
+        option = shown.option
+        _keep_lock(connection, effects, shown)
+        jobs.add_option(connection, key.job_id, option)
+    if option is None:
         return None
     if shown is not None:
         # It says more than what follows from the job: the release, what the board was told.
@@ -78,67 +135,41 @@ def adopt(
     return attempts.get(connection, key)
 
 
-@dataclass(frozen=True)
-class _Believed:
-    """What the controller itself once ordered."""
-
-    order: Order
-    lock: Lock
-    content: bytes
-
-
-def _believed(key: AttemptKey, papers: Papers | None, read_order: Reader) -> _Believed | None:
-    """The order of exactly this attempt and its lock, if the controller's signature covers both."""
-    signed = read_order(papers.signed_order) if papers else None
-    if papers is None or signed is None:
-        return None
-    try:
-        order, lock = parse_order(signed), parse_lock(papers.lock)
-    except CatalogError:
-        return None
-    of = AttemptKey(order.device_id, order.job_id, order.epoch)
-    if of != key or order.lock_sha256 != sha256_hex(papers.lock):
-        return None
-    return _Believed(order, lock, papers.lock)
-
-
-def _take_up(connection: sqlite3.Connection, now_ns: int, shown: _Believed) -> None:
+def _take_up(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    shown: Believed,
+    vouching: Vouching,
+) -> jobs.Job:
     """Store the job of an order, and its campaign if that is not known either."""
     order, lock = shown.order, shown.lock
     configuration = Configuration(
         lock.benchmark,
-        tuple(sorted({name for part in lock.components for name in part.variations})),
+        vouching.variations(lock),
         order.scenario,
         order.mode,
         order.profile,
         order.parameters,
     )
-    option = jobs.Option(
-        order.device_id,
-        order.lock_sha256,
-        order.lock_bytes,
-        order.bundle_bytes,
-        order.memory_bytes,
-        order.environment_bytes,
-        order.output_bytes,
-        order.min_sandbox,
-    )
     values, key = described(configuration, stable=order.stable)
+    if order.stable:
+        values["stable"] = "once"
     job = jobs.NewJob(
         job_id=order.job_id,
         label=configuration.label(),
         configuration=values,
         configuration_key=key,
-        repetition=1,
+        repetition=jobs.repetitions(connection, order.campaign_id, key, order.mode, order.device_id)
+        + 1,
         priority=0,
         timeout_s=order.timeout_s,
         deadline_at=iso(now_ns + DEFAULT_DEADLINE_S * NS_PER_S),
         max_attempts=1,
-        options=(option,),
+        options=(shown.option,),
     )
-    locks = {order.lock_sha256: shown.content}
+    _keep_lock(connection, effects, shown)
     if jobs.campaign_exists(connection, order.campaign_id):
-        jobs.add_locks(connection, locks)
         jobs.add_again(connection, now_ns, order.campaign_id, job)
     else:
         campaign = jobs.NewCampaign(
@@ -149,5 +180,13 @@ def _take_up(connection: sqlite3.Connection, now_ns: int, shown: _Believed) -> N
             request={},
             submitted_by=_SUBMITTED_BY,
         )
-        jobs.add_campaign(connection, now_ns, campaign, [job], locks)
+        jobs.add_campaign(connection, now_ns, campaign, [job], {})
     events.add(connection, now_ns, "job.adopted", job_id=order.job_id)
+    stored = jobs.get(connection, order.job_id)
+    assert stored is not None
+    return stored
+
+
+def _keep_lock(connection: sqlite3.Connection, effects: Effects, shown: Believed) -> None:
+    jobs.add_locks(connection, {shown.order.lock_sha256: shown.content})
+    effects.blobs.append(shown.content)

@@ -41,5 +41,7 @@ class Effects:
     jobs: set[str] = field(default_factory=set)
     identities: set[str] = field(default_factory=set)
     """Identities that are new or count differently now."""
+    blobs: list[bytes] = field(default_factory=list)
+    """Contents that belong among the blobs, too."""
     schedule: bool = False
     """Whether something became free or waiting, so that the scheduler should look."""

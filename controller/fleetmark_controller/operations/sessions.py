@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_controller.lifecycle.rules import Ending
@@ -14,7 +14,7 @@ from fleetmark_controller.lifecycle.states import (
     JobState,
     following,
 )
-from fleetmark_controller.operations.adopting import Papers, Reader, adopt, no_reader
+from fleetmark_controller.operations.adopting import NOBODY, Papers, Vouching, adopt
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ending import end_attempt
 from fleetmark_controller.store import attempts, devices, events, identities, jobs, meta, queue
@@ -29,7 +29,8 @@ class Report:
     state: AttemptState
     reason: str = ""
     retryable: bool = False
-    papers: Papers | None = None
+    signed_order: bytes = b""
+    """Of a hello: what was ordered, in its envelope. Not believed."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ class Hello:
     highest_epoch: int
     idle: bool
     attempts: tuple[Report, ...] = ()
+    locks: tuple[bytes, ...] = ()
+    """Those that the signed orders name. Not believed."""
+
+    def without_papers(self) -> Hello:
+        """The same without what only the agreement on attempts needs, and is large."""
+        reports = tuple(replace(report, signed_order=b"") for report in self.attempts)
+        return replace(self, attempts=reports, locks=())
 
 
 @dataclass(frozen=True)
@@ -61,11 +69,11 @@ def hello(
     effects: Effects,
     now_ns: int,
     said: Hello,
-    read_order: Reader = no_reader,
+    vouching: Vouching = NOBODY,
 ) -> list[Answer]:
     """Register the device and agree with it on every attempt that either side knows of.
 
-    `read_order` says what is in an order's envelope, if this controller's own key made it.
+    `vouching` tells orders of this controller from what a device made up.
 
     Labels that came with its join token are an administrator's word, and stand above its own.
     """
@@ -95,7 +103,8 @@ def hello(
             device_id=said.device_id,
             epoch=said.highest_epoch,
         )
-    answers = [_answer(connection, effects, now_ns, each, read_order) for each in said.attempts]
+    papers = Papers(said.locks, vouching)
+    answers = [_answer(connection, effects, now_ns, each, papers) for each in said.attempts]
     held = {(report.key.job_id, report.key.epoch) for report in said.attempts}
     for attempt in attempts.on_device(connection, said.device_id):
         if (attempt.key.job_id, attempt.key.epoch) in held:
@@ -181,14 +190,14 @@ def _answer(
     effects: Effects,
     now_ns: int,
     said: Report,
-    read_order: Reader,
+    papers: Papers,
 ) -> Answer:
     given_up = said.state in (AttemptState.REFUSED, AttemptState.ABORTED)
     attempt = attempts.get(connection, said.key)
     if attempt is None:
         # What the board has given up brings no result: it is worth no job of its own.
-        papers = None if given_up else said.papers
-        attempt = adopt(connection, effects, now_ns, said.key, papers, read_order)
+        envelope = b"" if given_up else said.signed_order
+        attempt = adopt(connection, effects, now_ns, said.key, papers, envelope)
     if attempt is None:
         return Answer(said.key, False, "unknown to this controller")
     if given_up:

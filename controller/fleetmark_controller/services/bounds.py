@@ -24,8 +24,6 @@ MAX_ATTEMPTS = 256
 MAX_LABELS = 64
 MAX_LABEL = 200
 MAX_ID = 100
-MAX_ORDER_BYTES = 64 * 1024
-MAX_LOCK_BYTES = 1 << 20
 _GENERATIONS_AHEAD = 100_000
 """Hours, eleven years: what a restored backup or a clock that was wrong may explain."""
 

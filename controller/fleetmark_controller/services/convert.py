@@ -9,13 +9,13 @@ from fleetmark_catalog.core.records import Record
 from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.estimating import Size
 from fleetmark_controller.lifecycle.states import AttemptState
-from fleetmark_controller.operations.adopting import Papers
 from fleetmark_controller.operations.sessions import Hello, Report
 from fleetmark_controller.services import bounds
 from fleetmark_controller.services.facts import capabilities_from
 from fleetmark_controller.store.attempts import AttemptKey
 from fleetmark_controller.store.listings import AttemptLine, CampaignLine, JobLine
 from fleetmark_controller.store.views import Value
+from fleetmark_protos.channel import MAX_ORDER_BYTES
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import (
     common_pb2,
@@ -56,12 +56,10 @@ def report_from(message: session_pb2.AttemptReport) -> Report:
 
 def _named_in_hello(message: session_pb2.AttemptReport) -> Report:
     """The same, with what was ordered. Nothing in it is believed yet."""
-    shown = message.papers
-    if not message.HasField("papers"):
-        return report_from(message)
-    bounds.count(len(shown.signed_order), bounds.MAX_ORDER_BYTES, "bytes of an order")
-    bounds.count(len(shown.lock), bounds.MAX_LOCK_BYTES, "bytes of a lock")
-    return replace(report_from(message), papers=Papers(shown.signed_order, shown.lock))
+    order = message.signed_order
+    # A larger one is none of ours, and no reason to keep the board out.
+    signed_order = order if len(order) <= MAX_ORDER_BYTES else b""
+    return replace(report_from(message), signed_order=signed_order)
 
 
 def state_from(state: common_pb2.AttemptState.ValueType) -> AttemptState:
@@ -109,6 +107,7 @@ def hello_from(message: session_pb2.Hello) -> Hello:
         highest_epoch=bounds.epoch_seen(message.highest_epoch, now_unix_ns()),
         idle=message.idle,
         attempts=reports,
+        locks=tuple(message.locks),
     )
 
 

@@ -7,11 +7,13 @@ import logging
 from collections.abc import AsyncIterator
 
 from fleetmark_catalog.core.order import SIGNED, without_release
+from fleetmark_catalog.resolve.choosing import variations_of
 from fleetmark_controller import __version__
 from fleetmark_controller.clock import NS_PER_S, now_unix_ns
 from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import sessions
+from fleetmark_controller.operations.adopting import Vouching
 from fleetmark_controller.operations.effects import OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.services import bounds, convert, edge, guard
 from fleetmark_controller.services.facts import capabilities_from
@@ -34,6 +36,10 @@ class SessionService(session_pb2_grpc.SessionServicer):
         self._engine = engine
         self._open: set[asyncio.Queue[session_pb2.ControllerMessage | None]] = set()
         self._ending = False
+        self._vouching = Vouching(
+            lambda envelope: engine.signer.own(envelope) if engine.signer else None,
+            lambda lock: variations_of(engine.catalog, lock),
+        )
 
     def say_bye(self, reason: str) -> None:
         """End every stream on purpose, so that agents know that it was not cut."""
@@ -50,43 +56,36 @@ class SessionService(session_pb2_grpc.SessionServicer):
     ) -> AsyncIterator[session_pb2.ControllerMessage]:
         """One device's stream from hello to bye."""
         incoming = aiter_of(request_iterator)
-        late = asyncio.get_running_loop().call_later(
-            _HELLO_S,
-            guard.current().end,
-            FleetmarkError(ErrorKind.PROTOCOL, "no hello came in time"),
-        )
-        try:
-            first = await anext_of(incoming)
-        finally:
-            late.cancel()
-        if first is None or first.WhichOneof("body") != "hello":
-            raise FleetmarkError(ErrorKind.PROTOCOL, "a stream begins with a hello")
-        _check_protocol(first.hello.protocol)
-        said = convert.hello_from(first.hello)
+        spoken = await _hello_of(incoming)
+        protocol, features = spoken.protocol, frozenset(spoken.features)
+        said = convert.hello_from(spoken)
         guard.be_device(said.device_id)
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None] = asyncio.Queue()
         answers, effects = await self._engine.transact(
-            lambda c, fx, now: sessions.hello(c, fx, now, said, self._read_order)
+            lambda c, fx, now: sessions.hello(c, fx, now, said, self._vouching)
         )
+        # A stream may last for months: what only the agreement needed does not stay so long.
+        del spoken
+        said = said.without_papers()
         outbox.put_nowait(session_pb2.ControllerMessage(welcome=self._welcome(answers)))
-        signer = self._engine.signer if SIGNED in first.hello.features else None
+        signer = self._engine.signer if SIGNED in features else None
         session = self._engine.open_session(
             said.device_id,
             said.boot_id,
             said.idle,
             lambda message: outbox.put_nowait(_out(message, signer)),
-            frozenset(first.hello.features),
+            features,
         )
         self._open.add(outbox)
         log.info("device %s (%s) connected", said.name, said.device_id)
-        if first.hello.protocol != PROTOCOL_VERSION:
+        if protocol != PROTOCOL_VERSION:
             log.info(
                 "device %s speaks protocol %d, this controller %d: they understand each other, but"
                 " update the %s when it suits",
                 said.name,
-                first.hello.protocol,
+                protocol,
                 PROTOCOL_VERSION,
-                _older(first.hello.protocol),
+                _older(protocol),
             )
         for report in said.attempts:
             self._note_refusal(report)
@@ -176,10 +175,6 @@ class SessionService(session_pb2_grpc.SessionServicer):
         elif said.state in (AttemptState.RUNNING, AttemptState.UPLOADING, AttemptState.REFUSED):
             self._engine.presence.took(said.key.device_id)
 
-    def _read_order(self, envelope: bytes) -> bytes | None:
-        signer = self._engine.signer
-        return None if signer is None else signer.own(envelope)
-
     def _log_lines(self, device_id: str, lines: session_pb2.LogLines) -> None:
         key = convert.key_from(lines.attempt)
         if key.device_id != device_id:
@@ -231,6 +226,27 @@ class SessionService(session_pb2_grpc.SessionServicer):
                 for answer in answers
             ],
         )
+
+
+async def _hello_of(messages: AsyncIterator[session_pb2.AgentMessage]) -> session_pb2.Hello:
+    """The hello with which a stream begins.
+
+    Raises:
+        FleetmarkError: PROTOCOL: it begins with something else, or is of a version too far away.
+    """
+    late = asyncio.get_running_loop().call_later(
+        _HELLO_S,
+        guard.current().end,
+        FleetmarkError(ErrorKind.PROTOCOL, "no hello came in time"),
+    )
+    try:
+        first = await anext_of(messages)
+    finally:
+        late.cancel()
+    if first is None or first.WhichOneof("body") != "hello":
+        raise FleetmarkError(ErrorKind.PROTOCOL, "a stream begins with a hello")
+    _check_protocol(first.hello.protocol)
+    return first.hello
 
 
 def _check_protocol(version: int) -> None:

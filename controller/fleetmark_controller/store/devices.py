@@ -84,7 +84,7 @@ def upsert(
     """
     plain = to_plain(capabilities)
     text = json.dumps(plain, ensure_ascii=False)
-    _FACTS.are(text, capabilities)
+    _FACTS.keep(text, capabilities)
     known = connection.execute("SELECT 1 FROM device WHERE device_id = ?", (device_id,)).fetchone()
     name = care.given_name(connection, device_id) or free_name(connection, device_id, name)
     # An identity that has a name keeps in step with it: people say one name for both.
@@ -161,25 +161,36 @@ def _is_taken(connection: sqlite3.Connection, device_id: str, name: str) -> bool
 
 
 class _Facts:
-    """Facts by their stored text. They are never changed, and reading them is most of the work."""
+    """Facts by their stored text. They are never changed, and reading them is most of the work.
 
-    def __init__(self, most: int = 8192) -> None:
-        self._known: dict[str, Capabilities] = {}
+    The oldest are let go beyond `most` letters: boards may be many, or tell ever new things.
+    """
+
+    def __init__(self, most: int = 32 * 1024 * 1024) -> None:
+        self._kept: dict[str, Capabilities] = {}
         self._most = most
+        self._letters = 0
         self._lock = threading.Lock()
 
-    def of(self, text: str) -> Capabilities:
+    def get(self, text: str) -> Capabilities:
         """Those of a stored text."""
-        known = self._known.get(text)
-        return known or self.are(text, from_plain(Capabilities, json.loads(text)))
+        found = self._kept.get(text)
+        if found is None:
+            found = from_plain(Capabilities, json.loads(text))
+            self.keep(text, found)
+        return found
 
-    def are(self, text: str, facts: Capabilities) -> Capabilities:
-        """Those of a text that is being stored: nobody has to read it again."""
+    def keep(self, text: str, facts: Capabilities) -> None:
+        """Of a text that is being stored, too: so nobody has to read it again."""
+        if len(text) > self._most // 100:
+            return
         with self._lock:
-            if len(self._known) >= self._most:
-                del self._known[next(iter(self._known))]
-            self._known[text] = facts
-        return facts
+            self._letters += 0 if text in self._kept else len(text)
+            self._kept[text] = facts
+            while self._letters > self._most:
+                oldest = next(iter(self._kept))
+                del self._kept[oldest]
+                self._letters -= len(oldest)
 
 
 _FACTS = _Facts()
@@ -188,5 +199,5 @@ _FACTS = _Facts()
 def _device(row: sqlite3.Row) -> Device:
     values = dict(row)
     values["labels"] = json.loads(values["labels"])
-    values["capabilities"] = _FACTS.of(values["capabilities"])
+    values["capabilities"] = _FACTS.get(values["capabilities"])
     return Device(**values)

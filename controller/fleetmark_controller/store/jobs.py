@@ -54,7 +54,7 @@ class Option:
 
 
 _OPTION = ", ".join(field.name for field in fields(Option))
-_OPTION_MARKS = ", ".join("?" * (1 + len(fields(Option))))
+_OPTION_MARKS = ", ".join("?" * len(fields(Option)))
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def add_jobs(
         )
         if new_set:
             connection.executemany(
-                f"INSERT INTO option_row (option_set, {_OPTION}) VALUES ({_OPTION_MARKS})",  # noqa: S608
+                f"INSERT INTO option_row (option_set, {_OPTION}) VALUES (?, {_OPTION_MARKS})",  # noqa: S608
                 ((option_set, *astuple(o)) for o in job.options),
             )
 
@@ -255,6 +255,28 @@ def bind(connection: sqlite3.Connection, job_id: str, device_id: str, epoch: int
     )
 
 
+def add_option(connection: sqlite3.Connection, job_id: str, option: Option) -> None:
+    """Let a job run on one more device."""
+    _own_options(connection, job_id, "")
+    connection.execute(
+        f"""INSERT INTO option_row (option_set, {_OPTION})
+        SELECT option_set, {_OPTION_MARKS} FROM job WHERE job_id = ?""",  # noqa: S608
+        (*astuple(option), job_id),
+    )
+
+
+def repetitions(
+    connection: sqlite3.Connection, campaign_id: str, key: str, mode: str, device_id: str
+) -> int:
+    """The highest repetition of a configuration on a device in a campaign; 0 if there is none."""
+    row = connection.execute(
+        """SELECT max(repetition) FROM job WHERE campaign_id = ? AND configuration_key = ?
+        AND configuration ->> '$.mode' = ? AND device_id = ?""",
+        (campaign_id, key, mode, device_id),
+    ).fetchone()
+    return int(row[0] or 0)
+
+
 def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> bool:
     """Offer a job to this device no more, if another may still take it; whether that is so."""
     others = connection.execute(
@@ -263,15 +285,19 @@ def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> b
     ).fetchone()
     if others is None:
         return False
-    # The others of its set keep theirs.
+    _own_options(connection, job_id, device_id)
+    return True
+
+
+def _own_options(connection: sqlite3.Connection, job_id: str, but: str) -> None:
+    """Give a job a set of options of its own, without one device: the others keep theirs."""
     own_set = uuid7()
     connection.execute(
         f"""INSERT INTO option_row (option_set, {_OPTION})
         SELECT ?, {_OPTION} FROM {OPTIONS} WHERE job_id = ? AND device_id <> ?""",  # noqa: S608
-        (own_set, job_id, device_id),
+        (own_set, job_id, but),
     )
     connection.execute("UPDATE job SET option_set = ? WHERE job_id = ?", (own_set, job_id))
-    return True
 
 
 def set_paused(connection: sqlite3.Connection, now_ns: int, campaign_id: str, pause: bool) -> None:

@@ -52,7 +52,7 @@ async def write_pack(engine: Engine, campaign_id: str, path: Path) -> None:
 
 def _read(connection: sqlite3.Connection, campaign_id: str) -> _Found:
     row = connection.execute(
-        "SELECT request FROM campaign WHERE campaign_id = ?", (campaign_id,)
+        "SELECT request, benchmark, profile FROM campaign WHERE campaign_id = ?", (campaign_id,)
     ).fetchone()
     orders = connection.execute(
         """SELECT orders FROM attempt JOIN job USING (job_id) JOIN run USING (job_id, epoch)
@@ -72,7 +72,9 @@ def _read(connection: sqlite3.Connection, campaign_id: str) -> _Found:
     ids = [str(row[place]) for row in shown["runs"][1]]
     files = {run_id: runs.files(connection, run_id) for run_id in ids}
     releases = tuple(sorted({order.release_sha256 for order in named if order.release_sha256}))
-    return _Found(json.loads(row[0]), locks, releases, shown, files)
+    # A replay, and what was taken up after a restored backup, have no request of a person.
+    request = {"benchmark": row[1], "profile": row[2], **json.loads(row[0])}
+    return _Found(request, locks, releases, shown, files)
 
 
 def _write(engine: Engine, campaign_id: str, found: _Found, path: Path) -> None:

@@ -140,6 +140,7 @@ class Hello(_message.Message):
     HIGHEST_EPOCH_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     IDLE_FIELD_NUMBER: _builtins.int
+    LOCKS_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     agent_version: _builtins.str
     device_id: _builtins.str
@@ -159,6 +160,10 @@ class Hello(_message.Message):
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptReport]:
         """Attempts that the agent still holds: running ones and ones with unacknowledged records."""
 
+    @_builtins.property
+    def locks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The locks that the orders of `attempts` name, each once."""
+
     def __init__(
         self,
         *,
@@ -173,10 +178,11 @@ class Hello(_message.Message):
         highest_epoch: _builtins.int = ...,
         attempts: _abc.Iterable[Global___AttemptReport] | None = ...,
         idle: _builtins.bool = ...,
+        locks: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "attempts", b"attempts", "boot_id", b"boot_id", "capabilities", b"capabilities", "device_id", b"device_id", "features", b"features", "highest_epoch", b"highest_epoch", "idle", b"idle", "labels", b"labels", "name", b"name", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "attempts", b"attempts", "boot_id", b"boot_id", "capabilities", b"capabilities", "device_id", b"device_id", "features", b"features", "highest_epoch", b"highest_epoch", "idle", b"idle", "labels", b"labels", "locks", b"locks", "name", b"name", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,22 +363,20 @@ class AttemptReport(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     RETRYABLE_FIELD_NUMBER: _builtins.int
-    PAPERS_FIELD_NUMBER: _builtins.int
+    SIGNED_ORDER_FIELD_NUMBER: _builtins.int
     state: _common_pb2.AttemptState.ValueType
     reason: _builtins.str
     """Why it was refused or aborted; empty otherwise."""
     retryable: _builtins.bool
     """True when another try on this device may do better."""
+    signed_order: _builtins.bytes
+    """In a Hello: the order in its envelope, as it was offered. A controller that was restored from a
+    copy of the time before the job was submitted learns from it what it had ordered.
+    """
     @_builtins.property
     def attempt(self) -> _common_pb2.AttemptRef: ...
     @_builtins.property
     def progress(self) -> _common_pb2.Progress: ...
-    @_builtins.property
-    def papers(self) -> Global___Papers:
-        """Of what a Hello names. A controller that was restored from a copy of the time before the job
-        was submitted learns from them what it had ordered.
-        """
-
     def __init__(
         self,
         *,
@@ -381,39 +385,15 @@ class AttemptReport(_message.Message):
         progress: _common_pb2.Progress | None = ...,
         reason: _builtins.str = ...,
         retryable: _builtins.bool = ...,
-        papers: Global___Papers | None = ...,
+        signed_order: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "papers", b"papers", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "papers", b"papers", "progress", b"progress", "reason", b"reason", "retryable", b"retryable", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "progress", b"progress", "reason", b"reason", "retryable", b"retryable", "signed_order", b"signed_order", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttemptReport: _TypeAlias = AttemptReport  # noqa: Y015
-
-@_typing.final
-class Papers(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SIGNED_ORDER_FIELD_NUMBER: _builtins.int
-    LOCK_FIELD_NUMBER: _builtins.int
-    signed_order: _builtins.bytes
-    """The order in its envelope, as it was offered."""
-    lock: _builtins.bytes
-    """The lock that the order names."""
-    def __init__(
-        self,
-        *,
-        signed_order: _builtins.bytes = ...,
-        lock: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lock", b"lock", "signed_order", b"signed_order"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Papers: _TypeAlias = Papers  # noqa: Y015
 
 @_typing.final
 class Offer(_message.Message):

@@ -1,0 +1,72 @@
+"""What a hello shows of the orders that its attempts follow."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from fleetmark_agent.messages import AttemptKey, AttemptRef, AttemptReport, AttemptState, Hello
+from fleetmark_agent.papers import with_papers
+from fleetmark_agent.session import Held
+from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_protos.channel import MAX_ORDER_BYTES, MAX_SHOWN_BYTES
+
+RUNNING, UPLOADING = AttemptState.RUNNING, AttemptState.UPLOADING
+
+
+@pytest.fixture
+def hello(x86_board: Capabilities) -> Hello:
+    return Hello("0", (), "device", "board", "boot", {}, x86_board, 9, (), idle=False)
+
+
+def shown(hello: Hello, *attempts: tuple[AttemptState, bytes, bytes | None]) -> Hello:
+    """The hello of a board that holds attempts of these states, orders and locks."""
+    held, locks, reports = {}, {}, []
+    for epoch, (state, order, lock) in enumerate(attempts, 1):
+        key = AttemptKey("job", epoch)
+        held[key], locks[key] = Held(key, order, state), lock
+        reports.append(AttemptReport(AttemptRef("device", "job", epoch, "boot"), state))
+
+    def read_lock(key: AttemptKey) -> bytes:
+        lock = locks[key]
+        if lock is None:
+            raise FileNotFoundError
+        return lock
+
+    return with_papers(dataclasses.replace(hello, attempts=tuple(reports)), held, read_lock)
+
+
+def orders(said: Hello) -> list[bytes]:
+    return [report.signed_order for report in said.attempts]
+
+
+def test_a_lock_is_shown_once(hello: Hello) -> None:
+    said = shown(hello, (UPLOADING, b"o1", b"l"), (UPLOADING, b"o2", b"l"), (RUNNING, b"o3", b"m"))
+    assert orders(said) == [b"o1", b"o2", b"o3"]
+    assert said.locks == (b"l", b"m")
+
+
+@pytest.mark.parametrize("state", [AttemptState.REFUSED, AttemptState.ABORTED])
+def test_what_was_given_up_shows_nothing(hello: Hello, state: AttemptState) -> None:
+    said = shown(hello, (state, b"o", b"l"))
+    assert (orders(said), said.locks) == ([b""], ())
+
+
+def test_what_was_not_fetched_yet_shows_nothing(hello: Hello) -> None:
+    said = shown(hello, (AttemptState.PREPARING, b"o", None))
+    assert (orders(said), said.locks) == ([b""], ())
+
+
+def test_it_stays_small_and_what_is_finished_comes_first(hello: Hello) -> None:
+    large = MAX_SHOWN_BYTES // 2
+    said = shown(
+        hello,
+        (RUNNING, b"o1", b"a" * large),
+        (UPLOADING, b"o2", b"b" * large),
+        (UPLOADING, b"o3", b"c" * (large - 100)),
+        (UPLOADING, b"o" * (MAX_ORDER_BYTES + 1), b"d"),
+        (UPLOADING, b"o5", b"e"),
+    )
+    assert orders(said) == [b"", b"o2", b"o3", b"", b"o5"]
+    assert sum(map(len, [*orders(said), *said.locks])) <= MAX_SHOWN_BYTES
