@@ -105,6 +105,14 @@ def hello(
         )
     papers = Papers(said.locks, vouching)
     answers = [_answer(connection, effects, now_ns, each, papers) for each in said.attempts]
+    if not new:
+        _settle(connection, effects, now_ns, said)
+    effects.schedule = True
+    return answers
+
+
+def _settle(connection: sqlite3.Connection, effects: Effects, now_ns: int, said: Hello) -> None:
+    """What becomes of attempts that the store knows and the device does not name."""
     held = {(report.key.job_id, report.key.epoch) for report in said.attempts}
     for attempt in attempts.on_device(connection, said.device_id):
         if (attempt.key.job_id, attempt.key.epoch) in held:
@@ -119,8 +127,6 @@ def hello(
         lost = attempts.get(connection, AttemptKey(said.device_id, job_id, epoch))
         if lost is not None and (job_id, epoch) not in held:
             end_attempt(connection, effects, now_ns, lost, Ending.GONE, _WITHOUT_IT)
-    effects.schedule = True
-    return answers
 
 
 def report(connection: sqlite3.Connection, effects: Effects, now_ns: int, said: Report) -> None:

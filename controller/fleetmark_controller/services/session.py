@@ -16,6 +16,7 @@ from fleetmark_controller.operations import sessions
 from fleetmark_controller.operations.adopting import Vouching
 from fleetmark_controller.operations.effects import OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.services import bounds, convert, edge, guard
+from fleetmark_controller.services.crowd import Crowd
 from fleetmark_controller.services.facts import capabilities_from
 from fleetmark_controller.services.shown import Shown
 from fleetmark_controller.trust.orders import OrderSigner
@@ -36,6 +37,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         self._engine = engine
         self._open: set[asyncio.Queue[session_pb2.ControllerMessage | None]] = set()
         self._ending = False
+        self._coming, self._going = Crowd(log, "connected"), Crowd(log, "disconnected")
         self._vouching = Vouching(
             lambda envelope: engine.signer.own(envelope) if engine.signer else None,
             lambda lock: variations_of(engine.catalog, lock),
@@ -77,7 +79,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
             features,
         )
         self._open.add(outbox)
-        log.info("device %s (%s) connected", said.name, said.device_id)
+        who = f"{said.name} ({said.device_id})"
+        self._coming.note(who)
         if protocol != PROTOCOL_VERSION:
             log.info(
                 "device %s speaks protocol %d, this controller %d: they understand each other, but"
@@ -102,7 +105,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             reader.cancel()
             self._open.discard(outbox)
             self._engine.close_session(said.device_id, session)
-            log.info("device %s disconnected", said.name)
+            self._going.note(who)
 
     async def _read(
         self,

@@ -14,6 +14,7 @@ from fleetmark_catalog.core.plain import from_plain, to_plain
 from fleetmark_catalog.selectors import Selector, Subject, Words, canonical
 from fleetmark_controller.clock import iso
 from fleetmark_controller.store import care, history
+from fleetmark_controller.store.facts_text import text_of
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,15 @@ def upsert(
     A name and labels that people gave it stay. A name that another device has gets a number: names
     are how people tell boards apart.
     """
-    plain = to_plain(capabilities)
-    text = json.dumps(plain, ensure_ascii=False)
+    text = text_of(capabilities)
     _FACTS.keep(text, capabilities)
-    known = connection.execute("SELECT 1 FROM device WHERE device_id = ?", (device_id,)).fetchone()
-    name = care.given_name(connection, device_id) or free_name(connection, device_id, name)
-    # An identity that has a name keeps in step with it: people say one name for both.
-    connection.execute(
-        "UPDATE identity SET name = ?1 WHERE identity_id = ?2 AND name <> ?1", (name, device_id)
-    )
-    labels = care.labels_of(connection, device_id, labels)
+    known, applied_as, given, own_labels = connection.execute(_STANDING, (device_id,)).fetchone()
+    name = given or free_name(connection, device_id, name)
+    if applied_as not in (None, name):
+        # An identity that has a name keeps in step with it: people say one name for both.
+        connection.execute("UPDATE identity SET name = ? WHERE identity_id = ?", (name, device_id))
+    if own_labels:
+        labels = care.labels_of(connection, device_id, labels)
     connection.execute(
         """INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (device_id) DO UPDATE SET name = excluded.name, labels = excluded.labels,
@@ -108,18 +108,24 @@ def upsert(
             iso(now_ns),
         ),
     )
-    history.note(connection, now_ns, device_id, plain)
+    history.note(connection, now_ns, device_id, capabilities)
     return known is None
+
+
+_STANDING = """SELECT (SELECT 1 FROM device WHERE device_id = ?1),
+    (SELECT name FROM identity WHERE identity_id = ?1),
+    (SELECT name FROM device_care WHERE device_id = ?1),
+    EXISTS (SELECT 1 FROM device_label WHERE device_id = ?1)"""
 
 
 def set_capabilities(
     connection: sqlite3.Connection, now_ns: int, device_id: str, facts: Capabilities
 ) -> None:
     """Replace a device's capabilities; the history keeps the former ones."""
-    history.note(connection, now_ns, device_id, to_plain(facts))
+    history.note(connection, now_ns, device_id, facts)
     connection.execute(
         "UPDATE device SET capabilities = ? WHERE device_id = ?",
-        (json.dumps(to_plain(facts), ensure_ascii=False), device_id),
+        (text_of(facts), device_id),
     )
 
 

@@ -6,17 +6,16 @@ import json
 import sqlite3
 from typing import Any
 
+from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_controller.clock import iso
-
-_VOLATILE = (("storage", "free_bytes"),)
-"""What changes from hello to hello and says nothing about the device."""
+from fleetmark_controller.store.facts_text import steady_text_of
 
 
 def note(
-    connection: sqlite3.Connection, now_ns: int, device_id: str, capabilities: dict[str, Any]
+    connection: sqlite3.Connection, now_ns: int, device_id: str, capabilities: Capabilities
 ) -> None:
     """Keep these capabilities if they differ from the last ones that were kept."""
-    new = json.dumps(_steady(capabilities), ensure_ascii=False)
+    new = steady_text_of(capabilities)
     row = connection.execute(
         "SELECT capabilities FROM device_history WHERE device_id = ? ORDER BY at DESC LIMIT 1",
         (device_id,),
@@ -79,16 +78,3 @@ def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
                 leaves.append((f"{path} {item}", ""))
         return leaves
     return [] if value is None else [(path, str(value))]
-
-
-def _steady(capabilities: dict[str, Any]) -> dict[str, Any]:
-    steady = dict(capabilities)
-    for group, name in _VOLATILE:
-        if isinstance(steady.get(group), dict):
-            steady[group] = {key: item for key, item in steady[group].items() if key != name}
-    if steady.get("controls"):
-        steady["controls"] = [
-            {key: item for key, item in control.items() if key != "current"}
-            for control in steady["controls"]
-        ]
-    return steady

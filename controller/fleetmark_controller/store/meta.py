@@ -51,7 +51,7 @@ def saw_epoch(connection: sqlite3.Connection, epoch: int) -> bool:
 
     That happens after an older copy of the store was restored; True if it did.
     """
-    if epoch <= int(get(connection, "last_epoch") or 0):
+    if epoch == 0 or epoch <= int(get(connection, "last_epoch") or 0):
         return False
     put(connection, "last_epoch", str(((epoch >> GENERATION_SHIFT) + 1) << GENERATION_SHIFT))
     return True

@@ -27,13 +27,23 @@ GROUP_S = 0.005
 
 
 class _Entry:
-    __slots__ = ("done", "error", "result", "transaction")
+    __slots__ = ("error", "future", "loop", "result", "transaction")
 
-    def __init__(self, transaction: Transaction[Any], done: Callable[[_Entry], None]) -> None:
+    def __init__(self, transaction: Transaction[Any], loop: asyncio.AbstractEventLoop) -> None:
         self.transaction = transaction
-        self.done = done
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        """In the caller's loop: give it what came of its transaction."""
+        if self.future.cancelled():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
 
 
 class Writer:
@@ -56,22 +66,10 @@ class Writer:
             FleetmarkError: STORE_UNUSABLE or DISK_FULL: nothing of it was stored.
             Exception: whatever the transaction raised; nothing of it was stored.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def settle(entry: _Entry) -> None:
-            if future.cancelled():
-                return
-            if entry.error is not None:
-                future.set_exception(entry.error)
-            else:
-                future.set_result(entry.result)
-
-        def done(entry: _Entry) -> None:
-            loop.call_soon_threadsafe(settle, entry)
-
-        self._queue.put(_Entry(transaction, done))
-        return await future
+        entry = _Entry(transaction, asyncio.get_running_loop())
+        self._queue.put(entry)
+        result: T = await entry.future
+        return result
 
     def close(self) -> None:
         """Finish what waits, then close the store."""
@@ -109,8 +107,7 @@ class Writer:
                 self._roll_back()
                 for entry in group:
                     entry.error = _translate(error)
-            for entry in group:
-                entry.done(entry)
+            _settle(group)
         self._fold()
         self._connection.close()
 
@@ -139,6 +136,18 @@ class Writer:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error:
                 return
+
+
+def _settle(group: list[_Entry]) -> None:
+    """Wake those who wait, each loop once: waking it is dearer than most transactions."""
+    for loop in {entry.loop for entry in group}:
+        own = [entry for entry in group if entry.loop is loop]
+        loop.call_soon_threadsafe(_settle_own, own)
+
+
+def _settle_own(entries: list[_Entry]) -> None:
+    for entry in entries:
+        entry.settle()
 
 
 def _translate(error: BaseException) -> BaseException:
