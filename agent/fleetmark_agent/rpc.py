@@ -134,7 +134,7 @@ def upload_requests(path: Path, sha256: str, size_bytes: int, device_id: str) ->
 def to_wire(message: m.AgentMessage) -> session_pb2.AgentMessage:
     """What the agent says, for the stream."""
     if isinstance(message, m.Hello):
-        return session_pb2.AgentMessage(hello=_hello(message))
+        return _hello(message)
     if isinstance(message, m.Heartbeat):
         heartbeat = session_pb2.Heartbeat(
             sequence=message.sequence,
@@ -200,21 +200,23 @@ def from_wire(message: session_pb2.ControllerMessage) -> m.ControllerMessage | N
     return None
 
 
-def _hello(hello: m.Hello) -> session_pb2.Hello:
-    return session_pb2.Hello(
-        protocol=PROTOCOL_VERSION,
-        agent_version=hello.agent_version,
-        features=hello.features,
-        device_id=hello.device_id,
-        name=hello.name,
-        boot_id=hello.boot_id,
-        labels=hello.labels,
-        capabilities=_capabilities(hello.capabilities),
-        highest_epoch=hello.highest_epoch,
-        attempts=[_report(report) for report in hello.attempts],
-        idle=hello.idle,
-        locks=hello.locks,
-    )
+def _hello(hello: m.Hello) -> session_pb2.AgentMessage:
+    # As plain values: messages that are put into others are copied.
+    said: Any = {
+        "protocol": PROTOCOL_VERSION,
+        "agent_version": hello.agent_version,
+        "features": hello.features,
+        "device_id": hello.device_id,
+        "name": hello.name,
+        "boot_id": hello.boot_id,
+        "labels": hello.labels,
+        "capabilities": to_plain(hello.capabilities),
+        "highest_epoch": hello.highest_epoch,
+        "attempts": [_report(report) for report in hello.attempts],
+        "idle": hello.idle,
+        "locks": hello.locks,
+    }
+    return session_pb2.AgentMessage(hello=said)
 
 
 def _capabilities(capabilities: Capabilities) -> capabilities_pb2.Capabilities:

@@ -149,6 +149,8 @@ def sign(
         ExtendedKeyUsageOID.CLIENT_AUTH,
     )
     certificate = _pem(builder.sign(_private(ca.key), hashes.SHA256()))
+    # Whoever gets it shows it in a moment, perhaps with a thousand others: then it is read already.
+    read_peer(certificate)
     return certificate, int(until.timestamp()) * NS_PER_S
 
 

@@ -51,6 +51,8 @@ class Hello:
 
     def without_papers(self) -> Hello:
         """The same without what only the agreement on attempts needs, and is large."""
+        if not self.attempts and not self.locks:
+            return self
         reports = tuple(replace(report, signed_order=b"") for report in self.attempts)
         return replace(self, attempts=reports, locks=())
 

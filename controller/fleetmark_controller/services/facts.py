@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, cast, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+from google.protobuf.message_factory import GetMessageClass
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.core.plain import from_plain, to_plain
@@ -17,16 +19,16 @@ from fleetmark_protos import plain
 from fleetmark_protos.v1 import capabilities_pb2
 
 _WHERE = "capabilities"
-_KEPT = 2048
+_KEPT = 512
 _KEPT_BYTES = 2048
-"""No more and no larger parts are kept: a board that invents ever new ones fills no memory."""
+"""So many of a kind are kept, and no larger ones: who invents ever new parts fills no memory."""
 
 
 class _Field(NamedTuple):
-    """One of Capabilities; `kind` is the dataclass of its parts, None if it has leaves."""
+    """One of Capabilities; `read` makes its parts of their bytes, None if it has leaves."""
 
     name: Any
-    kind: Any
+    read: Any
     many: bool
     optional: bool
 
@@ -39,16 +41,16 @@ def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
         FleetmarkError: BAD_MESSAGE.
     """
     found: dict[str, Any] = {}
-    for name, kind, many, optional in _fields():
+    for name, read, many, optional in _fields():
         value = getattr(message, name)
-        if kind is None:
+        if read is None:
             cleaned = bounds.facts(list(value) if many else value, 1)
             found[name] = tuple(cleaned) if many else cleaned
         elif many:
             bounds.count(len(value), bounds.MAX_ITEMS, name)
-            found[name] = tuple([_part(kind, item) for item in value])
+            found[name] = tuple([_part(read, item) for item in value])
         elif message.HasField(name):
-            found[name] = _part(kind, value)
+            found[name] = _part(read, value)
         elif optional:
             found[name] = None
         else:
@@ -62,25 +64,31 @@ def capabilities_to(facts: Capabilities) -> capabilities_pb2.Capabilities:
     return plain.from_plain(to_plain(facts), capabilities_pb2.Capabilities)
 
 
-def _part(kind: Any, message: Any) -> Any:
-    data, form = message.SerializeToString(), cast("Any", type(message))
-    read = _read if len(data) <= _KEPT_BYTES else _read.__wrapped__
-    return read(kind, form, data)
+def _part(read: Any, message: Any) -> Any:
+    data = message.SerializeToString()
+    return read(data) if len(data) <= _KEPT_BYTES else read.__wrapped__(data)
 
 
-@lru_cache(maxsize=_KEPT)
-def _read(kind: Any, message_type: Any, data: bytes) -> Any:
-    values = bounds.facts(plain.to_plain(message_type.FromString(data)), 1)
-    return from_plain(kind, values, _WHERE)
+def _reader(kind: Any, message_type: Any) -> Any:
+    """What makes parts of one kind of their bytes, each once."""
+
+    @lru_cache(maxsize=_KEPT)
+    def read(data: bytes) -> Any:
+        values = bounds.facts(plain.to_plain(message_type.FromString(data)), 1)
+        return from_plain(kind, values, _WHERE)
+
+    return read
 
 
 @lru_cache(maxsize=1)
 def _fields() -> tuple[_Field, ...]:
     hints = get_type_hints(Capabilities)
+    described = capabilities_pb2.Capabilities.DESCRIPTOR.fields_by_name
     found = []
     for field in fields(Capabilities):
         parts = get_args(hints[field.name])
         kinds = [part for part in (hints[field.name], *parts) if is_dataclass(part)]
-        kind = kinds[0] if kinds else None
-        found.append(_Field(field.name, kind, Ellipsis in parts, type(None) in parts))
+        part = described[field.name].message_type
+        read = _reader(kinds[0], GetMessageClass(part)) if kinds and part else None
+        found.append(_Field(field.name, read, Ellipsis in parts, type(None) in parts))
     return tuple(found)
