@@ -2,10 +2,10 @@
 
 The agent's own session, link and wire, many in one process, each with its own key and connection,
 and nothing to run jobs with. They enrol with the token in FLEETMARK_TOKEN and say `ready`. Then
-they do as standard input says: `dial N` connects the first N of them, which say `connected` with
-the moment when the last one was welcome; `leave` disconnects all. Each job that one accepts durably
-is said with that moment, by the wall clock, too. Moments are those of time.monotonic, which all
-processes share.
+they do as standard input says: `prepare N` brings the first N as far as agents that do not connect
+yet, `dial N` connects them: they say `connected` with the moment when the last one was welcome;
+`leave` disconnects all. Each job that one accepts durably is said with that moment, by the wall
+clock, too. Moments are those of time.monotonic, which all processes share.
 """
 
 from __future__ import annotations
@@ -52,12 +52,15 @@ class Member:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def dial(self) -> None:
-        """Connect, as an agent that was just started."""
+    def prepare(self) -> None:
+        """Come as far as an agent that was just started, and does not connect yet."""
         self._session = Session(self._identity, Ledger(), device_free=True, spooled={})
         self._transport = transport.GrpcTransport(self._address, lambda: self._tls)
         self._link = Link(self._transport, self._tell, lambda: None)
         self._greeted = False
+
+    def dial(self) -> None:
+        """Connect."""
         self._task = asyncio.get_running_loop().create_task(self._link.run())
 
     async def leave(self) -> None:
@@ -149,7 +152,11 @@ async def main(address: str, first: int, count: int, capabilities: Path) -> None
     ]
     print("ready", flush=True)
     async for words in commands():
-        if words[0] == "dial":
+        if words[0] == "prepare":
+            for member in members[: int(words[1])]:
+                member.prepare()
+            print("prepared", flush=True)
+        elif words[0] == "dial":
             awaited.update(range(int(words[1])))
             for member in members[: int(words[1])]:
                 member.dial()

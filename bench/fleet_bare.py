@@ -1,7 +1,7 @@
 """The floor under a fleet: bare grpc.aio over TLS of which both sides prove themselves.
 
     fleet_bare.py server PORT FOLDER
-    fleet_bare.py clients PORT FIRST COUNT FOLDER     as fleet_agents.py: ready, dial N, leave
+    fleet_bare.py clients PORT FIRST COUNT FOLDER     as fleet_agents.py
 
 The server echoes what comes on a stream, and hands what `push` brings to the stream that it names.
 A client says its number, a beat every 15 s, and when it was handed something. FOLDER holds the
@@ -75,12 +75,14 @@ async def clients(port: int, first: int, count: int, folder: Path) -> None:
     options = [*client_options(), ("grpc.use_local_subchannel_pool", 1)]
     awaited: set[int] = set()
     tasks: set[asyncio.Task[None]] = set()
+    channels: dict[int, grpc.aio.Channel] = {}
 
-    async def one(number: int) -> None:
+    def prepared() -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
+
+    async def one(number: int, channel: grpc.aio.Channel) -> None:
         name = str(number).encode()
-        async with grpc.aio.secure_channel(
-            f"127.0.0.1:{port}", credentials, options=options
-        ) as channel:
+        async with channel:
             call = channel.stream_stream(STREAM)()
             await call.write((name + b" ").ljust(_HELLO_BYTES, b"x"))
             await call.read()
@@ -97,10 +99,13 @@ async def clients(port: int, first: int, count: int, folder: Path) -> None:
 
     print("ready", flush=True)
     async for words in commands():
-        if words[0] == "dial":
-            wanted = range(first, first + int(words[1]))
-            awaited.update(wanted)
-            tasks = {asyncio.get_running_loop().create_task(one(number)) for number in wanted}
+        if words[0] == "prepare":
+            channels = {n: prepared() for n in range(first, first + int(words[1]))}
+            print("prepared", flush=True)
+        elif words[0] == "dial":
+            awaited.update(channels)
+            loop = asyncio.get_running_loop()
+            tasks = {loop.create_task(one(number, held)) for number, held in channels.items()}
         else:
             for task in tasks:
                 task.cancel()

@@ -128,9 +128,17 @@ class Herd:
             child.hears("ready")
 
     def dial(self, count: int) -> float:
-        """Connect `count` clients; returns when it began, once every one was answered."""
+        """Connect `count` clients; returns when it began, once every one was answered.
+
+        Their channel objects are made before, for us, for the floor and for peers alike.
+        """
+        each = list(zip(self.children, shares(count, len(self.children)), strict=True))
+        for child, share in each:
+            child.tell(f"prepare {share}")
+        for child, _ in each:
+            child.hears("prepared")
         began = time.monotonic()
-        for child, share in zip(self.children, shares(count, len(self.children)), strict=True):
+        for child, share in each:
             child.tell(f"dial {share}")
         self.last = max(float(child.hears("connected")[0]) for child in self.children)
         return began

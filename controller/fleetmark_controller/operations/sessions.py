@@ -17,7 +17,7 @@ from fleetmark_controller.lifecycle.states import (
 from fleetmark_controller.operations.adopting import NOBODY, Papers, Vouching, adopt
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.ending import end_attempt
-from fleetmark_controller.store import attempts, devices, events, identities, jobs, meta, queue
+from fleetmark_controller.store import attempts, devices, events, jobs, meta, queue
 from fleetmark_controller.store.attempts import Attempt, AttemptKey
 
 
@@ -76,16 +76,13 @@ def hello(
     """Register the device and agree with it on every attempt that either side knows of.
 
     `vouching` tells orders of this controller from what a device made up.
-
-    Labels that came with its join token are an administrator's word, and stand above its own.
     """
-    identity = identities.get(connection, said.device_id)
     new = devices.upsert(
         connection,
         now_ns,
         device_id=said.device_id,
         name=said.name,
-        labels={**said.labels, **(identity.labels if identity else {})},
+        labels=said.labels,
         capabilities=said.capabilities,
         agent_version=said.agent_version,
         boot_id=said.boot_id,

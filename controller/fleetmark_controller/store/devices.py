@@ -80,17 +80,20 @@ def upsert(
 ) -> bool:
     """Register a device or bring it up to date; True if it is new.
 
-    A name and labels that people gave it stay. A name that another device has gets a number: names
-    are how people tell boards apart.
+    A name and labels that people gave it stay, also labels of its identity. A name that another
+    device has gets a number: names are how people tell boards apart.
     """
     text = text_of(capabilities)
     _FACTS.keep(text, capabilities)
-    known, applied_as, given, own_labels = connection.execute(_STANDING, (device_id,)).fetchone()
-    name = given or free_name(connection, device_id, name)
+    found = connection.execute(_STANDING, (device_id, name)).fetchone()
+    known, applied_as, of_identity, given, labelled, taken = found
+    name = given or (free_name(connection, device_id, name) if taken else name)
     if applied_as not in (None, name):
         # An identity that has a name keeps in step with it: people say one name for both.
         connection.execute("UPDATE identity SET name = ? WHERE identity_id = ?", (name, device_id))
-    if own_labels:
+    # Labels that came with its join token are an administrator's word, and stand above its own.
+    labels = {**labels, **json.loads(of_identity or "{}")}
+    if labelled:
         labels = care.labels_of(connection, device_id, labels)
     connection.execute(
         """INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -108,14 +111,18 @@ def upsert(
             iso(now_ns),
         ),
     )
-    history.note(connection, now_ns, device_id, capabilities)
+    history.note(connection, now_ns, device_id, capabilities, new=known is None)
     return known is None
 
 
-_STANDING = """SELECT (SELECT 1 FROM device WHERE device_id = ?1),
-    (SELECT name FROM identity WHERE identity_id = ?1),
+_TAKEN = """SELECT 1 FROM device WHERE name = ?2 AND device_id != ?1
+    UNION ALL SELECT 1 FROM identity WHERE kind = 'device' AND name = ?2 AND state <> 'removed'
+    AND identity_id != ?1"""
+"""Whether a name belongs to another device, or one that has applied with it."""
+_STANDING = f"""SELECT (SELECT 1 FROM device WHERE device_id = ?1), identity.name, identity.labels,
     (SELECT name FROM device_care WHERE device_id = ?1),
-    EXISTS (SELECT 1 FROM device_label WHERE device_id = ?1)"""
+    EXISTS (SELECT 1 FROM device_label WHERE device_id = ?1), EXISTS ({_TAKEN})
+    FROM (SELECT 1) LEFT JOIN identity ON identity_id = ?1"""  # noqa: S608
 
 
 def set_capabilities(
@@ -158,11 +165,7 @@ def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
 
 
 def _is_taken(connection: sqlite3.Connection, device_id: str, name: str) -> bool:
-    found = connection.execute(
-        "SELECT 1 FROM device WHERE name = ?2 AND device_id != ?1 UNION ALL SELECT 1 FROM identity"
-        " WHERE kind = 'device' AND name = ?2 AND state <> 'removed' AND identity_id != ?1 LIMIT 1",
-        (device_id, name),
-    )
+    found = connection.execute(f"{_TAKEN} LIMIT 1", (device_id, name))
     return found.fetchone() is not None
 
 

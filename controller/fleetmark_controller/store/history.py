@@ -12,19 +12,32 @@ from fleetmark_controller.store.facts_text import steady_text_of
 
 
 def note(
-    connection: sqlite3.Connection, now_ns: int, device_id: str, capabilities: Capabilities
+    connection: sqlite3.Connection,
+    now_ns: int,
+    device_id: str,
+    capabilities: Capabilities,
+    *,
+    new: bool = False,
 ) -> None:
-    """Keep these capabilities if they differ from the last ones that were kept."""
-    new = steady_text_of(capabilities)
+    """Keep these capabilities if they differ from the last ones that were kept.
+
+    Of a `new` device none were.
+    """
+    text = steady_text_of(capabilities)
+    last = None if new else _last(connection, device_id)
+    if last is None or (last != text and json.loads(last) != json.loads(text)):
+        connection.execute(
+            "INSERT OR REPLACE INTO device_history VALUES (?, ?, ?)",
+            (device_id, iso(now_ns), text),
+        )
+
+
+def _last(connection: sqlite3.Connection, device_id: str) -> str | None:
     row = connection.execute(
         "SELECT capabilities FROM device_history WHERE device_id = ? ORDER BY at DESC LIMIT 1",
         (device_id,),
     ).fetchone()
-    if row is None or (row[0] != new and json.loads(row[0]) != json.loads(new)):
-        connection.execute(
-            "INSERT OR REPLACE INTO device_history VALUES (?, ?, ?)",
-            (device_id, iso(now_ns), new),
-        )
+    return None if row is None else str(row[0])
 
 
 def changes(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, str]]:
