@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -24,9 +25,10 @@ from fleetmark_catalog.core.capabilities import (
     Storage,
 )
 from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.plain import from_plain
+from fleetmark_catalog.core.plain import from_plain, to_plain
 from fleetmark_controller.services import bounds, facts
 from fleetmark_controller.services.facts import capabilities_from, capabilities_to
+from fleetmark_controller.store.written_facts import plain_of, steady_text_of, text_of
 from fleetmark_protos import plain
 from fleetmark_protos.errors import FleetmarkError
 from fleetmark_protos.v1 import capabilities_pb2
@@ -76,6 +78,18 @@ def the_long_way(message: capabilities_pb2.Capabilities) -> Capabilities:
 def test_it_is_what_the_long_way_makes_of_it(board: Capabilities) -> None:
     message = capabilities_to(board)
     assert capabilities_from(message) == the_long_way(message)
+
+
+@given(BOARDS)
+def test_the_stored_text_is_that_of_the_plain_values(board: Capabilities) -> None:
+    found = capabilities_from(capabilities_to(board))
+    values = to_plain(found)
+    assert plain_of(found) == values
+    assert text_of(found) == json.dumps(values, ensure_ascii=False)
+    del values["storage"]["free_bytes"]
+    for control in values["controls"]:
+        del control["current"]
+    assert json.loads(steady_text_of(found)) == values
 
 
 def test_boards_of_one_type_share_their_parts(x86_board: Capabilities) -> None:

@@ -14,7 +14,7 @@ from fleetmark_catalog.core.plain import from_plain, to_plain
 from fleetmark_catalog.selectors import Selector, Subject, Words, canonical
 from fleetmark_controller.clock import iso
 from fleetmark_controller.store import care, history
-from fleetmark_controller.store.facts_text import text_of
+from fleetmark_controller.store.written_facts import text_of
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_controller.clock import iso
-from fleetmark_controller.store.facts_text import steady_text_of
+from fleetmark_controller.store.written_facts import steady_text_of
 
 
 def note(
