@@ -79,8 +79,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             features,
         )
         self._open.add(outbox)
-        who = f"{said.name} ({said.device_id})"
-        self._coming.note(who)
+        self._coming.note(f"{said.name} ({said.device_id})")
         if protocol != PROTOCOL_VERSION:
             log.info(
                 "device %s speaks protocol %d, this controller %d: they understand each other, but"
@@ -105,7 +104,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             reader.cancel()
             self._open.discard(outbox)
             self._engine.close_session(said.device_id, session)
-            self._going.note(who)
+            self._going.note(said.name)
 
     async def _read(
         self,
