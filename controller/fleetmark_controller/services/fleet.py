@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from fleetmark_catalog.core.plain import to_plain
 from fleetmark_controller.clock import now_monotonic_ns, now_unix_ns
 from fleetmark_controller.engine import Engine, JobEvent
 from fleetmark_controller.identity.rules import Kind, State
@@ -18,7 +19,6 @@ from fleetmark_controller.store import care, devices, history, identities, listi
 from fleetmark_controller.store.care import Care
 from fleetmark_controller.store.devices import Device
 from fleetmark_controller.store.identities import Identity
-from fleetmark_controller.store.written_facts import plain_of
 from fleetmark_protos.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc
 
 
@@ -155,7 +155,7 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
             "presence": status.value,
             "activity": activity,
             "labels": device.labels,
-            "capabilities": plain_of(device.capabilities),
+            "capabilities": to_plain(device.capabilities),
             "agent_version": device.agent_version,
             "registered_at": device.registered_at,
             "last_seen_at": device.last_seen_at,
