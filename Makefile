@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOURCES := agent controller protos catalog cli tests
+SOURCES := agent controller core protos catalog cli tests
 
 .PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
 	bench-fidelity bench-sandbox mlperf-check mlperf-verify mlperf-campaign fuzz lint stubs setup locks board-kit clean

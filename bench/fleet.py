@@ -42,7 +42,7 @@ from markdown import table
 from processes import Lab, until
 
 if TYPE_CHECKING:
-    from fleetmark_controller.client import Client
+    from fleetmark_controller.client.connection import Client
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests" / "faults"))
@@ -181,7 +181,7 @@ class Ours:
 
     def ready_unix_ns(self) -> dict[str, int]:
         """When each job was stored and could run, cut to milliseconds."""
-        from fleetmark_controller.clock import parse_iso
+        from fleetmark_core.clock import parse_iso
         from fleetmark_protos.v1 import jobs_pb2
 
         jobs = self.client.call(self.client.jobs.ListJobs, jobs_pb2.ListJobsRequest()).jobs
@@ -192,7 +192,7 @@ def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
     """A controller, one real agent and many simulated ones."""
     import toy
 
-    from fleetmark_controller.client import Client
+    from fleetmark_controller.client.connection import Client
 
     folder.mkdir()
     # A job has a user of its own where the agent is root's.

@@ -22,17 +22,17 @@ from pathlib import Path
 import grpc
 from fleet_children import commands, raise_file_limit
 
-from fleetmark_agent import happenings as h
-from fleetmark_agent import transport
-from fleetmark_agent.helpers.probe import trusted_ca
-from fleetmark_agent.identity import Tls
-from fleetmark_agent.ids import uuid7
-from fleetmark_agent.ledger import Ledger
-from fleetmark_agent.link import Link
-from fleetmark_agent.session import Identity, Session
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.keys import make_key, signing_request
-from fleetmark_catalog.core.plain import from_plain
+from fleetmark_agent.helpers.tls_probe import trusted_ca
+from fleetmark_agent.net import transport
+from fleetmark_agent.net.connection import Link
+from fleetmark_agent.session import events as h
+from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.state.identity import Tls
+from fleetmark_agent.state.ids import uuid7
+from fleetmark_agent.state.ledger import Ledger
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.device_keys import make_key, signing_request
+from fleetmark_core.serde import from_plain
 from fleetmark_protos import channel
 from fleetmark_protos.token import parse_token
 from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc

@@ -28,12 +28,12 @@ from official_checker import find_checker, run_checker
 from official_compliance import show_all, verify
 from processes import Lab
 
-from fleetmark_controller import exporting_mlperf
-from fleetmark_controller.client import Client
-from fleetmark_controller.identity.files import admin_file
+from fleetmark_controller.client import export_mlperf as exporting_mlperf
+from fleetmark_controller.client.connection import Client
+from fleetmark_controller.identity.credential_files import admin_file
 from fleetmark_controller.mlperf.layout import Layout
 from fleetmark_controller.mlperf.rules import Rules, rules
-from fleetmark_controller.mlperf.stored import StoredRun
+from fleetmark_controller.mlperf.stored_run import StoredRun
 
 FULL_S = 600.0
 BENCHMARK = "fashion-mnist-50000"

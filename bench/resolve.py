@@ -18,9 +18,9 @@ from pathlib import Path
 
 from resolve_catalog import load, make_boards, write_catalog
 
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.lock import BlobRef
 from fleetmark_catalog.resolve import Configuration, expand, resolve
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.lockfile import BlobRef
 
 HARNESS = BlobRef("fleetmark_harness-1.0.0-py3-none-any.whl", "0" * 64, 1000)
 

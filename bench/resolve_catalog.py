@@ -7,7 +7,8 @@ import json
 import random
 from pathlib import Path
 
-from fleetmark_catalog.core.capabilities import (
+from fleetmark_catalog.load import BUILTIN, Catalog, load_catalog
+from fleetmark_core.capabilities import (
     Board,
     Capabilities,
     Cpu,
@@ -17,7 +18,6 @@ from fleetmark_catalog.core.capabilities import (
     Software,
     Storage,
 )
-from fleetmark_catalog.load import BUILTIN, Catalog, load_catalog
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 ARCHES = ("x86_64", "aarch64")

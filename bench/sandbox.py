@@ -22,11 +22,11 @@ from typing import Any
 
 from markdown import table
 
-from fleetmark_agent import supervisor
-from fleetmark_agent.locks import try_lock
+from fleetmark_agent.runner import supervisor
+from fleetmark_agent.sandbox.mounts import python_paths, system_paths
 from fleetmark_agent.sandbox.plan import Limits, Means, Needs, base_python, launch
 from fleetmark_agent.sandbox.prove import means_of, prove
-from fleetmark_agent.sandbox.visible import python_paths, system_paths
+from fleetmark_agent.state.file_locks import try_lock
 
 JOB = """
 import json, sys, time

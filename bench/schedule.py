@@ -110,8 +110,9 @@ def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, fl
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "controller")]
     from stores import LOCK, TestStore
 
-    from fleetmark_controller.operations import assigning, campaigns
-    from fleetmark_controller.store import jobs
+    from fleetmark_controller.operations import campaigns
+    from fleetmark_controller.operations import dispatch as assigning
+    from fleetmark_controller.store.jobs import jobs
 
     store = TestStore(folder / f"{mix}.db", _facts())
     names = [f"d{number}" for number in range(devices)]
@@ -148,7 +149,7 @@ def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, fl
 
 
 def _facts() -> Any:
-    from fleetmark_catalog.core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+    from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
 
     system = Os("linux", "Debian GNU/Linux", "12", "6.1.0")
     return Capabilities(system, "x86_64", Board(), Cpu(2, 2), Memory(1, 1), Storage(1, 1))

@@ -12,11 +12,11 @@ from pathlib import Path
 import readings
 from processes import until
 
-from fleetmark_agent.messages import AttemptKey
-from fleetmark_agent.runner.execute import Execution
+from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.runner.execution import Execution
 from fleetmark_agent.runner.prepare import supervisor_command
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.settings import Settings
+from fleetmark_agent.session.messages import AttemptKey
 
 
 @dataclass(frozen=True)

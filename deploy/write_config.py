@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fleetmark_agent.configuring import BadSetting, load_settings, parse_label
-from fleetmark_cli.homes import ConfigError
+from fleetmark_agent.config.loader import BadSetting, load_settings, parse_label
+from fleetmark_cli.paths import ConfigError
 
 _NAME = "config.toml"
 

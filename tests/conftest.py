@@ -10,15 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fleetmark_catalog.core.capabilities import (
-    Board,
-    Capabilities,
-    Cpu,
-    Interpreter,
-    Memory,
-    Os,
-    Storage,
-)
+from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, Memory, Os, Storage
 
 GIB = 2**30
 

@@ -18,7 +18,7 @@ def command() -> None:
 
 
 def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:
-    from fleetmark_agent.configuring import parse_label
+    from fleetmark_agent.config.loader import parse_label
 
     labels: dict[str, str] = {}
     for value in values:
@@ -79,8 +79,8 @@ def start(
     A new board needs a join token (--token, --token-file or FLEETMARK_TOKEN), which `controller
     token create` makes. The board checks that it talks to that controller before it says anything.
     """
-    from fleetmark_agent.become import become_server
-    from fleetmark_agent.configuring import load_settings
+    from fleetmark_agent.config.loader import load_settings
+    from fleetmark_agent.startup.handover import become_server
 
     settings = load_settings(
         _home(home),
@@ -105,11 +105,11 @@ def capabilities(home: str | None, as_json: bool) -> None:
 
     Each piece of software is found, absent, of a wrong version, or broken: there, but not working.
     """
-    from fleetmark_agent.detect.child import detect_in_child
-    from fleetmark_agent.facts import measure
-    from fleetmark_agent.facts.software import with_findings
-    from fleetmark_catalog.core.plain import to_plain
+    from fleetmark_agent.fingerprint import measure
+    from fleetmark_agent.fingerprint.software import with_findings
+    from fleetmark_agent.software.client import detect_in_child
     from fleetmark_cli.output import print_fields, print_json
+    from fleetmark_core.serde import to_plain
 
     findings = detect_in_child().findings
     plain = to_plain(with_findings(measure(home=_home(home)), findings))
@@ -125,9 +125,9 @@ def capabilities(home: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(home: str | None, as_json: bool) -> None:
     """Say which sandbox jobs on this board run in, proven now, and what would make it stronger."""
-    from fleetmark_agent.doctor import examine
-    from fleetmark_catalog.core.plain import to_plain
+    from fleetmark_agent.sandbox.doctor import examine
     from fleetmark_cli.output import print_fields, print_json
+    from fleetmark_core.serde import to_plain
 
     found = examine(_home(home))
     if as_json:
@@ -143,7 +143,7 @@ def doctor(home: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def status(home: str | None, as_json: bool) -> None:
     """Say whether an agent runs with this home, and what it holds."""
-    from fleetmark_agent.status import home_status
+    from fleetmark_agent.daemon.status import home_status
     from fleetmark_cli.output import print_fields, print_json
 
     values = home_status(_home(home))
@@ -167,8 +167,8 @@ def describe(file: str, name: str | None, home: str | None) -> None:
     There, `controller fleet add FILE` registers it. The board gets a key of its own; what the
     controller must compare is printed.
     """
-    from fleetmark_agent.carrying import write_description
-    from fleetmark_agent.configuring import load_settings
+    from fleetmark_agent.config.loader import load_settings
+    from fleetmark_agent.offline import write_description
 
     settings = load_settings(_home(home), name=name)
     fingerprint = write_description(settings, Path(file))
@@ -195,9 +195,9 @@ def run_bundle(file: str, out: str, trust: str | None, home: str | None, verbose
     The same is checked as of an order that comes by network. `controller results import RESULTS`
     takes them in.
     """
-    from fleetmark_agent.carrying import run_from
-    from fleetmark_agent.configuring import load_settings
-    from fleetmark_cli.logs import set_up
+    from fleetmark_agent.config.loader import load_settings
+    from fleetmark_agent.offline import run_from
+    from fleetmark_cli.logging_setup import set_up
 
     settings = load_settings(_home(home))
     set_up(verbose)
@@ -205,13 +205,13 @@ def run_bundle(file: str, out: str, trust: str | None, home: str | None, verbose
 
 
 def _home(flag: str | None) -> Path:
-    from fleetmark_cli.homes import home_folder
+    from fleetmark_cli.paths import home_folder
 
     return home_folder("agent", flag)
 
 
 def _shown(key: str, value: Any) -> Any:
-    from fleetmark_catalog.core.footprint import size
+    from fleetmark_core.resource_model import size
 
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -220,7 +220,7 @@ def _shown(key: str, value: Any) -> Any:
 
 def _flat(plain: dict[str, Any]) -> dict[str, object]:
     """Facts for people: tables in one level, lists as a line each."""
-    from fleetmark_catalog.core.footprint import size
+    from fleetmark_core.resource_model import size
 
     shown: dict[str, object] = {}
     for group, values in plain.items():

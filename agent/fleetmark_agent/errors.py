@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from fleetmark_cli.problems import EXIT_REFUSED, EXIT_USAGE, Problem
+from fleetmark_cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, Problem
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 

@@ -6,11 +6,11 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from fleetmark_harness import exits
+from fleetmark_harness import exit_codes as exits
 from fleetmark_harness.adapters import Adapter
 from fleetmark_harness.calibrate import Calibration, calibrate
-from fleetmark_harness.exits import JobError
-from fleetmark_harness.finding import find
+from fleetmark_harness.exit_codes import JobError
+from fleetmark_harness.find_performance import find
 from fleetmark_harness.job import FIND, Job, read_job
 from fleetmark_harness.loadgen_test import Test, check_logs, read_settings
 from fleetmark_harness.progress import Progress

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from fleetmark_cli.problems import EXIT_INTERRUPTED, EXIT_USAGE, Problem
+from fleetmark_cli.exit_codes import EXIT_INTERRUPTED, EXIT_USAGE, Problem
 
 
 def run(command: click.Command, translate: Callable[[Exception], Problem | None]) -> NoReturn:

@@ -11,16 +11,10 @@ from typing import Any
 
 from fake_controller import FakeController
 
-from fleetmark_agent.ids import uuid7
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.lock import (
-    BlobRef,
-    DeclaredOutput,
-    Environment,
-    Lock,
-    Program,
-)
-from fleetmark_catalog.core.order import Order
+from fleetmark_agent.state.ids import uuid7
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.lockfile import BlobRef, DeclaredOutput, Environment, Lock, Program
+from fleetmark_core.order import Order
 
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 

@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from fleetmark_agent.detect.engine import detect
-from fleetmark_agent.detect.findings import Finding
-from fleetmark_agent.detect.place import Place
-from fleetmark_agent.detect.rules import Rule, load_rules
-from fleetmark_agent.detect.store import builtin_folder
+from fleetmark_agent.software.detection_cache import builtin_folder
+from fleetmark_agent.software.engine import detect
+from fleetmark_agent.software.models import Finding
+from fleetmark_agent.software.rules import Rule, load_rules
+from fleetmark_agent.software.search_paths import Place
 
 BASE = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 RULES: dict[str, Rule] = {rule.name: rule for rule in load_rules(builtin_folder())[0]}

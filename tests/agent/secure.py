@@ -8,12 +8,12 @@ from pathlib import Path
 
 import grpc
 
-from fleetmark_agent import identity
-from fleetmark_agent.identity import ACTIVE, Enrolment
-from fleetmark_catalog.core.keys import make_key, pem_sha256, signing_request, write_private
+from fleetmark_agent.state import identity
+from fleetmark_agent.state.identity import ACTIVE, Enrolment
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
-from fleetmark_controller.identity.rules import Kind
+from fleetmark_controller.identity.model import Kind
+from fleetmark_core.device_keys import make_key, pem_sha256, signing_request, write_private
 
 LIFE_NS = 30 * 86_400 * 10**9
 

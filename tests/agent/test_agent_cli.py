@@ -16,9 +16,9 @@ import secure
 from agent_process import AgentProcess
 from fake_controller import FakeController
 
-from fleetmark_agent.configuring import load_settings
-from fleetmark_agent.locks import try_lock
-from fleetmark_cli.homes import ConfigError
+from fleetmark_agent.config.loader import load_settings
+from fleetmark_agent.state.file_locks import try_lock
+from fleetmark_cli.paths import ConfigError
 
 
 def agent_command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -49,7 +49,12 @@ def loaded_by(module: str) -> set[str]:
 
 
 HEAVY = {"sqlite_utils", "numpy", "resolvelib", "onnxruntime", "ai_edge_litert", "tflite_runtime"}
-HEAVY |= {"cryptography", "zeroconf", "fleetmark_agent.discovery", "fleetmark_agent.helpers.enrol"}
+HEAVY |= {
+    "cryptography",
+    "zeroconf",
+    "fleetmark_agent.startup.mdns_browse",
+    "fleetmark_agent.helpers.enroll",
+}
 HEAVY |= {"fleetmark_controller", "fleetmark_harness", "fleetmark_catalog.load", "mlperf_loadgen"}
 
 

@@ -19,10 +19,10 @@ from conftest import AgentProcess
 from fake_controller import FakeController
 from tars import BAD, REG, archive_of
 
-from fleetmark_agent.archives import archive_folder, ensure_archives, search_paths
-from fleetmark_agent.cache import Cache
+from fleetmark_agent.cache.archives import archive_folder, ensure_archives, search_paths
+from fleetmark_agent.cache.blob_cache import Cache
 from fleetmark_agent.errors import Refusal
-from fleetmark_catalog.core.lock import Environment, Lock, PackageArchive
+from fleetmark_core.lockfile import Environment, Lock, PackageArchive
 
 FOLDER = tarfile.DIRTYPE
 USES = """

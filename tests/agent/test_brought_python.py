@@ -17,9 +17,9 @@ from fake_controller import FakeController
 from tars import BAD as UNUSABLE
 from tars import REG, archive_of
 
-from fleetmark_agent.facts import interpreters
-from fleetmark_catalog.core.capabilities import Interpreter
-from fleetmark_catalog.core.lock import BlobRef, Lock, ProvidedPython
+from fleetmark_agent.fingerprint import interpreters
+from fleetmark_core.capabilities import Interpreter
+from fleetmark_core.lockfile import BlobRef, Lock, ProvidedPython
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="made from this Linux's Python")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from bundles import blob
 
-from fleetmark_agent import files
-from fleetmark_agent.cache import Cache
+from fleetmark_agent.cache.blob_cache import Cache
 from fleetmark_agent.errors import Refusal
-from fleetmark_agent.transport import TransportError
-from fleetmark_catalog.core.lock import BlobRef
+from fleetmark_agent.net.transport import TransportError
+from fleetmark_agent.state import files
+from fleetmark_core.lockfile import BlobRef
 
 GIB = 1 << 30
 
@@ -142,7 +142,7 @@ async def test_what_will_not_fit_is_refused_with_both_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = make(tmp_path)
-    monkeypatch.setattr("fleetmark_agent.cache.free_bytes", lambda _path: 1_200_000)
+    monkeypatch.setattr("fleetmark_agent.cache.blob_cache.free_bytes", lambda _path: 1_200_000)
     with pytest.raises(Refusal) as caught:
         cache.make_room(53_100_000, "resnet with its environment")
     place = tmp_path / "cache"
@@ -156,7 +156,7 @@ async def test_room_that_must_stay_free_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = make(tmp_path, min_free_bytes=64_000_000)
-    monkeypatch.setattr("fleetmark_agent.cache.free_bytes", lambda _path: 70_000_000)
+    monkeypatch.setattr("fleetmark_agent.cache.blob_cache.free_bytes", lambda _path: 70_000_000)
     with pytest.raises(Refusal, match=r"6\.0 MB free at .* beyond the 64\.0 MB that must stay"):
         cache.make_room(53_100_000)
     cache.make_room(5_000_000)
@@ -172,7 +172,7 @@ async def test_a_disk_that_fills_up_in_the_midst_is_named(
         real(partial)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fleetmark_catalog.core.blobfolder.BlobFolder.commit", full)
+    monkeypatch.setattr("fleetmark_core.blob_store.BlobFolder.commit", full)
     with pytest.raises(Refusal, match="no space left for model"):
         await cache.fetch(BlobRef("model", blob("m", b"x" * 100).sha256, 100), source.download)
     assert list((tmp_path / "cache" / "blobs" / "partial").iterdir()) == []

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from fleetmark_agent.files import RealFiles
-from fleetmark_agent.messages import AttemptKey
 from fleetmark_agent.runner.collect import judge, make_plan, spool_plan
-from fleetmark_agent.runner.telemetry import COLUMNS
+from fleetmark_agent.runner.telemetry.sampler import COLUMNS
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.spool import Spool
-from fleetmark_catalog.core.digest import sha256_file
-from fleetmark_catalog.core.lock import DeclaredOutput
-from fleetmark_catalog.core.records import MAX_PAYLOAD_BYTES, parse_final, record_digest, seal
+from fleetmark_agent.session.messages import AttemptKey
+from fleetmark_agent.state.files import RealFiles
+from fleetmark_agent.state.spool import Spool
+from fleetmark_core.digest import sha256_file
+from fleetmark_core.lockfile import DeclaredOutput
+from fleetmark_core.records import MAX_PAYLOAD_BYTES, parse_final, record_digest, seal
 
 KEY = AttemptKey("job", 1)
 OUTPUTS = (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from board_tree import CPU, BoardTree
 
-from fleetmark_agent.runner import condition
-from fleetmark_agent.runner.condition import Condition
+from fleetmark_agent.runner.telemetry import board_condition as condition
+from fleetmark_agent.runner.telemetry.board_condition import Condition
 
 
 @pytest.fixture

@@ -15,16 +15,17 @@ from agent_process import AgentProcess
 from detect_boards import Board, gone
 from fake_controller import FakeController
 
-from fleetmark_agent import happenings as h
-from fleetmark_agent.detect import store, watch
-from fleetmark_agent.detect.findings import Detection, Finding, Verdict
-from fleetmark_agent.facts.software import with_findings
-from fleetmark_agent.ledger import Ledger
-from fleetmark_agent.messages import CapabilitiesChanged, Hello, Welcome
-from fleetmark_agent.session import Identity, Session
-from fleetmark_catalog.core import capabilities as c
-from fleetmark_catalog.core.plain import to_plain
+from fleetmark_agent.fingerprint.software import with_findings
+from fleetmark_agent.session import events as h
+from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.session.messages import CapabilitiesChanged, Hello, Welcome
+from fleetmark_agent.software import detection_cache as store
+from fleetmark_agent.software import periodic as watch
+from fleetmark_agent.software.models import Detection, Finding, Verdict
+from fleetmark_agent.state.ledger import Ledger
 from fleetmark_catalog.selectors import Subject, parse_selector
+from fleetmark_core import capabilities as c
+from fleetmark_core.serde import to_plain
 
 MEASURED = c.Capabilities(
     os=c.Os("linux", "Debian", "12", "6.1"),

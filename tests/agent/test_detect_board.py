@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 from detect_boards import RULES, Board, gone
 
-from fleetmark_agent.detect import children, judge
-from fleetmark_agent.detect.engine import detect
-from fleetmark_agent.detect.findings import Detection, Verdict, details_of
-from fleetmark_agent.detect.place import Place
-from fleetmark_agent.detect.rules import BadRule, Rule, load_rules, parse_rule
-from fleetmark_agent.detect.store import builtin_folder
-from fleetmark_catalog.core.plain import parse_document
+from fleetmark_agent.software import subprocesses as children
+from fleetmark_agent.software import verdicts as judge
+from fleetmark_agent.software.detection_cache import builtin_folder
+from fleetmark_agent.software.engine import detect
+from fleetmark_agent.software.models import Detection, Verdict, details_of
+from fleetmark_agent.software.rules import BadRule, Rule, load_rules, parse_rule
+from fleetmark_agent.software.search_paths import Place
 from fleetmark_catalog.load import load_catalog
+from fleetmark_core.serde import parse_document
 
 
 @pytest.fixture
@@ -282,7 +283,7 @@ def test_this_machine_through_the_helper_which_leaves_nothing(tmp_path: Path) ->
         "TMPDIR": str(temporary),
     }
     done = subprocess.run(
-        [sys.executable, "-I", "-m", "fleetmark_agent.detect"],
+        [sys.executable, "-I", "-m", "fleetmark_agent.software"],
         check=True,
         capture_output=True,
         env=environment,
@@ -304,7 +305,7 @@ def test_a_helper_that_is_ended_leaves_nothing_either(tmp_path: Path, moment: in
     for name in ("git", "cmake", "docker", "podman", "adb", "bwrap"):
         board.program(name, f"/bin/sleep 300 & echo $$ $! >> {tmp_path}/pids; /bin/sleep 300")
     environment = {**os.environ, "PATH": f"{board.bin}:/usr/bin", "TMPDIR": str(temporary)}
-    command = [sys.executable, "-I", "-m", "fleetmark_agent.detect"]
+    command = [sys.executable, "-I", "-m", "fleetmark_agent.software"]
     helper = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from fleetmark_agent.daemon import end_tasks
+from fleetmark_agent.daemon.daemon import end_tasks
 
 
 async def deaf(times: int) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from board_tree import BoardTree
 
-from fleetmark_agent.runner import energy, nvml
-from fleetmark_agent.runner.telemetry import PowerLog
+from fleetmark_agent.runner.telemetry import nvml
+from fleetmark_agent.runner.telemetry import power_sensors as energy
+from fleetmark_agent.runner.telemetry.sampler import PowerLog
 
 
 @pytest.fixture

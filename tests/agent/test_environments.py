@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from bundles import PYTHON, blob, wheel
 
-from fleetmark_agent import environments
-from fleetmark_agent.cache import Cache
-from fleetmark_agent.environments import choose_interpreter, ensure_environment
+from fleetmark_agent.cache import environments
+from fleetmark_agent.cache.blob_cache import Cache
+from fleetmark_agent.cache.environments import choose_interpreter, ensure_environment
 from fleetmark_agent.errors import Refusal
-from fleetmark_agent.facts import interpreters
-from fleetmark_catalog.core.capabilities import Interpreter
-from fleetmark_catalog.core.lock import Environment
+from fleetmark_agent.fingerprint import interpreters
+from fleetmark_core.capabilities import Interpreter
+from fleetmark_core.lockfile import Environment
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_agent.facts import interpreters, measure, memory, system
-from fleetmark_agent.runner.temperature import read_temperature
-from fleetmark_catalog.core.capabilities import Capabilities, Control, Sensor
-from fleetmark_catalog.core.plain import parse_document, to_plain
+from fleetmark_agent.fingerprint import interpreters, measure, memory, system
+from fleetmark_agent.runner.telemetry.temperature import read_temperature
+from fleetmark_core.capabilities import Capabilities, Control, Sensor
+from fleetmark_core.serde import parse_document, to_plain
 
 PI_CPUINFO = "\n\n".join(
     [
@@ -206,7 +206,7 @@ def test_a_limit_of_each_process_is_the_memory_that_it_may_use(kind: str, tmp_pa
     code = (
         "import resource\n"
         f"resource.setrlimit(resource.{kind}, (512 << 20, 512 << 20))\n"
-        "from fleetmark_agent.facts import memory\n"
+        "from fleetmark_agent.fingerprint import memory\n"
         "print(memory.probe().limit_bytes, memory.available())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -214,7 +214,14 @@ def test_a_limit_of_each_process_is_the_memory_that_it_may_use(kind: str, tmp_pa
 
 
 def test_this_machine_through_the_helper_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-I", "-m", "fleetmark_agent.facts", "--home", str(tmp_path / "new")]
+    command = [
+        sys.executable,
+        "-I",
+        "-m",
+        "fleetmark_agent.fingerprint",
+        "--home",
+        str(tmp_path / "new"),
+    ]
     done = subprocess.run(command, check=True, capture_output=True)
     facts = parse_document(Capabilities, done.stdout)
     assert facts.cpu.usable_cores == len(os.sched_getaffinity(0))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_agent import ledger
-from fleetmark_agent.files import RealFiles, write_atomic
-from fleetmark_agent.identity import device_id
-from fleetmark_agent.ids import uuid7
-from fleetmark_agent.ledger import Entry, Ledger, LedgerError, Standing
-from fleetmark_agent.messages import MAX_EPOCH, AttemptKey
+from fleetmark_agent.session.messages import MAX_EPOCH, AttemptKey
+from fleetmark_agent.state import ledger
+from fleetmark_agent.state.files import RealFiles, write_atomic
+from fleetmark_agent.state.identity import device_id
+from fleetmark_agent.state.ids import uuid7
+from fleetmark_agent.state.ledger import Entry, Ledger, LedgerError, Standing
 from fleetmark_protos.errors import FleetmarkError
 
 

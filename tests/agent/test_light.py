@@ -16,15 +16,15 @@ from agent_process import AgentProcess
 from fake_controller import FakeController
 from test_agent_cli import HEAVY, agent_command, fails, loaded_by
 
-from fleetmark_agent import rpc
-from fleetmark_agent.become import hand_over
-from fleetmark_agent.facts import measure
-from fleetmark_agent.facts.software import with_findings
-from fleetmark_agent.locks import try_lock
-from fleetmark_agent.settings import Settings
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.plain import parse_document, parse_own, to_plain
+from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.fingerprint import measure
+from fleetmark_agent.fingerprint.software import with_findings
+from fleetmark_agent.net import grpc_codec as rpc
+from fleetmark_agent.startup.handover import hand_over
+from fleetmark_agent.state.file_locks import try_lock
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.serde import parse_document, parse_own, to_plain
 from fleetmark_protos.plain import from_plain
 from fleetmark_protos.v1.capabilities_pb2 import Capabilities as WireCapabilities
 
@@ -32,18 +32,19 @@ ABSENT = HEAVY | {
     # The command line and the settings' files: left behind when the agent becomes a server.
     *("click", "tomllib", "tomli", "difflib", "fleetmark_cli.app", "fleetmark_agent.cli"),
     # What joins a controller, and what makes keys.
-    *("fleetmark_agent.become", "fleetmark_agent.joining", "fleetmark_agent.finding"),
-    "fleetmark_agent.enrolling",
-    *("fleetmark_protos.token", "fleetmark_catalog.core.keys", "fleetmark_agent.cache"),
+    *("fleetmark_agent.startup.handover", "fleetmark_agent.startup.join"),
+    "fleetmark_agent.startup.find_controller",
+    "fleetmark_agent.startup.enroll",
+    *("fleetmark_protos.token", "fleetmark_core.device_keys", "fleetmark_agent.cache.blob_cache"),
     # What only a job needs.
     *("fleetmark_agent.runner.attempt", "fleetmark_agent.runner.prepare", "packaging", "tempfile"),
-    *("fleetmark_agent.runner.execute", "fleetmark_agent.supervisor", "ctypes", "hashlib"),
-    *("fleetmark_agent.archives", "fleetmark_agent.environments", "fleetmark_catalog.core.lock"),
-    *("fleetmark_catalog.core.order", "fleetmark_catalog.core.blobfolder"),
+    *("fleetmark_agent.runner.execution", "fleetmark_agent.runner.supervisor", "ctypes", "hashlib"),
+    *("fleetmark_agent.cache.archives", "fleetmark_agent.cache.environments"),
+    *("fleetmark_core.lockfile", "fleetmark_core.order", "fleetmark_core.blob_store"),
     *("fleetmark_protos.v1.blobs_pb2", "fleetmark_protos.v1.results_pb2"),
-    "fleetmark_agent.configuring",
+    "fleetmark_agent.config.loader",
     # What helper processes do.
-    *("psutil", "installer", "fleetmark_agent.facts.cpu", "fleetmark_agent.detect.engine"),
+    *("psutil", "installer", "fleetmark_agent.fingerprint.cpu", "fleetmark_agent.software.engine"),
     # What protobuf and JSON can do beyond our messages; compression; terminals.
     *("google.protobuf.json_format", "dacite", "uuid", "random", "shutil", "lzma", "bz2", "rich"),
     *("cryptography", "zeroconf", "multiprocessing", "unittest", "http", "email", "xml"),
@@ -63,7 +64,7 @@ def spy():
     os.kill(os.getpid(), signal.SIGTERM)
 
 threading.Thread(target=spy, daemon=True).start()
-from fleetmark_agent.serve import main
+from fleetmark_agent.daemon.main import main
 sys.exit(main(int(sys.argv[1])))
 """
 
@@ -73,9 +74,16 @@ def held(modules: set[str]) -> set[str]:
 
 
 def test_what_serves_loads_little() -> None:
-    loaded = loaded_by("fleetmark_agent.serve, fleetmark_agent.start, fleetmark_agent.rpc")
+    loaded = loaded_by(
+        "fleetmark_agent.daemon.main, fleetmark_agent.daemon.app, fleetmark_agent.net.grpc_codec"
+    )
     assert not held(loaded)
-    assert not loaded_by("fleetmark_agent.become") & {"grpc", "google", "asyncio", "psutil"}
+    assert not loaded_by("fleetmark_agent.startup.handover") & {
+        "grpc",
+        "google",
+        "asyncio",
+        "psutil",
+    }
 
 
 async def test_an_idle_connected_agent_holds_little(
@@ -101,7 +109,7 @@ async def test_an_idle_connected_agent_holds_little(
     _, errors = await asyncio.to_thread(process.communicate, timeout=60)
     assert process.returncode == 0, errors
     modules = set(json.loads(listing.read_text()))
-    assert {"grpc", "fleetmark_agent.daemon", "fleetmark_agent.rpc"} <= modules
+    assert {"grpc", "fleetmark_agent.daemon.daemon", "fleetmark_agent.net.grpc_codec"} <= modules
     assert not held(modules)
 
 
@@ -109,7 +117,7 @@ async def test_the_process_that_was_started_is_the_one_that_serves(agent: AgentP
     await agent.start()
     assert agent.process is not None
     words = Path(f"/proc/{agent.process.pid}/cmdline").read_text().split("\0")
-    assert "fleetmark_agent.serve" in words
+    assert "fleetmark_agent.daemon.main" in words
     environment = Path(f"/proc/{agent.process.pid}/environ").read_text().split("\0")
     assert "MALLOC_ARENA_MAX=1" in environment
     # The home's lock came through, and is held once.

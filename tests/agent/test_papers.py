@@ -6,10 +6,16 @@ import dataclasses
 
 import pytest
 
-from fleetmark_agent.messages import AttemptKey, AttemptRef, AttemptReport, AttemptState, Hello
-from fleetmark_agent.papers import with_papers
-from fleetmark_agent.session import Held
-from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_agent.session.machine import Held
+from fleetmark_agent.session.messages import (
+    AttemptKey,
+    AttemptRef,
+    AttemptReport,
+    AttemptState,
+    Hello,
+)
+from fleetmark_agent.session.order_evidence import with_papers
+from fleetmark_core.capabilities import Capabilities
 from fleetmark_protos.channel import MAX_ORDER_BYTES, MAX_SHOWN_BYTES
 
 RUNNING, UPLOADING = AttemptState.RUNNING, AttemptState.UPLOADING

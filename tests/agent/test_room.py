@@ -9,12 +9,12 @@ from agent_process import AgentProcess
 from bundles import QUICK, make_lock, make_order
 from fake_controller import FakeController
 
-from fleetmark_agent.cache import Cache
+from fleetmark_agent.cache.blob_cache import Cache
 from fleetmark_agent.errors import Refusal
-from fleetmark_agent.files import free_bytes
-from fleetmark_agent.runner import room
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.order import Order
+from fleetmark_agent.runner import admission as room
+from fleetmark_agent.state.files import free_bytes
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.order import Order
 
 MB = 1_000_000
 

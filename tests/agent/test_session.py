@@ -17,9 +17,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from fleetmark_agent import happenings as h
-from fleetmark_agent.ledger import Entry, Ledger, Standing
-from fleetmark_agent.messages import (
+from fleetmark_agent.session import events as h
+from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.session.messages import (
     AttemptKey,
     AttemptRef,
     AttemptReport,
@@ -33,9 +33,9 @@ from fleetmark_agent.messages import (
     Verdict,
     Welcome,
 )
-from fleetmark_agent.session import Identity, Session
-from fleetmark_catalog.core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
-from fleetmark_catalog.core.order import Order
+from fleetmark_agent.state.ledger import Entry, Ledger, Standing
+from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+from fleetmark_core.order import Order
 
 FACTS = Capabilities(
     os=Os("linux", "Debian", "12", "6.1"),

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_agent.files import RealFiles
-from fleetmark_agent.messages import AttemptKey
-from fleetmark_agent.spool import Spool, SpoolFull
-from fleetmark_catalog.core.records import MAX_PAYLOAD_BYTES
+from fleetmark_agent.session.messages import AttemptKey
+from fleetmark_agent.state.files import RealFiles
+from fleetmark_agent.state.spool import Spool, SpoolFull
+from fleetmark_core.records import MAX_PAYLOAD_BYTES
 
 KEY = AttemptKey("job", 1)
 OTHER = AttemptKey("job", 2)

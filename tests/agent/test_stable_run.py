@@ -17,10 +17,10 @@ from fake_controller import FakeController
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_agent.runner.settling import Cooling, cooling, cores_for, others
-from fleetmark_agent.runner.tuning import Tuning, capacities
-from fleetmark_catalog.core.order import Order, parse_order
-from fleetmark_catalog.core.steadiness import Bounds
+from fleetmark_agent.runner.conditioning.cooling import Cooling, cooling, cores_for, others
+from fleetmark_agent.runner.conditioning.cpufreq import Tuning, capacities
+from fleetmark_core.order import Order, parse_order
+from fleetmark_core.repeat_bounds import Bounds
 
 BOUNDS = Bounds(start_temperature_c=60, cool_wait_s=300)
 

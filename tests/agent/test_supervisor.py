@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from fleetmark_agent import supervisor
-from fleetmark_agent.locks import is_held, try_lock
-from fleetmark_agent.runner.leftovers import processes_of
+from fleetmark_agent.runner import supervisor
+from fleetmark_agent.runner.orphans import processes_of
+from fleetmark_agent.state.file_locks import is_held, try_lock
 
 
 def until(seen: Callable[[], Any], timeout_s: float = 30.0) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fleetmark_agent.messages import AttemptKey, AttemptRef, LogLines
+from fleetmark_agent.runner.log_tail import Tails
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.tail import Tails
+from fleetmark_agent.session.messages import AttemptKey, AttemptRef, LogLines
 
 REF = AttemptRef("d1", "job-1", 1, "boot")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from processes import BIN, Fleet, environment, until
 from userland import CACHE, Userland
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_controller.bundling.building import toolchain
+from fleetmark_controller.wheelbuild import toolchain
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.errors import CatalogError
 
 # An emulated agent needs seconds for what a board does in tens of milliseconds.
 EMULATED_PATIENCE_S = 240.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from emulated import EmulatedFleet
 
-from fleetmark_catalog.core.lock import parse_lock
+from fleetmark_core.lockfile import parse_lock
 
 pytestmark = [pytest.mark.arm64, pytest.mark.timeout(1800)]
 SMALL = ("--scenario", "SingleStream", "--fleet", "arm64")

@@ -24,8 +24,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_controller.bundling.foreign_deb import ForeignDebian, unpack
+from fleetmark_controller.artifacts.foreign_deb import ForeignDebian, unpack
+from fleetmark_core.errors import CatalogError
 
 PROJECT = Path(__file__).resolve().parents[2]
 CACHE = PROJECT / ".cache" / "arm64"

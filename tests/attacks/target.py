@@ -16,20 +16,12 @@ from typing import Any
 import grpc
 from processes import Fleet, toy, until
 
-from fleetmark_catalog.core.capabilities import (
-    Board,
-    Capabilities,
-    Cpu,
-    Interpreter,
-    Memory,
-    Os,
-    Storage,
-)
-from fleetmark_catalog.core.keys import make_key, signing_request
+from fleetmark_controller.api.capability_serde import capabilities_to
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
-from fleetmark_controller.identity.files import read_credentials
-from fleetmark_controller.services.facts import capabilities_to
+from fleetmark_controller.identity.credential_files import read_credentials
+from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, Memory, Os, Storage
+from fleetmark_core.device_keys import make_key, signing_request
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.errors import DETAIL_KEY
 from fleetmark_protos.status import from_rpc_error
@@ -193,7 +185,7 @@ class Target:
 
     def forged(self, key: bytes, device_id: str, life_s: float = 1000.0) -> Pair:
         """A certificate by the controller's own CA, as a thief of its key would make it."""
-        from fleetmark_controller.identity.rules import Kind
+        from fleetmark_controller.identity.model import Kind
 
         request = certificates.read_request(signing_request(key))
         now_ns = time.time_ns() - int(max(0.0, -life_s) * 2e9)

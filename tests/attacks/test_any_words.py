@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from target import Target, outcome, start
 from test_every_call import METHODS
 
-from fleetmark_controller.identity.roles import RULES
-from fleetmark_controller.identity.rules import Role
+from fleetmark_controller.identity.model import Role
+from fleetmark_controller.identity.permissions import RULES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("any-words")]
 LEFT_OUT = (

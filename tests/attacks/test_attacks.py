@@ -17,12 +17,12 @@ import grpc
 import pytest
 from target import FACTS, Member, Target, outcome
 
-from fleetmark_catalog.core.capabilities import Memory
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.keys import make_key, signing_request
-from fleetmark_catalog.core.records import record_digest
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
+from fleetmark_core.capabilities import Memory
+from fleetmark_core.device_keys import make_key, signing_request
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.records import record_digest
 from fleetmark_protos.token import parse_token
 from fleetmark_protos.v1 import (
     admin_pb2,
@@ -61,7 +61,7 @@ def _list_as(target: Target, pair: Pair) -> object:
 
 def _foreign_ca(target: Target) -> object:
     ca, key = certificates.make_ca(time.time_ns()), make_key()
-    from fleetmark_controller.identity.rules import Kind
+    from fleetmark_controller.identity.model import Kind
 
     request = certificates.read_request(signing_request(key))
     signed, _ = certificates.sign(

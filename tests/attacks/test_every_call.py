@@ -14,8 +14,8 @@ import pytest
 from target import Member, Target, outcome
 
 import fleetmark_protos.v1
-from fleetmark_controller.identity.roles import RULES
-from fleetmark_controller.identity.rules import Caller, Kind, Role
+from fleetmark_controller.identity.model import Caller, Kind, Role
+from fleetmark_controller.identity.permissions import RULES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
 

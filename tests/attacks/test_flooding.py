@@ -16,7 +16,7 @@ import grpc
 import pytest
 from target import Stream, Target, outcome
 
-from fleetmark_catalog.core.digest import sha256_hex
+from fleetmark_core.digest import sha256_hex
 from fleetmark_protos.v1 import blobs_pb2, enrolment_pb2, fleet_pb2, session_pb2
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]

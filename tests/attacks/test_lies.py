@@ -12,8 +12,8 @@ import pytest
 from processes import until
 from target import Member, Stream, Stubs, Target, outcome
 
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.records import Final, record_digest, seal
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.records import Final, record_digest, seal
 from fleetmark_protos.v1 import blobs_pb2, common_pb2, results_pb2, session_pb2
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]

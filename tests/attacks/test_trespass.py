@@ -12,7 +12,7 @@ import pytest
 from target import Stream, Target, outcome
 from test_lies import Liar, record
 
-from fleetmark_catalog.core.digest import sha256_hex
+from fleetmark_core.digest import sha256_hex
 from fleetmark_protos.v1 import blobs_pb2, common_pb2, jobs_pb2, session_pb2
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]

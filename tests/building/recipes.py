@@ -7,8 +7,8 @@ import sys
 import tarfile
 from pathlib import Path
 
-from fleetmark_catalog.core.digest import sha256_file
 from fleetmark_catalog.load import Build, Sdist, Tool
+from fleetmark_core.digest import sha256_file
 
 SETUPTOOLS = Tool(
     "setuptools==80.9.0", "062d34222ad13e0cc312a4c02d73f059e86a4acbfbdea8f8f76b28c99f306922"

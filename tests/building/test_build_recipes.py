@@ -20,11 +20,11 @@ import pytest
 from processes import until
 from recipes import SETUPTOOLS, crcmod, tiny
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import Build, Tool, WheelFile
-from fleetmark_controller.bundling.building import Builder, elf, toolchain
-from fleetmark_controller.bundling.building.children import Children
+from fleetmark_controller.wheelbuild import Builder, elf, toolchain
+from fleetmark_controller.wheelbuild.subprocesses import Children
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.errors import CatalogError, Fault
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ARCH = platform.machine()
@@ -224,9 +224,9 @@ def test_a_killed_controller_takes_its_build_along_and_the_next_one_cleans_up(
     script.write_text(
         "import pathlib, sys\n"
         f"sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
-        "from fleetmark_catalog.core.blobfolder import BlobFolder\n"
+        "from fleetmark_core.blob_store import BlobFolder\n"
         "from fleetmark_catalog.load import Build, Sdist, Tool\n"
-        "from fleetmark_controller.bundling.building import Builder\n"
+        "from fleetmark_controller.wheelbuild import Builder\n"
         f"home, mirror = pathlib.Path({str(home)!r}), pathlib.Path({str(tmp_path / 'mirror')!r})\n"
         f"Builder(home, BlobFolder(home / 'blobs')).build([{build!r}], mirror, print)\n"
     )

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recipes import PYTHON, SETUPTOOLS
 
-from fleetmark_catalog.core.errors import CatalogError
 from fleetmark_catalog.load import Build, Sdist
-from fleetmark_controller.bundling import foreign_deb
-from fleetmark_controller.bundling.building import elf, headers
-from fleetmark_controller.bundling.building.repack import repack
+from fleetmark_controller.artifacts import foreign_deb
+from fleetmark_controller.wheelbuild import elf, headers
+from fleetmark_controller.wheelbuild.repack import repack
+from fleetmark_core.errors import CatalogError
 
 ARCH = platform.machine()
 BUILD = Build(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fleetmark_catalog.core.capabilities import (
+from fleetmark_catalog.selectors import Subject
+from fleetmark_core.capabilities import (
     Board,
     Capabilities,
     Cpu,
@@ -12,8 +13,7 @@ from fleetmark_catalog.core.capabilities import (
     Software,
     Storage,
 )
-from fleetmark_catalog.core.lock import BlobRef
-from fleetmark_catalog.selectors import Subject
+from fleetmark_core.lockfile import BlobRef
 
 HARNESS = BlobRef("fleetmark_harness-1.0.0-py3-none-any.whl", "0" * 64, 1000)
 

@@ -9,16 +9,16 @@ import pytest
 from boards import HARNESS, board
 from test_components import MODEL, PROFILE, PROGRAM, artifact, write
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.capabilities import Capabilities, Os
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.footprint import Run, predict
-from fleetmark_catalog.core.lock import Lock, PackageArchive, parse_lock
 from fleetmark_catalog.load import Catalog, load_catalog
-from fleetmark_catalog.load.read import read_component
+from fleetmark_catalog.load.parse import read_component
 from fleetmark_catalog.resolve import Fetch, Resolution, expand, resolve
-from fleetmark_controller.bundling import obtain
+from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.capabilities import Capabilities, Os
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.lockfile import Lock, PackageArchive, parse_lock
+from fleetmark_core.resource_model import Run, predict
 
 BODY = '[package]\ndistribution = "tools"\n'
 X86 = '[[package.archives]]\narch = "x86_64"\nglibc = "2.28"\nartifact = "x86.tar"\n'

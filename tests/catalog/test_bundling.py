@@ -16,14 +16,15 @@ from boards import HARNESS, board
 from bundles import wheel as make_wheel
 from installer.sources import WheelFile
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import BUILTIN, Location, load_catalog, read_folder
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.resolve import Fetch, LocalFile, WheelSource, expand, resolve
-from fleetmark_controller.bundling import obtain, pack_harness
-from fleetmark_controller.bundling.fetch import fetch_location
+from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts import pack_harness
+from fleetmark_controller.artifacts.download import fetch_location
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.errors import CatalogError, Fault
 
 DATA = b"some bytes" * 1000
 
@@ -181,7 +182,7 @@ BAD_ARCHIVES = {
 
 @pytest.mark.parametrize("case", BAD_ARCHIVES)
 def test_a_bad_archive_is_refused(tmp_path: Path, case: str) -> None:
-    from fleetmark_controller.bundling.fetch import unpack_gzip
+    from fleetmark_controller.artifacts.download import unpack_gzip
 
     data, expected = BAD_ARCHIVES[case]
     (tmp_path / "raw").write_bytes(data)

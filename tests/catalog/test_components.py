@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from boards import HARNESS, board, interpreter
 
-from fleetmark_catalog.core.capabilities import Capabilities, Software
-from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import Catalog, check_catalog, load_catalog
 from fleetmark_catalog.resolve import Resolution, expand, resolve
+from fleetmark_core.capabilities import Capabilities, Software
+from fleetmark_core.errors import CatalogError, Fault
 
 HEAD = 'version = "1"\ntitle = "T"\nlicense = "MIT"\n'
 MODEL = (

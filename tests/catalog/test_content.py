@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from boards import HARNESS, board, interpreter
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.capabilities import Os
-from fleetmark_catalog.core.digest import sha256_file
-from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import Component, load_catalog
 from fleetmark_catalog.resolve import Fetch, expand, resolve
-from fleetmark_catalog.resolve.choosing import variations_of
-from fleetmark_controller.bundling import obtain
+from fleetmark_catalog.resolve.variations import variations_of
+from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.capabilities import Os
+from fleetmark_core.digest import sha256_file
+from fleetmark_core.errors import CatalogError, Fault
 
 CATALOG = load_catalog()
 MODELS = CATALOG.all("model")

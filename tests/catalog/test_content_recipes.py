@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import Location, load_catalog
 from fleetmark_catalog.resolve import Fetch
-from fleetmark_controller.bundling import from_wheel, obtain, recipes
-from fleetmark_controller.bundling.fetch import fetch_location
+from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts import from_wheel, recipes
+from fleetmark_controller.artifacts.download import fetch_location
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.errors import CatalogError, Fault
 
 CATALOG = load_catalog()
 FOOLBOX = (

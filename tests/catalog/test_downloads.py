@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import Location
 from fleetmark_catalog.resolve import Fetch
-from fleetmark_controller.bundling import obtain
+from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.errors import CatalogError, Fault
 
 GOOD = bytes(range(256)) * 100
 DIGEST = hashlib.sha256(GOOD).hexdigest()

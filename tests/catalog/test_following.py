@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from boards import HARNESS, board, interpreter
 
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.following import check_lock, check_order
-from fleetmark_catalog.core.lock import BlobRef, Lock, parse_lock
-from fleetmark_catalog.core.order import Order
-from fleetmark_catalog.core.release import Release, parse_release
 from fleetmark_catalog.load import Catalog, load_catalog
-from fleetmark_catalog.load.definitions import definition
+from fleetmark_catalog.load.release_definitions import definition
 from fleetmark_catalog.resolve import Configuration, expand, resolve
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.lockfile import BlobRef, Lock, parse_lock
+from fleetmark_core.order import Order
+from fleetmark_core.release import Release, parse_release
+from fleetmark_core.release_policy import check_lock, check_order
 
 CATALOG = load_catalog()
 

@@ -13,14 +13,15 @@ from boards import HARNESS, board
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_catalog.core import footprint
-from fleetmark_catalog.core.capabilities import Memory, Storage
-from fleetmark_catalog.core.footprint import Needs, Run, predict, shortages
-from fleetmark_catalog.core.lock import Lock
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import expand, resolve
-from fleetmark_controller import estimating
-from fleetmark_harness import calibrate, finding, settings
+from fleetmark_controller.planning import estimates as estimating
+from fleetmark_core import resource_model as footprint
+from fleetmark_core.capabilities import Memory, Storage
+from fleetmark_core.lockfile import Lock
+from fleetmark_core.resource_model import Needs, Run, predict, shortages
+from fleetmark_harness import calibrate, settings
+from fleetmark_harness import find_performance as finding
 
 CATALOG = load_catalog()
 # On x86-64 Linux, Python 3.11, two cores; every runtime, the largest models, long runs.

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from fleetmark_catalog.core.digest import sha256_file
-from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import BUILTIN, KINDS, load_catalog, read_component
 from fleetmark_catalog.load.schema import schema
+from fleetmark_core.digest import sha256_file
+from fleetmark_core.errors import CatalogError, Fault
 
 MODEL = """
 kind = "model"

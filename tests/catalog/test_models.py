@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import BUILTIN
 from fleetmark_catalog.resolve import Fetch, LocalFile
-from fleetmark_controller.bundling import obtain
-from fleetmark_controller.bundling.models import check_model
-from fleetmark_controller.bundling.onnx_file import OnnxModel
-from fleetmark_controller.bundling.tflite_file import TfliteModel
+from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts.model_check import check_model
+from fleetmark_controller.artifacts.onnx_file import OnnxModel
+from fleetmark_controller.artifacts.tflite_file import TfliteModel
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.errors import CatalogError, Fault
 
 MODELS = BUILTIN / "model" / "fashion-mnist-dscnn"
 MIRROR = Path(__file__).resolve().parents[3] / "shared" / "mirror"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_catalog.core.unpack import Limits, unpack
-from fleetmark_controller.bundling import pack_harness
+from fleetmark_controller.artifacts import pack_harness
+from fleetmark_core.safe_unpack import Limits, unpack
 
 NAME = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
 TREE = st.dictionaries(

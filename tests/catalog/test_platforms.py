@@ -9,10 +9,10 @@ from boards import HARNESS, board, interpreter
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
-from fleetmark_catalog.core.capabilities import Interpreter
 from fleetmark_catalog.load import Catalog, Component, load_catalog
 from fleetmark_catalog.resolve import expand, resolve
-from fleetmark_catalog.resolve.fitting import builds_of, fit
+from fleetmark_catalog.resolve.wheel_match import builds_of, fit
+from fleetmark_core.capabilities import Interpreter
 
 CATALOG = load_catalog()
 PACKAGES = CATALOG.all("package")

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from boards import HARNESS, board, interpreter
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.capabilities import Capabilities, Os
-from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.footprint import Run, predict
-from fleetmark_catalog.core.lock import Lock, parse_lock
-from fleetmark_catalog.core.unpack import Limits, unpack
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import Resolution, expand, resolve
-from fleetmark_controller.bundling import obtain
+from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.capabilities import Capabilities, Os
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.lockfile import Lock, parse_lock
+from fleetmark_core.resource_model import Run, predict
+from fleetmark_core.safe_unpack import Limits, unpack
 
 CATALOG = load_catalog()
 PYTHON = CATALOG.get("package", "python-3.11")

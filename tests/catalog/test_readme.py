@@ -12,7 +12,7 @@ import pytest
 from processes import BIN, fleet_in
 
 from fleetmark_catalog.load import BUILTIN, KINDS
-from fleetmark_catalog.load.bodies import ARCHIVE, BODIES
+from fleetmark_catalog.load.kind_schemas import ARCHIVE, BODIES
 
 README = (BUILTIN.parents[1] / "README.md").read_text()
 

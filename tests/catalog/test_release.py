@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_catalog.core import signing
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.release import (
+from fleetmark_core import signing
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.release import (
     Envelope,
     Release,
     Rotation,

@@ -7,9 +7,6 @@ from boards import HARNESS, board, interpreter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.lock import parse_lock
 from fleetmark_catalog.load import Catalog, load_catalog
 from fleetmark_catalog.resolve import (
     Configuration,
@@ -20,6 +17,9 @@ from fleetmark_catalog.resolve import (
     expand,
     resolve,
 )
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.lockfile import parse_lock
 
 WHOLE = load_catalog()
 # Without the Python that it could bring: here the board's own decide.

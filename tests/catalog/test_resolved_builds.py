@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from boards import HARNESS, board, interpreter
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.load import Catalog, WheelFile, load_catalog, read_component
 from fleetmark_catalog.resolve import BuiltWheel, expand, resolve, wheels_for
-from fleetmark_controller.bundling import obtain
-from fleetmark_controller.bundling.needed import sources_of
-from fleetmark_controller.planning import Request, make_plan
-from fleetmark_controller.store.devices import Device
+from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts.fetch_plan import sources_of
+from fleetmark_controller.planning.plan import Request, make_plan
+from fleetmark_controller.store.devices.devices import Device
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.errors import CatalogError, Fault
 
 CATALOG = load_catalog()
 CONFIGURATIONS = expand(CATALOG, "default")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from fleetmark_catalog.core.errors import CatalogError, Fault
 from fleetmark_catalog.selectors import Subject, check_words, parse_selector, unknown_words
+from fleetmark_core.errors import CatalogError, Fault
 
 ARM = subject(arch="aarch64", name="pi-1", labels={"site": "lab2"})
 X86 = subject()

@@ -9,10 +9,10 @@ from boards import board, interpreter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetmark_catalog.core.versions import in_range
 from fleetmark_catalog.load import Catalog, Choice, Component, Requirement, WheelFile, WheelSet
-from fleetmark_catalog.resolve.solve import Need, Solver
+from fleetmark_catalog.resolve.solver import Need, Solver
 from fleetmark_catalog.selectors import Subject
+from fleetmark_core.versions import in_range
 
 NAMES = ("a", "b", "c", "d")
 RANGES = ("", ">=2", "<2", "==1.0", ">=3", "<3", "!=2.0")

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.unpack import Limits, unpack
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.safe_unpack import Limits, unpack
 
 LIMITS = Limits(total_bytes=1 << 20, entries=100)
 

@@ -7,14 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
-from fleetmark_catalog.core.versions import (
-    GENERAL,
-    PYTHON,
-    compare,
-    in_range,
-    is_range,
-    is_version,
-)
+from fleetmark_core.versions import GENERAL, PYTHON, compare, in_range, is_range, is_version
 
 RISING = [
     ["1.0-dev", "1.0-alpha", "1.0-beta", "1.0-rc1", "1.0-rc2", "1.0", "1.0-1", "1.0.2", "1.10"],

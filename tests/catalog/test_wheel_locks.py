@@ -7,10 +7,10 @@ import pytest
 from boards import interpreter
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from fleetmark_catalog.core.digest import is_sha256
-from fleetmark_catalog.core.platforms import wheel_rank
 from fleetmark_catalog.load import Component, load_catalog
 from fleetmark_catalog.load.wheels import ARCHES, PYTHONS, Target, lock_package
+from fleetmark_core.digest import is_sha256
+from fleetmark_core.wheel_tags import wheel_rank
 
 CATALOG = load_catalog()
 PACKAGES = [part for part in CATALOG.all("package") if "interpreters" not in part.body]

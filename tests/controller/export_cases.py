@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from ingest_cases import judged
 
+from fleetmark_controller.evaluation.samples import decode
 from fleetmark_controller.export.columns import VIEWS
 from fleetmark_controller.export.rows import RowSource
-from fleetmark_controller.ingest.samples import decode
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
 

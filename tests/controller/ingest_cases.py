@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs, evaluate
+from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs, evaluate
 
 DATA = Path(__file__).parent.parent / "data" / "loadgen"
 LABELS = DATA / "labels.npz"

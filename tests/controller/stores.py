@@ -7,15 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.records import Final, Record, seal
-from fleetmark_controller.operations import assigning, campaigns, sessions
+from fleetmark_controller.operations import campaigns, sessions
+from fleetmark_controller.operations import dispatch as assigning
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.scheduling.model import Seen
 from fleetmark_controller.scheduling.planner import Planner
-from fleetmark_controller.store import jobs, meta
-from fleetmark_controller.store.attempts import AttemptKey
-from fleetmark_controller.store.database import connect, migrate
+from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store.db.connection import connect, migrate
+from fleetmark_controller.store.jobs import jobs
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.records import Final, Record, seal
 
 T = TypeVar("T")
 S = 1_000_000_000

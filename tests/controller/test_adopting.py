@@ -11,24 +11,18 @@ import pytest
 from stores import S, TestStore, sealed
 from test_operations import append, finalise
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.lock import (
-    LOCK_FORMAT,
-    Environment,
-    Lock,
-    LockedComponent,
-    Program,
-)
-from fleetmark_catalog.core.order import ORDER_FORMAT, Order
 from fleetmark_catalog.resolve import Configuration
 from fleetmark_controller.identity.certificates import make_ca
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import sessions
-from fleetmark_controller.operations.adopting import Vouching
-from fleetmark_controller.planning import described
-from fleetmark_controller.store.attempts import AttemptKey
-from fleetmark_controller.trust.orders import OrderSigner
+from fleetmark_controller.operations.recovery import Vouching
+from fleetmark_controller.planning.plan import described
+from fleetmark_controller.signing.order_signer import OrderSigner
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.lockfile import LOCK_FORMAT, Environment, Lock, LockedComponent, Program
+from fleetmark_core.order import ORDER_FORMAT, Order
 
 PARTS = (
     LockedComponent("benchmark", "b", "1.0", "b" * 64, ()),

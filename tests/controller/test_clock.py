@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.clock import NS_PER_S, StepWatch, iso, parse_iso
+from fleetmark_core.clock import NS_PER_S, StepWatch, iso, parse_iso
 
 S = NS_PER_S
 

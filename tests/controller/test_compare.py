@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetmark_controller.comparing import render
-from fleetmark_controller.comparing.matching import match
-from fleetmark_controller.comparing.side import parse
-from fleetmark_controller.comparing.statistics import Side, effect, point
-from fleetmark_controller.comparing.verdict import Answer, judge, parse_bound
+from fleetmark_controller.compare import render
+from fleetmark_controller.compare.pairing import match
+from fleetmark_controller.compare.side import parse
+from fleetmark_controller.compare.statistics import Side, effect, point
+from fleetmark_controller.compare.verdict import Answer, judge, parse_bound
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 TRIALS = 2000

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_catalog.core.steadiness import Bounds, bounds_of
-from fleetmark_catalog.load.bodies import BODIES
-from fleetmark_controller.ingest import interval, quality, telemetry
-from fleetmark_controller.ingest.limits import Thresholds
+from fleetmark_catalog.load.kind_schemas import BODIES
+from fleetmark_controller.evaluation import condition as quality
+from fleetmark_controller.evaluation import confidence as interval
+from fleetmark_controller.evaluation import telemetry
+from fleetmark_controller.evaluation.thresholds import Thresholds
+from fleetmark_core.repeat_bounds import Bounds, bounds_of
 
 LIMIT = Thresholds()
 MODES = ("governor=performance, power=mains", "governor=performance, power=battery")

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from fleetmark_controller.services.crowd import Crowd
+from fleetmark_controller.api.log_throttle import Crowd
 
 
 async def test_the_first_are_named_and_the_others_counted(

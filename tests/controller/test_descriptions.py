@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fleetmark_catalog.core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
-from fleetmark_catalog.core.plain import to_plain
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import board_type
 from fleetmark_controller.mlperf.system import FIELDS, GIVEN, MAY_BE_EMPTY, describe, wrong
+from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+from fleetmark_core.serde import to_plain
 
 FACTS = Capabilities(
     os=Os("linux", "Debian GNU/Linux", "12", "6.1"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fleetmark_agent.runner import collect, telemetry
+from fleetmark_agent.runner import collect
+from fleetmark_agent.runner.telemetry import sampler as telemetry
 from fleetmark_controller.export import document
-from fleetmark_controller.store import views
-from fleetmark_controller.store.database import connect, migrate
+from fleetmark_controller.store.db.connection import connect, migrate
+from fleetmark_controller.store.results import public_views as views
 
 ROOT = Path(__file__).resolve().parents[2]
 

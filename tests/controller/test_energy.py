@@ -12,11 +12,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fleetmark_controller.ingest import energy
-from fleetmark_controller.ingest.energy import NoFigure, Series, Source, joules, of_interval
-from fleetmark_controller.ingest.errors import IngestError
-from fleetmark_controller.ingest.evaluate import RunFacts, evaluate
-from fleetmark_controller.ingest.loadgen_log import parse_detail
+from fleetmark_controller.evaluation import energy
+from fleetmark_controller.evaluation.energy import NoFigure, Series, Source, joules, of_interval
+from fleetmark_controller.evaluation.evaluate import RunFacts, evaluate
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.loadgen_log import parse_detail
 
 S = 10**9
 BEGAN = 1_795_000_000 * S

@@ -261,7 +261,7 @@ def test_matplotlib_needs_no_writable_home(tmp_path: Path) -> None:
 def test_heavy_libraries_are_loaded_on_need() -> None:
     code = (
         "import sys\n"
-        "import fleetmark_controller.export.write, fleetmark_controller.ingest.evaluate\n"
+        "import fleetmark_controller.export.write, fleetmark_controller.evaluation.evaluate\n"
         "heavy = {'numpy', 'pyarrow', 'matplotlib', 'jinja2', 'zstandard'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

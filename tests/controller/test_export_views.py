@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleetmark_controller.export.columns import VIEWS
-from fleetmark_controller.store.database import migrate
+from fleetmark_controller.store.db.connection import migrate
 
 PUBLIC = [view for view in VIEWS if view != "samples"]
 

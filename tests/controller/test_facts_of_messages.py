@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_catalog.core.capabilities import (
+from fleetmark_controller.api import capability_serde as facts
+from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api.capability_serde import capabilities_from, capabilities_to
+from fleetmark_controller.store.devices.capability_json import steady_text_of, text_of
+from fleetmark_core.capabilities import (
     Accelerator,
     Board,
     Capabilities,
@@ -24,11 +28,8 @@ from fleetmark_catalog.core.capabilities import (
     Software,
     Storage,
 )
-from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.plain import from_plain, to_plain
-from fleetmark_controller.services import bounds, facts
-from fleetmark_controller.services.facts import capabilities_from, capabilities_to
-from fleetmark_controller.store.written_facts import steady_text_of, text_of
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.serde import from_plain, to_plain
 from fleetmark_protos import plain
 from fleetmark_protos.errors import FleetmarkError
 from fleetmark_protos.v1 import capabilities_pb2

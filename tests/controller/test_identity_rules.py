@@ -13,11 +13,10 @@ from cryptography import x509
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fleetmark_catalog.core.keys import key_fingerprint, make_key, pem_sha256, signing_request
+from fleetmark_controller.api import validation as bounds
 from fleetmark_controller.identity import certificates
-from fleetmark_controller.identity.chain import FIRST, Row, find_break
-from fleetmark_controller.identity.roles import RULES
-from fleetmark_controller.identity.rules import (
+from fleetmark_controller.identity.audit_chain import FIRST, Row, find_break
+from fleetmark_controller.identity.model import (
     Allowance,
     Budget,
     Caller,
@@ -30,7 +29,8 @@ from fleetmark_controller.identity.rules import (
     renew_at_ns,
     token_refusal,
 )
-from fleetmark_controller.services import bounds
+from fleetmark_controller.identity.permissions import RULES
+from fleetmark_core.device_keys import key_fingerprint, make_key, pem_sha256, signing_request
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.token import BadToken, JoinToken, parse_token
 

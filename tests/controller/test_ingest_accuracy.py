@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from ingest_cases import ACCURACY, DATA, LABELS
 
-from fleetmark_controller.ingest.accuracy import load_labels, parse_accuracy, top_1
-from fleetmark_controller.ingest.errors import IngestError
+from fleetmark_controller.evaluation.accuracy import load_labels, parse_accuracy, top_1
+from fleetmark_controller.loadgen.errors import IngestError
 
 
 def entry(index: Any = 0, data: Any = "01000000") -> dict[str, Any]:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from ingest_cases import codes, judged
 
+from fleetmark_controller.evaluation.evaluate import RunFacts, evaluate
+from fleetmark_controller.evaluation.samples import decode
+from fleetmark_controller.evaluation.thresholds import Thresholds
 from fleetmark_controller.export.columns import VIEWS
-from fleetmark_controller.ingest.evaluate import RunFacts, evaluate
-from fleetmark_controller.ingest.limits import Thresholds
-from fleetmark_controller.ingest.samples import decode
 
 UNSTORED = ("samples", "problems", "energy_by_source")
 LATENCIES = [f"latency_{name}_ms" for name in ("mean", "p50", "p90", "p95", "p99", "p999")]
@@ -308,7 +308,7 @@ def test_only_what_was_read_while_measuring_counts() -> None:
 
 
 def _started_ns(name: str) -> int:
-    from fleetmark_controller.ingest.loadgen_log import parse_detail
+    from fleetmark_controller.loadgen.loadgen_log import parse_detail
 
     started = parse_detail(cases.DATA / name / "mlperf_log_detail.txt").started_unix_ns
     assert started is not None
@@ -368,7 +368,7 @@ def long_run(tmp_path: Path, name: str = "singlestream_performance") -> Path:
 
 
 def _count(name: str) -> int:
-    from fleetmark_controller.ingest.loadgen_log import parse_detail
+    from fleetmark_controller.loadgen.loadgen_log import parse_detail
 
     return parse_detail(cases.DATA / name / "mlperf_log_detail.txt").query_count or 0
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetmark_controller.ingest import limits
-from fleetmark_controller.ingest.accuracy import load_labels, parse_accuracy
-from fleetmark_controller.ingest.errors import IngestError
-from fleetmark_controller.ingest.evaluate import RunFacts, RunInputs, evaluate
-from fleetmark_controller.ingest.loadgen_log import parse_detail, summary_validity
+from fleetmark_controller.evaluation import thresholds as limits
+from fleetmark_controller.evaluation.accuracy import load_labels, parse_accuracy
+from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs, evaluate
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
 
 GENUINE = (cases.DATA / "singlestream_performance" / "mlperf_log_detail.txt").read_text()
 LINES = GENUINE.splitlines()

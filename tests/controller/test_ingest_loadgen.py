@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from ingest_cases import DATA, PERFORMANCE, RUNS, SCENARIOS
 
-from fleetmark_controller.clock import iso
-from fleetmark_controller.ingest.limits import ROUND_SEEDS
-from fleetmark_controller.ingest.loadgen_log import parse_detail, summary_validity
+from fleetmark_controller.evaluation.thresholds import ROUND_SEEDS
+from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
+from fleetmark_core.clock import iso
 
 
 def summary(name: str) -> str:

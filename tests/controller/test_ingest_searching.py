@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest_cases import DATA, SCENARIOS, copy, inputs
 
-from fleetmark_controller.ingest.errors import IngestError
-from fleetmark_controller.ingest.evaluate import RunFacts, evaluate
-from fleetmark_controller.ingest.loadgen_log import parse_detail
-from fleetmark_controller.ingest.searching import UNITS, read_search
+from fleetmark_controller.evaluation.evaluate import RunFacts, evaluate
+from fleetmark_controller.evaluation.search_trace import UNITS, read_search
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.loadgen_log import parse_detail
 
 NAMES = {scenario: f"{name}_performance" for name, scenario in SCENARIOS.items()}
 

@@ -12,17 +12,22 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 from stores import LOCK, S, TestStore
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.plain import _by_library, from_plain, to_plain
 from fleetmark_catalog.selectors import parse_selector
-from fleetmark_controller import garbage, open_files
-from fleetmark_controller.operations import assigning, campaigns
+from fleetmark_controller.operations import campaigns
+from fleetmark_controller.operations import dispatch as assigning
 from fleetmark_controller.scheduling.model import Seen
 from fleetmark_controller.scheduling.planner import Planner
-from fleetmark_controller.store import care, devices, jobs, queue
-from fleetmark_controller.store.database import connect
-from fleetmark_controller.store.migrations import MIGRATIONS
-from fleetmark_controller.store.options import OPTIONS
+from fleetmark_controller.server import gc_policy as garbage
+from fleetmark_controller.server import rlimits as open_files
+from fleetmark_controller.store.db.connection import connect
+from fleetmark_controller.store.db.migrations import MIGRATIONS
+from fleetmark_controller.store.devices import device_admin as care
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.jobs import jobs
+from fleetmark_controller.store.jobs import scheduler_view as queue
+from fleetmark_controller.store.jobs.job_options import OPTIONS
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.serde import _by_library, from_plain, to_plain
 
 BOARDS = [f"d{number}" for number in range(6)]
 

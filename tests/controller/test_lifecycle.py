@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from fleetmark_controller.lifecycle.rules import Ending, JobFacts, after_attempt
+from fleetmark_controller.lifecycle.retry_policy import Ending, JobFacts, after_attempt
 from fleetmark_controller.lifecycle.states import (
     ATTEMPT_TERMINAL,
     ATTEMPT_TRANSITIONS,

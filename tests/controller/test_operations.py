@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from stores import CAMPAIGN, LOCK, S, TestStore, sealed
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.records import Record
-from fleetmark_controller.lifecycle.rules import Ending
+from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import AttemptState
-from fleetmark_controller.operations import campaigns, ingesting, sessions
-from fleetmark_controller.operations.ingesting import Judgement
-from fleetmark_controller.store.attempts import AttemptKey
-from fleetmark_controller.trust import packing
+from fleetmark_controller.operations import campaigns, sessions
+from fleetmark_controller.operations import results as ingesting
+from fleetmark_controller.operations.results import Judgement
+from fleetmark_controller.signing import pack_writer as packing
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.records import Record
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 RUN = {

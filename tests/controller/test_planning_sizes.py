@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from stores import TestStore
 
-from fleetmark_catalog.core.capabilities import Capabilities, Memory, Storage
-from fleetmark_catalog.core.lock import BlobRef
-from fleetmark_catalog.core.order import parse_order
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.operations import campaigns
-from fleetmark_controller.planning import Plan, Request, make_plan
-from fleetmark_controller.store import jobs, listings
-from fleetmark_controller.store.devices import Device
-from fleetmark_controller.store.speeds import Known, Paces
+from fleetmark_controller.planning.plan import Plan, Request, make_plan
+from fleetmark_controller.store.devices.calibrations import Known, Paces
+from fleetmark_controller.store.devices.devices import Device
+from fleetmark_controller.store.jobs import jobs, listings
+from fleetmark_core.capabilities import Capabilities, Memory, Storage
+from fleetmark_core.lockfile import BlobRef
+from fleetmark_core.order import parse_order
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 CATALOG = load_catalog()

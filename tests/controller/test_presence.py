@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleetmark_controller.fleet.presence import Presence, Status
+from fleetmark_controller.scheduling.presence import Presence, Status
 
 LEASE = 30
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.ingest.errors import IngestError
-from fleetmark_controller.ingest.ptdaemon import evaluate
+from fleetmark_controller.evaluation.ptdaemon import evaluate
+from fleetmark_controller.loadgen.errors import IngestError
 
 START = datetime(2026, 11, 23, 20, 53, 4, 371_000, timezone.utc)
 START_NS = int(START.timestamp() * 1000) * 1_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from fleetmark_controller.comparing.replaying import FIGURES, differences, figures
+from fleetmark_controller.compare.replay_diff import FIGURES, differences, figures
 
 PROVENANCE: dict[str, Any] = {
     "agent_version": "0.1.0",

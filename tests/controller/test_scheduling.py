@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetmark_controller.scheduling import obstacles
+from fleetmark_controller.scheduling import predicates as obstacles
 from fleetmark_controller.scheduling.model import (
     DeviceState,
     Plan,

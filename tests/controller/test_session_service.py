@@ -9,14 +9,14 @@ import grpc
 import pytest
 from secured import device_pair, secured
 
-from fleetmark_catalog.core.capabilities import Capabilities
 from fleetmark_catalog.load import load_catalog
-from fleetmark_controller.engine import Engine
-from fleetmark_controller.services import session
-from fleetmark_controller.services.facts import capabilities_to
-from fleetmark_controller.services.session import SessionService
-from fleetmark_controller.settings import Settings
-from fleetmark_controller.store.database import migrate
+from fleetmark_controller.api import session
+from fleetmark_controller.api.capability_serde import capabilities_to
+from fleetmark_controller.api.session import SessionService
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.server.settings import Settings
+from fleetmark_controller.store.db.connection import migrate
+from fleetmark_core.capabilities import Capabilities
 from fleetmark_protos.errors import ErrorKind
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.v1 import common_pb2, session_pb2, session_pb2_grpc

@@ -11,17 +11,18 @@ import pytest
 from stores import S, TestStore, sealed
 from test_operations import RUN
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.lock import Environment, Lock, Program
-from fleetmark_catalog.core.order import parse_order
-from fleetmark_catalog.core.steadiness import Bounds
-from fleetmark_controller.lifecycle.rules import Ending
-from fleetmark_controller.lifecycle.steadying import Next, Runs, following
-from fleetmark_controller.operations import campaigns, ingesting
-from fleetmark_controller.operations.ingesting import Judgement
-from fleetmark_controller.store import attempts, jobs
-from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_controller.lifecycle.repeat_policy import Next, Runs, following
+from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.operations import campaigns
+from fleetmark_controller.operations import results as ingesting
+from fleetmark_controller.operations.results import Judgement
+from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.lockfile import Environment, Lock, Program
+from fleetmark_core.order import parse_order
+from fleetmark_core.repeat_bounds import Bounds
 
 BOUNDS = Bounds(interval_percent=5, least_runs=3, most_runs=5)
 

@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from fleetmark_catalog.core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
-from fleetmark_catalog.core.plain import to_plain
-from fleetmark_controller.store import devices, events, meta, views
-from fleetmark_controller.store.database import check_integrity, connect, migrate
-from fleetmark_controller.store.migrations import MIGRATIONS
-from fleetmark_controller.store.reader import Reader
-from fleetmark_controller.store.roster import Roster
-from fleetmark_controller.store.writer import Writer
+from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store import events
+from fleetmark_controller.store.db.connection import check_integrity, connect, migrate
+from fleetmark_controller.store.db.migrations import MIGRATIONS
+from fleetmark_controller.store.db.reader import Reader
+from fleetmark_controller.store.db.writer import Writer
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices.device_cache import Roster
+from fleetmark_controller.store.results import public_views as views
+from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+from fleetmark_core.serde import to_plain
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from stores import TestStore
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.footprint import Run, predict
-from fleetmark_catalog.core.lock import BlobRef, Lock
-from fleetmark_catalog.core.order import Order, parse_order
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.operations import campaigns
-from fleetmark_controller.store import jobs
+from fleetmark_controller.store.jobs import jobs
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.lockfile import BlobRef, Lock
+from fleetmark_core.order import Order, parse_order
+from fleetmark_core.resource_model import Run, predict
 
 CATALOG = load_catalog()
 HARNESS = BlobRef("fleetmark_harness-1.0.0-py3-none-any.whl", "0" * 64, 1000)

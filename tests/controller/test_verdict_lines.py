@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.cli import verdicts
+from fleetmark_controller.cli import run_summary as verdicts
+from fleetmark_controller.evaluation import condition as quality
 from fleetmark_controller.export.columns import VIEWS
-from fleetmark_controller.ingest import quality
 
 
 def shown(provenance: dict[str, Any] | None = None, **figures: Any) -> list[str]:

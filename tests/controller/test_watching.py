@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from fleetmark_controller.cli.progressing import Board, phase
-from fleetmark_controller.estimating import Earlier, Expected, by_profile, left_s, size_of
-from fleetmark_controller.hub import Hub
-from fleetmark_controller.logs import Logs
+from fleetmark_controller.api.jobs import settle
+from fleetmark_controller.cli.progress_text import Board, phase
+from fleetmark_controller.engine.log_tail import Logs
+from fleetmark_controller.engine.pubsub import Hub
 from fleetmark_controller.operations.effects import TailEffect
-from fleetmark_controller.services.jobs import settle
-from fleetmark_controller.store.attempts import AttemptKey
-from fleetmark_controller.store.listings import JobLine
+from fleetmark_controller.planning.estimates import Earlier, Expected, by_profile, left_s, size_of
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_controller.store.jobs.listings import JobLine
 from fleetmark_protos.v1 import common_pb2, jobs_pb2
 
 KEY = AttemptKey("d1", "job-1", 1)

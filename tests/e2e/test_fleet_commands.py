@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from processes import Fleet, fleet_in, until
 
-from fleetmark_controller.client import Client
+from fleetmark_controller.client.connection import Client
 from fleetmark_controller.ids import uuid7
 from fleetmark_protos.v1 import fleet_pb2, jobs_pb2
 

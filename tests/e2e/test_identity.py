@@ -383,7 +383,7 @@ def _token_by_hand(fleet: Fleet) -> None:
     """TLS takes no call of ours at such a clock, so the token is put into the store."""
     import hashlib
 
-    from fleetmark_catalog.core.keys import pem_sha256
+    from fleetmark_core.device_keys import pem_sha256
     from fleetmark_protos.token import JoinToken
 
     whole = (fleet.home / "identity" / "ca.pem").read_bytes()
@@ -402,7 +402,7 @@ def _token_by_hand(fleet: Fleet) -> None:
 def test_guesses_are_limited(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from fleetmark_catalog.core.keys import make_key, signing_request
+    from fleetmark_core.device_keys import make_key, signing_request
     from fleetmark_protos.channel import client_options
     from fleetmark_protos.status import from_rpc_error
     from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc

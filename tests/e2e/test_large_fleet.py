@@ -13,7 +13,7 @@ import pytest
 from processes import Fleet, fleet_in
 from stores import TestStore
 
-from fleetmark_catalog.core.capabilities import Capabilities, Software, Storage
+from fleetmark_core.capabilities import Capabilities, Software, Storage
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 import toy

@@ -13,9 +13,9 @@ import pytest
 from processes import Fleet, fleet_in
 from test_docs import ROOT, commands
 
-from fleetmark_catalog.core.steadiness import Bounds
-from fleetmark_controller.ingest.limits import Thresholds
-from fleetmark_controller.ingest.quality import CODES
+from fleetmark_controller.evaluation.condition import CODES
+from fleetmark_controller.evaluation.thresholds import Thresholds
+from fleetmark_core.repeat_bounds import Bounds
 
 TEXT = (ROOT / "docs" / "verdicts.md").read_text()
 SCHEDULE, LIST, SHOW, IMPORT = commands("docs/verdicts.md")

@@ -20,9 +20,9 @@ from processes import BIN, Fleet, environment, overlaps, until
 from toy import NAME, make_catalog
 from wire import Wire
 
-from fleetmark_catalog.core.records import Record
-from fleetmark_controller.identity.chain import Row, find_break
-from fleetmark_controller.verifying import sealed
+from fleetmark_controller.engine.verification import sealed
+from fleetmark_controller.identity.audit_chain import Row, find_break
+from fleetmark_core.records import Record
 
 INJECT = Path(__file__).parent / "inject"
 LEASE_S = 3.0

@@ -20,7 +20,7 @@ from processes import environment, until
 from table import TABLE
 from test_faults import REPEAT, SEED
 
-from fleetmark_controller.client import Client
+from fleetmark_controller.client.connection import Client
 from fleetmark_protos.v1 import fleet_pb2
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]

@@ -28,34 +28,35 @@ from test_export_report import Page
 from test_ingest_hostile import judge, sane
 from test_models import external, field, onnx
 
-from fleetmark_catalog.core import versions
-from fleetmark_catalog.core.capabilities import Interpreter
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.platforms import wheel_rank
-from fleetmark_catalog.core.records import Final, parse_final
 from fleetmark_catalog.load import BUILTIN
-from fleetmark_catalog.load.read import KINDS, check, read_component, read_wheels
+from fleetmark_catalog.load.parse import KINDS, check, read_component, read_wheels
 from fleetmark_catalog.selectors import parse_selector
-from fleetmark_cli.homes import ConfigError
-from fleetmark_cli.terminal import Plain
-from fleetmark_controller import credentials as found_credentials
-from fleetmark_controller.bundling import foreign_deb
-from fleetmark_controller.bundling.building import repack as repacking
-from fleetmark_controller.bundling.catalogs import Catalogs
-from fleetmark_controller.bundling.from_wheel import read_members
-from fleetmark_controller.bundling.models import check_model
-from fleetmark_controller.bundling.recipes import idx_selection, wav_clips
+from fleetmark_cli.paths import ConfigError
+from fleetmark_cli.sanitize import Plain
+from fleetmark_controller.api import serde as convert
+from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.artifacts import foreign_deb
+from fleetmark_controller.artifacts.catalog_registry import Catalogs
+from fleetmark_controller.artifacts.from_wheel import read_members
+from fleetmark_controller.artifacts.model_check import check_model
+from fleetmark_controller.artifacts.recipes import idx_selection, wav_clips
 from fleetmark_controller.cli.options import DURATION
-from fleetmark_controller.clock import iso, parse_iso
+from fleetmark_controller.client import credentials as found_credentials
+from fleetmark_controller.evaluation import samples, telemetry
+from fleetmark_controller.evaluation.accuracy import load_labels, parse_accuracy, top_1
 from fleetmark_controller.export import report_data
 from fleetmark_controller.export.report import render
-from fleetmark_controller.home import read_board_endpoint, read_endpoint
-from fleetmark_controller.ingest import samples, telemetry
-from fleetmark_controller.ingest.accuracy import load_labels, parse_accuracy, top_1
-from fleetmark_controller.ingest.errors import IngestError
-from fleetmark_controller.ingest.loadgen_log import parse_detail, summary_validity
-from fleetmark_controller.services import bounds, convert
-from fleetmark_controller.settings import check_listen, load_settings
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
+from fleetmark_controller.server.home import read_board_endpoint, read_endpoint
+from fleetmark_controller.server.settings import check_listen, load_settings
+from fleetmark_controller.wheelbuild import repack as repacking
+from fleetmark_core import versions
+from fleetmark_core.capabilities import Interpreter
+from fleetmark_core.clock import iso, parse_iso
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.records import Final, parse_final
+from fleetmark_core.wheel_tags import wheel_rank
 from fleetmark_protos.errors import FleetmarkError
 from fleetmark_protos.v1 import common_pb2, session_pb2
 
@@ -329,7 +330,7 @@ IDX = gzip.compress(b"\0\0\x08\x03" + b"\0\0\0\x02" * 3 + bytes(8))
 def test_damaged_sources_of_data_sets_are_errors_that_recipes_may_raise(
     clip: bytes, packed: bytes
 ) -> None:
-    from fleetmark_controller.bundling.recipes import RAISED
+    from fleetmark_controller.artifacts.recipes import RAISED
 
     with suppress(*RAISED):
         wav_clips._sound(clip, "a.wav", 16000)

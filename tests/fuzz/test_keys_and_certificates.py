@@ -15,15 +15,19 @@ from damage import damaged, damaged_text, documents
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_agent.helpers.enrol import read_key
-from fleetmark_agent.helpers.probe import check_chain
-from fleetmark_agent.identity import device_id, load_enrolment
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.keys import key_fingerprint, make_key, signing_request
+from fleetmark_agent.helpers.enroll import read_key
+from fleetmark_agent.helpers.tls_probe import check_chain
+from fleetmark_agent.state.identity import device_id, load_enrolment
 from fleetmark_controller.identity import certificates
-from fleetmark_controller.identity.authority import Authority
-from fleetmark_controller.identity.files import Credentials, read_credentials, write_credentials
-from fleetmark_controller.identity.rules import Kind
+from fleetmark_controller.identity.ca import Authority
+from fleetmark_controller.identity.credential_files import (
+    Credentials,
+    read_credentials,
+    write_credentials,
+)
+from fleetmark_controller.identity.model import Kind
+from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
+from fleetmark_core.digest import sha256_hex
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.token import BadToken, JoinToken, parse_token
 

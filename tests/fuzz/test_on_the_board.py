@@ -15,33 +15,30 @@ from damage import damaged, damaged_text, documents, other_values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_agent import enrolling, ledger, status, supervisor
-from fleetmark_agent.configuring import BadSetting, load_settings, parse_label
-from fleetmark_agent.detect import findings, judge, rules
-from fleetmark_agent.detect import store as detections
-from fleetmark_agent.discovery import _usable
-from fleetmark_agent.facts import accelerators, board, controls, cpu, memory, sensors, tags
-from fleetmark_agent.facts.interpreters import _understood
-from fleetmark_agent.facts.system import probe as probe_system
-from fleetmark_agent.files import RealFiles
-from fleetmark_agent.messages import AttemptKey
-from fleetmark_agent.rpc import from_wire
-from fleetmark_agent.runner import collect
+from fleetmark_agent.config.loader import BadSetting, load_settings, parse_label
+from fleetmark_agent.daemon import status
+from fleetmark_agent.fingerprint import accelerators, board, controls, cpu, memory, sensors, tags
+from fleetmark_agent.fingerprint.interpreters import _understood
+from fleetmark_agent.fingerprint.system import probe as probe_system
+from fleetmark_agent.net.grpc_codec import from_wire
+from fleetmark_agent.runner import collect, supervisor
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.spool import Spool
-from fleetmark_catalog.core.capabilities import (
-    Accelerator,
-    Board,
-    Capabilities,
-    Cpu,
-    Memory,
-    Storage,
-)
-from fleetmark_catalog.core.capabilities import Os as System
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.lock import parse_lock
-from fleetmark_catalog.core.order import parse_order
-from fleetmark_cli.homes import ConfigError
+from fleetmark_agent.session.messages import AttemptKey
+from fleetmark_agent.software import detection_cache as detections
+from fleetmark_agent.software import models as findings
+from fleetmark_agent.software import rules
+from fleetmark_agent.software import verdicts as judge
+from fleetmark_agent.startup import enroll as enrolling
+from fleetmark_agent.startup.mdns_browse import _usable
+from fleetmark_agent.state import ledger
+from fleetmark_agent.state.files import RealFiles
+from fleetmark_agent.state.spool import Spool
+from fleetmark_cli.paths import ConfigError
+from fleetmark_core.capabilities import Accelerator, Board, Capabilities, Cpu, Memory, Storage
+from fleetmark_core.capabilities import Os as System
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.order import parse_order
 from fleetmark_protos.v1 import common_pb2, session_pb2
 
 if sys.version_info >= (3, 11):

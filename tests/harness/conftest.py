@@ -18,21 +18,14 @@ from installer.destinations import SchemeDictionaryDestination
 from installer.sources import WheelFile
 from packaging.tags import sys_tags
 
-from fleetmark_catalog.core.blobfolder import BlobFolder
-from fleetmark_catalog.core.capabilities import (
-    Board,
-    Capabilities,
-    Cpu,
-    Interpreter,
-    Memory,
-    Os,
-    Storage,
-)
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.lock import BlobRef, Lock
 from fleetmark_catalog.load import Catalog, load_catalog
 from fleetmark_catalog.resolve import Configuration, expand, resolve
-from fleetmark_controller.bundling import obtain, pack_harness
+from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts import pack_harness
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, Memory, Os, Storage
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.lockfile import BlobRef, Lock
 
 ROOT = Path(__file__).resolve().parents[2]
 # A folder of files named by sha256, for what no index or package carries.

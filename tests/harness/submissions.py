@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.plain import to_plain
-from fleetmark_controller.bundling import pack_harness
-from fleetmark_controller.ingest.evaluate import RunInputs, evaluate
+from fleetmark_controller.artifacts import pack_harness
+from fleetmark_controller.evaluation.evaluate import RunInputs, evaluate
 from fleetmark_controller.mlperf.rules import Rules, rules
-from fleetmark_controller.mlperf.stored import StoredFile, StoredRun
+from fleetmark_controller.mlperf.stored_run import StoredFile, StoredRun
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.serde import to_plain
 
 ROLES = {
     "mlperf_log_detail.txt": "loadgen_detail",

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from submissions import Store, said, short_rules
 
-from fleetmark_controller.exporting_mlperf import write_submission
-from fleetmark_controller.mlperf import choosing, compliance
-from fleetmark_controller.mlperf.comparing import compare_test
+from fleetmark_controller.client.export_mlperf import write_submission
+from fleetmark_controller.mlperf import compliance
+from fleetmark_controller.mlperf import selection as choosing
+from fleetmark_controller.mlperf.compliance_check import compare_test
 from fleetmark_controller.mlperf.layout import Layout
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from submissions import SAID, Store, said, short_rules
 
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_controller.exporting_mlperf import check_tree, write_submission
+from fleetmark_controller.client.export_mlperf import check_tree, write_submission
 from fleetmark_controller.mlperf import compliance
-from fleetmark_controller.mlperf.choosing import choose
 from fleetmark_controller.mlperf.layout import Layout
 from fleetmark_controller.mlperf.rules import rules
+from fleetmark_controller.mlperf.selection import choose
 from fleetmark_controller.mlperf.validate import validate
+from fleetmark_core.digest import sha256_hex
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 pytestmark = pytest.mark.timeout(900)

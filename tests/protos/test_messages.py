@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.plain import from_plain as build
-from fleetmark_catalog.core.plain import to_plain as plain_of
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.serde import from_plain as build
+from fleetmark_core.serde import to_plain as plain_of
 from fleetmark_protos import generate
 from fleetmark_protos.plain import from_plain, to_plain
 from fleetmark_protos.v1 import capabilities_pb2

@@ -12,13 +12,13 @@ import confined
 import pytest
 
 from fleetmark_agent.runner.collect import judge
-from fleetmark_agent.runner.confining import open_to_all
+from fleetmark_agent.runner.sandboxing import open_to_all
 from fleetmark_agent.sandbox import confine, control_groups
+from fleetmark_agent.sandbox.mounts import device_nodes, python_paths, system_paths
 from fleetmark_agent.sandbox.plan import Limits, Means, Needs, launch
 from fleetmark_agent.sandbox.prove import prove
-from fleetmark_agent.sandbox.visible import device_nodes, python_paths, system_paths
-from fleetmark_catalog.core.lock import is_device_pattern
-from fleetmark_catalog.core.sandbox import BUBBLEWRAP, LANDLOCK, LEVELS, LIMITS, NONE, at_least
+from fleetmark_core.lockfile import is_device_pattern
+from fleetmark_core.sandbox import BUBBLEWRAP, LANDLOCK, LEVELS, LIMITS, NONE, at_least
 
 NEEDS = Needs(
     command=("/usr/bin/true",),

@@ -14,15 +14,15 @@ from disk import Disk, Killed
 from network import Network, Stream
 from world import World
 
-from fleetmark_agent import happenings as h
-from fleetmark_agent import ledger as ledgers
-from fleetmark_agent.messages import AttemptKey, AttemptReport, Bye, Hello, Progress
-from fleetmark_agent.papers import with_papers
-from fleetmark_agent.session import Identity, Session
-from fleetmark_agent.spool import Spool, SpoolFull
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.lock import LOCK_FORMAT, Environment, Lock, Program
-from fleetmark_catalog.core.records import Final, Record, seal
+from fleetmark_agent.session import events as h
+from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.session.messages import AttemptKey, AttemptReport, Bye, Hello, Progress
+from fleetmark_agent.session.order_evidence import with_papers
+from fleetmark_agent.state import ledger as ledgers
+from fleetmark_agent.state.spool import Spool, SpoolFull
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.lockfile import LOCK_FORMAT, Environment, Lock, Program
+from fleetmark_core.records import Final, Record, seal
 
 if TYPE_CHECKING:
     from centre import Centre

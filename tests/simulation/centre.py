@@ -17,25 +17,31 @@ from board import LOCK_BYTES, report_of
 from network import Stream
 from world import Violation, World
 
-from fleetmark_agent import messages as m
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.records import Record
-from fleetmark_controller import generation
-from fleetmark_controller.clock import iso
-from fleetmark_controller.fleet.presence import Presence
-from fleetmark_controller.lifecycle.rules import Ending
+from fleetmark_agent.session import messages as m
+from fleetmark_controller.engine.verification import COMPLETED, sealed
+from fleetmark_controller.lifecycle import fencing as generation
+from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
-from fleetmark_controller.operations import assigning, campaigns, ingesting, sessions
-from fleetmark_controller.operations.adopting import Vouching
+from fleetmark_controller.operations import campaigns, sessions
+from fleetmark_controller.operations import dispatch as assigning
+from fleetmark_controller.operations import results as ingesting
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
-from fleetmark_controller.operations.ingesting import Judgement
+from fleetmark_controller.operations.recovery import Vouching
+from fleetmark_controller.operations.results import Judgement
 from fleetmark_controller.scheduling.model import Policy
 from fleetmark_controller.scheduling.planner import Planner
-from fleetmark_controller.store import attempts, care, devices, jobs, meta, records
-from fleetmark_controller.store.attempts import AttemptKey
-from fleetmark_controller.store.database import connect, migrate
-from fleetmark_controller.verifying import COMPLETED, sealed
+from fleetmark_controller.scheduling.presence import Presence
+from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store.db.connection import connect, migrate
+from fleetmark_controller.store.devices import device_admin as care
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_controller.store.results import records
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.clock import iso
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.records import Record
 from fleetmark_protos.errors import FleetmarkError
 
 T = TypeVar("T")

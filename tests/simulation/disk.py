@@ -1,7 +1,7 @@
 """A board's disk: keeps what was made durable, and of the rest what chance leaves.
 
-Stands in for `fleetmark_agent.files.RealFiles`. Every operation is a point at which the agent may
-be killed or the power may fail.
+Stands in for `fleetmark_agent.state.files.RealFiles`. Every operation is a point at which the agent
+may be killed or the power may fail.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Disk:
                 left[name] = data
         self.seen, self.durable = dict(left), dict(left)
 
-    # --- fleetmark_agent.files.Files ---
+    # --- fleetmark_agent.state.files.Files ---
 
     def read(self, name: str) -> bytes | None:
         return self.seen.get(name)

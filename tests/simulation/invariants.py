@@ -9,8 +9,8 @@ from board import Board
 from centre import Centre
 from world import Violation
 
-from fleetmark_controller.store import attempts
-from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_controller.store.jobs import attempts
+from fleetmark_controller.store.jobs.attempts import AttemptKey
 
 
 def always(centre: Centre, boards: list[Board]) -> None:

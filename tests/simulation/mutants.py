@@ -15,14 +15,17 @@ import simulate
 from centre import Centre
 from disk import Disk
 
-from fleetmark_agent import happenings as h
-from fleetmark_agent.messages import AttemptState as Reported
-from fleetmark_agent.session import Session
-from fleetmark_agent.spool import Spool
-from fleetmark_controller.fleet.presence import Presence
+from fleetmark_agent.session import events as h
+from fleetmark_agent.session.machine import Session
+from fleetmark_agent.session.messages import AttemptState as Reported
+from fleetmark_agent.state.spool import Spool
 from fleetmark_controller.lifecycle.states import AttemptState
-from fleetmark_controller.operations import ingesting, sessions
-from fleetmark_controller.store import attempts, meta, records
+from fleetmark_controller.operations import results as ingesting
+from fleetmark_controller.operations import sessions
+from fleetmark_controller.scheduling.presence import Presence
+from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store.jobs import attempts
+from fleetmark_controller.store.results import records
 
 Patch = pytest.MonkeyPatch
 MUTANTS: dict[str, Callable[[Patch], None]] = {}

@@ -23,8 +23,8 @@ from centre import Centre, template
 from network import Conditions, Network
 from world import Violation, World
 
-from fleetmark_catalog.core.capabilities import Board as Product
-from fleetmark_catalog.core.capabilities import Capabilities, Cpu, Memory, Os, Storage
+from fleetmark_core.capabilities import Board as Product
+from fleetmark_core.capabilities import Capabilities, Cpu, Memory, Os, Storage
 
 FAULTY_S = 90.0
 HEALING_S = 600.0

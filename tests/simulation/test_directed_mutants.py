@@ -15,11 +15,11 @@ import test_session
 import test_spool
 import test_supervisor
 
-from fleetmark_agent import supervisor
-from fleetmark_agent.files import RealFiles
-from fleetmark_agent.runner.leftovers import processes_of
-from fleetmark_agent.session import Session
-from fleetmark_controller.store import database
+from fleetmark_agent.runner import supervisor
+from fleetmark_agent.runner.orphans import processes_of
+from fleetmark_agent.session.machine import Session
+from fleetmark_agent.state.files import RealFiles
+from fleetmark_controller.store.db import connection as database
 
 
 def mutate_supervisor(folder: Path, patch: pytest.MonkeyPatch, old: str, new: str) -> None:

@@ -11,23 +11,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fleetmark_catalog.core import signing
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.lock import parse_lock
-from fleetmark_catalog.core.order import SignedOrder
-from fleetmark_catalog.core.release import (
-    Envelope,
-    Rotation,
-    parse_envelope,
-    parse_release,
-    seal_release,
-)
-from fleetmark_controller.clock import now_unix_ns
+from fleetmark_controller.api import blobs, session
+from fleetmark_controller.api import serde as convert
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.operations.effects import OfferEffect
-from fleetmark_controller.services import blobs, convert, session
-from fleetmark_controller.trust import desk
-from fleetmark_controller.trust.orders import OrderSigner
+from fleetmark_controller.signing import release_manager as desk
+from fleetmark_controller.signing.order_signer import OrderSigner
+from fleetmark_core import signing
+from fleetmark_core.clock import now_unix_ns
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.order import SignedOrder
+from fleetmark_core.release import Envelope, Rotation, parse_envelope, parse_release, seal_release
 from fleetmark_protos.v1 import session_pb2
 
 HOME = Path(sys.argv[sys.argv.index("--home") + 1])
@@ -44,7 +39,7 @@ class Attacker:
         self.folder = HOME / "blobs"
 
     def put(self, data: bytes) -> tuple[str, int]:
-        from fleetmark_catalog.core.blobfolder import BlobFolder
+        from fleetmark_core.blob_store import BlobFolder
 
         return BlobFolder(self.folder).put_bytes(data), len(data)
 
@@ -196,7 +191,7 @@ class Attacker:
 
 
 def _canonical(values: dict[str, Any]) -> bytes:
-    from fleetmark_catalog.core.digest import canonical_json
+    from fleetmark_core.digest import canonical_json
 
     return canonical_json(values)
 

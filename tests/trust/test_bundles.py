@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from processes import BIN, Fleet, environment, fleet_in, toy
 
-from fleetmark_catalog.core.carried import BUNDLE, write_files
+from fleetmark_core.bundle_file import BUNDLE, write_files
 
 
 class Offline:

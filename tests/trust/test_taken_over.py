@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from processes import Fleet, environment, toy, until
 
-from fleetmark_catalog.core.release import parse_envelope, parse_release, seal_release
-from fleetmark_controller.trust import keyfile
-from fleetmark_controller.trust.keyfile import CatalogKey
+from fleetmark_controller.signing import key_file as keyfile
+from fleetmark_controller.signing.key_file import CatalogKey
+from fleetmark_core.release import parse_envelope, parse_release, seal_release
 
 ATTACKS = {
     "unsigned_order": "untrusted (unsigned): the order is not signed",

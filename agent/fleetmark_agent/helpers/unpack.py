@@ -17,8 +17,8 @@ from pathlib import Path
 
 from fleetmark_agent.helpers import EXIT_BAD_WHEEL, EXIT_OS_ERROR
 from fleetmark_agent.helpers.install import BadWheel, compile_modules, die_with_parent, sync
-from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.unpack import Limits, unpack
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.safe_unpack import Limits, unpack
 
 _ENTRIES = 10_000
 _TIME_LIMIT_S = 60

@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_agent import AGENT_VERSION
-from fleetmark_agent.cache import refusal_of
+from fleetmark_agent.cache.blob_cache import refusal_of
 from fleetmark_agent.errors import Refusal
-from fleetmark_agent.files import write_atomic
-from fleetmark_agent.happenings import (
+from fleetmark_agent.runner import admission as room
+from fleetmark_agent.runner import collect, prepare
+from fleetmark_agent.runner import order_verification as vouching
+from fleetmark_agent.runner import sandboxing as confining
+from fleetmark_agent.runner.conditioning import stabilize as stable
+from fleetmark_agent.runner.context import Site
+from fleetmark_agent.runner.execution import Execution
+from fleetmark_agent.runner.telemetry.temperature import read_temperature
+from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.session.events import (
     Event,
     JobEnded,
     JobProgressed,
@@ -23,18 +31,14 @@ from fleetmark_agent.happenings import (
     JobRunning,
     JobStopped,
 )
-from fleetmark_agent.locks import is_held
-from fleetmark_agent.messages import AttemptKey, AttemptRef, Progress
-from fleetmark_agent.runner import collect, confining, prepare, room, stable, vouching
-from fleetmark_agent.runner.execute import Execution
-from fleetmark_agent.runner.site import Site
-from fleetmark_agent.runner.temperature import read_temperature
-from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.spool import SpoolFull
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.lock import DeclaredOutput, parse_lock
-from fleetmark_catalog.core.order import parse_order
-from fleetmark_catalog.core.plain import to_plain
+from fleetmark_agent.session.messages import AttemptKey, AttemptRef, Progress
+from fleetmark_agent.state.file_locks import is_held
+from fleetmark_agent.state.files import write_atomic
+from fleetmark_agent.state.spool import SpoolFull
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.lockfile import DeclaredOutput, parse_lock
+from fleetmark_core.order import parse_order
+from fleetmark_core.serde import to_plain
 
 log = logging.getLogger(__name__)
 

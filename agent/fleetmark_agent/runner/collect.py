@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_agent.files import sync_file, sync_folder, write_atomic
-from fleetmark_agent.runner.telemetry import COLUMNS
+from fleetmark_agent.runner.telemetry.sampler import COLUMNS
 from fleetmark_agent.runner.workspace import POWER_ROLE, Workspace
-from fleetmark_agent.spool import Spool
-from fleetmark_catalog.core.digest import canonical_json, sha256_file
-from fleetmark_catalog.core.footprint import size
-from fleetmark_catalog.core.lock import DeclaredOutput
-from fleetmark_catalog.core.records import MAX_PAYLOAD_BYTES, Final, record_digest, seal
+from fleetmark_agent.state.files import sync_file, sync_folder, write_atomic
+from fleetmark_agent.state.spool import Spool
+from fleetmark_core.digest import canonical_json, sha256_file
+from fleetmark_core.lockfile import DeclaredOutput
+from fleetmark_core.records import MAX_PAYLOAD_BYTES, Final, record_digest, seal
+from fleetmark_core.resource_model import size
 
 _LARGEST_READING = 1e18
 _ROWS_PER_RECORD = 1000

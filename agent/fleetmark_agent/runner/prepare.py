@@ -10,15 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetmark_agent.archives import (
+from fleetmark_agent.cache.archives import (
     archive_folder,
     ensure_archives,
     module_folders,
     packages,
     search_paths,
 )
-from fleetmark_agent.cache import Cache, Download, refusal_of
-from fleetmark_agent.environments import (
+from fleetmark_agent.cache.blob_cache import Cache, Download, refusal_of
+from fleetmark_agent.cache.environments import (
     choose_interpreter,
     ensure_environment,
     ensure_python,
@@ -27,15 +27,15 @@ from fleetmark_agent.environments import (
     python_folder,
 )
 from fleetmark_agent.errors import Refusal
-from fleetmark_agent.files import write_atomic
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.sandbox.plan import Launch
-from fleetmark_catalog.core.capabilities import Capabilities, Interpreter
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_catalog.core.errors import CatalogError
-from fleetmark_catalog.core.footprint import COMPILED_FACTOR, UNPACKED_FACTOR
-from fleetmark_catalog.core.lock import BlobRef, Lock, parse_lock
-from fleetmark_catalog.core.order import Order
+from fleetmark_agent.state.files import write_atomic
+from fleetmark_core.capabilities import Capabilities, Interpreter
+from fleetmark_core.digest import sha256_hex
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.lockfile import BlobRef, Lock, parse_lock
+from fleetmark_core.order import Order
+from fleetmark_core.resource_model import COMPILED_FACTOR, UNPACKED_FACTOR
 
 MAX_LOCK_BYTES = 4 * 1024 * 1024
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -235,7 +235,7 @@ def supervisor_spec(
     alive_fd: int,
     cores: list[int],
 ) -> dict[str, object]:
-    """What the supervisor is told, see `fleetmark_agent.supervisor.Spec`."""
+    """What the supervisor is told, see `fleetmark_agent.runner.supervisor.Spec`."""
     order = bundle.order
     return {
         "command": launch.command,
@@ -264,7 +264,7 @@ def supervisor_spec(
 
 def supervisor_command(workspace: Workspace) -> list[str]:
     """How the supervisor is started."""
-    program = Path(__file__).parent.with_name("supervisor.py")
+    program = Path(__file__).with_name("supervisor.py")
     return [sys.executable, "-I", "-S", "-B", str(program), str(workspace.spec)]
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fleetmark_agent.messages import AttemptKey, Progress
+from fleetmark_agent.session.messages import AttemptKey, Progress
 
 POWER_ROLE = "board_power"
 """What the board's sensors of power said beside a job: a file of the agent's own."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_agent.sandbox.visible import DEVICES
-from fleetmark_catalog.core import sandbox
+from fleetmark_agent.sandbox.mounts import DEVICES
+from fleetmark_core import sandbox
 
 CONFINE = Path(__file__).with_name("confine.py")
 BUBBLEWRAP = "bwrap"

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_agent.sandbox import confine, control_groups
+from fleetmark_agent.sandbox.mounts import python_paths, system_paths
 from fleetmark_agent.sandbox.plan import BUBBLEWRAP, Limits, Means, Needs, base_python, launch
-from fleetmark_agent.sandbox.visible import python_paths, system_paths
-from fleetmark_catalog.core import sandbox
-from fleetmark_catalog.core.capabilities import Sandbox, Shortfall
+from fleetmark_core import sandbox
+from fleetmark_core.capabilities import Sandbox, Shortfall
 
 PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 _TIMEOUT_S = 60.0

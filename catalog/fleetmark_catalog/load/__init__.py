@@ -22,7 +22,7 @@ from fleetmark_catalog.load.model import (
     WheelFile,
     WheelSet,
 )
-from fleetmark_catalog.load.read import read_component
+from fleetmark_catalog.load.parse import read_component
 
 __all__ = [
     "BUILTIN",

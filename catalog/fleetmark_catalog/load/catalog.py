@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.load.checks import dangling
 from fleetmark_catalog.load.model import KINDS, Component, WheelFile
-from fleetmark_catalog.load.read import COMPONENT_FILE, Document, build, read_document
-from fleetmark_catalog.load.words import hint
+from fleetmark_catalog.load.parse import COMPONENT_FILE, Document, build, read_document
+from fleetmark_catalog.load.suggest import hint
+from fleetmark_catalog.load.validate import dangling
+from fleetmark_core.errors import CatalogError, Fault
 
 BUILTIN = Path(__file__).resolve().parent.parent / "components"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from fleetmark_catalog.core.digest import canonical_json, sha256_hex
-from fleetmark_catalog.core.lock import BlobRef
-from fleetmark_catalog.core.versions import PYTHON
+from fleetmark_core.digest import canonical_json, sha256_hex
+from fleetmark_core.lockfile import BlobRef
+from fleetmark_core.versions import PYTHON
 
 KINDS = (
     "benchmark",

@@ -56,9 +56,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleetmark_catalog.core.versions import SCHEMES
-from fleetmark_catalog.load.bodies import BODIES
-from fleetmark_catalog.load.parts import (
+from fleetmark_catalog.load.kind_schemas import BODIES
+from fleetmark_catalog.load.schema_parts import (
     ARTIFACT,
     NAME,
     REQUIREMENT,
@@ -69,6 +68,7 @@ from fleetmark_catalog.load.parts import (
     table,
     unique,
 )
+from fleetmark_core.versions import SCHEMES
 
 REQUIRED = ("kind", "name", "version", "title", "license")
 

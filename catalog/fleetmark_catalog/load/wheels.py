@@ -27,10 +27,10 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name, parse_wheel_filename
 
-from fleetmark_catalog.core.digest import sha256_file
 from fleetmark_catalog.load.catalog import BUILTIN, Catalog, read_folder
 from fleetmark_catalog.load.model import Component
-from fleetmark_catalog.load.read import WHEELS_FILE, read_wheels
+from fleetmark_catalog.load.parse import WHEELS_FILE, read_wheels
+from fleetmark_core.digest import sha256_file
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 ARCHES = ("x86_64", "aarch64")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.lock import PackageArchive
 from fleetmark_catalog.load.model import Artifact, Component
 from fleetmark_catalog.resolve.device import glibc_misfit
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.lockfile import PackageArchive
 
 ANY = "any"
 """The architecture of what runs, or is read, on all."""

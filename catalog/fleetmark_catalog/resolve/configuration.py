@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.modes import modes_of
-from fleetmark_catalog.core.values import parse_value
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
-from fleetmark_catalog.load.words import hint
+from fleetmark_catalog.load.suggest import hint
 from fleetmark_catalog.resolve.selection import Selection, select
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.modes import modes_of
+from fleetmark_core.parameter_values import parse_value
 
 COMPLIANCE = "compliance"
 """Stands for all compliance tests of a benchmark, where modes are named."""

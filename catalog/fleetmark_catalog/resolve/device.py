@@ -7,11 +7,11 @@ import functools
 
 from packaging.version import InvalidVersion, Version
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_catalog.core.versions import PYTHON
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
 from fleetmark_catalog.selectors import Selector, Subject, parse_selector
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.versions import PYTHON
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Parameters that nobody set. How a value is checked stands in `fleetmark_catalog.core.values`."""
+"""Parameters that nobody set. `checked` stands in `fleetmark_core.parameter_values`."""
 
 from __future__ import annotations
 

@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fleetmark_catalog.core.capabilities import Capabilities, Interpreter
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.lock import (
-    LOCK_FORMAT,
-    BlobRef,
-    DeclaredOutput,
-    Environment,
-    Lock,
-    LockedComponent,
-    PackageArchive,
-    Program,
-)
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Artifact, Build, Component, WheelFile, WheelSet
+from fleetmark_catalog.resolve.bundled_python import Offer, offers
 from fleetmark_catalog.resolve.configuration import Configuration
 from fleetmark_catalog.resolve.device import misfit, unfit
-from fleetmark_catalog.resolve.fitting import fit, platforms
 from fleetmark_catalog.resolve.parameters import defaults
-from fleetmark_catalog.resolve.provided import Offer, offers
 from fleetmark_catalog.resolve.result import (
     BuiltWheel,
     Fetch,
@@ -33,8 +20,21 @@ from fleetmark_catalog.resolve.result import (
     WheelSource,
 )
 from fleetmark_catalog.resolve.selection import CONTENT, Selection, select
-from fleetmark_catalog.resolve.solve import Chosen, Need, Solver
+from fleetmark_catalog.resolve.solver import Chosen, Need, Solver
+from fleetmark_catalog.resolve.wheel_match import fit, platforms
 from fleetmark_catalog.selectors import Subject
+from fleetmark_core.capabilities import Capabilities, Interpreter
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.lockfile import (
+    LOCK_FORMAT,
+    BlobRef,
+    DeclaredOutput,
+    Environment,
+    Lock,
+    LockedComponent,
+    PackageArchive,
+    Program,
+)
 
 
 def resolve(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
-from fleetmark_catalog.core.lock import Lock
 from fleetmark_catalog.load.model import Build, Location
+from fleetmark_core.lockfile import Lock
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.core.values import filled, overlay, parse_value
-from fleetmark_catalog.core.versions import in_range
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Artifact, Choice, Component, Requirement, Variation
-from fleetmark_catalog.load.words import hint
-from fleetmark_catalog.resolve.choosing import choose, in_order
+from fleetmark_catalog.load.suggest import hint
+from fleetmark_catalog.resolve.variations import choose, in_order
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.parameter_values import filled, overlay, parse_value
+from fleetmark_core.versions import in_range
 
 CONTENT = ("program", "model", "dataset")
 """Kinds that a benchmark names directly; their variations are chosen together with its own."""

@@ -12,8 +12,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from fleetmark_catalog.core.errors import CatalogError, Fault
-from fleetmark_catalog.load.words import nearest
+from fleetmark_catalog.load.suggest import nearest
 from fleetmark_catalog.selectors.subject import (
     FACTS,
     VOCABULARY,
@@ -23,6 +22,7 @@ from fleetmark_catalog.selectors.subject import (
     readable_size,
 )
 from fleetmark_catalog.selectors.syntax import All, Comparison, Node, Not, Saved, Tag, parse
+from fleetmark_core.errors import CatalogError, Fault
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from fleetmark_catalog.core.capabilities import Capabilities
+from fleetmark_core.capabilities import Capabilities
 
 ALIASES = {
     "aarch64": "arm64",

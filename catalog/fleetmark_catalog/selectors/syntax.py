@@ -10,7 +10,7 @@ from typing import Any, Union
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
-from fleetmark_catalog.core.errors import CatalogError, Fault
+from fleetmark_core.errors import CatalogError, Fault
 
 MAX_TEXT = 2000
 

@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import click
 
-from fleetmark_cli import app, problems
+from fleetmark_cli import app
+from fleetmark_cli import exit_codes as problems
 from fleetmark_controller import __version__
 
 _COMMANDS = {
@@ -48,7 +49,7 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            from fleetmark_cli.nearest import hint
+            from fleetmark_cli.suggest import hint
 
             raise click.UsageError(f"no command {args[0]!r}. {hint(args[0], _COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
@@ -66,8 +67,8 @@ def controller() -> None:
 
 
 def _translate(error: Exception) -> problems.Problem | None:
-    from fleetmark_catalog.core.errors import CatalogError
-    from fleetmark_controller.errors import from_catalog
+    from fleetmark_controller.client.catalog_errors import from_catalog
+    from fleetmark_core.errors import CatalogError
     from fleetmark_protos.errors import FleetmarkError
 
     if isinstance(error, CatalogError):

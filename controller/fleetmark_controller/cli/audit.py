@@ -10,8 +10,8 @@ import click
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
-    from fleetmark_controller.client import Client
-    from fleetmark_controller.identity.chain import Row
+    from fleetmark_controller.client.connection import Client
+    from fleetmark_controller.identity.audit_chain import Row
 
 
 @click.group(name="audit")
@@ -57,7 +57,7 @@ def verify(head: str | None, as_json: bool, address: str | None) -> int:
     place, and give it to a later check.
     """
     from fleetmark_cli import output
-    from fleetmark_controller.identity.chain import find_break
+    from fleetmark_controller.identity.audit_chain import find_break
 
     with options.connect(address) as client:
         rows, (head_seq, head_hash) = _read(client)
@@ -88,7 +88,7 @@ def _read(client: Client) -> tuple[list[Row], tuple[int, str]]:
 
 
 def _rows(batch: object) -> Iterator[Row]:
-    from fleetmark_controller.identity.chain import Row
+    from fleetmark_controller.identity.audit_chain import Row
 
     for row in batch.rows:  # type: ignore[attr-defined]
         yield Row(row.seq, row.at, row.who, row.act, row.subject, row.outcome, row.detail, row.hash)

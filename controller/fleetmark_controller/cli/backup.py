@@ -21,11 +21,11 @@ def command(home: str | None, out: str) -> None:
     import sqlite3
     from pathlib import Path
 
-    from fleetmark_catalog.core.blobfolder import BlobFolder
-    from fleetmark_cli import homes
-    from fleetmark_controller.identity.files import FOLDER
-    from fleetmark_controller.store.backup import copy_store, wanted_blobs
-    from fleetmark_controller.store.database import STORE_NAME
+    from fleetmark_cli import paths as homes
+    from fleetmark_controller.identity.credential_files import FOLDER
+    from fleetmark_controller.store.db.backup import copy_store, wanted_blobs
+    from fleetmark_controller.store.db.connection import STORE_NAME
+    from fleetmark_core.blob_store import BlobFolder
     from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
     source, target = homes.home_folder("controller", home), Path(out)

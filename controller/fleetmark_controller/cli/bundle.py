@@ -37,7 +37,7 @@ def export(job: str, device: str, out: str, as_json: bool, address: str | None) 
     from pathlib import Path
 
     from fleetmark_cli import output
-    from fleetmark_controller.carrying import write_bundle
+    from fleetmark_controller.client.bundle_files import write_bundle
 
     with options.connect(address) as client:
         bundle, size_bytes = write_bundle(client, job, device, Path(out))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetmark_controller.cli import catalog_trust, options
+from fleetmark_controller.cli import catalog_releases as catalog_trust
+from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import catalog_pb2
@@ -32,7 +33,8 @@ command.add_command(catalog_trust.unpack_command)
 def list_components(kind: str, as_json: bool, address: str | None) -> None:
     """List the controller's components, or those of one KIND."""
     from fleetmark_catalog.load.model import KINDS
-    from fleetmark_cli import nearest, output, tables
+    from fleetmark_cli import output, tables
+    from fleetmark_cli import suggest as nearest
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import catalog_pb2
 
@@ -103,7 +105,8 @@ def show_schema(kind: str) -> None:
     """Print the JSON Schema of a component.toml of this KIND, for editors."""
     from fleetmark_catalog.load.model import KINDS
     from fleetmark_catalog.load.schema import schema
-    from fleetmark_cli import nearest, output
+    from fleetmark_cli import output
+    from fleetmark_cli import suggest as nearest
 
     if kind not in KINDS:
         raise click.UsageError(f"no kind {kind!r}. {nearest.hint(kind, KINDS)}")
@@ -119,7 +122,7 @@ def validate(context: click.Context, folder: str, as_json: bool) -> None:
     from pathlib import Path
 
     from fleetmark_cli import output
-    from fleetmark_controller.bundling.validating import validate_folder
+    from fleetmark_controller.artifacts.validate import validate_folder
 
     components, wrong = validate_folder(Path(folder).absolute())
     if as_json:
@@ -293,7 +296,7 @@ def import_model(
     from pathlib import Path
 
     from fleetmark_cli import output
-    from fleetmark_controller.bundling.models import FORMATS, check_model
+    from fleetmark_controller.artifacts.model_check import FORMATS, check_model
     from fleetmark_protos.v1 import catalog_pb2
 
     path = Path(file)
@@ -330,7 +333,7 @@ def provide(name: str, folder: str, as_json: bool, address: str | None) -> None:
     from pathlib import Path
 
     from fleetmark_cli import output
-    from fleetmark_controller.bundling.providing import find_files
+    from fleetmark_controller.artifacts.local_files import find_files
 
     detail = _get(name, address)
     wanted = {file.sha256: file for file in detail.files if not file.present}

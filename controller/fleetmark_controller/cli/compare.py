@@ -40,8 +40,8 @@ def command(
     of each (`schedule --repeat 4`); runs of an interleaved campaign are compared pair by pair.
     """
     from fleetmark_cli import output, tables
-    from fleetmark_controller.comparing import render
-    from fleetmark_controller.comparing.verdict import parse_bound
+    from fleetmark_controller.compare import render
+    from fleetmark_controller.compare.verdict import parse_bound
     from fleetmark_controller.export.atomic import atomic
 
     bounds = [parse_bound(text) for text in fail_if]
@@ -72,9 +72,9 @@ def command(
 
 
 def _compare(client, a: str, b: str, selector: str, metric: str):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    from fleetmark_controller.comparing import verdict
-    from fleetmark_controller.comparing.matching import match
-    from fleetmark_controller.comparing.side import parse
+    from fleetmark_controller.compare import verdict
+    from fleetmark_controller.compare.pairing import match
+    from fleetmark_controller.compare.side import parse
     from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
     sides = [parse(a), parse(b)]
@@ -106,7 +106,7 @@ def _compare(client, a: str, b: str, selector: str, metric: str):  # type: ignor
 
 
 def _check_metric(metric: str, row: Mapping[str, object]) -> None:
-    from fleetmark_catalog.load.words import hint
+    from fleetmark_catalog.load.suggest import hint
     from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
     known = [

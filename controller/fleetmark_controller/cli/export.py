@@ -57,7 +57,7 @@ def command(
         return 0
     if round_name or division or submitter:
         raise click.UsageError("--round, --division and --submitter are for --format mlperf")
-    from fleetmark_controller.exporting import export_view
+    from fleetmark_controller.client.export import export_view
 
     with options.connect(address) as client:
         count = export_view(
@@ -76,7 +76,7 @@ def command(
 
 def _check(tree: str, round_name: str) -> int:
     """Print what is wrong with a tree; it needs no controller."""
-    from fleetmark_controller.exporting_mlperf import check_tree
+    from fleetmark_controller.client.export_mlperf import check_tree
     from fleetmark_protos.errors import ErrorKind
 
     problems = check_tree(Path(tree), round_name)
@@ -98,7 +98,7 @@ def _mlperf(
     submitter: str,
     chosen: dict[str, str],
 ) -> None:
-    from fleetmark_controller.exporting_mlperf import export_mlperf
+    from fleetmark_controller.client.export_mlperf import export_mlperf
 
     with options.connect(address) as client:
         done = export_mlperf(

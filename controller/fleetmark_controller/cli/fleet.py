@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from fleetmark_controller.cli import fleet_care, options
+from fleetmark_controller.cli import fleet_admin as fleet_care
+from fleetmark_controller.cli import options
 
 
 @click.group(name="fleet")

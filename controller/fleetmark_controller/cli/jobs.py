@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetmark_controller.cli import jobs_control, options
-from fleetmark_controller.cli.jobs_control import one_of
+from fleetmark_controller.cli import jobs_actions as jobs_control
+from fleetmark_controller.cli import options
+from fleetmark_controller.cli.jobs_actions import one_of
 
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import jobs_pb2
@@ -179,7 +180,7 @@ def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
 
 
 def _predicted(count_bytes: int) -> str:
-    from fleetmark_catalog.core.footprint import size
+    from fleetmark_core.resource_model import size
 
     return size(count_bytes) if count_bytes else "an unknown amount"
 
@@ -189,7 +190,7 @@ def _predicted(count_bytes: int) -> str:
 @options.controller
 def watch(campaign: str, address: str | None) -> int:
     """Follow a CAMPAIGN to its end; exits with its result."""
-    from fleetmark_controller.cli import watching
+    from fleetmark_controller.cli import watch as watching
 
     with options.connect(address) as client:
         return watching.follow(client, campaign)

@@ -42,9 +42,9 @@ def create(
     """
     from pathlib import Path
 
-    from fleetmark_catalog.core.keys import make_key, signing_request
     from fleetmark_cli import output
-    from fleetmark_controller.identity.files import Credentials, write_credentials
+    from fleetmark_controller.identity.credential_files import Credentials, write_credentials
+    from fleetmark_core.device_keys import make_key, signing_request
     from fleetmark_protos.errors import ErrorKind, FleetmarkError
     from fleetmark_protos.v1 import admin_pb2
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from fleetmark_controller.client import Client
+    from fleetmark_controller.client.connection import Client
 
 _CREDENTIALS = "fleetmark.credentials"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,7 +53,7 @@ def connect(address: str | None) -> Client:
     Raises:
         FleetmarkError: see `Client`.
     """
-    from fleetmark_controller.client import Client
+    from fleetmark_controller.client.connection import Client
 
     return Client(address, click.get_current_context().meta.get(_CREDENTIALS))
 

@@ -10,7 +10,7 @@ import click
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
-    from fleetmark_controller.client import Client
+    from fleetmark_controller.client.connection import Client
 
 
 @click.command(name="replay")
@@ -24,7 +24,7 @@ def command(run: str, repeat: int, as_json: bool, address: str | None) -> int:
     The same lock: the same files, by their digests. What else the run names (the board's software,
     its governor, the agent's version) is compared with what is there now.
     """
-    from fleetmark_controller.cli import watching
+    from fleetmark_controller.cli import watch as watching
     from fleetmark_controller.ids import uuid7
     from fleetmark_protos.v1 import jobs_pb2
 
@@ -49,7 +49,7 @@ def command(run: str, repeat: int, as_json: bool, address: str | None) -> int:
 
 
 def _run(client: Client, run_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    from fleetmark_controller.client import values
+    from fleetmark_controller.client.connection import values
     from fleetmark_protos.v1 import results_pb2
 
     found = client.call(client.results.GetRun, results_pb2.GetRunRequest(run_id=run_id))
@@ -64,7 +64,7 @@ def _show(
     as_json: bool,
 ) -> None:
     from fleetmark_cli import output, tables
-    from fleetmark_controller.comparing import replaying
+    from fleetmark_controller.compare import replay_diff as replaying
 
     figures = replaying.figures(then, [row for row, _ in again])
     # Every replay ran on the same board within minutes: what the last one met stands for them.

@@ -57,7 +57,7 @@ def command() -> None:
 def import_results(file: str, as_json: bool, address: str | None) -> None:
     """Take in the results that `agent run-bundle` wrote into FILE. Twice changes nothing."""
     from fleetmark_cli import output
-    from fleetmark_controller.carrying import send_results
+    from fleetmark_controller.client.bundle_files import send_results
 
     with options.connect(address) as client:
         reply = send_results(client, Path(file))
@@ -91,7 +91,7 @@ def import_results(file: str, as_json: bool, address: str | None) -> None:
 def import_power(run: str, log: str, ahead_s: float, as_json: bool, address: str | None) -> None:
     """Take a RUN's energy from a LOG of PTDaemon (spl.txt). Twice changes nothing."""
     from fleetmark_cli import output
-    from fleetmark_controller.carrying import send_power
+    from fleetmark_controller.client.bundle_files import send_power
 
     with options.connect(address) as client:
         reply = send_power(client, run, Path(log), ahead_s)
@@ -135,7 +135,7 @@ def print_results(
 ) -> None:
     """A table of what matters most, or all columns as JSON."""
     from fleetmark_cli import output, tables
-    from fleetmark_controller.comparing.render import figure
+    from fleetmark_controller.compare.render import figure
 
     if as_json:
         output.print_json([dict(zip(columns, row, strict=True)) for row in rows])
@@ -158,8 +158,8 @@ def print_results(
 def show(run: str, save: str | None, as_json: bool, address: str | None) -> None:
     """Show one RUN: its figures, both verdicts with their reasons, energy, raw files."""
     from fleetmark_cli import output, tables
-    from fleetmark_controller.cli import verdicts
-    from fleetmark_controller.client import values
+    from fleetmark_controller.cli import run_summary as verdicts
+    from fleetmark_controller.client.connection import values
     from fleetmark_protos.v1 import results_pb2
 
     with options.connect(address) as client:

@@ -92,7 +92,7 @@ def command(
 ) -> int:
     """Run BENCHMARK (or a suite; without a name the default suite) on every board that fits."""
     from fleetmark_cli import output
-    from fleetmark_controller.cli import watching
+    from fleetmark_controller.cli import watch as watching
     from fleetmark_controller.ids import uuid7
     from fleetmark_protos.v1 import jobs_pb2
 
@@ -168,7 +168,7 @@ def _say_submitted(result: SubmitResult) -> None:
 
 def _size(size: Size) -> str:
     """How large a campaign is, in a line."""
-    from fleetmark_controller.cli.times import about
+    from fleetmark_controller.cli.durations import about
 
     if not size.jobs:
         return "No job"
@@ -188,9 +188,9 @@ def _size(size: Size) -> str:
 
 def _show_plan(result: SubmitResult, as_json: bool) -> int:
     """Print what would run and why; 3 if it is nothing."""
-    from fleetmark_catalog.core.footprint import size
     from fleetmark_cli import output, tables
-    from fleetmark_controller.cli.times import about
+    from fleetmark_controller.cli.durations import about
+    from fleetmark_core.resource_model import size
 
     code = 0 if result.jobs else EXIT_NOTHING
     if as_json:

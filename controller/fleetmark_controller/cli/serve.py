@@ -26,10 +26,11 @@ def command(
     import asyncio
     import sys
 
-    from fleetmark_cli import homes, logs
-    from fleetmark_controller.credentials import note_home
-    from fleetmark_controller.server import Ready, serve
-    from fleetmark_controller.settings import load_settings
+    from fleetmark_cli import logging_setup as logs
+    from fleetmark_cli import paths as homes
+    from fleetmark_controller.client.credentials import note_home
+    from fleetmark_controller.server.app import Ready, serve
+    from fleetmark_controller.server.settings import load_settings
 
     folder = homes.home_folder("controller", home)
     settings = load_settings(folder, listen=listen, mirror=mirror, catalogs=catalogs)

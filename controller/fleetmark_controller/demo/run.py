@@ -15,14 +15,14 @@ from typing import Any
 import click
 
 from fleetmark_cli import output, tables
-from fleetmark_controller.cli import watching
+from fleetmark_controller.cli import watch as watching
 from fleetmark_controller.cli.results import print_results
-from fleetmark_controller.client import Client
+from fleetmark_controller.client.connection import Client
+from fleetmark_controller.client.export import export_view
 from fleetmark_controller.demo.processes import Kept, program
-from fleetmark_controller.exporting import export_view
-from fleetmark_controller.home import read_endpoint
-from fleetmark_controller.identity.files import admin_file
+from fleetmark_controller.identity.credential_files import admin_file
 from fleetmark_controller.ids import uuid7
+from fleetmark_controller.server.home import read_endpoint
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import admin_pb2, fleet_pb2, jobs_pb2
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from fleetmark_controller.ingest.samples import Samples
+    from fleetmark_controller.evaluation.samples import Samples
 
     Reals = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from fleetmark_controller.export.report_data import Configuration, Report
 from fleetmark_controller.export.rows import RowSource
 
 if TYPE_CHECKING:
-    from fleetmark_controller.ingest.samples import Samples
+    from fleetmark_controller.evaluation.samples import Samples
 
     FetchSamples = Callable[[str], Samples | None]
 

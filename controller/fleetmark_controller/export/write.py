@@ -15,7 +15,7 @@ from fleetmark_controller.export.tabular import write_csv, write_jsonl
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 if TYPE_CHECKING:
-    from fleetmark_controller.ingest.samples import Samples
+    from fleetmark_controller.evaluation.samples import Samples
 
     FetchSamples = Callable[[str], Samples | None]
 

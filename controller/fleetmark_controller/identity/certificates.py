@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fleetmark_catalog.core.keys import make_key, pem_sha256
-from fleetmark_catalog.core.signing import ORDERS_URI
-from fleetmark_catalog.core.unreadable import UNREADABLE
-from fleetmark_controller.clock import NS_PER_S
-from fleetmark_controller.identity.rules import Kind
+from fleetmark_controller.identity.model import Kind
+from fleetmark_core.clock import NS_PER_S
+from fleetmark_core.crypto_errors import UNREADABLE
+from fleetmark_core.device_keys import make_key, pem_sha256
+from fleetmark_core.signing import ORDERS_URI
 from fleetmark_protos.channel import SERVER_NAME
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 

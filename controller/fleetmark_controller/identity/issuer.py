@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetmark_catalog.core.keys import key_fingerprint, make_key, signing_request
 from fleetmark_controller.identity import certificates
-from fleetmark_controller.identity.authority import Authority
+from fleetmark_controller.identity.ca import Authority
 from fleetmark_controller.identity.certificates import Request
-from fleetmark_controller.identity.files import (
+from fleetmark_controller.identity.credential_files import (
     Credentials,
     admin_file,
     read_credentials,
     write_credentials,
 )
-from fleetmark_controller.identity.rules import Kind
+from fleetmark_controller.identity.model import Kind
+from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
 from fleetmark_protos.errors import FleetmarkError
 from fleetmark_protos.token import ID_BYTES, SECRET_BYTES, JoinToken
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from fleetmark_controller.identity.rules import Caller, Kind, State
-from fleetmark_controller.store.identities import Identity
+from fleetmark_controller.identity.model import Caller, Kind, State
+from fleetmark_controller.store.security.identities import Identity
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_controller.ingest import consistency
-from fleetmark_controller.ingest.errors import IngestError
-from fleetmark_controller.ingest.loadgen_log import ACCURACY, PERFORMANCE, LoadgenLog, parse_detail
-from fleetmark_controller.ingest.mllog import read
-from fleetmark_controller.mlperf.answers import shown_answers
+from fleetmark_controller.loadgen import consistency
+from fleetmark_controller.loadgen.accuracy_log import shown_answers
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.loadgen_log import ACCURACY, PERFORMANCE, LoadgenLog, parse_detail
+from fleetmark_controller.loadgen.mllog import read
 from fleetmark_controller.mlperf.compliance import PASS, not_quicker, same_speed
 from fleetmark_controller.mlperf.layout import ACCURACY as ACCURACY_TEXT
 from fleetmark_controller.mlperf.layout import (
@@ -24,15 +23,11 @@ from fleetmark_controller.mlperf.layout import (
     VERIFIED_PERFORMANCE,
     Place,
 )
-from fleetmark_controller.mlperf.problem import Problem
-from fleetmark_controller.mlperf.rules import (
-    ACCURACY_LOG_BYTES,
-    SAME_INDEX,
-    TEST01_TARGET,
-    Rules,
-)
+from fleetmark_controller.mlperf.problems import Problem
+from fleetmark_controller.mlperf.rules import ACCURACY_LOG_BYTES, SAME_INDEX, TEST01_TARGET, Rules
 from fleetmark_controller.mlperf.summary import contradictions
 from fleetmark_controller.mlperf.user_conf import check_user_conf
+from fleetmark_core.digest import sha256_hex
 
 _ACCURACY_LINE = re.compile(r"accuracy=(\d+\.\d{3})%, good=(\d+), total=(\d+)")
 _HASH_LINE = re.compile(r"hash=([0-9a-f]{64})")

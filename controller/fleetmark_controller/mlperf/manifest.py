@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fleetmark_catalog.core.digest import is_sha256, sha256_hex
 from fleetmark_controller.mlperf.check_run import AccuracyPart, RunPart, stated_hash
 from fleetmark_controller.mlperf.layout import ANSWERS, DETAIL, SUMMARY, Place
-from fleetmark_controller.mlperf.problem import Problem
+from fleetmark_controller.mlperf.problems import Problem
+from fleetmark_core.digest import is_sha256, sha256_hex
 
 
 class Manifest:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetmark_controller.ingest import limits
-from fleetmark_controller.ingest.limits import Seeds
+from fleetmark_controller.evaluation import thresholds as limits
+from fleetmark_controller.evaluation.thresholds import Seeds
 
 CLOSED, OPEN = "closed", "open"
 DIVISIONS = (CLOSED, OPEN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from fleetmark_controller.ingest.loadgen_log import PERFORMANCE, LoadgenLog
+from fleetmark_controller.loadgen.loadgen_log import PERFORMANCE, LoadgenLog
 
 _LINE = re.compile(r"^\s*\*?\s*([^:]+?)\s*:\s*(\S.*?)\s*$")
 _MODE = {"PerformanceOnly": PERFORMANCE}

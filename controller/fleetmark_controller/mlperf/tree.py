@@ -12,10 +12,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleetmark_catalog.core.digest import sha256_hex
-from fleetmark_controller.mlperf import texts
-from fleetmark_controller.mlperf.choosing import Entry
-from fleetmark_controller.mlperf.comparing import compare_test
+from fleetmark_controller.mlperf import templates as texts
+from fleetmark_controller.mlperf.compliance_check import compare_test
 from fleetmark_controller.mlperf.layout import (
     ACCURACY,
     ANSWERS,
@@ -30,8 +28,10 @@ from fleetmark_controller.mlperf.layout import (
     Layout,
 )
 from fleetmark_controller.mlperf.rules import ACCURACY_LOG_BYTES, CLOSED, OPEN
-from fleetmark_controller.mlperf.stored import ReadBlob, StoredRun
+from fleetmark_controller.mlperf.selection import Entry
+from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredRun
 from fleetmark_controller.mlperf.system import Description
+from fleetmark_core.digest import sha256_hex
 
 SHOWN_BYTES = 4096
 """Of a cut accuracy log, so much is kept of its beginning and of its end."""

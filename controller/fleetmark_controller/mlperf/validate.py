@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_controller.ingest import limits
+from fleetmark_controller.evaluation import thresholds as limits
 from fleetmark_controller.mlperf import rules as written
 from fleetmark_controller.mlperf.check_run import (
     AccuracyPart,
@@ -37,10 +37,10 @@ from fleetmark_controller.mlperf.layout import (
     Place,
 )
 from fleetmark_controller.mlperf.manifest import Manifest
-from fleetmark_controller.mlperf.problem import Problem
+from fleetmark_controller.mlperf.problems import Problem
 from fleetmark_controller.mlperf.rules import CLOSED, DIVISIONS, LARGEST_FILE_BYTES, TESTS, Rules
 from fleetmark_controller.mlperf.system import CHOICES, FIELDS, MAY_BE_EMPTY
-from fleetmark_controller.mlperf.texts import STAMP
+from fleetmark_controller.mlperf.templates import STAMP
 
 _IMPLEMENTATION = (
     *("input_data_types", "retraining", "starting_weights_filename"),

@@ -6,15 +6,16 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from fleetmark_controller.identity.rules import State
+from fleetmark_controller.identity.model import State
 from fleetmark_controller.ids import uuid7
-from fleetmark_controller.lifecycle.rules import Ending
+from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import JobState
+from fleetmark_controller.operations.attempt_end import end_attempt
 from fleetmark_controller.operations.effects import Effects, StopEffect
-from fleetmark_controller.operations.ending import end_attempt
-from fleetmark_controller.operations.telling import TOLD, told_then
-from fleetmark_controller.store import attempts, identities, jobs
-from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_controller.operations.tuned_parameters import TOLD, told_then
+from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_controller.store.security import identities
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fleetmark_controller.store.attempts import AttemptKey
+from fleetmark_controller.store.jobs.attempts import AttemptKey
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, replace
 
-from fleetmark_catalog.core.capabilities import Capabilities
-from fleetmark_controller.lifecycle.rules import Ending
+from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import (
     ATTEMPT_TERMINAL,
     JOB_TERMINAL,
@@ -14,11 +13,16 @@ from fleetmark_controller.lifecycle.states import (
     JobState,
     following,
 )
-from fleetmark_controller.operations.adopting import NOBODY, Papers, Vouching, adopt
+from fleetmark_controller.operations.attempt_end import end_attempt
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
-from fleetmark_controller.operations.ending import end_attempt
-from fleetmark_controller.store import attempts, devices, events, jobs, meta, queue
-from fleetmark_controller.store.attempts import Attempt, AttemptKey
+from fleetmark_controller.operations.recovery import NOBODY, Papers, Vouching, adopt
+from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store import events
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs import scheduler_view as queue
+from fleetmark_controller.store.jobs.attempts import Attempt, AttemptKey
+from fleetmark_core.capabilities import Capabilities
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fleetmark_controller.scheduling import obstacles
+from fleetmark_controller.scheduling import predicates as obstacles
+from fleetmark_controller.scheduling.locality import Stock
 from fleetmark_controller.scheduling.model import (
     NS_PER_S,
     Assignment,
@@ -28,7 +29,6 @@ from fleetmark_controller.scheduling.model import (
     View,
     WaitingJob,
 )
-from fleetmark_controller.scheduling.stock import Stock
 
 
 class Planner:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import Any
 
-from fleetmark_controller.clock import iso
+from fleetmark_core.clock import iso
 
 
 def add(

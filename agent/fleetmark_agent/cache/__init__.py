@@ -1,0 +1,1 @@
+"""Blobs, environments and archives that jobs share."""

@@ -1,0 +1,230 @@
+"""The device's blobs: fetched once, resumed when cut, verified, evicted when nothing needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetmark_agent.errors import Refusal
+from fleetmark_agent.net.transport import TransportError
+from fleetmark_agent.state.files import free_bytes, tree_bytes
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.digest import sha256_file
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.lockfile import BlobRef
+from fleetmark_core.resource_model import size
+
+Download = Callable[[str, int], AsyncIterator[bytes]]
+"""Bytes of a blob (sha256) from an offset; raises `TransportError`."""
+
+_BEAT_S = (0.2, 15.0)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """Something evictable: a blob or an environment."""
+
+    name: str
+    path: Path
+    used_at: float
+    size_bytes: int
+
+
+class Cache:
+    """Blobs at `root`/blobs and environments at `root`/envs, under one limit."""
+
+    def __init__(self, root: Path, limit_bytes: int, min_free_bytes: int) -> None:
+        """`min_free_bytes` stay free on the file system whatever is fetched."""
+        self.root = root
+        self.blobs = BlobFolder(root / "blobs")
+        self.environments = root / "envs"
+        self.limit_bytes = limit_bytes
+        self.min_free_bytes = min_free_bytes
+        self._pins: dict[object, frozenset[str]] = {}
+
+    def clean(self) -> None:
+        """Remove what an interrupted process left half done. Call once, before use."""
+        for path in self.environments.glob("*.tmp-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self.environments.glob("*.json"):
+            # What a helper process was told.
+            path.unlink(missing_ok=True)
+        for path in (self.blobs.root / "partial").glob("*.*"):
+            # A name with a suffix belongs to a copy that nobody will resume.
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def pinned(self, owner: object, names: Iterable[str]) -> Iterator[None]:
+        """While this lasts, blobs (sha256) and environments (key) of `names` are not evicted."""
+        self._pins[owner] = frozenset(names)
+        try:
+            yield
+        finally:
+            del self._pins[owner]
+
+    def used_bytes(self) -> int:
+        """Bytes of everything here."""
+        return tree_bytes(self.root)
+
+    def lacking(self, blobs: Iterable[BlobRef]) -> list[BlobRef]:
+        """Those that are not here, each once."""
+        found = {blob.sha256: blob for blob in blobs if not self.blobs.has(blob.sha256)}
+        return list(found.values())
+
+    def make_room(self, needed_bytes: int, what: str = "", beside_bytes: int = 0) -> None:
+        """Make sure that `needed_bytes` more fit, evicting what is needed by no attempt.
+
+        `beside_bytes` more must be free on the disk for what does not come into the cache.
+
+        Raises:
+            Refusal: they don't fit; it says both figures.
+        """
+        whole = needed_bytes + beside_bytes
+        if not needed_bytes and self._fits(whole):
+            return
+        items = list(self._evictable())
+        used = self.used_bytes()
+        while items and (used + needed_bytes > self.limit_bytes or not self._fits(whole)):
+            item = items.pop(0)
+            _delete(item.path)
+            used -= item.size_bytes
+        if self._fits(whole):
+            return
+        free = max(0, free_bytes(self.root) - self.min_free_bytes)
+        kept = self.min_free_bytes
+        beyond = f" beyond the {size(kept)} that must stay free" if kept else ""
+        raise Refusal(
+            f"{what or 'it'} needs {size(whole)}, {size(free)} free at {self.root}{beyond}: "
+            "free space or move the home",
+            retryable=False,
+        )
+
+    async def fetch(self, blob: BlobRef, download: Download, *, patient: bool = True) -> Path:
+        """The blob's path, fetched if it is not here; a cut transfer goes on where it was cut.
+
+        A controller that is away is waited for while `patient`. Bytes that are not those named
+        are fetched anew once.
+
+        Raises:
+            Refusal: the controller does not have it, sends other bytes, or there is no room.
+            TransportError: the controller is away and `patient` is False.
+        """
+        for last in (False, True):
+            try:
+                await self._collect(blob, download, patient)
+                return await asyncio.to_thread(self._commit, blob)
+            except CatalogError as error:
+                if last:
+                    raise Refusal(f"{blob.name}: {error.what}", retryable=False) from error
+            except OSError as error:
+                # What was collected so far would keep the disk full.
+                self.blobs.partial(blob.sha256).unlink(missing_ok=True)
+                raise refusal_of(error, self.root, blob.name) from error
+        raise AssertionError("the second try returns or raises")
+
+    async def verified(self, blob: BlobRef) -> Path:
+        """Path of a blob that is here, after its bytes were checked against its digest again.
+
+        Raises:
+            Refusal: they have changed on the disk; the blob is removed, so that a further try
+                fetches it.
+        """
+        path = self.blobs.path(blob.sha256)
+        found = await asyncio.to_thread(sha256_file, path)
+        if found != blob.sha256:
+            self.blobs.remove(blob.sha256)
+            raise Refusal(f"{blob.name} has changed on the disk of the device", retryable=True)
+        os.utime(path)
+        return path
+
+    async def _collect(self, blob: BlobRef, download: Download, patient: bool) -> None:
+        """Bring the partial file to the blob's size."""
+        if self.blobs.has(blob.sha256):
+            return
+        partial = self.blobs.partial(blob.sha256)
+        delay_s = _BEAT_S[0]
+        while True:
+            have = partial.stat().st_size if partial.exists() else 0
+            if have > blob.size_bytes:
+                partial.unlink()
+                have = 0
+            if have == blob.size_bytes:
+                partial.touch()
+                return
+            try:
+                with partial.open("ab") as file:
+                    async for chunk in download(blob.sha256, have):
+                        have += len(chunk)
+                        if have > blob.size_bytes:
+                            file.truncate(0)
+                            raise Refusal(
+                                f"{blob.name}: the controller sends more than the "
+                                f"{blob.size_bytes} bytes that were named",
+                                retryable=False,
+                            )
+                        file.write(chunk)
+                        delay_s = _BEAT_S[0]
+                if have < blob.size_bytes:
+                    raise TransportError(f"{blob.name}: the transfer ended early", temporary=True)
+            except TransportError as error:
+                if not error.temporary:
+                    raise Refusal(f"{blob.name}: {error}", retryable=False) from error
+                if not patient:
+                    raise
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, _BEAT_S[1])
+
+    def _commit(self, blob: BlobRef) -> Path:
+        path = self.blobs.path(blob.sha256)
+        if not self.blobs.has(blob.sha256):
+            partial = self.blobs.partial(blob.sha256)
+            path = self.blobs.commit(partial, blob.sha256, blob.size_bytes)
+            path.chmod(0o444)
+        return path
+
+    def _fits(self, needed_bytes: int) -> bool:
+        return needed_bytes + self.min_free_bytes <= free_bytes(self.root)
+
+    def _evictable(self) -> Iterator[_Item]:
+        """What no attempt needs, the least recently used first."""
+        pinned = frozenset().union(*self._pins.values())
+        items: list[_Item] = []
+        for sha256 in self.blobs:
+            path = self.blobs.path(sha256)
+            state = path.stat()
+            items.append(_Item(sha256, path, state.st_mtime, state.st_size))
+        for path in (self.blobs.root / "partial").glob("*"):
+            state = path.stat()
+            items.append(_Item(path.name, path, state.st_mtime, state.st_size))
+        for path in self.environments.glob("*"):
+            items.append(_Item(path.name, path, path.stat().st_mtime, tree_bytes(path)))
+        return iter(
+            sorted((item for item in items if item.name not in pinned), key=lambda i: i.used_at)
+        )
+
+
+def refusal_of(error: OSError, root: Path, name: str) -> Refusal:
+    """What an error of the file system at `root` means for an attempt that needs `name` there."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = size(free_bytes(root))
+        return Refusal(
+            f"no space left for {name}, {free} free at {root}: free space or move the home",
+            retryable=False,
+        )
+    return Refusal(f"{name} cannot be stored at {root}: {error.strerror or error}", retryable=False)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        # Renamed first: a half-deleted environment must not be taken for a whole one.
+        doomed = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,174 @@
+"""Environments of jobs: the wheels of a lock in a plain folder, made once per content."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from fleetmark_agent.cache.blob_cache import Cache, refusal_of
+from fleetmark_agent.errors import Refusal
+from fleetmark_agent.helpers import EXIT_OS_ERROR
+from fleetmark_core.capabilities import Interpreter
+from fleetmark_core.lockfile import BlobRef, Environment, ProvidedPython
+from fleetmark_core.wheel_tags import wheel_rank
+
+MAX_ENVIRONMENT_BYTES = 8 * 1024**3
+"""Files of one environment, unpacked: beyond it a wheel is taken for an attack."""
+
+
+def choose_interpreter(
+    environment: Environment, interpreters: tuple[Interpreter, ...]
+) -> Interpreter:
+    """The first of the board's interpreters that the lock's wheels are for.
+
+    Raises:
+        Refusal: there is none; it names what the board has, or the wheel that does not fit.
+    """
+    wanted = environment.python_version
+    fitting = [
+        found
+        for found in interpreters
+        if found.version == wanted or found.version.startswith(f"{wanted}.")
+    ]
+    if not fitting:
+        have = ", ".join(sorted({found.version for found in interpreters})) or "none"
+        raise Refusal(f"it needs Python {wanted}, the device has {have}", retryable=False)
+    misfit = ""
+    for found in fitting:
+        names = [
+            wheel.name for wheel in environment.wheels if wheel_rank(wheel.name, found) is None
+        ]
+        if not names:
+            return found
+        misfit = misfit or f"{names[0]} does not fit {found.path} ({found.platforms[0]})"
+    raise Refusal(misfit, retryable=False)
+
+
+def environment_key(environment: Environment, interpreter: Interpreter) -> str:
+    """Name of the folder that holds the environment on this board."""
+    return environment.key(interpreter.platforms[0] if interpreter.platforms else "any")
+
+
+async def ensure_environment(
+    environment: Environment, interpreter: Interpreter, cache: Cache
+) -> Path:
+    """The environment's folder; it is made if it is not here. Its wheels must be.
+
+    Raises:
+        Refusal: a wheel cannot be installed, or there is no room. Nothing is left behind.
+    """
+    target = cache.environments / environment_key(environment, interpreter)
+    if target.is_dir():
+        os.utime(target)
+        return target
+    cache.environments.mkdir(parents=True, exist_ok=True)
+    spec: dict[str, object] = {
+        "wheels": [
+            {"path": str(cache.blobs.path(wheel.sha256)), "name": wheel.name}
+            for wheel in environment.wheels
+        ],
+        "target": str(target),
+        "interpreter": interpreter.path,
+        "max_bytes": MAX_ENVIRONMENT_BYTES,
+    }
+    code, said = await _helped("install", spec, cache)
+    _refuse(code, said, cache, "the environment of the job", "the environment cannot be installed")
+    return target
+
+
+def python_folder(provided: ProvidedPython) -> str:
+    """Name of the folder, beside the environments, that holds a Python which came along."""
+    return f"python-{provided.archive.sha256}"
+
+
+def provided_interpreter(provided: ProvidedPython, cache: Cache) -> Interpreter:
+    """What it is once it is unpacked."""
+    path = cache.environments / python_folder(provided) / provided.python
+    return Interpreter(str(path), provided.version, "cpython", provided.abis, provided.platforms)
+
+
+async def ensure_python(provided: ProvidedPython, cache: Cache) -> None:
+    """Unpack a Python that came along, if it is not here. Its archive must be.
+
+    Raises:
+        Refusal: it is not what was promised, does not run here, or there is no room. Nothing is
+            left behind.
+    """
+    await ensure_unpacked(
+        provided.archive,
+        python_folder(provided),
+        provided.unpacked_bytes,
+        {"python": provided.python, "version": provided.version},
+        cache,
+        "the Python of the job",
+    )
+
+
+async def ensure_unpacked(
+    archive: BlobRef,
+    folder: str,
+    unpacked_bytes: int,
+    promises: dict[str, object],
+    cache: Cache,
+    what: str,
+) -> None:
+    """Unpack an archive, whose bytes are here, into `folder` beside the environments.
+
+    `promises` are what `fleetmark_agent.helpers.unpack` proves before the folder appears; `what`
+    is how people call the archive.
+
+    Nothing is done where the folder is.
+
+    Raises:
+        Refusal: it is not what was promised, or there is no room. Nothing is left behind.
+    """
+    target = cache.environments / folder
+    if target.is_dir():
+        os.utime(target)
+        return
+    cache.environments.mkdir(parents=True, exist_ok=True)
+    spec: dict[str, object] = {
+        "archive": str(cache.blobs.path(archive.sha256)),
+        "name": archive.name,
+        "target": str(target),
+        "max_bytes": min(unpacked_bytes, MAX_ENVIRONMENT_BYTES),
+        **promises,
+    }
+    code, said = await _helped("unpack", spec, cache)
+    _refuse(code, said, cache, what, f"{what} cannot be used")
+
+
+def _refuse(code: int, said: str, cache: Cache, what: str, verdict: str) -> None:
+    if code == EXIT_OS_ERROR:
+        number, _, text = said.partition(" ")
+        error = OSError(int(number) if number.isdecimal() else 0, text)
+        raise refusal_of(error, cache.root, what)
+    if code != 0:
+        raise Refusal(f"{verdict}: {said}", retryable=code < 0)
+
+
+async def _helped(name: str, spec: dict[str, object], cache: Cache) -> tuple[int, str]:
+    with tempfile.NamedTemporaryFile("w", suffix=".json", dir=cache.environments) as file:
+        json.dump(spec, file)
+        file.flush()
+        return await _run_helper(name, file.name)
+
+
+async def _run_helper(name: str, spec: str) -> tuple[int, str]:
+    command = [sys.executable, "-I", "-m", f"fleetmark_agent.helpers.{name}", spec]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        _, stderr = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    code = process.returncode if process.returncode is not None else -1
+    return code, lines[-1][:500] if lines else f"the installer ended with {code}"

@@ -1,0 +1,1 @@
+"""Settings of an agent and where they come from."""

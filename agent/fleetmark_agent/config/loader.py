@@ -1,0 +1,217 @@
+"""The agent's settings: flags over environment over config.toml over defaults."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fleetmark_agent.config.settings import Settings
+from fleetmark_protos.channel import DEFAULT_PORT
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
+
+
+class BadSetting(Exception):
+    """A flag's value is not allowed; the text says which and what is."""
+
+
+def load_settings(
+    home: Path,
+    *,
+    controller: str | None = None,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    once: bool = False,
+    token: str | None = None,
+    token_file: str | None = None,
+    sandbox: str | None = None,
+    allow_network: bool = False,
+    allow_folders: Sequence[str] = (),
+) -> Settings:
+    """Combine the arguments (flags), the environment and `home`/config.toml.
+
+    A join token in the environment is taken out of it: child processes must not have it.
+
+    Raises:
+        ConfigError: config.toml is not TOML, or holds a key or value that is not allowed.
+        BadSetting: a flag or an environment variable holds one.
+    """
+    from fleetmark_cli.paths import ConfigError, read_config
+    from fleetmark_cli.suggest import hint
+
+    path = home / "config.toml"
+    values = read_config(home)
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        check = _KEYS.get(key)
+        if check is None:
+            raise ConfigError(f"{path}: unknown key {key!r}. {hint(key, _KEYS)}")
+        try:
+            checked[key] = check(value)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {key}: {error}") from error
+    chosen = controller or os.environ.get("FLEETMARK_CONTROLLER")
+    try:
+        if chosen:
+            checked["controller"] = _address(chosen)
+        if name is not None:
+            checked["name"] = _name(name)
+        if labels:
+            checked["labels"] = {**checked.get("labels", {}), **_labels(dict(labels))}
+        if sandbox is not None:
+            checked["sandbox"] = _level(sandbox)
+        if allow_network:
+            checked["allow_network"] = True
+        if allow_folders:
+            more = _folders(list(allow_folders))
+            checked["allow_folders"] = [*checked.get("allow_folders", ()), *more]
+    except ValueError as error:
+        raise BadSetting(str(error)) from error
+    for folder in checked.get("allow_folders", ()):
+        if Path(os.path.realpath(home)).is_relative_to(folder):
+            raise BadSetting(f"allow_folders: {folder} holds the agent's home with its keys")
+    checked.setdefault("name", _host_name())
+    return Settings(home=home, once=once, token=_read_token(token, token_file), **checked)
+
+
+def _read_token(given: str | None, file: str | None) -> str:
+    inherited = os.environ.pop("FLEETMARK_TOKEN", "")
+    if given and file:
+        raise BadSetting("--token and --token-file: give one of the two")
+    if file:
+        try:
+            return Path(file).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise BadSetting(f"--token-file {file}: {why}") from error
+    return (given or inherited).strip()
+
+
+def parse_label(text: str) -> tuple[str, str]:
+    """`key=value`, as `--label` takes it.
+
+    Raises:
+        ValueError: it is not of this form.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not of the form key=value")
+    return next(iter(_labels({key: value}).items()))
+
+
+def _address(value: object) -> str:
+    host, _, port = str(value).rpartition(":") if isinstance(value, str) else ("", "", "")
+    if (
+        not host
+        or not port.isdecimal()
+        or len(port) > 5
+        or not 0 < int(port) < 65536
+        or any(map(str.isspace, host))
+    ):
+        raise ValueError(f"{value!r} is not HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT}")
+    return str(value)
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not a name: up to 63 letters, digits, dots, dashes and underscores"
+        )
+    return value
+
+
+def _labels(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"found {value!r}, expected a table of texts")
+    for key, text in value.items():
+        if not _LABEL.fullmatch(str(key)):
+            raise ValueError(f"{key!r} is not a label's name: letters, digits, and . _ - /")
+        if not isinstance(text, str) or len(text) > 200 or not text.isprintable():
+            raise ValueError(f"label {key!r} has the value {text!r}, expected a short text")
+    return {str(key): str(text) for key, text in value.items()}
+
+
+def _level(value: object) -> str:
+    from fleetmark_cli.suggest import hint
+    from fleetmark_core.sandbox import LEVELS
+
+    if value not in LEVELS:
+        raise ValueError(f"{value!r} is no level of the sandbox. {hint(str(value), LEVELS)}")
+    return str(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"found {value!r}, expected true or false")
+    return value
+
+
+def _folders(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError(f"found {value!r}, expected a list of folders")
+    for path in value:
+        if not isinstance(path, str) or not os.path.isabs(path) or not Path(path).is_dir():  # noqa: PTH117
+            raise ValueError(f"{path!r} is no folder: give the absolute path of one that exists")
+    return [os.path.realpath(path) for path in value]
+
+
+def _root(value: object) -> str:
+    return _folders([value])[0]
+
+
+def _sensor(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable() or len(value) > 100:
+        raise ValueError(f"found {value!r}, expected the name of a sensor")
+    return value
+
+
+def _whole(lowest: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if type(value) is not int or value < lowest:
+            raise ValueError(f"found {value!r}, expected a whole number of at least {lowest}")
+        return value
+
+    return check
+
+
+def _seconds(lowest: float, highest: float) -> Callable[[object], float]:
+    def check(value: object) -> float:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not fits or not lowest <= float(str(value)) <= highest:
+            raise ValueError(f"found {value!r}, expected seconds from {lowest:g} to {highest:g}")
+        return float(str(value))
+
+    return check
+
+
+def _host_name() -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).strip("-._")[:63]
+    return name or "board"
+
+
+_KEYS: dict[str, Callable[[object], Any]] = {
+    "controller": _address,
+    "name": _name,
+    "labels": _labels,
+    "cache_limit_bytes": _whole(0),
+    "spool_limit_bytes": _whole(1024),
+    "min_free_bytes": _whole(0),
+    "telemetry_interval_s": _seconds(0.05, 3600),
+    "job_output_limit_bytes": _whole(0),
+    "stop_grace_s": _seconds(0, 600),
+    "detect_interval_s": _seconds(0, 30 * 86400),
+    "once_wait_s": _seconds(0.1, 86400),
+    "sandbox": _level,
+    "allow_network": _flag,
+    "allow_folders": _folders,
+    "job_memory_bytes": _whole(0),
+    "job_processes": _whole(0),
+    "job_scratch_bytes": _whole(1024 * 1024),
+    "system_root": _root,
+    "energy_input": _sensor,
+}

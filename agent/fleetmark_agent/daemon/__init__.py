@@ -1,0 +1,1 @@
+"""The long-lived process: wiring, event loop, status file."""

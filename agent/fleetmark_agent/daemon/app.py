@@ -1,0 +1,147 @@
+"""Puts an agent together from its home and settings, and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, partial
+from typing import Any
+
+from fleetmark_agent import AGENT_VERSION
+from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.daemon.daemon import EXIT_UNREACHABLE, Daemon
+from fleetmark_agent.errors import from_os_error
+from fleetmark_agent.fingerprint.software import with_findings
+from fleetmark_agent.net.transport import GrpcTransport
+from fleetmark_agent.runner.context import Site
+from fleetmark_agent.runner.log_tail import FEATURE
+from fleetmark_agent.session.machine import Identity
+from fleetmark_agent.software import detection_cache as store
+from fleetmark_agent.state.files import RealFiles
+from fleetmark_agent.state.identity import device_id, load_tls
+from fleetmark_agent.state.ids import uuid7
+from fleetmark_agent.state.spool import Spool
+from fleetmark_agent.state.trust_store import SIGNED
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.serde import parse_own
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+log = logging.getLogger(__name__)
+
+_MEASURE_TIMEOUT_S = 120.0
+_RAISED_PRIORITY = -5
+
+
+class _RefusedAtOnce(FleetmarkError):
+    """The board's key was refused before it ever connected: a token may make it count again.
+
+    A board whose key is revoked while it is connected ends, whatever token it was started with.
+    """
+
+
+def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen[bytes]) -> int:
+    """Serve the home, which is ours, until asked to end; returns the exit code.
+
+    `rules` is the digest of the detection rules; `measuring` the helper that prints the board's
+    facts.
+
+    Raises:
+        FleetmarkError: the home is unusable; the key was revoked; with `--once`, no controller
+            answered.
+        LedgerError: the home's ledger is damaged.
+    """
+    facts = cache(partial(measured_by, measuring))
+    try:
+        code = asyncio.run(_serve(settings, own_id, rules, facts))
+    except _RefusedAtOnce as error:
+        if not settings.token:
+            raise
+        from fleetmark_agent.startup import join as joining
+
+        log.warning("%s; joining anew with the token", error.what)
+        joining.apply(settings)
+        code = asyncio.run(_serve(settings, device_id(settings.home), rules, facts))
+    if code == EXIT_UNREACHABLE:
+        from fleetmark_agent.startup import join as joining
+
+        raise joining.unanswered(settings)
+    return code
+
+
+def measured_by(helper: subprocess.Popen[bytes]) -> Capabilities:
+    """The board's facts, measured by a process that ends: what it loads is gone with it.
+
+    Raises:
+        FleetmarkError: the measurement failed.
+    """
+    try:
+        out, errors = helper.communicate(timeout=_MEASURE_TIMEOUT_S)
+        if helper.returncode == 0:
+            return parse_own(Capabilities, out, "capabilities")
+        lines = errors.decode(errors="replace").strip().splitlines()
+        what = lines[-1] if lines else f"exit code {helper.returncode}"
+    except (subprocess.TimeoutExpired, CatalogError) as error:
+        helper.kill()
+        what = str(error)
+    raise FleetmarkError(ErrorKind.INTERNAL, f"the board cannot be measured: {what}")
+
+
+async def _serve(
+    settings: Settings, own_id: str, rules: str, facts: Callable[[], Capabilities]
+) -> int:
+    home = settings.home
+    with suppress(OSError):
+        # Heartbeats must not wait behind a job that uses all cores.
+        os.setpriority(os.PRIO_PROCESS, 0, _RAISED_PRIORITY)
+    transport = GrpcTransport(settings.controller, lambda: load_tls(home))
+    files = RealFiles(home)
+    try:
+        spool = Spool(files, settings.spool_limit_bytes)
+    except OSError as error:
+        raise from_os_error(error, str(home)) from error
+    # Nothing else is to be done meanwhile, and a thread would cost its memory for good.
+    measured = facts()
+    # What was found before a restart is said at once; it is looked for again after the hello.
+    known = store.load(home, rules)
+    capabilities = with_findings(measured, known.findings if known else ())
+    identity = Identity(
+        device_id=own_id,
+        boot_id=uuid7(),
+        name=settings.name,
+        agent_version=AGENT_VERSION,
+        capabilities=capabilities,
+        labels=settings.labels,
+        features=(FEATURE, SIGNED),
+    )
+    site = Site(
+        settings=settings,
+        device_id=own_id,
+        boot_id=identity.boot_id,
+        capabilities=capabilities,
+        spool=spool,
+        download=transport.download,
+        clock=lambda: _clock(daemon),
+        transfers=asyncio.Lock(),
+    )
+    daemon = Daemon(identity, site, files, transport, measured=measured, known=known)
+    log.info("agent %s, device %s, home %s", settings.name, own_id, home)
+    code = await daemon.run()
+    if daemon.refusal is not None:
+        raised = FleetmarkError if daemon.link.was_connected else _RefusedAtOnce
+        raise raised(
+            daemon.refusal.kind or ErrorKind.REVOKED,
+            str(daemon.refusal),
+            next_step="Results that were not sent stay in the home. A new join token makes this"
+            " board a new device",
+        )
+    return code
+
+
+def _clock(daemon: Daemon) -> dict[str, Any]:
+    return {"unix_ns": time.time_ns(), "controller_offset_ns": daemon.clock_offset_ns}

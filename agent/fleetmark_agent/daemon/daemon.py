@@ -1,0 +1,464 @@
+"""The shell around the session: performs its actions, tells it what happens."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+import os
+import signal
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetmark_agent.fingerprint.software import with_findings
+from fleetmark_agent.net.cert_renewal import Renewal
+from fleetmark_agent.net.connection import Link
+from fleetmark_agent.net.transport import Transport, TransportError
+from fleetmark_agent.runner.context import Site, clean_attempts
+from fleetmark_agent.runner.log_tail import Tails
+from fleetmark_agent.runner.telemetry.temperature import read_temperature
+from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.session import events as h
+from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.session.messages import (
+    Append,
+    AttemptKey,
+    AttemptRef,
+    Heartbeat,
+    HeartbeatAck,
+    Hello,
+    Welcome,
+)
+from fleetmark_agent.software.models import Detection
+from fleetmark_agent.software.periodic import Watch
+from fleetmark_agent.state import ledger
+from fleetmark_agent.state.file_locks import is_held, until_free
+from fleetmark_agent.state.files import RealFiles, tree_bytes, write_atomic
+from fleetmark_agent.state.spool import SpoolFull
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.records import Record
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+if TYPE_CHECKING:
+    from fleetmark_agent.runner.attempt import Attempt
+
+log = logging.getLogger(__name__)
+
+EXIT_OK = 0
+EXIT_REFUSED = 4
+EXIT_UNREACHABLE = 5
+_LAST_WORDS_S = 2.0
+_CANCEL_AGAIN_S = 0.5
+_CLOCK_TOLERANCE_NS = 60 * 10**9
+_NOTE_NS = 3600 * 10**9
+
+
+class Daemon:
+    """One agent from its start to its end."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        site: Site,
+        files: RealFiles,
+        transport: Transport,
+        *,
+        measured: Capabilities,
+        known: Detection | None,
+    ) -> None:
+        """Reads the ledger; cleans away what belongs to attempts that are no longer held.
+
+        `measured` are the board's facts without its software, `known` what is known of that.
+
+        Raises:
+            LedgerError: the ledger is damaged.
+            OSError: the home cannot be read.
+        """
+        self.site = site
+        self.settings = site.settings
+        self.root = Path(site.settings.system_root)
+        self.files = files
+        self.transport = transport
+        stored = ledger.load(files)
+        held = {entry.key for entry in stored.entries}
+        for key in site.spool.attempts():
+            if key not in held:
+                site.spool.forget(key)
+        clean_attempts(site.attempts, {key.name for key in held})
+        spooled = {key: site.spool.last_seq(key) for key in held}
+        self.session = Session(
+            identity, stored, device_free=not is_held(site.device_lock), spooled=spooled
+        )
+        self.link = Link(transport, self.tell, self._look_at_room, self._not_connected)
+        self.tails = Tails(site.attempts, self.link.send)
+        self.refusal: TransportError | None = None
+        """Why the controller wants nothing more of this board, once it said so."""
+        self._renewal = Renewal(
+            self.settings.home,
+            transport.address,
+            self.settings.name,
+            self._certificate_renewed,
+            lambda: self.clock_offset_ns or 0,
+        )
+        self.attempts: dict[AttemptKey, Attempt] = {}
+        self.forgotten = 0
+        self.clock_offset_ns: int | None = None
+        self._events: deque[h.Event] = deque()
+        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._quit: asyncio.Future[int] | None = None
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._uploaded: set[tuple[AttemptKey, str]] = set()
+        self._upload_complaint = ""
+        self._status = b""
+        self._signals = 0
+        self._on_terminal = has_terminal()
+        self._noted_ns = 0
+        self._measured = measured
+        self.watch = Watch(self.settings.home, self.settings.detect_interval_s, known, self._found)
+
+    async def run(self) -> int:
+        """Until asked to end; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        self._quit = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_end)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_look)
+        for action in self.session.start():
+            self._perform(action)
+        if self.session.device_free:
+            self._set_back()
+        else:
+            self._spawn(self._watch_device())
+        self.watch.quiet(self.session.idle)
+        self._spawn(self.watch.run())
+        self._spawn(self._renewal.run())
+        dialing = asyncio.ensure_future(self.link.run())
+        if self.settings.once:
+            self._spawn(self._give_up_in_time())
+        try:
+            code = await asyncio.shield(self._quit)
+            await self.link.say_last(_LAST_WORDS_S)
+        finally:
+            self.tails.stop_all()
+            await end_tasks({dialing, *self._tasks})
+            with suppress(Exception):
+                await self.transport.close()
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+            self._write_status(connected=False)
+        return code
+
+    def tell(self, event: h.Event) -> None:
+        """Let the session handle an event, and perform what follows, in order."""
+        self._events.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._events:
+                current = self._events.popleft()
+                self._overhear(current)
+                for action in self.session.handle(current, self._now()):
+                    self._perform(action)
+        finally:
+            self._busy = False
+        self._arm()
+        self.watch.quiet(self.session.idle)
+        self._write_status(connected=self.session.connected)
+        if self.settings.once and self.forgotten and not self.session.held:
+            self._spawn(self._leave_once())
+
+    # --- actions ---
+
+    def _perform(self, action: h.Action) -> None:
+        if isinstance(action, h.Send):
+            message = action.message
+            if isinstance(message, Heartbeat):
+                message = dataclasses.replace(message, temperature_c=read_temperature(self.root))
+            elif isinstance(message, Hello) and message.attempts:
+                # Not before there is a job: many an agent idles for days.
+                from fleetmark_agent.session.order_evidence import with_papers
+
+                message = with_papers(message, self.session.held, self._lock_of)
+            self.link.send(message)
+        elif isinstance(action, h.Persist):
+            self._persist(action)
+        elif isinstance(action, h.StartJob):
+            self._start(action)
+        elif isinstance(action, h.StopJob):
+            self._stop(action)
+        elif isinstance(action, h.Upload):
+            self._spawn(self._upload(action))
+        elif isinstance(action, h.Acknowledge):
+            self.site.spool.acknowledge(action.key, action.through_seq)
+        elif isinstance(action, h.Trim):
+            Workspace(self.site.attempts, action.key).trim()
+        elif isinstance(action, h.Forget):
+            self._forget(action.key)
+        elif isinstance(action, h.ReadAlong):
+            if action.wanted:
+                self.tails.want(action.attempt)
+            else:
+                self.tails.stop(action.attempt.key)
+        elif isinstance(action, h.Reconnect):
+            self.link.drop(action.reason, action.after_s)
+        elif self._quit is not None and not self._quit.done():
+            self._quit.set_result(EXIT_OK)
+
+    def _persist(self, action: h.Persist) -> None:
+        try:
+            ledger.save(self.files, action.ledger)
+        except OSError as error:
+            log.warning("the ledger cannot be stored: %s", error)
+            self._events.append(h.PersistFailed(action.number, error.strerror or str(error)))
+        else:
+            self._events.append(h.Persisted(action.number))
+
+    def _start(self, action: h.StartJob) -> None:
+        # Not before there is a job: many an agent idles for days.
+        from fleetmark_agent.runner.attempt import Attempt
+
+        try:
+            attempt = Attempt(action.key, action.order, self.site, self._told_by_attempt)
+        except CatalogError as error:
+            self._told_by_attempt(h.JobRefused(action.key, str(error), retryable=False))
+            return
+        log.info("job %s: accepted", action.key.job_id)
+        self.attempts[action.key] = attempt
+        self._spawn(attempt.start())
+
+    def _lock_of(self, key: AttemptKey) -> bytes:
+        return Workspace(self.site.attempts, key).lock.read_bytes()
+
+    def _stop(self, action: h.StopJob) -> None:
+        attempt = self.attempts.get(action.key)
+        log.info("job %s: stopping: %s", action.key.job_id, action.reason)
+        if attempt is None:
+            self._told_by_attempt(h.JobStopped(action.key))
+        else:
+            self._spawn(attempt.stop())
+
+    def _forget(self, key: AttemptKey) -> None:
+        try:
+            self.site.spool.forget(key)
+        except OSError as error:
+            # It is no longer in the ledger: the next start removes it.
+            log.warning("the spool of %s cannot be removed: %s", key.name, error)
+        Workspace(self.site.attempts, key).remove()
+        self._uploaded = {item for item in self._uploaded if item[0] != key}
+        self.forgotten += 1
+        log.info("job %s: settled with the controller", key.job_id)
+
+    async def _upload(self, action: h.Upload) -> None:
+        key = action.key
+        event: h.Event = h.UploadFailed(key, "the agent is ending")
+        try:
+            async with self.site.transfers:
+                records: list[Record] = []
+                if action.max_bytes:
+                    records = self.site.spool.read(key, action.after_seq, action.max_bytes)
+                for record in records:
+                    if record.kind == "file":
+                        await self._upload_file(key, record.payload)
+                identity = self.session.identity
+                ref = AttemptRef(identity.device_id, key.job_id, key.epoch, identity.boot_id)
+                reply = await self.transport.append(Append(ref, tuple(records)))
+            event = h.UploadDone(
+                key, reply.through_seq, reply.credit_bytes, nothing_sent=not records
+            )
+            self._upload_complaint = ""
+        except (TransportError, OSError) as error:
+            event = h.UploadFailed(key, str(error))
+            if str(error) != self._upload_complaint:
+                self._upload_complaint = str(error)
+                log.warning("results of job %s wait: %s", key.job_id, error)
+        finally:
+            self.tell(event)
+
+    async def _upload_file(self, key: AttemptKey, payload: bytes) -> None:
+        path, sha256, size_bytes = Workspace(self.site.attempts, key).file_of(payload)
+        # After a crash between trimming and forgetting the file is gone, and delivered.
+        if (key, sha256) not in self._uploaded and path.exists():
+            await self.transport.upload(path, sha256, size_bytes, self.site.device_id)
+            self._uploaded.add((key, sha256))
+
+    # --- events ---
+
+    def _told_by_attempt(self, event: h.Event) -> None:
+        if isinstance(event, (h.JobEnded, h.JobRefused, h.JobStopped)):
+            self.attempts.pop(event.key, None)
+        self.tell(event)
+
+    def _overhear(self, event: h.Event) -> None:
+        if isinstance(event, h.Closed):
+            self.tails.stop_all()
+        if isinstance(event, h.Received) and isinstance(event.message, Welcome):
+            told = event.message.controller_time_unix_ns
+            self._note_trust(told, event.message.catalog_sha256)
+            self.clock_offset_ns = told - time.time_ns() if told else None
+            if abs(self.clock_offset_ns or 0) > _CLOCK_TOLERANCE_NS:
+                log.warning(
+                    "this board's clock is %.0f s off the controller's, and so are the times in"
+                    " its results; their order and all durations are right. Set the clock",
+                    -(self.clock_offset_ns or 0) / 1e9,
+                )
+            self.watch.begin()
+        if isinstance(event, h.Received) and isinstance(event.message, HeartbeatAck):
+            told = event.message.controller_time_unix_ns
+            if told > self._noted_ns + _NOTE_NS:
+                self._note_trust(told, "")
+
+    def _note_trust(self, told_ns: int, catalog_sha256: str) -> None:
+        """By what its controller says a board without a clock knows that a release has expired."""
+        self._noted_ns = told_ns
+        try:
+            if self.site.trust.heard(told_ns // 10**9, catalog_sha256):
+                log.warning(
+                    "this board joined before there was a catalog key: from now on it trusts"
+                    " releases of %s… alone",
+                    catalog_sha256[:16],
+                )
+        except (OSError, FleetmarkError) as error:
+            log.warning("the controller's time cannot be noted: %s", error)
+
+    def _not_connected(self, error: TransportError) -> None:
+        stranger = (
+            error.kind is ErrorKind.UNAUTHENTICATED
+            and bool(self.settings.token)
+            and not self.link.was_connected
+        )
+        if error.kind is ErrorKind.REVOKED or stranger:
+            self.refusal = error
+            if self._quit is not None and not self._quit.done():
+                self._quit.set_result(EXIT_REFUSED)
+        elif error.kind in (ErrorKind.UNREACHABLE, ErrorKind.UNAUTHENTICATED):
+            # A refused handshake looks like a controller that is not there.
+            self._renewal.ask()
+
+    def _certificate_renewed(self) -> None:
+        self.transport.renew()
+        self.link.drop("the certificate was renewed: connecting with the new one", 0.0)
+
+    def _look_at_room(self) -> None:
+        obstacle = ""
+        try:
+            self.site.spool.admit(tree_bytes(self.site.attempts))
+        except SpoolFull as full:
+            obstacle = str(full)
+        self.tell(h.AdmissionChanged(obstacle))
+
+    async def _watch_device(self) -> None:
+        await until_free(self.site.device_lock)
+        self._set_back()
+        self.tell(h.DeviceChanged(free=True))
+
+    def _set_back(self) -> None:
+        """Undo what an agent that was killed had set for a job. Nothing runs on the device now."""
+        if (self.settings.home / "tuning.json").exists():
+            from fleetmark_agent.runner.conditioning.cpufreq import Tuning
+
+            Tuning(self.settings.home, self.root).undo()
+
+    def _asked_to_end(self) -> None:
+        self._signals += 1
+        if self._signals > 1 and self._quit is not None and not self._quit.done():
+            self._quit.set_result(EXIT_OK)
+            return
+        log.info("ending: a signal asked for it")
+        self.tell(h.Leaving("the agent was asked to end"))
+
+    def _asked_to_look(self) -> None:
+        if self._on_terminal and not has_terminal():
+            self._asked_to_end()  # the terminal was closed, as SIGHUP says of old
+            return
+        log.info("looking for software: a signal asked for it")
+        self.watch.wake()
+
+    def _found(self, detection: Detection) -> None:
+        found = with_findings(self._measured, detection.findings)
+        self.site.capabilities = found
+        self.tell(h.CapabilitiesFound(found))
+
+    async def _leave_once(self) -> None:
+        self.tell(h.Leaving("done, as --once asked"))
+
+    async def _give_up_in_time(self) -> None:
+        await asyncio.sleep(self.settings.once_wait_s)
+        if not self.link.was_connected and self._quit is not None and not self._quit.done():
+            self._quit.set_result(EXIT_UNREACHABLE)
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self.session.next_tick()
+        if due is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(due, loop.time() + 0.001), self._tick)
+
+    def _tick(self) -> None:
+        for key, attempt in list(self.attempts.items()):
+            progress = attempt.progress()
+            if progress is not None:
+                self._events.append(h.JobProgressed(key, progress))
+        self.tell(h.Tick())
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- what others may read ---
+
+    def _write_status(self, *, connected: bool) -> None:
+        """For `agent status`: written when it changes, never while nothing happens."""
+        values = {
+            "pid": os.getpid(),
+            "device_id": self.session.identity.device_id,
+            "name": self.session.identity.name,
+            "controller": self.transport.address,
+            "connected": connected,
+            "attempts": [
+                {
+                    "job_id": held.key.job_id,
+                    "epoch": held.key.epoch,
+                    "state": held.state.value,
+                    "reason": held.reason,
+                }
+                for held in self.session.held.values()
+            ],
+        }
+        data = json.dumps(values, indent=1).encode() + b"\n"
+        if data != self._status:
+            self._status = data
+            with suppress(OSError):
+                write_atomic(self.settings.home / "status.json", data, durable=False)
+
+
+def has_terminal() -> bool:
+    """Whether there is a terminal that could be closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+async def end_tasks(tasks: set[asyncio.Future[Any]]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: before Python 3.12, `asyncio.wait_for` loses a cancellation that comes in
+    the moment in which what it waits for ends.
+    """
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)

@@ -1,0 +1,19 @@
+"""Prints the board's facts as JSON: `python -I -m fleetmark_agent.fingerprint --home DIR …`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fleetmark_agent.fingerprint import measure
+from fleetmark_core.digest import canonical_json
+from fleetmark_core.sandbox import BUBBLEWRAP
+from fleetmark_core.serde import to_plain
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--home", type=Path, required=True)
+parser.add_argument("--sandbox", default=BUBBLEWRAP)
+asked = parser.parse_args()
+facts = measure(home=asked.home, sandbox=asked.sandbox)
+sys.stdout.buffer.write(canonical_json(to_plain(facts)))

@@ -1,0 +1,97 @@
+"""Devices besides the CPU that can run models."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_core.capabilities import Accelerator
+
+_PCI_VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
+_USB = {
+    ("1a6e", "089a"): ("tpu", "Coral Edge TPU (USB)", "Google"),
+    ("18d1", "9302"): ("tpu", "Coral Edge TPU (USB)", "Google"),
+    ("03e7", "2485"): ("npu", "Movidius Myriad X", "Intel"),
+}
+_NODES = {
+    "apex_*": ("tpu", "Coral Edge TPU (PCIe)", "Google"),
+    "hailo*": ("npu", "Hailo", "Hailo"),
+    "rknpu*": ("npu", "Rockchip NPU", "Rockchip"),
+    "ethosu*": ("npu", "Ethos-U", "ARM"),
+}
+
+
+def probe(root: Path = Path("/")) -> tuple[Accelerator, ...]:
+    """GPUs, NPUs and TPUs that the kernel shows."""
+    nvidia = _nvidia_smi() if root == Path("/") else []
+    nvidia = nvidia or list(_nvidia_proc(root)) or list(_tegra(root))
+    others = [found for found in _drm(root) if not (nvidia and found.vendor == "NVIDIA")]
+    return (*nvidia, *others, *_usb(root), *_nodes(root))
+
+
+def _nvidia_smi() -> list[Accelerator]:
+    query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", *query], check=True, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found: list[Accelerator] = []
+    for line in done.stdout.splitlines():
+        name, driver, memory = (word.strip() for word in (line + ",,").split(",")[:3])
+        size = int(memory) * 1024 * 1024 if memory.isdecimal() else None
+        found.append(Accelerator("gpu", name, "NVIDIA", driver or None, size))
+    return found
+
+
+def _nvidia_proc(root: Path) -> Iterator[Accelerator]:
+    version = (read.text(root / "proc/driver/nvidia/version") or "").split("Kernel Module")
+    driver = version[1].split()[0] if len(version) > 1 and version[1].split() else None
+    for path in sorted((root / "proc/driver/nvidia/gpus").glob("*/information")):
+        for line in (read.text(path) or "").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "Model":
+                yield Accelerator("gpu", value.strip(), "NVIDIA", driver)
+
+
+def _tegra(root: Path) -> Iterator[Accelerator]:
+    """Jetson boards: their GPU is no PCI device."""
+    release = read.text(root / "etc/nv_tegra_release")
+    if release:
+        words = release.replace(",", " ").split()
+        version = words[1].lstrip("R") if len(words) > 1 else None
+        yield Accelerator("gpu", "Tegra", "NVIDIA", version)
+
+
+def _drm(root: Path) -> Iterator[Accelerator]:
+    """Render nodes; their names are PCI ids, or the driver's name on ARM boards."""
+    for path in sorted((root / "sys/class/drm").glob("renderD*/device")):
+        vendor = _PCI_VENDORS.get(read.text(path / "vendor") or "")
+        device = read.text(path / "device")
+        events = (read.text(path / "uevent") or "").splitlines()
+        driver = next(
+            (line.partition("=")[2] for line in events if line.startswith("DRIVER=")), None
+        )
+        if vendor or driver:
+            yield Accelerator("gpu", f"{vendor or driver} {device or ''}".strip(), vendor)
+    for path in sorted((root / "sys/class/accel").glob("accel*/device")):
+        vendor = _PCI_VENDORS.get(read.text(path / "vendor") or "")
+        yield Accelerator(
+            "npu", f"{vendor or 'accelerator'} {read.text(path / 'device') or ''}".strip(), vendor
+        )
+
+
+def _usb(root: Path) -> Iterator[Accelerator]:
+    for path in sorted((root / "sys/bus/usb/devices").glob("*/idVendor")):
+        key = (read.text(path) or "", read.text(path.with_name("idProduct")) or "")
+        if key in _USB:
+            yield Accelerator(*_USB[key])
+
+
+def _nodes(root: Path) -> Iterator[Accelerator]:
+    for pattern, known in _NODES.items():
+        for _ in sorted((root / "dev").glob(pattern)):
+            yield Accelerator(*known)

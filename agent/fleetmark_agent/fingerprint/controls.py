@@ -1,0 +1,42 @@
+"""Settings that a run may want to change, and whether we may change them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_core.capabilities import Control
+
+
+def probe(root: Path = Path("/")) -> tuple[Control, ...]:
+    """Governor, affinity, priority: only those that the board has."""
+    return tuple(_all(root))
+
+
+def _all(root: Path) -> Iterator[Control]:
+    folder = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    governor = read.text(folder / "scaling_governor")
+    if governor:
+        choices = (read.text(folder / "scaling_available_governors") or "").split()
+        writable = os.access(folder / "scaling_governor", os.W_OK)
+        yield Control("governor", writable, governor, tuple(choices))
+    if root != Path("/"):
+        return
+    if hasattr(os, "sched_getaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        yield Control("affinity", True, ",".join(map(str, cores)))
+    if hasattr(os, "getpriority"):
+        yield Control("priority", _may_raise(), str(os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def _may_raise() -> bool:
+    """Whether this process may raise its priority: tried, and undone."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, before - 1)
+    except OSError:
+        return False
+    os.setpriority(os.PRIO_PROCESS, 0, before)
+    return True

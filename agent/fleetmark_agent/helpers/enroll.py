@@ -1,0 +1,270 @@
+"""Enrols this board or renews its certificate: `python -I -m fleetmark_agent.helpers.enroll`.
+
+A process of its own, because an idle agent must not carry what it loads. It reads one JSON document
+from stdin (`Task`; so the join token is in no argument list and in no environment) and prints JSON
+lines: {"event": "waiting" | "pending" | "skew" | "enrolled" | "failed", …}. It ends when its parent
+does. What it stores is whole after every step, so that it may be killed and run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from fleetmark_agent.helpers.tls_probe import trusted_ca
+from fleetmark_agent.state import identity
+from fleetmark_agent.state.identity import ACTIVE, CA, CERTIFICATE, KEY, PENDING, Enrolment
+from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request, write_private
+from fleetmark_protos.channel import client_options
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.status import from_rpc_error
+from fleetmark_protos.token import BadToken, JoinToken, parse_token
+from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
+
+_CALL_S = 20.0
+_DELAYS_S = (0.3, 10.0)
+_SKEW_NS = 120 * 10**9
+_PASSING = {
+    ErrorKind.UNREACHABLE,
+    ErrorKind.STORE_UNUSABLE,
+    ErrorKind.DISK_FULL,
+    ErrorKind.INTERNAL,
+    ErrorKind.TOO_MANY_ATTEMPTS,
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of this process. `token` may be empty; `patient`: wait for the controller."""
+
+    home: str
+    address: str
+    name: str
+    token: str = ""
+    renew: bool = False
+    patient: bool = True
+
+
+def main() -> int:
+    """0: enrolled; 1: it said why not."""
+    task = Task(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _insist(task)
+    except FleetmarkError as error:
+        _say(
+            "failed",
+            kind=error.kind.number,
+            what=error.what,
+            where=error.where,
+            next_step=error.next_step,
+        )
+        return 1
+    except OSError as error:
+        text = error.strerror or str(error)
+        _say(
+            "failed",
+            kind=ErrorKind.STORE_UNUSABLE.number,
+            what=text,
+            where=str(error.filename or task.home),
+            next_step="",
+        )
+        return 1
+    return 0
+
+
+def _insist(task: Task) -> None:
+    """Until it is enrolled or refused: a controller that does not answer may do so later."""
+    delay_s, said = _DELAYS_S[0], ""
+    while True:
+        try:
+            _Application(task).run()
+            return
+        except FleetmarkError as error:
+            if error.kind not in _PASSING or not task.patient:
+                raise
+            if str(error) != said:
+                said = str(error)
+                _say("waiting", why=said)
+        # Not in step with a whole fleet that waits for the same controller.
+        time.sleep(random.uniform(0.5, 1.0) * delay_s)  # noqa: S311
+        delay_s = min(delay_s * 2, _DELAYS_S[1])
+
+
+class _Application:
+    """One try."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._home = Path(task.home)
+        self._folder = identity.folder(self._home)
+        self._token = _token(task.token)
+        self._known = identity.load_enrolment(self._home)
+        if self._token is None and self._known is None:
+            raise identity.not_enrolled(str(self._folder))
+
+    def run(self) -> None:
+        known, token = self._known, self._token
+        if token is not None and (known is None or known.ca_sha256 != token.ca_sha256):
+            # Another controller: the key that the first one knows is not shown to it.
+            known = Enrolment(
+                PENDING, self._task.address, token.entry_port, token.ca_sha256, token.catalog_sha256
+            )
+            fresh = self._known is not None
+        else:
+            assert known is not None
+            fresh = not (self._folder / KEY).exists()
+        host = self._task.address.rpartition(":")[0]
+        ca = trusted_ca(host, known.entry_port, known.ca_sha256)
+        with grpc.secure_channel(
+            f"{host}:{known.entry_port}",
+            grpc.ssl_channel_credentials(ca),
+            options=client_options(),
+        ) as channel:
+            stub: Any = enrolment_pb2_grpc.EnrolmentStub(channel)
+            self._compare_clocks(stub)
+            if self._task.renew and known.state == ACTIVE:
+                self._store(ca, known, self._renewed(stub))
+            else:
+                self._enrol(stub, ca, known, fresh)
+
+    def _enrol(self, stub: Any, ca: bytes, known: Enrolment, fresh: bool) -> None:
+        if fresh:
+            self._begin_anew()
+        try:
+            self._apply(stub, ca, known)
+        except FleetmarkError as error:
+            if error.kind not in _NEW_KEY or self._token is None:
+                raise
+            # This key is done with: with a new token the board comes back as a new device.
+            self._begin_anew()
+            self._apply(stub, ca, known)
+
+    def _begin_anew(self) -> None:
+        """A new key, and a new id with it: to a controller this is another device."""
+        if (self._folder / KEY).exists() or self._known is not None:
+            identity.new_device_id(self._home)
+        write_private(self._folder / KEY, make_key())
+
+    def _apply(self, stub: Any, ca: bytes, known: Enrolment) -> None:
+        if not (self._folder / KEY).exists():
+            write_private(self._folder / KEY, make_key())
+        key = read_key(self._folder / KEY)
+        request = enrolment_pb2.EnrolRequest(
+            token=self._task.token,
+            csr=signing_request(key),
+            device_id=identity.device_id(self._home),
+            name=self._task.name,
+        )
+        with _meaning(self._task.address):
+            for event in stub.Enrol(request):
+                if event.WhichOneof("body") == "certificate":
+                    self._store(ca, known, event.certificate)
+                    return
+                write_private(self._folder / CA, ca)
+                identity.save_enrolment(self._home, known)
+                mine = key_fingerprint(key)
+                _say("pending", name=event.pending.name, fingerprint=mine)
+        raise FleetmarkError(ErrorKind.UNREACHABLE, "the controller ended the call early")
+
+    def _renewed(self, stub: Any) -> enrolment_pb2.Certificate:
+        csr = signing_request(read_key(self._folder / KEY))
+        with _meaning(self._task.address):
+            reply = stub.Renew(enrolment_pb2.RenewRequest(csr=csr), timeout=_CALL_S)
+        assert isinstance(reply, enrolment_pb2.Certificate)
+        return reply
+
+    def _store(self, ca: bytes, known: Enrolment, granted: enrolment_pb2.Certificate) -> None:
+        write_private(self._folder / CA, ca)
+        write_private(self._folder / CERTIFICATE, granted.certificate)
+        identity.save_enrolment(
+            self._home,
+            Enrolment(
+                ACTIVE,
+                self._task.address,
+                granted.entry_port or known.entry_port,
+                known.ca_sha256,
+                known.catalog_sha256,
+                granted.issued_unix_ns,
+                granted.expires_unix_ns,
+            ),
+        )
+        _say("enrolled", name=granted.name, expires_ns=granted.expires_unix_ns)
+
+    def _compare_clocks(self, stub: Any) -> None:
+        with _meaning(self._task.address):
+            health = stub.Health(enrolment_pb2.HealthRequest(), timeout=_CALL_S)
+        ahead_ns = time.time_ns() - health.controller_time_unix_ns
+        if abs(ahead_ns) > _SKEW_NS:
+            _say("skew", ahead_s=ahead_ns / 1e9)
+
+
+def read_key(path: Path) -> bytes:
+    """The board's own key.
+
+    Raises:
+        FleetmarkError: CONFIGURATION: the file does not hold one. It is not replaced: the
+            controller would take the board for another one.
+        OSError: it cannot be read.
+    """
+    key = path.read_bytes()
+    try:
+        key_fingerprint(key)
+    except ValueError as error:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            "the board's key is damaged",
+            str(path),
+            "Restore it; or remove it, and join as a new device with a join token",
+        ) from error
+    return key
+
+
+class _meaning:
+    """Turns whatever gRPC raises into a `FleetmarkError`."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, grpc.RpcError):
+            raise from_rpc_error(error, self._address) from error
+
+
+def _token(text: str) -> JoinToken | None:
+    if not text:
+        return None
+    try:
+        return parse_token(text)
+    except BadToken as error:
+        raise FleetmarkError(
+            ErrorKind.BAD_TOKEN, str(error), next_step="Copy the whole line that it came in"
+        ) from error
+
+
+def _say(event: str, **values: object) -> None:
+    print(json.dumps({"event": event, **values}), flush=True)  # noqa: T201
+
+
+def _end_with_parent() -> None:
+    # The parent holds the other end as long as it lives.
+    sys.stdin.read()
+    os._exit(1)
+
+
+_NEW_KEY = {ErrorKind.REVOKED, ErrorKind.FORBIDDEN}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Looks at whoever answers at an address, before anything is told to him.
+
+Used by the enrolment helper alone: it loads `ssl` and `cryptography`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+from datetime import datetime, timezone
+from typing import Any
+
+from cryptography import x509
+
+from fleetmark_core.crypto_errors import UNREADABLE
+from fleetmark_protos.channel import SERVER_NAME
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+_TIMEOUT_S = 10.0
+
+
+def trusted_ca(host: str, port: int, ca_sha256: str, now: datetime | None = None) -> bytes:
+    """The CA certificate (PEM) of the controller at this address, if it is the one that is meant.
+
+    Only a TLS handshake is made: the board shows nothing of itself.
+
+    Raises:
+        FleetmarkError: UNREACHABLE; UNTRUSTED: it is another one; CLOCK_SKEW: it may be the right
+            one, but this board's clock is outside of its certificate's life.
+    """
+    where = f"{host}:{port}"
+    try:
+        chain = fetch_chain(host, port)
+    except ssl.SSLError as error:
+        raise FleetmarkError(
+            ErrorKind.UNTRUSTED, f"no TLS is spoken there: {error.reason}", where, _CHECK
+        ) from error
+    except (OSError, UnicodeError) as error:  # the latter: a name that no host can have
+        raise FleetmarkError(
+            ErrorKind.UNREACHABLE,
+            f"no controller answers at {where}",
+            next_step="Start one with `controller serve`, or name another with --controller",
+        ) from error
+    return check_chain(chain, ca_sha256, where, now or datetime.now(timezone.utc))
+
+
+def check_chain(chain: list[bytes], ca_sha256: str, where: str, now: datetime) -> bytes:
+    """The CA certificate (PEM) in a chain (DER), if chain, name and time are right.
+
+    Raises:
+        FleetmarkError: UNTRUSTED or CLOCK_SKEW.
+    """
+    found = [der for der in chain[1:4] if hashlib.sha256(der).hexdigest() == ca_sha256]
+    if not found:
+        shown = hashlib.sha256(chain[-1]).hexdigest()[:16] if chain else "none"
+        raise FleetmarkError(
+            ErrorKind.UNTRUSTED,
+            f"this is not the controller that is meant: its CA is {shown}…, not {ca_sha256[:16]}…",
+            where,
+            _CHECK,
+        )
+    try:
+        leaf, ca = (
+            x509.load_der_x509_certificate(chain[0]),
+            x509.load_der_x509_certificate(found[0]),
+        )
+        leaf.verify_directly_issued_by(ca)
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        if SERVER_NAME not in names.get_values_for_type(x509.DNSName):
+            raise ValueError("it is of somebody else")
+        start = max(leaf.not_valid_before_utc, ca.not_valid_before_utc)
+        until = min(leaf.not_valid_after_utc, ca.not_valid_after_utc)
+    except UNREADABLE as error:
+        raise FleetmarkError(
+            ErrorKind.UNTRUSTED, f"the certificate is not the controller's: {error}", where, _CHECK
+        ) from error
+    if not start <= now <= until:
+        raise FleetmarkError(
+            ErrorKind.CLOCK_SKEW,
+            f"this board's clock says {now:%Y-%m-%d %H:%M} UTC, but the controller's certificate"
+            f" counts from {start:%Y-%m-%d} to {until:%Y-%m-%d}",
+            where,
+            "Set the clock that is wrong; the join token is not spent",
+        )
+    return ssl.DER_cert_to_PEM_cert(found[0]).encode()
+
+
+def fetch_chain(host: str, port: int) -> list[bytes]:
+    """The certificates that the server shows, as DER: its own first. Nothing is verified.
+
+    Raises:
+        OSError: nobody answers, or not in TLS (ssl.SSLError).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # the caller compares fingerprints
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    bare = host.strip("[]")
+    with (
+        socket.create_connection((bare, port), timeout=_TIMEOUT_S) as raw,
+        context.wrap_socket(raw, server_hostname=SERVER_NAME) as secured,
+    ):
+        return _chain(secured)
+
+
+def _chain(secured: Any) -> list[bytes]:
+    public = getattr(secured, "get_unverified_chain", None)
+    if public is not None:
+        return [bytes(der) for der in public()]
+    # Python 3.13 made this public; before, the same method is one attribute further away.
+    shown = secured._sslobj.get_unverified_chain() or ()
+    return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in shown]
+
+
+_CHECK = "Check --controller and the token: somebody else may answer there"

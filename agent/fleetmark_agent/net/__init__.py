@@ -1,0 +1,1 @@
+"""gRPC connection to the controller."""

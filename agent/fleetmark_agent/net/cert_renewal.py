@@ -1,0 +1,101 @@
+"""Renews this board's certificate while it serves. Light: what renews is a helper process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from fleetmark_agent.state import identity
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+log = logging.getLogger(__name__)
+
+_RENEWAL_S = 90.0
+_MAX_LINE = 64 * 1024
+_LOOK_S = 600.0
+_AGAIN_S = 120.0
+
+
+class Renewal:
+    """Renews the certificate in time, and when the controller does not take it any more."""
+
+    def __init__(
+        self,
+        home: Path,
+        address: str,
+        name: str,
+        renewed: Callable[[], None],
+        offset_ns: Callable[[], int],
+    ) -> None:
+        """`renewed` is called after each; `offset_ns`: how far the controller's clock is ahead."""
+        self._address, self._name = address, name
+        self._home = home
+        self._renewed = renewed
+        self._offset_ns = offset_ns
+        self._asked = asyncio.Event()
+        self._tried_s = -_AGAIN_S
+
+    def ask(self) -> None:
+        """The controller cannot be reached, or does not know us: perhaps the certificate is old."""
+        if time.monotonic() - self._tried_s >= _AGAIN_S:
+            self._asked.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            known = identity.load_enrolment(self._home)
+            if known is None:
+                return  # a test's identity, or one that was taken away: nothing to renew
+            left_s = (known.renew_ns - time.time_ns() - self._offset_ns()) / 1e9
+            # Wall clocks step, boards sleep: look again now and then.
+            wait_s = min(max(left_s, 0.0), _LOOK_S)
+            if left_s <= 0:
+                wait_s = max(0.0, self._tried_s + _AGAIN_S - time.monotonic())
+            try:
+                await asyncio.wait_for(self._asked.wait(), wait_s)
+            except asyncio.TimeoutError:
+                if left_s > wait_s:
+                    continue
+            self._asked.clear()
+            await self._try()
+
+    async def _try(self) -> None:
+        from fleetmark_agent.startup import enroll as enrolling
+
+        self._tried_s = time.monotonic()
+        child = await asyncio.create_subprocess_exec(
+            *enrolling.COMMAND,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_MAX_LINE,
+        )
+        try:
+            if await asyncio.wait_for(self._hear(child), _RENEWAL_S):
+                self._renewed()
+        except FleetmarkError as error:
+            if error.kind is not ErrorKind.UNREACHABLE:
+                log.warning("the certificate was not renewed: %s", error)
+        except asyncio.TimeoutError:
+            log.warning("the certificate was not renewed: the controller takes too long")
+        finally:
+            if child.returncode is None:
+                child.kill()
+            await child.wait()
+
+    async def _hear(self, child: asyncio.subprocess.Process) -> bool:
+        from fleetmark_agent.startup import enroll as enrolling
+
+        assert child.stdin is not None and child.stdout is not None
+        task = enrolling.Task(str(self._home), self._address, self._name, renew=True, patient=False)
+        child.stdin.write(json.dumps(asdict(task)).encode() + b"\n")
+        async for line in child.stdout:
+            said = enrolling.parse(line.decode(errors="replace"))
+            if enrolling.tell(said, threading.Event()):
+                return True
+        return False

@@ -1,0 +1,126 @@
+"""Keeps one stream to the controller open: dials, listens, and dials again with jitter."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+
+from fleetmark_agent.net.transport import Stream, Transport, TransportError
+from fleetmark_agent.session.events import Closed, Event, Opened, Received
+from fleetmark_agent.session.messages import AgentMessage, Offer, Welcome
+
+log = logging.getLogger(__name__)
+
+_FIRST_DELAY_S = 0.2
+_LONGEST_DELAY_S = 5.0
+
+
+class Link:
+    """Tells `Opened`, `Received` and `Closed` of one stream after another."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        tell: Callable[[Event], None],
+        before_offer: Callable[[], None],
+        failed: Callable[[TransportError], None] = lambda error: None,
+    ) -> None:
+        """`failed` is called after each stream that ended with an error.
+
+        `before_offer` is called before an offer is told, so that what decides it is fresh.
+        """
+        self._transport = transport
+        self._tell = tell
+        self._before_offer = before_offer
+        self._failed = failed
+        self._stream: Stream | None = None
+        self._outgoing: asyncio.Queue[AgentMessage | None] = asyncio.Queue()
+        self._writer: asyncio.Task[None] | None = None
+        self._wait_at_least_s = 0.0
+        self._delay_s = _FIRST_DELAY_S
+        self._complained = False
+        self._ended = False
+        self.was_connected = False
+
+    async def run(self) -> None:
+        """Until `say_last`, or cancelled."""
+        while not self._ended:
+            reason = await self._one_stream()
+            if self._ended:
+                return
+            self._tell(Closed(reason))
+            if not self._complained:
+                self._complained = True
+                log.warning("%s; trying on", reason)
+            # Full jitter: a whole fleet that lost its controller must not come back in step.
+            delay_s = (0.5 + 0.5 * os.urandom(1)[0] / 255) * self._delay_s
+            self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
+            await asyncio.sleep(max(delay_s, self._wait_at_least_s))
+            self._wait_at_least_s = 0.0
+
+    def send(self, message: AgentMessage) -> None:
+        """Say it on the open stream, in order; without one it is lost, as the session expects."""
+        if self._stream is not None:
+            self._outgoing.put_nowait(message)
+
+    def drop(self, reason: str, after_s: float) -> None:
+        """End the stream and dial again after `after_s` at the earliest."""
+        log.info("%s", reason)
+        self._wait_at_least_s = max(0.0, min(after_s, 3600.0))
+        stream = self._stream
+        if stream is not None:
+            self._closing = asyncio.ensure_future(stream.close())
+
+    async def say_last(self, timeout_s: float) -> None:
+        """Wait until everything is said, then end the stream."""
+        self._ended = True
+        stream, writer = self._stream, self._writer
+        if stream is None or writer is None:
+            return
+        self._outgoing.put_nowait(None)
+        await asyncio.wait({writer}, timeout=timeout_s)
+        await stream.close()
+
+    async def _one_stream(self) -> str:
+        """Returns why it ended."""
+        try:
+            stream = await self._transport.connect()
+        except TransportError as error:
+            self._failed(error)
+            return str(error)
+        self._stream, self._outgoing = stream, asyncio.Queue()
+        self._writer = asyncio.ensure_future(self._write(stream, self._outgoing))
+        try:
+            self._tell(Opened())
+            while (message := await stream.receive()) is not None:
+                if isinstance(message, Welcome):
+                    self._delay_s, self._complained, self.was_connected = (
+                        _FIRST_DELAY_S,
+                        False,
+                        True,
+                    )
+                    log.info("connected to the controller at %s", self._transport.address)
+                elif isinstance(message, Offer):
+                    self._before_offer()
+                self._tell(Received(message))
+        except TransportError as error:
+            self._failed(error)
+            return str(error)
+        finally:
+            self._stream = None
+            self._writer.cancel()
+            # Unlike a suppressed CancelledError, this does not swallow the end of our own task.
+            await asyncio.gather(self._writer, return_exceptions=True)
+            await stream.close()
+        return f"the stream to the controller at {self._transport.address} has ended"
+
+    async def _write(self, stream: Stream, outgoing: asyncio.Queue[AgentMessage | None]) -> None:
+        while (message := await outgoing.get()) is not None:
+            try:
+                await stream.send(message)
+            except TransportError as error:
+                # The reader learns of it, too, and says why.
+                log.debug("not said: %s", error)
+                return

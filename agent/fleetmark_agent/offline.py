@@ -1,0 +1,351 @@
+"""Runs bundles that come in a file, on a board on no network, and writes results into one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetmark_agent import AGENT_VERSION
+from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.errors import from_os_error
+from fleetmark_agent.fingerprint import measure
+from fleetmark_agent.fingerprint.software import with_findings
+from fleetmark_agent.net.transport import TransportError
+from fleetmark_agent.runner.attempt import Attempt
+from fleetmark_agent.runner.context import Site
+from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.session import events as h
+from fleetmark_agent.session.messages import AttemptKey, AttemptRef
+from fleetmark_agent.software.client import detect_in_child
+from fleetmark_agent.state import identity
+from fleetmark_agent.state.file_locks import is_held, try_lock
+from fleetmark_agent.state.files import RealFiles, sync_folder, write_atomic
+from fleetmark_agent.state.ids import uuid7
+from fleetmark_agent.state.spool import Spool, SpoolFull
+from fleetmark_agent.state.trust_store import TrustStore
+from fleetmark_core.bundle_file import (
+    BUNDLE,
+    RESULTS,
+    BoardDocument,
+    BoardSigned,
+    Carried,
+    ResultsDocument,
+    blob_name,
+    opened,
+    write_files,
+)
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.device_keys import (
+    key_fingerprint,
+    make_key,
+    pem_sha256,
+    sign_document,
+    signing_request,
+    write_private,
+)
+from fleetmark_core.digest import canonical_json, is_sha256, sha256_hex
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.order import Order, parse_order
+from fleetmark_core.records import Record
+from fleetmark_core.serde import to_plain
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+_DONE = "bundles.json"
+_READ_BYTES = 1 << 20
+
+
+def write_description(settings: Settings, out: Path) -> str:
+    """Write what this board is into `out`; returns the fingerprint of its key.
+
+    Raises:
+        FleetmarkError: the home or `out` cannot be used.
+    """
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        said = BoardDocument(
+            1, identity.device_id(settings.home), settings.name, AGENT_VERSION, _facts(settings)
+        )
+        key = _key(settings.home)
+        write_atomic(out, _signed(canonical_json(to_plain(said)), key))
+    except OSError as error:
+        raise from_os_error(error, str(error.filename or out)) from error
+    return key_fingerprint(key)
+
+
+def run_from(settings: Settings, file: Path, out: Path, pin: str) -> None:
+    """Run the order in `file` and write its results to `out`.
+
+    Raises:
+        FleetmarkError: the file, the home or `out` cannot be used; the order was not followed, or
+            the job failed: then `out` says why, too.
+    """
+    lock = _take(settings.home)
+    try:
+        if out.is_dir() or not out.absolute().parent.is_dir():
+            raise FleetmarkError(ErrorKind.USAGE, "cannot be written there", str(out))
+        with opened(file, BUNDLE) as carried:
+            _run(settings, carried, out, pin)
+    except CatalogError as error:
+        raise FleetmarkError(ErrorKind.BAD_ARCHIVE, error.what, error.where, error.next_step) from (
+            error
+        )
+    except OSError as error:
+        raise from_os_error(error, str(error.filename or file)) from error
+    finally:
+        os.close(lock)
+
+
+def _run(settings: Settings, carried: Carried, out: Path, pin: str) -> None:
+    home = settings.home
+    bundle = _bundle(carried)
+    order = parse_order(bundle.order)
+    own_id = identity.device_id(home)
+    if order.device_id != own_id:
+        raise FleetmarkError(
+            ErrorKind.FENCED,
+            f"the order is for device {order.device_id}, this is {own_id}",
+            next_step="Export it for this board",
+        )
+    _trust(TrustStore(home), bundle, pin)
+    key = AttemptKey(order.job_id, order.epoch)
+    if not key.is_valid():
+        raise carried.bad("its order names no job")
+    boot_id = uuid7()
+    workspace = Workspace(home / "attempts", key)
+    spool = Spool(RealFiles(home), settings.spool_limit_bytes)
+    before = _accept(home, order, workspace, spool)
+    site = Site(
+        settings=settings,
+        device_id=own_id,
+        boot_id=boot_id,
+        capabilities=_facts(settings),
+        spool=spool,
+        download=_Source(carried),
+        clock=lambda: {"unix_ns": time.time_ns(), "controller_offset_ns": None},
+        transfers=asyncio.Lock(),
+    )
+    ended = asyncio.run(_until_ended(key, bundle.order, site))
+    said = _results(settings, order, bundle, boot_id, spool, ended)
+    places = {}
+    for record in said.records:
+        if record.kind == "file":
+            path, sha256, _ = workspace.file_of(record.payload)
+            places[blob_name(sha256)] = path
+    _write(out, _signed(said.canonical(), _key(home)), places)
+    spool.forget(key)
+    workspace.remove()
+    if isinstance(ended, h.JobRefused):
+        # What was not followed keeps nobody from following a better one.
+        write_atomic(home / _DONE, before)
+        raise FleetmarkError(ErrorKind.FORBIDDEN, ended.reason, f"job {order.job_id}")
+    final = json.loads(said.records[-1].payload)
+    if final["outcome"] != "completed":
+        raise FleetmarkError(ErrorKind.JOB_FAILED, str(final["reason"]), f"job {order.job_id}")
+    sys.stdout.write(f"job {order.job_id}: done, results in {out}\n")
+
+
+@dataclass(frozen=True)
+class _Bundle:
+    order: bytes
+    ca: bytes
+    catalog_sha256: str
+    blobs: dict[str, int]
+
+
+def _bundle(carried: Carried) -> _Bundle:
+    values = carried.table(BUNDLE)
+    try:
+        blobs = {str(sha256): int(size) for sha256, size in values["blobs"]}
+        found = _Bundle(
+            values["order"].encode(), values["ca"].encode(), str(values["catalog_sha256"]), blobs
+        )
+        pem_sha256(found.ca)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise carried.bad(f"{BUNDLE} is none: {error}") from error
+    if set(blobs) != set(carried.blobs):
+        raise carried.bad("it does not hold the files that it names")
+    return found
+
+
+def _trust(store: TrustStore, bundle: _Bundle, pin: str) -> None:
+    """Make sure that this board trusts somebody; a bundle alone is nobody.
+
+    Raises:
+        FleetmarkError: UNTRUSTED.
+    """
+    ca_sha256 = pem_sha256(bundle.ca)
+    if pin:
+        ca, _, catalog = pin.partition(".")
+        if not (is_sha256(ca) and is_sha256(catalog)):
+            raise FleetmarkError(ErrorKind.USAGE, "is no pin", "--trust", "Copy the whole of it")
+        if ca != ca_sha256:
+            raise FleetmarkError(
+                ErrorKind.UNTRUSTED,
+                f"the bundle is of controller {ca_sha256[:16]}…, not {ca[:16]}…",
+                "--trust",
+            )
+        store.pin(bundle.ca, ca, catalog)
+    trust = store.load()
+    if not trust.catalog_sha256 or not store.ca_file.exists():
+        raise FleetmarkError(
+            ErrorKind.UNTRUSTED,
+            "this board trusts no controller yet",
+            next_step="Give --trust with the pin that `controller bundle export` printed",
+        )
+    if trust.ca_sha256 != ca_sha256:
+        raise FleetmarkError(
+            ErrorKind.UNTRUSTED,
+            f"the bundle is of controller {ca_sha256[:16]}…, this board belongs to "
+            f"{trust.ca_sha256[:16]}…",
+        )
+
+
+def _accept(home: Path, order: Order, workspace: Workspace, spool: Spool) -> bytes:
+    """Note durably that the order is being followed: none is followed twice.
+
+    Returns what stood there before.
+
+    Raises:
+        FleetmarkError: it was followed before; the device is busy; results fill the spool.
+    """
+    path = home / _DONE
+    try:
+        before = path.read_bytes()
+    except FileNotFoundError:
+        before = b"{}\n"
+    try:
+        done = json.loads(before)
+    except ValueError as error:
+        raise FleetmarkError(ErrorKind.CONFIGURATION, "it is damaged", str(path)) from error
+    key = workspace.key
+    unfinished = workspace.root.exists() or spool.last_seq(key)
+    if done.get(order.job_id, 0) >= order.epoch and not unfinished:
+        raise FleetmarkError(
+            ErrorKind.FENCED,
+            f"job {order.job_id} was run here before, with epoch {done[order.job_id]}",
+            next_step="Import its results, or retry the job on the controller",
+        )
+    if is_held(home / "device.lock") and not unfinished:
+        raise FleetmarkError(ErrorKind.HOME_IN_USE, "a job still runs on this device", str(home))
+    if not unfinished:
+        try:
+            spool.admit()
+        except SpoolFull as full:
+            raise FleetmarkError(ErrorKind.DISK_FULL, str(full), str(home)) from full
+    write_atomic(path, json.dumps({**done, order.job_id: order.epoch}, indent=1).encode() + b"\n")
+    return before
+
+
+class _Source:
+    """The blobs of a bundle, asked for as if they came by network."""
+
+    def __init__(self, carried: Carried) -> None:
+        self._carried = carried
+
+    async def __call__(self, sha256: str, offset: int, attempt: AttemptRef) -> AsyncIterator[bytes]:
+        del attempt
+        try:
+            for data in self._carried.chunks(sha256, offset):
+                yield data
+        except CatalogError as error:
+            raise TransportError(error.what, temporary=False) from error
+
+
+async def _until_ended(key: AttemptKey, order: bytes, site: Site) -> h.Event:
+    ended: asyncio.Future[h.Event] = asyncio.get_running_loop().create_future()
+
+    def told(event: h.Event) -> None:
+        if isinstance(event, h.JobProgressed):
+            sys.stderr.write(f"job {key.job_id}: {event.progress.phase}\n")
+        elif isinstance(event, (h.JobEnded, h.JobRefused, h.JobStopped)):
+            ended.set_result(event)
+
+    attempt = Attempt(key, order, site, told)
+    running = attempt.start()
+    try:
+        event = await ended
+        await running
+    except asyncio.CancelledError:
+        await attempt.stop()
+        raise
+    return event
+
+
+def _results(
+    settings: Settings, order: Order, bundle: _Bundle, boot_id: str, spool: Spool, ended: h.Event
+) -> ResultsDocument:
+    key = AttemptKey(order.job_id, order.epoch)
+    if isinstance(ended, h.JobStopped):
+        raise FleetmarkError(
+            ErrorKind.INTERNAL, ended.reason or "the job was stopped", f"job {order.job_id}"
+        )
+    records: list[Record] = []
+    last = spool.last_seq(key)
+    while len(records) < last:
+        records += spool.read(key, len(records), _READ_BYTES)
+    blobs = {}
+    for record in records:
+        if record.kind == "file":
+            _, sha256, size_bytes = Workspace(settings.home / "attempts", key).file_of(
+                record.payload
+            )
+            blobs[sha256] = size_bytes
+    return ResultsDocument(
+        order.device_id,
+        order.job_id,
+        order.epoch,
+        boot_id,
+        sha256_hex(bundle.order),
+        tuple(records),
+        tuple(sorted(blobs.items())),
+        ended.reason if isinstance(ended, h.JobRefused) else "",
+    )
+
+
+def _write(out: Path, document: bytes, places: dict[str, Path]) -> None:
+    scratch = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        write_files(scratch, {RESULTS: document}, places)
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(out)
+        sync_folder(out.absolute().parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _signed(data: bytes, key: bytes) -> bytes:
+    return BoardSigned(data, signing_request(key), sign_document(key, data)).canonical()
+
+
+def _key(home: Path) -> bytes:
+    path = identity.folder(home) / identity.KEY
+    if not path.exists():
+        write_private(path, make_key())
+    return path.read_bytes()
+
+
+def _facts(settings: Settings) -> Capabilities:
+    return with_findings(measure(home=settings.home), detect_in_child().findings)
+
+
+def _take(home: Path) -> int:
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = try_lock(home / "agent.lock")
+    except OSError as error:
+        raise from_os_error(error, str(home)) from error
+    if lock is None:
+        raise FleetmarkError(
+            ErrorKind.HOME_IN_USE,
+            "an agent runs with this home",
+            str(home),
+            "End it first, or choose another --home",
+        )
+    return lock

@@ -1,0 +1,1 @@
+"""Stable runs: cooling, CPU governor, core selection."""

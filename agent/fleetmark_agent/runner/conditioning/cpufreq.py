@@ -1,0 +1,139 @@
+"""Sets the CPU's governor for a stable run, and sets it back, whatever happens in between.
+
+What was there before is on the disk before anything is changed: an agent that was killed, and
+starts again, undoes it. A setting that somebody else has changed meanwhile is left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.state.files import sync_folder, write_atomic
+
+log = logging.getLogger(__name__)
+
+WANTED = "performance"
+JOURNAL = "tuning.json"
+_BOOT = "proc/sys/kernel/random/boot_id"
+
+
+class Tuning:
+    """The settings of one board, by its files below `root`; the journal is in the agent's home."""
+
+    def __init__(self, home: Path, root: Path) -> None:
+        """Nothing is read or changed yet."""
+        self.root = root
+        self.journal = home / JOURNAL
+
+    def apply(self) -> dict[str, Any]:
+        """Set what may be set. Returns what was done, for the run's provenance.
+
+        Raises:
+            OSError: the journal cannot be written; then nothing was changed.
+        """
+        self.undo()
+        settings, reasons = self._wanted()
+        if settings:
+            boot = read.text(self.root / _BOOT) or ""
+            document = {"boot": boot, "settings": settings}
+            write_atomic(self.journal, json.dumps(document, indent=1).encode())
+        failed = []
+        for setting in settings:
+            try:
+                (self.root / setting["path"]).write_text(setting["set"])
+            except OSError as error:
+                failed.append(f"{setting['path']}: {error.strerror}")
+        done = len(settings) - len(failed)
+        before = sorted({setting["before"] for setting in settings})
+        return {
+            "governor": WANTED if done else None,
+            "governor_before": "+".join(before) or None,
+            "not_set": [*reasons, *failed],
+        }
+
+    def undo(self) -> None:
+        """Set back what the journal names, and forget it. Doing it twice changes nothing."""
+        document = self._read()
+        if document is None:
+            return
+        # A board that was started anew has its own settings back already.
+        settings = document["settings"]
+        if document["boot"] != (read.text(self.root / _BOOT) or ""):
+            settings = []
+        failed = False
+        for setting in settings:
+            path = self.root / setting["path"]
+            if read.text(path) != setting["set"]:
+                continue
+            try:
+                path.write_text(setting["before"])
+                log.info("%s is %s again", setting["path"], setting["before"])
+            except OSError as error:
+                failed = True
+                log.warning(
+                    "%s stays %s: %s", setting["path"], setting["set"], error.strerror or error
+                )
+        if not failed:
+            self._forget()
+
+    def _wanted(self) -> tuple[list[dict[str, str]], list[str]]:
+        """What to change, and why the rest is not changed."""
+        settings: list[dict[str, str]] = []
+        reasons: list[str] = []
+        cpu = self.root / "sys/devices/system/cpu"
+        policies = sorted(cpu.glob("cpufreq/policy[0-9]*")) or sorted(cpu.glob("cpu[0-9]*/cpufreq"))
+        if not policies:
+            reasons.append("governor: the board has no cpufreq")
+        for policy in policies:
+            path = policy / "scaling_governor"
+            now = read.text(path)
+            choices = (read.text(policy / "scaling_available_governors") or "").split()
+            shown = path.relative_to(self.root).as_posix()
+            if now is None or WANTED not in choices:
+                reasons.append(f"governor: {shown} does not offer {WANTED}")
+            elif now == WANTED:
+                continue
+            elif not os.access(path, os.W_OK):
+                reasons.append(f"governor: {shown} may only be changed by root")
+            else:
+                settings.append({"path": shown, "before": now, "set": WANTED})
+        return settings, reasons
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            document = json.loads(self.journal.read_bytes())
+            settings = [
+                {name: str(setting[name]) for name in ("path", "before", "set")}
+                for setting in document["settings"]
+            ]
+            return {"boot": str(document["boot"]), "settings": settings}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            log.warning("%s cannot be read, nothing is set back: %s", self.journal, error)
+            self._forget()
+            return None
+
+    def _forget(self) -> None:
+        try:
+            self.journal.unlink(missing_ok=True)
+            sync_folder(self.journal.parent)
+        except OSError as error:
+            log.warning("%s cannot be removed: %s", self.journal, error)
+
+
+def capacities(root: Path) -> dict[int, int]:
+    """How fast each core is by comparison, where cores differ; empty where they do not say."""
+    found = {}
+    for folder in (root / "sys/devices/system/cpu").glob("cpu[0-9]*"):
+        value = read.whole(folder / "cpu_capacity")
+        if value is None:
+            value = read.whole(folder / "cpufreq/cpuinfo_max_freq")
+        if value is not None and folder.name[3:].isdecimal():
+            found[int(folder.name[3:])] = value
+    return found

@@ -1,0 +1,193 @@
+"""The job itself: hands the device's lock to a supervisor and waits for what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.errors import Refusal
+from fleetmark_agent.runner import orphans as leftovers
+from fleetmark_agent.runner import supervisor
+from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.state.file_locks import is_held, try_lock, until_free
+from fleetmark_agent.state.files import write_atomic
+
+_CLEAN = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+_PATIENCE_S = 5.0
+_SWEEP_S = 0.5
+_LAST_READING_S = 1.0
+
+
+class Execution:
+    """One supervisor, started by this process or by a former one."""
+
+    def __init__(self, workspace: Workspace, device_lock: Path, trace: Path) -> None:
+        self.workspace = workspace
+        self.device_lock = device_lock
+        self.trace = trace
+        self._child: subprocess.Popen[bytes] | None = None
+
+    async def take_locks(self) -> tuple[int, int]:
+        """Wait for the device; returns the locked descriptors of the device and of the attempt.
+
+        Raises:
+            OSError: a lock file cannot be made.
+        """
+        while (lock_fd := try_lock(self.device_lock)) is None:
+            await until_free(self.device_lock)
+        try:
+            while (alive_fd := try_lock(self.workspace.alive)) is None:
+                await until_free(self.workspace.alive)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+        return lock_fd, alive_fd
+
+    async def start(self, spec: dict[str, object], command: list[str]) -> None:
+        """Start the supervisor with the locks named in `spec`; they are its from now on.
+
+        Raises:
+            Refusal: it did not start; nothing of the job runs.
+            OSError: its files cannot be written.
+        """
+        descriptors = (int(str(spec["lock_fd"])), int(str(spec["alive_fd"])))
+        try:
+            write_atomic(self.workspace.spec, json.dumps(spec).encode())
+            with self.workspace.complaints.open("wb") as complaints:
+                # Not asyncio's: that one kills its children when the loop ends.
+                self._child = subprocess.Popen(  # noqa: ASYNC220
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=complaints,
+                    env=_CLEAN,
+                    cwd="/",
+                    pass_fds=descriptors,
+                    start_new_session=True,
+                )
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        assert self._child.stdout is not None
+        with self._child.stdout as pipe:
+            said = await asyncio.shield(asyncio.to_thread(pipe.readline))
+        if said == supervisor.STARTED_WORD or self.workspace.was_started:
+            return
+        await self._reap()
+        lines = self.workspace.complaints.read_text(errors="replace").strip().splitlines()
+        raise Refusal(
+            f"the job cannot be started: {lines[-1] if lines else 'no reason'}", retryable=True
+        )
+
+    def start_telemetry(self, settings: Settings, cores: list[int]) -> None:
+        """Start the sampling, on these cores if any; a run without it is still a run."""
+        pid = self._pid()
+        if pid is None:
+            return
+        values = {
+            "pid": pid,
+            "interval_s": settings.telemetry_interval_s,
+            "rows": str(self.workspace.telemetry),
+            "power": str(self.workspace.power),
+            "lock": str(self.workspace.sampling),
+            "root": settings.system_root,
+            "energy_input": settings.energy_input,
+            "cores": cores,
+        }
+        command = [sys.executable, "-I", "-m", "fleetmark_agent.runner.telemetry.sampler"]
+        with suppress(OSError):
+            write_atomic(self.workspace.telemetry_spec, json.dumps(values).encode(), durable=False)
+            # Its end is of no interest; init or we reap it.
+            self._sampler = subprocess.Popen(
+                [*command, str(self.workspace.telemetry_spec)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_CLEAN,
+                cwd="/",
+                start_new_session=True,
+            )
+
+    async def finished(self) -> None:
+        """Return when nothing of the job runs any more and the device is free.
+
+        The supervisor's end is noticed by its lock. If it was killed, what its job left running
+        is ended here, and the trace gets the line that it could not write.
+        """
+        await until_free(self.workspace.alive)
+        await self._reap()
+        free = asyncio.ensure_future(until_free(self.device_lock))
+        if not self.workspace.outcome.exists():
+            pause_s = _SWEEP_S
+            while not free.done():
+                await asyncio.to_thread(leftovers.end_processes, self.workspace.job)
+                await asyncio.wait({free}, timeout=pause_s)
+                pause_s = min(pause_s * 2, _PATIENCE_S)
+            self._trace_end()
+        await free
+
+    async def sampled(self) -> None:
+        """Wait for the last reading of the board's power: it follows the job's end at once."""
+        if self.workspace.power.exists():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(until_free(self.workspace.sampling), _LAST_READING_S)
+
+    async def stop(self, grace_s: float) -> None:
+        """End the job: the supervisor is asked, and killed if it does not answer."""
+        self._signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(until_free(self.workspace.alive), grace_s + _PATIENCE_S)
+        except asyncio.TimeoutError:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        # While its lock is held the supervisor lives, so that the number is still its own.
+        pid = self._pid() if is_held(self.workspace.alive) else None
+        if pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+
+    def _pid(self) -> int | None:
+        if self._child is not None:
+            return self._child.pid
+        values = self.workspace.read_json(self.workspace.started)
+        return int(values["pid"]) if values else None
+
+    async def _reap(self) -> None:
+        if self._child is not None:
+            await asyncio.to_thread(self._child.wait)
+
+    def _trace_end(self) -> None:
+        """The line that a killed supervisor owes, if it wrote that the job began."""
+        job_id, epoch = self.workspace.key
+        if self._last_traced() != "started":
+            return
+        values = self.workspace.read_json(self.workspace.spec) or {}
+        attempt = values.get("attempt", {"job_id": job_id, "epoch": epoch})
+        line = {
+            "event": "ended",
+            "by": "agent",
+            "pid": os.getpid(),
+            "unix_ns": time.time_ns(),
+            "monotonic_ns": time.monotonic_ns(),
+        }
+        supervisor.append_line(str(self.trace), {**attempt, **line})
+
+    def _last_traced(self) -> str | None:
+        job_id, epoch = self.workspace.key
+        last = None
+        with suppress(OSError), self.trace.open("rb") as file:
+            for line in file:
+                with suppress(ValueError, KeyError, TypeError, RecursionError):
+                    values = json.loads(line)
+                    if (values["job_id"], values["epoch"]) == (job_id, epoch):
+                        last = str(values["event"])
+        return last

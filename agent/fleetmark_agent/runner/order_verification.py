@@ -1,0 +1,110 @@
+"""Before anything of a bundle is opened: is its order one that this board may follow?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from fleetmark_agent.cache.blob_cache import Cache, Download
+from fleetmark_agent.errors import Refusal
+from fleetmark_agent.state.trust_store import Trust, TrustStore
+from fleetmark_core.errors import Fault
+from fleetmark_core.lockfile import BlobRef
+from fleetmark_core.order import Order, is_signed
+from fleetmark_core.release import MAX_RELEASE_BYTES
+from fleetmark_protos.errors import FleetmarkError
+
+HELPER = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.verify_order")
+_TIME_LIMIT_S = 120.0
+_AGAIN = (Fault.UNSIGNED,)
+"""What the next order may have: it was made before there were releases."""
+
+
+async def vouched(
+    data: bytes, order: Order, store: TrustStore, cache: Cache, download: Download
+) -> dict[str, Any]:
+    """Check an order with its release and lock, which are fetched; what to note in the run.
+
+    `data` are the bytes that came, `order` what they say. What was seen is durable when this
+    returns: an older release is never followed again.
+
+    Raises:
+        Refusal: it must not be followed; what was fetched for it is removed.
+    """
+    try:
+        trust = store.load()
+    except (FleetmarkError, OSError) as error:
+        raise Refusal(f"untrusted: {error}", retryable=False) from error
+    if not trust.catalog_sha256:
+        # Joined before there were signatures, and its controller still makes none.
+        return {"signed": False}
+    if not is_signed(data):
+        raise refused(Fault.UNSIGNED, "the order is not signed")
+    if not order.release_sha256:
+        raise refused(Fault.UNSIGNED, "the order names no release")
+    if not 0 < order.release_bytes <= MAX_RELEASE_BYTES:
+        raise refused(Fault.BAD_DOCUMENT, f"its release has {order.release_bytes} bytes")
+    release = BlobRef("release", order.release_sha256, order.release_bytes)
+    lock = BlobRef("lock", order.lock_sha256, order.lock_bytes)
+    lacking = cache.lacking([release, lock])
+    if lacking:
+        cache.make_room(sum(blob.size_bytes for blob in lacking), "the release of the job")
+    try:
+        for blob in (release, lock):
+            await cache.fetch(blob, download)
+            await cache.verified(blob)
+        answer = await _ask(trust, data, store, cache, order)
+        if "fault" in answer:
+            raise refused(Fault[answer["fault"]], str(answer["what"]))
+        store.followed(answer["catalog_sha256"], answer["serial"], answer["release_sha256"])
+    except OSError as error:
+        raise Refusal(f"untrusted: {error}", retryable=False) from error
+    except Refusal:
+        for blob in lacking:
+            cache.blobs.remove(blob.sha256)
+            cache.blobs.partial(blob.sha256).unlink(missing_ok=True)
+        raise
+    return {"signed": True, **answer}
+
+
+def refused(fault: Fault, what: str) -> Refusal:
+    """The refusal of an order that is not to be trusted: it names the check that failed."""
+    return Refusal(f"untrusted ({fault.value}): {what}", retryable=fault in _AGAIN)
+
+
+async def _ask(
+    trust: Trust, data: bytes, store: TrustStore, cache: Cache, order: Order
+) -> dict[str, Any]:
+    values = asdict(trust)
+    task = {
+        **{name: values[name] for name in ("catalog_sha256", "serial", "release_sha256")},
+        "ca": str(store.ca_file),
+        "now_unix_s": trust.now_unix_s(),
+        "order": data.decode(errors="replace"),
+        "release": str(cache.blobs.path(order.release_sha256)),
+        "lock": str(cache.blobs.path(order.lock_sha256)),
+    }
+    pipe = asyncio.subprocess.PIPE
+    helper = await asyncio.create_subprocess_exec(*HELPER, stdin=pipe, stdout=pipe, stderr=pipe)
+    try:
+        out, errors = await asyncio.wait_for(
+            helper.communicate(json.dumps(task).encode()), _TIME_LIMIT_S
+        )
+        answer = json.loads(out) if helper.returncode == 0 else None
+    except asyncio.TimeoutError:
+        answer, errors = None, b"it took too long"
+    except ValueError:
+        answer = None
+    finally:
+        if helper.returncode is None:
+            helper.kill()
+            await helper.wait()
+    if not isinstance(answer, dict):
+        # Not checked is not trusted.
+        lines = errors.decode(errors="replace").strip().splitlines()
+        what = lines[-1] if lines else "no answer"
+        raise Refusal(f"untrusted: its signatures could not be checked: {what}", retryable=True)
+    return answer

@@ -1,0 +1,238 @@
+"""Puts one job into the sandbox that its board was proven to have."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetmark_agent.cache.archives import archive_folder
+from fleetmark_agent.cache.blob_cache import Cache, refusal_of
+from fleetmark_agent.cache.environments import python_folder
+from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.errors import Refusal
+from fleetmark_agent.runner.context import Site
+from fleetmark_agent.runner.prepare import Bundle, job_environment
+from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.sandbox import control_groups
+from fleetmark_agent.sandbox.mounts import device_nodes, python_paths, system_paths
+from fleetmark_agent.sandbox.plan import Launch, Limits, Means, Needs, base_python, launch
+from fleetmark_agent.sandbox.prove import means_of
+from fleetmark_agent.state.files import write_atomic
+from fleetmark_core import sandbox
+from fleetmark_core.resource_model import HELPERS_BYTES
+
+_PROCESSES, _PROCESSES_PER_CORE = 512, 16
+_LAUNCH = Path(__file__).with_name("launch.py")
+
+
+@dataclass(frozen=True)
+class Confined:
+    """How a job is started and watched, and what is told of its sandbox in its run."""
+
+    launch: Launch
+    limits: dict[str, int]
+    scratch: list[str]
+    control_group: str
+    told: dict[str, Any]
+
+
+def check(bundle: Bundle, site: Site) -> None:
+    """Whether the job may run here as it is.
+
+    Raises:
+        Refusal: the order asks for a stronger sandbox than there is, or the job for a network or
+            for devices that it does not get. Each names what would change that.
+    """
+    proven = site.capabilities.sandbox
+    level = sandbox.NONE if proven is None else proven.level
+    wanted = bundle.order.min_sandbox
+    if not sandbox.at_least(level, wanted):
+        raise Refusal(
+            f"the job wants the sandbox {wanted} or a stronger one, this board has {level}: "
+            "`agent doctor` says what would raise it",
+            retryable=False,
+        )
+    program = bundle.lock.program
+    if program.network and not site.settings.allow_network:
+        raise Refusal(
+            "the job needs the network, which its sandbox does not have: start the agent with "
+            "--allow-network to give it to such jobs",
+            retryable=False,
+        )
+
+
+def confine(
+    bundle: Bundle,
+    command: list[str],
+    environment: Path,
+    site: Site,
+    workspace: Workspace,
+    available_bytes: int | None,
+) -> Confined:
+    """Lay down what starts the job in its sandbox, and give the job what is its own.
+
+    `available_bytes` of memory are free now.
+
+    Raises:
+        Refusal: it cannot be written.
+    """
+    settings, lock, cache = site.settings, bundle.lock, site.cache
+    means = means_of(site.capabilities.sandbox)
+    nodes = device_nodes(lock.program.devices)
+    needs = Needs(
+        command=tuple(command),
+        environment=job_environment(lock, workspace, cache),
+        folder=str(workspace.out),
+        scratch=str(workspace.temporary),
+        shared=str(workspace.shared),
+        read=tuple(_read(bundle, command, environment, site, workspace)),
+        write=(
+            *map(str, (workspace.out, workspace.home, workspace.temporary)),
+            *settings.allow_folders,
+        ),
+        devices=tuple(nodes),
+        network=lock.program.network,
+    )
+    memory = _memory(settings, available_bytes, bundle.order.memory_bytes)
+    processes = settings.job_processes or _PROCESSES + _PROCESSES_PER_CORE * (os.cpu_count() or 1)
+    scratch = max(settings.job_scratch_bytes, 2 * bundle.order.output_bytes)
+    group = "" if means.level == sandbox.NONE else _group(site, workspace, memory, processes)
+    made = launch(
+        needs,
+        Limits(
+            # Drivers of accelerators reserve far more than they use.
+            data_bytes=0 if nodes else memory,
+            file_bytes=scratch,
+            # Where the kernel counts all processes of a user, the agent's are among them.
+            processes=processes + (0 if means.user is not None else _own_tasks()),
+        ),
+        means,
+        spec_path=str(workspace.sandbox),
+        mark={"FLEETMARK_JOB": str(workspace.job)},
+        groups=tuple(_groups(nodes)),
+    )
+    told = {
+        "level": means.level,
+        "network": "allowed" if needs.network else made.network,
+        "user": means.user,
+        "control_group": bool(group),
+        "devices": nodes,
+        "folders": list(settings.allow_folders),
+    }
+    limits = {"memory_bytes": memory, "processes": processes, "scratch_bytes": scratch}
+    if means.level == sandbox.NONE:
+        return Confined(made, {}, [], "", told)
+    try:
+        if made.spec is not None:
+            write_atomic(workspace.sandbox, json.dumps(made.spec).encode(), durable=False)
+        _hand_over(workspace, environment, cache, bundle, means)
+    except OSError as error:
+        raise refusal_of(error, site.attempts, "the workspace of the job") from error
+    paths = [*needs.write[:3], needs.shared]
+    return Confined(made, limits, paths, group, {**told, "limits": limits})
+
+
+def _read(
+    bundle: Bundle, command: list[str], environment: Path, site: Site, workspace: Workspace
+) -> list[str]:
+    """Whatever the job may see and not change."""
+    lock, cache = bundle.lock, site.cache
+    hidden = [site.settings.home]
+    paths = [str(path) for path in (environment, workspace.program, workspace.inputs, _LAUNCH)]
+    paths += [str(workspace.job), str(workspace.sandbox)]
+    paths += [str(cache.environments / archive_folder(a)) for a in lock.environment.archives]
+    provided = lock.environment.provided
+    if provided is not None:
+        paths.append(str(cache.environments / python_folder(provided)))
+    else:
+        paths += python_paths(bundle.interpreter.path, hidden)
+    paths += python_paths(base_python(), hidden)
+    return [*system_paths(lock.program.network, hidden), *paths]
+
+
+def _memory(settings: Settings, available_bytes: int | None, needed_bytes: int) -> int:
+    """Bytes that the job may use: what is free, less what agent and helpers need."""
+    if settings.job_memory_bytes:
+        return settings.job_memory_bytes
+    if available_bytes is None:
+        return 0
+    return max(available_bytes - HELPERS_BYTES, needed_bytes)
+
+
+def _group(site: Site, workspace: Workspace, memory: int, processes: int) -> str:
+    """The job's control group; none where it cannot be made after all: other limits hold."""
+    proven = site.capabilities.sandbox
+    if proven is None or proven.control_group is None:
+        return ""
+    folder = Path(proven.control_group)
+    with suppress(OSError):
+        control_groups.prepare(folder)
+        name = f"fleetmark-{workspace.key.name}"
+        return str(control_groups.make(folder, name, memory, processes))
+    return ""
+
+
+def _groups(nodes: list[str]) -> set[int]:
+    """Groups through which the nodes are reached, for a user that is in none."""
+    found: set[int] = set()
+    for node in nodes:
+        with suppress(OSError):
+            state = Path(node).stat()
+            if state.st_mode & stat.S_IRGRP and state.st_gid != 0:
+                found.add(state.st_gid)
+    return found
+
+
+def _own_tasks() -> int:
+    """Threads of all processes of our user."""
+    own, count = os.getuid(), 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if entry.stat().st_uid == own:
+                count += sum(1 for _ in (entry / "task").iterdir())
+    return count
+
+
+def _hand_over(
+    workspace: Workspace, environment: Path, cache: Cache, bundle: Bundle, means: Means
+) -> None:
+    """Give the job's own user its folders, and let it read what it runs."""
+    if means.user is None:
+        return
+    for folder in (workspace.out, workspace.home, workspace.temporary, workspace.shared):
+        os.chown(folder, means.user, means.user)
+        # What lies below /tmp is shown in the scratch: it is a way there.
+        folder.chmod(0o711 if folder in (workspace.temporary, workspace.shared) else 0o700)
+    workspace.root.chmod(0o711)
+    for path in (workspace.job, workspace.sandbox):
+        path.chmod(0o644)
+    for folder in (workspace.program, workspace.inputs):
+        open_to_all(folder)
+    provided = bundle.lock.environment.provided
+    folders = [archive_folder(package) for package in bundle.lock.environment.archives]
+    folders += [] if provided is None else [python_folder(provided)]
+    for folder in (environment, *(cache.environments / name for name in folders)):
+        open_to_all(folder)
+    # On the way to them, without a bubble: passed through, not listed.
+    for folder in (cache.root, cache.environments, workspace.root.parent):
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o111)
+
+
+def open_to_all(folder: Path) -> None:
+    """Let everybody read what is below the folder. The folder itself last: it tells that all is."""
+    if stat.S_IMODE(folder.stat().st_mode) & 0o005 == 0o005:
+        return
+    for parent, folders, files in os.walk(folder):
+        for name in files:
+            path = Path(parent, name)
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            if not path.is_symlink() and mode & 0o444 != 0o444:
+                path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
+        for name in folders:
+            Path(parent, name).chmod(0o755)
+    folder.chmod(0o755)

@@ -1,0 +1,532 @@
+"""Runs one job and outlives its agent. Standard library only: `python -I -S -B supervisor.py SPEC`.
+
+The agent hands over two locked files: the device's lock, which the job inherits, so that it stays
+held while anything of the job lives; and the attempt's own lock, which this process alone holds,
+so that an agent notices its end. In the order of things: a mark that the attempt was started, a
+line in the device's trace, the job in its own process group, its end or a limit or SIGTERM, the end
+of every process that it left behind, a line in the trace, and last the outcome. Whoever
+finds the mark without the outcome, and the locks free, knows that this process was killed.
+
+The specification is a JSON object, see `Spec`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+
+if not __package__:
+    # Run as a script, by an isolated interpreter: the package is two folders above it.
+    _package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    sys.path.append(os.path.dirname(_package))  # noqa: PTH120
+from fleetmark_agent.runner import process_tree as processes
+
+EXIT_ALREADY_STARTED = 75
+"""Exit code when the attempt was started before: it is never started twice."""
+EXIT_DEVICE_BUSY = 76
+"""Exit code when another holds the device's lock."""
+STARTED_WORD = b"started\n"
+"""What this process says on its standard output once the mark is durable."""
+JOB_LOCK_FD = 4
+"""Where the job has the device's lock; 3 is its progress pipe."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_MAX_LINE_BYTES = 16 * 1024
+_PROGRESS_INTERVAL_S = 1.0
+_SPAWN_FAILED = 127
+_SIGNALED = 128
+_OUTCOME_BYTES = 1024
+_FIRST_LOOK_S, _LOOK_S = 0.1, 1.0
+_LOOK_SHARE = 0.01
+"""Looking at limits takes at most this share of one core."""
+
+
+class Spec:
+    """What to run. Paths are absolute.
+
+    command, environment, folder: as for execve; `folder` is the working directory.
+    stdout, stderr: files that get at most `max_output_bytes` each; the rest is counted.
+    timeout_s: after this long the job is killed. grace_s: between SIGTERM and SIGKILL.
+    started, progress, outcome: files that this process writes. trace: file that it appends to.
+    attempt: plain values that go into the trace. nice: the job's scheduling priority.
+    lock_fd, alive_fd: the two locked files, as inherited.
+    monitored: whether the command only waits for the job (bubblewrap): then the job's end is told
+    by its exit code, 128 and more being a signal, and it is the group of the child of the command
+    that gets signals. control_group: folder that the job joins; empty: none.
+    limits: `memory_bytes` and `processes` of all its processes together, `scratch_bytes` of the
+    folders `scratch`; 0: no limit. cores: where the job runs; empty: anywhere.
+    """
+
+    def __init__(self, values: dict[str, object]) -> None:
+        self.command = [str(word) for word in _list(values["command"])]
+        self.environment = {str(k): str(v) for k, v in _dict(values["environment"]).items()}
+        self.folder = str(values["folder"])
+        self.stdout = str(values["stdout"])
+        self.stderr = str(values["stderr"])
+        self.max_output_bytes = int(str(values["max_output_bytes"]))
+        self.timeout_s = float(str(values["timeout_s"]))
+        self.grace_s = float(str(values["grace_s"]))
+        self.started = str(values["started"])
+        self.progress = str(values["progress"])
+        self.outcome = str(values["outcome"])
+        self.trace = str(values["trace"])
+        self.attempt = _dict(values["attempt"])
+        self.nice = int(str(values["nice"]))
+        self.lock_fd = int(str(values["lock_fd"]))
+        self.alive_fd = int(str(values["alive_fd"]))
+        self.monitored = bool(values.get("monitored", False))
+        self.control_group = str(values.get("control_group", ""))
+        limits = _dict(values.get("limits", {}))
+        self.limits = {name: int(str(limit)) for name, limit in limits.items()}
+        self.scratch = [str(path) for path in _list(values.get("scratch", []))]
+        self.cores = [int(str(core)) for core in _list(values.get("cores", []))]
+
+
+def main(path: str) -> int:
+    """Run the job of the specification at `path`."""
+    # Who asks for the end before we can hear it must not kill us between mark and outcome.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    with open(path, "rb") as file:  # noqa: PTH123  (pathlib costs more to import than it gives here)
+        spec = Spec(json.load(file))
+    try:
+        # Normally the agent has locked it already and hands it over; then this changes nothing.
+        fcntl.flock(spec.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return EXIT_DEVICE_BUSY
+    try:
+        mark = os.open(spec.started, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return EXIT_ALREADY_STARTED
+    with os.fdopen(mark, "wb") as file:
+        file.write(json.dumps({"pid": os.getpid(), "unix_ns": time.time_ns()}).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    reserve(spec.outcome)
+    _sync_folder(spec.started)
+    with contextlib.suppress(OSError):
+        # Whoever started us may be gone already; the job runs all the same.
+        os.write(1, STARTED_WORD)
+    return Supervisor(spec).run()
+
+
+class Supervisor:
+    """One job from its start to its outcome."""
+
+    def __init__(self, spec: Spec) -> None:
+        """Takes over signals: SIGTERM asks for the job's end; SIGINT and SIGHUP are not for us."""
+        self.spec = spec
+        self.reason = ""
+        self.selector = selectors.DefaultSelector()
+        self.sinks: dict[int, _Sink | _Progress] = {}
+        self.asked_to_end = False
+        self.wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, self._note)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        self.selector.register(self.wake_read, selectors.EVENT_READ)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        self.status: int | None = None
+        self.usage = processes.Usage()
+        self.passed: dict[str, int] = {}
+        self.pid = 0
+        self.started_unix_ns = 0
+        self.started_ns = 0
+
+    def run(self) -> int:
+        """Returns this process's exit code; what became of the job is in the outcome."""
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        self._trace("started")
+        self.started_unix_ns, self.started_ns = time.time_ns(), time.monotonic_ns()
+        self._spawn()
+        self._watch()
+        ended_ns = time.monotonic_ns()
+        self._end_all()
+        self._drain()
+        self._trace("ended", outcome=self._outcome())
+        self._write_outcome(ended_ns)
+        return 0
+
+    # --- the job ---
+
+    def _spawn(self) -> None:
+        spec = self.spec
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become_job(parent, [write for _, write in pipes])
+        for _, write in pipes:
+            os.close(write)
+        # Both sides set the group, so that it exists whoever comes first.
+        with contextlib.suppress(OSError):
+            os.setpgid(self.pid, self.pid)
+        sinks: tuple[_Sink | _Progress, ...] = (
+            _Sink(spec.stdout, spec.max_output_bytes),
+            _Sink(spec.stderr, spec.max_output_bytes),
+            _Progress(spec.progress),
+        )
+        for (read, _), sink in zip(pipes, sinks, strict=True):
+            os.set_blocking(read, False)
+            self.sinks[read] = sink
+            self.selector.register(read, selectors.EVENT_READ)
+
+    def _become_job(self, parent: int, writes: list[int]) -> None:
+        """In the child: never returns."""
+        spec = self.spec
+        try:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(_SPAWN_FAILED)
+            os.setpgid(0, 0)
+            if spec.control_group:
+                with open(f"{spec.control_group}/cgroup.procs", "w") as file:  # noqa: PTH123
+                    file.write("0")
+            signal.set_wakeup_fd(-1)
+            for number in (
+                signal.SIGTERM,
+                signal.SIGCHLD,
+                signal.SIGINT,
+                signal.SIGHUP,
+                signal.SIGPIPE,
+            ):
+                signal.signal(number, signal.SIG_DFL)
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, 0, spec.nice)
+            if spec.cores:
+                with contextlib.suppress(OSError, AttributeError):
+                    os.sched_setaffinity(0, spec.cores)
+            # Above all that is in use, so that no copy below overwrites a source.
+            stdout, stderr, progress, lock = (
+                _dup_above(descriptor, 64) for descriptor in (*writes, spec.lock_fd)
+            )
+            null = os.open(os.devnull, os.O_RDONLY)
+            targets = ((null, 0), (stdout, 1), (stderr, 2), (progress, 3), (lock, JOB_LOCK_FD))
+            for source, target in targets:
+                os.dup2(source, target, inheritable=True)
+            os.closerange(JOB_LOCK_FD + 1, 4096)
+            # Folders that bubblewrap makes on the way to a job's own are to be passed by its user.
+            os.umask(0o022)
+            os.chdir(spec.folder)
+            os.execve(spec.command[0], spec.command, spec.environment)  # noqa: S606
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.write(2, f"cannot start {spec.command[0]}: {error}\n".encode())
+        os._exit(_SPAWN_FAILED)
+
+    def _watch(self) -> None:
+        """Until the job's first process has ended, of itself or by us."""
+        deadline = time.monotonic() + self.spec.timeout_s
+        kill_at: float | None = None
+        # Often in the beginning, when nothing is measured yet and most of what goes wrong does.
+        pause_s = _FIRST_LOOK_S
+        look_at = time.monotonic() + pause_s if self.spec.limits else deadline
+        while not self._reaped():
+            now = time.monotonic()
+            if kill_at is None and now >= look_at:
+                kill_at = now if self._over_a_limit() else None
+                spent = time.monotonic() - now
+                pause_s = min(2 * pause_s, _LOOK_S)
+                look_at = now + max(pause_s, spent / _LOOK_SHARE)
+            if kill_at is None and (self.asked_to_end or now >= deadline):
+                self.reason = "stopped" if self.asked_to_end else "timeout"
+                self._signal_job(signal.SIGTERM)
+                kill_at = now + self.spec.grace_s
+            elif kill_at is not None and now >= kill_at:
+                self._kill_job()
+                kill_at = now + 1.0
+            due = min(look_at, deadline) if kill_at is None else kill_at
+            self._read(max(0.0, due - now))
+
+    def _over_a_limit(self) -> bool:
+        """Whether the job uses more than it may; then that is the reason of its end."""
+        limits = self.spec.limits
+        job = processes.descendants(os.getpid())
+        memory, tasks = processes.used_by(job)
+        if memory >= limits.get("memory_bytes", 0) > 0:
+            memory = processes.shares(job, memory)
+        used = {"memory_bytes": memory, "processes": tasks}
+        if limits.get("scratch_bytes"):
+            used["scratch_bytes"] = processes.tree_bytes(self.spec.scratch, limits["scratch_bytes"])
+        for name, limit in limits.items():
+            # Of processes, the kernel allows so many and not one more.
+            if limit and used[name] >= limit:
+                self.reason, self.passed = "limit", {name: used[name], f"{name}_limit": limit}
+                return True
+        return False
+
+    def _reaped(self) -> bool:
+        """Whether the job's first process is gone; adopted ones that ended are buried too."""
+        while self.status is None:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.status = 0
+                break
+            if pid == 0:
+                return False
+            self.usage.add(usage)
+            if pid == self.pid:
+                self.status = status
+        return True
+
+    def _signal_job(self, number: int) -> None:
+        """To the job's group; what waits for a job in bubblewrap would end without its job."""
+        leaders = processes.children_of(self.pid) if self.spec.monitored else [self.pid]
+        for pid in leaders:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, number)
+
+    def _kill_job(self) -> None:
+        """All of it at once, where there is a way: a job that forks must not outrun us."""
+        if self.spec.control_group:
+            kill = f"{self.spec.control_group}/cgroup.kill"
+            with contextlib.suppress(OSError), open(kill, "w") as file:  # noqa: PTH123
+                file.write("1")
+        # The first process in a namespace takes all others along.
+        for pid in processes.children_of(self.pid) if self.spec.monitored else ():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _end_all(self) -> None:
+        """Kill whatever the job left behind: its group, and what was re-parented to us."""
+        self._kill_job()
+        while True:
+            left = processes.descendants(os.getpid())
+            # Stopped first: what forks faster than it is killed does not any more.
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, number)
+            try:
+                # An orphan of a killed child arrives as a child of ours: look again each time.
+                pid, _, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid:
+                self.usage.add(usage)
+            else:
+                time.sleep(0.005)
+        if self.spec.control_group:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.spec.control_group)  # noqa: PTH106
+
+    # --- what it says ---
+
+    def _read(self, timeout_s: float) -> None:
+        for key, _ in self.selector.select(timeout_s):
+            descriptor = key.fd
+            try:
+                data = os.read(descriptor, 64 * 1024)
+            except BlockingIOError:
+                continue
+            if descriptor == self.wake_read:
+                continue
+            if data:
+                self.sinks[descriptor].take(data)
+            else:
+                self._close(descriptor)
+
+    def _drain(self) -> None:
+        """All writers are dead: what is in the pipes is all there will be."""
+        for descriptor in list(self.sinks):
+            while descriptor in self.sinks:
+                try:
+                    data = os.read(descriptor, 64 * 1024)
+                except BlockingIOError:
+                    data = b""
+                if data:
+                    self.sinks[descriptor].take(data)
+                else:
+                    self._close(descriptor)
+
+    def _close(self, descriptor: int) -> None:
+        self.selector.unregister(descriptor)
+        os.close(descriptor)
+        self.sinks.pop(descriptor).close()
+
+    def _note(self, number: int, _frame: object) -> None:
+        if number == signal.SIGTERM:
+            self.asked_to_end = True
+
+    # --- what we say ---
+
+    def _trace(self, event: str, **more: str) -> None:
+        line = {
+            "event": event,
+            "by": "supervisor",
+            "pid": os.getpid(),
+            "unix_ns": time.time_ns(),
+            "monotonic_ns": time.monotonic_ns(),
+        }
+        append_line(self.spec.trace, {**self.spec.attempt, **line, **more})
+
+    def _outcome(self) -> str:
+        """`exited` or `signaled` by itself; `stopped`, `timeout` or `limit` by us."""
+        return self.reason or ("exited" if self._signal() is None else "signaled")
+
+    def _signal(self) -> int | None:
+        """The signal that ended the job."""
+        status = self.status or 0
+        if os.WIFSIGNALED(status):
+            return os.WTERMSIG(status)
+        told = os.WEXITSTATUS(status) - _SIGNALED
+        return told if self.spec.monitored and 0 < told < signal.NSIG else None
+
+    def _write_outcome(self, ended_ns: int) -> None:
+        number = self._signal()
+        values: dict[str, object] = {
+            "format": 1,
+            "outcome": self._outcome(),
+            "exit_code": os.WEXITSTATUS(self.status or 0) if number is None else None,
+            "signal": number,
+            "started_unix_ns": self.started_unix_ns,
+            "duration_ns": ended_ns - self.started_ns,
+            "peak_memory_bytes": self.usage.peak_bytes or None,
+            "user_s": self.usage.user_s,
+            "system_s": self.usage.system_s,
+            "passed": self.passed,
+        }
+        write_reserved(self.spec.outcome, json.dumps(values).encode())
+
+
+class _Sink:
+    """A file that takes so much and no more; a full disk is not the job's fault."""
+
+    def __init__(self, path: str, max_bytes: int) -> None:
+        self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self.room = max_bytes
+        self.dropped = 0
+
+    def take(self, data: bytes) -> None:
+        part = data[: self.room]
+        with contextlib.suppress(OSError):
+            os.write(self.file, part)
+        self.room -= len(part)
+        self.dropped += len(data) - len(part)
+
+    def close(self) -> None:
+        if self.dropped:
+            with contextlib.suppress(OSError):
+                os.write(self.file, f"\n[{self.dropped} more bytes were dropped]\n".encode())
+        os.close(self.file)
+
+
+class _Progress:
+    """The job's progress lines: the latest sound one goes into a small file, once a second."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.rest = b""
+        self.latest: dict[str, object] | None = None
+        self.written_at = 0.0
+
+    def take(self, data: bytes) -> None:
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        self.rest = self.rest[-_MAX_LINE_BYTES:]
+        for line in lines:
+            self.latest = _progress(line) or self.latest
+        if self.latest and time.monotonic() - self.written_at >= _PROGRESS_INTERVAL_S:
+            self._write()
+
+    def close(self) -> None:
+        if self.latest:
+            self._write()
+
+    def _write(self) -> None:
+        self.written_at = time.monotonic()
+        temporary = f"{self.path}.tmp"
+        with contextlib.suppress(OSError):
+            with open(temporary, "wb") as file:  # noqa: PTH123
+                file.write(json.dumps(self.latest).encode())
+            os.replace(temporary, self.path)  # noqa: PTH105
+
+
+def _progress(line: bytes) -> dict[str, object] | None:
+    try:
+        values = json.loads(line)
+        phase, done, total = values["phase"], values.get("done", 0), values.get("total", 0)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    counts_fit = all(type(n) is int and 0 <= n < 1 << 63 for n in (done, total))
+    if not isinstance(phase, str) or not phase.isprintable() or len(phase) > 40 or not counts_fit:
+        return None
+    return {"phase": phase, "done": done, "total": total}
+
+
+def prctl(option: int, value: int) -> None:
+    """Linux's prctl; elsewhere nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def append_line(path: str, values: dict[str, object]) -> None:
+    """Append one JSON line, durably; a full disk leaves it out."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, json.dumps(values).encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def reserve(path: str) -> None:
+    """Make room for the outcome now: the job may leave the disk full.
+
+    Raises:
+        OSError: there is no room even now.
+    """
+    with open(f"{path}.tmp", "wb") as file:  # noqa: PTH123
+        file.write(b" " * _OUTCOME_BYTES)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_reserved(path: str, data: bytes) -> None:
+    """Put `data` in the reserved place and show it under `path`, whole and durable."""
+    with open(f"{path}.tmp", "r+b") as file:  # noqa: PTH123
+        file.write(data.ljust(_OUTCOME_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.tmp", path)  # noqa: PTH105
+    _sync_folder(path)
+
+
+def _dup_above(descriptor: int, lowest: int) -> int:
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD, lowest)
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)  # noqa: PTH120
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError(f"no list: {value!r:.80}")
+    return value
+
+
+def _dict(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError(f"no table: {value!r:.80}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

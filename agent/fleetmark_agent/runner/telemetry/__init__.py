@@ -1,0 +1,1 @@
+"""Sampling of the board while a job runs."""

@@ -1,0 +1,213 @@
+"""The board's condition: what its kernel says of heat, clocks, throttling, swap and power mode.
+
+Everything is read below a root folder, so that a test can show another board's /sys and /proc, and
+a container its host's. What a board does not offer is None, and `unavailable` says why. Loaded only
+beside a job.
+"""
+
+from __future__ import annotations
+
+import mmap
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.runner.telemetry.temperature import read_temperature
+
+UNDER_VOLTAGE, CAPPED, THROTTLED, SOFT_LIMIT = 1, 2, 4, 8
+"""The first four bits of column `throttled` are those of a Raspberry Pi's `get_throttled`."""
+COUNTED, COOLING = 16, 32
+"""A thermal counter of the CPU rose; the kernel slows the CPU to cool it."""
+
+_FIRMWARE = "sys/devices/platform/soc*/soc*:firmware/get_throttled"
+_PROGRAMS = ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd")
+_ASK_AGAIN_S = 5.0
+"""A program is started for it, so rarely: its sticky bits tell what happened in between."""
+_MODE_FILES = {
+    "profile": "sys/firmware/acpi/platform_profile",
+    "boost": "sys/devices/system/cpu/cpufreq/boost",
+    "no_turbo": "sys/devices/system/cpu/intel_pstate/no_turbo",
+}
+_NVPMODEL = "var/lib/nvpmodel/status"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at the board. `throttled` is a sum of the bits above, of now or since the last."""
+
+    temperature_c: float | None
+    frequency_hz: int | None
+    swap_bytes: int | None
+    swapped_bytes: int | None
+    throttled: int | None
+    power_mode: str
+
+
+class Condition:
+    """Looks at one board again and again. Files are found once, when it is made."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        """Finds what there is; reads what later readings are compared with."""
+        self.root = root
+        cpu = root / "sys/devices/system/cpu"
+        self._policies = sorted(cpu.glob("cpufreq/policy[0-9]*")) or sorted(
+            cpu.glob("cpu[0-9]*/cpufreq")
+        )
+        self._clocks = [path / "scaling_cur_freq" for path in self._policies]
+        self._ceilings = [path / "scaling_max_freq" for path in self._policies]
+        self._ceilings_hz = [read.whole(path) for path in self._ceilings]
+        self._counters = sorted(cpu.glob("cpu[0-9]*/thermal_throttle/*_throttle_count"))
+        self._counted = self._count()
+        self._cooling = list(_cpu_coolers(root))
+        self._firmware = next(root.glob(_FIRMWARE), None)
+        self._program = next((p for name in _PROGRAMS if (p := root / name).is_file()), None)
+        self._asked_s: float | None = None
+        self._firmware_said = 0
+        self._sticky: int | None = None
+        supplies = sorted((root / "sys/class/power_supply").glob("*"))
+        self._batteries = [p for p in supplies if read.text(p / "type") == "Battery"]
+        self._mains = [p for p in supplies if read.text(p / "type") in ("Mains", "USB")]
+
+    def look(self) -> Reading:
+        """The board's condition now."""
+        used, swapped = self._swap()
+        return Reading(
+            read_temperature(self.root), self._clock(), used, swapped, self._slowed(), self._mode()
+        )
+
+    def unavailable(self) -> dict[str, str]:
+        """By column of telemetry: why this board gives no reading."""
+        now = self.look()
+        reasons = {
+            "temperature_c": "no thermal zone under /sys/class/thermal",
+            "frequency_hz": "no cpufreq under /sys/devices/system/cpu",
+            "swap_bytes": "no /proc/meminfo that names swap",
+            "swapped_bytes": "no /proc/vmstat that counts swapped pages",
+            "throttled": "no firmware, thermal counter, cooling device or cpufreq that tells of it",
+        }
+        found = {name: why for name, why in reasons.items() if getattr(now, name) is None}
+        if not now.power_mode:
+            found["power_mode"] = "no governor, power model or power supply to read"
+        return found
+
+    # --- clocks ---
+
+    def _clock(self) -> int | None:
+        """Of the fastest core: those that idle are clocked down, which says nothing of the job."""
+        found = [khz for path in self._clocks if (khz := read.whole(path))]
+        return max(found) * 1000 if found else None
+
+    # --- throttling ---
+
+    def _slowed(self) -> int | None:
+        watched = [self._ceilings_hz, self._counters, self._cooling, self._firmware, self._program]
+        if not any(watched):
+            return None
+        bits = self._by_firmware()
+        lowered = (
+            (now := read.whole(path)) is not None and before is not None and now < before
+            for path, before in zip(self._ceilings, self._ceilings_hz, strict=True)
+        )
+        bits |= CAPPED if any(lowered) else 0
+        counted = self._count()
+        bits |= COUNTED if counted > self._counted else 0
+        self._counted = counted
+        bits |= COOLING if any((read.whole(path) or 0) > 0 for path in self._cooling) else 0
+        return bits
+
+    def _count(self) -> int:
+        return sum(read.whole(path) or 0 for path in self._counters)
+
+    def _by_firmware(self) -> int:
+        """The lower bits are of now; the upper sixteen say what has happened since the start."""
+        if self._firmware is None and self._program is None:
+            return 0
+        now_s = time.monotonic()
+        lately = self._asked_s is not None and now_s < self._asked_s + _ASK_AGAIN_S
+        if self._firmware is None and lately:
+            return self._firmware_said
+        self._asked_s = now_s
+        said = self._ask()
+        if said is None:
+            return 0
+        happened = said >> 16 & 0xF
+        fresh = 0 if self._sticky is None else happened & ~self._sticky
+        self._sticky = happened
+        self._firmware_said = said & 0xF
+        return self._firmware_said | fresh
+
+    def _ask(self) -> int | None:
+        text = read.text(self._firmware) if self._firmware is not None else None
+        if text is None and self._program is not None:
+            with suppress(OSError, subprocess.SubprocessError):
+                done = subprocess.run(
+                    [str(self._program), "get_throttled"],
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    check=True,
+                    timeout=2,
+                )
+                text = done.stdout.strip().rpartition("=")[2]
+        with suppress(ValueError):
+            return int(text, 16) if text else None
+        return None
+
+    # --- memory ---
+
+    def _swap(self) -> tuple[int | None, int | None]:
+        sizes = _table(self.root / "proc/meminfo", ("SwapTotal:", "SwapFree:"))
+        used = None
+        if len(sizes) == 2:
+            used = max(0, sizes["SwapTotal:"] - sizes["SwapFree:"]) * 1024
+        pages = _table(self.root / "proc/vmstat", ("pswpin", "pswpout"))
+        return used, sum(pages.values()) * mmap.PAGESIZE if len(pages) == 2 else None
+
+    # --- power mode ---
+
+    def _mode(self) -> str:
+        """Everything that changes how fast the board may be, as `name=value, …`."""
+        parts = []
+        governors = {read.text(path / "scaling_governor") for path in self._policies} - {None}
+        if governors:
+            parts.append(f"governor={'+'.join(sorted(map(str, governors)))}")
+        model = read.text(self.root / _NVPMODEL)
+        if model:
+            parts.append(f"nvpmodel={model.split()[0].rpartition(':')[2]}")
+        for name, path in _MODE_FILES.items():
+            value = read.printable(read.text(self.root / path), 40)
+            if value:
+                parts.append(f"{name}={value}")
+        source = self._power()
+        if source:
+            parts.append(f"power={source}")
+        return ", ".join(parts)
+
+    def _power(self) -> str:
+        online = [read.whole(path / "online") for path in self._mains]
+        if any(online):
+            return "mains"
+        if any(read.text(path / "status") == "Discharging" for path in self._batteries):
+            return "battery"
+        # A mains supply that is not plugged in, beside a battery that does not say.
+        return "battery" if self._batteries and 0 in online else ""
+
+
+def _cpu_coolers(root: Path) -> Iterator[Path]:
+    for path in sorted((root / "sys/class/thermal").glob("cooling_device*")):
+        kind = (read.text(path / "type") or "").lower()
+        if kind == "processor" or "cpu" in kind:
+            yield path / "cur_state"
+
+
+def _table(path: Path, names: tuple[str, ...]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for line in (read.text(path) or "").splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] in names and words[1].isdecimal():
+            found[words[0]] = int(words[1])
+    return found

@@ -1,0 +1,210 @@
+"""Sensors of power and energy that a board has, found and read below a root folder.
+
+| what | where | unit | scope |
+|---|---|---|---|
+| RAPL | /sys/class/powercap/intel-rapl:* | counter, µJ, wraps | cpu, memory |
+| INA219, INA226, INA260, INA3221, ACPI meter | /sys/class/hwmon | µW, or mA × mV | board, part |
+| Jetson rails of JetPack 4 | /sys/bus/i2c/drivers/ina3221x | mW | board, part |
+| battery | /sys/class/power_supply | µW, or µA × µV, while it discharges | battery |
+| NVIDIA | libnvidia-ml, where it is installed | counter, mJ, or mW | gpu |
+
+A rail counts as the `board`'s when its label says that it is the input, when it is the only one of
+its kind, or when the agent's configuration names it. What a reading means is for the controller to
+say: here are only figures as the kernel gives them. Loaded only beside a job.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fleetmark_agent.fingerprint import sysfs as read
+
+COUNTER, POWER = "counter", "power"
+BOARD, BATTERY, CPU, MEMORY, GPU, PART = "board", "battery", "cpu", "memory", "gpu", "part"
+_INPUT = re.compile(r"(^|[^A-Z])(VDD_IN|VIN_SYS\w*|VIN|POM_5V_IN|\w*_5V_IN|SYS_?5V\w*|INPUT)$")
+_ONE_CHANNEL = ("ina219", "ina220", "ina226", "ina230", "ina231", "ina237", "ina238", "ina260")
+_METERS = ("power_meter",)
+_GPUS = ("amdgpu",)
+_RAPL_SCOPES = {"package": CPU, "dram": MEMORY}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One sensor. A reading times `unit` is joules of a counter, watts of a power sensor."""
+
+    name: str
+    scope: str
+    kind: str
+    unit: float
+    read: Callable[[], int | None]
+    wraps_at: int | None = None
+
+    def plain(self) -> dict[str, object]:
+        """What travels with the readings."""
+        return {
+            "name": self.name,
+            "scope": self.scope,
+            "kind": self.kind,
+            "unit": self.unit,
+            "wraps_at": self.wraps_at,
+        }
+
+
+@dataclass(frozen=True)
+class Found:
+    """All sensors that can be read now, and of the others why not."""
+
+    sources: tuple[Source, ...]
+    unavailable: tuple[str, ...]
+
+
+def find(root: Path = Path("/"), input_name: str = "") -> Found:
+    """Look for sensors. `input_name` is the one that measures the whole board, if it is known."""
+    sources: list[Source] = []
+    unavailable: list[str] = []
+    kinds = (_rapl, _hwmon, _jetson_rails, _batteries)
+    for kind in kinds:
+        for source in kind(root):
+            if source.read() is None and source.scope != BATTERY:
+                unavailable.append(f"{source.name}: {_why_not(source, root)}")
+            else:
+                sources.append(source)
+    if root == Path("/"):
+        from fleetmark_agent.runner.telemetry import nvml
+
+        sources.extend(nvml.sources())
+    sources = _told_apart(sources)
+    if input_name:
+        named = [source.name for source in sources]
+        if input_name in named:
+            at = named.index(input_name)
+            sources[at] = replace(sources[at], scope=BOARD)
+        else:
+            known = ", ".join(named) or "none"
+            unavailable.append(f"{input_name}: no such sensor (there are: {known})")
+    if not sources and not unavailable:
+        unavailable.append("the board has no sensor of power or energy")
+    return Found(tuple(sources), tuple(unavailable))
+
+
+def _told_apart(sources: list[Source]) -> list[Source]:
+    """Two sensors of one name get numbers."""
+    seen: dict[str, int] = {}
+    found = []
+    for source in sources:
+        seen[source.name] = number = seen.get(source.name, 0) + 1
+        found.append(source if number == 1 else replace(source, name=f"{source.name} #{number}"))
+    return found
+
+
+def _file(path: Path) -> Callable[[], int | None]:
+    return lambda: read.whole(path)
+
+
+def _product(first: Path, second: Path) -> Callable[[], int | None]:
+    def times() -> int | None:
+        a, b = read.whole(first), read.whole(second)
+        return None if a is None or b is None else a * b
+
+    return times
+
+
+def _rapl(root: Path) -> Iterator[Source]:
+    # `intel-rapl-mmio` counts the same packages once more; AMD's are called intel-rapl, too.
+    for path in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
+        name = read.printable(read.text(path / "name"), 60) or path.name
+        scope = _RAPL_SCOPES.get(name.split("-")[0], PART)
+        package = path.name.split(":")[1]
+        shown = f"rapl {name}" if scope == CPU else f"rapl {name} {package}"
+        wraps_at = read.whole(path / "max_energy_range_uj")
+        yield Source(shown, scope, COUNTER, 1e-6, _file(path / "energy_uj"), wraps_at)
+
+
+def _hwmon(root: Path) -> Iterator[Source]:
+    for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
+        name = read.printable(read.text(chip / "name"), 40) or chip.name
+        found = list(_channels(chip))
+        for label, unit, reader in found:
+            scope = PART
+            alone = len(found) == 1 and name in _ONE_CHANNEL
+            if name in _METERS or alone or _is_input(label):
+                scope = BOARD
+            elif name in _GPUS:
+                scope = GPU
+            yield Source(f"{name} {label}".strip(), scope, POWER, unit, reader)
+
+
+def _channels(chip: Path) -> Iterator[tuple[str, float, Callable[[], int | None]]]:
+    """Label, unit in watts and reader of each channel: its power, else current times voltage."""
+    powers = sorted({*chip.glob("power[0-9]*_input"), *chip.glob("power[0-9]*_average")})
+    numbers = set()
+    for path in powers:
+        number = re.sub(r"\D", "", path.name)
+        if number not in numbers:
+            numbers.add(number)
+            yield _label(chip, number, "power"), 1e-6, _file(path)
+    for current in sorted(chip.glob("curr[0-9]*_input")):
+        number = re.sub(r"\D", "", current.name)
+        voltage = chip / f"in{number}_input"
+        if number not in numbers and voltage.exists():
+            # Milliamperes times millivolts.
+            yield _label(chip, number, "in", "curr"), 1e-6, _product(current, voltage)
+
+
+def _label(chip: Path, number: str, *kinds: str) -> str:
+    for kind in kinds:
+        label = read.printable(read.text(chip / f"{kind}{number}_label"), 40)
+        if label:
+            return label
+    return f"channel {number}"
+
+
+def _jetson_rails(root: Path) -> Iterator[Source]:
+    for device in sorted(root.glob("sys/bus/i2c/drivers/ina3221x/*/iio:device*")):
+        for path in sorted(device.glob("in_power[0-9]_input")):
+            number = path.name[len("in_power")]
+            rail = read.printable(read.text(device / f"rail_name_{number}"), 40)
+            if rail:
+                scope = BOARD if _is_input(rail) else PART
+                yield Source(f"ina3221x {rail}", scope, POWER, 1e-3, _file(path))
+
+
+def _batteries(root: Path) -> Iterator[Source]:
+    for path in sorted((root / "sys/class/power_supply").glob("*")):
+        if read.text(path / "type") != "Battery":
+            continue
+        if (path / "power_now").exists():
+            reader, unit = _file(path / "power_now"), 1e-6
+        elif (path / "current_now").exists() and (path / "voltage_now").exists():
+            reader, unit = _product(path / "current_now", path / "voltage_now"), 1e-12
+        else:
+            continue
+        yield Source(f"battery {path.name}", BATTERY, POWER, unit, _discharging(path, reader))
+
+
+def _discharging(path: Path, reader: Callable[[], int | None]) -> Callable[[], int | None]:
+    """While it is charged, what flows into it is not what the board uses."""
+
+    def value() -> int | None:
+        found = reader() if read.text(path / "status") == "Discharging" else None
+        return None if found is None else abs(found)
+
+    return value
+
+
+def _is_input(label: str) -> bool:
+    return bool(_INPUT.search(label.upper().replace(" ", "_")))
+
+
+def _why_not(source: Source, root: Path) -> str:
+    if source.name.startswith("rapl"):
+        for path in (root / "sys/class/powercap").glob("intel-rapl:*/energy_uj"):
+            with suppress(OSError):
+                if not os.access(path, os.R_OK):
+                    return "only root may read it (see chmod of its energy_uj)"
+    return "it gives no reading"

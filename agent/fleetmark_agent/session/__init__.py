@@ -1,0 +1,1 @@
+"""The protocol as a pure state machine, its events, actions and messages."""

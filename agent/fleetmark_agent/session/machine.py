@@ -1,0 +1,589 @@
+"""The agent's side of the protocol, as a pure state machine.
+
+It has no clock, does no I/O and starts nothing: `handle` takes one event and the time, and
+returns the actions that follow, to be performed in order. The rules that it keeps:
+
+- An attempt is accepted only when the device is idle, and stands in the durable ledger before the
+  controller hears of it. Whatever epoch was seen once is never accepted again.
+- Lost contact changes nothing for an attempt: only the controller's word stops it.
+- Records are handed over in order of seq, and an attempt is forgotten only when the controller
+  acknowledged its last record, or said `Stop` after it heard that the attempt has ended. A `Stop`
+  that crosses the end of the job comes too late: what is finished is handed over.
+- While a job measures, nothing is uploaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from fleetmark_agent.session.events import (
+    Acknowledge,
+    Action,
+    AdmissionChanged,
+    CapabilitiesFound,
+    Closed,
+    DeviceChanged,
+    Event,
+    Forget,
+    JobEnded,
+    JobProgressed,
+    JobRefused,
+    JobRunning,
+    JobStopped,
+    Leaving,
+    Opened,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Quit,
+    ReadAlong,
+    Received,
+    Reconnect,
+    Send,
+    StartJob,
+    StopJob,
+    Tick,
+    Trim,
+    Upload,
+    UploadDone,
+    UploadFailed,
+)
+from fleetmark_agent.session.messages import (
+    AttemptKey,
+    AttemptRef,
+    AttemptReport,
+    AttemptState,
+    Bye,
+    CapabilitiesChanged,
+    Heartbeat,
+    HeartbeatAck,
+    Hello,
+    Offer,
+    Progress,
+    Stop,
+    Tail,
+    Welcome,
+)
+from fleetmark_agent.state.ledger import Entry, Ledger, Standing
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.errors import CatalogError
+from fleetmark_protos import PROTOCOL_VERSION
+
+UPLOAD_BYTES = 1024 * 1024
+"""Records are handed over in batches of at most this size."""
+_FIRST_CREDIT_BYTES = UPLOAD_BYTES
+_RETRY_MIN_S = 0.5
+_RETRY_MAX_S = 30.0
+_CREDIT_POLL_S = 1.0
+_FAREWELL_S = 3.0
+_JOB_END_S = 15.0
+_MIN_INTERVAL_S = 0.05
+_UNFINISHED = (AttemptState.PREPARING, AttemptState.RUNNING)
+_GIVEN_UP = (AttemptState.REFUSED, AttemptState.ABORTED)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this agent is, in every hello."""
+
+    device_id: str
+    boot_id: str
+    name: str
+    agent_version: str
+    capabilities: Capabilities
+    labels: dict[str, str] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+
+
+@dataclass
+class Held:
+    """One attempt that the agent holds. For readers outside of this module: look, don't touch."""
+
+    key: AttemptKey
+    order: bytes
+    state: AttemptState
+    reason: str = ""
+    retryable: bool = False
+    progress: Progress | None = None
+    announced: bool = False
+    """The controller may hear of it: its acceptance is durable."""
+    stop_reason: str | None = None
+    last_seq: int = 0
+    acknowledged: int = 0
+    leaving: bool = False
+    """Being forgotten: it stands in no ledger and no report any more."""
+
+
+class Session:
+    """See the module. Times are seconds of any clock that never goes back."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        ledger: Ledger,
+        *,
+        device_free: bool,
+        spooled: dict[AttemptKey, int],
+    ) -> None:
+        """Begin with what the disk says: `spooled` is the last seq of each attempt in the spool."""
+        self.identity = identity
+        self.connected = False
+        self.device_free = device_free
+        self.highest_epoch = ledger.highest_epoch
+        self.held: dict[AttemptKey, Held] = {}
+        for entry in ledger.entries:
+            state = {
+                Standing.ACCEPTED: AttemptState.PREPARING,
+                Standing.ENDED: AttemptState.UPLOADING,
+                Standing.REFUSED: AttemptState.REFUSED,
+                Standing.ABORTED: AttemptState.ABORTED,
+            }[entry.standing]
+            held = Held(
+                entry.key, entry.order, state, entry.reason, entry.retryable, announced=True
+            )
+            if state is AttemptState.UPLOADING:
+                held.last_seq = spooled.get(entry.key, 0)
+            self.held[entry.key] = held
+        self._open = False
+        self._told_finished: set[AttemptKey] = set()  # in the hello of this stream
+        self._told_capabilities: Capabilities | None = None  # on this stream
+        self._obstacle = ""
+        self._number = 0
+        self._stored = 0
+        self._interval_idle_s = 15.0
+        self._interval_running_s = 5.0
+        self._lease_s = 30.0
+        self._sequence = 0
+        self._next_heartbeat = 0.0
+        self._last_heard = 0.0
+        self._uploading: AttemptKey | None = None
+        self._credit = _FIRST_CREDIT_BYTES
+        self._upload_at = 0.0
+        self._upload_delay_s = 0.0
+        self._persist_at: float | None = None
+        self._leaving: str | None = None
+        self._quit_at: float | None = None
+        self._quit = False
+
+    # --- what others may ask ---
+
+    def start(self) -> list[Action]:
+        """Go on with the attempts that a former process left unfinished. Call once, first."""
+        return [StartJob(held.key, held.order) for held in self._in(*_UNFINISHED)]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of ours runs or is about to run on the device."""
+        return self.device_free and not self._in(*_UNFINISHED)
+
+    def ledger(self) -> Ledger:
+        """What must be durable now."""
+        return Ledger(self.highest_epoch, tuple(self._entries()))
+
+    def next_tick(self) -> float | None:
+        """The time at which `Tick` is due; None while only events can change anything."""
+        times: list[float] = []
+        if self._open:
+            times.append(self._last_heard + self._silence_s())
+        if self.connected:
+            times.append(self._next_heartbeat)
+            if self._uploading is None and self._upload_next() is not None:
+                times.append(self._upload_at)
+        if self._persist_at is not None:
+            times.append(self._persist_at)
+        if self._quit_at is not None and not self._quit:
+            times.append(self._quit_at)
+        return min(times) if times else None
+
+    # --- events ---
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """What follows from `event`. Events about attempts that are not held are ignored."""
+        actions = list(self._react(event, now))
+        actions += self._housekeeping(now)
+        return actions
+
+    def _react(self, event: Event, now: float) -> Iterable[Action]:
+        if isinstance(event, Opened):
+            self._open, self.connected = True, False
+            self._last_heard = now
+            self._told_finished = {held.key for held in self._in(AttemptState.UPLOADING)}
+            self._told_capabilities = self.identity.capabilities
+            return [Send(self._hello())]
+        if isinstance(event, Closed):
+            self._open = self.connected = False
+            return []
+        if isinstance(event, Received):
+            return self._received(event, now) if self._open else []
+        if isinstance(event, Persisted):
+            self._stored = max(self._stored, event.number)
+            return self._stored_now(now)
+        if isinstance(event, PersistFailed):
+            return self._not_stored(event, now)
+        if isinstance(event, DeviceChanged):
+            self.device_free = event.free
+            return self._beat(now)
+        if isinstance(event, AdmissionChanged):
+            self._obstacle = event.obstacle
+            return []
+        if isinstance(event, CapabilitiesFound):
+            self.identity = replace(self.identity, capabilities=event.capabilities)
+            return self._tell_capabilities()
+        if isinstance(event, Leaving):
+            return self._leave(event.reason, now)
+        if isinstance(event, Tick):
+            return self._tick(now)
+        if isinstance(event, (UploadDone, UploadFailed)):
+            return self._uploaded(event, now)
+        return self._job_event(event, now)
+
+    def _received(self, event: Received, now: float) -> list[Action]:
+        message = event.message
+        self._last_heard = now
+        if isinstance(message, Welcome):
+            return self._welcomed(message, now)
+        if isinstance(message, Bye):
+            self._open = self.connected = False
+            reason = f"the controller said goodbye: {message.reason}"
+            return [Reconnect(reason, message.retry_after_s)]
+        if not self.connected or isinstance(message, HeartbeatAck):
+            return []
+        if isinstance(message, Offer):
+            return self._offered(message)
+        if isinstance(message, Tail):
+            held = self.held.get(message.attempt.key)
+            if held is None or held.leaving or message.attempt.device_id != self.identity.device_id:
+                return []
+            return [ReadAlong(message.attempt, message.wanted)]
+        return self._stop(message, now)
+
+    def _welcomed(self, welcome: Welcome, now: float) -> list[Action]:
+        if abs(welcome.protocol - PROTOCOL_VERSION) > 1:
+            self._open = False
+            reason = (
+                f"the controller speaks protocol {welcome.protocol}, this agent {PROTOCOL_VERSION}"
+            )
+            return [Reconnect(reason, _RETRY_MAX_S)]
+        self.connected = True
+        self._interval_idle_s = max(welcome.heartbeat_idle_s, _MIN_INTERVAL_S)
+        self._interval_running_s = max(welcome.heartbeat_running_s, _MIN_INTERVAL_S)
+        self._lease_s = max(welcome.lease_s, _MIN_INTERVAL_S)
+        self._next_heartbeat = now + self._interval_s()
+        self._credit, self._upload_at, self._upload_delay_s = _FIRST_CREDIT_BYTES, now, 0.0
+        actions: list[Action] = []
+        for verdict in welcome.verdicts:
+            if verdict.stop:
+                known = verdict.attempt.key in self._told_finished
+                actions += self._stop(Stop(verdict.attempt, verdict.reason), now, final=known)
+        # What changed between the hello and now was said to nobody.
+        actions += self._tell_capabilities()
+        actions += [Send(report) for report in self._reports()]
+        return actions
+
+    def _offered(self, offer: Offer) -> list[Action]:
+        key = offer.attempt.key
+        held = self.held.get(key)
+        if held is not None:
+            return [Send(self._report(held))] if held.announced and not held.leaving else []
+        if not key.is_valid():
+            return []
+        fault, retryable = self._fault(offer)
+        held = Held(key, offer.order, AttemptState.PREPARING)
+        if fault:
+            held = Held(key, b"", AttemptState.REFUSED, fault, retryable)
+        self.held[key] = held
+        self.highest_epoch = max(self.highest_epoch, key.epoch)
+        return [self._persist()]
+
+    def _fault(self, offer: Offer) -> tuple[str, bool]:
+        """Why the offer cannot be accepted, and whether another try may be."""
+        ref = offer.attempt
+        if ref.device_id != self.identity.device_id:
+            return "the offer names another device", False
+        if ref.epoch <= self.highest_epoch:
+            return (
+                f"epoch {ref.epoch} is not above {self.highest_epoch}, which was seen before",
+                True,
+            )
+        from fleetmark_core.order import parse_order
+
+        try:
+            order = parse_order(offer.order)
+        except CatalogError as error:
+            return str(error), False
+        if (order.device_id, order.job_id, order.epoch) != (ref.device_id, ref.job_id, ref.epoch):
+            return "the order is of another attempt", False
+        if self._leaving is not None:
+            return "the agent is ending", True
+        if not self.idle:
+            running = self._in(*_UNFINISHED)
+            return (
+                f"busy with job {running[0].key.job_id}" if running else "the device is busy",
+                True,
+            )
+        return self._obstacle, True
+
+    def _stop(self, stop: Stop, now: float, *, final: bool = False) -> list[Action]:
+        """`final`: the controller says it of an attempt that it knows to be finished."""
+        key = stop.attempt.key
+        held = self.held.get(key)
+        if held is None:
+            if not key.is_valid() or key.epoch <= self.highest_epoch:
+                return []
+            # The offer never arrived. It must not be accepted when it does.
+            self.highest_epoch = key.epoch
+            self.held[key] = Held(
+                key, b"", AttemptState.ABORTED, "it was stopped before it arrived", retryable=True
+            )
+            return [self._persist()]
+        if held.leaving:
+            return []
+        if held.state in _GIVEN_UP:
+            return self._forget(held)
+        reason = stop.reason or "the controller stopped it"
+        if held.state is AttemptState.UPLOADING and not final:
+            # It crossed the end of the job. What is finished is handed over, wanted or not.
+            return []
+        if held.state is AttemptState.UPLOADING or not held.announced:
+            return self._give_up(held, AttemptState.ABORTED, reason, retryable=False)
+        if held.stop_reason is None:
+            held.stop_reason = reason
+            return [StopJob(key, reason)]
+        return []
+
+    def _job_event(
+        self, event: JobRunning | JobProgressed | JobRefused | JobEnded | JobStopped, now: float
+    ) -> list[Action]:
+        held = self.held.get(event.key)
+        if held is None or held.state not in _UNFINISHED:
+            return []
+        if isinstance(event, JobRunning):
+            held.state = AttemptState.RUNNING
+            return [*self._say(held), *self._beat(now)]
+        if isinstance(event, JobProgressed):
+            held.progress = event.progress
+            return []
+        if isinstance(event, JobRefused) and held.stop_reason is None:
+            given_up = self._give_up(
+                held, AttemptState.REFUSED, event.reason, retryable=event.retryable
+            )
+            return [*given_up, *self._beat(now)]
+        if isinstance(event, JobEnded):
+            held.state, held.stop_reason = AttemptState.UPLOADING, None
+            held.progress = None
+            held.last_seq = event.last_seq
+            self._upload_at = now
+            return [self._persist(), *self._say(held), *self._beat(now)]
+        fault = event.reason if isinstance(event, JobStopped) else ""
+        reason = held.stop_reason or fault or "its job was stopped on the device"
+        retryable = self._leaving is not None or held.stop_reason is None
+        given_up = self._give_up(held, AttemptState.ABORTED, reason, retryable=retryable)
+        return [*given_up, *self._beat(now)]
+
+    def _uploaded(self, event: UploadDone | UploadFailed, now: float) -> list[Action]:
+        if self._uploading == event.key:
+            self._uploading = None
+        held = self.held.get(event.key)
+        if isinstance(event, UploadFailed):
+            self._back_off(now)
+            return []
+        self._credit = event.credit_bytes
+        if held is None or held.state is not AttemptState.UPLOADING or held.leaving:
+            return []
+        if event.nothing_sent:
+            self._upload_at = now if event.credit_bytes else now + _CREDIT_POLL_S
+            return []
+        before = held.acknowledged
+        # A controller that was restored from a backup says less than before: it gets it again.
+        held.acknowledged = min(event.through_seq, held.last_seq)
+        if held.acknowledged > before:
+            self._upload_delay_s, self._upload_at = 0.0, now
+        else:
+            self._back_off(now)
+        actions: list[Action] = []
+        if held.acknowledged:
+            actions.append(Acknowledge(held.key, held.acknowledged))
+        if held.last_seq and held.acknowledged >= held.last_seq:
+            actions += self._forget(held)
+        return actions
+
+    # --- the ledger ---
+
+    def _persist(self) -> Persist:
+        self._number += 1
+        self._persist_at = None
+        return Persist(self._number, self.ledger())
+
+    def _stored_now(self, now: float) -> list[Action]:
+        """The newest ledger is durable: do what waited for it."""
+        if self._stored < self._number:
+            return []
+        actions: list[Action] = []
+        for held in list(self.held.values()):
+            if held.leaving:
+                del self.held[held.key]
+                actions.append(Forget(held.key))
+            elif not held.announced:
+                held.announced = True
+                actions += self._say(held)
+                if held.state is AttemptState.PREPARING:
+                    actions.append(StartJob(held.key, held.order))
+                    actions += self._beat(now)
+        return actions
+
+    def _not_stored(self, event: PersistFailed, now: float) -> list[Action]:
+        if event.number < self._number:
+            return []
+        self._persist_at = now + _RETRY_MAX_S / 10
+        actions: list[Action] = []
+        for held in self.held.values():
+            if held.announced or held.leaving:
+                continue
+            if held.state is AttemptState.PREPARING:
+                held.state, held.retryable = AttemptState.REFUSED, True
+                held.reason = f"the device cannot store that it accepted: {event.reason}"
+            # A refusal may be said without being durable: the offer is refused again if it is lost.
+            held.announced = True
+            actions += self._say(held)
+        return actions
+
+    def _entries(self) -> Iterable[Entry]:
+        for held in sorted(self.held.values(), key=lambda held: held.key.epoch):
+            if held.leaving:
+                continue
+            standing = {
+                AttemptState.UPLOADING: Standing.ENDED,
+                AttemptState.REFUSED: Standing.REFUSED,
+                AttemptState.ABORTED: Standing.ABORTED,
+            }.get(held.state, Standing.ACCEPTED)
+            yield Entry(held.key, standing, held.order, held.reason, held.retryable)
+
+    def _give_up(
+        self, held: Held, state: AttemptState, reason: str, *, retryable: bool
+    ) -> list[Action]:
+        held.state, held.reason, held.retryable = state, reason, retryable
+        held.stop_reason = held.progress = None
+        if not held.announced:
+            return [self._persist()]
+        return [self._persist(), *self._say(held)]
+
+    def _forget(self, held: Held) -> list[Action]:
+        held.leaving = True
+        # Large files go first: on a full disk they make the room that the ledger needs.
+        return [Trim(held.key), self._persist()]
+
+    # --- time ---
+
+    def _tick(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        if self._persist_at is not None and now >= self._persist_at:
+            actions.append(self._persist())
+        if self._open and now >= self._last_heard + self._silence_s():
+            self._open = self.connected = False
+            actions.append(Reconnect("the controller has been silent for longer than its lease"))
+        if self.connected and now >= self._next_heartbeat:
+            actions += self._beat(now)
+        return actions
+
+    def _beat(self, now: float) -> list[Action]:
+        if not self.connected:
+            return []
+        self._next_heartbeat = now + self._interval_s()
+        self._sequence += 1
+        return [Send(Heartbeat(self._sequence, self.idle, self._reports()))]
+
+    def _interval_s(self) -> float:
+        return self._interval_running_s if self._in(*_UNFINISHED) else self._interval_idle_s
+
+    def _silence_s(self) -> float:
+        return max(self._lease_s, 2.5 * self._interval_s())
+
+    def _housekeeping(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        if self.connected and self._uploading is None and now >= self._upload_at:
+            chosen = self._upload_next()
+            if chosen is not None:
+                self._uploading = chosen.key
+                limit = min(self._credit, UPLOAD_BYTES)
+                actions.append(Upload(chosen.key, chosen.acknowledged, limit))
+        if self._quit_at is not None and not self._quit:
+            waiting = self._in(*_UNFINISHED) or (self.connected and self._in(AttemptState.ABORTED))
+            if not waiting or now >= self._quit_at:
+                self._quit = True
+                if self.connected:
+                    actions.append(Send(Bye(self._leaving or "")))
+                actions.append(Quit())
+        return actions
+
+    def _upload_next(self) -> Held | None:
+        if self._in(AttemptState.RUNNING):
+            return None
+        waiting = [
+            held
+            for held in self._in(AttemptState.UPLOADING)
+            if held.acknowledged < held.last_seq and not held.leaving
+        ]
+        return min(waiting, key=lambda held: held.key.epoch) if waiting else None
+
+    def _back_off(self, now: float) -> None:
+        self._upload_delay_s = min(max(self._upload_delay_s * 2, _RETRY_MIN_S), _RETRY_MAX_S)
+        self._upload_at = now + self._upload_delay_s
+
+    def _leave(self, reason: str, now: float) -> list[Action]:
+        if self._leaving is not None:
+            return []
+        self._leaving = reason
+        # A job gets its grace to end; after that the next start of the agent finds what is left.
+        self._quit_at = now + _FAREWELL_S + (_JOB_END_S if self._in(*_UNFINISHED) else 0.0)
+        actions: list[Action] = []
+        for held in self._in(*_UNFINISHED):
+            if not held.announced:
+                actions += self._give_up(held, AttemptState.ABORTED, reason, retryable=True)
+            elif held.stop_reason is None:
+                held.stop_reason = reason
+                actions.append(StopJob(held.key, reason))
+        return actions
+
+    # --- words ---
+
+    def _in(self, *states: AttemptState) -> list[Held]:
+        return [held for held in self.held.values() if held.state in states]
+
+    def _say(self, held: Held) -> list[Action]:
+        return [Send(self._report(held))] if self.connected and held.announced else []
+
+    def _tell_capabilities(self) -> list[Action]:
+        known = self.identity.capabilities
+        if not self.connected or known == self._told_capabilities:
+            return []
+        self._told_capabilities = known
+        return [Send(CapabilitiesChanged(known))]
+
+    def _report(self, held: Held) -> AttemptReport:
+        ref = AttemptRef(
+            self.identity.device_id, held.key.job_id, held.key.epoch, self.identity.boot_id
+        )
+        return AttemptReport(ref, held.state, held.progress, held.reason, held.retryable)
+
+    def _reports(self) -> tuple[AttemptReport, ...]:
+        shown = [held for held in self.held.values() if held.announced and not held.leaving]
+        return tuple(self._report(held) for held in sorted(shown, key=lambda held: held.key.epoch))
+
+    def _hello(self) -> Hello:
+        who = self.identity
+        unheard = [held for held in self.held.values() if not held.announced]
+        return Hello(
+            who.agent_version,
+            who.features,
+            who.device_id,
+            who.name,
+            who.boot_id,
+            who.labels,
+            who.capabilities,
+            # An acceptance that is not durable yet is not heard of, so the offer is not seen yet:
+            # the controller sends it again, rather than taking it for lost.
+            min([self.highest_epoch, *(h.key.epoch - 1 for h in unheard)]),
+            self._reports(),
+            self.idle,
+        )

@@ -1,0 +1,233 @@
+"""What an agent and its controller say, as plain dataclasses.
+
+Only `rpc` knows how these look on the wire; everything else of the agent works with these.
+Durations end in `_s` here and are nanoseconds on the wire.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.records import Record
+
+MAX_EPOCH = (1 << 63) - 1
+_JOB_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+
+
+class AttemptKey(NamedTuple):
+    """One try at a job, as this device tells them apart."""
+
+    job_id: str
+    epoch: int
+
+    @property
+    def name(self) -> str:
+        """A file name for what belongs to the attempt."""
+        return f"{self.job_id}.{self.epoch}"
+
+    @classmethod
+    def from_name(cls, name: str) -> AttemptKey | None:
+        """The key whose `name` this is; None if it is no such name."""
+        job_id, _, epoch = name.rpartition(".")
+        if not epoch.isascii() or not epoch.isdecimal():
+            return None
+        key = cls(job_id, int(epoch))
+        return key if key.is_valid() and key.name == name else None
+
+    def is_valid(self) -> bool:
+        """Whether the parts are such that `name` is a plain file name."""
+        return _JOB_ID.fullmatch(self.job_id) is not None and 0 < self.epoch <= MAX_EPOCH
+
+
+@dataclass(frozen=True)
+class AttemptRef:
+    """An attempt, named whole: every message about it carries all four."""
+
+    device_id: str
+    job_id: str
+    epoch: int
+    boot_id: str
+
+    @property
+    def key(self) -> AttemptKey:
+        """What is left when device and process life are known."""
+        return AttemptKey(self.job_id, self.epoch)
+
+
+class AttemptState(Enum):
+    """States that an agent reports; the value is the name on the wire."""
+
+    PREPARING = "PREPARING"
+    RUNNING = "RUNNING"
+    UPLOADING = "UPLOADING"
+    REFUSED = "REFUSED"
+    ABORTED = "ABORTED"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is; `total` 0 means that the end is not known."""
+
+    phase: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class AttemptReport:
+    """State of one attempt. `reason` and `retryable` matter when refused or aborted.
+
+    Only a hello shows orders: for a controller that was restored from an older copy.
+    """
+
+    attempt: AttemptRef
+    state: AttemptState
+    progress: Progress | None = None
+    reason: str = ""
+    retryable: bool = False
+    signed_order: bytes = b""
+
+
+# --- from the agent ---
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First message of a stream."""
+
+    agent_version: str
+    features: tuple[str, ...]
+    device_id: str
+    name: str
+    boot_id: str
+    labels: dict[str, str]
+    capabilities: Capabilities
+    highest_epoch: int
+    attempts: tuple[AttemptReport, ...]
+    idle: bool
+    locks: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """Presence, and the state of every held attempt."""
+
+    sequence: int
+    idle: bool
+    attempts: tuple[AttemptReport, ...]
+    temperature_c: float | None = None
+
+
+@dataclass(frozen=True)
+class CapabilitiesChanged:
+    """The board's facts have changed since the hello."""
+
+    capabilities: Capabilities
+
+
+@dataclass(frozen=True)
+class Bye:
+    """The stream ends because its sender wants it; either side may say it."""
+
+    reason: str
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class LogLines:
+    """A piece of what a job wrote, for those who read along; `offset` is its place in the file."""
+
+    attempt: AttemptRef
+    stream: str
+    offset: int
+    data: bytes
+    end: bool = False
+
+
+AgentMessage = Hello | Heartbeat | CapabilitiesChanged | AttemptReport | Bye | LogLines
+
+
+# --- from the controller ---
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to become of one attempt named in a hello."""
+
+    attempt: AttemptRef
+    stop: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """Answer to a hello: intervals, the controller's clock, a verdict on each attempt."""
+
+    protocol: int
+    controller_version: str
+    controller_id: str
+    heartbeat_idle_s: float
+    heartbeat_running_s: float
+    lease_s: float
+    controller_time_unix_ns: int = 0
+    features: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    catalog_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class HeartbeatAck:
+    """The controller has seen the heartbeat of this number."""
+
+    sequence: int
+    controller_time_unix_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Work: an attempt and the bytes of its order."""
+
+    attempt: AttemptRef
+    order: bytes
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the attempt; or, if it has ended without a result, forget it."""
+
+    attempt: AttemptRef
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Somebody wants to read along what a job writes, or nobody does any more."""
+
+    attempt: AttemptRef
+    wanted: bool
+
+
+ControllerMessage = Welcome | HeartbeatAck | Offer | Stop | Bye | Tail
+
+
+# --- calls of their own ---
+
+
+@dataclass(frozen=True)
+class Append:
+    """Records of one attempt, in order of seq; none of them asks only for credit."""
+
+    attempt: AttemptRef
+    records: tuple[Record, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What is stored for good, and how many more bytes are welcome."""
+
+    through_seq: int
+    credit_bytes: int

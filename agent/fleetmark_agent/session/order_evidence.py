@@ -1,0 +1,49 @@
+"""Lets a hello show what was ordered of each attempt that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from fleetmark_agent.session.machine import Held
+from fleetmark_agent.session.messages import AttemptKey, AttemptReport, AttemptState, Hello
+from fleetmark_protos.channel import MAX_ORDER_BYTES, MAX_SHOWN_BYTES
+
+# What is finished comes first, should there be no room for all.
+_SHOWN = (AttemptState.UPLOADING, AttemptState.RUNNING, AttemptState.PREPARING)
+
+
+def with_papers(
+    hello: Hello, held: Mapping[AttemptKey, Held], read_lock: Callable[[AttemptKey], bytes]
+) -> Hello:
+    """The hello with orders and locks of attempts that may still have a result.
+
+    A controller that knows them does not look. One that was restored from a copy of the time
+    before their job was submitted takes the job up from its own signature: nothing that a board
+    has finished is lost with what the copy does not know. `read_lock` may raise OSError.
+    """
+    orders: dict[AttemptKey, bytes] = {}
+    locks: dict[bytes, None] = {}
+    room = MAX_SHOWN_BYTES
+    reports = [report for report in hello.attempts if report.state in _SHOWN]
+    for report in sorted(reports, key=lambda report: _SHOWN.index(report.state)):
+        key = report.attempt.key
+        order = held[key].order if key in held else b""
+        try:
+            lock = read_lock(key)
+        except OSError:
+            continue  # not fetched yet, so nothing of it has run
+        needs = len(order) + (0 if lock in locks else len(lock))
+        if 0 < len(order) <= MAX_ORDER_BYTES and needs <= room:
+            orders[key] = order
+            locks[lock] = None
+            room -= needs
+    return replace(
+        hello,
+        attempts=tuple(_shown(report, orders) for report in hello.attempts),
+        locks=tuple(locks),
+    )
+
+
+def _shown(report: AttemptReport, orders: Mapping[AttemptKey, bytes]) -> AttemptReport:
+    return replace(report, signed_order=orders.get(report.attempt.key, b""))

@@ -1,0 +1,33 @@
+"""Detection in a helper process, for who has nothing else to do meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from fleetmark_agent.software.models import Detection, last_line
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.serde import parse_own
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.software")
+"""The helper, which prints a `Detection` as JSON."""
+TIME_LIMIT_S = 180.0
+"""A helper that runs longer is ended; it ends its programs by itself well before."""
+
+
+def detect_in_child() -> Detection:
+    """Look for all software that the rules know.
+
+    Raises:
+        FleetmarkError: the helper failed.
+    """
+    try:
+        done = subprocess.run(COMMAND, check=False, capture_output=True, timeout=TIME_LIMIT_S)
+        if done.returncode == 0:
+            return parse_own(Detection, done.stdout, "software")
+        said = last_line(done.stderr.decode(errors="replace"))
+        what = said or f"exit code {done.returncode}"
+    except (subprocess.TimeoutExpired, CatalogError) as error:
+        what = str(error)
+    raise FleetmarkError(ErrorKind.INTERNAL, f"software cannot be looked for: {what}")

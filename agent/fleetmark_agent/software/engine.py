@@ -1,0 +1,156 @@
+"""One detection: all rules, several at a time, each to its verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from fleetmark_agent.software import detection_cache as store
+from fleetmark_agent.software import probes
+from fleetmark_agent.software import verdicts as judge
+from fleetmark_agent.software.models import (
+    Detection,
+    Finding,
+    Verdict,
+    details_of,
+    first_line,
+    last_line,
+    line,
+)
+from fleetmark_agent.software.rules import Entry, Rule, by_family
+from fleetmark_agent.software.search_paths import Place
+
+log = logging.getLogger(__name__)
+
+TOTAL_LIMIT_S = 120.0
+"""After this long no further program is run."""
+MAX_FINDINGS = 32
+"""Of one rule."""
+REAL = "real"
+"""The detail by which a proof says what it really is, behind links and wrappers."""
+_RULES_AT_ONCE = 8
+
+
+def detect(
+    place: Place,
+    rules: Sequence[Rule],
+    bad: Mapping[str, str] | None = None,
+    digest: str = "",
+    time_limit_s: float = TOTAL_LIMIT_S,
+) -> Detection:
+    """Try every rule that fits the board's kind of system. Never raises for what a rule meets.
+
+    `bad` are rules that cannot be used, with their reasons: they are reported as such.
+    """
+    started = time.monotonic()
+    fitting = by_family(rules, place.family)
+    bench = probes.Bench(place, max(2, min(4, os.cpu_count() or 2)), time_limit_s)
+    try:
+        with ThreadPoolExecutor(max_workers=_RULES_AT_ONCE) as pool:
+            groups = pool.map(lambda rule: _safely(bench, rule), fitting)
+            found = [finding for group in groups for finding in group]
+    finally:
+        bench.close()
+    for name, reason in (bad or {}).items():
+        found.append(Finding(name, name, Verdict.ABSENT, reason=line(reason)))
+    return Detection(
+        findings=tuple(found),
+        rules_digest=digest,
+        boot=store.boot_mark(place.root),
+        finished_unix_s=time.time(),
+        duration_s=round(time.monotonic() - started, 3),
+    )
+
+
+def _safely(bench: probes.Bench, rule: Rule) -> list[Finding]:
+    try:
+        return apply(bench, rule)
+    except Exception as error:  # one rule's surprise must not hide what the others find
+        log.warning("rule %s", rule.name, exc_info=True)
+        reason = f"it could not be looked for: {type(error).__name__}: {error}"
+        return [Finding(rule.name, rule.software, Verdict.ABSENT, reason=line(reason))]
+
+
+def apply(bench: probes.Bench, rule: Rule) -> list[Finding]:
+    """The findings of one rule; one that says `absent` if there is nothing."""
+    met = list(_all(bench, rule))[:MAX_FINDINGS]
+    found = judge.chosen(met, rule.several)
+    if found:
+        return found
+    reason = line(f"not found: {'; '.join(dict.fromkeys(map(_sought, rule.entries)))}")
+    return [Finding(rule.name, rule.software, Verdict.ABSENT, reason=reason)]
+
+
+def _all(bench: probes.Bench, rule: Rule) -> Iterator[Finding]:
+    seen: set[tuple[str, str]] = set()
+    for entry in rule.entries:
+        for met in probes.look(bench, entry):
+            version = judge.version_in(entry.version, met.said)
+            if entry.version is None and entry.type == "python_module":
+                version = line(met.said, 60)
+            if (met.identity, version or "") in seen:
+                continue
+            seen.add((met.identity, version or ""))
+            finding = _judged(bench, rule, entry, met, version)
+            real = finding.details.get(REAL, met.identity)
+            if real != met.identity and (real, finding.version) in seen:
+                continue
+            seen.add((real, finding.version))
+            yield finding
+            if finding.verdict is Verdict.FOUND and not rule.several:
+                return
+
+
+def _judged(
+    bench: probes.Bench, rule: Rule, entry: Entry, met: probes.Met, version: str | None
+) -> Finding:
+    def finding(verdict: Verdict, reason: str = "") -> Finding:
+        shown, why = line(met.shown), line(reason)
+        return Finding(rule.name, rule.software, verdict, version or "", shown, why)
+
+    if met.fault:
+        return finding(Verdict.BROKEN, met.fault)
+    proof = entry.proof
+    told_by_proof = proof is not None and proof.version is not None
+    if not told_by_proof:
+        if version is None:
+            said = last_line(met.said)
+            return finding(Verdict.BROKEN, f"it does not tell its version, but says {said!r}")
+        fault = judge.version_fault(version, rule.versions)
+        if fault:
+            return finding(Verdict.WRONG_VERSION, fault)
+    ran = probes.prove(bench, entry, met, proof)
+    if told_by_proof and proof is not None:
+        version = judge.version_in(proof.version, ran.output) or version
+    if ran.fault:
+        by_command = proof is not None and proof.command
+        said = (first_line if by_command else last_line)(ran.errors, ran.output)
+        return finding(Verdict.BROKEN, ": ".join(filter(None, (ran.fault, said))))
+    if told_by_proof:
+        if not version:
+            said = last_line(ran.output, ran.errors)
+            return finding(Verdict.BROKEN, f"it does not tell its version, but says {said!r}")
+        fault = judge.version_fault(version, rule.versions)
+        if fault:
+            return finding(Verdict.WRONG_VERSION, fault)
+    details = details_of(ran.output)
+    if told_by_proof:
+        details.pop("version", None)
+    return dataclasses.replace(finding(Verdict.FOUND), details=details, tags=rule.tags)
+
+
+def _sought(entry: Entry) -> str:
+    """What an entry looks for, in words."""
+    words: Iterable[str] = {
+        "command": (f"program {entry.command[0] if entry.command else ''}",),
+        "file": entry.paths,
+        "sysfs": entry.paths,
+        "python_module": (f"Python module {entry.module}",),
+        "library": (f"library {' '.join(entry.libraries)}",),
+        "device_tree": (f"device-tree node {entry.node}",),
+    }[entry.type]
+    return ", ".join(words)

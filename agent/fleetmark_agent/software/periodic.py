@@ -1,0 +1,148 @@
+"""When to detect: after the agent has registered, from time to time, and when asked (SIGHUP).
+
+The looking is done by a helper process that ends. It gives way to jobs: nothing is looked for while
+one is prepared or measured, and a detection that a job interrupts is begun again afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from fleetmark_agent.software import detection_cache as store
+from fleetmark_agent.software.client import COMMAND, TIME_LIMIT_S
+from fleetmark_agent.software.models import Detection, Verdict, last_line
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.serde import parse_own
+
+log = logging.getLogger(__name__)
+
+_SETTLE_S = 5.0
+_GRACE_S = 10.0
+
+
+class Watch:
+    """Keeps what is known of the board's software up to date."""
+
+    def __init__(
+        self,
+        home: Path,
+        interval_s: float,
+        last: Detection | None,
+        tell: Callable[[Detection], None],
+    ) -> None:
+        """`last` is what is known already; `tell` hears of every detection that came to its end.
+
+        With an `interval_s` of 0 nothing is looked for unless asked.
+        """
+        self._home = home
+        self._interval_s = interval_s
+        self._tell = tell
+        self._begin = asyncio.Event()
+        self._asked = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+        self._interrupted = False
+        if interval_s and not (last is not None and store.is_fresh(last)):
+            self._asked.set()
+
+    def begin(self) -> None:
+        """From now on: the controller knows of this agent."""
+        self._begin.set()
+
+    def wake(self) -> None:
+        """Look now, or as soon as no job is here."""
+        self._asked.set()
+        self._begin.set()
+
+    def quiet(self, quiet: bool) -> None:
+        """Say whether the device is idle. Where it is not, a detection under way is given up."""
+        if quiet:
+            self._quiet.set()
+            return
+        self._quiet.clear()
+        if self._process is not None and not self._interrupted:
+            self._interrupted = True
+            _end(self._process)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._begin.wait()
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), self._interval_s or None)
+            self._asked.clear()
+            await self._look()
+
+    async def _look(self) -> None:
+        while True:
+            await self._quiet.wait()
+            self._interrupted = False
+            detection = await self._detect()
+            if detection is not None:
+                store.save(self._home, detection)
+                broken = [f for f in detection.findings if f.verdict is Verdict.BROKEN]
+                log.info(
+                    "software: %d found, %d broken, in %.1f s",
+                    sum(f.verdict is Verdict.FOUND for f in detection.findings),
+                    len(broken),
+                    detection.duration_s,
+                )
+                self._tell(detection)
+            if not self._interrupted:
+                return
+            # Jobs come in rows: between two of them is no time to look.
+            await asyncio.sleep(_SETTLE_S)
+
+    async def _detect(self) -> Detection | None:
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *COMMAND, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+            )
+        except OSError as error:
+            log.warning("software cannot be looked for: %s", error.strerror or error)
+            return None
+        self._process = process
+        try:
+            if not self._quiet.is_set():
+                self._interrupted = True
+                return None
+            out, errors = await asyncio.wait_for(process.communicate(), TIME_LIMIT_S)
+        except asyncio.TimeoutError:
+            log.warning("looking for software took longer than %g s", TIME_LIMIT_S)
+            return None
+        finally:
+            self._process = None
+            await _ended(process)
+        if self._interrupted:
+            return None
+        try:
+            if process.returncode == 0:
+                return parse_own(Detection, out, "software")
+            what = last_line(errors.decode(errors="replace")) or f"exit code {process.returncode}"
+        except CatalogError as error:
+            what = str(error)
+        log.warning("software cannot be looked for: %s", what)
+        return None
+
+
+def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """See to it that it has ended; it ends what it started when it is asked to."""
+    if process.returncode is not None:
+        return
+    _end(process)
+    try:
+        await asyncio.wait_for(asyncio.shield(process.wait()), _GRACE_S)
+    except asyncio.TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,0 +1,130 @@
+"""Gets this board its identity, by a helper process; says meanwhile what is waited for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetmark_agent.state import identity
+from fleetmark_agent.state.identity import ACTIVE, Enrolment
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+log = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.enroll")
+"""The helper that enrols and renews: it reads a task, and writes a line for each event."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the helper is asked; see `fleetmark_agent.helpers.enroll.Task`, which loads too much."""
+
+    home: str
+    address: str
+    name: str
+    token: str = ""
+    renew: bool = False
+    patient: bool = True
+
+
+def needed(known: Enrolment | None, token: str, now_ns: int) -> bool:
+    """Whether there is anything to do before the board can connect.
+
+    A token of the controller that it belongs to already is left unspent: its CA is the same.
+    """
+    if known is None or known.state != ACTIVE or now_ns >= known.expires_ns:
+        return True
+    if not token:
+        return False
+    from fleetmark_protos.token import BadToken, parse_token
+
+    try:
+        return parse_token(token).ca_sha256 != known.ca_sha256
+    except BadToken as error:
+        raise FleetmarkError(
+            ErrorKind.BAD_TOKEN, str(error), next_step="Copy the whole line that it came in"
+        ) from error
+
+
+def enrol(home: Path, address: str, name: str, token: str, give_up_s: float | None) -> None:
+    """Until this board has a certificate that counts.
+
+    `give_up_s`: how long a controller that does not answer is waited for; None: for ever.
+
+    Raises:
+        FleetmarkError: it was refused, or UNREACHABLE.
+    """
+    known = identity.load_enrolment(home)
+    renew = known is not None and known.state == ACTIVE and not token
+    task = Task(str(home), address, name, token, renew)
+    child = subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    assert child.stdin is not None and child.stdout is not None
+    heard = threading.Event()
+    timer = None
+    if give_up_s is not None:
+        timer = threading.Timer(give_up_s, lambda: None if heard.is_set() else child.kill())
+        timer.daemon = True
+        timer.start()
+    try:
+        child.stdin.write(json.dumps(asdict(task)) + "\n")
+        child.stdin.flush()
+        for line in child.stdout:
+            if tell(parse(line), heard):
+                return
+    finally:
+        if timer is not None:
+            timer.cancel()
+        child.kill()
+        child.wait()
+    raise FleetmarkError(
+        ErrorKind.UNREACHABLE if give_up_s is not None else ErrorKind.INTERNAL,
+        "the enrolment ended without an answer",
+    )
+
+
+def tell(event: dict[str, Any], heard: threading.Event) -> bool:
+    """Log one line of the helper; True at its good end. Raises what it failed with."""
+    kind = event.get("event")
+    if kind == "waiting":
+        log.warning("%s; trying on", event["why"])
+        return False
+    heard.set()
+    if kind == "pending":
+        log.warning(
+            "waiting for approval. On the controller: `controller fleet approve %s`, where the key"
+            " should be shown as %s",
+            event["name"],
+            event["fingerprint"],
+        )
+    elif kind == "skew":
+        ahead_s = float(event["ahead_s"])
+        side = "ahead of" if ahead_s > 0 else "behind"
+        log.warning("this board's clock is %.0f s %s the controller's", abs(ahead_s), side)
+    elif kind == "enrolled":
+        log.info("this board is enrolled as %s", event["name"])
+        return True
+    elif kind == "failed":
+        raise FleetmarkError(
+            ErrorKind.from_number(int(event["kind"])),
+            str(event["what"]),
+            str(event["where"]),
+            str(event["next_step"]),
+        )
+    return False
+
+
+def parse(line: str) -> dict[str, Any]:
+    """One line of the helper; empty if it is none."""
+    try:
+        values = json.loads(line)
+        return values if isinstance(values, dict) else {}
+    except (ValueError, RecursionError):
+        return {}

@@ -1,0 +1,157 @@
+"""Who this device is: an id made once, a key of its own, and what a controller has certified.
+
+All lies in the home's `identity/`, readable by its owner alone. A helper process makes and renews
+it (`fleetmark_agent.helpers.enroll`); this module only reads, and loads no cryptography.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetmark_agent.state.files import write_atomic
+from fleetmark_agent.state.ids import uuid7
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+PENDING, ACTIVE = "pending", "active"
+KEY, CA, CERTIFICATE = "key.pem", "ca.pem", "certificate.pem"
+_STATE = "enrolment.json"
+_RENEW_AFTER = 2 / 3
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What is known of the controller that this board belongs to, or has applied to.
+
+    `address` is where it was reached last. Times are in unix ns, by the controller's clock, and 0
+    as long as the state is PENDING.
+    """
+
+    state: str
+    address: str
+    entry_port: int
+    ca_sha256: str
+    catalog_sha256: str
+    issued_ns: int = 0
+    expires_ns: int = 0
+
+    @property
+    def renew_ns(self) -> int:
+        """When the certificate should be renewed."""
+        return self.issued_ns + int((self.expires_ns - self.issued_ns) * _RENEW_AFTER)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM texts by which both sides know each other."""
+
+    ca: bytes
+    key: bytes
+    certificate: bytes
+
+
+def folder(home: Path) -> Path:
+    """Where identities lie."""
+    return home / "identity"
+
+
+def load_enrolment(home: Path) -> Enrolment | None:
+    """What was stored last; None if this board has never applied anywhere.
+
+    Raises:
+        FleetmarkError: the file is damaged.
+        OSError: it cannot be read.
+    """
+    path = folder(home) / _STATE
+    try:
+        values = json.loads(path.read_bytes())
+        checked: dict[str, Any] = {name: kind(values[name]) for name, kind in _FIELDS.items()}
+        return Enrolment(**checked)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            "it is damaged",
+            str(path),
+            "Remove it, and start the agent with a join token",
+        ) from error
+
+
+def save_enrolment(home: Path, enrolment: Enrolment) -> None:
+    """Store it, whole."""
+    write_atomic(folder(home) / _STATE, json.dumps(asdict(enrolment), indent=1).encode() + b"\n")
+
+
+def load_tls(home: Path) -> Tls:
+    """Key and certificates of an enrolled board.
+
+    Raises:
+        FleetmarkError: NOT_ENROLLED: one of the files is not there.
+    """
+    place = folder(home)
+    try:
+        return Tls(
+            (place / CA).read_bytes(),
+            (place / KEY).read_bytes(),
+            (place / CERTIFICATE).read_bytes(),
+        )
+    except FileNotFoundError as error:
+        raise not_enrolled(str(place)) from error
+
+
+def not_enrolled(where: str) -> FleetmarkError:
+    """What a board without identity is told."""
+    return FleetmarkError(
+        ErrorKind.NOT_ENROLLED,
+        "this board belongs to no controller yet",
+        where,
+        "Make a join token there with `controller token create`, and start the agent with it",
+    )
+
+
+def device_id(home: Path) -> str:
+    """The device's id; a new one in a new home.
+
+    Raises:
+        FleetmarkError: the file is damaged. It is not replaced: the controller would take the
+            board for another one.
+        OSError: the home cannot be read or written.
+    """
+    import uuid  # asked once, before the agent idles
+
+    path = folder(home) / "device.json"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return new_device_id(home)
+    try:
+        return str(uuid.UUID(json.loads(data)["device_id"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            "it does not hold a device id",
+            str(path),
+            "Restore it; or remove it, and the controller sees a new device",
+        ) from error
+
+
+def new_device_id(home: Path) -> str:
+    """Give the device another id: it is a new one for every controller."""
+    made = uuid7()
+    folder(home).mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_atomic(folder(home) / "device.json", json.dumps({"device_id": made}).encode() + b"\n")
+    return made
+
+
+_FIELDS: dict[str, type[str] | type[int]] = {
+    "state": str,
+    "address": str,
+    "entry_port": int,
+    "ca_sha256": str,
+    "catalog_sha256": str,
+    "issued_ns": int,
+    "expires_ns": int,
+}

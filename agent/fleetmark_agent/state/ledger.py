@@ -1,0 +1,113 @@
+"""The ledger: which attempts this agent holds, and the highest epoch that it has ever seen.
+
+It is one small file, replaced whole. An attempt stands in it before the agent reports that it
+prepares it, and leaves it only when the controller has its results or has no use for them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from fleetmark_agent.session.messages import AttemptKey
+from fleetmark_agent.state.files import Files
+
+LEDGER_NAME = "ledger.json"
+_FORMAT = 1
+
+
+class Standing(Enum):
+    """How far an attempt is, as far as a restarted agent must know."""
+
+    ACCEPTED = "accepted"
+    """Being prepared or run; its workspace tells more."""
+    ENDED = "ended"
+    """Nothing of it runs; all its records are in the spool."""
+    REFUSED = "refused"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One held attempt."""
+
+    key: AttemptKey
+    standing: Standing
+    order: bytes = b""
+    reason: str = ""
+    retryable: bool = False
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All held attempts, and the highest epoch seen."""
+
+    highest_epoch: int = 0
+    entries: tuple[Entry, ...] = ()
+
+
+class LedgerError(Exception):
+    """The ledger's file is damaged; the text names it."""
+
+
+def load(files: Files) -> Ledger:
+    """The stored ledger; an empty one if there is none.
+
+    Raises:
+        LedgerError: the file is not a ledger. It is never replaced silently: it says which
+            results are still owed.
+        OSError: the file cannot be read.
+    """
+    data = files.read(LEDGER_NAME)
+    if data is None:
+        return Ledger()
+    try:
+        values = json.loads(data)
+        if values["format"] != _FORMAT:
+            raise LedgerError(
+                f"{LEDGER_NAME}: format {values['format']}, this version reads {_FORMAT}"
+            )
+        entries = tuple(_entry(item) for item in values["attempts"])
+        return Ledger(int(values["highest_epoch"]), entries)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise LedgerError(f"{LEDGER_NAME} is damaged: {error!r}") from error
+
+
+def save(files: Files, ledger: Ledger) -> None:
+    """Store the ledger; durable on return.
+
+    Raises:
+        OSError: it could not be stored; the one before still is.
+    """
+    values = {
+        "format": _FORMAT,
+        "highest_epoch": ledger.highest_epoch,
+        "attempts": [
+            {
+                "job_id": entry.key.job_id,
+                "epoch": entry.key.epoch,
+                "standing": entry.standing.value,
+                "order": base64.b64encode(entry.order).decode(),
+                "reason": entry.reason,
+                "retryable": entry.retryable,
+            }
+            for entry in ledger.entries
+        ],
+    }
+    files.write_atomic(LEDGER_NAME, json.dumps(values, indent=1).encode())
+
+
+def _entry(item: dict[str, Any]) -> Entry:
+    key = AttemptKey(str(item["job_id"]), int(item["epoch"]))
+    if not key.is_valid():
+        raise ValueError(f"no attempt: {key!r:.100}")
+    return Entry(
+        key,
+        Standing(item["standing"]),
+        base64.b64decode(item["order"], validate=True),
+        str(item["reason"]),
+        bool(item["retryable"]),
+    )

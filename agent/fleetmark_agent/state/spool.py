@@ -1,0 +1,250 @@
+"""The spool: the agent's durable outbox of records that the controller has not acknowledged.
+
+One append-only file per attempt, made of frames: length and crc32 of a body, then the body. A
+body is a record (`R`, seq, kind, payload) or an acknowledgement (`A`, through_seq). A crash can
+leave a torn frame at the end only; it is cut off when the spool is opened. A record is durable
+before `append` returns. An acknowledgement is not: when one is lost, records are sent again,
+which is harmless because they are stored once per (job, epoch, seq).
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fleetmark_agent.session.messages import AttemptKey
+from fleetmark_agent.state.files import Files
+from fleetmark_core.records import KINDS, MAX_PAYLOAD_BYTES, Record
+
+log = logging.getLogger(__name__)
+
+_FRAME = struct.Struct("<II")
+_RECORD = struct.Struct("<cQB")
+_ACKNOWLEDGED = struct.Struct("<cQ")
+_MAX_BODY = MAX_PAYLOAD_BYTES + _RECORD.size
+_SUFFIX = ".spool"
+
+
+class SpoolFull(Exception):
+    """The quota does not allow another attempt; both figures are in bytes."""
+
+    def __init__(self, used_bytes: int, quota_bytes: int) -> None:
+        super().__init__(
+            f"{used_bytes} bytes of results wait for the controller, the limit is {quota_bytes}"
+        )
+        self.used_bytes = used_bytes
+        self.quota_bytes = quota_bytes
+
+
+@dataclass
+class _Box:
+    """What is known of one attempt's file. `places` holds (offset, length) of each record."""
+
+    size_bytes: int = 0
+    acknowledged: int = 0
+    places: list[tuple[int, int]] = field(default_factory=list)
+    sealed: bool = False
+
+
+class Spool:
+    """The outbox, below one `Files` folder."""
+
+    def __init__(self, files: Files, quota_bytes: int, folder: str = "spool") -> None:
+        """Read what is there; a torn tail is cut off.
+
+        Raises:
+            OSError: the folder cannot be read or mended.
+        """
+        self._files = files
+        self._folder = folder
+        self.quota_bytes = quota_bytes
+        self._boxes: dict[AttemptKey, _Box] = {}
+        for name in files.list(folder):
+            key = AttemptKey.from_name(name.removesuffix(_SUFFIX))
+            if name.endswith(_SUFFIX) and key is not None:
+                self._boxes[key] = self._open(key)
+
+    def attempts(self) -> list[AttemptKey]:
+        """Attempts that have a file here."""
+        return sorted(self._boxes, key=lambda key: key.epoch)
+
+    def used_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(box.size_bytes for box in self._boxes.values())
+
+    def admit(self, other_bytes: int = 0) -> None:
+        """Check that a further attempt may begin; `other_bytes` wait outside of the files.
+
+        Only the beginning of an attempt is subject to the quota: once begun, its results are
+        kept whatever their size, for data is never dropped.
+
+        Raises:
+            SpoolFull: the quota is used up.
+        """
+        used = self.used_bytes() + other_bytes
+        if used >= self.quota_bytes:
+            raise SpoolFull(used, self.quota_bytes)
+
+    def append(self, attempt: AttemptKey, kind: str, payload: bytes) -> Record:
+        """Add one record; it is durable when this returns. See `extend`."""
+        return self.extend(attempt, [(kind, payload)])[0]
+
+    def extend(self, attempt: AttemptKey, entries: Sequence[tuple[str, bytes]]) -> list[Record]:
+        """Add records with the next numbers, with one synchronisation; durable on return.
+
+        Raises:
+            SpoolFull: the attempt is new and the quota is used up.
+            OSError: no room on the file system; nothing of `entries` is kept then.
+            ValueError: a payload is too large, of no known kind, or comes after the last record.
+        """
+        box = self._boxes.get(attempt)
+        if box is None:
+            self.admit()
+            box = _Box()
+        records: list[Record] = []
+        places: list[tuple[int, int]] = []
+        data = bytearray()
+        sealed = box.sealed
+        for kind, payload in entries:
+            if kind not in KINDS or len(payload) > MAX_PAYLOAD_BYTES or sealed:
+                raise ValueError(f"record of kind {kind!r} with {len(payload)} bytes does not fit")
+            record = Record(len(box.places) + len(records) + 1, kind, payload)
+            frame = _frame(_RECORD.pack(b"R", record.seq, KINDS.index(kind)) + payload)
+            places.append((box.size_bytes + len(data), len(frame)))
+            data += frame
+            records.append(record)
+            sealed = kind == "final"
+        try:
+            self._files.append_sync(self._name(attempt), bytes(data))
+        except OSError:
+            self._mend(attempt, box.size_bytes)
+            raise
+        box.places += places
+        box.size_bytes += len(data)
+        box.sealed = sealed
+        self._boxes[attempt] = box
+        return records
+
+    def last_seq(self, attempt: AttemptKey) -> int:
+        """Number of the attempt's last record; 0 if there is none."""
+        box = self._boxes.get(attempt)
+        return len(box.places) if box else 0
+
+    def is_sealed(self, attempt: AttemptKey) -> bool:
+        """Whether the attempt's final record is here."""
+        box = self._boxes.get(attempt)
+        return box is not None and box.sealed
+
+    def acknowledged(self, attempt: AttemptKey) -> int:
+        """Up to where the controller has the attempt's records, as far as we remember."""
+        box = self._boxes.get(attempt)
+        return box.acknowledged if box else 0
+
+    def read(self, attempt: AttemptKey, after_seq: int, max_bytes: int) -> list[Record]:
+        """Records after `after_seq`, in order: as many as `max_bytes` holds, but at least one.
+
+        Raises:
+            OSError: the file cannot be read, or is no longer what it was.
+        """
+        box = self._boxes.get(attempt)
+        if box is None or max_bytes <= 0 or after_seq >= len(box.places):
+            return []
+        data = self._files.read(self._name(attempt)) or b""
+        found: list[Record] = []
+        total = 0
+        for offset, length in box.places[after_seq:]:
+            if found and total + length > max_bytes:
+                break
+            body = _body(data, offset)
+            if body is None:
+                raise OSError(f"{self._name(attempt)}: a record has changed on the disk")
+            found.append(_record(body))
+            total += length
+        return found
+
+    def pending(self, attempt: AttemptKey, max_bytes: int) -> list[Record]:
+        """Records that are not acknowledged, in order; see `read`."""
+        return self.read(attempt, self.acknowledged(attempt), max_bytes)
+
+    def acknowledge(self, attempt: AttemptKey, through_seq: int) -> None:
+        """Remember up to where the controller has the records. A crash may forget it."""
+        box = self._boxes.get(attempt)
+        if box is None or not box.acknowledged < through_seq <= len(box.places):
+            return
+        box.acknowledged = through_seq
+        frame = _frame(_ACKNOWLEDGED.pack(b"A", through_seq))
+        try:
+            self._files.append_lazy(self._name(attempt), frame)
+            box.size_bytes += len(frame)
+        except OSError:
+            # On a full disk the note is not worth more than its absence costs.
+            self._mend(attempt, box.size_bytes)
+
+    def forget(self, attempt: AttemptKey) -> None:
+        """Delete the attempt's file: only after the controller has everything, or wants nothing.
+
+        Raises:
+            OSError: the file cannot be removed.
+        """
+        self._files.remove(self._name(attempt))
+        self._boxes.pop(attempt, None)
+
+    def _name(self, attempt: AttemptKey) -> str:
+        return f"{self._folder}/{attempt.name}{_SUFFIX}"
+
+    def _mend(self, attempt: AttemptKey, size_bytes: int) -> None:
+        # What a failed append left behind must not stand before the next frame.
+        if self._files.size(self._name(attempt)) > size_bytes:
+            self._files.truncate(self._name(attempt), size_bytes)
+
+    def _open(self, attempt: AttemptKey) -> _Box:
+        data = self._files.read(self._name(attempt)) or b""
+        box = _Box()
+        while (body := _body(data, box.size_bytes)) is not None:
+            length = _FRAME.size + len(body)
+            if body[:1] == b"R":
+                record = _record(body)
+                if record.seq != len(box.places) + 1:
+                    break
+                box.places.append((box.size_bytes, length))
+                box.sealed = record.kind == "final"
+            else:
+                through = _ACKNOWLEDGED.unpack(body)[1]
+                box.acknowledged = min(max(box.acknowledged, through), len(box.places))
+            box.size_bytes += length
+        if box.size_bytes < len(data):
+            torn = len(data) - box.size_bytes
+            log.warning(
+                "%s: a torn tail of %d bytes is cut off: a crash interrupted its last write, which"
+                " nobody was told of",
+                self._name(attempt),
+                torn,
+            )
+            self._files.truncate(self._name(attempt), box.size_bytes)
+        return box
+
+
+def _frame(body: bytes) -> bytes:
+    return _FRAME.pack(len(body), zlib.crc32(body)) + body
+
+
+def _body(data: bytes, offset: int) -> bytes | None:
+    """The body of the whole and sound frame at `offset`; None if there is none."""
+    start = offset + _FRAME.size
+    if start > len(data):
+        return None
+    length, checksum = _FRAME.unpack_from(data, offset)
+    body = data[start : start + length]
+    if length > _MAX_BODY or len(body) < length or zlib.crc32(body) != checksum:
+        return None
+    if body[:1] == b"R" and length >= _RECORD.size and body[_RECORD.size - 1] < len(KINDS):
+        return body
+    return body if body[:1] == b"A" and length == _ACKNOWLEDGED.size else None
+
+
+def _record(body: bytes) -> Record:
+    _, seq, kind = _RECORD.unpack_from(body)
+    return Record(seq, KINDS[kind], body[_RECORD.size :])

@@ -1,0 +1,277 @@
+"""JSON Schemas of what each kind says in the table of its own name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleetmark_catalog.load.board_schemas import CONTAINER, OS, SOFT, SYSTEM
+from fleetmark_catalog.load.schema_parts import (
+    DEVICES,
+    FILE,
+    MODE,
+    NAME,
+    PARAMETER,
+    PROFILE,
+    PROFILE_TABLE,
+    SCENARIO,
+    SHA256,
+    SIZE,
+    TENSOR,
+    TEST,
+    TEXT,
+    WORD,
+    table,
+    unique,
+)
+
+# How a package with sources only gets a wheel; see "Build recipes" in catalog/README.md.
+BUILD = table(
+    {
+        "where": {"enum": ["controller"]},
+        "arches": unique({"enum": ["aarch64", "x86_64"]}, 1),
+        "pythons": unique({"type": "string", "pattern": r"^3\.[1-9][0-9]?$"}, 1),
+        "glibc": {"type": "string", "pattern": r"^2\.(1[7-9]|[2-9][0-9])$"},
+        "minutes": {"type": "integer", "minimum": 1, "maximum": 1000},
+        "tools": unique(
+            table(
+                {
+                    "requirement": {
+                        "type": "string",
+                        "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+$",
+                    },
+                    "sha256": SHA256,
+                },
+                ("requirement", "sha256"),
+            )
+        ),
+        "sdists": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": table(
+                {
+                    "file": {
+                        "type": "string",
+                        "pattern": r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.tar\.gz$",
+                    },
+                    "sha256": SHA256,
+                    "size_bytes": SIZE,
+                },
+                ("file", "sha256", "size_bytes"),
+            ),
+        },
+    },
+    ("where", "arches", "pythons", "glibc", "tools", "sdists"),
+)
+_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+_GLIBC = {"type": "string", "pattern": r"^2\.[1-9][0-9]$"}
+_FOLDERS = unique({"type": "string", "pattern": rf"^(\.|{_PART}(/{_PART})*)$"}, 1)
+# Files that are unpacked as they are; see "Bring an archive" in catalog/README.md.
+ARCHIVE = table(
+    {
+        "name": WORD,
+        "version": TEXT,
+        "arch": WORD,
+        "glibc": _GLIBC,
+        "artifact": FILE,
+        "unpacked_bytes": {"type": "integer", "minimum": 1},
+        "bin": _FOLDERS,
+        "lib": _FOLDERS,
+        "python": _FOLDERS,
+    },
+    ("arch", "artifact", "unpacked_bytes"),
+)
+
+_FIGURE = {"type": "number", "minimum": 0, "maximum": 1e18}
+# Thresholds of the verdict on the board's condition, and bounds of `--stable`.
+_CONDITION = (
+    *("foreign_cpu_mean_percent", "foreign_cpu_peak_percent", "temperature_c"),
+    *("start_temperature_c", "frequency_drift_percent", "swap_bytes", "run_interval_percent"),
+    *("timing_base_us", "timing_percent", "timing_tail_factor", "timing_below_us"),
+    *("cool_wait_s", "interval_percent", "least_runs", "most_runs"),
+)
+
+BODIES: dict[str, dict[str, Any]] = {
+    "benchmark": table(
+        {
+            "task": WORD,
+            "model": WORD,
+            "scenarios": {
+                "type": "object",
+                "propertyNames": SCENARIO,
+                "minProperties": 1,
+                # One on request runs only when it is named.
+                "additionalProperties": table(
+                    {"metric": TEXT, "on_request": {"type": "boolean"}}, ("metric",)
+                ),
+            },
+            "modes": unique(MODE, 1),
+            # The MLPerf benchmark by whose rules it is measured, and what is not official about it.
+            "mlperf": table({"benchmark": WORD, "rehearsal": TEXT}, ("benchmark",)),
+            # What LoadGen's audit.config says in each test.
+            "compliance": {
+                "type": "object",
+                "propertyNames": TEST,
+                "minProperties": 1,
+                "additionalProperties": {
+                    "type": "object",
+                    "propertyNames": {"pattern": "^[a-z_]+$", "maxLength": 60},
+                    "minProperties": 1,
+                    "additionalProperties": {"type": "integer", "minimum": 0},
+                },
+            },
+            "quality": table(
+                {
+                    "metric": WORD,
+                    "reference": {"type": "number", "minimum": 0, "maximum": 1},
+                    "target": {"type": "number", "minimum": 0, "maximum": 1},
+                },
+                ("metric", "reference", "target"),
+            ),
+            # When a board's condition speaks against a figure, and what `--stable` waits for.
+            "condition": table(dict.fromkeys(_CONDITION, _FIGURE)),
+            "profiles": {
+                "type": "object",
+                "propertyNames": PROFILE,
+                "minProperties": 1,
+                "additionalProperties": PROFILE_TABLE,
+            },
+        },
+        ("task", "scenarios", "modes", "profiles"),
+        # Accuracy needs something to be judged by; a benchmark of speed alone has nothing.
+        **{"if": {"properties": {"modes": {"contains": {"const": "accuracy"}}}}},
+        then={"required": ["quality"]},
+    ),
+    "program": table(
+        {
+            "contract": {"const": 1},
+            "command": {"type": "array", "items": TEXT, "minItems": 1},
+            "files": unique(FILE, 1),
+            # Whether it has mode find-performance.
+            "find_performance": {"type": "boolean"},
+            "inputs": unique(WORD),
+            "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+            # What a job is given beside its files, where the operator of the board allows it.
+            "network": {"type": "boolean"},
+            "devices": DEVICES,
+            "outputs": {
+                "type": "array",
+                "minItems": 1,
+                "items": table(
+                    {"name": FILE, "role": WORD, "required": {"type": "boolean"}},
+                    ("name", "role"),
+                ),
+            },
+            "parameters": {
+                "type": "object",
+                "propertyNames": WORD,
+                "additionalProperties": PARAMETER,
+            },
+        },
+        ("contract", "command", "files", "outputs"),
+    ),
+    "model": table(
+        {
+            "task": WORD,
+            "precision": WORD,
+            "format": WORD,
+            "parameter_count": {"type": "integer", "minimum": 0},
+            "input": TENSOR,
+            "constants": {"type": "array", "items": TENSOR},
+            "output": TENSOR,
+            "settings": {"type": "object"},
+            # Between its layers, for one sample: what a job needs is predicted with it.
+            "arena_bytes": {"type": "integer", "minimum": 1},
+            # What an MLPerf submission says about its weights.
+            "mlperf": table(
+                {
+                    "input_data_types": TEXT,
+                    "retraining": TEXT,
+                    "starting_weights_filename": TEXT,
+                    "weight_transformations": TEXT,
+                }
+            ),
+            # The graph takes one sample at a time, whatever the batch.
+            "fixed_batch": {"type": "boolean"},
+        },
+        ("task", "input", "output"),
+    ),
+    "dataset": table(
+        {
+            "task": WORD,
+            "layout": {"enum": ["npz", "idx", "cifar", "pictures", "random"]},
+            "seed": {"type": "integer", "minimum": 0},
+            "sample_rate_hz": {"type": "integer", "minimum": 1},
+            "samples": {"type": "integer", "minimum": 1},
+            "performance_samples": {"type": "integer", "minimum": 1},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+            # Of the samples as they are stored; uint8 unless it is said.
+            "dtype": {"enum": ["uint8", "int16", "int32", "float32"]},
+            "images": WORD,
+            "labels": WORD,
+            "classes": {"type": "array", "items": TEXT},
+        },
+        ("layout", "samples"),
+    ),
+    "package": table(
+        {
+            "distribution": NAME,
+            "newer": unique(TEXT),
+            "older": unique(TEXT),
+            "python": {"type": "string", "maxLength": 60},
+            "adapter": WORD,
+            "module": {"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_.]*$"},
+            "round": WORD,
+            # Of a runtime: what importing it and opening a small model takes, beside NumPy.
+            "memory_bytes": {"type": "integer", "minimum": 1},
+            "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+            "devices": DEVICES,
+            # A Python, by architecture: the artefact that holds it, as an archive of regular files.
+            "interpreters": {
+                "type": "array",
+                "minItems": 1,
+                "items": table(
+                    {
+                        "arch": WORD,
+                        "glibc": _GLIBC,
+                        "artifact": FILE,
+                        "python": {
+                            "type": "string",
+                            "pattern": rf"^{_PART}(/{_PART})*$",
+                        },
+                        "unpacked_bytes": {"type": "integer", "minimum": 1},
+                    },
+                    ("arch", "glibc", "artifact", "python", "unpacked_bytes"),
+                ),
+            },
+            # By architecture and version; the first that fits a board is taken.
+            "archives": {"type": "array", "minItems": 1, "items": ARCHIVE},
+            "constraints": unique(TEXT),
+            "omit": {"type": "object", "additionalProperties": TEXT},
+            "build": BUILD,
+        },
+        ("distribution",),
+    ),
+    "suite": table(
+        {
+            "members": {
+                "type": "array",
+                "minItems": 1,
+                "items": table(
+                    {
+                        "benchmark": NAME,
+                        "variations": unique(WORD),
+                        "scenarios": unique(SCENARIO, 1),
+                        "modes": unique({"enum": [*MODE["enum"], *TEST["enum"]]}, 1),
+                    },
+                    ("benchmark",),
+                ),
+            }
+        },
+        ("members",),
+    ),
+    "soft": SOFT,
+    "os": OS,
+    "container": CONTAINER,
+    "system": SYSTEM,
+}
+"""Schema of each kind's own table."""

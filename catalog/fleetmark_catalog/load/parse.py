@@ -1,0 +1,289 @@
+"""Reads `component.toml`: from bytes to a validated `Component`, with errors that name the key."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from fleetmark_catalog.load.merge import merge
+from fleetmark_catalog.load.model import (
+    KINDS,
+    Artifact,
+    BuildRecipe,
+    Choice,
+    Component,
+    Location,
+    Requirement,
+    Sdist,
+    Tool,
+    Variation,
+    WheelFile,
+    WheelSet,
+)
+from fleetmark_catalog.load.schema import partial_schema, whole_schema
+from fleetmark_catalog.load.schema_errors import explain
+from fleetmark_catalog.load.suggest import nearest
+from fleetmark_catalog.load.validate import problems
+from fleetmark_core.digest import canonical_json, is_sha256, sha256_file, sha256_hex
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.lockfile import BlobRef
+from fleetmark_core.versions import PYTHON
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+COMPONENT_FILE = "component.toml"
+WHEELS_FILE = "wheels.json"
+MAX_COMPONENT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Document:
+    """A `component.toml` as it was read: valid in itself, what it extends not yet looked up."""
+
+    kind: str
+    name: str
+    extends: str
+    folder: Path
+    sha256: str
+    table: dict[str, Any]
+
+
+def read_document(folder: Path) -> Document:
+    """What the file in `folder` says.
+
+    Raises:
+        CatalogError: fault INVALID_COMPONENT; names file, key, what was found, what is allowed.
+    """
+    file = folder / COMPONENT_FILE
+    data = _bytes(file)
+    try:
+        document = tomllib.loads(data.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _invalid(file, f"is no TOML: {error}") from error
+    kind = document.get("kind")
+    if kind not in KINDS:
+        near = f"; did you mean {nearest(kind, KINDS)!r}?" if isinstance(kind, str) else ""
+        raise _invalid(file, f"key kind: found {kind!r}, allowed {', '.join(KINDS)}{near}")
+    check(document, kind, file, whole="extends" not in document)
+    return Document(
+        kind, document["name"], document.get("extends", ""), folder, sha256_hex(data), document
+    )
+
+
+def read_component(folder: Path) -> Component:
+    """The component that lies in `folder` and extends no other.
+
+    Raises:
+        CatalogError: fault INVALID_COMPONENT; names file, key, what was found, what is allowed.
+    """
+    document = read_document(folder)
+    if document.extends:
+        raise _invalid(
+            folder / COMPONENT_FILE,
+            f"key extends: {document.kind}/{document.extends} is looked up in a whole catalog only",
+        )
+    return build([document])
+
+
+def build(lineage: Sequence[Document]) -> Component:
+    """The component of a document, followed by what it extends, the nearest first.
+
+    Raises:
+        CatalogError: fault INVALID_COMPONENT.
+    """
+    own = lineage[0]
+    file = own.folder / COMPONENT_FILE
+    table = lineage[-1].table
+    for document in reversed(lineage[:-1]):
+        table = merge(table, document.table)
+    if len(lineage) > 1:
+        check(table, own.kind, file)
+    component = _component(table, lineage)
+    wrong = next(problems(component), None)
+    if wrong is not None:
+        raise _invalid(file, wrong)
+    return component
+
+
+def check(document: dict[str, Any], kind: str, file: Path, whole: bool = True) -> None:
+    """Validate against the kind's schema.
+
+    Raises:
+        CatalogError: fault INVALID_COMPONENT.
+    """
+    errors = list(_validator(kind, whole).iter_errors(document))
+    # A mistyped key is both unknown and missing; the unknown one tells more.
+    unknown = [error for error in errors if error.validator == "additionalProperties"]
+    error = best_match(unknown or errors)
+    if error is not None:
+        raise _invalid(file, explain(error))
+
+
+@lru_cache(maxsize=2 * len(KINDS))
+def _validator(kind: str, whole: bool) -> Any:
+    return Draft202012Validator((whole_schema if whole else partial_schema)(kind))
+
+
+def _invalid(file: Path, what: str) -> CatalogError:
+    return CatalogError(Fault.INVALID_COMPONENT, what, str(file))
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > MAX_COMPONENT_BYTES:
+            raise _invalid(file, f"is larger than {MAX_COMPONENT_BYTES} bytes")
+        return file.read_bytes()
+    except OSError as error:
+        raise _invalid(file, f"cannot be read: {error.strerror}") from error
+
+
+def _component(document: dict[str, Any], lineage: Sequence[Document]) -> Component:
+    own = lineage[0]
+    kind, body = own.kind, document[own.kind]
+    folders = tuple(ancestor.folder for ancestor in lineage)
+    digests = [ancestor.sha256 for ancestor in lineage]
+    return Component(
+        kind=kind,
+        name=own.name,
+        version=document["version"],
+        title=document["title"],
+        license=document["license"],
+        source=document.get("source", ""),
+        folder=own.folder,
+        sha256=own.sha256 if len(lineage) == 1 else sha256_hex(canonical_json(digests)),
+        tags=tuple(document.get("tags", ())),
+        device=document.get("device", ""),
+        requires=_requirements(document.get("requires", ())),
+        variations={
+            name: _variation(name, table) for name, table in document.get("variations", {}).items()
+        },
+        artifacts=tuple(_artifact(table) for table in document.get("artifacts", ())),
+        body=body,
+        files=_files(folders, body.get("files", ())) if kind == "program" else (),
+        wheels=_wheels(folders) if kind == "package" else (),
+        recipe=_recipe(body["build"]) if kind == "package" and "build" in body else None,
+        scheme=document.get("version_scheme", PYTHON),
+        parents=tuple(f"{kind}/{ancestor.name}" for ancestor in lineage[1:]),
+        folders=folders,
+    )
+
+
+def _requirements(tables: Iterable[dict[str, Any]]) -> tuple[Requirement, ...]:
+    found = []
+    for table in tables:
+        choices = tuple(_choice(choice) for choice in table.get("any_of", [table]))
+        role = table.get("role") or choices[0].name or choices[0].kind
+        found.append(Requirement(role, choices, table.get("when", "")))
+    return tuple(found)
+
+
+def _choice(table: dict[str, Any]) -> Choice:
+    kind, _, name = table.get("component", f"{table.get('kind')}/").partition("/")
+    return Choice(kind, name, table.get("version", ""), tuple(table.get("tags", ())))
+
+
+def _variation(name: str, table: dict[str, Any]) -> Variation:
+    return Variation(
+        name=name,
+        # Values of one parameter exclude each other.
+        group=table.get("group", name if name.endswith(".#") else ""),
+        default=table.get("default", False),
+        title=table.get("title", ""),
+        tags=tuple(table.get("tags", ())),
+        requires=_requirements(table.get("requires", ())),
+        set=table.get("set", {}),
+        excludes=tuple(table.get("excludes", ())),
+        when=table.get("when", ""),
+        value=table.get("value"),
+    )
+
+
+def _artifact(table: dict[str, Any]) -> Artifact:
+    return Artifact(
+        name=table["name"],
+        role=table["role"],
+        sha256=table["sha256"],
+        size_bytes=table["size_bytes"],
+        when=tuple(table.get("when", ())),
+        file=table.get("file", ""),
+        locations=tuple(Location(**location) for location in table.get("locations", ())),
+        tags=tuple(table.get("tags", ())),
+    )
+
+
+def _recipe(table: dict[str, Any]) -> BuildRecipe:
+    return BuildRecipe(
+        where=table["where"],
+        arches=tuple(table["arches"]),
+        pythons=tuple(table["pythons"]),
+        glibc=table["glibc"],
+        tools=tuple(Tool(**tool) for tool in table["tools"]),
+        sdists={version: Sdist(**sdist) for version, sdist in table["sdists"].items()},
+        minutes=table.get("minutes", 1),
+    )
+
+
+def _files(folders: Sequence[Path], names: Iterable[str]) -> tuple[BlobRef, ...]:
+    found = []
+    for name in names:
+        path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if path is None:
+            what = f"key program.files: no file {name} beside it"
+            raise _invalid(folders[0] / COMPONENT_FILE, what)
+        # Boards are sent these bytes, whatever they are: a link must not pick a file of the host.
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            raise _invalid(
+                path, f"key program.files: {name} is a link that leads out of its folder"
+            )
+        found.append(BlobRef(name, sha256_file(path), path.stat().st_size))
+    return tuple(found)
+
+
+def _wheels(folders: Sequence[Path]) -> tuple[WheelSet, ...]:
+    files = [folder / WHEELS_FILE for folder in folders if (folder / WHEELS_FILE).is_file()]
+    return read_wheels(files[0]) if files else ()
+
+
+def read_wheels(file: Path) -> tuple[WheelSet, ...]:
+    """A package's wheel lock; empty where there is none yet.
+
+    Raises:
+        CatalogError: fault INVALID_COMPONENT.
+    """
+    if not file.is_file():
+        return ()
+    try:
+        document = json.loads(file.read_bytes())
+        files = {
+            name: WheelFile(name, w["name"], w["version"], w["sha256"], int(w["size_bytes"]))
+            for name, w in document["wheels"].items()
+        }
+        sets = tuple(
+            WheelSet(
+                version=entry["version"],
+                python=entry["python"],
+                arch=entry["arch"],
+                wheels=tuple(files[name] for name in entry["wheels"]),
+            )
+            for entry in document["sets"]
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _invalid(file, f"is no wheel lock: {type(error).__name__} {error}") from error
+    for wheel in files.values():
+        texts = (wheel.filename, wheel.name, wheel.version, wheel.sha256)
+        if not all(isinstance(text, str) for text in texts):
+            raise _invalid(file, f"{wheel.filename}: name, version and sha256 must be texts")
+        if not is_sha256(wheel.sha256):
+            raise _invalid(file, f"{wheel.filename}: bad sha256 {wheel.sha256!r}")
+    return sets

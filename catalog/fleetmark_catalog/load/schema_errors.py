@@ -1,0 +1,58 @@
+"""Says what a schema found wrong, for a person: key, what was found, what is allowed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jsonschema.exceptions import ValidationError
+
+from fleetmark_catalog.load.suggest import hint
+
+
+def explain(error: ValidationError) -> str:
+    """One schema violation for a person: key, found, allowed."""
+    path = [str(part) for part in error.absolute_path]
+    key = ".".join(path)
+    rule, limit, instance = str(error.validator), error.validator_value, error.instance
+    if rule == "additionalProperties" and isinstance(error.schema, dict):
+        known = list(error.schema.get("properties", {}))
+        unknown = next(name for name in _names(instance) if name not in known)
+        return f"key {'.'.join([*path, unknown])}: unknown key. {hint(unknown, known)}"
+    if rule == "required":
+        missing = next(name for name in _names(limit) if name not in _names(instance))
+        return f"key {'.'.join([*path, missing])}: found nothing, but it must be there"
+    found = json.dumps(instance, default=str)[:120]
+    where = f"{key} (a name in it)" if "propertyNames" in error.absolute_schema_path else key
+    return (
+        f"key {where or 'top level'}: found {found}, allowed {_allowed(rule, limit, error.message)}"
+    )
+
+
+_ALLOWED = {
+    "type": "a value of type {}",
+    "const": "{}",
+    "pattern": "text like {}",
+    "minimum": "at least {}",
+    "exclusiveMinimum": "more than {}",
+    "maximum": "at most {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} entries",
+    "minProperties": "at least {} entries",
+    "uniqueItems": "entries that differ",
+}
+
+
+def _allowed(rule: str, limit: Any, message: str) -> str:
+    if rule == "enum":
+        return ", ".join(map(str, limit))
+    if rule in ("oneOf", "anyOf"):
+        ways = [" and ".join(way.get("required", ())) for way in limit]
+        few = "exactly one of" if rule == "oneOf" else "at least one of"
+        return f"{few}: {' | '.join(ways)}"
+    return _ALLOWED[rule].format(limit) if rule in _ALLOWED else message
+
+
+def _names(value: Any) -> list[str]:
+    return [str(name) for name in value]

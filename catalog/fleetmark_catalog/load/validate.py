@@ -1,0 +1,164 @@
+"""What a schema cannot say: the parts of a component, and components, agree with each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from fleetmark_catalog.load.model import Choice, Component, Requirement
+from fleetmark_catalog.load.suggest import hint
+from fleetmark_core.versions import is_range, is_version
+
+Find = Callable[[str, str], "Component | None"]
+
+
+def problems(component: Component) -> Iterator[str]:
+    """What is wrong within one component; each text names key, what was found, what is allowed."""
+    yield from _versions(component)
+    yield from _variations(component)
+    for artifact in component.artifacts:
+        for word in artifact.when:
+            if not component.knows(word):
+                near = hint(word, component.variations)
+                yield (
+                    f"key artifacts: artifact {artifact.name}: when names the unknown variation "
+                    f"{word!r}. {near}"
+                )
+        names = [other.name for other in component.artifacts if other.name == artifact.name]
+        if len(names) > 1:
+            yield f"key artifacts: {len(names)} artefacts are named {artifact.name}"
+    for name, parameter in component.body.get("parameters", {}).items():
+        low, high = parameter.get("min"), parameter.get("max")
+        if low is not None and high is not None and low > high:
+            yield f"key program.parameters.{name}: min {low} is above max {high}"
+    if component.kind == "soft":
+        yield from _rule(component)
+    if component.recipe is not None:
+        for version in component.recipe.sdists:
+            if version not in component.versions():
+                yield (
+                    f"key package.build.sdists: found version {version!r}, allowed "
+                    f"{', '.join(component.versions())}"
+                )
+    if component.kind == "package":
+        yield from _archives(component)
+
+
+def _archives(component: Component) -> Iterator[str]:
+    """Archives of a package, and Pythons in them, are artefacts of its own."""
+    body = component.body
+    held = sorted({artifact.name for artifact in component.artifacts})
+    for key in ("interpreters", "archives"):
+        for entry in body.get(key, ()):
+            if entry["artifact"] not in held:
+                yield (
+                    f"key package.{key}: found artifact {entry['artifact']!r}, allowed "
+                    f"{', '.join(held) or 'none: there is no artefact'}"
+                )
+    if "archives" not in body:
+        return
+    have = [entry.get("version", component.version) for entry in body["archives"]]
+    for version in have:
+        if version not in component.versions():
+            yield (
+                f"key package.archives: found version {version!r}, allowed "
+                f"{', '.join(component.versions())}"
+            )
+    for version in component.versions():
+        if version not in have:
+            yield f"key package.archives: found none for version {version}, which must have one"
+    others: list[str] = [key for key in ("interpreters", "build") if key in body]
+    others += ["wheels.json"] if component.wheels else []
+    if others:
+        yield (
+            f"key package.archives: found beside {others[0]}, allowed alone: what needs both "
+            "wheels and an archive requires a second package"
+        )
+
+
+def _versions(component: Component) -> Iterator[str]:
+    for version in component.versions():
+        if not is_version(version, component.scheme):
+            yield (
+                f"key version: found {version!r}, allowed a version of scheme {component.scheme}"
+                ' (version_scheme = "general" takes what is not Python\'s)'
+            )
+
+
+def _variations(component: Component) -> Iterator[str]:
+    for group, names in component.groups().items():
+        defaults = [name for name in names if component.variations[name].default]
+        if len(defaults) > 1:
+            yield (f"variations: group {group} has {len(defaults)} defaults: {', '.join(defaults)}")
+    for variation in component.variations.values():
+        key = f"key variations.{variation.name}"
+        if variation.open != (variation.value is not None):
+            yield (
+                f"{key}: a name that ends with .# and a value belong together, "
+                f"found {'only the name' if variation.open else 'only the value'}"
+            )
+        if variation.open and variation.default:
+            yield f"{key}.default: found true, but {variation.name} stands for many words"
+        for other in variation.excludes:
+            if other == variation.name:
+                yield f"{key}.excludes: found {other!r}, which is itself"
+
+
+def _rule(component: Component) -> Iterator[str]:
+    body = component.body
+    tables = [("soft", body), ("soft.prove", body.get("prove", {}))]
+    for number, entry in enumerate(body["detect"]):
+        tables.append((f"soft.detect.{number}", entry))
+        tables.append((f"soft.detect.{number}.prove", entry.get("prove", {})))
+    for path, table in tables:
+        for key, groups in (("version_pattern", 1), ("match", 0)):
+            if key not in table:
+                continue
+            try:
+                found = re.compile(table[key]).groups
+            except re.error as error:
+                yield f"key {path}.{key}: found {table[key]!r}, which is no regex: {error}"
+                continue
+            if found < groups:
+                yield f"key {path}.{key}: found {table[key]!r}, allowed a regex with a group"
+    if not is_range(body.get("versions", "")):
+        yield f"key soft.versions: found {body['versions']!r}, allowed a range like >=1.2,<2"
+
+
+def dangling(component: Component, find: Find, tags: Iterable[str]) -> Iterator[str]:
+    """What `component` names and the catalog, which `find` looks into, does not have."""
+    known = set(tags)
+    for requirement in _requirements(component):
+        for choice in requirement.choices:
+            yield from _choice(choice, find, known)
+    for artifact in component.artifacts:
+        yield from _tags(artifact.tags, known, f"artifact {artifact.name}")
+    for member in component.body.get("members", ()):
+        if component.kind == "suite" and find("benchmark", member["benchmark"]) is None:
+            yield f"key suite.members: there is no benchmark {member['benchmark']!r}"
+
+
+def _requirements(component: Component) -> Iterator[Requirement]:
+    yield from component.requires
+    for variation in component.variations.values():
+        yield from variation.requires
+
+
+def _choice(choice: Choice, find: Find, tags: set[str]) -> Iterator[str]:
+    if not choice.name:
+        yield from _tags(choice.tags, tags, f"a required {choice.kind}")
+        return
+    target = find(choice.kind, choice.name)
+    if target is None:
+        yield f"key requires: there is no component {choice.kind}/{choice.name}"
+    elif not is_range(choice.version, target.scheme):
+        yield (
+            f"key requires: version of {target.id}: found {choice.version!r}, allowed a range of "
+            f"scheme {target.scheme} like >=1.2,<2"
+        )
+
+
+def _tags(wanted: Iterable[str], known: set[str], who: str) -> Iterator[str]:
+    for tag in wanted:
+        if tag not in known:
+            yield f"key tags: {who} has the unknown tag {tag!r}. {hint(tag, known)}"

@@ -1,0 +1,66 @@
+"""Pythons that the catalog brings, for boards whose own do not fit a job's packages. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fleetmark_catalog.load.catalog import Catalog
+from fleetmark_catalog.load.model import Artifact, Component
+from fleetmark_catalog.resolve.device import glibc_minor, glibc_misfit
+from fleetmark_core.capabilities import Capabilities, Interpreter
+from fleetmark_core.lockfile import ProvidedPython
+
+PLACE = "{provided}"
+"""Stands for the folder where the agent unpacks it."""
+_OLDEST_GLIBC = 17
+_OLD_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A Python that a board could be given, and the archive that it comes in."""
+
+    component: Component
+    artifact: Artifact
+    interpreter: Interpreter
+    lock: ProvidedPython
+
+
+def offers(catalog: Catalog, board: Capabilities) -> Iterator[Offer | str]:
+    """What the catalog has for this board, by name; for what does not run there, why not."""
+    for component in catalog.all("package"):
+        for build in component.body.get("interpreters", ()):
+            if build["arch"] == board.arch:
+                reason = glibc_misfit(build["glibc"], board)
+                if reason:
+                    yield f"{component.name} {component.version} {reason}"
+                else:
+                    yield _offer(component, build, board)
+
+
+def _offer(component: Component, build: dict[str, object], board: Capabilities) -> Offer:
+    (artifact,) = (a for a in component.artifacts if a.name == build["artifact"])
+    major, minor = component.version.split(".")[:2]
+    abis = (f"cp{major}{minor}",)
+    platforms = tuple(_platforms(board))
+    provided = ProvidedPython(
+        archive=artifact.blob,
+        python=str(build["python"]),
+        version=component.version,
+        abis=abis,
+        platforms=platforms,
+        unpacked_bytes=int(str(build["unpacked_bytes"])),
+    )
+    path = f"{PLACE}/{provided.python}"
+    interpreter = Interpreter(path, component.version, "cpython", abis, platforms)
+    return Offer(component, artifact, interpreter, provided)
+
+
+def _platforms(board: Capabilities) -> Iterator[str]:
+    """As PEP 600 has them for the board's own C library, the newest first."""
+    for minor in range(glibc_minor(board.os.libc_version or ""), _OLDEST_GLIBC - 1, -1):
+        yield f"manylinux_2_{minor}_{board.arch}"
+        if minor in _OLD_NAMES:
+            yield f"{_OLD_NAMES[minor]}_{board.arch}"
+    yield f"linux_{board.arch}"

@@ -1,0 +1,351 @@
+"""Chooses package versions, exact wheels and archives for one interpreter, by resolvelib. Pure.
+
+Everything that the solver sees has one order, so that the same question has the same answer on
+every machine. What it can choose between (`Candidate`) are packages at a version with the wheels
+or the archive that fit, software that the board has, and the alternatives of a requirement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible
+from resolvelib.resolvers import Resolution, ResolutionTooDeep
+
+from fleetmark_catalog.load.catalog import Catalog
+from fleetmark_catalog.load.model import Choice, Component, Requirement, WheelSet
+from fleetmark_catalog.resolve.archives import Archive, fit_archive, has_archives
+from fleetmark_catalog.resolve.device import applies, detected, platform_misfit, unfit
+from fleetmark_catalog.resolve.selection import with_tags
+from fleetmark_catalog.resolve.wheel_match import describe, fit
+from fleetmark_catalog.selectors import Subject
+from fleetmark_core.capabilities import Interpreter
+from fleetmark_core.versions import in_range
+
+_MAX_ROUNDS = 20_000
+_ALTERNATIVES = "alternatives"
+_WHEEL = "wheel"
+_FOLDER = "folder"
+_BROUGHT = (_WHEEL, _FOLDER)
+_ABSENT = "nothing"
+
+
+@dataclass(frozen=True)
+class Need:
+    """A requirement and who has it, as people would name him: `tflite-runtime 2.14.0`."""
+
+    requirer: str
+    requirement: Requirement
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A package at one version with the wheels or the archive that fit.
+
+    Without either, detected software, or what the board is.
+    """
+
+    component: Component
+    version: str
+    wheels: WheelSet | None
+    role: str
+    requirers: tuple[str, ...] = ()
+    archive: Archive | None = None
+
+    @property
+    def label(self) -> str:
+        """`numpy 2.2.6`."""
+        return f"{self.component.name} {self.version}"
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What the solver calls a requirement: something that `identity` must be or allow."""
+
+    identity: tuple[str, str]
+    requirer: str
+    role: str = ""
+    choice: Choice | None = None
+    choices: tuple[Choice, ...] = ()
+    version: str = ""
+
+    def __str__(self) -> str:
+        if self.choice is not None:
+            return f"{self.choice.name}{self.choice.version}"
+        if self.choices:
+            return " or ".join(f"{choice.name}{choice.version}" for choice in self.choices)
+        if self.identity[0] == _FOLDER:
+            return f"the folder {self.identity[1]}"
+        return f"{self.identity[1]} {self.version}"
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    identity: tuple[str, str]
+    label: str
+    version: str
+    chosen: Chosen | None = None
+    wishes: tuple[_Wish, ...] = ()
+
+
+@dataclass
+class Solver:
+    """Solves package needs for one interpreter of one device, and collects why it could not."""
+
+    catalog: Catalog
+    interpreter: Interpreter
+    subject: Subject
+    reasons: dict[str, None] = field(default_factory=dict)
+    _known: dict[tuple[str, str], list[_Candidate]] = field(default_factory=dict)
+
+    def solve(self, needs: Sequence[Need]) -> tuple[Chosen, ...] | None:
+        """The preferred choice that meets all needs, or None; then `reasons` says why not."""
+        wishes = [wish for need in needs for wish in self._wishes(need)]
+        found = self._solve(wishes)
+        if found is not None:
+            return found
+        # Every need by itself, so that a reader learns all obstacles and not just the first.
+        for wish in wishes if len(wishes) > 1 else ():
+            self._solve([wish])
+        return None
+
+    def _solve(self, wishes: Sequence[_Wish]) -> tuple[Chosen, ...] | None:
+        # Not `Resolver`: it follows parents to the root without looking for circles, and does not
+        # come back from one that was left over by backtracking.
+        resolution: Resolution[_Wish, _Candidate, tuple[str, str]] = Resolution(
+            _Provider(self), BaseReporter()
+        )
+        try:
+            mapping = resolution.resolve(wishes, max_rounds=_MAX_ROUNDS).mapping
+        except ResolutionImpossible as error:
+            causes = [cause.requirement for cause in error.causes]
+            for reason in _conflicts(causes):
+                self._note(reason)
+            if not self.reasons:
+                self._note("; ".join(dict.fromkeys(f"{w.requirer} requires {w}" for w in causes)))
+            return None
+        except ResolutionTooDeep:
+            self._note(f"no answer after {_MAX_ROUNDS} steps: too many versions to choose from")
+            return None
+        roles, requirers = _roles(wishes, mapping)
+        return tuple(
+            replace(
+                candidate.chosen,
+                role=roles.get(identity, ""),
+                requirers=tuple(requirers.get(identity, ())),
+            )
+            for identity, candidate in mapping.items()
+            if candidate.chosen is not None and identity in roles
+        )
+
+    # --- what the provider asks -----------------------------------------------------------
+
+    def candidates(self, identity: tuple[str, str], wishes: Sequence[_Wish]) -> list[_Candidate]:
+        """All that `identity` could be under all `wishes`, the preferred first."""
+        kind, name = identity
+        if not wishes:
+            # After backtracking the solver still asks about what nobody wants any more. Nothing
+            # must come of that, or a package that is not needed could forbid one that is.
+            return [_Candidate(identity, _ABSENT, "")]
+        if kind == _ALTERNATIVES:
+            return self._alternatives(identity, wishes)
+        if kind in _BROUGHT:
+            versions = {wish.version for wish in wishes}
+            return [
+                _Candidate(identity, name, version) for version in versions if len(versions) < 2
+            ]
+        if identity not in self._known:
+            self._known[identity] = list(self._all(kind, name, wishes[0]))
+        found = self._known[identity]
+        fitting = [c for c in found if all(self._allows(wish, c) for wish in wishes)]
+        if found and not fitting and len(wishes) == 1:
+            have = ", ".join(candidate.version for candidate in found)
+            whose = "the board has" if kind == "soft" else "the catalog has"
+            if kind == "package" and len(found) < len(self.catalog.get(kind, name).versions()):
+                whose = f"for {describe(self.interpreter)} the catalog has"
+            self._note(f"{wishes[0].requirer} requires {wishes[0]}; {whose} {have}")
+        return fitting
+
+    def _allows(self, wish: _Wish, candidate: _Candidate) -> bool:
+        if wish.choice is None or candidate.chosen is None:
+            return True
+        scheme = candidate.chosen.component.scheme
+        return in_range(candidate.version, wish.choice.version, scheme)
+
+    def _all(self, kind: str, name: str, wish: _Wish) -> Iterator[_Candidate]:
+        component = self.catalog.get(kind, name)
+        reason = unfit(component, self.subject) or platform_misfit(component, self.subject)
+        if reason:
+            self._note(reason)
+            return
+        if kind == "package":
+            yield from self._versions(component, wish)
+        elif kind == "soft":
+            for version in detected(component, self.subject):
+                yield self._candidate(component, version, None)
+            if not detected(component, self.subject):
+                what = component.body.get("software", component.name)
+                self._note(f"{wish.requirer} requires {wish}; the board has no {what} that runs")
+        else:
+            yield self._candidate(component, component.version, None)
+
+    def _versions(self, component: Component, wish: _Wish) -> Iterator[_Candidate]:
+        version_of_wish = wish.choice.version if wish.choice is not None else ""
+        allowed = [
+            v for v in component.versions() if in_range(v, version_of_wish, component.scheme)
+        ]
+        if not allowed:
+            self._note(
+                f"{wish.requirer} requires {wish}; "
+                f"the catalog has {', '.join(component.versions())}"
+            )
+        for version in component.versions():
+            wheels, archive = None, None
+            if has_archives(component):
+                archive, missing = fit_archive(component, version, self.subject.capabilities)
+            else:
+                wheels, missing = fit(component, version, self.interpreter, self.catalog.built)
+            if wheels is not None or archive is not None:
+                yield self._candidate(component, version, wheels, archive)
+            elif version in allowed:
+                self._note(missing)
+
+    def _candidate(
+        self,
+        component: Component,
+        version: str,
+        wheels: WheelSet | None,
+        archive: Archive | None = None,
+    ) -> _Candidate:
+        label = f"{component.name} {version}"
+        wishes = [
+            wish
+            for requirement in component.requires
+            for wish in self._wishes(Need(label, requirement))
+        ]
+        # Two packages may bring one distribution, in the same version only.
+        wishes += [
+            _Wish((_WHEEL, wheel.name), label, version=wheel.version)
+            for wheel in (wheels.wheels if wheels is not None else ())
+            if wheel.name in self.catalog.shared_distributions
+        ]
+        if archive is not None:
+            # A job finds one folder by one name.
+            wishes.append(_Wish((_FOLDER, archive.lock.name), label, version=label))
+        chosen = Chosen(component, version, wheels, "", archive=archive)
+        identity = (component.kind, component.name)
+        return _Candidate(identity, label, version, chosen, tuple(wishes))
+
+    def _wishes(self, need: Need) -> Iterator[_Wish]:
+        requirement = need.requirement
+        if not applies(requirement.when, self.subject):
+            return
+        choices = tuple(one for choice in requirement.choices for one in self._named(choice))
+        if len(choices) == 1:
+            choice = choices[0]
+            identity = (choice.kind, choice.name)
+            yield _Wish(identity, need.requirer, requirement.role, choice)
+        else:
+            identity = (_ALTERNATIVES, f"{need.requirer}: {requirement.role}")
+            yield _Wish(identity, need.requirer, requirement.role, choices=choices)
+            if not choices:
+                wanted = " or ".join(map(str, requirement.choices))
+                self._note(f"{need.requirer} requires {wanted}; the catalog has none")
+
+    def _named(self, choice: Choice) -> list[Choice]:
+        if choice.name:
+            return [choice]
+        found = with_tags(self.catalog, choice, frozenset())
+        return [Choice(part.kind, part.name, choice.version) for part in found]
+
+    def _alternatives(self, identity: tuple[str, str], wishes: Sequence[_Wish]) -> list[_Candidate]:
+        wish = wishes[0]
+        return [
+            _Candidate(
+                identity,
+                str(choice),
+                str(number),
+                wishes=(_Wish((choice.kind, choice.name), wish.requirer, wish.role, choice),),
+            )
+            for number, choice in enumerate(wish.choices)
+        ]
+
+    def _note(self, reason: str) -> None:
+        self.reasons.setdefault(reason)
+
+
+class _Provider(AbstractProvider[_Wish, _Candidate, tuple[str, str]]):
+    """The solver's questions, answered from the catalog and the device."""
+
+    def __init__(self, solver: Solver) -> None:
+        self._solver = solver
+
+    def identify(self, requirement_or_candidate: _Wish | _Candidate) -> tuple[str, str]:
+        return requirement_or_candidate.identity
+
+    def get_preference(
+        self,
+        identifier: tuple[str, str],
+        resolutions: Mapping[tuple[str, str], _Candidate],
+        candidates: Mapping[tuple[str, str], Iterator[_Candidate]],
+        information: Mapping[tuple[str, str], Iterator[Any]],
+        backtrack_causes: Sequence[Any],
+    ) -> tuple[int, int]:
+        # What conflicted is looked at first; then alternatives last, since each narrows the rest.
+        causes = any(cause.requirement.identity == identifier for cause in backtrack_causes)
+        return (0 if causes else 1, 1 if identifier[0] == _ALTERNATIVES else 0)
+
+    def find_matches(
+        self,
+        identifier: tuple[str, str],
+        requirements: Mapping[tuple[str, str], Iterator[_Wish]],
+        incompatibilities: Mapping[tuple[str, str], Iterator[_Candidate]],
+    ) -> list[_Candidate]:
+        bad = {candidate.version for candidate in incompatibilities[identifier]}
+        found = self._solver.candidates(identifier, list(requirements[identifier]))
+        return [candidate for candidate in found if candidate.version not in bad]
+
+    def is_satisfied_by(self, requirement: _Wish, candidate: _Candidate) -> bool:
+        if candidate.label == _ABSENT:
+            return False
+        if requirement.version:
+            return requirement.version == candidate.version
+        if requirement.choice is None or not requirement.choice.version:
+            return True
+        return self._solver._allows(requirement, candidate)
+
+    def get_dependencies(self, candidate: _Candidate) -> Sequence[_Wish]:
+        return candidate.wishes
+
+
+def _conflicts(wishes: Sequence[_Wish]) -> Iterator[str]:
+    """One line for each thing that two or more want differently."""
+    by_identity: dict[tuple[str, str], dict[str, None]] = {}
+    for wish in wishes:
+        if wish.choice is not None and not wish.choice.version:
+            continue  # takes any version: it is no side of a conflict
+        verb = "brings" if wish.identity[0] in _BROUGHT else "requires"
+        line = f"{wish.requirer} {verb} {wish}"
+        by_identity.setdefault(wish.identity, {}).setdefault(line)
+    for (kind, _), lines in sorted(by_identity.items()):
+        if len(lines) > 1 and kind != _ALTERNATIVES:
+            yield ", but ".join(lines)
+
+
+def _roles(
+    wishes: Sequence[_Wish], mapping: Mapping[tuple[str, str], _Candidate]
+) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], dict[str, None]]]:
+    """In which role each thing was first wanted, roots before what they need; and by whom."""
+    roles: dict[tuple[str, str], str] = {}
+    requirers: dict[tuple[str, str], dict[str, None]] = {}
+    queue = list(wishes)
+    for wish in queue:
+        if wish.identity[0] in _BROUGHT:
+            continue
+        requirers.setdefault(wish.identity, {}).setdefault(wish.requirer)
+        if wish.identity not in roles:
+            roles[wish.identity] = wish.role
+            queue.extend(mapping[wish.identity].wishes)
+    return roles, requirers

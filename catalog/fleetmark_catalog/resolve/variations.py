@@ -1,0 +1,111 @@
+"""Which variations hold: those asked for, then passed tags, then defaults. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fleetmark_catalog.load.catalog import Catalog
+from fleetmark_catalog.load.model import Component
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.lockfile import Lock
+
+
+def choose(
+    components: Sequence[Component],
+    base: Sequence[str],
+    given: Sequence[str],
+    tags: frozenset[str],
+) -> tuple[str, ...]:
+    """The words that hold: one a group.
+
+    `given` win over `base`, both over variations that a passed tag names, those over defaults. A
+    default that excludes what was asked for, or is excluded by it, gives way.
+
+    Raises:
+        CatalogError: fault UNKNOWN_WORD: two given words are of one group.
+    """
+    groups = _Groups(components)
+    by_group: dict[str, str] = {}
+    for word in given:
+        group = groups.of(word)
+        if by_group.setdefault(group, word) != word:
+            raise CatalogError(
+                Fault.UNKNOWN_WORD,
+                f"variations {by_group[group]} and {word} exclude each other: "
+                f"both are of group {group.removesuffix('.#')}",
+            )
+    for word in base:
+        by_group.setdefault(groups.of(word), word)
+    asked = set(by_group.values())
+    for tag in sorted(tags):
+        # Only a word of a group: a tag must not switch on what stands by itself.
+        if groups.grouped(tag):
+            by_group.setdefault(groups.of(tag), tag)
+    for group, word in groups.defaults.items():
+        if not _excluded(components, word, asked):
+            by_group.setdefault(group, word)
+    return in_order(components, by_group.values())
+
+
+_WEIGHT = {"benchmark": 0, "model": 1}
+
+
+class _Groups:
+    def __init__(self, components: Sequence[Component]) -> None:
+        self._components = components
+        self.defaults: dict[str, str] = {}
+        # What a benchmark and a model prefer counts more: a program runs what the model is.
+        order = sorted(components, key=lambda c: _WEIGHT.get(c.kind, len(_WEIGHT)))
+        for component in order:
+            for variation in component.variations.values():
+                if variation.default:
+                    self.defaults.setdefault(variation.group or variation.name, variation.name)
+
+    def of(self, word: str) -> str:
+        """The group of `word`; without one, itself."""
+        for component in self._components:
+            variation = component.variation(word)
+            if variation is not None and variation.group:
+                return variation.group
+        return word
+
+    def grouped(self, word: str) -> bool:
+        return any(
+            variation.group
+            for component in self._components
+            if (variation := component.variations.get(word)) is not None and not variation.open
+        )
+
+
+def _excluded(components: Sequence[Component], word: str, asked: set[str]) -> bool:
+    for component in components:
+        own = component.variation(word)
+        for other in asked:
+            theirs = component.variation(other)
+            if own is not None and {other, theirs.name if theirs else other} & set(own.excludes):
+                return True
+            if theirs is not None and word in theirs.excludes:
+                return True
+    return False
+
+
+def in_order(components: Sequence[Component], words: Iterable[str]) -> tuple[str, ...]:
+    """The words in the one order that labels show: by the model's groups, optional ones last."""
+    return tuple(sorted(dict.fromkeys(words), key=lambda word: (*_rank(components, word), word)))
+
+
+def variations_of(catalog: Catalog, lock: Lock) -> tuple[str, ...]:
+    """The variations that a lock was resolved with, in the order of `in_order`."""
+    parts = (catalog.find(part.kind, part.name) for part in lock.components)
+    words = (name for part in lock.components for name in part.variations)
+    return in_order([part for part in parts if part is not None], words)
+
+
+def _rank(components: Sequence[Component], word: str) -> tuple[int, int]:
+    for position, component in enumerate(sorted(components, key=lambda c: c.kind != "model")):
+        groups = list(component.groups())
+        variation = component.variation(word)
+        if variation is not None:
+            place = groups.index(variation.group) if variation.group else len(groups)
+            return (0 if variation.group else 1, position * 1000 + place)
+    return (2, 0)

@@ -1,0 +1,212 @@
+"""Admin: the controller itself, join tokens, people, the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from fleetmark_controller import __version__
+from fleetmark_controller.api import auth as guard
+from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.identity.issuer import Issuer
+from fleetmark_controller.identity.model import MAX_OPERATOR_LIFE_NS, Kind, Role, State
+from fleetmark_controller.ids import uuid7
+from fleetmark_controller.operations import enrollment as enrolling
+from fleetmark_controller.operations import operators as people
+from fleetmark_controller.store.security import audit, identities, tokens
+from fleetmark_core.clock import NS_PER_S, iso, now_unix_ns
+from fleetmark_protos import PROTOCOL_VERSION
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import admin_pb2, admin_pb2_grpc
+
+_TOKEN_LIFE_NS = 3600 * NS_PER_S
+_OPERATOR_LIFE_NS = 365 * 86_400 * NS_PER_S
+_MAX_LABELS = 64
+_MAX_LABEL = 200
+_BATCH = 500
+
+
+class AdminService(admin_pb2_grpc.AdminServicer):
+    """What administrators do, and what the controller says of itself."""
+
+    def __init__(self, engine: Engine, issuer: Issuer) -> None:
+        """Serves one engine with one CA."""
+        self._engine = engine
+        self._issuer = issuer
+
+    @edge.unary
+    async def GetInfo(
+        self, request: admin_pb2.GetInfoRequest, context: edge.Context
+    ) -> admin_pb2.ControllerInfo:
+        """Id, version, protocol, start, devices online."""
+        return admin_pb2.ControllerInfo(
+            controller_id=self._engine.controller_id,
+            version=__version__,
+            protocol=PROTOCOL_VERSION,
+            started_at=iso(self._engine.started_ns),
+            devices_online=self._engine.presence.online(),
+            entry_port=self._issuer.entry_port,
+        )
+
+    @edge.unary
+    async def CreateToken(
+        self, request: admin_pb2.CreateTokenRequest, context: edge.Context
+    ) -> admin_pb2.CreateTokenReply:
+        """A new join token; its text is told here and nowhere else."""
+        labels = _labels(dict(request.labels))
+        who, token = guard.who(), self._issuer.new_token()
+        expires_ns = await self._engine.perform(
+            lambda c, fx, now: enrolling.create_token(
+                c,
+                fx,
+                now,
+                who,
+                token,
+                life_ns=request.ttl_ns or _TOKEN_LIFE_NS,
+                uses=request.uses or 1,
+                labels=labels,
+                approve=request.approve,
+            )
+        )
+        return admin_pb2.CreateTokenReply(
+            token_id=token.token_id, token=token.text(), expires_at=iso(expires_ns)
+        )
+
+    @edge.unary
+    async def ListTokens(
+        self, request: admin_pb2.ListTokensRequest, context: edge.Context
+    ) -> admin_pb2.ListTokensReply:
+        """Tokens without their secrets, newest first."""
+        now_ns = now_unix_ns()
+        return admin_pb2.ListTokensReply(
+            tokens=[
+                admin_pb2.Token(
+                    token_id=token.token_id,
+                    state=token.facts.state(now_ns),
+                    uses=token.facts.uses,
+                    used=token.facts.used,
+                    approve=token.approve,
+                    labels=token.labels,
+                    created_at=token.created_at,
+                    created_by=token.created_by,
+                    expires_at=iso(token.facts.expires_ns),
+                )
+                for token in await self._engine.reader.run(tokens.every)
+            ]
+        )
+
+    @edge.unary
+    async def RevokeToken(
+        self, request: admin_pb2.RevokeTokenRequest, context: edge.Context
+    ) -> admin_pb2.RevokeTokenReply:
+        """A token that counts no more."""
+        who = guard.who()
+        token_id = await self._engine.perform(
+            lambda c, fx, now: enrolling.revoke_token(c, fx, now, who, request.token_id)
+        )
+        return admin_pb2.RevokeTokenReply(token_id=token_id)
+
+    @edge.unary
+    async def CreateOperator(
+        self, request: admin_pb2.CreateOperatorRequest, context: edge.Context
+    ) -> admin_pb2.CreateOperatorReply:
+        """Certify a person's key."""
+        try:
+            role = Role(request.role)
+        except ValueError as error:
+            known = ", ".join(role.value for role in Role)
+            raise FleetmarkError(
+                ErrorKind.USAGE, f"no role {request.role[:40]!r}", next_step=f"Roles: {known}"
+            ) from error
+        life_ns = request.life_ns or _OPERATOR_LIFE_NS
+        if not 0 < life_ns <= MAX_OPERATOR_LIFE_NS:
+            raise FleetmarkError(ErrorKind.USAGE, "a credential lives up to five years")
+        presented = certificates.read_request(request.csr)
+        who, person_id = guard.who(), uuid7()
+        await self._engine.perform(
+            lambda c, fx, now: people.create(
+                c,
+                fx,
+                now,
+                who,
+                person_id=person_id,
+                name=request.name,
+                role=role,
+                key_sha256=presented.key_sha256,
+            )
+        )
+        issued = self._issuer.person(presented, person_id, now_unix_ns(), life_ns)
+        return admin_pb2.CreateOperatorReply(
+            certificate=issued.certificate,
+            ca=self._issuer.authority.ca.certificate,
+            expires_at=iso(issued.expires_ns),
+        )
+
+    @edge.unary
+    async def ListOperators(
+        self, request: admin_pb2.ListOperatorsRequest, context: edge.Context
+    ) -> admin_pb2.ListOperatorsReply:
+        """People by name."""
+        found = await self._engine.reader.run(lambda c: identities.every(c, Kind.PERSON))
+        return admin_pb2.ListOperatorsReply(
+            operators=[
+                admin_pb2.Operator(
+                    name=person.name,
+                    role=person.role.value if person.role else "",
+                    state=person.state.value,
+                    created_at=person.created_at,
+                    fingerprint=person.key_sha256,
+                )
+                for person in found
+                if person.state is not State.REMOVED
+            ]
+        )
+
+    @edge.unary
+    async def RevokeOperator(
+        self, request: admin_pb2.RevokeOperatorRequest, context: edge.Context
+    ) -> admin_pb2.RevokeOperatorReply:
+        """A person's credential counts no more."""
+        who = guard.who()
+        person = await self._engine.perform(
+            lambda c, fx, now: people.revoke(c, fx, now, who, request.name)
+        )
+        return admin_pb2.RevokeOperatorReply(name=person.name)
+
+    @edge.streaming
+    async def ListAudit(
+        self, request: admin_pb2.ListAuditRequest, context: edge.Context
+    ) -> AsyncIterator[admin_pb2.AuditBatch]:
+        """The audit log and its head, of one moment."""
+        rows, head = await self._engine.reader.run(
+            lambda c: (list(audit.rows(c, request.after)), audit.head(c))
+        )
+        for start in range(0, len(rows), _BATCH):
+            yield admin_pb2.AuditBatch(
+                rows=[
+                    admin_pb2.AuditRow(
+                        seq=row.seq,
+                        at=row.at,
+                        who=row.who,
+                        act=row.act,
+                        subject=row.subject,
+                        outcome=row.outcome,
+                        detail=row.detail,
+                        hash=row.hash,
+                    )
+                    for row in rows[start : start + _BATCH]
+                ]
+            )
+        yield admin_pb2.AuditBatch(head_seq=head[0], head_hash=head[1])
+
+
+def _labels(labels: dict[str, str]) -> dict[str, str]:
+    if len(labels) > _MAX_LABELS:
+        raise FleetmarkError(ErrorKind.USAGE, f"at most {_MAX_LABELS} labels")
+    for key, value in labels.items():
+        if not key or len(key) > _MAX_LABEL or len(value) > _MAX_LABEL:
+            raise FleetmarkError(ErrorKind.USAGE, f"bad label {key[:40]!r}")
+        if not (key + value).isprintable():
+            raise FleetmarkError(ErrorKind.USAGE, f"bad label {key[:40]!r}")
+    return labels

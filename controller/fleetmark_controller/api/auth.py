@@ -1,0 +1,312 @@
+"""In front of every servicer: who calls, whether the table lets him, and until when.
+
+A refusal reaches the audit log, changes nothing, and has the status of its kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.identity.certificates import read_peer
+from fleetmark_controller.identity.model import Caller, Kind, Limiter, Rule
+from fleetmark_controller.identity.permissions import RULES
+from fleetmark_controller.identity.registry import Registry, expired
+from fleetmark_controller.store.security import audit
+from fleetmark_core.clock import now_unix_ns
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.status import abort
+
+log = logging.getLogger("fleetmark.services")
+
+AUDITED = {
+    ErrorKind.UNAUTHENTICATED,
+    ErrorKind.FORBIDDEN,
+    ErrorKind.REVOKED,
+    ErrorKind.PENDING,
+    ErrorKind.BAD_TOKEN,
+    ErrorKind.NOT_ENROLLED,
+    ErrorKind.TOO_MANY_ATTEMPTS,
+    ErrorKind.FENCED,
+    ErrorKind.BAD_MESSAGE,
+    ErrorKind.DIGEST_MISMATCH,
+}
+"""Refusals that are logged whoever is refused: what an honest agent or person does not meet."""
+_MOST_ROWS = 30
+_NONSENSE = object()
+"""Stands for a message whose bytes could not be read."""
+_CALL: ContextVar[Call] = ContextVar("call")
+
+
+class Call:
+    """One call that was let in."""
+
+    def __init__(
+        self,
+        method: str,
+        context: Any,
+        caller: Caller | None,
+        expires_ns: int,
+        refusals: Refusals,
+    ) -> None:
+        self.method = method
+        self.refusals = refusals
+        self.caller = caller
+        self.expires_ns = expires_ns
+        self.context = context
+        self._task = asyncio.current_task()
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """The caller's address, without its port."""
+        return address_of(self.context.peer())
+
+    @property
+    def who(self) -> str:
+        """For the audit log."""
+        return self.caller.shown if self.caller else f"address {self.address}"
+
+    def end(self, error: FleetmarkError) -> None:
+        """Tell the caller why, and stop."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end(error))
+
+    async def _end(self, error: FleetmarkError) -> None:
+        log.info("%s: call of %s ended: %s", self.method, self.who, error)
+        with suppress(Exception):
+            await abort(self.context, error)
+        if self._task is not None:
+            self._task.cancel()
+
+
+def current() -> Call:
+    """The call that is being served."""
+    return _CALL.get()
+
+
+def device_id() -> str:
+    """The device that calls; empty for people.
+
+    An agent acts as itself alone: compare every device id that a message names with this.
+    """
+    caller = _CALL.get().caller
+    return caller.identity_id if caller and caller.kind is Kind.DEVICE else ""
+
+
+def who() -> str:
+    """The caller, for the audit log."""
+    return _CALL.get().who
+
+
+def person() -> str:
+    """Name of the person who calls, by the certificate: nobody acts in another's name."""
+    caller = _CALL.get().caller
+    return caller.name if caller and caller.kind is Kind.PERSON else ""
+
+
+def be_device(named: str) -> None:
+    """Refuse a message that names a device other than the caller.
+
+    Raises:
+        FleetmarkError: FORBIDDEN.
+    """
+    if named != device_id():
+        raise FleetmarkError(
+            ErrorKind.FORBIDDEN, f"device {named[:80]!r} is not the one that calls"
+        )
+
+
+def address_of(peer: str) -> str:
+    """`ipv4:192.0.2.1:1234` without its port."""
+    kind, _, rest = peer.partition(":")
+    return rest.rpartition(":")[0] if kind in ("ipv4", "ipv6") else peer
+
+
+class Refusals:
+    """Writes refusals into the audit log, a limited number a minute of each source."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Of one engine's store."""
+        self._engine = engine
+        self._limiter = Limiter(_MOST_ROWS)
+
+    async def note(self, who: str, method: str, error: FleetmarkError) -> None:
+        """One row, durable on return, unless this source has had too many."""
+        count = self._limiter.refused(who, time.monotonic())
+        if count > _MOST_ROWS:
+            return
+        what = (
+            error.what if count < _MOST_ROWS else f"{error.what}; more of this minute is left out"
+        )
+        try:
+            await self._engine.transact(
+                lambda c, fx, now: audit.add(
+                    c,
+                    now,
+                    who,
+                    method,
+                    outcome=audit.REFUSED,
+                    kind=error.kind.name,
+                    what=what[:500],
+                )
+            )
+        except FleetmarkError as trouble:
+            log.error("a refusal could not be logged: %s", trouble)
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Lets in whom the table allows."""
+
+    def __init__(self, registry: Registry, refusals: Refusals) -> None:
+        """By one registry."""
+        self._registry = registry
+        self._refusals = refusals
+        self._wrapped: dict[str, tuple[Any, Any]] = {}
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
+    ) -> Any:
+        """Wraps the method's handler; once, for it is the same at each call."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = str(handler_call_details.method)
+        known, wrapped = self._wrapped.get(method, (None, None))
+        if known is not handler:
+            wrapped = self._wrap(method, handler)
+            self._wrapped[method] = (handler, wrapped)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        rule = RULES.get(method, Rule())
+        behaviour = (
+            handler.unary_unary
+            or handler.unary_stream
+            or handler.stream_unary
+            or handler.stream_stream
+        )
+
+        async def unary(request: Any, context: Any) -> Any:
+            call = await self._enter(method, rule, context)
+            try:
+                return await behaviour(await self._understood(call, request), context)
+            finally:
+                self._leave(call)
+
+        async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+            call = await self._enter(method, rule, context)
+            try:
+                async for item in behaviour(await self._understood(call, request), context):
+                    yield item
+            finally:
+                self._leave(call)
+
+        makers: dict[tuple[bool, bool], tuple[Any, Any]] = {
+            (False, False): (grpc.unary_unary_rpc_method_handler, unary),
+            (False, True): (grpc.unary_stream_rpc_method_handler, stream),
+            (True, False): (grpc.stream_unary_rpc_method_handler, unary),
+            (True, True): (grpc.stream_stream_rpc_method_handler, stream),
+        }
+        make, wrapped = makers[handler.request_streaming, handler.response_streaming]
+        understand = _forgiving(handler.request_deserializer)
+        return make(wrapped, understand, handler.response_serializer)
+
+    async def _understood(self, call: Call, request: Any) -> Any:
+        """The request, if its bytes made sense; of a stream, each message when it comes."""
+        if request is _NONSENSE:
+            refusal = _nonsense()
+            await self._refusals.note(call.who, call.method, refusal)
+            await abort(call.context, refusal)
+        return _sensible(request) if hasattr(request, "__aiter__") else request
+
+    async def _enter(self, method: str, rule: Rule, context: Any) -> Call:
+        shown = f"address {address_of(context.peer())}"
+        try:
+            call = self._admitted(method, rule, context)
+        except FleetmarkError as error:
+            await self._refusals.note(shown, method, error)
+            await abort(context, error)
+        _CALL.set(call)
+        if call.caller is not None:
+            self._registry.opened(call.caller.identity_id, call)
+            if not rule.allows(call.caller):
+                refusal = _not_allowed(call.caller, rule, method)
+                self._registry.closed(call.caller.identity_id, call)
+                await self._refusals.note(call.who, method, refusal)
+                await abort(context, refusal)
+        return call
+
+    def _leave(self, call: Call) -> None:
+        if call.caller is not None:
+            self._registry.closed(call.caller.identity_id, call)
+
+    def _admitted(self, method: str, rule: Rule, context: Any) -> Call:
+        shown = context.auth_context().get("x509_pem_cert")
+        if rule.anyone:
+            return Call(method, context, None, 0, self._refusals)
+        if not shown:
+            raise FleetmarkError(
+                ErrorKind.UNAUTHENTICATED,
+                "this call needs a certificate",
+                next_step="Enrol the board, or use a credentials file",
+            )
+        peer = read_peer(bytes(shown[0]))
+        if now_unix_ns() >= peer.expires_ns:
+            raise expired()
+        caller = self._registry.admit(peer.kind, peer.identity_id, peer.key_sha256)
+        return Call(method, context, caller, peer.expires_ns, self._refusals)
+
+
+def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Bytes that are no message must not end in a traceback of gRPC's, but in a refusal."""
+
+    def understand(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return _NONSENSE
+
+    return understand
+
+
+async def _sensible(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for message in messages:
+        if message is _NONSENSE:
+            raise _nonsense()
+        yield message
+
+
+def _nonsense() -> FleetmarkError:
+    return FleetmarkError(ErrorKind.BAD_MESSAGE, "the bytes are no message of this call")
+
+
+async def note(error: FleetmarkError) -> None:
+    """Log an error of the call that is being served, if it is a refusal to be logged."""
+    call = _CALL.get(None)
+    if call is not None and error.kind in AUDITED:
+        await call.refusals.note(call.who, call.method, error)
+
+
+def _not_allowed(caller: Caller, rule: Rule, method: str) -> FleetmarkError:
+    name = method.rpartition(".")[2]
+    if caller.kind is Kind.DEVICE:
+        what = f"agents may not call {name}"
+        return FleetmarkError(ErrorKind.FORBIDDEN, what)
+    if rule.people is None:
+        return FleetmarkError(ErrorKind.FORBIDDEN, f"only agents call {name}")
+    role = caller.role.value if caller.role else "none"
+    return FleetmarkError(
+        ErrorKind.FORBIDDEN,
+        f"{name} needs role {rule.people.value}; {caller.name} is {role}",
+        next_step="Ask an administrator: `controller operator create`",
+    )

@@ -1,0 +1,222 @@
+"""Blobs: verified bytes down to boards and up from them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Hashable, Mapping
+from pathlib import Path
+
+from fleetmark_controller.api import auth as guard
+from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.api import serde as convert
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.identity.model import Allowance, Most
+from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.security import releases
+from fleetmark_core.digest import is_sha256
+from fleetmark_protos.channel import CHUNK_BYTES
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
+
+log = logging.getLogger("fleetmark.services")
+_READ_BYTES = 16 * CHUNK_BYTES
+_MOST_LOCKS = 256
+_OWN_FILES = 2
+"""stdout and stderr, besides the outputs that a lock declares."""
+_FARTHEST = 1 << 62
+
+
+class BlobsService(blobs_pb2_grpc.BlobsServicer):
+    """Serves the controller's folder of blobs."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Serves one engine's folder."""
+        self._engine = engine
+        self._blobs = engine.blobs
+        self._allowance = Allowance()
+        self._named: dict[str, set[str]] = {}  # blobs of locks
+        self._files: dict[str, int] = {}  # how many files a job of a lock may leave
+
+    @edge.streaming
+    async def Download(
+        self, request: blobs_pb2.DownloadRequest, context: edge.Context
+    ) -> AsyncIterator[blobs_pb2.BlobChunk]:
+        """Bytes of a blob from an offset."""
+        # A board of the version before does not say for which attempt; people have none.
+        key = None
+        if guard.device_id():
+            if request.HasField("attempt"):
+                key = convert.key_from(request.attempt)
+                guard.be_device(key.device_id)
+            await self._need_order(guard.device_id(), request.sha256)
+        if request.offset > _FARTHEST:
+            raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an offset beyond all files")
+        if not self._blobs.has(request.sha256):
+            if not self._blobs.root.is_dir():
+                # The disk is away, not the blob: the board may try again.
+                raise self._unusable(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+            raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
+        path, offset = self._blobs.path(request.sha256), request.offset
+        try:
+            while block := await asyncio.to_thread(_read, path, offset):
+                for start in range(0, len(block), CHUNK_BYTES):
+                    chunk = block[start : start + CHUNK_BYTES]
+                    offset += len(chunk)
+                    yield blobs_pb2.BlobChunk(data=chunk)
+        finally:
+            # Of a transfer that is cut, too, what went out is counted.
+            if key is not None and offset > request.offset:
+                self._engine.count_sent(key, offset - request.offset)
+
+    @edge.unary
+    async def Upload(
+        self,
+        request_iterator: AsyncIterator[blobs_pb2.UploadRequest],
+        context: edge.Context,
+    ) -> blobs_pb2.UploadReply:
+        """Take a blob whose digest and size are announced first."""
+        messages = request_iterator.__aiter__()
+        try:
+            header = (await messages.__anext__()).header
+        except StopAsyncIteration:
+            raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an upload of nothing") from None
+        device_id, awaited = guard.device_id(), dict[Hashable, Most]()
+        if device_id:
+            guard.be_device(header.device_id)
+            awaited = await self._awaited(device_id)
+        limit = self._engine.settings.max_upload_bytes
+        if not is_sha256(header.sha256) or header.size_bytes > limit:
+            raise FleetmarkError(
+                ErrorKind.BAD_MESSAGE, f"an upload needs a digest and at most {limit} bytes"
+            )
+        if self._blobs.has(header.sha256):
+            return blobs_pb2.UploadReply(existed=True)
+        if device_id:
+            self._charge(device_id, awaited, header.size_bytes)
+        came = False
+        try:
+            partial = self._blobs.partial(header.sha256)
+            partial = partial.with_name(f"{partial.name}.{os.urandom(4).hex()}")
+            try:
+                await self._collect(messages, partial, header)
+                await asyncio.to_thread(
+                    self._blobs.commit, partial, header.sha256, header.size_bytes
+                )
+                came = True
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+        finally:
+            if device_id and not came:
+                # It has not come whole: a bad link must not use up what the attempt may have.
+                self._allowance.give_back(device_id, header.size_bytes)
+        return blobs_pb2.UploadReply(existed=False)
+
+    def _charge(self, device_id: str, awaited: Mapping[Hashable, Most], size: int) -> None:
+        """Count an upload: for the attempts whose files are awaited, and for the day.
+
+        Which digests a board may hand in cannot be known before: its records name them after.
+        """
+        if not self._allowance.take(device_id, awaited, size):
+            raise FleetmarkError(
+                ErrorKind.FORBIDDEN,
+                "the attempts of this device have all the files that they can have",
+            )
+        if not self._engine.budget.spend(device_id, size, time.monotonic()):
+            self._allowance.give_back(device_id, size)
+            raise too_much()
+
+    async def _need_order(self, device_id: str, sha256: str) -> None:
+        """A board reads what its orders name, and nothing else that lies here."""
+
+        def read(connection: sqlite3.Connection) -> bool:
+            if releases.is_release(connection, sha256):
+                return True
+            for _, lock in attempts.unjudged(connection, device_id):
+                if lock not in self._named:
+                    self._named[lock] = {
+                        lock,
+                        *(b.sha256 for b in jobs.lock(connection, lock).blobs()),
+                    }
+                if sha256 in self._named[lock]:
+                    return True
+            return False
+
+        while len(self._named) > _MOST_LOCKS:
+            self._named.pop(next(iter(self._named)), None)
+        if not await self._engine.reader.run(read):
+            raise FleetmarkError(
+                ErrorKind.FORBIDDEN, f"no order of this device names blob {sha256[:64]}"
+            )
+
+    async def _awaited(self, device_id: str) -> dict[Hashable, Most]:
+        """The device's attempts whose files may come, with the most files and bytes of each."""
+
+        def read(connection: sqlite3.Connection) -> dict[Hashable, Most]:
+            found: dict[Hashable, Most] = {}
+            for key, lock in attempts.unjudged(connection, device_id):
+                if lock not in self._files:
+                    outputs = jobs.lock(connection, lock).program.outputs
+                    self._files[lock] = len(outputs) + _OWN_FILES
+                found[key] = Most(self._files[lock], self._engine.settings.attempt_bytes)
+            return found
+
+        while len(self._files) > _MOST_LOCKS:
+            self._files.pop(next(iter(self._files)), None)
+        awaited = await self._engine.reader.run(read)
+        if not awaited:
+            raise FleetmarkError(
+                ErrorKind.FORBIDDEN, "this device has no attempt whose files are awaited"
+            )
+        return awaited
+
+    def _unusable(self, error: OSError) -> FleetmarkError:
+        """What an error of the file system means for a board: it keeps its result, and waits."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return FleetmarkError(
+                ErrorKind.DISK_FULL, "the controller's disk is full", str(self._blobs.root)
+            )
+        log.error("the blobs at %s cannot be used: %s", self._blobs.root, error)
+        return FleetmarkError(
+            ErrorKind.STORE_UNUSABLE,
+            f"the controller's blobs cannot be used: {error.strerror or error}",
+            str(self._blobs.root),
+            "Mend the disk or the permissions of that folder",
+        )
+
+    async def _collect(
+        self,
+        messages: AsyncIterator[blobs_pb2.UploadRequest],
+        partial: Path,
+        header: blobs_pb2.UploadHeader,
+    ) -> None:
+        size = 0
+        with partial.open("wb") as file:
+            async for message in messages:
+                size += len(message.data)
+                if size > header.size_bytes:
+                    raise FleetmarkError(
+                        ErrorKind.BAD_MESSAGE, f"more than the announced {header.size_bytes} bytes"
+                    )
+                file.write(message.data)
+
+
+def too_much() -> FleetmarkError:
+    """What a board is told that has handed in more than it may in a day."""
+    return FleetmarkError(
+        ErrorKind.BACK_PRESSURE,
+        "this device has handed in too much today",
+        next_step="Raise device_bytes_per_day in the controller's config.toml",
+    )
+
+
+def _read(path: Path, offset: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(_READ_BYTES)

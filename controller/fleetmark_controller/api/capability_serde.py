@@ -1,0 +1,94 @@
+"""Capabilities from messages, and back.
+
+A fleet has few types of boards, and boards of one type say the same of most of their parts: each
+such part is read and checked once. That is most of what a thousand boards cost that come at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+from google.protobuf.message_factory import GetMessageClass
+
+from fleetmark_controller.api import validation as bounds
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.serde import from_plain, to_plain
+from fleetmark_protos import plain
+from fleetmark_protos.v1 import capabilities_pb2
+
+_WHERE = "capabilities"
+_KEPT = 512
+_KEPT_BYTES = 2048
+"""So many of a kind are kept, and no larger ones: who invents ever new parts fills no memory."""
+
+
+class _Field(NamedTuple):
+    """One of Capabilities; `read` makes its parts of their bytes, None if it has leaves."""
+
+    name: Any
+    read: Any
+    many: bool
+    optional: bool
+
+
+def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
+    """Checked facts. They share their parts with those of other boards: never change them.
+
+    Raises:
+        CatalogError: BAD_DOCUMENT.
+        FleetmarkError: BAD_MESSAGE.
+    """
+    found: dict[str, Any] = {}
+    for name, read, many, optional in _fields():
+        value = getattr(message, name)
+        if read is None:
+            cleaned = bounds.facts(list(value) if many else value, 1)
+            found[name] = tuple(cleaned) if many else cleaned
+        elif many:
+            bounds.count(len(value), bounds.MAX_ITEMS, name)
+            found[name] = tuple([_part(read, item) for item in value])
+        elif message.HasField(name):
+            found[name] = _part(read, value)
+        elif optional:
+            found[name] = None
+        else:
+            # The long way has the words for what is missing.
+            return from_plain(Capabilities, bounds.facts(plain.to_plain(message)), _WHERE)
+    return Capabilities(**found)
+
+
+def capabilities_to(facts: Capabilities) -> capabilities_pb2.Capabilities:
+    """The message of facts."""
+    return plain.from_plain(to_plain(facts), capabilities_pb2.Capabilities)
+
+
+def _part(read: Any, message: Any) -> Any:
+    data = message.SerializeToString()
+    return read(data) if len(data) <= _KEPT_BYTES else read.__wrapped__(data)
+
+
+def _reader(kind: Any, message_type: Any) -> Any:
+    """What makes parts of one kind of their bytes, each once."""
+
+    @lru_cache(maxsize=_KEPT)
+    def read(data: bytes) -> Any:
+        values = bounds.facts(plain.to_plain(message_type.FromString(data)), 1)
+        return from_plain(kind, values, _WHERE)
+
+    return read
+
+
+@lru_cache(maxsize=1)
+def _fields() -> tuple[_Field, ...]:
+    hints = get_type_hints(Capabilities)
+    described = capabilities_pb2.Capabilities.DESCRIPTOR.fields_by_name
+    found = []
+    for field in fields(Capabilities):
+        parts = get_args(hints[field.name])
+        kinds = [part for part in (hints[field.name], *parts) if is_dataclass(part)]
+        part = described[field.name].message_type
+        read = _reader(kinds[0], GetMessageClass(part)) if kinds and part else None
+        found.append(_Field(field.name, read, Ellipsis in parts, type(None) in parts))
+    return tuple(found)

@@ -1,0 +1,248 @@
+"""Catalog: what can run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fleetmark_catalog.load import Artifact, Component
+from fleetmark_catalog.resolve import expand, resolve
+from fleetmark_controller.api import auth as guard
+from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.api.catalog_releases import TrustCalls
+from fleetmark_controller.artifacts.acquire import obtain, place_of
+from fleetmark_controller.artifacts.catalog_registry import Catalogs
+from fleetmark_controller.artifacts.fetch_plan import sources_of
+from fleetmark_controller.artifacts.harness import pack_harness
+from fleetmark_controller.artifacts.model_import import SPEED, Wanted, benchmark_of, component_of
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.identity.issuer import Issuer
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices.devices import Device
+from fleetmark_controller.store.security import audit
+from fleetmark_core.digest import is_sha256, sha256_hex
+from fleetmark_core.serde import to_plain
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import catalog_pb2, catalog_pb2_grpc
+
+
+class CatalogService(TrustCalls, catalog_pb2_grpc.CatalogServicer):
+    """Serves the loaded catalog, and lets people add to it."""
+
+    def __init__(self, engine: Engine, catalogs: Catalogs, issuer: Issuer) -> None:
+        """Serves one engine's catalog; `catalogs` changes it, `issuer` says whom boards trust."""
+        self._engine = engine
+        self._issuer = issuer
+        self._catalogs = catalogs
+        self._changing = asyncio.Lock()
+
+    @edge.unary
+    async def ListComponents(
+        self, request: catalog_pb2.ListComponentsRequest, context: edge.Context
+    ) -> catalog_pb2.ListComponentsReply:
+        """Components of one kind, or all."""
+        found = self._engine.catalog.all(request.kind)
+        return catalog_pb2.ListComponentsReply(components=[_summary(part) for part in found])
+
+    @edge.unary
+    async def GetComponent(
+        self, request: catalog_pb2.GetComponentRequest, context: edge.Context
+    ) -> catalog_pb2.ComponentDetail:
+        """One component, as it is written and as it counts."""
+        component = self._engine.catalog.named(request.name)
+        return await asyncio.to_thread(self._detail, component)
+
+    @edge.unary
+    async def Resolve(
+        self, request: catalog_pb2.ResolveRequest, context: edge.Context
+    ) -> catalog_pb2.ResolveReply:
+        """What would run on a device."""
+        device = await self._device(request.device)
+        return await asyncio.to_thread(self._resolve, request, device)
+
+    @edge.streaming
+    async def Fetch(
+        self, request: catalog_pb2.FetchRequest, context: edge.Context
+    ) -> AsyncIterator[catalog_pb2.FetchEvent]:
+        """Get the files of a component."""
+        known = await self._engine.reader.run(devices.every)
+        said: asyncio.Queue[str | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def say(text: str) -> None:
+            loop.call_soon_threadsafe(said.put_nowait, text)
+
+        work = loop.create_task(asyncio.to_thread(self._fetch, request.name, known, say))
+        work.add_done_callback(lambda _: said.put_nowait(None))
+        while (text := await said.get()) is not None:
+            yield catalog_pb2.FetchEvent(progress=text)
+        yield catalog_pb2.FetchEvent(result=await work)
+
+    @edge.unary
+    async def AddCatalog(
+        self, request: catalog_pb2.AddCatalogRequest, context: edge.Context
+    ) -> catalog_pb2.AddCatalogReply:
+        """Add a folder or a repository at a commit."""
+        if not request.commit and not Path(request.location).is_absolute():
+            raise FleetmarkError(ErrorKind.USAGE, f"{request.location!r} is no absolute folder")
+        async with self._changing:
+            catalog, new = await asyncio.to_thread(
+                self._catalogs.add, request.location, request.commit
+            )
+            self._engine.catalog = catalog
+        await self._note("catalog.add", request.location, commit=request.commit, components=new)
+        return catalog_pb2.AddCatalogReply(components=new)
+
+    @edge.unary
+    async def ImportModel(
+        self, request: catalog_pb2.ImportModelRequest, context: edge.Context
+    ) -> catalog_pb2.ImportModelReply:
+        """Make a component of an uploaded model, and a benchmark of its speed."""
+        if not is_sha256(request.sha256) or not self._engine.blobs.has(request.sha256):
+            raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
+        async with self._changing:
+            reply = await asyncio.to_thread(self._import, request)
+        await self._note("catalog.import", request.name, sha256=request.sha256)
+        return reply
+
+    async def _note(self, act: str, subject: str, **detail: Any) -> None:
+        who = guard.who()
+        await self._engine.transact(
+            lambda c, fx, now: audit.add(c, now, who, act, subject, **detail)
+        )
+
+    # --- in threads -----------------------------------------------------------------------
+
+    def _detail(self, component: Component) -> catalog_pb2.ComponentDetail:
+        text = (component.folder / "component.toml").read_text(encoding="utf-8")
+        return catalog_pb2.ComponentDetail(
+            component=_summary(component),
+            folder=str(component.folder),
+            toml=text,
+            resolved_json=json.dumps(_resolved(component), ensure_ascii=False),
+            extends=component.parents,
+            sha256=component.sha256,
+            license=component.license,
+            source=component.source,
+            files=[self._file(component, artifact) for artifact in component.artifacts],
+        )
+
+    def _file(self, component: Component, artifact: Artifact) -> catalog_pb2.ComponentFile:
+        places = [place_of(location) for location in artifact.locations]
+        return catalog_pb2.ComponentFile(
+            name=artifact.name,
+            sha256=artifact.sha256,
+            size_bytes=artifact.size_bytes,
+            present=self._engine.blobs.has(artifact.sha256),
+            places=[str(component.path(artifact.file)), *places] if artifact.file else places,
+        )
+
+    async def _device(self, name: str) -> Device:
+        def read(connection: sqlite3.Connection) -> list[Device]:
+            return devices.every(connection)
+
+        known = await self._engine.reader.run(read)
+        found = next((device for device in known if device.name == name), None)
+        if found is None:
+            from fleetmark_cli.suggest import hint
+
+            names = [device.name for device in known]
+            raise FleetmarkError(
+                ErrorKind.NOT_FOUND, f"no device {name!r}", "--device", hint(name, names)
+            )
+        return found
+
+    def _resolve(
+        self, request: catalog_pb2.ResolveRequest, device: Device
+    ) -> catalog_pb2.ResolveReply:
+        catalog = self._engine.catalog.knowing(self._engine.builder.known())
+        harness, _ = pack_harness()
+        answers: dict[tuple[str, ...], catalog_pb2.ResolveAnswer] = {}
+        for configuration in expand(
+            catalog,
+            request.benchmark,
+            scenarios=request.scenarios,
+            modes=request.modes,
+            variations=request.variations,
+            profile=request.profile or "quick",
+        ):
+            # The lock does not depend on scenario and mode: one answer for all of them.
+            key = (configuration.benchmark, *configuration.variations)
+            if key in answers:
+                continue
+            found = resolve(catalog, configuration, device.capabilities, harness)
+            answer = catalog_pb2.ResolveAnswer(
+                configuration=" ".join(
+                    filter(None, (configuration.benchmark, ",".join(configuration.variations)))
+                ),
+                reasons=found.reasons,
+                explanation=found.explanation,
+            )
+            if found.lock is not None:
+                content = found.lock.canonical()
+                answer.lock_sha256 = sha256_hex(content)
+                answer.lock_json = content.decode()
+                answer.bundle_bytes = found.lock.size_bytes()
+            answers[key] = answer
+        return catalog_pb2.ResolveReply(answers=answers.values())
+
+    def _fetch(self, name: str, known: list[Device], say: object) -> catalog_pb2.FetchResult:
+        assert callable(say)
+        builder, mirror = self._engine.builder, self._engine.settings.mirror_folder
+        while True:
+            catalog = self._engine.catalog.knowing(builder.known())
+            sources, builds = sources_of(catalog, name, known)
+            if not builds:
+                break
+            builder.build(builds, mirror, say)
+        missing = [sha256 for sha256 in sources if not self._engine.blobs.has(sha256)]
+        obtain(sources, self._engine.blobs, mirror, say)
+        return catalog_pb2.FetchResult(
+            files=len(sources),
+            size_bytes=sum(source.size_bytes for source in sources.values()),
+            new_files=len(missing),
+            new_bytes=sum(sources[sha256].size_bytes for sha256 in missing),
+        )
+
+    def _import(self, request: catalog_pb2.ImportModelRequest) -> catalog_pb2.ImportModelReply:
+        wanted = Wanted(
+            file_name=request.file_name,
+            name=request.name,
+            title=request.title,
+            license=request.license,
+            task=request.task,
+            precision=request.precision,
+        )
+        name, text = component_of(self._engine.blobs.path(request.sha256), request.sha256, wanted)
+        catalog = self._catalogs.include("model", name, text)
+        made = [f"model/{name}"]
+        whole = all(catalog.has(kind, part) for kind, part in SPEED)
+        if whole and not catalog.has("benchmark", name):
+            catalog = self._catalogs.include("benchmark", name, benchmark_of(name))
+            made.append(f"benchmark/{name}")
+        self._engine.catalog = catalog
+        return catalog_pb2.ImportModelReply(components=made)
+
+
+def _summary(component: Component) -> catalog_pb2.Component:
+    return catalog_pb2.Component(
+        kind=component.kind,
+        name=component.name,
+        version=component.version,
+        title=component.title,
+        tags=component.tags,
+        variations=sorted(component.variations),
+    )
+
+
+def _resolved(component: Component) -> dict[str, object]:
+    plain = to_plain(component)
+    assert isinstance(plain, dict)
+    # Wheels are a lock of their own, and folders mean nothing elsewhere.
+    for key in ("folder", "folders", "wheels"):
+        plain.pop(key)
+    return plain

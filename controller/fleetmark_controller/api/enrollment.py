@@ -1,0 +1,153 @@
+"""Enrolment: what callers without a certificate are answered. All they say is hostile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+from fleetmark_controller import __version__
+from fleetmark_controller.api import auth as guard
+from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.api import serde as convert
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.identity.certificates import Request, read_request
+from fleetmark_controller.identity.issuer import Issuer
+from fleetmark_controller.identity.model import Limiter, State
+from fleetmark_controller.operations import enrollment as enrolling
+from fleetmark_controller.operations.enrollment import Applicant
+from fleetmark_controller.store.security.identities import Identity
+from fleetmark_core.clock import now_unix_ns
+from fleetmark_protos import PROTOCOL_VERSION
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.token import BadToken, JoinToken, parse_token
+from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
+
+_RENEWALS = 10
+"""So many a minute of one key; one in weeks is what an agent needs."""
+
+
+class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
+    """Takes boards in and renews their certificates."""
+
+    def __init__(self, engine: Engine, issuer: Issuer) -> None:
+        """Serves one engine with one CA."""
+        self._engine = engine
+        self._issuer = issuer
+        self._guesses = Limiter(engine.settings.refusals_per_minute)
+        self._renewals = Limiter(_RENEWALS)
+
+    @edge.unary
+    async def Health(
+        self, request: enrolment_pb2.HealthRequest, context: edge.Context
+    ) -> enrolment_pb2.HealthReply:
+        """That it lives, and what time it has."""
+        return enrolment_pb2.HealthReply(
+            version=__version__,
+            protocol=PROTOCOL_VERSION,
+            controller_time_unix_ns=now_unix_ns(),
+            session_port=self._issuer.session_port,
+        )
+
+    @edge.streaming
+    async def Enrol(
+        self, request: enrolment_pb2.EnrolRequest, context: edge.Context
+    ) -> AsyncIterator[enrolment_pb2.EnrolEvent]:
+        """A board applies; the answer is its certificate, at once or after its approval."""
+        source = guard.current().address
+        now_s = time.monotonic()
+        if self._guesses.blocked(source, now_s):
+            raise _too_many()
+        try:
+            presented, applicant, token = _read(request, source)
+            identity = await self._engine.perform(
+                lambda c, fx, now: enrolling.enrol(c, fx, now, applicant, token)
+            )
+        except FleetmarkError:
+            self._guesses.refused(source, now_s)
+            raise
+        if identity.state is not State.ACTIVE:
+            pending = enrolment_pb2.Pending(name=identity.name, fingerprint=identity.key_sha256)
+            yield enrolment_pb2.EnrolEvent(pending=pending)
+            identity = await self._decision(identity)
+        yield enrolment_pb2.EnrolEvent(certificate=self._certificate(presented, identity))
+
+    @edge.unary
+    async def Renew(
+        self, request: enrolment_pb2.RenewRequest, context: edge.Context
+    ) -> enrolment_pb2.Certificate:
+        """A new certificate for a key that counts: the request's own signature proves the key."""
+        source = guard.current().address
+        now_s = time.monotonic()
+        if self._guesses.blocked(source, now_s):
+            raise _too_many()
+        try:
+            presented = read_request(request.csr)
+            if self._renewals.refused(presented.key_sha256, now_s) > _RENEWALS:
+                raise _too_many()
+            identity = await self._engine.perform(
+                lambda c, fx, now: enrolling.renew(c, now, presented.key_sha256, source)
+            )
+        except FleetmarkError:
+            self._guesses.refused(source, now_s)
+            raise
+        return self._certificate(presented, identity)
+
+    async def _decision(self, identity: Identity) -> Identity:
+        """The identity once somebody has approved it.
+
+        Raises:
+            FleetmarkError: REVOKED.
+        """
+        changed = asyncio.Event()
+        stop = self._engine.registry.watch(identity.identity_id, changed.set)
+        try:
+            while True:
+                current = self._engine.registry.get(identity.identity_id)
+                if current is not None and current.state is State.ACTIVE:
+                    return current
+                if current is not None and current.state is not State.PENDING:
+                    raise enrolling.revoked(current)
+                await changed.wait()
+                changed.clear()
+        finally:
+            stop()
+
+    def _certificate(self, presented: Request, identity: Identity) -> enrolment_pb2.Certificate:
+        issued = self._issuer.device(presented, identity.identity_id, now_unix_ns())
+        return enrolment_pb2.Certificate(
+            certificate=issued.certificate,
+            device_id=identity.identity_id,
+            name=identity.name,
+            issued_unix_ns=issued.issued_ns,
+            expires_unix_ns=issued.expires_ns,
+            entry_port=self._issuer.entry_port,
+            session_port=self._issuer.session_port,
+        )
+
+
+def _read(
+    request: enrolment_pb2.EnrolRequest, source: str
+) -> tuple[Request, Applicant, JoinToken | None]:
+    token = None
+    if request.token:
+        try:
+            token = parse_token(request.token)
+        except BadToken as error:
+            raise FleetmarkError(ErrorKind.BAD_TOKEN, str(error)) from error
+    presented = read_request(request.csr)
+    try:
+        device_id = str(uuid.UUID(request.device_id))
+    except ValueError as error:
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "a device id is a UUID") from error
+    name = convert.name_from(request.name)
+    return presented, Applicant(presented.key_sha256, device_id, name, source), token
+
+
+def _too_many() -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.TOO_MANY_ATTEMPTS,
+        "too many refused attempts from this address",
+        next_step="Wait a minute, and check the token",
+    )

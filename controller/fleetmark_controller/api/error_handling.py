@@ -1,0 +1,78 @@
+"""What all servicers share: errors become statuses, faults of ours become log lines."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import grpc
+
+from fleetmark_controller.api import auth as guard
+from fleetmark_controller.client.catalog_errors import from_catalog
+from fleetmark_core.errors import CatalogError
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.status import abort
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
+
+R = TypeVar("R")
+log = logging.getLogger("fleetmark.services")
+
+
+def _meaning(error: Exception) -> FleetmarkError:
+    if isinstance(error, FleetmarkError):
+        return error
+    if isinstance(error, CatalogError):
+        return from_catalog(error)
+    log.error("a call failed", exc_info=error)
+    return FleetmarkError(
+        ErrorKind.INTERNAL,
+        f"a fault of the controller: {type(error).__name__}",
+        next_step="Its log has the details",
+    )
+
+
+async def _refuse(context: Context, error: Exception) -> NoReturn:
+    meaning = _meaning(error)
+    await guard.note(meaning)
+    await abort(context, meaning)
+
+
+def unary(
+    method: Callable[[Any, Any, Any], Awaitable[R]],
+) -> Callable[[Any, Any, Context], Awaitable[R]]:
+    """Wraps `async def method(self, request, context)`."""
+
+    @functools.wraps(method)
+    async def call(self: Any, request: Any, context: Context) -> R:
+        try:
+            return await method(self, request, context)
+        except (grpc.aio.AbortError, grpc.aio.UsageError):
+            raise
+        except Exception as error:
+            await _refuse(context, error)
+
+    return call
+
+
+def streaming(
+    method: Callable[[Any, Any, Any], AsyncIterator[R]],
+) -> Callable[[Any, Any, Context], AsyncIterator[R]]:
+    """Wraps an async generator `method(self, request, context)`."""
+
+    @functools.wraps(method)
+    async def call(self: Any, request: Any, context: Context) -> AsyncIterator[R]:
+        try:
+            async for item in method(self, request, context):
+                yield item
+        except (grpc.aio.AbortError, grpc.aio.UsageError):
+            raise
+        except Exception as error:
+            await _refuse(context, error)
+
+    return call

@@ -1,0 +1,128 @@
+"""Jobs.Logs: what a job wrote, or writes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.engine.log_tail import Reader
+from fleetmark_controller.lifecycle.states import ATTEMPT_ON_DEVICE, AttemptState
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_controller.store.results import records
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import jobs_pb2
+
+_FEATURE = "logs.v1"
+_ANSWER_S = 5.0
+_STREAMS = ("stdout", "stderr")
+
+
+@dataclass(frozen=True)
+class _Newest:
+    """The newest attempt of a job, and the blobs of what it wrote, once they are here."""
+
+    key: AttemptKey
+    state: AttemptState
+    blobs: dict[str, str]
+
+
+async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[jobs_pb2.LogChunk]:
+    """What the newest attempt of a job wrote; with `follow` also what it writes.
+
+    Raises:
+        FleetmarkError: NO_LOGS.
+    """
+    newest = await engine.reader.run(lambda c: _newest(c, job_id))
+    if newest is None:
+        raise FleetmarkError(
+            ErrorKind.NO_LOGS,
+            f"job {job_id} has not begun",
+            next_step="`controller jobs show` says why",
+        )
+    if newest.state not in ATTEMPT_ON_DEVICE:
+        async for chunk in _stored(engine, newest):
+            yield chunk
+        return
+    if _FEATURE not in engine.features.get(newest.key.device_id, frozenset()):
+        raise FleetmarkError(
+            ErrorKind.NO_LOGS,
+            "its board is away, or its agent is too old to show what runs",
+            next_step="When the job has ended, they are here",
+        )
+    with engine.logs.reading(newest.key) as reader:
+        told: dict[str, int] = {}
+        async for chunk in _following(reader, told) if follow else _first(reader):
+            yield chunk
+    if follow:
+        # A job that ended quickly may have been handed over before its last lines were sent.
+        ended = await engine.reader.run(lambda c: _newest(c, job_id))
+        if ended is not None and ended.key == newest.key and ended.blobs:
+            async for chunk in _stored(engine, ended, told):
+                yield chunk
+
+
+async def _following(reader: Reader, told: dict[str, int]) -> AsyncIterator[jobs_pb2.LogChunk]:
+    """Notes in `told` how far each stream was told."""
+    while True:
+        chunk = await reader.get()
+        told[chunk.stream] = max(told.get(chunk.stream, 0), chunk.until)
+        if chunk.data:
+            yield jobs_pb2.LogChunk(stream=chunk.stream, data=chunk.data)
+        if chunk.end:
+            return
+
+
+async def _first(reader: Reader) -> AsyncIterator[jobs_pb2.LogChunk]:
+    """One answer for each stream."""
+    waited_for = set(_STREAMS)
+    while waited_for:
+        try:
+            chunk = await asyncio.wait_for(reader.get(), _ANSWER_S)
+        except asyncio.TimeoutError as error:
+            raise FleetmarkError(
+                ErrorKind.NO_LOGS, f"its board did not answer within {_ANSWER_S:g} s"
+            ) from error
+        if chunk.data:
+            yield jobs_pb2.LogChunk(stream=chunk.stream, data=chunk.data)
+        if chunk.end:
+            return
+        waited_for.discard(chunk.stream)
+
+
+async def _stored(
+    engine: Engine, newest: _Newest, told: Mapping[str, int] = MappingProxyType({})
+) -> AsyncIterator[jobs_pb2.LogChunk]:
+    """What is stored, but for what was `told` already."""
+    if not newest.blobs:
+        raise FleetmarkError(
+            ErrorKind.NO_LOGS,
+            f"the last attempt ended as {newest.state.value} and left no output",
+            next_step="`controller jobs show` says how it ended",
+        )
+    for stream, digest in newest.blobs.items():
+        data = await asyncio.to_thread(engine.blobs.path(digest).read_bytes)
+        for start in range(told.get(stream, 0), len(data), 64 * 1024):
+            yield jobs_pb2.LogChunk(stream=stream, data=data[start : start + 64 * 1024])
+
+
+def _newest(connection: sqlite3.Connection, job_id: str) -> _Newest | None:
+    row = connection.execute(
+        "SELECT device_id, job_id, epoch, state FROM attempt WHERE job_id = ?"
+        " ORDER BY epoch DESC LIMIT 1",
+        (job_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    key = AttemptKey(row[0], row[1], row[2])
+    blobs: dict[str, str] = {}
+    for record in records.of(connection, key):
+        if record.kind == "file":
+            values = json.loads(record.payload)
+            if values.get("role") in _STREAMS:
+                blobs[values["role"]] = values["sha256"]
+    return _Newest(key, AttemptState(row[3]), blobs)

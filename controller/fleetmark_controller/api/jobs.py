@@ -1,0 +1,366 @@
+"""Jobs: submit, look at, watch, pause, cancel, retry."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+
+from fleetmark_cli.suggest import hint
+from fleetmark_controller.api import auth as guard
+from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.api import job_logs
+from fleetmark_controller.api import serde as convert
+from fleetmark_controller.engine.engine import Engine, JobEvent
+from fleetmark_controller.ids import uuid7
+from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
+from fleetmark_controller.operations import campaigns
+from fleetmark_controller.operations import offline as carrying
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.planning.plan import Plan, Request
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices.selection import matching_names
+from fleetmark_controller.store.jobs import jobs, listings
+from fleetmark_controller.store.jobs.listings import JobLine
+from fleetmark_controller.store.security import audit, releases
+from fleetmark_core.clock import NS_PER_S
+from fleetmark_core.digest import canonical_json
+from fleetmark_core.lockfile import Lock
+from fleetmark_core.order import parse_order
+from fleetmark_core.sandbox import LEVELS
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
+
+_MAX_REPETITIONS = 1000
+_TERMINAL = {state.value for state in JOB_TERMINAL}
+
+
+class JobsService(jobs_pb2_grpc.JobsServicer):
+    """Serves campaigns and jobs."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Serves one engine."""
+        self._engine = engine
+        self._made: tuple[object, jobs_pb2.WatchEvent] = (None, jobs_pb2.WatchEvent())
+
+    @edge.streaming
+    async def Submit(
+        self, request: jobs_pb2.SubmitRequest, context: edge.Context
+    ) -> AsyncIterator[jobs_pb2.SubmitEvent]:
+        """Plan, obtain what is missing, store."""
+        wanted = _request(request)
+        plan = await self._engine.plan(wanted, request.dry_run)
+        yield jobs_pb2.SubmitEvent(size=convert.size_to(plan.size))
+        if not request.dry_run:
+            said: asyncio.Queue[str | None] = asyncio.Queue()
+            loop = asyncio.get_running_loop()
+
+            def say(text: str) -> None:
+                loop.call_soon_threadsafe(said.put_nowait, text)
+
+            work = loop.create_task(self._engine.submit(wanted, plan, say, guard.who()))
+            work.add_done_callback(lambda _: said.put_nowait(None))
+            while (text := await said.get()) is not None:
+                yield jobs_pb2.SubmitEvent(progress=text)
+            plan = await work
+        yield jobs_pb2.SubmitEvent(result=_result(wanted, plan))
+
+    @edge.unary
+    async def ListCampaigns(
+        self, request: jobs_pb2.ListCampaignsRequest, context: edge.Context
+    ) -> jobs_pb2.ListCampaignsReply:
+        """All campaigns, newest first, or the one that is named."""
+        campaign = ""
+        if request.campaign_id:
+            campaign = await self._engine.find("campaign", request.campaign_id)
+        lines = await self._engine.reader.run(lambda c: listings.list_campaigns(c, campaign))
+        return jobs_pb2.ListCampaignsReply(campaigns=[convert.campaign_to(line) for line in lines])
+
+    @edge.unary
+    async def ListJobs(
+        self, request: jobs_pb2.ListJobsRequest, context: edge.Context
+    ) -> jobs_pb2.ListJobsReply:
+        """Jobs, first come first."""
+        campaign = ""
+        if request.campaign_id:
+            campaign = await self._engine.find("campaign", request.campaign_id)
+        lines = await self._engine.reader.run(
+            lambda c: listings.list_jobs(c, campaign, request.state.upper())
+        )
+        if request.selector:
+            names = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
+            lines = [line for line in lines if line.device in names]
+        waits = await self._engine.waits() if any(x.state == "QUEUED" for x in lines) else {}
+        return jobs_pb2.ListJobsReply(
+            jobs=[convert.job_to(line, waits.get(line.job_id, "")) for line in lines]
+        )
+
+    @edge.unary
+    async def GetJob(
+        self, request: jobs_pb2.GetJobRequest, context: edge.Context
+    ) -> jobs_pb2.JobDetail:
+        """One job with its attempts."""
+        job_id = await self._engine.find("job", request.job_id)
+        page = await self._engine.reader.run(lambda c: listings.job_page(c, job_id))
+        waits = await self._engine.waits() if page.job.state == "QUEUED" else {}
+        return jobs_pb2.JobDetail(
+            job=convert.job_to(page.job, waits.get(job_id, "")),
+            attempts=[convert.attempt_to(line) for line in page.attempts],
+            configuration=canonical_json(page.configuration),
+            lock_sha256=page.lock_sha256,
+            bundle_bytes=page.bundle_bytes,
+            memory_bytes=page.memory_bytes,
+            disk_bytes=page.disk_bytes,
+        )
+
+    @edge.streaming
+    async def Watch(
+        self, request: jobs_pb2.WatchRequest, context: edge.Context
+    ) -> AsyncIterator[jobs_pb2.WatchEvent]:
+        """Every job of a campaign now, then each change, until all are terminal."""
+        campaign = await self._engine.find("campaign", request.campaign_id)
+        with self._engine.changes.subscribe(campaign) as events:
+            open_jobs: set[str] = set()
+            ended: set[str] = set()
+            for line in await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign)):
+                settle(open_jobs, ended, line)
+                yield jobs_pb2.WatchEvent(job=convert.job_to(line))
+            while open_jobs:
+                event = await events.get()
+                if event is None:
+                    raise FleetmarkError(ErrorKind.UNREACHABLE, "the controller is stopping")
+                if not isinstance(event, JobEvent):
+                    settle(open_jobs, ended, event)
+                yield self._message(event)
+        counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
+        last = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
+        yield jobs_pb2.WatchEvent(ended=last)
+
+    @edge.unary
+    async def Cancel(
+        self, request: jobs_pb2.CancelRequest, context: edge.Context
+    ) -> jobs_pb2.CancelReply:
+        """Cancel a campaign or a job."""
+        lines = await self._lines(request.campaign_id, request.job_id)
+        ids = [line.job_id for line in lines]
+        who = guard.who()
+
+        def cancel(c: sqlite3.Connection, fx: Effects, now: int) -> tuple[int, list[JobLine]]:
+            count = campaigns.cancel(c, fx, now, ids)
+            subject = request.job_id or request.campaign_id
+            audit.add(c, now, who, "jobs.cancel", subject, jobs=count)
+            # As it is now: a board may confirm before anybody looks again.
+            return count, listings.jobs_by_id(c, ids)
+
+        count, after = await self._engine.perform(cancel)
+        return jobs_pb2.CancelReply(
+            jobs=count,
+            campaign_id=lines[0].campaign_id if lines else "",
+            confirming=[line.job_id for line in after if line.state == "CANCELLING"],
+        )
+
+    @edge.unary
+    async def Pause(
+        self, request: jobs_pb2.PauseRequest, context: edge.Context
+    ) -> jobs_pb2.PauseReply:
+        """Pause or resume a campaign."""
+        campaign = await self._engine.find("campaign", request.campaign_id)
+        who = guard.who()
+
+        def decide(c: sqlite3.Connection, fx: Effects, now: int) -> None:
+            campaigns.set_paused(c, fx, now, campaign, request.pause)
+            act = "campaign.pause" if request.pause else "campaign.resume"
+            audit.add(c, now, who, act, campaign)
+
+        await self._engine.perform(decide)
+        counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
+        return jobs_pb2.PauseReply(campaign_id=campaign, jobs_by_state=counts)
+
+    @edge.unary
+    async def ExportBundle(
+        self, request: jobs_pb2.ExportBundleRequest, context: edge.Context
+    ) -> jobs_pb2.Bundle:
+        """Give a waiting job to its board in a file."""
+        engine = self._engine
+        job_id = await engine.find("job", request.job_id)
+        keeper, who = engine.desk.known(), guard.who()
+        key, order = await engine.perform(
+            lambda c, fx, now: carrying.export(
+                c, fx, now, who, job_id, request.device, engine.desk.standing()
+            )
+        )
+        if engine.signer is None:
+            raise FleetmarkError(ErrorKind.NO_CATALOG_KEY, "this controller signs nothing")
+        said = parse_order(order)
+
+        def read(c: sqlite3.Connection) -> tuple[Lock, str]:
+            device = devices.get(c, key.device_id)
+            return jobs.lock(c, said.lock_sha256), device.name if device else ""
+
+        lock, name = await engine.reader.run(read)
+        blobs = {blob.sha256: blob.size_bytes for blob in lock.blobs()}
+        blobs |= {said.lock_sha256: said.lock_bytes, said.release_sha256: said.release_bytes}
+        return jobs_pb2.Bundle(
+            signed_order=engine.signer.signed(order),
+            ca=engine.signer.ca,
+            catalog_sha256=keeper.fingerprint,
+            device=name,
+            blobs=[
+                jobs_pb2.BundleBlob(sha256=sha256, size_bytes=size)
+                for sha256, size in sorted(blobs.items())
+            ],
+        )
+
+    @edge.unary
+    async def Retry(
+        self, request: jobs_pb2.RetryRequest, context: edge.Context
+    ) -> jobs_pb2.RetryReply:
+        """Do again what failed."""
+        lines = await self._lines(request.campaign_id, request.job_id)
+        again = {JobState.FAILED, JobState.INVALID}
+        if request.cancelled:
+            again.add(JobState.CANCELLED)
+        ids = [line.job_id for line in lines]
+        who = guard.who()
+        # A release may have come since that does not name what they run any more.
+        locks = await self._engine.reader.run(lambda c: releases.locks_of(c, ids))
+        unsigned = await self._engine.desk.cover(locks, lambda text: None)
+
+        def retry(c: sqlite3.Connection, fx: Effects, now: int) -> list[str]:
+            releases.set_unsigned(c, unsigned)
+            new = campaigns.retry(c, fx, now, ids, frozenset(again))
+            subject = request.job_id or request.campaign_id
+            audit.add(c, now, who, "jobs.retry", subject, jobs=len(new))
+            return new
+
+        new = await self._engine.perform(retry)
+        return jobs_pb2.RetryReply(campaign_id=lines[0].campaign_id if lines else "", jobs=new)
+
+    @edge.unary
+    async def Replay(
+        self, request: jobs_pb2.ReplayRequest, context: edge.Context
+    ) -> jobs_pb2.ReplayReply:
+        """Run again what a run ran."""
+        if request.repetitions > _MAX_REPETITIONS:
+            raise FleetmarkError(ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions")
+        run_id = await self._engine.find("run", request.run_id)
+        campaign = request.campaign_id or uuid7()
+        who = guard.who()
+
+        def replay(c: sqlite3.Connection, fx: Effects, now: int) -> str:
+            device = campaigns.replay(c, fx, now, run_id, campaign, request.repetitions or 1, who)
+            audit.add(c, now, who, "run.replay", run_id, campaign=campaign)
+            return device
+
+        device = await self._engine.perform(replay)
+        return jobs_pb2.ReplayReply(campaign_id=campaign, run_id=run_id, device=device)
+
+    @edge.streaming
+    async def Logs(
+        self, request: jobs_pb2.LogsRequest, context: edge.Context
+    ) -> AsyncIterator[jobs_pb2.LogChunk]:
+        """What a job wrote, or writes."""
+        job_id = await self._engine.find("job", request.job_id)
+        async for chunk in job_logs.chunks(self._engine, job_id, request.follow):
+            yield chunk
+
+    async def _lines(self, campaign: str, job: str) -> list[JobLine]:
+        """The jobs of a campaign, or one job."""
+        if job:
+            job_id = await self._engine.find("job", job)
+            return await self._engine.reader.run(lambda c: listings.jobs_by_id(c, [job_id]))
+        campaign_id = await self._engine.find("campaign", campaign)
+        return await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign_id))
+
+    def _message(self, event: JobEvent | JobLine) -> jobs_pb2.WatchEvent:
+        """The message of an event; made once, however many watch."""
+        known, message = self._made
+        if known is not event:
+            message = (
+                jobs_pb2.WatchEvent(progress=self._progress(event))
+                if isinstance(event, JobEvent)
+                else jobs_pb2.WatchEvent(job=convert.job_to(event))
+            )
+            self._made = (event, message)
+        return message
+
+    def _progress(self, event: JobEvent) -> jobs_pb2.JobProgress:
+        return jobs_pb2.JobProgress(
+            job_id=event.job_id,
+            device=event.device_id,
+            state=convert.state_to(event.state),
+            progress=common_pb2.Progress(phase=event.phase, done=event.done, total=event.total),
+            temperature_c=event.temperature_c,
+            time_left_ns=None if event.left_s is None else int(event.left_s * NS_PER_S),
+        )
+
+
+def settle(open_jobs: set[str], ended: set[str], line: JobLine) -> None:
+    """Also of a job that is new here, a retry or a repetition: it may run before it is heard of."""
+    if line.state in _TERMINAL:
+        open_jobs.discard(line.job_id)
+        ended.add(line.job_id)
+    elif line.job_id not in ended:
+        open_jobs.add(line.job_id)
+
+
+def _request(message: jobs_pb2.SubmitRequest) -> Request:
+    times = (message.timeout_ns, message.deadline_ns, message.cool_down_ns)
+    if message.repetitions > _MAX_REPETITIONS or min(times) < 0:
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions; no negative times"
+        )
+    if message.min_sandbox and message.min_sandbox not in LEVELS:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{message.min_sandbox[:40]!r} is no level of the sandbox",
+            "--min-sandbox",
+            hint(message.min_sandbox[:40], LEVELS),
+        )
+    return Request(
+        campaign_id=message.campaign_id or uuid7(),
+        benchmark=message.benchmark,
+        selector=message.selector,
+        scenarios=tuple(message.scenarios),
+        modes=tuple(message.modes),
+        variations=tuple(message.variations),
+        parameters={key: tuple(v.values) for key, v in message.parameters.items()},
+        profile=message.profile or "quick",
+        repetitions=message.repetitions or 1,
+        any_device=message.any_device,
+        priority=message.priority,
+        timeout_s=message.timeout_ns / NS_PER_S,
+        deadline_s=message.deadline_ns / NS_PER_S,
+        max_attempts=message.max_attempts,
+        interleave=message.interleave,
+        max_jobs=message.max_jobs,
+        submitted_by=guard.person(),
+        cool_down_s=message.cool_down_ns / NS_PER_S,
+        min_sandbox=message.min_sandbox,
+        stable=message.stable,
+    )
+
+
+def _result(request: Request, plan: Plan) -> jobs_pb2.SubmitResult:
+    return jobs_pb2.SubmitResult(
+        campaign_id=request.campaign_id,
+        jobs=[
+            jobs_pb2.PlannedJob(
+                job_id=planned.job.job_id,
+                device=planned.device,
+                configuration=planned.job.label,
+                bundle_bytes=planned.bundle_bytes,
+                memory_bytes=planned.memory_bytes,
+                disk_bytes=planned.disk_bytes,
+                expected_ns=int((planned.job.expected_s or 0.0) * NS_PER_S),
+            )
+            for planned in plan.jobs
+        ],
+        left_out=[jobs_pb2.LeftOut(device=name, reason=why) for name, why in plan.left_out],
+        builds=[
+            jobs_pb2.PlannedBuild(wheel=build.filename, minutes=build.minutes)
+            for build in plan.builds
+        ],
+        matching=[jobs_pb2.LeftOut(device=name, reason=why) for name, why in plan.matching],
+        size=convert.size_to(plan.size),
+    )

@@ -1,0 +1,44 @@
+"""Whose progress is shown: what a board says of attempts that are not its own is not."""
+
+from __future__ import annotations
+
+import time
+
+from fleetmark_controller.api import auth as guard
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.store.jobs import attempts
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+_LOOK_AGAIN_S = 30.0
+_MOST = 512
+
+
+class Shown:
+    """Of one stream: which attempts its board may tell the progress of."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Looks into the store of one engine."""
+        self._engine = engine
+        self._known: dict[AttemptKey, tuple[float, bool]] = {}
+        self._strange: set[AttemptKey] = set()
+
+    async def may_tell(self, key: AttemptKey) -> bool:
+        """Whether the attempt is the caller's and its job's newest.
+
+        One that the caller never had is a row of the audit log, once; the stream goes on, because
+        a controller that was restored from a backup has forgotten what boards honestly hold.
+        """
+        looked_s, told = self._known.get(key, (0.0, False))
+        now_s = time.monotonic()
+        if looked_s and now_s - looked_s < _LOOK_AGAIN_S:
+            return told
+        newest = await self._engine.reader.run(lambda c: attempts.is_newest(c, key))
+        while len(self._known) >= _MOST:
+            self._known.pop(next(iter(self._known)))
+        self._known[key] = (now_s, bool(newest))
+        if newest is None and key not in self._strange and len(self._strange) < _MOST:
+            self._strange.add(key)
+            what = f"progress of job {key.job_id}, epoch {key.epoch}, which this device never had"
+            await guard.note(FleetmarkError(ErrorKind.FENCED, what))
+        return bool(newest)

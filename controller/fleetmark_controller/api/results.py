@@ -1,0 +1,229 @@
+"""Results: records up from agents, rows and runs down to people."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+
+from fleetmark_controller.api import auth as guard
+from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.api import serde as convert
+from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api.blobs import too_much
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.evaluation import ptdaemon
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.operations import offline as carrying
+from fleetmark_controller.operations import power_import as powering
+from fleetmark_controller.operations import results as ingesting
+from fleetmark_controller.store.devices.selection import matching_names
+from fleetmark_controller.store.results import public_views as views
+from fleetmark_controller.store.results import runs
+from fleetmark_core.bundle_file import ResultsDocument, parse_results, parse_signed_by_board
+from fleetmark_core.clock import iso, parse_iso
+from fleetmark_core.records import Record
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
+
+_BATCH_ROWS = 500
+_MAX_IMPORT_BYTES = 256 * 1024 * 1024
+_MOST_AHEAD_NS = 86_400 * 10**9
+
+
+class ResultsService(results_pb2_grpc.ResultsServicer):
+    """Serves the results store."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Serves one engine."""
+        self._engine = engine
+
+    @edge.unary
+    async def Append(
+        self, request: results_pb2.AppendRequest, context: edge.Context
+    ) -> results_pb2.AppendReply:
+        """Store records; acknowledge what is durable."""
+        key = convert.key_from(request.attempt)
+        guard.be_device(key.device_id)
+        # In a thread: parsing megabytes must not make others wait.
+        records = await asyncio.to_thread(convert.records_from, request.records)
+        for record in records:
+            self._need_blob(record)
+        size = sum(len(record.payload) for record in records)
+        if not self._engine.budget.spend(key.device_id, size, time.monotonic()):
+            raise too_much()
+        through = await self._engine.perform(
+            lambda c, fx, now: ingesting.append(c, fx, now, key, records)
+        )
+        return results_pb2.AppendReply(
+            through_seq=through, credit_bytes=self._engine.settings.credit_bytes
+        )
+
+    @edge.unary
+    async def Import(
+        self, request_iterator: AsyncIterator[results_pb2.ImportPart], context: edge.Context
+    ) -> results_pb2.ImportReply:
+        """Store what a board on no network wrote into a file."""
+        data = bytearray()
+        async for part in request_iterator:
+            data += part.data
+            if len(data) > _MAX_IMPORT_BYTES:
+                raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the document is too large")
+        said, key_sha256 = await asyncio.to_thread(_opened, bytes(data))
+        for record in said.records:
+            self._need_blob(record)
+        who = guard.who()
+        done = await self._engine.perform(
+            lambda c, fx, now: carrying.import_results(c, fx, now, who, said, key_sha256)
+        )
+        return results_pb2.ImportReply(
+            job_id=said.job_id, epoch=said.epoch, records=done.records, new_records=done.new
+        )
+
+    @edge.unary
+    async def ImportPower(
+        self, request_iterator: AsyncIterator[results_pb2.PowerPart], context: edge.Context
+    ) -> results_pb2.PowerReply:
+        """Take a run's energy from a log of PTDaemon."""
+        prefix, ahead_ns, data = "", 0, bytearray()
+        async for part in request_iterator:
+            prefix, ahead_ns = part.run_id or prefix, part.ahead_ns or ahead_ns
+            data += part.data
+            if len(data) > ptdaemon.MAX_BYTES:
+                raise FleetmarkError(ErrorKind.BAD_POWER_LOG, "the log is too large")
+        if abs(ahead_ns) > _MOST_AHEAD_NS:
+            raise FleetmarkError(ErrorKind.USAGE, "clocks differ by a day at most", "--ahead")
+        run_id = await self._engine.find("run", prefix)
+        known = await self._engine.reader.run(lambda c: runs.counts(c, run_id))
+        if known.mode == "accuracy" or not known.started_at or not known.duration_s:
+            raise FleetmarkError(
+                ErrorKind.BAD_POWER_LOG,
+                "this run has no measured interval: power is of performance runs",
+                f"run {run_id}",
+            )
+        try:
+            power = await asyncio.to_thread(
+                ptdaemon.evaluate,
+                bytes(data),
+                parse_iso(known.started_at),
+                known.duration_s,
+                ahead_ns,
+            )
+        except IngestError as error:
+            raise FleetmarkError(
+                ErrorKind.BAD_POWER_LOG,
+                f"the log {error.what}",
+                f"run {run_id}",
+                "If the clocks differed, say so: --ahead",
+            ) from error
+        sha256 = await asyncio.to_thread(self._engine.blobs.put_bytes, bytes(data))
+        log = runs.RunFile(powering.NAME, powering.ROLE, sha256, len(data))
+        who = guard.who()
+        await self._engine.perform(
+            lambda c, fx, now: powering.import_power(c, fx, now, who, run_id, power, log)
+        )
+        return results_pb2.PowerReply(
+            run_id=run_id,
+            energy_j=power.energy_j,
+            power_mean_w=power.mean_w,
+            energy_per_query_j=power.energy_j / known.queries if known.queries else 0.0,
+            samples=power.samples,
+        )
+
+    @edge.streaming
+    async def Rows(
+        self, request: results_pb2.RowsRequest, context: edge.Context
+    ) -> AsyncIterator[results_pb2.RowBatch]:
+        """Rows of a public view."""
+        if request.view not in views.VIEWS:
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                f"no view {request.view!r}",
+                next_step=f"Views: {', '.join(views.VIEWS)}",
+            )
+        since = _since(request.since)
+        campaign = ""
+        if request.campaign_id:
+            campaign = await self._engine.find("campaign", request.campaign_id)
+        devices = None
+        if request.selector:
+            devices = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
+
+        def rows(connection: sqlite3.Connection) -> tuple[list[str], list[tuple[views.Value, ...]]]:
+            columns, found = views.select(
+                connection,
+                request.view,
+                campaign_id=campaign,
+                devices=devices,
+                since=since,
+                samples=request.samples,
+            )
+            return columns, list(found)
+
+        columns, found = await self._engine.reader.run(rows)
+        yield results_pb2.RowBatch(columns=columns)
+        for start in range(0, len(found), _BATCH_ROWS):
+            batch = found[start : start + _BATCH_ROWS]
+            yield results_pb2.RowBatch(rows=[convert.row(values) for values in batch])
+
+    @edge.unary
+    async def GetRun(
+        self, request: results_pb2.GetRunRequest, context: edge.Context
+    ) -> results_pb2.Run:
+        """One run with provenance and files."""
+        run_id = await self._engine.find("run", request.run_id)
+
+        def read(connection: sqlite3.Connection) -> results_pb2.Run:
+            cursor = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,))
+            columns = [column[0] for column in cursor.description]
+            files = runs.files(connection, run_id)
+            return results_pb2.Run(
+                columns=columns,
+                row=convert.row(tuple(cursor.fetchone())),
+                provenance=runs.provenance(connection, run_id).encode(),
+                files=[
+                    results_pb2.RunFile(name=f.name, sha256=f.sha256, size_bytes=f.size_bytes)
+                    for f in files
+                ],
+            )
+
+        return await self._engine.reader.run(read)
+
+    def _need_blob(self, record: Record) -> None:
+        if record.kind != "file":
+            return
+        try:
+            sha256 = str(json.loads(record.payload)["sha256"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise FleetmarkError(
+                ErrorKind.BAD_MESSAGE, f"record {record.seq} names no file"
+            ) from error
+        if not self._engine.blobs.has(sha256):
+            raise FleetmarkError(
+                ErrorKind.BLOB_MISSING, f"upload blob {sha256[:64]} before its record {record.seq}"
+            )
+
+
+def _opened(data: bytes) -> tuple[ResultsDocument, str]:
+    """A results document, and the fingerprint of the key that signed it."""
+    envelope = parse_signed_by_board(data)
+    request = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
+    said = parse_results(envelope.signed)
+    bounds.count(len(said.records), ingesting.MAX_SEQ, "records")
+    return said, request.key_sha256
+
+
+def _since(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return iso(parse_iso(text))
+    except ValueError as error:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"--since {text!r} is no ISO 8601 time",
+            next_step="Like 2026-01-31T12:00Z",
+        ) from error

@@ -1,0 +1,171 @@
+"""Messages to plain values and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+
+from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api.capability_serde import capabilities_from
+from fleetmark_controller.lifecycle.states import AttemptState
+from fleetmark_controller.operations.sessions import Hello, Report
+from fleetmark_controller.planning.estimates import Size
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_controller.store.jobs.listings import AttemptLine, CampaignLine, JobLine
+from fleetmark_controller.store.results.public_views import Value
+from fleetmark_core.clock import NS_PER_S, now_unix_ns
+from fleetmark_core.records import Record
+from fleetmark_protos.channel import MAX_ORDER_BYTES
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import common_pb2, jobs_pb2, results_pb2, session_pb2
+
+_MAX_NAME = 100
+_MAX_REASON = 2000
+
+
+def key_from(message: common_pb2.AttemptRef) -> AttemptKey:
+    """The attempt that a message names."""
+    if not (message.device_id and message.job_id and 0 < message.epoch < 1 << 63):
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an attempt without device, job or epoch")
+    for value in (message.device_id, message.job_id, message.boot_id):
+        bounds.identifier(value, "an id")
+    return AttemptKey(message.device_id, message.job_id, message.epoch)
+
+
+def key_to(key: AttemptKey, boot_id: str = "") -> common_pb2.AttemptRef:
+    """The message that names an attempt."""
+    return common_pb2.AttemptRef(
+        device_id=key.device_id, job_id=key.job_id, epoch=key.epoch, boot_id=boot_id
+    )
+
+
+def report_from(message: session_pb2.AttemptReport) -> Report:
+    """What a device says of an attempt."""
+    return Report(
+        key_from(message.attempt),
+        state_from(message.state),
+        bounds.text(message.reason, _MAX_REASON),
+        message.retryable,
+    )
+
+
+def _named_in_hello(message: session_pb2.AttemptReport) -> Report:
+    """The same, with what was ordered. Nothing in it is believed yet."""
+    order = message.signed_order
+    # A larger one is none of ours, and no reason to keep the board out.
+    signed_order = order if len(order) <= MAX_ORDER_BYTES else b""
+    return replace(report_from(message), signed_order=signed_order)
+
+
+def state_from(state: common_pb2.AttemptState.ValueType) -> AttemptState:
+    """The state, without the prefix of the wire's names."""
+    try:
+        name = common_pb2.AttemptState.Name(state).removeprefix("ATTEMPT_STATE_")
+        return AttemptState(name)
+    except ValueError as error:
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"unknown attempt state {state}") from error
+
+
+def state_to(state: AttemptState) -> common_pb2.AttemptState.ValueType:
+    """The wire's name of a state."""
+    return common_pb2.AttemptState.Value(f"ATTEMPT_STATE_{state.value}")
+
+
+def name_from(text: str) -> str:
+    """A device's name, checked.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    name = text.strip()
+    if not name or len(name) > _MAX_NAME or not name.isprintable():
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"bad device name {name[:40]!r}")
+    return name
+
+
+def hello_from(message: session_pb2.Hello) -> Hello:
+    """A device's introduction, checked."""
+    name = name_from(message.name)
+    if not message.device_id:
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "no device id")
+    bounds.count(len(message.attempts), bounds.MAX_ATTEMPTS, "attempts")
+    reports = tuple(_named_in_hello(item) for item in message.attempts)
+    if any(report.key.device_id != message.device_id for report in reports):
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "a report of another device's attempt")
+    return Hello(
+        device_id=bounds.identifier(message.device_id, "a device id"),
+        name=name,
+        labels=bounds.labels(message.labels),
+        capabilities=capabilities_from(message.capabilities),
+        agent_version=bounds.text(message.agent_version, bounds.MAX_ID),
+        boot_id=bounds.identifier(message.boot_id, "a boot id"),
+        highest_epoch=bounds.epoch_seen(message.highest_epoch, now_unix_ns()),
+        idle=message.idle,
+        attempts=reports,
+        locks=tuple(message.locks),
+    )
+
+
+def records_from(messages: Iterable[results_pb2.Record]) -> list[Record]:
+    """Records whose digests are right.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    records = []
+    for message in messages:
+        record = Record(message.seq, message.kind, message.payload)
+        if record.sha256 != message.sha256:
+            raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"record {record.seq} has a wrong digest")
+        bounds.document(record.payload, f"record {record.seq}")
+        records.append(record)
+    return records
+
+
+def cell(value: Value) -> common_pb2.Cell:
+    """One value of a row."""
+    if value is None:
+        return common_pb2.Cell()
+    if isinstance(value, bool):
+        return common_pb2.Cell(flag=value)
+    if isinstance(value, int):
+        return common_pb2.Cell(integer=value)
+    if isinstance(value, float):
+        return common_pb2.Cell(real=value)
+    return common_pb2.Cell(
+        text=value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    )
+
+
+def row(values: Sequence[Value]) -> common_pb2.Row:
+    """One row of a view."""
+    return common_pb2.Row(cells=[cell(value) for value in values])
+
+
+def job_to(line: JobLine, waiting: str = "") -> jobs_pb2.Job:
+    """A job in a listing; `waiting` is why it waits now."""
+    values = asdict(line)
+    expected_ns = int(values.pop("expected_s") * NS_PER_S)
+    return jobs_pb2.Job(**values, expected_ns=expected_ns, waiting=waiting)
+
+
+def size_to(size: Size) -> jobs_pb2.Size:
+    """How large a campaign is."""
+    return jobs_pb2.Size(
+        jobs=size.jobs,
+        devices=size.devices,
+        longest_ns=int(size.longest_s * NS_PER_S),
+        total_ns=int(size.total_s * NS_PER_S),
+        longest_device=size.longest_device,
+        by_earlier_runs=size.by_earlier_runs,
+    )
+
+
+def campaign_to(line: CampaignLine) -> jobs_pb2.Campaign:
+    """A campaign in a listing."""
+    return jobs_pb2.Campaign(**asdict(line))
+
+
+def attempt_to(line: AttemptLine) -> jobs_pb2.Attempt:
+    """An attempt in a job's details."""
+    return jobs_pb2.Attempt(**asdict(line))

@@ -1,0 +1,302 @@
+"""Session: the stream that each agent holds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+from fleetmark_catalog.resolve.variations import variations_of
+from fleetmark_controller import __version__
+from fleetmark_controller.api import auth as guard
+from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.api import serde as convert
+from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api.capability_serde import capabilities_from
+from fleetmark_controller.api.log_throttle import Crowd
+from fleetmark_controller.api.progress_filter import Shown
+from fleetmark_controller.engine.engine import Engine, JobEvent
+from fleetmark_controller.lifecycle.states import AttemptState
+from fleetmark_controller.operations import sessions
+from fleetmark_controller.operations.effects import OfferEffect, StopEffect, TailEffect
+from fleetmark_controller.operations.recovery import Vouching
+from fleetmark_controller.signing.order_signer import OrderSigner
+from fleetmark_core.clock import NS_PER_S, now_unix_ns
+from fleetmark_core.order import SIGNED, without_release
+from fleetmark_protos import PROTOCOL_VERSION
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import session_pb2, session_pb2_grpc
+
+log = logging.getLogger("fleetmark.session")
+_HELLO_S = 30.0
+_FEATURES = ("spool.v1", "job-contract.v1", SIGNED)
+
+
+class SessionService(session_pb2_grpc.SessionServicer):
+    """Turns streams into operations."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Serves one engine."""
+        self._engine = engine
+        self._open: set[asyncio.Queue[session_pb2.ControllerMessage | None]] = set()
+        self._ending = False
+        self._coming, self._going = Crowd(log, "connected"), Crowd(log, "disconnected")
+        self._vouching = Vouching(
+            lambda envelope: engine.signer.own(envelope) if engine.signer else None,
+            lambda lock: variations_of(engine.catalog, lock),
+        )
+
+    def say_bye(self, reason: str) -> None:
+        """End every stream on purpose, so that agents know that it was not cut."""
+        self._ending = True
+        for outbox in self._open:
+            outbox.put_nowait(session_pb2.ControllerMessage(bye=session_pb2.Bye(reason=reason)))
+            outbox.put_nowait(None)
+
+    @edge.streaming
+    async def Connect(
+        self,
+        request_iterator: AsyncIterator[session_pb2.AgentMessage],
+        context: edge.Context,
+    ) -> AsyncIterator[session_pb2.ControllerMessage]:
+        """One device's stream from hello to bye."""
+        incoming = aiter_of(request_iterator)
+        spoken = await _hello_of(incoming)
+        protocol, features = spoken.protocol, frozenset(spoken.features)
+        said = convert.hello_from(spoken)
+        guard.be_device(said.device_id)
+        outbox: asyncio.Queue[session_pb2.ControllerMessage | None] = asyncio.Queue()
+        answers, effects = await self._engine.transact(
+            lambda c, fx, now: sessions.hello(c, fx, now, said, self._vouching)
+        )
+        # A stream may last for months: what only the agreement needed does not stay so long.
+        del spoken
+        said = said.without_papers()
+        outbox.put_nowait(session_pb2.ControllerMessage(welcome=self._welcome(answers)))
+        signer = self._engine.signer if SIGNED in features else None
+        session = self._engine.open_session(
+            said.device_id,
+            said.boot_id,
+            said.idle,
+            lambda message: outbox.put_nowait(_out(message, signer)),
+            features,
+        )
+        self._open.add(outbox)
+        self._coming.note(f"{said.name} ({said.device_id})")
+        if protocol != PROTOCOL_VERSION:
+            log.info(
+                "device %s speaks protocol %d, this controller %d: they understand each other, but"
+                " update the %s when it suits",
+                said.name,
+                protocol,
+                PROTOCOL_VERSION,
+                _older(protocol),
+            )
+        for report in said.attempts:
+            self._note_refusal(report)
+        await self._engine.carry_out(effects)
+        reader = asyncio.get_running_loop().create_task(
+            self._read(incoming, said.device_id, session, outbox)
+        )
+        try:
+            while (message := await outbox.get()) is not None:
+                yield message
+            if not self._ending:
+                await reader  # it has ended; what it raised is the call's error
+        finally:
+            reader.cancel()
+            self._open.discard(outbox)
+            self._engine.close_session(said.device_id, session)
+            self._going.note(said.name)
+
+    async def _read(
+        self,
+        incoming: AsyncIterator[session_pb2.AgentMessage],
+        device_id: str,
+        session: int,
+        outbox: asyncio.Queue[session_pb2.ControllerMessage | None],
+    ) -> None:
+        shown = Shown(self._engine)
+        try:
+            async for message in incoming:
+                if not self._engine.presence.current(device_id, session):
+                    break  # a newer stream of the same device has taken over
+                self._engine.alive(device_id, session)
+                body = message.WhichOneof("body")
+                if body == "bye":
+                    break
+                if body == "heartbeat":
+                    await self._heartbeat(device_id, session, message.heartbeat, outbox, shown)
+                elif body == "attempt_report":
+                    await self._report(device_id, message.attempt_report, shown)
+                elif body == "log_lines":
+                    self._log_lines(device_id, message.log_lines)
+                elif body == "capabilities_changed":
+                    facts = capabilities_from(message.capabilities_changed.capabilities)
+                    await self._engine.perform(
+                        lambda c, fx, now, facts=facts: sessions.capabilities_changed(  # type: ignore[misc]
+                            c, fx, now, device_id, facts
+                        )
+                    )
+        finally:
+            outbox.put_nowait(None)
+
+    async def _heartbeat(
+        self,
+        device_id: str,
+        session: int,
+        beat: session_pb2.Heartbeat,
+        outbox: asyncio.Queue[session_pb2.ControllerMessage | None],
+        shown: Shown,
+    ) -> None:
+        self._engine.heartbeat(device_id, session, beat.idle)
+        bounds.count(len(beat.attempts), bounds.MAX_ATTEMPTS, "attempts")
+        for report in beat.attempts:
+            temperature = beat.temperature_c if beat.HasField("temperature_c") else None
+            await self._publish(device_id, report, temperature, shown)
+        ack = session_pb2.HeartbeatAck(
+            sequence=beat.sequence, controller_time_unix_ns=now_unix_ns()
+        )
+        outbox.put_nowait(session_pb2.ControllerMessage(heartbeat_ack=ack))
+
+    async def _report(
+        self, device_id: str, message: session_pb2.AttemptReport, shown: Shown
+    ) -> None:
+        said = convert.report_from(message)
+        if said.key.device_id != device_id:
+            raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
+        # Before the job waits again: the scheduler looks at once.
+        self._note_refusal(said)
+        await self._engine.perform(lambda c, fx, now: sessions.report(c, fx, now, said))
+        await self._publish(device_id, message, None, shown)
+
+    def _note_refusal(self, said: sessions.Report) -> None:
+        """A board that refuses for want of something rests before it is asked again.
+
+        One that runs a job does not, nor one that refuses a job for what the job is.
+        """
+        if said.state is AttemptState.REFUSED and said.retryable:
+            self._engine.presence.refused(said.key.device_id, said.key.epoch)
+        elif said.state in (AttemptState.RUNNING, AttemptState.UPLOADING, AttemptState.REFUSED):
+            self._engine.presence.took(said.key.device_id)
+
+    def _log_lines(self, device_id: str, lines: session_pb2.LogLines) -> None:
+        key = convert.key_from(lines.attempt)
+        if key.device_id != device_id:
+            raise FleetmarkError(ErrorKind.FENCED, "lines of another device's attempt")
+        self._engine.logs.written(key, lines.stream, lines.offset, lines.data, lines.end)
+
+    async def _publish(
+        self,
+        device_id: str,
+        report: session_pb2.AttemptReport,
+        temperature_c: float | None,
+        shown: Shown,
+    ) -> None:
+        key = convert.key_from(report.attempt)
+        if key.device_id != device_id:
+            raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
+        progress = report.progress
+        event = JobEvent(
+            key.job_id,
+            key.device_id,
+            convert.state_from(report.state),
+            bounds.text(progress.phase, 40),
+            progress.done,
+            progress.total,
+            bounds.temperature(temperature_c),
+        )
+        if await shown.may_tell(key):
+            self._engine.progress(event)
+
+    def _welcome(self, answers: list[sessions.Answer]) -> session_pb2.Welcome:
+        settings, keeper = self._engine.settings, self._engine.desk.keeper
+        verdict = session_pb2.Verdict
+        return session_pb2.Welcome(
+            protocol=PROTOCOL_VERSION,
+            controller_version=__version__,
+            features=_FEATURES,
+            controller_id=self._engine.controller_id,
+            heartbeat_idle_ns=int(settings.heartbeat_idle_s * NS_PER_S),
+            heartbeat_running_ns=int(settings.heartbeat_running_s * NS_PER_S),
+            lease_ns=int(settings.lease_s * NS_PER_S),
+            controller_time_unix_ns=now_unix_ns(),
+            catalog_sha256=keeper.fingerprint if keeper else "",
+            verdicts=[
+                verdict(
+                    attempt=convert.key_to(answer.key),
+                    action=verdict.ACTION_CONTINUE if answer.keep else verdict.ACTION_STOP,
+                    reason=answer.reason,
+                )
+                for answer in answers
+            ],
+        )
+
+
+async def _hello_of(messages: AsyncIterator[session_pb2.AgentMessage]) -> session_pb2.Hello:
+    """The hello with which a stream begins.
+
+    Raises:
+        FleetmarkError: PROTOCOL: it begins with something else, or is of a version too far away.
+    """
+    late = asyncio.get_running_loop().call_later(
+        _HELLO_S,
+        guard.current().end,
+        FleetmarkError(ErrorKind.PROTOCOL, "no hello came in time"),
+    )
+    try:
+        first = await anext_of(messages)
+    finally:
+        late.cancel()
+    if first is None or first.WhichOneof("body") != "hello":
+        raise FleetmarkError(ErrorKind.PROTOCOL, "a stream begins with a hello")
+    _check_protocol(first.hello.protocol)
+    return first.hello
+
+
+def _check_protocol(version: int) -> None:
+    if abs(version - PROTOCOL_VERSION) > 1:
+        raise FleetmarkError(
+            ErrorKind.PROTOCOL,
+            f"the agent speaks protocol {version}, the controller {PROTOCOL_VERSION}",
+            next_step=f"Update the {_older(version)}",
+        )
+
+
+def _older(version: int) -> str:
+    return "agent" if version < PROTOCOL_VERSION else "controller"
+
+
+def _out(
+    message: OfferEffect | StopEffect | TailEffect, signer: OrderSigner | None
+) -> session_pb2.ControllerMessage:
+    attempt = convert.key_to(message.key)
+    if isinstance(message, OfferEffect):
+        if signer is not None:
+            offer = session_pb2.Offer(attempt=attempt, signed_order=signer.signed(message.order))
+        else:
+            offer = session_pb2.Offer(attempt=attempt, order=without_release(message.order))
+        return session_pb2.ControllerMessage(offer=offer)
+    if isinstance(message, TailEffect):
+        tail = session_pb2.Tail(attempt=attempt, wanted=message.wanted)
+        return session_pb2.ControllerMessage(tail=tail)
+    return session_pb2.ControllerMessage(
+        stop=session_pb2.Stop(attempt=attempt, reason=message.reason)
+    )
+
+
+def aiter_of(
+    messages: AsyncIterator[session_pb2.AgentMessage],
+) -> AsyncIterator[session_pb2.AgentMessage]:
+    """The iterator of a request stream."""
+    return messages.__aiter__()
+
+
+async def anext_of(
+    messages: AsyncIterator[session_pb2.AgentMessage],
+) -> session_pb2.AgentMessage | None:
+    """The next message, or None at the end."""
+    try:
+        return await messages.__anext__()
+    except StopAsyncIteration:
+        return None

@@ -1,0 +1,159 @@
+"""Bounds on what agents say: all of it is hostile until it has passed here.
+
+Texts are cleaned rather than refused, because boards do have strange names in their firmware; what
+breaks a bound of count, size or range is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fleetmark_controller.lifecycle import fencing as generation
+from fleetmark_core.clock import NS_PER_S
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+MAX_TEXT = 1000
+MAX_ITEMS = 2000
+MAX_NUMBER = 1 << 60
+MAX_DEPTH = 8
+MAX_JSON_DEPTH = 32
+MAX_ATTEMPTS = 256
+MAX_LABELS = 64
+MAX_LABEL = 200
+MAX_ID = 100
+_GENERATIONS_AHEAD = 100_000
+"""Hours, eleven years: what a restored backup or a clock that was wrong may explain."""
+
+
+def text(value: str, most: int = MAX_TEXT) -> str:
+    """Printable text of bounded length: nothing in it moves a terminal's cursor."""
+    cut = value[:most]
+    if cut.isprintable():
+        return cut
+    return "".join(letter if letter.isprintable() else "�" for letter in cut)
+
+
+def facts(value: Any, depth: int = 0) -> Any:
+    """Plain values of capabilities with clean texts.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE: too many, too deep, or a number out of any range.
+    """
+    kind = type(value)
+    if kind is str:
+        return _clean(value)
+    if kind is bool or value is None:
+        return value
+    if kind is int or kind is float:
+        if not 0 <= value <= MAX_NUMBER:  # also false for NaN
+            raise _bad(f"a capability of {value!r}")
+        return value
+    if depth >= MAX_DEPTH or len(value) > MAX_ITEMS:
+        raise _bad("capabilities without end")
+    # Most are texts: those are taken without a round of their own.
+    if isinstance(value, dict):
+        return {
+            _clean(key, MAX_LABEL): _clean(item) if type(item) is str else facts(item, depth + 1)
+            for key, item in value.items()
+        }
+    return [_clean(item) if type(item) is str else facts(item, depth + 1) for item in value]
+
+
+def _clean(value: str, most: int = MAX_TEXT) -> str:
+    return value if len(value) <= most and value.isprintable() else text(value, most)
+
+
+def document(payload: bytes, what: str) -> None:
+    """A record's payload must be a JSON object that every reader of the store can read.
+
+    One that SQLite cannot read would end each query of the view that shows it, for everybody.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE: no object; too deep; NaN, an infinity or half a letter in it.
+    """
+    try:
+        value = json.loads(payload.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"{what} that is no JSON") from error
+    if not isinstance(value, dict):
+        raise _bad(f"{what} that is no JSON object")
+    waiting: list[tuple[Any, int]] = [(value, 1)]
+    while waiting:
+        item, depth = waiting.pop()
+        if isinstance(item, str):
+            if any("\ud800" <= letter <= "\udfff" for letter in item):
+                raise _bad(f"{what} with half a letter")
+        elif isinstance(item, (dict, list)):
+            if depth > MAX_JSON_DEPTH:
+                raise _bad(f"{what} that is too deep")
+            inner = [*item, *item.values()] if isinstance(item, dict) else item
+            waiting.extend((part, depth + 1) for part in inner)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def labels(given: Mapping[str, str]) -> dict[str, str]:
+    """A device's labels.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    if len(given) > MAX_LABELS:
+        raise _bad(f"{len(given)} labels")
+    for key, value in given.items():
+        whole = key + value
+        if not key or len(key) > MAX_LABEL or len(value) > MAX_LABEL or not whole.isprintable():
+            raise _bad(f"a label {text(key, 40)!r}")
+    return dict(given)
+
+
+def identifier(value: str, what: str) -> str:
+    """An id that others have made: short and printable.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    if len(value) > MAX_ID or not value.isprintable():
+        raise _bad(f"{what} {text(value, 40)!r}")
+    return value
+
+
+def epoch_seen(epoch: int, now_unix_ns: int) -> int:
+    """The highest epoch that a device says it has seen: not beyond what can be explained.
+
+    Unbounded, one message of one agent could use up all epochs there are.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    most = generation.choose(0, 0, now_unix_ns / NS_PER_S) + _GENERATIONS_AHEAD
+    if epoch >> 32 > min(most, generation.MOST):
+        raise _bad(f"epoch {epoch}, which no controller can have given out")
+    return epoch
+
+
+def temperature(value: float | None) -> float | None:
+    """Degrees Celsius that a sensor can show; anything else (NaN, too) is no reading."""
+    return value if value is not None and -100 <= value <= 250 else None
+
+
+def count(number: int, most: int, what: str) -> None:
+    """Refuse more than `most`.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    if number > most:
+        raise _bad(f"{number} {what}")
+
+
+def _bad(what: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.BAD_MESSAGE, f"the message holds {what}")

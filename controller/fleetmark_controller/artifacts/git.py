@@ -1,0 +1,94 @@
+"""Takes a catalog from a git repository at a pinned commit, as files that nobody has to trust.
+
+Nothing is checked out by git: its archive of the commit goes through our own unpacking, so that
+neither links nor hooks nor submodules come with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.safe_unpack import Limits, unpack
+
+TIME_LIMIT_S = 300
+LIMITS = Limits(total_bytes=2 << 30, entries=50_000)
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def is_commit(text: str) -> bool:
+    """Whether `text` is the whole id of a commit; a branch or a tag may mean another one later."""
+    return _COMMIT.fullmatch(text) is not None
+
+
+def fetch_commit(address: str, commit: str, target: Path) -> None:
+    """The files of a commit as the new folder `target`; on any fault it is not there.
+
+    Raises:
+        CatalogError: UNKNOWN_WORD: `commit` is no whole id, or `address` none of git's;
+            UNAVAILABLE: no git, no such repository or commit; BAD_DOCUMENT: it holds more than
+            plain files.
+        OSError: the target cannot be written.
+    """
+    if not is_commit(commit):
+        raise CatalogError(
+            Fault.UNKNOWN_WORD,
+            f"{commit[:80]!r} is no commit: a branch or tag can change",
+            "--commit",
+            "Give the whole id: git rev-parse HEAD",
+        )
+    if address.startswith("-") or "::" in address:
+        raise CatalogError(Fault.UNKNOWN_WORD, f"{address[:80]!r} is no address of a repository")
+    if shutil.which("git") is None:
+        raise CatalogError(
+            Fault.UNAVAILABLE, "this machine has no git", "", "Install git, or add a folder"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fleetmark-git-", dir=target.parent) as scratch:
+        repository, archive = Path(scratch) / "repository", Path(scratch) / "archive.tar"
+        _git("init", "--quiet", "--bare", str(repository))
+        here = ("-C", str(repository))
+        try:
+            _git(*here, "fetch", "--quiet", "--depth=1", "--no-tags", "--", address, commit)
+        except CatalogError:
+            # Some servers give away branches and tags only.
+            every = "+refs/*:refs/fetched/*"
+            _git(*here, "fetch", "--quiet", "--no-tags", "--", address, every)
+        kind = _git(*here, "cat-file", "-t", commit).strip()
+        if kind != "commit":
+            raise CatalogError(Fault.UNKNOWN_WORD, f"{commit} is a {kind}, not a commit", address)
+        _git(*here, "archive", "--format=tar", f"--output={archive}", commit)
+        unpack(archive, target, LIMITS)
+
+
+def _git(*arguments: str) -> str:
+    # Nobody is there to answer a question, and helpers that run programs stay out.
+    environment = {
+        **os.environ,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_ALLOW_PROTOCOL": "https:ssh:file:git",
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+    }
+    command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "fetch.fsckObjects=true", *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIME_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        what = f"git did not end within {TIME_LIMIT_S} s"
+        raise CatalogError(Fault.UNAVAILABLE, what) from error
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+        raise CatalogError(Fault.UNAVAILABLE, f"git failed: {said[0][:300]}")
+    return done.stdout.decode(errors="replace")

@@ -1,0 +1,55 @@
+"""Finds files by their content in a folder that a person gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fleetmark_controller.artifacts.model_check import check_model
+from fleetmark_core.digest import sha256_file
+from fleetmark_core.errors import CatalogError, Fault
+
+_MAX_FILES = 1_000_000
+
+
+def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str, Path]:
+    """By sha256, the files below `folder` that are wanted (sha256 → name and size in bytes).
+
+    Only files of a wanted size are read. Links are not followed.
+
+    Raises:
+        CatalogError: NOT_FOUND: none of them is there; DIGEST_MISMATCH: a file has the name, and
+            other content; BAD_DOCUMENT: a model is none.
+        OSError: a file cannot be read.
+    """
+    names = {name: sha256 for sha256, (name, _) in wanted.items()}
+    sizes = {size for _, size in wanted.values()}
+    found: dict[str, Path] = {}
+    wrong: dict[str, Path] = {}
+    for number, path in enumerate(sorted(folder.rglob("*"))):
+        if number > _MAX_FILES:
+            raise CatalogError(
+                Fault.UNKNOWN_WORD, "holds too many files", str(folder), "Name a smaller folder"
+            )
+        if path.is_symlink() or not path.is_file():
+            continue
+        sha256 = sha256_file(path) if path.stat().st_size in sizes else ""
+        if sha256 in wanted:
+            check_model(path, wanted[sha256][0])
+            found.setdefault(sha256, path)
+        elif path.name in names:
+            wrong.setdefault(names[path.name], path)
+    for expected, path in sorted(wrong.items()):
+        if expected not in found:
+            name, size = wanted[expected]
+            raise CatalogError(
+                Fault.DIGEST_MISMATCH,
+                f"is not the {name} that is wanted: sha256 is {sha256_file(path)} "
+                f"({path.stat().st_size} bytes), expected {expected} ({size} bytes)",
+                str(path),
+                "Get the very version that the component names",
+            )
+    if wanted and not found:
+        listed = ", ".join(sorted(names)[:5])
+        raise CatalogError(Fault.NOT_FOUND, f"holds none of {listed}", str(folder))
+    return found

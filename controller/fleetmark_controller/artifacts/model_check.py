@@ -1,0 +1,85 @@
+"""Looks into a model's file before anybody trusts it: is it what its name says, and whole?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fleetmark_controller.artifacts.onnx_file import NotOnnxError, OnnxModel, read_onnx
+from fleetmark_controller.artifacts.tflite_file import NotTfliteError, TfliteModel, read_tflite
+from fleetmark_core.errors import CatalogError, Fault
+
+FORMATS = (".onnx", ".tflite")
+
+
+def check_model(file: Path, name: str) -> OnnxModel | TfliteModel | None:
+    """What the model `file`, called `name`, says of itself; None where the name is of no model.
+
+    Raises:
+        CatalogError: fault BAD_DOCUMENT: it is no such model, or a pickle, or keeps its weights in
+            other files.
+        OSError: it cannot be read.
+    """
+    ending = Path(name).suffix.lower()
+    if ending not in FORMATS:
+        return None
+    strange = _strange(file)
+    if strange:
+        raise CatalogError(
+            Fault.BAD_DOCUMENT, f"is {strange}, not a model in {ending[1:].upper()} format", name
+        )
+    try:
+        if ending == ".tflite":
+            return read_tflite(file)
+        model = read_onnx(file)
+    except (NotOnnxError, NotTfliteError) as error:
+        raise CatalogError(
+            Fault.BAD_DOCUMENT, f"is no model in {ending[1:].upper()} format: it {error}", name
+        ) from error
+    if model.external:
+        raise _external(model.external, name)
+    return model
+
+
+def _external(places: tuple[str, ...], name: str) -> CatalogError:
+    named = [place for place in places if place]
+    outside = [place for place in named if _leads_out(place)]
+    if outside:
+        what = f"keeps weights in {outside[0][:120]!r}, outside of its own folder"
+        return CatalogError(Fault.BAD_DOCUMENT, what, name, "Do not trust this file")
+    which = f" ({', '.join(repr(place[:80]) for place in named[:3])})" if named else ""
+    return CatalogError(
+        Fault.BAD_DOCUMENT,
+        f"keeps its weights in other files{which}",
+        name,
+        "Save it as one file: onnx.save_model(model, path, save_as_external_data=False)",
+    )
+
+
+def _leads_out(place: str) -> bool:
+    parts = place.replace("\\", "/").split("/")
+    return place.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]
+
+
+def _strange(file: Path) -> str:
+    """Another format that the bytes are; a pickle above all, which runs code when it is opened."""
+    with file.open("rb") as opened:
+        start = opened.read(16)
+        opened.seek(0, 2)
+        opened.seek(max(0, opened.tell() - 1))
+        last = opened.read(1)
+    if start[:1] == b"\x80" and len(start) > 1 and 2 <= start[1] <= 5:
+        return "a pickle"
+    if start[:1] in (b"(", b"c", b"]", b"}") and last == b".":
+        return "a pickle"
+    known = {
+        b"PK": "a zip archive (PyTorch keeps pickles in those)",
+        b"\x89HDF": "an HDF5 file",
+        b"\x1f\x8b": "a gzip file",
+        b"\x7fELF": "a program",
+        b"MZ": "a program",
+        b"#!": "a script",
+        b"\x93NUMPY": "a NumPy array",
+        b"version https": "a pointer of Git LFS, without the content",
+        b"<": "a page of text",
+    }
+    return next((what for mark, what in known.items() if start.startswith(mark)), "")

@@ -1,0 +1,44 @@
+"""An idx file with chosen entries of others: a data set split anew, by a seeded shuffle.
+
+Options: `deb` and `paths` (gzipped idx files of one package; their entries count through, in this
+order); `seed` of NumPy's RandomState, whose permutation of all entries is taken; `first` and
+`count`, the part of the permutation that is kept, in its order.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fleetmark_controller.artifacts import from_deb
+
+_UINT8 = 0x08
+
+
+def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
+    """See the module."""
+    paths = [str(path) for path in options["paths"]]
+    found = dict(from_deb.matching(str(options["deb"]), paths, folder, limit_bytes))
+    every = np.concatenate([_read(found[path]) for path in paths])
+    # RandomState's permutation is frozen by NumPy's compatibility policy; newer generators' is not.
+    order = np.random.RandomState(int(options["seed"])).permutation(len(every))
+    first = int(options["first"])
+    chosen = every[order[first : first + int(options["count"])]]
+    target = folder / "selection"
+    header = struct.pack(f">HBB{chosen.ndim}I", 0, _UINT8, chosen.ndim, *chosen.shape)
+    target.write_bytes(header + chosen.tobytes())
+    return target
+
+
+def _read(packed: bytes) -> Any:
+    data = gzip.decompress(packed)
+    zeros, kind, dimensions = struct.unpack_from(">HBB", data)
+    if zeros != 0 or kind != _UINT8:
+        raise ValueError("a source is no idx file of bytes")
+    shape = struct.unpack_from(f">{dimensions}I", data, 4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)

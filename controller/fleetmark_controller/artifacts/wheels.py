@@ -1,0 +1,121 @@
+"""Downloads exact wheels for foreign platforms, by pip as a child process."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fleetmark_catalog.resolve.result import WheelSource
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.errors import CatalogError, Fault
+
+TIME_LIMIT_S = 600
+_PLATFORM = re.compile(r"^(manylinux_\d+_\d+|musllinux_\d+_\d+|manylinux\d+|linux)_")
+
+
+def download_wheels(
+    wheels: Sequence[WheelSource],
+    blobs: BlobFolder,
+    say: Callable[[str], None],
+    time_limit_s: float = TIME_LIMIT_S,
+) -> None:
+    """Put `wheels` into `blobs`: a call of pip for each Python and platform.
+
+    The hashes are given to pip, so that it takes these files or none; the blob folder checks again.
+
+    Raises:
+        CatalogError: fault UNAVAILABLE, with what pip said.
+    """
+    groups: dict[tuple[str, str], list[WheelSource]] = {}
+    for wheel in wheels:
+        groups.setdefault((wheel.python_version, _machine(wheel.platforms)), []).append(wheel)
+    for (python_version, _), group in sorted(groups.items()):
+        platforms = sorted({platform for wheel in group for platform in wheel.platforms})
+        wanted = [wheel for wheel in group if not blobs.has(wheel.sha256)]
+        if not wanted:
+            continue
+        size_mb = sum(wheel.size_bytes for wheel in wanted) / 1e6
+        say(f"fetching {len(wanted)} wheels, {size_mb:.1f} MB, for Python {python_version}")
+        with tempfile.TemporaryDirectory(prefix="fleetmark-wheels-") as scratch:
+            for together in _without_rivals(wanted):
+                _pip_download(together, python_version, platforms, Path(scratch), time_limit_s)
+            for wheel in wanted:
+                file = Path(scratch) / wheel.filename
+                if not file.is_file():
+                    raise _unavailable(f"pip did not give {wheel.filename}")
+                blobs.put_file(file, wheel.sha256, wheel.size_bytes)
+
+
+def _without_rivals(wheels: Sequence[WheelSource]) -> list[list[WheelSource]]:
+    """`wheels` in as few lists as possible, none with two versions of one distribution.
+
+    Pip resolves what it is given as one environment, even with --no-deps; a campaign may well hold
+    several versions of a runtime.
+    """
+    lists: list[list[WheelSource]] = []
+    seen: Counter[str] = Counter()
+    for wheel in wheels:
+        name = wheel.requirement.partition("==")[0]
+        if seen[name] == len(lists):
+            lists.append([])
+        lists[seen[name]].append(wheel)
+        seen[name] += 1
+    return lists
+
+
+def _machine(platforms: Sequence[str]) -> str:
+    """`manylinux_2_28_x86_64` → `x86_64`."""
+    return _PLATFORM.sub("", platforms[0])
+
+
+def _pip_download(
+    wheels: Sequence[WheelSource],
+    python_version: str,
+    platforms: Sequence[str],
+    folder: Path,
+    time_limit_s: float,
+) -> None:
+    listing = folder / "requirements.txt"
+    lines = [f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n" for wheel in wheels]
+    listing.write_text("".join(lines))
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"),
+        *("--only-binary=:all:", "--require-hashes", "--disable-pip-version-check"),
+        *(f"--platform={platform}" for platform in platforms),
+        *(f"--python-version={python_version}", "--implementation=cp"),
+        *("--dest", str(folder), "--requirement", str(listing)),
+    ]
+    names = ", ".join(wheel.filename for wheel in wheels)
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=time_limit_s,
+            check=False,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _unavailable(
+            f"pip did not end within {time_limit_s:.0f} s fetching {names}"
+        ) from error
+    if done.returncode != 0:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        said = " ".join(errors[-3:]) or done.stderr.strip()[-500:] or f"exit code {done.returncode}"
+        raise _unavailable(f"{names}: mirror folder, then pip, which said: {said}")
+
+
+def _unavailable(what: str) -> CatalogError:
+    return CatalogError(
+        Fault.UNAVAILABLE,
+        what,
+        "",
+        "Check this machine's way to its package index, or put the files, named by sha256, into "
+        "the mirror folder",
+    )

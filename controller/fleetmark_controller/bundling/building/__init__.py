@@ -1,5 +1,0 @@
-"""Build recipes: wheels that no index has, built once from pinned sources and kept by digest."""
-
-from fleetmark_controller.bundling.building.builder import Builder
-
-__all__ = ["Builder"]

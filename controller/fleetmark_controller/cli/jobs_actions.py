@@ -1,0 +1,152 @@
+"""`controller jobs`, the part that changes something, and what jobs write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleetmark_cli.sanitize import Plain
+from fleetmark_controller.cli import options
+
+if TYPE_CHECKING:
+    from fleetmark_controller.client.connection import Client
+
+_which = click.argument("id_", metavar="CAMPAIGN|JOB")
+
+
+def one_of(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+    """What the first call finds, or else the second; what the first said if both find nothing."""
+    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+    try:
+        return first()
+    except FleetmarkError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        try:
+            return second()
+        except FleetmarkError as other:
+            raise error if other.kind is ErrorKind.NOT_FOUND else other from None
+
+
+@click.command(name="cancel")
+@_which
+@click.option("--no-wait", is_flag=True, help="Do not wait for the boards to confirm.")
+@options.controller
+def cancel(id_: str, no_wait: bool, address: str | None) -> None:
+    """Cancel a campaign's jobs, or one job; what runs is stopped, and its board confirms it."""
+    from fleetmark_protos.v1 import jobs_pb2
+
+    with options.connect(address) as client:
+        reply = one_of(
+            lambda: client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(job_id=id_)),
+            lambda: client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(campaign_id=id_)),
+        )
+        if not reply.jobs:
+            click.echo("Nothing to cancel: all had ended")
+            return
+        click.echo(f"Cancelling {reply.jobs} jobs")
+        if no_wait or not reply.confirming:
+            return
+        _confirm(client, reply.campaign_id, set(reply.confirming))
+
+
+def _confirm(client: Client, campaign_id: str, waited_for: set[str]) -> None:
+    """Wait until the boards have confirmed that these jobs do not run any more."""
+    from fleetmark_controller.cli import watch as watching
+
+    confirmed = 0
+    for event in watching.events(client, campaign_id):
+        if event.WhichOneof("body") == "job" and event.job.job_id in waited_for:
+            if event.job.state == "CANCELLING":
+                continue
+            waited_for.discard(event.job.job_id)
+            if event.job.state == "CANCELLED":
+                confirmed += 1
+                click.echo(f"{event.job.device} confirmed: {event.job.configuration} is cancelled")
+            else:
+                ended = event.job.state.lower()
+                click.echo(f"{event.job.configuration} had {ended} on {event.job.device} by then")
+        if not waited_for:
+            break
+
+
+@click.command(name="pause")
+@click.argument("campaign")
+@options.controller
+def pause(campaign: str, address: str | None) -> None:
+    """Let no further job of a CAMPAIGN begin; those that run go on, and deadlines, too."""
+    _pause(campaign, address, pause=True)
+
+
+@click.command(name="resume")
+@click.argument("campaign")
+@options.controller
+def resume(campaign: str, address: str | None) -> None:
+    """Let the jobs of a paused CAMPAIGN begin again."""
+    _pause(campaign, address, pause=False)
+
+
+def _pause(campaign: str, address: str | None, *, pause: bool) -> None:
+    from fleetmark_protos.v1 import jobs_pb2
+
+    request = jobs_pb2.PauseRequest(campaign_id=campaign, pause=pause)
+    with options.connect(address) as client:
+        reply = client.call(client.jobs.Pause, request)
+    waiting, active = (reply.jobs_by_state.get(state, 0) for state in ("QUEUED", "ACTIVE"))
+    word = "paused" if pause else "resumed"
+    running = f", {active} run on" if pause and active else ""
+    click.echo(f"Campaign {reply.campaign_id} is {word}: {waiting} jobs wait{running}")
+
+
+@click.command(name="retry")
+@_which
+@click.option("--cancelled", is_flag=True, help="Those that were cancelled, too.")
+@click.option("--wait", is_flag=True, help="Follow the campaign; exit with its result.")
+@options.controller
+def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
+    """Do again what failed or was invalid in a campaign (or one such JOB), and nothing else.
+
+    The new jobs belong to the same campaign; in its result they take the place of the old ones.
+    """
+    from fleetmark_controller.cli import watch as watching
+    from fleetmark_protos.v1 import jobs_pb2
+
+    def ask(**which: str) -> Any:
+        request = jobs_pb2.RetryRequest(**which, cancelled=cancelled)
+        return client.call(client.jobs.Retry, request)
+
+    with options.connect(address) as client:
+        reply = one_of(lambda: ask(job_id=id_), lambda: ask(campaign_id=id_))
+        if not reply.jobs:
+            click.echo("Nothing to retry: nothing failed that was not retried already")
+            return 0
+        click.echo(f"Campaign {reply.campaign_id}: {len(reply.jobs)} jobs again")
+        return watching.follow(client, reply.campaign_id) if wait else 0
+
+
+@click.command(name="logs")
+@click.argument("job")
+@click.option("-f", "--follow", is_flag=True, help="Go on while the job runs.")
+@options.controller
+def logs(job: str, follow: bool, address: str | None) -> None:
+    """Print what a JOB wrote to stdout and stderr; of one that runs, its last lines."""
+    from fleetmark_protos.v1 import jobs_pb2
+
+    places = {"stdout": sys.stdout, "stderr": sys.stderr}
+    plain = {name: Plain() for name, place in places.items() if place.isatty()}
+    request = jobs_pb2.LogsRequest(job_id=job, follow=follow)
+    with options.connect(address) as client:
+        for chunk in client.stream(client.jobs.Logs, request):
+            place = places.get(chunk.stream, sys.stdout)
+            if chunk.stream in plain:
+                place.write(plain[chunk.stream].clean(chunk.data))
+            else:
+                place.buffer.write(chunk.data)  # into a file or a pipe it goes as it is
+            place.flush()
+
+
+COMMANDS = (logs, cancel, pause, resume, retry)

@@ -1,0 +1,52 @@
+"""How far jobs are, in words: phase, percentage, temperature, time left."""
+
+from __future__ import annotations
+
+from fleetmark_controller.cli.durations import left
+from fleetmark_protos.v1 import common_pb2, jobs_pb2
+
+TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
+
+
+def phase(progress: jobs_pb2.JobProgress) -> str:
+    """What a job does now, like `run 40 %, 61 °C, 12 s left`."""
+    state = common_pb2.AttemptState.Name(progress.state).removeprefix("ATTEMPT_STATE_").lower()
+    what = progress.progress
+    text = what.phase or state
+    if what.total:
+        text += f" {min(100, 100 * what.done // what.total)} %"
+    parts = [text]
+    if progress.HasField("temperature_c"):
+        parts.append(f"{progress.temperature_c:.0f} °C")
+    if progress.HasField("time_left_ns"):
+        parts.append(f"{left(progress.time_left_ns / 1e9)} left")
+    return ", ".join(parts)
+
+
+class Board:
+    """The jobs of one board in a campaign."""
+
+    def __init__(self) -> None:
+        """It has none yet."""
+        self.jobs: dict[str, jobs_pb2.Job] = {}
+        self.now: jobs_pb2.JobProgress | None = None
+
+    @property
+    def done(self) -> int:
+        """How many have ended."""
+        return sum(job.state in TERMINAL for job in self.jobs.values())
+
+    def left_s(self) -> float | None:
+        """Seconds until the last of its jobs is done; None if one of them cannot be estimated."""
+        total = 0.0
+        for job in self.jobs.values():
+            if job.state in TERMINAL:
+                continue
+            running = self.now is not None and self.now.job_id == job.job_id
+            if running and self.now is not None and self.now.HasField("time_left_ns"):
+                total += self.now.time_left_ns / 1e9
+            elif job.expected_ns:
+                total += job.expected_ns / 1e9
+            else:
+                return None
+        return total

@@ -1,0 +1,1 @@
+"""What commands use to talk to a controller."""

@@ -1,0 +1,133 @@
+"""Writes bundles to files and reads results from them, for commands. The controller decides."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetmark_controller.client.connection import Client
+from fleetmark_controller.export.atomic import atomic
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.bundle_file import (
+    BUNDLE,
+    RESULTS,
+    blob_name,
+    opened,
+    parse_results,
+    parse_signed_by_board,
+    write_files,
+)
+from fleetmark_core.device_keys import pem_sha256
+from fleetmark_core.digest import canonical_json
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_protos.channel import CHUNK_BYTES
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import blobs_pb2, jobs_pb2, results_pb2
+
+_PATIENCE_S = 900.0
+
+
+@dataclass(frozen=True)
+class Written:
+    """A bundle that was written: for which board, and what a new one must be told to trust."""
+
+    device: str
+    pin: str
+
+
+def write_bundle(client: Client, job: str, device: str, out: Path) -> tuple[Written, int]:
+    """Export a job into the file `out`; returns its size in bytes, too.
+
+    Raises:
+        FleetmarkError: of the controller, or of the file.
+    """
+    request = jobs_pb2.ExportBundleRequest(job_id=job, device=device)
+    bundle = client.call(client.jobs.ExportBundle, request, _PATIENCE_S)
+    about = {
+        "format": 1,
+        "order": bundle.signed_order.decode(),
+        "ca": bundle.ca.decode(),
+        "catalog_sha256": bundle.catalog_sha256,
+        "blobs": [[blob.sha256, blob.size_bytes] for blob in bundle.blobs],
+    }
+    with tempfile.TemporaryDirectory(prefix="fleetmark-bundle-", dir=out.absolute().parent) as room:
+        folder = BlobFolder(Path(room))
+        places = {}
+        for blob in bundle.blobs:
+            places[blob_name(blob.sha256)] = _fetched(client, folder, blob.sha256, blob.size_bytes)
+        with atomic(out) as scratch:
+            write_files(scratch, {BUNDLE: canonical_json(about)}, places)
+            size_bytes = scratch.stat().st_size
+    pin = f"{pem_sha256(bundle.ca)}.{bundle.catalog_sha256}"
+    return Written(bundle.device, pin), size_bytes
+
+
+def send_results(client: Client, path: Path) -> results_pb2.ImportReply:
+    """Give the controller what is in a file of results.
+
+    Raises:
+        CatalogError: the file is damaged.
+        FleetmarkError: of the controller.
+    """
+    try:
+        with opened(path, RESULTS) as carried, tempfile.TemporaryDirectory() as room:
+            document = carried.document(RESULTS)
+            # What it names is sent; whether it is signed is for the controller to say.
+            said = parse_results(parse_signed_by_board(document).signed)
+            if set(carried.blobs) != {sha256 for sha256, _ in said.blobs}:
+                raise carried.bad("it does not hold the files that its records name")
+            folder = BlobFolder(Path(room))
+            for sha256, size_bytes in said.blobs:
+                carried.store(sha256, size_bytes, folder)
+                client.upload(folder.path(sha256))
+                folder.remove(sha256)
+    except OSError as error:
+        raise FleetmarkError(
+            ErrorKind.USAGE, error.strerror or str(error), str(error.filename or path)
+        ) from error
+    reply: results_pb2.ImportReply = client.call(
+        client.results.Import, _parts(document), _PATIENCE_S
+    )
+    return reply
+
+
+def send_power(client: Client, run: str, path: Path, ahead_s: float) -> results_pb2.PowerReply:
+    """Give the controller a log of PTDaemon for a run.
+
+    Raises:
+        FleetmarkError: of the controller, or of the file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FleetmarkError(ErrorKind.USAGE, error.strerror or str(error), str(path)) from error
+    ahead_ns = round(max(-1e6, min(ahead_s, 1e6)) * 1e9)
+
+    def parts() -> Iterator[results_pb2.PowerPart]:
+        yield results_pb2.PowerPart(run_id=run, ahead_ns=ahead_ns)
+        for start in range(0, len(data), CHUNK_BYTES):
+            yield results_pb2.PowerPart(data=data[start : start + CHUNK_BYTES])
+
+    reply: results_pb2.PowerReply = client.call(client.results.ImportPower, parts(), _PATIENCE_S)
+    return reply
+
+
+def _parts(document: bytes) -> Iterator[results_pb2.ImportPart]:
+    for start in range(0, len(document), CHUNK_BYTES):
+        yield results_pb2.ImportPart(data=document[start : start + CHUNK_BYTES])
+
+
+def _fetched(client: Client, folder: BlobFolder, sha256: str, size_bytes: int) -> Path:
+    if not folder.has(sha256):
+        partial = folder.partial(sha256)
+        request = blobs_pb2.DownloadRequest(sha256=sha256)
+        with partial.open("wb") as file:
+            for chunk in client.stream(client.blobs.Download, request):
+                file.write(chunk.data)
+        try:
+            folder.commit(partial, sha256, size_bytes)
+        except CatalogError as error:
+            raise CatalogError(Fault.DIGEST_MISMATCH, error.what, f"blob {sha256}") from error
+    return folder.path(sha256)

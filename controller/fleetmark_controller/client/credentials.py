@@ -1,0 +1,120 @@
+"""Finds the credential by which a command is heard.
+
+In this order: the file that was named (`--credentials`, FLEETMARK_CREDENTIALS); the one that a
+controller on this host left in its home, if it listens where the command dials; the user's own,
+`credentials.json` in the user's configuration folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from fleetmark_cli.paths import home_folder
+from fleetmark_controller.identity.credential_files import Credentials, admin_file, read_credentials
+from fleetmark_controller.server.home import read_endpoint
+from fleetmark_protos.channel import DEFAULT_PORT
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+VARIABLE = "FLEETMARK_CREDENTIALS"
+
+
+def find(address: str | None, named: str | None = None) -> tuple[str, Credentials]:
+    """The address to dial and the credential to show there.
+
+    Raises:
+        FleetmarkError: UNAUTHENTICATED: there is none; CONFIGURATION: the named one is none.
+    """
+    chosen = named or os.environ.get(VARIABLE)
+    if chosen:
+        found = read_credentials(Path(chosen).expanduser())
+        return address or found.address, found
+    for home in homes_here():
+        told, pid = read_endpoint(home)
+        if not told or not _runs(pid) or not admin_file(home).exists():
+            continue
+        if address is None or _same(address, told):
+            return address or told, read_credentials(admin_file(home))
+    own = user_file()
+    if own.exists():
+        found = read_credentials(own)
+        return address or found.address, found
+    default = home_folder("controller", None)
+    if address is None and not admin_file(default).exists():
+        raise FleetmarkError(
+            ErrorKind.UNREACHABLE,
+            f"no controller runs on this host with home {default}",
+            next_step="Start one with `controller serve`; or name another's credentials file with"
+            " --credentials",
+        )
+    if admin_file(default).exists():
+        # It ran here and may do so again: the call itself will say.
+        last = read_credentials(admin_file(default))
+        return address or last.address, last
+    raise FleetmarkError(
+        ErrorKind.UNAUTHENTICATED,
+        f"no credential for the controller at {address}",
+        next_step="Name a credentials file with --credentials; an administrator makes one with"
+        " `controller operator create`",
+    )
+
+
+def user_file() -> Path:
+    """Where a user keeps a credential for commands without further words."""
+    config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(config) / "fleetmark" / "credentials.json"
+
+
+def note_home(home: Path) -> None:
+    """Let this user's commands find a controller whose home is not the default one."""
+    with suppress(OSError):
+        path = _notes()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        known = [str(home), *(text for text in _noted() if text != str(home))]
+        path.write_text(json.dumps(known[:_MOST_NOTES]), encoding="utf-8")
+
+
+def homes_here() -> Iterator[Path]:
+    """Homes of this user's controllers: the default one, then those that ran last."""
+    yield home_folder("controller", None)
+    for text in _noted():
+        yield Path(text)
+
+
+def _noted() -> list[str]:
+    try:
+        known = json.loads(_notes().read_bytes())
+        return [str(text) for text in known]
+    except (OSError, ValueError, TypeError, RecursionError):
+        return []
+
+
+def _notes() -> Path:
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "fleetmark" / "controllers.json"
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process: a controller that was killed leaves its word behind."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _same(dialled: str, told: str) -> bool:
+    """Whether two addresses are one of this host's: ports are what tells controllers apart."""
+    host, _, port = dialled.rpartition(":")
+    if told == dialled:
+        return True
+    return told.rpartition(":")[2] == port and host in ("127.0.0.1", "localhost", "[::1]")
+
+
+_MOST_NOTES = 8
+DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"

@@ -1,0 +1,69 @@
+"""Gets rows from a controller and writes them to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleetmark_controller.client.connection import Client, Value
+from fleetmark_controller.export.rows import RowSource
+from fleetmark_controller.export.write import sample_rows, write
+
+if TYPE_CHECKING:
+    from fleetmark_controller.evaluation.samples import Samples
+
+
+def export_view(
+    client: Client,
+    form: str,
+    out: Path,
+    *,
+    view: str = "runs",
+    campaign: str = "",
+    selector: str = "",
+    since: str = "",
+    samples: bool = False,
+) -> int:
+    """Write the rows of a view to `out`; returns how many.
+
+    With `samples`, every sample of the view's runs instead. An html report holds runs, results
+    and plots of the samples, whatever the view.
+
+    Raises:
+        FleetmarkError: of the controller, or of the file.
+    """
+    wanted = {"campaign_id": campaign, "selector": selector, "since": since}
+    if form != "html" and not samples:
+        columns, rows = client.rows(view=view, **wanted)
+        return write(form, RowSource(columns, rows), out, view=view)
+    columns, found = client.rows(view="runs", samples=True, **wanted)
+    runs = list(found)
+    fetch = _Samples(client, columns, runs)
+    if samples:
+        return write(form, sample_rows(fetch.runs(), fetch), out, view="samples")
+    result_columns, results = client.rows(view="results", **wanted)
+    return write(
+        "html",
+        RowSource(columns, runs),
+        out,
+        results=RowSource(result_columns, list(results)),
+        samples=fetch,
+    )
+
+
+class _Samples:
+    """Fetches and decodes the samples of runs, one at a time."""
+
+    def __init__(self, client: Client, columns: list[str], runs: list[tuple[Value, ...]]) -> None:
+        self._client = client
+        run, digest = columns.index("run_id"), columns.index("samples_sha256")
+        self._digests = {str(row[run]): str(row[digest]) for row in runs if row[digest]}
+
+    def runs(self) -> list[str]:
+        return list(self._digests)
+
+    def __call__(self, run_id: str) -> Samples | None:
+        from fleetmark_controller.evaluation.samples import decode
+
+        digest = self._digests.get(run_id)
+        return None if digest is None else decode(self._client.blob(digest))

@@ -1,0 +1,229 @@
+"""Gets runs from a controller and writes a submission to MLPerf Inference."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetmark_controller.client.connection import Client, values
+from fleetmark_controller.mlperf import templates as texts
+from fleetmark_controller.mlperf.compliance_check import failing
+from fleetmark_controller.mlperf.layout import Layout
+from fleetmark_controller.mlperf.problems import Problem
+from fleetmark_controller.mlperf.rules import DIVISIONS, ROUNDS, Rules, rules
+from fleetmark_controller.mlperf.selection import Choice, Entry, choose
+from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredFile, StoredRun
+from fleetmark_controller.mlperf.system import Description, describe
+from fleetmark_controller.mlperf.tree import Tree, build
+from fleetmark_controller.mlperf.validate import validate
+from fleetmark_core.lockfile import parse_lock
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import fleet_pb2, results_pb2
+
+_SUBMITTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+Describe = Callable[[str], tuple[Mapping[str, str], Mapping[str, str]]]
+"""What people, and what the catalog, say of a device, by its name."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and what was not and why."""
+
+    results: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def export_mlperf(
+    client: Client,
+    out: Path,
+    *,
+    round_name: str,
+    division: str,
+    submitter: str,
+    campaign: str = "",
+    selector: str = "",
+    since: str = "",
+) -> Exported:
+    """Write the submission that a controller's runs make to the new folder `out`.
+
+    Raises:
+        FleetmarkError: USAGE; NOTHING_FITS: no run can be submitted, with the reasons; of the
+            controller.
+    """
+    runs = stored_runs(client, campaign=campaign, selector=selector, since=since)
+    layout = Layout(round_name, division, submitter)
+    return write_submission(
+        runs, descriptions_of(client), functools.cache(client.blob), layout, out
+    )
+
+
+def stored_runs(
+    client: Client, *, campaign: str = "", selector: str = "", since: str = ""
+) -> list[StoredRun]:
+    """The runs that a controller has, with their locks and the digests of their files.
+
+    Raises:
+        FleetmarkError: of the controller.
+    """
+    columns, rows = client.rows(view="runs", campaign_id=campaign, selector=selector, since=since)
+    place = columns.index("run_id")
+    return [_stored(client, str(row[place])) for row in rows]
+
+
+def descriptions_of(client: Client) -> Describe:
+    """Asks a controller what is said of its devices."""
+
+    def said(device: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        found = client.call(
+            client.fleet.GetDescription, fleet_pb2.GetDescriptionRequest(name=device)
+        )
+        return dict(found.given), dict(found.known)
+
+    return said
+
+
+def check_tree(tree: Path, round_name: str) -> list[Problem]:
+    """What is wrong with a submission that lies in the folder `tree`, whoever wrote it.
+
+    Raises:
+        FleetmarkError: USAGE: no such folder or round.
+    """
+    if round_name not in ROUNDS:
+        raise FleetmarkError(ErrorKind.USAGE, f"rounds are {', '.join(ROUNDS)}", "--round")
+    if not tree.is_dir():
+        raise FleetmarkError(ErrorKind.USAGE, "there is no such folder", str(tree))
+    try:
+        return validate(tree, round_name)
+    except OSError as error:
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"cannot be read: {error.strerror or error}", str(tree)
+        ) from error
+
+
+def write_submission(
+    runs: list[StoredRun],
+    said: Describe,
+    read: ReadBlob,
+    layout: Layout,
+    out: Path,
+    find_rules: Callable[[str, str], Rules] = rules,
+) -> Exported:
+    """Choose, build, check, and only then let `out` appear.
+
+    Raises:
+        FleetmarkError: USAGE; NOTHING_FITS.
+    """
+    _check_words(layout, out)
+    choice = choose(
+        runs, layout.round, layout.division, functools.partial(failing, read), find_rules
+    )
+    descriptions = {entry.place.system: _describe(entry, said, layout) for entry in choice.entries}
+    choice = _described(choice, descriptions)
+    if not choice.entries:
+        reasons = "; ".join(f"{title}: {why}" for title, why in choice.left_out[:5])
+        more = len(choice.left_out) - 5
+        raise FleetmarkError(
+            ErrorKind.NOTHING_FITS,
+            f"no run can be submitted ({reasons or 'there is none'}"
+            + (f"; and {more} more)" if more > 0 else ")"),
+            f"{layout.division} division, round {layout.round}",
+        )
+    tree = build(choice.entries, descriptions, layout, read)
+    partial = out.with_name(f".{out.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    try:
+        _write(tree, partial)
+        problems = validate(partial, layout.round, find_rules)
+        if problems:
+            raise FleetmarkError(
+                ErrorKind.SUBMISSION_INVALID,
+                f"{len(problems)} things are wrong with it: {'; '.join(map(str, problems[:5]))}",
+                str(out),
+                "Nothing was written. Leave out the runs that it names (--campaign, --fleet)",
+            )
+        partial.rename(out)
+    except OSError as error:
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"cannot be written: {error.strerror or error}", str(out)
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Exported(tuple(entry.place.path for entry in choice.entries), choice.left_out)
+
+
+def _check_words(layout: Layout, out: Path) -> None:
+    if layout.round not in ROUNDS or layout.division not in DIVISIONS:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"rounds are {', '.join(ROUNDS)}, divisions {', '.join(DIVISIONS)}",
+        )
+    if not _SUBMITTER.fullmatch(layout.submitter):
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{layout.submitter!r} cannot be a folder's name: letters, digits, . _ -",
+            "--submitter",
+        )
+    if out.exists():
+        raise FleetmarkError(
+            ErrorKind.USAGE, "is there already", str(out), "Name a folder that is not there yet"
+        )
+    if not out.parent.is_dir():
+        raise FleetmarkError(ErrorKind.USAGE, f"the folder {out.parent} does not exist", str(out))
+
+
+def _describe(entry: Entry, said: Describe, layout: Layout) -> Description:
+    run = entry.performance
+    given, known = said(run.device)
+    return describe(
+        run.provenance.get("capabilities") or {},
+        known,
+        given,
+        division=layout.division,
+        submitter=layout.submitter,
+        framework=texts.framework(run),
+        software=texts.software(run),
+        notes=texts.rehearsal(run),
+    )
+
+
+def _described(choice: Choice, descriptions: Mapping[str, Description]) -> Choice:
+    """Only systems of which everything is said; the others with the command that says the rest."""
+    kept: list[Entry] = []
+    left_out = list(choice.left_out)
+    for entry in choice.entries:
+        missing = descriptions[entry.place.system].missing
+        if not missing:
+            kept.append(entry)
+            continue
+        fields = " ".join(f'{name}="…"' for name in missing)
+        command = f"controller fleet describe {entry.performance.device} {fields}"
+        left_out += [
+            (run.title, f"its system's description is not whole: {command}")
+            for _, run in entry.runs()
+        ]
+    return Choice(tuple(kept), tuple(left_out))
+
+
+def _write(tree: Tree, folder: Path) -> None:
+    for name, data in sorted(tree.items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def _stored(client: Client, run_id: str) -> StoredRun:
+    found = client.call(client.results.GetRun, results_pb2.GetRunRequest(run_id=run_id))
+    row: dict[str, Any] = dict(zip(found.columns, values(found.row), strict=True))
+    return StoredRun(
+        row,
+        json.loads(found.provenance),
+        parse_lock(client.blob(str(row["lock_digest"]))),
+        {file.name: StoredFile(file.sha256, file.size_bytes) for file in found.files},
+    )

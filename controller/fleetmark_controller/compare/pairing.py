@@ -1,0 +1,163 @@
+"""Which runs of A stand against which of B: the same configuration on the same board."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from fleetmark_controller.compare.side import Chosen, Row, fact, parameters
+from fleetmark_controller.compare.statistics import LEAST_PAIRS, Side
+
+_IDENTITY = ("benchmark", "model", "precision", "runtime", "scenario", "profile")
+"""What makes two results comparable. Not versions: a newer runtime is what people compare."""
+_OF_THE_BOARD = ("arch", "os", "board")
+
+_RATES = ("samples_per_s", "completed_samples_per_s", "throughput_samples_per_s")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is compared. Rates are compared as the time that one sample takes."""
+
+    name: str
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether more is faster."""
+        return self.name in _RATES
+
+    def time(self, value: float) -> float:
+        """The value as a time: what is longer is slower."""
+        return 1.0 / value if self.is_rate else value
+
+
+@dataclass(frozen=True)
+class Found:
+    """The values of one configuration on one board, on either side.
+
+    `left_out` counts runs that are no evidence: LoadGen's verdict is INVALID, or the metric was
+    not measured. `doubtful` counts those whose quality is suspicious; they do count.
+    """
+
+    device: str
+    configuration: str
+    metric: Metric
+    a: tuple[float, ...]
+    b: tuple[float, ...]
+    paired: bool
+    accuracy_a: float | None = None
+    accuracy_b: float | None = None
+    left_out: int = 0
+    doubtful: int = 0
+
+    @property
+    def side(self) -> Side:
+        """The values as times."""
+        of = self.metric.time
+        return Side(tuple(of(v) for v in self.a), tuple(of(v) for v in self.b), self.paired)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """All that can be compared, and what stands on one side alone (in words)."""
+
+    found: tuple[Found, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+
+
+def match(
+    chosen_a: Chosen, a: Sequence[Row], chosen_b: Chosen, b: Sequence[Row], metric: str = ""
+) -> Matched:
+    """Put the results of both sides together.
+
+    What either side was narrowed by is what differs on purpose: it does not have to agree. An
+    empty `metric` is LoadGen's official one.
+    """
+    free = {
+        name
+        for name in {*chosen_a.must, *chosen_b.must}
+        if chosen_a.must.get(name) != chosen_b.must.get(name)
+    }
+    if free & {"device", *_OF_THE_BOARD}:
+        free |= {"device"}
+    same_campaign = {row["campaign_id"] for row in a} == {row["campaign_id"] for row in b}
+    groups_a, groups_b = _grouped(a, free), _grouped(b, free)
+    found = [
+        _found(key, groups_a[key], groups_b[key], metric, same_campaign and "device" not in free)
+        for key in groups_a
+        if key in groups_b
+    ]
+    return Matched(
+        tuple(sorted(found, key=lambda item: (item.configuration, item.device))),
+        tuple(sorted(_words(key) for key in groups_a if key not in groups_b)),
+        tuple(sorted(_words(key) for key in groups_b if key not in groups_a)),
+    )
+
+
+Key = tuple[str, str]
+
+
+def _grouped(rows: Sequence[Row], free: set[str]) -> Mapping[Key, list[Row]]:
+    groups: dict[Key, list[Row]] = defaultdict(list)
+    for row in rows:
+        words = [fact(row, name) for name in _IDENTITY if name not in free]
+        given = sorted(parameters(row).items())
+        words += [f"{name}={value}" for name, value in given if name not in free]
+        device = "" if "device" in free else str(row["device"])
+        groups[device, " ".join(word for word in words if word)].append(row)
+    return groups
+
+
+def _words(key: Key) -> str:
+    return f"{key[0]}: {key[1]}" if key[0] else key[1]
+
+
+def _found(key: Key, a: list[Row], b: list[Row], metric: str, may_pair: bool) -> Found:
+    names = [str(row["metric_name"]) for row in (*a, *b) if row["metric_name"]]
+    wanted = Metric(metric or (names[0] if names else ""))
+    column = metric or "metric_value"
+    good_a, good_b = _evidence(a, column), _evidence(b, column)
+    counted = (*good_a, *good_b)
+    return Found(
+        device=key[0],
+        configuration=key[1],
+        metric=wanted,
+        a=tuple(float(row[column]) for row in good_a),
+        b=tuple(float(row[column]) for row in good_b),
+        paired=may_pair and _alternate(good_a, good_b),
+        accuracy_a=_accuracy(a),
+        accuracy_b=_accuracy(b),
+        left_out=len(a) + len(b) - len(counted),
+        doubtful=sum(row["quality"] == "suspicious" for row in counted),
+    )
+
+
+def _evidence(rows: Sequence[Row], column: str) -> list[Row]:
+    good = [
+        row
+        for row in rows
+        if row["loadgen_validity"] == "VALID" and _positive(row[column]) and row["started_at"]
+    ]
+    return sorted(good, key=lambda row: str(row["started_at"]))
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value > 0
+
+
+def _accuracy(rows: Sequence[Row]) -> float | None:
+    measured = [float(row["accuracy"]) for row in rows if row["accuracy"] is not None]
+    return sum(measured) / len(measured) if measured else None
+
+
+def _alternate(a: Sequence[Row], b: Sequence[Row]) -> bool:
+    """Whether enough runs of A and B took turns: then the n-th of A belongs to the n-th of B."""
+    if len(a) != len(b) or len(a) < LEAST_PAIRS:
+        return False
+    begins = [(str(row["started_at"]), side) for side, rows in (("a", a), ("b", b)) for row in rows]
+    order = sorted(begins)
+    return all(first[1] != second[1] for first, second in pairwise(order))

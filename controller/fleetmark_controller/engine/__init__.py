@@ -1,0 +1,1 @@
+"""The event loop: transactions and effects, dispatch, leases, evaluation."""

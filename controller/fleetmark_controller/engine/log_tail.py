@@ -1,0 +1,116 @@
+"""What running jobs write, for those who read along: asked for once, however many read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from fleetmark_controller.operations.effects import TailEffect
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+
+_KEEP_BYTES = 64 * 1024
+"""What a reader who comes later still gets, of each stream."""
+_BACKLOG = 1000
+"""Chunks that a slow reader may fall behind; then it loses the oldest."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of stdout or stderr; the last one says `end`."""
+
+    stream: str
+    data: bytes
+    end: bool = False
+    until: int = 0
+    """Where in the file the next piece begins."""
+
+
+class Reader:
+    """One who reads along."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[Chunk] = deque(maxlen=_BACKLOG)
+        self._some = asyncio.Event()
+
+    def put(self, chunk: Chunk) -> None:
+        """Something was written."""
+        self._chunks.append(chunk)
+        self._some.set()
+
+    async def get(self) -> Chunk:
+        """The next piece."""
+        while not self._chunks:
+            self._some.clear()
+            await self._some.wait()
+        return self._chunks.popleft()
+
+
+@dataclass
+class _Tail:
+    readers: set[Reader] = field(default_factory=set)
+    kept: deque[Chunk] = field(default_factory=deque)
+    kept_bytes: int = 0
+    offsets: dict[str, int] = field(default_factory=dict)
+
+
+class Logs:
+    """All attempts that somebody reads along."""
+
+    def __init__(self, ask: Callable[[TailEffect], None]) -> None:
+        """`ask` tells a device, if it is connected."""
+        self._ask = ask
+        self._tails: dict[AttemptKey, _Tail] = {}
+
+    @contextmanager
+    def reading(self, key: AttemptKey) -> Iterator[Reader]:
+        """A reader of an attempt; the device is asked when the first comes and the last goes."""
+        reader = Reader()
+        tail = self._tails.get(key)
+        if tail is None:
+            tail = self._tails[key] = _Tail()
+            self._ask(TailEffect(key, True))
+        else:
+            for chunk in tail.kept:
+                reader.put(chunk)
+        tail.readers.add(reader)
+        try:
+            yield reader
+        finally:
+            tail.readers.discard(reader)
+            if not tail.readers and self._tails.get(key) is tail:
+                del self._tails[key]
+                self._ask(TailEffect(key, False))
+
+    def written(self, key: AttemptKey, stream: str, offset: int, data: bytes, end: bool) -> None:
+        """A device says what its job wrote. What was said before is not said again."""
+        tail = self._tails.get(key)
+        if tail is None or stream not in ("stdout", "stderr"):
+            return
+        known = tail.offsets.get(stream, offset)
+        data = data[max(0, known - offset) :]
+        if not data and not end and stream in tail.offsets:
+            return  # nothing new, however often it is said
+        tail.offsets[stream] = max(known, offset + len(data))
+        chunk = Chunk(stream, data, end, tail.offsets[stream])
+        tail.kept.append(chunk)
+        tail.kept_bytes += len(data)
+        while tail.kept_bytes > 2 * _KEEP_BYTES:
+            tail.kept_bytes -= len(tail.kept.popleft().data)
+        for reader in tail.readers:
+            reader.put(chunk)
+
+    def is_back(self, device_id: str) -> None:
+        """A device opened a new stream: it knows nothing of those who read along."""
+        for key in self._tails:
+            if key.device_id == device_id:
+                self._ask(TailEffect(key, True))
+
+    def ended(self, job_id: str) -> None:
+        """A job is not active any more: nobody will hear more of it."""
+        for key, tail in self._tails.items():
+            if key.job_id == job_id:
+                for reader in tail.readers:
+                    reader.put(Chunk("stdout", b"", end=True))

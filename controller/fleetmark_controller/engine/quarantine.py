@@ -1,0 +1,152 @@
+"""Brings quarantined boards back: power-cycles them, and lets them prove themselves.
+
+A board on which several jobs failed one after another gets no further job. It is switched off and
+on, where a command for that is configured, then it gets a health check: one job of a configured
+benchmark. A success releases it; a failure repeats all that after a pause. People release it with
+`controller fleet resume`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import sqlite3
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fleetmark_controller.ids import uuid7
+from fleetmark_controller.planning.plan import Request
+from fleetmark_controller.store import events
+from fleetmark_controller.store.devices import device_admin as care
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices.device_admin import Care
+from fleetmark_controller.store.devices.devices import Device
+from fleetmark_controller.store.jobs.scheduler_view import HEALTH_CHECK
+from fleetmark_core.clock import NS_PER_S, now_unix_ns, parse_iso
+from fleetmark_core.errors import CatalogError
+from fleetmark_protos.errors import FleetmarkError
+
+if TYPE_CHECKING:
+    from fleetmark_controller.engine.engine import Engine
+
+log = logging.getLogger("fleetmark.controller")
+_SHORTEST_DEADLINE_S = 600.0
+
+
+class Caretaker:
+    """Looks after the quarantined boards of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Nothing is done before `look`."""
+        self._engine = engine
+        self._settings = engine.settings
+        self._busy: set[str] = set()
+
+    async def look(self) -> list[str]:
+        """Devices that are to be checked now; `check` each of them."""
+        if not self._settings.quarantine_after or not self._settings.health_check:
+            return []
+        due = await self._engine.reader.run(self._due)
+        due = [device_id for device_id in due if device_id not in self._busy]
+        self._busy.update(due)
+        return due
+
+    async def check(self, device_id: str) -> None:
+        """Power-cycle a device, if that is configured, and submit its health check."""
+        try:
+            device = await self._engine.reader.run(lambda c: devices.get(c, device_id))
+            if device is not None:
+                log.warning("device %s is quarantined: a health check follows", device.name)
+                await self._power_cycle(device)
+                campaign = await self._submit(device)
+                await self._engine.perform(
+                    lambda c, _fx, now: care.checking(c, now, device_id, campaign)
+                )
+        finally:
+            self._busy.discard(device_id)
+
+    def _due(self, connection: sqlite3.Connection) -> list[str]:
+        found = []
+        for device_id in care.quarantined(connection, self._settings.quarantine_after):
+            known = care.get(connection, device_id)
+            if not _open(connection, known) and self._rested(known):
+                found.append(device_id)
+        return found
+
+    def _rested(self, known: Care) -> bool:
+        if not known.checked_at:
+            return True
+        pause_ns = int(self._settings.health_check_retry_s * NS_PER_S)
+        # A clock that stepped back must not keep a board in quarantine.
+        return not 0 <= now_unix_ns() - parse_iso(known.checked_at) < pause_ns
+
+    async def _submit(self, device: Device) -> str:
+        """Submit the health check; returns its campaign, or nothing if it cannot be made."""
+        request = Request(
+            campaign_id=uuid7(),
+            benchmark=self._settings.health_check,
+            selector=f'name="{device.name}"',
+            modes=("performance",),
+            priority=1000,
+            deadline_s=max(_SHORTEST_DEADLINE_S, self._settings.health_check_retry_s),
+            max_attempts=1,
+            submitted_by=HEALTH_CHECK,
+        )
+        try:
+            plan = await self._engine.built(request, await self._engine.plan(request), log.info)
+            # One job proves enough.
+            del plan.jobs[1:]
+            await self._engine.submit(request, plan, log.info, "controller", HEALTH_CHECK)
+        except (FleetmarkError, CatalogError) as error:
+            log.warning("device %s: its health check cannot be made: %s", device.name, error)
+            return ""
+        return request.campaign_id
+
+    async def _power_cycle(self, device: Device) -> None:
+        if not self._settings.power_cycle:
+            return
+        words = [_filled(word, device) for word in self._settings.power_cycle]
+        outcome = await _run(words, self._settings.power_cycle_timeout_s)
+        log.warning("device %s: power cycle: %s", device.name, outcome)
+        await self._engine.perform(
+            lambda c, _fx, now: events.add(
+                c, now, "device.power_cycled", device_id=device.device_id, outcome=outcome
+            )
+        )
+
+
+def _open(connection: sqlite3.Connection, known: Care) -> bool:
+    """Whether a health check is under way."""
+    row = connection.execute(
+        "SELECT 1 FROM campaign WHERE campaign_id = ? AND finished_at IS NULL",
+        (known.check_campaign,),
+    ).fetchone()
+    return row is not None
+
+
+def _filled(word: str, device: Device) -> str:
+    """A word of the command with `{name}`, `{device_id}` and `{label:KEY}` filled in."""
+    values = {"name": device.name, "device_id": device.device_id}
+    values.update({f"label:{key}": value for key, value in device.labels.items()})
+    return re.sub(r"\{([^{}]+)\}", lambda match: values.get(match[1], match[0]), word)
+
+
+async def _run(words: Sequence[str], timeout_s: float) -> str:
+    """Run a command without a shell; how it went, in words."""
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError as error:
+        return f"{words[0]} cannot be started: {error.strerror or error}"
+    try:
+        code = await asyncio.wait_for(child.wait(), timeout_s)
+    except asyncio.TimeoutError:
+        child.kill()
+        await child.wait()
+        return f"{words[0]} was not done after {timeout_s:g} s"
+    return "done" if code == 0 else f"{words[0]} ended with exit code {code}"

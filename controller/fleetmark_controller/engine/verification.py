@@ -1,0 +1,197 @@
+"""Judges a finished attempt: gathers records and logs, lets a worker process evaluate them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
+from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.operations.results import Judgement
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_controller.store.results import records
+from fleetmark_controller.store.results.runs import RunFile
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.clock import iso
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.lockfile import Lock, parse_lock
+from fleetmark_core.order import Order, parse_order
+from fleetmark_core.records import Final, Record, parse_final, seal
+from fleetmark_core.serde import to_plain
+
+COMPLETED = "completed"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that is known of a finished attempt."""
+
+    key: AttemptKey
+    order: Order
+    lock: Lock
+    final: Final
+    files: tuple[RunFile, ...]
+    telemetry: tuple[tuple[str, ...], list[list[Any]]]
+    device: devices.Device
+    received_unix_ns: int
+    asked: dict[str, Any] = field(default_factory=dict)
+    """The parameters of the job: those of the order without what it was told of the board."""
+
+
+def gather(
+    connection: sqlite3.Connection, key: AttemptKey, received_unix_ns: int
+) -> Evidence | Judgement:
+    """The evidence of an attempt, or, where it contradicts itself, the judgement at once."""
+    attempt = attempts.get(connection, key)
+    device = devices.get(connection, key.device_id)
+    if attempt is None or attempt.final_seq is None or device is None:
+        raise RuntimeError(f"attempt {key} is not complete")
+    stored = [record for record in records.of(connection, key) if record.seq <= attempt.final_seq]
+    order = parse_order(attempt.order)
+    row = connection.execute(
+        "SELECT content FROM lock WHERE lock_sha256 = ?", (order.lock_sha256,)
+    ).fetchone()
+    try:
+        final = sealed(stored)
+        files = tuple(_files(stored))
+        telemetry = _telemetry(stored)
+    except (CatalogError, KeyError, TypeError, ValueError) as error:
+        return Judgement(Ending.FAILED, f"its records are not as they must be: {error}")
+    if final.outcome != COMPLETED:
+        return Judgement(Ending.FAILED, final.reason, final.retryable)
+    job = jobs.get(connection, key.job_id)
+    asked = order.parameters if job is None else job.configuration["parameters"]
+    lock = parse_lock(bytes(row[0]))
+    return Evidence(
+        key, order, lock, final, files, telemetry, device, received_unix_ns, dict(asked)
+    )
+
+
+def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:
+    """What the worker needs: plain values and paths."""
+    columns, rows = evidence.telemetry
+    # Labels may lie in a file of their own, or in the data set's.
+    labels = evidence.lock.inputs.get("labels") or evidence.lock.inputs.get("dataset")
+    return RunInputs(
+        lock=evidence.lock.plain(),
+        order=to_plain(evidence.order),
+        final=to_plain(evidence.final),
+        files={file.role: str(blobs.path(file.sha256)) for file in evidence.files},
+        telemetry=(columns, rows),
+        labels_path=str(blobs.path(labels.sha256)) if labels else None,
+        received_unix_ns=evidence.received_unix_ns,
+    )
+
+
+def check_readable(evidence: Evidence, blobs: BlobFolder) -> None:
+    """Make sure that the evidence's files can be read here and now.
+
+    A file that is truly not there passes: that is for the judge to say.
+
+    Raises:
+        OSError: one cannot: a fault of the controller's disk, which proves nothing of the run.
+    """
+    for file in evidence.files:
+        path = blobs.path(file.sha256)
+        try:
+            with path.open("rb") as stream:
+                stream.read(1)
+        except FileNotFoundError:
+            if not path.parent.parent.is_dir():
+                raise
+
+
+def judge(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: int) -> Judgement:
+    """The run's row from evidence and evaluated facts; samples are stored as a blob."""
+    values = to_plain(facts)
+    samples: bytes | None = facts.samples
+    for name in ("samples", "problems", "energy_by_source"):
+        values.pop(name)
+    files = evidence.files
+    if samples is not None:
+        values["samples_sha256"] = blobs.put_bytes(samples)
+        files = tuple(file for file in files if file.role != "samples")
+    values |= _identity(evidence)
+    values["stored_at"] = iso(now_ns)
+    values["provenance"] = _provenance(evidence, facts)
+    invalid = facts.loadgen_validity == "INVALID"
+    reason = "; ".join(facts.problems)
+    return Judgement(Ending.INVALID if invalid else Ending.VALID, reason, False, values, files)
+
+
+def _identity(evidence: Evidence) -> dict[str, Any]:
+    lock, order, device = evidence.lock, evidence.order, evidence.device
+    job, facts = lock.job, device.capabilities
+    runtime = job.get("runtime", {})
+    ran = evidence.final.provenance.get("program_result") or {}
+    used = ran.get("runtime") or {}
+    model = lock.component("model")
+    data_set = lock.component("dataset")
+    return {
+        "device": device.name,
+        "arch": facts.arch,
+        "os": f"{facts.os.name} {facts.os.version}",
+        "board": facts.board.model,
+        "benchmark": lock.benchmark,
+        "model": model.name if model else None,
+        "precision": job.get("model", {}).get("precision"),
+        "dataset": data_set.name if data_set else None,
+        "runtime": runtime.get("package") or runtime.get("name"),
+        "runtime_version": used.get("version") or runtime.get("version"),
+        "accelerator": used.get("provider"),
+        "scenario": order.scenario,
+        "mode": order.mode,
+        "profile": order.profile,
+        "parameters": evidence.asked,
+        "lock_digest": order.lock_sha256,
+        "release_serial": order.release_serial or None,
+        "agent_version": evidence.final.provenance.get("agent_version"),
+    }
+
+
+def _provenance(evidence: Evidence, facts: RunFacts) -> dict[str, Any]:
+    return {
+        **evidence.final.provenance,
+        "order": to_plain(evidence.order),
+        "lock_sha256": evidence.order.lock_sha256,
+        "components": to_plain(evidence.lock.components),
+        "problems": list(facts.problems),
+        "energy_by_source_j": dict(facts.energy_by_source),
+    }
+
+
+def sealed(stored: list[Record]) -> Final:
+    """The final record of an attempt, if it is about just these records.
+
+    Raises:
+        CatalogError: the final record cannot be read.
+        ValueError: count or digest are not those of the records.
+    """
+    final = parse_final(stored[-1].payload)
+    if final.count != len(stored) or final.digest != seal(r.sha256 for r in stored[:-1]):
+        raise ValueError("count or digest of the final record is not that of the records")
+    return final
+
+
+def _files(stored: list[Record]) -> list[RunFile]:
+    return [
+        RunFile(str(p["name"]), str(p["role"]), str(p["sha256"]), int(p["size_bytes"]))
+        for p in _payloads(stored, "file")
+    ]
+
+
+def _telemetry(stored: list[Record]) -> tuple[tuple[str, ...], list[list[Any]]]:
+    columns: tuple[str, ...] = ()
+    rows: list[list[Any]] = []
+    for payload in _payloads(stored, "telemetry"):
+        columns = tuple(str(name) for name in payload["columns"])
+        rows.extend(list(row) for row in payload["rows"])
+    return columns, rows
+
+
+def _payloads(stored: list[Record], kind: str) -> list[dict[str, Any]]:
+    return [json.loads(record.payload) for record in stored if record.kind == kind]

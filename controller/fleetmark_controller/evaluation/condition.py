@@ -1,0 +1,226 @@
+"""The quality verdict: what speaks against a run's figures, though LoadGen may call it VALID.
+
+`good`: it was checked, and nothing speaks against it. `suspicious`: there is a reason.
+`unchecked`: nobody watched what else ran on the board, which moves latencies most (no telemetry
+while it measured). Accuracy does not depend on the board's state, so that an accuracy run is never
+`unchecked`.
+
+A reason is a table `{"code", "text", "value", "limit"}`: the code is for programs and stays as it
+is, the text for people; value and limit are null where there is no figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fleetmark_controller.evaluation.telemetry import Telemetry
+from fleetmark_controller.evaluation.thresholds import Thresholds
+from fleetmark_controller.loadgen.loadgen_log import Latency
+
+if TYPE_CHECKING:
+    from fleetmark_controller.evaluation.samples import Samples
+
+GOOD, SUSPICIOUS, UNCHECKED = "good", "suspicious", "unchecked"
+
+CODES: Mapping[str, str] = {
+    "competing_load": "other processes took CPU time while it measured",
+    "hot": "the board was as hot as where boards slow down",
+    "warm_start": "the board was warm before it began",
+    "throttled": "the board said that it throttled",
+    "power_mode_change": "governor, power model or power supply changed while it measured",
+    "interval_wide": "the official figure is not known well enough: its 95 % interval is wide",
+    "frequency_drift": "the CPU's clock fell while it measured",
+    "swap": "the board swapped while it measured",
+    "percentiles_disagree": "latencies timed inside the job are not those of LoadGen",
+    "samples_missing": "the job's own samples are missing, or not as many as LoadGen's",
+    "accuracy_claim": "the job claimed another accuracy than its log shows",
+    "accuracy_incomplete": "not every sample of the data set was answered",
+    "log_contradiction": "LoadGen's logs contradict themselves or each other",
+    "log_damaged": "lines of LoadGen's log could not be read",
+    "loadgen_errors": "LoadGen logged errors",
+    "loadgen_version": "another LoadGen than the one that was locked",
+    "clock": "the board's clock is wrong",
+    "refused_figures": "figures that can't be were refused",
+}
+
+Reason = dict[str, Any]
+
+
+def reason(code: str, text: str, value: float | None = None, limit: float | None = None) -> Reason:
+    """A quality reason; `code` is one of `CODES`."""
+    if code not in CODES:
+        raise ValueError(f"no quality code: {code}")
+    return {"code": code, "text": text, "value": value, "limit": limit}
+
+
+def verdict(reasons: list[Reason], *, checked: bool) -> str:
+    """One word for a run."""
+    return SUSPICIOUS if reasons else GOOD if checked else UNCHECKED
+
+
+THROTTLES: Mapping[int, str] = {
+    1: "under-voltage",
+    2: "its clock was capped",
+    4: "throttled",
+    8: "soft temperature limit",
+    16: "its thermal counter rose",
+    32: "the kernel slowed it to cool it",
+}
+"""The bits of a reading of `throttled`; the first four are a Raspberry Pi's own."""
+
+
+def disturbances(
+    telemetry: Telemetry,
+    limit: Thresholds,
+    *,
+    start_c: float | None = None,
+    power_modes: Sequence[str] = (),
+) -> list[Reason]:
+    """What the board's readings, taken while measuring, say against the figures.
+
+    `start_c` is its temperature before the job began; `power_modes` the words for the readings of
+    `power_mode`.
+    """
+    return [
+        *_competing_load(telemetry.readings("foreign_cpu_percent"), limit),
+        *_warm_start(start_c, limit),
+        *_heat(telemetry, limit),
+        *_throttled(telemetry.readings("throttled")),
+        *_frequency(telemetry.readings("frequency_hz"), limit),
+        *_power_mode(telemetry.readings("power_mode"), power_modes),
+        *_swap(telemetry, limit),
+    ]
+
+
+def interval(percent: float | None, limit: Thresholds) -> list[Reason]:
+    """What the width of the official figure's interval within the run says against it."""
+    if percent is None or percent <= limit.run_interval_percent:
+        return []
+    text = f"the official figure is known to ± {percent:.1f} % only"
+    return [reason("interval_wide", text, round(percent, 2), limit.run_interval_percent)]
+
+
+def _competing_load(readings: list[float], limit: Thresholds) -> list[Reason]:
+    if not readings:
+        return []
+    mean = sum(readings) / len(readings)
+    if mean > limit.foreign_cpu_mean_percent:
+        return [
+            reason(
+                "competing_load",
+                f"other processes took {mean:.0f} % of a core on average",
+                round(mean, 1),
+                limit.foreign_cpu_mean_percent,
+            )
+        ]
+    peak = sorted(readings)[int(len(readings) * 0.9)]
+    if peak > limit.foreign_cpu_peak_percent:
+        return [
+            reason(
+                "competing_load",
+                f"other processes took {peak:.0f} % of a core for a tenth of the time",
+                round(peak, 1),
+                limit.foreign_cpu_peak_percent,
+            )
+        ]
+    return []
+
+
+def _heat(telemetry: Telemetry, limit: Thresholds) -> list[Reason]:
+    found = []
+    hottest = telemetry.maximum("temperature_c")
+    if hottest is not None and hottest >= limit.temperature_c:
+        found.append(
+            reason("hot", f"the board reached {hottest:.0f} °C", hottest, limit.temperature_c)
+        )
+    return found
+
+
+def _warm_start(start_c: float | None, limit: Thresholds) -> list[Reason]:
+    if start_c is None or start_c <= limit.start_temperature_c:
+        return []
+    text = f"the board had {start_c:.0f} °C before it began"
+    return [reason("warm_start", text, start_c, limit.start_temperature_c)]
+
+
+def _throttled(readings: list[float]) -> list[Reason]:
+    bits = 0
+    for value in readings:
+        # A reading is any number up to a bound: only bits that mean something count.
+        bits |= int(value)
+    if not bits:
+        return []
+    how = ", ".join(text for bit, text in THROTTLES.items() if bits & bit)
+    text = f"the board throttled: {how}" if how else "the board says that it throttled"
+    return [reason("throttled", text, float(bits), 0.0)]
+
+
+def _power_mode(readings: list[float], names: Sequence[str]) -> list[Reason]:
+    if len(set(readings)) < 2:
+        return []
+    before = readings[0]
+    after = next(value for value in readings if value != before)
+
+    def words(number: float) -> set[str]:
+        known = number.is_integer() and number < len(names)
+        return set(names[int(number)].split(", ")) if known else {f"mode {number:g}"}
+
+    gone, come = words(before) - words(after), words(after) - words(before)
+    text = f"the power mode changed: {', '.join(sorted(gone))} became {', '.join(sorted(come))}"
+    return [reason("power_mode_change", text)]
+
+
+def _frequency(readings: list[float], limit: Thresholds) -> list[Reason]:
+    if not readings:
+        return []
+    drift = 100 * (1 - min(readings) / max(readings))
+    if drift <= limit.frequency_drift_percent:
+        return []
+    text = f"the CPU's clock fell from {max(readings) / 1e6:.0f} to {min(readings) / 1e6:.0f} MHz"
+    return [reason("frequency_drift", text, round(drift, 1), limit.frequency_drift_percent)]
+
+
+def _swap(telemetry: Telemetry, limit: Thresholds) -> list[Reason]:
+    for name, text in (
+        ("swapped_bytes", "{:.0f} MiB were swapped in and out"),
+        ("swap_bytes", "used swap grew by {:.0f} MiB"),
+    ):
+        readings = telemetry.readings(name)
+        grown = max(readings) - readings[0] if readings else 0
+        if grown > limit.swap_bytes:
+            return [reason("swap", text.format(grown / (1 << 20)), grown, limit.swap_bytes)]
+    return []
+
+
+def timings(
+    ordered: Samples, official: Latency, scenario: str, expected_count: int, limit: Thresholds
+) -> list[Reason]:
+    """Whether the job's own timings agree with LoadGen's percentiles.
+
+    LoadGen times around the system under test, so its figures lie above by what the call costs.
+    In Offline it starts before the job has the list of queries, however long that is; in Server
+    its latency contains the time that a query waited, so only the lower bound holds.
+    """
+    from fleetmark_controller.evaluation.samples import percentile
+
+    if ordered.size != expected_count:
+        text = f"the job timed {ordered.size} samples, LoadGen {expected_count}"
+        return [reason("samples_missing", text, float(ordered.size), float(expected_count))]
+    for name, tail in (("50.00", False), ("90.00", False), ("99.00", True)):
+        inside, around = percentile(ordered, float(name) / 100), official.percentiles[name]
+        slack_ns = limit.timing_base_us * 1e3 + around * limit.timing_percent / 100
+        if scenario == "Offline":
+            slack_ns += official.max_ns * limit.timing_percent / 100 + 1000.0 * ordered.size
+        if tail:
+            slack_ns *= limit.timing_tail_factor
+        below_ns = limit.timing_below_us * 1e3 + around * limit.timing_percent / 100
+        gap_ns = around - inside
+        if gap_ns < -below_ns or (gap_ns > slack_ns and scenario != "Server"):
+            text = (
+                f"p{float(name):g} is {around / 1e6:.4g} ms by LoadGen "
+                f"and {inside / 1e6:.4g} ms by the job's own timing"
+            )
+            bound = -below_ns if gap_ns < 0 else slack_ns
+            return [reason("percentiles_disagree", text, gap_ns / 1e6, bound / 1e6)]
+    return []

@@ -1,0 +1,266 @@
+"""Energy of the measured interval, from what the board's own sensors said beside the job. Pure.
+
+The file is what the agent wrote: a table with the sensors, then one list a line: nanoseconds since
+the table's time, and a reading of each. A *counter* of joules is unwrapped, and its difference over
+the interval taken; between two readings it is taken to grow evenly. *Power* is taken to change
+evenly between two readings, and integrated (trapezoid rule). What lies outside of the measured
+interval does not count: loading, warm-up, writing.
+
+Readings that do not cover the interval, or leave it for too long, give no figure, and the reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetmark_controller.evaluation import thresholds as limits
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.mllog import clean_text
+
+COUNTER, POWER = "counter", "power"
+SLACK_NS = 50_000_000
+"""Readings may begin or end this much inside the interval: LoadGen marks it by the millisecond."""
+LONGEST_GAP_NS = 2_500_000_000
+_MOST_SOURCES = 64
+_MOST_READING = 1 << 64
+_MOST_J = 1e15
+_About = tuple[str, str, str, float, int | None]
+"""Name, scope, kind, unit and wraps_at of a sensor."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sensor, see the agent's `telemetry.power_sensors`. Readings are (nanoseconds, value)."""
+
+    name: str
+    scope: str
+    kind: str
+    unit: float
+    wraps_at: int | None
+    times_ns: list[int]
+    values: list[int]
+
+
+@dataclass(frozen=True)
+class Series:
+    """All sensors of a board, and the board's time when their times were 0."""
+
+    began_unix_ns: int
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What the interval took: by sensor, and the figure that counts, or why there is none."""
+
+    joules: float | None
+    source: str
+    unavailable: str
+    by_source: dict[str, float]
+
+
+class NoFigure(Exception):
+    """A sensor gives no figure for the interval; the text says why."""
+
+
+def read(path: Path) -> Series:
+    """Read a file of the agent's.
+
+    Raises:
+        IngestError: it is no such file, is too large, or holds figures that can't be.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(limits.MAX_POWER_BYTES + 1)
+    except OSError as error:
+        raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
+    if len(data) > limits.MAX_POWER_BYTES:
+        raise IngestError(f"is larger than {limits.MAX_POWER_BYTES >> 20} MiB", path.name)
+    # What follows the last line end was being written when the sampling ended.
+    lines = data.split(b"\n")[:-1]
+    try:
+        head = json.loads(lines[0])
+        if head["format"] != 1:
+            raise IngestError("is of another format", path.name)
+        began = head["began_unix_ns"]
+        described = _told_apart([_described(table) for table in head["sources"][:_MOST_SOURCES]])
+        rows = [row for line in lines[1:] if (row := _row(line, len(described))) is not None]
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise IngestError("is not what an agent writes", path.name) from error
+    if type(began) is not int or not 0 <= began < 1 << 63:
+        raise IngestError("has no time of its beginning", path.name)
+    columns: list[tuple[list[int], list[int]]] = [([], []) for _ in described]
+    last_ns = -1
+    for at_ns, *values in rows:
+        if at_ns <= last_ns:
+            continue
+        last_ns = at_ns
+        for (times, readings), value in zip(columns, values, strict=True):
+            if value is not None:
+                times.append(at_ns)
+                readings.append(value)
+    found = (
+        Source(*about, times, readings)
+        for about, (times, readings) in zip(described, columns, strict=True)
+    )
+    return Series(began, tuple(found))
+
+
+def of_interval(series: Series, started_unix_ns: int, duration_s: float) -> Energy:
+    """The energy of a measured interval, by the board's own clock."""
+    start_ns = started_unix_ns - series.began_unix_ns
+    end_ns = start_ns + round(duration_s * 1e9)
+    by_source: dict[str, float] = {}
+    reasons: dict[str, str] = {}
+    for source in series.sources:
+        try:
+            by_source[source.name] = joules(source, start_ns, end_ns)
+        except NoFigure as error:
+            reasons[source.name] = str(error)
+    counted, scope = chosen(series.sources, by_source)
+    if not counted:
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        only = ", ".join(by_source)
+        if not why and only:
+            why = f"no sensor is known to measure the whole board (there are: {only})"
+        return Energy(None, "", why or "the board has no sensor of power or energy", by_source)
+    total = sum(by_source[source.name] for source in counted)
+    names = " + ".join(source.name for source in counted)
+    return Energy(total, f"{names} ({scope})", "", by_source)
+
+
+def chosen(sources: Sequence[Source], known: dict[str, float]) -> tuple[tuple[Source, ...], str]:
+    """Which sensors make up the figure, and what it then covers.
+
+    The whole board, if a sensor measures it, is what MLPerf means; else the battery that it runs
+    from; else the sum of its processors and their memory, which is less than the whole.
+    """
+    usable = [source for source in sources if source.name in known]
+    for scope in ("board", "battery"):
+        found = next((source for source in usable if source.scope == scope), None)
+        if found is not None:
+            return (found,), scope
+    parts = tuple(source for source in usable if source.scope in ("cpu", "memory", "gpu"))
+    scopes = dict.fromkeys(source.scope for source in parts)
+    return parts, ", ".join(scopes)
+
+
+def joules(source: Source, start_ns: int, end_ns: int) -> float:
+    """What one sensor says for the interval.
+
+    Raises:
+        NoFigure: nothing that could be relied on.
+    """
+    times, values = source.times_ns, source.values
+    if len(times) < 2:
+        raise NoFigure("it gave no readings")
+    if end_ns <= start_ns:
+        raise NoFigure("the measured interval is not known")
+    if times[0] > start_ns + SLACK_NS or times[-1] < end_ns - SLACK_NS:
+        raise NoFigure("its readings do not cover the measured interval")
+    first = max(0, bisect_right(times, start_ns) - 1)
+    last = min(len(times), bisect_left(times, end_ns) + 1)
+    times, values = times[first:last], values[first:last]
+    gap_ns = max((b - a for a, b in itertools.pairwise(times)), default=0)
+    if gap_ns > LONGEST_GAP_NS:
+        raise NoFigure(f"it gave no reading for {gap_ns / 1e9:.1f} s")
+    if source.kind == COUNTER:
+        total = _difference(times, _unwrapped(values, source.wraps_at), start_ns, end_ns)
+    else:
+        total = _integral(times, values, start_ns, end_ns)
+    found = total * source.unit
+    if not 0 <= found <= _MOST_J:
+        raise NoFigure("its figure cannot be")
+    return found
+
+
+def _unwrapped(values: Sequence[int], wraps_at: int | None) -> list[int]:
+    """A counter that begins anew at `wraps_at` (the highest value that it takes, then 0)."""
+    found: list[int] = []
+    added = 0
+    for before, value in zip((values[0], *values), values, strict=False):
+        if value < before:
+            if wraps_at is None or before > wraps_at:
+                raise NoFigure("its counter went back")
+            added += wraps_at
+        found.append(value + added)
+    return found
+
+
+def _difference(times: Sequence[int], values: Sequence[int], start_ns: int, end_ns: int) -> float:
+    # Differences to the first keep large counters exact.
+    grown = [value - values[0] for value in values]
+    return _at(times, grown, end_ns) - _at(times, grown, start_ns)
+
+
+def _integral(times: Sequence[int], values: Sequence[int], start_ns: int, end_ns: int) -> float:
+    inner = [(t, float(v)) for t, v in zip(times, values, strict=True) if start_ns < t < end_ns]
+    points = [
+        (start_ns, _at(times, values, start_ns, held=True)),
+        *inner,
+        (end_ns, _at(times, values, end_ns, held=True)),
+    ]
+    return sum(
+        (b_ns - a_ns) / 1e9 * (a + b) / 2 for (a_ns, a), (b_ns, b) in itertools.pairwise(points)
+    )
+
+
+def _at(times: Sequence[int], values: Sequence[int], at_ns: int, *, held: bool = False) -> float:
+    """The value at a time, on the line between its neighbours; beyond the ends on the last line.
+
+    `held`: beyond the ends it stays as it is.
+    """
+    if len(times) < 2:
+        return float(values[0])
+    if held:
+        at_ns = min(max(at_ns, times[0]), times[-1])
+    right = min(max(bisect_left(times, at_ns), 1), len(times) - 1)
+    t0, t1, v0, v1 = times[right - 1], times[right], values[right - 1], values[right]
+    return v0 + (v1 - v0) * ((at_ns - t0) / (t1 - t0))
+
+
+def _described(table: dict[str, Any]) -> _About:
+    unit, wraps_at = table["unit"], table["wraps_at"]
+    if isinstance(unit, bool) or not isinstance(unit, (int, float)) or not 0 < unit <= 1e3:
+        raise ValueError("unit")
+    if wraps_at is not None and (type(wraps_at) is not int or not 0 < wraps_at < _MOST_READING):
+        raise ValueError("wraps_at")
+    kind = table["kind"]
+    if kind not in (COUNTER, POWER):
+        raise ValueError("kind")
+    return (
+        clean_text(str(table["name"]))[:100],
+        clean_text(str(table["scope"]))[:20],
+        kind,
+        float(unit),
+        wraps_at,
+    )
+
+
+def _told_apart(described: list[_About]) -> list[_About]:
+    """Two sensors of one name become two names."""
+    seen: dict[str, int] = {}
+    found = []
+    for name, *rest in described:
+        seen[name] = seen.get(name, 0) + 1
+        found.append((name if seen[name] == 1 else f"{name} #{seen[name]}", *rest))
+    return found  # type: ignore[return-value]
+
+
+def _row(line: bytes, sources: int) -> list[Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, list) or len(row) != sources + 1 or type(row[0]) is not int:
+        return None
+    if not 0 <= row[0] < 1 << 62:
+        return None
+    fits = all(v is None or (type(v) is int and 0 <= v < _MOST_READING) for v in row[1:])
+    return row if fits else None

@@ -1,0 +1,469 @@
+"""From the raw files of an attempt to the facts of its run.
+
+`evaluate` is a plain function of picklable values and never raises for what the files hold, so
+that it can run in a process pool. What a job claims (result.json) is used only where no log tells
+it (memory), and compared where one does; it never overrides a log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fleetmark_controller.evaluation import accuracy, energy
+from fleetmark_controller.evaluation import condition as quality
+from fleetmark_controller.evaluation import confidence as interval
+from fleetmark_controller.evaluation import samples as sample_blobs
+from fleetmark_controller.evaluation import search_trace as searching
+from fleetmark_controller.evaluation import telemetry as readings
+from fleetmark_controller.evaluation import thresholds as limits
+from fleetmark_controller.evaluation.condition import Reason
+from fleetmark_controller.loadgen import consistency, loadgen_log
+from fleetmark_controller.loadgen.errors import IngestError, excerpt
+from fleetmark_controller.loadgen.loadgen_log import LoadgenLog, Result
+from fleetmark_controller.loadgen.mllog import clean_text
+from fleetmark_core.clock import iso
+from fleetmark_core.modes import FIND
+
+_TESTS = ("TEST01", "TEST04")
+_MODES = {
+    "performance": loadgen_log.PERFORMANCE,
+    "accuracy": loadgen_log.ACCURACY,
+    **dict.fromkeys(_TESTS, loadgen_log.PERFORMANCE),
+    FIND: loadgen_log.PERFORMANCE,
+}
+_CLAIM_TOLERANCE = 1e-6
+_MAX_UNIX_NS = float(1 << 63)
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """Everything that a run is judged by.
+
+    Args:
+        lock: the lock, as plain values (core.lock.Lock).
+        order: the order, as plain values (core.order.Order).
+        final: the final record, as plain values (core.records.Final).
+        files: role to path of the attempt's files.
+        telemetry: names of the columns, and rows.
+        labels_path: the data set with its labels, for accuracy.
+        received_unix_ns: when the controller received it, by its own clock.
+    """
+
+    lock: Mapping[str, Any]
+    order: Mapping[str, Any]
+    final: Mapping[str, Any]
+    files: Mapping[str, str | Path]
+    telemetry: tuple[Sequence[str], Sequence[Sequence[Any]]] = ((), ())
+    labels_path: str | Path | None = None
+    received_unix_ns: int | None = None
+
+
+@dataclass
+class RunFacts:
+    """The columns of view `runs` that follow from the logs; None: not measured in this mode.
+
+    `loadgen_validity` is LoadGen's word, but INVALID too where the files do not prove a valid run:
+    `problems` then says why, in texts for a person. In a sound accuracy run it is None.
+    `quality` and `quality_reasons`: see module quality. `samples` is the encoded blob. `search` is
+    what mode find-performance found, see module searching.
+    `energy_by_source`: joules by each sensor of the board.
+    """
+
+    started_at: str | None = None
+    duration_s: float | None = None
+    query_count: int | None = None
+    sample_count: int | None = None
+    metric_name: str | None = None
+    metric_value: float | None = None
+    latency_mean_ms: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p90_ms: float | None = None
+    latency_p95_ms: float | None = None
+    latency_p99_ms: float | None = None
+    latency_p999_ms: float | None = None
+    throughput_samples_per_s: float | None = None
+    accuracy: float | None = None
+    accuracy_metric: str | None = None
+    interval_percent: float | None = None
+    energy_j: float | None = None
+    energy_per_query_j: float | None = None
+    energy_per_sample_j: float | None = None
+    power_mean_w: float | None = None
+    energy_source: str | None = None
+    energy_unavailable: str | None = None
+    energy_official: bool = False
+    peak_memory_bytes: int | None = None
+    temperature_start_c: float | None = None
+    temperature_max_c: float | None = None
+    loadgen_validity: str | None = None
+    quality: str | None = None
+    quality_reasons: list[Reason] = field(default_factory=list)
+    submittable: bool = False
+    loadgen_version: str | None = None
+    search: dict[str, Any] | None = None
+    samples: bytes | None = None
+    problems: list[str] = field(default_factory=list)
+    energy_by_source: dict[str, float] = field(default_factory=dict)
+
+
+def evaluate(job: RunInputs) -> RunFacts:
+    """Judge a finished attempt by its files."""
+    return _Evaluation(job).run()
+
+
+class _Evaluation:
+    def __init__(self, job: RunInputs) -> None:
+        self.job = job
+        self.facts = RunFacts()
+        self.scenario = str(job.order.get("scenario", ""))
+        self.mode = str(job.order.get("mode", ""))
+        locked = _table(job.lock.get("job"))
+        self.loadgen = _table(locked.get("loadgen"))
+        self.dataset = _table(locked.get("dataset"))
+        self.thresholds = limits.Thresholds().overridden(
+            _table(locked.get("benchmark")).get("condition")
+        )
+
+    def run(self) -> RunFacts:
+        facts = self.facts
+        claim = self._claim()
+        observed = readings.read(*self.job.telemetry)
+        if observed.refused:
+            self._note("refused_figures", f"{observed.refused} readings of telemetry can't be")
+        facts.temperature_max_c = observed.maximum("temperature_c")
+        facts.temperature_start_c = self._start_c(observed)
+        facts.peak_memory_bytes = self._memory(claim, observed)
+        log = self._log()
+        if log is not None:
+            self._common(log)
+            if self.mode == "accuracy":
+                self._accuracy(log, claim)
+            else:
+                self._performance(log)
+                if self.mode == FIND:
+                    self._search(log, claim)
+        if not facts.started_at:
+            self._start(self.job.final.get("started_unix_ns"))
+        if facts.problems:
+            facts.loadgen_validity = "INVALID"
+        measured = self.mode != "accuracy"
+        during = self._during(observed, log)
+        if measured:
+            self._energy(log)
+            facts.quality_reasons += quality.disturbances(
+                during,
+                self.thresholds,
+                start_c=facts.temperature_start_c,
+                power_modes=self._power_modes(),
+            )
+            facts.quality_reasons += quality.interval(facts.interval_percent, self.thresholds)
+        facts.quality = quality.verdict(
+            facts.quality_reasons,
+            checked=not measured or bool(during.readings("foreign_cpu_percent")),
+        )
+        facts.submittable = log is not None and self._submittable(log)
+        return facts
+
+    def _note(self, code: str, text: str) -> None:
+        self.facts.quality_reasons.append(quality.reason(code, text))
+
+    def _file(self, role: str) -> Path | None:
+        path = self.job.files.get(role)
+        return Path(path) if path is not None else None
+
+    # What the logs say.
+
+    def _log(self) -> LoadgenLog | None:
+        path = self._file("loadgen_detail")
+        if path is None:
+            self.facts.problems.append("there is no LoadGen detail log")
+            return None
+        try:
+            return loadgen_log.parse_detail(path)
+        except IngestError as error:
+            self.facts.problems.append(f"LoadGen's detail log {error.what}")
+            return None
+
+    def _common(self, log: LoadgenLog) -> None:
+        facts = self.facts
+        facts.loadgen_version = log.version or None
+        facts.query_count = log.query_count
+        facts.duration_s = log.duration_s
+        self._start(log.started_unix_ns)
+        if log.settings.scenario != self.scenario:
+            facts.problems.append(
+                f"LoadGen ran {log.settings.scenario}, ordered was {clean_text(self.scenario)}"
+            )
+        wanted = _MODES.get(self.mode)
+        if wanted and log.settings.mode != wanted:
+            facts.problems.append(f"LoadGen ran in mode {log.settings.mode}, ordered was {wanted}")
+        for text in log.contradictions:
+            self._note("log_contradiction", f"in the detail log, {text}")
+        if log.bad_lines:
+            self._note(
+                "log_damaged", f"broken lines: {log.bad_lines}, the first: {log.first_bad_line}"
+            )
+        if log.error_count:
+            first = f": {log.errors[0]}" if log.errors else ""
+            count = "an error" if log.error_count == 1 else f"{log.error_count} errors"
+            self._note("loadgen_errors", f"LoadGen logged {count}{first}")
+        locked = self.loadgen.get("package_version")
+        if isinstance(locked, str) and locked != log.version:
+            text = f"the log is of LoadGen {log.version or '(none)'}, locked was {locked}"
+            self._note("loadgen_version", text)
+
+    def _start(self, unix_ns: object) -> None:
+        if isinstance(unix_ns, bool) or not isinstance(unix_ns, int):
+            return
+        if not 0 <= unix_ns < 253_402_300_800 * 10**9:  # the year 10000
+            self._note("clock", f"the board says that it began at {excerpt(unix_ns)} ns")
+            return
+        self.facts.started_at = iso(unix_ns)
+        received = self.job.received_unix_ns
+        if unix_ns < limits.EARLIEST_UNIX_NS:
+            self._note("clock", f"by the board's clock it began at {self.facts.started_at}")
+        elif received is not None and unix_ns > received + limits.CLOCK_AHEAD_NS:
+            ahead_s = (unix_ns - received) // 10**9
+            self._note("clock", f"the board's clock is ahead by at least {ahead_s} s")
+
+    def _performance(self, log: LoadgenLog) -> None:
+        result = log.result
+        if result is None:
+            self.facts.problems.append("LoadGen did not finish: its log holds no result")
+            return
+        facts = self.facts
+        facts.loadgen_validity = self._validity(result, log)
+        facts.sample_count = result.sample_count
+        facts.metric_name = result.metric_name
+        facts.metric_value = result.metric_value
+        facts.throughput_samples_per_s = result.throughput_samples_per_s
+        # MultiStream is judged by queries (of 8 samples), everything else by samples.
+        latency = result.query_latency or result.latency
+        facts.latency_mean_ms = latency.mean_ns / 1e6
+        facts.latency_p50_ms = latency.percentiles["50.00"] / 1e6
+        facts.latency_p90_ms = latency.percentiles["90.00"] / 1e6
+        facts.latency_p95_ms = latency.percentiles["95.00"] / 1e6
+        facts.latency_p99_ms = latency.percentiles["99.00"] / 1e6
+        facts.latency_p999_ms = latency.percentiles["99.90"] / 1e6
+        self._samples(result)
+
+    def _validity(self, result: Result, log: LoadgenLog) -> str:
+        """LoadGen's verdict, unless its own figures or its summary deny it."""
+        for text in consistency.figures(log, result):
+            self._note("log_contradiction", text)
+        denials = consistency.denials(log, result)
+        if result.validity == "VALID" and denials:
+            text = f"the detail log says VALID, but: {', '.join(denials)}"
+            self._note("log_contradiction", text)
+            return "INVALID"
+        summary = self._summary()
+        if summary is not None and summary != result.validity:
+            text = f"the detail log says {result.validity}, the summary {summary}"
+            self._note("log_contradiction", text)
+            return "INVALID"
+        if any(text.startswith("result_validity ") for text in log.contradictions):
+            return "INVALID"
+        return result.validity
+
+    def _summary(self) -> str | None:
+        path = self._file("loadgen_summary")
+        if path is None:
+            return None
+        try:
+            return loadgen_log.summary_validity(path)
+        except IngestError as error:
+            self._note("log_damaged", f"the summary {error.what}")
+            return None
+
+    def _samples(self, result: Result) -> None:
+        path = self._file("samples")
+        if path is None:
+            self._note("samples_missing", "the job gave no samples of its own")
+            return
+        import numpy as np
+
+        try:
+            taken = sample_blobs.read_raw(path)
+            self.facts.samples = sample_blobs.encode(taken)
+        except IngestError as error:
+            self._note("refused_figures", f"the file of samples {error.what}")
+            return
+        self.facts.interval_percent = interval.within_run(taken, self.scenario)
+        self.facts.quality_reasons += quality.timings(
+            np.sort(taken), result.latency, self.scenario, result.sample_count, self.thresholds
+        )
+
+    def _search(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:
+        try:
+            self.facts.search = searching.read_search(claim.get("search"), self.scenario, log)
+        except IngestError as error:
+            self.facts.problems.append(error.what)
+
+    def _accuracy(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:
+        facts = self.facts
+        path = self._file("loadgen_accuracy")
+        if path is None or self.job.labels_path is None:
+            missing = "accuracy log" if path is None else "data set with labels"
+            facts.problems.append(f"there is no {missing}: accuracy is not known")
+            return
+        try:
+            answers = accuracy.parse_accuracy(path)
+        except IngestError as error:
+            facts.problems.append(f"LoadGen's accuracy log {error.what}")
+            return
+        try:
+            key = self.dataset.get("labels")
+            labels = accuracy.load_labels(
+                Path(self.job.labels_path),
+                key if isinstance(key, str) else "y",
+                str(self.dataset.get("layout", "")),
+            )
+            found = accuracy.top_1(answers, labels, log.settings.accuracy_sample_count)
+        except IngestError as error:
+            facts.problems.append(f"accuracy is not known: {error}")
+            return
+        facts.sample_count = found.total
+        facts.accuracy = found.value
+        facts.accuracy_metric = accuracy.METRIC
+        if not found.complete:
+            text = f"{found.total} of {found.expected} samples were answered"
+            self._note("accuracy_incomplete", text)
+        self._check_claim(claim.get("accuracy"), found)
+
+    def _check_claim(self, claimed: object, found: accuracy.Accuracy) -> None:
+        if not isinstance(claimed, Mapping):
+            return
+        value = _number(claimed.get("value"), 1.0)
+        if value is None or abs(value - found.value) > _CLAIM_TOLERANCE:
+            said = excerpt(claimed.get("value"))
+            self._note("accuracy_claim", f"the job claims {said}, its log shows {found.value:.6g}")
+
+    # What the board says.
+
+    def _claim(self) -> Mapping[str, Any]:
+        """The job's result.json, or what the agent made of it; empty if it is not sound."""
+        path = self._file("result")
+        if path is None:
+            provenance = _table(self.job.final.get("provenance"))
+            return _table(provenance.get("program_result"))
+        try:
+            with path.open("rb") as file:
+                data = file.read(limits.MAX_RESULT_BYTES + 1)
+            if len(data) > limits.MAX_RESULT_BYTES:
+                raise ValueError("too large")
+            return _table(json.loads(data))
+        except (OSError, ValueError, RecursionError) as error:
+            text = excerpt(str(error))
+            self._note("refused_figures", f"the job's result.json cannot be read: {text}")
+            return {}
+
+    def _memory(self, claim: Mapping[str, Any], observed: readings.Telemetry) -> int | None:
+        """The highest of what the job says and what was seen, if the board has that much."""
+        provenance = _table(self.job.final.get("provenance"))
+        board = _table(_table(provenance.get("capabilities")).get("memory"))
+        total = _number(board.get("total_bytes"), limits.MAX_MEMORY_BYTES)
+        swap = _number(board.get("swap_bytes"), limits.MAX_MEMORY_BYTES)
+        most = (total or limits.MAX_MEMORY_BYTES) + (swap or 0)
+        claimed = claim.get("peak_memory_bytes")
+        figure = _number(claimed, most)
+        if claimed is not None and not figure:
+            self._note("refused_figures", f"the job claims {excerpt(claimed)} bytes of memory")
+        seen = observed.maximum("memory_bytes") or 0.0
+        peak = int(max(figure or 0.0, seen if seen <= most else 0.0))
+        return peak or None
+
+    def _during(self, observed: readings.Telemetry, log: LoadgenLog | None) -> readings.Telemetry:
+        # A claim of the agent: it may be any number, one too large for a float too.
+        began = _number(self.job.final.get("started_unix_ns"), _MAX_UNIX_NS)
+        if log is None or log.started_unix_ns is None or began is None:
+            return observed
+        start_ms = (log.started_unix_ns - began) / 1e6
+        return observed.during(start_ms, start_ms + (log.duration_s or 0) * 1000)
+
+    def _provenance(self) -> Mapping[str, Any]:
+        return _table(self.job.final.get("provenance"))
+
+    def _start_c(self, observed: readings.Telemetry) -> float | None:
+        """The temperature before the job began, or else the first one beside it."""
+        told = _table(self._provenance().get("temperatures")).get("start_c")
+        if isinstance(told, (int, float)) and not isinstance(told, bool) and -80 <= told <= 250:
+            return float(told)
+        return next(iter(observed.readings("temperature_c")), None)
+
+    def _power_modes(self) -> list[str]:
+        names = _table(self._provenance().get("telemetry")).get("power_modes")
+        return [clean_text(name) for name in names] if isinstance(names, list) else []
+
+    def _energy(self, log: LoadgenLog | None) -> None:
+        """The energy of the measured interval, or why it is not known."""
+        facts = self.facts
+        found = self._measured_energy(log)
+        facts.energy_by_source = found.by_source
+        if found.joules is None:
+            facts.energy_unavailable = clean_text(found.unavailable)
+            return
+        facts.energy_j, facts.energy_source = found.joules, found.source
+        if log is not None and log.duration_s:
+            facts.power_mean_w = found.joules / log.duration_s
+        if facts.query_count:
+            facts.energy_per_query_j = found.joules / facts.query_count
+        if facts.sample_count:
+            facts.energy_per_sample_j = found.joules / facts.sample_count
+
+    def _measured_energy(self, log: LoadgenLog | None) -> energy.Energy:
+        path = self._file("board_power")
+        if path is None:
+            told = _table(self._provenance().get("telemetry")).get("energy_unavailable")
+            reasons = told[: limits.MAX_TEXTS] if isinstance(told, list) else []
+            why = "; ".join(clean_text(reason) for reason in reasons)
+            return energy.Energy(None, "", why or "the agent read no sensor of power", {})
+        if log is None or log.started_unix_ns is None or not log.duration_s:
+            return energy.Energy(None, "", "the measured interval is not known", {})
+        try:
+            series = energy.read(path)
+        except IngestError as error:
+            self._note("refused_figures", f"the file of power readings {error.what}")
+            return energy.Energy(None, "", f"the file of power readings {error.what}", {})
+        return energy.of_interval(series, log.started_unix_ns, log.duration_s)
+
+    # What MLPerf would take.
+
+    def _submittable(self, log: LoadgenLog) -> bool:
+        """Whether the run alone meets MLPerf's minimums; what a round wants besides is export's."""
+        damning = {"log_contradiction", "log_damaged", "loadgen_errors", "loadgen_version"}
+        damning |= {"accuracy_claim", "accuracy_incomplete"}
+        codes = {found["code"] for found in self.facts.quality_reasons}
+        if self.job.order.get("profile") != "valid" or self.facts.problems or codes & damning:
+            return False
+        round_name = self.loadgen.get("round")
+        seeds = limits.ROUND_SEEDS.get(round_name) if isinstance(round_name, str) else None
+        if seeds is None or seeds != log.settings.seeds:
+            return False
+        if self.mode == "accuracy":
+            return self.facts.accuracy is not None
+        if self.mode not in ("performance", *_TESTS) or log.result is None:
+            return False
+        return (
+            self.facts.loadgen_validity == "VALID"
+            and self.facts.metric_value is not None
+            and log.settings.min_duration_ms >= limits.MIN_DURATION_MS
+            and (log.duration_s or 0) * 1000 >= limits.MIN_DURATION_MS
+            and (
+                self.scenario != "Offline" or log.result.sample_count >= limits.OFFLINE_MIN_SAMPLES
+            )
+        )
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: object, most: float) -> float | None:
+    """A finite, non-negative number up to `most`, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        return None
+    return float(value)

@@ -1,0 +1,98 @@
+"""The trace of a search for performance, as its job tells it, checked before it is believed.
+
+No log tells of the tests but the one that was kept. That one must be the one that the trace says it
+is: what was found follows from its log. All else is bounded, and brought into one form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.loadgen_log import LoadgenLog
+from fleetmark_controller.loadgen.mllog import clean_text
+
+FORMAT = 1
+UNITS = {
+    "Server": "queries_per_s",
+    "Offline": "samples_per_s",
+    "SingleStream": "ms_per_query",
+    "MultiStream": "ms_per_query",
+}
+MOST_RUNS = 64
+_MOST_TEXT = 200
+_MOST = 1e12
+_NEAR = 1e-4
+"""LoadGen prints rates with six digits."""
+
+
+def read_search(claim: object, scenario: str, log: LoadgenLog) -> dict[str, Any]:
+    """The trace in `claim` (result.json's `search`), as it is stored.
+
+    `found` is None where no test was valid. `runs` are the tests in their order; `kept` is the
+    number, from 1, of the one whose logs the run has.
+
+    Raises:
+        IngestError: it is no trace, or not one of the kept log.
+    """
+    if not isinstance(claim, Mapping):
+        raise IngestError("the job tells of no search")
+    if claim.get("format") != FORMAT or claim.get("unit") != UNITS.get(scenario):
+        raise IngestError("the job's search is of another form or scenario")
+    told = claim.get("runs")
+    if not isinstance(told, list) or not 0 < len(told) <= MOST_RUNS:
+        raise IngestError("the job's search has no list of tests")
+    runs = [_run(one) for one in told]
+    place = claim.get("kept")
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 < place <= len(runs):
+        raise IngestError("the job's search does not say which test was kept")
+    kept = runs[place - 1]
+    found = None if claim.get("found") is None else _number(claim["found"], "found")
+    _check_kept(kept, found, scenario, log)
+    limit = claim.get("latency_limit_ms")
+    return {
+        "unit": UNITS[scenario],
+        "found": found,
+        "latency_limit_ms": None if limit is None else _number(limit, "latency_limit_ms"),
+        "kept": place,
+        "runs": runs,
+    }
+
+
+def _run(told: object) -> dict[str, Any]:
+    if not isinstance(told, Mapping) or not isinstance(told.get("valid"), bool):
+        raise IngestError("a test of the job's search is no table with a verdict")
+    names = ("target", "measured", "samples", "percentile_ms", "duration_ms")
+    figures = {name: _number(told.get(name), name) for name in names}
+    for name in ("samples", "duration_ms"):
+        figures[name] = int(figures[name])
+    why = clean_text(str(told.get("why", "")))[:_MOST_TEXT]
+    return {**figures, "valid": told["valid"], "why": why}
+
+
+def _check_kept(
+    kept: Mapping[str, Any], found: float | None, scenario: str, log: LoadgenLog
+) -> None:
+    result = log.result
+    valid = result is not None and result.validity == "VALID"
+    if valid != kept["valid"] or (found is None) == valid:
+        raise IngestError("the kept log's verdict is not that of the job's search")
+    if result is None or found is None:
+        return
+    if not math.isclose(found, kept["target" if scenario == "Server" else "measured"]):
+        raise IngestError("what the job's search found is not what its kept test shows")
+    latency = result.query_latency or result.latency
+    shown = {
+        "Server": log.settings.target_qps,
+        "Offline": result.metric_value,
+    }.get(scenario, latency.mean_ns / 1e6)
+    if shown is None or not math.isclose(found, shown, rel_tol=_NEAR):
+        raise IngestError(f"the job's search found {found:g}, the kept log shows {shown}")
+
+
+def _number(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST:
+        raise IngestError(f"{name} of the job's search is no number that can be")
+    return float(value)

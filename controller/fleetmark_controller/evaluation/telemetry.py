@@ -1,0 +1,101 @@
+"""Telemetry of an attempt: readings over time, checked, and the figures that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fleetmark_controller.evaluation import thresholds as limits
+
+# What a reading may lie between; anything else is not a reading. The first figure is inclusive.
+_RANGES: dict[str, tuple[float, float]] = {
+    "elapsed_ms": (0, 1e12),
+    "temperature_c": (-80, 250),
+    "frequency_hz": (1, 1e12),
+    "cpu_percent": (0, 1e6),
+    "memory_bytes": (0, limits.MAX_MEMORY_BYTES),
+    "foreign_cpu_percent": (0, 1e6),
+    "load": (0, 1e6),
+    "swap_bytes": (0, limits.MAX_MEMORY_BYTES),
+    "swapped_bytes": (0, 1e18),
+    "throttled": (0, 1e12),
+    "power_mode": (0, 1e3),
+}
+# A reading of these covers the time since the one before it, so one just after the end still
+# counts. All others are of one moment: after the end they are of an idle board.
+_COVERING = frozenset(
+    ("cpu_percent", "foreign_cpu_percent", "swap_bytes", "swapped_bytes", "throttled")
+)
+_READING_MS = 1000.0
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """Readings by column, equally long; None where the board does not offer it."""
+
+    columns: dict[str, list[float | None]]
+    refused: int = 0
+    """Readings that could not be: not finite, negative, out of range."""
+
+    def readings(self, name: str) -> list[float]:
+        """The column's readings that are there."""
+        return [value for value in self.columns.get(name, []) if value is not None]
+
+    def maximum(self, name: str) -> float | None:
+        """The highest reading, None if there is none."""
+        return max(self.readings(name), default=None)
+
+    def during(self, start_ms: float, end_ms: float) -> Telemetry:
+        """Only what covers this time; everything, if nothing does (the clocks disagree).
+
+        Of what was short after the end, only readings that look back are kept.
+        """
+        elapsed = self.columns.get("elapsed_ms", [])
+        kept = [
+            (number, at <= end_ms)
+            for number, at in enumerate(elapsed)
+            if at is not None and start_ms <= at <= end_ms + _READING_MS
+        ]
+        if not kept:
+            return self
+        # In a run so short that no reading fell into it the one after it must do.
+        within = any(inside for _, inside in kept)
+        return Telemetry(
+            {
+                name: [
+                    column[n] if inside or not within or name in _COVERING else None
+                    for n, inside in kept
+                ]
+                for name, column in self.columns.items()
+            }
+        )
+
+
+def read(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Telemetry:
+    """Check readings; unknown columns and rows of the wrong length are left out."""
+    names = [str(name) for name in columns]
+    table: dict[str, list[float | None]] = {name: [] for name in names if name in _RANGES}
+    refused = 0
+    for row in rows[: limits.MAX_TELEMETRY_ROWS]:
+        if not isinstance(row, (list, tuple)) or len(row) != len(names):
+            refused += 1
+            continue
+        for name, value in zip(names, row, strict=True):
+            if name not in table:
+                continue
+            reading = _reading(value, *_RANGES[name])
+            refused += value is not None and reading is None
+            table[name].append(reading)
+    # A column named twice would be twice as long as the others.
+    lengths = {len(column) for column in table.values()}
+    return Telemetry(table, refused) if len(lengths) <= 1 else Telemetry({}, len(rows))
+
+
+def _reading(value: object, low: float, high: float) -> float | None:
+    if isinstance(value, bool):
+        value = int(value)
+    # The number is compared as it is: it may have too many digits for a float. NaN is in no range.
+    if not isinstance(value, (int, float)) or not low <= value <= high:
+        return None
+    return float(value)

@@ -1,1 +1,0 @@
-"""Who is there: presence of devices, in memory and pure."""

@@ -1,0 +1,51 @@
+"""The audit log's chain: each row's hash covers the row and the hash before it. Pure.
+
+The head, kept apart from the rows, holds the number and hash of the last one, so that rows that
+are cut off at the end are missed, too. Who can write both can forge both: `controller audit verify`
+prints the head, which may be noted elsewhere and compared later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fleetmark_core.digest import canonical_json, sha256_hex
+
+FIRST = "0" * 64
+"""What stands before the first row."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the log. `detail` is JSON text."""
+
+    seq: int
+    at: str
+    who: str
+    act: str
+    subject: str
+    outcome: str
+    detail: str
+    hash: str = ""
+
+    def sealed(self, before: str) -> str:
+        """The hash of this row after the row with hash `before`."""
+        values = (self.seq, self.at, self.who, self.act, self.subject, self.outcome, self.detail)
+        return sha256_hex(canonical_json([before, *values]))
+
+
+def find_break(rows: Iterable[Row], head_seq: int, head_hash: str) -> str:
+    """What is wrong with the chain, and where; empty if nothing is."""
+    before, seq = FIRST, 0
+    for row in rows:
+        if row.seq != seq + 1:
+            return f"row {seq + 1} is missing" if row.seq > seq else f"row {row.seq} is there twice"
+        if row.sealed(before) != row.hash:
+            return f"row {row.seq} was changed"
+        before, seq = row.hash, row.seq
+    if seq < head_seq:
+        return f"row {seq + 1} is missing"
+    if (seq, before) != (head_seq, head_hash):
+        return f"the head does not fit row {seq}"
+    return ""

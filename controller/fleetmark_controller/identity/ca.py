@@ -1,0 +1,61 @@
+"""The controller's keys in its home: made once, readable by their owner alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.identity.certificates import Pair
+from fleetmark_controller.identity.credential_files import FOLDER
+from fleetmark_core.device_keys import pem_sha256, write_private
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+
+class Authority:
+    """CA and server certificate of one controller."""
+
+    def __init__(self, home: Path, now_ns: int) -> None:
+        """Read or make them.
+
+        Raises:
+            FleetmarkError: CONFIGURATION: the CA's file is damaged. It is not replaced: every board
+                trusts this CA alone.
+            OSError: the home cannot be read or written.
+        """
+        folder = home / FOLDER
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.ca = _read(folder / "ca.pem") or _make(folder / "ca.pem", now_ns)
+        # A new one at each start: it is used nowhere else, and never grows old.
+        self.server = certificates.make_server(self.ca, now_ns)
+        self.ca_sha256 = pem_sha256(self.ca.certificate)
+
+    @property
+    def chain(self) -> bytes:
+        """What the server shows: its certificate, then the CA's, by which boards check tokens."""
+        return self.server.certificate + self.ca.certificate
+
+
+def _read(path: Path) -> Pair | None:
+    try:
+        key, mark, certificate = path.read_bytes().partition(_CERTIFICATE)
+        pair = Pair(key, mark + certificate)
+        certificates.check_pair(pair)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            "the controller's own key is damaged",
+            str(path),
+            "Restore it from a backup; without it every board must be enrolled anew",
+        ) from error
+    return pair
+
+
+def _make(path: Path, now_ns: int) -> Pair:
+    pair = certificates.make_ca(now_ns)
+    write_private(path, pair.key + pair.certificate)
+    return pair
+
+
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"

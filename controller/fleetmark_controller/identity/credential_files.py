@@ -1,0 +1,58 @@
+"""Files of credentials, and where they lie in a controller's home."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fleetmark_core.device_keys import write_private
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+FOLDER = "identity"
+_CREDENTIALS_FILE = "admin.json"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a person's CLI needs to be heard: PEM texts, and where the controller listens."""
+
+    address: str
+    ca: str
+    certificate: str
+    key: str
+    name: str
+    role: str
+
+
+def write_credentials(path: Path, credentials: Credentials) -> None:
+    """A credentials file, readable by its owner alone.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_private(path, json.dumps({"version": 1, **asdict(credentials)}, indent=1).encode())
+
+
+def read_credentials(path: Path) -> Credentials:
+    """A credentials file.
+
+    Raises:
+        FleetmarkError: CONFIGURATION: it cannot be read, or is none.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+        names = Credentials.__dataclass_fields__
+        return Credentials(**{name: str(values[name]) for name in names})
+    except OSError as error:
+        what = error.strerror or str(error)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        what = "this is not a credentials file"
+    raise FleetmarkError(
+        ErrorKind.CONFIGURATION, what, str(path), "Make one with `controller operator create`"
+    )
+
+
+def admin_file(home: Path) -> Path:
+    """Where a controller leaves the credential for its own host."""
+    return home / FOLDER / _CREDENTIALS_FILE

@@ -1,0 +1,74 @@
+"""The one table of who may call what. A method that is not in it is refused to everybody."""
+
+from __future__ import annotations
+
+from fleetmark_controller.identity.model import Role, Rule
+
+_DEVICE = Rule(devices=True)
+_VIEWER = Rule(people=Role.VIEWER)
+_OPERATOR = Rule(people=Role.OPERATOR)
+_ADMIN = Rule(people=Role.ADMIN)
+_ANYONE = Rule(anyone=True)
+
+RULES: dict[str, Rule] = {
+    "/fleetmark.v1.Enrolment/Health": _ANYONE,
+    "/fleetmark.v1.Enrolment/Enrol": _ANYONE,
+    "/fleetmark.v1.Enrolment/Renew": _ANYONE,
+    # Agents, each as itself alone: the services compare device and attempt.
+    "/fleetmark.v1.Session/Connect": _DEVICE,
+    "/fleetmark.v1.Results/Append": _DEVICE,
+    # Agents: blobs that their orders name. People: files of runs, and models that they import.
+    "/fleetmark.v1.Blobs/Download": Rule(devices=True, people=Role.VIEWER),
+    "/fleetmark.v1.Blobs/Upload": Rule(devices=True, people=Role.OPERATOR),
+    "/fleetmark.v1.Results/Rows": _VIEWER,
+    "/fleetmark.v1.Results/GetRun": _VIEWER,
+    "/fleetmark.v1.Fleet/ListDevices": _VIEWER,
+    "/fleetmark.v1.Fleet/ShowDevice": _VIEWER,
+    "/fleetmark.v1.Fleet/ListSaved": _VIEWER,
+    "/fleetmark.v1.Fleet/GetDescription": _VIEWER,
+    "/fleetmark.v1.Fleet/Describe": _OPERATOR,
+    "/fleetmark.v1.Fleet/Label": _OPERATOR,
+    "/fleetmark.v1.Fleet/Drain": _OPERATOR,
+    "/fleetmark.v1.Fleet/Resume": _OPERATOR,
+    "/fleetmark.v1.Fleet/Reserve": _OPERATOR,
+    "/fleetmark.v1.Fleet/Rename": _OPERATOR,
+    "/fleetmark.v1.Fleet/SaveFleet": _OPERATOR,
+    "/fleetmark.v1.Fleet/ForgetFleet": _OPERATOR,
+    "/fleetmark.v1.Fleet/Approve": _ADMIN,
+    "/fleetmark.v1.Fleet/AddBoard": _ADMIN,
+    "/fleetmark.v1.Fleet/Revoke": _ADMIN,
+    "/fleetmark.v1.Fleet/Remove": _ADMIN,
+    "/fleetmark.v1.Jobs/Submit": _OPERATOR,
+    "/fleetmark.v1.Jobs/ListCampaigns": _VIEWER,
+    "/fleetmark.v1.Jobs/ListJobs": _VIEWER,
+    "/fleetmark.v1.Jobs/GetJob": _VIEWER,
+    "/fleetmark.v1.Jobs/Watch": _VIEWER,
+    "/fleetmark.v1.Jobs/Logs": _VIEWER,
+    "/fleetmark.v1.Jobs/Cancel": _OPERATOR,
+    "/fleetmark.v1.Jobs/Pause": _OPERATOR,
+    "/fleetmark.v1.Jobs/Retry": _OPERATOR,
+    "/fleetmark.v1.Jobs/Replay": _OPERATOR,
+    "/fleetmark.v1.Jobs/ExportBundle": _OPERATOR,
+    "/fleetmark.v1.Results/Import": _OPERATOR,
+    "/fleetmark.v1.Results/ImportPower": _OPERATOR,
+    "/fleetmark.v1.Catalog/ListComponents": _VIEWER,
+    "/fleetmark.v1.Catalog/GetComponent": _VIEWER,
+    "/fleetmark.v1.Catalog/Resolve": _VIEWER,
+    "/fleetmark.v1.Catalog/Fetch": _OPERATOR,
+    "/fleetmark.v1.Catalog/ImportModel": _OPERATOR,
+    "/fleetmark.v1.Catalog/GetTrust": _VIEWER,
+    "/fleetmark.v1.Catalog/Pack": _VIEWER,
+    # What is added here runs on boards.
+    "/fleetmark.v1.Catalog/AddCatalog": _ADMIN,
+    "/fleetmark.v1.Catalog/ProposeRelease": _ADMIN,
+    "/fleetmark.v1.Catalog/InstallRelease": _ADMIN,
+    "/fleetmark.v1.Catalog/MakeRelease": _ADMIN,
+    "/fleetmark.v1.Admin/GetInfo": _VIEWER,
+    "/fleetmark.v1.Admin/CreateToken": _ADMIN,
+    "/fleetmark.v1.Admin/ListTokens": _ADMIN,
+    "/fleetmark.v1.Admin/RevokeToken": _ADMIN,
+    "/fleetmark.v1.Admin/CreateOperator": _ADMIN,
+    "/fleetmark.v1.Admin/ListOperators": _ADMIN,
+    "/fleetmark.v1.Admin/RevokeOperator": _ADMIN,
+    "/fleetmark.v1.Admin/ListAudit": _ADMIN,
+}

@@ -1,0 +1,320 @@
+"""Reads LoadGen's logs: `mlperf_log_detail.txt` (`:::MLLOG {json}` lines) and the summary.
+
+Which key is a scenario's official metric follows MLCommons' submission checker (table
+`RESULT_FIELD_NEW` of tools/submission, the same in rounds v5.0 to v6.1):
+
+| scenario | key | our metric |
+|---|---|---|
+| SingleStream | early_stopping_latency_ss (ns) | early_stopping_latency_p90_ms |
+| MultiStream | early_stopping_latency_ms (ns, a query) | early_stopping_query_latency_p99_ms |
+| Offline | result_samples_per_second | samples_per_s |
+| Server | result_completed_samples_per_sec | completed_samples_per_s |
+
+Like the checker, the first of several lines with one key counts; unlike it, a later one that
+says something else is a contradiction.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from fleetmark_controller.evaluation import thresholds as limits
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.mllog import RawLog, Values, read
+
+PERCENTILES = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
+SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
+PERFORMANCE = "PerformanceOnly"
+ACCURACY = "AccuracyOnly"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What LoadGen ran with: its `effective_…` values."""
+
+    scenario: str
+    mode: str
+    min_duration_ms: int
+    min_query_count: int
+    min_sample_count: int
+    samples_per_query: int
+    performance_sample_count: int
+    accuracy_sample_count: int
+    seeds: limits.Seeds
+    target_qps: float | None = None
+    """The rate at which queries were sent; only in Server."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """LoadGen's own latency figures in ns; `percentiles` by `PERCENTILES`."""
+
+    min_ns: int
+    max_ns: int
+    mean_ns: int
+    percentiles: dict[str, int]
+
+    def __post_init__(self) -> None:
+        """Refuse figures that no set of latencies can have.
+
+        Raises:
+            IngestError: they are out of order.
+        """
+        steps = [self.min_ns, *(self.percentiles[name] for name in PERCENTILES), self.max_ns]
+        if steps != sorted(steps) or not self.min_ns <= self.mean_ns <= self.max_ns:
+            raise IngestError(
+                f"latencies are out of order: min {self.min_ns}, mean {self.mean_ns}, "
+                f"max {self.max_ns}, percentiles {list(self.percentiles.values())} ns"
+            )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What LoadGen measured in performance mode.
+
+    `validity` is LoadGen's own word; `failed_checks` are its checks that did not hold, `reasons`
+    its texts. `metric_value` is None where LoadGen gave no estimate (too few queries).
+    """
+
+    validity: str
+    failed_checks: tuple[str, ...]
+    reasons: tuple[str, ...]
+    query_count: int
+    sample_count: int
+    metric_name: str
+    metric_value: float | None
+    throughput_samples_per_s: float | None
+    latency: Latency
+    query_latency: Latency | None
+
+
+@dataclass(frozen=True)
+class LoadgenLog:
+    """One detail log. `result` is None in accuracy mode, and where the test did not finish.
+
+    `started_unix_ns` and `duration_s` are those of the measured interval, by the interval that
+    LoadGen marks for power measurement: `test_datetime` is no help, it is local time that is
+    labelled UTC.
+    """
+
+    version: str
+    revision: str
+    settings: Settings
+    result: Result | None
+    query_count: int | None
+    started_unix_ns: int | None
+    duration_s: float | None
+    errors: tuple[str, ...]
+    error_count: int
+    warning_count: int
+    bad_lines: int
+    first_bad_line: str
+    contradictions: tuple[str, ...]
+
+
+def parse_detail(path: Path) -> LoadgenLog:
+    """Read a detail log.
+
+    Lines that are no LoadGen lines are counted, not fatal.
+
+    Raises:
+        IngestError: the file is missing or too large, holds no test, or an absurd figure.
+    """
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size > limits.MAX_DETAIL_BYTES:
+                raise IngestError(f"larger than {limits.MAX_DETAIL_BYTES >> 20} MiB")
+            raw = read(file)
+        return _interpret(raw)
+    except OSError as error:
+        raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
+    except IngestError as error:
+        raise IngestError(error.what, path.name) from error
+
+
+def summary_validity(path: Path) -> str | None:
+    """VALID or INVALID as the summary file says it; None where it says nothing.
+
+    Raises:
+        IngestError: the file cannot be read or is too large.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(limits.MAX_SUMMARY_BYTES + 1)
+    except OSError as error:
+        raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
+    if len(text) > limits.MAX_SUMMARY_BYTES:
+        raise IngestError(f"larger than {limits.MAX_SUMMARY_BYTES >> 20} MiB", path.name)
+    found = set(re.findall(rb"^Result is : (VALID|INVALID)\s*$", text, re.MULTILINE))
+    if len(found) > 1:
+        return "INVALID"
+    return found.pop().decode() if found else None
+
+
+def _interpret(raw: RawLog) -> LoadgenLog:
+    if not raw.values:
+        said = f" (first bad line: {raw.first_bad_line})" if raw.bad_lines else ""
+        raise IngestError(f"holds no LoadGen line{said}")
+    values = Values(raw.values)
+    if "effective_scenario" not in values:
+        raise IngestError("ends before the test's settings: LoadGen did not start the test")
+    settings = _settings(values)
+    version, _, revision = values.text("loadgen_version").partition(" @ ")
+    result = None
+    query_count = None
+    if "result_validity" in values:
+        result = _result(values, settings)
+        query_count = result.query_count
+    elif "generated_query_count" in values:
+        query_count = values.integer("generated_query_count", limits.MAX_COUNT)
+    started_unix_ns, duration_s = _interval(raw)
+    stated = values.integer("num_errors", limits.MAX_COUNT, raw.error_count)
+    return LoadgenLog(
+        version=version,
+        revision=revision,
+        settings=settings,
+        result=result,
+        query_count=query_count,
+        started_unix_ns=started_unix_ns,
+        duration_s=duration_s,
+        errors=tuple(raw.errors),
+        error_count=max(raw.error_count, stated),
+        warning_count=raw.warning_count,
+        bad_lines=raw.bad_lines,
+        first_bad_line=raw.first_bad_line,
+        contradictions=raw.contradictions,
+    )
+
+
+def _settings(values: Values) -> Settings:
+    count = limits.MAX_COUNT
+    seed = (1 << 64) - 1
+    # LoadGen of v5.1 cannot be told to use fewer samples, and does not log how many it uses.
+    total = values.integer("qsl_reported_total_count", count)
+    return Settings(
+        scenario=values.word("effective_scenario", SCENARIOS),
+        mode=values.text("effective_test_mode"),
+        min_duration_ms=values.integer("effective_min_duration_ms", count),
+        min_query_count=values.integer("effective_min_query_count", count),
+        min_sample_count=values.integer("effective_min_sample_count", count, 0),
+        samples_per_query=values.integer("effective_samples_per_query", count),
+        performance_sample_count=values.integer("effective_performance_sample_count", count),
+        accuracy_sample_count=values.integer("effective_accuracy_sample_count", count, total),
+        seeds=limits.Seeds(
+            values.integer("effective_qsl_rng_seed", seed),
+            values.integer("effective_sample_index_rng_seed", seed),
+            values.integer("effective_schedule_rng_seed", seed),
+        ),
+        target_qps=values.rate("effective_target_qps") or None
+        if values.text("effective_scenario") == "Server"
+        else None,
+    )
+
+
+def _latency(values: Values, *, of_query: bool = False) -> Latency:
+    most = limits.MAX_LATENCY_NS
+    short, long = ("query_", "per_query_") if of_query else ("", "")
+    return Latency(
+        min_ns=values.integer(f"result_min_{short}latency_ns", most),
+        max_ns=values.integer(f"result_max_{short}latency_ns", most),
+        mean_ns=values.integer(f"result_mean_{short}latency_ns", most),
+        percentiles={
+            name: values.integer(f"result_{name}_percentile_{long}latency_ns", most)
+            for name in PERCENTILES
+        },
+    )
+
+
+_CHECKS = {
+    "result_min_duration_met": "minimum duration not reached",
+    "result_min_queries_met": "minimum query count not reached",
+    "early_stopping_met": "too few queries for early stopping",
+    "result_perf_constraints_met": "latency constraint not met",
+}
+
+
+def _result(values: Values, settings: Settings) -> Result:
+    validity = values.word("result_validity", ("VALID", "INVALID"))
+    query_count = values.integer("result_query_count", limits.MAX_COUNT)
+    # In Offline `effective_samples_per_query` is what one query held; in MultiStream it is 8.
+    per_query = values.integer(
+        "generated_samples_per_query", limits.MAX_COUNT, settings.samples_per_query
+    )
+    failed = tuple(text for key, text in _CHECKS.items() if values.flag(key) is False)
+    reasons = [values.text("result_invalid_reason")] if "result_invalid_reason" in values else []
+    if values.flag("early_stopping_met") is False:
+        reasons.append(values.text("early_stopping_result"))
+    latency = _latency(values)
+    query_latency = _latency(values, of_query=True) if settings.scenario == "MultiStream" else None
+    name, value, throughput = _metric(values, settings, query_latency)
+    return Result(
+        validity=validity,
+        failed_checks=failed,
+        reasons=tuple(text for text in reasons if text),
+        query_count=query_count,
+        sample_count=min(query_count * per_query, limits.MAX_COUNT),
+        metric_name=name,
+        metric_value=value,
+        throughput_samples_per_s=throughput,
+        latency=latency,
+        query_latency=query_latency,
+    )
+
+
+def _metric(
+    values: Values, settings: Settings, query_latency: Latency | None
+) -> tuple[str, float | None, float | None]:
+    """Name and value of the official metric, and samples per second.
+
+    A value of 0 is LoadGen's way to say that it has none.
+    """
+    if settings.scenario == "SingleStream":
+        estimate = values.integer("early_stopping_latency_ss", limits.MAX_LATENCY_NS, 0)
+        throughput = values.rate("result_qps_with_loadgen_overhead")
+        return "early_stopping_latency_p90_ms", estimate / 1e6 or None, throughput or None
+    if settings.scenario == "MultiStream":
+        estimate = values.integer("early_stopping_latency_ms", limits.MAX_LATENCY_NS, 0)
+        # As the submission checker infers Offline from MultiStream.
+        mean_ns = query_latency.mean_ns if query_latency else 0
+        throughput = settings.samples_per_query * 1e9 / mean_ns if mean_ns else None
+        return "early_stopping_query_latency_p99_ms", estimate / 1e6 or None, throughput or None
+    key, name = {
+        "Offline": ("result_samples_per_second", "samples_per_s"),
+        "Server": ("result_completed_samples_per_sec", "completed_samples_per_s"),
+    }[settings.scenario]
+    rate = values.rate(key) or None
+    return name, rate, rate
+
+
+def _interval(raw: RawLog) -> tuple[int | None, float | None]:
+    """Start and length of the measured interval.
+
+    LoadGen writes its ends as UTC wall-clock times to the millisecond. The clock may be stepped
+    in between, so that the length must fit into the monotonic times of the log's lines.
+    """
+    begin, end = (_power_time(raw.values.get(key)) for key in ("power_begin", "power_end"))
+    span_ms = raw.times_ms.get("power_end", math.nan) - raw.times_ms.get(
+        "generated_query_count", math.nan
+    )
+    span_s = span_ms / 1000 if span_ms >= 0 else None
+    if begin is None or end is None:
+        return begin, span_s
+    length_s = (end - begin) / 1e9
+    # A second of slack: the lines are written by a thread that wakes up now and then.
+    if span_s is not None and not -0.01 <= span_s - length_s <= 1 + 0.01 * span_s:
+        length_s = span_s
+    return begin, length_s if length_s >= 0 else span_s
+
+
+def _power_time(value: object) -> int | None:
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    try:
+        moment = datetime.strptime(value, "%m-%d-%Y %H:%M:%S.%f").replace(tzinfo=timezone.utc)
+        return int(moment.timestamp() * 1000) * 1_000_000
+    except (ValueError, OverflowError):
+        return None

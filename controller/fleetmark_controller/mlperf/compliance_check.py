@@ -1,0 +1,52 @@
+"""Compliance tests of stored runs: fetches what they compare."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from fleetmark_controller.evaluation.accuracy import Answers, parse_accuracy
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.mlperf.compliance import (
+    FAIL,
+    Verdict,
+    not_quicker,
+    same_answers,
+    same_speed,
+)
+from fleetmark_controller.mlperf.layout import ANSWERS, VERIFIED_ACCURACY, VERIFIED_PERFORMANCE
+from fleetmark_controller.mlperf.selection import Entry
+from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredRun
+
+
+def compare_test(entry: Entry, test: str, read: ReadBlob) -> dict[str, Verdict]:
+    """The verdicts of one test of an entry, by the name of the file that tells them."""
+    tested = entry.tests[test]
+    reference, figure = _figure(entry.performance), _figure(tested)
+    if test == "TEST04":
+        return {VERIFIED_PERFORMANCE: not_quicker(entry.place.scenario, reference, figure)}
+    found = {VERIFIED_PERFORMANCE: same_speed(entry.place.scenario, reference, figure)}
+    try:
+        found[VERIFIED_ACCURACY] = same_answers(
+            _answers(entry.accuracy, read), _answers(tested, read)
+        )
+    except IngestError as error:
+        found[VERIFIED_ACCURACY] = Verdict(False, str(error), f"{FAIL}\n")
+    return found
+
+
+def failing(read: ReadBlob, entry: Entry, test: str) -> str:
+    """Why a test of an entry does not pass; empty if it does."""
+    verdicts = compare_test(entry, test, read)
+    return "; ".join(found.why for found in verdicts.values() if not found.passed)
+
+
+def _figure(run: StoredRun) -> float:
+    return float(str(run.row["metric_value"]))
+
+
+def _answers(run: StoredRun, read: ReadBlob) -> Answers:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ANSWERS
+        path.write_bytes(read(run.files[ANSWERS].sha256))
+        return parse_accuracy(path)

@@ -1,0 +1,135 @@
+"""The texts of a submission that people read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from fleetmark_controller.mlperf.layout import IMPLEMENTATION
+from fleetmark_controller.mlperf.rules import ROUNDS
+from fleetmark_controller.mlperf.selection import Entry
+from fleetmark_controller.mlperf.stored_run import StoredRun
+
+STAMP = "REHEARSAL"
+"""Stands in every readme and system description of what is no result of the official benchmark."""
+
+
+def rehearsal(run: StoredRun) -> str:
+    """What is not official about a benchmark, with the stamp; empty if it is the official one."""
+    why = str(run.mlperf.get("rehearsal", ""))
+    return f"{STAMP}, not an official result: {why}" if why else ""
+
+
+def framework(run: StoredRun) -> str:
+    """The runtime with its version and the provider or delegate that it used."""
+    row = run.row
+    text = f"{row.get('runtime') or 'none'} {row.get('runtime_version') or ''}".strip()
+    return f"{text} ({row['accelerator']})" if row.get("accelerator") else text
+
+
+def software(run: StoredRun) -> str:
+    """What else a run was made with."""
+    result = run.program_result
+    parts = [
+        f"MLPerf LoadGen {run.row.get('loadgen_version') or 'unknown'}",
+        f"Python {result.get('python_version') or run.lock.environment.python_version}",
+    ]
+    if result.get("numpy_version"):
+        parts.append(f"NumPy {result['numpy_version']}")
+    parts.append(f"Fleetmark agent {run.row.get('agent_version') or 'unknown'}")
+    return ", ".join(parts)
+
+
+def top_readme(entries: Sequence[Entry], round_name: str, division: str, submitter: str) -> str:
+    """For the root of the tree."""
+    notes = sorted({note for entry in entries if (note := rehearsal(entry.performance))})
+    lines = [f"# {submitter}: MLPerf Inference {round_name}, {division} division", ""]
+    lines += [f"**{note}**\n" for note in notes]
+    lines += ["| system | model | scenario | official figure |", "|---|---|---|---|"]
+    for entry in entries:
+        row, place = entry.performance.row, entry.place
+        lines.append(
+            f"| {place.system} | {place.model} | {place.scenario} "
+            f"| {float(row['metric_value']):g} ({row['metric_name']}) |"
+        )
+    lines += ["", "Written by Fleetmark from the raw logs of its results store.", ""]
+    return "\n".join(lines)
+
+
+def readme(entry: Entry) -> str:
+    """For one result: what ran, and how to run it again."""
+    run, place = entry.performance, entry.place
+    row = run.row
+    parameters = json.loads(str(row["parameters"]))
+    note = rehearsal(run)
+    lines = [f"# {place.system}, {place.model}, {place.scenario}", ""]
+    lines += [f"**{note}**", ""] if note else []
+    lines += [
+        f"- Device: {row['device']} ({row['board'] or row['arch']}, {row['os']})",
+        f"- Model: {row['model']}, {row['precision']}; data set: {row['dataset']}",
+        f"- Runtime: {framework(run)}",
+        f"- Other software: {software(run)}",
+        f"- Parameters: {json.dumps(parameters, sort_keys=True)}",
+        f"- Fleetmark's own verdict on the conditions: {row['quality']}{_reasons(run)}",
+        "",
+        "| part | run |",
+        "|---|---|",
+        *(f"| {mode} | {found.run_id} |" for mode, found in entry.runs()),
+        "",
+        "To run it again, with a Fleetmark controller that has the same catalog:",
+        "",
+        f"    {command(run)}",
+        "",
+        "`user.conf` is the one that LoadGen read in the performance run; Fleetmark calibrates",
+        f"it before each run. The code is in `{place.model}/{IMPLEMENTATION}` of the code folder.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _reasons(run: StoredRun) -> str:
+    codes = [str(reason["code"]) for reason in json.loads(str(run.row["quality_reasons"]))]
+    return f" ({', '.join(codes)})" if codes else ""
+
+
+def command(run: StoredRun) -> str:
+    """What schedules a run like this one."""
+    chosen = dict.fromkeys(word for part in run.lock.components for word in part.variations)
+    words = ",".join(word for word in chosen if word not in ROUNDS)
+    parameters = json.loads(str(run.row["parameters"]))
+    parts = [f"controller schedule {run.row['benchmark']} --fleet name={run.device}"]
+    parts += [f"--with {words}"] if words else []
+    parts += [f"--set {name}={value}" for name, value in sorted(parameters.items())]
+    parts += [f"--scenario {run.scenario} --profile valid --round {run.round}"]
+    return " ".join(parts)
+
+
+def calibration(entries: Sequence[Entry]) -> str:
+    """How weights came to their precision: the closed division wants a document about it."""
+    lines = ["# Calibration and quantisation", ""]
+    seen = {
+        (str(entry.performance.row["model"]), str(entry.performance.row["precision"])): str(
+            entry.performance.table("model").get("mlperf", {}).get("weight_transformations", "")
+        )
+        for entry in entries
+    }
+    lines += [f"- {model}, {precision}: {how}" for (model, precision), how in sorted(seen.items())]
+    notes = sorted({note for entry in entries if (note := rehearsal(entry.performance))})
+    lines += ["", *notes, ""]
+    return "\n".join(lines)
+
+
+def code_readme(entry: Entry) -> str:
+    """For the folder with the code of a model."""
+    run = entry.performance
+    note = rehearsal(run)
+    lines = [f"# Code of {entry.place.model}", ""]
+    lines += [f"**{note}**", ""] if note else []
+    lines += [
+        "One folder for each lock (its sha256 begins so): `program/` is what ran, `harness/` the",
+        "glue between it, the runtime and LoadGen, `lock.json` names every file that took part by",
+        "sha256, wheels and data included. `manifest.json` names the runs and the sha256 of their",
+        "raw logs as the board delivered them.",
+        "",
+    ]
+    return "\n".join(lines)

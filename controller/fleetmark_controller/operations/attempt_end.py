@@ -1,0 +1,85 @@
+"""The end of an attempt, and what it does to its job."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from fleetmark_controller.lifecycle.retry_policy import Ending, JobFacts, Verdict, after_attempt
+from fleetmark_controller.lifecycle.states import (
+    ATTEMPT_TERMINAL,
+    JOB_TERMINAL,
+    AttemptState,
+    JobState,
+)
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.store.devices import device_admin as care
+from fleetmark_controller.store.jobs import attempts, jobs
+
+_STATE = {
+    Ending.VALID: AttemptState.DONE,
+    Ending.INVALID: AttemptState.DONE,
+    Ending.FAILED: AttemptState.ABORTED,
+    Ending.REFUSED: AttemptState.REFUSED,
+    Ending.ABORTED: AttemptState.ABORTED,
+    Ending.LOST: AttemptState.LOST,
+    Ending.GONE: AttemptState.LOST,
+}
+
+
+def end_attempt(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    attempt: attempts.Attempt,
+    ending: Ending,
+    reason: str,
+    retryable: bool = False,
+) -> Verdict:
+    """Give an attempt its last state and let its job follow.
+
+    An attempt that is terminal already (a lost one whose result arrives) keeps its state; its job
+    may still follow. Returns what the rules said, for the caller that stores a run.
+    """
+    state = _STATE[ending]
+    if state is AttemptState.REFUSED and attempt.state not in _REFUSABLE:
+        state = AttemptState.ABORTED
+    if attempt.state not in ATTEMPT_TERMINAL:
+        attempts.transition(connection, now_ns, attempt, state, reason)
+    job = jobs.get(connection, attempt.key.job_id)
+    if job is None:
+        raise RuntimeError(f"attempt {attempt.key} without a job")
+    newest = job.newest_epoch == attempt.key.epoch
+    if ending is Ending.REFUSED and newest and not retryable:
+        # What this board cannot do (its disk is full, say) another one may.
+        retryable = jobs.strike_off(connection, job.job_id, attempt.key.device_id)
+    facts = JobFacts(job.state, job.attempts, job.max_attempts, newest)
+    verdict = after_attempt(facts, ending, reason, retryable)
+    _take_care(connection, job, attempt, ending, reason)
+    if verdict.state is not None:
+        jobs.transition(connection, now_ns, job, verdict.state, verdict.reason)
+    effects.jobs.add(job.job_id)
+    effects.schedule = True
+    return verdict
+
+
+def _take_care(
+    connection: sqlite3.Connection,
+    job: jobs.Job,
+    attempt: attempts.Attempt,
+    ending: Ending,
+    reason: str,
+) -> None:
+    """Count what speaks for and against the board."""
+    if ending in (Ending.VALID, Ending.INVALID):
+        care.succeeded(connection, attempt.key.device_id)
+    elif (
+        # A job that people or its deadline stopped says nothing about the board. One that ended
+        # before (a lost attempt whose board is back without it) was counted before.
+        job.state is not JobState.CANCELLING
+        and job.state not in JOB_TERMINAL
+        and attempt.state not in ATTEMPT_TERMINAL
+    ):
+        care.failed(connection, attempt.key.device_id, job.job_id, reason)
+
+
+_REFUSABLE = (AttemptState.OFFERED, AttemptState.PREPARING)

@@ -1,0 +1,209 @@
+"""Decisions about devices: name, labels, drain and reservation; saved fleets."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from fleetmark_catalog.selectors import FACTS, parse_selector
+from fleetmark_controller.mlperf.system import GIVEN, wrong
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.store.devices import descriptions
+from fleetmark_controller.store.devices import device_admin as care
+from fleetmark_controller.store.devices import saved_fleets as saved
+from fleetmark_controller.store.devices.selection import matching, named
+from fleetmark_core.clock import NS_PER_S
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+LONGEST_RESERVATION_S = 90 * 24 * 3600
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
+_VALUE = re.compile(r"[\w][\w.:/+-]{0,62}")
+
+
+def ids(connection: sqlite3.Connection, names: Sequence[str]) -> list[str]:
+    """Ids of the devices of these names or ids.
+
+    Raises:
+        FleetmarkError: NOT_FOUND, with the nearest name; USAGE: none is named.
+    """
+    if not names:
+        raise FleetmarkError(ErrorKind.USAGE, "no board is named")
+    return [named(connection, name).device_id for name in dict.fromkeys(names)]
+
+
+def label(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    names: Sequence[str],
+    changes: Mapping[str, str | None],
+) -> list[str]:
+    """Set labels of devices, or take them away (None); they win over their agents'.
+
+    Raises:
+        FleetmarkError: NOT_FOUND; USAGE: a key or value that selectors could not name.
+    """
+    del effects
+    for key, value in changes.items():
+        if not _LABEL.fullmatch(key) or key in FACTS or key in ("name", "in"):
+            why = "it is a fact that agents measure" if key in FACTS else "letters, digits, . _ / -"
+            raise FleetmarkError(ErrorKind.USAGE, f"{key!r} cannot be a label: {why}")
+        if value is not None and not _VALUE.fullmatch(value):
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                f"{value!r} cannot be a label's value: letters, digits, . : / + _ -",
+            )
+    found = ids(connection, names)
+    for device_id in found:
+        care.label(connection, now_ns, device_id, dict(changes))
+    return found
+
+
+def describe(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    name: str,
+    changes: Mapping[str, str | None],
+) -> list[str]:
+    """Say what MLPerf wants to know of a device, field by field, or take it back (None).
+
+    Raises:
+        FleetmarkError: NOT_FOUND; USAGE: no such field, or not a value that it can have.
+    """
+    del effects
+    for field, value in changes.items():
+        problem = wrong(field, value)
+        if problem:
+            raise FleetmarkError(
+                ErrorKind.USAGE, problem, next_step=f"The fields are {', '.join(GIVEN)}"
+            )
+    device = named(connection, name)
+    descriptions.change(connection, now_ns, device.device_id, changes)
+    return [device.device_id]
+
+
+def drain(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    names: Sequence[str],
+    reason: str,
+) -> list[str]:
+    """Give devices no further job; what runs on them goes on."""
+    del effects
+    found = ids(connection, names)
+    for device_id in found:
+        care.drain(connection, now_ns, device_id, reason)
+    return found
+
+
+def resume(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, names: Sequence[str]
+) -> list[str]:
+    """End drain, reservation and quarantine of devices."""
+    found = ids(connection, names)
+    for device_id in found:
+        care.resume(connection, now_ns, device_id)
+    effects.schedule = True
+    return found
+
+
+def reserve(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    names: Sequence[str],
+    who: str,
+    for_s: float,
+) -> list[str]:
+    """Keep devices for the jobs of one person, for a time.
+
+    Raises:
+        FleetmarkError: NOT_FOUND; USAGE; RESERVED: somebody else has one of them.
+    """
+    if not who or not 0 < for_s <= LONGEST_RESERVATION_S:
+        raise FleetmarkError(
+            ErrorKind.USAGE, "a reservation is for somebody, and for 90 days at most"
+        )
+    found = ids(connection, names)
+    for device_id, name in zip(found, dict.fromkeys(names), strict=True):
+        now = care.get(connection, device_id)
+        until = care.reserved_until_ns(now)
+        if now.reserved_for not in ("", who) and until > now_ns:
+            raise FleetmarkError(
+                ErrorKind.RESERVED,
+                f"{name} is reserved for {now.reserved_for} until {now.reserved_until}",
+                next_step="Ask them, or end it with `controller fleet resume`",
+            )
+        care.reserve(connection, now_ns, device_id, who, now_ns + int(for_s * NS_PER_S))
+    effects.schedule = True
+    return found
+
+
+def rename(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, name: str, new_name: str
+) -> list[str]:
+    """Call a device otherwise; its results are called so, too.
+
+    Raises:
+        FleetmarkError: NOT_FOUND; USAGE: no name, or another device's.
+    """
+    if not _NAME.fullmatch(new_name):
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{new_name!r} is not a name: up to 63 letters, digits, dots, dashes and underscores",
+        )
+    device = named(connection, name)
+    try:
+        care.rename(connection, now_ns, device.device_id, new_name)
+    except sqlite3.IntegrityError as error:
+        raise FleetmarkError(ErrorKind.USAGE, f"another board is called {new_name!r}") from error
+    effects.identities.add(device.device_id)
+    return [device.device_id]
+
+
+def save(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, name: str, selector: str
+) -> None:
+    """Keep a selector under a name, for `@name`.
+
+    Raises:
+        FleetmarkError: USAGE: no name. CatalogError: the selector means nothing.
+    """
+    del effects
+    if not _NAME.fullmatch(name):
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{name!r} is not a name: up to 63 letters, digits, dots, dashes and underscores",
+        )
+    # With itself among the saved, so that a circle is found now and not when it is used.
+    parse_selector(f"@{name}", {**saved.every(connection), name: selector})
+    matching(connection, selector)
+    saved.save(connection, now_ns, name, selector)
+
+
+def forget(connection: sqlite3.Connection, effects: Effects, now_ns: int, name: str) -> None:
+    """Forget a saved fleet.
+
+    Raises:
+        FleetmarkError: NOT_FOUND; USAGE: another saved fleet refers to it.
+    """
+    del effects, now_ns
+    known = saved.every(connection)
+    if name not in known:
+        from fleetmark_catalog.load.suggest import hint
+
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND,
+            f"no fleet is saved as {name!r}",
+            next_step=hint(name, known) or "None is saved yet",
+        )
+    users = [other for other, text in known.items() if re.search(rf"@{re.escape(name)}\b", text)]
+    if users:
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"@{name} is used by {', '.join(f'@{user}' for user in users)}"
+        )
+    saved.forget(connection, name)

@@ -1,0 +1,131 @@
+"""Gives waiting jobs to free devices: the scheduler decides, one transaction binds."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fleetmark_controller.lifecycle.states import JobState
+from fleetmark_controller.operations.effects import Effects, OfferEffect
+from fleetmark_controller.operations.tuned_parameters import told
+from fleetmark_controller.scheduling.model import Scheduler, Seen
+from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs import scheduler_view as queue
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_controller.store.security.releases import Reference
+from fleetmark_core.order import ORDER_FORMAT, Order
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What orders can be given under now: a release, or why none."""
+
+    reference: Reference | None = None
+    fault: str = ""
+
+
+UNSIGNED = Standing()
+"""A controller without keys: its orders name no release."""
+_FEW = 64
+"""So many idle devices are looked at without asking first which are wanted."""
+
+
+def assign(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    seen: Mapping[str, Seen],
+    scheduler: Scheduler,
+    free: Collection[str] | None = None,
+    trust: Standing = UNSIGNED,
+) -> int | None:
+    """Bind jobs to devices that reported idle and have no work in the store.
+
+    `free` are the devices that are idle by `seen`, if the caller knows; it may change meanwhile.
+    Returns after how many nanoseconds time alone will make another assignment possible.
+    """
+    idle: Collection[str] = (
+        dict.fromkeys(name for name, what in seen.items() if what.idle) if free is None else free
+    )
+    # Of thousands of idle devices only those matter that a waiting job could run on.
+    wanted = queue.wanted(connection) if len(idle) > _FEW else None
+    busy = attempts.busy_devices(connection)
+    open_devices = [
+        name
+        for name in (list(idle) if wanted is None else sorted(wanted))
+        if name in idle and name not in busy
+    ]
+    if not open_devices:
+        return None
+    view = queue.view(connection, now_ns, seen, scheduler.ageing_s, open_devices)
+    plan = scheduler.plan(replace(view, unsignable=trust.fault))
+    for assignment in plan.assignments:
+        job = jobs.get(connection, assignment.job_id)
+        if job is None:
+            raise RuntimeError(f"the scheduler named job {assignment.job_id}, which is not stored")
+        option = jobs.option(connection, job.job_id, assignment.device_id)
+        if option is None:
+            raise RuntimeError(f"job {job.job_id} cannot run on {assignment.device_id}")
+        key = AttemptKey(assignment.device_id, job.job_id, meta.next_epoch(connection))
+        parameters, option = told(connection, job, option)
+        order = order_for(job, option, key, trust.reference, parameters)
+        jobs.bind(connection, job.job_id, key.device_id, key.epoch)
+        jobs.transition(connection, now_ns, job, JobState.ACTIVE, "")
+        attempts.add(connection, now_ns, key, order)
+        effects.offers.append(OfferEffect(key, order))
+        effects.jobs.add(job.job_id)
+    return plan.again_after_ns
+
+
+def waits(
+    connection: sqlite3.Connection,
+    now_ns: int,
+    seen: Mapping[str, Seen],
+    scheduler: Scheduler,
+    trust: Standing = UNSIGNED,
+) -> dict[str, str]:
+    """Of every queued job: why it waits, by the scheduler itself."""
+    view = queue.view(connection, now_ns, seen)
+    plan = scheduler.plan(replace(view, unsignable=trust.fault))
+    about = dict.fromkeys((a.job_id for a in plan.assignments), "it is about to be given a board")
+    return {**plan.waits, **about}
+
+
+def order_for(
+    job: jobs.Job,
+    option: jobs.Option,
+    key: AttemptKey,
+    release: Reference | None,
+    parameters: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The order of an attempt: it follows from job, device, epoch, release, and what it is told.
+
+    `parameters` are the job's own with what was found on the device; None: its own.
+    """
+    return Order(
+        format=ORDER_FORMAT,
+        device_id=key.device_id,
+        campaign_id=job.campaign_id,
+        job_id=job.job_id,
+        epoch=key.epoch,
+        lock_sha256=option.lock_sha256,
+        lock_bytes=option.lock_bytes,
+        bundle_bytes=option.bundle_bytes,
+        scenario=job.configuration["scenario"],
+        mode=job.configuration["mode"],
+        profile=job.configuration["profile"],
+        timeout_s=job.timeout_s,
+        parameters=job.configuration["parameters"] if parameters is None else dict(parameters),
+        memory_bytes=option.memory_bytes,
+        environment_bytes=option.environment_bytes,
+        output_bytes=option.output_bytes,
+        release_serial=release.serial if release else 0,
+        release_sha256=release.sha256 if release else "",
+        release_bytes=release.size_bytes if release else 0,
+        min_sandbox=option.min_sandbox,
+        # Answers are the same on a warm board.
+        stable=bool(job.configuration.get("stable")) and job.configuration["mode"] != "accuracy",
+    ).canonical()

@@ -1,0 +1,347 @@
+"""Boards come, are approved, and go: join tokens and device identities, one transaction each."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from dataclasses import dataclass, replace
+
+from fleetmark_controller.identity.model import (
+    MAX_TOKEN_LIFE_NS,
+    MAX_TOKEN_USES,
+    Kind,
+    State,
+    token_refusal,
+)
+from fleetmark_controller.operations import campaigns, sessions
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.store import events
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.jobs import jobs
+from fleetmark_controller.store.security import audit, identities, tokens
+from fleetmark_controller.store.security.identities import Identity
+from fleetmark_controller.store.security.tokens import Token
+from fleetmark_core.clock import iso
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.token import JoinToken
+
+
+def create_token(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    who: str,
+    token: JoinToken,
+    *,
+    life_ns: int,
+    uses: int,
+    labels: dict[str, str],
+    approve: bool,
+) -> int:
+    """Store a token's digest; returns when it expires (unix ns).
+
+    Raises:
+        FleetmarkError: USAGE: life or uses out of range.
+    """
+    del effects
+    if not 0 < life_ns <= MAX_TOKEN_LIFE_NS:
+        raise FleetmarkError(ErrorKind.USAGE, "a join token lives more than 0 s and up to 30 days")
+    if not 1 <= uses <= MAX_TOKEN_USES:
+        raise FleetmarkError(ErrorKind.USAGE, f"a join token has 1 to {MAX_TOKEN_USES} uses")
+    expires_ns = now_ns + life_ns
+    tokens.add(
+        connection,
+        now_ns,
+        token_id=token.token_id,
+        secret_sha256=_digest(token.secret),
+        labels=labels,
+        approve=approve,
+        uses=uses,
+        expires_ns=expires_ns,
+        created_by=who,
+    )
+    audit.add(
+        connection,
+        now_ns,
+        who,
+        "token.create",
+        token.token_id,
+        uses=uses,
+        approve=approve,
+        labels=labels,
+        expires_at=iso(expires_ns),
+    )
+    return expires_ns
+
+
+def revoke_token(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, who: str, prefix: str
+) -> str:
+    """End a token, named by its id or the beginning of it; returns the id.
+
+    Raises:
+        FleetmarkError: NOT_FOUND, or USAGE when several begin so.
+    """
+    del effects
+    found = [
+        t.token_id for t in tokens.every(connection) if prefix and t.token_id.startswith(prefix)
+    ]
+    if len(found) > 1:
+        raise FleetmarkError(ErrorKind.USAGE, f"several tokens begin with {prefix!r}")
+    if not found:
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND, f"no token {prefix!r}", next_step="See `controller token list`"
+        )
+    tokens.revoke(connection, now_ns, found[0])
+    audit.add(connection, now_ns, who, "token.revoke", found[0])
+    return found[0]
+
+
+@dataclass(frozen=True)
+class Applicant:
+    """A board that wants in: its key is proved, everything else is what it says."""
+
+    key_sha256: str
+    device_id: str
+    name: str
+    address: str
+
+
+def enrol(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    applicant: Applicant,
+    token: JoinToken | None,
+) -> Identity:
+    """Take a board in, pending or active; one that is known by its key needs no token.
+
+    Two boards with the last use of one token: transactions come one after the other, one wins.
+
+    Raises:
+        FleetmarkError: NOT_ENROLLED, BAD_TOKEN, REVOKED, or FORBIDDEN (another key has its id).
+    """
+    known = identities.by_key(connection, applicant.key_sha256)
+    if known is not None:
+        return _again(connection, effects, now_ns, known, token)
+    if token is None:
+        raise FleetmarkError(
+            ErrorKind.NOT_ENROLLED,
+            "this board's key is unknown to the controller",
+            next_step="Start the agent with a join token: `controller token create`",
+        )
+    stored = _usable(connection, now_ns, token)
+    if identities.get(connection, applicant.device_id) is not None:
+        raise FleetmarkError(
+            ErrorKind.FORBIDDEN,
+            "another key has this device's id",
+            next_step="Remove identity/ from the agent's home, and it becomes a new device",
+        )
+    name = devices.free_name(connection, applicant.device_id, applicant.name)
+    # A board that was here before, or says that it is one that is, is looked at by a person.
+    known_board = name != applicant.name or devices.get(connection, applicant.device_id) is not None
+    active = stored.approve and not known_board
+    identity = Identity(
+        applicant.device_id,
+        Kind.DEVICE,
+        name,
+        None,
+        applicant.key_sha256,
+        State.ACTIVE if active else State.PENDING,
+        stored.labels,
+        iso(now_ns),
+    )
+    tokens.use(connection, stored.token_id)
+    identities.add(connection, now_ns, identity, stored.token_id)
+    audit.add(
+        connection,
+        now_ns,
+        f"token {stored.token_id}",
+        "device.enrol" if active else "device.apply",
+        name,
+        device_id=identity.identity_id,
+        key_sha256=identity.key_sha256,
+        address=applicant.address,
+    )
+    effects.identities.add(identity.identity_id)
+    return identity
+
+
+def _again(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    known: Identity,
+    token: JoinToken | None,
+) -> Identity:
+    if known.kind is not Kind.DEVICE:
+        raise FleetmarkError(ErrorKind.FORBIDDEN, "this is a person's key")
+    if known.state in (State.REVOKED, State.REMOVED):
+        raise revoked(known)
+    if known.state is State.PENDING and token is not None:
+        stored = _usable(connection, now_ns, token)
+        if stored.approve and devices.get(connection, known.identity_id) is None:
+            tokens.use(connection, stored.token_id)
+            return _activate(connection, effects, now_ns, f"token {stored.token_id}", known)
+    return known
+
+
+def renew(connection: sqlite3.Connection, now_ns: int, key_sha256: str, address: str) -> Identity:
+    """The device whose key this is, if it counts; its renewal is logged.
+
+    Raises:
+        FleetmarkError: NOT_ENROLLED, PENDING or REVOKED.
+    """
+    known = identities.by_key(connection, key_sha256)
+    if known is None or known.kind is not Kind.DEVICE:
+        raise FleetmarkError(
+            ErrorKind.NOT_ENROLLED,
+            "this board's key is unknown to the controller",
+            next_step="Start the agent with a join token: `controller token create`",
+        )
+    if known.state is State.PENDING:
+        raise FleetmarkError(ErrorKind.PENDING, f"device {known.name} waits for approval")
+    if known.state is not State.ACTIVE:
+        raise revoked(known)
+    audit.add(
+        connection, now_ns, f"device {known.name}", "device.renew", known.name, address=address
+    )
+    return known
+
+
+def _usable(connection: sqlite3.Connection, now_ns: int, token: JoinToken) -> Token:
+    stored = tokens.get(connection, token.token_id)
+    why = token_refusal(stored.facts if stored else None, _digest(token.secret), now_ns)
+    if why or stored is None:
+        raise FleetmarkError(
+            ErrorKind.BAD_TOKEN, why, next_step="Make a new one: `controller token create`"
+        )
+    return stored
+
+
+def approve(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    who: str,
+    name: str,
+    fingerprint: str,
+) -> Identity:
+    """A pending device becomes active; one that is active stays so.
+
+    Raises:
+        FleetmarkError: NOT_FOUND, REVOKED, or FORBIDDEN (it has another fingerprint).
+    """
+    identity = _named(connection, name)
+    if identity.state is State.REVOKED:
+        raise revoked(identity)
+    if not identity.key_sha256.startswith(fingerprint.replace(":", "").lower()):
+        raise FleetmarkError(
+            ErrorKind.FORBIDDEN,
+            f"the key of {name} has fingerprint {identity.key_sha256}, not {fingerprint}",
+            next_step="If that is not what the board shows, revoke it",
+        )
+    if identity.state is State.ACTIVE:
+        return identity
+    return _activate(connection, effects, now_ns, who, identity)
+
+
+def _activate(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, who: str, identity: Identity
+) -> Identity:
+    identities.set_state(connection, now_ns, identity.identity_id, State.ACTIVE)
+    audit.add(
+        connection,
+        now_ns,
+        who,
+        "device.approve",
+        identity.name,
+        device_id=identity.identity_id,
+        key_sha256=identity.key_sha256,
+    )
+    effects.identities.add(identity.identity_id)
+    return replace(identity, state=State.ACTIVE)
+
+
+def end_device(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    who: str,
+    name: str,
+    *,
+    remove: bool,
+) -> tuple[Identity, int]:
+    """Revoke a device's key, or also remove the device from listings. Its results stay.
+
+    Returns what it is now, and how many jobs were cancelled: those that waited for a removed device
+    alone.
+
+    Raises:
+        FleetmarkError: NOT_FOUND.
+    """
+    identity = _named(connection, name, adopt_at_ns=now_ns)
+    state = State.REMOVED if remove else State.REVOKED
+    if identity.state is state:
+        return identity, 0
+    cancelled = 0
+    identities.set_state(connection, now_ns, identity.identity_id, state)
+    act = "device.remove" if remove else "device.revoke"
+    audit.add(
+        connection,
+        now_ns,
+        who,
+        act,
+        identity.name,
+        device_id=identity.identity_id,
+        key_sha256=identity.key_sha256,
+    )
+    if devices.get(connection, identity.identity_id) is not None:
+        kind = "device.removed" if remove else "device.revoked"
+        events.add(connection, now_ns, kind, device_id=identity.identity_id)
+        # Nobody will hear of what it runs now.
+        why = "the device was removed" if remove else "the device's key was revoked"
+        sessions.lease_expired(connection, effects, now_ns, identity.identity_id, why)
+        if remove:
+            waiting = jobs.waiting_only_for(connection, identity.identity_id)
+            cancelled = campaigns.cancel(connection, effects, now_ns, waiting)
+            devices.rename(connection, identity.identity_id, f"{identity.name} ({iso(now_ns)})")
+    effects.identities.add(identity.identity_id)
+    return replace(identity, state=state), cancelled
+
+
+def _named(connection: sqlite3.Connection, name: str, adopt_at_ns: int | None = None) -> Identity:
+    identity = identities.by_name(connection, Kind.DEVICE, name)
+    if identity is None and adopt_at_ns is not None:
+        identity = _adopt(connection, adopt_at_ns, name)
+    if identity is None:
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND, f"no device {name!r}", next_step="See `controller fleet list`"
+        )
+    return identity
+
+
+def _adopt(connection: sqlite3.Connection, now_ns: int, name: str) -> Identity | None:
+    """A device from before devices had keys gets an identity without one, to end it by."""
+    for device in devices.every(connection):
+        if device.name == name and identities.get(connection, device.device_id) is None:
+            keyless = f"none {device.device_id}"
+            identity = Identity(
+                device.device_id, Kind.DEVICE, name, None, keyless, State.PENDING, {}, iso(now_ns)
+            )
+            identities.add(connection, now_ns, identity)
+            return identity
+    return None
+
+
+def revoked(identity: Identity) -> FleetmarkError:
+    """What the bearer of a revoked key is told."""
+    return FleetmarkError(
+        ErrorKind.REVOKED,
+        f"the key of {identity.kind.value} {identity.name} was revoked",
+        next_step="Ask an administrator of the controller",
+    )
+
+
+def _digest(secret: bytes) -> str:
+    return hashlib.sha256(secret).hexdigest()

@@ -1,0 +1,215 @@
+"""Orders that leave in a bundle, boards that are on no network, and results that come in a file."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from fleetmark_controller.identity.model import Kind, State
+from fleetmark_controller.lifecycle.states import AttemptState, JobState
+from fleetmark_controller.operations import results as ingesting
+from fleetmark_controller.operations import sessions
+from fleetmark_controller.operations.dispatch import Standing, order_for
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.operations.enrollment import revoked
+from fleetmark_controller.operations.tuned_parameters import told
+from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_controller.store.results import records
+from fleetmark_controller.store.security import audit, identities, releases
+from fleetmark_controller.store.security.identities import Identity
+from fleetmark_core.bundle_file import ResultsDocument
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.clock import iso
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+_ON_THE_WAY = (AttemptState.PREPARING, AttemptState.RUNNING, AttemptState.UPLOADING)
+
+
+def export(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    who: str,
+    job_id: str,
+    device: str,
+    trust: Standing,
+) -> tuple[AttemptKey, bytes]:
+    """Bind a waiting job to a board that will get its order in a file; the order.
+
+    A job that was exported and has not ended gives its order once more. `device` is a name, and
+    may be empty where the job can run on one board only.
+
+    Raises:
+        FleetmarkError: NOT_FOUND; USAGE; NOT_RELEASED: no release names what it runs; FENCED: it is
+            not waiting.
+    """
+    job = jobs.get(connection, job_id)
+    if job is None:
+        raise FleetmarkError(ErrorKind.NOT_FOUND, f"no job {job_id!r}")
+    if job.state is JobState.ACTIVE and job.device_id:
+        key = AttemptKey(job.device_id, job_id, job.newest_epoch)
+        known = attempts.get(connection, key)
+        if known is not None and attempts.is_exported(connection, key):
+            return key, known.order
+    if job.state is not JobState.QUEUED or job.attempts >= job.max_attempts:
+        raise FleetmarkError(
+            ErrorKind.FENCED,
+            f"the job is {job.state.value}: only one that waits can leave in a bundle",
+            job_id,
+            "Pause its campaign before its board takes it",
+        )
+    option = _option(connection, job_id, device)
+    missing = trust.fault or releases.unsigned(connection).get(option.lock_sha256, "")
+    if missing or trust.reference is None:
+        raise FleetmarkError(
+            ErrorKind.NOT_RELEASED,
+            f"unsigned: {missing or 'this controller signs nothing'}",
+            job_id,
+            "Run `controller catalog release`",
+        )
+    key = AttemptKey(option.device_id, job_id, meta.next_epoch(connection))
+    parameters, option = told(connection, job, option)
+    order = order_for(job, option, key, trust.reference, parameters)
+    jobs.bind(connection, job_id, key.device_id, key.epoch)
+    jobs.transition(connection, now_ns, job, JobState.ACTIVE, "its bundle was exported")
+    attempts.add(connection, now_ns, key, order)
+    attempts.set_exported(connection, now_ns, key)
+    audit.add(connection, now_ns, who, "bundle.export", job_id, **key._asdict())
+    effects.jobs.add(job_id)
+    return key, order
+
+
+def _option(connection: sqlite3.Connection, job_id: str, device: str) -> jobs.Option:
+    names = {
+        known.name: found
+        for known in devices.every(connection)
+        if (found := jobs.option(connection, job_id, known.device_id)) is not None
+    }
+    listed = ", ".join(sorted(names)[:5]) or "no board"
+    if device and device in names:
+        return names[device]
+    if device:
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND,
+            f"the job cannot run on {device!r}",
+            "--device",
+            f"It fits {listed}",
+        )
+    if len(names) != 1:
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"the job fits {len(names)} boards", "--device", f"Name one: {listed}"
+        )
+    return next(iter(names.values()))
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: records in the document, and how many were new."""
+
+    records: int
+    new: int
+
+
+def import_results(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    who: str,
+    said: ResultsDocument,
+    key_sha256: str,
+) -> Imported:
+    """Store what a board wrote into a file, as if it had said it on its stream. Twice is once.
+
+    `key_sha256` is the fingerprint of the key that signed the document.
+
+    Raises:
+        FleetmarkError: FORBIDDEN or REVOKED: the key is not that of the device; FENCED: no such
+            attempt was given to it.
+    """
+    identity = identities.get(connection, said.device_id)
+    if identity is None or identity.kind is not Kind.DEVICE or identity.key_sha256 != key_sha256:
+        raise FleetmarkError(
+            ErrorKind.FORBIDDEN, "the results are not signed by the board that they name"
+        )
+    if identity.state in (State.REVOKED, State.REMOVED):
+        raise revoked(identity)
+    key = AttemptKey(said.device_id, said.job_id, said.epoch)
+    attempt = attempts.get(connection, key)
+    if attempt is None:
+        raise FleetmarkError(
+            ErrorKind.FENCED,
+            f"no attempt of job {key.job_id} with epoch {key.epoch} was given to this board",
+        )
+    before = records.count(connection, key)
+    if said.refusal:
+        if attempt.state in (AttemptState.OFFERED, AttemptState.PREPARING):
+            refusal = sessions.Report(key, AttemptState.REFUSED, said.refusal)
+            sessions.report(connection, effects, now_ns, refusal)
+            audit.add(connection, now_ns, who, "results.import", key.job_id, refusal=said.refusal)
+        effects.stops.clear()
+        return Imported(0, 0)
+    for state in _ON_THE_WAY:
+        sessions.report(connection, effects, now_ns, sessions.Report(key, state))
+    ingesting.append(connection, effects, now_ns, key, said.records)
+    new = records.count(connection, key) - before
+    if new:
+        audit.add(
+            connection, now_ns, who, "results.import", key.job_id, epoch=key.epoch, records=new
+        )
+    return Imported(len(said.records), new)
+
+
+def add_board(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    who: str,
+    *,
+    device_id: str,
+    name: str,
+    capabilities: Capabilities,
+    agent_version: str,
+    key_sha256: str,
+) -> Identity:
+    """Register a board by what its agent wrote into a file; who adds it approves it.
+
+    The same board again only tells new facts.
+
+    Raises:
+        FleetmarkError: FORBIDDEN: another key has its id, or it is a person's; REVOKED.
+    """
+    known = identities.by_key(connection, key_sha256)
+    if known is not None and known.state in (State.REVOKED, State.REMOVED):
+        raise revoked(known)
+    if known is None and identities.get(connection, device_id) is None:
+        called = devices.free_name(connection, device_id, name)
+        known = Identity(
+            *(device_id, Kind.DEVICE, called, None, key_sha256, State.ACTIVE, {}, iso(now_ns))
+        )
+        identities.add(connection, now_ns, known)
+        audit.add(
+            connection,
+            now_ns,
+            who,
+            "device.add",
+            called,
+            device_id=device_id,
+            key_sha256=key_sha256,
+        )
+        effects.identities.add(device_id)
+    if known is None or (known.identity_id, known.kind) != (device_id, Kind.DEVICE):
+        raise FleetmarkError(ErrorKind.FORBIDDEN, "another key has this device's id")
+    devices.upsert(
+        connection,
+        now_ns,
+        device_id=device_id,
+        name=known.name,
+        labels=known.labels,
+        capabilities=capabilities,
+        agent_version=agent_version,
+        boot_id="",
+    )
+    return known

@@ -1,0 +1,109 @@
+"""People's credentials: who may use the controller, and as what."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+
+from fleetmark_controller.identity.model import Kind, Role, State
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.store.security import audit, identities
+from fleetmark_controller.store.security.identities import Identity
+from fleetmark_core.clock import iso
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+LOCAL_NAME = "local"
+"""The administrator by the credential in the controller's own home."""
+_LOCAL_ID = "local"
+_MAX_NAME = 63
+
+
+def create(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    who: str,
+    *,
+    person_id: str,
+    name: str,
+    role: Role,
+    key_sha256: str,
+) -> Identity:
+    """Register a person's key. A revoked person of the same name is replaced.
+
+    Raises:
+        FleetmarkError: USAGE: a bad name, or one that is taken, or a known key.
+    """
+    if not name or len(name) > _MAX_NAME or not name.isprintable() or name != name.strip():
+        raise FleetmarkError(ErrorKind.USAGE, f"{name[:80]!r} is not a name: up to 63 letters")
+    known = identities.by_name(connection, Kind.PERSON, name)
+    if known is not None and known.state is not State.REVOKED:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"there is an operator {name!r} already",
+            next_step=f"Revoke it first: `controller operator revoke {name}`",
+        )
+    if known is not None:
+        identities.set_state(connection, now_ns, known.identity_id, State.REMOVED)
+    if identities.by_key(connection, key_sha256) is not None:
+        raise FleetmarkError(ErrorKind.USAGE, "this key is in use already")
+    identity = Identity(
+        person_id, Kind.PERSON, name, role, key_sha256, State.ACTIVE, {}, iso(now_ns)
+    )
+    identities.add(connection, now_ns, identity)
+    audit.add(
+        connection, now_ns, who, "operator.create", name, role=role.value, key_sha256=key_sha256
+    )
+    effects.identities.add(person_id)
+    return identity
+
+
+def revoke(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, who: str, name: str
+) -> Identity:
+    """A person's credential counts no more.
+
+    Raises:
+        FleetmarkError: NOT_FOUND, or USAGE: the local administrator.
+    """
+    known = identities.by_name(connection, Kind.PERSON, name)
+    if known is None:
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND, f"no operator {name!r}", next_step="See `controller operator list`"
+        )
+    if known.identity_id == _LOCAL_ID:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            "who may read the controller's home is its administrator",
+            next_step="Take away the right to read that folder",
+        )
+    identities.set_state(connection, now_ns, known.identity_id, State.REVOKED)
+    audit.add(connection, now_ns, who, "operator.revoke", name, key_sha256=known.key_sha256)
+    effects.identities.add(known.identity_id)
+    return replace(known, state=State.REVOKED)
+
+
+def admit_local(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, key_sha256: str
+) -> str:
+    """The key in the controller's home is an administrator's; returns its id."""
+    known = identities.get(connection, _LOCAL_ID)
+    if known is None:
+        identity = Identity(
+            _LOCAL_ID,
+            Kind.PERSON,
+            LOCAL_NAME,
+            Role.ADMIN,
+            key_sha256,
+            State.ACTIVE,
+            {},
+            iso(now_ns),
+        )
+        identities.add(connection, now_ns, identity)
+    elif known.key_sha256 != key_sha256:
+        identities.set_key(connection, _LOCAL_ID, key_sha256)
+    else:
+        return _LOCAL_ID
+    audit.add(connection, now_ns, "controller", "operator.local", LOCAL_NAME, key_sha256=key_sha256)
+    effects.identities.add(_LOCAL_ID)
+    return _LOCAL_ID

@@ -1,0 +1,65 @@
+"""Repeats the runs of a stable campaign until their figure is known well enough."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+
+from fleetmark_controller.evaluation import condition as quality
+from fleetmark_controller.evaluation import confidence as interval
+from fleetmark_controller.ids import uuid7
+from fleetmark_controller.lifecycle.repeat_policy import Next, Runs, following
+from fleetmark_controller.lifecycle.states import JOB_TERMINAL
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.store import events
+from fleetmark_controller.store.jobs import jobs
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_controller.store.results import runs
+from fleetmark_core.repeat_bounds import bounds_of
+
+
+def after_run(
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    key: AttemptKey,
+    new_id: Callable[[], str] = uuid7,
+) -> Next | None:
+    """Decide what follows a stored official run; None: its campaign is not stable."""
+    job = jobs.get(connection, key.job_id)
+    if job is None or job.configuration.get("stable") is not True:
+        return None
+    if job.configuration.get("mode") != "performance":
+        return None
+    option = jobs.option(connection, job.job_id, key.device_id)
+    if option is None:
+        return None
+    members = runs.repetitions(connection, job.job_id, key.device_id)
+    valid = [member for member in members if member.loadgen_validity == "VALID"]
+    figures = [member.metric_value for member in valid if member.metric_value is not None]
+    half = interval.half_percent(figures)
+    terminal = {state.value for state in JOB_TERMINAL}
+    ended = sum(member.state in terminal for member in members)
+    last = next((m for m in members if m.job_id == job.job_id), None)
+    now = Runs(figures, half, len(members) - ended, ended, last is not None and last in valid)
+    bounds = bounds_of(jobs.lock(connection, option.lock_sha256).job.get("benchmark"))
+    decided = following(now, bounds)
+    stored = [member.run_id for member in valid if member.run_id]
+    runs.set_repeat_interval(connection, stored, half)
+    if decided is Next.AGAIN:
+        again = replace(
+            jobs.like(connection, now_ns, job, new_id()).only_with(option),
+            repetition=max(member.repetition for member in members) + 1,
+            series="",
+            turn=0,
+        )
+        jobs.add_again(connection, now_ns, job.campaign_id, again)
+        events.add(connection, now_ns, "job.repeated", job_id=job.job_id, again=again.job_id)
+        effects.jobs.add(again.job_id)
+        effects.schedule = True
+    elif decided is Next.BOUND and half is not None and half > bounds.interval_percent:
+        text = f"over {len(figures)} runs the official figure is known to ± {half:.1f} % only"
+        why = quality.reason("interval_wide", text, round(half, 2), bounds.interval_percent)
+        runs.add_reason(connection, stored, why, quality.SUSPICIOUS)
+    return decided

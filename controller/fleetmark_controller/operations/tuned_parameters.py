@@ -1,0 +1,75 @@
+"""What a performance run is told of what its board was found to do: rate or expected latency."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fleetmark_controller.store.jobs.jobs import Job, Option
+from fleetmark_controller.store.results import search_results as found
+from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.modes import ACCURACY, FIND
+from fleetmark_core.order import parse_order
+from fleetmark_core.resource_model import MULTISTREAM_SAMPLES, Run, predict
+
+TOLD = "told"
+"""Key of a job's configuration, where it must be told what another was."""
+_RATE, _LATENCY = "target_qps", "target_latency_ms"
+_PARAMETERS = {
+    "Server": _RATE,
+    "Offline": _RATE,
+    "SingleStream": _LATENCY,
+    "MultiStream": _LATENCY,
+}
+
+
+def told_then(job: Job, order: bytes) -> dict[str, Any]:
+    """What an attempt of a job was told beyond its own parameters, by its order."""
+    own = job.configuration["parameters"]
+    return {name: value for name, value in parse_order(order).parameters.items() if name not in own}
+
+
+def told(
+    connection: sqlite3.Connection, job: Job, option: Option
+) -> tuple[Mapping[str, Any], Option]:
+    """The parameters of an order for a job on a board, and the option with the memory for them.
+
+    They are the job's own, and, unless it says that itself, what the newest search of the same lock
+    on the board found; what a replayed run was told stands in the job (`TOLD`). The memory is then
+    predicted anew: LoadGen makes its queries beforehand.
+    """
+    configuration = job.configuration
+    parameters: dict[str, Any] = configuration["parameters"]
+    name = _PARAMETERS.get(configuration["scenario"])
+    if name is None or name in parameters or configuration["mode"] in (ACCURACY, FIND):
+        return parameters, option
+    figure = (
+        configuration[TOLD].get(name)
+        if TOLD in configuration
+        else found.newest(connection, option.device_id, option.lock_sha256, configuration)
+    )
+    if not figure:
+        return parameters, option
+    row = connection.execute(
+        "SELECT content FROM lock WHERE lock_sha256 = ?", (option.lock_sha256,)
+    ).fetchone()
+    parameters = {**parameters, name: figure}
+    run = Run(
+        configuration["scenario"], configuration["mode"], configuration["profile"], parameters
+    )
+    needs = predict(parse_lock(bytes(row[0])), run, _pace_ns(configuration["scenario"], figure))
+    return parameters, replace(
+        option,
+        memory_bytes=needs.memory_bytes,
+        output_bytes=max(option.output_bytes, needs.output_bytes),
+    )
+
+
+def _pace_ns(scenario: str, figure: float) -> int:
+    """Nanoseconds a sample at what was found."""
+    if scenario in ("Server", "Offline"):
+        return max(1, int(1e9 / figure))
+    samples = MULTISTREAM_SAMPLES if scenario == "MultiStream" else 1
+    return max(1, int(figure * 1e6 / samples))

@@ -1,0 +1,1 @@
+"""From a request to jobs: resolution, estimates, resource checks. Pure."""

@@ -1,0 +1,374 @@
+"""Turns a request into jobs: what runs on which device, and who is left out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fleetmark_catalog.load import Build, Catalog
+from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
+from fleetmark_catalog.selectors import check_words, parse_selector
+from fleetmark_controller.ids import uuid7
+from fleetmark_controller.planning import estimates as estimating
+from fleetmark_controller.planning.resources import Speeds, needs_of
+from fleetmark_controller.scheduling import predicates as obstacles
+from fleetmark_controller.store.devices.devices import Device, Roll
+from fleetmark_controller.store.jobs.jobs import NewJob, Option
+from fleetmark_core import sandbox
+from fleetmark_core.clock import NS_PER_S, iso
+from fleetmark_core.digest import canonical_json, sha256_hex
+from fleetmark_core.lockfile import BlobRef, Lock
+from fleetmark_core.resource_model import shortages
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+DEFAULT_DEADLINE_S = 7 * 24 * 3600
+DEFAULT_MAX_ATTEMPTS = 3
+MAX_JOBS = 10_000
+_TOO_LARGE_SHOWN = 3
+DEFAULT_MAX_JOBS = 1_000
+"""More must be asked for on purpose."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for."""
+
+    campaign_id: str
+    benchmark: str
+    selector: str = ""
+    scenarios: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    variations: tuple[str, ...] = ()
+    parameters: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    profile: str = "quick"
+    repetitions: int = 1
+    any_device: bool = False
+    priority: int = 0
+    timeout_s: float = 0.0
+    deadline_s: float = 0.0
+    max_attempts: int = 0
+    interleave: bool = False
+    max_jobs: int = 0
+    submitted_by: str = ""
+    cool_down_s: float = 0.0
+    min_sandbox: str = ""
+    stable: bool = False
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job, for people; the sizes are those of the board that needs most."""
+
+    job: NewJob
+    device: str
+    bundle_bytes: int
+    memory_bytes: int
+    disk_bytes: int
+    boards: tuple[str, ...] = ()
+    """Names of the devices that may run it."""
+
+
+@dataclass
+class Plan:
+    """Jobs to store, the locks they name, where their blobs come from, and who is left out.
+
+    `matching` and `left_out` explain devices: by name, and why. A dry run explains every one; else
+    those that the selector does not match are not named.
+    """
+
+    jobs: list[Planned] = field(default_factory=list)
+    matching: list[tuple[str, str]] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    size: estimating.Size = field(default_factory=estimating.Size)
+    resolutions: list[Resolution] = field(default_factory=list)
+    locks: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def builds(self) -> tuple[Build, ...]:
+        """Wheels to be built before the jobs can be stored: until then their locks are provisional.
+
+        Each once, in the order of the resolutions.
+        """
+        return tuple(dict.fromkeys(b for found in self.resolutions for b in found.builds))
+
+
+def make_plan(
+    catalog: Catalog,
+    request: Request,
+    devices: Sequence[Device],
+    harness: BlobRef,
+    now_ns: int,
+    speeds: Speeds | None = None,
+    saved: Mapping[str, str] | None = None,
+    dry_run: bool = False,
+) -> Plan:
+    """Resolve a request for the devices that its selector matches, and that it fits.
+
+    `speeds` are what boards have shown before.
+    `saved` are the selectors of saved fleets. A dry run explains even where nothing would run.
+
+    Raises:
+        CatalogError: an unknown benchmark, word, parameter; an invalid component.
+        FleetmarkError: NO_MATCH, NOTHING_FITS, USAGE.
+    """
+    configurations = expand(
+        catalog,
+        request.benchmark,
+        scenarios=request.scenarios,
+        modes=request.modes,
+        variations=request.variations,
+        parameters=request.parameters,
+        profile=request.profile,
+    )
+    plan = Plan()
+    roll = devices if isinstance(devices, Roll) else Roll(devices)
+    matching = _matching(request.selector, roll, plan, saved or {}, dry_run)
+    if request.interleave and len(configurations) == 1:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            "one configuration alone cannot alternate",
+            "--interleave",
+            "Give --set or --with several values, or leave --interleave out",
+        )
+    matching = _sandboxed(request.min_sandbox, matching, plan)
+    _check_bound(request, len(configurations), len(matching), dry_run)
+    fitting = _resolve_all(
+        catalog, configurations, matching, harness, speeds or {}, plan, request.min_sandbox
+    )
+    if request.interleave and request.any_device:
+        fitting = _on_common_boards(fitting)
+    for repetition in range(1, request.repetitions + 1):
+        for configuration in configurations:
+            options = fitting[configuration.label()]
+            groups = [options] if request.any_device and options else [[one] for one in options]
+            for group in groups:
+                planned = _job(request, configuration, repetition, group, now_ns)
+                if request.interleave:
+                    # Any board: all on the same one. Else: on each of them for itself.
+                    board = "" if request.any_device else group[0].device.device_id
+                    series = f"{request.campaign_id}:{board}"
+                    job = replace(planned.job, series=series, turn=len(plan.jobs) + 1)
+                    planned = replace(planned, job=job)
+                plan.jobs.append(planned)
+    if not plan.jobs and not dry_run:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out[:5])
+        raise FleetmarkError(
+            ErrorKind.NOTHING_FITS, f"no matching device can run {request.benchmark} ({reasons})"
+        )
+    return plan
+
+
+def _check_bound(request: Request, configurations: int, devices: int, dry_run: bool) -> None:
+    boards = 1 if request.any_device else devices
+    size = configurations * request.repetitions * boards
+    bound = MAX_JOBS if dry_run else min(request.max_jobs or DEFAULT_MAX_JOBS, MAX_JOBS)
+    if size <= bound:
+        return
+    parts = [f"{configurations} configurations"]
+    if request.repetitions > 1:
+        parts.append(f"{request.repetitions} repetitions")
+    if not request.any_device:
+        parts.append(f"{boards} boards")
+    raise FleetmarkError(
+        ErrorKind.USAGE,
+        f"{size} jobs ({' × '.join(parts)}), more than {bound}",
+        "--max-jobs",
+        "Ask for fewer at a time"
+        if size > MAX_JOBS
+        else f"Ask for fewer, or raise the bound on purpose: --max-jobs {size}",
+    )
+
+
+def _on_common_boards(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
+    """Only boards on which every configuration fits: one board must run them all."""
+    common = set.intersection(*({f.device.device_id for f in fits} for fits in fitting.values()))
+    return {
+        label: [fit for fit in fits if fit.device.device_id in common]
+        for label, fits in fitting.items()
+    }
+
+
+def estimated(plan: Plan, earlier: estimating.Earlier) -> Plan:
+    """The plan with what each job and the whole may take."""
+    jobs: list[Planned] = []
+    expected: list[estimating.Expected] = []
+    for planned in plan.jobs:
+        job = planned.job
+        key = (job.configuration_key, job.configuration["mode"])
+        devices = [option.device_id for option in job.options]
+        known = earlier.of(key, devices)
+        seconds = known if known is not None else job.expected_s or 0.0
+        jobs.append(replace(planned, job=replace(job, expected_s=seconds)))
+        names = tuple(planned.boards)
+        expected.append(estimating.Expected(names, seconds, known is not None))
+    return replace(plan, jobs=jobs, size=estimating.size_of(expected))
+
+
+def _matching(
+    selector_text: str,
+    devices: Roll,
+    plan: Plan,
+    saved: Mapping[str, str],
+    dry_run: bool,
+) -> list[Device]:
+    if not devices:
+        raise FleetmarkError(
+            ErrorKind.NO_MATCH,
+            "no device is registered",
+            next_step="Run `agent start` on a board",
+        )
+    if not selector_text:
+        plan.matching.extend((device.name, "every device") for device in devices)
+        return list(devices)
+    selector = parse_selector(selector_text, saved)
+    check_words(selector, devices.words)
+    matching = devices.matching(selector)
+    plan.matching.extend((d.name, selector.explain(d.subject).reason) for d in matching)
+    # Whoever submits has said whom he wants; only a dry run explains each of thousands of others.
+    if dry_run or not matching:
+        known = {device.device_id for device in matching}
+        others = [d for d in devices if d.device_id not in known]
+        explained = others if dry_run else others[:5]
+        plan.left_out.extend((d.name, selector.explain(d.subject).reason) for d in explained)
+    if not matching and not dry_run:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out)
+        raise FleetmarkError(ErrorKind.NO_MATCH, f"no device matches {selector_text!r} ({reasons})")
+    return matching
+
+
+def _sandboxed(wanted: str, devices: list[Device], plan: Plan) -> list[Device]:
+    """Only boards whose sandbox is strong enough; of the others, why theirs is not."""
+    strong = []
+    for device in devices:
+        found = device.capabilities.sandbox
+        level = "" if found is None else found.level
+        if sandbox.at_least(level, wanted):
+            strong.append(device)
+            continue
+        short = () if found is None else found.shortfalls
+        why = next((f" ({s.what}: {s.reason})" for s in short if s.what in sandbox.LEVELS), "")
+        plan.left_out.append((device.name, f"{obstacles.weaker(level, wanted)}{why}"))
+    return strong
+
+
+@dataclass(frozen=True)
+class _Fit:
+    device: Device
+    lock: Lock
+    option: Option
+
+
+def _resolve_all(
+    catalog: Catalog,
+    configurations: Sequence[Configuration],
+    devices: Sequence[Device],
+    harness: BlobRef,
+    speeds: Speeds,
+    plan: Plan,
+    min_sandbox: str,
+) -> dict[str, list[_Fit]]:
+    fitting: dict[str, list[_Fit]] = {item.label(): [] for item in configurations}
+    # Boards of one type share a lock: resolve once per distinct set of facts that can matter.
+    known: dict[tuple[str, ...], Resolution] = {}
+    wanted: dict[tuple[str, ...], Resolution] = {}
+    for device in devices:
+        reasons: list[str] = []
+        too_large: list[str] = []
+        for configuration in configurations:
+            group = (*configuration.variations, configuration.benchmark, device.facts_sha256)
+            resolution = known.get(group)
+            if resolution is None:
+                resolution = resolve(catalog, configuration, device.capabilities, harness)
+                known[group] = resolution
+            lock = resolution.lock
+            if lock is None:
+                reasons.extend(r for r in resolution.reasons if r not in reasons)
+                continue
+            needs = needs_of(lock, configuration, device.device_id, speeds)
+            short = shortages(needs, lock.size_bytes(), device.capabilities)
+            if short:
+                too_large.append(f"{configuration.label()}: {', and '.join(short)}")
+                continue
+            # Only what is going to run is obtained and stored.
+            wanted[group] = resolution
+            content = lock.canonical()
+            digest = sha256_hex(content)
+            plan.locks[digest] = content
+            option = Option(
+                device.device_id,
+                digest,
+                len(content),
+                lock.size_bytes(),
+                needs.memory_bytes,
+                needs.environment_bytes,
+                needs.output_bytes,
+                min_sandbox,
+            )
+            fitting[configuration.label()].append(_Fit(device, lock, option))
+        reasons.extend(too_large[:_TOO_LARGE_SHOWN])
+        if len(too_large) > _TOO_LARGE_SHOWN:
+            reasons.append(f"and {len(too_large) - _TOO_LARGE_SHOWN} more that do not fit")
+        if reasons:
+            plan.left_out.append((device.name, "; ".join(reasons)))
+    plan.resolutions.extend(wanted.values())
+    return fitting
+
+
+def _job(
+    request: Request,
+    configuration: Configuration,
+    repetition: int,
+    group: Sequence[_Fit],
+    now_ns: int,
+) -> Planned:
+    values, key = described(configuration, stable=request.stable)
+    deadline_s = request.deadline_s or DEFAULT_DEADLINE_S
+    job = NewJob(
+        job_id=uuid7(),
+        label=configuration.label(),
+        configuration=values,
+        configuration_key=key,
+        repetition=repetition,
+        priority=request.priority,
+        timeout_s=request.timeout_s or _timeout_s(group[0].lock, request.profile),
+        deadline_at=iso(now_ns + int(deadline_s * NS_PER_S)),
+        max_attempts=request.max_attempts or DEFAULT_MAX_ATTEMPTS,
+        options=tuple(fit.option for fit in group),
+        expected_s=estimating.by_profile(
+            group[0].lock.job["benchmark"]["profiles"][request.profile],
+            configuration.scenario,
+            configuration.mode,
+        ),
+    )
+    names = ", ".join(fit.device.name for fit in group[:5])
+    name = names if len(group) == 1 else f"any of {names}{' …' if len(group) > 5 else ''}"
+    return Planned(
+        job,
+        name,
+        max(fit.option.bundle_bytes for fit in group),
+        max(fit.option.memory_bytes for fit in group),
+        max(fit.option.disk_bytes for fit in group),
+        tuple(fit.device.name for fit in group),
+    )
+
+
+def described(configuration: Configuration, *, stable: bool) -> tuple[dict[str, Any], str]:
+    """What a job keeps of its configuration; and the key that its runs of all modes share."""
+    values: dict[str, Any] = {
+        "benchmark": configuration.benchmark,
+        "variations": list(configuration.variations),
+        "scenario": configuration.scenario,
+        "mode": configuration.mode,
+        "profile": configuration.profile,
+        "parameters": configuration.parameters,
+    }
+    if stable:
+        values["stable"] = True
+    shared = {name: value for name, value in values.items() if name != "mode"}
+    return values, sha256_hex(canonical_json(shared))
+
+
+def _timeout_s(lock: Lock, profile: str) -> float:
+    """What the benchmark allows one attempt of this profile."""
+    return float(lock.job["benchmark"]["profiles"][profile]["timeout_s"])

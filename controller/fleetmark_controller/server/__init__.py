@@ -1,0 +1,1 @@
+"""The controller process: start, settings, home directory, shutdown."""

@@ -1,0 +1,275 @@
+"""Runs a controller: home, store, engine, gRPC server, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+
+from fleetmark_controller.api.admin import AdminService
+from fleetmark_controller.api.auth import Guard, Refusals
+from fleetmark_controller.api.blobs import BlobsService
+from fleetmark_controller.api.catalog import CatalogService
+from fleetmark_controller.api.enrollment import EnrolmentService
+from fleetmark_controller.api.fleet import FleetService
+from fleetmark_controller.api.jobs import JobsService
+from fleetmark_controller.api.results import ResultsService
+from fleetmark_controller.api.session import SessionService
+from fleetmark_controller.artifacts.catalog_registry import Catalogs
+from fleetmark_controller.client.catalog_errors import from_catalog
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.identity.ca import Authority
+from fleetmark_controller.identity.issuer import Issuer, local_key, write_local
+from fleetmark_controller.lifecycle import fencing as generation
+from fleetmark_controller.operations import enrollment as enrolling
+from fleetmark_controller.operations import operators as people
+from fleetmark_controller.server import gc_policy as garbage
+from fleetmark_controller.server import rlimits as open_files
+from fleetmark_controller.server.home import Home
+from fleetmark_controller.server.settings import (
+    Settings,
+    board_address,
+    check_listen,
+    is_every_address,
+    is_loopback,
+    own_address,
+)
+from fleetmark_controller.signing.order_signer import OrderSigner
+from fleetmark_controller.signing.release_store import Keeper
+from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store.db.connection import check_integrity, migrate
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.clock import NS_PER_S, now_unix_ns
+from fleetmark_core.errors import CatalogError
+from fleetmark_protos.channel import entry_options, server_options
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import (
+    admin_pb2_grpc,
+    blobs_pb2_grpc,
+    catalog_pb2_grpc,
+    enrolment_pb2_grpc,
+    fleet_pb2_grpc,
+    jobs_pb2_grpc,
+    results_pb2_grpc,
+    session_pb2_grpc,
+)
+
+if TYPE_CHECKING:
+    from fleetmark_controller.server.mdns_advertise import Advertisement
+
+log = logging.getLogger("fleetmark.controller")
+_GRACE_S = 2.0
+_SWITCH_S = 0.0005
+"""How long one thread keeps Python's lock while another waits for it. Each statement of the store
+gives it away, and would else wait 5 ms for the loop to give it back whenever the loop is busy."""
+_FIRST_TOKEN_S = 3600
+_LOCAL_LIFE_S = 825 * 86_400
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a controller tells once calls are answered."""
+
+    address: str
+    """Where this host's commands reach it."""
+    board_address: str
+    """Where boards reach it."""
+    token: str
+    """A join token to paste on a first board; empty if none was wanted."""
+
+
+async def serve(
+    folder: Path, settings: Settings, ready: Callable[[Ready], None], *, with_token: bool = False
+) -> None:
+    """Serve until SIGTERM or SIGINT; `ready` is told once calls are answered.
+
+    Raises:
+        FleetmarkError: the home, the store, the catalog or the address cannot be used.
+    """
+    host, port = check_listen(settings.listen)
+    open_files.raise_limit()
+    sys.setswitchinterval(_SWITCH_S)
+    catalogs = Catalogs(folder, [Path(place) for place in settings.catalogs])
+    try:
+        catalog = catalogs.load()
+    except CatalogError as error:
+        raise from_catalog(error) from error
+    home = Home(folder)
+    try:
+        migrate(home.store)
+        check_integrity(home.store)
+        issuer = Issuer(_authority(folder), int(settings.certificate_life_s * NS_PER_S))
+        keeper = _keeper(home, settings)
+        issuer.catalog_sha256 = lambda: keeper.fingerprint
+        signer = OrderSigner(folder, issuer.authority.ca, now_unix_ns())
+        engine = Engine(home.store, home.blobs, settings, catalog, keeper=keeper, signer=signer)
+        await engine.start(await _begin_generation(home, engine))
+        await engine.desk.look()
+        guard = Guard(engine.registry, Refusals(engine))
+        server = grpc.aio.server(options=server_options(), interceptors=[guard])
+        entry = grpc.aio.server(options=entry_options(), interceptors=[guard])
+        sessions = SessionService(engine)
+        _register(server, engine, sessions, catalogs, issuer)
+        service = EnrolmentService(engine, issuer)
+        enrolment_pb2_grpc.add_EnrolmentServicer_to_server(service, entry)
+        issuer.session_port = _bind(server, host, port, issuer, mutual=True)
+        wanted = settings.entry_port or (issuer.session_port + 1 if port else 0)
+        issuer.entry_port = _bind(entry, host, wanted, issuer, mutual=False)
+        await server.start()
+        await entry.start()
+        told = await _introduce(home, engine, issuer, host, with_token)
+        advertisement = _advertisement(engine, issuer, host) if settings.advertise else None
+        if advertisement is not None:
+            await advertisement.begin()
+        garbage.calm()
+        loop = asyncio.get_running_loop()
+        local = loop.create_task(_keep_local(home, engine, issuer, told))
+        sweeper = loop.create_task(garbage.sweep())
+        try:
+            ready(told)
+            await _until_told_to_stop()
+        finally:
+            local.cancel()
+            sweeper.cancel()
+            if advertisement is not None:
+                await advertisement.end()
+        log.info("stopping")
+        sessions.say_bye("the controller is stopping")
+        engine.changes.close()
+        await asyncio.gather(server.stop(_GRACE_S), entry.stop(0.0))
+        await engine.stop()
+    finally:
+        home.close()
+
+
+def _advertisement(engine: Engine, issuer: Issuer, host: str) -> Advertisement | None:
+    """For boards nearby; None where no other machine could reach it."""
+    if is_loopback(host) or ":" in host:
+        return None
+    from fleetmark_controller.server.mdns_advertise import Advertisement, addresses_of_host
+
+    addresses = addresses_of_host() if is_every_address(host) else [host]
+    ca_sha256 = issuer.authority.ca_sha256
+    return Advertisement(engine.controller_id, addresses, issuer.session_port, ca_sha256)
+
+
+def _authority(folder: Path) -> Authority:
+    try:
+        return Authority(folder, now_unix_ns())
+    except OSError as error:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION, f"cannot be used: {error.strerror}", str(error.filename)
+        ) from error
+
+
+def _keeper(home: Home, settings: Settings) -> Keeper:
+    blobs, life_s = BlobFolder(home.blobs), settings.release_life_s
+    try:
+        return Keeper(home.folder, blobs, life_s, settings.catalog_key, make=True)
+    except OSError as error:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION, f"cannot be used: {error.strerror}", str(error.filename)
+        ) from error
+
+
+async def _introduce(
+    home: Home, engine: Engine, issuer: Issuer, host: str, with_token: bool
+) -> Ready:
+    """Leave what commands on this host need, and say how boards come."""
+    address = f"{own_address(host)}:{issuer.session_port}"
+    board = f"{board_address(host)}:{issuer.session_port}"
+    await _write_local(home, engine, issuer, address)
+    home.write_endpoint(address, board)
+    token = ""
+    if with_token:
+        made = issuer.new_token()
+        await engine.perform(
+            lambda c, fx, now: enrolling.create_token(
+                c,
+                fx,
+                now,
+                "controller",
+                made,
+                life_ns=_FIRST_TOKEN_S * NS_PER_S,
+                uses=1,
+                labels={},
+                approve=False,
+            )
+        )
+        token = made.text()
+    return Ready(address, board, token)
+
+
+async def _write_local(home: Home, engine: Engine, issuer: Issuer, address: str) -> None:
+    key, fingerprint = local_key(home.folder)
+    person = await engine.perform(lambda c, fx, now: people.admit_local(c, fx, now, fingerprint))
+    life_ns = _LOCAL_LIFE_S * NS_PER_S
+    write_local(home.folder, issuer, key, person, address, now_unix_ns(), life_ns)
+
+
+async def _keep_local(home: Home, engine: Engine, issuer: Issuer, told: Ready) -> None:
+    """A controller that runs for months looks after its credential and its release every day."""
+    while True:
+        await asyncio.sleep(86_400)
+        try:
+            await _write_local(home, engine, issuer, told.address)
+            await engine.desk.look()
+        except (OSError, FleetmarkError) as error:
+            log.error("the credential of this host or the release cannot be renewed: %s", error)
+
+
+async def _begin_generation(home: Home, engine: Engine) -> int:
+    stored = await engine.reader.run(meta.generation)
+    chosen = generation.choose(stored, home.read_generation(), now_unix_ns() / NS_PER_S)
+    home.write_generation(chosen)
+    return chosen
+
+
+def _register(
+    server: grpc.aio.Server,
+    engine: Engine,
+    sessions: SessionService,
+    catalogs: Catalogs,
+    issuer: Issuer,
+) -> None:
+    session_pb2_grpc.add_SessionServicer_to_server(sessions, server)
+    blobs_pb2_grpc.add_BlobsServicer_to_server(BlobsService(engine), server)
+    results_pb2_grpc.add_ResultsServicer_to_server(ResultsService(engine), server)
+    fleet_pb2_grpc.add_FleetServicer_to_server(FleetService(engine), server)
+    jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(engine), server)
+    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogService(engine, catalogs, issuer), server)
+    admin_pb2_grpc.add_AdminServicer_to_server(AdminService(engine, issuer), server)
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int, issuer: Issuer, *, mutual: bool) -> int:
+    """Listen with TLS; `mutual`: only callers whose certificate this CA has signed get through."""
+    authority = issuer.authority
+    credentials = grpc.ssl_server_credentials(
+        [(authority.server.key, authority.chain)],
+        root_certificates=authority.ca.certificate if mutual else None,
+        require_client_auth=mutual,
+    )
+    try:
+        return server.add_secure_port(f"{host}:{port}", credentials)
+    except RuntimeError as error:
+        option = "--listen" if mutual else "--listen, or entry_port in config.toml"
+        raise FleetmarkError(
+            ErrorKind.ADDRESS_REFUSED,
+            f"cannot listen on {host}:{port}: another program does",
+            next_step=f"Stop it, or choose another port with {option}",
+        ) from error
+
+
+async def _until_told_to_stop() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,110 @@
+"""The controller's home: one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from fleetmark_controller.store.db.connection import STORE_NAME
+from fleetmark_core.blob_store import fsync_folder
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+_ENDPOINT = "endpoint.json"
+
+
+class Home:
+    """The folder with everything that a controller keeps; locked while it is open."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder if need be, and lock it.
+
+        Raises:
+            FleetmarkError: HOME_IN_USE, or DISK_FULL when it cannot be written.
+        """
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = (folder / "controller.lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise FleetmarkError(
+                ErrorKind.DISK_FULL,
+                f"the home cannot be written: {error.strerror}",
+                str(folder),
+                "Free space or name another --home",
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.seek(0)
+            owner = self._lock.read().strip() or "unknown"
+            raise FleetmarkError(
+                ErrorKind.HOME_IN_USE,
+                f"another controller (process {owner}) runs on this home",
+                str(folder),
+                "Stop it, or name another --home",
+            ) from error
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    @property
+    def store(self) -> Path:
+        """The results store."""
+        return self.folder / STORE_NAME
+
+    @property
+    def blobs(self) -> Path:
+        """The folder of blobs."""
+        return self.folder / "blobs"
+
+    def read_generation(self) -> int:
+        """The last generation that a controller on this home began; 0 if none did."""
+        try:
+            return int((self.folder / "generation").read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def write_generation(self, generation: int) -> None:
+        """Remember a generation, durably, beside the store and in no backup of it."""
+        scratch = self.folder / "generation.tmp"
+        with scratch.open("w", encoding="ascii") as file:
+            file.write(str(generation))
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(self.folder / "generation")
+        fsync_folder(self.folder)
+
+    def write_endpoint(self, address: str, board_address: str) -> None:
+        """Tell programs on this host where the controller listens, for them and for boards."""
+        target = self.folder / _ENDPOINT
+        scratch = target.with_suffix(".tmp")
+        said = {"address": address, "board_address": board_address, "pid": os.getpid()}
+        scratch.write_text(json.dumps(said), encoding="utf-8")
+        scratch.replace(target)
+
+    def close(self) -> None:
+        """Give the home free."""
+        (self.folder / _ENDPOINT).unlink(missing_ok=True)
+        self._lock.close()
+
+
+def read_endpoint(folder: Path) -> tuple[str, int]:
+    """Where the controller of a home said that it listens, and its process; empty if it did not.
+
+    A controller that was killed leaves what it said behind: compare the process.
+    """
+    try:
+        said = json.loads((folder / _ENDPOINT).read_text(encoding="utf-8"))
+        return str(said["address"]), int(said["pid"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return "", 0
+
+
+def read_board_endpoint(folder: Path) -> str:
+    """Where the controller of a home said that boards reach it; empty if it did not."""
+    try:
+        return str(json.loads((folder / _ENDPOINT).read_text(encoding="utf-8"))["board_address"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return ""

@@ -1,0 +1,155 @@
+"""The controller's settings: flags over config.toml over defaults."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from fleetmark_cli.paths import ConfigError, read_config
+from fleetmark_cli.suggest import hint
+from fleetmark_protos.channel import DEFAULT_PORT
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `controller serve` runs with; each is a key of config.toml."""
+
+    listen: str = f"0.0.0.0:{DEFAULT_PORT}"
+    """Where callers with a certificate are served."""
+    entry_port: int = 0
+    """Port for enrolment, renewal and health, on the same address; 0: the one after `listen`'s."""
+    advertise: bool = True
+    """Whether boards on the local network find this controller by themselves (not on loopback)."""
+    mirror: str = ""
+    """Folder of files named by sha256, asked before any network."""
+    catalogs: tuple[str, ...] = ()
+    """Folders with further components."""
+    heartbeat_idle_s: float = 15.0
+    heartbeat_running_s: float = 5.0
+    lease_s: float = 30.0
+    credit_bytes: int = 8 * 1024 * 1024
+    """How many bytes of records a device may send ahead."""
+    max_upload_bytes: int = 4 * 1024**3
+    attempt_bytes: int = 8 * 1024**3
+    """How large the files of one attempt may be in all; how many there may be its lock says."""
+    device_bytes_per_day: int = 64 * 1024**3
+    """How much one board may hand in in a day: no board fills the controller's disk alone."""
+    refusals_per_minute: int = 10
+    """After so many refused enrolments an address is not heard for the rest of a minute."""
+    certificate_life_s: float = 30 * 86_400.0
+    """How long a board's certificate lives; it is renewed after two thirds of that."""
+    catalog_key: str = ""
+    """Public key of a catalog key that is kept on another machine; empty: one is made here."""
+    release_life_s: float = 90 * 86_400.0
+    """How long boards follow a release; with the key at hand it is renewed after two thirds."""
+    ageing_s: float = 600.0
+    """One step of `--priority` is worth this much waiting."""
+    cool_down_s: float = 0.0
+    """Least rest of a board between two jobs."""
+    quarantine_after: int = 3
+    """So many jobs that failed one after another quarantine a board; 0: never."""
+    health_check: str = "fashion-mnist"
+    """Benchmark that a quarantined board must pass to return; empty: only people release it."""
+    health_check_retry_s: float = 600.0
+    """Pause before the next try of a health check that the board did not pass."""
+    power_cycle: tuple[str, ...] = ()
+    """Command that switches a board off and on; `{name}`, `{device_id}` and `{label:KEY}` are
+    filled in. Run before each health check of a quarantined board."""
+    power_cycle_timeout_s: float = 120.0
+
+    @property
+    def mirror_folder(self) -> Path | None:
+        """The mirror, if there is one."""
+        return Path(self.mirror) if self.mirror else None
+
+
+def load_settings(home: Path, **flags: Any) -> Settings:
+    """Settings of `home`; flags that are None or empty do not count.
+
+    Raises:
+        FleetmarkError: CONFIGURATION, naming file and key.
+    """
+    path = home / "config.toml"
+    try:
+        values = read_config(home)
+    except ConfigError as error:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION, str(error), next_step="Mend the file"
+        ) from error
+    types = {f.name: f for f in fields(Settings)}
+    chosen: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in types:
+            raise FleetmarkError(
+                ErrorKind.CONFIGURATION, f"unknown key {key!r}", str(path), hint(key, types)
+            )
+        default = types[key].default
+        wanted = (int, float) if isinstance(default, float) else type(default)
+        given = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
+        if not isinstance(given, wanted) or isinstance(given, bool) != isinstance(default, bool):
+            raise FleetmarkError(
+                ErrorKind.CONFIGURATION,
+                f"{key} is {value!r}, expected {type(default).__name__}",
+                str(path),
+            )
+        chosen[key] = given
+    chosen |= {key: value for key, value in flags.items() if value}
+    return Settings(**chosen)
+
+
+def check_listen(address: str) -> tuple[str, int]:
+    """Host (IPv6 in brackets) and port of an address to listen on.
+
+    Raises:
+        FleetmarkError: USAGE: it is not HOST:PORT with a literal address or `localhost`.
+    """
+    host, _, port = address.rpartition(":")
+    bare = host.strip("[]")
+    if bare == "localhost":
+        bare = "127.0.0.1"
+    try:
+        parsed = ipaddress.ip_address(bare)
+    except ValueError:
+        parsed = None
+    if parsed is None or not port.isdecimal() or len(port) > 5 or not int(port) <= 65535:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{address!r} is not HOST:PORT",
+            "--listen",
+            f"Like 0.0.0.0:{DEFAULT_PORT}, which is every address of this host",
+        )
+    return (f"[{bare}]" if ":" in bare else bare), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host can reach an address."""
+    return ipaddress.ip_address(host.strip("[]")).is_loopback
+
+
+def is_every_address(host: str) -> bool:
+    """Whether an address stands for every one of this host."""
+    return ipaddress.ip_address(host.strip("[]")).is_unspecified
+
+
+def own_address(host: str) -> str:
+    """Where programs of this host reach what listens on `host`."""
+    if not is_every_address(host):
+        return host
+    return "[::1]" if ":" in host else "127.0.0.1"
+
+
+def board_address(host: str) -> str:
+    """Where other machines reach what listens on `host`: this host's address on its main link."""
+    if not is_every_address(host):
+        return host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket sends nothing: it asks the routing table alone.
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()

@@ -1,0 +1,88 @@
+"""The file of a catalog key: the private key, and the rotations that lead to it.
+
+It is all that a machine needs to sign releases, and may lie anywhere: in the controller's home by
+default, or on another machine.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetmark_core import signing
+from fleetmark_core.device_keys import write_private
+from fleetmark_core.release import Rotation, rotate
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CatalogKey:
+    """A catalog key with its private part (PEM)."""
+
+    private: bytes
+    rotations: tuple[Rotation, ...] = ()
+
+    @property
+    def public(self) -> str:
+        """The public key, hexadecimal."""
+        return signing.public_key(self.private)
+
+    @property
+    def fingerprint(self) -> str:
+        """What boards pin."""
+        return signing.fingerprint(self.public)
+
+    def successor(self) -> CatalogKey:
+        """A new key that this one hands over to."""
+        made = signing.make_signing_key()
+        return CatalogKey(made, (*self.rotations, rotate(self.private, made)))
+
+
+def make() -> CatalogKey:
+    """A new key that follows no other one."""
+    return CatalogKey(signing.make_signing_key())
+
+
+def write(path: Path, key: CatalogKey, *, replace: bool = False) -> None:
+    """Store a key, readable by its owner alone.
+
+    Raises:
+        FleetmarkError: USAGE: there is a file already, and `replace` does not say to go over it.
+        OSError: it cannot be written.
+    """
+    if path.exists() and not replace:
+        raise FleetmarkError(
+            ErrorKind.USAGE, "there is a file already", str(path), "Name another one with --out"
+        )
+    values = {
+        "format": _FORMAT,
+        "private": key.private.decode(),
+        "rotations": [vars(rotation) for rotation in key.rotations],
+    }
+    write_private(path, json.dumps(values, indent=1).encode() + b"\n")
+
+
+def read(path: Path) -> CatalogKey:
+    """A key from its file.
+
+    Raises:
+        FleetmarkError: CONFIGURATION: it cannot be read, or is none.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+        rotations = tuple(Rotation(**rotation) for rotation in values["rotations"])
+        key = CatalogKey(values["private"].encode(), rotations)
+        if rotations and rotations[-1].new != key.public:
+            raise ValueError("its rotations lead to another key")
+    except OSError as error:
+        what = error.strerror or str(error)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"it is no catalog key: {error}"
+    else:
+        return key
+    raise FleetmarkError(
+        ErrorKind.CONFIGURATION, what, str(path), "Make one with `controller catalog key create`"
+    )

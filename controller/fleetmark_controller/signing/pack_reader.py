@@ -1,0 +1,191 @@
+"""Verifies a pack and lays it out: digests, signatures, and that all follows from its releases."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fleetmark_catalog.load import load_catalog
+from fleetmark_controller.signing.pack_writer import PACK_FORMAT
+from fleetmark_core.digest import sha256_file, sha256_hex
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.lockfile import Lock, LockedComponent, parse_lock
+from fleetmark_core.release import Release, parse_envelope
+from fleetmark_core.release_policy import check_lock
+from fleetmark_core.safe_unpack import Limits, unpack
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+_SUM = re.compile(r"([0-9a-f]{64})  (\S.*)")
+_MAX_ENTRIES = 1_000_000
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def unpack_pack(archive: Path, target: Path, trusted: str = "") -> dict[str, object]:
+    """Verify `archive` and lay it out in the new folder `target`, or leave nothing.
+
+    `trusted` is the fingerprint of the catalog key that must have signed its releases; without it
+    the pack's own word is taken, which shows no more than that it is whole.
+
+    Returns what there is, for people.
+
+    Raises:
+        CatalogError: what of it is wrong.
+        FleetmarkError: USAGE: `target` is there, or cannot be written.
+    """
+    if trusted and not _HEX.fullmatch(trusted):
+        raise FleetmarkError(ErrorKind.USAGE, "is no fingerprint of a catalog key", "--trust")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FleetmarkError(ErrorKind.USAGE, "is there already", str(target), "Name a new folder")
+    scratch = target.with_name(f".{target.name}.unpacking")
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        # Its entries are stored as they are: together they cannot be larger than the file.
+        unpack(archive, scratch, Limits(archive.stat().st_size, _MAX_ENTRIES))
+        found = _verified(scratch, trusted)
+        if target.exists():
+            target.rmdir()
+        scratch.rename(target)
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise FleetmarkError(ErrorKind.USAGE, what, str(error.filename or target)) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return found
+
+
+def _verified(folder: Path, trusted: str) -> dict[str, object]:
+    files = _check_sums(folder)
+    about = _about(folder)
+    pinned = trusted or about["catalog_sha256"]
+    releases = [_release(folder, sha256, pinned) for sha256 in about["releases"]]
+    if not releases:
+        raise _bad("it holds no signed release: its campaign ran before there were any")
+    locks = [_lock(folder, sha256, releases) for sha256 in about["locks"]]
+    for lock in locks:
+        for blob in lock.blobs():
+            place = folder / "mirror" / blob.sha256
+            if not place.is_file() or place.stat().st_size != blob.size_bytes:
+                raise _bad(f"mirror/{blob.sha256} ({blob.name}) is missing")
+    for place in (folder / "mirror").iterdir():
+        if sha256_file(place) != place.name:
+            raise CatalogError(Fault.DIGEST_MISMATCH, "is not what its name says", str(place))
+    parts = {part for lock in locks for part in lock.components}
+    same, added, others = _compare(folder, parts)
+    return {
+        "campaign": about["campaign_id"],
+        "fleetmark": about["fleetmark"],
+        "files": files,
+        "locks": len(locks),
+        "releases": ", ".join(str(release.serial) for release in releases),
+        "signed by": f"{pinned}{'' if trusted else ' (by the word of the pack alone)'}",
+        "as installed here": len(same),
+        "in added/": ", ".join(added) or None,
+        "other than here": ", ".join(others) or None,
+    }
+
+
+def _check_sums(folder: Path) -> int:
+    """Every file is listed with its digest, and no other is there; returns how many."""
+    try:
+        lines = (folder / "CHECKSUMS").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _bad("it is no pack: CHECKSUMS is missing") from error
+    listed: dict[str, str] = {}
+    for line in lines:
+        match = _SUM.fullmatch(line)
+        if match is None:
+            raise _bad(f"CHECKSUMS has a line that is none: {line[:80]!r}")
+        listed[match[2]] = match[1]
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {
+        "CHECKSUMS"
+    }
+    for name in sorted(found ^ listed.keys()):
+        raise _bad(f"{name} is {'not in CHECKSUMS' if name in found else 'missing'}")
+    for name in sorted(found):
+        if sha256_file(folder / name) != listed[name]:
+            raise CatalogError(Fault.DIGEST_MISMATCH, "was changed", name)
+    return len(found)
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    try:
+        values = json.loads((folder / "pack.json").read_bytes())
+        if values["format"] != PACK_FORMAT:
+            raise ValueError(f"format {values['format']!r}")
+        texts = [values["catalog_sha256"], values["campaign_id"], values["fleetmark"]]
+        digests = [*values["locks"], *values["releases"], values["catalog_sha256"]]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a name is no text")
+        if not all(_HEX.fullmatch(digest) for digest in digests):
+            raise ValueError("a digest is none")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _bad(f"pack.json is none: {error}") from error
+    return dict(values)
+
+
+def _release(folder: Path, sha256: str, pinned: str) -> Release:
+    data = _read(folder / "releases" / f"{sha256}.json", sha256)
+    release, _ = parse_envelope(data).open(pinned)
+    return release
+
+
+def _lock(folder: Path, sha256: str, releases: Iterable[Release]) -> Lock:
+    lock = parse_lock(_read(folder / "locks" / f"{sha256}.json", sha256))
+    wrong: CatalogError | None = None
+    for release in releases:
+        try:
+            check_lock(release, lock)
+        except CatalogError as error:
+            wrong = error
+        else:
+            return lock
+    assert wrong is not None
+    raise wrong
+
+
+def _read(path: Path, sha256: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise _bad(f"{path.parent.name}/{path.name} is missing") from error
+    if sha256_hex(data) != sha256:
+        raise CatalogError(Fault.DIGEST_MISMATCH, "is not what its name says", path.name)
+    return data
+
+
+def _compare(
+    folder: Path, parts: Iterable[LockedComponent]
+) -> tuple[list[str], list[str], list[str]]:
+    """Components that this installation has in the same form, has not, and has otherwise.
+
+    Those that it has not are laid out in `added/`, as a catalog of their own.
+    """
+    own = load_catalog()
+    packed = folder / "components"
+    (folder / "added").mkdir()
+    added: list[str] = []
+    for place in sorted(packed.glob("*/*")):
+        kind, name = place.parent.name, place.name
+        if not own.has(kind, name) and (place / "component.toml").is_file():
+            shutil.copytree(place, folder / "added" / kind / name)
+            added.append(f"{kind}/{name}")
+    whole = load_catalog([folder / "added"])
+    same: list[str] = []
+    others: list[str] = []
+    for part in sorted(parts, key=lambda part: (part.kind, part.name)):
+        found = whole.find(part.kind, part.name)
+        as_locked = found is not None and found.sha256 == part.sha256
+        name = f"{part.kind}/{part.name}"
+        if not as_locked:
+            others.append(name)
+        elif name not in added:
+            same.append(name)
+    return same, added, others
+
+
+def _bad(what: str) -> CatalogError:
+    return CatalogError(Fault.BAD_DOCUMENT, what, "pack", "Get the file once more")

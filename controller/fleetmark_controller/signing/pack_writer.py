@@ -1,0 +1,196 @@
+"""Writes a pack: all that a campaign ran and gave, for others to verify and to repeat."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetmark_catalog.load import Catalog
+from fleetmark_controller import __version__
+from fleetmark_controller.store.results import public_views as views
+from fleetmark_controller.store.results import runs
+from fleetmark_core.bundle_file import write_files
+from fleetmark_core.digest import canonical_json, sha256_file, sha256_hex
+from fleetmark_core.lockfile import Lock, parse_lock
+from fleetmark_core.order import parse_order
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+if TYPE_CHECKING:
+    from fleetmark_controller.engine.engine import Engine
+
+PACK_FORMAT = 1
+_MAX_FILE_BYTES = 64 * 1024 * 1024
+_SKIPPED = ("__pycache__",)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the store has of a campaign."""
+
+    request: dict[str, Any]
+    locks: dict[str, bytes]
+    releases: tuple[str, ...]
+    views: dict[str, tuple[list[str], list[tuple[Any, ...]]]]
+    run_files: dict[str, list[runs.RunFile]]
+
+
+async def write_pack(engine: Engine, campaign_id: str, path: Path) -> None:
+    """Write the pack of a campaign; the same campaign in the same state gives the same bytes.
+
+    Raises:
+        FleetmarkError: NOT_FOUND: the campaign has no finished run; BLOB_MISSING.
+        OSError: it cannot be written.
+    """
+    found = await engine.reader.run(lambda c: _read(c, campaign_id))
+    await asyncio.to_thread(_write, engine, campaign_id, found, path)
+
+
+def _read(connection: sqlite3.Connection, campaign_id: str) -> _Found:
+    row = connection.execute(
+        "SELECT request, benchmark, profile FROM campaign WHERE campaign_id = ?", (campaign_id,)
+    ).fetchone()
+    orders = connection.execute(
+        """SELECT orders FROM attempt JOIN job USING (job_id) JOIN run USING (job_id, epoch)
+        WHERE campaign_id = ? ORDER BY epoch""",
+        (campaign_id,),
+    ).fetchall()
+    named = [parse_order(bytes(order[0])) for order in orders]
+    locks: dict[str, bytes] = {}
+    for lock in sorted({order.lock_sha256 for order in named}):
+        content = connection.execute("SELECT content FROM lock WHERE lock_sha256 = ?", (lock,))
+        locks[lock] = bytes(content.fetchone()[0])
+    shown = {}
+    for view in ("runs", "results", "attempts"):
+        columns, rows = views.select(connection, view, campaign_id=campaign_id)
+        shown[view] = (columns, list(rows))
+    place = shown["runs"][0].index("run_id")
+    ids = [str(row[place]) for row in shown["runs"][1]]
+    files = {run_id: runs.files(connection, run_id) for run_id in ids}
+    releases = tuple(sorted({order.release_sha256 for order in named if order.release_sha256}))
+    # A replay, and what was taken up after a restored backup, have no request of a person.
+    request = {"benchmark": row[1], "profile": row[2], **json.loads(row[0])}
+    return _Found(request, locks, releases, shown, files)
+
+
+def _write(engine: Engine, campaign_id: str, found: _Found, path: Path) -> None:
+    if not found.locks:
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND,
+            "the campaign has no finished run",
+            campaign_id,
+            "See `controller jobs list`",
+        )
+    locks = {sha256: parse_lock(data) for sha256, data in found.locks.items()}
+    texts: dict[str, bytes] = {}
+    places: dict[str, Path] = {}
+    for sha256, data in found.locks.items():
+        texts[f"locks/{sha256}.json"] = data
+    for sha256 in found.releases:
+        places[f"releases/{sha256}.json"] = _blob(engine, sha256)
+    places.update(_component_files(engine.catalog, locks.values()))
+    for lock in locks.values():
+        for blob in lock.blobs():
+            places[f"mirror/{blob.sha256}"] = _blob(engine, blob.sha256)
+    for run_id, files in found.run_files.items():
+        for file in files:
+            places[f"results/{run_id}/{file.name}"] = _blob(engine, file.sha256)
+    for view, (columns, rows) in found.views.items():
+        lines = [canonical_json(dict(zip(columns, row, strict=True))) for row in rows]
+        texts[f"results/{view}.jsonl"] = b"".join(line + b"\n" for line in lines)
+    about = {
+        "format": PACK_FORMAT,
+        "campaign_id": campaign_id,
+        "request": found.request,
+        "fleetmark": __version__,
+        "locks": sorted(found.locks),
+        "releases": list(found.releases),
+        "catalog_sha256": engine.desk.known().fingerprint,
+    }
+    texts["pack.json"] = json.dumps(about, indent=1, sort_keys=True).encode() + b"\n"
+    texts["README.md"] = _readme(about, locks.values()).encode()
+    sums = {name: sha256_hex(data) for name, data in texts.items()}
+    sums.update({name: sha256_file(place) for name, place in places.items()})
+    texts["CHECKSUMS"] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
+    write_files(path, texts, places)
+
+
+def _component_files(catalog: Catalog, locks: Iterable[Lock]) -> Iterator[tuple[str, Path]]:
+    """Name in the pack and place of all that belongs to the components of the locks."""
+    wanted = {(part.kind, part.name) for lock in locks for part in lock.components}
+    for kind, name in sorted(wanted):
+        component = catalog.find(kind, name)
+        if component is None:
+            continue  # it was taken away since; the release still says what it was
+        for folder in (component.folder, *component.folders):
+            for file in sorted(folder.rglob("*")):
+                plain = file.is_file() and not file.is_symlink()
+                if not plain or set(_SKIPPED) & set(file.parts):
+                    continue
+                if file.stat().st_size > _MAX_FILE_BYTES:
+                    continue  # an artefact: it is in the mirror
+                yield f"components/{kind}/{folder.name}/{file.relative_to(folder)}", file
+
+
+def _blob(engine: Engine, sha256: str) -> Path:
+    if not engine.blobs.has(sha256):
+        raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {sha256}")
+    return engine.blobs.path(sha256)
+
+
+def command_of(request: dict[str, Any]) -> str:
+    """The `controller schedule` that makes the same campaign on every board that fits."""
+    words = ["controller", "schedule", request["benchmark"]]
+    for option, key in (("--scenario", "scenarios"), ("--mode", "modes"), ("--with", "variations")):
+        for value in request.get(key) or ():
+            words += [option, value]
+    for name, values in sorted((request.get("parameters") or {}).items()):
+        words += ["--set", f"{name}={','.join(values)}"]
+    words += ["--profile", request.get("profile") or "quick"]
+    if (request.get("repetitions") or 1) > 1:
+        words += ["--repeat", str(request["repetitions"])]
+    return shlex.join([*words, "--wait"])
+
+
+def _readme(about: dict[str, Any], locks: Iterable[Lock]) -> str:
+    names = sorted({f"{p.kind}/{p.name} {p.version}" for lock in locks for p in lock.components})
+    listed = "\n".join(f"- {name}" for name in names)
+    return f"""# A Fleetmark campaign, to verify and to repeat
+
+Campaign `{about["campaign_id"]}`, made with Fleetmark {about["fleetmark"]}.
+
+| folder | what it holds |
+|---|---|
+| `releases/` | the signed releases under which it ran |
+| `locks/` | the exact components, variations and artefacts of each configuration |
+| `components/` | the components' own files |
+| `mirror/` | every file that boards were sent, named by its sha256 |
+| `results/` | rows of the public views, and the raw files of each run |
+| `CHECKSUMS` | sha256 of every file here: `sha256sum -c CHECKSUMS` |
+
+## Verify
+
+`controller catalog unpack FILE DIR --trust {about["catalog_sha256"]}` checks every digest, the
+signature of each release, and that each lock follows from its release. It says which components
+your Fleetmark has in the same form; those that it has not lie in `DIR/added`.
+
+## Repeat
+
+On a machine with Fleetmark {about["fleetmark"]}, in the unpacked folder, without any network:
+
+```sh
+controller serve --home home --mirror mirror --catalog added &
+controller token create --approve      # prints the line that starts a board
+{command_of(about["request"])}
+controller results list
+```
+
+## Components
+
+{listed}
+"""

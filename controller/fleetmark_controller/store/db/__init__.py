@@ -1,0 +1,1 @@
+"""SQLite itself: connections, reader pool, group-commit writer, migrations, backup."""

@@ -1,0 +1,94 @@
+"""Opens the store: pragmas, migrations, and the errors that a person can mend."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+STORE_NAME = "results.db"
+_BUSY_TIMEOUT_MS = 10_000
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection with our pragmas; transactions are begun explicitly.
+
+    Raises:
+        FleetmarkError: STORE_UNUSABLE.
+    """
+    try:
+        mode = "ro" if read_only else "rwc"
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    return connection
+
+
+def migrate(path: Path) -> None:
+    """Bring the store at `path` to this version's schema, making it if it is not there.
+
+    Each migration is one transaction: a killed one has not happened.
+
+    Raises:
+        FleetmarkError: STORE_UNUSABLE: not a database, damaged, or written by a newer version.
+    """
+    from sqlite_utils import Database
+
+    from fleetmark_controller.store.db.migrations import MIGRATIONS
+
+    connection = connect(path)
+    try:
+        db = Database(connection)
+        known = {migration.name for migration in MIGRATIONS._migrations}
+        newer = [done.name for done in MIGRATIONS.applied(db) if done.name not in known]
+        if newer:
+            raise FleetmarkError(
+                ErrorKind.STORE_UNUSABLE,
+                f"written by a newer version (it has migration {newer[-1]})",
+                str(path),
+                "Run that version of the controller",
+            )
+        MIGRATIONS.apply(db)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    finally:
+        connection.close()
+
+
+def check_integrity(path: Path) -> None:
+    """Refuse a store whose pages are damaged.
+
+    Raises:
+        FleetmarkError: STORE_UNUSABLE, with SQLite's first complaint.
+    """
+    connection = connect(path, read_only=True)
+    try:
+        answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    finally:
+        connection.close()
+    if answer != "ok":
+        raise _unusable(path, answer)
+
+
+def _unusable(path: Path, reason: object) -> FleetmarkError:
+    text = " ".join(str(reason).split())  # SQLite's complaints have several lines
+    advice = "Restore it from a backup, or name another --home"
+    if "disk is full" in text or "unable to open" in text:
+        advice = "Free space or check the folder's permissions, or name another --home"
+    return FleetmarkError(
+        ErrorKind.STORE_UNUSABLE, f"the store cannot be used: {text}", str(path), advice
+    )

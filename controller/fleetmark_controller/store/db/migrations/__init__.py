@@ -1,0 +1,32 @@
+"""Ordered, atomic migrations. A migration that has been released is never edited."""
+
+from __future__ import annotations
+
+from sqlite_utils.migrations import Migrations
+
+from fleetmark_controller.store.db.migrations import (
+    m0001_first,
+    m0002_needs,
+    m0003_identity,
+    m0004_fleet,
+    m0005_trust,
+    m0006_sandbox,
+    m0007_roster,
+    m0008_descriptions,
+    m0009_condition,
+    m0010_search,
+    m0011_lookups,
+)
+
+MIGRATIONS = Migrations("fleetmark")
+MIGRATIONS(name="0001_first")(m0001_first.apply)
+MIGRATIONS(name="0002_needs")(m0002_needs.apply)
+MIGRATIONS(name="0003_identity")(m0003_identity.apply)
+MIGRATIONS(name="0004_fleet")(m0004_fleet.apply)
+MIGRATIONS(name="0005_trust")(m0005_trust.apply)
+MIGRATIONS(name="0006_sandbox")(m0006_sandbox.apply)
+MIGRATIONS(name="0007_roster")(m0007_roster.apply)
+MIGRATIONS(name="0008_descriptions")(m0008_descriptions.apply)
+MIGRATIONS(name="0009_condition")(m0009_condition.apply)
+MIGRATIONS(name="0010_search")(m0010_search.apply)
+MIGRATIONS(name="0011_lookups")(m0011_lookups.apply)

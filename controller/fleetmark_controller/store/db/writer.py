@@ -1,0 +1,165 @@
+"""The one writer: transactions from anywhere, committed in groups by one thread.
+
+A transaction is a function of the connection. Those that wait at the same time share one COMMIT
+(synchronous=FULL), each inside a savepoint, so that one that fails undoes only itself. A caller
+gets its result after the COMMIT, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fleetmark_controller.store.db.connection import connect
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+T = TypeVar("T")
+Transaction = Callable[[sqlite3.Connection], T]
+
+GROUP_S = 0.005
+"""How long a group stays open for more transactions."""
+
+
+class _Entry:
+    __slots__ = ("error", "future", "loop", "result", "transaction")
+
+    def __init__(self, transaction: Transaction[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.transaction = transaction
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        """In the caller's loop: give it what came of its transaction."""
+        if self.future.cancelled():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Writer:
+    """Runs transactions in its own thread."""
+
+    def __init__(self, path: Path, group_s: float = GROUP_S) -> None:
+        """Opens the store at `path`, which must have been migrated."""
+        self._connection = connect(path)
+        self._group_s = group_s
+        self.commits = 0
+        """How many groups were committed."""
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def run(self, transaction: Transaction[T]) -> T:
+        """The transaction's result, once it is durable.
+
+        Raises:
+            FleetmarkError: STORE_UNUSABLE or DISK_FULL: nothing of it was stored.
+            Exception: whatever the transaction raised; nothing of it was stored.
+        """
+        entry = _Entry(transaction, asyncio.get_running_loop())
+        self._queue.put(entry)
+        result: T = await entry.future
+        return result
+
+    def close(self) -> None:
+        """Finish what waits, then close the store."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            first = self._queue.get()
+            if first is None:
+                break
+            group = [first]
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._apply(first)
+                until = time.monotonic() + self._group_s
+                while True:
+                    try:
+                        # Whoever comes while the first was applied shares its commit; nobody
+                        # waits for others that may never come.
+                        entry = self._queue.get_nowait()
+                    except queue.Empty:
+                        break
+                    if entry is None:
+                        open_for_more = False
+                        break
+                    group.append(entry)
+                    self._apply(entry)
+                    if time.monotonic() >= until:
+                        break
+                self._connection.execute("COMMIT")
+                self.commits += 1
+            except sqlite3.Error as error:
+                self._roll_back()
+                for entry in group:
+                    entry.error = _translate(error)
+            _settle(group)
+        self._fold()
+        self._connection.close()
+
+    def _fold(self) -> None:
+        # After a clean end the store is one file, which can be copied as it is.
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            return
+
+    def _apply(self, entry: _Entry) -> None:
+        self._connection.execute("SAVEPOINT one")
+        try:
+            entry.result = entry.transaction(self._connection)
+        except BaseException as error:
+            entry.error = _translate(error)
+            if not self._connection.in_transaction:
+                # SQLite gave up the whole transaction (disk full, I/O error): so must the group.
+                raise sqlite3.OperationalError(str(error)) from error
+            self._connection.execute("ROLLBACK TO one")
+        self._connection.execute("RELEASE one")
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                return
+
+
+def _settle(group: list[_Entry]) -> None:
+    """Wake those who wait, each loop once: waking it is dearer than most transactions."""
+    for loop in {entry.loop for entry in group}:
+        own = [entry for entry in group if entry.loop is loop]
+        loop.call_soon_threadsafe(_settle_own, own)
+
+
+def _settle_own(entries: list[_Entry]) -> None:
+    for entry in entries:
+        entry.settle()
+
+
+def _translate(error: BaseException) -> BaseException:
+    if not isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError):
+        return error
+    if isinstance(error, sqlite3.IntegrityError):
+        return error
+    text = str(error)
+    if "full" in text:
+        return FleetmarkError(
+            ErrorKind.DISK_FULL,
+            "the results store has no room: nothing was stored",
+            next_step="Free space on the controller's disk",
+        )
+    return FleetmarkError(ErrorKind.STORE_UNUSABLE, f"the results store failed: {text}")

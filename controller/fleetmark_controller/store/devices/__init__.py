@@ -1,0 +1,1 @@
+"""Devices: what they are and what operators decided about them."""

@@ -1,0 +1,93 @@
+"""What a device was before: its capabilities, each time that they changed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from fleetmark_controller.store.devices.capability_json import steady_text_of
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.clock import iso
+
+
+def note(
+    connection: sqlite3.Connection,
+    now_ns: int,
+    device_id: str,
+    capabilities: Capabilities,
+    *,
+    new: bool = False,
+) -> None:
+    """Keep these capabilities if they differ from the last ones that were kept.
+
+    Of a `new` device none were.
+    """
+    text = steady_text_of(capabilities)
+    last = None if new else _last(connection, device_id)
+    if last is None or (last != text and json.loads(last) != json.loads(text)):
+        connection.execute(
+            "INSERT OR REPLACE INTO device_history VALUES (?, ?, ?)",
+            (device_id, iso(now_ns), text),
+        )
+
+
+def _last(connection: sqlite3.Connection, device_id: str) -> str | None:
+    row = connection.execute(
+        "SELECT capabilities FROM device_history WHERE device_id = ? ORDER BY at DESC LIMIT 1",
+        (device_id,),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def changes(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, str]]:
+    """When the device's capabilities changed, and what, in words; the newest last."""
+    rows = connection.execute(
+        "SELECT at, capabilities FROM device_history WHERE device_id = ? ORDER BY at",
+        (device_id,),
+    ).fetchall()
+    found: list[tuple[str, str]] = []
+    before: dict[str, str] | None = None
+    for at, text in rows:
+        now = dict(_flat(json.loads(text)))
+        if before is None:
+            found.append((at, "first seen"))
+        else:
+            found.append((at, "; ".join(_differences(before, now))))
+        before = now
+    return found
+
+
+def _differences(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    texts = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if old is None:
+            texts.append(f"new: {key} {new}".rstrip())
+        elif new is None:
+            texts.append(f"gone: {key} {old}".rstrip())
+        else:
+            texts.append(f"{key}: {old} → {new}")
+    return texts
+
+
+def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
+    """Leaves by their path; things in lists by their names, so that order means nothing."""
+    if isinstance(value, dict):
+        return [
+            leaf
+            for key, item in value.items()
+            for leaf in _flat(item, f"{path}.{key}" if path else key)
+        ]
+    if isinstance(value, (list, tuple)):
+        leaves: list[tuple[str, str]] = []
+        for item in value:
+            if isinstance(item, dict):
+                name = str(item.get("name") or item.get("path") or item.get("kind") or "")
+                leaves.append((f"{path} {name}", str(item.get("version") or "")))
+            else:
+                leaves.append((f"{path} {item}", ""))
+        return leaves
+    return [] if value is None else [(path, str(value))]

@@ -1,0 +1,196 @@
+"""What people and the controller decided about devices: names, labels, drains, reservations."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from fleetmark_controller.store import events
+from fleetmark_core.clock import iso, parse_iso
+
+
+@dataclass(frozen=True)
+class Care:
+    """The decisions about one device; empty is none. Times are ISO 8601 in UTC."""
+
+    drained_at: str = ""
+    drain_reason: str = ""
+    reserved_for: str = ""
+    reserved_until: str = ""
+    failures: int = 0
+    last_failure: str = ""
+    check_campaign: str = ""
+    checked_at: str = ""
+
+
+def reserved_until_ns(care: Care) -> int:
+    """Until when the device is reserved, by the wall clock; 0: it is not."""
+    return parse_iso(care.reserved_until) if care.reserved_until else 0
+
+
+_COLUMNS = """coalesce(drained_at, ''), drain_reason, reserved_for, reserved_until, failures,
+    last_failure, check_campaign, checked_at"""
+
+
+def every(connection: sqlite3.Connection) -> dict[str, Care]:
+    """Of each device about which something was decided: what."""
+    rows = connection.execute(f"SELECT device_id, {_COLUMNS} FROM device_care")  # noqa: S608
+    return {row[0]: Care(*tuple(row)[1:]) for row in rows}
+
+
+def get(connection: sqlite3.Connection, device_id: str) -> Care:
+    """What was decided about one device."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM device_care WHERE device_id = ?",  # noqa: S608
+        (device_id,),
+    ).fetchone()
+    return Care() if row is None else Care(*row)
+
+
+def drain(connection: sqlite3.Connection, now_ns: int, device_id: str, reason: str) -> None:
+    """Give the device no further job until it is resumed."""
+    _set(connection, device_id, drained_at=iso(now_ns), drain_reason=reason)
+    events.add(connection, now_ns, "device.drained", device_id=device_id, reason=reason)
+
+
+def resume(connection: sqlite3.Connection, now_ns: int, device_id: str) -> None:
+    """End drain, reservation and quarantine: it takes jobs again."""
+    _set(
+        connection,
+        device_id,
+        drained_at=None,
+        drain_reason="",
+        reserved_for="",
+        reserved_until="",
+        failures=0,
+        failed_job="",
+        last_failure="",
+        check_campaign="",
+        checked_at="",
+    )
+    events.add(connection, now_ns, "device.resumed", device_id=device_id)
+
+
+def reserve(
+    connection: sqlite3.Connection, now_ns: int, device_id: str, who: str, until_ns: int
+) -> None:
+    """Until then, give the device only jobs that `who` submits."""
+    _set(connection, device_id, reserved_for=who, reserved_until=iso(until_ns))
+    events.add(
+        connection,
+        now_ns,
+        "device.reserved",
+        device_id=device_id,
+        reserved_for=who,
+        until=iso(until_ns),
+    )
+
+
+def rename(connection: sqlite3.Connection, now_ns: int, device_id: str, name: str) -> None:
+    """Call the device so, whatever its agent says; its results are called so, too.
+
+    Raises:
+        sqlite3.IntegrityError: another device has this name, or applies with it.
+    """
+    old = connection.execute(
+        "SELECT name FROM device WHERE device_id = ?", (device_id,)
+    ).fetchone()[0]
+    connection.execute("UPDATE device SET name = ? WHERE device_id = ?", (name, device_id))
+    connection.execute("UPDATE identity SET name = ? WHERE identity_id = ?", (name, device_id))
+    connection.execute(
+        "UPDATE run SET device = ? WHERE EXISTS (SELECT 1 FROM attempt"
+        " WHERE attempt.job_id = run.job_id AND attempt.epoch = run.epoch AND device_id = ?)",
+        (name, device_id),
+    )
+    _set(connection, device_id, name=name)
+    events.add(connection, now_ns, "device.renamed", device_id=device_id, old=old, new=name)
+
+
+def label(
+    connection: sqlite3.Connection,
+    now_ns: int,
+    device_id: str,
+    changes: dict[str, str | None],
+) -> dict[str, str]:
+    """Set labels; None takes one away. They win over those of the agent. Returns all labels."""
+    connection.executemany(
+        "INSERT INTO device_label VALUES (?, ?, ?)"
+        " ON CONFLICT (device_id, key) DO UPDATE SET value = excluded.value",
+        ((device_id, key, value) for key, value in changes.items()),
+    )
+    row = connection.execute(
+        "SELECT labels FROM device WHERE device_id = ?", (device_id,)
+    ).fetchone()
+    labels = labels_of(connection, device_id, json.loads(row[0]))
+    connection.execute(
+        "UPDATE device SET labels = ? WHERE device_id = ?",
+        (json.dumps(labels, sort_keys=True, ensure_ascii=False), device_id),
+    )
+    events.add(connection, now_ns, "device.labelled", device_id=device_id, changes=changes)
+    return labels
+
+
+def labels_of(
+    connection: sqlite3.Connection, device_id: str, of_agent: dict[str, str]
+) -> dict[str, str]:
+    """The agent's labels under those that people gave."""
+    given: dict[str, str | None] = {
+        row[0]: row[1]
+        for row in connection.execute(
+            "SELECT key, value FROM device_label WHERE device_id = ?", (device_id,)
+        )
+    }
+    return {k: v for k, v in {**of_agent, **given}.items() if v is not None}
+
+
+def given_name(connection: sqlite3.Connection, device_id: str) -> str:
+    """The name that people gave the device; empty if they did not."""
+    row = connection.execute(
+        "SELECT name FROM device_care WHERE device_id = ?", (device_id,)
+    ).fetchone()
+    return "" if row is None else row[0] or ""
+
+
+def failed(connection: sqlite3.Connection, device_id: str, job_id: str, why: str) -> None:
+    """A job failed on the device; however often it is tried in a row, it counts once."""
+    connection.execute("INSERT OR IGNORE INTO device_care (device_id) VALUES (?)", (device_id,))
+    connection.execute(
+        "UPDATE device_care SET failures = failures + (failed_job <> ?1), failed_job = ?1,"
+        " last_failure = ?2 WHERE device_id = ?3",
+        (job_id, why, device_id),
+    )
+
+
+def succeeded(connection: sqlite3.Connection, device_id: str) -> None:
+    """A job succeeded on the device: what failed before it counts no more."""
+    connection.execute(
+        "UPDATE device_care SET failures = 0, failed_job = '', last_failure = '',"
+        " check_campaign = '', checked_at = '' WHERE device_id = ? AND failures > 0",
+        (device_id,),
+    )
+
+
+def checking(connection: sqlite3.Connection, now_ns: int, device_id: str, campaign: str) -> None:
+    """A health check of a quarantined device was submitted (or could not be: empty)."""
+    _set(connection, device_id, check_campaign=campaign, checked_at=iso(now_ns))
+
+
+def quarantined(connection: sqlite3.Connection, after: int) -> list[str]:
+    """Devices on which at least `after` jobs failed one after another."""
+    rows = connection.execute(
+        "SELECT device_id FROM device_care LEFT JOIN identity ON identity_id = device_id"
+        " WHERE failures >= ? AND coalesce(state, 'active') NOT IN ('revoked', 'removed')",
+        (after,),
+    )
+    return [row[0] for row in rows]
+
+
+def _set(connection: sqlite3.Connection, device_id: str, **values: Any) -> None:
+    connection.execute("INSERT OR IGNORE INTO device_care (device_id) VALUES (?)", (device_id,))
+    names = ", ".join(f"{name} = ?" for name in values)
+    connection.execute(
+        f"UPDATE device_care SET {names} WHERE device_id = ?",  # noqa: S608
+        (*values.values(), device_id),
+    )

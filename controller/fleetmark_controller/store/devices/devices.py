@@ -1,0 +1,213 @@
+"""Devices: identity, labels, capabilities."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+
+from fleetmark_catalog.selectors import Selector, Subject, Words, canonical
+from fleetmark_controller.store.devices import capability_history as history
+from fleetmark_controller.store.devices import device_admin as care
+from fleetmark_controller.store.devices.capability_json import text_of
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.clock import iso
+from fleetmark_core.digest import canonical_json, sha256_hex
+from fleetmark_core.serde import from_plain, to_plain
+
+
+@dataclass(frozen=True)
+class Device:
+    """A board as the store knows it."""
+
+    device_id: str
+    name: str
+    labels: dict[str, str]
+    capabilities: Capabilities
+    agent_version: str
+    boot_id: str
+    registered_at: str
+    last_seen_at: str
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The device as selectors see it."""
+        return Subject(self.name, self.labels, self.capabilities)
+
+    @cached_property
+    def facts_sha256(self) -> str:
+        """Digest of its capabilities: boards with the same one resolve alike."""
+        return sha256_hex(canonical_json(to_plain(self.capabilities)))
+
+
+class Roll(list[Device]):
+    """A fleet's devices. What is worked out of all of them is kept: leave the list as it is."""
+
+    @cached_property
+    def words(self) -> Words:
+        """What selectors may name."""
+        return Words(device.subject for device in self)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Device]]:
+        found: dict[str, list[Device]] = {}
+        for device in self:
+            found.setdefault(canonical(device.name), []).append(device)
+        return found
+
+    def matching(self, selector: Selector) -> list[Device]:
+        """The devices that a selector matches, in the same order."""
+        names = selector.names()
+        among: list[Device] = self
+        if names is not None:
+            # One of thousands is looked up, not sought.
+            among = [device for name in sorted(names) for device in self._by_name.get(name, ())]
+        found = [device for device in among if selector.matches(device.subject)]
+        return found if names is None else sorted(found, key=lambda device: device.name)
+
+
+def upsert(
+    connection: sqlite3.Connection,
+    now_ns: int,
+    *,
+    device_id: str,
+    name: str,
+    labels: dict[str, str],
+    capabilities: Capabilities,
+    agent_version: str,
+    boot_id: str,
+) -> bool:
+    """Register a device or bring it up to date; True if it is new.
+
+    A name and labels that people gave it stay, also labels of its identity. A name that another
+    device has gets a number: names are how people tell boards apart.
+    """
+    text = text_of(capabilities)
+    _FACTS.keep(text, capabilities)
+    found = connection.execute(_STANDING, (device_id, name)).fetchone()
+    known, applied_as, of_identity, given, labelled, taken = found
+    name = given or (free_name(connection, device_id, name) if taken else name)
+    if applied_as not in (None, name):
+        # An identity that has a name keeps in step with it: people say one name for both.
+        connection.execute("UPDATE identity SET name = ? WHERE identity_id = ?", (name, device_id))
+    # Labels that came with its join token are an administrator's word, and stand above its own.
+    labels = {**labels, **json.loads(of_identity or "{}")}
+    if labelled:
+        labels = care.labels_of(connection, device_id, labels)
+    connection.execute(
+        """INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (device_id) DO UPDATE SET name = excluded.name, labels = excluded.labels,
+        capabilities = excluded.capabilities, agent_version = excluded.agent_version,
+        boot_id = excluded.boot_id, last_seen_at = excluded.last_seen_at""",
+        (
+            device_id,
+            name,
+            json.dumps(labels, sort_keys=True, ensure_ascii=False),
+            text,
+            agent_version,
+            boot_id,
+            iso(now_ns),
+            iso(now_ns),
+        ),
+    )
+    history.note(connection, now_ns, device_id, capabilities, new=known is None)
+    return known is None
+
+
+_TAKEN = """SELECT 1 FROM device WHERE name = ?2 AND device_id != ?1
+    UNION ALL SELECT 1 FROM identity WHERE kind = 'device' AND name = ?2 AND state <> 'removed'
+    AND identity_id != ?1"""
+"""Whether a name belongs to another device, or one that has applied with it."""
+_STANDING = f"""SELECT (SELECT 1 FROM device WHERE device_id = ?1), identity.name, identity.labels,
+    (SELECT name FROM device_care WHERE device_id = ?1),
+    EXISTS (SELECT 1 FROM device_label WHERE device_id = ?1), EXISTS ({_TAKEN})
+    FROM (SELECT 1) LEFT JOIN identity ON identity_id = ?1"""  # noqa: S608
+
+
+def set_capabilities(
+    connection: sqlite3.Connection, now_ns: int, device_id: str, facts: Capabilities
+) -> None:
+    """Replace a device's capabilities; the history keeps the former ones."""
+    history.note(connection, now_ns, device_id, facts)
+    connection.execute(
+        "UPDATE device SET capabilities = ? WHERE device_id = ?",
+        (text_of(facts), device_id),
+    )
+
+
+def get(connection: sqlite3.Connection, device_id: str) -> Device | None:
+    """One device."""
+    row = connection.execute("SELECT * FROM device WHERE device_id = ?", (device_id,)).fetchone()
+    return None if row is None else _device(row)
+
+
+def rename(connection: sqlite3.Connection, device_id: str, name: str) -> None:
+    """Call a device by another name, which must be free."""
+    connection.execute("UPDATE device SET name = ? WHERE device_id = ?", (name, device_id))
+
+
+def every(connection: sqlite3.Connection) -> Roll:
+    """The devices of the fleet by name: without those whose keys were revoked."""
+    rows = connection.execute(
+        "SELECT device.* FROM device LEFT JOIN identity ON identity_id = device_id"
+        " WHERE coalesce(state, 'active') NOT IN ('revoked', 'removed') ORDER BY device.name"
+    )
+    return Roll(_device(row) for row in rows)
+
+
+def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
+    """The name, or with a number when another device bears it or has applied with it."""
+    candidate, number = name, 2
+    while _is_taken(connection, device_id, candidate):
+        candidate, number = f"{name}-{number}", number + 1
+    return candidate
+
+
+def _is_taken(connection: sqlite3.Connection, device_id: str, name: str) -> bool:
+    found = connection.execute(f"{_TAKEN} LIMIT 1", (device_id, name))
+    return found.fetchone() is not None
+
+
+class _Facts:
+    """Facts by their stored text. They are never changed, and reading them is most of the work.
+
+    The oldest are let go beyond `most` letters: boards may be many, or tell ever new things.
+    """
+
+    def __init__(self, most: int = 32 * 1024 * 1024) -> None:
+        self._kept: dict[str, Capabilities] = {}
+        self._most = most
+        self._letters = 0
+        self._lock = threading.Lock()
+
+    def get(self, text: str) -> Capabilities:
+        """Those of a stored text."""
+        found = self._kept.get(text)
+        if found is None:
+            found = from_plain(Capabilities, json.loads(text))
+            self.keep(text, found)
+        return found
+
+    def keep(self, text: str, facts: Capabilities) -> None:
+        """Of a text that is being stored, too: so nobody has to read it again."""
+        if len(text) > self._most // 100:
+            return
+        with self._lock:
+            self._letters += 0 if text in self._kept else len(text)
+            self._kept[text] = facts
+            while self._letters > self._most:
+                oldest = next(iter(self._kept))
+                del self._kept[oldest]
+                self._letters -= len(oldest)
+
+
+_FACTS = _Facts()
+
+
+def _device(row: sqlite3.Row) -> Device:
+    values = dict(row)
+    values["labels"] = json.loads(values["labels"])
+    values["capabilities"] = _FACTS.get(values["capabilities"])
+    return Device(**values)

@@ -1,0 +1,48 @@
+"""Queries that need a selector, or the name of a device."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from fleetmark_catalog.load.suggest import hint
+from fleetmark_catalog.selectors import check_words, parse_selector
+from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices import saved_fleets as saved
+from fleetmark_controller.store.devices.devices import Device
+from fleetmark_protos.errors import ErrorKind, FleetmarkError
+
+
+def matching(connection: sqlite3.Connection, selector: str) -> list[Device]:
+    """Devices that a selector matches; all for an empty one.
+
+    Raises:
+        CatalogError: the selector does not parse, or names what no device has.
+    """
+    found = devices.every(connection)
+    if not selector:
+        return found
+    wanted = parse_selector(selector, saved.every(connection))
+    check_words(wanted, found.words)
+    return found.matching(wanted)
+
+
+def matching_names(connection: sqlite3.Connection, selector: str) -> list[str]:
+    """Names of the devices that a selector matches."""
+    return [device.name for device in matching(connection, selector)]
+
+
+def named(connection: sqlite3.Connection, name: str) -> Device:
+    """The device of this name or id.
+
+    Raises:
+        FleetmarkError: NOT_FOUND, with the nearest name.
+    """
+    found = devices.every(connection)
+    for device in found:
+        if name in (device.name, device.device_id):
+            return device
+    raise FleetmarkError(
+        ErrorKind.NOT_FOUND,
+        f"no board is called {name!r}",
+        next_step=hint(name, [d.name for d in found]) or "No board is registered",
+    )

@@ -1,0 +1,1 @@
+"""Campaigns, jobs and attempts."""

@@ -1,0 +1,199 @@
+"""Attempts: every statement compares device and epoch, so that a stale message changes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fleetmark_controller.lifecycle.states import (
+    ATTEMPT_ON_DEVICE,
+    ATTEMPT_TERMINAL,
+    AttemptState,
+    check,
+)
+from fleetmark_controller.store import events
+from fleetmark_controller.store.jobs.job_options import OPTIONS
+from fleetmark_core.clock import iso
+
+_ON_DEVICE = ",".join(
+    f"'{state.value}'" for state in sorted(ATTEMPT_ON_DEVICE, key=lambda s: s.value)
+)
+
+
+_NEWEST = 64
+"""More than a device can hold at once, by far."""
+
+
+class AttemptKey(NamedTuple):
+    """Names one try at a job."""
+
+    device_id: str
+    job_id: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An attempt as stored. `final_seq` is the seq of its final record once that is here."""
+
+    key: AttemptKey
+    state: AttemptState
+    reason: str
+    order: bytes
+    through_seq: int
+    final_seq: int | None
+    verified: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether every record up to the final one is stored."""
+        return self.final_seq is not None and self.through_seq >= self.final_seq
+
+
+def add(connection: sqlite3.Connection, now_ns: int, key: AttemptKey, order: bytes) -> None:
+    """Bind a job to a device under a new epoch."""
+    connection.execute(
+        "INSERT INTO attempt (job_id, epoch, device_id, state, reason, orders, created_at)"
+        " VALUES (?, ?, ?, ?, '', ?, ?)",
+        (key.job_id, key.epoch, key.device_id, AttemptState.OFFERED.value, order, iso(now_ns)),
+    )
+    events.add(connection, now_ns, "attempt.offered", **key._asdict())
+
+
+def get(connection: sqlite3.Connection, key: AttemptKey) -> Attempt | None:
+    """The attempt, if device, job and epoch are all as stored."""
+    row = connection.execute(
+        "SELECT * FROM attempt WHERE job_id = ? AND epoch = ? AND device_id = ?",
+        (key.job_id, key.epoch, key.device_id),
+    ).fetchone()
+    return None if row is None else _attempt(row)
+
+
+def set_exported(connection: sqlite3.Connection, now_ns: int, key: AttemptKey) -> None:
+    """The order leaves in a bundle: the board says nothing of it before its results come."""
+    connection.execute(
+        "UPDATE attempt SET exported_at = ? WHERE job_id = ? AND epoch = ? AND device_id = ?",
+        (iso(now_ns), key.job_id, key.epoch, key.device_id),
+    )
+
+
+def is_exported(connection: sqlite3.Connection, key: AttemptKey) -> bool:
+    """Whether the order left in a bundle."""
+    row = connection.execute(
+        "SELECT exported_at FROM attempt WHERE job_id = ? AND epoch = ? AND device_id = ?",
+        (key.job_id, key.epoch, key.device_id),
+    ).fetchone()
+    return row is not None and row[0] is not None
+
+
+def on_device(connection: sqlite3.Connection, device_id: str) -> list[Attempt]:
+    """Attempts for which the device still has work, oldest first; not those in a bundle."""
+    rows = connection.execute(
+        f"SELECT * FROM attempt WHERE device_id = ? AND state IN ({_ON_DEVICE})"  # noqa: S608
+        " AND exported_at IS NULL ORDER BY epoch",
+        (device_id,),
+    )
+    return [_attempt(row) for row in rows]
+
+
+def busy_devices(connection: sqlite3.Connection) -> set[str]:
+    """Devices that have work, other than in a bundle."""
+    query = (
+        f"SELECT DISTINCT device_id FROM attempt WHERE state IN ({_ON_DEVICE})"  # noqa: S608
+        " AND exported_at IS NULL"
+    )
+    return {row[0] for row in connection.execute(query)}
+
+
+def is_newest(connection: sqlite3.Connection, key: AttemptKey) -> bool | None:
+    """Whether an attempt is its job's newest; None: the device has no such attempt."""
+    row = connection.execute(
+        "SELECT newest_epoch = epoch FROM attempt JOIN job USING (job_id)"
+        " WHERE job_id = ? AND epoch = ? AND attempt.device_id = ?",
+        (key.job_id, key.epoch, key.device_id),
+    ).fetchone()
+    return None if row is None else bool(row[0])
+
+
+def unjudged(connection: sqlite3.Connection, device_id: str) -> list[tuple[AttemptKey, str]]:
+    """A device's newest attempts whose result may still come, and the digest of each one's lock."""
+    rows = connection.execute(
+        "SELECT device_id, job_id, epoch, lock_sha256"  # noqa: S608
+        f" FROM attempt JOIN {OPTIONS} USING (job_id, device_id)"
+        " WHERE device_id = ? AND verified = 0 AND state <> 'REFUSED'"
+        " ORDER BY epoch DESC LIMIT ?",
+        (device_id, _NEWEST),
+    )
+    return [(AttemptKey(*row[:3]), str(row[3])) for row in rows]
+
+
+def unverified(connection: sqlite3.Connection) -> list[AttemptKey]:
+    """Attempts whose records are all here but were not yet judged."""
+    rows = connection.execute(
+        "SELECT device_id, job_id, epoch FROM attempt"
+        " WHERE final_seq NOT NULL AND verified = 0 AND through_seq >= final_seq ORDER BY epoch"
+    )
+    return [AttemptKey(*row) for row in rows]
+
+
+def transition(
+    connection: sqlite3.Connection, now_ns: int, attempt: Attempt, new: AttemptState, reason: str
+) -> None:
+    """Move an attempt along the table, with its event.
+
+    Raises:
+        IllegalTransition: a fault of the program.
+    """
+    key = attempt.key
+    check(
+        attempt.state,
+        new,
+        f"attempt {key.job_id} epoch {key.epoch}",
+        lambda: events.history(connection, key.job_id),
+    )
+    changed = connection.execute(
+        "UPDATE attempt SET state = ?, reason = ?, finished_at = ?"
+        " WHERE job_id = ? AND epoch = ? AND device_id = ? AND state = ?",
+        (
+            new.value,
+            reason,
+            iso(now_ns) if new in ATTEMPT_TERMINAL else None,
+            key.job_id,
+            key.epoch,
+            key.device_id,
+            attempt.state.value,
+        ),
+    ).rowcount
+    if changed != 1:
+        raise RuntimeError(f"attempt {key} is not {attempt.state.value} any more")
+    events.add(connection, now_ns, f"attempt.{new.value.lower()}", **key._asdict(), reason=reason)
+
+
+def set_verified(connection: sqlite3.Connection, key: AttemptKey) -> None:
+    """The attempt's records were judged; they will not be again."""
+    connection.execute(
+        "UPDATE attempt SET verified = 1 WHERE job_id = ? AND epoch = ? AND device_id = ?",
+        (key.job_id, key.epoch, key.device_id),
+    )
+
+
+def count_bytes(connection: sqlite3.Connection, key: AttemptKey, count: int) -> None:
+    """Add bytes that were sent to the device for the attempt."""
+    connection.execute(
+        "UPDATE attempt SET bytes_sent = bytes_sent + ?"
+        " WHERE job_id = ? AND epoch = ? AND device_id = ?",
+        (count, key.job_id, key.epoch, key.device_id),
+    )
+
+
+def _attempt(row: sqlite3.Row) -> Attempt:
+    return Attempt(
+        AttemptKey(row["device_id"], row["job_id"], row["epoch"]),
+        AttemptState(row["state"]),
+        row["reason"],
+        row["orders"],
+        row["through_seq"],
+        row["final_seq"],
+        bool(row["verified"]),
+    )

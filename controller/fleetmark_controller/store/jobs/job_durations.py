@@ -1,0 +1,32 @@
+"""How long earlier attempts took, for estimates."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+
+from fleetmark_controller.planning.estimates import Earlier, Key
+
+_NEWEST = 1000
+"""So many jobs of a configuration are looked at: what was long before says little of now."""
+
+
+def earlier(connection: sqlite3.Connection, keys: Collection[str]) -> Earlier:
+    """Of configurations with these keys: mean seconds by device, and on all of them."""
+    on_device: dict[tuple[Key, str], float] = {}
+    sums: dict[Key, tuple[float, int]] = {}
+    for configuration in sorted(set(keys)):
+        rows = connection.execute(
+            """SELECT json_extract(configuration, '$.mode'), attempt.device_id, count(*),
+            avg((julianday(attempt.finished_at) - julianday(attempt.created_at)) * 86400.0)
+            FROM (SELECT job_id, configuration FROM job WHERE configuration_key = ?
+                ORDER BY rowid DESC LIMIT ?) JOIN attempt USING (job_id)
+            WHERE attempt.state = 'DONE' GROUP BY 1, 2""",
+            (configuration, _NEWEST),
+        )
+        for mode, device, count, seconds in rows:
+            key = (configuration, mode)
+            on_device[key, device] = max(0.0, seconds)
+            total, number = sums.get(key, (0.0, 0))
+            sums[key] = (total + max(0.0, seconds) * count, number + count)
+    return Earlier(on_device, {key: total / number for key, (total, number) in sums.items()})

@@ -1,0 +1,192 @@
+"""What people and watchers see of campaigns, jobs and attempts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from fleetmark_controller.store.jobs import jobs
+from fleetmark_controller.store.jobs.job_options import OPTIONS
+
+_JOB = """SELECT job_id, campaign_id,
+    coalesce((SELECT name FROM device WHERE device.device_id = job.device_id), '') AS device,
+    label, state, reason, attempts, created_at, coalesce(finished_at, '') AS finished_at,
+    coalesce(run_id, '') AS run_id, coalesce(expected_s, 0), coalesce(retried_as, '') FROM job"""
+
+
+@dataclass(frozen=True)
+class JobLine:
+    """One job in a listing; what is not known is empty."""
+
+    job_id: str
+    campaign_id: str
+    device: str
+    configuration: str
+    state: str
+    reason: str
+    attempts: int
+    created_at: str
+    finished_at: str
+    run_id: str
+    expected_s: float = 0.0
+    retried_as: str = ""
+
+
+@dataclass(frozen=True)
+class CampaignLine:
+    """One campaign in a listing."""
+
+    campaign_id: str
+    benchmark: str
+    selector: str
+    state: str
+    created_at: str
+    finished_at: str
+    jobs_by_state: dict[str, int]
+    bundle_bytes: int
+    """What the bundles of its jobs name, each job's counted."""
+    bytes_sent: int
+    """Blobs sent to boards for its jobs."""
+    paused_at: str = ""
+    submitted_by: str = ""
+
+
+@dataclass(frozen=True)
+class AttemptLine:
+    """One attempt in a job's details."""
+
+    epoch: int
+    device: str
+    state: str
+    reason: str
+    created_at: str
+    finished_at: str
+    records: int
+    bytes_sent: int
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """A job with everything that is known of it."""
+
+    job: JobLine
+    attempts: list[AttemptLine]
+    configuration: dict[str, Any]
+    lock_sha256: str
+    bundle_bytes: int
+    memory_bytes: int
+    disk_bytes: int
+
+
+def jobs_by_id(connection: sqlite3.Connection, ids: Collection[str]) -> list[JobLine]:
+    """The named jobs, first come first."""
+    marks = ",".join("?" * len(ids))
+    rows = connection.execute(f"{_JOB} WHERE job_id IN ({marks}) ORDER BY sequence", tuple(ids))
+    return [JobLine(*row) for row in rows]
+
+
+def list_jobs(
+    connection: sqlite3.Connection, campaign_id: str = "", state: str = ""
+) -> list[JobLine]:
+    """Jobs, first come first; empty filters take all."""
+    rows = connection.execute(
+        f"{_JOB} WHERE (? = '' OR campaign_id = ?) AND (? = '' OR state = ?) ORDER BY sequence",
+        (campaign_id, campaign_id, state, state),
+    )
+    return [JobLine(*row) for row in rows]
+
+
+def list_campaigns(connection: sqlite3.Connection, campaign_id: str = "") -> list[CampaignLine]:
+    """Campaigns, newest first; or the one that is named."""
+    rows = connection.execute(
+        f"""SELECT campaign_id, benchmark, selector, created_at, coalesce(finished_at, ''),
+        (SELECT coalesce(sum(bytes), 0) FROM
+            (SELECT max(bundle_bytes) AS bytes FROM {OPTIONS} JOIN job USING (job_id)
+             WHERE job.campaign_id = campaign.campaign_id GROUP BY job_id)),
+        (SELECT coalesce(sum(bytes_sent), 0) FROM attempt JOIN job USING (job_id)
+         WHERE job.campaign_id = campaign.campaign_id),
+        coalesce(paused_at, ''), submitted_by
+        FROM campaign WHERE ? = '' OR campaign_id = ?
+        ORDER BY created_at DESC, campaign_id DESC""",  # noqa: S608
+        (campaign_id, campaign_id),
+    ).fetchall()
+    return [
+        CampaignLine(
+            campaign_id=row[0],
+            benchmark=row[1],
+            selector=row[2],
+            state="finished" if row[4] else "paused" if row[7] else "running",
+            created_at=row[3],
+            finished_at=row[4],
+            jobs_by_state=jobs.states(connection, row[0]),
+            bundle_bytes=row[5],
+            bytes_sent=row[6],
+            paused_at=row[7],
+            submitted_by=row[8],
+        )
+        for row in rows
+    ]
+
+
+def find(connection: sqlite3.Connection, kind: str, prefix: str) -> list[str]:
+    """Ids of campaigns or jobs that begin with `prefix`; two at most."""
+    column, table = {"campaign": ("campaign_id", "campaign"), "job": ("job_id", "job")}[kind]
+    rows = connection.execute(
+        f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ? LIMIT 2",  # noqa: S608
+        (len(prefix), prefix),
+    )
+    return [row[0] for row in rows]
+
+
+def newest_campaign(connection: sqlite3.Connection) -> list[str]:
+    """The campaign that was submitted last; none if there is none. Health checks do not count."""
+    rows = connection.execute(
+        "SELECT campaign_id FROM campaign WHERE purpose = '' ORDER BY rowid DESC LIMIT 1"
+    )
+    return [row[0] for row in rows]
+
+
+def job_page(connection: sqlite3.Connection, job_id: str) -> JobPage:
+    """Everything that is known of a job that exists."""
+    (line,) = jobs_by_id(connection, [job_id])
+    rows = connection.execute(
+        """SELECT epoch, name, attempt.state, attempt.reason, attempt.created_at,
+        coalesce(attempt.finished_at, ''), through_seq, bytes_sent
+        FROM attempt JOIN device USING (device_id) WHERE job_id = ? ORDER BY epoch""",
+        (job_id,),
+    )
+    configuration = connection.execute(
+        "SELECT configuration FROM job WHERE job_id = ?", (job_id,)
+    ).fetchone()[0]
+    option = connection.execute(
+        f"""SELECT lock_sha256, bundle_bytes, memory_bytes,
+        bundle_bytes + environment_bytes + output_bytes
+        FROM {OPTIONS} WHERE job_id = ? ORDER BY memory_bytes DESC LIMIT 1""",  # noqa: S608
+        (job_id,),
+    ).fetchone()
+    return JobPage(line, [AttemptLine(*row) for row in rows], json.loads(configuration), *option)
+
+
+def active_jobs(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """For each device that has work: its job, and what that runs."""
+    rows = connection.execute(
+        "SELECT attempt.device_id, job_id, label FROM attempt JOIN job USING (job_id)"
+        " WHERE attempt.state IN ('OFFERED', 'PREPARING', 'RUNNING', 'UPLOADING') ORDER BY epoch"
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def job_states_on(connection: sqlite3.Connection, device_id: str) -> dict[str, int]:
+    """How many jobs that a device had, or waits for, are in each state."""
+    rows = connection.execute(
+        "SELECT state, count(*) FROM job WHERE device_id = ? GROUP BY state", (device_id,)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def any_overdue(connection: sqlite3.Connection, now_ns: int) -> bool:
+    """Whether a job is past its deadline."""
+    return bool(jobs.overdue(connection, now_ns))

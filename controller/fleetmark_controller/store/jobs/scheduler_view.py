@@ -1,0 +1,282 @@
+"""What the scheduler looks at: waiting jobs, boards and series, as one moment of the store."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from fleetmark_controller.scheduling.model import DeviceState, Seen, Series, View, WaitingJob
+from fleetmark_controller.store.jobs.job_options import OPTIONS
+from fleetmark_controller.store.security import releases
+from fleetmark_core.clock import NS_PER_S, iso, parse_iso
+from fleetmark_core.errors import CatalogError
+from fleetmark_core.lockfile import parse_lock
+
+HEALTH_CHECK = "health check"
+"""Purpose of a campaign that decides whether a quarantined board may return."""
+_LOOK_AT = 1000
+"""Jobs that are looked at for each open board; it gets one of them."""
+_FEW = 20
+"""So many boards are looked for among those of each job; of more, every job is looked at."""
+
+
+def view(
+    connection: sqlite3.Connection,
+    now_ns: int,
+    seen: Mapping[str, Seen],
+    ageing_s: float = 0.0,
+    open_devices: Iterable[str] | None = None,
+) -> View:
+    """The fleet now. `seen` is what presence says; devices that it does not name are offline.
+
+    With `open_devices` only these, and the first jobs that could run on them: enough to decide
+    what they do next. Without, everything that waits: enough to say why.
+    """
+    names = None if open_devices is None else list(open_devices)
+    reserved = _reserved(connection, now_ns)
+    waiting = _waiting(connection, ageing_s, names, reserved)
+    if names is not None:
+        # Those for which nothing waits do not matter.
+        sets = {id(job.devices): job.devices for job in waiting}
+        wanted = set().union(*sets.values())
+        # And those that time alone will free for jobs that were passed over.
+        wanted |= reserved.keys()
+        names = [name for name in names if name in wanted]
+    devices = _devices(connection, seen, names)
+    blobs: dict[str, Mapping[str, int]] = {}
+    if any(len(job.devices) > 1 for job in waiting):
+        blobs = _blobs(connection, waiting, devices)
+    series = _series(connection, waiting)
+    return View(waiting, devices, now_ns, series, blobs, releases.unsigned(connection))
+
+
+def wanted(connection: sqlite3.Connection, most: int = 2000) -> set[str] | None:
+    """Boards that waiting jobs could run on; None if too many jobs and boards are to be looked at.
+
+    It says nothing of whether a board could take one now.
+    """
+    rows = connection.execute(
+        """SELECT option_row.device_id FROM job JOIN option_row USING (option_set)
+        JOIN campaign USING (campaign_id)
+        WHERE state = 'QUEUED' AND paused_at IS NULL AND attempts < max_attempts LIMIT ?""",
+        (most,),
+    ).fetchall()
+    return None if len(rows) == most else {row[0] for row in rows}
+
+
+def _reserved(connection: sqlite3.Connection, now_ns: int) -> dict[str, str]:
+    """For whom each board is reserved that is so now."""
+    query = "SELECT device_id, reserved_for FROM device_care WHERE reserved_until > ?"
+    return {row[0]: row[1] for row in connection.execute(query, (iso(now_ns),))}
+
+
+def _waiting(
+    connection: sqlite3.Connection,
+    ageing_s: float,
+    names: list[str] | None,
+    reserved: Mapping[str, str],
+) -> list[WaitingJob]:
+    narrowed, values = "", []
+    if names is not None:
+        narrowed = "AND paused_at IS NULL AND attempts < max_attempts"
+        if len(names) <= _FEW:
+            marks = ",".join("?" * len(names))
+            looked_up = "SELECT 1 FROM option_row WHERE option_row.option_set = job.option_set"
+            narrowed += f" AND EXISTS ({looked_up} AND device_id IN ({marks}))"
+            values = names
+    rows = connection.execute(
+        f"""SELECT job_id, sequence, priority, job.created_at, submitted_by, paused_at,
+            attempts < max_attempts, cool_down_s, series, turn, purpose, option_set
+        FROM job JOIN campaign USING (campaign_id) WHERE state = 'QUEUED' {narrowed}
+        ORDER BY julianday(job.created_at) * 86400.0 - priority * ?, sequence""",  # noqa: S608
+        (*values, ageing_s),
+    )
+    options = _Options(connection, None if names is None else set(names), reserved)
+    waiting = []
+    for row in rows:
+        devices, min_sandbox = options.of(row[11], row[4] if row[10] == "" else None)
+        if names is not None and not options.worth_looking(row[11], devices):
+            continue
+        waiting.append(
+            WaitingJob(
+                job_id=row[0],
+                sequence=row[1],
+                priority=row[2],
+                devices=devices,
+                created_ns=parse_iso(row[3]),
+                owner=row[4],
+                paused=row[5] is not None,
+                tries_left=bool(row[6]),
+                cool_down_ns=int(row[7] * NS_PER_S),
+                series=row[8],
+                turn=row[9],
+                health_check=row[10] == HEALTH_CHECK,
+                min_sandbox=min_sandbox,
+            )
+        )
+    return waiting
+
+
+class _Options:
+    """Boards of jobs, each set read once: the scheduler ranks boards once for all that share it.
+
+    With `names` only these boards, and of those that are reserved only what their holder submits.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, names: set[str] | None, reserved: Mapping[str, str]
+    ) -> None:
+        self._connection = connection
+        self._names = names
+        self._reserved = {} if names is None else reserved
+        self._sets: dict[str, tuple[dict[str, str], str]] = {}
+        self._free_to: dict[tuple[str, str], dict[str, str]] = {}
+        self._looked: Counter[str] = Counter()
+
+    def of(self, option_set: str, owner: str | None) -> tuple[dict[str, str], str]:
+        """Boards with their locks, and the weakest sandbox that all of them may have.
+
+        `owner` is who submitted the job; None: reservations do not count for it.
+        """
+        found = self._sets.get(option_set)
+        if found is None:
+            found = self._sets[option_set] = self._read(option_set)
+        devices, min_sandbox = found
+        if owner is None or self._reserved.keys().isdisjoint(devices):
+            return found
+        key = (option_set, owner)
+        if key not in self._free_to:
+            self._free_to[key] = {
+                device: lock
+                for device, lock in devices.items()
+                if self._reserved.get(device, owner) == owner
+            }
+        return self._free_to[key], min_sandbox
+
+    def worth_looking(self, option_set: str, devices: Mapping[str, str]) -> bool:
+        """Whether the next job of this set can get a board in this round; it counts as looked at.
+
+        They are asked in the order in which they would get one.
+        """
+        if not devices:
+            return False
+        key = next(iter(devices)) if len(devices) == 1 else option_set
+        self._looked[key] += 1
+        return self._looked[key] < _LOOK_AT + len(devices)
+
+    def _read(self, option_set: str) -> tuple[dict[str, str], str]:
+        rows = self._connection.execute(
+            "SELECT device_id, lock_sha256, min_sandbox FROM option_row WHERE option_set = ?",
+            (option_set,),
+        ).fetchall()
+        names = self._names
+        devices = {row[0]: row[1] for row in rows if names is None or row[0] in names}
+        return devices, max((row[2] for row in rows), default="")
+
+
+def _devices(
+    connection: sqlite3.Connection, seen: Mapping[str, Seen], names: list[str] | None
+) -> dict[str, DeviceState]:
+    marks = "" if names is None else f"AND device_id IN ({','.join('?' * len(names))})"
+    rows = connection.execute(
+        f"""SELECT device.device_id, device.name, drained_at, coalesce(drain_reason, ''),
+        coalesce(reserved_for, ''), coalesce(reserved_until, ''), coalesce(failures, 0),
+        (SELECT job_id FROM attempt WHERE attempt.device_id = device.device_id
+            AND state IN ('OFFERED', 'PREPARING', 'RUNNING', 'UPLOADING')
+            AND exported_at IS NULL
+            ORDER BY epoch DESC LIMIT 1),
+        (SELECT group_concat(lock_sha256, ',') FROM device_lock
+            WHERE device_lock.device_id = device.device_id),
+        coalesce(json_extract(capabilities, '$.sandbox.level'), '')
+        FROM device LEFT JOIN device_care USING (device_id)
+        WHERE NOT EXISTS (SELECT 1 FROM identity
+            WHERE identity_id = device.device_id AND state = 'removed')
+        {marks}""",  # noqa: S608
+        names or (),
+    )
+    return {
+        row[0]: DeviceState(
+            device_id=row[0],
+            name=row[1],
+            seen=seen.get(row[0], _AWAY),
+            busy_with=row[7] or "",
+            drained=row[2] is not None,
+            drain_reason=row[3],
+            reserved_for=row[4],
+            reserved_until_ns=parse_iso(row[5]) if row[5] else 0,
+            failures=row[6],
+            locks=frozenset(row[8].split(",")) if row[8] else frozenset(),
+            sandbox=row[9],
+        )
+        for row in rows
+    }
+
+
+def _series(connection: sqlite3.Connection, waiting: Iterable[WaitingJob]) -> dict[str, Series]:
+    found: dict[str, Series] = {}
+    for name in {job.series for job in waiting if job.series}:
+        # The board of its newest try goes on with it, unless its next job cannot run there.
+        row = connection.execute(
+            """SELECT max(state IN ('ACTIVE', 'CANCELLING')) AS active,
+            (SELECT device_id FROM job WHERE series = ?1 AND attempts > 0
+                ORDER BY newest_epoch DESC LIMIT 1) AS board,
+            (SELECT job_id FROM job WHERE series = ?1 AND state = 'QUEUED'
+                AND attempts < max_attempts ORDER BY turn, sequence LIMIT 1) AS next
+            FROM job WHERE series = ?1""",
+            (name,),
+        ).fetchone()
+        fits = (
+            row["next"] is None
+            or connection.execute(
+                f"SELECT 1 FROM {OPTIONS} WHERE job_id = ? AND device_id = ?",  # noqa: S608
+                (row["next"], row["board"]),
+            ).fetchone()
+        )
+        found[name] = Series(row["board"] or "" if fits else "", bool(row["active"]))
+    return found
+
+
+def _blobs(
+    connection: sqlite3.Connection,
+    waiting: Iterable[WaitingJob],
+    devices: Mapping[str, DeviceState],
+) -> dict[str, Mapping[str, int]]:
+    wanted = {lock for job in waiting if len(job.devices) > 1 for lock in job.devices.values()}
+    wanted.update(lock for device in devices.values() for lock in device.locks)
+    found: dict[str, Mapping[str, int]] = {}
+    for lock in wanted:
+        row = connection.execute(
+            "SELECT content FROM lock WHERE lock_sha256 = ?", (lock,)
+        ).fetchone()
+        if row is not None:
+            found[lock] = _blobs_of(bytes(row[0]))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _blobs_of(content: bytes) -> Mapping[str, int]:
+    """Digest and size in bytes of all that a lock names; nothing if it cannot be read."""
+    try:
+        return {blob.sha256: blob.size_bytes for blob in parse_lock(content).blobs()}
+    except CatalogError:
+        return {}
+
+
+def was_sent(connection: sqlite3.Connection, now_ns: int, device_id: str, job_id: str) -> None:
+    """A device has all blobs of a job: its run has begun."""
+    connection.execute(
+        f"""INSERT INTO device_lock SELECT device_id, lock_sha256, ? FROM {OPTIONS}
+        WHERE job_id = ? AND device_id = ?
+        ON CONFLICT (device_id, lock_sha256) DO UPDATE SET at = excluded.at""",  # noqa: S608
+        (iso(now_ns), job_id, device_id),
+    )
+    connection.execute(
+        """DELETE FROM device_lock WHERE device_id = ?1 AND lock_sha256 NOT IN (
+        SELECT lock_sha256 FROM device_lock WHERE device_id = ?1 ORDER BY at DESC LIMIT 100)""",
+        (device_id,),
+    )
+
+
+_AWAY = Seen("offline", idle=False)

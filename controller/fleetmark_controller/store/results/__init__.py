@@ -1,0 +1,1 @@
+"""Records, runs and the public views."""

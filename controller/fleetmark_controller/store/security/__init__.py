@@ -1,0 +1,1 @@
+"""Identities, join tokens, the audit log and releases."""

@@ -1,0 +1,123 @@
+"""Identities: keys of devices and people, and how much they count."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from fleetmark_controller.identity.model import Kind, Role, State
+from fleetmark_core.clock import iso
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One key, and for whom it stands."""
+
+    identity_id: str
+    kind: Kind
+    name: str
+    role: Role | None
+    key_sha256: str
+    state: State
+    labels: dict[str, str]
+    created_at: str
+
+
+def add(
+    connection: sqlite3.Connection,
+    now_ns: int,
+    identity: Identity,
+    token_id: str | None = None,
+) -> None:
+    """Store a new identity.
+
+    Raises:
+        sqlite3.IntegrityError: id, key or name is taken.
+    """
+    connection.execute(
+        "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        (
+            identity.identity_id,
+            identity.kind.value,
+            identity.name,
+            identity.role.value if identity.role else None,
+            identity.key_sha256,
+            identity.state.value,
+            json.dumps(identity.labels, sort_keys=True, ensure_ascii=False),
+            token_id,
+            iso(now_ns),
+            iso(now_ns) if identity.state is State.ACTIVE else None,
+        ),
+    )
+
+
+def set_state(connection: sqlite3.Connection, now_ns: int, identity_id: str, state: State) -> None:
+    """Approve, revoke or remove."""
+    column = "approved_at" if state is State.ACTIVE else "ended_at"
+    connection.execute(
+        f"UPDATE identity SET state = ?, {column} = ? WHERE identity_id = ?",  # noqa: S608
+        (state.value, iso(now_ns), identity_id),
+    )
+
+
+def set_key(connection: sqlite3.Connection, identity_id: str, key_sha256: str) -> None:
+    """Give an identity another key, which counts from now on instead of the old one."""
+    connection.execute(
+        "UPDATE identity SET key_sha256 = ? WHERE identity_id = ?", (key_sha256, identity_id)
+    )
+
+
+def rename(connection: sqlite3.Connection, identity_id: str, name: str) -> None:
+    """Call it by another name, which must be free."""
+    connection.execute("UPDATE identity SET name = ? WHERE identity_id = ?", (name, identity_id))
+
+
+def get(connection: sqlite3.Connection, identity_id: str) -> Identity | None:
+    """One identity."""
+    return _one(connection, "identity_id = ?", identity_id)
+
+
+def by_key(connection: sqlite3.Connection, key_sha256: str) -> Identity | None:
+    """The identity of a key."""
+    return _one(connection, "key_sha256 = ?", key_sha256)
+
+
+def by_name(connection: sqlite3.Connection, kind: Kind, name: str) -> Identity | None:
+    """The identity that bears a name now."""
+    return _one(connection, "kind = ? AND name = ? AND state <> 'removed'", kind.value, name)
+
+
+def every(connection: sqlite3.Connection, kind: Kind | None = None) -> list[Identity]:
+    """All identities by name; removed ones, too."""
+    rows = connection.execute("SELECT * FROM identity ORDER BY name, created_at")
+    found = [_identity(row) for row in rows]
+    return [identity for identity in found if kind in (None, identity.kind)]
+
+
+def some(connection: sqlite3.Connection, wanted: Collection[str]) -> list[Identity]:
+    """Identities by id."""
+    found = (get(connection, identity_id) for identity_id in wanted)
+    return [identity for identity in found if identity is not None]
+
+
+def _one(connection: sqlite3.Connection, condition: str, *values: str) -> Identity | None:
+    row = connection.execute(
+        f"SELECT * FROM identity WHERE {condition}",  # noqa: S608
+        values,
+    ).fetchone()
+    return None if row is None else _identity(row)
+
+
+def _identity(row: sqlite3.Row) -> Identity:
+    return Identity(
+        row["identity_id"],
+        Kind(row["kind"]),
+        row["name"],
+        Role(row["role"]) if row["role"] else None,
+        row["key_sha256"],
+        State(row["state"]),
+        json.loads(row["labels"]),
+        row["created_at"],
+    )

@@ -1,0 +1,93 @@
+"""Releases that there were, and locks that none names yet."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fleetmark_core.clock import NS_PER_S, iso
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How an order names the release that it is of."""
+
+    serial: int
+    sha256: str
+    size_bytes: int
+
+
+def add(
+    connection: sqlite3.Connection,
+    now_ns: int,
+    *,
+    serial: int,
+    sha256: str,
+    size_bytes: int,
+    key_sha256: str,
+    made_unix_s: int,
+    expires_unix_s: int,
+) -> bool:
+    """Note a release; True if it was not noted before."""
+    values = (
+        *(serial, sha256, size_bytes, key_sha256),
+        *(iso(made_unix_s * NS_PER_S), iso(expires_unix_s * NS_PER_S), iso(now_ns)),
+    )
+    done = connection.execute("INSERT OR IGNORE INTO release VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+    return done.rowcount == 1
+
+
+def newest(connection: sqlite3.Connection) -> Reference | None:
+    """The release of the highest serial, if there was one."""
+    row = connection.execute(
+        "SELECT serial, release_sha256, size_bytes FROM release ORDER BY serial DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else Reference(*row)
+
+
+def is_release(connection: sqlite3.Connection, sha256: str) -> bool:
+    """Whether a blob is a release; they are no secret."""
+    row = connection.execute("SELECT 1 FROM release WHERE release_sha256 = ?", (sha256,)).fetchone()
+    return row is not None
+
+
+def waiting_locks(connection: sqlite3.Connection) -> dict[str, bytes]:
+    """By digest, locks of jobs that wait for a board."""
+    rows = connection.execute(
+        """SELECT DISTINCT lock_sha256, content FROM job JOIN option_row USING (option_set)
+        JOIN lock USING (lock_sha256) WHERE state = 'QUEUED'"""
+    )
+    return {row[0]: bytes(row[1]) for row in rows}
+
+
+def locks_of(connection: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str, bytes]:
+    """By digest, locks of these jobs, whatever became of them."""
+    found: dict[str, bytes] = {}
+    for job_id in job_ids:
+        rows = connection.execute(
+            """SELECT lock_sha256, content FROM job JOIN option_row USING (option_set)
+            JOIN lock USING (lock_sha256) WHERE job_id = ?""",
+            (job_id,),
+        )
+        found.update({row[0]: bytes(row[1]) for row in rows})
+    return found
+
+
+def set_unsigned(connection: sqlite3.Connection, reasons: Mapping[str, str]) -> None:
+    """Say of each of these locks (by digest) what no release names; an empty text: nothing."""
+    for lock, reason in reasons.items():
+        if reason:
+            connection.execute(
+                """INSERT INTO unsigned_lock VALUES (?, ?)
+                ON CONFLICT (lock_sha256) DO UPDATE SET reason = excluded.reason""",
+                (lock, reason),
+            )
+        else:
+            connection.execute("DELETE FROM unsigned_lock WHERE lock_sha256 = ?", (lock,))
+
+
+def unsigned(connection: sqlite3.Connection) -> dict[str, str]:
+    """Locks that no release names, each with what is missing."""
+    rows = connection.execute("SELECT lock_sha256, reason FROM unsigned_lock")
+    return {row[0]: row[1] for row in rows}

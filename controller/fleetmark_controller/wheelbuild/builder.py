@@ -1,0 +1,239 @@
+"""Builds wheels and remembers them: `builds/<name>.json` of the home says what is in the blobs.
+
+A build works in a scratch folder, in an environment made from nothing. Its wheel becomes a blob,
+and only then is it remembered; a build that fails or is interrupted leaves nothing but a folder
+that the next start removes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from fleetmark_catalog.load.model import Build, WheelFile
+from fleetmark_controller.wheelbuild import toolchain
+from fleetmark_controller.wheelbuild.headers import collect_headers
+from fleetmark_controller.wheelbuild.repack import failed, repack
+from fleetmark_controller.wheelbuild.subprocesses import Children
+from fleetmark_controller.wheelbuild.target import environment, write_target
+from fleetmark_core.blob_store import BlobFolder, fsync_folder
+from fleetmark_core.digest import sha256_file
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.safe_unpack import Limits, unpack
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+log = logging.getLogger("fleetmark.controller")
+Say = Callable[[str], None]
+
+SLOWEST = 20
+"""A build may take this many times what its recipe says, on a slow or busy machine."""
+NEEDED_BYTES = 1 << 30
+_SOURCES = Limits(total_bytes=1 << 30, entries=100_000)
+_BACKEND = Path(__file__).with_name("backend.py")
+_EARLIEST_S = 315532800  # 1980: archives know nothing older
+
+
+class Builder:
+    """The builds of one home."""
+
+    def __init__(self, home: Path, blobs: BlobFolder) -> None:
+        """Removes what interrupted builds left."""
+        self._folder = home / "builds"
+        self._blobs = blobs
+        self._one = threading.Lock()
+        self._children = Children()
+        for left in self._folder.glob("making-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def known(self) -> dict[str, WheelFile]:
+        """By the key of their build, the wheels that were built in this version's way."""
+        found = {}
+        for file in sorted(self._folder.glob(f"*-{toolchain.revision()}.json")):
+            try:
+                entry = json.loads(file.read_bytes())
+                wheel = WheelFile(
+                    entry["filename"],
+                    entry["name"],
+                    entry["version"],
+                    entry["sha256"],
+                    int(entry["size_bytes"]),
+                    made=True,
+                )
+                key = str(entry["key"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.warning("%s is no record of a build: %s", file, error)
+                continue
+            # A blob that was removed is built again.
+            if self._blobs.has(wheel.sha256):
+                found[key] = wheel
+        return found
+
+    def build(self, builds: Iterable[Build], mirror: Path | None, say: Say) -> None:
+        """Build what is not known yet, one after the other; `say` hears how it goes.
+
+        Takes minutes: run it in a thread. Whoever asks for the same at the same time waits.
+
+        Raises:
+            CatalogError: fault UNAVAILABLE: what could not be had, did not compile, or found no
+                room; what was built before stays.
+        """
+        with self._one:
+            known = self.known()
+            wanted = [build for build in dict.fromkeys(builds) if build.key not in known]
+            if not wanted:
+                return
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                workshop = Path(tempfile.mkdtemp(prefix="making-", dir=self._folder))
+                try:
+                    for build in wanted:
+                        self._make(build, mirror, workshop, say)
+                finally:
+                    shutil.rmtree(workshop, ignore_errors=True)
+            except OSError as error:
+                raise CatalogError(
+                    Fault.UNAVAILABLE,
+                    f"nothing can be built: {error.strerror or error}",
+                    str(self._folder),
+                    f"A build needs up to {NEEDED_BYTES >> 30} GiB there for a while",
+                ) from error
+
+    def stop(self) -> None:
+        """End a running build; whoever waits for it gets an error."""
+        self._children.stop()
+
+    def _make(self, build: Build, mirror: Path | None, workshop: Path, say: Say) -> None:
+        say(
+            f"building {build}, once: no index has a wheel. "
+            f"About {build.minutes} minute{'' if build.minutes == 1 else 's'}"
+        )
+        began = time.monotonic()
+        wheel = self._follow(build, mirror, workshop, say)
+        sha256 = sha256_file(wheel)
+        self._blobs.put_file(wheel, sha256, wheel.stat().st_size)
+        self._remember(build, sha256, wheel.stat().st_size)
+        say(f"built {build.filename} in {time.monotonic() - began:.0f} s")
+
+    def _follow(self, build: Build, mirror: Path | None, workshop: Path, say: Say) -> Path:
+        # Builds that follow each other share tools, and what the compiler makes for itself.
+        tools = workshop / f"tools-{toolchain.digest_of(build.tools)}"
+        if not tools.is_dir():
+            toolchain.install_tools(build.tools, tools, self._children)
+        scratch = workshop / build.key[:16]
+        scratch.mkdir()
+        sources = scratch / "source"
+        sdist = self._sdist(build, mirror, tools, scratch)
+        unpack(sdist, sources, _SOURCES)
+        root = next(iter(sources.iterdir())) if len(list(sources.iterdir())) == 1 else sources
+        headers = scratch / "headers"
+        collect_headers(build.python, build.arch, headers)
+        target, out = scratch / "target", scratch / "out"
+        target.mkdir()
+        out.mkdir()
+        write_target(build, headers, toolchain.compiler(tools), root, target)
+        epoch_s = _newest_s(sdist)
+        task = {
+            "source": str(root),
+            "tools": str(tools),
+            "target": str(target),
+            "out": str(out),
+            "epoch_s": epoch_s,
+            "backend": _backend(root, build),
+        }
+        (scratch / "task.json").write_text(json.dumps(task))
+        variables = environment(build, target, scratch, epoch_s)
+        variables["ZIG_GLOBAL_CACHE_DIR"] = str(workshop / "compiler-cache")
+        self._run(build, scratch, variables, say)
+        made = sorted(out.glob("*.whl"))
+        if len(made) != 1:
+            raise failed(build, f"it gave {len(made)} wheels, not 1")
+        wheel = scratch / build.filename
+        repack(made[0], build, wheel)
+        return wheel
+
+    def _sdist(self, build: Build, mirror: Path | None, tools: Path, scratch: Path) -> Path:
+        if mirror is not None and (mirror / build.sdist.sha256).is_file():
+            copy = scratch / build.sdist.file
+            shutil.copyfile(mirror / build.sdist.sha256, copy)
+            if sha256_file(copy) == build.sdist.sha256:
+                return copy
+            copy.unlink()
+        requirement = f"{build.distribution}=={build.version}"
+        return toolchain.download_sdist(requirement, build.sdist, tools, scratch, self._children)
+
+    def _run(self, build: Build, scratch: Path, variables: dict[str, str], say: Say) -> None:
+        command = [sys.executable, "-I", "-S", str(_BACKEND), str(scratch / "task.json")]
+        try:
+            code, lines = self._children.run(
+                command,
+                variables,
+                scratch,
+                build.minutes * 60 * SLOWEST,
+                lambda passed_s: say(f"still building {build}: {passed_s:.0f} s"),
+            )
+        except CatalogError as error:
+            raise failed(build, error.what) from error
+        if code != 0:
+            log.error("the build of %s failed:\n%s", build, "\n".join(lines[-50:]))
+            raise failed(build, _telling(lines) or f"exit code {code}")
+
+    def _remember(self, build: Build, sha256: str, size_bytes: int) -> None:
+        entry = {
+            "key": build.key,
+            "filename": build.filename,
+            "name": build.distribution,
+            "version": build.version,
+            "sha256": sha256,
+            "size_bytes": size_bytes,
+            "sdist_sha256": build.sdist.sha256,
+            "tools": [tool.requirement for tool in build.tools],
+            "compiler": toolchain.COMPILER,
+        }
+        file = self._folder / f"{build.key[:32]}-{toolchain.revision()}.json"
+        part = file.with_suffix(".tmp")
+        with part.open("w", encoding="utf-8") as output:
+            json.dump(entry, output, indent=1)
+            output.flush()
+            os.fsync(output.fileno())
+        part.replace(file)
+        fsync_folder(self._folder)
+
+
+def _newest_s(sdist: Path) -> int:
+    """When the newest of the sources was changed: the time that the build is told."""
+    try:
+        with tarfile.open(sdist) as archive:
+            return max(_EARLIEST_S, *(int(entry.mtime) for entry in archive))
+    except tarfile.TarError as error:
+        raise CatalogError(Fault.UNAVAILABLE, f"{sdist.name}: {error}") from error
+
+
+def _backend(sources: Path, build: Build) -> str:
+    try:
+        document = tomllib.loads((sources / "pyproject.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ""
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise failed(build, f"its pyproject.toml is no TOML: {error}") from error
+    return json.dumps(document.get("build-system", {}))
+
+
+def _telling(lines: Sequence[str]) -> str:
+    """The line of a build's output that says most: the compiler's first error, else the last."""
+    said = [line.strip() for line in lines if line.strip()]
+    of_compiler = [line for line in said if ": error: " in line or ": fatal error: " in line]
+    errors = [line for line in said if "error" in line.lower()]
+    return next(iter(of_compiler), (errors or said or [""])[-1])[:300]

@@ -1,0 +1,100 @@
+"""The child processes of builds: limited in time, ended when the controller stops."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from fleetmark_core.errors import CatalogError, Fault
+
+News = Callable[[float], None]
+NEWS_S = 30.0
+
+
+class Children:
+    """Runs one child at a time."""
+
+    def __init__(self) -> None:
+        """None runs."""
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End the child that runs, with all that it started, and start no other."""
+        self._stopping = True
+        child = self._child
+        if child is not None:
+            _end(child)
+
+    def run(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        limit_s: float,
+        news: News = lambda _: None,
+    ) -> tuple[int, list[str]]:
+        """Run it in `folder`; returns its exit code and what it printed, by line.
+
+        `news` hears now and then how many seconds have passed. What the child started ends with it.
+
+        Raises:
+            CatalogError: fault UNAVAILABLE: it did not end in time, or the controller stops.
+            OSError: it cannot be started, or `folder` not written.
+        """
+        began = time.monotonic()
+        output = folder / f"log-{time.monotonic_ns()}.txt"
+        with output.open("wb") as file:
+            if self._stopping:
+                raise _stopped()
+            child = subprocess.Popen(
+                command,
+                # Ours end when this pipe does, however the controller ends.
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=folder,
+                start_new_session=True,
+            )
+            self._child = child
+            try:
+                while True:
+                    try:
+                        code = child.wait(NEWS_S)
+                        break
+                    except subprocess.TimeoutExpired:
+                        passed_s = time.monotonic() - began
+                        if passed_s > limit_s:
+                            raise CatalogError(
+                                Fault.UNAVAILABLE, f"it did not end within {limit_s:.0f} s"
+                            ) from None
+                        news(passed_s)
+            finally:
+                _end(child)
+                self._child = None
+        if self._stopping:
+            raise _stopped()
+        return code, output.read_text("utf-8", "replace").splitlines()
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    if child.stdin is not None:
+        child.stdin.close()
+
+
+def _stopped() -> CatalogError:
+    return CatalogError(
+        Fault.UNAVAILABLE,
+        "the controller is stopping",
+        "",
+        "Start it, and ask again",
+    )

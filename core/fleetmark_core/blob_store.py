@@ -1,0 +1,110 @@
+"""A folder of content-addressed blobs: what lies in it is whole and verified, always.
+
+Bytes arrive in a partial file, which may be resumed; `commit` checks size and sha256, makes them
+durable (fsync, rename, fsync of the folder) and only then are they visible.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleetmark_core.digest import blob_path, is_sha256, sha256_file, sha256_hex
+from fleetmark_core.errors import CatalogError, Fault
+
+
+class BlobFolder:
+    """Blobs below `root`, at `sha256/ab/<hex>`; partial ones at `partial/<hex>`."""
+
+    def __init__(self, root: Path) -> None:
+        """The folders are made when they are first needed."""
+        self.root = root
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob lies or would lie."""
+        return blob_path(self.root, sha256)
+
+    def has(self, sha256: str) -> bool:
+        """Whether the blob is here, whole."""
+        return is_sha256(sha256) and self.path(sha256).is_file()
+
+    def size(self, sha256: str) -> int:
+        """Bytes of a blob that is here."""
+        return self.path(sha256).stat().st_size
+
+    def partial(self, sha256: str) -> Path:
+        """The file into which the blob's bytes are collected; its folder exists."""
+        if not is_sha256(sha256):
+            raise ValueError(f"not a sha256 digest: {sha256[:80]!r}")
+        folder = self.root / "partial"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / sha256
+
+    def commit(self, partial: Path, sha256: str, size_bytes: int) -> Path:
+        """Verify the collected bytes and make them a blob; on any mismatch they are deleted.
+
+        Raises:
+            CatalogError: fault DIGEST_MISMATCH.
+        """
+        found_size = partial.stat().st_size
+        found = sha256_file(partial)
+        if found != sha256 or found_size != size_bytes:
+            partial.unlink()
+            raise CatalogError(
+                Fault.DIGEST_MISMATCH,
+                f"sha256 is {found} ({found_size} bytes), expected {sha256} ({size_bytes} bytes)",
+                partial.name,
+            )
+        target = self.path(sha256)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+        fsync_folder(target.parent)
+        return target
+
+    def put_bytes(self, data: bytes) -> str:
+        """Store `data`; returns its digest."""
+        sha256 = sha256_hex(data)
+        if not self.has(sha256):
+            partial = self._own_partial(sha256)
+            partial.write_bytes(data)
+            self.commit(partial, sha256, len(data))
+        return sha256
+
+    def put_file(self, source: Path, sha256: str, size_bytes: int) -> None:
+        """Store a copy of `source`, if it is what is named.
+
+        Raises:
+            CatalogError: fault DIGEST_MISMATCH.
+            OSError: `source` cannot be read or the folder not written.
+        """
+        if not self.has(sha256):
+            partial = self._own_partial(sha256)
+            shutil.copyfile(source, partial)
+            self.commit(partial, sha256, size_bytes)
+
+    def remove(self, sha256: str) -> None:
+        """Forget a blob; it need not be here."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[str]:
+        """Digests of all blobs."""
+        for folder in sorted((self.root / "sha256").glob("??")):
+            yield from sorted(entry.name for entry in folder.iterdir())
+
+    def _own_partial(self, sha256: str) -> Path:
+        # Two writers of the same content must not share a file.
+        partial = self.partial(sha256)
+        return partial.with_name(f"{sha256}.{os.getpid()}.{os.urandom(4).hex()}")
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,119 @@
+"""Keys of boards and people: made where they are used, kept readable by their owner alone.
+
+`cryptography` is imported when a function needs it: an idle agent never does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleetmark_core.blob_store import fsync_folder
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace `path` by a file that its owner alone may read, whole and durable.
+
+    Raises:
+        OSError: no room or no permission; then the old content is still there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    scratch.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(scratch, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def make_key() -> bytes:
+    """A new private key (ECDSA on P-256, which every TLS library takes), PEM."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def signing_request(key_pem: bytes) -> bytes:
+    """A certificate signing request (PKCS #10, DER), signed by the key that it presents.
+
+    It names nobody: who a key belongs to is for the controller to say.
+
+    Raises:
+        ValueError: it is no key of ours.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    key = _read(key_pem)
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    signed = request.sign(key, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.DER)
+
+
+def sign_document(key_pem: bytes, data: bytes) -> str:
+    """A board's signature under what it writes into a file, hexadecimal (ECDSA, SHA-256)."""
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = serialization.load_pem_private_key(key_pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("not a key of ours")
+    return key.sign(data, ec.ECDSA(hashes.SHA256())).hex()
+
+
+def key_fingerprint(key_pem: bytes) -> str:
+    """sha256 of the public part of a private key, as both sides show it to people.
+
+    Raises:
+        ValueError: it is no key of ours.
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    return hashlib.sha256(
+        _read(key_pem)
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    ).hexdigest()
+
+
+def _read(key_pem: bytes) -> EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from fleetmark_core.crypto_errors import UNREADABLE
+
+    try:
+        key = serialization.load_pem_private_key(key_pem, password=None)
+    except UNREADABLE as error:
+        raise ValueError(f"not a key: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("not a key of ours")
+    return key
+
+
+def pem_sha256(pem: bytes) -> str:
+    """sha256 of the certificate in a PEM text, as tokens carry it.
+
+    Raises:
+        ValueError: it holds no certificate.
+    """
+    import ssl
+
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))).hexdigest()

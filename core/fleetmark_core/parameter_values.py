@@ -1,0 +1,115 @@
+"""Values of parameters and of open variations: what a definition allows. Pure.
+
+Both sides use it: the controller when it makes an order, the board before it follows one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fleetmark_core.errors import CatalogError, Fault
+
+_BOOL = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "string": (str,),
+}
+
+
+def parse_value(name: str, definition: Mapping[str, Any], text: str) -> Any:
+    """The value of parameter `name` that `text` stands for.
+
+    Raises:
+        CatalogError: fault UNKNOWN_WORD: not of the type, out of range or not among the choices.
+    """
+    value = _typed(definition["type"], text.strip())
+    if value is None:
+        raise _refused(name, text, definition)
+    check_value(name, definition, value)
+    return value
+
+
+def check_value(name: str, definition: Mapping[str, Any], value: Any) -> None:
+    """Refuse a value that its definition does not allow.
+
+    Raises:
+        CatalogError: fault UNKNOWN_WORD.
+    """
+    kinds = _KINDS.get(definition["type"], (str,))
+    strange = not isinstance(value, kinds) or (bool not in kinds and isinstance(value, bool))
+    if strange or (isinstance(value, float) and not math.isfinite(value)):
+        raise _refused(name, str(value), definition)
+    choices = definition.get("choices")
+    below = "min" in definition and value < definition["min"]
+    above = "max" in definition and value > definition["max"]
+    if below or above or (choices is not None and value not in choices):
+        raise _refused(name, str(value), definition)
+
+
+def allowed(definition: Mapping[str, Any]) -> str:
+    """The allowed values for a person: `int from 1 to 256`."""
+    if "choices" in definition:
+        return "one of " + ", ".join(map(str, definition["choices"]))
+    bounds = [
+        f"{word} {definition[key]}"
+        for word, key in (("from", "min"), ("to", "max"))
+        if key in definition
+    ]
+    return " ".join([definition["type"], *bounds])
+
+
+def overlay(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`change` over `table`: tables are merged key by key, any other value is the change's."""
+    merged = dict(table)
+    for key, value in change.items():
+        earlier = merged.get(key)
+        if isinstance(earlier, Mapping) and isinstance(value, Mapping):
+            merged[key] = overlay(earlier, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def filled(name: str, definition: Mapping[str, Any], word: str, change: Any) -> Any:
+    """What the open variation `name` changes when it is chosen as `word` (`threads.4`).
+
+    `#` in `change` becomes the value at the end of the word.
+
+    Raises:
+        CatalogError: fault UNKNOWN_WORD: the definition does not allow that value.
+    """
+    value = parse_value(name, definition, word.rpartition(".")[2])
+
+    def fill(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {key: fill(item) for key, item in part.items()}
+        if isinstance(part, list):
+            return [fill(item) for item in part]
+        return value if part == "#" else part
+
+    return fill(change)
+
+
+def _typed(kind: str, text: str) -> Any:
+    try:
+        if kind == "int":
+            return int(text)
+        if kind == "float":
+            value = float(text)
+            return value if math.isfinite(value) else None
+    except ValueError:
+        return None
+    return _BOOL.get(text.lower()) if kind == "bool" else text
+
+
+def _refused(name: str, text: str, definition: Mapping[str, Any]) -> CatalogError:
+    return CatalogError(
+        Fault.UNKNOWN_WORD,
+        f"parameter {name} cannot be {text[:60]!r}",
+        "",
+        f"Allowed: {allowed(definition)}",
+    )

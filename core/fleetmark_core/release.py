@@ -1,0 +1,246 @@
+"""Releases: signed lists of all that may run, and the chain of keys that sign them.
+
+A release travels as an *envelope*: the release's canonical JSON as a text, the public key, the
+signature, and the rotations that lead from any earlier catalog key to this one. Each rotation is
+signed by the key before it, so that a board which pinned that one follows, and by the new key,
+which proves that somebody has it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from fleetmark_core import signing
+from fleetmark_core.digest import canonical_json
+from fleetmark_core.errors import CatalogError, Fault
+
+RELEASE_FORMAT = 1
+MAX_RELEASE_BYTES = 16 * 1024 * 1024
+_MAX_ROTATIONS = 1000
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """One catalog key hands over to the next."""
+
+    old: str
+    new: str
+    by_old: str
+    by_new: str
+
+    @staticmethod
+    def statement(old: str, new: str) -> bytes:
+        """The bytes that both keys sign."""
+        return canonical_json({"format": RELEASE_FORMAT, "old": old, "new": new})
+
+    def check(self) -> None:
+        """Raises CatalogError (BAD_SIGNATURE) unless both keys have signed it."""
+        said = self.statement(self.old, self.new)
+        for name, key, signature in (
+            ("the old key", self.old, self.by_old),
+            ("the new key", self.new, self.by_new),
+        ):
+            if not signing.verify(signing.ROTATION, said, signature, key):
+                raise CatalogError(
+                    Fault.BAD_SIGNATURE, f"a change of the catalog key is not signed by {name}"
+                )
+
+
+def rotate(old_pem: bytes, new_pem: bytes) -> Rotation:
+    """Let the owner of one key say that another one follows."""
+    old, new = signing.public_key(old_pem), signing.public_key(new_pem)
+    said = Rotation.statement(old, new)
+    return Rotation(
+        old,
+        new,
+        signing.sign(signing.ROTATION, said, old_pem),
+        signing.sign(signing.ROTATION, said, new_pem),
+    )
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a catalog key vouches for.
+
+    `components` are definitions (see `fleetmark_catalog.load.release_definitions`), `harnesses` and
+    `built` wheels as [name, sha256, size]. Times are unix seconds.
+    """
+
+    serial: int
+    made_unix_s: int
+    expires_unix_s: int
+    components: tuple[dict[str, Any], ...]
+    harnesses: tuple[tuple[str, str, int], ...]
+    built: tuple[tuple[str, str, int], ...]
+
+    def canonical(self) -> bytes:
+        """The bytes that are signed."""
+        return canonical_json(
+            {
+                "format": RELEASE_FORMAT,
+                "serial": self.serial,
+                "made_unix_s": self.made_unix_s,
+                "expires_unix_s": self.expires_unix_s,
+                "components": list(self.components),
+                "harnesses": [list(blob) for blob in self.harnesses],
+                "built": [list(blob) for blob in self.built],
+            }
+        )
+
+    @cached_property
+    def by_id(self) -> dict[tuple[str, str, str], dict[str, Any]]:
+        """Definitions by kind, name and sha256."""
+        return {(d["kind"], d["name"], d["sha256"]): d for d in self.components}
+
+    def content(self) -> bytes:
+        """What it names, without serial and times: equal for two releases of the same things."""
+        values = json.loads(self.canonical())
+        for key in ("serial", "made_unix_s", "expires_unix_s"):
+            del values[key]
+        return canonical_json(values)
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A release as it travels. `signed` are the release's bytes; nothing is checked yet."""
+
+    signed: bytes
+    key: str
+    signature: str
+    rotations: tuple[Rotation, ...] = ()
+
+    def canonical(self) -> bytes:
+        """The bytes that travel; their sha256 is what orders name."""
+        return canonical_json(
+            {
+                "format": RELEASE_FORMAT,
+                "signed": self.signed.decode(),
+                "key": self.key,
+                "signature": self.signature,
+                "rotations": [vars(rotation) for rotation in self.rotations],
+            }
+        )
+
+    def leads_from(self, pinned: str) -> tuple[str, ...]:
+        """Fingerprints of the keys from the pinned one to that of the release, both included.
+
+        Raises:
+            CatalogError: FOREIGN_KEY: no chain leads there; BAD_SIGNATURE: a link of it is forged.
+        """
+        path = [pinned]
+        following = {signing.fingerprint(rotation.old): rotation for rotation in self.rotations}
+        wanted = signing.fingerprint(self.key)
+        while path[-1] != wanted:
+            rotation = following.pop(path[-1], None)
+            if rotation is None:
+                raise CatalogError(
+                    Fault.FOREIGN_KEY,
+                    f"the release is signed with catalog key {wanted[:16]}…, this board trusts "
+                    f"{pinned[:16]}…, and no rotation leads from one to the other",
+                )
+            rotation.check()
+            path.append(signing.fingerprint(rotation.new))
+        return tuple(path)
+
+    def open(self, pinned: str) -> tuple[Release, tuple[str, ...]]:
+        """The release, if the owner of the pinned key vouches for it, and the keys that lead to it.
+
+        Raises:
+            CatalogError: FOREIGN_KEY, BAD_SIGNATURE, BAD_DOCUMENT.
+        """
+        path = self.leads_from(pinned)
+        if not signing.verify(signing.RELEASE, self.signed, self.signature, self.key):
+            raise CatalogError(
+                Fault.BAD_SIGNATURE, "the release was changed after it had been signed"
+            )
+        return parse_release(self.signed), path
+
+
+def seal_release(
+    release: Release, key_pem: bytes, rotations: tuple[Rotation, ...] = ()
+) -> Envelope:
+    """Sign a release."""
+    data = release.canonical()
+    signature = signing.sign(signing.RELEASE, data, key_pem)
+    return Envelope(data, signing.public_key(key_pem), signature, rotations)
+
+
+def parse_envelope(data: bytes) -> Envelope:
+    """An envelope from its bytes; no signature is checked.
+
+    Raises:
+        CatalogError: UNSIGNED: a release without envelope; BAD_DOCUMENT.
+    """
+    values = _object(data, "release")
+    if "signature" not in values and "serial" in values:
+        raise CatalogError(Fault.UNSIGNED, "the release is not signed")
+    try:
+        rotations = values["rotations"]
+        if len(rotations) > _MAX_ROTATIONS:
+            raise ValueError("too many rotations")
+        return Envelope(
+            _text(values["signed"]).encode(),
+            _text(values["key"]),
+            _text(values["signature"]),
+            tuple(
+                Rotation(*(_text(r[name]) for name in ("old", "new", "by_old", "by_new")))
+                for r in rotations
+            ),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CatalogError(
+            Fault.BAD_DOCUMENT, f"it is no signed release: {error}", "release"
+        ) from error
+
+
+def parse_release(data: bytes) -> Release:
+    """A release from the bytes that were signed.
+
+    Raises:
+        CatalogError: BAD_DOCUMENT.
+    """
+    values = _object(data, "release")
+    if values.get("format") != RELEASE_FORMAT:
+        what = f"format {values.get('format')!r}, this version reads {RELEASE_FORMAT}"
+        raise CatalogError(Fault.BAD_DOCUMENT, what, "release", "Update this program")
+    try:
+        definitions = values["components"]
+        for found in definitions:
+            for name in ("kind", "name", "version", "sha256"):
+                _text(found[name])
+        return Release(
+            int(values["serial"]),
+            int(values["made_unix_s"]),
+            int(values["expires_unix_s"]),
+            tuple(definitions),
+            tuple(_blob(entry) for entry in values["harnesses"]),
+            tuple(_blob(entry) for entry in values["built"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CatalogError(Fault.BAD_DOCUMENT, f"it is no release: {error}", "release") from error
+
+
+def _blob(entry: Any) -> tuple[str, str, int]:
+    name, sha256, size = entry
+    return _text(name), _text(sha256), int(size)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:40]!r} is no text")
+    return value
+
+
+def _object(data: bytes, where: str) -> dict[str, Any]:
+    if len(data) > MAX_RELEASE_BYTES:
+        raise CatalogError(Fault.BAD_DOCUMENT, f"it has {len(data)} bytes", where)
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CatalogError(Fault.BAD_DOCUMENT, f"it is no JSON: {error}", where) from error
+    if not isinstance(values, dict):
+        raise CatalogError(Fault.BAD_DOCUMENT, "it is no table", where)
+    return values

@@ -1,0 +1,282 @@
+"""Whether a lock and an order follow from a release: what a board checks before anything runs.
+
+Nothing of a lock is believed but its choice: which components with which variations. All that it
+says beyond that (command, environment, files, inputs, what the program is told) is made anew from
+the signed definitions and compared. So whoever made the lock can choose among what was released,
+and say nothing of his own. Pure: no clock, no files, no cryptography.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.lockfile import BlobRef, Lock, LockedComponent, PackageArchive
+from fleetmark_core.modes import modes_of
+from fleetmark_core.order import Order
+from fleetmark_core.parameter_values import check_value, filled, overlay
+from fleetmark_core.release import Release
+from fleetmark_core.serde import to_plain
+
+_CONTENT = ("program", "model", "dataset")
+_TOLD = ("benchmark", "model", "dataset")
+
+
+def check_lock(release: Release, lock: Lock) -> None:
+    """Refuse a lock that holds anything which does not follow from the release.
+
+    Raises:
+        CatalogError: NOT_RELEASED: a component or blob that the release does not name; NOT_ALLOWED:
+            a command, variable or value that does not follow from its components.
+    """
+    parts = [_Part(release, locked) for locked in lock.components]
+    _check_program(parts, lock)
+    _check_inputs(parts, lock)
+    _check_environment(release, parts, lock)
+    _check_told(parts, lock)
+
+
+def check_order(release: Release, order: Order, lock: Lock) -> None:
+    """Refuse an order whose scenario, mode, profile or parameters its components do not allow.
+
+    The lock must have passed `check_lock`.
+
+    Raises:
+        CatalogError: NOT_ALLOWED.
+    """
+    parts = [_Part(release, locked) for locked in lock.components]
+    benchmark, program = _only(parts, "benchmark").body, _only(parts, "program").body
+    for what, word, words in (
+        ("scenario", order.scenario, benchmark.get("scenarios", ())),
+        ("mode", order.mode, modes_of(benchmark, program)),
+        ("profile", order.profile, benchmark.get("profiles", {})),
+    ):
+        if word not in words:
+            raise _wrong(f"{lock.benchmark} has no {what} {word[:60]!r}")
+    known = program.get("parameters", {})
+    for name, value in order.parameters.items():
+        definition = known.get(name)
+        if definition is None:
+            raise _wrong(f"the program has no parameter {name[:60]!r}")
+        try:
+            check_value(name, definition, value)
+        except CatalogError as error:
+            raise _wrong(f"{error.what}. {error.next_step}") from error
+        for word, words in (
+            (order.scenario, definition.get("scenarios")),
+            (order.profile, definition.get("profiles")),
+        ):
+            if words is not None and word not in words:
+                raise _wrong(f"parameter {name} cannot be set with {word}")
+
+
+class _Part:
+    """A locked component with its definition, and its own table as its variations make it."""
+
+    def __init__(self, release: Release, locked: LockedComponent) -> None:
+        self.locked = locked
+        self.id = f"{locked.kind}/{locked.name}"
+        found = release.by_id.get((locked.kind, locked.name, locked.sha256))
+        if found is None:
+            raise CatalogError(
+                Fault.NOT_RELEASED,
+                f"{self.id} {locked.version} ({locked.sha256[:12]}…) is not in release "
+                f"{release.serial}",
+            )
+        self.definition = found
+        own = (found["version"], *found["body"].get("newer", ()), *found["body"].get("older", ()))
+        # What a board has of its own has the version that it was found in.
+        if locked.kind in ("package", *_TOLD, "program") and locked.version not in own:
+            raise CatalogError(
+                Fault.NOT_RELEASED, f"{self.id} has no version {locked.version} in the release"
+            )
+        self.body = self._body()
+
+    def _body(self) -> dict[str, Any]:
+        body = dict(self.definition["body"])
+        known = self.definition.get("variations", {})
+        for word in self.locked.variations:
+            name = word if word in known else f"{word.rpartition('.')[0]}.#"
+            variation = known.get(name)
+            if variation is None:
+                raise _wrong(f"{self.id} has no variation {word[:60]!r}")
+            change = variation.get("set", {})
+            if variation.get("value") is not None:
+                try:
+                    change = filled(name, variation["value"], word, change)
+                except CatalogError as error:
+                    raise _wrong(f"{self.id}: {error.what}. {error.next_step}") from error
+            if change:
+                body = overlay(body, change)
+        return body
+
+    def files(self) -> set[BlobRef]:
+        return {BlobRef(*blob) for blob in self.definition.get("files", ())}
+
+    def artifacts(self, words: set[str], role: str = "") -> set[BlobRef]:
+        return {
+            BlobRef(*entry["blob"])
+            for entry in self.definition.get("artifacts", ())
+            if set(entry.get("when", ())) <= words and role in ("", entry["role"])
+        }
+
+    def wheels(self, python: str) -> set[BlobRef]:
+        return {
+            BlobRef(*blob)
+            for entry in self.definition.get("wheels", ())
+            if (entry["version"], entry["python"]) == (self.locked.version, python)
+            for blob in entry["wheels"]
+        }
+
+
+def _only(parts: Sequence[_Part], kind: str) -> _Part:
+    found = [part for part in parts if part.locked.kind == kind]
+    if len(found) != 1:
+        raise _wrong(f"the lock names {len(found)} components of kind {kind}, not 1")
+    return found[0]
+
+
+def _check_program(parts: Sequence[_Part], lock: Lock) -> None:
+    program = _only(parts, "program")
+    if list(lock.program.command) != list(program.body.get("command", ())):
+        raise _wrong(
+            f"the command {' '.join(lock.program.command)[:200]!r} does not follow from "
+            f"{program.id}"
+        )
+    if lock.benchmark != _only(parts, "benchmark").locked.name:
+        raise _wrong("the lock is of another benchmark than its components")
+    _all_in(lock.program.files, program.files(), f"no file of {program.id}")
+    if {blob.name for blob in lock.program.files} != {blob.name for blob in program.files()}:
+        raise _wrong(f"files of {program.id} are missing")
+    outputs = [
+        {"name": out["name"], "role": out["role"], "required": out.get("required", True)}
+        for out in program.body.get("outputs", ())
+    ]
+    if to_plain(lock.program.outputs) != outputs:
+        raise _wrong(f"the declared outputs do not follow from {program.id}")
+    allowed: dict[str, set[str]] = {}
+    for part in parts:
+        if part is program or part.locked.kind not in (*_CONTENT, "benchmark"):
+            for name, value in part.body.get("environment", {}).items():
+                allowed.setdefault(name, set()).add(value)
+    for name, value in lock.program.environment.items():
+        if value not in allowed.get(name, ()):
+            raise _wrong(
+                f"the variable {name[:60]}={value[:60]!r} does not follow from a component"
+            )
+    if set(lock.program.environment) != set(allowed):
+        missing = sorted(set(allowed) - set(lock.program.environment))
+        raise _wrong(f"the variable {missing[0]} is missing")
+
+
+def _check_inputs(parts: Sequence[_Part], lock: Lock) -> None:
+    words = {word for part in parts for word in part.locked.variations}
+    content = [part for part in parts if part.locked.kind in (*_CONTENT, "benchmark")]
+    for role, blob in lock.inputs.items():
+        if not any(blob in part.artifacts(words, role) for part in content):
+            raise _unreleased(blob, f"the {role} of no component that the lock names")
+
+
+def _check_environment(release: Release, parts: Sequence[_Part], lock: Lock) -> None:
+    environment = lock.environment
+    packages = [part for part in parts if part.locked.kind == "package"]
+    wheels = {BlobRef(*blob) for blob in (*release.harnesses, *release.built)}
+    for part in packages:
+        wheels |= part.wheels(environment.python_version)
+    for wheel in environment.wheels:
+        if wheel not in wheels:
+            raise _unreleased(
+                wheel,
+                "a wheel of no package that the lock names, for Python "
+                f"{environment.python_version},",
+            )
+    outside = [part for part in parts if part.locked.kind not in (*_CONTENT, "benchmark")]
+    if environment.system_site != any(part.body.get("system_site") for part in outside):
+        raise _wrong("use of the system's packages does not follow from a component")
+    provided = environment.provided
+    if provided is not None:
+        said = (provided.archive, provided.python, provided.version, provided.unpacked_bytes)
+        if said not in [offer for part in packages for offer in _pythons(part)]:
+            raise _unreleased(provided.archive, "no Python of a package that the lock names")
+    for package in environment.archives:
+        if package not in [entry for part in packages for entry in _archives(part)]:
+            raise _unreleased(package.archive, "no archive of a package that the lock names")
+
+
+def _pythons(part: _Part) -> Iterator[tuple[BlobRef, str, str, int]]:
+    for build in part.body.get("interpreters", ()):
+        for blob in _named(part, build["artifact"]):
+            yield blob, build["python"], part.locked.version, int(build["unpacked_bytes"])
+
+
+def _archives(part: _Part) -> Iterator[PackageArchive]:
+    for entry in part.body.get("archives", ()):
+        for blob in _named(part, entry["artifact"]):
+            yield PackageArchive(
+                name=entry.get("name", part.locked.name),
+                archive=blob,
+                unpacked_bytes=entry["unpacked_bytes"],
+                bin=tuple(entry.get("bin", ())),
+                lib=tuple(entry.get("lib", ())),
+                python=tuple(entry.get("python", ())),
+            )
+
+
+def _named(part: _Part, name: str) -> list[BlobRef]:
+    found = (BlobRef(*entry["blob"]) for entry in part.definition.get("artifacts", ()))
+    return [blob for blob in found if blob.name == name]
+
+
+def _check_told(parts: Sequence[_Part], lock: Lock) -> None:
+    """What the job's own document says of the components."""
+    told = dict(lock.job)
+    expected: dict[str, Any] = {
+        part.locked.kind: {**part.body, "name": part.locked.name, "version": part.locked.version}
+        for part in parts
+        if part.locked.kind in _TOLD
+    }
+    known = _only(parts, "program").body.get("parameters", {})
+    expected["defaults"] = {
+        name: definition["default"] for name, definition in known.items() if "default" in definition
+    }
+    outside = [part for part in parts if part.locked.kind not in (*_CONTENT, "benchmark")]
+    for key, texts in (("runtime", map(_runtime, outside)), ("loadgen", map(_loadgen, outside))):
+        if key in told and told.pop(key) not in list(texts):
+            raise _wrong(f"what the job is told of its {key} does not follow from a component")
+    if to_plain(told) != to_plain(expected):
+        wrong = [key for key in {*told, *expected} if told.get(key) != expected.get(key)]
+        raise _wrong(
+            f"what the job is told of {', '.join(sorted(wrong))[:100]} does not follow from a "
+            "component"
+        )
+
+
+def _runtime(part: _Part) -> dict[str, Any]:
+    return {
+        "name": part.body.get("adapter", part.locked.name),
+        "package": part.locked.name,
+        "version": part.locked.version,
+        "module": part.body.get("module", ""),
+        "memory_bytes": part.body.get("memory_bytes", 0),
+    }
+
+
+def _loadgen(part: _Part) -> dict[str, Any]:
+    return {"round": part.body.get("round", ""), "package_version": part.locked.version}
+
+
+def _all_in(blobs: Sequence[BlobRef], known: set[BlobRef], what: str) -> None:
+    for blob in blobs:
+        if blob not in known:
+            raise _unreleased(blob, what)
+
+
+def _unreleased(blob: BlobRef, what: str) -> CatalogError:
+    return CatalogError(
+        Fault.NOT_RELEASED, f"{blob.name[:100]} ({blob.sha256[:12]}…) is {what} in the release"
+    )
+
+
+def _wrong(what: str) -> CatalogError:
+    return CatalogError(Fault.NOT_ALLOWED, what)

@@ -1,0 +1,362 @@
+"""What a job needs of a board: memory and disk, known before anything is sent. Pure.
+
+The prediction follows the job from its start to its results, with what the lock, the profile and
+the parameters say. It is meant to be an upper bound that is not far above: for all benchmarks of
+the catalog it lies between 1 and 3 times what was measured (`tests/catalog/test_footprint.py`).
+Unless another source is named, constants were measured on x86-64 Linux, Python 3.11, as growth of
+the resident peak (VmHWM) of a job's process, and rounded up.
+
+Memory is the sum of
+
+- Python with NumPy, LoadGen and the harness (`HARNESS_BYTES`);
+- the runtime with an opened model of no size: `memory_bytes` of its package component;
+- the model: its file, read, parsed and packed for the CPU (`MODEL_COPIES`), and for each sample of
+  a batch the tensors between its layers: `arena_bytes` of the model component (once, where it says
+  `fixed_batch`), else `arena_guess`;
+- the data set as it is stored, and samples as the model takes them: those of the calibration or,
+  if they are more, those of the performance set with the copies that preparing makes; and the
+  copies of a batch;
+- LoadGen's queries, which it makes before the run. In SingleStream they are
+  `2 × duration ÷ (LATENCY_MARGIN × latency)`, at least the profile's minimum, of `QUERY_BYTES`; in
+  Offline `RATE_MARGIN × duration ÷ latency` samples, at least the profile's minimum, of
+  `OFFLINE_SAMPLE_BYTES`; in MultiStream as in SingleStream, by queries of 8 samples; in Server
+  `SERVER_FACTOR × duration × rate`; in accuracy mode every sample of the data set;
+- the harness's own time for each sample, and its copies when they are written.
+
+The latency is that of earlier runs of the same model on the board, times `QUICKER_NEXT_TIME`; where
+nothing is known, `least_latency_ns`, which only the smallest networks on fast servers undercut.
+
+Disk is the blobs, the environment that is unpacked from the wheels (`UNPACKED_FACTOR`), archives as
+they say that they unpack (`unpacked_bytes`), and what the job writes: logs and samples, and once
+more on their way to the controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.lockfile import Lock
+from fleetmark_core.modes import FIND
+
+MB = 1_000_000
+
+HARNESS_BYTES = 42 * MB
+"""33 MB beside NumPy 2, 41 MB beside NumPy 1.26."""
+PYTHON_BYTES = 12 * MB
+"""A program without LoadGen: bare Python has 9 MB."""
+RUNTIME_BYTES = 120 * MB
+"""A runtime whose component does not say: more than any in the catalog."""
+MODEL_COPIES = 3
+"""ONNX Runtime holds the file, the parsed weights and the packed ones while it opens a model."""
+ARENA_FACTOR = 16
+"""Layers widen a picture's channels and halve its sides: 3 to 5 times in the catalog's models."""
+SMALL_INPUT_BYTES, SMALL_ARENA_FACTOR = 16_384, 96
+"""A small input is not halved at once: 64 channels at its resolution, and the next layer's."""
+QUERY_BYTES = 370
+"""LoadGen 6.0.17, SingleStream: 2 million queries take 682 MB, and the list of their latencies."""
+MULTISTREAM_SAMPLES = 8
+"""Samples of a query in MultiStream, by MLPerf's rules."""
+FURTHER_SAMPLE_BYTES = 130
+"""Each sample of a query beyond its first."""
+SERVER_SHARE = 0.5
+"""`_SERVER_SHARE` of fleetmark_harness.settings."""
+SERVER_FACTOR = 2.0
+"""LoadGen makes queries for twice the duration."""
+FIND_LONGEST_NS, FIND_SHARE = 10_000_000_000, 1.1
+"""`LONGEST_MS` and `_ABOVE` of the harness's find_performance: a test of a search, and its rate."""
+OFFLINE_SAMPLE_BYTES = 220
+"""LoadGen's own sample, Python's view of it while the query is handed over, ids and indices."""
+SAMPLE_BYTES = 40
+"""Times in the harness: an array that may double (8 + 16), and two copies when written (16)."""
+CALIBRATION_SAMPLES = 64
+"""`_KEPT_SAMPLES` of fleetmark_harness.calibrate: once as they are, once as batches."""
+PREPARED_COPIES = 3
+"""Preparing in float32: converted, scaled, and brought into the model's type."""
+LATENCY_MARGIN = 1.4
+"""`_LATENCY_MARGIN` of fleetmark_harness.settings."""
+RATE_MARGIN = 1.1 * 1.1
+"""`_RATE_MARGIN` of fleetmark_harness.settings; LoadGen adds a tenth."""
+QUICKER_NEXT_TIME = 0.75
+"""The calibration takes the quick end (5 %) of what it sees: rarely less of a median than this."""
+LEAST_LATENCY_NS = 20_000
+"""Of the catalog's models three are quicker on a fast server; Python's way alone costs 8 µs."""
+WEIGHTS_PER_NS = 40
+"""Bytes of weights that one core reads from its caches in a nanosecond, at most."""
+UNPACKED_FACTOR = 4.5
+"""An environment's size over that of its wheels, compiled modules included, at most as a rule."""
+COMPILED_FACTOR = 1.6
+"""A Python that comes along is compiled on the board: its library, once more."""
+LOG_BYTES = 1 * MB
+"""LoadGen's logs without answers, result.json, telemetry, and what a program prints as a rule."""
+ANSWER_BYTES = 110
+"""One answer in LoadGen's accuracy log."""
+COPIES_ON_DISK = 2
+"""What a job wrote lies in its workspace and, until it is acknowledged, in the spool."""
+
+AGENT_BYTES = 96 * MB
+"""Kept of a board's memory for others: agent 61 MB, supervisor 12, telemetry 15, and a little."""
+HELPERS_BYTES = 32 * MB
+"""Kept of what is free while the agent runs: supervisor and telemetry."""
+FREE_DISK_BYTES = 64 * 1024 * 1024
+"""Kept free on a board's disk: the agent's `min_free_bytes`, unless it is told otherwise."""
+
+_ITEM_BYTES = {"uint8": 1, "int8": 1, "bool": 1, "int16": 2, "float16": 2, "int64": 8}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job needs besides its bundle.
+
+    `queries` are those that LoadGen will make beforehand, `latency_ns` is what they follow from,
+    and `latency_measured` says whether the board has shown it.
+    """
+
+    memory_bytes: int
+    environment_bytes: int
+    output_bytes: int
+    queries: int = 0
+    latency_ns: int = 0
+    latency_measured: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a lock is run: what the order adds to it."""
+
+    scenario: str
+    mode: str
+    profile: str
+    parameters: Mapping[str, Any]
+
+
+def predict(lock: Lock, run: Run, latency_ns: int = 0) -> Needs:
+    """What `run` of `lock` needs.
+
+    `latency_ns` is the shortest time a sample that a run of this model and runtime was calibrated
+    to on the board, in the same scenario; 0 if there was none.
+    """
+    tables = lock.job
+    model, dataset = _table(tables, "model"), _table(tables, "dataset")
+    total = _whole(dataset.get("samples"))
+    loaded = min(total, _whole(dataset.get("performance_samples")) or total)
+    batch = _batch(tables, run)
+    measured = latency_ns > 0
+    pace_ns = int(latency_ns * QUICKER_NEXT_TIME) if measured else least_latency_ns(lock)
+    queries, samples = _queries(tables, run, pace_ns, total)
+    if "loadgen" in tables:
+        own = HARNESS_BYTES + queries * _query_bytes(run) + samples * SAMPLE_BYTES
+    else:
+        own, queries, samples = PYTHON_BYTES, 0, 0
+    memory = (
+        own
+        + _runtime_bytes(tables)
+        + _model_bytes(lock, model, dataset, batch)
+        + _data_bytes(lock, model, dataset, total, loaded, batch)
+    )
+    wheels = sum(wheel.size_bytes for wheel in lock.environment.wheels)
+    provided = lock.environment.provided
+    python = 0 if provided is None else int(provided.unpacked_bytes * COMPILED_FACTOR)
+    unpacked = {a.archive.sha256: a.unpacked_bytes for a in lock.environment.archives}
+    answers = total * ANSWER_BYTES if run.mode == "accuracy" else samples * 8
+    return Needs(
+        memory_bytes=memory,
+        environment_bytes=int(wheels * UNPACKED_FACTOR) + python + sum(unpacked.values()),
+        output_bytes=COPIES_ON_DISK * (LOG_BYTES + answers),
+        queries=queries,
+        latency_ns=pace_ns if queries else 0,
+        latency_measured=measured,
+    )
+
+
+def least_latency_ns(lock: Lock) -> int:
+    """A time that an inference of the lock's model takes at least: every weight is read once."""
+    return max(LEAST_LATENCY_NS, _size(lock, "model") // WEIGHTS_PER_NS)
+
+
+def memory_shortage(needs: Needs, available_bytes: int) -> str:
+    """Why the memory does not suffice, with both figures; empty if it does."""
+    if needs.memory_bytes <= available_bytes:
+        return ""
+    return (
+        f"it needs {size(needs.memory_bytes)} of memory{_because(needs)}, "
+        f"{size(available_bytes)} available"
+    )
+
+
+def disk_shortage(needs: Needs, bundle_bytes: int, available_bytes: int) -> str:
+    """Why the disk does not suffice, with both figures; empty if it does."""
+    needed = disk_bytes(needs, bundle_bytes)
+    if needed <= available_bytes:
+        return ""
+    return f"it needs {size(needed)} of disk, {size(available_bytes)} available"
+
+
+def disk_bytes(needs: Needs, bundle_bytes: int) -> int:
+    """All that a board which has nothing yet must have room for."""
+    return bundle_bytes + needs.environment_bytes + needs.output_bytes
+
+
+def shortages(needs: Needs, bundle_bytes: int, board: Capabilities) -> list[str]:
+    """Why a job does not fit a board with these facts; empty if it does.
+
+    What the agent's cache holds counts as free: the job finds there what it needs, or it goes.
+    """
+    limit = board.memory.limit_bytes
+    usable = board.memory.total_bytes if limit is None else min(limit, board.memory.total_bytes)
+    memory = max(0, usable - AGENT_BYTES)
+    disk = max(0, board.storage.free_bytes + board.storage.cache_bytes - FREE_DISK_BYTES)
+    found = (memory_shortage(needs, memory), disk_shortage(needs, bundle_bytes, disk))
+    return [reason for reason in found if reason]
+
+
+def size(count_bytes: float) -> str:
+    """Bytes in the unit that suits them: `53.1 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count_bytes < 1000:
+            return f"{count_bytes:.0f} bytes" if unit == "bytes" else f"{count_bytes:.1f} {unit}"
+        count_bytes /= 1000
+    return f"{count_bytes:.1f} TB"
+
+
+def _because(needs: Needs) -> str:
+    queries = needs.queries * QUERY_BYTES
+    if queries * 2 < needs.memory_bytes:
+        return ""
+    how = "measured" if needs.latency_measured else "assumed"
+    hint = "" if needs.latency_measured else "; a run with --profile quick measures it"
+    return (
+        f" (LoadGen makes {needs.queries:,} queries beforehand, at {how} "
+        f"{needs.latency_ns / 1e6:.3g} ms each{hint})"
+    )
+
+
+def _queries(tables: Mapping[str, Any], run: Run, pace_ns: int, total: int) -> tuple[int, int]:
+    """Queries that LoadGen makes (in Offline: samples), and samples that are answered, at most."""
+    if run.mode == "accuracy":
+        return total, total
+    profile = _table(_table(_table(tables, "benchmark"), "profiles"), run.profile)
+    settings = _table(profile, run.scenario)
+    override = run.parameters.get("min_duration_s")
+    duration_ns = _whole(settings.get("min_duration_ms")) * 1_000_000
+    if isinstance(override, (int, float)):
+        duration_ns = int(override * 1e9)
+    if run.mode == FIND:
+        duration_ns = min(duration_ns, FIND_LONGEST_NS)
+    rounds = duration_ns / max(1, pace_ns)
+    least = _whole(settings.get("min_query_count"))
+    target = _positive(run.parameters.get("target_qps"))
+    if run.scenario == "Server":
+        # A search goes up to what the board can do.
+        share = FIND_SHARE if run.mode == FIND else SERVER_SHARE
+        rate = target if target and run.mode != FIND else share * 1e9 / max(1, pace_ns)
+        count = max(int(SERVER_FACTOR * rate * duration_ns / 1e9), least)
+        return count, count
+    expected_ns = _positive(run.parameters.get("target_latency_ms")) * 1e6
+    if run.scenario == "MultiStream":
+        told = duration_ns / expected_ns if expected_ns else 0.0
+        told = told or rounds / LATENCY_MARGIN / MULTISTREAM_SAMPLES
+        return max(int(2 * told), least), max(int(rounds), least * MULTISTREAM_SAMPLES)
+    if run.scenario == "Offline":
+        rounds = target * duration_ns / 1e9 if target else rounds
+        count = max(int(rounds * RATE_MARGIN), _whole(settings.get("min_sample_count")), 1)
+        return count, count
+    told = duration_ns / expected_ns if expected_ns else rounds / LATENCY_MARGIN
+    return max(int(2 * told), least), max(int(rounds), least)
+
+
+def _query_bytes(run: Run) -> int:
+    if run.scenario == "MultiStream" and run.mode != "accuracy":
+        return QUERY_BYTES + (MULTISTREAM_SAMPLES - 1) * FURTHER_SAMPLE_BYTES
+    return OFFLINE_SAMPLE_BYTES if run.scenario == "Offline" else QUERY_BYTES
+
+
+def _runtime_bytes(tables: Mapping[str, Any]) -> int:
+    if "runtime" not in tables:
+        return 0
+    return _whole(_table(tables, "runtime").get("memory_bytes")) or RUNTIME_BYTES
+
+
+def arena_guess(input_bytes: int) -> int:
+    """What a model needs for one sample between its layers, where nobody measured it."""
+    small = SMALL_ARENA_FACTOR * min(input_bytes, SMALL_INPUT_BYTES)
+    return max(small, ARENA_FACTOR * input_bytes)
+
+
+def _model_bytes(
+    lock: Lock, model: Mapping[str, Any], dataset: Mapping[str, Any], batch: int
+) -> int:
+    arena = _whole(model.get("arena_bytes"))
+    if not arena:
+        arena = arena_guess(_elements(model, dataset) * _item_bytes(model))
+    at_once = 1 if model.get("fixed_batch") else batch
+    return _size(lock, "model") * MODEL_COPIES + arena * at_once
+
+
+def _data_bytes(
+    lock: Lock,
+    model: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    total: int,
+    loaded: int,
+    batch: int,
+) -> int:
+    """The data set with labels and answers, and samples as the model takes them."""
+    # A model that listens window by window takes less at once than a sample has.
+    elements = max(_elements(model, dataset), _stored_elements(dataset))
+    calibrating = max(CALIBRATION_SAMPLES, batch) + max(CALIBRATION_SAMPLES, 2 * batch)
+    # Labels as int64, answers as int32, the place of each sample as an array and as a list.
+    counted = total * (8 + 4 + 8 + 40)
+    if dataset.get("layout") == "random":
+        samples = max(calibrating, loaded) + 2 * batch
+        return counted + samples * elements * _item_bytes(model)
+    stored = total * _stored_elements(dataset) * _ITEM_BYTES.get(str(dataset.get("dtype")), 1)
+    # Pictures are decoded one by one and then stacked; CIFAR's planes are turned.
+    copies = 2 if dataset.get("layout") in ("pictures", "cifar") else 1
+    samples = max(min(calibrating, loaded + batch), loaded * PREPARED_COPIES) + 2 * batch
+    return counted + max(stored, _size(lock, "dataset")) * copies + samples * elements * 4
+
+
+def _elements(model: Mapping[str, Any], dataset: Mapping[str, Any]) -> int:
+    shape = _table(model, "input").get("shape")
+    return prod(int(side) for side in shape) if shape else _stored_elements(dataset)
+
+
+def _stored_elements(dataset: Mapping[str, Any]) -> int:
+    shape = dataset.get("shape")
+    return prod(int(side) for side in shape) if shape else 0
+
+
+def _item_bytes(model: Mapping[str, Any]) -> int:
+    return _ITEM_BYTES.get(str(_table(model, "input").get("dtype")), 4)
+
+
+def _batch(tables: Mapping[str, Any], run: Run) -> int:
+    """Samples that the model is given at once."""
+    if run.scenario != "Offline":
+        return MULTISTREAM_SAMPLES if run.scenario == "MultiStream" else 1
+    defaults = _table(tables, "defaults")
+    return max(1, _whole(run.parameters.get("batch_size", defaults.get("batch_size"))))
+
+
+def _size(lock: Lock, name: str) -> int:
+    blob = lock.inputs.get(name)
+    return blob.size_bytes if blob is not None else 0
+
+
+def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _positive(value: object) -> float:
+    """A number above 0, else 0."""
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    return float(value) if usable else 0.0  # type: ignore[arg-type]
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

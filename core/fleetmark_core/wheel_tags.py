@@ -1,0 +1,40 @@
+"""Which wheels fit which interpreter (PEP 425, PEP 600)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from fleetmark_core.capabilities import Interpreter
+
+
+@lru_cache(maxsize=256)
+def _ranks(version: str, abis: tuple[str, ...], platforms: tuple[str, ...]) -> dict[Tag, int]:
+    major, minor = (int(part) for part in version.split(".")[:2])
+    tags = [
+        *cpython_tags((major, minor), abis=list(abis), platforms=list(platforms)),
+        *compatible_tags((major, minor), f"cp{major}{minor}", list(platforms)),
+    ]
+    return {tag: rank for rank, tag in reversed(list(enumerate(tags)))}
+
+
+def wheel_rank(filename: str, interpreter: Interpreter) -> int | None:
+    """How well the wheel `filename` fits, 0 best; None if it does not fit or is no wheel."""
+    try:
+        tags = parse_wheel_filename(filename)[3]
+    except InvalidWheelFilename:
+        return None
+    ranks = _ranks(interpreter.version, interpreter.abis, interpreter.platforms)
+    found = [ranks[tag] for tag in tags if tag in ranks]
+    return min(found) if found else None
+
+
+def best_wheel(filenames: Iterable[str], interpreter: Interpreter) -> str | None:
+    """The file that fits best, or None. Ties are broken by name, so the choice is repeatable."""
+    fitting = [
+        (rank, name) for name in filenames if (rank := wheel_rank(name, interpreter)) is not None
+    ]
+    return min(fitting)[1] if fitting else None
