@@ -28,7 +28,7 @@ from official_checker import find_checker, run_checker
 from official_compliance import show_all, verify
 from processes import Lab
 
-from fleetmark_controller.client import export_mlperf as exporting_mlperf
+from fleetmark_controller.client import export_mlperf
 from fleetmark_controller.client.connection import Client
 from fleetmark_controller.identity.credential_files import admin_file
 from fleetmark_controller.mlperf.layout import Layout
@@ -132,10 +132,10 @@ def _export(lab: Lab, tree: Path, options: argparse.Namespace) -> None:
         return replace(found, min_duration_ms=shortest_ms, offline_min_samples=1)
 
     with Client(lab.address, str(admin_file(lab.folder / "controller"))) as client:
-        runs = [_as_if_long(run) for run in exporting_mlperf.stored_runs(client)]
-        said = exporting_mlperf.descriptions_of(client)
+        runs = [_as_if_long(run) for run in export_mlperf.stored_runs(client)]
+        said = export_mlperf.descriptions_of(client)
         read = functools.cache(client.blob)
-        exporting_mlperf.write_submission(runs, said, read, layout, tree, short)
+        export_mlperf.write_submission(runs, said, read, layout, tree, short)
 
 
 def _as_if_long(run: StoredRun) -> StoredRun:

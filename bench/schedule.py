@@ -110,8 +110,7 @@ def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, fl
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "controller")]
     from stores import LOCK, TestStore
 
-    from fleetmark_controller.operations import campaigns
-    from fleetmark_controller.operations import dispatch as assigning
+    from fleetmark_controller.operations import campaigns, dispatch
     from fleetmark_controller.store.jobs import jobs
 
     store = TestStore(folder / f"{mix}.db", _facts())
@@ -141,9 +140,9 @@ def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, fl
         return result
 
     timed("submit", lambda c, fx, now: campaigns.submit(c, fx, now, campaign, new, {LOCK: b"{}"}))
-    _, effects = timed("assign", lambda c, fx, now: assigning.assign(c, fx, now, seen, planner))
+    _, effects = timed("assign", lambda c, fx, now: dispatch.assign(c, fx, now, seen, planner))
     assert len(effects.offers) == min(devices, count), "every board gets a job"
-    waits, _ = timed("reasons", lambda c, fx, now: assigning.waits(c, now, seen, planner))
+    waits, _ = timed("reasons", lambda c, fx, now: dispatch.waits(c, now, seen, planner))
     assert len(waits) == count - len(effects.offers), "each other says why it waits"
     return spent
 

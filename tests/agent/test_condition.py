@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from board_tree import CPU, BoardTree
 
-from fleetmark_agent.runner.telemetry import board_condition as condition
+from fleetmark_agent.runner.telemetry import board_condition
 from fleetmark_agent.runner.telemetry.board_condition import Condition
 
 
@@ -20,7 +20,7 @@ def board(tmp_path: Path) -> BoardTree:
 
 def test_a_calm_board(board: BoardTree) -> None:
     seen = Condition(board.root).look()
-    assert seen == condition.Reading(
+    assert seen == board_condition.Reading(
         45.0, 1_800_000_000, 0, 1000 * mmap.PAGESIZE, 0, "governor=powersave, power=mains"
     )
     assert Condition(board.root).unavailable() == {}
@@ -28,7 +28,7 @@ def test_a_calm_board(board: BoardTree) -> None:
 
 def test_a_board_that_offers_nothing_is_unavailable_never_zero(tmp_path: Path) -> None:
     bare = Condition(tmp_path)
-    assert bare.look() == condition.Reading(None, None, None, None, None, "")
+    assert bare.look() == board_condition.Reading(None, None, None, None, None, "")
     assert set(bare.unavailable()) == {
         *("temperature_c", "frequency_hz", "swap_bytes", "swapped_bytes", "throttled"),
         "power_mode",
@@ -36,20 +36,20 @@ def test_a_board_that_offers_nothing_is_unavailable_never_zero(tmp_path: Path) -
 
 
 THROTTLING: dict[str, tuple[Callable[[BoardTree], object], int]] = {
-    "firmware: under-voltage": (lambda b: b.firmware(0x1), condition.UNDER_VOLTAGE),
-    "firmware: capped": (lambda b: b.firmware(0x2), condition.CAPPED),
-    "firmware: throttled": (lambda b: b.firmware(0x4), condition.THROTTLED),
-    "firmware: soft limit": (lambda b: b.firmware(0x8), condition.SOFT_LIMIT),
-    "firmware: it happened in between": (lambda b: b.firmware(0x40000), condition.THROTTLED),
+    "firmware: under-voltage": (lambda b: b.firmware(0x1), board_condition.UNDER_VOLTAGE),
+    "firmware: capped": (lambda b: b.firmware(0x2), board_condition.CAPPED),
+    "firmware: throttled": (lambda b: b.firmware(0x4), board_condition.THROTTLED),
+    "firmware: soft limit": (lambda b: b.firmware(0x8), board_condition.SOFT_LIMIT),
+    "firmware: it happened in between": (lambda b: b.firmware(0x40000), board_condition.THROTTLED),
     "firmware: several": (lambda b: b.firmware(0x50005), 5),
-    "cpufreq: the highest clock was lowered": (lambda b: b.ceiling(600), condition.CAPPED),
+    "cpufreq: the highest clock was lowered": (lambda b: b.ceiling(600), board_condition.CAPPED),
     "cooling device": (
         lambda b: b.put("sys/class/thermal/cooling_device1/cur_state", 2),
-        condition.COOLING,
+        board_condition.COOLING,
     ),
     "thermal counter": (
         lambda b: b.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 9),
-        condition.COUNTED,
+        board_condition.COUNTED,
     ),
     "a fan is no throttling": (
         lambda b: b.put("sys/class/thermal/cooling_device0/cur_state", 3),
@@ -78,7 +78,7 @@ def test_what_happened_before_the_job_does_not_count(board: BoardTree) -> None:
     assert [watched.look().throttled for _ in range(3)] == [0, 0, 0]
     board.firmware(0xF0001)
     board.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 701)
-    assert watched.look().throttled == condition.UNDER_VOLTAGE | condition.COUNTED
+    assert watched.look().throttled == board_condition.UNDER_VOLTAGE | board_condition.COUNTED
     board.firmware(0xF0000)
     assert watched.look().throttled == 0, "a counter that stands still"
 

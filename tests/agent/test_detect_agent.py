@@ -19,8 +19,7 @@ from fleetmark_agent.fingerprint.software import with_findings
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Identity, Session
 from fleetmark_agent.session.messages import CapabilitiesChanged, Hello, Welcome
-from fleetmark_agent.software import detection_cache as store
-from fleetmark_agent.software import periodic as watch
+from fleetmark_agent.software import detection_cache, periodic
 from fleetmark_agent.software.models import Detection, Finding, Verdict
 from fleetmark_agent.state.ledger import Ledger
 from fleetmark_catalog.selectors import Subject, parse_selector
@@ -110,8 +109,8 @@ def test_the_session_tells_what_is_new_once_and_in_every_hello() -> None:
 def detection(**changes: object) -> Detection:
     values: dict[str, object] = {
         "findings": FINDINGS,
-        "rules_digest": store.rules_digest(store.builtin_folder()),
-        "boot": store.boot_mark(),
+        "rules_digest": detection_cache.rules_digest(detection_cache.builtin_folder()),
+        "boot": detection_cache.boot_mark(),
         "finished_unix_s": 1000.0,
         "duration_s": 1.0,
     }
@@ -119,18 +118,20 @@ def detection(**changes: object) -> Detection:
 
 
 def test_a_detection_is_remembered_for_this_boot_and_these_rules(tmp_path: Path) -> None:
-    assert store.load(tmp_path) is None
-    store.save(tmp_path, detection())
-    assert store.load(tmp_path) == detection()
+    assert detection_cache.load(tmp_path) is None
+    detection_cache.save(tmp_path, detection())
+    assert detection_cache.load(tmp_path) == detection()
     for other in (detection(boot="another"), detection(rules_digest="0")):
-        store.save(tmp_path, other)
-        assert store.load(tmp_path) is None
+        detection_cache.save(tmp_path, other)
+        assert detection_cache.load(tmp_path) is None
     (tmp_path / "software.json").write_text("{")
-    assert store.load(tmp_path) is None
-    assert store.is_fresh(detection(), 1001.0)
-    assert not store.is_fresh(detection(), 999.0)  # the clock went back
-    assert not store.is_fresh(detection(), 1e9)
-    store.save(tmp_path / "none" / "there", detection())  # a disk that refuses is no fault
+    assert detection_cache.load(tmp_path) is None
+    assert detection_cache.is_fresh(detection(), 1001.0)
+    assert not detection_cache.is_fresh(detection(), 999.0)  # the clock went back
+    assert not detection_cache.is_fresh(detection(), 1e9)
+    detection_cache.save(
+        tmp_path / "none" / "there", detection()
+    )  # a disk that refuses is no fault
 
 
 @pytest.fixture
@@ -144,8 +145,8 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "while not (here / 'go').exists(): time.sleep(0.01)\n"
         "sys.stdout.write((here / 'answer').read_text())\n"
     )
-    monkeypatch.setattr(watch, "COMMAND", (sys.executable, str(script)))
-    monkeypatch.setattr(watch, "_SETTLE_S", 0.01)
+    monkeypatch.setattr(periodic, "COMMAND", (sys.executable, str(script)))
+    monkeypatch.setattr(periodic, "_SETTLE_S", 0.01)
     (tmp_path / "answer").write_text(json.dumps(to_plain(detection())))
     return tmp_path
 
@@ -157,7 +158,7 @@ def pids(folder: Path) -> list[int]:
 
 async def test_a_detection_gives_way_to_jobs_and_is_begun_again(helper: Path) -> None:
     told: asyncio.Queue[Detection] = asyncio.Queue()
-    watched = watch.Watch(helper, 3600, None, told.put_nowait)
+    watched = periodic.Watch(helper, 3600, None, told.put_nowait)
     running = asyncio.ensure_future(watched.run())
     watched.quiet(True)
     await asyncio.sleep(0.05)
@@ -173,7 +174,7 @@ async def test_a_detection_gives_way_to_jobs_and_is_begun_again(helper: Path) ->
     watched.quiet(True)
     assert await asyncio.wait_for(told.get(), 30) == detection()
     assert len(pids(helper)) == 2
-    assert store.load(helper) == detection()
+    assert detection_cache.load(helper) == detection()
     watched.wake()
     assert await asyncio.wait_for(told.get(), 30) == detection()
     running.cancel()
@@ -184,7 +185,7 @@ async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helpe
     told: asyncio.Queue[Detection] = asyncio.Queue()
     (helper / "go").touch()
     (helper / "answer").write_text("no JSON")
-    watched = watch.Watch(helper, 3600, detection(finished_unix_s=0.0), told.put_nowait)
+    watched = periodic.Watch(helper, 3600, detection(finished_unix_s=0.0), told.put_nowait)
     running = asyncio.ensure_future(watched.run())
     watched.quiet(True)
     watched.begin()

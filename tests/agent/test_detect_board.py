@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from detect_boards import RULES, Board, gone
 
-from fleetmark_agent.software import subprocesses as children
-from fleetmark_agent.software import verdicts as judge
+from fleetmark_agent.software import subprocesses, verdicts
 from fleetmark_agent.software.detection_cache import builtin_folder
 from fleetmark_agent.software.engine import detect
 from fleetmark_agent.software.models import Detection, Verdict, details_of
@@ -257,11 +256,11 @@ def test_versions_that_are_not_python_s(version: str, wanted: str, fits: bool) -
         {"kind": "soft", "name": "x", "soft": {
             "versions": wanted, "detect": [{"type": "command", "command": ["x"]}]}}
     )  # fmt: skip
-    assert (judge.version_fault(version, made.versions) == "") is fits
+    assert (verdicts.version_fault(version, made.versions) == "") is fits
 
 
 def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
-    ran = children.run([str(tmp_path / "none")], {}, tmp_path, 5)
+    ran = subprocesses.run([str(tmp_path / "none")], {}, tmp_path, 5)
     assert ran.fault == "it cannot be started: No such file or directory" and not ran.exited
 
 

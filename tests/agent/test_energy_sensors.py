@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from board_tree import BoardTree
 
-from fleetmark_agent.runner.telemetry import nvml
-from fleetmark_agent.runner.telemetry import power_sensors as energy
+from fleetmark_agent.runner.telemetry import nvml, power_sensors
 from fleetmark_agent.runner.telemetry.sampler import PowerLog
 
 
@@ -22,7 +21,7 @@ def board(tmp_path: Path) -> BoardTree:
 
 def seen(board: BoardTree, input_name: str = "") -> dict[str, tuple[str, str, Any]]:
     """Name → scope, kind and reading in watts or joules."""
-    found = energy.find(board.root, input_name)
+    found = power_sensors.find(board.root, input_name)
     values = {}
     for source in found.sources:
         value = source.read()
@@ -43,7 +42,7 @@ def test_rapl(board: BoardTree) -> None:
         "rapl dram 0": ("memory", "counter", 1.0),
         "rapl psys 1": ("part", "counter", 9.0),
     }
-    dram = next(s for s in energy.find(board.root).sources if "dram" in s.name)
+    dram = next(s for s in power_sensors.find(board.root).sources if "dram" in s.name)
     assert dram.wraps_at == 65_712_999_613
 
 
@@ -106,16 +105,16 @@ def test_two_of_a_name_and_an_input_that_people_name(board: BoardTree) -> None:
     names = ("ina226x channel 1", "ina226x channel 1 #2")
     assert [(n, s[0]) for n, s in seen(board).items()] == [(n, "part") for n in names]
     assert seen(board, names[1])[names[1]] == ("board", "power", 7.0)
-    found = energy.find(board.root, "ina226x")
+    found = power_sensors.find(board.root, "ina226x")
     assert found.unavailable == (f"ina226x: no such sensor (there are: {', '.join(names)})",)
 
 
 def test_no_sensor_is_a_reason(board: BoardTree) -> None:
-    found = energy.find(board.root)
-    assert found == energy.Found((), ("the board has no sensor of power or energy",))
+    found = power_sensors.find(board.root)
+    assert found == power_sensors.Found((), ("the board has no sensor of power or energy",))
     board.rapl("intel-rapl:0", "package-0", 5)
     board.put("sys/class/powercap/intel-rapl:0/energy_uj", "")
-    found = energy.find(board.root)
+    found = power_sensors.find(board.root)
     assert found.sources == ()
     assert found.unavailable == ("rapl package-0: it gives no reading",)
 
@@ -161,10 +160,10 @@ def test_nvml() -> None:
 
 def test_the_log_of_power(board: BoardTree, tmp_path: Path) -> None:
     path = tmp_path / "power.jsonl"
-    PowerLog(path, energy.find(board.root)).sample()
+    PowerLog(path, power_sensors.find(board.root)).sample()
     assert not path.exists(), "nothing is written where there is nothing to read"
     board.rapl("intel-rapl:0", "package-0", 100)
-    log = PowerLog(path, energy.find(board.root))
+    log = PowerLog(path, power_sensors.find(board.root))
     log.sample()
     board.rapl("intel-rapl:0", "package-0", 300)
     log.sample()

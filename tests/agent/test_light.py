@@ -19,7 +19,7 @@ from test_agent_cli import HEAVY, agent_command, fails, loaded_by
 from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.fingerprint import measure
 from fleetmark_agent.fingerprint.software import with_findings
-from fleetmark_agent.net import grpc_codec as rpc
+from fleetmark_agent.net import grpc_codec
 from fleetmark_agent.startup.handover import hand_over
 from fleetmark_agent.state.file_locks import try_lock
 from fleetmark_core.capabilities import Capabilities
@@ -163,7 +163,7 @@ def test_capabilities_reach_the_wire_as_the_json_mapping_has_them(tmp_path: Path
     here = measure(home=tmp_path)
     bare = Capabilities(here.os, here.arch, here.board, here.cpu, here.memory, here.storage)
     for facts in (here, bare, with_findings(here, ())):
-        sent = rpc._capabilities(facts)
+        sent = grpc_codec._capabilities(facts)
         assert sent == from_plain(to_plain(facts), WireCapabilities)
 
 

@@ -12,7 +12,7 @@ from test_components import MODEL, PROFILE, PROGRAM, artifact, write
 from fleetmark_catalog.load import Catalog, load_catalog
 from fleetmark_catalog.load.parse import read_component
 from fleetmark_catalog.resolve import Fetch, Resolution, expand, resolve
-from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts import acquire
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Capabilities, Os
 from fleetmark_core.digest import sha256_hex
@@ -119,7 +119,7 @@ def test_it_is_obtained_like_any_artefact_from_the_mirror_first(tmp_path: Path) 
     (tmp_path / "mirror" / one.archive.sha256).write_bytes(data)
     blobs = BlobFolder(tmp_path / "blobs")
     source = {one.archive.sha256: found.sources[one.archive.sha256]}
-    obtain(source, blobs, tmp_path / "mirror", lambda _: None)
+    acquire(source, blobs, tmp_path / "mirror", lambda _: None)
     assert blobs.path(one.archive.sha256).read_bytes() == data
 
 

@@ -19,8 +19,7 @@ from installer.sources import WheelFile
 from fleetmark_catalog.load import BUILTIN, Location, load_catalog, read_folder
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.resolve import Fetch, LocalFile, WheelSource, expand, resolve
-from fleetmark_controller.artifacts import acquire as obtain
-from fleetmark_controller.artifacts import pack_harness
+from fleetmark_controller.artifacts import acquire, pack_harness
 from fleetmark_controller.artifacts.download import fetch_location
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
@@ -68,12 +67,12 @@ def test_a_changed_model_is_found_before_anything_runs(tmp_path: Path, blobs: Bl
     catalog = Catalog(read_folder(tmp_path / "components"))
     resolution = resolve(catalog, expand(catalog, "fashion-mnist")[0], board(), HARNESS)
     local = {k: s for k, s in resolution.sources.items() if isinstance(s, LocalFile)}
-    obtain(local, blobs, None, print)
+    acquire(local, blobs, None, print)
     model = tmp_path / "components" / "model" / "fashion-mnist-dscnn" / "dscnn_fp32.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"?")
     # Also when the true bytes are in the folder from before.
     with pytest.raises(CatalogError) as caught:
-        obtain(local, blobs, None, print)
+        acquire(local, blobs, None, print)
     assert caught.value.fault is Fault.DIGEST_MISMATCH
     text = str(caught.value)
     assert str(model) in text
@@ -84,7 +83,7 @@ def test_a_changed_model_is_found_before_anything_runs(tmp_path: Path, blobs: Bl
 
 def test_a_missing_file_of_a_component_is_named(tmp_path: Path, blobs: BlobFolder) -> None:
     with pytest.raises(CatalogError) as caught:
-        obtain({"0" * 64: LocalFile("a", 1, tmp_path / "gone")}, blobs, None, print)
+        acquire({"0" * 64: LocalFile("a", 1, tmp_path / "gone")}, blobs, None, print)
     assert caught.value.fault is Fault.UNAVAILABLE
     assert str(tmp_path / "gone") in str(caught.value)
 
@@ -96,11 +95,11 @@ def test_the_mirror_comes_first_and_is_not_trusted(tmp_path: Path, blobs: BlobFo
     (mirror / good).write_bytes(DATA)
     (mirror / bad).write_bytes(b"not it")
     said: list[str] = []
-    obtain({good: Fetch("a", len(DATA), ())}, blobs, mirror, said.append)
+    acquire({good: Fetch("a", len(DATA), ())}, blobs, mirror, said.append)
     assert blobs.has(good)
     assert said == []
     with pytest.raises(CatalogError) as caught:
-        obtain({bad: Fetch("b", 5, ())}, blobs, mirror, said.append)
+        acquire({bad: Fetch("b", 5, ())}, blobs, mirror, said.append)
     assert caught.value.fault is Fault.UNAVAILABLE
     assert "mirror's copy is not used" in said[0]
     assert not blobs.has(bad)
@@ -117,7 +116,7 @@ def test_a_wheel_that_no_index_has_is_named(blobs: BlobFolder) -> None:
         ("manylinux2014_x86_64",),
     )
     with pytest.raises(CatalogError) as caught:
-        obtain({wheel.sha256: wheel}, blobs, None, print)
+        acquire({wheel.sha256: wheel}, blobs, None, print)
     assert caught.value.fault is Fault.UNAVAILABLE
     assert "fleetmark_no_such_thing" in str(caught.value)
     assert "mirror" in caught.value.next_step
@@ -144,7 +143,7 @@ def test_two_versions_of_a_distribution_are_fetched_side_by_side(
             "3.11",
             ("manylinux2014_x86_64",),
         )
-    obtain(sources, blobs, None, print)
+    acquire(sources, blobs, None, print)
     assert all(blobs.has(sha256) for sha256 in sources)
     assert leftovers(blobs) == []
 
@@ -199,7 +198,7 @@ def test_what_was_tried_is_listed(blobs: BlobFolder) -> None:
     )
     said: list[str] = []
     with pytest.raises(CatalogError) as caught:
-        obtain({"2" * 64: Fetch("x", 10, places)}, blobs, None, said.append)
+        acquire({"2" * 64: Fetch("x", 10, places)}, blobs, None, said.append)
     assert caught.value.fault is Fault.UNAVAILABLE
     text = str(caught.value)
     assert "https://localhost:1/x.gz: " in text
@@ -217,7 +216,7 @@ def test_the_full_data_set_comes_from_debian(blobs: BlobFolder) -> None:
         deb = tuple(place for place in artifact.locations if place.deb)
         source = Fetch(artifact.name, artifact.size_bytes, deb)
         try:
-            obtain({artifact.sha256: source}, blobs, None, print)
+            acquire({artifact.sha256: source}, blobs, None, print)
         except CatalogError as error:
             if "apt-get failed" in str(error) or "no apt" in str(error):
                 pytest.skip(str(error))

@@ -14,7 +14,7 @@ from boards import HARNESS, board, interpreter
 from fleetmark_catalog.load import Component, load_catalog
 from fleetmark_catalog.resolve import Fetch, expand, resolve
 from fleetmark_catalog.resolve.variations import variations_of
-from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts import acquire
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Os
 from fleetmark_core.digest import sha256_file
@@ -200,7 +200,7 @@ def test_what_only_a_person_can_get_says_so(
     source = resolution.sources[blob.sha256]
     assert isinstance(source, Fetch)
     with pytest.raises(CatalogError) as caught:
-        obtain({blob.sha256: source}, BlobFolder(tmp_path / "blobs"), None, print)
+        acquire({blob.sha256: source}, BlobFolder(tmp_path / "blobs"), None, print)
     assert caught.value.fault is Fault.UNAVAILABLE
     assert said in str(caught.value)
     assert blob.sha256 in str(caught.value)
@@ -215,7 +215,7 @@ def test_a_model_that_cannot_be_reached_names_every_place(tmp_path: Path) -> Non
     source = resolution.sources[blob.sha256]
     blobs = BlobFolder(tmp_path / "blobs")
     try:
-        obtain({blob.sha256: source}, blobs, None, print)
+        acquire({blob.sha256: source}, blobs, None, print)
     except CatalogError as error:
         assert error.fault is Fault.UNAVAILABLE
         assert "raw.githubusercontent.com/mlcommons/tiny" in str(error)

@@ -10,8 +10,7 @@ import pytest
 
 from fleetmark_catalog.load import Location, load_catalog
 from fleetmark_catalog.resolve import Fetch
-from fleetmark_controller.artifacts import acquire as obtain
-from fleetmark_controller.artifacts import from_wheel, recipes
+from fleetmark_controller.artifacts import acquire, from_wheel, recipes
 from fleetmark_controller.artifacts.download import fetch_location
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.errors import CatalogError, Fault
@@ -38,7 +37,7 @@ def test_a_recipe_makes_the_bytes_that_its_component_names(tmp_path: Path, name:
     for artifact in CATALOG.get("dataset", name).artifacts:
         source = Fetch(artifact.name, artifact.size_bytes, artifact.locations)
         try:
-            obtain({artifact.sha256: source}, blobs, None, print)
+            acquire({artifact.sha256: source}, blobs, None, print)
         except CatalogError as error:
             if any(word in str(error) for word in ("apt", "pip")):
                 pytest.skip(f"cannot be fetched here: {error}")

@@ -16,7 +16,7 @@ import pytest
 
 from fleetmark_catalog.load import Location
 from fleetmark_catalog.resolve import Fetch
-from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts import acquire
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.errors import CatalogError, Fault
 
@@ -116,7 +116,7 @@ def liar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def fetch(folder: Path, *places: Location) -> BlobFolder:
     blobs = BlobFolder(folder / "blobs")
     source = Fetch("data.bin", len(GOOD), places)
-    obtain({DIGEST: source}, blobs, None, lambda _: None)
+    acquire({DIGEST: source}, blobs, None, lambda _: None)
     return blobs
 
 

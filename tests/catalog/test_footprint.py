@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import expand, resolve
-from fleetmark_controller.planning import estimates as estimating
-from fleetmark_core import resource_model as footprint
+from fleetmark_controller.planning import estimates
+from fleetmark_core import resource_model
 from fleetmark_core.capabilities import Memory, Storage
 from fleetmark_core.lockfile import Lock
 from fleetmark_core.resource_model import Needs, Run, predict, shortages
-from fleetmark_harness import calibrate, settings
-from fleetmark_harness import find_performance as finding
+from fleetmark_harness import calibrate, find_performance, settings
 
 CATALOG = load_catalog()
 # On x86-64 Linux, Python 3.11, two cores; every runtime, the largest models, long runs.
@@ -85,14 +84,14 @@ def test_a_duration_that_is_asked_for_replaces_the_profiles() -> None:
 
 
 def test_it_counts_as_the_harness_does() -> None:
-    assert footprint.LATENCY_MARGIN == settings._LATENCY_MARGIN
-    assert pytest.approx(1.1 * settings._RATE_MARGIN) == footprint.RATE_MARGIN
-    assert footprint.CALIBRATION_SAMPLES == calibrate._KEPT_SAMPLES
-    assert footprint.SERVER_SHARE == settings._SERVER_SHARE
-    assert footprint.FIND_LONGEST_NS == finding.LONGEST_MS * 1_000_000
-    assert footprint.FIND_SHARE == finding._ABOVE
-    assert estimating.FIND_LONGEST_MS == finding.LONGEST_MS
-    assert estimating.FIND_TESTS == finding.REPEATS
+    assert resource_model.LATENCY_MARGIN == settings._LATENCY_MARGIN
+    assert pytest.approx(1.1 * settings._RATE_MARGIN) == resource_model.RATE_MARGIN
+    assert resource_model.CALIBRATION_SAMPLES == calibrate._KEPT_SAMPLES
+    assert resource_model.SERVER_SHARE == settings._SERVER_SHARE
+    assert resource_model.FIND_LONGEST_NS == find_performance.LONGEST_MS * 1_000_000
+    assert resource_model.FIND_SHARE == find_performance._ABOVE
+    assert estimates.FIND_LONGEST_MS == find_performance.LONGEST_MS
+    assert estimates.FIND_TESTS == find_performance.REPEATS
 
 
 def test_what_loadgen_is_told_counts_and_not_what_the_model_takes() -> None:
@@ -125,7 +124,7 @@ def test_disk_is_bundle_environment_and_output() -> None:
     assert needs.environment_bytes == int(4.5 * wheels)
     assert needs.output_bytes == 2 * (1_000_000 + 1000 * 110)
     whole = FASHION.size_bytes() + needs.environment_bytes + needs.output_bytes
-    assert footprint.disk_bytes(needs, FASHION.size_bytes()) == whole
+    assert resource_model.disk_bytes(needs, FASHION.size_bytes()) == whole
 
 
 def test_every_runtime_of_the_catalog_says_what_it_takes() -> None:
@@ -138,7 +137,7 @@ NOT_FOR_LOADGEN = dataclasses.replace(FASHION, job={"answer": 42}, inputs={})
 
 def test_a_program_of_any_other_kind_is_taken_for_a_small_one() -> None:
     needs = predict(NOT_FOR_LOADGEN, run())
-    assert needs.memory_bytes == footprint.PYTHON_BYTES
+    assert needs.memory_bytes == resource_model.PYTHON_BYTES
     assert needs.queries == needs.latency_ns == 0
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fleetmark_catalog.load import BUILTIN
 from fleetmark_catalog.resolve import Fetch, LocalFile
-from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts import acquire
 from fleetmark_controller.artifacts.model_check import check_model
 from fleetmark_controller.artifacts.onnx_file import OnnxModel
 from fleetmark_controller.artifacts.tflite_file import TfliteModel
@@ -129,7 +129,7 @@ def test_it_never_becomes_a_blob(tmp_path: Path, case: str, way: str) -> None:
         else Fetch("m.onnx", len(data), ())
     )
     with pytest.raises(CatalogError) as caught:
-        obtain({digest: source}, blobs, tmp_path / "mirror", print)
+        acquire({digest: source}, blobs, tmp_path / "mirror", print)
     assert caught.value.fault is Fault.BAD_DOCUMENT
     assert list(blobs) == []
     assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]

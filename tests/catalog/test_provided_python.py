@@ -11,7 +11,7 @@ from boards import HARNESS, board, interpreter
 
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import Resolution, expand, resolve
-from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts import acquire
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Capabilities, Os
 from fleetmark_core.errors import CatalogError
@@ -113,7 +113,7 @@ def test_the_archive_is_made_of_debians_packages_and_runs(tmp_path: Path) -> Non
     sources = answer(NEW).sources
     sha256 = PYTHON.artifacts[0].sha256
     try:
-        obtain({sha256: sources[sha256]}, blobs, None, lambda _: None)
+        acquire({sha256: sources[sha256]}, blobs, None, lambda _: None)
     except CatalogError as error:
         pytest.skip(f"this machine's apt does not have these packages: {error.what[:200]}")
     unpack(blobs.path(sha256), tmp_path / "python", Limits(20_000_000))

@@ -9,7 +9,7 @@ from boards import HARNESS, board, interpreter
 
 from fleetmark_catalog.load import Catalog, WheelFile, load_catalog, read_component
 from fleetmark_catalog.resolve import BuiltWheel, expand, resolve, wheels_for
-from fleetmark_controller.artifacts import acquire as obtain
+from fleetmark_controller.artifacts import acquire
 from fleetmark_controller.artifacts.fetch_plan import sources_of
 from fleetmark_controller.planning.plan import Request, make_plan
 from fleetmark_controller.store.devices.devices import Device
@@ -92,7 +92,7 @@ def test_a_built_wheel_that_is_gone_is_said(tmp_path: Path) -> None:
     blobs = BlobFolder(tmp_path / "blobs")
     sources = {"5" * 64: BuiltWheel(WHEEL, 77)}
     with pytest.raises(CatalogError) as caught:
-        obtain(sources, blobs, None, print)
+        acquire(sources, blobs, None, print)
     assert caught.value.fault is Fault.UNAVAILABLE
     assert WHEEL in caught.value.what and "built again" in caught.value.next_step
 

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from fleetmark_controller.operations import campaigns, sessions
-from fleetmark_controller.operations import dispatch as assigning
+from fleetmark_controller.operations import campaigns, dispatch, sessions
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.scheduling.model import Seen
 from fleetmark_controller.scheduling.planner import Planner
-from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import connect, migrate
 from fleetmark_controller.store.jobs import jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -36,7 +35,7 @@ class TestStore:
         self.facts = facts
         self.connection = connect(path)
         self.now_ns = 1_700_000_000 * S
-        self.run(lambda c, _fx, _now: meta.begin(c, "controller-1", 1))
+        self.run(lambda c, _fx, _now: epochs.begin(c, "controller-1", 1))
 
     def run(self, operation: Callable[[sqlite3.Connection, Effects, int], T]) -> T:
         return self.effects_of(operation)[0]
@@ -91,7 +90,7 @@ class TestStore:
 
     def assign(self, *free: str) -> list[AttemptKey]:
         _, effects = self.effects_of(
-            lambda c, fx, now: assigning.assign(c, fx, now, {d: Seen() for d in free}, Planner())
+            lambda c, fx, now: dispatch.assign(c, fx, now, {d: Seen() for d in free}, Planner())
         )
         return [offer.key for offer in effects.offers]
 

@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_catalog.load.kind_schemas import BODIES
-from fleetmark_controller.evaluation import condition as quality
-from fleetmark_controller.evaluation import confidence as interval
-from fleetmark_controller.evaluation import telemetry
+from fleetmark_controller.evaluation import condition, confidence, telemetry
 from fleetmark_controller.evaluation.thresholds import Thresholds
 from fleetmark_core.repeat_bounds import Bounds, bounds_of
 
@@ -43,7 +41,7 @@ DISTURBANCES: dict[str, dict[str, list[float]]] = {
 def judged(start_c: float | None = 45.0, **columns: list[float]) -> list[dict[str, Any]]:
     table = {**CALM, **columns}
     seen = telemetry.Telemetry({name: list(values) for name, values in table.items()})
-    return quality.disturbances(seen, LIMIT, start_c=start_c, power_modes=MODES)
+    return condition.disturbances(seen, LIMIT, start_c=start_c, power_modes=MODES)
 
 
 def codes(found: list[dict[str, Any]]) -> set[str]:
@@ -52,8 +50,8 @@ def codes(found: list[dict[str, Any]]) -> set[str]:
 
 def test_a_calm_board_is_good() -> None:
     assert judged() == []
-    assert quality.verdict([], checked=True) == "good"
-    assert quality.verdict([], checked=False) == "unchecked"
+    assert condition.verdict([], checked=True) == "good"
+    assert condition.verdict([], checked=False) == "unchecked"
 
 
 def test_every_combination_of_disturbances_names_just_these() -> None:
@@ -79,10 +77,10 @@ def test_a_reason_has_its_figure_and_its_limit() -> None:
     assert (found["value"], found["limit"]) == (71.0, LIMIT.start_temperature_c)
     (found,) = judged(**DISTURBANCES["power_mode_change"])
     assert found["text"] == "the power mode changed: power=mains became power=battery"
-    assert set(DISTURBANCES) | {"warm_start", "interval_wide"} <= set(quality.CODES)
+    assert set(DISTURBANCES) | {"warm_start", "interval_wide"} <= set(condition.CODES)
 
 
-@pytest.mark.parametrize(("bits", "words"), quality.THROTTLES.items())
+@pytest.mark.parametrize(("bits", "words"), condition.THROTTLES.items())
 def test_throttling_is_told_in_words(bits: int, words: str) -> None:
     (found,) = judged(throttled=[0.0, float(bits)])
     assert found["text"] == f"the board throttled: {words}"
@@ -133,8 +131,8 @@ def test_whatever_a_board_says_the_verdict_is_one_of_ours(
         for n in range(length)
     ]
     seen = telemetry.read(list(columns), rows)
-    for found in quality.disturbances(seen, LIMIT, start_c=None, power_modes=modes):
-        assert found["code"] in quality.CODES
+    for found in condition.disturbances(seen, LIMIT, start_c=None, power_modes=modes):
+        assert found["code"] in condition.CODES
         assert found["text"]
 
 
@@ -189,8 +187,8 @@ def test_the_interval_holds_what_it_promises() -> None:
     covered = 0
     for _ in range(100):
         taken = random.exponential(1e6, 4000).astype("<i8")
-        half = interval.within_run(taken, "SingleStream")
-        parts = [np.percentile(part, 90) for part in np.array_split(taken, interval.BATCHES)]
+        half = confidence.within_run(taken, "SingleStream")
+        parts = [np.percentile(part, 90) for part in np.array_split(taken, confidence.BATCHES)]
         assert half is not None
         covered += abs(np.mean(parts) - truth) <= half / 100 * np.mean(parts)
     assert covered >= 90
@@ -198,13 +196,13 @@ def test_the_interval_holds_what_it_promises() -> None:
 
 def test_a_run_that_slows_down_is_not_known_well() -> None:
     steady = np.full(2000, 1_000_000, "<i8")
-    assert interval.within_run(steady, "SingleStream") == 0
+    assert confidence.within_run(steady, "SingleStream") == 0
     slower = np.linspace(1_000_000, 2_000_000, 2000).astype("<i8")
-    half = interval.within_run(slower, "SingleStream")
+    half = confidence.within_run(slower, "SingleStream")
     assert half is not None and half > LIMIT.run_interval_percent
-    (found,) = quality.interval(half, LIMIT)
+    (found,) = condition.interval(half, LIMIT)
     assert found["code"] == "interval_wide"
-    assert quality.interval(None, LIMIT) == quality.interval(1.0, LIMIT) == []
+    assert condition.interval(None, LIMIT) == condition.interval(1.0, LIMIT) == []
 
 
 @pytest.mark.parametrize(
@@ -222,11 +220,11 @@ def test_a_run_that_slows_down_is_not_known_well() -> None:
 )
 def test_where_an_interval_is_known(scenario: str, count: int, known: bool) -> None:
     samples = np.arange(1, count + 1, dtype="<i8")
-    assert (interval.within_run(samples, scenario) is not None) is known
+    assert (confidence.within_run(samples, scenario) is not None) is known
 
 
 def test_half_of_an_interval() -> None:
     # Mean 10, standard deviation 1, t(2) = 4.303: 4.303 / sqrt(3) = 2.484.
-    assert interval.half_percent([9, 10, 11]) == pytest.approx(24.84, abs=0.01)
-    assert interval.half_percent([5]) is interval.half_percent([]) is None
-    assert interval.half_percent([-1, 1]) is None
+    assert confidence.half_percent([9, 10, 11]) == pytest.approx(24.84, abs=0.01)
+    assert confidence.half_percent([5]) is confidence.half_percent([]) is None
+    assert confidence.half_percent([-1, 1]) is None

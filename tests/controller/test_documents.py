@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from fleetmark_agent.runner import collect
-from fleetmark_agent.runner.telemetry import sampler as telemetry
+from fleetmark_agent.runner.telemetry import sampler
 from fleetmark_controller.export import document
 from fleetmark_controller.store.db.connection import connect, migrate
-from fleetmark_controller.store.results import public_views as views
+from fleetmark_controller.store.results import public_views
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,7 +19,7 @@ def test_the_document_of_the_views_is_up_to_date() -> None:
 
 
 def test_every_public_view_is_documented() -> None:
-    assert set(views.VIEWS) <= set(document.VIEWS)
+    assert set(public_views.VIEWS) <= set(document.VIEWS)
 
 
 def test_the_exit_codes_of_the_job_contract_are_those_of_harness_and_agent() -> None:
@@ -35,5 +35,5 @@ def test_the_telemetry_view_reads_the_columns_in_the_order_in_which_agents_write
     tmp_path: Path,
 ) -> None:
     migrate(tmp_path / "results.db")
-    columns, _ = views.select(connect(tmp_path / "results.db"), "telemetry")
-    assert columns == ["run_id", "campaign_id", "device", *telemetry.COLUMNS]
+    columns, _ = public_views.select(connect(tmp_path / "results.db"), "telemetry")
+    assert columns == ["run_id", "campaign_id", "device", *sampler.COLUMNS]

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.api import capability_serde as facts
-from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api import capability_serde, validation
 from fleetmark_controller.api.capability_serde import capabilities_from, capabilities_to
 from fleetmark_controller.store.devices.capability_json import steady_text_of, text_of
 from fleetmark_core.capabilities import (
@@ -35,7 +34,7 @@ from fleetmark_protos.errors import FleetmarkError
 from fleetmark_protos.v1 import capabilities_pb2
 
 TEXTS = st.text(max_size=12)
-SIZES = st.integers(0, bounds.MAX_NUMBER)
+SIZES = st.integers(0, validation.MAX_NUMBER)
 MAYBE_TEXTS, MAYBE_SIZES = st.none() | TEXTS, st.none() | st.integers(0, (1 << 32) - 1)
 CORES = st.integers(0, (1 << 32) - 1)
 
@@ -72,7 +71,7 @@ BOARDS = st.builds(
 
 
 def the_long_way(message: capabilities_pb2.Capabilities) -> Capabilities:
-    return from_plain(Capabilities, bounds.facts(plain.to_plain(message)), "capabilities")
+    return from_plain(Capabilities, validation.facts(plain.to_plain(message)), "capabilities")
 
 
 @given(BOARDS)
@@ -104,7 +103,7 @@ def test_a_large_part_is_not_kept(x86_board: Capabilities) -> None:
     first, second = (capabilities_from(capabilities_to(board)) for _ in range(2))
     assert first.cpu == second.cpu == board.cpu
     assert first.cpu is not second.cpu
-    kept = [field.read.cache_info() for field in facts._fields() if field.read]
+    kept = [field.read.cache_info() for field in capability_serde._fields() if field.read]
     assert all(info.maxsize == 512 for info in kept)
 
 
@@ -119,7 +118,7 @@ def test_a_part_that_is_missing_is_named(x86_board: Capabilities, part: str) -> 
 def test_parts_without_end_are_refused(x86_board: Capabilities) -> None:
     message = capabilities_to(x86_board)
     message.software.extend(
-        [capabilities_pb2.Software(name="s", version="1", path="/p")] * (bounds.MAX_ITEMS + 1)
+        [capabilities_pb2.Software(name="s", version="1", path="/p")] * (validation.MAX_ITEMS + 1)
     )
     with pytest.raises(FleetmarkError, match="software"):
         capabilities_from(message)

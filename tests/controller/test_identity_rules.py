@@ -13,7 +13,7 @@ from cryptography import x509
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api import validation
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.audit_chain import FIRST, Row, find_break
 from fleetmark_controller.identity.model import (
@@ -306,29 +306,29 @@ plain = st.recursive(
 @given(plain)
 def test_any_facts_come_out_clean_or_are_refused(value: object) -> None:
     try:
-        found = bounds.facts(value)
+        found = validation.facts(value)
     except FleetmarkError as error:
         assert error.kind is ErrorKind.BAD_MESSAGE
         return
     assert clean(found)
-    assert bounds.facts(found) == found
+    assert validation.facts(found) == found
 
 
 def clean(value: object) -> bool:
     if isinstance(value, str):
-        return value.isprintable() and len(value) <= bounds.MAX_TEXT
+        return value.isprintable() and len(value) <= validation.MAX_TEXT
     if isinstance(value, dict):
         return all(clean(k) and clean(v) for k, v in value.items())
     if isinstance(value, list):
         return all(map(clean, value))
-    return value is None or isinstance(value, bool) or 0 <= value <= bounds.MAX_NUMBER  # type: ignore[operator]
+    return value is None or isinstance(value, bool) or 0 <= value <= validation.MAX_NUMBER  # type: ignore[operator]
 
 
 @pytest.mark.fuzz("records")
 @given(st.binary(max_size=200) | st.from_regex(r"[\[\]{}:,\"0-9eE.+-]{0,60}").map(str.encode))
 def test_any_payload_is_a_document_for_every_reader_or_is_refused(payload: bytes) -> None:
     try:
-        bounds.document(payload, "record 1")
+        validation.document(payload, "record 1")
     except FleetmarkError as error:
         assert error.kind is ErrorKind.BAD_MESSAGE
         return
@@ -352,7 +352,7 @@ documents = st.recursive(
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), documents, max_size=5))
 def test_every_sensible_document_passes(value: dict[str, object]) -> None:
     payload = json.dumps(value).encode()
-    bounds.document(payload, "record 1")
+    validation.document(payload, "record 1")
     readable(payload)
 
 
@@ -364,5 +364,5 @@ def readable(payload: bytes) -> None:
 
 @given(st.floats() | st.none())
 def test_a_temperature_is_one_or_none(value: float | None) -> None:
-    found = bounds.temperature(value)
+    found = validation.temperature(value)
     assert found is None or -100 <= found <= 250

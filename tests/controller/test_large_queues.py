@@ -13,18 +13,14 @@ from sqlite_utils import Database
 from stores import LOCK, S, TestStore
 
 from fleetmark_catalog.selectors import parse_selector
-from fleetmark_controller.operations import campaigns
-from fleetmark_controller.operations import dispatch as assigning
+from fleetmark_controller.operations import campaigns, dispatch
 from fleetmark_controller.scheduling.model import Seen
 from fleetmark_controller.scheduling.planner import Planner
-from fleetmark_controller.server import gc_policy as garbage
-from fleetmark_controller.server import rlimits as open_files
+from fleetmark_controller.server import gc_policy, rlimits
 from fleetmark_controller.store.db.connection import connect
 from fleetmark_controller.store.db.migrations import MIGRATIONS
-from fleetmark_controller.store.devices import device_admin as care
-from fleetmark_controller.store.devices import devices
-from fleetmark_controller.store.jobs import jobs
-from fleetmark_controller.store.jobs import scheduler_view as queue
+from fleetmark_controller.store.devices import device_admin, devices
+from fleetmark_controller.store.jobs import jobs, scheduler_view
 from fleetmark_controller.store.jobs.job_options import OPTIONS
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.serde import _by_library, from_plain, to_plain
@@ -107,13 +103,13 @@ def test_looking_at_open_boards_alone_gives_them_the_same_jobs(
         if data.draw(st.booleans()):
             store.run(lambda c, _fx, now, n=campaign: jobs.set_paused(c, now, f"c{n}", True))
     for name in data.draw(st.lists(st.sampled_from(BOARDS), max_size=2, unique=True)):
-        store.run(lambda c, _fx, now, n=name: care.reserve(c, now, n, "anna", now + 60 * S))
+        store.run(lambda c, _fx, now, n=name: device_admin.reserve(c, now, n, "anna", now + 60 * S))
     idle = data.draw(st.sets(st.sampled_from(BOARDS), min_size=1))
     seen = {name: Seen(idle=name in idle) for name in BOARDS}
     planner = Planner()
-    everything = planner.plan(queue.view(store.connection, store.now_ns, seen))
+    everything = planner.plan(scheduler_view.view(store.connection, store.now_ns, seen))
     narrow = planner.plan(
-        queue.view(store.connection, store.now_ns, seen, planner.ageing_s, sorted(idle))
+        scheduler_view.view(store.connection, store.now_ns, seen, planner.ageing_s, sorted(idle))
     )
 
     def given_to(plan: object) -> set[tuple[str, str]]:
@@ -121,7 +117,7 @@ def test_looking_at_open_boards_alone_gives_them_the_same_jobs(
 
     assert {job for job, _ in given_to(narrow)} == {job for job, _ in given_to(everything)}
     assert {board for _, board in given_to(narrow)} == {b for _, b in given_to(everything)}
-    wanted = queue.wanted(store.connection)
+    wanted = scheduler_view.wanted(store.connection)
     assert wanted is not None and {board for _, board in given_to(everything)} <= wanted
 
 
@@ -131,7 +127,7 @@ def test_many_idle_boards_get_what_waits_for_them(store: TestStore, x86_board: o
     submit(store, "c", [new_job(0, pinned)])
     crowd = {f"idle-{number}": Seen() for number in range(200)} | {"d4": Seen(), "d5": Seen()}
     _, effects = store.effects_of(
-        lambda c, fx, now: assigning.assign(c, fx, now, crowd, Planner(), crowd.keys())
+        lambda c, fx, now: dispatch.assign(c, fx, now, crowd, Planner(), crowd.keys())
     )
     assert [(offer.key.job_id, offer.key.device_id) for offer in effects.offers] == [
         ("job-0", "d4")
@@ -225,7 +221,7 @@ def test_a_process_may_open_as_many_files_as_the_system_grants() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
-        assert open_files.raise_limit() == before[1]
+        assert rlimits.raise_limit() == before[1]
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
@@ -237,11 +233,11 @@ async def test_garbage_is_looked_for_by_the_clock() -> None:
 
     before = gc.get_threshold()
     try:
-        garbage.calm()
+        gc_policy.calm()
         assert gc.get_threshold()[2] > 1000, "not whenever many things were made"
         swept: list[str] = []
         gc.callbacks.append(lambda phase, info: swept.append(f"{phase} {info['generation']}"))
-        task = asyncio.get_running_loop().create_task(garbage.sweep(0.01))
+        task = asyncio.get_running_loop().create_task(gc_policy.sweep(0.01))
         while "stop 2" not in swept:
             await asyncio.sleep(0.01)
         task.cancel()

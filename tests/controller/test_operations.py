@@ -9,10 +9,9 @@ from stores import CAMPAIGN, LOCK, S, TestStore, sealed
 
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import AttemptState
-from fleetmark_controller.operations import campaigns, sessions
-from fleetmark_controller.operations import results as ingesting
+from fleetmark_controller.operations import campaigns, results, sessions
 from fleetmark_controller.operations.results import Judgement
-from fleetmark_controller.signing import pack_writer as packing
+from fleetmark_controller.signing import pack_writer
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.records import Record
@@ -42,13 +41,13 @@ def store(tmp_path: Path, x86_board: Capabilities) -> TestStore:
 
 
 def append(store: TestStore, key: AttemptKey, records: list[Record]) -> int:
-    return store.run(lambda c, fx, now: ingesting.append(c, fx, now, key, records))
+    return store.run(lambda c, fx, now: results.append(c, fx, now, key, records))
 
 
 def finalise(store: TestStore, key: AttemptKey, ending: Ending = Ending.VALID) -> bool:
     judgement = Judgement(ending, "", False, dict(RUN), ())
     run_id = f"run-{key.epoch}"
-    return store.run(lambda c, fx, now: ingesting.finalise(c, fx, now, key, run_id, judgement))
+    return store.run(lambda c, fx, now: results.finalise(c, fx, now, key, run_id, judgement))
 
 
 def report(store: TestStore, key: AttemptKey, state: AttemptState, reason: str = "") -> None:
@@ -307,5 +306,5 @@ def test_what_nobody_asked_for_in_words_can_be_repeated_from_its_pack(store: Tes
     """A replay, and what was taken up after a restored backup."""
     store.hello()
     store.submit("d1")
-    found = packing._read(store.connection, CAMPAIGN)
-    assert packing.command_of(found.request) == "controller schedule b --profile quick --wait"
+    found = pack_writer._read(store.connection, CAMPAIGN)
+    assert pack_writer.command_of(found.request) == "controller schedule b --profile quick --wait"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetmark_controller.scheduling import predicates as obstacles
+from fleetmark_controller.scheduling import predicates
 from fleetmark_controller.scheduling.model import (
     DeviceState,
     Plan,
@@ -385,7 +385,7 @@ def test_a_health_check_may_come_between() -> None:
 
 def test_quarantine_can_be_switched_off() -> None:
     policy = Policy(quarantine_after=0)
-    assert not obstacles.quarantined(board("d1", failures=99), policy)
+    assert not predicates.quarantined(board("d1", failures=99), policy)
     assert given_to(plan([job("j1", "d1")], board("d1", failures=99), policy=policy))
 
 

@@ -13,8 +13,7 @@ from test_operations import RUN
 
 from fleetmark_controller.lifecycle.repeat_policy import Next, Runs, following
 from fleetmark_controller.lifecycle.retry_policy import Ending
-from fleetmark_controller.operations import campaigns
-from fleetmark_controller.operations import results as ingesting
+from fleetmark_controller.operations import campaigns, results
 from fleetmark_controller.operations.results import Judgement
 from fleetmark_controller.store.jobs import attempts, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -104,14 +103,14 @@ def run_one(
     store.now_ns += S
     (key,) = store.assign(device)
     records = sealed(("event", b"{}"))
-    store.run(lambda c, fx, now: ingesting.append(c, fx, now, key, records))
+    store.run(lambda c, fx, now: results.append(c, fx, now, key, records))
     validity = "VALID" if ending is Ending.VALID else "INVALID"
     values = {**RUN, "metric_value": figure, "loadgen_validity": validity, "quality": "good"}
     values["lock_digest"] = sha256_hex(LOCK)
     run_id = f"run-{key.epoch}"
     judgement = Judgement(ending, "", False, values, ())
     _, effects = store.effects_of(
-        lambda c, fx, now: ingesting.finalise(c, fx, now, key, run_id, judgement)
+        lambda c, fx, now: results.finalise(c, fx, now, key, run_id, judgement)
     )
     return key, effects.jobs
 
@@ -219,8 +218,8 @@ def test_a_cancelled_campaign_repeats_nothing(store: TestStore) -> None:
     (key,) = store.assign("d1")
     store.run(lambda c, fx, now: campaigns.cancel(c, fx, now, [key.job_id]))
     records = sealed(("event", b"{}"))
-    store.run(lambda c, fx, now: ingesting.append(c, fx, now, key, records))
+    store.run(lambda c, fx, now: results.append(c, fx, now, key, records))
     judgement = Judgement(Ending.VALID, "", False, {**RUN, "lock_digest": sha256_hex(LOCK)}, ())
-    store.run(lambda c, fx, now: ingesting.finalise(c, fx, now, key, "run-1", judgement))
+    store.run(lambda c, fx, now: results.finalise(c, fx, now, key, "run-1", judgement))
     assert store.state() == "CANCELLED"
     assert finished(store)

@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from fleetmark_controller.store import epochs as meta
-from fleetmark_controller.store import events
+from fleetmark_controller.store import epochs, events
 from fleetmark_controller.store.db.connection import check_integrity, connect, migrate
 from fleetmark_controller.store.db.migrations import MIGRATIONS
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.db.writer import Writer
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.devices.device_cache import Roster
-from fleetmark_controller.store.results import public_views as views
+from fleetmark_controller.store.results import public_views
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
 from fleetmark_core.serde import to_plain
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -33,9 +32,9 @@ def path(tmp_path: Path) -> Path:
 
 async def test_a_result_is_durable_when_the_caller_has_it(path: Path) -> None:
     writer = Writer(path)
-    await writer.run(lambda c: meta.put(c, "key", "value"))
+    await writer.run(lambda c: epochs.put(c, "key", "value"))
     other = connect(path, read_only=True)
-    assert meta.get(other, "key") == "value"
+    assert epochs.get(other, "key") == "value"
     writer.close()
 
 
@@ -43,13 +42,13 @@ async def test_one_that_fails_undoes_only_itself(path: Path) -> None:
     writer = Writer(path)
 
     def fail(connection: sqlite3.Connection) -> None:
-        meta.put(connection, "bad", "1")
+        epochs.put(connection, "bad", "1")
         raise ValueError("no")
 
     results = await asyncio.gather(
-        *(writer.run(lambda c, n=n: meta.put(c, f"good{n}", "1")) for n in range(5)),
+        *(writer.run(lambda c, n=n: epochs.put(c, f"good{n}", "1")) for n in range(5)),
         writer.run(fail),
-        *(writer.run(lambda c, n=n: meta.put(c, f"good{n}", "1")) for n in range(5, 10)),
+        *(writer.run(lambda c, n=n: epochs.put(c, f"good{n}", "1")) for n in range(5, 10)),
         return_exceptions=True,
     )
     assert [type(r) for r in results if r is not None] == [ValueError]
@@ -77,10 +76,10 @@ async def test_transactions_that_wait_together_share_a_commit(path: Path) -> Non
 
 async def test_a_reader_sees_one_state_and_cannot_write(path: Path) -> None:
     writer, reader = Writer(path), Reader(path)
-    await writer.run(lambda c: meta.put(c, "a", "1"))
-    assert await reader.run(lambda c: meta.get(c, "a")) == "1"
+    await writer.run(lambda c: epochs.put(c, "a", "1"))
+    assert await reader.run(lambda c: epochs.get(c, "a")) == "1"
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        await reader.run(lambda c: meta.put(c, "a", "2"))
+        await reader.run(lambda c: epochs.put(c, "a", "2"))
     reader.close()
     writer.close()
 
@@ -164,8 +163,8 @@ def test_a_damaged_page_is_noticed(path: Path) -> None:
 
 def test_every_public_view_can_be_read(path: Path) -> None:
     connection = connect(path, read_only=True)
-    for view in views.VIEWS:
-        columns, rows = views.select(
+    for view in public_views.VIEWS:
+        columns, rows = public_views.select(
             connection, view, campaign_id="x", devices=["d"], since="2026-01-01", samples=True
         )
         assert list(rows) == []

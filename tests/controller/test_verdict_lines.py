@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.cli import run_summary as verdicts
-from fleetmark_controller.evaluation import condition as quality
+from fleetmark_controller.cli import run_summary
+from fleetmark_controller.evaluation import condition
 from fleetmark_controller.export.columns import VIEWS
 
 
 def shown(provenance: dict[str, Any] | None = None, **figures: Any) -> list[str]:
     values = {"loadgen_validity": "VALID", "quality": "good", "quality_reasons": "[]", **figures}
-    return list(verdicts.lines(values, provenance or {}))
+    return list(run_summary.lines(values, provenance or {}))
 
 
 def test_a_run_with_which_nothing_is_the_matter() -> None:
@@ -28,12 +28,12 @@ def test_a_run_with_which_nothing_is_the_matter() -> None:
 
 
 def test_columns_are_told_once() -> None:
-    assert set(VIEWS["runs"]) >= verdicts.TOLD
+    assert set(VIEWS["runs"]) >= run_summary.TOLD
 
 
-@pytest.mark.parametrize("code", quality.CODES)
+@pytest.mark.parametrize("code", condition.CODES)
 def test_every_reason_is_named_with_its_figures(code: str) -> None:
-    reasons = json.dumps([quality.reason(code, "because of it", 95.25, 20.0)])
+    reasons = json.dumps([condition.reason(code, "because of it", 95.25, 20.0)])
     lines = shown(quality="suspicious", quality_reasons=reasons)
     assert lines[1:3] == [
         "Condition  suspicious",
@@ -100,10 +100,10 @@ NONSENSE = st.recursive(
 
 
 @given(
-    st.dictionaries(st.sampled_from(sorted(verdicts.TOLD)), NONSENSE),
+    st.dictionaries(st.sampled_from(sorted(run_summary.TOLD)), NONSENSE),
     st.dictionaries(st.sampled_from(("problems", "telemetry", "stable")), NONSENSE),
 )
 def test_whatever_a_board_said_lines_are_printed(
     figures: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
-    assert list(verdicts.lines(figures, provenance))
+    assert list(run_summary.lines(figures, provenance))

@@ -33,15 +33,14 @@ from fleetmark_catalog.load.parse import KINDS, check, read_component, read_whee
 from fleetmark_catalog.selectors import parse_selector
 from fleetmark_cli.paths import ConfigError
 from fleetmark_cli.sanitize import Plain
-from fleetmark_controller.api import serde as convert
-from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api import serde, validation
 from fleetmark_controller.artifacts import foreign_deb
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.artifacts.from_wheel import read_members
 from fleetmark_controller.artifacts.model_check import check_model
 from fleetmark_controller.artifacts.recipes import idx_selection, wav_clips
 from fleetmark_controller.cli.options import DURATION
-from fleetmark_controller.client import credentials as found_credentials
+from fleetmark_controller.client import credentials
 from fleetmark_controller.evaluation import samples, telemetry
 from fleetmark_controller.evaluation.accuracy import load_labels, parse_accuracy, top_1
 from fleetmark_controller.export import report_data
@@ -50,7 +49,7 @@ from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
 from fleetmark_controller.server.home import read_board_endpoint, read_endpoint
 from fleetmark_controller.server.settings import check_listen, load_settings
-from fleetmark_controller.wheelbuild import repack as repacking
+from fleetmark_controller.wheelbuild import repack
 from fleetmark_core import versions
 from fleetmark_core.capabilities import Interpreter
 from fleetmark_core.clock import iso, parse_iso
@@ -118,11 +117,11 @@ def test_what_an_agent_says_is_clean_or_refused(data: st.DataObject) -> None:
     )
     said = data.draw(damaged(hello.SerializeToString()))
     with suppress(DecodeError, FleetmarkError, CatalogError):
-        found = convert.hello_from(session_pb2.Hello.FromString(said))
-        assert found.name.isprintable() and len(found.labels) <= bounds.MAX_LABELS
+        found = serde.hello_from(session_pb2.Hello.FromString(said))
+        assert found.name.isprintable() and len(found.labels) <= validation.MAX_LABELS
         assert all(report.key.device_id == found.device_id for report in found.attempts)
     with suppress(DecodeError, FleetmarkError):
-        report = convert.report_from(
+        report = serde.report_from(
             session_pb2.AttemptReport.FromString(data.draw(damaged(REPORT.SerializeToString())))
         )
         assert report.reason.isprintable() and 0 < report.key.epoch < 1 << 63
@@ -135,7 +134,7 @@ FINAL = Final(3, "ab" * 32, "completed", "", 0, False, 1, 2, {"a": 1}).payload()
 @given(documents(FINAL, b'{"columns": ["elapsed_ms"], "rows": [[1.0]]}'))
 def test_a_record_is_a_document_or_refused(data: bytes) -> None:
     with suppress(FleetmarkError):
-        bounds.document(data, "record 1")
+        validation.document(data, "record 1")
     with suppress(CatalogError):
         parse_final(data)
 
@@ -290,7 +289,7 @@ def test_a_damaged_build_is_refused(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = file(folder, "linux.whl", data)
         try:
-            repacking.repack(source, BUILD, Path(folder) / BUILD.filename)
+            repack.repack(source, BUILD, Path(folder) / BUILD.filename)
         except CatalogError as error:
             assert error.fault is Fault.UNAVAILABLE
 
@@ -427,9 +426,9 @@ def test_damaged_notes_of_a_controller_are_none(data: bytes) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_DATA_HOME", folder)
             patch.setenv("FLEETMARK_CONTROLLER_HOME", folder)
-            assert all(isinstance(home, Path) for home in found_credentials.homes_here())
+            assert all(isinstance(home, Path) for home in credentials.homes_here())
             with suppress(FleetmarkError):
-                found_credentials.find(None)
+                credentials.find(None)
 
 
 # --- what is shown ---

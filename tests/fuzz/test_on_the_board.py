@@ -24,18 +24,14 @@ from fleetmark_agent.net.grpc_codec import from_wire
 from fleetmark_agent.runner import collect, supervisor
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session.messages import AttemptKey
-from fleetmark_agent.software import detection_cache as detections
-from fleetmark_agent.software import models as findings
-from fleetmark_agent.software import rules
-from fleetmark_agent.software import verdicts as judge
-from fleetmark_agent.startup import enroll as enrolling
+from fleetmark_agent.software import detection_cache, models, rules, verdicts
+from fleetmark_agent.startup import enroll
 from fleetmark_agent.startup.mdns_browse import _usable
 from fleetmark_agent.state import ledger
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool
 from fleetmark_cli.paths import ConfigError
-from fleetmark_core.capabilities import Accelerator, Board, Capabilities, Cpu, Memory, Storage
-from fleetmark_core.capabilities import Os as System
+from fleetmark_core.capabilities import Accelerator, Board, Capabilities, Cpu, Memory, Os, Storage
 from fleetmark_core.errors import CatalogError, Fault
 from fleetmark_core.lockfile import parse_lock
 from fleetmark_core.order import parse_order
@@ -222,7 +218,7 @@ def test_damaged_notes_are_no_notes(data: bytes) -> None:
         file(folder, "status.json", data)
         file(folder, "software.json", data)
         assert status.home_status(Path(folder))["running"] is False
-        detections.load(Path(folder), "d")
+        detection_cache.load(Path(folder), "d")
         space = Workspace(Path(folder), AttemptKey("j", 1))
         for path in (space.progress, space.started, space.outcome):
             file(folder, str(path.relative_to(folder)), data)
@@ -259,7 +255,7 @@ def test_settings_are_right_or_named(data: bytes, address: str, label: str) -> N
 @pytest.mark.fuzz("lines of the enrolment helper")
 @given(documents(b'{"event": "pending", "name": "n", "fingerprint": "f"}'))
 def test_a_line_of_the_helper_is_an_event_or_nothing(data: bytes) -> None:
-    assert isinstance(enrolling.parse(data.decode(errors="replace")), dict)
+    assert isinstance(enroll.parse(data.decode(errors="replace")), dict)
 
 
 @pytest.mark.fuzz("progress lines of a job")
@@ -344,7 +340,7 @@ def test_a_strange_board_has_facts_all_the_same(strange: dict[str, bytes]) -> No
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=10), st.text(max_size=10))
 def test_tags_follow_from_any_words(model: str, name: str, arch: str, vendor: str) -> None:
     facts = Capabilities(
-        System("linux", name, "1", "6", None, None),
+        Os("linux", name, "1", "6", None, None),
         arch,
         Board(model=model),
         Cpu(1, 1),
@@ -378,12 +374,12 @@ def test_a_program_is_a_python_or_is_left_out(data: bytes) -> None:
 @pytest.mark.fuzz("what foreign programs print")
 @given(st.text(max_size=200), damaged_text("10.2.1-6ubuntu1", "2.0rc1", "v1"))
 def test_any_words_of_a_program_become_a_line(text: str, version: str) -> None:
-    assert len(findings.line(text)) <= findings.MAX_TEXT and findings.line(text).isprintable()
-    assert len(findings.details_of(text + "\nkey=" + text)) <= findings.MAX_DETAILS
-    judge.version_fault(version, rules.SpecifierSet(">=1.0"))
+    assert len(models.line(text)) <= models.MAX_TEXT and models.line(text).isprintable()
+    assert len(models.details_of(text + "\nkey=" + text)) <= models.MAX_DETAILS
+    verdicts.version_fault(version, rules.SpecifierSet(">=1.0"))
 
 
-RULES = sorted(detections.builtin_folder().glob("*/component.toml"))
+RULES = sorted(detection_cache.builtin_folder().glob("*/component.toml"))
 RULE_TEXTS = [path.read_bytes() for path in RULES[:12]]
 
 

@@ -20,8 +20,7 @@ from packaging.tags import sys_tags
 
 from fleetmark_catalog.load import Catalog, load_catalog
 from fleetmark_catalog.resolve import Configuration, expand, resolve
-from fleetmark_controller.artifacts import acquire as obtain
-from fleetmark_controller.artifacts import pack_harness
+from fleetmark_controller.artifacts import acquire, pack_harness
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, Memory, Os, Storage
 from fleetmark_core.errors import CatalogError, Fault
@@ -99,7 +98,7 @@ class Bench:
         if resolution.lock is None:
             pytest.skip(f"this machine cannot run it: {'; '.join(resolution.reasons)}")
         try:
-            obtain(resolution.sources, self.blobs, Path(MIRROR) if MIRROR else None, print)
+            acquire(resolution.sources, self.blobs, Path(MIRROR) if MIRROR else None, print)
         except CatalogError as error:
             if error.fault is Fault.UNAVAILABLE:
                 pytest.skip(f"something cannot be had here: {error}")

@@ -16,8 +16,7 @@ import pytest
 from submissions import Store, said, short_rules
 
 from fleetmark_controller.client.export_mlperf import write_submission
-from fleetmark_controller.mlperf import compliance
-from fleetmark_controller.mlperf import selection as choosing
+from fleetmark_controller.mlperf import compliance, selection
 from fleetmark_controller.mlperf.compliance_check import compare_test
 from fleetmark_controller.mlperf.layout import Layout
 
@@ -57,7 +56,7 @@ def test_the_scripts_find_what_we_find(
 
     scripts = Path(CHECKERS) / round_name / "compliance"
     found = list(official_compliance.verify(tmp_path / "tree", scripts, sys.executable, save))
-    choice = choosing.choose(store.runs, round_name, "open", lambda *_: "", short_rules)
+    choice = selection.choose(store.runs, round_name, "open", lambda *_: "", short_rules)
     entries = {entry.place.scenario: entry for entry in choice.entries}
     assert len(found) == 4
     for one in found:

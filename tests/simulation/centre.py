@@ -19,22 +19,19 @@ from world import Violation, World
 
 from fleetmark_agent.session import messages as m
 from fleetmark_controller.engine.verification import COMPLETED, sealed
-from fleetmark_controller.lifecycle import fencing as generation
+from fleetmark_controller.lifecycle import fencing
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
-from fleetmark_controller.operations import campaigns, sessions
-from fleetmark_controller.operations import dispatch as assigning
-from fleetmark_controller.operations import results as ingesting
+from fleetmark_controller.operations import campaigns, dispatch, results, sessions
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.recovery import Vouching
 from fleetmark_controller.operations.results import Judgement
 from fleetmark_controller.scheduling.model import Policy
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.scheduling.presence import Presence
-from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import connect, migrate
-from fleetmark_controller.store.devices import device_admin as care
-from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices import device_admin, devices
 from fleetmark_controller.store.jobs import attempts, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
@@ -122,11 +119,11 @@ class Centre:
         self.verifying.clear()
         self._reported_idle.clear()
         try:
-            chosen = generation.choose(
-                meta.generation(self.connection), self._generation, self.wall_ns() / NS
+            chosen = fencing.choose(
+                epochs.generation(self.connection), self._generation, self.wall_ns() / NS
             )
             self._generation = chosen
-            self.run(lambda c, _fx, _now: meta.begin(c, "controller", chosen))
+            self.run(lambda c, _fx, _now: epochs.begin(c, "controller", chosen))
             for device in attempts.busy_devices(self.connection):
                 self.presence.expect(device, self.monotonic_ns())
                 self._last_heard[device] = self.world.now_s
@@ -294,7 +291,7 @@ class Centre:
 
     def drain(self, device: str) -> None:
         """A person drains a board."""
-        self._decide(lambda c, fx, now: care.drain(c, now, device, "simulated"))
+        self._decide(lambda c, fx, now: device_admin.drain(c, now, device, "simulated"))
 
     def pause(self) -> None:
         """A person pauses the campaign."""
@@ -313,7 +310,7 @@ class Centre:
         connection.execute("BEGIN")
         effects = Effects()
         for device in devices:
-            care.resume(connection, self.wall_ns(), device)
+            device_admin.resume(connection, self.wall_ns(), device)
         if jobs.campaign_exists(connection, CAMPAIGN):
             campaigns.set_paused(connection, effects, self.wall_ns(), CAMPAIGN, False)
         connection.execute("COMMIT")
@@ -363,7 +360,7 @@ class Centre:
                 self.acknowledged.get(whole, 0), max((r.seq for r in batch), default=0)
             )
         try:
-            through = self.run(lambda c, fx, now: ingesting.append(c, fx, now, whole, batch))
+            through = self.run(lambda c, fx, now: results.append(c, fx, now, whole, batch))
         except Down:
             return max(r.seq for r in batch) if self.acknowledge_before_commit else None
         except FleetmarkError:
@@ -440,7 +437,7 @@ class Centre:
             return
         try:
             _, effects = self.transact(
-                lambda c, fx, now: assigning.assign(c, fx, now, seen, SCHEDULER)
+                lambda c, fx, now: dispatch.assign(c, fx, now, seen, SCHEDULER)
             )
         except Down:
             return
@@ -489,7 +486,7 @@ class Centre:
             judgement = Judgement(Ending.FAILED, "it failed", final.retryable)
         run_id = f"run-{key.job_id}-{key.epoch}-{self.world.random.random()}"
         try:
-            self.run(lambda c, fx, now: ingesting.finalise(c, fx, now, key, run_id, judgement))
+            self.run(lambda c, fx, now: results.finalise(c, fx, now, key, run_id, judgement))
         except Down:
             return
         self.verifying.discard(key)

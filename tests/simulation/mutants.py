@@ -20,10 +20,9 @@ from fleetmark_agent.session.machine import Session
 from fleetmark_agent.session.messages import AttemptState as Reported
 from fleetmark_agent.state.spool import Spool
 from fleetmark_controller.lifecycle.states import AttemptState
-from fleetmark_controller.operations import results as ingesting
-from fleetmark_controller.operations import sessions
+from fleetmark_controller.operations import results, sessions
 from fleetmark_controller.scheduling.presence import Presence
-from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store import epochs
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.results import records
 
@@ -133,17 +132,17 @@ def retry_without_a_new_epoch(patch: Patch) -> None:
         last = connection.execute("SELECT max(epoch) FROM attempt").fetchone()[0]
         return int(last or 1 << 32)
 
-    patch.setattr(meta, "next_epoch", same)
+    patch.setattr(epochs, "next_epoch", same)
 
 
 @mutant
 def restore_without_a_new_generation(patch: Patch) -> None:
     def keep(connection: sqlite3.Connection, controller_id: str, _: int) -> str:
-        if meta.get(connection, "last_epoch") is None:
-            meta.put(connection, "last_epoch", str(1 << meta.GENERATION_SHIFT))
+        if epochs.get(connection, "last_epoch") is None:
+            epochs.put(connection, "last_epoch", str(1 << epochs.GENERATION_SHIFT))
         return controller_id
 
-    patch.setattr(meta, "begin", keep)
+    patch.setattr(epochs, "begin", keep)
 
 
 @mutant
@@ -196,10 +195,10 @@ def what_a_device_lost_is_not_noticed(patch: Patch) -> None:
 
 @mutant
 def a_late_result_is_official_too(patch: Patch) -> None:
-    original = ingesting.end_attempt
+    original = results.end_attempt
 
     def official(*arguments: Any, **named: Any) -> Any:
         verdict = original(*arguments, **named)
         return type(verdict)(verdict.state, verdict.reason, official=True)
 
-    patch.setattr(ingesting, "end_attempt", official)
+    patch.setattr(results, "end_attempt", official)

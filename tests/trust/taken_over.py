@@ -11,11 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fleetmark_controller.api import blobs, session
-from fleetmark_controller.api import serde as convert
+from fleetmark_controller.api import blobs, serde, session
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.operations.effects import OfferEffect
-from fleetmark_controller.signing import release_manager as desk
+from fleetmark_controller.signing import release_manager
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_core import signing
 from fleetmark_core.clock import now_unix_ns
@@ -212,9 +211,9 @@ def take_over() -> None:
         if not name or not isinstance(message, OfferEffect) or signer is None:
             return honest_out(message, signer)
         made = getattr(Attacker(json.loads(message.order), signer), name)()
-        offer = session_pb2.Offer(attempt=convert.key_to(message.key), signed_order=made)
+        offer = session_pb2.Offer(attempt=serde.key_to(message.key), signed_order=made)
         if name == "unsigned_order":
-            offer = session_pb2.Offer(attempt=convert.key_to(message.key), order=made)
+            offer = session_pb2.Offer(attempt=serde.key_to(message.key), order=made)
         return session_pb2.ControllerMessage(offer=offer)
 
     def read(path: Path, offset: int) -> bytes:
@@ -230,7 +229,7 @@ def take_over() -> None:
     session._out = out
     blobs._read = read
     blobs.BlobsService._need_order = allow  # type: ignore[method-assign]
-    desk.Desk.cover = cover  # type: ignore[method-assign]
+    release_manager.Desk.cover = cover  # type: ignore[method-assign]
     assert sha256_hex
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from processes import Fleet, environment, toy, until
 
-from fleetmark_controller.signing import key_file as keyfile
+from fleetmark_controller.signing import key_file
 from fleetmark_controller.signing.key_file import CatalogKey
 from fleetmark_core.release import parse_envelope, parse_release, seal_release
 
@@ -79,7 +79,7 @@ class Taken:
         assert made.returncode == 0, made.stderr
         assert self.schedule() == ("SUCCEEDED", "")
         place = fleet.home / "identity" / "catalog-key.json"
-        key = keyfile.read(place)
+        key = key_file.read(place)
         place.unlink()  # it is kept elsewhere from now on
         release = parse_release(parse_envelope((fleet.home / "release.json").read_bytes()).signed)
         now_s = int(time.time())

@@ -21,7 +21,7 @@ from fleetmark_agent.net.transport import GrpcTransport
 from fleetmark_agent.runner.context import Site
 from fleetmark_agent.runner.log_tail import FEATURE
 from fleetmark_agent.session.machine import Identity
-from fleetmark_agent.software import detection_cache as store
+from fleetmark_agent.software import detection_cache
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.identity import device_id, load_tls
 from fleetmark_agent.state.ids import uuid7
@@ -62,15 +62,13 @@ def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen
     except _RefusedAtOnce as error:
         if not settings.token:
             raise
-        from fleetmark_agent.startup import join as joining
+        from fleetmark_agent.startup import join
 
         log.warning("%s; joining anew with the token", error.what)
-        joining.apply(settings)
+        join.apply(settings)
         code = asyncio.run(_serve(settings, device_id(settings.home), rules, facts))
     if code == EXIT_UNREACHABLE:
-        from fleetmark_agent.startup import join as joining
-
-        raise joining.unanswered(settings)
+        raise join.unanswered(settings)
     return code
 
 
@@ -108,7 +106,7 @@ async def _serve(
     # Nothing else is to be done meanwhile, and a thread would cost its memory for good.
     measured = facts()
     # What was found before a restart is said at once; it is looked for again after the hello.
-    known = store.load(home, rules)
+    known = detection_cache.load(home, rules)
     capabilities = with_findings(measured, known.findings if known else ())
     identity = Identity(
         device_id=own_id,

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 from fleetmark_core.capabilities import Accelerator
 
 _PCI_VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
@@ -48,10 +48,10 @@ def _nvidia_smi() -> list[Accelerator]:
 
 
 def _nvidia_proc(root: Path) -> Iterator[Accelerator]:
-    version = (read.text(root / "proc/driver/nvidia/version") or "").split("Kernel Module")
+    version = (sysfs.text(root / "proc/driver/nvidia/version") or "").split("Kernel Module")
     driver = version[1].split()[0] if len(version) > 1 and version[1].split() else None
     for path in sorted((root / "proc/driver/nvidia/gpus").glob("*/information")):
-        for line in (read.text(path) or "").splitlines():
+        for line in (sysfs.text(path) or "").splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "Model":
                 yield Accelerator("gpu", value.strip(), "NVIDIA", driver)
@@ -59,7 +59,7 @@ def _nvidia_proc(root: Path) -> Iterator[Accelerator]:
 
 def _tegra(root: Path) -> Iterator[Accelerator]:
     """Jetson boards: their GPU is no PCI device."""
-    release = read.text(root / "etc/nv_tegra_release")
+    release = sysfs.text(root / "etc/nv_tegra_release")
     if release:
         words = release.replace(",", " ").split()
         version = words[1].lstrip("R") if len(words) > 1 else None
@@ -69,24 +69,24 @@ def _tegra(root: Path) -> Iterator[Accelerator]:
 def _drm(root: Path) -> Iterator[Accelerator]:
     """Render nodes; their names are PCI ids, or the driver's name on ARM boards."""
     for path in sorted((root / "sys/class/drm").glob("renderD*/device")):
-        vendor = _PCI_VENDORS.get(read.text(path / "vendor") or "")
-        device = read.text(path / "device")
-        events = (read.text(path / "uevent") or "").splitlines()
+        vendor = _PCI_VENDORS.get(sysfs.text(path / "vendor") or "")
+        device = sysfs.text(path / "device")
+        events = (sysfs.text(path / "uevent") or "").splitlines()
         driver = next(
             (line.partition("=")[2] for line in events if line.startswith("DRIVER=")), None
         )
         if vendor or driver:
             yield Accelerator("gpu", f"{vendor or driver} {device or ''}".strip(), vendor)
     for path in sorted((root / "sys/class/accel").glob("accel*/device")):
-        vendor = _PCI_VENDORS.get(read.text(path / "vendor") or "")
+        vendor = _PCI_VENDORS.get(sysfs.text(path / "vendor") or "")
         yield Accelerator(
-            "npu", f"{vendor or 'accelerator'} {read.text(path / 'device') or ''}".strip(), vendor
+            "npu", f"{vendor or 'accelerator'} {sysfs.text(path / 'device') or ''}".strip(), vendor
         )
 
 
 def _usb(root: Path) -> Iterator[Accelerator]:
     for path in sorted((root / "sys/bus/usb/devices").glob("*/idVendor")):
-        key = (read.text(path) or "", read.text(path.with_name("idProduct")) or "")
+        key = (sysfs.text(path) or "", sysfs.text(path.with_name("idProduct")) or "")
         if key in _USB:
             yield Accelerator(*_USB[key])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 from fleetmark_core.capabilities import Board
 
 _PLACEHOLDERS = {"to be filled by o.e.m.", "system product name", "default string", "none", "n/a"}
@@ -14,22 +14,22 @@ def probe(root: Path = Path("/")) -> Board:
     """Model and vendor, and what contains us."""
     model = None
     for place in ("proc/device-tree/model", "sys/firmware/devicetree/base/model"):
-        model = model or read.printable(read.text(root / place))
+        model = model or sysfs.printable(sysfs.text(root / place))
     vendor = None
     if model is None:
         model = _dmi(root, "product_name")
         vendor = _dmi(root, "sys_vendor")
     else:
         # `raspberrypi,4-model-b`: the part before the comma is the vendor's short name.
-        compatible = (read.text(root / "proc/device-tree/compatible") or "").split("\0")[0]
-        vendor = read.printable(compatible.partition(",")[0]) if "," in compatible else None
+        compatible = (sysfs.text(root / "proc/device-tree/compatible") or "").split("\0")[0]
+        vendor = sysfs.printable(compatible.partition(",")[0]) if "," in compatible else None
     return Board(
         model=model, vendor=vendor, container=_container(root), virtualization=_virtual(root)
     )
 
 
 def _dmi(root: Path, name: str) -> str | None:
-    value = read.printable(read.text(root / "sys/class/dmi/id" / name))
+    value = sysfs.printable(sysfs.text(root / "sys/class/dmi/id" / name))
     return None if value is None or value.lower() in _PLACEHOLDERS else value
 
 
@@ -39,17 +39,17 @@ def _container(root: Path) -> str | None:
     if (root / "run/.containerenv").exists():
         return "podman"
     # Readable for root only; absent elsewhere.
-    environment = (read.text(root / "proc/1/environ") or "").split("\0")
+    environment = (sysfs.text(root / "proc/1/environ") or "").split("\0")
     named = next((e.partition("=")[2] for e in environment if e.startswith("container=")), None)
-    return read.printable(named, 40)
+    return sysfs.printable(named, 40)
 
 
 def _virtual(root: Path) -> str | None:
-    kind = read.text(root / "sys/hypervisor/type")
+    kind = sysfs.text(root / "sys/hypervisor/type")
     if kind:
-        return read.printable(kind, 40)
-    vendor = (read.text(root / "sys/class/dmi/id/sys_vendor") or "").lower()
-    product = (read.text(root / "sys/class/dmi/id/product_name") or "").lower()
+        return sysfs.printable(kind, 40)
+    vendor = (sysfs.text(root / "sys/class/dmi/id/sys_vendor") or "").lower()
+    product = (sysfs.text(root / "sys/class/dmi/id/product_name") or "").lower()
     for word, name in (
         ("qemu", "qemu"),
         ("kvm", "kvm"),
@@ -62,5 +62,5 @@ def _virtual(root: Path) -> str | None:
     ):
         if word in f"{vendor} {product}":
             return name
-    flags = read.text(root / "proc/cpuinfo") or ""
+    flags = sysfs.text(root / "proc/cpuinfo") or ""
     return "unknown" if " hypervisor" in flags else None

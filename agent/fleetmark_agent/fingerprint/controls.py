@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 from fleetmark_core.capabilities import Control
 
 
@@ -17,9 +17,9 @@ def probe(root: Path = Path("/")) -> tuple[Control, ...]:
 
 def _all(root: Path) -> Iterator[Control]:
     folder = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    governor = read.text(folder / "scaling_governor")
+    governor = sysfs.text(folder / "scaling_governor")
     if governor:
-        choices = (read.text(folder / "scaling_available_governors") or "").split()
+        choices = (sysfs.text(folder / "scaling_available_governors") or "").split()
         writable = os.access(folder / "scaling_governor", os.W_OK)
         yield Control("governor", writable, governor, tuple(choices))
     if root != Path("/"):

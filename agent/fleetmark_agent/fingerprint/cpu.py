@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 from fleetmark_core.capabilities import Cpu
 
 _ARM_IMPLEMENTERS = {0x41: "ARM", 0x43: "Cavium", 0x4E: "NVIDIA", 0x51: "Qualcomm", 0x61: "Apple"}
@@ -32,7 +32,7 @@ _ARM_PARTS = {
 
 def probe(root: Path = Path("/")) -> Cpu:
     """Model, cores, frequency, features."""
-    blocks = _blocks(read.text(root / "proc/cpuinfo") or "")
+    blocks = _blocks(sysfs.text(root / "proc/cpuinfo") or "")
     first = blocks[0] if blocks else {}
     logical = sum("processor" in block for block in blocks) or os.cpu_count() or 1
     features = first.get("flags") or first.get("Features") or ""
@@ -40,8 +40,8 @@ def probe(root: Path = Path("/")) -> Cpu:
     return Cpu(
         logical_cores=logical,
         usable_cores=_usable(root, logical),
-        model=read.printable(model),
-        vendor=read.printable(vendor),
+        model=sysfs.printable(model),
+        vendor=sysfs.printable(vendor),
         physical_cores=_physical(blocks),
         max_frequency_hz=_max_frequency(root),
         features=tuple(sorted(set(features.split()))),
@@ -95,15 +95,15 @@ def _usable(root: Path, logical: int) -> int:
 
 def _quota(root: Path) -> int | None:
     """Cores that the cgroup's quota amounts to, rounded up."""
-    words = (read.text(root / "sys/fs/cgroup/cpu.max") or "").split()
+    words = (sysfs.text(root / "sys/fs/cgroup/cpu.max") or "").split()
     if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal() and int(words[1]):
         return -(-int(words[0]) // int(words[1]))
-    quota = read.whole(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-    period = read.whole(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us")
+    quota = sysfs.whole(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+    period = sysfs.whole(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us")
     return -(-quota // period) if quota and period and quota > 0 else None
 
 
 def _max_frequency(root: Path) -> int | None:
     paths = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/cpuinfo_max_freq")
-    found = [value for path in paths if (value := read.whole(path))]
+    found = [value for path in paths if (value := sysfs.whole(path))]
     return max(found) * 1000 if found else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 from fleetmark_core.capabilities import Memory
 
 _UNLIMITED = 1 << 60
@@ -62,7 +62,7 @@ def limits(root: Path = Path("/")) -> list[Limit]:
 
 
 def _meminfo(root: Path) -> dict[str, int]:
-    lines = (read.text(root / "proc/meminfo") or "").splitlines()
+    lines = (sysfs.text(root / "proc/meminfo") or "").splitlines()
     return {
         name: int(words[0]) * 1024
         for name, _, value in (line.partition(":") for line in lines)
@@ -76,7 +76,7 @@ def _groups(root: Path) -> Iterator[Path]:
     In a container that sees the host's path, only the topmost one is there; it is our own then.
     """
     mounts = root / "sys/fs/cgroup"
-    lines = (read.text(root / "proc/self/cgroup") or "0::/").splitlines()
+    lines = (sysfs.text(root / "proc/self/cgroup") or "0::/").splitlines()
     tops: dict[Path, str] = {mounts: "/", mounts / "memory": "/"}
     for line in lines:
         _, _, rest = line.partition(":")
@@ -96,19 +96,19 @@ def _limit_of(folder: Path) -> Limit | None:
     """The limit of one cgroup (version 2 or 1); None if it has none."""
     # Above memory.high processes are slowed down until they have given back: nothing to measure in.
     names = ("memory.max", "memory.high", "memory.limit_in_bytes")
-    values = [value for name in names if (value := read.whole(folder / name)) is not None]
+    values = [value for name in names if (value := sysfs.whole(folder / name)) is not None]
     limit = min(values, default=_UNLIMITED)
     if limit >= _UNLIMITED:
         return None
-    used = read.whole(folder / "memory.current")
+    used = sysfs.whole(folder / "memory.current")
     if used is None:
-        used = read.whole(folder / "memory.usage_in_bytes")
+        used = sysfs.whole(folder / "memory.usage_in_bytes")
     return Limit(limit, max(0, (used or 0) - _given_back(folder)))
 
 
 def _given_back(folder: Path) -> int:
     """Cached contents of files, less what is mapped and what has no file (shmem)."""
-    lines = (read.text(folder / "memory.stat") or "").splitlines()
+    lines = (sysfs.text(folder / "memory.stat") or "").splitlines()
     found = {
         name: int(count)
         for name, _, count in (line.partition(" ") for line in lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 from fleetmark_core.capabilities import Sensor
 
 
@@ -16,32 +16,32 @@ def probe(root: Path = Path("/")) -> tuple[Sensor, ...]:
 
 def _all(root: Path) -> Iterator[Sensor]:
     for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp")):
-        if read.whole(path) is not None:
+        if sysfs.whole(path) is not None:
             yield _sensor(
-                "temperature", read.text(path.with_name("type")) or path.parent.name, path, root
+                "temperature", sysfs.text(path.with_name("type")) or path.parent.name, path, root
             )
     for path in sorted((root / "sys/class/hwmon").glob("hwmon*/*_input")):
         kind = {"temp": "temperature", "powe": "power", "curr": "current", "in": "voltage"}.get(
             path.name[:4] if not path.name.startswith("in") else "in"
         )
-        if kind and read.whole(path) is not None:
-            label = read.text(path.with_name(path.name.replace("_input", "_label")))
-            chip = read.text(path.with_name("name")) or path.parent.name
+        if kind and sysfs.whole(path) is not None:
+            label = sysfs.text(path.with_name(path.name.replace("_input", "_label")))
+            chip = sysfs.text(path.with_name("name")) or path.parent.name
             yield _sensor(kind, f"{chip} {label or path.name.removesuffix('_input')}", path, root)
     for path in sorted(
         (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
     ):
-        if read.whole(path):
+        if sysfs.whole(path):
             yield _sensor("frequency", path.parent.parent.name, path, root)
     for path in sorted((root / "sys/class/powercap").glob("*/energy_uj")):
-        if read.whole(path) is not None:
+        if sysfs.whole(path) is not None:
             yield _sensor(
-                "energy", read.text(path.with_name("name")) or path.parent.name, path, root
+                "energy", sysfs.text(path.with_name("name")) or path.parent.name, path, root
             )
     for path in sorted((root / "sys/class/power_supply").glob("*/capacity")):
-        if read.whole(path) is not None:
+        if sysfs.whole(path) is not None:
             yield _sensor("battery", path.parent.name, path, root)
 
 
 def _sensor(kind: str, name: str, path: Path, root: Path) -> Sensor:
-    return Sensor(kind, read.printable(name, 80) or kind, f"/{path.relative_to(root)}")
+    return Sensor(kind, sysfs.printable(name, 80) or kind, f"/{path.relative_to(root)}")

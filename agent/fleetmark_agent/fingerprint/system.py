@@ -9,7 +9,7 @@ import struct
 import sys
 from pathlib import Path
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 from fleetmark_core.capabilities import Os
 
 _SPELLINGS = {
@@ -35,7 +35,7 @@ def probe(root: Path = Path("/")) -> Os:
         family=family,
         name=release.get("NAME") or platform.system() or family,
         version=release.get("VERSION_ID") or platform.release(),
-        kernel=read.text(root / "proc/sys/kernel/osrelease") or platform.release(),
+        kernel=sysfs.text(root / "proc/sys/kernel/osrelease") or platform.release(),
         libc=libc,
         libc_version=libc_version,
     )
@@ -55,7 +55,7 @@ def arch(machine: str | None = None, pointer_bytes: int | None = None) -> str:
 
 
 def _os_release(root: Path) -> dict[str, str]:
-    content = read.text(root / "etc/os-release") or read.text(root / "usr/lib/os-release") or ""
+    content = sysfs.text(root / "etc/os-release") or sysfs.text(root / "usr/lib/os-release") or ""
     pairs = (line.partition("=") for line in content.splitlines() if "=" in line)
     return {key.strip(): value.strip().strip("\"'") for key, _, value in pairs}
 

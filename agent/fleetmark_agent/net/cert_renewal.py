@@ -66,11 +66,11 @@ class Renewal:
             await self._try()
 
     async def _try(self) -> None:
-        from fleetmark_agent.startup import enroll as enrolling
+        from fleetmark_agent.startup import enroll
 
         self._tried_s = time.monotonic()
         child = await asyncio.create_subprocess_exec(
-            *enrolling.COMMAND,
+            *enroll.COMMAND,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_MAX_LINE,
@@ -89,13 +89,13 @@ class Renewal:
             await child.wait()
 
     async def _hear(self, child: asyncio.subprocess.Process) -> bool:
-        from fleetmark_agent.startup import enroll as enrolling
+        from fleetmark_agent.startup import enroll
 
         assert child.stdin is not None and child.stdout is not None
-        task = enrolling.Task(str(self._home), self._address, self._name, renew=True, patient=False)
+        task = enroll.Task(str(self._home), self._address, self._name, renew=True, patient=False)
         child.stdin.write(json.dumps(asdict(task)).encode() + b"\n")
         async for line in child.stdout:
-            said = enrolling.parse(line.decode(errors="replace"))
-            if enrolling.tell(said, threading.Event()):
+            said = enroll.parse(line.decode(errors="replace"))
+            if enroll.tell(said, threading.Event()):
                 return True
         return False

@@ -83,14 +83,14 @@ class GrpcTransport:
 
     def __init__(self, address: str, identity: Callable[[], Tls]) -> None:
         """No connection is made before the first call; `identity` is read now and at `renew`."""
-        from fleetmark_agent.net import grpc_codec as rpc
+        from fleetmark_agent.net import grpc_codec
 
         self.address = address
-        self._rpc = rpc
+        self._rpc = grpc_codec
         self._identity = identity
         self._closing: set[asyncio.Future[None]] = set()
         self._channel = open_channel(address, identity())
-        self._stubs = rpc.Stubs(self._channel)
+        self._stubs = grpc_codec.Stubs(self._channel)
 
     def renew(self) -> None:
         """Show the identity as it is now in every new call; those that go on may end in peace."""
@@ -155,9 +155,9 @@ class GrpcTransport:
 
 class _GrpcStream:
     def __init__(self, stubs: object, address: str) -> None:
-        from fleetmark_agent.net import grpc_codec as rpc
+        from fleetmark_agent.net import grpc_codec
 
-        self._rpc = rpc
+        self._rpc = grpc_codec
         self._address = address
         self._call = stubs.connect()  # type: ignore[attr-defined]
         self._closed = False

@@ -14,11 +14,8 @@ from typing import Any
 from fleetmark_agent import AGENT_VERSION
 from fleetmark_agent.cache.blob_cache import refusal_of
 from fleetmark_agent.errors import Refusal
-from fleetmark_agent.runner import admission as room
-from fleetmark_agent.runner import collect, prepare
-from fleetmark_agent.runner import order_verification as vouching
-from fleetmark_agent.runner import sandboxing as confining
-from fleetmark_agent.runner.conditioning import stabilize as stable
+from fleetmark_agent.runner import admission, collect, order_verification, prepare, sandboxing
+from fleetmark_agent.runner.conditioning import stabilize
 from fleetmark_agent.runner.context import Site
 from fleetmark_agent.runner.execution import Execution
 from fleetmark_agent.runner.telemetry.temperature import read_temperature
@@ -121,7 +118,7 @@ class Attempt:
                 if not self.workspace.outcome.exists():
                     self._tell(JobRunning(self.key))
                 await self._watch()
-                stable.undo(self.site)
+                stabilize.undo(self.site)
         else:
             with ExitStack() as pins:
                 await self._prepare_and_run(pins)
@@ -139,8 +136,8 @@ class Attempt:
     async def _prepare_and_run(self, pins: ExitStack) -> None:
         site, order = self.site, self.order
         self._note("prepare", "accepted")
-        free = room.available_memory()
-        await asyncio.to_thread(room.check, order, site.cache, free)
+        free = admission.available_memory()
+        await asyncio.to_thread(admission.check, order, site.cache, free)
         try:
             self.workspace.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -148,12 +145,12 @@ class Attempt:
         needed = {order.lock_sha256, order.release_sha256} - {""}
         pins.enter_context(site.cache.pinned((self.key, "lock"), needed))
         self._report("fetch")
-        self._vouched = await vouching.vouched(
+        self._vouched = await order_verification.vouched(
             self._order_bytes, order, site.trust, site.cache, self._download
         )
         self._note("prepare", _TRUSTED[self._vouched["signed"]])
         bundle = await prepare.fetch_lock(order, site.cache, self._download, site.capabilities)
-        confining.check(bundle, site)
+        sandboxing.check(bundle, site)
         pins.enter_context(site.cache.pinned(self.key, bundle.names()))
         await prepare.fetch_blobs(bundle, site.cache, self._download)
         self._note("prepare", "blobs are here")
@@ -165,7 +162,7 @@ class Attempt:
         waited = None
         if order.stable:
             self._report("cool")
-            waited = await stable.until_cool(site, bundle.lock)
+            waited = await stabilize.until_cool(site, bundle.lock)
         # What is being uploaded comes to its end first: it would disturb the measurement.
         async with site.transfers:
             try:
@@ -175,14 +172,14 @@ class Attempt:
             finally:
                 # An agent that only ends leaves the job running, and its settings to the next one.
                 if not self.workspace.was_started or not is_held(self.workspace.alive):
-                    stable.undo(site)
+                    stabilize.undo(site)
 
-    def _settle(self, waited: stable.Waited | None) -> stable.Settled:
+    def _settle(self, waited: stabilize.Waited | None) -> stabilize.Settled:
         """What a stable run wants of the board before it begins."""
         if waited is None:
-            return stable.Settled()
+            return stabilize.Settled()
         try:
-            settled = stable.settle(self.site, self.order, waited)
+            settled = stabilize.settle(self.site, self.order, waited)
         except OSError as error:
             raise refusal_of(error, self.site.settings.home, "the journal of settings") from error
         self._note("prepare", settled.words())
@@ -193,14 +190,14 @@ class Attempt:
         bundle: prepare.Bundle,
         command: list[str],
         environment: Path,
-        settled: stable.Settled,
+        settled: stabilize.Settled,
     ) -> None:
         site, settings = self.site, self.site.settings
         try:
             self._note("run", "starting")
-            free = room.available_memory()
+            free = admission.available_memory()
             confined = await asyncio.to_thread(
-                confining.confine, bundle, command, environment, site, self.workspace, free
+                sandboxing.confine, bundle, command, environment, site, self.workspace, free
             )
             self._write_context(bundle, confined.told, settled)
             lock_fd, alive_fd = await self._execution.take_locks()
@@ -279,7 +276,7 @@ class Attempt:
         }
 
     def _write_context(
-        self, bundle: prepare.Bundle, sandbox: dict[str, Any], settled: stable.Settled
+        self, bundle: prepare.Bundle, sandbox: dict[str, Any], settled: stabilize.Settled
     ) -> None:
         """What must be known later, also to another process: written before the job starts."""
         root = Path(self.site.settings.system_root)

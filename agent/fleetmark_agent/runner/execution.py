@@ -14,8 +14,7 @@ from pathlib import Path
 
 from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.errors import Refusal
-from fleetmark_agent.runner import orphans as leftovers
-from fleetmark_agent.runner import supervisor
+from fleetmark_agent.runner import orphans, supervisor
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.state.file_locks import is_held, try_lock, until_free
 from fleetmark_agent.state.files import write_atomic
@@ -128,7 +127,7 @@ class Execution:
         if not self.workspace.outcome.exists():
             pause_s = _SWEEP_S
             while not free.done():
-                await asyncio.to_thread(leftovers.end_processes, self.workspace.job)
+                await asyncio.to_thread(orphans.end_processes, self.workspace.job)
                 await asyncio.wait({free}, timeout=pause_s)
                 pause_s = min(pause_s * 2, _PATIENCE_S)
             self._trace_end()

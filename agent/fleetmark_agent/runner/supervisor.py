@@ -26,7 +26,7 @@ if not __package__:
     # Run as a script, by an isolated interpreter: the package is two folders above it.
     _package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
     sys.path.append(os.path.dirname(_package))  # noqa: PTH120
-from fleetmark_agent.runner import process_tree as processes
+from fleetmark_agent.runner import process_tree
 
 EXIT_ALREADY_STARTED = 75
 """Exit code when the attempt was started before: it is never started twice."""
@@ -136,7 +136,7 @@ class Supervisor:
         self.selector.register(self.wake_read, selectors.EVENT_READ)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self.status: int | None = None
-        self.usage = processes.Usage()
+        self.usage = process_tree.Usage()
         self.passed: dict[str, int] = {}
         self.pid = 0
         self.started_unix_ns = 0
@@ -250,13 +250,15 @@ class Supervisor:
     def _over_a_limit(self) -> bool:
         """Whether the job uses more than it may; then that is the reason of its end."""
         limits = self.spec.limits
-        job = processes.descendants(os.getpid())
-        memory, tasks = processes.used_by(job)
+        job = process_tree.descendants(os.getpid())
+        memory, tasks = process_tree.used_by(job)
         if memory >= limits.get("memory_bytes", 0) > 0:
-            memory = processes.shares(job, memory)
+            memory = process_tree.shares(job, memory)
         used = {"memory_bytes": memory, "processes": tasks}
         if limits.get("scratch_bytes"):
-            used["scratch_bytes"] = processes.tree_bytes(self.spec.scratch, limits["scratch_bytes"])
+            used["scratch_bytes"] = process_tree.tree_bytes(
+                self.spec.scratch, limits["scratch_bytes"]
+            )
         for name, limit in limits.items():
             # Of processes, the kernel allows so many and not one more.
             if limit and used[name] >= limit:
@@ -281,7 +283,7 @@ class Supervisor:
 
     def _signal_job(self, number: int) -> None:
         """To the job's group; what waits for a job in bubblewrap would end without its job."""
-        leaders = processes.children_of(self.pid) if self.spec.monitored else [self.pid]
+        leaders = process_tree.children_of(self.pid) if self.spec.monitored else [self.pid]
         for pid in leaders:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
@@ -293,7 +295,7 @@ class Supervisor:
             with contextlib.suppress(OSError), open(kill, "w") as file:  # noqa: PTH123
                 file.write("1")
         # The first process in a namespace takes all others along.
-        for pid in processes.children_of(self.pid) if self.spec.monitored else ():
+        for pid in process_tree.children_of(self.pid) if self.spec.monitored else ():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -303,7 +305,7 @@ class Supervisor:
         """Kill whatever the job left behind: its group, and what was re-parented to us."""
         self._kill_job()
         while True:
-            left = processes.descendants(os.getpid())
+            left = process_tree.descendants(os.getpid())
             # Stopped first: what forks faster than it is killed does not any more.
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in left:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from fleetmark_agent.software import subprocesses as children
+from fleetmark_agent.software import subprocesses
 from fleetmark_agent.software.detection_cache import builtin_folder, rules_digest
 from fleetmark_agent.software.engine import detect
 from fleetmark_agent.software.rules import load_rules
@@ -32,7 +32,7 @@ def main() -> int:
     own = Path(tempfile.gettempdir()) / f"fleetmark-detect-{os.getpid()}-{secrets.token_hex(8)}"
 
     def give_up(_number: int, _frame: FrameType | None) -> None:
-        children.stop()
+        subprocesses.stop()
         _clean(own)
         os._exit(143)
 
@@ -56,7 +56,7 @@ def _clean(own: Path) -> None:
     """Leave neither processes nor files, though threads may be about to make some."""
     quiet = 0
     for _ in range(100):
-        busy = children.end_descendants() or own.exists()
+        busy = subprocesses.end_descendants() or own.exists()
         shutil.rmtree(own, ignore_errors=True)
         quiet = 0 if busy else quiet + 1
         if quiet == 3:
@@ -77,7 +77,7 @@ def _be_modest() -> None:
     """What we and all that we start may use; who started us ends us with it."""
     import resource
 
-    children.adopt_orphans()
+    subprocesses.adopt_orphans()
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     for limit, value in (

@@ -9,9 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from fleetmark_agent.software import detection_cache as store
-from fleetmark_agent.software import probes
-from fleetmark_agent.software import verdicts as judge
+from fleetmark_agent.software import detection_cache, probes, verdicts
 from fleetmark_agent.software.models import (
     Detection,
     Finding,
@@ -60,7 +58,7 @@ def detect(
     return Detection(
         findings=tuple(found),
         rules_digest=digest,
-        boot=store.boot_mark(place.root),
+        boot=detection_cache.boot_mark(place.root),
         finished_unix_s=time.time(),
         duration_s=round(time.monotonic() - started, 3),
     )
@@ -78,7 +76,7 @@ def _safely(bench: probes.Bench, rule: Rule) -> list[Finding]:
 def apply(bench: probes.Bench, rule: Rule) -> list[Finding]:
     """The findings of one rule; one that says `absent` if there is nothing."""
     met = list(_all(bench, rule))[:MAX_FINDINGS]
-    found = judge.chosen(met, rule.several)
+    found = verdicts.chosen(met, rule.several)
     if found:
         return found
     reason = line(f"not found: {'; '.join(dict.fromkeys(map(_sought, rule.entries)))}")
@@ -89,7 +87,7 @@ def _all(bench: probes.Bench, rule: Rule) -> Iterator[Finding]:
     seen: set[tuple[str, str]] = set()
     for entry in rule.entries:
         for met in probes.look(bench, entry):
-            version = judge.version_in(entry.version, met.said)
+            version = verdicts.version_in(entry.version, met.said)
             if entry.version is None and entry.type == "python_module":
                 version = line(met.said, 60)
             if (met.identity, version or "") in seen:
@@ -120,12 +118,12 @@ def _judged(
         if version is None:
             said = last_line(met.said)
             return finding(Verdict.BROKEN, f"it does not tell its version, but says {said!r}")
-        fault = judge.version_fault(version, rule.versions)
+        fault = verdicts.version_fault(version, rule.versions)
         if fault:
             return finding(Verdict.WRONG_VERSION, fault)
     ran = probes.prove(bench, entry, met, proof)
     if told_by_proof and proof is not None:
-        version = judge.version_in(proof.version, ran.output) or version
+        version = verdicts.version_in(proof.version, ran.output) or version
     if ran.fault:
         by_command = proof is not None and proof.command
         said = (first_line if by_command else last_line)(ran.errors, ran.output)
@@ -134,7 +132,7 @@ def _judged(
         if not version:
             said = last_line(ran.output, ran.errors)
             return finding(Verdict.BROKEN, f"it does not tell its version, but says {said!r}")
-        fault = judge.version_fault(version, rule.versions)
+        fault = verdicts.version_fault(version, rule.versions)
         if fault:
             return finding(Verdict.WRONG_VERSION, fault)
     details = details_of(ran.output)

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from fleetmark_agent.software import detection_cache as store
+from fleetmark_agent.software import detection_cache
 from fleetmark_agent.software.client import COMMAND, TIME_LIMIT_S
 from fleetmark_agent.software.models import Detection, Verdict, last_line
 from fleetmark_core.errors import CatalogError
@@ -46,7 +46,7 @@ class Watch:
         self._quiet = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._interrupted = False
-        if interval_s and not (last is not None and store.is_fresh(last)):
+        if interval_s and not (last is not None and detection_cache.is_fresh(last)):
             self._asked.set()
 
     def begin(self) -> None:
@@ -83,7 +83,7 @@ class Watch:
             self._interrupted = False
             detection = await self._detect()
             if detection is not None:
-                store.save(self._home, detection)
+                detection_cache.save(self._home, detection)
                 broken = [f for f in detection.findings if f.verdict is Verdict.BROKEN]
                 log.info(
                     "software: %d found, %d broken, in %.1f s",

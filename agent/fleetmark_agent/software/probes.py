@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetmark_agent.software import subprocesses as children
+from fleetmark_agent.software import subprocesses
 from fleetmark_agent.software.models import first_line, last_line, line
 from fleetmark_agent.software.rules import Entry, Proof
 from fleetmark_agent.software.search_paths import Place
@@ -82,16 +82,16 @@ class Bench:
         self._lock = threading.Lock()
         self._pythons: list[tuple[str, str]] | None = None
 
-    def run(self, command: Sequence[str], time_limit_s: float) -> children.Ran:
+    def run(self, command: Sequence[str], time_limit_s: float) -> subprocesses.Ran:
         """Run a program, in what is left of the detection's time."""
         with self._slots:
             left = self._deadline - time.monotonic()
             if left <= 0:
-                return children.Ran("", "", "the detection's time is over", exited=False)
+                return subprocesses.Ran("", "", "the detection's time is over", exited=False)
             scratch = Path(tempfile.mkdtemp(dir=self.folder))
             try:
                 limit = min(left, time_limit_s)
-                return children.run(command, self.place.environment(scratch), scratch, limit)
+                return subprocesses.run(command, self.place.environment(scratch), scratch, limit)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 
@@ -129,7 +129,7 @@ def look(bench: Bench, entry: Entry) -> Iterator[Met]:
             yield met
 
 
-def prove(bench: Bench, entry: Entry, met: Met, proof: Proof | None) -> children.Ran:
+def prove(bench: Bench, entry: Entry, met: Met, proof: Proof | None) -> subprocesses.Ran:
     """Run the proof that it works; without one, what is customary for the type of entry."""
     limit_s = proof.time_limit_s if proof else entry.time_limit_s
     python = met.python or bench.place.python
@@ -142,7 +142,7 @@ def prove(bench: Bench, entry: Entry, met: Met, proof: Proof | None) -> children
     elif entry.type == "library":
         command = [python, *_FLAGS, _LOAD_LIBRARY, met.target]
     else:
-        return children.Ran("", "")
+        return subprocesses.Ran("", "")
     return bench.run(command, limit_s)
 
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 
 _PROGRAMS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 _MORE_PROGRAMS = ("/opt/homebrew/bin", "/system/bin")
@@ -128,7 +128,7 @@ class Place:
     def _configured(self, pattern: str, depth: int) -> list[Path]:
         folders: list[Path] = []
         for path in self.files(pattern):
-            for row in (read.text(path) or "").splitlines():
+            for row in (sysfs.text(path) or "").splitlines():
                 words = row.partition("#")[0].split()
                 if len(words) == 2 and words[0] == "include" and depth < 4:
                     base = "" if words[1].startswith("/") else "/etc/"

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from fleetmark_controller import __version__
-from fleetmark_controller.api import auth as guard
-from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.api import auth, error_handling
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.issuer import Issuer
 from fleetmark_controller.identity.model import MAX_OPERATOR_LIFE_NS, Kind, Role, State
 from fleetmark_controller.ids import uuid7
-from fleetmark_controller.operations import enrollment as enrolling
-from fleetmark_controller.operations import operators as people
+from fleetmark_controller.operations import enrollment, operators
 from fleetmark_controller.store.security import audit, identities, tokens
 from fleetmark_core.clock import NS_PER_S, iso, now_unix_ns
 from fleetmark_protos import PROTOCOL_VERSION
@@ -35,9 +33,9 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self._engine = engine
         self._issuer = issuer
 
-    @edge.unary
+    @error_handling.unary
     async def GetInfo(
-        self, request: admin_pb2.GetInfoRequest, context: edge.Context
+        self, request: admin_pb2.GetInfoRequest, context: error_handling.Context
     ) -> admin_pb2.ControllerInfo:
         """Id, version, protocol, start, devices online."""
         return admin_pb2.ControllerInfo(
@@ -49,15 +47,15 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             entry_port=self._issuer.entry_port,
         )
 
-    @edge.unary
+    @error_handling.unary
     async def CreateToken(
-        self, request: admin_pb2.CreateTokenRequest, context: edge.Context
+        self, request: admin_pb2.CreateTokenRequest, context: error_handling.Context
     ) -> admin_pb2.CreateTokenReply:
         """A new join token; its text is told here and nowhere else."""
         labels = _labels(dict(request.labels))
-        who, token = guard.who(), self._issuer.new_token()
+        who, token = auth.who(), self._issuer.new_token()
         expires_ns = await self._engine.perform(
-            lambda c, fx, now: enrolling.create_token(
+            lambda c, fx, now: enrollment.create_token(
                 c,
                 fx,
                 now,
@@ -73,9 +71,9 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             token_id=token.token_id, token=token.text(), expires_at=iso(expires_ns)
         )
 
-    @edge.unary
+    @error_handling.unary
     async def ListTokens(
-        self, request: admin_pb2.ListTokensRequest, context: edge.Context
+        self, request: admin_pb2.ListTokensRequest, context: error_handling.Context
     ) -> admin_pb2.ListTokensReply:
         """Tokens without their secrets, newest first."""
         now_ns = now_unix_ns()
@@ -96,20 +94,20 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             ]
         )
 
-    @edge.unary
+    @error_handling.unary
     async def RevokeToken(
-        self, request: admin_pb2.RevokeTokenRequest, context: edge.Context
+        self, request: admin_pb2.RevokeTokenRequest, context: error_handling.Context
     ) -> admin_pb2.RevokeTokenReply:
         """A token that counts no more."""
-        who = guard.who()
+        who = auth.who()
         token_id = await self._engine.perform(
-            lambda c, fx, now: enrolling.revoke_token(c, fx, now, who, request.token_id)
+            lambda c, fx, now: enrollment.revoke_token(c, fx, now, who, request.token_id)
         )
         return admin_pb2.RevokeTokenReply(token_id=token_id)
 
-    @edge.unary
+    @error_handling.unary
     async def CreateOperator(
-        self, request: admin_pb2.CreateOperatorRequest, context: edge.Context
+        self, request: admin_pb2.CreateOperatorRequest, context: error_handling.Context
     ) -> admin_pb2.CreateOperatorReply:
         """Certify a person's key."""
         try:
@@ -123,9 +121,9 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         if not 0 < life_ns <= MAX_OPERATOR_LIFE_NS:
             raise FleetmarkError(ErrorKind.USAGE, "a credential lives up to five years")
         presented = certificates.read_request(request.csr)
-        who, person_id = guard.who(), uuid7()
+        who, person_id = auth.who(), uuid7()
         await self._engine.perform(
-            lambda c, fx, now: people.create(
+            lambda c, fx, now: operators.create(
                 c,
                 fx,
                 now,
@@ -143,9 +141,9 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             expires_at=iso(issued.expires_ns),
         )
 
-    @edge.unary
+    @error_handling.unary
     async def ListOperators(
-        self, request: admin_pb2.ListOperatorsRequest, context: edge.Context
+        self, request: admin_pb2.ListOperatorsRequest, context: error_handling.Context
     ) -> admin_pb2.ListOperatorsReply:
         """People by name."""
         found = await self._engine.reader.run(lambda c: identities.every(c, Kind.PERSON))
@@ -163,20 +161,20 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             ]
         )
 
-    @edge.unary
+    @error_handling.unary
     async def RevokeOperator(
-        self, request: admin_pb2.RevokeOperatorRequest, context: edge.Context
+        self, request: admin_pb2.RevokeOperatorRequest, context: error_handling.Context
     ) -> admin_pb2.RevokeOperatorReply:
         """A person's credential counts no more."""
-        who = guard.who()
+        who = auth.who()
         person = await self._engine.perform(
-            lambda c, fx, now: people.revoke(c, fx, now, who, request.name)
+            lambda c, fx, now: operators.revoke(c, fx, now, who, request.name)
         )
         return admin_pb2.RevokeOperatorReply(name=person.name)
 
-    @edge.streaming
+    @error_handling.streaming
     async def ListAudit(
-        self, request: admin_pb2.ListAuditRequest, context: edge.Context
+        self, request: admin_pb2.ListAuditRequest, context: error_handling.Context
     ) -> AsyncIterator[admin_pb2.AuditBatch]:
         """The audit log and its head, of one moment."""
         rows, head = await self._engine.reader.run(

@@ -11,9 +11,7 @@ import time
 from collections.abc import AsyncIterator, Hashable, Mapping
 from pathlib import Path
 
-from fleetmark_controller.api import auth as guard
-from fleetmark_controller.api import error_handling as edge
-from fleetmark_controller.api import serde as convert
+from fleetmark_controller.api import auth, error_handling, serde
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.model import Allowance, Most
 from fleetmark_controller.store.jobs import attempts, jobs
@@ -42,18 +40,18 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         self._named: dict[str, set[str]] = {}  # blobs of locks
         self._files: dict[str, int] = {}  # how many files a job of a lock may leave
 
-    @edge.streaming
+    @error_handling.streaming
     async def Download(
-        self, request: blobs_pb2.DownloadRequest, context: edge.Context
+        self, request: blobs_pb2.DownloadRequest, context: error_handling.Context
     ) -> AsyncIterator[blobs_pb2.BlobChunk]:
         """Bytes of a blob from an offset."""
         # A board of the version before does not say for which attempt; people have none.
         key = None
-        if guard.device_id():
+        if auth.device_id():
             if request.HasField("attempt"):
-                key = convert.key_from(request.attempt)
-                guard.be_device(key.device_id)
-            await self._need_order(guard.device_id(), request.sha256)
+                key = serde.key_from(request.attempt)
+                auth.be_device(key.device_id)
+            await self._need_order(auth.device_id(), request.sha256)
         if request.offset > _FARTHEST:
             raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an offset beyond all files")
         if not self._blobs.has(request.sha256):
@@ -73,11 +71,11 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             if key is not None and offset > request.offset:
                 self._engine.count_sent(key, offset - request.offset)
 
-    @edge.unary
+    @error_handling.unary
     async def Upload(
         self,
         request_iterator: AsyncIterator[blobs_pb2.UploadRequest],
-        context: edge.Context,
+        context: error_handling.Context,
     ) -> blobs_pb2.UploadReply:
         """Take a blob whose digest and size are announced first."""
         messages = request_iterator.__aiter__()
@@ -85,9 +83,9 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             header = (await messages.__anext__()).header
         except StopAsyncIteration:
             raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an upload of nothing") from None
-        device_id, awaited = guard.device_id(), dict[Hashable, Most]()
+        device_id, awaited = auth.device_id(), dict[Hashable, Most]()
         if device_id:
-            guard.be_device(header.device_id)
+            auth.be_device(header.device_id)
             awaited = await self._awaited(device_id)
         limit = self._engine.settings.max_upload_bytes
         if not is_sha256(header.sha256) or header.size_bytes > limit:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from google.protobuf.message_factory import GetMessageClass
 
-from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api import validation
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.serde import from_plain, to_plain
 from fleetmark_protos import plain
@@ -44,10 +44,10 @@ def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
     for name, read, many, optional in _fields():
         value = getattr(message, name)
         if read is None:
-            cleaned = bounds.facts(list(value) if many else value, 1)
+            cleaned = validation.facts(list(value) if many else value, 1)
             found[name] = tuple(cleaned) if many else cleaned
         elif many:
-            bounds.count(len(value), bounds.MAX_ITEMS, name)
+            validation.count(len(value), validation.MAX_ITEMS, name)
             found[name] = tuple([_part(read, item) for item in value])
         elif message.HasField(name):
             found[name] = _part(read, value)
@@ -55,7 +55,7 @@ def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
             found[name] = None
         else:
             # The long way has the words for what is missing.
-            return from_plain(Capabilities, bounds.facts(plain.to_plain(message)), _WHERE)
+            return from_plain(Capabilities, validation.facts(plain.to_plain(message)), _WHERE)
     return Capabilities(**found)
 
 
@@ -74,7 +74,7 @@ def _reader(kind: Any, message_type: Any) -> Any:
 
     @lru_cache(maxsize=_KEPT)
     def read(data: bytes) -> Any:
-        values = bounds.facts(plain.to_plain(message_type.FromString(data)), 1)
+        values = validation.facts(plain.to_plain(message_type.FromString(data)), 1)
         return from_plain(kind, values, _WHERE)
 
     return read

@@ -11,8 +11,7 @@ from typing import Any
 
 from fleetmark_catalog.load import Artifact, Component
 from fleetmark_catalog.resolve import expand, resolve
-from fleetmark_controller.api import auth as guard
-from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.api import auth, error_handling
 from fleetmark_controller.api.catalog_releases import TrustCalls
 from fleetmark_controller.artifacts.acquire import obtain, place_of
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
@@ -40,33 +39,33 @@ class CatalogService(TrustCalls, catalog_pb2_grpc.CatalogServicer):
         self._catalogs = catalogs
         self._changing = asyncio.Lock()
 
-    @edge.unary
+    @error_handling.unary
     async def ListComponents(
-        self, request: catalog_pb2.ListComponentsRequest, context: edge.Context
+        self, request: catalog_pb2.ListComponentsRequest, context: error_handling.Context
     ) -> catalog_pb2.ListComponentsReply:
         """Components of one kind, or all."""
         found = self._engine.catalog.all(request.kind)
         return catalog_pb2.ListComponentsReply(components=[_summary(part) for part in found])
 
-    @edge.unary
+    @error_handling.unary
     async def GetComponent(
-        self, request: catalog_pb2.GetComponentRequest, context: edge.Context
+        self, request: catalog_pb2.GetComponentRequest, context: error_handling.Context
     ) -> catalog_pb2.ComponentDetail:
         """One component, as it is written and as it counts."""
         component = self._engine.catalog.named(request.name)
         return await asyncio.to_thread(self._detail, component)
 
-    @edge.unary
+    @error_handling.unary
     async def Resolve(
-        self, request: catalog_pb2.ResolveRequest, context: edge.Context
+        self, request: catalog_pb2.ResolveRequest, context: error_handling.Context
     ) -> catalog_pb2.ResolveReply:
         """What would run on a device."""
         device = await self._device(request.device)
         return await asyncio.to_thread(self._resolve, request, device)
 
-    @edge.streaming
+    @error_handling.streaming
     async def Fetch(
-        self, request: catalog_pb2.FetchRequest, context: edge.Context
+        self, request: catalog_pb2.FetchRequest, context: error_handling.Context
     ) -> AsyncIterator[catalog_pb2.FetchEvent]:
         """Get the files of a component."""
         known = await self._engine.reader.run(devices.every)
@@ -82,9 +81,9 @@ class CatalogService(TrustCalls, catalog_pb2_grpc.CatalogServicer):
             yield catalog_pb2.FetchEvent(progress=text)
         yield catalog_pb2.FetchEvent(result=await work)
 
-    @edge.unary
+    @error_handling.unary
     async def AddCatalog(
-        self, request: catalog_pb2.AddCatalogRequest, context: edge.Context
+        self, request: catalog_pb2.AddCatalogRequest, context: error_handling.Context
     ) -> catalog_pb2.AddCatalogReply:
         """Add a folder or a repository at a commit."""
         if not request.commit and not Path(request.location).is_absolute():
@@ -97,9 +96,9 @@ class CatalogService(TrustCalls, catalog_pb2_grpc.CatalogServicer):
         await self._note("catalog.add", request.location, commit=request.commit, components=new)
         return catalog_pb2.AddCatalogReply(components=new)
 
-    @edge.unary
+    @error_handling.unary
     async def ImportModel(
-        self, request: catalog_pb2.ImportModelRequest, context: edge.Context
+        self, request: catalog_pb2.ImportModelRequest, context: error_handling.Context
     ) -> catalog_pb2.ImportModelReply:
         """Make a component of an uploaded model, and a benchmark of its speed."""
         if not is_sha256(request.sha256) or not self._engine.blobs.has(request.sha256):
@@ -110,7 +109,7 @@ class CatalogService(TrustCalls, catalog_pb2_grpc.CatalogServicer):
         return reply
 
     async def _note(self, act: str, subject: str, **detail: Any) -> None:
-        who = guard.who()
+        who = auth.who()
         await self._engine.transact(
             lambda c, fx, now: audit.add(c, now, who, act, subject, **detail)
         )

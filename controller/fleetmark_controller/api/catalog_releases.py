@@ -7,11 +7,10 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from fleetmark_controller.api import auth as guard
-from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.api import auth, error_handling
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.issuer import Issuer
-from fleetmark_controller.signing import release_builder as releasing
+from fleetmark_controller.signing import release_builder
 from fleetmark_controller.signing.pack_writer import write_pack
 from fleetmark_controller.store.security import releases
 from fleetmark_core.digest import sha256_hex
@@ -25,16 +24,16 @@ class TrustCalls:
     _engine: Engine
     _issuer: Issuer
 
-    @edge.unary
+    @error_handling.unary
     async def GetTrust(
-        self, request: catalog_pb2.GetTrustRequest, context: edge.Context
+        self, request: catalog_pb2.GetTrustRequest, context: error_handling.Context
     ) -> catalog_pb2.Trust:
         """Which key boards are told to trust, and the release."""
         return await self._trust()
 
-    @edge.unary
+    @error_handling.unary
     async def ProposeRelease(
-        self, request: catalog_pb2.ProposeReleaseRequest, context: edge.Context
+        self, request: catalog_pb2.ProposeReleaseRequest, context: error_handling.Context
     ) -> catalog_pb2.ReleaseProposal:
         """What the next release should hold."""
         desk = self._engine.desk
@@ -43,29 +42,29 @@ class TrustCalls:
         return catalog_pb2.ReleaseProposal(
             release=proposal.canonical(),
             catalog_key=keeper.public,
-            added=releasing.new_in(proposal, keeper.release),
+            added=release_builder.new_in(proposal, keeper.release),
         )
 
-    @edge.unary
+    @error_handling.unary
     async def InstallRelease(
-        self, request: catalog_pb2.InstallReleaseRequest, context: edge.Context
+        self, request: catalog_pb2.InstallReleaseRequest, context: error_handling.Context
     ) -> catalog_pb2.Trust:
         """Take a release that was signed elsewhere."""
-        await self._engine.desk.install(request.envelope, guard.who())
+        await self._engine.desk.install(request.envelope, auth.who())
         return await self._trust()
 
-    @edge.unary
+    @error_handling.unary
     async def MakeRelease(
-        self, request: catalog_pb2.MakeReleaseRequest, context: edge.Context
+        self, request: catalog_pb2.MakeReleaseRequest, context: error_handling.Context
     ) -> catalog_pb2.Trust:
         """Sign a release with the key at hand, or with one that follows it."""
         desk = self._engine.desk
-        await (desk.rotate if request.rotate else desk.release)(guard.who())
+        await (desk.rotate if request.rotate else desk.release)(auth.who())
         return await self._trust()
 
-    @edge.streaming
+    @error_handling.streaming
     async def Pack(
-        self, request: catalog_pb2.PackRequest, context: edge.Context
+        self, request: catalog_pb2.PackRequest, context: error_handling.Context
     ) -> AsyncIterator[catalog_pb2.PackPart]:
         """One archive of all that a campaign ran and gave."""
         campaign = await self._engine.find("campaign", request.campaign_id)

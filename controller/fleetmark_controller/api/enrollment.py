@@ -8,14 +8,12 @@ import uuid
 from collections.abc import AsyncIterator
 
 from fleetmark_controller import __version__
-from fleetmark_controller.api import auth as guard
-from fleetmark_controller.api import error_handling as edge
-from fleetmark_controller.api import serde as convert
+from fleetmark_controller.api import auth, error_handling, serde
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.certificates import Request, read_request
 from fleetmark_controller.identity.issuer import Issuer
 from fleetmark_controller.identity.model import Limiter, State
-from fleetmark_controller.operations import enrollment as enrolling
+from fleetmark_controller.operations import enrollment
 from fleetmark_controller.operations.enrollment import Applicant
 from fleetmark_controller.store.security.identities import Identity
 from fleetmark_core.clock import now_unix_ns
@@ -38,9 +36,9 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
         self._guesses = Limiter(engine.settings.refusals_per_minute)
         self._renewals = Limiter(_RENEWALS)
 
-    @edge.unary
+    @error_handling.unary
     async def Health(
-        self, request: enrolment_pb2.HealthRequest, context: edge.Context
+        self, request: enrolment_pb2.HealthRequest, context: error_handling.Context
     ) -> enrolment_pb2.HealthReply:
         """That it lives, and what time it has."""
         return enrolment_pb2.HealthReply(
@@ -50,19 +48,19 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
             session_port=self._issuer.session_port,
         )
 
-    @edge.streaming
+    @error_handling.streaming
     async def Enrol(
-        self, request: enrolment_pb2.EnrolRequest, context: edge.Context
+        self, request: enrolment_pb2.EnrolRequest, context: error_handling.Context
     ) -> AsyncIterator[enrolment_pb2.EnrolEvent]:
         """A board applies; the answer is its certificate, at once or after its approval."""
-        source = guard.current().address
+        source = auth.current().address
         now_s = time.monotonic()
         if self._guesses.blocked(source, now_s):
             raise _too_many()
         try:
             presented, applicant, token = _read(request, source)
             identity = await self._engine.perform(
-                lambda c, fx, now: enrolling.enrol(c, fx, now, applicant, token)
+                lambda c, fx, now: enrollment.enrol(c, fx, now, applicant, token)
             )
         except FleetmarkError:
             self._guesses.refused(source, now_s)
@@ -73,12 +71,12 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
             identity = await self._decision(identity)
         yield enrolment_pb2.EnrolEvent(certificate=self._certificate(presented, identity))
 
-    @edge.unary
+    @error_handling.unary
     async def Renew(
-        self, request: enrolment_pb2.RenewRequest, context: edge.Context
+        self, request: enrolment_pb2.RenewRequest, context: error_handling.Context
     ) -> enrolment_pb2.Certificate:
         """A new certificate for a key that counts: the request's own signature proves the key."""
-        source = guard.current().address
+        source = auth.current().address
         now_s = time.monotonic()
         if self._guesses.blocked(source, now_s):
             raise _too_many()
@@ -87,7 +85,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
             if self._renewals.refused(presented.key_sha256, now_s) > _RENEWALS:
                 raise _too_many()
             identity = await self._engine.perform(
-                lambda c, fx, now: enrolling.renew(c, now, presented.key_sha256, source)
+                lambda c, fx, now: enrollment.renew(c, now, presented.key_sha256, source)
             )
         except FleetmarkError:
             self._guesses.refused(source, now_s)
@@ -108,7 +106,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
                 if current is not None and current.state is State.ACTIVE:
                     return current
                 if current is not None and current.state is not State.PENDING:
-                    raise enrolling.revoked(current)
+                    raise enrollment.revoked(current)
                 await changed.wait()
                 changed.clear()
         finally:
@@ -141,7 +139,7 @@ def _read(
         device_id = str(uuid.UUID(request.device_id))
     except ValueError as error:
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "a device id is a UUID") from error
-    name = convert.name_from(request.name)
+    name = serde.name_from(request.name)
     return presented, Applicant(presented.key_sha256, device_id, name, source), token
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import grpc
 
-from fleetmark_controller.api import auth as guard
+from fleetmark_controller.api import auth
 from fleetmark_controller.client.catalog_errors import from_catalog
 from fleetmark_core.errors import CatalogError
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -39,7 +39,7 @@ def _meaning(error: Exception) -> FleetmarkError:
 
 async def _refuse(context: Context, error: Exception) -> NoReturn:
     meaning = _meaning(error)
-    await guard.note(meaning)
+    await auth.note(meaning)
     await abort(context, meaning)
 
 

@@ -7,15 +7,12 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from fleetmark_controller.api import auth as guard
-from fleetmark_controller.api import error_handling as edge
+from fleetmark_controller.api import auth, error_handling
 from fleetmark_controller.api.fleet_admin import FleetCare
 from fleetmark_controller.engine.engine import Engine, JobEvent
 from fleetmark_controller.identity.model import Kind, State
-from fleetmark_controller.operations import enrollment as enrolling
-from fleetmark_controller.store.devices import capability_history as history
-from fleetmark_controller.store.devices import device_admin as care
-from fleetmark_controller.store.devices import devices
+from fleetmark_controller.operations import enrollment
+from fleetmark_controller.store.devices import capability_history, device_admin, devices
 from fleetmark_controller.store.devices.device_admin import Care
 from fleetmark_controller.store.devices.devices import Device
 from fleetmark_controller.store.devices.selection import matching, named
@@ -43,9 +40,9 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
         """Serves one engine."""
         self._engine = engine
 
-    @edge.unary
+    @error_handling.unary
     async def ListDevices(
-        self, request: fleet_pb2.ListDevicesRequest, context: edge.Context
+        self, request: fleet_pb2.ListDevicesRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
         """Devices that a selector matches, by name."""
 
@@ -77,42 +74,44 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
         ]
         return _reply(sorted([*members, *others], key=lambda values: str(values["name"])))
 
-    @edge.unary
+    @error_handling.unary
     async def Approve(
-        self, request: fleet_pb2.ApproveRequest, context: edge.Context
+        self, request: fleet_pb2.ApproveRequest, context: error_handling.Context
     ) -> fleet_pb2.ApproveReply:
         """Take a pending device into the fleet."""
-        who = guard.who()
+        who = auth.who()
         identity = await self._engine.perform(
-            lambda c, fx, now: enrolling.approve(c, fx, now, who, request.name, request.fingerprint)
+            lambda c, fx, now: enrollment.approve(
+                c, fx, now, who, request.name, request.fingerprint
+            )
         )
         return fleet_pb2.ApproveReply(device_id=identity.identity_id)
 
-    @edge.unary
+    @error_handling.unary
     async def Revoke(
-        self, request: fleet_pb2.RevokeRequest, context: edge.Context
+        self, request: fleet_pb2.RevokeRequest, context: error_handling.Context
     ) -> fleet_pb2.RevokeReply:
         """End a device's key."""
         identity, _ = await self._end(request.name, remove=False)
         return fleet_pb2.RevokeReply(device_id=identity.identity_id)
 
-    @edge.unary
+    @error_handling.unary
     async def Remove(
-        self, request: fleet_pb2.RemoveRequest, context: edge.Context
+        self, request: fleet_pb2.RemoveRequest, context: error_handling.Context
     ) -> fleet_pb2.RemoveReply:
         """End a device's key, and list the device no more."""
         identity, cancelled = await self._end(request.name, remove=True)
         return fleet_pb2.RemoveReply(device_id=identity.identity_id, cancelled=cancelled)
 
     async def _end(self, name: str, *, remove: bool) -> tuple[Identity, int]:
-        who = guard.who()
+        who = auth.who()
         return await self._engine.perform(
-            lambda c, fx, now: enrolling.end_device(c, fx, now, who, name, remove=remove)
+            lambda c, fx, now: enrollment.end_device(c, fx, now, who, name, remove=remove)
         )
 
-    @edge.unary
+    @error_handling.unary
     async def ShowDevice(
-        self, request: fleet_pb2.ShowDeviceRequest, context: edge.Context
+        self, request: fleet_pb2.ShowDeviceRequest, context: error_handling.Context
     ) -> fleet_pb2.DeviceDetail:
         """One device with its history."""
 
@@ -122,7 +121,7 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
             device = named(connection, request.name)
             return (
                 _known(connection, [device]),
-                history.changes(connection, device.device_id),
+                capability_history.changes(connection, device.device_id),
                 listings.job_states_on(connection, device.device_id),
             )
 
@@ -174,7 +173,7 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
         }
 
     def _care(self, known: Care) -> fleet_pb2.Care:
-        reserved = care.reserved_until_ns(known) > now_unix_ns()
+        reserved = device_admin.reserved_until_ns(known) > now_unix_ns()
         after = self._engine.settings.quarantine_after
         return fleet_pb2.Care(
             drained_at=known.drained_at,
@@ -201,4 +200,4 @@ def _progress(now: JobEvent) -> common_pb2.Progress:
 
 
 def _known(connection: sqlite3.Connection, found: list[Device]) -> _Known:
-    return _Known(found, listings.active_jobs(connection), care.every(connection))
+    return _Known(found, listings.active_jobs(connection), device_admin.every(connection))

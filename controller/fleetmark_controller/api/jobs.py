@@ -7,15 +7,11 @@ import sqlite3
 from collections.abc import AsyncIterator
 
 from fleetmark_cli.suggest import hint
-from fleetmark_controller.api import auth as guard
-from fleetmark_controller.api import error_handling as edge
-from fleetmark_controller.api import job_logs
-from fleetmark_controller.api import serde as convert
+from fleetmark_controller.api import auth, error_handling, job_logs, serde
 from fleetmark_controller.engine.engine import Engine, JobEvent
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
-from fleetmark_controller.operations import campaigns
-from fleetmark_controller.operations import offline as carrying
+from fleetmark_controller.operations import campaigns, offline
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning.plan import Plan, Request
 from fleetmark_controller.store.devices import devices
@@ -43,14 +39,14 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         self._engine = engine
         self._made: tuple[object, jobs_pb2.WatchEvent] = (None, jobs_pb2.WatchEvent())
 
-    @edge.streaming
+    @error_handling.streaming
     async def Submit(
-        self, request: jobs_pb2.SubmitRequest, context: edge.Context
+        self, request: jobs_pb2.SubmitRequest, context: error_handling.Context
     ) -> AsyncIterator[jobs_pb2.SubmitEvent]:
         """Plan, obtain what is missing, store."""
         wanted = _request(request)
         plan = await self._engine.plan(wanted, request.dry_run)
-        yield jobs_pb2.SubmitEvent(size=convert.size_to(plan.size))
+        yield jobs_pb2.SubmitEvent(size=serde.size_to(plan.size))
         if not request.dry_run:
             said: asyncio.Queue[str | None] = asyncio.Queue()
             loop = asyncio.get_running_loop()
@@ -58,27 +54,27 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             def say(text: str) -> None:
                 loop.call_soon_threadsafe(said.put_nowait, text)
 
-            work = loop.create_task(self._engine.submit(wanted, plan, say, guard.who()))
+            work = loop.create_task(self._engine.submit(wanted, plan, say, auth.who()))
             work.add_done_callback(lambda _: said.put_nowait(None))
             while (text := await said.get()) is not None:
                 yield jobs_pb2.SubmitEvent(progress=text)
             plan = await work
         yield jobs_pb2.SubmitEvent(result=_result(wanted, plan))
 
-    @edge.unary
+    @error_handling.unary
     async def ListCampaigns(
-        self, request: jobs_pb2.ListCampaignsRequest, context: edge.Context
+        self, request: jobs_pb2.ListCampaignsRequest, context: error_handling.Context
     ) -> jobs_pb2.ListCampaignsReply:
         """All campaigns, newest first, or the one that is named."""
         campaign = ""
         if request.campaign_id:
             campaign = await self._engine.find("campaign", request.campaign_id)
         lines = await self._engine.reader.run(lambda c: listings.list_campaigns(c, campaign))
-        return jobs_pb2.ListCampaignsReply(campaigns=[convert.campaign_to(line) for line in lines])
+        return jobs_pb2.ListCampaignsReply(campaigns=[serde.campaign_to(line) for line in lines])
 
-    @edge.unary
+    @error_handling.unary
     async def ListJobs(
-        self, request: jobs_pb2.ListJobsRequest, context: edge.Context
+        self, request: jobs_pb2.ListJobsRequest, context: error_handling.Context
     ) -> jobs_pb2.ListJobsReply:
         """Jobs, first come first."""
         campaign = ""
@@ -92,20 +88,20 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             lines = [line for line in lines if line.device in names]
         waits = await self._engine.waits() if any(x.state == "QUEUED" for x in lines) else {}
         return jobs_pb2.ListJobsReply(
-            jobs=[convert.job_to(line, waits.get(line.job_id, "")) for line in lines]
+            jobs=[serde.job_to(line, waits.get(line.job_id, "")) for line in lines]
         )
 
-    @edge.unary
+    @error_handling.unary
     async def GetJob(
-        self, request: jobs_pb2.GetJobRequest, context: edge.Context
+        self, request: jobs_pb2.GetJobRequest, context: error_handling.Context
     ) -> jobs_pb2.JobDetail:
         """One job with its attempts."""
         job_id = await self._engine.find("job", request.job_id)
         page = await self._engine.reader.run(lambda c: listings.job_page(c, job_id))
         waits = await self._engine.waits() if page.job.state == "QUEUED" else {}
         return jobs_pb2.JobDetail(
-            job=convert.job_to(page.job, waits.get(job_id, "")),
-            attempts=[convert.attempt_to(line) for line in page.attempts],
+            job=serde.job_to(page.job, waits.get(job_id, "")),
+            attempts=[serde.attempt_to(line) for line in page.attempts],
             configuration=canonical_json(page.configuration),
             lock_sha256=page.lock_sha256,
             bundle_bytes=page.bundle_bytes,
@@ -113,9 +109,9 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             disk_bytes=page.disk_bytes,
         )
 
-    @edge.streaming
+    @error_handling.streaming
     async def Watch(
-        self, request: jobs_pb2.WatchRequest, context: edge.Context
+        self, request: jobs_pb2.WatchRequest, context: error_handling.Context
     ) -> AsyncIterator[jobs_pb2.WatchEvent]:
         """Every job of a campaign now, then each change, until all are terminal."""
         campaign = await self._engine.find("campaign", request.campaign_id)
@@ -124,7 +120,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             ended: set[str] = set()
             for line in await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign)):
                 settle(open_jobs, ended, line)
-                yield jobs_pb2.WatchEvent(job=convert.job_to(line))
+                yield jobs_pb2.WatchEvent(job=serde.job_to(line))
             while open_jobs:
                 event = await events.get()
                 if event is None:
@@ -136,14 +132,14 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         last = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
         yield jobs_pb2.WatchEvent(ended=last)
 
-    @edge.unary
+    @error_handling.unary
     async def Cancel(
-        self, request: jobs_pb2.CancelRequest, context: edge.Context
+        self, request: jobs_pb2.CancelRequest, context: error_handling.Context
     ) -> jobs_pb2.CancelReply:
         """Cancel a campaign or a job."""
         lines = await self._lines(request.campaign_id, request.job_id)
         ids = [line.job_id for line in lines]
-        who = guard.who()
+        who = auth.who()
 
         def cancel(c: sqlite3.Connection, fx: Effects, now: int) -> tuple[int, list[JobLine]]:
             count = campaigns.cancel(c, fx, now, ids)
@@ -159,13 +155,13 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             confirming=[line.job_id for line in after if line.state == "CANCELLING"],
         )
 
-    @edge.unary
+    @error_handling.unary
     async def Pause(
-        self, request: jobs_pb2.PauseRequest, context: edge.Context
+        self, request: jobs_pb2.PauseRequest, context: error_handling.Context
     ) -> jobs_pb2.PauseReply:
         """Pause or resume a campaign."""
         campaign = await self._engine.find("campaign", request.campaign_id)
-        who = guard.who()
+        who = auth.who()
 
         def decide(c: sqlite3.Connection, fx: Effects, now: int) -> None:
             campaigns.set_paused(c, fx, now, campaign, request.pause)
@@ -176,16 +172,16 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
         return jobs_pb2.PauseReply(campaign_id=campaign, jobs_by_state=counts)
 
-    @edge.unary
+    @error_handling.unary
     async def ExportBundle(
-        self, request: jobs_pb2.ExportBundleRequest, context: edge.Context
+        self, request: jobs_pb2.ExportBundleRequest, context: error_handling.Context
     ) -> jobs_pb2.Bundle:
         """Give a waiting job to its board in a file."""
         engine = self._engine
         job_id = await engine.find("job", request.job_id)
-        keeper, who = engine.desk.known(), guard.who()
+        keeper, who = engine.desk.known(), auth.who()
         key, order = await engine.perform(
-            lambda c, fx, now: carrying.export(
+            lambda c, fx, now: offline.export(
                 c, fx, now, who, job_id, request.device, engine.desk.standing()
             )
         )
@@ -211,9 +207,9 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             ],
         )
 
-    @edge.unary
+    @error_handling.unary
     async def Retry(
-        self, request: jobs_pb2.RetryRequest, context: edge.Context
+        self, request: jobs_pb2.RetryRequest, context: error_handling.Context
     ) -> jobs_pb2.RetryReply:
         """Do again what failed."""
         lines = await self._lines(request.campaign_id, request.job_id)
@@ -221,7 +217,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         if request.cancelled:
             again.add(JobState.CANCELLED)
         ids = [line.job_id for line in lines]
-        who = guard.who()
+        who = auth.who()
         # A release may have come since that does not name what they run any more.
         locks = await self._engine.reader.run(lambda c: releases.locks_of(c, ids))
         unsigned = await self._engine.desk.cover(locks, lambda text: None)
@@ -236,16 +232,16 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         new = await self._engine.perform(retry)
         return jobs_pb2.RetryReply(campaign_id=lines[0].campaign_id if lines else "", jobs=new)
 
-    @edge.unary
+    @error_handling.unary
     async def Replay(
-        self, request: jobs_pb2.ReplayRequest, context: edge.Context
+        self, request: jobs_pb2.ReplayRequest, context: error_handling.Context
     ) -> jobs_pb2.ReplayReply:
         """Run again what a run ran."""
         if request.repetitions > _MAX_REPETITIONS:
             raise FleetmarkError(ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions")
         run_id = await self._engine.find("run", request.run_id)
         campaign = request.campaign_id or uuid7()
-        who = guard.who()
+        who = auth.who()
 
         def replay(c: sqlite3.Connection, fx: Effects, now: int) -> str:
             device = campaigns.replay(c, fx, now, run_id, campaign, request.repetitions or 1, who)
@@ -255,9 +251,9 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         device = await self._engine.perform(replay)
         return jobs_pb2.ReplayReply(campaign_id=campaign, run_id=run_id, device=device)
 
-    @edge.streaming
+    @error_handling.streaming
     async def Logs(
-        self, request: jobs_pb2.LogsRequest, context: edge.Context
+        self, request: jobs_pb2.LogsRequest, context: error_handling.Context
     ) -> AsyncIterator[jobs_pb2.LogChunk]:
         """What a job wrote, or writes."""
         job_id = await self._engine.find("job", request.job_id)
@@ -279,7 +275,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             message = (
                 jobs_pb2.WatchEvent(progress=self._progress(event))
                 if isinstance(event, JobEvent)
-                else jobs_pb2.WatchEvent(job=convert.job_to(event))
+                else jobs_pb2.WatchEvent(job=serde.job_to(event))
             )
             self._made = (event, message)
         return message
@@ -288,7 +284,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         return jobs_pb2.JobProgress(
             job_id=event.job_id,
             device=event.device_id,
-            state=convert.state_to(event.state),
+            state=serde.state_to(event.state),
             progress=common_pb2.Progress(phase=event.phase, done=event.done, total=event.total),
             temperature_c=event.temperature_c,
             time_left_ns=None if event.left_s is None else int(event.left_s * NS_PER_S),
@@ -334,7 +330,7 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         max_attempts=message.max_attempts,
         interleave=message.interleave,
         max_jobs=message.max_jobs,
-        submitted_by=guard.person(),
+        submitted_by=auth.person(),
         cool_down_s=message.cool_down_ns / NS_PER_S,
         min_sandbox=message.min_sandbox,
         stable=message.stable,
@@ -362,5 +358,5 @@ def _result(request: Request, plan: Plan) -> jobs_pb2.SubmitResult:
             for build in plan.builds
         ],
         matching=[jobs_pb2.LeftOut(device=name, reason=why) for name, why in plan.matching],
-        size=convert.size_to(plan.size),
+        size=serde.size_to(plan.size),
     )

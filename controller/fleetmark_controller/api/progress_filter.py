@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from fleetmark_controller.api import auth as guard
+from fleetmark_controller.api import auth
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -40,5 +40,5 @@ class Shown:
         if newest is None and key not in self._strange and len(self._strange) < _MOST:
             self._strange.add(key)
             what = f"progress of job {key.job_id}, epoch {key.epoch}, which this device never had"
-            await guard.note(FleetmarkError(ErrorKind.FENCED, what))
+            await auth.note(FleetmarkError(ErrorKind.FENCED, what))
         return bool(newest)

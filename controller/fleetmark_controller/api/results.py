@@ -8,21 +8,15 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 
-from fleetmark_controller.api import auth as guard
-from fleetmark_controller.api import error_handling as edge
-from fleetmark_controller.api import serde as convert
-from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api import auth, error_handling, serde, validation
 from fleetmark_controller.api.blobs import too_much
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.evaluation import ptdaemon
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.loadgen.errors import IngestError
-from fleetmark_controller.operations import offline as carrying
-from fleetmark_controller.operations import power_import as powering
-from fleetmark_controller.operations import results as ingesting
+from fleetmark_controller.operations import offline, power_import, results
 from fleetmark_controller.store.devices.selection import matching_names
-from fleetmark_controller.store.results import public_views as views
-from fleetmark_controller.store.results import runs
+from fleetmark_controller.store.results import public_views, runs
 from fleetmark_core.bundle_file import ResultsDocument, parse_results, parse_signed_by_board
 from fleetmark_core.clock import iso, parse_iso
 from fleetmark_core.records import Record
@@ -41,30 +35,32 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         """Serves one engine."""
         self._engine = engine
 
-    @edge.unary
+    @error_handling.unary
     async def Append(
-        self, request: results_pb2.AppendRequest, context: edge.Context
+        self, request: results_pb2.AppendRequest, context: error_handling.Context
     ) -> results_pb2.AppendReply:
         """Store records; acknowledge what is durable."""
-        key = convert.key_from(request.attempt)
-        guard.be_device(key.device_id)
+        key = serde.key_from(request.attempt)
+        auth.be_device(key.device_id)
         # In a thread: parsing megabytes must not make others wait.
-        records = await asyncio.to_thread(convert.records_from, request.records)
+        records = await asyncio.to_thread(serde.records_from, request.records)
         for record in records:
             self._need_blob(record)
         size = sum(len(record.payload) for record in records)
         if not self._engine.budget.spend(key.device_id, size, time.monotonic()):
             raise too_much()
         through = await self._engine.perform(
-            lambda c, fx, now: ingesting.append(c, fx, now, key, records)
+            lambda c, fx, now: results.append(c, fx, now, key, records)
         )
         return results_pb2.AppendReply(
             through_seq=through, credit_bytes=self._engine.settings.credit_bytes
         )
 
-    @edge.unary
+    @error_handling.unary
     async def Import(
-        self, request_iterator: AsyncIterator[results_pb2.ImportPart], context: edge.Context
+        self,
+        request_iterator: AsyncIterator[results_pb2.ImportPart],
+        context: error_handling.Context,
     ) -> results_pb2.ImportReply:
         """Store what a board on no network wrote into a file."""
         data = bytearray()
@@ -75,17 +71,19 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         said, key_sha256 = await asyncio.to_thread(_opened, bytes(data))
         for record in said.records:
             self._need_blob(record)
-        who = guard.who()
+        who = auth.who()
         done = await self._engine.perform(
-            lambda c, fx, now: carrying.import_results(c, fx, now, who, said, key_sha256)
+            lambda c, fx, now: offline.import_results(c, fx, now, who, said, key_sha256)
         )
         return results_pb2.ImportReply(
             job_id=said.job_id, epoch=said.epoch, records=done.records, new_records=done.new
         )
 
-    @edge.unary
+    @error_handling.unary
     async def ImportPower(
-        self, request_iterator: AsyncIterator[results_pb2.PowerPart], context: edge.Context
+        self,
+        request_iterator: AsyncIterator[results_pb2.PowerPart],
+        context: error_handling.Context,
     ) -> results_pb2.PowerReply:
         """Take a run's energy from a log of PTDaemon."""
         prefix, ahead_ns, data = "", 0, bytearray()
@@ -120,10 +118,10 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
                 "If the clocks differed, say so: --ahead",
             ) from error
         sha256 = await asyncio.to_thread(self._engine.blobs.put_bytes, bytes(data))
-        log = runs.RunFile(powering.NAME, powering.ROLE, sha256, len(data))
-        who = guard.who()
+        log = runs.RunFile(power_import.NAME, power_import.ROLE, sha256, len(data))
+        who = auth.who()
         await self._engine.perform(
-            lambda c, fx, now: powering.import_power(c, fx, now, who, run_id, power, log)
+            lambda c, fx, now: power_import.import_power(c, fx, now, who, run_id, power, log)
         )
         return results_pb2.PowerReply(
             run_id=run_id,
@@ -133,16 +131,16 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
             samples=power.samples,
         )
 
-    @edge.streaming
+    @error_handling.streaming
     async def Rows(
-        self, request: results_pb2.RowsRequest, context: edge.Context
+        self, request: results_pb2.RowsRequest, context: error_handling.Context
     ) -> AsyncIterator[results_pb2.RowBatch]:
         """Rows of a public view."""
-        if request.view not in views.VIEWS:
+        if request.view not in public_views.VIEWS:
             raise FleetmarkError(
                 ErrorKind.USAGE,
                 f"no view {request.view!r}",
-                next_step=f"Views: {', '.join(views.VIEWS)}",
+                next_step=f"Views: {', '.join(public_views.VIEWS)}",
             )
         since = _since(request.since)
         campaign = ""
@@ -152,8 +150,10 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         if request.selector:
             devices = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
 
-        def rows(connection: sqlite3.Connection) -> tuple[list[str], list[tuple[views.Value, ...]]]:
-            columns, found = views.select(
+        def rows(
+            connection: sqlite3.Connection,
+        ) -> tuple[list[str], list[tuple[public_views.Value, ...]]]:
+            columns, found = public_views.select(
                 connection,
                 request.view,
                 campaign_id=campaign,
@@ -167,11 +167,11 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         yield results_pb2.RowBatch(columns=columns)
         for start in range(0, len(found), _BATCH_ROWS):
             batch = found[start : start + _BATCH_ROWS]
-            yield results_pb2.RowBatch(rows=[convert.row(values) for values in batch])
+            yield results_pb2.RowBatch(rows=[serde.row(values) for values in batch])
 
-    @edge.unary
+    @error_handling.unary
     async def GetRun(
-        self, request: results_pb2.GetRunRequest, context: edge.Context
+        self, request: results_pb2.GetRunRequest, context: error_handling.Context
     ) -> results_pb2.Run:
         """One run with provenance and files."""
         run_id = await self._engine.find("run", request.run_id)
@@ -182,7 +182,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
             files = runs.files(connection, run_id)
             return results_pb2.Run(
                 columns=columns,
-                row=convert.row(tuple(cursor.fetchone())),
+                row=serde.row(tuple(cursor.fetchone())),
                 provenance=runs.provenance(connection, run_id).encode(),
                 files=[
                     results_pb2.RunFile(name=f.name, sha256=f.sha256, size_bytes=f.size_bytes)
@@ -212,7 +212,7 @@ def _opened(data: bytes) -> tuple[ResultsDocument, str]:
     envelope = parse_signed_by_board(data)
     request = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
     said = parse_results(envelope.signed)
-    bounds.count(len(said.records), ingesting.MAX_SEQ, "records")
+    validation.count(len(said.records), results.MAX_SEQ, "records")
     return said, request.key_sha256
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
-from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api import validation
 from fleetmark_controller.api.capability_serde import capabilities_from
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations.sessions import Hello, Report
@@ -28,7 +28,7 @@ def key_from(message: common_pb2.AttemptRef) -> AttemptKey:
     if not (message.device_id and message.job_id and 0 < message.epoch < 1 << 63):
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an attempt without device, job or epoch")
     for value in (message.device_id, message.job_id, message.boot_id):
-        bounds.identifier(value, "an id")
+        validation.identifier(value, "an id")
     return AttemptKey(message.device_id, message.job_id, message.epoch)
 
 
@@ -44,7 +44,7 @@ def report_from(message: session_pb2.AttemptReport) -> Report:
     return Report(
         key_from(message.attempt),
         state_from(message.state),
-        bounds.text(message.reason, _MAX_REASON),
+        validation.text(message.reason, _MAX_REASON),
         message.retryable,
     )
 
@@ -88,18 +88,18 @@ def hello_from(message: session_pb2.Hello) -> Hello:
     name = name_from(message.name)
     if not message.device_id:
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "no device id")
-    bounds.count(len(message.attempts), bounds.MAX_ATTEMPTS, "attempts")
+    validation.count(len(message.attempts), validation.MAX_ATTEMPTS, "attempts")
     reports = tuple(_named_in_hello(item) for item in message.attempts)
     if any(report.key.device_id != message.device_id for report in reports):
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "a report of another device's attempt")
     return Hello(
-        device_id=bounds.identifier(message.device_id, "a device id"),
+        device_id=validation.identifier(message.device_id, "a device id"),
         name=name,
-        labels=bounds.labels(message.labels),
+        labels=validation.labels(message.labels),
         capabilities=capabilities_from(message.capabilities),
-        agent_version=bounds.text(message.agent_version, bounds.MAX_ID),
-        boot_id=bounds.identifier(message.boot_id, "a boot id"),
-        highest_epoch=bounds.epoch_seen(message.highest_epoch, now_unix_ns()),
+        agent_version=validation.text(message.agent_version, validation.MAX_ID),
+        boot_id=validation.identifier(message.boot_id, "a boot id"),
+        highest_epoch=validation.epoch_seen(message.highest_epoch, now_unix_ns()),
         idle=message.idle,
         attempts=reports,
         locks=tuple(message.locks),
@@ -117,7 +117,7 @@ def records_from(messages: Iterable[results_pb2.Record]) -> list[Record]:
         record = Record(message.seq, message.kind, message.payload)
         if record.sha256 != message.sha256:
             raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"record {record.seq} has a wrong digest")
-        bounds.document(record.payload, f"record {record.seq}")
+        validation.document(record.payload, f"record {record.seq}")
         records.append(record)
     return records
 

@@ -8,10 +8,7 @@ from collections.abc import AsyncIterator
 
 from fleetmark_catalog.resolve.variations import variations_of
 from fleetmark_controller import __version__
-from fleetmark_controller.api import auth as guard
-from fleetmark_controller.api import error_handling as edge
-from fleetmark_controller.api import serde as convert
-from fleetmark_controller.api import validation as bounds
+from fleetmark_controller.api import auth, error_handling, serde, validation
 from fleetmark_controller.api.capability_serde import capabilities_from
 from fleetmark_controller.api.log_throttle import Crowd
 from fleetmark_controller.api.progress_filter import Shown
@@ -53,18 +50,18 @@ class SessionService(session_pb2_grpc.SessionServicer):
             outbox.put_nowait(session_pb2.ControllerMessage(bye=session_pb2.Bye(reason=reason)))
             outbox.put_nowait(None)
 
-    @edge.streaming
+    @error_handling.streaming
     async def Connect(
         self,
         request_iterator: AsyncIterator[session_pb2.AgentMessage],
-        context: edge.Context,
+        context: error_handling.Context,
     ) -> AsyncIterator[session_pb2.ControllerMessage]:
         """One device's stream from hello to bye."""
         incoming = aiter_of(request_iterator)
         spoken = await _hello_of(incoming)
         protocol, features = spoken.protocol, frozenset(spoken.features)
-        said = convert.hello_from(spoken)
-        guard.be_device(said.device_id)
+        said = serde.hello_from(spoken)
+        auth.be_device(said.device_id)
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None] = asyncio.Queue()
         answers, effects = await self._engine.transact(
             lambda c, fx, now: sessions.hello(c, fx, now, said, self._vouching)
@@ -150,7 +147,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         shown: Shown,
     ) -> None:
         self._engine.heartbeat(device_id, session, beat.idle)
-        bounds.count(len(beat.attempts), bounds.MAX_ATTEMPTS, "attempts")
+        validation.count(len(beat.attempts), validation.MAX_ATTEMPTS, "attempts")
         for report in beat.attempts:
             temperature = beat.temperature_c if beat.HasField("temperature_c") else None
             await self._publish(device_id, report, temperature, shown)
@@ -162,7 +159,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
     async def _report(
         self, device_id: str, message: session_pb2.AttemptReport, shown: Shown
     ) -> None:
-        said = convert.report_from(message)
+        said = serde.report_from(message)
         if said.key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
         # Before the job waits again: the scheduler looks at once.
@@ -181,7 +178,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             self._engine.presence.took(said.key.device_id)
 
     def _log_lines(self, device_id: str, lines: session_pb2.LogLines) -> None:
-        key = convert.key_from(lines.attempt)
+        key = serde.key_from(lines.attempt)
         if key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "lines of another device's attempt")
         self._engine.logs.written(key, lines.stream, lines.offset, lines.data, lines.end)
@@ -193,18 +190,18 @@ class SessionService(session_pb2_grpc.SessionServicer):
         temperature_c: float | None,
         shown: Shown,
     ) -> None:
-        key = convert.key_from(report.attempt)
+        key = serde.key_from(report.attempt)
         if key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
         progress = report.progress
         event = JobEvent(
             key.job_id,
             key.device_id,
-            convert.state_from(report.state),
-            bounds.text(progress.phase, 40),
+            serde.state_from(report.state),
+            validation.text(progress.phase, 40),
             progress.done,
             progress.total,
-            bounds.temperature(temperature_c),
+            validation.temperature(temperature_c),
         )
         if await shown.may_tell(key):
             self._engine.progress(event)
@@ -224,7 +221,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             catalog_sha256=keeper.fingerprint if keeper else "",
             verdicts=[
                 verdict(
-                    attempt=convert.key_to(answer.key),
+                    attempt=serde.key_to(answer.key),
                     action=verdict.ACTION_CONTINUE if answer.keep else verdict.ACTION_STOP,
                     reason=answer.reason,
                 )
@@ -241,7 +238,7 @@ async def _hello_of(messages: AsyncIterator[session_pb2.AgentMessage]) -> sessio
     """
     late = asyncio.get_running_loop().call_later(
         _HELLO_S,
-        guard.current().end,
+        auth.current().end,
         FleetmarkError(ErrorKind.PROTOCOL, "no hello came in time"),
     )
     try:
@@ -270,7 +267,7 @@ def _older(version: int) -> str:
 def _out(
     message: OfferEffect | StopEffect | TailEffect, signer: OrderSigner | None
 ) -> session_pb2.ControllerMessage:
-    attempt = convert.key_to(message.key)
+    attempt = serde.key_to(message.key)
     if isinstance(message, OfferEffect):
         if signer is not None:
             offer = session_pb2.Offer(attempt=attempt, signed_order=signer.signed(message.order))

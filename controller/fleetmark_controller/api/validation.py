@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fleetmark_controller.lifecycle import fencing as generation
+from fleetmark_controller.lifecycle import fencing
 from fleetmark_core.clock import NS_PER_S
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
@@ -134,8 +134,8 @@ def epoch_seen(epoch: int, now_unix_ns: int) -> int:
     Raises:
         FleetmarkError: BAD_MESSAGE.
     """
-    most = generation.choose(0, 0, now_unix_ns / NS_PER_S) + _GENERATIONS_AHEAD
-    if epoch >> 32 > min(most, generation.MOST):
+    most = fencing.choose(0, 0, now_unix_ns / NS_PER_S) + _GENERATIONS_AHEAD
+    if epoch >> 32 > min(most, fencing.MOST):
         raise _bad(f"epoch {epoch}, which no controller can have given out")
     return epoch
 

@@ -8,8 +8,7 @@ from typing import NoReturn
 
 import click
 
-from fleetmark_cli import app
-from fleetmark_cli import exit_codes as problems
+from fleetmark_cli import app, exit_codes
 from fleetmark_controller import __version__
 
 _COMMANDS = {
@@ -66,7 +65,7 @@ def controller() -> None:
     """Run ML benchmarks on a fleet of boards and keep the results."""
 
 
-def _translate(error: Exception) -> problems.Problem | None:
+def _translate(error: Exception) -> exit_codes.Problem | None:
     from fleetmark_controller.client.catalog_errors import from_catalog
     from fleetmark_core.errors import CatalogError
     from fleetmark_protos.errors import FleetmarkError
@@ -74,7 +73,7 @@ def _translate(error: Exception) -> problems.Problem | None:
     if isinstance(error, CatalogError):
         error = from_catalog(error)
     if isinstance(error, FleetmarkError):
-        return problems.Problem(str(error), error.kind.exit_code)
+        return exit_codes.Problem(str(error), error.kind.exit_code)
     return None
 
 

@@ -21,14 +21,14 @@ def command(home: str | None, out: str) -> None:
     import sqlite3
     from pathlib import Path
 
-    from fleetmark_cli import paths as homes
+    from fleetmark_cli import paths
     from fleetmark_controller.identity.credential_files import FOLDER
     from fleetmark_controller.store.db.backup import copy_store, wanted_blobs
     from fleetmark_controller.store.db.connection import STORE_NAME
     from fleetmark_core.blob_store import BlobFolder
     from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
-    source, target = homes.home_folder("controller", home), Path(out)
+    source, target = paths.home_folder("controller", home), Path(out)
     if not (source / STORE_NAME).exists():
         raise FleetmarkError(
             ErrorKind.NOT_FOUND, "no store here", str(source), "Name the controller's --home"

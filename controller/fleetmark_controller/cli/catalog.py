@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetmark_controller.cli import catalog_releases as catalog_trust
-from fleetmark_controller.cli import options
+from fleetmark_controller.cli import catalog_releases, options
 
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import catalog_pb2
@@ -20,10 +19,10 @@ def command() -> None:
     """What can run."""
 
 
-command.add_command(catalog_trust.key_command)
-command.add_command(catalog_trust.release_command)
-command.add_command(catalog_trust.pack_command)
-command.add_command(catalog_trust.unpack_command)
+command.add_command(catalog_releases.key_command)
+command.add_command(catalog_releases.release_command)
+command.add_command(catalog_releases.pack_command)
+command.add_command(catalog_releases.unpack_command)
 
 
 @command.command(name="list")
@@ -33,13 +32,12 @@ command.add_command(catalog_trust.unpack_command)
 def list_components(kind: str, as_json: bool, address: str | None) -> None:
     """List the controller's components, or those of one KIND."""
     from fleetmark_catalog.load.model import KINDS
-    from fleetmark_cli import output, tables
-    from fleetmark_cli import suggest as nearest
+    from fleetmark_cli import output, suggest, tables
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import catalog_pb2
 
     if kind and kind not in KINDS:
-        raise click.UsageError(f"no kind {kind!r}. {nearest.hint(kind, KINDS)}")
+        raise click.UsageError(f"no kind {kind!r}. {suggest.hint(kind, KINDS)}")
     with options.connect(address) as client:
         reply = client.call(
             client.catalog.ListComponents, catalog_pb2.ListComponentsRequest(kind=kind)
@@ -105,11 +103,10 @@ def show_schema(kind: str) -> None:
     """Print the JSON Schema of a component.toml of this KIND, for editors."""
     from fleetmark_catalog.load.model import KINDS
     from fleetmark_catalog.load.schema import schema
-    from fleetmark_cli import output
-    from fleetmark_cli import suggest as nearest
+    from fleetmark_cli import output, suggest
 
     if kind not in KINDS:
-        raise click.UsageError(f"no kind {kind!r}. {nearest.hint(kind, KINDS)}")
+        raise click.UsageError(f"no kind {kind!r}. {suggest.hint(kind, KINDS)}")
     output.print_json(schema(kind))
 
 

@@ -40,9 +40,9 @@ def create_key(out: str, as_json: bool) -> None:
     """
     from pathlib import Path
 
-    from fleetmark_controller.signing import key_file as keyfile
+    from fleetmark_controller.signing import key_file
 
-    key = keyfile.make()
+    key = key_file.make()
     _write_key(Path(out), key)
     _show_key(key, out, as_json)
 
@@ -55,11 +55,11 @@ def show_key(key_path: str | None, as_json: bool, address: str | None) -> None:
     """Show the controller's catalog key and its release, or the public part of a FILE."""
     from pathlib import Path
 
-    from fleetmark_controller.signing import key_file as keyfile
+    from fleetmark_controller.signing import key_file
     from fleetmark_protos.v1 import catalog_pb2
 
     if key_path:
-        _show_key(keyfile.read(Path(key_path)), key_path, as_json)
+        _show_key(key_file.read(Path(key_path)), key_path, as_json)
         return
     with options.connect(address) as client:
         told = client.call(client.catalog.GetTrust, catalog_pb2.GetTrustRequest())
@@ -79,13 +79,13 @@ def rotate_key(key_path: str | None, out: str | None, as_json: bool, address: st
     """
     from pathlib import Path
 
-    from fleetmark_controller.signing import key_file as keyfile
+    from fleetmark_controller.signing import key_file
     from fleetmark_protos.v1 import catalog_pb2
 
     if bool(key_path) != bool(out):
         raise click.UsageError("--key and --out go together: the old file, and the new one")
     if key_path and out:
-        successor = keyfile.read(Path(key_path)).successor()
+        successor = key_file.read(Path(key_path)).successor()
         _write_key(Path(out), successor)
         _show_key(successor, out, as_json)
         return
@@ -207,10 +207,10 @@ def unpack_command(file: str, folder: str, trust: str | None, as_json: bool) -> 
 def _sealed(release: bytes, key_path: object) -> bytes:
     from pathlib import Path
 
-    from fleetmark_controller.signing import key_file as keyfile
+    from fleetmark_controller.signing import key_file
     from fleetmark_core.release import parse_release, seal_release
 
-    key = keyfile.read(Path(str(key_path)))
+    key = key_file.read(Path(str(key_path)))
     return seal_release(parse_release(release), key.private, key.rotations).canonical()
 
 
@@ -307,10 +307,10 @@ def _write(path: object, data: bytes) -> None:
 def _write_key(path: object, key: CatalogKey) -> None:
     from pathlib import Path
 
-    from fleetmark_controller.signing import key_file as keyfile
+    from fleetmark_controller.signing import key_file
     from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
     try:
-        keyfile.write(Path(str(path)), key)
+        key_file.write(Path(str(path)), key)
     except OSError as error:
         raise FleetmarkError(ErrorKind.USAGE, error.strerror or str(error), str(path)) from error

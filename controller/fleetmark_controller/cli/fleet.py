@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fleetmark_controller.cli import fleet_admin as fleet_care
-from fleetmark_controller.cli import options
+from fleetmark_controller.cli import fleet_admin, options
 
 
 @click.group(name="fleet")
@@ -13,7 +12,7 @@ def command() -> None:
     """The boards of the fleet."""
 
 
-for _command in fleet_care.COMMANDS:
+for _command in fleet_admin.COMMANDS:
     command.add_command(_command)
 
 
@@ -75,8 +74,8 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
             (
                 device.name,
                 device.presence if device.enrolment in ("", "active") else device.enrolment,
-                fleet_care.doing(device) or None,
-                fleet_care.standing(device) or None,
+                fleet_admin.doing(device) or None,
+                fleet_admin.standing(device) or None,
                 device.capabilities.arch or None,
                 f"{device.capabilities.os.name} {device.capabilities.os.version}".strip() or None,
                 device.capabilities.cpu.model or device.capabilities.board.model or None,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetmark_controller.cli import jobs_actions as jobs_control
-from fleetmark_controller.cli import options
+from fleetmark_controller.cli import jobs_actions, options
 from fleetmark_controller.cli.jobs_actions import one_of
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def command() -> None:
     """Look at, watch, pause, cancel and retry jobs."""
 
 
-for _command in jobs_control.COMMANDS:
+for _command in jobs_actions.COMMANDS:
     command.add_command(_command)
 
 

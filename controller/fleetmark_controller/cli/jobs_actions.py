@@ -56,10 +56,10 @@ def cancel(id_: str, no_wait: bool, address: str | None) -> None:
 
 def _confirm(client: Client, campaign_id: str, waited_for: set[str]) -> None:
     """Wait until the boards have confirmed that these jobs do not run any more."""
-    from fleetmark_controller.cli import watch as watching
+    from fleetmark_controller.cli import watch
 
     confirmed = 0
-    for event in watching.events(client, campaign_id):
+    for event in watch.events(client, campaign_id):
         if event.WhichOneof("body") == "job" and event.job.job_id in waited_for:
             if event.job.state == "CANCELLING":
                 continue
@@ -112,7 +112,7 @@ def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
 
     The new jobs belong to the same campaign; in its result they take the place of the old ones.
     """
-    from fleetmark_controller.cli import watch as watching
+    from fleetmark_controller.cli import watch
     from fleetmark_protos.v1 import jobs_pb2
 
     def ask(**which: str) -> Any:
@@ -125,7 +125,7 @@ def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
             click.echo("Nothing to retry: nothing failed that was not retried already")
             return 0
         click.echo(f"Campaign {reply.campaign_id}: {len(reply.jobs)} jobs again")
-        return watching.follow(client, reply.campaign_id) if wait else 0
+        return watch.follow(client, reply.campaign_id) if wait else 0
 
 
 @click.command(name="logs")

@@ -24,7 +24,7 @@ def command(run: str, repeat: int, as_json: bool, address: str | None) -> int:
     The same lock: the same files, by their digests. What else the run names (the board's software,
     its governor, the agent's version) is compared with what is there now.
     """
-    from fleetmark_controller.cli import watch as watching
+    from fleetmark_controller.cli import watch
     from fleetmark_controller.ids import uuid7
     from fleetmark_protos.v1 import jobs_pb2
 
@@ -34,7 +34,7 @@ def command(run: str, repeat: int, as_json: bool, address: str | None) -> int:
         click.echo(
             f"Campaign {reply.campaign_id}: run {reply.run_id} again on {reply.device}", err=True
         )
-        code = watching.follow(client, reply.campaign_id, quiet=as_json)
+        code = watch.follow(client, reply.campaign_id, quiet=as_json)
         then, provenance = _run(client, reply.run_id)
         columns, rows = client.rows(
             view="runs", campaign_id=reply.campaign_id, selector="", since=""
@@ -64,11 +64,11 @@ def _show(
     as_json: bool,
 ) -> None:
     from fleetmark_cli import output, tables
-    from fleetmark_controller.compare import replay_diff as replaying
+    from fleetmark_controller.compare import replay_diff
 
-    figures = replaying.figures(then, [row for row, _ in again])
+    figures = replay_diff.figures(then, [row for row, _ in again])
     # Every replay ran on the same board within minutes: what the last one met stands for them.
-    changed = replaying.differences(provenance, again[-1][1])
+    changed = replay_diff.differences(provenance, again[-1][1])
     if as_json:
         output.print_json(
             {
@@ -92,7 +92,7 @@ def _show(
         tables.print_table(("figure", "then", heading, "change"), rows)
     else:
         tables.print_table(("figure", "then", heading, "most", "change"), rows)
-    verdicts = [(name, then[name], again[-1][0][name]) for name in replaying.VERDICTS]
+    verdicts = [(name, then[name], again[-1][0][name]) for name in replay_diff.VERDICTS]
     tables.print_table(("verdict", "then", "now"), verdicts)
     if changed:
         tables.print_table(("ran on", "then", "now"), changed)

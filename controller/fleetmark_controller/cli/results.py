@@ -158,7 +158,7 @@ def print_results(
 def show(run: str, save: str | None, as_json: bool, address: str | None) -> None:
     """Show one RUN: its figures, both verdicts with their reasons, energy, raw files."""
     from fleetmark_cli import output, tables
-    from fleetmark_controller.cli import run_summary as verdicts
+    from fleetmark_controller.cli import run_summary
     from fleetmark_controller.client.connection import values
     from fleetmark_protos.v1 import results_pb2
 
@@ -177,10 +177,10 @@ def show(run: str, save: str | None, as_json: bool, address: str | None) -> None
     if as_json:
         output.print_json({**figures, "search": search, "provenance": provenance, "files": files})
         return
-    shown = {name: value for name, value in figures.items() if name not in verdicts.TOLD}
+    shown = {name: value for name, value in figures.items() if name not in run_summary.TOLD}
     output.print_fields(shown)
     click.echo()
-    for line in verdicts.lines(figures, told):
+    for line in run_summary.lines(figures, told):
         click.echo(line)
     click.echo()
     if search is not None:

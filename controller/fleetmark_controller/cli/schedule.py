@@ -92,7 +92,7 @@ def command(
 ) -> int:
     """Run BENCHMARK (or a suite; without a name the default suite) on every board that fits."""
     from fleetmark_cli import output
-    from fleetmark_controller.cli import watch as watching
+    from fleetmark_controller.cli import watch
     from fleetmark_controller.ids import uuid7
     from fleetmark_protos.v1 import jobs_pb2
 
@@ -143,7 +143,7 @@ def command(
                 click.echo("Each runs again until its figure is known well enough")
         code = 0
         if wait:
-            code = watching.follow(client, result.campaign_id, quiet=as_json)
+            code = watch.follow(client, result.campaign_id, quiet=as_json)
         if as_json:
             output.print_json(_plain(result, code if wait else None))
         return code

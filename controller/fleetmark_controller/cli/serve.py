@@ -26,15 +26,14 @@ def command(
     import asyncio
     import sys
 
-    from fleetmark_cli import logging_setup as logs
-    from fleetmark_cli import paths as homes
+    from fleetmark_cli import logging_setup, paths
     from fleetmark_controller.client.credentials import note_home
     from fleetmark_controller.server.app import Ready, serve
     from fleetmark_controller.server.settings import load_settings
 
-    folder = homes.home_folder("controller", home)
+    folder = paths.home_folder("controller", home)
     settings = load_settings(folder, listen=listen, mirror=mirror, catalogs=catalogs)
-    logs.set_up(verbose)
+    logging_setup.set_up(verbose)
 
     note_home(folder)
 

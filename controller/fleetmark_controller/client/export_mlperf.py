@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_controller.client.connection import Client, values
-from fleetmark_controller.mlperf import templates as texts
+from fleetmark_controller.mlperf import templates
 from fleetmark_controller.mlperf.compliance_check import failing
 from fleetmark_controller.mlperf.layout import Layout
 from fleetmark_controller.mlperf.problems import Problem
@@ -187,9 +187,9 @@ def _describe(entry: Entry, said: Describe, layout: Layout) -> Description:
         given,
         division=layout.division,
         submitter=layout.submitter,
-        framework=texts.framework(run),
-        software=texts.software(run),
-        notes=texts.rehearsal(run),
+        framework=templates.framework(run),
+        software=templates.software(run),
+        notes=templates.rehearsal(run),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from fleetmark_cli import output, tables
-from fleetmark_controller.cli import watch as watching
+from fleetmark_controller.cli import watch
 from fleetmark_controller.cli.results import print_results
 from fleetmark_controller.client.connection import Client
 from fleetmark_controller.client.export import export_view
@@ -82,7 +82,7 @@ class Demo:
         with self._step("submit the default suite (the first time: fetch what it needs)"):
             campaign = _unfinished(client) or _submit(client)
         with self._step("run it"):
-            code = watching.follow(client, campaign)
+            code = watch.follow(client, campaign)
         with self._step("export the results"):
             for name, (form, view) in _FILES.items():
                 export_view(client, form, self.folder / name, view=view, campaign=campaign)

@@ -30,9 +30,7 @@ from fleetmark_controller.identity.registry import Registry
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
-from fleetmark_controller.operations import campaigns, sessions
-from fleetmark_controller.operations import dispatch as assigning
-from fleetmark_controller.operations import results as ingesting
+from fleetmark_controller.operations import campaigns, dispatch, results, sessions
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.operations.results import Judgement
 from fleetmark_controller.planning.estimates import left_s
@@ -44,14 +42,13 @@ from fleetmark_controller.server.settings import Settings
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_controller.signing.release_manager import Desk
 from fleetmark_controller.signing.release_store import Keeper
-from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.db.writer import Writer
-from fleetmark_controller.store.devices import saved_fleets as saved
+from fleetmark_controller.store.devices import saved_fleets
 from fleetmark_controller.store.devices.calibrations import Paces
 from fleetmark_controller.store.devices.device_cache import Roster
-from fleetmark_controller.store.jobs import attempts, listings
-from fleetmark_controller.store.jobs import job_durations as durations
+from fleetmark_controller.store.jobs import attempts, job_durations, listings
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.jobs.jobs import NewCampaign
 from fleetmark_controller.store.jobs.listings import JobLine
@@ -152,7 +149,7 @@ class Engine:
 
         `generation` is higher than any before; epochs of this life begin with it.
         """
-        self.controller_id = await self._writer.run(lambda c: meta.begin(c, uuid7(), generation))
+        self.controller_id = await self._writer.run(lambda c: epochs.begin(c, uuid7(), generation))
         self.registry.update(await self.reader.run(identities.every))
         for line in await self.reader.run(lambda c: listings.list_jobs(c, state="ACTIVE")):
             self._open[line.job_id] = _Open(line.campaign_id, line.expected_s, now_monotonic_ns())
@@ -277,7 +274,7 @@ class Engine:
     async def plan(self, request: Request, dry_run: bool = False) -> Plan:
         """Which jobs a request makes, on the devices that are registered now."""
         known, speeds, fleets = await self.reader.run(
-            lambda c: (self._roster.every(c), self._paces.quickest(c), saved.every(c))
+            lambda c: (self._roster.every(c), self._paces.quickest(c), saved_fleets.every(c))
         )
 
         def work() -> Plan:
@@ -291,7 +288,7 @@ class Engine:
 
         plan = await asyncio.to_thread(work)
         keys = {planned.job.configuration_key for planned in plan.jobs}
-        return estimated(plan, await self.reader.run(lambda c: durations.earlier(c, keys)))
+        return estimated(plan, await self.reader.run(lambda c: job_durations.earlier(c, keys)))
 
     async def built(self, request: Request, plan: Plan, say: Say) -> Plan:
         """Build the wheels that a plan asks for, and plan anew where it does."""
@@ -438,7 +435,7 @@ class Engine:
             return
         seen = self.presence.seen(now_monotonic_ns())
         again_ns = await self.perform(
-            lambda c, effects, now: assigning.assign(
+            lambda c, effects, now: dispatch.assign(
                 c, effects, now, seen, self.scheduler, free, self.desk.standing()
             )
         )
@@ -451,7 +448,7 @@ class Engine:
         """Of every job that waits: why, by the scheduler itself."""
         seen = self.presence.seen(now_monotonic_ns())
         return await self.reader.run(
-            lambda c: assigning.waits(c, now_unix_ns(), seen, self.scheduler, self.desk.standing())
+            lambda c: dispatch.waits(c, now_unix_ns(), seen, self.scheduler, self.desk.standing())
         )
 
     def look(self) -> None:
@@ -507,7 +504,7 @@ class Engine:
     async def _judge(self, key: AttemptKey) -> None:
         try:
             judgement = await self._insist("judging a run", partial(self._judgement, key))
-            finalise = partial(ingesting.finalise, key=key, run_id=uuid7(), judgement=judgement)
+            finalise = partial(results.finalise, key=key, run_id=uuid7(), judgement=judgement)
             await self._insist("storing a run", partial(self.perform, finalise))
         finally:
             self._verifying.discard(key)

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.planning.plan import Request
 from fleetmark_controller.store import events
-from fleetmark_controller.store.devices import device_admin as care
-from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices import device_admin, devices
 from fleetmark_controller.store.devices.device_admin import Care
 from fleetmark_controller.store.devices.devices import Device
 from fleetmark_controller.store.jobs.scheduler_view import HEALTH_CHECK
@@ -61,15 +60,15 @@ class Caretaker:
                 await self._power_cycle(device)
                 campaign = await self._submit(device)
                 await self._engine.perform(
-                    lambda c, _fx, now: care.checking(c, now, device_id, campaign)
+                    lambda c, _fx, now: device_admin.checking(c, now, device_id, campaign)
                 )
         finally:
             self._busy.discard(device_id)
 
     def _due(self, connection: sqlite3.Connection) -> list[str]:
         found = []
-        for device_id in care.quarantined(connection, self._settings.quarantine_after):
-            known = care.get(connection, device_id)
+        for device_id in device_admin.quarantined(connection, self._settings.quarantine_after):
+            known = device_admin.get(connection, device_id)
             if not _open(connection, known) and self._rested(known):
                 found.append(device_id)
         return found

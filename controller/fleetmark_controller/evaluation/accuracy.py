@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from fleetmark_controller.evaluation import thresholds as limits
+from fleetmark_controller.evaluation import thresholds
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ def parse_accuracy(path: Path) -> Answers:
 
     try:
         with path.open("rb") as file:
-            data = file.read(limits.MAX_ACCURACY_BYTES + 1)
-        if len(data) > limits.MAX_ACCURACY_BYTES:
-            raise IngestError(f"larger than {limits.MAX_ACCURACY_BYTES >> 20} MiB")
+            data = file.read(thresholds.MAX_ACCURACY_BYTES + 1)
+        if len(data) > thresholds.MAX_ACCURACY_BYTES:
+            raise IngestError(f"larger than {thresholds.MAX_ACCURACY_BYTES >> 20} MiB")
         entries = json.loads(data.decode("utf-8"))
         if not isinstance(entries, list):
             raise IngestError("is no list")
@@ -91,7 +91,11 @@ def _pair(entry: Any, number: int) -> tuple[int, int]:
     if not isinstance(entry, dict):
         raise IngestError(f"entry {number} is {excerpt(entry)}, must be an object")
     index, data = entry.get("qsl_idx"), entry.get("data")
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < limits.MAX_LABELS:
+    if (
+        isinstance(index, bool)
+        or not isinstance(index, int)
+        or not 0 <= index < thresholds.MAX_LABELS
+    ):
         raise IngestError(f"entry {number}: qsl_idx is {excerpt(index)}")
     if not isinstance(data, str) or len(data) != _HEX_DIGITS:
         raise IngestError(
@@ -133,7 +137,7 @@ def load_labels(path: Path, key: str = "y", layout: str = "") -> Integers:
         raise IngestError(f"holds no labels: {excerpt(str(error))}", path.name) from error
     except IngestError as error:
         raise IngestError(error.what, path.name) from error
-    if labels.ndim != 1 or not 0 < labels.size <= limits.MAX_LABELS:
+    if labels.ndim != 1 or not 0 < labels.size <= thresholds.MAX_LABELS:
         raise IngestError(f"labels have the shape {labels.shape}, must be one list", path.name)
     if labels.dtype.kind not in "iu":
         raise IngestError(f"labels are of type {labels.dtype}, must be whole numbers", path.name)
@@ -145,7 +149,7 @@ def _npz(file: BinaryIO, key: str) -> NDArray[Any]:
 
     with zipfile.ZipFile(file) as archive:
         size = archive.getinfo(f"{key}.npy").file_size
-        if size > 8 * limits.MAX_LABELS + 4096:
+        if size > 8 * thresholds.MAX_LABELS + 4096:
             raise IngestError(f"array {key} is larger than any list of labels")
         with archive.open(f"{key}.npy") as member:
             return np.lib.format.read_array(member, allow_pickle=False)
@@ -154,8 +158,8 @@ def _npz(file: BinaryIO, key: str) -> NDArray[Any]:
 def _records(file: BinaryIO) -> NDArray[Any]:
     import numpy as np
 
-    data = file.read(limits.MAX_RECORD_FILE_BYTES + 1)
-    if len(data) > limits.MAX_RECORD_FILE_BYTES or len(data) % _CIFAR_RECORD:
+    data = file.read(thresholds.MAX_RECORD_FILE_BYTES + 1)
+    if len(data) > thresholds.MAX_RECORD_FILE_BYTES or len(data) % _CIFAR_RECORD:
         raise IngestError(f"is no file of records of {_CIFAR_RECORD} bytes")
     return np.frombuffer(data, np.uint8)[::_CIFAR_RECORD]
 
@@ -167,7 +171,7 @@ def _idx(file: BinaryIO) -> NDArray[Any]:
     if len(header) < 8 or header[:4] != b"\x00\x00\x08\x01":
         raise IngestError("is neither an .npz file nor an idx file of labels")
     count = int.from_bytes(header[4:], "big")
-    if count > limits.MAX_LABELS:
+    if count > thresholds.MAX_LABELS:
         raise IngestError(f"claims {count} labels")
     body = file.read(count + 1)
     if len(body) != count:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_controller.evaluation import thresholds as limits
+from fleetmark_controller.evaluation import thresholds
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.mllog import clean_text
 
@@ -77,11 +77,11 @@ def read(path: Path) -> Series:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(limits.MAX_POWER_BYTES + 1)
+            data = file.read(thresholds.MAX_POWER_BYTES + 1)
     except OSError as error:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
-    if len(data) > limits.MAX_POWER_BYTES:
-        raise IngestError(f"is larger than {limits.MAX_POWER_BYTES >> 20} MiB", path.name)
+    if len(data) > thresholds.MAX_POWER_BYTES:
+        raise IngestError(f"is larger than {thresholds.MAX_POWER_BYTES >> 20} MiB", path.name)
     # What follows the last line end was being written when the sampling ended.
     lines = data.split(b"\n")[:-1]
     try:

@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleetmark_controller.evaluation import accuracy, energy
-from fleetmark_controller.evaluation import condition as quality
-from fleetmark_controller.evaluation import confidence as interval
-from fleetmark_controller.evaluation import samples as sample_blobs
-from fleetmark_controller.evaluation import search_trace as searching
-from fleetmark_controller.evaluation import telemetry as readings
-from fleetmark_controller.evaluation import thresholds as limits
+from fleetmark_controller.evaluation import (
+    accuracy,
+    condition,
+    confidence,
+    energy,
+    samples,
+    search_trace,
+    telemetry,
+    thresholds,
+)
 from fleetmark_controller.evaluation.condition import Reason
 from fleetmark_controller.loadgen import consistency, loadgen_log
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
@@ -124,14 +127,14 @@ class _Evaluation:
         locked = _table(job.lock.get("job"))
         self.loadgen = _table(locked.get("loadgen"))
         self.dataset = _table(locked.get("dataset"))
-        self.thresholds = limits.Thresholds().overridden(
+        self.thresholds = thresholds.Thresholds().overridden(
             _table(locked.get("benchmark")).get("condition")
         )
 
     def run(self) -> RunFacts:
         facts = self.facts
         claim = self._claim()
-        observed = readings.read(*self.job.telemetry)
+        observed = telemetry.read(*self.job.telemetry)
         if observed.refused:
             self._note("refused_figures", f"{observed.refused} readings of telemetry can't be")
         facts.temperature_max_c = observed.maximum("temperature_c")
@@ -154,14 +157,14 @@ class _Evaluation:
         during = self._during(observed, log)
         if measured:
             self._energy(log)
-            facts.quality_reasons += quality.disturbances(
+            facts.quality_reasons += condition.disturbances(
                 during,
                 self.thresholds,
                 start_c=facts.temperature_start_c,
                 power_modes=self._power_modes(),
             )
-            facts.quality_reasons += quality.interval(facts.interval_percent, self.thresholds)
-        facts.quality = quality.verdict(
+            facts.quality_reasons += condition.interval(facts.interval_percent, self.thresholds)
+        facts.quality = condition.verdict(
             facts.quality_reasons,
             checked=not measured or bool(during.readings("foreign_cpu_percent")),
         )
@@ -169,7 +172,7 @@ class _Evaluation:
         return facts
 
     def _note(self, code: str, text: str) -> None:
-        self.facts.quality_reasons.append(quality.reason(code, text))
+        self.facts.quality_reasons.append(condition.reason(code, text))
 
     def _file(self, role: str) -> Path | None:
         path = self.job.files.get(role)
@@ -224,9 +227,9 @@ class _Evaluation:
             return
         self.facts.started_at = iso(unix_ns)
         received = self.job.received_unix_ns
-        if unix_ns < limits.EARLIEST_UNIX_NS:
+        if unix_ns < thresholds.EARLIEST_UNIX_NS:
             self._note("clock", f"by the board's clock it began at {self.facts.started_at}")
-        elif received is not None and unix_ns > received + limits.CLOCK_AHEAD_NS:
+        elif received is not None and unix_ns > received + thresholds.CLOCK_AHEAD_NS:
             ahead_s = (unix_ns - received) // 10**9
             self._note("clock", f"the board's clock is ahead by at least {ahead_s} s")
 
@@ -287,19 +290,19 @@ class _Evaluation:
         import numpy as np
 
         try:
-            taken = sample_blobs.read_raw(path)
-            self.facts.samples = sample_blobs.encode(taken)
+            taken = samples.read_raw(path)
+            self.facts.samples = samples.encode(taken)
         except IngestError as error:
             self._note("refused_figures", f"the file of samples {error.what}")
             return
-        self.facts.interval_percent = interval.within_run(taken, self.scenario)
-        self.facts.quality_reasons += quality.timings(
+        self.facts.interval_percent = confidence.within_run(taken, self.scenario)
+        self.facts.quality_reasons += condition.timings(
             np.sort(taken), result.latency, self.scenario, result.sample_count, self.thresholds
         )
 
     def _search(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:
         try:
-            self.facts.search = searching.read_search(claim.get("search"), self.scenario, log)
+            self.facts.search = search_trace.read_search(claim.get("search"), self.scenario, log)
         except IngestError as error:
             self.facts.problems.append(error.what)
 
@@ -352,8 +355,8 @@ class _Evaluation:
             return _table(provenance.get("program_result"))
         try:
             with path.open("rb") as file:
-                data = file.read(limits.MAX_RESULT_BYTES + 1)
-            if len(data) > limits.MAX_RESULT_BYTES:
+                data = file.read(thresholds.MAX_RESULT_BYTES + 1)
+            if len(data) > thresholds.MAX_RESULT_BYTES:
                 raise ValueError("too large")
             return _table(json.loads(data))
         except (OSError, ValueError, RecursionError) as error:
@@ -361,13 +364,13 @@ class _Evaluation:
             self._note("refused_figures", f"the job's result.json cannot be read: {text}")
             return {}
 
-    def _memory(self, claim: Mapping[str, Any], observed: readings.Telemetry) -> int | None:
+    def _memory(self, claim: Mapping[str, Any], observed: telemetry.Telemetry) -> int | None:
         """The highest of what the job says and what was seen, if the board has that much."""
         provenance = _table(self.job.final.get("provenance"))
         board = _table(_table(provenance.get("capabilities")).get("memory"))
-        total = _number(board.get("total_bytes"), limits.MAX_MEMORY_BYTES)
-        swap = _number(board.get("swap_bytes"), limits.MAX_MEMORY_BYTES)
-        most = (total or limits.MAX_MEMORY_BYTES) + (swap or 0)
+        total = _number(board.get("total_bytes"), thresholds.MAX_MEMORY_BYTES)
+        swap = _number(board.get("swap_bytes"), thresholds.MAX_MEMORY_BYTES)
+        most = (total or thresholds.MAX_MEMORY_BYTES) + (swap or 0)
         claimed = claim.get("peak_memory_bytes")
         figure = _number(claimed, most)
         if claimed is not None and not figure:
@@ -376,7 +379,7 @@ class _Evaluation:
         peak = int(max(figure or 0.0, seen if seen <= most else 0.0))
         return peak or None
 
-    def _during(self, observed: readings.Telemetry, log: LoadgenLog | None) -> readings.Telemetry:
+    def _during(self, observed: telemetry.Telemetry, log: LoadgenLog | None) -> telemetry.Telemetry:
         # A claim of the agent: it may be any number, one too large for a float too.
         began = _number(self.job.final.get("started_unix_ns"), _MAX_UNIX_NS)
         if log is None or log.started_unix_ns is None or began is None:
@@ -387,7 +390,7 @@ class _Evaluation:
     def _provenance(self) -> Mapping[str, Any]:
         return _table(self.job.final.get("provenance"))
 
-    def _start_c(self, observed: readings.Telemetry) -> float | None:
+    def _start_c(self, observed: telemetry.Telemetry) -> float | None:
         """The temperature before the job began, or else the first one beside it."""
         told = _table(self._provenance().get("temperatures")).get("start_c")
         if isinstance(told, (int, float)) and not isinstance(told, bool) and -80 <= told <= 250:
@@ -418,7 +421,7 @@ class _Evaluation:
         path = self._file("board_power")
         if path is None:
             told = _table(self._provenance().get("telemetry")).get("energy_unavailable")
-            reasons = told[: limits.MAX_TEXTS] if isinstance(told, list) else []
+            reasons = told[: thresholds.MAX_TEXTS] if isinstance(told, list) else []
             why = "; ".join(clean_text(reason) for reason in reasons)
             return energy.Energy(None, "", why or "the agent read no sensor of power", {})
         if log is None or log.started_unix_ns is None or not log.duration_s:
@@ -440,7 +443,7 @@ class _Evaluation:
         if self.job.order.get("profile") != "valid" or self.facts.problems or codes & damning:
             return False
         round_name = self.loadgen.get("round")
-        seeds = limits.ROUND_SEEDS.get(round_name) if isinstance(round_name, str) else None
+        seeds = thresholds.ROUND_SEEDS.get(round_name) if isinstance(round_name, str) else None
         if seeds is None or seeds != log.settings.seeds:
             return False
         if self.mode == "accuracy":
@@ -450,10 +453,11 @@ class _Evaluation:
         return (
             self.facts.loadgen_validity == "VALID"
             and self.facts.metric_value is not None
-            and log.settings.min_duration_ms >= limits.MIN_DURATION_MS
-            and (log.duration_s or 0) * 1000 >= limits.MIN_DURATION_MS
+            and log.settings.min_duration_ms >= thresholds.MIN_DURATION_MS
+            and (log.duration_s or 0) * 1000 >= thresholds.MIN_DURATION_MS
             and (
-                self.scenario != "Offline" or log.result.sample_count >= limits.OFFLINE_MIN_SAMPLES
+                self.scenario != "Offline"
+                or log.result.sample_count >= thresholds.OFFLINE_MIN_SAMPLES
             )
         )
 

@@ -12,7 +12,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleetmark_controller.evaluation import thresholds as limits
+from fleetmark_controller.evaluation import thresholds
 from fleetmark_controller.loadgen.errors import IngestError
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def encode(samples: Samples) -> bytes:
     import numpy as np
     import zstandard
 
-    if samples.ndim != 1 or samples.size > limits.MAX_SAMPLES:
-        raise IngestError(f"samples of the shape {samples.shape}, at most {limits.MAX_SAMPLES}")
+    if samples.ndim != 1 or samples.size > thresholds.MAX_SAMPLES:
+        raise IngestError(f"samples of the shape {samples.shape}, at most {thresholds.MAX_SAMPLES}")
     plain = np.ascontiguousarray(samples, dtype="<i8")
     shuffled = plain.view(np.uint8).reshape(-1, _ITEM_BYTES).T.tobytes()
     frame = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(shuffled)
@@ -61,8 +61,8 @@ def decode(blob: bytes) -> Samples:
         raise IngestError("no blob of samples")
     if version != _VERSION or item_bytes != _ITEM_BYTES:
         raise IngestError(f"samples of format {version}, this version reads {_VERSION}")
-    if count > limits.MAX_SAMPLES:
-        raise IngestError(f"claims {count} samples, at most {limits.MAX_SAMPLES}")
+    if count > thresholds.MAX_SAMPLES:
+        raise IngestError(f"claims {count} samples, at most {thresholds.MAX_SAMPLES}")
     frame = blob[_HEADER.size :]
     try:
         # The frame's own claim decides what is allocated, so it is checked first.
@@ -89,17 +89,17 @@ def read_raw(path: Path) -> Samples:
 
     try:
         size = path.stat().st_size
-        if size % _ITEM_BYTES or size > limits.MAX_SAMPLES * _ITEM_BYTES:
+        if size % _ITEM_BYTES or size > thresholds.MAX_SAMPLES * _ITEM_BYTES:
             raise IngestError(f"has {size} bytes: no list of int64", path.name)
         samples = np.fromfile(path, dtype="<i8").astype(np.int64, copy=False)
     except OSError as error:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
     if samples.size:
         lowest, highest = int(samples.min()), int(samples.max())
-        if lowest < 0 or highest > limits.MAX_LATENCY_NS:
+        if lowest < 0 or highest > thresholds.MAX_LATENCY_NS:
             raise IngestError(
                 f"holds latencies from {lowest} to {highest} ns, must be 0 to "
-                f"{limits.MAX_LATENCY_NS}",
+                f"{thresholds.MAX_LATENCY_NS}",
                 path.name,
             )
     return samples

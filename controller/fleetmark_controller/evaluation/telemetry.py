@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fleetmark_controller.evaluation import thresholds as limits
+from fleetmark_controller.evaluation import thresholds
 
 # What a reading may lie between; anything else is not a reading. The first figure is inclusive.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -14,10 +14,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "temperature_c": (-80, 250),
     "frequency_hz": (1, 1e12),
     "cpu_percent": (0, 1e6),
-    "memory_bytes": (0, limits.MAX_MEMORY_BYTES),
+    "memory_bytes": (0, thresholds.MAX_MEMORY_BYTES),
     "foreign_cpu_percent": (0, 1e6),
     "load": (0, 1e6),
-    "swap_bytes": (0, limits.MAX_MEMORY_BYTES),
+    "swap_bytes": (0, thresholds.MAX_MEMORY_BYTES),
     "swapped_bytes": (0, 1e18),
     "throttled": (0, 1e12),
     "power_mode": (0, 1e3),
@@ -77,7 +77,7 @@ def read(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Telemetry:
     names = [str(name) for name in columns]
     table: dict[str, list[float | None]] = {name: [] for name in names if name in _RANGES}
     refused = 0
-    for row in rows[: limits.MAX_TELEMETRY_ROWS]:
+    for row in rows[: thresholds.MAX_TELEMETRY_ROWS]:
         if not isinstance(row, (list, tuple)) or len(row) != len(names):
             refused += 1
             continue

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleetmark_controller.mlperf import templates as texts
+from fleetmark_controller.mlperf import templates
 from fleetmark_controller.mlperf.compliance_check import compare_test
 from fleetmark_controller.mlperf.layout import (
     ACCURACY,
@@ -52,7 +52,7 @@ def build(
         FleetmarkError: a blob cannot be read.
         KeyError: a run lacks a raw log.
     """
-    note = texts.top_readme(entries, layout.round, layout.division, layout.submitter)
+    note = templates.top_readme(entries, layout.round, layout.division, layout.submitter)
     tree: Tree = {README: note.encode()}
     for system in sorted({entry.place.system for entry in entries}):
         tree[layout.system(system)] = _json(descriptions[system].fields)
@@ -62,7 +62,7 @@ def build(
     for entry in entries:
         tree |= _result(entry, layout, read)
     if layout.division == CLOSED:
-        tree[layout.calibration] = texts.calibration(entries).encode()
+        tree[layout.calibration] = templates.calibration(entries).encode()
     elif layout.division == OPEN:
         mapping = {entry.place.model: entry.rules.benchmark for entry in entries}
         tree[layout.model_mapping] = _json(dict(sorted(mapping.items())))
@@ -75,7 +75,7 @@ def _result(entry: Entry, layout: Layout, read: ReadBlob) -> Tree:
     tree: Tree = {
         layout.implementation(place): _json(implementation(run)),
         f"{measurements}/{USER_CONF}": str(run.program_result["loadgen_user_conf"]).encode(),
-        f"{measurements}/{README}": texts.readme(entry).encode(),
+        f"{measurements}/{README}": templates.readme(entry).encode(),
     }
     tree |= _logs(run, layout.performance(place), read)
     folder = layout.accuracy(place)
@@ -132,7 +132,7 @@ def implementation(run: StoredRun) -> dict[str, str]:
 
 def _code(model: str, entries: Sequence[Entry], layout: Layout, read: ReadBlob) -> Tree:
     folder = layout.code_of(model)
-    tree: Tree = {f"{folder}/{README}": texts.code_readme(entries[0]).encode()}
+    tree: Tree = {f"{folder}/{README}": templates.code_readme(entries[0]).encode()}
     locks = {str(run.row["lock_digest"]): run for entry in entries for _, run in entry.runs()}
     for digest, run in sorted(locks.items()):
         place = f"{folder}/{digest[:_LOCK_DIGITS]}"
@@ -195,7 +195,7 @@ def manifest(entries: Sequence[Entry], layout: Layout, read: ReadBlob) -> dict[s
         "round": layout.round,
         "division": layout.division,
         "implementation": IMPLEMENTATION,
-        "rehearsal": bool(texts.rehearsal(entries[0].performance)),
+        "rehearsal": bool(templates.rehearsal(entries[0].performance)),
         "results": results,
     }
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_controller.evaluation import thresholds as limits
-from fleetmark_controller.mlperf import rules as written
+from fleetmark_controller.evaluation import thresholds
+from fleetmark_controller.mlperf import rules
 from fleetmark_controller.mlperf.check_run import (
     AccuracyPart,
     RunPart,
@@ -49,7 +49,7 @@ _IMPLEMENTATION = (
 FindRules = Callable[[str, str], Rules]
 
 
-def validate(folder: Path, round_name: str, find_rules: FindRules = written.rules) -> list[Problem]:
+def validate(folder: Path, round_name: str, find_rules: FindRules = rules.rules) -> list[Problem]:
     """What is wrong with the submission in `folder`."""
     return list(_Check(folder, round_name, find_rules).run())
 
@@ -324,7 +324,7 @@ class _Check:
         if path not in self.files:
             return b""
         with (self.folder / path).open("rb") as file:
-            return file.read(limits.MAX_DETAIL_BYTES)
+            return file.read(thresholds.MAX_DETAIL_BYTES)
 
     def _json(self, path: str) -> tuple[Mapping[str, Any], list[Problem]]:
         missing = list(self._need(path))

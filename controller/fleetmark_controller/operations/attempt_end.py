@@ -12,7 +12,7 @@ from fleetmark_controller.lifecycle.states import (
     JobState,
 )
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.store.devices import device_admin as care
+from fleetmark_controller.store.devices import device_admin
 from fleetmark_controller.store.jobs import attempts, jobs
 
 _STATE = {
@@ -71,7 +71,7 @@ def _take_care(
 ) -> None:
     """Count what speaks for and against the board."""
     if ending in (Ending.VALID, Ending.INVALID):
-        care.succeeded(connection, attempt.key.device_id)
+        device_admin.succeeded(connection, attempt.key.device_id)
     elif (
         # A job that people or its deadline stopped says nothing about the board. One that ended
         # before (a lost attempt whose board is back without it) was counted before.
@@ -79,7 +79,7 @@ def _take_care(
         and job.state not in JOB_TERMINAL
         and attempt.state not in ATTEMPT_TERMINAL
     ):
-        care.failed(connection, attempt.key.device_id, job.job_id, reason)
+        device_admin.failed(connection, attempt.key.device_id, job.job_id, reason)
 
 
 _REFUSABLE = (AttemptState.OFFERED, AttemptState.PREPARING)

@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from fleetmark_catalog.selectors import FACTS, parse_selector
 from fleetmark_controller.mlperf.system import GIVEN, wrong
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.store.devices import descriptions
-from fleetmark_controller.store.devices import device_admin as care
-from fleetmark_controller.store.devices import saved_fleets as saved
+from fleetmark_controller.store.devices import descriptions, device_admin, saved_fleets
 from fleetmark_controller.store.devices.selection import matching, named
 from fleetmark_core.clock import NS_PER_S
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
@@ -57,7 +55,7 @@ def label(
             )
     found = ids(connection, names)
     for device_id in found:
-        care.label(connection, now_ns, device_id, dict(changes))
+        device_admin.label(connection, now_ns, device_id, dict(changes))
     return found
 
 
@@ -96,7 +94,7 @@ def drain(
     del effects
     found = ids(connection, names)
     for device_id in found:
-        care.drain(connection, now_ns, device_id, reason)
+        device_admin.drain(connection, now_ns, device_id, reason)
     return found
 
 
@@ -106,7 +104,7 @@ def resume(
     """End drain, reservation and quarantine of devices."""
     found = ids(connection, names)
     for device_id in found:
-        care.resume(connection, now_ns, device_id)
+        device_admin.resume(connection, now_ns, device_id)
     effects.schedule = True
     return found
 
@@ -130,15 +128,15 @@ def reserve(
         )
     found = ids(connection, names)
     for device_id, name in zip(found, dict.fromkeys(names), strict=True):
-        now = care.get(connection, device_id)
-        until = care.reserved_until_ns(now)
+        now = device_admin.get(connection, device_id)
+        until = device_admin.reserved_until_ns(now)
         if now.reserved_for not in ("", who) and until > now_ns:
             raise FleetmarkError(
                 ErrorKind.RESERVED,
                 f"{name} is reserved for {now.reserved_for} until {now.reserved_until}",
                 next_step="Ask them, or end it with `controller fleet resume`",
             )
-        care.reserve(connection, now_ns, device_id, who, now_ns + int(for_s * NS_PER_S))
+        device_admin.reserve(connection, now_ns, device_id, who, now_ns + int(for_s * NS_PER_S))
     effects.schedule = True
     return found
 
@@ -158,7 +156,7 @@ def rename(
         )
     device = named(connection, name)
     try:
-        care.rename(connection, now_ns, device.device_id, new_name)
+        device_admin.rename(connection, now_ns, device.device_id, new_name)
     except sqlite3.IntegrityError as error:
         raise FleetmarkError(ErrorKind.USAGE, f"another board is called {new_name!r}") from error
     effects.identities.add(device.device_id)
@@ -180,9 +178,9 @@ def save(
             f"{name!r} is not a name: up to 63 letters, digits, dots, dashes and underscores",
         )
     # With itself among the saved, so that a circle is found now and not when it is used.
-    parse_selector(f"@{name}", {**saved.every(connection), name: selector})
+    parse_selector(f"@{name}", {**saved_fleets.every(connection), name: selector})
     matching(connection, selector)
-    saved.save(connection, now_ns, name, selector)
+    saved_fleets.save(connection, now_ns, name, selector)
 
 
 def forget(connection: sqlite3.Connection, effects: Effects, now_ns: int, name: str) -> None:
@@ -192,7 +190,7 @@ def forget(connection: sqlite3.Connection, effects: Effects, now_ns: int, name: 
         FleetmarkError: NOT_FOUND; USAGE: another saved fleet refers to it.
     """
     del effects, now_ns
-    known = saved.every(connection)
+    known = saved_fleets.every(connection)
     if name not in known:
         from fleetmark_catalog.load.suggest import hint
 
@@ -206,4 +204,4 @@ def forget(connection: sqlite3.Connection, effects: Effects, now_ns: int, name: 
         raise FleetmarkError(
             ErrorKind.USAGE, f"@{name} is used by {', '.join(f'@{user}' for user in users)}"
         )
-    saved.forget(connection, name)
+    saved_fleets.forget(connection, name)

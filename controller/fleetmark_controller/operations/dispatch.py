@@ -11,9 +11,8 @@ from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.effects import Effects, OfferEffect
 from fleetmark_controller.operations.tuned_parameters import told
 from fleetmark_controller.scheduling.model import Scheduler, Seen
-from fleetmark_controller.store import epochs as meta
-from fleetmark_controller.store.jobs import attempts, jobs
-from fleetmark_controller.store.jobs import scheduler_view as queue
+from fleetmark_controller.store import epochs
+from fleetmark_controller.store.jobs import attempts, jobs, scheduler_view
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.security.releases import Reference
 from fleetmark_core.order import ORDER_FORMAT, Order
@@ -51,7 +50,7 @@ def assign(
         dict.fromkeys(name for name, what in seen.items() if what.idle) if free is None else free
     )
     # Of thousands of idle devices only those matter that a waiting job could run on.
-    wanted = queue.wanted(connection) if len(idle) > _FEW else None
+    wanted = scheduler_view.wanted(connection) if len(idle) > _FEW else None
     busy = attempts.busy_devices(connection)
     open_devices = [
         name
@@ -60,7 +59,7 @@ def assign(
     ]
     if not open_devices:
         return None
-    view = queue.view(connection, now_ns, seen, scheduler.ageing_s, open_devices)
+    view = scheduler_view.view(connection, now_ns, seen, scheduler.ageing_s, open_devices)
     plan = scheduler.plan(replace(view, unsignable=trust.fault))
     for assignment in plan.assignments:
         job = jobs.get(connection, assignment.job_id)
@@ -69,7 +68,7 @@ def assign(
         option = jobs.option(connection, job.job_id, assignment.device_id)
         if option is None:
             raise RuntimeError(f"job {job.job_id} cannot run on {assignment.device_id}")
-        key = AttemptKey(assignment.device_id, job.job_id, meta.next_epoch(connection))
+        key = AttemptKey(assignment.device_id, job.job_id, epochs.next_epoch(connection))
         parameters, option = told(connection, job, option)
         order = order_for(job, option, key, trust.reference, parameters)
         jobs.bind(connection, job.job_id, key.device_id, key.epoch)
@@ -88,7 +87,7 @@ def waits(
     trust: Standing = UNSIGNED,
 ) -> dict[str, str]:
     """Of every queued job: why it waits, by the scheduler itself."""
-    view = queue.view(connection, now_ns, seen)
+    view = scheduler_view.view(connection, now_ns, seen)
     plan = scheduler.plan(replace(view, unsignable=trust.fault))
     about = dict.fromkeys((a.job_id for a in plan.assignments), "it is about to be given a board")
     return {**plan.waits, **about}

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from fleetmark_controller.identity.model import Kind, State
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
-from fleetmark_controller.operations import results as ingesting
-from fleetmark_controller.operations import sessions
+from fleetmark_controller.operations import results, sessions
 from fleetmark_controller.operations.dispatch import Standing, order_for
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.operations.enrollment import revoked
 from fleetmark_controller.operations.tuned_parameters import told
-from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store import epochs
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.jobs import attempts, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -70,7 +69,7 @@ def export(
             job_id,
             "Run `controller catalog release`",
         )
-    key = AttemptKey(option.device_id, job_id, meta.next_epoch(connection))
+    key = AttemptKey(option.device_id, job_id, epochs.next_epoch(connection))
     parameters, option = told(connection, job, option)
     order = order_for(job, option, key, trust.reference, parameters)
     jobs.bind(connection, job_id, key.device_id, key.epoch)
@@ -153,7 +152,7 @@ def import_results(
         return Imported(0, 0)
     for state in _ON_THE_WAY:
         sessions.report(connection, effects, now_ns, sessions.Report(key, state))
-    ingesting.append(connection, effects, now_ns, key, said.records)
+    results.append(connection, effects, now_ns, key, said.records)
     new = records.count(connection, key) - before
     if new:
         audit.add(

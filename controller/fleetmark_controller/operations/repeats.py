@@ -6,8 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 
-from fleetmark_controller.evaluation import condition as quality
-from fleetmark_controller.evaluation import confidence as interval
+from fleetmark_controller.evaluation import condition, confidence
 from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.repeat_policy import Next, Runs, following
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL
@@ -38,7 +37,7 @@ def after_run(
     members = runs.repetitions(connection, job.job_id, key.device_id)
     valid = [member for member in members if member.loadgen_validity == "VALID"]
     figures = [member.metric_value for member in valid if member.metric_value is not None]
-    half = interval.half_percent(figures)
+    half = confidence.half_percent(figures)
     terminal = {state.value for state in JOB_TERMINAL}
     ended = sum(member.state in terminal for member in members)
     last = next((m for m in members if m.job_id == job.job_id), None)
@@ -60,6 +59,6 @@ def after_run(
         effects.schedule = True
     elif decided is Next.BOUND and half is not None and half > bounds.interval_percent:
         text = f"over {len(figures)} runs the official figure is known to ± {half:.1f} % only"
-        why = quality.reason("interval_wide", text, round(half, 2), bounds.interval_percent)
-        runs.add_reason(connection, stored, why, quality.SUSPICIOUS)
+        why = condition.reason("interval_wide", text, round(half, 2), bounds.interval_percent)
+        runs.add_reason(connection, stored, why, condition.SUSPICIOUS)
     return decided

@@ -9,7 +9,7 @@ from typing import Any
 
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import AttemptState, following
-from fleetmark_controller.operations import repeats as steadying
+from fleetmark_controller.operations import repeats
 from fleetmark_controller.operations.attempt_end import end_attempt
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store.jobs import attempts
@@ -104,5 +104,5 @@ def finalise(
         }
         runs.add(connection, {**judgement.values, **identity}, judgement.files)
         if verdict.official:
-            steadying.after_run(connection, effects, now_ns, key)
+            repeats.after_run(connection, effects, now_ns, key)
     return True

@@ -16,11 +16,9 @@ from fleetmark_controller.lifecycle.states import (
 from fleetmark_controller.operations.attempt_end import end_attempt
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.recovery import NOBODY, Papers, Vouching, adopt
-from fleetmark_controller.store import epochs as meta
-from fleetmark_controller.store import events
+from fleetmark_controller.store import epochs, events
 from fleetmark_controller.store.devices import devices
-from fleetmark_controller.store.jobs import attempts, jobs
-from fleetmark_controller.store.jobs import scheduler_view as queue
+from fleetmark_controller.store.jobs import attempts, jobs, scheduler_view
 from fleetmark_controller.store.jobs.attempts import Attempt, AttemptKey
 from fleetmark_core.capabilities import Capabilities
 
@@ -98,7 +96,7 @@ def hello(
         device_id=said.device_id,
         boot_id=said.boot_id,
     )
-    if meta.saw_epoch(connection, said.highest_epoch):
+    if epochs.saw_epoch(connection, said.highest_epoch):
         events.add(
             connection,
             now_ns,
@@ -190,7 +188,7 @@ def _advance(
     if state in following(attempt.state) and state in _REPORTABLE:
         attempts.transition(connection, now_ns, attempt, state, "")
         if state is not AttemptState.PREPARING:
-            queue.was_sent(connection, now_ns, attempt.key.device_id, attempt.key.job_id)
+            scheduler_view.was_sent(connection, now_ns, attempt.key.device_id, attempt.key.job_id)
         effects.jobs.add(attempt.key.job_id)
 
 

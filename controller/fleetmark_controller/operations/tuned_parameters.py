@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fleetmark_controller.store.jobs.jobs import Job, Option
-from fleetmark_controller.store.results import search_results as found
+from fleetmark_controller.store.results import search_results
 from fleetmark_core.lockfile import parse_lock
 from fleetmark_core.modes import ACCURACY, FIND
 from fleetmark_core.order import parse_order
@@ -48,7 +48,7 @@ def told(
     figure = (
         configuration[TOLD].get(name)
         if TOLD in configuration
-        else found.newest(connection, option.device_id, option.lock_sha256, configuration)
+        else search_results.newest(connection, option.device_id, option.lock_sha256, configuration)
     )
     if not figure:
         return parameters, option

@@ -10,9 +10,9 @@ from fleetmark_catalog.load import Build, Catalog
 from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
 from fleetmark_catalog.selectors import check_words, parse_selector
 from fleetmark_controller.ids import uuid7
-from fleetmark_controller.planning import estimates as estimating
+from fleetmark_controller.planning import estimates
 from fleetmark_controller.planning.resources import Speeds, needs_of
-from fleetmark_controller.scheduling import predicates as obstacles
+from fleetmark_controller.scheduling import predicates
 from fleetmark_controller.store.devices.devices import Device, Roll
 from fleetmark_controller.store.jobs.jobs import NewJob, Option
 from fleetmark_core import sandbox
@@ -80,7 +80,7 @@ class Plan:
     jobs: list[Planned] = field(default_factory=list)
     matching: list[tuple[str, str]] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
-    size: estimating.Size = field(default_factory=estimating.Size)
+    size: estimates.Size = field(default_factory=estimates.Size)
     resolutions: list[Resolution] = field(default_factory=list)
     locks: dict[str, bytes] = field(default_factory=dict)
 
@@ -189,10 +189,10 @@ def _on_common_boards(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
     }
 
 
-def estimated(plan: Plan, earlier: estimating.Earlier) -> Plan:
+def estimated(plan: Plan, earlier: estimates.Earlier) -> Plan:
     """The plan with what each job and the whole may take."""
     jobs: list[Planned] = []
-    expected: list[estimating.Expected] = []
+    expected: list[estimates.Expected] = []
     for planned in plan.jobs:
         job = planned.job
         key = (job.configuration_key, job.configuration["mode"])
@@ -201,8 +201,8 @@ def estimated(plan: Plan, earlier: estimating.Earlier) -> Plan:
         seconds = known if known is not None else job.expected_s or 0.0
         jobs.append(replace(planned, job=replace(job, expected_s=seconds)))
         names = tuple(planned.boards)
-        expected.append(estimating.Expected(names, seconds, known is not None))
-    return replace(plan, jobs=jobs, size=estimating.size_of(expected))
+        expected.append(estimates.Expected(names, seconds, known is not None))
+    return replace(plan, jobs=jobs, size=estimates.size_of(expected))
 
 
 def _matching(
@@ -248,7 +248,7 @@ def _sandboxed(wanted: str, devices: list[Device], plan: Plan) -> list[Device]:
             continue
         short = () if found is None else found.shortfalls
         why = next((f" ({s.what}: {s.reason})" for s in short if s.what in sandbox.LEVELS), "")
-        plan.left_out.append((device.name, f"{obstacles.weaker(level, wanted)}{why}"))
+        plan.left_out.append((device.name, f"{predicates.weaker(level, wanted)}{why}"))
     return strong
 
 
@@ -335,7 +335,7 @@ def _job(
         deadline_at=iso(now_ns + int(deadline_s * NS_PER_S)),
         max_attempts=request.max_attempts or DEFAULT_MAX_ATTEMPTS,
         options=tuple(fit.option for fit in group),
-        expected_s=estimating.by_profile(
+        expected_s=estimates.by_profile(
             group[0].lock.job["benchmark"]["profiles"][request.profile],
             configuration.scenario,
             configuration.mode,

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fleetmark_controller.scheduling import predicates as obstacles
+from fleetmark_controller.scheduling import predicates
 from fleetmark_controller.scheduling.locality import Stock
 from fleetmark_controller.scheduling.model import (
     NS_PER_S,
@@ -55,7 +55,7 @@ class _Round:
         self.view = view
         self.policy = policy
         self.stock = Stock(view.blobs)
-        self.obstacles = {name: obstacles.presence(d) for name, d in view.devices.items()}
+        self.obstacles = {name: predicates.presence(d) for name, d in view.devices.items()}
         self.free = {name for name, obstacle in self.obstacles.items() if not obstacle}
         self.given: dict[str, str] = {}  # device → job of this round
         self.before: Counter[str] = Counter()  # device → waiting pinned jobs that come first
@@ -119,7 +119,7 @@ class _Round:
         device = self.view.devices.get(name)
         if device is None:
             return ""
-        obstacle = obstacles.for_job(device, job, self.view.now_unix_ns, self.policy)
+        obstacle = predicates.for_job(device, job, self.view.now_unix_ns, self.policy)
         return f"{device.name} {obstacle}" if obstacle else ""
 
     def _place(self, job: WaitingJob) -> str:
@@ -177,7 +177,7 @@ class _Round:
         )
 
     def _obstacle(self, device: DeviceState, job: WaitingJob) -> str:
-        obstacle = obstacles.for_job(device, job, self.view.now_unix_ns, self.policy)
+        obstacle = predicates.for_job(device, job, self.view.now_unix_ns, self.policy)
         if obstacle:
             return obstacle
         if self.view.unsigned.get(job.devices[device.device_id]):
@@ -189,10 +189,10 @@ class _Round:
             return self.obstacles[device.device_id]
         if not self._may_hold(job, device.device_id):
             return "alternates the jobs of another campaign, which come first"
-        resting_ns = obstacles.cooling_ns(device, job, self.policy)
+        resting_ns = predicates.cooling_ns(device, job, self.policy)
         if resting_ns:
             self._again(resting_ns)
-            return obstacles.cooling(device, resting_ns)
+            return predicates.cooling(device, resting_ns)
         return ""
 
     def _take(self, job: WaitingJob, device_id: str) -> None:
@@ -220,7 +220,7 @@ class _Round:
             device = self.view.devices.get(self._series(first).device_id)
             if device is None or device.device_id not in first.devices:
                 continue
-            if not obstacles.for_job(device, first, self.view.now_unix_ns, self.policy):
+            if not predicates.for_job(device, first, self.view.now_unix_ns, self.policy):
                 held.setdefault(device.device_id, name)
         return held
 
@@ -236,7 +236,7 @@ class _Round:
         now_ns = self.view.now_unix_ns
         for device_id in self.free:
             device = self.view.devices[device_id]
-            if obstacles.reserved(device, now_ns):
+            if predicates.reserved(device, now_ns):
                 self._again(device.reserved_until_ns - now_ns)
 
 

@@ -27,11 +27,9 @@ from fleetmark_controller.client.catalog_errors import from_catalog
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.ca import Authority
 from fleetmark_controller.identity.issuer import Issuer, local_key, write_local
-from fleetmark_controller.lifecycle import fencing as generation
-from fleetmark_controller.operations import enrollment as enrolling
-from fleetmark_controller.operations import operators as people
-from fleetmark_controller.server import gc_policy as garbage
-from fleetmark_controller.server import rlimits as open_files
+from fleetmark_controller.lifecycle import fencing
+from fleetmark_controller.operations import enrollment, operators
+from fleetmark_controller.server import gc_policy, rlimits
 from fleetmark_controller.server.home import Home
 from fleetmark_controller.server.settings import (
     Settings,
@@ -43,7 +41,7 @@ from fleetmark_controller.server.settings import (
 )
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_controller.signing.release_store import Keeper
-from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import check_integrity, migrate
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
@@ -94,7 +92,7 @@ async def serve(
         FleetmarkError: the home, the store, the catalog or the address cannot be used.
     """
     host, port = check_listen(settings.listen)
-    open_files.raise_limit()
+    rlimits.raise_limit()
     sys.setswitchinterval(_SWITCH_S)
     catalogs = Catalogs(folder, [Path(place) for place in settings.catalogs])
     try:
@@ -128,10 +126,10 @@ async def serve(
         advertisement = _advertisement(engine, issuer, host) if settings.advertise else None
         if advertisement is not None:
             await advertisement.begin()
-        garbage.calm()
+        gc_policy.calm()
         loop = asyncio.get_running_loop()
         local = loop.create_task(_keep_local(home, engine, issuer, told))
-        sweeper = loop.create_task(garbage.sweep())
+        sweeper = loop.create_task(gc_policy.sweep())
         try:
             ready(told)
             await _until_told_to_stop()
@@ -191,7 +189,7 @@ async def _introduce(
     if with_token:
         made = issuer.new_token()
         await engine.perform(
-            lambda c, fx, now: enrolling.create_token(
+            lambda c, fx, now: enrollment.create_token(
                 c,
                 fx,
                 now,
@@ -209,7 +207,7 @@ async def _introduce(
 
 async def _write_local(home: Home, engine: Engine, issuer: Issuer, address: str) -> None:
     key, fingerprint = local_key(home.folder)
-    person = await engine.perform(lambda c, fx, now: people.admit_local(c, fx, now, fingerprint))
+    person = await engine.perform(lambda c, fx, now: operators.admit_local(c, fx, now, fingerprint))
     life_ns = _LOCAL_LIFE_S * NS_PER_S
     write_local(home.folder, issuer, key, person, address, now_unix_ns(), life_ns)
 
@@ -226,8 +224,8 @@ async def _keep_local(home: Home, engine: Engine, issuer: Issuer, told: Ready) -
 
 
 async def _begin_generation(home: Home, engine: Engine) -> int:
-    stored = await engine.reader.run(meta.generation)
-    chosen = generation.choose(stored, home.read_generation(), now_unix_ns() / NS_PER_S)
+    stored = await engine.reader.run(epochs.generation)
+    chosen = fencing.choose(stored, home.read_generation(), now_unix_ns() / NS_PER_S)
     home.write_generation(chosen)
     return chosen
 

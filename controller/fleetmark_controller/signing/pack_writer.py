@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetmark_catalog.load import Catalog
 from fleetmark_controller import __version__
-from fleetmark_controller.store.results import public_views as views
-from fleetmark_controller.store.results import runs
+from fleetmark_controller.store.results import public_views, runs
 from fleetmark_core.bundle_file import write_files
 from fleetmark_core.digest import canonical_json, sha256_file, sha256_hex
 from fleetmark_core.lockfile import Lock, parse_lock
@@ -67,7 +66,7 @@ def _read(connection: sqlite3.Connection, campaign_id: str) -> _Found:
         locks[lock] = bytes(content.fetchone()[0])
     shown = {}
     for view in ("runs", "results", "attempts"):
-        columns, rows = views.select(connection, view, campaign_id=campaign_id)
+        columns, rows = public_views.select(connection, view, campaign_id=campaign_id)
         shown[view] = (columns, list(rows))
     place = shown["runs"][0].index("run_id")
     ids = [str(row[place]) for row in shown["runs"][1]]

@@ -16,7 +16,7 @@ from fleetmark_catalog.load.model import WheelFile
 from fleetmark_controller.identity.credential_files import FOLDER
 from fleetmark_controller.operations.dispatch import Standing
 from fleetmark_controller.signing import key_file as keyfile
-from fleetmark_controller.signing import release_builder as releasing
+from fleetmark_controller.signing import release_builder
 from fleetmark_controller.signing.key_file import CatalogKey
 from fleetmark_controller.store.security.releases import Reference
 from fleetmark_core import signing
@@ -87,7 +87,7 @@ class Keeper:
         now_s: int,
     ) -> Release:
         """What the next release should hold."""
-        return releasing.propose(
+        return release_builder.propose(
             catalog,
             harness,
             built,
@@ -99,7 +99,7 @@ class Keeper:
 
     def is_due(self, proposal: Release, now_s: int) -> bool:
         """Whether the release lacks something of a proposal, or has grown old."""
-        if self.release is None or not releasing.holds(self.release, proposal):
+        if self.release is None or not release_builder.holds(self.release, proposal):
             return True
         if self.envelope is not None and self.envelope.key != self.public:
             return True  # a rotation was cut short: boards that join now trust the new key alone
@@ -186,7 +186,7 @@ class Keeper:
         if digest not in self._checked:
             if len(self._checked) >= _MOST_CHECKED:
                 self._checked.clear()
-            self._checked[digest] = releasing.lacks(self.release, lock)
+            self._checked[digest] = release_builder.lacks(self.release, lock)
         return self._checked[digest]
 
     def known_lacks(self, digests: Collection[str]) -> dict[str, str] | None:

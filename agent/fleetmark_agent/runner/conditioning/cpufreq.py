@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 from fleetmark_agent.state.files import sync_folder, write_atomic
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Tuning:
         self.undo()
         settings, reasons = self._wanted()
         if settings:
-            boot = read.text(self.root / _BOOT) or ""
+            boot = sysfs.text(self.root / _BOOT) or ""
             document = {"boot": boot, "settings": settings}
             write_atomic(self.journal, json.dumps(document, indent=1).encode())
         failed = []
@@ -63,12 +63,12 @@ class Tuning:
             return
         # A board that was started anew has its own settings back already.
         settings = document["settings"]
-        if document["boot"] != (read.text(self.root / _BOOT) or ""):
+        if document["boot"] != (sysfs.text(self.root / _BOOT) or ""):
             settings = []
         failed = False
         for setting in settings:
             path = self.root / setting["path"]
-            if read.text(path) != setting["set"]:
+            if sysfs.text(path) != setting["set"]:
                 continue
             try:
                 path.write_text(setting["before"])
@@ -91,8 +91,8 @@ class Tuning:
             reasons.append("governor: the board has no cpufreq")
         for policy in policies:
             path = policy / "scaling_governor"
-            now = read.text(path)
-            choices = (read.text(policy / "scaling_available_governors") or "").split()
+            now = sysfs.text(path)
+            choices = (sysfs.text(policy / "scaling_available_governors") or "").split()
             shown = path.relative_to(self.root).as_posix()
             if now is None or WANTED not in choices:
                 reasons.append(f"governor: {shown} does not offer {WANTED}")
@@ -131,9 +131,9 @@ def capacities(root: Path) -> dict[int, int]:
     """How fast each core is by comparison, where cores differ; empty where they do not say."""
     found = {}
     for folder in (root / "sys/devices/system/cpu").glob("cpu[0-9]*"):
-        value = read.whole(folder / "cpu_capacity")
+        value = sysfs.whole(folder / "cpu_capacity")
         if value is None:
-            value = read.whole(folder / "cpufreq/cpuinfo_max_freq")
+            value = sysfs.whole(folder / "cpufreq/cpuinfo_max_freq")
         if value is not None and folder.name[3:].isdecimal():
             found[int(folder.name[3:])] = value
     return found

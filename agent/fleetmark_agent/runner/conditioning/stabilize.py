@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleetmark_agent.runner.conditioning import cooling as settling
+from fleetmark_agent.runner.conditioning import cooling
 from fleetmark_agent.runner.conditioning.cooling import Cooling
 from fleetmark_agent.runner.conditioning.cpufreq import Tuning, capacities
 from fleetmark_agent.runner.context import Site
@@ -65,10 +65,10 @@ async def until_cool(site: Site, lock: Lock) -> Waited:
     looks: list[tuple[float, float | None]] = []
     while True:
         looks.append((time.monotonic() - began, read_temperature(root)))
-        why = settling.cooling(looks, bounds)
+        why = cooling.cooling(looks, bounds)
         if why is not Cooling.WAIT:
             return Waited(looks[-1][0], looks[0][1], looks[-1][1], why)
-        await asyncio.sleep(settling.LOOK_S)
+        await asyncio.sleep(cooling.LOOK_S)
 
 
 def settle(site: Site, order: Order, waited: Waited) -> Settled:
@@ -81,10 +81,8 @@ def settle(site: Site, order: Order, waited: Waited) -> Settled:
     tuned = Tuning(site.settings.home, root).apply()
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     threads = order.parameters.get("threads")
-    cores = settling.cores_for(
-        allowed, capacities(root), threads if isinstance(threads, int) else 0
-    )
-    return Settled(waited, tuned, cores, settling.others(allowed, cores))
+    cores = cooling.cores_for(allowed, capacities(root), threads if isinstance(threads, int) else 0)
+    return Settled(waited, tuned, cores, cooling.others(allowed, cores))
 
 
 def undo(site: Site) -> None:

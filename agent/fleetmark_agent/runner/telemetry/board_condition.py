@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 from fleetmark_agent.runner.telemetry.temperature import read_temperature
 
 UNDER_VOLTAGE, CAPPED, THROTTLED, SOFT_LIMIT = 1, 2, 4, 8
@@ -59,7 +59,7 @@ class Condition:
         )
         self._clocks = [path / "scaling_cur_freq" for path in self._policies]
         self._ceilings = [path / "scaling_max_freq" for path in self._policies]
-        self._ceilings_hz = [read.whole(path) for path in self._ceilings]
+        self._ceilings_hz = [sysfs.whole(path) for path in self._ceilings]
         self._counters = sorted(cpu.glob("cpu[0-9]*/thermal_throttle/*_throttle_count"))
         self._counted = self._count()
         self._cooling = list(_cpu_coolers(root))
@@ -69,8 +69,8 @@ class Condition:
         self._firmware_said = 0
         self._sticky: int | None = None
         supplies = sorted((root / "sys/class/power_supply").glob("*"))
-        self._batteries = [p for p in supplies if read.text(p / "type") == "Battery"]
-        self._mains = [p for p in supplies if read.text(p / "type") in ("Mains", "USB")]
+        self._batteries = [p for p in supplies if sysfs.text(p / "type") == "Battery"]
+        self._mains = [p for p in supplies if sysfs.text(p / "type") in ("Mains", "USB")]
 
     def look(self) -> Reading:
         """The board's condition now."""
@@ -98,7 +98,7 @@ class Condition:
 
     def _clock(self) -> int | None:
         """Of the fastest core: those that idle are clocked down, which says nothing of the job."""
-        found = [khz for path in self._clocks if (khz := read.whole(path))]
+        found = [khz for path in self._clocks if (khz := sysfs.whole(path))]
         return max(found) * 1000 if found else None
 
     # --- throttling ---
@@ -109,18 +109,18 @@ class Condition:
             return None
         bits = self._by_firmware()
         lowered = (
-            (now := read.whole(path)) is not None and before is not None and now < before
+            (now := sysfs.whole(path)) is not None and before is not None and now < before
             for path, before in zip(self._ceilings, self._ceilings_hz, strict=True)
         )
         bits |= CAPPED if any(lowered) else 0
         counted = self._count()
         bits |= COUNTED if counted > self._counted else 0
         self._counted = counted
-        bits |= COOLING if any((read.whole(path) or 0) > 0 for path in self._cooling) else 0
+        bits |= COOLING if any((sysfs.whole(path) or 0) > 0 for path in self._cooling) else 0
         return bits
 
     def _count(self) -> int:
-        return sum(read.whole(path) or 0 for path in self._counters)
+        return sum(sysfs.whole(path) or 0 for path in self._counters)
 
     def _by_firmware(self) -> int:
         """The lower bits are of now; the upper sixteen say what has happened since the start."""
@@ -141,7 +141,7 @@ class Condition:
         return self._firmware_said | fresh
 
     def _ask(self) -> int | None:
-        text = read.text(self._firmware) if self._firmware is not None else None
+        text = sysfs.text(self._firmware) if self._firmware is not None else None
         if text is None and self._program is not None:
             with suppress(OSError, subprocess.SubprocessError):
                 done = subprocess.run(
@@ -172,14 +172,14 @@ class Condition:
     def _mode(self) -> str:
         """Everything that changes how fast the board may be, as `name=value, …`."""
         parts = []
-        governors = {read.text(path / "scaling_governor") for path in self._policies} - {None}
+        governors = {sysfs.text(path / "scaling_governor") for path in self._policies} - {None}
         if governors:
             parts.append(f"governor={'+'.join(sorted(map(str, governors)))}")
-        model = read.text(self.root / _NVPMODEL)
+        model = sysfs.text(self.root / _NVPMODEL)
         if model:
             parts.append(f"nvpmodel={model.split()[0].rpartition(':')[2]}")
         for name, path in _MODE_FILES.items():
-            value = read.printable(read.text(self.root / path), 40)
+            value = sysfs.printable(sysfs.text(self.root / path), 40)
             if value:
                 parts.append(f"{name}={value}")
         source = self._power()
@@ -188,10 +188,10 @@ class Condition:
         return ", ".join(parts)
 
     def _power(self) -> str:
-        online = [read.whole(path / "online") for path in self._mains]
+        online = [sysfs.whole(path / "online") for path in self._mains]
         if any(online):
             return "mains"
-        if any(read.text(path / "status") == "Discharging" for path in self._batteries):
+        if any(sysfs.text(path / "status") == "Discharging" for path in self._batteries):
             return "battery"
         # A mains supply that is not plugged in, beside a battery that does not say.
         return "battery" if self._batteries and 0 in online else ""
@@ -199,14 +199,14 @@ class Condition:
 
 def _cpu_coolers(root: Path) -> Iterator[Path]:
     for path in sorted((root / "sys/class/thermal").glob("cooling_device*")):
-        kind = (read.text(path / "type") or "").lower()
+        kind = (sysfs.text(path / "type") or "").lower()
         if kind == "processor" or "cpu" in kind:
             yield path / "cur_state"
 
 
 def _table(path: Path, names: tuple[str, ...]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for line in (read.text(path) or "").splitlines():
+    for line in (sysfs.text(path) or "").splitlines():
         words = line.split()
         if len(words) > 1 and words[0] in names and words[1].isdecimal():
             found[words[0]] = int(words[1])

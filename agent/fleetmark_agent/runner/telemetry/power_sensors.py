@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fleetmark_agent.fingerprint import sysfs as read
+from fleetmark_agent.fingerprint import sysfs
 
 COUNTER, POWER = "counter", "power"
 BOARD, BATTERY, CPU, MEMORY, GPU, PART = "board", "battery", "cpu", "memory", "gpu", "part"
@@ -103,12 +103,12 @@ def _told_apart(sources: list[Source]) -> list[Source]:
 
 
 def _file(path: Path) -> Callable[[], int | None]:
-    return lambda: read.whole(path)
+    return lambda: sysfs.whole(path)
 
 
 def _product(first: Path, second: Path) -> Callable[[], int | None]:
     def times() -> int | None:
-        a, b = read.whole(first), read.whole(second)
+        a, b = sysfs.whole(first), sysfs.whole(second)
         return None if a is None or b is None else a * b
 
     return times
@@ -117,17 +117,17 @@ def _product(first: Path, second: Path) -> Callable[[], int | None]:
 def _rapl(root: Path) -> Iterator[Source]:
     # `intel-rapl-mmio` counts the same packages once more; AMD's are called intel-rapl, too.
     for path in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
-        name = read.printable(read.text(path / "name"), 60) or path.name
+        name = sysfs.printable(sysfs.text(path / "name"), 60) or path.name
         scope = _RAPL_SCOPES.get(name.split("-")[0], PART)
         package = path.name.split(":")[1]
         shown = f"rapl {name}" if scope == CPU else f"rapl {name} {package}"
-        wraps_at = read.whole(path / "max_energy_range_uj")
+        wraps_at = sysfs.whole(path / "max_energy_range_uj")
         yield Source(shown, scope, COUNTER, 1e-6, _file(path / "energy_uj"), wraps_at)
 
 
 def _hwmon(root: Path) -> Iterator[Source]:
     for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        name = read.printable(read.text(chip / "name"), 40) or chip.name
+        name = sysfs.printable(sysfs.text(chip / "name"), 40) or chip.name
         found = list(_channels(chip))
         for label, unit, reader in found:
             scope = PART
@@ -158,7 +158,7 @@ def _channels(chip: Path) -> Iterator[tuple[str, float, Callable[[], int | None]
 
 def _label(chip: Path, number: str, *kinds: str) -> str:
     for kind in kinds:
-        label = read.printable(read.text(chip / f"{kind}{number}_label"), 40)
+        label = sysfs.printable(sysfs.text(chip / f"{kind}{number}_label"), 40)
         if label:
             return label
     return f"channel {number}"
@@ -168,7 +168,7 @@ def _jetson_rails(root: Path) -> Iterator[Source]:
     for device in sorted(root.glob("sys/bus/i2c/drivers/ina3221x/*/iio:device*")):
         for path in sorted(device.glob("in_power[0-9]_input")):
             number = path.name[len("in_power")]
-            rail = read.printable(read.text(device / f"rail_name_{number}"), 40)
+            rail = sysfs.printable(sysfs.text(device / f"rail_name_{number}"), 40)
             if rail:
                 scope = BOARD if _is_input(rail) else PART
                 yield Source(f"ina3221x {rail}", scope, POWER, 1e-3, _file(path))
@@ -176,7 +176,7 @@ def _jetson_rails(root: Path) -> Iterator[Source]:
 
 def _batteries(root: Path) -> Iterator[Source]:
     for path in sorted((root / "sys/class/power_supply").glob("*")):
-        if read.text(path / "type") != "Battery":
+        if sysfs.text(path / "type") != "Battery":
             continue
         if (path / "power_now").exists():
             reader, unit = _file(path / "power_now"), 1e-6
@@ -191,7 +191,7 @@ def _discharging(path: Path, reader: Callable[[], int | None]) -> Callable[[], i
     """While it is charged, what flows into it is not what the board uses."""
 
     def value() -> int | None:
-        found = reader() if read.text(path / "status") == "Discharging" else None
+        found = reader() if sysfs.text(path / "status") == "Discharging" else None
         return None if found is None else abs(found)
 
     return value

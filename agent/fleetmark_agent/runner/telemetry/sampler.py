@@ -172,7 +172,7 @@ class PowerLog:
 
 def main(spec_path: str) -> int:
     """Sample until the supervisor ends."""
-    from fleetmark_agent.runner.telemetry import power_sensors as energy
+    from fleetmark_agent.runner.telemetry import power_sensors
     from fleetmark_agent.runner.telemetry.board_condition import Condition
     from fleetmark_agent.state.file_locks import try_lock
 
@@ -188,7 +188,7 @@ def main(spec_path: str) -> int:
         sampler = Sampler(int(spec["pid"]), Condition(root))
     except Exception:
         return 0
-    found = energy.find(root, str(spec["energy_input"]))
+    found = power_sensors.find(root, str(spec["energy_input"]))
     interval_s = float(spec["interval_s"])
     pause_s = min(interval_s, POWER_INTERVAL_S) if found.sources else interval_s
     with Path(spec["rows"]).open("a", buffering=1) as file, suppress(OSError):

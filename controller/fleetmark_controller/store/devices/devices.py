@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fleetmark_catalog.selectors import Selector, Subject, Words, canonical
-from fleetmark_controller.store.devices import capability_history as history
-from fleetmark_controller.store.devices import device_admin as care
+from fleetmark_controller.store.devices import capability_history, device_admin
 from fleetmark_controller.store.devices.capability_json import text_of
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso
@@ -95,7 +94,7 @@ def upsert(
     # Labels that came with its join token are an administrator's word, and stand above its own.
     labels = {**labels, **json.loads(of_identity or "{}")}
     if labelled:
-        labels = care.labels_of(connection, device_id, labels)
+        labels = device_admin.labels_of(connection, device_id, labels)
     connection.execute(
         """INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (device_id) DO UPDATE SET name = excluded.name, labels = excluded.labels,
@@ -112,7 +111,7 @@ def upsert(
             iso(now_ns),
         ),
     )
-    history.note(connection, now_ns, device_id, capabilities, new=known is None)
+    capability_history.note(connection, now_ns, device_id, capabilities, new=known is None)
     return known is None
 
 
@@ -130,7 +129,7 @@ def set_capabilities(
     connection: sqlite3.Connection, now_ns: int, device_id: str, facts: Capabilities
 ) -> None:
     """Replace a device's capabilities; the history keeps the former ones."""
-    history.note(connection, now_ns, device_id, facts)
+    capability_history.note(connection, now_ns, device_id, facts)
     connection.execute(
         "UPDATE device SET capabilities = ? WHERE device_id = ?",
         (text_of(facts), device_id),

@@ -6,8 +6,7 @@ import sqlite3
 
 from fleetmark_catalog.load.suggest import hint
 from fleetmark_catalog.selectors import check_words, parse_selector
-from fleetmark_controller.store.devices import devices
-from fleetmark_controller.store.devices import saved_fleets as saved
+from fleetmark_controller.store.devices import devices, saved_fleets
 from fleetmark_controller.store.devices.devices import Device
 from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
@@ -21,7 +20,7 @@ def matching(connection: sqlite3.Connection, selector: str) -> list[Device]:
     found = devices.every(connection)
     if not selector:
         return found
-    wanted = parse_selector(selector, saved.every(connection))
+    wanted = parse_selector(selector, saved_fleets.every(connection))
     check_words(wanted, found.words)
     return found.matching(wanted)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fleetmark_controller.identity.audit_chain import FIRST, Row
-from fleetmark_controller.store import epochs as meta
+from fleetmark_controller.store import epochs
 from fleetmark_core.clock import iso
 
 _HEAD = "audit_head"
@@ -42,12 +42,12 @@ def add(
         "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (row.seq, row.at, row.who, row.act, row.subject, row.outcome, row.detail, sealed),
     )
-    meta.put(connection, _HEAD, f"{row.seq} {sealed}")
+    epochs.put(connection, _HEAD, f"{row.seq} {sealed}")
 
 
 def head(connection: sqlite3.Connection) -> tuple[int, str]:
     """Number and hash of the last row."""
-    stored = meta.get(connection, _HEAD)
+    stored = epochs.get(connection, _HEAD)
     if stored is None:
         return 0, FIRST
     seq, sealed = stored.split(" ")
