@@ -66,7 +66,7 @@ class Ours:
 
     def submit(self, selector: str, duration_s: float = 0.0) -> str:
         """A campaign of one job of the benchmark that does nothing; returns its id."""
-        from fleetmark_controller.ids import uuid7
+        from fleetmark_core.ids import uuid7
         from fleetmark_protos.v1 import jobs_pb2
 
         values = {"marks": str(self.lab.folder / "marks"), "duration_s": str(duration_s)}

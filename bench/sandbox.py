@@ -98,7 +98,7 @@ def block(folder: Path, means: Means, layers: int, seconds: float) -> dict[str, 
     }
     spec.update({n: str(work / n) for n in ("stdout", "stderr", "started", "progress", "outcome")})
     (work / "spec.json").write_text(json.dumps(spec))
-    words = [sys.executable, "-I", "-S", "-B", supervisor.__file__, str(work / "spec.json")]
+    words = supervisor.command(str(work / "spec.json"))
     subprocess.run(words, pass_fds=(lock, alive), check=True, stdout=subprocess.DEVNULL, env={})
     os.close(lock)
     os.close(alive)

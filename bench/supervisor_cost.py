@@ -13,8 +13,8 @@ import readings
 from processes import until
 
 from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.runner import supervisor
 from fleetmark_agent.runner.execution import Execution
-from fleetmark_agent.runner.prepare import supervisor_command
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session.messages import AttemptKey
 
@@ -64,17 +64,17 @@ async def _measure(folder: Path, job_s: float) -> Cost:
         "alive_fd": alive_fd,
     }
     began_unix_ns = time.time_ns()
-    await execution.start(spec, supervisor_command(workspace))
+    await execution.start(spec, supervisor.command(str(workspace.spec)))
     execution.start_telemetry(Settings(folder), [])
-    supervisor = json.loads(workspace.started.read_bytes())["pid"]
+    pid = json.loads(workspace.started.read_bytes())["pid"]
     until(workspace.telemetry.exists, "telemetry")
-    sampler = next(pid for pid in readings.children_of(os.getpid()) if _samples(pid, workspace))
+    sampler = next(one for one in readings.children_of(os.getpid()) if _samples(one, workspace))
     await asyncio.sleep(min(1.5, job_s / 3))
-    began, cpu, sampler_cpu = time.monotonic(), readings.cpu_s(supervisor), readings.cpu_s(sampler)
+    began, cpu, sampler_cpu = time.monotonic(), readings.cpu_s(pid), readings.cpu_s(sampler)
     await asyncio.sleep(job_s / 3)
     elapsed_s = time.monotonic() - began
-    memory = readings.memory_kib(supervisor)
-    cpu = readings.cpu_s(supervisor) - cpu
+    memory = readings.memory_kib(pid)
+    cpu = readings.cpu_s(pid) - cpu
     sampler_cpu = readings.cpu_s(sampler) - sampler_cpu
     sampler_memory = readings.memory_kib(sampler)
     await asyncio.to_thread(lambda: end.open("wb").close())

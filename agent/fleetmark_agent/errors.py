@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from fleetmark_cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, Problem
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 class Refusal(Exception):

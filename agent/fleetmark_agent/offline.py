@@ -25,10 +25,10 @@ from fleetmark_agent.session.messages import AttemptKey, AttemptRef
 from fleetmark_agent.software.client import detect_in_child
 from fleetmark_agent.state import identity
 from fleetmark_agent.state.file_locks import is_held, try_lock
-from fleetmark_agent.state.files import RealFiles, sync_folder, write_atomic
-from fleetmark_agent.state.ids import uuid7
+from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool, SpoolFull
 from fleetmark_agent.state.trust_store import TrustStore
+from fleetmark_core.atomic_file import replacement, write_atomic
 from fleetmark_core.bundle_file import (
     BUNDLE,
     RESULTS,
@@ -47,17 +47,24 @@ from fleetmark_core.device_keys import (
     pem_sha256,
     sign_document,
     signing_request,
-    write_private,
 )
 from fleetmark_core.digest import canonical_json, is_sha256, sha256_hex
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.ids import uuid7
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.records import Record
 from fleetmark_core.serde import to_plain
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 _DONE = "bundles.json"
 _READ_BYTES = 1 << 20
+_DAMAGED = (
+    ErrorKind.BAD_DOCUMENT,
+    ErrorKind.DIGEST_MISMATCH,
+    ErrorKind.UNSIGNED,
+    ErrorKind.FOREIGN_KEY,
+    ErrorKind.BAD_SIGNATURE,
+)
+"""Faults of what a bundle file carries."""
 
 
 def write_description(settings: Settings, out: Path) -> str:
@@ -91,7 +98,9 @@ def run_from(settings: Settings, file: Path, out: Path, pin: str) -> None:
             raise FleetmarkError(ErrorKind.USAGE, "cannot be written there", str(out))
         with opened(file, BUNDLE) as carried:
             _run(settings, carried, out, pin)
-    except CatalogError as error:
+    except FleetmarkError as error:
+        if error.kind not in _DAMAGED:
+            raise
         raise FleetmarkError(ErrorKind.BAD_ARCHIVE, error.what, error.where, error.next_step) from (
             error
         )
@@ -253,7 +262,7 @@ class _Source:
         try:
             for data in self._carried.chunks(sha256, offset):
                 yield data
-        except CatalogError as error:
+        except FleetmarkError as error:
             raise TransportError(error.what, temporary=False) from error
 
 
@@ -309,15 +318,8 @@ def _results(
 
 
 def _write(out: Path, document: bytes, places: dict[str, Path]) -> None:
-    scratch = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with replacement(out) as scratch:
         write_files(scratch, {RESULTS: document}, places)
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(out)
-        sync_folder(out.absolute().parent)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _signed(data: bytes, key: bytes) -> bytes:
@@ -327,7 +329,7 @@ def _signed(data: bytes, key: bytes) -> bytes:
 def _key(home: Path) -> bytes:
     path = identity.folder(home) / identity.KEY
     if not path.exists():
-        write_private(path, make_key())
+        write_atomic(path, make_key(), private=True)
     return path.read_bytes()
 
 

@@ -11,8 +11,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from fleetmark_core.atomic_file import sync_file, sync_folder
 from fleetmark_core.digest import blob_path, is_sha256, sha256_file, sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 class BlobFolder:
@@ -46,23 +47,22 @@ class BlobFolder:
         """Verify the collected bytes and make them a blob; on any mismatch they are deleted.
 
         Raises:
-            CatalogError: fault DIGEST_MISMATCH.
+            FleetmarkError: DIGEST_MISMATCH.
         """
         found_size = partial.stat().st_size
         found = sha256_file(partial)
         if found != sha256 or found_size != size_bytes:
             partial.unlink()
-            raise CatalogError(
-                Fault.DIGEST_MISMATCH,
+            raise FleetmarkError(
+                ErrorKind.DIGEST_MISMATCH,
                 f"sha256 is {found} ({found_size} bytes), expected {sha256} ({size_bytes} bytes)",
                 partial.name,
             )
         target = self.path(sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(partial)
         partial.replace(target)
-        fsync_folder(target.parent)
+        sync_folder(target.parent)
         return target
 
     def put_bytes(self, data: bytes) -> str:
@@ -78,7 +78,7 @@ class BlobFolder:
         """Store a copy of `source`, if it is what is named.
 
         Raises:
-            CatalogError: fault DIGEST_MISMATCH.
+            FleetmarkError: DIGEST_MISMATCH.
             OSError: `source` cannot be read or the folder not written.
         """
         if not self.has(sha256):
@@ -99,12 +99,3 @@ class BlobFolder:
         # Two writers of the same content must not share a file.
         partial = self.partial(sha256)
         return partial.with_name(f"{sha256}.{os.getpid()}.{os.urandom(4).hex()}")
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

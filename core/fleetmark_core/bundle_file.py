@@ -21,7 +21,7 @@ from typing import Any
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.digest import canonical_json, is_sha256
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
 from fleetmark_core.serde import parse_document
 
@@ -98,7 +98,7 @@ class Carried:
         """The bytes of a document.
 
         Raises:
-            CatalogError: BAD_DOCUMENT: it is not there, too large, or damaged.
+            FleetmarkError: BAD_DOCUMENT: it is not there, too large, or damaged.
         """
         entry = self.documents.get(name)
         if entry is None:
@@ -109,7 +109,7 @@ class Carried:
         """The document as a table, of a format that this version reads.
 
         Raises:
-            CatalogError: BAD_DOCUMENT.
+            FleetmarkError: BAD_DOCUMENT.
         """
         try:
             values = json.loads(self.document(name))
@@ -123,7 +123,7 @@ class Carried:
         """The bytes of a small blob; their digest is not checked.
 
         Raises:
-            CatalogError: BAD_DOCUMENT.
+            FleetmarkError: BAD_DOCUMENT.
         """
         entry = self.blobs.get(sha256)
         if entry is None:
@@ -134,7 +134,7 @@ class Carried:
         """The bytes of a blob from an offset, piece by piece; their digest is not checked.
 
         Raises:
-            CatalogError: BAD_DOCUMENT.
+            FleetmarkError: BAD_DOCUMENT.
         """
         entry = self.blobs.get(sha256)
         if entry is None:
@@ -151,7 +151,7 @@ class Carried:
         """Put a blob into a folder, if it is what its name says; else nothing is left of it.
 
         Raises:
-            CatalogError: BAD_DOCUMENT, DIGEST_MISMATCH.
+            FleetmarkError: BAD_DOCUMENT, DIGEST_MISMATCH.
             OSError: it cannot be written.
         """
         if blobs.has(sha256):
@@ -166,9 +166,11 @@ class Carried:
         finally:
             partial.unlink(missing_ok=True)
 
-    def bad(self, what: str) -> CatalogError:
+    def bad(self, what: str) -> FleetmarkError:
         """An error about this file."""
-        return CatalogError(Fault.BAD_DOCUMENT, what, str(self._path), "Get the file once more")
+        return FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, what, str(self._path), "Get the file once more"
+        )
 
     def _read(self, entry: zipfile.ZipInfo, limit_bytes: int) -> bytes:
         if entry.file_size > limit_bytes:
@@ -184,19 +186,21 @@ def opened(path: Path, *known: str) -> Iterator[Carried]:
     """A carried file with documents of these names at most.
 
     Raises:
-        CatalogError: BAD_DOCUMENT: it is none, or holds what does not belong into it.
+        FleetmarkError: BAD_DOCUMENT: it is none, or holds what does not belong into it.
         OSError: it cannot be read.
     """
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         what = f"it is no file of ours, or cut short: {error}"
-        raise CatalogError(Fault.BAD_DOCUMENT, what, str(path), "Get the file once more") from error
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, what, str(path), "Get the file once more"
+        ) from error
     with archive:
         # A file that is cut within a wheel that it carries ends with that wheel's own directory.
         if min((entry.header_offset for entry in archive.infolist()), default=0):
             what = "it is cut short, or something stands before it"
-            raise CatalogError(Fault.BAD_DOCUMENT, what, str(path), "Get the file once more")
+            raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, str(path), "Get the file once more")
         yield Carried(archive, path, frozenset(known))
 
 
@@ -224,7 +228,7 @@ def parse_signed_by_board(data: bytes) -> BoardSigned:
     """A board's document in its envelope; no signature is checked.
 
     Raises:
-        CatalogError: BAD_DOCUMENT.
+        FleetmarkError: BAD_DOCUMENT.
     """
     try:
         values = json.loads(data)
@@ -235,7 +239,7 @@ def parse_signed_by_board(data: bytes) -> BoardSigned:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"it is no document of a board: {error}"
-        raise CatalogError(Fault.BAD_DOCUMENT, what, "", "Get the file once more") from error
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "", "Get the file once more") from error
 
 
 @dataclass(frozen=True)
@@ -253,7 +257,7 @@ def parse_board(data: bytes) -> BoardDocument:
     """A board's introduction.
 
     Raises:
-        CatalogError: BAD_DOCUMENT.
+        FleetmarkError: BAD_DOCUMENT.
     """
     return parse_document(BoardDocument, data, "board")
 
@@ -293,7 +297,7 @@ def parse_results(data: bytes) -> ResultsDocument:
     """A results document from its bytes; no signature is checked.
 
     Raises:
-        CatalogError: BAD_DOCUMENT.
+        FleetmarkError: BAD_DOCUMENT.
     """
     try:
         values = json.loads(data)
@@ -316,6 +320,6 @@ def parse_results(data: bytes) -> ResultsDocument:
             texts[4],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CatalogError(
-            Fault.BAD_DOCUMENT, f"it is no document of results: {error}", "results"
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, f"it is no document of results: {error}", "results"
         ) from error

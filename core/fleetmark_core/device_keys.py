@@ -6,36 +6,32 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from fleetmark_core.blob_store import fsync_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Replace `path` by a file that its owner alone may read, whole and durable.
+def crypto_errors() -> tuple[type[Exception], ...]:
+    """Return what reading others' certificates, signing requests and keys may raise.
 
-    Raises:
-        OSError: no room or no permission; then the old content is still there.
+    `cryptography` has no common base for it, and looks at parts only when they are asked for.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    scratch.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(scratch, flags, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    fsync_folder(path.parent)
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+    return (
+        ValueError,
+        TypeError,
+        OverflowError,
+        InvalidSignature,
+        UnsupportedAlgorithm,
+        x509.InvalidVersion,
+        x509.DuplicateExtension,
+        x509.ExtensionNotFound,
+        x509.UnsupportedGeneralNameType,
+        x509.AttributeNotFound,
+    )
 
 
 def make_key() -> bytes:
@@ -97,11 +93,9 @@ def _read(key_pem: bytes) -> EllipticCurvePrivateKey:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from fleetmark_core.crypto_errors import UNREADABLE
-
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
-    except UNREADABLE as error:
+    except crypto_errors() as error:
         raise ValueError(f"not a key: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("not a key of ours")

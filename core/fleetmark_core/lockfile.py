@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleetmark_core.digest import canonical_json, is_sha256, sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.serde import parse_document, to_plain
 
 LOCK_FORMAT = 1
@@ -180,12 +180,12 @@ def parse_lock(data: bytes) -> Lock:
     """Read and check a lock.
 
     Raises:
-        CatalogError: fault BAD_DOCUMENT.
+        FleetmarkError: BAD_DOCUMENT.
     """
     lock = parse_document(Lock, data, "lock")
     if lock.format != LOCK_FORMAT:
         what = f"format {lock.format}, this version reads {LOCK_FORMAT}"
-        raise CatalogError(Fault.BAD_DOCUMENT, what, "lock")
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "lock")
     for blob in lock.blobs():
         check_blob(blob, "lock")
     for output in lock.program.outputs:
@@ -196,7 +196,9 @@ def parse_lock(data: bytes) -> Lock:
     _check_archives(lock.environment.archives)
     for pattern in lock.program.devices:
         if not is_device_pattern(pattern):
-            raise CatalogError(Fault.BAD_DOCUMENT, f"not below /dev: {pattern[:80]!r}", "lock")
+            raise FleetmarkError(
+                ErrorKind.BAD_DOCUMENT, f"not below /dev: {pattern[:80]!r}", "lock"
+            )
     return lock
 
 
@@ -216,21 +218,23 @@ def _check_archives(archives: tuple[PackageArchive, ...]) -> None:
                 check_file_name(part, "lock")
             # PATH and LD_LIBRARY_PATH would take what follows for another folder.
             if ":" in folder or ";" in folder:
-                raise CatalogError(Fault.BAD_DOCUMENT, f"not a folder: {folder[:80]!r}", "lock")
+                raise FleetmarkError(
+                    ErrorKind.BAD_DOCUMENT, f"not a folder: {folder[:80]!r}", "lock"
+                )
     names = [package.name for package in archives]
     if len(names) != len(set(names)):
-        raise CatalogError(Fault.BAD_DOCUMENT, "two archives have one name", "lock")
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "two archives have one name", "lock")
 
 
 def check_blob(blob: BlobRef, where: str) -> None:
     """Refuse a reference whose name could become a path or whose digest is none."""
     check_file_name(blob.name, where)
     if not is_sha256(blob.sha256) or blob.size_bytes < 0:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"{blob.name}: bad digest or size", where)
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{blob.name}: bad digest or size", where)
 
 
 def check_file_name(name: str, where: str) -> None:
     """Refuse what is not a plain, printable file name."""
     strange = name in {"", ".", ".."} or len(name) > 200 or not name.isprintable()
     if strange or "/" in name or "\\" in name:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"not a plain file name: {name[:80]!r}", where)
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"not a plain file name: {name[:80]!r}", where)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleetmark_core.digest import canonical_json, is_sha256
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.serde import parse_document, to_plain
 
 ORDER_FORMAT = 1
@@ -83,10 +83,10 @@ def parse_signed(data: bytes) -> SignedOrder:
     """The envelope of an order; no signature is checked.
 
     Raises:
-        CatalogError: UNSIGNED: an order without envelope; BAD_DOCUMENT.
+        FleetmarkError: UNSIGNED: an order without envelope; BAD_DOCUMENT.
     """
     if not is_signed(data):
-        raise CatalogError(Fault.UNSIGNED, "the order is not signed")
+        raise FleetmarkError(ErrorKind.UNSIGNED, "the order is not signed")
     return parse_document(SignedOrder, data, "order")
 
 
@@ -106,18 +106,18 @@ def parse_order(data: bytes) -> Order:
     """Read and check an order, with or without its envelope. No signature is checked.
 
     Raises:
-        CatalogError: fault BAD_DOCUMENT.
+        FleetmarkError: BAD_DOCUMENT.
     """
     if is_signed(data):
         data = parse_signed(data).signed.encode()
     order = parse_document(Order, data, "order")
     if order.format != ORDER_FORMAT:
         what = f"format {order.format}, this version reads {ORDER_FORMAT}"
-        raise CatalogError(Fault.BAD_DOCUMENT, what, "order")
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "order")
     # Written so that NaN is refused, too.
     timed = 0 < order.timeout_s <= _LONGEST_S
     if not is_sha256(order.lock_sha256) or not timed or order.epoch <= 0:
-        raise CatalogError(Fault.BAD_DOCUMENT, "bad digest, time limit or epoch", "order")
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "bad digest, time limit or epoch", "order")
     if order.release_sha256 and not is_sha256(order.release_sha256):
-        raise CatalogError(Fault.BAD_DOCUMENT, "bad digest of a release", "order")
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "bad digest of a release", "order")
     return order

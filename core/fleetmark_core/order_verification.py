@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fleetmark_core import signing
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import parse_lock
 from fleetmark_core.order import Order, parse_order, parse_signed
 from fleetmark_core.release import parse_envelope
@@ -44,15 +44,17 @@ def open_order(data: bytes, ca: bytes) -> Order:
     """The order in an envelope, if the controller of this CA has signed it.
 
     Raises:
-        CatalogError: UNSIGNED, FOREIGN_KEY, BAD_SIGNATURE, BAD_DOCUMENT.
+        FleetmarkError: UNSIGNED, FOREIGN_KEY, BAD_SIGNATURE, BAD_DOCUMENT.
     """
     envelope = parse_signed(data)
     key = signing.certified_key(envelope.certificate, ca)
     if not signing.verify(signing.ORDER, envelope.signed.encode(), envelope.signature, key):
-        raise CatalogError(Fault.BAD_SIGNATURE, "the order was changed after it had been signed")
+        raise FleetmarkError(
+            ErrorKind.BAD_SIGNATURE, "the order was changed after it had been signed"
+        )
     order = parse_order(envelope.signed.encode())
     if not order.release_sha256:
-        raise CatalogError(Fault.UNSIGNED, "the order names no release")
+        raise FleetmarkError(ErrorKind.UNSIGNED, "the order names no release")
     return order
 
 
@@ -60,31 +62,34 @@ def vouch(trusted: Trusted, order_data: bytes, release: bytes, lock: bytes) -> V
     """Check an order with the bytes of its release and of its lock.
 
     Raises:
-        CatalogError: the fault says which check failed; see `Fault`.
+        FleetmarkError: the fault says which check failed; see `ErrorKind`.
     """
     order = open_order(order_data, trusted.ca)
     release_sha256 = sha256_hex(release)
     if release_sha256 != order.release_sha256 or sha256_hex(lock) != order.lock_sha256:
-        raise CatalogError(Fault.DIGEST_MISMATCH, "release or lock are not those of the order")
+        raise FleetmarkError(
+            ErrorKind.DIGEST_MISMATCH, "release or lock are not those of the order"
+        )
     found, path = parse_envelope(release).open(trusted.catalog_sha256)
     if found.serial != order.release_serial:
-        raise CatalogError(
-            Fault.MIXED,
+        raise FleetmarkError(
+            ErrorKind.MIXED,
             f"the order is of release {order.release_serial}, what it names is {found.serial}",
         )
     if found.serial < trusted.serial:
-        raise CatalogError(
-            Fault.ROLLED_BACK,
+        raise FleetmarkError(
+            ErrorKind.ROLLED_BACK,
             f"release {found.serial} is older than {trusted.serial}, which this board has seen",
         )
     if found.serial == trusted.serial and trusted.release_sha256 not in ("", release_sha256):
-        raise CatalogError(
-            Fault.ROLLED_BACK, f"there are two releases {found.serial}; this board has seen another"
+        raise FleetmarkError(
+            ErrorKind.ROLLED_BACK,
+            f"there are two releases {found.serial}; this board has seen another",
         )
     if found.expires_unix_s <= trusted.now_unix_s:
         late_s = trusted.now_unix_s - found.expires_unix_s
-        raise CatalogError(
-            Fault.EXPIRED, f"release {found.serial} has expired {late_s / 86400:.1f} days ago"
+        raise FleetmarkError(
+            ErrorKind.EXPIRED, f"release {found.serial} has expired {late_s / 86400:.1f} days ago"
         )
     chosen = parse_lock(lock)
     check_lock(found, chosen)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _BOOL = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -24,7 +24,7 @@ def parse_value(name: str, definition: Mapping[str, Any], text: str) -> Any:
     """The value of parameter `name` that `text` stands for.
 
     Raises:
-        CatalogError: fault UNKNOWN_WORD: not of the type, out of range or not among the choices.
+        FleetmarkError: UNKNOWN_WORD: not of the type, out of range or not among the choices.
     """
     value = _typed(definition["type"], text.strip())
     if value is None:
@@ -37,7 +37,7 @@ def check_value(name: str, definition: Mapping[str, Any], value: Any) -> None:
     """Refuse a value that its definition does not allow.
 
     Raises:
-        CatalogError: fault UNKNOWN_WORD.
+        FleetmarkError: UNKNOWN_WORD.
     """
     kinds = _KINDS.get(definition["type"], (str,))
     strange = not isinstance(value, kinds) or (bool not in kinds and isinstance(value, bool))
@@ -80,7 +80,7 @@ def filled(name: str, definition: Mapping[str, Any], word: str, change: Any) -> 
     `#` in `change` becomes the value at the end of the word.
 
     Raises:
-        CatalogError: fault UNKNOWN_WORD: the definition does not allow that value.
+        FleetmarkError: UNKNOWN_WORD: the definition does not allow that value.
     """
     value = parse_value(name, definition, word.rpartition(".")[2])
 
@@ -106,9 +106,9 @@ def _typed(kind: str, text: str) -> Any:
     return _BOOL.get(text.lower()) if kind == "bool" else text
 
 
-def _refused(name: str, text: str, definition: Mapping[str, Any]) -> CatalogError:
-    return CatalogError(
-        Fault.UNKNOWN_WORD,
+def _refused(name: str, text: str, definition: Mapping[str, Any]) -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.UNKNOWN_WORD,
         f"parameter {name} cannot be {text[:60]!r}",
         "",
         f"Allowed: {allowed(definition)}",

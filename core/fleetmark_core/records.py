@@ -67,7 +67,7 @@ def parse_final(payload: bytes) -> Final:
     """Read a final record's payload.
 
     Raises:
-        CatalogError: fault BAD_DOCUMENT.
+        FleetmarkError: BAD_DOCUMENT.
     """
     return parse_document(Final, payload, "final record")
 

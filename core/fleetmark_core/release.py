@@ -15,7 +15,7 @@ from typing import Any
 
 from fleetmark_core import signing
 from fleetmark_core.digest import canonical_json
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 RELEASE_FORMAT = 1
 MAX_RELEASE_BYTES = 16 * 1024 * 1024
@@ -37,15 +37,15 @@ class Rotation:
         return canonical_json({"format": RELEASE_FORMAT, "old": old, "new": new})
 
     def check(self) -> None:
-        """Raises CatalogError (BAD_SIGNATURE) unless both keys have signed it."""
+        """Raises FleetmarkError (BAD_SIGNATURE) unless both keys have signed it."""
         said = self.statement(self.old, self.new)
         for name, key, signature in (
             ("the old key", self.old, self.by_old),
             ("the new key", self.new, self.by_new),
         ):
             if not signing.verify(signing.ROTATION, said, signature, key):
-                raise CatalogError(
-                    Fault.BAD_SIGNATURE, f"a change of the catalog key is not signed by {name}"
+                raise FleetmarkError(
+                    ErrorKind.BAD_SIGNATURE, f"a change of the catalog key is not signed by {name}"
                 )
 
 
@@ -128,7 +128,8 @@ class Envelope:
         """Fingerprints of the keys from the pinned one to that of the release, both included.
 
         Raises:
-            CatalogError: FOREIGN_KEY: no chain leads there; BAD_SIGNATURE: a link of it is forged.
+            FleetmarkError: FOREIGN_KEY: no chain leads there; BAD_SIGNATURE: a link of it is
+                forged.
         """
         path = [pinned]
         following = {signing.fingerprint(rotation.old): rotation for rotation in self.rotations}
@@ -136,8 +137,8 @@ class Envelope:
         while path[-1] != wanted:
             rotation = following.pop(path[-1], None)
             if rotation is None:
-                raise CatalogError(
-                    Fault.FOREIGN_KEY,
+                raise FleetmarkError(
+                    ErrorKind.FOREIGN_KEY,
                     f"the release is signed with catalog key {wanted[:16]}…, this board trusts "
                     f"{pinned[:16]}…, and no rotation leads from one to the other",
                 )
@@ -149,12 +150,12 @@ class Envelope:
         """The release, if the owner of the pinned key vouches for it, and the keys that lead to it.
 
         Raises:
-            CatalogError: FOREIGN_KEY, BAD_SIGNATURE, BAD_DOCUMENT.
+            FleetmarkError: FOREIGN_KEY, BAD_SIGNATURE, BAD_DOCUMENT.
         """
         path = self.leads_from(pinned)
         if not signing.verify(signing.RELEASE, self.signed, self.signature, self.key):
-            raise CatalogError(
-                Fault.BAD_SIGNATURE, "the release was changed after it had been signed"
+            raise FleetmarkError(
+                ErrorKind.BAD_SIGNATURE, "the release was changed after it had been signed"
             )
         return parse_release(self.signed), path
 
@@ -172,11 +173,11 @@ def parse_envelope(data: bytes) -> Envelope:
     """An envelope from its bytes; no signature is checked.
 
     Raises:
-        CatalogError: UNSIGNED: a release without envelope; BAD_DOCUMENT.
+        FleetmarkError: UNSIGNED: a release without envelope; BAD_DOCUMENT.
     """
     values = _object(data, "release")
     if "signature" not in values and "serial" in values:
-        raise CatalogError(Fault.UNSIGNED, "the release is not signed")
+        raise FleetmarkError(ErrorKind.UNSIGNED, "the release is not signed")
     try:
         rotations = values["rotations"]
         if len(rotations) > _MAX_ROTATIONS:
@@ -191,8 +192,8 @@ def parse_envelope(data: bytes) -> Envelope:
             ),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CatalogError(
-            Fault.BAD_DOCUMENT, f"it is no signed release: {error}", "release"
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, f"it is no signed release: {error}", "release"
         ) from error
 
 
@@ -200,12 +201,12 @@ def parse_release(data: bytes) -> Release:
     """A release from the bytes that were signed.
 
     Raises:
-        CatalogError: BAD_DOCUMENT.
+        FleetmarkError: BAD_DOCUMENT.
     """
     values = _object(data, "release")
     if values.get("format") != RELEASE_FORMAT:
         what = f"format {values.get('format')!r}, this version reads {RELEASE_FORMAT}"
-        raise CatalogError(Fault.BAD_DOCUMENT, what, "release", "Update this program")
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "release", "Update this program")
     try:
         definitions = values["components"]
         for found in definitions:
@@ -220,7 +221,9 @@ def parse_release(data: bytes) -> Release:
             tuple(_blob(entry) for entry in values["built"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"it is no release: {error}", "release") from error
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, f"it is no release: {error}", "release"
+        ) from error
 
 
 def _blob(entry: Any) -> tuple[str, str, int]:
@@ -236,11 +239,11 @@ def _text(value: Any) -> str:
 
 def _object(data: bytes, where: str) -> dict[str, Any]:
     if len(data) > MAX_RELEASE_BYTES:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"it has {len(data)} bytes", where)
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"it has {len(data)} bytes", where)
     try:
         values = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"it is no JSON: {error}", where) from error
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"it is no JSON: {error}", where) from error
     if not isinstance(values, dict):
-        raise CatalogError(Fault.BAD_DOCUMENT, "it is no table", where)
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "it is no table", where)
     return values

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef, Lock, LockedComponent, PackageArchive
 from fleetmark_core.modes import modes_of
 from fleetmark_core.order import Order
@@ -27,8 +27,8 @@ def check_lock(release: Release, lock: Lock) -> None:
     """Refuse a lock that holds anything which does not follow from the release.
 
     Raises:
-        CatalogError: NOT_RELEASED: a component or blob that the release does not name; NOT_ALLOWED:
-            a command, variable or value that does not follow from its components.
+        FleetmarkError: NOT_RELEASED: a component or blob that the release does not name;
+            NOT_ALLOWED: a command, variable or value that does not follow from its components.
     """
     parts = [_Part(release, locked) for locked in lock.components]
     _check_program(parts, lock)
@@ -43,7 +43,7 @@ def check_order(release: Release, order: Order, lock: Lock) -> None:
     The lock must have passed `check_lock`.
 
     Raises:
-        CatalogError: NOT_ALLOWED.
+        FleetmarkError: NOT_ALLOWED.
     """
     parts = [_Part(release, locked) for locked in lock.components]
     benchmark, program = _only(parts, "benchmark").body, _only(parts, "program").body
@@ -61,7 +61,7 @@ def check_order(release: Release, order: Order, lock: Lock) -> None:
             raise _wrong(f"the program has no parameter {name[:60]!r}")
         try:
             check_value(name, definition, value)
-        except CatalogError as error:
+        except FleetmarkError as error:
             raise _wrong(f"{error.what}. {error.next_step}") from error
         for word, words in (
             (order.scenario, definition.get("scenarios")),
@@ -79,8 +79,8 @@ class _Part:
         self.id = f"{locked.kind}/{locked.name}"
         found = release.by_id.get((locked.kind, locked.name, locked.sha256))
         if found is None:
-            raise CatalogError(
-                Fault.NOT_RELEASED,
+            raise FleetmarkError(
+                ErrorKind.NOT_RELEASED,
                 f"{self.id} {locked.version} ({locked.sha256[:12]}…) is not in release "
                 f"{release.serial}",
             )
@@ -88,8 +88,8 @@ class _Part:
         own = (found["version"], *found["body"].get("newer", ()), *found["body"].get("older", ()))
         # What a board has of its own has the version that it was found in.
         if locked.kind in ("package", *_TOLD, "program") and locked.version not in own:
-            raise CatalogError(
-                Fault.NOT_RELEASED, f"{self.id} has no version {locked.version} in the release"
+            raise FleetmarkError(
+                ErrorKind.NOT_RELEASED, f"{self.id} has no version {locked.version} in the release"
             )
         self.body = self._body()
 
@@ -105,7 +105,7 @@ class _Part:
             if variation.get("value") is not None:
                 try:
                     change = filled(name, variation["value"], word, change)
-                except CatalogError as error:
+                except FleetmarkError as error:
                     raise _wrong(f"{self.id}: {error.what}. {error.next_step}") from error
             if change:
                 body = overlay(body, change)
@@ -272,11 +272,11 @@ def _all_in(blobs: Sequence[BlobRef], known: set[BlobRef], what: str) -> None:
             raise _unreleased(blob, what)
 
 
-def _unreleased(blob: BlobRef, what: str) -> CatalogError:
-    return CatalogError(
-        Fault.NOT_RELEASED, f"{blob.name[:100]} ({blob.sha256[:12]}…) is {what} in the release"
+def _unreleased(blob: BlobRef, what: str) -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.NOT_RELEASED, f"{blob.name[:100]} ({blob.sha256[:12]}…) is {what} in the release"
     )
 
 
-def _wrong(what: str) -> CatalogError:
-    return CatalogError(Fault.NOT_ALLOWED, what)
+def _wrong(what: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.NOT_ALLOWED, what)

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar, cast
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 T = TypeVar("T")
 _CHUNK = 1 << 18
@@ -63,7 +63,7 @@ def unpack(archive: Path, target: Path, limits: Limits) -> list[Path]:
     Returns the files, relative to `target`, sorted.
 
     Raises:
-        CatalogError: fault BAD_DOCUMENT: no archive, cut short, larger than the limits, or an entry
+        FleetmarkError: BAD_DOCUMENT: no archive, cut short, larger than the limits, or an entry
             is anything but a regular file or folder with a plain relative name of its own.
         FileExistsError: `target` is there.
         OSError: it cannot be written.
@@ -314,5 +314,5 @@ def _claim(entry: _Entry, names: dict[str, str], archive: Path) -> None:
             )
 
 
-def _bad(what: str, archive: Path) -> CatalogError:
-    return CatalogError(Fault.BAD_DOCUMENT, what, archive.name)
+def _bad(what: str, archive: Path) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.BAD_DOCUMENT, what, archive.name)

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 T = TypeVar("T")
 _LEAVES = frozenset({str, int, float, bool, type(None)})
@@ -43,10 +43,10 @@ def from_plain(cls: type[T], values: object, where: str = "") -> T:
     """An instance of dataclass `cls`; every field is checked, unknown ones are refused.
 
     Raises:
-        CatalogError: fault BAD_DOCUMENT, naming the field.
+        FleetmarkError: BAD_DOCUMENT, naming the field.
     """
     if not isinstance(values, dict):
-        raise CatalogError(Fault.BAD_DOCUMENT, f"{cls.__name__} is no table", where)
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{cls.__name__} is no table", where)
     kind: Any = cls
     try:
         made: T = _maker(kind)(values)
@@ -62,7 +62,7 @@ def _by_library(cls: type[T], values: dict[Any, Any], where: str) -> T:
     try:
         return dacite.from_dict(cls, values, dacite.Config(strict=True, cast=[tuple, Enum]))
     except (dacite.DaciteError, ValueError, TypeError) as error:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"{cls.__name__}: {error}", where) from error
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{cls.__name__}: {error}", where) from error
 
 
 @lru_cache(maxsize=512)
@@ -162,13 +162,13 @@ def parse_document(cls: type[T], data: bytes, where: str = "") -> T:
     """An instance of dataclass `cls` from the bytes of a JSON document.
 
     Raises:
-        CatalogError: fault BAD_DOCUMENT.
+        FleetmarkError: BAD_DOCUMENT.
     """
     try:
         values = json.loads(data)
     except (ValueError, RecursionError) as error:
         what = f"{cls.__name__} is no JSON: {error}"
-        raise CatalogError(Fault.BAD_DOCUMENT, what, where) from error
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, where) from error
     return from_plain(cls, values, where)
 
 
@@ -179,12 +179,12 @@ def parse_own(cls: type[T], data: bytes, where: str = "") -> T:
     library that checks them would stay in the memory of an agent that reads two documents a day.
 
     Raises:
-        CatalogError: fault BAD_DOCUMENT.
+        FleetmarkError: BAD_DOCUMENT.
     """
     try:
         made: T = _made(cls, json.loads(data))
     except (ValueError, RecursionError, TypeError, AttributeError, KeyError) as error:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"{cls.__name__}: {error}", where) from error
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{cls.__name__}: {error}", where) from error
     return made
 
 

@@ -10,7 +10,7 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -56,7 +56,7 @@ def fingerprint(public: str) -> str:
     """sha256 of a public key's bytes: what boards pin, and people compare.
 
     Raises:
-        CatalogError: fault BAD_DOCUMENT: it is no public key.
+        FleetmarkError: BAD_DOCUMENT: it is no public key.
     """
     return hashlib.sha256(_bytes(public, _KEY_BYTES)).hexdigest()
 
@@ -74,7 +74,7 @@ def verify(kind: str, data: bytes, signature: str, public: str) -> bool:
     """Whether the signature is that of the key's owner under exactly this document.
 
     Raises:
-        CatalogError: fault BAD_DOCUMENT: key or signature are none.
+        FleetmarkError: BAD_DOCUMENT: key or signature are none.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -110,9 +110,11 @@ def _bytes(text: str, length: int) -> bytes:
     try:
         found = bytes.fromhex(text)
     except (ValueError, TypeError) as error:
-        raise CatalogError(Fault.BAD_DOCUMENT, "a key or signature is not hexadecimal") from error
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, "a key or signature is not hexadecimal"
+        ) from error
     if len(found) != length:
-        raise CatalogError(Fault.BAD_DOCUMENT, f"a key or signature has {len(found)} bytes")
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"a key or signature has {len(found)} bytes")
     return found
 
 
@@ -127,7 +129,7 @@ def certified_key(certificate_pem: str, ca_pem: bytes) -> str:
     as long as its release is.
 
     Raises:
-        CatalogError: FOREIGN_KEY: another CA signed it, or for another purpose.
+        FleetmarkError: FOREIGN_KEY: another CA signed it, or for another purpose.
     """
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -146,8 +148,8 @@ def certified_key(certificate_pem: str, ca_pem: bytes) -> str:
         *(ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm),
         x509.ExtensionNotFound,
     ) as error:
-        raise CatalogError(
-            Fault.FOREIGN_KEY,
+        raise FleetmarkError(
+            ErrorKind.FOREIGN_KEY,
             "the order is signed with a key that this board's controller has not certified",
         ) from error
     raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)

@@ -7,9 +7,11 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
-from fleetmark_protos.errors import DETAIL_KEY, ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1.common_pb2 import ErrorDetail
 
+DETAIL_KEY = "fleetmark-error-bin"
+"""Trailing metadatum that carries a serialised `ErrorDetail`."""
 _BROKEN = "Internal error from Core"
 """What grpc.aio says when a connection goes away under a call that is sending."""
 

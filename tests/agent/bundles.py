@@ -11,8 +11,8 @@ from typing import Any
 
 from fake_controller import FakeController
 
-from fleetmark_agent.state.ids import uuid7
 from fleetmark_core.digest import sha256_hex
+from fleetmark_core.ids import uuid7
 from fleetmark_core.lockfile import BlobRef, DeclaredOutput, Environment, Lock, Program
 from fleetmark_core.order import Order
 

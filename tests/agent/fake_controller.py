@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 from secure import server_credentials
 
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import parse_final, record_digest
 from fleetmark_protos.channel import CHUNK_BYTES, server_options
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.status import abort
 from fleetmark_protos.v1 import (
     blobs_pb2,

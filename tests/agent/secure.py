@@ -13,7 +13,8 @@ from fleetmark_agent.state.identity import ACTIVE, Enrolment
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
 from fleetmark_controller.identity.model import Kind
-from fleetmark_core.device_keys import make_key, pem_sha256, signing_request, write_private
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.device_keys import make_key, pem_sha256, signing_request
 
 LIFE_NS = 30 * 86_400 * 10**9
 
@@ -40,8 +41,8 @@ def enrol(home: Path, address: str, life_ns: int = LIFE_NS) -> None:
         authority(), request, Kind.DEVICE, device_id, now_ns, life_ns
     )
     folder = identity.folder(home)
-    write_private(folder / identity.KEY, key)
-    write_private(folder / identity.CA, authority().certificate)
-    write_private(folder / identity.CERTIFICATE, signed)
+    write_atomic(folder / identity.KEY, key, private=True)
+    write_atomic(folder / identity.CA, authority().certificate, private=True)
+    write_atomic(folder / identity.CERTIFICATE, signed, private=True)
     ca_sha256 = pem_sha256(authority().certificate)
     identity.save_enrolment(home, Enrolment(ACTIVE, address, 1, ca_sha256, "", now_ns, expires_ns))

@@ -16,9 +16,9 @@ from bundles import GATED, QUICK, make_lock, make_order, wheel
 from fake_controller import FakeController
 
 from fleetmark_agent.runner.prepare import NO_TELEMETRY
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import DeclaredOutput
 from fleetmark_core.records import record_digest, seal
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 
 async def held_is_empty(agent: AgentProcess) -> None:

@@ -12,11 +12,12 @@ import pytest
 
 from fleetmark_agent.session.messages import MAX_EPOCH, AttemptKey
 from fleetmark_agent.state import ledger
-from fleetmark_agent.state.files import RealFiles, write_atomic
+from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.identity import device_id
-from fleetmark_agent.state.ids import uuid7
 from fleetmark_agent.state.ledger import Entry, Ledger, LedgerError, Standing
-from fleetmark_protos.errors import FleetmarkError
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.ids import uuid7
 
 
 def test_a_ledger_comes_back_as_it_was(tmp_path: Path) -> None:

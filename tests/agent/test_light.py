@@ -23,7 +23,7 @@ from fleetmark_agent.net import grpc_codec
 from fleetmark_agent.startup.handover import hand_over
 from fleetmark_agent.state.file_locks import try_lock
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.serde import parse_document, parse_own, to_plain
 from fleetmark_protos.plain import from_plain
 from fleetmark_protos.v1.capabilities_pb2 import Capabilities as WireCapabilities
@@ -171,7 +171,7 @@ def test_what_a_helper_wrote_is_read_as_the_checking_library_reads_it(tmp_path: 
     data = json.dumps(to_plain(measure(home=tmp_path))).encode()
     assert parse_own(Capabilities, data) == parse_document(Capabilities, data)
     for bad in (b"", b"[]", b"{}", b'{"os": 1}', b'{"unknown": 1}', b"null", b"\xff"):
-        with pytest.raises(CatalogError):
+        with pytest.raises(FleetmarkError):
             parse_own(Capabilities, bad)
 
 

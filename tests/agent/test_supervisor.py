@@ -59,9 +59,8 @@ class Bench:
         spec.update(changes)
         path = self.folder / "spec.json"
         path.write_text(json.dumps(spec))
-        program = supervisor.__file__
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", program, str(path)],
+            supervisor.command(str(path)),
             pass_fds=(lock, alive),
             start_new_session=True,
             stdout=subprocess.PIPE,

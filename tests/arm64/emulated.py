@@ -13,7 +13,7 @@ from userland import CACHE, Userland
 
 from fleetmark_controller.wheelbuild import toolchain
 from fleetmark_core.blob_store import BlobFolder
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 
 # An emulated agent needs seconds for what a board does in tens of milliseconds.
 EMULATED_PATIENCE_S = 240.0
@@ -74,7 +74,7 @@ class EmulatedFleet(Fleet):
             entry = json.loads(record.read_bytes())
             try:
                 blobs.put_file(BUILDS / entry["sha256"], entry["sha256"], entry["size_bytes"])
-            except (CatalogError, OSError):
+            except (FleetmarkError, OSError):
                 continue
             shutil.copy(record, self.home / "builds")
             self.has_loadgen |= entry["name"] == "mlcommons-loadgen"

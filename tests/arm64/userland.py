@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetmark_controller.artifacts.foreign_deb import ForeignDebian, unpack
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 
 PROJECT = Path(__file__).resolve().parents[2]
 CACHE = PROJECT / ".cache" / "arm64"
@@ -107,7 +107,7 @@ def userland() -> Userland:
             _install_dependencies(Userland(scratch), lock)
             _prove(Userland(scratch))
             scratch.rename(target)
-        except (CatalogError, OSError, subprocess.SubprocessError) as error:
+        except (FleetmarkError, OSError, subprocess.SubprocessError) as error:
             raise CannotBeMade(_told(error)) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -23,8 +23,7 @@ from fleetmark_controller.identity.credential_files import read_credentials
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, Memory, Os, Storage
 from fleetmark_core.device_keys import make_key, signing_request
 from fleetmark_protos.channel import client_options
-from fleetmark_protos.errors import DETAIL_KEY
-from fleetmark_protos.status import from_rpc_error
+from fleetmark_protos.status import DETAIL_KEY, from_rpc_error
 from fleetmark_protos.v1 import (
     admin_pb2,
     admin_pb2_grpc,

@@ -24,7 +24,7 @@ from fleetmark_catalog.load import Build, Tool, WheelFile
 from fleetmark_controller.wheelbuild import Builder, elf, toolchain
 from fleetmark_controller.wheelbuild.subprocesses import Children
 from fleetmark_core.blob_store import BlobFolder
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ARCH = platform.machine()
@@ -165,9 +165,9 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(
     workshop: Workshop, tmp_path: Path, files: dict[str, str], words: list[str]
 ) -> None:
     build = tiny(tmp_path / "mirror", ARCH, **files)
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         workshop.build(build, mirror=tmp_path / "mirror")
-    assert caught.value.fault is Fault.UNAVAILABLE
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     for word in words:
         assert word in str(caught.value)
     assert workshop.is_empty()
@@ -178,10 +178,10 @@ def test_sources_and_tools_are_taken_by_their_digest_or_not_at_all(
 ) -> None:
     right = crcmod(ARCH)
     wrong = dataclasses.replace(right, sdist=dataclasses.replace(right.sdist, sha256="0" * 64))
-    with pytest.raises(CatalogError, match="crcmod"):
+    with pytest.raises(FleetmarkError, match="crcmod"):
         workshop.build(wrong)
     tools = (dataclasses.replace(right.tools[0], sha256="1" * 64),)
-    with pytest.raises(CatalogError, match="tools"):
+    with pytest.raises(FleetmarkError, match="tools"):
         workshop.build(dataclasses.replace(right, tools=tools))
     assert workshop.is_empty()
 
@@ -196,12 +196,12 @@ def test_stopping_the_controller_ends_a_build_and_leaves_nothing(
     workshop: Workshop, tmp_path: Path
 ) -> None:
     build = tiny(tmp_path / "mirror", ARCH, setup_py=SLOW)
-    caught: list[CatalogError] = []
+    caught: list[FleetmarkError] = []
 
     def work() -> None:
         try:
             workshop.build(build, mirror=tmp_path / "mirror")
-        except CatalogError as error:
+        except FleetmarkError as error:
             caught.append(error)
 
     thread = threading.Thread(target=work)

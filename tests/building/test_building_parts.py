@@ -21,7 +21,7 @@ from fleetmark_catalog.load import Build, Sdist
 from fleetmark_controller.artifacts import foreign_deb
 from fleetmark_controller.wheelbuild import elf, headers
 from fleetmark_controller.wheelbuild.repack import repack
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 
 ARCH = platform.machine()
 BUILD = Build(
@@ -172,7 +172,7 @@ def test_a_wheel_is_packed_anew_with_the_tags_that_it_keeps(tmp_path: Path) -> N
 def test_a_wheel_that_is_not_what_its_name_says_is_refused(
     tmp_path: Path, name: str, data: bytes, words: str
 ) -> None:
-    with pytest.raises(CatalogError, match=words):
+    with pytest.raises(FleetmarkError, match=words):
         repack(a_wheel(tmp_path, name, thing_so=data), BUILD, tmp_path / BUILD.filename)
 
 
@@ -190,13 +190,13 @@ nonsense
 
 def test_only_archives_of_whole_releases_count() -> None:
     assert foreign_deb.archives(LISTING) == ["http://a.example/debian/"]
-    with pytest.raises(CatalogError, match="no release of Debian"):
+    with pytest.raises(FleetmarkError, match="no release of Debian"):
         foreign_deb.archives("Packages|noble|main|http://u.example/ubuntu/\n")
 
 
 def test_a_machine_without_apt_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(CatalogError, match="no apt-get"):
+    with pytest.raises(FleetmarkError, match="no apt-get"):
         foreign_deb.ForeignDebian("bookworm", "arm64", tmp_path / "apt").download(["libc6"])
 
 
@@ -221,7 +221,7 @@ def test_headers_that_no_python_here_has_come_from_debian(
 
 
 def test_headers_that_nobody_has_are_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         headers.collect_headers("3.77", "aarch64", tmp_path / "headers")
     assert "Python 3.77" in caught.value.what
     assert "python3.77-dev" in caught.value.next_step

@@ -12,11 +12,11 @@ from test_components import MODEL, PROFILE, PROGRAM, artifact, write
 from fleetmark_catalog.load import Catalog, load_catalog
 from fleetmark_catalog.load.parse import read_component
 from fleetmark_catalog.resolve import Fetch, Resolution, expand, resolve
-from fleetmark_controller.artifacts import acquire
+from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Capabilities, Os
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lock, PackageArchive, parse_lock
 from fleetmark_core.resource_model import Run, predict
 
@@ -119,7 +119,7 @@ def test_it_is_obtained_like_any_artefact_from_the_mirror_first(tmp_path: Path) 
     (tmp_path / "mirror" / one.archive.sha256).write_bytes(data)
     blobs = BlobFolder(tmp_path / "blobs")
     source = {one.archive.sha256: found.sources[one.archive.sha256]}
-    acquire(source, blobs, tmp_path / "mirror", lambda _: None)
+    obtain(source, blobs, tmp_path / "mirror", lambda _: None)
     assert blobs.path(one.archive.sha256).read_bytes() == data
 
 
@@ -200,7 +200,7 @@ def test_a_lock_with_a_folder_that_leads_elsewhere_is_refused(
     bad = dataclasses.replace(
         lock, environment=dataclasses.replace(lock.environment, archives=(one,))
     )
-    with pytest.raises(CatalogError, match="not a "):
+    with pytest.raises(FleetmarkError, match="not a "):
         parse_lock(bad.canonical())
 
 
@@ -210,7 +210,7 @@ def test_a_lock_with_two_archives_of_one_name_is_refused(tmp_path: Path) -> None
     bad = dataclasses.replace(
         lock, environment=dataclasses.replace(lock.environment, archives=twice)
     )
-    with pytest.raises(CatalogError, match="two archives have one name"):
+    with pytest.raises(FleetmarkError, match="two archives have one name"):
         parse_lock(bad.canonical())
 
 
@@ -262,7 +262,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("text", "words"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         read_component(write(tmp_path, "package", "tools", text))
-    assert caught.value.fault is Fault.INVALID_COMPONENT
+    assert caught.value.kind is ErrorKind.INVALID_COMPONENT
     assert words in caught.value.what

@@ -19,11 +19,12 @@ from installer.sources import WheelFile
 from fleetmark_catalog.load import BUILTIN, Location, load_catalog, read_folder
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.resolve import Fetch, LocalFile, WheelSource, expand, resolve
-from fleetmark_controller.artifacts import acquire, pack_harness
+from fleetmark_controller.artifacts import pack_harness
+from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.download import fetch_location
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 DATA = b"some bytes" * 1000
 
@@ -67,13 +68,13 @@ def test_a_changed_model_is_found_before_anything_runs(tmp_path: Path, blobs: Bl
     catalog = Catalog(read_folder(tmp_path / "components"))
     resolution = resolve(catalog, expand(catalog, "fashion-mnist")[0], board(), HARNESS)
     local = {k: s for k, s in resolution.sources.items() if isinstance(s, LocalFile)}
-    acquire(local, blobs, None, print)
+    obtain(local, blobs, None, print)
     model = tmp_path / "components" / "model" / "fashion-mnist-dscnn" / "dscnn_fp32.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"?")
     # Also when the true bytes are in the folder from before.
-    with pytest.raises(CatalogError) as caught:
-        acquire(local, blobs, None, print)
-    assert caught.value.fault is Fault.DIGEST_MISMATCH
+    with pytest.raises(FleetmarkError) as caught:
+        obtain(local, blobs, None, print)
+    assert caught.value.kind is ErrorKind.DIGEST_MISMATCH
     text = str(caught.value)
     assert str(model) in text
     assert resolution.lock is not None
@@ -82,9 +83,9 @@ def test_a_changed_model_is_found_before_anything_runs(tmp_path: Path, blobs: Bl
 
 
 def test_a_missing_file_of_a_component_is_named(tmp_path: Path, blobs: BlobFolder) -> None:
-    with pytest.raises(CatalogError) as caught:
-        acquire({"0" * 64: LocalFile("a", 1, tmp_path / "gone")}, blobs, None, print)
-    assert caught.value.fault is Fault.UNAVAILABLE
+    with pytest.raises(FleetmarkError) as caught:
+        obtain({"0" * 64: LocalFile("a", 1, tmp_path / "gone")}, blobs, None, print)
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     assert str(tmp_path / "gone") in str(caught.value)
 
 
@@ -95,12 +96,12 @@ def test_the_mirror_comes_first_and_is_not_trusted(tmp_path: Path, blobs: BlobFo
     (mirror / good).write_bytes(DATA)
     (mirror / bad).write_bytes(b"not it")
     said: list[str] = []
-    acquire({good: Fetch("a", len(DATA), ())}, blobs, mirror, said.append)
+    obtain({good: Fetch("a", len(DATA), ())}, blobs, mirror, said.append)
     assert blobs.has(good)
     assert said == []
-    with pytest.raises(CatalogError) as caught:
-        acquire({bad: Fetch("b", 5, ())}, blobs, mirror, said.append)
-    assert caught.value.fault is Fault.UNAVAILABLE
+    with pytest.raises(FleetmarkError) as caught:
+        obtain({bad: Fetch("b", 5, ())}, blobs, mirror, said.append)
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     assert "mirror's copy is not used" in said[0]
     assert not blobs.has(bad)
     assert leftovers(blobs) == []
@@ -115,9 +116,9 @@ def test_a_wheel_that_no_index_has_is_named(blobs: BlobFolder) -> None:
         "3.11",
         ("manylinux2014_x86_64",),
     )
-    with pytest.raises(CatalogError) as caught:
-        acquire({wheel.sha256: wheel}, blobs, None, print)
-    assert caught.value.fault is Fault.UNAVAILABLE
+    with pytest.raises(FleetmarkError) as caught:
+        obtain({wheel.sha256: wheel}, blobs, None, print)
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     assert "fleetmark_no_such_thing" in str(caught.value)
     assert "mirror" in caught.value.next_step
     assert leftovers(blobs) == []
@@ -143,7 +144,7 @@ def test_two_versions_of_a_distribution_are_fetched_side_by_side(
             "3.11",
             ("manylinux2014_x86_64",),
         )
-    acquire(sources, blobs, None, print)
+    obtain(sources, blobs, None, print)
     assert all(blobs.has(sha256) for sha256 in sources)
     assert leftovers(blobs) == []
 
@@ -168,7 +169,7 @@ def test_a_transfer_is_bounded_and_must_stay_on_https(
 ) -> None:
     folder, address = web
     (folder / "a").write_bytes(DATA)
-    with pytest.raises(CatalogError, match="not https"):
+    with pytest.raises(FleetmarkError, match="not https"):
         fetch_location(Location(url=f"{address}/a", size_bytes=len(DATA)), tmp_path, len(DATA))
 
 
@@ -186,7 +187,7 @@ def test_a_bad_archive_is_refused(tmp_path: Path, case: str) -> None:
     data, expected = BAD_ARCHIVES[case]
     (tmp_path / "raw").write_bytes(data)
     limit = 100 if case == "bomb" else len(DATA)
-    with pytest.raises(CatalogError, match=expected):
+    with pytest.raises(FleetmarkError, match=expected):
         unpack_gzip(tmp_path / "raw", tmp_path / "out", limit)
     assert (tmp_path / "out").stat().st_size <= 1 << 20
 
@@ -197,9 +198,9 @@ def test_what_was_tried_is_listed(blobs: BlobFolder) -> None:
         Location(deb="fleetmark-no-such-package", path="usr/x", size_bytes=10),
     )
     said: list[str] = []
-    with pytest.raises(CatalogError) as caught:
-        acquire({"2" * 64: Fetch("x", 10, places)}, blobs, None, said.append)
-    assert caught.value.fault is Fault.UNAVAILABLE
+    with pytest.raises(FleetmarkError) as caught:
+        obtain({"2" * 64: Fetch("x", 10, places)}, blobs, None, said.append)
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     text = str(caught.value)
     assert "https://localhost:1/x.gz: " in text
     assert "apt package fleetmark-no-such-package: " in text
@@ -216,8 +217,8 @@ def test_the_full_data_set_comes_from_debian(blobs: BlobFolder) -> None:
         deb = tuple(place for place in artifact.locations if place.deb)
         source = Fetch(artifact.name, artifact.size_bytes, deb)
         try:
-            acquire({artifact.sha256: source}, blobs, None, print)
-        except CatalogError as error:
+            obtain({artifact.sha256: source}, blobs, None, print)
+        except FleetmarkError as error:
             if "apt-get failed" in str(error) or "no apt" in str(error):
                 pytest.skip(str(error))
             raise

@@ -11,7 +11,7 @@ from boards import HARNESS, board, interpreter
 from fleetmark_catalog.load import Catalog, check_catalog, load_catalog
 from fleetmark_catalog.resolve import Resolution, expand, resolve
 from fleetmark_core.capabilities import Capabilities, Software
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 HEAD = 'version = "1"\ntitle = "T"\nlicense = "MIT"\n'
 MODEL = (
@@ -140,15 +140,15 @@ def test_bad_parents_are_refused(tmp_path: Path, case: str) -> None:
     parents, expected = EXTENDS[case]
     for name, parent in parents.items():
         write(tmp_path, "model", name, f'extends = "{parent}"\n' + MODEL)
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         load_catalog([tmp_path])
-    assert caught.value.fault is Fault.INVALID_COMPONENT
+    assert caught.value.kind is ErrorKind.INVALID_COMPONENT
     assert expected in str(caught.value)
 
 
 def test_what_is_still_missing_after_all_is_named(tmp_path: Path) -> None:
     write(tmp_path, "soft", "base", "detect = 1\n", HEAD)
-    with pytest.raises(CatalogError, match="key detect: unknown key"):
+    with pytest.raises(FleetmarkError, match="key detect: unknown key"):
         load_catalog([tmp_path])
 
 
@@ -178,9 +178,9 @@ set = { parameters = { threads = { default = "#" } } }
         (("thread.2",), "Did you mean 'threads.#'?"),
         (("threads.#",), "has no variation 'threads.#'"),
     ):
-        with pytest.raises(CatalogError) as caught:
+        with pytest.raises(FleetmarkError) as caught:
             run(catalog, *words)
-        assert caught.value.fault is Fault.UNKNOWN_WORD
+        assert caught.value.kind is ErrorKind.UNKNOWN_WORD
         assert expected in str(caught.value)
 
 
@@ -202,7 +202,7 @@ default = true
 
 def test_combinations_can_be_excluded(tmp_path: Path) -> None:
     catalog = world(tmp_path, MODEL + TWO + artifact("m.onnx", 1))
-    with pytest.raises(CatalogError, match="fp16 and cpu exclude each other: model/b says so"):
+    with pytest.raises(FleetmarkError, match="fp16 and cpu exclude each other: model/b says so"):
         run(catalog, "fp16", "cpu")
     # A default gives way to what was asked for.
     assert "cpu" not in expand(catalog, "b", variations=["fp16"])[0].variations
@@ -445,7 +445,7 @@ def test_a_fault_within_a_component_is_named(tmp_path: Path, case: str) -> None:
     place = write(tmp_path, kind, "x", text, head)
     if kind == "program":
         (place / "main.py").symlink_to("/etc/hostname")
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         load_catalog([tmp_path])
     assert expected in str(caught.value)
 

@@ -14,11 +14,11 @@ from boards import HARNESS, board, interpreter
 from fleetmark_catalog.load import Component, load_catalog
 from fleetmark_catalog.resolve import Fetch, expand, resolve
 from fleetmark_catalog.resolve.variations import variations_of
-from fleetmark_controller.artifacts import acquire
+from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Os
 from fleetmark_core.digest import sha256_file
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 CATALOG = load_catalog()
 MODELS = CATALOG.all("model")
@@ -64,7 +64,7 @@ def test_every_benchmark_resolves_with_every_word(name: str, words: tuple[str, .
     configuration = expand(CATALOG, name, variations=words)[0]
     try:
         resolution = resolve(CATALOG, configuration, board(), HARNESS)
-    except CatalogError as error:
+    except FleetmarkError as error:
         # A network that only has a TFLite file does not run on an ONNX runtime, and says so.
         assert NO_FILE in str(error)
         return
@@ -91,7 +91,7 @@ def test_every_model_and_data_set_belongs_to_a_benchmark() -> None:
         configuration = expand(CATALOG, name, variations=words)[0]
         try:
             lock = resolve(CATALOG, configuration, board(), HARNESS).lock
-        except CatalogError:
+        except FleetmarkError:
             continue
         assert lock is not None
         used |= {f"{part.kind}/{part.name}" for part in lock.components}
@@ -139,7 +139,7 @@ def test_a_runtime_that_the_boards_python_is_too_old_for_is_named() -> None:
 
 
 def test_an_onnx_runtime_and_a_tflite_model_exclude_each_other() -> None:
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         configuration = expand(CATALOG, "fashion-mnist", variations=["openvino", "tflite"])[0]
         resolve(CATALOG, configuration, board(), HARNESS)
     assert "tflite" in str(caught.value)
@@ -199,9 +199,9 @@ def test_what_only_a_person_can_get_says_so(
     blob = resolution.lock.inputs[role]
     source = resolution.sources[blob.sha256]
     assert isinstance(source, Fetch)
-    with pytest.raises(CatalogError) as caught:
-        acquire({blob.sha256: source}, BlobFolder(tmp_path / "blobs"), None, print)
-    assert caught.value.fault is Fault.UNAVAILABLE
+    with pytest.raises(FleetmarkError) as caught:
+        obtain({blob.sha256: source}, BlobFolder(tmp_path / "blobs"), None, print)
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     assert said in str(caught.value)
     assert blob.sha256 in str(caught.value)
 
@@ -215,9 +215,9 @@ def test_a_model_that_cannot_be_reached_names_every_place(tmp_path: Path) -> Non
     source = resolution.sources[blob.sha256]
     blobs = BlobFolder(tmp_path / "blobs")
     try:
-        acquire({blob.sha256: source}, blobs, None, print)
-    except CatalogError as error:
-        assert error.fault is Fault.UNAVAILABLE
+        obtain({blob.sha256: source}, blobs, None, print)
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.ARTIFACT_UNAVAILABLE
         assert "raw.githubusercontent.com/mlcommons/tiny" in str(error)
         assert f"mirror folder under the name {blob.sha256}" in str(error)
     else:

@@ -10,10 +10,11 @@ import pytest
 
 from fleetmark_catalog.load import Location, load_catalog
 from fleetmark_catalog.resolve import Fetch
-from fleetmark_controller.artifacts import acquire, from_wheel, recipes
+from fleetmark_controller.artifacts import from_wheel, recipes
+from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.download import fetch_location
 from fleetmark_core.blob_store import BlobFolder
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 CATALOG = load_catalog()
 FOOLBOX = (
@@ -37,8 +38,8 @@ def test_a_recipe_makes_the_bytes_that_its_component_names(tmp_path: Path, name:
     for artifact in CATALOG.get("dataset", name).artifacts:
         source = Fetch(artifact.name, artifact.size_bytes, artifact.locations)
         try:
-            acquire({artifact.sha256: source}, blobs, None, print)
-        except CatalogError as error:
+            obtain({artifact.sha256: source}, blobs, None, print)
+        except FleetmarkError as error:
             if any(word in str(error) for word in ("apt", "pip")):
                 pytest.skip(f"cannot be fetched here: {error}")
             raise
@@ -56,34 +57,34 @@ def wheel(folder: Path, **members: bytes) -> Path:
 def test_members_are_read_within_their_limit(tmp_path: Path) -> None:
     path = wheel(tmp_path, a=b"x" * 1000, b=b"y" * 10)
     assert from_wheel.read_members(path, ["b", "a"], 1010) == [b"y" * 10, b"x" * 1000]
-    with pytest.raises(CatalogError, match="larger than what was declared"):
+    with pytest.raises(FleetmarkError, match="larger than what was declared"):
         from_wheel.read_members(path, ["b", "a"], 1009)
-    with pytest.raises(CatalogError, match="holds no file c"):
+    with pytest.raises(FleetmarkError, match="holds no file c"):
         from_wheel.read_members(path, ["c"], 1009)
     path.write_bytes(b"no zip")
-    with pytest.raises(CatalogError, match="is no wheel"):
+    with pytest.raises(FleetmarkError, match="is no wheel"):
         from_wheel.read_members(path, ["a"], 10)
 
 
 def test_a_member_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     path = wheel(tmp_path, a=b"x" * 100_000)
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         from_wheel.read_members(path, ["a"], 1000)
-    assert caught.value.fault is Fault.UNAVAILABLE
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
 
 
 def test_a_wheel_of_another_digest_is_refused(tmp_path: Path) -> None:
     place = Location(
         wheel=FOOLBOX[0], wheel_sha256="0" * 64, path="foolbox/VERSION", size_bytes=100
     )
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         fetch_location(place, tmp_path, 6)
-    assert caught.value.fault is Fault.UNAVAILABLE
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     assert "pip does not give foolbox-3.3.4-py3-none-any.whl" in str(caught.value)
 
 
 def test_what_is_no_wheels_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="is no name of a wheel"):
+    with pytest.raises(FleetmarkError, match="is no name of a wheel"):
         from_wheel.download_wheel("things.whl", "0" * 64, tmp_path)
 
 
@@ -102,9 +103,9 @@ BAD_RECIPES = {
 @pytest.mark.parametrize("case", BAD_RECIPES)
 def test_a_bad_recipe_says_why(tmp_path: Path, case: str) -> None:
     name, options, said = BAD_RECIPES[case]
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         recipes.make(name, options, tmp_path, 1000)
-    assert caught.value.fault is Fault.UNAVAILABLE
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     assert said in str(caught.value)
 
 

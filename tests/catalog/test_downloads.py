@@ -16,9 +16,9 @@ import pytest
 
 from fleetmark_catalog.load import Location
 from fleetmark_catalog.resolve import Fetch
-from fleetmark_controller.artifacts import acquire
+from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_core.blob_store import BlobFolder
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 GOOD = bytes(range(256)) * 100
 DIGEST = hashlib.sha256(GOOD).hexdigest()
@@ -116,7 +116,7 @@ def liar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def fetch(folder: Path, *places: Location) -> BlobFolder:
     blobs = BlobFolder(folder / "blobs")
     source = Fetch("data.bin", len(GOOD), places)
-    acquire({DIGEST: source}, blobs, None, lambda _: None)
+    obtain({DIGEST: source}, blobs, None, lambda _: None)
     return blobs
 
 
@@ -144,9 +144,9 @@ BAD = {
 
 @pytest.mark.parametrize("way", BAD)
 def test_a_bad_download_leaves_nothing(tmp_path: Path, liar: str, way: str) -> None:
-    with pytest.raises(CatalogError, match=BAD[way]) as caught:
+    with pytest.raises(FleetmarkError, match=BAD[way]) as caught:
         fetch(tmp_path, Location(url=f"{liar}/{way}", size_bytes=len(GOOD)))
-    assert caught.value.fault is Fault.UNAVAILABLE
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     assert f"{liar}/{way}" in caught.value.what
     assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
 
@@ -160,12 +160,12 @@ def test_a_server_that_nobody_vouches_for_is_not_believed(
     tmp_path: Path, liar: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    with pytest.raises(CatalogError, match="certificate"):
+    with pytest.raises(FleetmarkError, match="certificate"):
         fetch(tmp_path, Location(url=f"{liar}/good", size_bytes=len(GOOD)))
 
 
 def test_what_must_be_provided_says_so(tmp_path: Path) -> None:
     place = Location(provided="agree to the licence at example.org", size_bytes=len(GOOD))
-    with pytest.raises(CatalogError, match="agree to the licence") as caught:
+    with pytest.raises(FleetmarkError, match="agree to the licence") as caught:
         fetch(tmp_path, place)
     assert "catalog provide" in caught.value.next_step

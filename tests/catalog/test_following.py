@@ -13,7 +13,7 @@ from boards import HARNESS, board, interpreter
 from fleetmark_catalog.load import Catalog, load_catalog
 from fleetmark_catalog.load.release_definitions import definition
 from fleetmark_catalog.resolve import Configuration, expand, resolve
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef, Lock, parse_lock
 from fleetmark_core.order import Order
 from fleetmark_core.release import Release, parse_release
@@ -75,13 +75,13 @@ def test_every_lock_that_resolving_makes_follows_from_the_release(name: str) -> 
     for variations in [(), *((word,) for word in sorted(words))]:
         try:
             configurations = expand(CATALOG, name, variations=variations)
-        except CatalogError:
+        except FleetmarkError:
             continue  # a word that this benchmark does not know
         for facts in BOARDS:
             for configuration in configurations:
                 try:
                     found = resolve(CATALOG, configuration, facts, HARNESS)
-                except CatalogError:
+                except FleetmarkError:
                     continue  # its model has no such file
                 if found.lock is None or found.builds:
                     continue
@@ -138,9 +138,9 @@ def test_whatever_else_a_lock_says_is_refused(
     change: Callable[[dict[str, Any]], None], fault: str, named: str
 ) -> None:
     lock, _ = lock_of()
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         check_lock(RELEASE, changed(lock, change))
-    assert caught.value.fault is Fault[fault]
+    assert caught.value.kind is ErrorKind[fault]
     assert named in str(caught.value)
 
 
@@ -156,7 +156,7 @@ def test_archives_and_pythons_must_be_those_of_the_release() -> None:
         "python": [],
     }
     plain["environment"]["archives"] = [archive]
-    with pytest.raises(CatalogError, match="no archive of a package"):
+    with pytest.raises(FleetmarkError, match="no archive of a package"):
         check_lock(RELEASE, parse_lock(json.dumps(plain).encode()))
     del plain["environment"]["archives"]
     plain["environment"]["provided"] = {
@@ -167,7 +167,7 @@ def test_archives_and_pythons_must_be_those_of_the_release() -> None:
         "platforms": ["linux_x86_64"],
         "unpacked_bytes": 9,
     }
-    with pytest.raises(CatalogError, match="no Python of a package"):
+    with pytest.raises(FleetmarkError, match="no Python of a package"):
         check_lock(RELEASE, parse_lock(json.dumps(plain).encode()))
 
 
@@ -189,9 +189,9 @@ def test_an_order_stays_within_its_components_ranges(change: dict[str, Any], nam
     check_order(RELEASE, order_of(lock, configuration, threads=2), lock)
     for mode in ("accuracy", "TEST01", "TEST04", "find-performance"):
         check_order(RELEASE, replace(order_of(lock, configuration), mode=mode), lock)
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         check_order(RELEASE, replace(order_of(lock, configuration), **change), lock)
-    assert caught.value.fault is Fault.NOT_ALLOWED
+    assert caught.value.kind is ErrorKind.NOT_ALLOWED
     assert named in str(caught.value)
 
 

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from fleetmark_catalog.load import BUILTIN, KINDS, load_catalog, read_component
 from fleetmark_catalog.load.schema import schema
 from fleetmark_core.digest import sha256_file
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 MODEL = """
 kind = "model"
@@ -148,9 +148,9 @@ BAD = {
 def test_a_bad_component_is_named_with_key_and_cure(tmp_path: Path, case: str) -> None:
     text, expected = BAD[case]
     folder = place(tmp_path, text)
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         read_component(folder)
-    assert caught.value.fault is Fault.INVALID_COMPONENT
+    assert caught.value.kind is ErrorKind.INVALID_COMPONENT
     assert caught.value.where == str(folder / "component.toml")
     for part in expected:
         assert part in str(caught.value)
@@ -167,18 +167,18 @@ def test_a_bad_component_is_named_with_key_and_cure(tmp_path: Path, case: str) -
 def test_a_bad_parameter_is_named(tmp_path: Path, parameter: str, expected: str) -> None:
     folder = place(tmp_path, PROGRAM + f"[program.parameters.threads]\n{parameter}\n", "program")
     (folder / "main.py").write_text("")
-    with pytest.raises(CatalogError, match=expected):
+    with pytest.raises(FleetmarkError, match=expected):
         read_component(folder)
 
 
 def test_a_program_without_its_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match=r"no file main\.py beside it"):
+    with pytest.raises(FleetmarkError, match=r"no file main\.py beside it"):
         read_component(place(tmp_path, PROGRAM, "program"))
 
 
 def test_a_component_out_of_place_is_refused(tmp_path: Path) -> None:
     place(tmp_path, MODEL, name="other")
-    with pytest.raises(CatalogError, match="says model/tiny, but lies in model/other"):
+    with pytest.raises(FleetmarkError, match="says model/tiny, but lies in model/other"):
         load_catalog([tmp_path])
 
 
@@ -186,14 +186,14 @@ def test_further_catalogs_add_but_do_not_replace(tmp_path: Path) -> None:
     place(tmp_path / "mine", MODEL)
     assert load_catalog([tmp_path / "mine"]).get("model", "tiny").title == "A tiny model"
     shutil.copytree(BUILTIN / "package" / "numpy", tmp_path / "evil" / "package" / "numpy")
-    with pytest.raises(CatalogError, match="package/numpy is already in"):
+    with pytest.raises(FleetmarkError, match="package/numpy is already in"):
         load_catalog([tmp_path / "evil"])
 
 
 def test_an_unknown_component_gets_the_nearest_name() -> None:
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         load_catalog().get("model", "fashion-mnist-dscn")
-    assert caught.value.fault is Fault.NOT_FOUND
+    assert caught.value.kind is ErrorKind.NOT_FOUND
     assert "fashion-mnist-dscnn" in caught.value.next_step
 
 
@@ -214,6 +214,6 @@ def test_a_bad_wheel_lock_is_named(tmp_path: Path, text: str, expected: str) -> 
     folder = tmp_path / "numpy"
     shutil.copytree(BUILTIN / "package" / "numpy", folder)
     (folder / "wheels.json").write_text(text)
-    with pytest.raises(CatalogError, match=expected) as caught:
+    with pytest.raises(FleetmarkError, match=expected) as caught:
         read_component(folder)
     assert caught.value.where.endswith("wheels.json")

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from fleetmark_catalog.load import BUILTIN
 from fleetmark_catalog.resolve import Fetch, LocalFile
-from fleetmark_controller.artifacts import acquire
+from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.model_check import check_model
 from fleetmark_controller.artifacts.onnx_file import OnnxModel
 from fleetmark_controller.artifacts.tflite_file import TfliteModel
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 MODELS = BUILTIN / "model" / "fashion-mnist-dscnn"
 MIRROR = Path(__file__).resolve().parents[3] / "shared" / "mirror"
@@ -109,9 +109,9 @@ BAD_ONNX["nested for ever"] = (nested(), "nested too deeply")
 def test_a_bad_model_is_refused(tmp_path: Path, case: str) -> None:
     data, expected = BAD_ONNX[case]
     (tmp_path / "m").write_bytes(data)
-    with pytest.raises(CatalogError, match=expected) as caught:
+    with pytest.raises(FleetmarkError, match=expected) as caught:
         check_model(tmp_path / "m", "m.onnx")
-    assert caught.value.fault is Fault.BAD_DOCUMENT
+    assert caught.value.kind is ErrorKind.BAD_DOCUMENT
 
 
 @pytest.mark.parametrize("case", ["pickle", "external above"])
@@ -128,9 +128,9 @@ def test_it_never_becomes_a_blob(tmp_path: Path, case: str, way: str) -> None:
         if way == "file"
         else Fetch("m.onnx", len(data), ())
     )
-    with pytest.raises(CatalogError) as caught:
-        acquire({digest: source}, blobs, tmp_path / "mirror", print)
-    assert caught.value.fault is Fault.BAD_DOCUMENT
+    with pytest.raises(FleetmarkError) as caught:
+        obtain({digest: source}, blobs, tmp_path / "mirror", print)
+    assert caught.value.kind is ErrorKind.BAD_DOCUMENT
     assert list(blobs) == []
     assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
 
@@ -180,5 +180,5 @@ def test_no_bytes_break_it(
     file.write_bytes(bytes(data))
     try:
         check_model(file, name)
-    except CatalogError as error:
-        assert error.fault is Fault.BAD_DOCUMENT
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.BAD_DOCUMENT

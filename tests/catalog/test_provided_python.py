@@ -11,10 +11,10 @@ from boards import HARNESS, board, interpreter
 
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import Resolution, expand, resolve
-from fleetmark_controller.artifacts import acquire
+from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Capabilities, Os
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import Lock, parse_lock
 from fleetmark_core.resource_model import Run, predict
 from fleetmark_core.safe_unpack import Limits, unpack
@@ -104,7 +104,7 @@ def test_a_lock_with_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
     bad = dataclasses.replace(
         lock, environment=dataclasses.replace(lock.environment, provided=provided)
     )
-    with pytest.raises(CatalogError, match="not a plain file name"):
+    with pytest.raises(FleetmarkError, match="not a plain file name"):
         parse_lock(bad.canonical())
 
 
@@ -113,8 +113,8 @@ def test_the_archive_is_made_of_debians_packages_and_runs(tmp_path: Path) -> Non
     sources = answer(NEW).sources
     sha256 = PYTHON.artifacts[0].sha256
     try:
-        acquire({sha256: sources[sha256]}, blobs, None, lambda _: None)
-    except CatalogError as error:
+        obtain({sha256: sources[sha256]}, blobs, None, lambda _: None)
+    except FleetmarkError as error:
         pytest.skip(f"this machine's apt does not have these packages: {error.what[:200]}")
     unpack(blobs.path(sha256), tmp_path / "python", Limits(20_000_000))
     python = tmp_path / "python" / PYTHON.body["interpreters"][0]["python"]

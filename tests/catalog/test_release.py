@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_core import signing
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.release import (
     Envelope,
     Release,
@@ -29,10 +29,10 @@ LINKS = tuple(rotate(old, new) for old, new in itertools.pairwise(KEYS))
 SEALED = seal_release(RELEASE, KEYS[0])
 
 
-def fault_of(data: bytes, pinned: str) -> Fault:
-    with pytest.raises(CatalogError) as caught:
+def fault_of(data: bytes, pinned: str) -> ErrorKind:
+    with pytest.raises(FleetmarkError) as caught:
         parse_envelope(data).open(pinned)
-    return caught.value.fault
+    return caught.value.kind
 
 
 def test_a_release_survives_its_envelope() -> None:
@@ -50,7 +50,10 @@ def test_whoever_pinned_an_earlier_key_follows_the_rotations(begin: int) -> None
 
 
 def test_a_key_that_was_handed_over_does_not_count_for_those_who_followed() -> None:
-    assert fault_of(seal_release(RELEASE, KEYS[0], LINKS).canonical(), PINS[1]) is Fault.FOREIGN_KEY
+    assert (
+        fault_of(seal_release(RELEASE, KEYS[0], LINKS).canonical(), PINS[1])
+        is ErrorKind.FOREIGN_KEY
+    )
 
 
 @pytest.mark.parametrize("who", ["by_old", "by_new"])
@@ -59,24 +62,24 @@ def test_a_rotation_needs_both_signatures(who: str) -> None:
     other = signing.sign(signing.ROTATION, said, KEYS[2])
     link = replace(LINKS[0], **{who: other})
     sealed = seal_release(RELEASE, KEYS[1], (link,)).canonical()
-    assert fault_of(sealed, PINS[0]) is Fault.BAD_SIGNATURE
+    assert fault_of(sealed, PINS[0]) is ErrorKind.BAD_SIGNATURE
 
 
 def test_a_signature_of_one_kind_counts_for_no_other() -> None:
     data = RELEASE.canonical()
     order = signing.sign(signing.ORDER, data, KEYS[0])
     key = signing.public_key(KEYS[0])
-    assert fault_of(Envelope(data, key, order).canonical(), PINS[0]) is Fault.BAD_SIGNATURE
+    assert fault_of(Envelope(data, key, order).canonical(), PINS[0]) is ErrorKind.BAD_SIGNATURE
 
 
 def test_a_circle_of_rotations_ends() -> None:
     circle = (rotate(KEYS[0], KEYS[1]), rotate(KEYS[1], KEYS[0]))
     sealed = seal_release(RELEASE, KEYS[2], circle).canonical()
-    assert fault_of(sealed, PINS[0]) is Fault.FOREIGN_KEY
+    assert fault_of(sealed, PINS[0]) is ErrorKind.FOREIGN_KEY
 
 
 def test_a_release_without_envelope_is_unsigned() -> None:
-    assert fault_of(RELEASE.canonical(), PINS[0]) is Fault.UNSIGNED
+    assert fault_of(RELEASE.canonical(), PINS[0]) is ErrorKind.UNSIGNED
 
 
 @given(place=st.integers(0, len(SEALED.canonical()) - 1), flip=st.integers(1, 255))
@@ -85,7 +88,7 @@ def test_an_envelope_with_a_changed_byte_is_refused_or_says_the_same(place: int,
     data[place] ^= flip
     try:
         found, _ = parse_envelope(bytes(data)).open(PINS[0])
-    except CatalogError:
+    except FleetmarkError:
         return
     # An upper-case digit of a signature, say: other bytes, the same document.
     assert found == RELEASE
@@ -97,6 +100,6 @@ def test_an_envelope_with_a_changed_byte_is_refused_or_says_the_same(place: int,
 )
 def test_a_signed_document_that_is_no_release_is_refused(change: dict[str, object]) -> None:
     data = json.dumps({**json.loads(RELEASE.canonical()), **change}).encode()
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         parse_release(data)
-    assert caught.value.fault is Fault.BAD_DOCUMENT
+    assert caught.value.kind is ErrorKind.BAD_DOCUMENT

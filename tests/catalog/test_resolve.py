@@ -18,7 +18,7 @@ from fleetmark_catalog.resolve import (
     resolve,
 )
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import parse_lock
 
 WHOLE = load_catalog()
@@ -104,16 +104,16 @@ UNKNOWN = {
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_unknown_words_are_refused_with_what_is_allowed(case: str) -> None:
     request, expected = UNKNOWN[case]
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         expand(CATALOG, "fashion-mnist", **request)  # type: ignore[arg-type]
-    assert caught.value.fault is Fault.UNKNOWN_WORD
+    assert caught.value.kind is ErrorKind.UNKNOWN_WORD
     assert expected in str(caught.value)
 
 
 def test_an_unknown_benchmark_is_not_found() -> None:
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         expand(CATALOG, "fashion-minst")
-    assert caught.value.fault is Fault.NOT_FOUND
+    assert caught.value.kind is ErrorKind.NOT_FOUND
     assert "fashion-mnist" in caught.value.next_step
 
 
@@ -328,8 +328,8 @@ def test_resolving_is_deterministic_and_whole(
 ) -> None:
     try:
         configuration = one(variations=words)
-    except CatalogError as error:
-        assert error.fault is Fault.UNKNOWN_WORD  # two words of one group
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.UNKNOWN_WORD  # two words of one group
         return
     capabilities = board(interpreter(version, arch, glibc), arch=arch)
     first = resolve(WHOLE, configuration, capabilities, HARNESS)
@@ -374,7 +374,7 @@ def test_scenarios_on_request_and_compliance_tests_run_only_where_they_are_named
     assert [(c.scenario, c.mode) for c in named] == [("Server", "TEST01"), ("Server", "TEST04")]
     one = expand(CATALOG, "fashion-mnist", scenarios=["MultiStream"], modes=["TEST04", "accuracy"])
     assert [c.mode for c in one] == ["TEST04", "accuracy"]
-    with pytest.raises(CatalogError, match="no mode 'compliance'"):
+    with pytest.raises(FleetmarkError, match="no mode 'compliance'"):
         expand(CATALOG, "face-detection", modes=["compliance"])
 
 

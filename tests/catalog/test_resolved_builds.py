@@ -9,12 +9,12 @@ from boards import HARNESS, board, interpreter
 
 from fleetmark_catalog.load import Catalog, WheelFile, load_catalog, read_component
 from fleetmark_catalog.resolve import BuiltWheel, expand, resolve, wheels_for
-from fleetmark_controller.artifacts import acquire
+from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.fetch_plan import sources_of
 from fleetmark_controller.planning.plan import Request, make_plan
 from fleetmark_controller.store.devices.devices import Device
 from fleetmark_core.blob_store import BlobFolder
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 CATALOG = load_catalog()
 CONFIGURATIONS = expand(CATALOG, "default")
@@ -91,9 +91,9 @@ def test_the_first_version_that_fits_or_can_be_built_is_fetched() -> None:
 def test_a_built_wheel_that_is_gone_is_said(tmp_path: Path) -> None:
     blobs = BlobFolder(tmp_path / "blobs")
     sources = {"5" * 64: BuiltWheel(WHEEL, 77)}
-    with pytest.raises(CatalogError) as caught:
-        acquire(sources, blobs, None, print)
-    assert caught.value.fault is Fault.UNAVAILABLE
+    with pytest.raises(FleetmarkError) as caught:
+        obtain(sources, blobs, None, print)
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     assert WHEEL in caught.value.what and "built again" in caught.value.next_step
 
 
@@ -149,8 +149,8 @@ def test_a_wrong_recipe_is_told_with_its_key(
     tmp_path: Path, old: str, new: str, words: list[str]
 ) -> None:
     assert old in RECIPE
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         read_component(component(tmp_path / "thing", RECIPE.replace(old, new)))
-    assert caught.value.fault is Fault.INVALID_COMPONENT
+    assert caught.value.kind is ErrorKind.INVALID_COMPONENT
     for word in words:
         assert word in str(caught.value)

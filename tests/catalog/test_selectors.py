@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from fleetmark_catalog.selectors import Subject, check_words, parse_selector, unknown_words
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 ARM = subject(arch="aarch64", name="pi-1", labels={"site": "lab2"})
 X86 = subject()
@@ -113,9 +113,9 @@ def test_a_miss_names_the_predicate_and_the_actual_value(text: str, reason: str)
     ],
 )
 def test_bad_syntax_gets_a_caret(text: str, column: int) -> None:
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         parse_selector(text)
-    assert caught.value.fault is Fault.UNKNOWN_WORD
+    assert caught.value.kind is ErrorKind.UNKNOWN_WORD
     lines = caught.value.what.splitlines()
     assert lines[1] == f"  {text}"
     assert lines[2].index("^") == column + 1
@@ -130,7 +130,7 @@ def test_saved_fleets_are_looked_up() -> None:
         ("@nighty", "no fleet is saved as @nighty"),
         ("@loop", "refers to itself"),
     ):
-        with pytest.raises(CatalogError, match=expected):
+        with pytest.raises(FleetmarkError, match=expected):
             parse_selector(text, saved)
 
 
@@ -163,7 +163,7 @@ def test_unknown_words_get_the_nearest(text: str, expected: list[str]) -> None:
     ],
 )
 def test_unknown_words_get_carets(text: str, carets: str) -> None:
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(FleetmarkError) as caught:
         check_words(parse_selector(text), [X86, ARM])
     lines = caught.value.what.splitlines()
     assert "did you mean" in lines[0]
@@ -171,7 +171,7 @@ def test_unknown_words_get_carets(text: str, carets: str) -> None:
 
 
 def test_an_unknown_word_of_a_saved_fleet_names_the_fleet() -> None:
-    with pytest.raises(CatalogError, match=r"'arm46' .*, in @odd"):
+    with pytest.raises(FleetmarkError, match=r"'arm46' .*, in @odd"):
         check_words(parse_selector("@odd", {"odd": "arm46"}), [X86])
 
 
@@ -279,8 +279,8 @@ def test_selectors_agree_with_a_plain_evaluator(
 def test_any_text_is_read_or_refused_as_an_unknown_word(text: str) -> None:
     try:
         selector = parse_selector(text)
-    except CatalogError as error:
-        assert error.fault is Fault.UNKNOWN_WORD
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.UNKNOWN_WORD
     else:
         selector.explain(X86)
         unknown_words(selector, [X86])

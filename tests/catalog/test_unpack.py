@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.safe_unpack import Limits, unpack
 
 LIMITS = Limits(total_bytes=1 << 20, entries=100)
@@ -132,16 +132,16 @@ def test_a_bad_archive_is_refused_and_leaves_nothing(tmp_path: Path, case: str) 
     make, expected = BAD[case]
     archive = tmp_path / "archive"
     archive.write_bytes(make())
-    with pytest.raises(CatalogError, match=expected) as caught:
+    with pytest.raises(FleetmarkError, match=expected) as caught:
         unpack(archive, tmp_path / "target", LIMITS)
-    assert caught.value.fault is Fault.BAD_DOCUMENT
+    assert caught.value.kind is ErrorKind.BAD_DOCUMENT
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_zip_with_one_name_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(packed("a", "a"))
-    with pytest.raises(CatalogError, match="comes twice"):
+    with pytest.raises(FleetmarkError, match="comes twice"):
         unpack(tmp_path / "archive", tmp_path / "target", LIMITS)
 
 
@@ -163,7 +163,7 @@ def test_a_million_entries_are_refused_early(tmp_path: Path, kind: str) -> None:
         archive.write_bytes(one[:place] + line * 1_000_000 + bytes(tail))
         limits = Limits(1 << 20, 10_000)
         expected = "more entries than can be listed"
-    with pytest.raises(CatalogError, match=expected):
+    with pytest.raises(FleetmarkError, match=expected):
         unpack(archive, tmp_path / "target", limits)
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]
 
@@ -211,7 +211,7 @@ def test_what_is_packed_comes_out(
     )
     try:
         found = unpack(folder / "archive", folder / "target", LIMITS)
-    except CatalogError:
+    except FleetmarkError:
         assert clash or reserved
         assert not (folder / "target").exists()
         return
@@ -233,8 +233,8 @@ def test_no_bytes_break_it(
         (folder / "archive").write_bytes(bytes(changed))
         try:
             unpack(folder / "archive", folder / "target", LIMITS)
-        except CatalogError as error:
-            assert error.fault is Fault.BAD_DOCUMENT
+        except FleetmarkError as error:
+            assert error.kind is ErrorKind.BAD_DOCUMENT
             assert {path.name for path in folder.iterdir()} == {"archive"}
         else:
             shutil.rmtree(folder / "target")

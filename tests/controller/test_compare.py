@@ -18,7 +18,7 @@ from fleetmark_controller.compare.pairing import match
 from fleetmark_controller.compare.side import parse
 from fleetmark_controller.compare.statistics import Side, effect, point
 from fleetmark_controller.compare.verdict import Answer, judge, parse_bound
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 TRIALS = 2000
 NOISE = 0.01  # standard deviation of a run's time, as a share: a quiet board

@@ -26,7 +26,7 @@ from fleetmark_controller.export.columns import TYPES, VIEWS
 from fleetmark_controller.export.rows import RowSource
 from fleetmark_controller.export.tabular import _cell
 from fleetmark_controller.export.write import FORMATS, sample_rows, write
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 TABLES = [name for name in FORMATS if name != "html"]
 NAMES = columns("runs")

@@ -27,10 +27,9 @@ from fleetmark_core.capabilities import (
     Software,
     Storage,
 )
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.serde import from_plain, to_plain
 from fleetmark_protos import plain
-from fleetmark_protos.errors import FleetmarkError
 from fleetmark_protos.v1 import capabilities_pb2
 
 TEXTS = st.text(max_size=12)
@@ -111,7 +110,7 @@ def test_a_large_part_is_not_kept(x86_board: Capabilities) -> None:
 def test_a_part_that_is_missing_is_named(x86_board: Capabilities, part: str) -> None:
     message = capabilities_to(x86_board)
     message.ClearField(part)  # type: ignore[arg-type]
-    with pytest.raises(CatalogError, match=part):
+    with pytest.raises(FleetmarkError, match=part):
         capabilities_from(message)
 
 

@@ -31,7 +31,7 @@ from fleetmark_controller.identity.model import (
 )
 from fleetmark_controller.identity.permissions import RULES
 from fleetmark_core.device_keys import key_fingerprint, make_key, pem_sha256, signing_request
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.token import BadToken, JoinToken, parse_token
 
 SECRET = "ab" * 32

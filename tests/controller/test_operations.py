@@ -14,8 +14,8 @@ from fleetmark_controller.operations.results import Judgement
 from fleetmark_controller.signing import pack_writer
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 RUN = {
     "device": "d1",

@@ -17,9 +17,9 @@ from fleetmark_controller.store.devices.calibrations import Known, Paces
 from fleetmark_controller.store.devices.devices import Device
 from fleetmark_controller.store.jobs import jobs, listings
 from fleetmark_core.capabilities import Capabilities, Memory, Storage
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
 from fleetmark_core.order import parse_order
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 CATALOG = load_catalog()
 HARNESS = BlobRef("fleetmark_harness-1.0.0-py3-none-any.whl", "0" * 64, 1000)

@@ -17,7 +17,7 @@ from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.server.settings import Settings
 from fleetmark_controller.store.db.connection import migrate
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_protos.errors import ErrorKind
+from fleetmark_core.errors import ErrorKind
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.v1 import common_pb2, session_pb2, session_pb2_grpc
 

@@ -20,8 +20,8 @@ from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.devices.device_cache import Roster
 from fleetmark_controller.store.results import public_views
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.serde import to_plain
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from processes import Fleet, fleet_in, until
 
 from fleetmark_controller.client.connection import Client
-from fleetmark_controller.ids import uuid7
+from fleetmark_core.ids import uuid7
 from fleetmark_protos.v1 import fleet_pb2, jobs_pb2
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))

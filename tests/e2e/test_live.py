@@ -18,9 +18,9 @@ from processes import Fleet, fleet_in, until
 from fleetmark_agent.helpers.tls_probe import trusted_ca
 from fleetmark_controller.api.capability_serde import capabilities_to
 from fleetmark_controller.client.connection import Client
-from fleetmark_controller.ids import uuid7
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.device_keys import make_key, signing_request
+from fleetmark_core.ids import uuid7
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.token import parse_token
 from fleetmark_protos.v1 import (

@@ -17,10 +17,10 @@ from fleetmark_agent.net.connection import Link
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Identity, Session
 from fleetmark_agent.state.identity import Tls
-from fleetmark_agent.state.ids import uuid7
 from fleetmark_agent.state.ledger import Ledger
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
 from fleetmark_core.device_keys import make_key, signing_request
+from fleetmark_core.ids import uuid7
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.token import parse_token
 from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc

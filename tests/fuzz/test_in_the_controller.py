@@ -53,10 +53,9 @@ from fleetmark_controller.wheelbuild import repack
 from fleetmark_core import versions
 from fleetmark_core.capabilities import Interpreter
 from fleetmark_core.clock import iso, parse_iso
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Final, parse_final
 from fleetmark_core.wheel_tags import wheel_rank
-from fleetmark_protos.errors import FleetmarkError
 from fleetmark_protos.v1 import common_pb2, session_pb2
 
 if sys.version_info >= (3, 11):
@@ -116,7 +115,7 @@ def test_what_an_agent_says_is_clean_or_refused(data: st.DataObject) -> None:
         locks=[b"{}"],
     )
     said = data.draw(damaged(hello.SerializeToString()))
-    with suppress(DecodeError, FleetmarkError, CatalogError):
+    with suppress(DecodeError, FleetmarkError, FleetmarkError):
         found = serde.hello_from(session_pb2.Hello.FromString(said))
         assert found.name.isprintable() and len(found.labels) <= validation.MAX_LABELS
         assert all(report.key.device_id == found.device_id for report in found.attempts)
@@ -135,7 +134,7 @@ FINAL = Final(3, "ab" * 32, "completed", "", 0, False, 1, 2, {"a": 1}).payload()
 def test_a_record_is_a_document_or_refused(data: bytes) -> None:
     with suppress(FleetmarkError):
         validation.document(data, "record 1")
-    with suppress(CatalogError):
+    with suppress(FleetmarkError):
         parse_final(data)
 
 
@@ -236,8 +235,8 @@ def test_a_damaged_component_is_named_as_such(number: int, data: bytes) -> None:
         file(folder, f"{place.parent.name}/{place.name}/component.toml", data)
         try:
             read_component(Path(folder) / place.parent.name / place.name)
-        except CatalogError as error:
-            assert error.fault is Fault.INVALID_COMPONENT and "component.toml" in str(error)
+        except FleetmarkError as error:
+            assert error.kind is ErrorKind.INVALID_COMPONENT and "component.toml" in str(error)
 
 
 @pytest.mark.fuzz("values in component.toml")
@@ -246,8 +245,8 @@ def test_a_component_with_other_values_is_named_as_such(values: Any) -> None:
     if isinstance(values, dict) and values.get("kind") in list(KINDS):
         try:
             check(values, values["kind"], Path("component.toml"))
-        except CatalogError as error:
-            assert error.fault is Fault.INVALID_COMPONENT
+        except FleetmarkError as error:
+            assert error.kind is ErrorKind.INVALID_COMPONENT
 
 
 @pytest.mark.fuzz("wheel lock")
@@ -256,8 +255,8 @@ def test_a_damaged_wheel_lock_is_named_as_such(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             read_wheels(file(folder, "wheels.json", data))
-        except CatalogError as error:
-            assert error.fault is Fault.INVALID_COMPONENT
+        except FleetmarkError as error:
+            assert error.kind is ErrorKind.INVALID_COMPONENT
 
 
 def zipped(compression: int) -> bytes:
@@ -279,8 +278,8 @@ def test_a_damaged_wheel_gives_its_members_or_an_error(data: bytes) -> None:
         path = file(folder, "thing-1-py3-none-any.whl", data)
         try:
             read_members(path, ["thing/data.bin"], 1000)
-        except CatalogError as error:
-            assert error.fault is Fault.UNAVAILABLE
+        except FleetmarkError as error:
+            assert error.kind is ErrorKind.ARTIFACT_UNAVAILABLE
 
 
 @pytest.mark.fuzz("wheels that were built")
@@ -290,8 +289,8 @@ def test_a_damaged_build_is_refused(data: bytes) -> None:
         source = file(folder, "linux.whl", data)
         try:
             repack.repack(source, BUILD, Path(folder) / BUILD.filename)
-        except CatalogError as error:
-            assert error.fault is Fault.UNAVAILABLE
+        except FleetmarkError as error:
+            assert error.kind is ErrorKind.ARTIFACT_UNAVAILABLE
 
 
 @pytest.mark.fuzz("names of wheels")
@@ -307,8 +306,8 @@ def test_any_name_is_a_wheels_or_not(name: str) -> None:
 def test_any_listing_names_archives_or_none(text: str) -> None:
     try:
         assert all("\n" not in found for found in foreign_deb.archives(text))
-    except CatalogError as error:
-        assert error.fault is Fault.UNAVAILABLE
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.ARTIFACT_UNAVAILABLE
 
 
 def sound() -> bytes:
@@ -344,7 +343,7 @@ def test_a_damaged_list_of_catalogs_is_named_as_such(data: bytes) -> None:
         catalogs = Catalogs(Path(folder))
         catalogs._list.parent.mkdir(parents=True, exist_ok=True)
         catalogs._list.write_bytes(data)
-        with suppress(CatalogError):
+        with suppress(FleetmarkError):
             catalogs._added()
 
 
@@ -356,8 +355,8 @@ def test_a_damaged_model_is_one_or_is_refused(data: st.DataObject) -> None:
         path = file(folder, f"m.{kind}", data.draw(damaged(MODELS[kind])))
         try:
             check_model(path, path.name)
-        except CatalogError as error:
-            assert error.fault is Fault.BAD_DOCUMENT
+        except FleetmarkError as error:
+            assert error.kind is ErrorKind.BAD_DOCUMENT
 
 
 def models() -> dict[str, bytes]:
@@ -376,7 +375,7 @@ MODELS = models()
 @pytest.mark.fuzz("selectors")
 @given(damaged_text("arm64,site=lab1", "not (memory>=2GiB or rpi4)", 'name="a b"', "cpu.cores>2"))
 def test_a_damaged_selector_is_one_or_is_refused(text: str) -> None:
-    with suppress(CatalogError):
+    with suppress(FleetmarkError):
         parse_selector(text)
 
 

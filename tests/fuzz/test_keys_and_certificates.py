@@ -28,7 +28,7 @@ from fleetmark_controller.identity.credential_files import (
 from fleetmark_controller.identity.model import Kind
 from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
 from fleetmark_core.digest import sha256_hex
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.token import BadToken, JoinToken, parse_token
 
 NOW = time.time_ns()

@@ -32,7 +32,7 @@ from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool
 from fleetmark_cli.paths import ConfigError
 from fleetmark_core.capabilities import Accelerator, Board, Capabilities, Cpu, Memory, Os, Storage
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import parse_lock
 from fleetmark_core.order import parse_order
 from fleetmark_protos.v1 import common_pb2, session_pb2
@@ -99,8 +99,8 @@ LOCK = {
 def test_an_order_is_one_or_is_refused(data: bytes) -> None:
     try:
         found = parse_order(data)
-    except CatalogError as error:
-        assert error.fault is Fault.BAD_DOCUMENT
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.BAD_DOCUMENT
         return
     assert 0 < found.timeout_s < 1e9 and found.epoch > 0
 
@@ -110,8 +110,8 @@ def test_an_order_is_one_or_is_refused(data: bytes) -> None:
 def test_a_lock_is_one_or_is_refused(data: bytes) -> None:
     try:
         found = parse_lock(data)
-    except CatalogError as error:
-        assert error.fault is Fault.BAD_DOCUMENT
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.BAD_DOCUMENT
         return
     names = [blob.name for blob in found.blobs()] + [o.name for o in found.program.outputs]
     assert not any("/" in name or name in ("", ".", "..") for name in names)

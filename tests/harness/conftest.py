@@ -20,10 +20,11 @@ from packaging.tags import sys_tags
 
 from fleetmark_catalog.load import Catalog, load_catalog
 from fleetmark_catalog.resolve import Configuration, expand, resolve
-from fleetmark_controller.artifacts import acquire, pack_harness
+from fleetmark_controller.artifacts import pack_harness
+from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, Memory, Os, Storage
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef, Lock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,9 +99,9 @@ class Bench:
         if resolution.lock is None:
             pytest.skip(f"this machine cannot run it: {'; '.join(resolution.reasons)}")
         try:
-            acquire(resolution.sources, self.blobs, Path(MIRROR) if MIRROR else None, print)
-        except CatalogError as error:
-            if error.fault is Fault.UNAVAILABLE:
+            obtain(resolution.sources, self.blobs, Path(MIRROR) if MIRROR else None, print)
+        except FleetmarkError as error:
+            if error.kind is ErrorKind.ARTIFACT_UNAVAILABLE:
                 pytest.skip(f"something cannot be had here: {error}")
             raise
         return resolution.lock

@@ -20,7 +20,7 @@ from fleetmark_controller.mlperf.rules import rules
 from fleetmark_controller.mlperf.selection import choose
 from fleetmark_controller.mlperf.validate import validate
 from fleetmark_core.digest import sha256_hex
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 pytestmark = pytest.mark.timeout(900)
 CLOSED = Layout("v6.1", "closed", "Us")

@@ -19,7 +19,7 @@ import confined
 import pytest
 from processes import Fleet, fleet_in, until
 
-from fleetmark_core.sandbox import BUBBLEWRAP, LANDLOCK
+from fleetmark_core.sandbox_levels import BUBBLEWRAP, LANDLOCK
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("execution")]
 

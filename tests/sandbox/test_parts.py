@@ -18,7 +18,7 @@ from fleetmark_agent.sandbox.mounts import device_nodes, python_paths, system_pa
 from fleetmark_agent.sandbox.plan import Limits, Means, Needs, launch
 from fleetmark_agent.sandbox.prove import prove
 from fleetmark_core.lockfile import is_device_pattern
-from fleetmark_core.sandbox import BUBBLEWRAP, LANDLOCK, LEVELS, LIMITS, NONE, at_least
+from fleetmark_core.sandbox_levels import BUBBLEWRAP, LANDLOCK, LEVELS, LIMITS, NONE, at_least
 
 NEEDS = Needs(
     command=("/usr/bin/true",),

@@ -38,8 +38,8 @@ from fleetmark_controller.store.results import records
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso
 from fleetmark_core.digest import sha256_hex
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.records import Record
-from fleetmark_protos.errors import FleetmarkError
 
 T = TypeVar("T")
 NS = 1_000_000_000

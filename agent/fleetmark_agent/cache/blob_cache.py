@@ -16,9 +16,10 @@ from fleetmark_agent.net.transport import TransportError
 from fleetmark_agent.state.files import free_bytes, tree_bytes
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_file
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import BlobRef
 from fleetmark_core.resource_model import size
+from fleetmark_core.retry import Backoff
 
 Download = Callable[[str, int], AsyncIterator[bytes]]
 """Bytes of a blob (sha256) from an offset; raises `TransportError`."""
@@ -119,7 +120,7 @@ class Cache:
             try:
                 await self._collect(blob, download, patient)
                 return await asyncio.to_thread(self._commit, blob)
-            except CatalogError as error:
+            except FleetmarkError as error:
                 if last:
                     raise Refusal(f"{blob.name}: {error.what}", retryable=False) from error
             except OSError as error:
@@ -148,7 +149,7 @@ class Cache:
         if self.blobs.has(blob.sha256):
             return
         partial = self.blobs.partial(blob.sha256)
-        delay_s = _BEAT_S[0]
+        backoff = Backoff(*_BEAT_S)
         while True:
             have = partial.stat().st_size if partial.exists() else 0
             if have > blob.size_bytes:
@@ -169,7 +170,7 @@ class Cache:
                                 retryable=False,
                             )
                         file.write(chunk)
-                        delay_s = _BEAT_S[0]
+                        backoff.reset()
                 if have < blob.size_bytes:
                     raise TransportError(f"{blob.name}: the transfer ended early", temporary=True)
             except TransportError as error:
@@ -177,8 +178,7 @@ class Cache:
                     raise Refusal(f"{blob.name}: {error}", retryable=False) from error
                 if not patient:
                     raise
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, _BEAT_S[1])
+                await asyncio.sleep(backoff.next_s())
 
     def _commit(self, blob: BlobRef) -> Path:
         path = self.blobs.path(blob.sha256)

@@ -42,7 +42,7 @@ def load_settings(
         BadSetting: a flag or an environment variable holds one.
     """
     from fleetmark_cli.paths import ConfigError, read_config
-    from fleetmark_cli.suggest import hint
+    from fleetmark_core.suggest import hint
 
     path = home / "config.toml"
     values = read_config(home)
@@ -137,8 +137,8 @@ def _labels(value: object) -> dict[str, str]:
 
 
 def _level(value: object) -> str:
-    from fleetmark_cli.suggest import hint
-    from fleetmark_core.sandbox import LEVELS
+    from fleetmark_core.sandbox_levels import LEVELS
+    from fleetmark_core.suggest import hint
 
     if value not in LEVELS:
         raise ValueError(f"{value!r} is no level of the sandbox. {hint(str(value), LEVELS)}")

@@ -24,13 +24,12 @@ from fleetmark_agent.session.machine import Identity
 from fleetmark_agent.software import detection_cache
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.identity import device_id, load_tls
-from fleetmark_agent.state.ids import uuid7
 from fleetmark_agent.state.spool import Spool
 from fleetmark_agent.state.trust_store import SIGNED
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.ids import uuid7
 from fleetmark_core.serde import parse_own
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ def measured_by(helper: subprocess.Popen[bytes]) -> Capabilities:
             return parse_own(Capabilities, out, "capabilities")
         lines = errors.decode(errors="replace").strip().splitlines()
         what = lines[-1] if lines else f"exit code {helper.returncode}"
-    except (subprocess.TimeoutExpired, CatalogError) as error:
+    except (subprocess.TimeoutExpired, FleetmarkError) as error:
         helper.kill()
         what = str(error)
     raise FleetmarkError(ErrorKind.INTERNAL, f"the board cannot be measured: {what}")

@@ -37,12 +37,12 @@ from fleetmark_agent.software.models import Detection
 from fleetmark_agent.software.periodic import Watch
 from fleetmark_agent.state import ledger
 from fleetmark_agent.state.file_locks import is_held, until_free
-from fleetmark_agent.state.files import RealFiles, tree_bytes, write_atomic
+from fleetmark_agent.state.files import RealFiles, tree_bytes
 from fleetmark_agent.state.spool import SpoolFull
+from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 if TYPE_CHECKING:
     from fleetmark_agent.runner.attempt import Attempt
@@ -226,7 +226,7 @@ class Daemon:
 
         try:
             attempt = Attempt(action.key, action.order, self.site, self._told_by_attempt)
-        except CatalogError as error:
+        except FleetmarkError as error:
             self._told_by_attempt(h.JobRefused(action.key, str(error), retryable=False))
             return
         log.info("job %s: accepted", action.key.job_id)

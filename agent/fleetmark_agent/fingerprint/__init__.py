@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_core.sandbox import BUBBLEWRAP
+from fleetmark_core.sandbox_levels import BUBBLEWRAP
 
 
 def measure(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fleetmark_agent.fingerprint import measure
 from fleetmark_core.digest import canonical_json
-from fleetmark_core.sandbox import BUBBLEWRAP
+from fleetmark_core.sandbox_levels import BUBBLEWRAP
 from fleetmark_core.serde import to_plain
 
 parser = argparse.ArgumentParser()

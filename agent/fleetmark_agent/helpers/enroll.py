@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import sys
 import threading
 import time
@@ -23,9 +22,11 @@ import grpc
 from fleetmark_agent.helpers.tls_probe import trusted_ca
 from fleetmark_agent.state import identity
 from fleetmark_agent.state.identity import ACTIVE, CA, CERTIFICATE, KEY, PENDING, Enrolment
-from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request, write_private
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.retry import Backoff
 from fleetmark_protos.channel import client_options
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.token import BadToken, JoinToken, parse_token
 from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
@@ -84,7 +85,7 @@ def main() -> int:
 
 def _insist(task: Task) -> None:
     """Until it is enrolled or refused: a controller that does not answer may do so later."""
-    delay_s, said = _DELAYS_S[0], ""
+    backoff, said = Backoff(*_DELAYS_S, jitter=0.5), ""
     while True:
         try:
             _Application(task).run()
@@ -96,8 +97,7 @@ def _insist(task: Task) -> None:
                 said = str(error)
                 _say("waiting", why=said)
         # Not in step with a whole fleet that waits for the same controller.
-        time.sleep(random.uniform(0.5, 1.0) * delay_s)  # noqa: S311
-        delay_s = min(delay_s * 2, _DELAYS_S[1])
+        time.sleep(backoff.next_s())
 
 
 class _Application:
@@ -153,11 +153,11 @@ class _Application:
         """A new key, and a new id with it: to a controller this is another device."""
         if (self._folder / KEY).exists() or self._known is not None:
             identity.new_device_id(self._home)
-        write_private(self._folder / KEY, make_key())
+        write_atomic(self._folder / KEY, make_key(), private=True)
 
     def _apply(self, stub: Any, ca: bytes, known: Enrolment) -> None:
         if not (self._folder / KEY).exists():
-            write_private(self._folder / KEY, make_key())
+            write_atomic(self._folder / KEY, make_key(), private=True)
         key = read_key(self._folder / KEY)
         request = enrolment_pb2.EnrolRequest(
             token=self._task.token,
@@ -170,7 +170,7 @@ class _Application:
                 if event.WhichOneof("body") == "certificate":
                     self._store(ca, known, event.certificate)
                     return
-                write_private(self._folder / CA, ca)
+                write_atomic(self._folder / CA, ca, private=True)
                 identity.save_enrolment(self._home, known)
                 mine = key_fingerprint(key)
                 _say("pending", name=event.pending.name, fingerprint=mine)
@@ -184,8 +184,8 @@ class _Application:
         return reply
 
     def _store(self, ca: bytes, known: Enrolment, granted: enrolment_pb2.Certificate) -> None:
-        write_private(self._folder / CA, ca)
-        write_private(self._folder / CERTIFICATE, granted.certificate)
+        write_atomic(self._folder / CA, ca, private=True)
+        write_atomic(self._folder / CERTIFICATE, granted.certificate, private=True)
         identity.save_enrolment(
             self._home,
             Enrolment(

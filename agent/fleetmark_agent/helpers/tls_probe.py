@@ -13,9 +13,9 @@ from typing import Any
 
 from cryptography import x509
 
-from fleetmark_core.crypto_errors import UNREADABLE
+from fleetmark_core.device_keys import crypto_errors
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.channel import SERVER_NAME
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 _TIMEOUT_S = 10.0
 
@@ -71,7 +71,7 @@ def check_chain(chain: list[bytes], ca_sha256: str, where: str, now: datetime) -
             raise ValueError("it is of somebody else")
         start = max(leaf.not_valid_before_utc, ca.not_valid_before_utc)
         until = min(leaf.not_valid_after_utc, ca.not_valid_after_utc)
-    except UNREADABLE as error:
+    except crypto_errors() as error:
         raise FleetmarkError(
             ErrorKind.UNTRUSTED, f"the certificate is not the controller's: {error}", where, _CHECK
         ) from error

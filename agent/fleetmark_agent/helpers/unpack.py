@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fleetmark_agent.helpers import EXIT_BAD_WHEEL, EXIT_OS_ERROR
 from fleetmark_agent.helpers.install import BadWheel, compile_modules, die_with_parent, sync
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.safe_unpack import Limits, unpack
 
 _ENTRIES = 10_000
@@ -46,7 +46,7 @@ def main(spec_path: str) -> int:
         if not target.exists():
             scratch.rename(target)
             sync(target.parent)
-    except CatalogError as error:
+    except FleetmarkError as error:
         print(f"{name}: {error.what}".replace("\n", " "), file=sys.stderr)  # noqa: T201
         return EXIT_BAD_WHEEL
     except BadWheel as error:

@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.order_verification import Trusted, vouch
 
 
@@ -43,8 +43,8 @@ def main() -> int:
         )
         release, lock = Path(task.release).read_bytes(), Path(task.lock).read_bytes()
         answer = asdict(vouch(trusted, task.order.encode(), release, lock))
-    except CatalogError as error:
-        answer = {"fault": error.fault.name, "what": str(error)}
+    except FleetmarkError as error:
+        answer = {"fault": error.kind.name, "what": str(error)}
     print(json.dumps(answer))  # noqa: T201
     return 0
 

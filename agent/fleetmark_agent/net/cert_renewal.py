@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fleetmark_agent.state import identity
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 
 from fleetmark_agent.net.transport import Stream, Transport, TransportError
 from fleetmark_agent.session.events import Closed, Event, Opened, Received
 from fleetmark_agent.session.messages import AgentMessage, Offer, Welcome
+from fleetmark_core.retry import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ class Link:
         self._outgoing: asyncio.Queue[AgentMessage | None] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self._wait_at_least_s = 0.0
-        self._delay_s = _FIRST_DELAY_S
+        # Jitter: a whole fleet that lost its controller must not come back in step.
+        self._backoff = Backoff(_FIRST_DELAY_S, _LONGEST_DELAY_S, jitter=0.5)
         self._complained = False
         self._ended = False
         self.was_connected = False
@@ -54,10 +55,7 @@ class Link:
             if not self._complained:
                 self._complained = True
                 log.warning("%s; trying on", reason)
-            # Full jitter: a whole fleet that lost its controller must not come back in step.
-            delay_s = (0.5 + 0.5 * os.urandom(1)[0] / 255) * self._delay_s
-            self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
-            await asyncio.sleep(max(delay_s, self._wait_at_least_s))
+            await asyncio.sleep(max(self._backoff.next_s(), self._wait_at_least_s))
             self._wait_at_least_s = 0.0
 
     def send(self, message: AgentMessage) -> None:
@@ -96,11 +94,8 @@ class Link:
             self._tell(Opened())
             while (message := await stream.receive()) is not None:
                 if isinstance(message, Welcome):
-                    self._delay_s, self._complained, self.was_connected = (
-                        _FIRST_DELAY_S,
-                        False,
-                        True,
-                    )
+                    self._backoff.reset()
+                    self._complained, self.was_connected = False, True
                     log.info("connected to the controller at %s", self._transport.address)
                 elif isinstance(message, Offer):
                     self._before_offer()

@@ -14,10 +14,10 @@ import grpc.aio
 from fleetmark_agent.net.transport import TransportError
 from fleetmark_agent.session import messages as m
 from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.errors import ErrorKind
 from fleetmark_core.serde import to_plain
 from fleetmark_protos import PROTOCOL_VERSION
 from fleetmark_protos.channel import CHUNK_BYTES
-from fleetmark_protos.errors import ErrorKind
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.v1 import capabilities_pb2, common_pb2, session_pb2, session_pb2_grpc
 

@@ -16,7 +16,7 @@ from fleetmark_agent.session.messages import (
     ControllerMessage,
 )
 from fleetmark_agent.state.identity import Tls
-from fleetmark_protos.errors import ErrorKind
+from fleetmark_core.errors import ErrorKind
 
 if TYPE_CHECKING:
     import grpc.aio

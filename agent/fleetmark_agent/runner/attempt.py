@@ -14,7 +14,14 @@ from typing import Any
 from fleetmark_agent import AGENT_VERSION
 from fleetmark_agent.cache.blob_cache import refusal_of
 from fleetmark_agent.errors import Refusal
-from fleetmark_agent.runner import admission, collect, order_verification, prepare, sandboxing
+from fleetmark_agent.runner import (
+    admission,
+    collect,
+    order_verification,
+    prepare,
+    sandboxing,
+    supervisor,
+)
 from fleetmark_agent.runner.conditioning import stabilize
 from fleetmark_agent.runner.context import Site
 from fleetmark_agent.runner.execution import Execution
@@ -30,11 +37,12 @@ from fleetmark_agent.session.events import (
 )
 from fleetmark_agent.session.messages import AttemptKey, AttemptRef, Progress
 from fleetmark_agent.state.file_locks import is_held
-from fleetmark_agent.state.files import write_atomic
 from fleetmark_agent.state.spool import SpoolFull
+from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.lockfile import DeclaredOutput, parse_lock
 from fleetmark_core.order import parse_order
+from fleetmark_core.retry import Backoff
 from fleetmark_core.serde import to_plain
 
 log = logging.getLogger(__name__)
@@ -217,7 +225,7 @@ class Attempt:
                 alive_fd=alive_fd,
                 cores=settled.cores,
             )
-            words = prepare.supervisor_command(self.workspace)
+            words = supervisor.command(str(self.workspace.spec))
             await self._execution.start(spec, words)
         except OSError as error:
             self._executing = False
@@ -248,7 +256,7 @@ class Attempt:
     async def _collect(self) -> int:
         """Records into the spool; a full disk is waited for, for results are never dropped."""
         self._collecting = True
-        delay_s = _RETRY_S[0]
+        backoff = Backoff(*_RETRY_S)
         while True:
             try:
                 if not self.workspace.plan.exists():
@@ -257,8 +265,7 @@ class Attempt:
                 return collect.spool_plan(self.workspace, self.site.spool)
             except (OSError, SpoolFull) as error:
                 log.warning("results of job %s cannot be stored yet: %s", self.key.job_id, error)
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, _RETRY_S[1])
+            await asyncio.sleep(backoff.next_s())
 
     def _make_plan(self) -> None:
         lock = parse_lock(self.workspace.lock.read_bytes())

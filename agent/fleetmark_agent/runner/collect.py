@@ -16,8 +16,8 @@ from typing import Any
 
 from fleetmark_agent.runner.telemetry.sampler import COLUMNS
 from fleetmark_agent.runner.workspace import POWER_ROLE, Workspace
-from fleetmark_agent.state.files import sync_file, sync_folder, write_atomic
 from fleetmark_agent.state.spool import Spool
+from fleetmark_core.atomic_file import sync_file, sync_folder, write_atomic
 from fleetmark_core.digest import canonical_json, sha256_file
 from fleetmark_core.lockfile import DeclaredOutput
 from fleetmark_core.records import MAX_PAYLOAD_BYTES, Final, record_digest, seal

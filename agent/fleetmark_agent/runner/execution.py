@@ -17,7 +17,8 @@ from fleetmark_agent.errors import Refusal
 from fleetmark_agent.runner import orphans, supervisor
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.state.file_locks import is_held, try_lock, until_free
-from fleetmark_agent.state.files import write_atomic
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.retry import Backoff
 
 _CLEAN = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _PATIENCE_S = 5.0
@@ -125,11 +126,10 @@ class Execution:
         await self._reap()
         free = asyncio.ensure_future(until_free(self.device_lock))
         if not self.workspace.outcome.exists():
-            pause_s = _SWEEP_S
+            backoff = Backoff(_SWEEP_S, _PATIENCE_S)
             while not free.done():
                 await asyncio.to_thread(orphans.end_processes, self.workspace.job)
-                await asyncio.wait({free}, timeout=pause_s)
-                pause_s = min(pause_s * 2, _PATIENCE_S)
+                await asyncio.wait({free}, timeout=backoff.next_s())
             self._trace_end()
         await free
 

@@ -11,16 +11,17 @@ from typing import Any
 from fleetmark_agent.cache.blob_cache import Cache, Download
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.state.trust_store import Trust, TrustStore
-from fleetmark_core.errors import Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
 from fleetmark_core.order import Order, is_signed
 from fleetmark_core.release import MAX_RELEASE_BYTES
-from fleetmark_protos.errors import FleetmarkError
 
 HELPER = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.verify_order")
 _TIME_LIMIT_S = 120.0
-_AGAIN = (Fault.UNSIGNED,)
+_AGAIN = (ErrorKind.UNSIGNED,)
 """What the next order may have: it was made before there were releases."""
+_CHECK_NAMES = {ErrorKind.ROLLED_BACK: "older than what was seen"}
+"""Checks whose names in a refusal are not those of their kinds."""
 
 
 async def vouched(
@@ -42,11 +43,11 @@ async def vouched(
         # Joined before there were signatures, and its controller still makes none.
         return {"signed": False}
     if not is_signed(data):
-        raise refused(Fault.UNSIGNED, "the order is not signed")
+        raise refused(ErrorKind.UNSIGNED, "the order is not signed")
     if not order.release_sha256:
-        raise refused(Fault.UNSIGNED, "the order names no release")
+        raise refused(ErrorKind.UNSIGNED, "the order names no release")
     if not 0 < order.release_bytes <= MAX_RELEASE_BYTES:
-        raise refused(Fault.BAD_DOCUMENT, f"its release has {order.release_bytes} bytes")
+        raise refused(ErrorKind.BAD_DOCUMENT, f"its release has {order.release_bytes} bytes")
     release = BlobRef("release", order.release_sha256, order.release_bytes)
     lock = BlobRef("lock", order.lock_sha256, order.lock_bytes)
     lacking = cache.lacking([release, lock])
@@ -58,7 +59,7 @@ async def vouched(
             await cache.verified(blob)
         answer = await _ask(trust, data, store, cache, order)
         if "fault" in answer:
-            raise refused(Fault[answer["fault"]], str(answer["what"]))
+            raise refused(ErrorKind[answer["fault"]], str(answer["what"]))
         store.followed(answer["catalog_sha256"], answer["serial"], answer["release_sha256"])
     except OSError as error:
         raise Refusal(f"untrusted: {error}", retryable=False) from error
@@ -70,9 +71,10 @@ async def vouched(
     return {"signed": True, **answer}
 
 
-def refused(fault: Fault, what: str) -> Refusal:
+def refused(kind: ErrorKind, what: str) -> Refusal:
     """The refusal of an order that is not to be trusted: it names the check that failed."""
-    return Refusal(f"untrusted ({fault.value}): {what}", retryable=fault in _AGAIN)
+    name = _CHECK_NAMES.get(kind, kind.name.lower().replace("_", " "))
+    return Refusal(f"untrusted ({name}): {what}", retryable=kind in _AGAIN)
 
 
 async def _ask(

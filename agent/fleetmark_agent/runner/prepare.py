@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import stat
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +28,10 @@ from fleetmark_agent.cache.environments import (
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.sandbox.plan import Launch
-from fleetmark_agent.state.files import write_atomic
+from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.capabilities import Capabilities, Interpreter
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import BlobRef, Lock, parse_lock
 from fleetmark_core.order import Order
 from fleetmark_core.resource_model import COMPILED_FACTOR, UNPACKED_FACTOR
@@ -85,7 +84,7 @@ async def fetch_lock(
     path = await cache.verified(blob)
     try:
         lock = parse_lock(path.read_bytes())
-    except CatalogError as error:
+    except FleetmarkError as error:
         raise Refusal(str(error), retryable=False) from error
     provided = lock.environment.provided
     pythons = (
@@ -260,12 +259,6 @@ def supervisor_spec(
         "alive_fd": alive_fd,
         "cores": cores,
     }
-
-
-def supervisor_command(workspace: Workspace) -> list[str]:
-    """How the supervisor is started."""
-    program = Path(__file__).with_name("supervisor.py")
-    return [sys.executable, "-I", "-S", "-B", str(program), str(workspace.spec)]
 
 
 def _place(source: Path, target: Path) -> None:

@@ -22,8 +22,8 @@ from fleetmark_agent.sandbox import control_groups
 from fleetmark_agent.sandbox.mounts import device_nodes, python_paths, system_paths
 from fleetmark_agent.sandbox.plan import Launch, Limits, Means, Needs, base_python, launch
 from fleetmark_agent.sandbox.prove import means_of
-from fleetmark_agent.state.files import write_atomic
-from fleetmark_core import sandbox
+from fleetmark_core import sandbox_levels
+from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.resource_model import HELPERS_BYTES
 
 _PROCESSES, _PROCESSES_PER_CORE = 512, 16
@@ -49,9 +49,9 @@ def check(bundle: Bundle, site: Site) -> None:
             for devices that it does not get. Each names what would change that.
     """
     proven = site.capabilities.sandbox
-    level = sandbox.NONE if proven is None else proven.level
+    level = sandbox_levels.NONE if proven is None else proven.level
     wanted = bundle.order.min_sandbox
-    if not sandbox.at_least(level, wanted):
+    if not sandbox_levels.at_least(level, wanted):
         raise Refusal(
             f"the job wants the sandbox {wanted} or a stronger one, this board has {level}: "
             "`agent doctor` says what would raise it",
@@ -101,7 +101,7 @@ def confine(
     memory = _memory(settings, available_bytes, bundle.order.memory_bytes)
     processes = settings.job_processes or _PROCESSES + _PROCESSES_PER_CORE * (os.cpu_count() or 1)
     scratch = max(settings.job_scratch_bytes, 2 * bundle.order.output_bytes)
-    group = "" if means.level == sandbox.NONE else _group(site, workspace, memory, processes)
+    group = "" if means.level == sandbox_levels.NONE else _group(site, workspace, memory, processes)
     made = launch(
         needs,
         Limits(
@@ -125,7 +125,7 @@ def confine(
         "folders": list(settings.allow_folders),
     }
     limits = {"memory_bytes": memory, "processes": processes, "scratch_bytes": scratch}
-    if means.level == sandbox.NONE:
+    if means.level == sandbox_levels.NONE:
         return Confined(made, {}, [], "", told)
     try:
         if made.spec is not None:

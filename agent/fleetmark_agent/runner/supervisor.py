@@ -1,4 +1,6 @@
-"""Runs one job and outlives its agent. Standard library only: `python -I -S -B supervisor.py SPEC`.
+"""Runs one job and outlives its agent. Standard library only.
+
+`python -I -S -B supervisor.py SPEC FOLDER…`: our packages lie in the folders.
 
 The agent hands over two locked files: the device's lock, which the job inherits, so that it stays
 held while anything of the job lives; and the attempt's own lock, which this process alone holds,
@@ -23,10 +25,10 @@ import sys
 import time
 
 if not __package__:
-    # Run as a script, by an isolated interpreter: the package is two folders above it.
-    _package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
-    sys.path.append(os.path.dirname(_package))  # noqa: PTH120
-from fleetmark_agent.runner import process_tree
+    # Run as a script, by an isolated interpreter: its command says where our packages lie.
+    sys.path.extend(sys.argv[2:])
+from fleetmark_agent.runner import resource_usage
+from fleetmark_core import process_tree
 
 EXIT_ALREADY_STARTED = 75
 """Exit code when the attempt was started before: it is never started twice."""
@@ -38,7 +40,6 @@ JOB_LOCK_FD = 4
 """Where the job has the device's lock; 3 is its progress pipe."""
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _MAX_LINE_BYTES = 16 * 1024
 _PROGRESS_INTERVAL_S = 1.0
 _SPAWN_FAILED = 127
@@ -90,6 +91,14 @@ class Spec:
         self.cores = [int(str(core)) for core in _list(values.get("cores", []))]
 
 
+def command(spec: str) -> list[str]:
+    """Return the command that runs the job of the specification at `spec`."""
+    own = os.path.dirname(os.path.dirname(os.path.dirname(resource_usage.__file__)))  # noqa: PTH120
+    core = os.path.dirname(os.path.dirname(process_tree.__file__))  # noqa: PTH120
+    folders = dict.fromkeys((own, core))
+    return [sys.executable, "-I", "-S", "-B", os.path.abspath(__file__), spec, *folders]  # noqa: PTH100
+
+
 def main(path: str) -> int:
     """Run the job of the specification at `path`."""
     # Who asks for the end before we can hear it must not kill us between mark and outcome.
@@ -136,7 +145,7 @@ class Supervisor:
         self.selector.register(self.wake_read, selectors.EVENT_READ)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self.status: int | None = None
-        self.usage = process_tree.Usage()
+        self.usage = resource_usage.Usage()
         self.passed: dict[str, int] = {}
         self.pid = 0
         self.started_unix_ns = 0
@@ -144,7 +153,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Returns this process's exit code; what became of the job is in the outcome."""
-        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        process_tree.become_subreaper()
         self._trace("started")
         self.started_unix_ns, self.started_ns = time.time_ns(), time.monotonic_ns()
         self._spawn()
@@ -251,12 +260,12 @@ class Supervisor:
         """Whether the job uses more than it may; then that is the reason of its end."""
         limits = self.spec.limits
         job = process_tree.descendants(os.getpid())
-        memory, tasks = process_tree.used_by(job)
+        memory, tasks = resource_usage.used_by(job)
         if memory >= limits.get("memory_bytes", 0) > 0:
-            memory = process_tree.shares(job, memory)
+            memory = resource_usage.shares(job, memory)
         used = {"memory_bytes": memory, "processes": tasks}
         if limits.get("scratch_bytes"):
-            used["scratch_bytes"] = process_tree.tree_bytes(
+            used["scratch_bytes"] = resource_usage.tree_bytes(
                 self.spec.scratch, limits["scratch_bytes"]
             )
         for name, limit in limits.items():
@@ -298,8 +307,7 @@ class Supervisor:
         for pid in process_tree.children_of(self.pid) if self.spec.monitored else ():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        process_tree.kill_group(self.pid)
 
     def _end_all(self) -> None:
         """Kill whatever the job left behind: its group, and what was re-parented to us."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_agent.sandbox.mounts import DEVICES
-from fleetmark_core import sandbox
+from fleetmark_core import sandbox_levels
 
 CONFINE = Path(__file__).with_name("confine.py")
 BUBBLEWRAP = "bwrap"
@@ -56,7 +56,7 @@ class Means:
     `user`: number of the job's own user, None for the agent's.
     """
 
-    level: str = sandbox.NONE
+    level: str = sandbox_levels.NONE
     network: str = "open"
     user: int | None = None
     bubblewrap: str = ""
@@ -92,11 +92,11 @@ def launch(
     `groups` are those through which the job's own user reaches its devices. `python` runs
     `confine`: by default the interpreter under ours.
     """
-    if means.level == sandbox.NONE:
+    if means.level == sandbox_levels.NONE:
         return Launch(list(needs.command), needs.environment)
     root = os.geteuid() == 0 if is_root is None else is_root
     python = python or base_python()
-    bubblewrap = means.level == sandbox.BUBBLEWRAP
+    bubblewrap = means.level == sandbox_levels.BUBBLEWRAP
     network = "open" if needs.network else means.network
     spec: dict[str, Any] = {
         "command": list(needs.command),
@@ -113,7 +113,7 @@ def launch(
         "isolate": network == "namespace" and not bubblewrap,
         "landlock": None,
     }
-    if means.level == sandbox.LANDLOCK:
+    if means.level == sandbox_levels.LANDLOCK:
         devices = [*(f"/dev/{name}" for name in DEVICES), *needs.devices]
         spec["landlock"] = {
             "read": [*needs.read, "/proc", "/sys"],

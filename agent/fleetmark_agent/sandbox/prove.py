@@ -23,7 +23,7 @@ from typing import Any
 from fleetmark_agent.sandbox import confine, control_groups
 from fleetmark_agent.sandbox.mounts import python_paths, system_paths
 from fleetmark_agent.sandbox.plan import BUBBLEWRAP, Limits, Means, Needs, base_python, launch
-from fleetmark_core import sandbox
+from fleetmark_core import sandbox_levels
 from fleetmark_core.capabilities import Sandbox, Shortfall
 
 PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
@@ -64,23 +64,23 @@ print(json.dumps({
 """
 
 
-def prove(home: Path, strongest: str = sandbox.BUBBLEWRAP) -> Sandbox:
+def prove(home: Path, strongest: str = sandbox_levels.BUBBLEWRAP) -> Sandbox:
     """What jobs on this board run in, and what keeps it from being stronger.
 
     `strongest`: what the operator allows. `home` is the agent's: jobs run below it.
     """
     shortfalls: list[Shortfall] = []
     group, why = control_groups.usable()
-    if strongest != sandbox.BUBBLEWRAP:
+    if strongest != sandbox_levels.BUBBLEWRAP:
         reason = f"the setting sandbox = {strongest!r} forbids it"
         shortfalls.append(
-            Shortfall(sandbox.BUBBLEWRAP, reason, "take that line out of config.toml")
+            Shortfall(sandbox_levels.BUBBLEWRAP, reason, "take that line out of config.toml")
         )
-    if strongest == sandbox.NONE or sys.platform == "win32":
-        return Sandbox(sandbox.NONE, "open", None, None, tuple(shortfalls))
+    if strongest == sandbox_levels.NONE or sys.platform == "win32":
+        return Sandbox(sandbox_levels.NONE, "open", None, None, tuple(shortfalls))
     with _workspace(home) as folder:
         proof = _Proof(folder)
-        for level in reversed(sandbox.LEVELS[1 : sandbox.rank(strongest) + 1]):
+        for level in reversed(sandbox_levels.LEVELS[1 : sandbox_levels.rank(strongest) + 1]):
             means, reasons = proof.best(level)
             if means is None:
                 shortfalls.append(Shortfall(level, reasons[-1], _remedy(level, reasons[-1])))
@@ -89,7 +89,7 @@ def prove(home: Path, strongest: str = sandbox.BUBBLEWRAP) -> Sandbox:
                 shortfalls.append(Shortfall("control group", why, control_groups.REMEDY))
             shortfalls.extend(_weak_points(means, reasons))
             return Sandbox(level, means.network, means.user, group, tuple(shortfalls))
-    return Sandbox(sandbox.NONE, "open", None, None, tuple(shortfalls))
+    return Sandbox(sandbox_levels.NONE, "open", None, None, tuple(shortfalls))
 
 
 def means_of(proven: Sandbox | None) -> Means:
@@ -131,19 +131,19 @@ class _Proof:
         users = (own_user(self.folder.parent), None) if os.geteuid() == 0 else (None,)
         networks: tuple[str, ...] = ("namespace", "tcp", "open")
         program = ""
-        if level == sandbox.BUBBLEWRAP:
+        if level == sandbox_levels.BUBBLEWRAP:
             program = shutil.which(BUBBLEWRAP, path=PROGRAMS) or ""
             if not program:
                 reasons.append(f"{BUBBLEWRAP} is not installed")
                 return
             networks = ("namespace",)
-        elif level == sandbox.LANDLOCK:
+        elif level == sandbox_levels.LANDLOCK:
             abi = confine.landlock_abi()
             if abi < 1:
                 reasons.append("the kernel has no Landlock, or it is switched off")
                 return
             networks = networks if abi >= 4 else ("namespace", "open")
-        elif level == sandbox.LIMITS:
+        elif level == sandbox_levels.LIMITS:
             networks = ("namespace", "open")
         for user in users:
             for network in networks:
@@ -163,13 +163,14 @@ class _Proof:
         # A path may be its own inside: what counts is what is there outside.
         said["writes"] = self.outside.exists()
         self.outside.unlink(missing_ok=True)
-        confined = means.level in (sandbox.LANDLOCK, sandbox.BUBBLEWRAP)
+        confined = means.level in (sandbox_levels.LANDLOCK, sandbox_levels.BUBBLEWRAP)
         faults = {
             "it cannot write its results": not said["works"],
             "it reads what it must not": said["reads"] and (confined or means.user is not None),
             "it writes where it must not": said["writes"] and (confined or means.user is not None),
             "it is another user": means.user is not None and said["user"] != means.user,
-            "it sees other processes": means.level == sandbox.BUBBLEWRAP and said["pid"] > 10,
+            "it sees other processes": means.level == sandbox_levels.BUBBLEWRAP
+            and said["pid"] > 10,
             "it has a network": means.network == "namespace" and said["interfaces"] != ["lo"],
             "it reaches TCP": means.network == "tcp" and not said["refused"],
             "its limits do not hold": said["processes"] != _PROCESSES,
@@ -270,13 +271,13 @@ _NAMESPACES = (
 
 
 def _remedy(level: str, reason: str) -> str:
-    if level == sandbox.BUBBLEWRAP and "not installed" in reason:
+    if level == sandbox_levels.BUBBLEWRAP and "not installed" in reason:
         return (
             "install it: apt-get install bubblewrap, dnf install bubblewrap, "
             "or apk add bubblewrap; then restart the agent"
         )
-    if level == sandbox.BUBBLEWRAP:
+    if level == sandbox_levels.BUBBLEWRAP:
         return _NAMESPACES
-    if level == sandbox.LANDLOCK:
+    if level == sandbox_levels.LANDLOCK:
         return "use a kernel from 5.13 with CONFIG_SECURITY_LANDLOCK, and landlock among its lsm="
     return "use a system that heeds limits of resources (setrlimit)"

@@ -67,7 +67,8 @@ from fleetmark_agent.session.messages import (
 )
 from fleetmark_agent.state.ledger import Entry, Ledger, Standing
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.retry import Backoff
 from fleetmark_protos import PROTOCOL_VERSION
 
 UPLOAD_BYTES = 1024 * 1024
@@ -160,7 +161,7 @@ class Session:
         self._uploading: AttemptKey | None = None
         self._credit = _FIRST_CREDIT_BYTES
         self._upload_at = 0.0
-        self._upload_delay_s = 0.0
+        self._backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
         self._persist_at: float | None = None
         self._leaving: str | None = None
         self._quit_at: float | None = None
@@ -270,7 +271,8 @@ class Session:
         self._interval_running_s = max(welcome.heartbeat_running_s, _MIN_INTERVAL_S)
         self._lease_s = max(welcome.lease_s, _MIN_INTERVAL_S)
         self._next_heartbeat = now + self._interval_s()
-        self._credit, self._upload_at, self._upload_delay_s = _FIRST_CREDIT_BYTES, now, 0.0
+        self._credit, self._upload_at = _FIRST_CREDIT_BYTES, now
+        self._backoff.reset()
         actions: list[Action] = []
         for verdict in welcome.verdicts:
             if verdict.stop:
@@ -310,7 +312,7 @@ class Session:
 
         try:
             order = parse_order(offer.order)
-        except CatalogError as error:
+        except FleetmarkError as error:
             return str(error), False
         if (order.device_id, order.job_id, order.epoch) != (ref.device_id, ref.job_id, ref.epoch):
             return "the order is of another attempt", False
@@ -398,7 +400,8 @@ class Session:
         # A controller that was restored from a backup says less than before: it gets it again.
         held.acknowledged = min(event.through_seq, held.last_seq)
         if held.acknowledged > before:
-            self._upload_delay_s, self._upload_at = 0.0, now
+            self._upload_at = now
+            self._backoff.reset()
         else:
             self._back_off(now)
         actions: list[Action] = []
@@ -527,8 +530,7 @@ class Session:
         return min(waiting, key=lambda held: held.key.epoch) if waiting else None
 
     def _back_off(self, now: float) -> None:
-        self._upload_delay_s = min(max(self._upload_delay_s * 2, _RETRY_MIN_S), _RETRY_MAX_S)
-        self._upload_at = now + self._upload_delay_s
+        self._upload_at = now + self._backoff.next_s()
 
     def _leave(self, reason: str, now: float) -> list[Action]:
         if self._leaving is not None:

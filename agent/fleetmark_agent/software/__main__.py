@@ -18,6 +18,7 @@ from fleetmark_agent.software.detection_cache import builtin_folder, rules_diges
 from fleetmark_agent.software.engine import detect
 from fleetmark_agent.software.rules import load_rules
 from fleetmark_agent.software.search_paths import Place
+from fleetmark_core import process_tree
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.serde import to_plain
 
@@ -56,7 +57,7 @@ def _clean(own: Path) -> None:
     """Leave neither processes nor files, though threads may be about to make some."""
     quiet = 0
     for _ in range(100):
-        busy = subprocesses.end_descendants() or own.exists()
+        busy = process_tree.kill_descendants() or own.exists()
         shutil.rmtree(own, ignore_errors=True)
         quiet = 0 if busy else quiet + 1
         if quiet == 3:
@@ -77,7 +78,7 @@ def _be_modest() -> None:
     """What we and all that we start may use; who started us ends us with it."""
     import resource
 
-    subprocesses.adopt_orphans()
+    process_tree.become_subreaper()
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     for limit, value in (

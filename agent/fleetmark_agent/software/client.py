@@ -6,9 +6,8 @@ import subprocess
 import sys
 
 from fleetmark_agent.software.models import Detection, last_line
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.serde import parse_own
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.software")
 """The helper, which prints a `Detection` as JSON."""
@@ -28,6 +27,6 @@ def detect_in_child() -> Detection:
             return parse_own(Detection, done.stdout, "software")
         said = last_line(done.stderr.decode(errors="replace"))
         what = said or f"exit code {done.returncode}"
-    except (subprocess.TimeoutExpired, CatalogError) as error:
+    except (subprocess.TimeoutExpired, FleetmarkError) as error:
         what = str(error)
     raise FleetmarkError(ErrorKind.INTERNAL, f"software cannot be looked for: {what}")

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from fleetmark_agent.software.models import Detection
-from fleetmark_agent.state.files import write_atomic
+from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.digest import canonical_json
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.serde import parse_own, to_plain
 
 _FRESH_S = 600.0
@@ -51,7 +51,7 @@ def load(home: Path, rules: str | None = None) -> Detection | None:
     try:
         with (home / "software.json").open("rb") as file:
             found = parse_own(Detection, file.read(_MAX_BYTES), "software.json")
-    except (OSError, CatalogError):
+    except (OSError, FleetmarkError):
         return None
     same = (found.rules_digest, found.boot) == (
         rules or rules_digest(builtin_folder()),

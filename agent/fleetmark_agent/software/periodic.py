@@ -15,7 +15,7 @@ from pathlib import Path
 from fleetmark_agent.software import detection_cache
 from fleetmark_agent.software.client import COMMAND, TIME_LIMIT_S
 from fleetmark_agent.software.models import Detection, Verdict, last_line
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.serde import parse_own
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class Watch:
             if process.returncode == 0:
                 return parse_own(Detection, out, "software")
             what = last_line(errors.decode(errors="replace")) or f"exit code {process.returncode}"
-        except CatalogError as error:
+        except FleetmarkError as error:
             what = str(error)
         log.warning("software cannot be looked for: %s", what)
         return None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from fleetmark_core import process_tree
 
 KEPT_BYTES = 64 * 1024
 """What is kept of each of a program's two outputs; the rest is read and dropped."""
@@ -60,7 +60,7 @@ def run(
     try:
         fault = _listen(child, kept, deadline, time_limit_s)
     finally:
-        end_group(child.pid)
+        process_tree.kill_group(child.pid)
         child.wait()
         for stream in (child.stdout, child.stderr):
             if stream is not None:
@@ -116,56 +116,6 @@ def _exit_fault(code: int) -> str:
         return f"it was killed by signal {-code}"
 
 
-def end_group(group: int) -> None:
-    """Kill the process group; processes that left it are the matter of `end_descendants`."""
-    with contextlib.suppress(OSError):
-        os.killpg(group, signal.SIGKILL)
-
-
-def adopt_orphans() -> None:
-    """From now on children of ended children become ours, so that none escapes (Linux)."""
-    if sys.platform == "linux":
-        import ctypes
-
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-
-
 def stop() -> None:
     """From now on nothing is run: this process is about to end."""
     _stopping.set()
-
-
-def end_descendants() -> bool:
-    """Kill every process below this one, also those in sessions of their own (Linux).
-
-    Returns whether there were any.
-    """
-    for number in range(20):
-        found = _descendants(os.getpid())
-        if not found:
-            return number > 0
-        for pid in found:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        time.sleep(0.005)
-    return True
-
-
-def _descendants(root: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            # The name before the last parenthesis may hold anything.
-            words = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if words[0] != "Z":
-                parents[int(entry.name)] = int(words[1])
-    found: list[int] = []
-    fresh = [root]
-    while fresh:
-        fresh = [pid for pid, parent in parents.items() if parent in fresh]
-        found += fresh
-    return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleetmark_agent.state import identity
 from fleetmark_agent.state.identity import ACTIVE, Enrolment
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.software.detection_cache import builtin_folder, rules_digest
 from fleetmark_agent.startup.join import join
 from fleetmark_agent.state.file_locks import try_lock
-from fleetmark_agent.state.files import write_atomic
 from fleetmark_agent.state.identity import device_id
 from fleetmark_cli.logging_setup import set_up
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _TRACE_LIMIT_BYTES = 4 * 1024 * 1024
 _LEAST_ROOM_BYTES = 64 * 1024

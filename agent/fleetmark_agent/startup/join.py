@@ -16,8 +16,8 @@ from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.startup.enroll import enrol, needed
 from fleetmark_agent.startup.find_controller import answers, find_in_child
 from fleetmark_agent.state.identity import load_enrolment, not_enrolled
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.channel import DEFAULT_PORT
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.token import BadToken, parse_token
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from fleetmark_core.atomic_file import sync_folder, write_atomic
+
 
 class Files(Protocol):
     """Files below one folder, by relative name with `/`. All methods may raise OSError."""
@@ -117,41 +119,6 @@ class RealFiles:
             os.close(descriptor)
         if new and sync:
             sync_folder(path.parent)
-
-
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace `path` by a file with `data`, whole or not at all.
-
-    Raises:
-        OSError: there is no room or no permission; then the old content is still there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_folder(path.parent)
-
-
-def sync_file(path: Path) -> None:
-    """Make a file's content durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-# A folder is opened and synchronised just as a file is.
-sync_folder = sync_file
 
 
 def free_bytes(path: Path) -> int:

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_agent.state.files import write_atomic
-from fleetmark_agent.state.ids import uuid7
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.ids import uuid7
 
 PENDING, ACTIVE = "pending", "active"
 KEY, CA, CERTIFICATE = "key.pem", "ca.pem", "certificate.pem"

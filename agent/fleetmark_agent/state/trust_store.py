@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fleetmark_agent.state import identity
-from fleetmark_agent.state.files import write_atomic
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 SIGNED = "signed.v1"
 """The feature by which both sides say that orders are signed."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from fleetmark_catalog.load.model import KINDS, Component, WheelFile
 from fleetmark_catalog.load.parse import COMPONENT_FILE, Document, build, read_document
-from fleetmark_catalog.load.suggest import hint
 from fleetmark_catalog.load.validate import dangling
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.suggest import hint
 
 BUILTIN = Path(__file__).resolve().parent.parent / "components"
 
@@ -23,7 +23,7 @@ class Catalog:
         """Two components of one kind and name are refused.
 
         Raises:
-            CatalogError: fault INVALID_COMPONENT.
+            FleetmarkError: INVALID_COMPONENT.
         """
         self.built: Mapping[str, WheelFile] = {}
         self._components: dict[tuple[str, str], Component] = {}
@@ -43,13 +43,13 @@ class Catalog:
         """The component of this kind and name.
 
         Raises:
-            CatalogError: fault NOT_FOUND; the next step has the nearest name.
+            FleetmarkError: NOT_FOUND; the next step has the nearest name.
         """
         found = self._components.get((kind, name))
         if found is None:
             names = [other for kind_, other in self._components if kind_ == kind]
-            raise CatalogError(
-                Fault.NOT_FOUND, f"the catalog has no {kind} {name!r}", "", hint(name, names)
+            raise FleetmarkError(
+                ErrorKind.NOT_FOUND, f"the catalog has no {kind} {name!r}", "", hint(name, names)
             )
         return found
 
@@ -73,15 +73,15 @@ class Catalog:
         """The component that a person means by `name` or `kind/name`.
 
         Raises:
-            CatalogError: NOT_FOUND, with the nearest; UNKNOWN_WORD where several kinds have one.
+            FleetmarkError: NOT_FOUND, with the nearest; UNKNOWN_WORD where several kinds have one.
         """
         kind, slash, name = text.partition("/")
         if slash and kind in KINDS:
             return self.get(kind, name)
         found = [part for part in self.all() if part.name == text]
         if len(found) > 1:
-            raise CatalogError(
-                Fault.UNKNOWN_WORD,
+            raise FleetmarkError(
+                ErrorKind.UNKNOWN_WORD,
                 f"several components are named {text!r}",
                 "",
                 f"Say which: {', '.join(part.id for part in found)}",
@@ -89,7 +89,9 @@ class Catalog:
         if not found:
             names = [word for part in self.all() for word in (part.name, part.id)]
             near = hint(text, names)
-            raise CatalogError(Fault.NOT_FOUND, f"the catalog has no component {text!r}", "", near)
+            raise FleetmarkError(
+                ErrorKind.NOT_FOUND, f"the catalog has no component {text!r}", "", near
+            )
         return found[0]
 
     @cached_property
@@ -111,11 +113,13 @@ class Catalog:
             for tag in (*variation.tags, variation.name)
         }
 
-    def problems(self) -> list[CatalogError]:
+    def problems(self) -> list[FleetmarkError]:
         """What components name and the catalog does not have; in the order of `all`."""
         tags = self.tags()
         return [
-            CatalogError(Fault.INVALID_COMPONENT, what, str(component.folder / COMPONENT_FILE))
+            FleetmarkError(
+                ErrorKind.INVALID_COMPONENT, what, str(component.folder / COMPONENT_FILE)
+            )
             for component in self.all()
             for what in dangling(component, self.find, tags)
         ]
@@ -127,7 +131,7 @@ def load_catalog(folders: Sequence[Path] = ()) -> Catalog:
     A catalog folder holds `<kind>/<name>/component.toml`.
 
     Raises:
-        CatalogError: fault INVALID_COMPONENT.
+        FleetmarkError: INVALID_COMPONENT.
     """
     return Catalog(_build(d for folder in (BUILTIN, *folders) for d in _documents(folder)))
 
@@ -136,19 +140,19 @@ def read_folder(folder: Path) -> list[Component]:
     """The components below one catalog folder; they may extend each other only.
 
     Raises:
-        CatalogError: fault INVALID_COMPONENT, also where a component's place is not that which its
+        FleetmarkError: INVALID_COMPONENT, also where a component's place is not that which its
             kind and name ask for, and where the folder is none.
     """
     return _build(_documents(folder))
 
 
-def check_catalog(folders: Sequence[Path]) -> tuple[Catalog, list[CatalogError]]:
+def check_catalog(folders: Sequence[Path]) -> tuple[Catalog, list[FleetmarkError]]:
     """The catalog as far as it is valid, and all that is wrong with the further `folders`.
 
     Raises:
-        CatalogError: the built-in components are not valid.
+        FleetmarkError: the built-in components are not valid.
     """
-    wrong: list[CatalogError] = []
+    wrong: list[FleetmarkError] = []
     # The built-in components can be looked at like any others.
     itself = any(folder.resolve() == BUILTIN for folder in folders)
     documents = [] if itself else list(_documents(BUILTIN))
@@ -156,7 +160,7 @@ def check_catalog(folders: Sequence[Path]) -> tuple[Catalog, list[CatalogError]]
     for folder in folders:
         try:
             own += _documents(folder, wrong.append)
-        except CatalogError as error:
+        except FleetmarkError as error:
             wrong.append(error)
     catalog = Catalog(_build([*documents, *own], wrong.append))
     if not wrong:
@@ -165,38 +169,38 @@ def check_catalog(folders: Sequence[Path]) -> tuple[Catalog, list[CatalogError]]
     return catalog, wrong
 
 
-Report = Callable[[CatalogError], None]
+Report = Callable[[FleetmarkError], None]
 
 
-def _raise(error: CatalogError) -> None:
+def _raise(error: FleetmarkError) -> None:
     raise error
 
 
 def _documents(folder: Path, report: Report = _raise) -> list[Document]:
     if not folder.is_dir():
-        raise CatalogError(Fault.INVALID_COMPONENT, "is no folder", str(folder))
+        raise FleetmarkError(ErrorKind.INVALID_COMPONENT, "is no folder", str(folder))
     found = []
     for kind_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
         for place in sorted(path.parent for path in kind_folder.glob(f"*/{COMPONENT_FILE}")):
             try:
                 found.append(_document(kind_folder.name, place))
-            except CatalogError as error:
+            except FleetmarkError as error:
                 report(error)
     return found
 
 
 def _document(kind: str, place: Path) -> Document:
     if kind not in KINDS:
-        raise CatalogError(
-            Fault.INVALID_COMPONENT,
+        raise FleetmarkError(
+            ErrorKind.INVALID_COMPONENT,
             f"{kind!r} is no kind of component",
             str(place),
             hint(kind, KINDS),
         )
     document = read_document(place)
     if (document.kind, document.name) != (kind, place.name):
-        raise CatalogError(
-            Fault.INVALID_COMPONENT,
+        raise FleetmarkError(
+            ErrorKind.INVALID_COMPONENT,
             f"says {document.kind}/{document.name}, but lies in {kind}/{place.name}",
             str(place / COMPONENT_FILE),
         )
@@ -213,7 +217,7 @@ def _build(documents: Iterable[Document], report: Report = _raise) -> list[Compo
     for document in by_id.values():
         try:
             built.append(build(_lineage(document, by_id)))
-        except CatalogError as error:
+        except FleetmarkError as error:
             report(error)
     return built
 
@@ -226,16 +230,16 @@ def _lineage(own: Document, by_id: dict[tuple[str, str], Document]) -> list[Docu
         file = str(own.folder / COMPONENT_FILE)
         if parent is None:
             names = [name for kind, name in by_id if kind == last.kind]
-            raise CatalogError(
-                Fault.INVALID_COMPONENT,
+            raise FleetmarkError(
+                ErrorKind.INVALID_COMPONENT,
                 f"key extends: there is no {last.kind} {last.extends!r}",
                 str(last.folder / COMPONENT_FILE),
                 hint(last.extends, names),
             )
         if parent in lineage:
             names = [document.name for document in (*lineage, parent)]
-            raise CatalogError(
-                Fault.INVALID_COMPONENT,
+            raise FleetmarkError(
+                ErrorKind.INVALID_COMPONENT,
                 f"key extends: goes in a circle: {' → '.join(names)}",
                 file,
                 "Let one of them say all itself",
@@ -244,9 +248,9 @@ def _lineage(own: Document, by_id: dict[tuple[str, str], Document]) -> list[Docu
     return lineage
 
 
-def _twice(name: str, folder: Path, other: Path) -> CatalogError:
-    return CatalogError(
-        Fault.INVALID_COMPONENT,
+def _twice(name: str, folder: Path, other: Path) -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.INVALID_COMPONENT,
         f"{name} is already in {other}",
         str(folder / COMPONENT_FILE),
         "Rename one of the two; a later catalog cannot replace a component",

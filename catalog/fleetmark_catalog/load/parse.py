@@ -30,11 +30,11 @@ from fleetmark_catalog.load.model import (
 )
 from fleetmark_catalog.load.schema import partial_schema, whole_schema
 from fleetmark_catalog.load.schema_errors import explain
-from fleetmark_catalog.load.suggest import nearest
 from fleetmark_catalog.load.validate import problems
 from fleetmark_core.digest import canonical_json, is_sha256, sha256_file, sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
+from fleetmark_core.suggest import nearest
 from fleetmark_core.versions import PYTHON
 
 if sys.version_info >= (3, 11):
@@ -63,7 +63,7 @@ def read_document(folder: Path) -> Document:
     """What the file in `folder` says.
 
     Raises:
-        CatalogError: fault INVALID_COMPONENT; names file, key, what was found, what is allowed.
+        FleetmarkError: INVALID_COMPONENT; names file, key, what was found, what is allowed.
     """
     file = folder / COMPONENT_FILE
     data = _bytes(file)
@@ -85,7 +85,7 @@ def read_component(folder: Path) -> Component:
     """The component that lies in `folder` and extends no other.
 
     Raises:
-        CatalogError: fault INVALID_COMPONENT; names file, key, what was found, what is allowed.
+        FleetmarkError: INVALID_COMPONENT; names file, key, what was found, what is allowed.
     """
     document = read_document(folder)
     if document.extends:
@@ -100,7 +100,7 @@ def build(lineage: Sequence[Document]) -> Component:
     """The component of a document, followed by what it extends, the nearest first.
 
     Raises:
-        CatalogError: fault INVALID_COMPONENT.
+        FleetmarkError: INVALID_COMPONENT.
     """
     own = lineage[0]
     file = own.folder / COMPONENT_FILE
@@ -120,7 +120,7 @@ def check(document: dict[str, Any], kind: str, file: Path, whole: bool = True) -
     """Validate against the kind's schema.
 
     Raises:
-        CatalogError: fault INVALID_COMPONENT.
+        FleetmarkError: INVALID_COMPONENT.
     """
     errors = list(_validator(kind, whole).iter_errors(document))
     # A mistyped key is both unknown and missing; the unknown one tells more.
@@ -135,8 +135,8 @@ def _validator(kind: str, whole: bool) -> Any:
     return Draft202012Validator((whole_schema if whole else partial_schema)(kind))
 
 
-def _invalid(file: Path, what: str) -> CatalogError:
-    return CatalogError(Fault.INVALID_COMPONENT, what, str(file))
+def _invalid(file: Path, what: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.INVALID_COMPONENT, what, str(file))
 
 
 def _bytes(file: Path) -> bytes:
@@ -259,7 +259,7 @@ def read_wheels(file: Path) -> tuple[WheelSet, ...]:
     """A package's wheel lock; empty where there is none yet.
 
     Raises:
-        CatalogError: fault INVALID_COMPONENT.
+        FleetmarkError: INVALID_COMPONENT.
     """
     if not file.is_file():
         return ()

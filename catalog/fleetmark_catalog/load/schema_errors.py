@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
-from fleetmark_catalog.load.suggest import hint
+from fleetmark_core.suggest import hint
 
 
 def explain(error: ValidationError) -> str:

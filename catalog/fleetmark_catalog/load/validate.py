@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from fleetmark_catalog.load.model import Choice, Component, Requirement
-from fleetmark_catalog.load.suggest import hint
+from fleetmark_core.suggest import hint
 from fleetmark_core.versions import is_range, is_version
 
 Find = Callable[[str, str], "Component | None"]

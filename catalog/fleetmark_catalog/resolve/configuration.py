@@ -9,11 +9,11 @@ from typing import Any
 
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
-from fleetmark_catalog.load.suggest import hint
 from fleetmark_catalog.resolve.selection import Selection, select
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.modes import modes_of
 from fleetmark_core.parameter_values import parse_value
+from fleetmark_core.suggest import hint
 
 COMPLIANCE = "compliance"
 """Stands for all compliance tests of a benchmark, where modes are named."""
@@ -66,8 +66,8 @@ def expand(
     others.
 
     Raises:
-        CatalogError: NOT_FOUND for the benchmark; UNKNOWN_WORD for any other word, and for a value
-            out of range, with the nearest or the allowed ones.
+        FleetmarkError: NOT_FOUND for the benchmark; UNKNOWN_WORD for any other word, and for a
+            value out of range, with the nearest or the allowed ones.
     """
     found: list[Configuration] = []
     for member in _members(catalog, name):
@@ -116,8 +116,11 @@ def _members(catalog: Catalog, name: str) -> list[_Member]:
     if catalog.has("benchmark", name):
         return [_Member(catalog.get("benchmark", name))]
     names = [part.name for part in (*catalog.all("benchmark"), *catalog.all("suite"))]
-    raise CatalogError(
-        Fault.NOT_FOUND, f"the catalog has no benchmark or suite {name!r}", "", hint(name, names)
+    raise FleetmarkError(
+        ErrorKind.NOT_FOUND,
+        f"the catalog has no benchmark or suite {name!r}",
+        "",
+        hint(name, names),
     )
 
 
@@ -139,8 +142,8 @@ def _checked(
     allowed = list(allowed)
     for word in words:
         if word not in allowed:
-            raise CatalogError(
-                Fault.UNKNOWN_WORD,
+            raise FleetmarkError(
+                ErrorKind.UNKNOWN_WORD,
                 f"benchmark {benchmark.name} has no {what} {word!r}",
                 "",
                 hint(word, allowed),
@@ -159,8 +162,8 @@ def _grid(
     axes: dict[str, list[Any]] = {}
     for key, texts in sorted(parameters.items()):
         if key not in known:
-            raise CatalogError(
-                Fault.UNKNOWN_WORD,
+            raise FleetmarkError(
+                ErrorKind.UNKNOWN_WORD,
                 f"program {program.name} has no parameter {key!r}",
                 "",
                 hint(key, known),
@@ -175,8 +178,8 @@ def _grid(
             ),
         ):
             if allowed is not None and word not in allowed:
-                raise CatalogError(
-                    Fault.UNKNOWN_WORD,
+                raise FleetmarkError(
+                    ErrorKind.UNKNOWN_WORD,
                     f"parameter {key} cannot be set with {word}",
                     "",
                     f"It belongs to {', '.join(allowed)}",

@@ -24,7 +24,7 @@ from fleetmark_catalog.resolve.solver import Chosen, Need, Solver
 from fleetmark_catalog.resolve.wheel_match import fit, platforms
 from fleetmark_catalog.selectors import Subject
 from fleetmark_core.capabilities import Capabilities, Interpreter
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import (
     LOCK_FORMAT,
     BlobRef,
@@ -52,7 +52,7 @@ def resolve(
     wheels, before it is used.
 
     Raises:
-        CatalogError: the configuration names what the catalog does not have.
+        FleetmarkError: the configuration names what the catalog does not have.
     """
     selection = select(
         catalog, catalog.get("benchmark", configuration.benchmark), (), configuration.variations
@@ -218,16 +218,16 @@ def _inputs(selection: Selection, wanted: Any) -> dict[str, BlobRef]:
     for component in selection.components:
         for artifact in selection.artifacts(component):
             if artifact.role in inputs:
-                raise CatalogError(
-                    Fault.UNRESOLVABLE,
+                raise FleetmarkError(
+                    ErrorKind.NOTHING_FITS,
                     f"{component.id} is the second to give input {artifact.role}",
                 )
             inputs[artifact.role] = artifact.blob
     missing = [role for role in wanted if role not in inputs]
     if missing:
         words = ",".join(selection.words) or "no variation"
-        raise CatalogError(
-            Fault.UNRESOLVABLE,
+        raise FleetmarkError(
+            ErrorKind.NOTHING_FITS,
             f"no component gives input {missing[0]} of {words}",
             selection.only("program").id,
         )

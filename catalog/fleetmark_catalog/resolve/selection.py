@@ -8,10 +8,10 @@ from typing import Any
 
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Artifact, Choice, Component, Requirement, Variation
-from fleetmark_catalog.load.suggest import hint
 from fleetmark_catalog.resolve.variations import choose, in_order
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.parameter_values import filled, overlay, parse_value
+from fleetmark_core.suggest import hint
 from fleetmark_core.versions import in_range
 
 CONTENT = ("program", "model", "dataset")
@@ -58,7 +58,7 @@ class Selection:
         Of two that fit, the one that asks for more is meant.
 
         Raises:
-            CatalogError: fault UNRESOLVABLE: two artefacts of one role fit equally well.
+            FleetmarkError: NOTHING_FITS: two artefacts of one role fit equally well.
         """
         found: dict[str, Artifact] = {}
         for artifact in component.artifacts:
@@ -68,8 +68,8 @@ class Selection:
             if other is None or len(artifact.tags) > len(other.tags):
                 found[artifact.role] = artifact
             elif len(artifact.tags) == len(other.tags):
-                raise CatalogError(
-                    Fault.UNRESOLVABLE,
+                raise FleetmarkError(
+                    ErrorKind.NOTHING_FITS,
                     f"{component.id}: {other.name} and {artifact.name} both are "
                     f"the {artifact.role} of {','.join(self.words) or 'no variation'}",
                 )
@@ -79,12 +79,12 @@ class Selection:
         """The component of a kind that a benchmark has exactly one of.
 
         Raises:
-            CatalogError: fault INVALID_COMPONENT.
+            FleetmarkError: INVALID_COMPONENT.
         """
         found = [component for component in self.components if component.kind == kind]
         if len(found) != 1:
-            raise CatalogError(
-                Fault.INVALID_COMPONENT,
+            raise FleetmarkError(
+                ErrorKind.INVALID_COMPONENT,
                 f"{self.components[0].id} requires {len(found)} of kind {kind}, not 1",
             )
         return found[0]
@@ -99,7 +99,7 @@ def select(
     """The selection for `words`; those of `base` hold too, but lose within a group.
 
     Raises:
-        CatalogError: UNKNOWN_WORD: no component knows a word, its value is out of range, or two
+        FleetmarkError: UNKNOWN_WORD: no component knows a word, its value is out of range, or two
             exclude each other; NOT_FOUND: a required component is not in the catalog.
     """
     given = tuple(dict.fromkeys(words))
@@ -116,8 +116,8 @@ def select(
         if (components, chosen, tags) == before:
             break
     else:
-        raise CatalogError(
-            Fault.UNRESOLVABLE,
+        raise FleetmarkError(
+            ErrorKind.NOTHING_FITS,
             f"variations {','.join(chosen)} keep changing each other: their tags go in a circle",
             benchmark.id,
         )
@@ -131,8 +131,8 @@ def _check_word(benchmark: Component, components: Sequence[Component], word: str
     found = [variation for c in components if (variation := c.variation(word)) is not None]
     if not found:
         known = {name for component in components for name in component.variations}
-        raise CatalogError(
-            Fault.UNKNOWN_WORD,
+        raise FleetmarkError(
+            ErrorKind.UNKNOWN_WORD,
             f"benchmark {benchmark.name} has no variation {word!r}",
             "",
             hint(word, known),
@@ -154,8 +154,8 @@ def _check_exclusions(
                 if other != word and variation is not None and names & set(variation.excludes):
                     # One that nobody asked for gives way, if there is something to give way to.
                     advice = "" if other in given else f"{other} is a default: choose another"
-                    raise CatalogError(
-                        Fault.UNKNOWN_WORD,
+                    raise FleetmarkError(
+                        ErrorKind.UNKNOWN_WORD,
                         f"variations {word} and {other} exclude each other: {component.id} says so",
                         "",
                         advice,
@@ -218,8 +218,8 @@ def _content(
         else:
             return component
     names = [part.name for part in catalog.all(requirement.choices[0].kind)]
-    raise CatalogError(
-        Fault.NOT_FOUND,
+    raise FleetmarkError(
+        ErrorKind.NOT_FOUND,
         f"the catalog has {'; '.join(refused)}, which {benchmark.id} requires",
         "",
         hint(requirement.choices[0].name, names) if requirement.choices[0].name else "",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lock
 
 
@@ -22,15 +22,15 @@ def choose(
     default that excludes what was asked for, or is excluded by it, gives way.
 
     Raises:
-        CatalogError: fault UNKNOWN_WORD: two given words are of one group.
+        FleetmarkError: UNKNOWN_WORD: two given words are of one group.
     """
     groups = _Groups(components)
     by_group: dict[str, str] = {}
     for word in given:
         group = groups.of(word)
         if by_group.setdefault(group, word) != word:
-            raise CatalogError(
-                Fault.UNKNOWN_WORD,
+            raise FleetmarkError(
+                ErrorKind.UNKNOWN_WORD,
                 f"variations {by_group[group]} and {word} exclude each other: "
                 f"both are of group {group.removesuffix('.#')}",
             )

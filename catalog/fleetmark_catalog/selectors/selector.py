@@ -12,7 +12,6 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from fleetmark_catalog.load.suggest import nearest
 from fleetmark_catalog.selectors.subject import (
     FACTS,
     VOCABULARY,
@@ -22,7 +21,8 @@ from fleetmark_catalog.selectors.subject import (
     readable_size,
 )
 from fleetmark_catalog.selectors.syntax import All, Comparison, Node, Not, Saved, Tag, parse
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.suggest import nearest
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -66,7 +66,7 @@ def parse_selector(text: str, saved: Mapping[str, str] | None = None) -> Selecto
     """Read a selector; `saved` maps the names that `@name` may use to their texts.
 
     Raises:
-        CatalogError: fault UNKNOWN_WORD: bad syntax, with a caret under the place, or an unknown
+        FleetmarkError: UNKNOWN_WORD: bad syntax, with a caret under the place, or an unknown
             saved name.
     """
     return Selector(text, parse(text, saved))
@@ -88,7 +88,7 @@ def check_words(selector: Selector, fleet: Words | Iterable[Subject]) -> None:
     """Refuse a selector with a word that means nothing for any device of a fleet.
 
     Raises:
-        CatalogError: fault UNKNOWN_WORD, with a caret under each such word, and the nearest known.
+        FleetmarkError: UNKNOWN_WORD, with a caret under each such word, and the nearest known.
     """
     words = fleet if isinstance(fleet, Words) else Words(fleet)
     found = _unknown(selector, words)
@@ -102,7 +102,7 @@ def check_words(selector: Selector, fleet: Words | Iterable[Subject]) -> None:
     # A word of a saved fleet does not stand in the text.
     shown = "".join(carets).rstrip()
     place = f"\n  {selector.text}\n  {shown}" if shown else f", in {selector.text}"
-    raise CatalogError(Fault.UNKNOWN_WORD, f"no device has {what}{place}")
+    raise FleetmarkError(ErrorKind.UNKNOWN_WORD, f"no device has {what}{place}")
 
 
 def _unknown(selector: Selector, fleet: Words) -> list[tuple[str, str]]:

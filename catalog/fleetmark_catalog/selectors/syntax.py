@@ -10,7 +10,7 @@ from typing import Any, Union
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 MAX_TEXT = 2000
 
@@ -78,7 +78,7 @@ def parse(text: str, saved: Mapping[str, str] | None = None) -> Node:
     """The tree of a selector. `saved` maps names of saved fleets to their texts.
 
     Raises:
-        CatalogError: fault UNKNOWN_WORD: bad syntax, with a caret under the place, or an unknown
+        FleetmarkError: UNKNOWN_WORD: bad syntax, with a caret under the place, or an unknown
             or circular saved name.
     """
     return _parse(text, saved or {}, ())
@@ -88,7 +88,9 @@ def _parse(text: str, saved: Mapping[str, str], within: tuple[str, ...]) -> Node
     if not text.strip():
         return All(())
     if len(text) > MAX_TEXT:
-        raise CatalogError(Fault.UNKNOWN_WORD, f"selector is longer than {MAX_TEXT} characters")
+        raise FleetmarkError(
+            ErrorKind.UNKNOWN_WORD, f"selector is longer than {MAX_TEXT} characters"
+        )
     try:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
@@ -100,15 +102,15 @@ def _parse(text: str, saved: Mapping[str, str], within: tuple[str, ...]) -> Node
     return node
 
 
-def syntax_error(text: str, error: UnexpectedInput) -> CatalogError:
+def syntax_error(text: str, error: UnexpectedInput) -> FleetmarkError:
     """The text with a caret under the character that could not be read."""
     at = error.pos_in_stream
     ended = isinstance(error, UnexpectedToken) and error.token.type == "$END"
     if at is None or at < 0 or ended:
         at = len(text)
     line = " ".join(text.split("\n"))
-    return CatalogError(
-        Fault.UNKNOWN_WORD,
+    return FleetmarkError(
+        ErrorKind.UNKNOWN_WORD,
         f"selector cannot be read at character {at + 1}\n  {line}\n  {' ' * at}^",
         "",
         "Write words and comparisons with commas between them: arm64,memory>=4GiB,site=lab1",
@@ -156,13 +158,13 @@ class _Build(Transformer[Token, Node]):
     def saved(self, items: list[Any]) -> Node:
         name = str(items[0])
         if name in self._within:
-            raise CatalogError(
-                Fault.UNKNOWN_WORD,
+            raise FleetmarkError(
+                ErrorKind.UNKNOWN_WORD,
                 f"saved fleet @{name} refers to itself: {' → '.join(self._within)}",
             )
         if name not in self._saved:
             known = ", ".join(f"@{other}" for other in sorted(self._saved)) or "none is saved yet"
-            raise CatalogError(
-                Fault.UNKNOWN_WORD, f"no fleet is saved as @{name}", "", f"Known: {known}"
+            raise FleetmarkError(
+                ErrorKind.UNKNOWN_WORD, f"no fleet is saved as @{name}", "", f"Known: {known}"
             )
         return Saved(name, _parse(self._saved[name], self._saved, (*self._within, name)))

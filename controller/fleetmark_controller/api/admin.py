@@ -10,12 +10,12 @@ from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.issuer import Issuer
 from fleetmark_controller.identity.model import MAX_OPERATOR_LIFE_NS, Kind, Role, State
-from fleetmark_controller.ids import uuid7
 from fleetmark_controller.operations import enrollment, operators
 from fleetmark_controller.store.security import audit, identities, tokens
 from fleetmark_core.clock import NS_PER_S, iso, now_unix_ns
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.ids import uuid7
 from fleetmark_protos import PROTOCOL_VERSION
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import admin_pb2, admin_pb2_grpc
 
 _TOKEN_LIFE_NS = 3600 * NS_PER_S

@@ -23,7 +23,7 @@ from fleetmark_controller.identity.permissions import RULES
 from fleetmark_controller.identity.registry import Registry, expired
 from fleetmark_controller.store.security import audit
 from fleetmark_core.clock import now_unix_ns
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.status import abort
 
 log = logging.getLogger("fleetmark.services")

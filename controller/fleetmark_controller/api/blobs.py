@@ -17,8 +17,8 @@ from fleetmark_controller.identity.model import Allowance, Most
 from fleetmark_controller.store.jobs import attempts, jobs
 from fleetmark_controller.store.security import releases
 from fleetmark_core.digest import is_sha256
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.channel import CHUNK_BYTES
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
 
 log = logging.getLogger("fleetmark.services")

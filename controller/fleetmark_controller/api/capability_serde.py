@@ -37,7 +37,7 @@ def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
     """Checked facts. They share their parts with those of other boards: never change them.
 
     Raises:
-        CatalogError: BAD_DOCUMENT.
+        FleetmarkError: BAD_DOCUMENT.
         FleetmarkError: BAD_MESSAGE.
     """
     found: dict[str, Any] = {}

@@ -24,8 +24,8 @@ from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.devices.devices import Device
 from fleetmark_controller.store.security import audit
 from fleetmark_core.digest import is_sha256, sha256_hex
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.serde import to_plain
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import catalog_pb2, catalog_pb2_grpc
 
 
@@ -147,7 +147,7 @@ class CatalogService(TrustCalls, catalog_pb2_grpc.CatalogServicer):
         known = await self._engine.reader.run(read)
         found = next((device for device in known if device.name == name), None)
         if found is None:
-            from fleetmark_cli.suggest import hint
+            from fleetmark_core.suggest import hint
 
             names = [device.name for device in known]
             raise FleetmarkError(

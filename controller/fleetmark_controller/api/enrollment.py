@@ -17,8 +17,8 @@ from fleetmark_controller.operations import enrollment
 from fleetmark_controller.operations.enrollment import Applicant
 from fleetmark_controller.store.security.identities import Identity
 from fleetmark_core.clock import now_unix_ns
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos import PROTOCOL_VERSION
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.token import BadToken, JoinToken, parse_token
 from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
 

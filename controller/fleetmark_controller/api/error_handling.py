@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import grpc
 
 from fleetmark_controller.api import auth
-from fleetmark_controller.client.catalog_errors import from_catalog
-from fleetmark_core.errors import CatalogError
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.status import abort
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ log = logging.getLogger("fleetmark.services")
 def _meaning(error: Exception) -> FleetmarkError:
     if isinstance(error, FleetmarkError):
         return error
-    if isinstance(error, CatalogError):
-        return from_catalog(error)
     log.error("a call failed", exc_info=error)
     return FleetmarkError(
         ErrorKind.INTERNAL,

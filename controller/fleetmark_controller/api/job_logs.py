@@ -14,7 +14,7 @@ from fleetmark_controller.engine.log_tail import Reader
 from fleetmark_controller.lifecycle.states import ATTEMPT_ON_DEVICE, AttemptState
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import jobs_pb2
 
 _FEATURE = "logs.v1"

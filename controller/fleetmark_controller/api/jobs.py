@@ -6,10 +6,8 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 
-from fleetmark_cli.suggest import hint
 from fleetmark_controller.api import auth, error_handling, job_logs, serde
 from fleetmark_controller.engine.engine import Engine, JobEvent
-from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 from fleetmark_controller.operations import campaigns, offline
 from fleetmark_controller.operations.effects import Effects
@@ -21,10 +19,12 @@ from fleetmark_controller.store.jobs.listings import JobLine
 from fleetmark_controller.store.security import audit, releases
 from fleetmark_core.clock import NS_PER_S
 from fleetmark_core.digest import canonical_json
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.ids import uuid7
 from fleetmark_core.lockfile import Lock
 from fleetmark_core.order import parse_order
-from fleetmark_core.sandbox import LEVELS
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.sandbox_levels import LEVELS
+from fleetmark_core.suggest import hint
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
 
 _MAX_REPETITIONS = 1000

@@ -8,7 +8,7 @@ from fleetmark_controller.api import auth
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _LOOK_AGAIN_S = 30.0
 _MOST = 512

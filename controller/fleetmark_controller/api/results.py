@@ -19,8 +19,8 @@ from fleetmark_controller.store.devices.selection import matching_names
 from fleetmark_controller.store.results import public_views, runs
 from fleetmark_core.bundle_file import ResultsDocument, parse_results, parse_signed_by_board
 from fleetmark_core.clock import iso, parse_iso
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
 
 _BATCH_ROWS = 500

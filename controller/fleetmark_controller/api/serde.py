@@ -14,9 +14,9 @@ from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.jobs.listings import AttemptLine, CampaignLine, JobLine
 from fleetmark_controller.store.results.public_views import Value
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
 from fleetmark_protos.channel import MAX_ORDER_BYTES
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, results_pb2, session_pb2
 
 _MAX_NAME = 100

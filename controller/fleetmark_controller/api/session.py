@@ -19,9 +19,9 @@ from fleetmark_controller.operations.effects import OfferEffect, StopEffect, Tai
 from fleetmark_controller.operations.recovery import Vouching
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.order import SIGNED, without_release
 from fleetmark_protos import PROTOCOL_VERSION
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import session_pb2, session_pb2_grpc
 
 log = logging.getLogger("fleetmark.session")

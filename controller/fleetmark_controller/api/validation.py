@@ -13,7 +13,7 @@ from typing import Any
 
 from fleetmark_controller.lifecycle import fencing
 from fleetmark_core.clock import NS_PER_S
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 MAX_TEXT = 1000
 MAX_ITEMS = 2000

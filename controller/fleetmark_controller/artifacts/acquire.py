@@ -20,7 +20,7 @@ from fleetmark_controller.artifacts.model_check import check_model
 from fleetmark_controller.artifacts.wheels import download_wheels
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_file
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 Say = Callable[[str], None]
 
@@ -32,9 +32,10 @@ def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None
     May take minutes: run it outside an event loop.
 
     Raises:
-        CatalogError: DIGEST_MISMATCH: a file is not what its component says; UNAVAILABLE: no place
-            has a blob; the text lists what was tried; BAD_DOCUMENT: a model is none, or a pickle,
-            or keeps its weights elsewhere. What was obtained before stays.
+        FleetmarkError: DIGEST_MISMATCH: a file is not what its component says;
+            ARTIFACT_UNAVAILABLE: no place has a blob; the text lists what was tried; BAD_DOCUMENT:
+            a model is none, or a pickle, or keeps its weights elsewhere. What was obtained before
+            stays.
     """
     # What lies beside its component is checked even when the blob is there from before: a changed
     # model must be found when a campaign is made, not when the cache happens to be empty.
@@ -53,8 +54,8 @@ def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None
         download_wheels(wheels, blobs, say)
     for sha256, source in sorted(missing.items()):
         if isinstance(source, BuiltWheel) and not blobs.has(sha256):
-            raise CatalogError(
-                Fault.UNAVAILABLE,
+            raise FleetmarkError(
+                ErrorKind.ARTIFACT_UNAVAILABLE,
                 f"{source.name} was built here, and is no longer there",
                 "",
                 "Ask once more: it is built again",
@@ -68,15 +69,15 @@ def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
         stamp = source.path.stat()
         found, found_size = _digest(source.path, stamp), stamp.st_size
     except OSError as error:
-        raise CatalogError(
-            Fault.UNAVAILABLE,
+        raise FleetmarkError(
+            ErrorKind.ARTIFACT_UNAVAILABLE,
             f"cannot be read: {error.strerror}",
             str(source.path),
             "Restore the component's files",
         ) from error
     if (found, found_size) != (sha256, source.size_bytes):
-        raise CatalogError(
-            Fault.DIGEST_MISMATCH,
+        raise FleetmarkError(
+            ErrorKind.DIGEST_MISMATCH,
             f"sha256 is {found} ({found_size} bytes), but its component says {sha256} "
             f"({source.size_bytes} bytes)",
             str(source.path),
@@ -115,8 +116,8 @@ def _take_mirrored(
         if isinstance(source, Fetch):
             check_model(mirror / sha256, source.name)
         blobs.put_file(mirror / sha256, sha256, source.size_bytes)
-    except CatalogError as error:
-        if error.fault is Fault.BAD_DOCUMENT and sha256_file(mirror / sha256) == sha256:
+    except FleetmarkError as error:
+        if error.kind is ErrorKind.BAD_DOCUMENT and sha256_file(mirror / sha256) == sha256:
             raise
         # A rotten copy in the mirror must not stop what another place can give.
         say(f"mirror's copy is not used: {error}")
@@ -146,16 +147,16 @@ def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
                 _check_digest(file, sha256, source.size_bytes)
                 check_model(file, source.name)
                 blobs.put_file(file, sha256, source.size_bytes)
-            except CatalogError as error:
-                if error.fault is Fault.BAD_DOCUMENT:
+            except FleetmarkError as error:
+                if error.kind is ErrorKind.BAD_DOCUMENT:
                     raise
                 tried.append(f"{place}: {error.what}")
             except OSError as error:
                 tried.append(f"{place}: {error.strerror or error}")
             else:
                 return
-    raise CatalogError(
-        Fault.UNAVAILABLE,
+    raise FleetmarkError(
+        ErrorKind.ARTIFACT_UNAVAILABLE,
         f"{source.name} could not be had. Tried " + "; ".join(tried),
         "",
         f"Put the file into the mirror folder under the name {sha256}, or give a folder with it to "
@@ -166,7 +167,7 @@ def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
 def _check_digest(file: Path, sha256: str, size_bytes: int) -> None:
     found, found_size = sha256_file(file), file.stat().st_size
     if (found, found_size) != (sha256, size_bytes):
-        raise CatalogError(
-            Fault.DIGEST_MISMATCH,
+        raise FleetmarkError(
+            ErrorKind.DIGEST_MISMATCH,
             f"sha256 is {found} ({found_size} bytes), expected {sha256} ({size_bytes} bytes)",
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,8 +15,8 @@ from pathlib import Path
 
 from fleetmark_catalog.load import Catalog, check_catalog, load_catalog
 from fleetmark_controller.artifacts.git import fetch_commit
-from fleetmark_core.blob_store import fsync_folder
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 log = logging.getLogger("fleetmark.controller")
 
@@ -49,14 +48,14 @@ class Catalogs:
         """Everything. What was added and is no longer valid is left out, and the log says so.
 
         Raises:
-            CatalogError: a configured folder or the list of added ones is not valid.
+            FleetmarkError: a configured folder or the list of added ones is not valid.
         """
         folders = list(self._configured)
         catalog = load_catalog(folders)
         for folder in self._further():
             try:
                 catalog = load_catalog([*folders, folder])
-            except CatalogError as error:
+            except FleetmarkError as error:
                 log.error("catalog %s is left out: %s", folder, error)
             else:
                 folders.append(folder)
@@ -66,13 +65,15 @@ class Catalogs:
         """Add a folder of this machine, or a repository at a commit; returns the new components.
 
         Raises:
-            CatalogError: it is not valid, there already, or cannot be had; nothing has changed.
+            FleetmarkError: it is not valid, there already, or cannot be had; nothing has changed.
             OSError: the home cannot be written.
         """
         added = self._added()
         if any((entry.location, entry.commit) == (location, commit) for entry in added):
             what = f"{location} is added already"
-            raise CatalogError(Fault.INVALID_COMPONENT, what, "", "See `controller catalog list`")
+            raise FleetmarkError(
+                ErrorKind.INVALID_COMPONENT, what, "", "See `controller catalog list`"
+            )
         if not commit:
             entry = Added(location, folder=location)
             return self._check_and_record(added, entry)
@@ -94,8 +95,8 @@ class Catalogs:
             raise wrong[0] if len(wrong) == 1 else _several(wrong)
         new = [component.id for component in catalog.all() if component.id not in before]
         if not new:
-            raise CatalogError(
-                Fault.INVALID_COMPONENT,
+            raise FleetmarkError(
+                ErrorKind.INVALID_COMPONENT,
                 "holds no component",
                 entry.location,
                 "A catalog has <kind>/<name>/component.toml",
@@ -107,12 +108,12 @@ class Catalogs:
         """Add a component of our own making to the home's folder, whole or not at all.
 
         Raises:
-            CatalogError: there is one of this name, or it is not valid.
+            FleetmarkError: there is one of this name, or it is not valid.
             OSError: the home cannot be written.
         """
         if self.load().has(kind, name):
-            raise CatalogError(
-                Fault.INVALID_COMPONENT,
+            raise FleetmarkError(
+                ErrorKind.INVALID_COMPONENT,
                 f"the catalog has a {kind} {name!r} already",
                 "",
                 "Choose another --name",
@@ -139,7 +140,7 @@ class Catalogs:
         for folder in self._further():
             try:
                 load_catalog([*folders, folder])
-            except CatalogError:
+            except FleetmarkError:
                 continue
             folders.append(folder)
         return folders
@@ -151,27 +152,22 @@ class Catalogs:
         except FileNotFoundError:
             return []
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise CatalogError(
-                Fault.INVALID_COMPONENT,
+            raise FleetmarkError(
+                ErrorKind.INVALID_COMPONENT,
                 f"is no list of catalogs: {error}",
                 str(self._list),
                 "Mend or remove the file",
             ) from error
 
     def _record(self, added: Sequence[Added]) -> None:
-        scratch = self._list.with_suffix(".tmp")
-        with scratch.open("w", encoding="utf-8") as file:
-            json.dump([asdict(entry) for entry in added], file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self._list)
-        fsync_folder(self._list.parent)
+        text = json.dumps([asdict(entry) for entry in added], indent=1)
+        write_atomic(self._list, text.encode())
 
 
-def _several(wrong: Sequence[CatalogError]) -> CatalogError:
+def _several(wrong: Sequence[FleetmarkError]) -> FleetmarkError:
     more = "; ".join(str(error) for error in wrong[:5])
-    return CatalogError(
-        Fault.INVALID_COMPONENT,
+    return FleetmarkError(
+        ErrorKind.INVALID_COMPONENT,
         f"{len(wrong)} faults: {more}",
         "",
         "See `controller catalog validate DIR` for all",

@@ -14,7 +14,7 @@ from typing import IO
 
 from fleetmark_catalog.load.model import Location
 from fleetmark_controller.artifacts import from_deb, from_wheel, recipes
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 CONNECT_LIMIT_S = 30
 TIME_LIMIT_S = 120
@@ -28,7 +28,7 @@ def fetch_location(location: Location, folder: Path, size_bytes: int) -> Path:
     The transfer is bounded by the location's size, the decompressed file by `size_bytes`.
 
     Raises:
-        CatalogError: fault UNAVAILABLE: not reachable, not there, larger than declared.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: not reachable, not there, larger than declared.
         OSError: `folder` cannot be written.
     """
     limit = location.size_bytes
@@ -77,7 +77,7 @@ def unpack_gzip(source: Path, target: Path, limit_bytes: int) -> None:
     """Unpack one gzip stream, at most `limit_bytes` of it.
 
     Raises:
-        CatalogError: fault UNAVAILABLE: no gzip, cut short, larger than declared.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: no gzip, cut short, larger than declared.
     """
     written = 0
     with source.open("rb") as packed, target.open("wb") as file:
@@ -100,5 +100,5 @@ def _inflate(packed: IO[bytes]) -> Iterator[bytes]:
         yield engine.decompress(data, _CHUNK)
 
 
-def _unavailable(what: str) -> CatalogError:
-    return CatalogError(Fault.UNAVAILABLE, what)
+def _unavailable(what: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what)

@@ -8,7 +8,7 @@ from fleetmark_catalog.load import Build, Catalog, Component
 from fleetmark_catalog.resolve import Fetch, LocalFile, Source, expand, resolve, wheels_for
 from fleetmark_controller.artifacts.harness import pack_harness
 from fleetmark_controller.store.devices.devices import Device
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 def sources_of(
@@ -19,7 +19,7 @@ def sources_of(
     Where something has to be built first, ask again afterwards.
 
     Raises:
-        CatalogError: NOT_FOUND; UNRESOLVABLE: it has no file, or no device can have them.
+        FleetmarkError: NOT_FOUND; UNRESOLVABLE: it has no file, or no device can have them.
     """
     kind, slash, bare = name.partition("/")
     if not slash:
@@ -40,8 +40,8 @@ def sources_of(
                     builds.update(dict.fromkeys(missing))
         if not found:
             advice = "" if devices or component.kind != "package" else "Register a board first"
-            raise CatalogError(
-                Fault.UNRESOLVABLE, f"{component.id} has no file to fetch", "", advice
+            raise FleetmarkError(
+                ErrorKind.NOTHING_FITS, f"{component.id} has no file to fetch", "", advice
             )
     return found, tuple(builds)
 
@@ -61,8 +61,8 @@ def _of_benchmark(
     catalog: Catalog, name: str, devices: Sequence[Device], builds: dict[Build, None]
 ) -> dict[str, Source]:
     if not devices:
-        raise CatalogError(
-            Fault.UNRESOLVABLE,
+        raise FleetmarkError(
+            ErrorKind.NOTHING_FITS,
             f"what {name} needs depends on the boards, and none is registered",
             "",
             "Run `agent start` on a board, or fetch its models and data sets by name",
@@ -79,5 +79,5 @@ def _of_benchmark(
                 reasons.setdefault(f"{device.name}: {reason}")
     if not found:
         why = "; ".join(list(reasons)[:5])
-        raise CatalogError(Fault.UNRESOLVABLE, f"no registered device can run {name} ({why})")
+        raise FleetmarkError(ErrorKind.NOTHING_FITS, f"no registered device can run {name} ({why})")
     return found

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 TIME_LIMIT_S = 600
 RELEASES = {"bullseye": 11, "bookworm": 12, "trixie": 13}
@@ -35,7 +35,7 @@ class ForeignDebian:
         """The newest version of each package as a file, verified by apt.
 
         Raises:
-            CatalogError: fault UNAVAILABLE, with what apt said.
+            FleetmarkError: ARTIFACT_UNAVAILABLE, with what apt said.
             OSError: the folder cannot be written.
         """
         self._prepare()
@@ -119,7 +119,7 @@ def archives(listing: str) -> list[str]:
     """Addresses of the archives that hold whole releases, from what `apt-get indextargets` says.
 
     Raises:
-        CatalogError: fault UNAVAILABLE: the machine's sources name no release of Debian.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: the machine's sources name no release of Debian.
     """
     found: dict[str, None] = {}
     for line in listing.splitlines():
@@ -138,7 +138,7 @@ def unpack(package: Path, folder: Path) -> None:
     """Put the files of a package below `folder`.
 
     Raises:
-        CatalogError: fault UNAVAILABLE.
+        FleetmarkError: ARTIFACT_UNAVAILABLE.
     """
     done = subprocess.run(
         ["dpkg-deb", "-x", str(package), str(folder)],
@@ -151,7 +151,10 @@ def unpack(package: Path, folder: Path) -> None:
         raise _unavailable(f"{package.name}: {done.stderr.strip()[-300:]}")
 
 
-def _unavailable(what: str) -> CatalogError:
-    return CatalogError(
-        Fault.UNAVAILABLE, what, "", "Check this machine's way to its Debian package sources"
+def _unavailable(what: str) -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.ARTIFACT_UNAVAILABLE,
+        what,
+        "",
+        "Check this machine's way to its Debian package sources",
     )

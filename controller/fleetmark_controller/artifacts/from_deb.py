@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 TIME_LIMIT_S = 600
 _MAX_ENTRIES = 100_000
@@ -21,7 +21,7 @@ def fetch_member(package: str, member: str, folder: Path, limit_bytes: int) -> P
     """The file `member` of the package, in `folder`.
 
     Raises:
-        CatalogError: fault UNAVAILABLE: no apt, no such package or file, too large.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: no apt, no such package or file, too large.
         OSError: `folder` cannot be written.
     """
     target = folder / "member"
@@ -39,7 +39,7 @@ def matching(
     In the package's order; together at most `limit_bytes`.
 
     Raises:
-        CatalogError: fault UNAVAILABLE.
+        FleetmarkError: ARTIFACT_UNAVAILABLE.
         OSError: `folder` cannot be written.
     """
     archive = _content_of(package, folder, limit_bytes)
@@ -94,5 +94,5 @@ def _run(command: list[str], folder: Path, stdout: IO[bytes] | int = subprocess.
         raise _unavailable(f"{command[0]} failed: {said[0]}")
 
 
-def _unavailable(what: str) -> CatalogError:
-    return CatalogError(Fault.UNAVAILABLE, what)
+def _unavailable(what: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what)

@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from fleetmark_core.digest import sha256_file
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 TIME_LIMIT_S = 600
 _CHUNK = 1 << 18
@@ -40,7 +40,8 @@ def fetch_member(
     """The file `member` of the exact wheel `wheel`, in `folder`.
 
     Raises:
-        CatalogError: fault UNAVAILABLE: no such wheel, another digest, no such member, too large.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: no such wheel, another digest, no such member, or
+            it is too large.
     """
     archive = download_wheel(wheel, wheel_sha256, folder)
     target = folder / "member"
@@ -54,7 +55,7 @@ def read_members(archive: Path, members: list[str], limit_bytes: int) -> list[by
     """The content of `members`, together at most `limit_bytes`.
 
     Raises:
-        CatalogError: fault UNAVAILABLE.
+        FleetmarkError: ARTIFACT_UNAVAILABLE.
     """
     found = []
     with _opened(archive) as files:
@@ -68,7 +69,7 @@ def download_wheel(wheel: str, wheel_sha256: str, folder: Path) -> Path:
     """The exact wheel, by pip: from whichever index this machine is configured for.
 
     Raises:
-        CatalogError: fault UNAVAILABLE, with what pip said.
+        FleetmarkError: ARTIFACT_UNAVAILABLE, with what pip said.
     """
     try:
         name, version, _, tags = parse_wheel_filename(wheel)
@@ -136,5 +137,5 @@ def _content(files: zipfile.ZipFile, member: str, limit_bytes: int) -> Iterator[
         raise _unavailable(f"{member} cannot be unpacked: {error}") from error
 
 
-def _unavailable(what: str) -> CatalogError:
-    return CatalogError(Fault.UNAVAILABLE, what)
+def _unavailable(what: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what)

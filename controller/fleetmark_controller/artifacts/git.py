@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.safe_unpack import Limits, unpack
 
 TIME_LIMIT_S = 300
@@ -30,23 +30,28 @@ def fetch_commit(address: str, commit: str, target: Path) -> None:
     """The files of a commit as the new folder `target`; on any fault it is not there.
 
     Raises:
-        CatalogError: UNKNOWN_WORD: `commit` is no whole id, or `address` none of git's;
+        FleetmarkError: UNKNOWN_WORD: `commit` is no whole id, or `address` none of git's;
             UNAVAILABLE: no git, no such repository or commit; BAD_DOCUMENT: it holds more than
             plain files.
         OSError: the target cannot be written.
     """
     if not is_commit(commit):
-        raise CatalogError(
-            Fault.UNKNOWN_WORD,
+        raise FleetmarkError(
+            ErrorKind.UNKNOWN_WORD,
             f"{commit[:80]!r} is no commit: a branch or tag can change",
             "--commit",
             "Give the whole id: git rev-parse HEAD",
         )
     if address.startswith("-") or "::" in address:
-        raise CatalogError(Fault.UNKNOWN_WORD, f"{address[:80]!r} is no address of a repository")
+        raise FleetmarkError(
+            ErrorKind.UNKNOWN_WORD, f"{address[:80]!r} is no address of a repository"
+        )
     if shutil.which("git") is None:
-        raise CatalogError(
-            Fault.UNAVAILABLE, "this machine has no git", "", "Install git, or add a folder"
+        raise FleetmarkError(
+            ErrorKind.ARTIFACT_UNAVAILABLE,
+            "this machine has no git",
+            "",
+            "Install git, or add a folder",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fleetmark-git-", dir=target.parent) as scratch:
@@ -55,13 +60,15 @@ def fetch_commit(address: str, commit: str, target: Path) -> None:
         here = ("-C", str(repository))
         try:
             _git(*here, "fetch", "--quiet", "--depth=1", "--no-tags", "--", address, commit)
-        except CatalogError:
+        except FleetmarkError:
             # Some servers give away branches and tags only.
             every = "+refs/*:refs/fetched/*"
             _git(*here, "fetch", "--quiet", "--no-tags", "--", address, every)
         kind = _git(*here, "cat-file", "-t", commit).strip()
         if kind != "commit":
-            raise CatalogError(Fault.UNKNOWN_WORD, f"{commit} is a {kind}, not a commit", address)
+            raise FleetmarkError(
+                ErrorKind.UNKNOWN_WORD, f"{commit} is a {kind}, not a commit", address
+            )
         _git(*here, "archive", "--format=tar", f"--output={archive}", commit)
         unpack(archive, target, LIMITS)
 
@@ -87,8 +94,8 @@ def _git(*arguments: str) -> str:
         )
     except subprocess.TimeoutExpired as error:
         what = f"git did not end within {TIME_LIMIT_S} s"
-        raise CatalogError(Fault.UNAVAILABLE, what) from error
+        raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what) from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise CatalogError(Fault.UNAVAILABLE, f"git failed: {said[0][:300]}")
+        raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, f"git failed: {said[0][:300]}")
     return done.stdout.decode(errors="replace")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
 
 _PACKAGE = "fleetmark_harness"
@@ -27,7 +27,7 @@ def pack_harness(folder: Path | None = None) -> tuple[BlobRef, bytes]:
     imported: nothing of it may run in the controller.
 
     Raises:
-        CatalogError: fault UNAVAILABLE: the harness is not installed.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: the harness is not installed.
     """
     folder = folder or _installed()
     paths = [path for path in sorted(folder.rglob("*.py")) if "__pycache__" not in path.parts]
@@ -61,8 +61,11 @@ def _installed() -> Path:
     # For a top-level package find_spec runs none of its code.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise CatalogError(
-            Fault.UNAVAILABLE, f"{_PACKAGE} is not installed", "", "Install Fleetmark again"
+        raise FleetmarkError(
+            ErrorKind.ARTIFACT_UNAVAILABLE,
+            f"{_PACKAGE} is not installed",
+            "",
+            "Install Fleetmark again",
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -73,7 +76,7 @@ def _version(source: str) -> str:
             names = [target.id for target in node.targets if isinstance(target, ast.Name)]
             if names == ["__version__"]:
                 return str(node.value.value)
-    raise CatalogError(Fault.UNAVAILABLE, f"{_PACKAGE} does not say its __version__")
+    raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, f"{_PACKAGE} does not say its __version__")
 
 
 def _record(files: dict[str, bytes], own: str) -> bytes:

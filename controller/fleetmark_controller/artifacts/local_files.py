@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleetmark_controller.artifacts.model_check import check_model
 from fleetmark_core.digest import sha256_file
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _MAX_FILES = 1_000_000
 
@@ -18,7 +18,7 @@ def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str,
     Only files of a wanted size are read. Links are not followed.
 
     Raises:
-        CatalogError: NOT_FOUND: none of them is there; DIGEST_MISMATCH: a file has the name, and
+        FleetmarkError: NOT_FOUND: none of them is there; DIGEST_MISMATCH: a file has the name, and
             other content; BAD_DOCUMENT: a model is none.
         OSError: a file cannot be read.
     """
@@ -28,8 +28,8 @@ def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str,
     wrong: dict[str, Path] = {}
     for number, path in enumerate(sorted(folder.rglob("*"))):
         if number > _MAX_FILES:
-            raise CatalogError(
-                Fault.UNKNOWN_WORD, "holds too many files", str(folder), "Name a smaller folder"
+            raise FleetmarkError(
+                ErrorKind.UNKNOWN_WORD, "holds too many files", str(folder), "Name a smaller folder"
             )
         if path.is_symlink() or not path.is_file():
             continue
@@ -42,8 +42,8 @@ def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str,
     for expected, path in sorted(wrong.items()):
         if expected not in found:
             name, size = wanted[expected]
-            raise CatalogError(
-                Fault.DIGEST_MISMATCH,
+            raise FleetmarkError(
+                ErrorKind.DIGEST_MISMATCH,
                 f"is not the {name} that is wanted: sha256 is {sha256_file(path)} "
                 f"({path.stat().st_size} bytes), expected {expected} ({size} bytes)",
                 str(path),
@@ -51,5 +51,5 @@ def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str,
             )
     if wanted and not found:
         listed = ", ".join(sorted(names)[:5])
-        raise CatalogError(Fault.NOT_FOUND, f"holds none of {listed}", str(folder))
+        raise FleetmarkError(ErrorKind.NOT_FOUND, f"holds none of {listed}", str(folder))
     return found

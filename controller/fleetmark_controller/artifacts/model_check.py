@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleetmark_controller.artifacts.onnx_file import NotOnnxError, OnnxModel, read_onnx
 from fleetmark_controller.artifacts.tflite_file import NotTfliteError, TfliteModel, read_tflite
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 FORMATS = (".onnx", ".tflite")
 
@@ -15,7 +15,7 @@ def check_model(file: Path, name: str) -> OnnxModel | TfliteModel | None:
     """What the model `file`, called `name`, says of itself; None where the name is of no model.
 
     Raises:
-        CatalogError: fault BAD_DOCUMENT: it is no such model, or a pickle, or keeps its weights in
+        FleetmarkError: BAD_DOCUMENT: it is no such model, or a pickle, or keeps its weights in
             other files.
         OSError: it cannot be read.
     """
@@ -24,31 +24,33 @@ def check_model(file: Path, name: str) -> OnnxModel | TfliteModel | None:
         return None
     strange = _strange(file)
     if strange:
-        raise CatalogError(
-            Fault.BAD_DOCUMENT, f"is {strange}, not a model in {ending[1:].upper()} format", name
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT,
+            f"is {strange}, not a model in {ending[1:].upper()} format",
+            name,
         )
     try:
         if ending == ".tflite":
             return read_tflite(file)
         model = read_onnx(file)
     except (NotOnnxError, NotTfliteError) as error:
-        raise CatalogError(
-            Fault.BAD_DOCUMENT, f"is no model in {ending[1:].upper()} format: it {error}", name
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, f"is no model in {ending[1:].upper()} format: it {error}", name
         ) from error
     if model.external:
         raise _external(model.external, name)
     return model
 
 
-def _external(places: tuple[str, ...], name: str) -> CatalogError:
+def _external(places: tuple[str, ...], name: str) -> FleetmarkError:
     named = [place for place in places if place]
     outside = [place for place in named if _leads_out(place)]
     if outside:
         what = f"keeps weights in {outside[0][:120]!r}, outside of its own folder"
-        return CatalogError(Fault.BAD_DOCUMENT, what, name, "Do not trust this file")
+        return FleetmarkError(ErrorKind.BAD_DOCUMENT, what, name, "Do not trust this file")
     which = f" ({', '.join(repr(place[:80]) for place in named[:3])})" if named else ""
-    return CatalogError(
-        Fault.BAD_DOCUMENT,
+    return FleetmarkError(
+        ErrorKind.BAD_DOCUMENT,
         f"keeps its weights in other files{which}",
         name,
         "Save it as one file: onnx.save_model(model, path, save_as_external_data=False)",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleetmark_controller.artifacts.model_check import FORMATS, check_model
 from fleetmark_controller.artifacts.onnx_file import Tensor
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _DTYPES = ("float32", "int64", "int32", "int8", "uint8")
 _NOT_A_NAME = re.compile(r"[^a-z0-9._-]+")
@@ -32,14 +32,14 @@ def component_of(file: Path, sha256: str, wanted: Wanted) -> tuple[str, str]:
     """Name and `component.toml` of the model in `file`, which lies in the blob store.
 
     Raises:
-        CatalogError: UNKNOWN_WORD: not a name, or a format that no runtime here reads;
+        FleetmarkError: UNKNOWN_WORD: not a name, or a format that no runtime here reads;
             BAD_DOCUMENT: the file is no such model.
         OSError: it cannot be read.
     """
     ending = Path(wanted.file_name).suffix.lower()
     if ending not in FORMATS:
-        raise CatalogError(
-            Fault.UNKNOWN_WORD,
+        raise FleetmarkError(
+            ErrorKind.UNKNOWN_WORD,
             f"a model in format {ending or 'without an ending'} cannot be imported",
             wanted.file_name,
             f"Known: {', '.join(FORMATS)}",
@@ -49,12 +49,12 @@ def component_of(file: Path, sha256: str, wanted: Wanted) -> tuple[str, str]:
     name = wanted.name or _NOT_A_NAME.sub("-", Path(wanted.file_name).stem.lower()).strip("-._")
     if not name or _NOT_A_NAME.search(name) or not name[0].isalnum() or len(name) > 80:
         what = f"{name[:80]!r} is no name of a component"
-        raise CatalogError(
-            Fault.UNKNOWN_WORD, what, "--name", "Use small letters, digits, dots and dashes"
+        raise FleetmarkError(
+            ErrorKind.UNKNOWN_WORD, what, "--name", "Use small letters, digits, dots and dashes"
         )
     first = model.inputs[0] if model.inputs else None
     if first is None:
-        raise CatalogError(Fault.BAD_DOCUMENT, "has no input", wanted.file_name)
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "has no input", wanted.file_name)
     form = ending[1:]
     precision = wanted.precision or _precision(first)
     lines = [

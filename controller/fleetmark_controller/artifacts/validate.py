@@ -8,17 +8,17 @@ from pathlib import Path
 from fleetmark_catalog.load import Component, check_catalog
 from fleetmark_controller.artifacts.model_check import check_model
 from fleetmark_core.digest import sha256_file
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
-def validate_folder(folder: Path) -> tuple[list[str], list[CatalogError]]:
+def validate_folder(folder: Path) -> tuple[list[str], list[FleetmarkError]]:
     """Ids of the valid components below `folder`, and all that is wrong with the others."""
     catalog, wrong = check_catalog([folder])
     own = [part for part in catalog.all() if part.folder.is_relative_to(folder)]
     if not own and not wrong:
         wrong = [
-            CatalogError(
-                Fault.INVALID_COMPONENT,
+            FleetmarkError(
+                ErrorKind.INVALID_COMPONENT,
                 "holds no component",
                 str(folder),
                 "A catalog has <kind>/<name>/component.toml",
@@ -28,7 +28,7 @@ def validate_folder(folder: Path) -> tuple[list[str], list[CatalogError]]:
     return [part.id for part in own], [*wrong, *bad]
 
 
-def _files(component: Component) -> Iterator[CatalogError]:
+def _files(component: Component) -> Iterator[FleetmarkError]:
     for artifact in component.artifacts:
         if not artifact.file:
             continue
@@ -36,8 +36,8 @@ def _files(component: Component) -> Iterator[CatalogError]:
         try:
             found, size = sha256_file(path), path.stat().st_size
             if (found, size) != (artifact.sha256, artifact.size_bytes):
-                yield CatalogError(
-                    Fault.DIGEST_MISMATCH,
+                yield FleetmarkError(
+                    ErrorKind.DIGEST_MISMATCH,
                     f"sha256 is {found} ({size} bytes), its component says {artifact.sha256} "
                     f"({artifact.size_bytes} bytes)",
                     str(path),
@@ -45,8 +45,8 @@ def _files(component: Component) -> Iterator[CatalogError]:
                 )
             else:
                 check_model(path, artifact.name)
-        except CatalogError as error:
-            yield CatalogError(error.fault, error.what, str(path), error.next_step)
+        except FleetmarkError as error:
+            yield FleetmarkError(error.kind, error.what, str(path), error.next_step)
         except OSError as error:
             what = f"cannot be read: {error.strerror}"
-            yield CatalogError(Fault.UNAVAILABLE, what, str(path))
+            yield FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what, str(path))

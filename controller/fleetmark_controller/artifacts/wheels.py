@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fleetmark_catalog.resolve.result import WheelSource
 from fleetmark_core.blob_store import BlobFolder
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 TIME_LIMIT_S = 600
 _PLATFORM = re.compile(r"^(manylinux_\d+_\d+|musllinux_\d+_\d+|manylinux\d+|linux)_")
@@ -30,7 +30,7 @@ def download_wheels(
     The hashes are given to pip, so that it takes these files or none; the blob folder checks again.
 
     Raises:
-        CatalogError: fault UNAVAILABLE, with what pip said.
+        FleetmarkError: ARTIFACT_UNAVAILABLE, with what pip said.
     """
     groups: dict[tuple[str, str], list[WheelSource]] = {}
     for wheel in wheels:
@@ -111,9 +111,9 @@ def _pip_download(
         raise _unavailable(f"{names}: mirror folder, then pip, which said: {said}")
 
 
-def _unavailable(what: str) -> CatalogError:
-    return CatalogError(
-        Fault.UNAVAILABLE,
+def _unavailable(what: str) -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.ARTIFACT_UNAVAILABLE,
         what,
         "",
         "Check this machine's way to its package index, or put the files, named by sha256, into "

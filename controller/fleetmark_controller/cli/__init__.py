@@ -48,7 +48,7 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            from fleetmark_cli.suggest import hint
+            from fleetmark_core.suggest import hint
 
             raise click.UsageError(f"no command {args[0]!r}. {hint(args[0], _COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
@@ -66,12 +66,8 @@ def controller() -> None:
 
 
 def _translate(error: Exception) -> exit_codes.Problem | None:
-    from fleetmark_controller.client.catalog_errors import from_catalog
-    from fleetmark_core.errors import CatalogError
-    from fleetmark_protos.errors import FleetmarkError
+    from fleetmark_core.errors import FleetmarkError
 
-    if isinstance(error, CatalogError):
-        error = from_catalog(error)
     if isinstance(error, FleetmarkError):
         return exit_codes.Problem(str(error), error.kind.exit_code)
     return None

@@ -26,7 +26,7 @@ def command(home: str | None, out: str) -> None:
     from fleetmark_controller.store.db.backup import copy_store, wanted_blobs
     from fleetmark_controller.store.db.connection import STORE_NAME
     from fleetmark_core.blob_store import BlobFolder
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.errors import ErrorKind, FleetmarkError
 
     source, target = paths.home_folder("controller", home), Path(out)
     if not (source / STORE_NAME).exists():

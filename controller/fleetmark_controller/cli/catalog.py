@@ -32,7 +32,8 @@ command.add_command(catalog_releases.unpack_command)
 def list_components(kind: str, as_json: bool, address: str | None) -> None:
     """List the controller's components, or those of one KIND."""
     from fleetmark_catalog.load.model import KINDS
-    from fleetmark_cli import output, suggest, tables
+    from fleetmark_cli import output, tables
+    from fleetmark_core import suggest
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import catalog_pb2
 
@@ -103,7 +104,8 @@ def show_schema(kind: str) -> None:
     """Print the JSON Schema of a component.toml of this KIND, for editors."""
     from fleetmark_catalog.load.model import KINDS
     from fleetmark_catalog.load.schema import schema
-    from fleetmark_cli import output, suggest
+    from fleetmark_cli import output
+    from fleetmark_core import suggest
 
     if kind not in KINDS:
         raise click.UsageError(f"no kind {kind!r}. {suggest.hint(kind, KINDS)}")

@@ -285,7 +285,7 @@ def _show_trust(told: catalog_pb2.Trust, as_json: bool) -> None:
 def _read(path: object) -> bytes:
     from pathlib import Path
 
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.errors import ErrorKind, FleetmarkError
 
     try:
         return Path(str(path)).read_bytes()
@@ -296,7 +296,7 @@ def _read(path: object) -> bytes:
 def _write(path: object, data: bytes) -> None:
     from pathlib import Path
 
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.errors import ErrorKind, FleetmarkError
 
     try:
         Path(str(path)).write_bytes(data)
@@ -308,7 +308,7 @@ def _write_key(path: object, key: CatalogKey) -> None:
     from pathlib import Path
 
     from fleetmark_controller.signing import key_file
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.errors import ErrorKind, FleetmarkError
 
     try:
         key_file.write(Path(str(path)), key)

@@ -75,7 +75,7 @@ def _compare(client, a: str, b: str, selector: str, metric: str):  # type: ignor
     from fleetmark_controller.compare import verdict
     from fleetmark_controller.compare.pairing import match
     from fleetmark_controller.compare.side import parse
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.errors import ErrorKind, FleetmarkError
 
     sides = [parse(a), parse(b)]
     rows = []
@@ -106,8 +106,8 @@ def _compare(client, a: str, b: str, selector: str, metric: str):  # type: ignor
 
 
 def _check_metric(metric: str, row: Mapping[str, object]) -> None:
-    from fleetmark_catalog.load.suggest import hint
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.suggest import hint
 
     known = [
         name

@@ -77,7 +77,7 @@ def command(
 def _check(tree: str, round_name: str) -> int:
     """Print what is wrong with a tree; it needs no controller."""
     from fleetmark_controller.client.export_mlperf import check_tree
-    from fleetmark_protos.errors import ErrorKind
+    from fleetmark_core.errors import ErrorKind
 
     problems = check_tree(Path(tree), round_name)
     for problem in problems:

@@ -29,7 +29,7 @@ def add_board(file: str, name: str, as_json: bool, address: str | None) -> None:
     from pathlib import Path
 
     from fleetmark_cli import output
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.errors import ErrorKind, FleetmarkError
     from fleetmark_protos.v1 import fleet_pb2
 
     try:

@@ -19,7 +19,7 @@ _which = click.argument("id_", metavar="CAMPAIGN|JOB")
 
 def one_of(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
     """What the first call finds, or else the second; what the first said if both find nothing."""
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.errors import ErrorKind, FleetmarkError
 
     try:
         return first()

@@ -25,7 +25,7 @@ def command(run: str, repeat: int, as_json: bool, address: str | None) -> int:
     its governor, the agent's version) is compared with what is there now.
     """
     from fleetmark_controller.cli import watch
-    from fleetmark_controller.ids import uuid7
+    from fleetmark_core.ids import uuid7
     from fleetmark_protos.v1 import jobs_pb2
 
     request = jobs_pb2.ReplayRequest(run_id=run, repetitions=repeat, campaign_id=uuid7())

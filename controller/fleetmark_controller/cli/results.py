@@ -221,7 +221,7 @@ def _print_search(search: dict[str, Any]) -> None:
 
 
 def _save(client, folder: Path, files: list[dict[str, object]]) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    from fleetmark_protos.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.errors import ErrorKind, FleetmarkError
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

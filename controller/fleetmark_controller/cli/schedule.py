@@ -93,7 +93,7 @@ def command(
     """Run BENCHMARK (or a suite; without a name the default suite) on every board that fits."""
     from fleetmark_cli import output
     from fleetmark_controller.cli import watch
-    from fleetmark_controller.ids import uuid7
+    from fleetmark_core.ids import uuid7
     from fleetmark_protos.v1 import jobs_pb2
 
     request = jobs_pb2.SubmitRequest(

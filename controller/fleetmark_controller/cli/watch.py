@@ -13,7 +13,7 @@ from typing import Protocol
 import click
 
 from fleetmark_controller.client.connection import Client
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import jobs_pb2
 
 EXIT_JOB_FAILED = 1

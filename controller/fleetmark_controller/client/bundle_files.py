@@ -21,9 +21,8 @@ from fleetmark_core.bundle_file import (
 )
 from fleetmark_core.device_keys import pem_sha256
 from fleetmark_core.digest import canonical_json
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.channel import CHUNK_BYTES
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import blobs_pb2, jobs_pb2, results_pb2
 
 _PATIENCE_S = 900.0
@@ -68,7 +67,7 @@ def send_results(client: Client, path: Path) -> results_pb2.ImportReply:
     """Give the controller what is in a file of results.
 
     Raises:
-        CatalogError: the file is damaged.
+        FleetmarkError: the file is damaged.
         FleetmarkError: of the controller.
     """
     try:
@@ -128,6 +127,6 @@ def _fetched(client: Client, folder: BlobFolder, sha256: str, size_bytes: int) -
                 file.write(chunk.data)
         try:
             folder.commit(partial, sha256, size_bytes)
-        except CatalogError as error:
-            raise CatalogError(Fault.DIGEST_MISMATCH, error.what, f"blob {sha256}") from error
+        except FleetmarkError as error:
+            raise FleetmarkError(ErrorKind.DIGEST_MISMATCH, error.what, f"blob {sha256}") from error
     return folder.path(sha256)

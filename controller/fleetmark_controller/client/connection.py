@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import grpc
 
 from fleetmark_controller.client.credentials import find
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.channel import CHUNK_BYTES, MAX_ANSWER_BYTES, client_options
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.v1 import (
     admin_pb2_grpc,

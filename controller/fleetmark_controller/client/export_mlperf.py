@@ -24,8 +24,8 @@ from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredFile, StoredR
 from fleetmark_controller.mlperf.system import Description, describe
 from fleetmark_controller.mlperf.tree import Tree, build
 from fleetmark_controller.mlperf.validate import validate
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import parse_lock
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import fleet_pb2, results_pb2
 
 _SUBMITTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleetmark_catalog.load.suggest import hint
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.suggest import hint
 
 FACTS = (
     *("device", "arch", "os", "board", "benchmark", "model", "precision", "dataset"),

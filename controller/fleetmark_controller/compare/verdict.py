@@ -11,7 +11,7 @@ from enum import Enum
 from fleetmark_controller.compare import statistics
 from fleetmark_controller.compare.pairing import Found, Matched
 from fleetmark_controller.compare.statistics import Effect
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 class Answer(Enum):

@@ -27,7 +27,6 @@ from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
 from fleetmark_controller.evaluation.pool import Workers
 from fleetmark_controller.identity.model import Budget, State
 from fleetmark_controller.identity.registry import Registry
-from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.operations import campaigns, dispatch, results, sessions
@@ -57,7 +56,9 @@ from fleetmark_controller.store.security import audit, identities, releases
 from fleetmark_controller.wheelbuild import Builder
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import NS_PER_S, StepWatch, now_monotonic_ns, now_unix_ns
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.ids import uuid7
+from fleetmark_core.retry import Backoff
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -483,7 +484,7 @@ class Engine:
 
     async def _insist(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do it until it is done: a disk that is full or fails now may be mended while we run."""
-        delay_s = _RETRY_S[0]
+        backoff = Backoff(*_RETRY_S)
         while True:
             try:
                 return await work()
@@ -491,8 +492,7 @@ class Engine:
                 if isinstance(error, FleetmarkError) and error.kind not in _PASSING:
                     raise
                 log.error("%s has to wait: %s", what, error)
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, _RETRY_S[1])
+            await asyncio.sleep(backoff.next_s())
 
     # --- judging --------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fleetmark_controller.ids import uuid7
 from fleetmark_controller.planning.plan import Request
 from fleetmark_controller.store import events
 from fleetmark_controller.store.devices import device_admin, devices
@@ -23,8 +22,8 @@ from fleetmark_controller.store.devices.device_admin import Care
 from fleetmark_controller.store.devices.devices import Device
 from fleetmark_controller.store.jobs.scheduler_view import HEALTH_CHECK
 from fleetmark_core.clock import NS_PER_S, now_unix_ns, parse_iso
-from fleetmark_core.errors import CatalogError
-from fleetmark_protos.errors import FleetmarkError
+from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.ids import uuid7
 
 if TYPE_CHECKING:
     from fleetmark_controller.engine.engine import Engine
@@ -97,7 +96,7 @@ class Caretaker:
             # One job proves enough.
             del plan.jobs[1:]
             await self._engine.submit(request, plan, log.info, "controller", HEALTH_CHECK)
-        except (FleetmarkError, CatalogError) as error:
+        except FleetmarkError as error:
             log.warning("device %s: its health check cannot be made: %s", device.name, error)
             return ""
         return request.campaign_id

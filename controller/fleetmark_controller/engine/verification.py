@@ -17,7 +17,7 @@ from fleetmark_controller.store.results import records
 from fleetmark_controller.store.results.runs import RunFile
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import iso
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import Lock, parse_lock
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.records import Final, Record, parse_final, seal
@@ -59,7 +59,7 @@ def gather(
         final = sealed(stored)
         files = tuple(_files(stored))
         telemetry = _telemetry(stored)
-    except (CatalogError, KeyError, TypeError, ValueError) as error:
+    except (FleetmarkError, KeyError, TypeError, ValueError) as error:
         return Judgement(Ending.FAILED, f"its records are not as they must be: {error}")
     if final.outcome != COMPLETED:
         return Judgement(Ending.FAILED, final.reason, final.retryable)
@@ -168,7 +168,7 @@ def sealed(stored: list[Record]) -> Final:
     """The final record of an attempt, if it is about just these records.
 
     Raises:
-        CatalogError: the final record cannot be read.
+        FleetmarkError: the final record cannot be read.
         ValueError: count or digest are not those of the records.
     """
     final = parse_final(stored[-1].payload)

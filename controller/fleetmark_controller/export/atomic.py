@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.atomic_file import replacement
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -33,30 +32,19 @@ def atomic(out: Path) -> Iterator[Path]:
             str(out),
             "Make it, or name another path",
         )
-    partial = out.with_name(f".{out.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(out)
-        _fsync_folder(out.parent)
+        with replacement(out) as scratch:
+            try:
+                yield scratch
+            finally:
+                # SQLite's own, beside a file that it could not finish.
+                scratch.with_name(f"{scratch.name}-journal").unlink(missing_ok=True)
     except OSError as error:
         raise _explain(error, out) from error
     except sqlite3.Error as error:
         if "full" in str(error):
             raise _explain(OSError(errno.ENOSPC, "no room"), out) from error
         raise _explain(OSError(errno.EIO, str(error)), out) from error
-    finally:
-        for leftover in (partial, Path(f"{partial}-journal")):
-            leftover.unlink(missing_ok=True)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _explain(error: OSError, out: Path) -> FleetmarkError:

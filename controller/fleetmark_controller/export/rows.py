@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetmark_controller.export.columns import Column, column
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 Value = int | float | str | bool | None
 

@@ -12,7 +12,7 @@ from fleetmark_controller.export.parquet import write_parquet
 from fleetmark_controller.export.rows import RowSource
 from fleetmark_controller.export.sqlite import write_sqlite
 from fleetmark_controller.export.tabular import write_csv, write_jsonl
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 if TYPE_CHECKING:
     from fleetmark_controller.evaluation.samples import Samples

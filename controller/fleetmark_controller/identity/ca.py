@@ -7,8 +7,9 @@ from pathlib import Path
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
 from fleetmark_controller.identity.credential_files import FOLDER
-from fleetmark_core.device_keys import pem_sha256, write_private
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.device_keys import pem_sha256
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 class Authority:
@@ -54,7 +55,7 @@ def _read(path: Path) -> Pair | None:
 
 def _make(path: Path, now_ns: int) -> Pair:
     pair = certificates.make_ca(now_ns)
-    write_private(path, pair.key + pair.certificate)
+    write_atomic(path, pair.key + pair.certificate, private=True)
     return pair
 
 

@@ -19,11 +19,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleetmark_controller.identity.model import Kind
 from fleetmark_core.clock import NS_PER_S
-from fleetmark_core.crypto_errors import UNREADABLE
-from fleetmark_core.device_keys import make_key, pem_sha256
+from fleetmark_core.device_keys import crypto_errors, make_key, pem_sha256
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.signing import ORDERS_URI
 from fleetmark_protos.channel import SERVER_NAME
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 """From when the CA and the server are valid: boards without a clock start here."""
@@ -195,7 +194,7 @@ def read_peer(certificate: bytes) -> Peer:
             raise ValueError("not a key of ours")
         expires = found.not_valid_after_utc
         return Peer(Kind(kind), identity_id, _fingerprint(key), int(expires.timestamp()) * NS_PER_S)
-    except UNREADABLE as error:
+    except crypto_errors() as error:
         raise FleetmarkError(ErrorKind.UNAUTHENTICATED, "the certificate names nobody") from error
 
 
@@ -215,7 +214,7 @@ def check_pair(pair: Pair) -> None:
         pem_sha256(pair.certificate)
         # Read when a certificate is signed: better looked at now.
         _ = (found.subject, found.not_valid_after_utc)
-    except UNREADABLE as error:
+    except crypto_errors() as error:
         raise ValueError(str(error)) from error
 
 

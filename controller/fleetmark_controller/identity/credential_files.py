@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fleetmark_core.device_keys import write_private
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 FOLDER = "identity"
 _CREDENTIALS_FILE = "admin.json"
@@ -31,7 +31,9 @@ def write_credentials(path: Path, credentials: Credentials) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    write_private(path, json.dumps({"version": 1, **asdict(credentials)}, indent=1).encode())
+    write_atomic(
+        path, json.dumps({"version": 1, **asdict(credentials)}, indent=1).encode(), private=True
+    )
 
 
 def read_credentials(path: Path) -> Credentials:

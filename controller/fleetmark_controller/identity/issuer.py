@@ -18,7 +18,7 @@ from fleetmark_controller.identity.credential_files import (
 )
 from fleetmark_controller.identity.model import Kind
 from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
-from fleetmark_protos.errors import FleetmarkError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_protos.token import ID_BYTES, SECRET_BYTES, JoinToken
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from fleetmark_controller.identity.model import Caller, Kind, State
 from fleetmark_controller.store.security.identities import Identity
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 class OpenCall(Protocol):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fleetmark_controller.identity.model import State
-from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.attempt_end import end_attempt
@@ -16,7 +15,8 @@ from fleetmark_controller.operations.tuned_parameters import TOLD, told_then
 from fleetmark_controller.store.jobs import attempts, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.security import identities
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.ids import uuid7
 
 
 def submit(

@@ -12,7 +12,7 @@ from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store.devices import descriptions, device_admin, saved_fleets
 from fleetmark_controller.store.devices.selection import matching, named
 from fleetmark_core.clock import NS_PER_S
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 LONGEST_RESERVATION_S = 90 * 24 * 3600
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -169,7 +169,7 @@ def save(
     """Keep a selector under a name, for `@name`.
 
     Raises:
-        FleetmarkError: USAGE: no name. CatalogError: the selector means nothing.
+        FleetmarkError: USAGE: no name. FleetmarkError: the selector means nothing.
     """
     del effects
     if not _NAME.fullmatch(name):
@@ -192,7 +192,7 @@ def forget(connection: sqlite3.Connection, effects: Effects, now_ns: int, name: 
     del effects, now_ns
     known = saved_fleets.every(connection)
     if name not in known:
-        from fleetmark_catalog.load.suggest import hint
+        from fleetmark_core.suggest import hint
 
         raise FleetmarkError(
             ErrorKind.NOT_FOUND,

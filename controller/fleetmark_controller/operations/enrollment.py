@@ -22,7 +22,7 @@ from fleetmark_controller.store.security import audit, identities, tokens
 from fleetmark_controller.store.security.identities import Identity
 from fleetmark_controller.store.security.tokens import Token
 from fleetmark_core.clock import iso
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.token import JoinToken
 
 

@@ -22,7 +22,7 @@ from fleetmark_controller.store.security.identities import Identity
 from fleetmark_core.bundle_file import ResultsDocument
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _ON_THE_WAY = (AttemptState.PREPARING, AttemptState.RUNNING, AttemptState.UPLOADING)
 

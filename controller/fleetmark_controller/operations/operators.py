@@ -10,7 +10,7 @@ from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store.security import audit, identities
 from fleetmark_controller.store.security.identities import Identity
 from fleetmark_core.clock import iso
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 LOCAL_NAME = "local"
 """The administrator by the credential in the controller's own home."""

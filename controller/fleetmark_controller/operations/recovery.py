@@ -18,7 +18,7 @@ from fleetmark_controller.store.jobs.attempts import Attempt, AttemptKey
 from fleetmark_controller.store.security import releases
 from fleetmark_core.clock import NS_PER_S, iso
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import Lock, parse_lock
 from fleetmark_core.order import Order, parse_order
 
@@ -64,7 +64,7 @@ class Papers:
             if AttemptKey(order.device_id, order.job_id, order.epoch) != key:
                 return None
             return Believed(order, parse_lock(content), content)
-        except CatalogError:
+        except FleetmarkError:
             return None
 
 

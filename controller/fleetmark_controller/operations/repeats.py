@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fleetmark_controller.evaluation import condition, confidence
-from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.repeat_policy import Next, Runs, following
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL
 from fleetmark_controller.operations.effects import Effects
@@ -15,6 +14,7 @@ from fleetmark_controller.store import events
 from fleetmark_controller.store.jobs import jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import runs
+from fleetmark_core.ids import uuid7
 from fleetmark_core.repeat_bounds import bounds_of
 
 

@@ -15,8 +15,8 @@ from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records, runs
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import KINDS, MAX_PAYLOAD_BYTES, Record
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 MAX_SEQ = 1_000_000
 

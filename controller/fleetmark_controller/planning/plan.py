@@ -9,18 +9,18 @@ from typing import Any
 from fleetmark_catalog.load import Build, Catalog
 from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
 from fleetmark_catalog.selectors import check_words, parse_selector
-from fleetmark_controller.ids import uuid7
 from fleetmark_controller.planning import estimates
 from fleetmark_controller.planning.resources import Speeds, needs_of
 from fleetmark_controller.scheduling import predicates
 from fleetmark_controller.store.devices.devices import Device, Roll
 from fleetmark_controller.store.jobs.jobs import NewJob, Option
-from fleetmark_core import sandbox
+from fleetmark_core import sandbox_levels
 from fleetmark_core.clock import NS_PER_S, iso
 from fleetmark_core.digest import canonical_json, sha256_hex
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.ids import uuid7
 from fleetmark_core.lockfile import BlobRef, Lock
 from fleetmark_core.resource_model import shortages
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 DEFAULT_DEADLINE_S = 7 * 24 * 3600
 DEFAULT_MAX_ATTEMPTS = 3
@@ -109,7 +109,7 @@ def make_plan(
     `saved` are the selectors of saved fleets. A dry run explains even where nothing would run.
 
     Raises:
-        CatalogError: an unknown benchmark, word, parameter; an invalid component.
+        FleetmarkError: an unknown benchmark, word, parameter; an invalid component.
         FleetmarkError: NO_MATCH, NOTHING_FITS, USAGE.
     """
     configurations = expand(
@@ -243,11 +243,13 @@ def _sandboxed(wanted: str, devices: list[Device], plan: Plan) -> list[Device]:
     for device in devices:
         found = device.capabilities.sandbox
         level = "" if found is None else found.level
-        if sandbox.at_least(level, wanted):
+        if sandbox_levels.at_least(level, wanted):
             strong.append(device)
             continue
         short = () if found is None else found.shortfalls
-        why = next((f" ({s.what}: {s.reason})" for s in short if s.what in sandbox.LEVELS), "")
+        why = next(
+            (f" ({s.what}: {s.reason})" for s in short if s.what in sandbox_levels.LEVELS), ""
+        )
         plan.left_out.append((device.name, f"{predicates.weaker(level, wanted)}{why}"))
     return strong
 

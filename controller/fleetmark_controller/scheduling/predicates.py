@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from fleetmark_controller.scheduling.model import NS_PER_S, DeviceState, Policy, WaitingJob
-from fleetmark_core import sandbox
+from fleetmark_core import sandbox_levels
 
 _LONGEST_REST_S = 60
 
@@ -46,7 +46,7 @@ def for_job(device: DeviceState, job: WaitingJob, now_unix_ns: int, policy: Poli
 
     A health check runs in spite of quarantine, drain and reservation: it is the way back.
     """
-    if not sandbox.at_least(device.sandbox, job.min_sandbox):
+    if not sandbox_levels.at_least(device.sandbox, job.min_sandbox):
         return weaker(device.sandbox, job.min_sandbox)
     if not job.health_check:
         obstacle = standing(device, policy)

@@ -23,7 +23,6 @@ from fleetmark_controller.api.jobs import JobsService
 from fleetmark_controller.api.results import ResultsService
 from fleetmark_controller.api.session import SessionService
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
-from fleetmark_controller.client.catalog_errors import from_catalog
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.ca import Authority
 from fleetmark_controller.identity.issuer import Issuer, local_key, write_local
@@ -45,9 +44,8 @@ from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import check_integrity, migrate
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.channel import entry_options, server_options
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import (
     admin_pb2_grpc,
     blobs_pb2_grpc,
@@ -95,10 +93,7 @@ async def serve(
     rlimits.raise_limit()
     sys.setswitchinterval(_SWITCH_S)
     catalogs = Catalogs(folder, [Path(place) for place in settings.catalogs])
-    try:
-        catalog = catalogs.load()
-    except CatalogError as error:
-        raise from_catalog(error) from error
+    catalog = catalogs.load()
     home = Home(folder)
     try:
         migrate(home.store)

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from fleetmark_controller.store.db.connection import STORE_NAME
-from fleetmark_core.blob_store import fsync_folder
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _ENDPOINT = "endpoint.json"
 
@@ -68,21 +68,12 @@ class Home:
 
     def write_generation(self, generation: int) -> None:
         """Remember a generation, durably, beside the store and in no backup of it."""
-        scratch = self.folder / "generation.tmp"
-        with scratch.open("w", encoding="ascii") as file:
-            file.write(str(generation))
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self.folder / "generation")
-        fsync_folder(self.folder)
+        write_atomic(self.folder / "generation", str(generation).encode("ascii"))
 
     def write_endpoint(self, address: str, board_address: str) -> None:
         """Tell programs on this host where the controller listens, for them and for boards."""
-        target = self.folder / _ENDPOINT
-        scratch = target.with_suffix(".tmp")
         said = {"address": address, "board_address": board_address, "pid": os.getpid()}
-        scratch.write_text(json.dumps(said), encoding="utf-8")
-        scratch.replace(target)
+        write_atomic(self.folder / _ENDPOINT, json.dumps(said).encode(), durable=False)
 
     def close(self) -> None:
         """Give the home free."""

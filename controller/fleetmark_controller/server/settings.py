@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_cli.paths import ConfigError, read_config
-from fleetmark_cli.suggest import hint
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.suggest import hint
 from fleetmark_protos.channel import DEFAULT_PORT
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetmark_core import signing
-from fleetmark_core.device_keys import write_private
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.release import Rotation, rotate
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 _FORMAT = 1
 
@@ -62,7 +62,7 @@ def write(path: Path, key: CatalogKey, *, replace: bool = False) -> None:
         "private": key.private.decode(),
         "rotations": [vars(rotation) for rotation in key.rotations],
     }
-    write_private(path, json.dumps(values, indent=1).encode() + b"\n")
+    write_atomic(path, json.dumps(values, indent=1).encode() + b"\n", private=True)
 
 
 def read(path: Path) -> CatalogKey:

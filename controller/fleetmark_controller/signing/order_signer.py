@@ -8,8 +8,8 @@ from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
 from fleetmark_controller.identity.credential_files import FOLDER
 from fleetmark_core import signing
-from fleetmark_core.device_keys import write_private
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.order import SignedOrder, parse_signed
 
 _FILE = "orders.pem"
@@ -31,7 +31,7 @@ class OrderSigner:
         if found is None:
             key = signing.make_signing_key()
             found = Pair(key, certificates.certify_orders(ca, key, now_ns))
-            write_private(path, found.key + found.certificate)
+            write_atomic(path, found.key + found.certificate, private=True)
         self._pair = found
 
     def signed(self, order: bytes) -> bytes:
@@ -47,7 +47,7 @@ class OrderSigner:
             order = found.signed.encode()
             key = signing.certified_key(found.certificate, self.ca)
             return order if signing.verify(signing.ORDER, order, found.signature, key) else None
-        except (CatalogError, UnicodeError):
+        except (FleetmarkError, UnicodeError):
             return None
 
 
@@ -57,7 +57,7 @@ def _read(path: Path, ca: bytes) -> Pair | None:
         pair = Pair(key, mark + rest)
         if signing.certified_key(pair.certificate.decode(), ca) != signing.public_key(key):
             return None
-    except (FileNotFoundError, ValueError, CatalogError):
+    except (FileNotFoundError, ValueError, FleetmarkError):
         # Lost or damaged: a new one costs nothing, for boards look at the CA alone.
         return None
     return pair

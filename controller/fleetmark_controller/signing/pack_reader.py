@@ -12,12 +12,11 @@ from typing import Any
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.signing.pack_writer import PACK_FORMAT
 from fleetmark_core.digest import sha256_file, sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lock, LockedComponent, parse_lock
 from fleetmark_core.release import Release, parse_envelope
 from fleetmark_core.release_policy import check_lock
 from fleetmark_core.safe_unpack import Limits, unpack
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 _SUM = re.compile(r"([0-9a-f]{64})  (\S.*)")
 _MAX_ENTRIES = 1_000_000
@@ -33,7 +32,7 @@ def unpack_pack(archive: Path, target: Path, trusted: str = "") -> dict[str, obj
     Returns what there is, for people.
 
     Raises:
-        CatalogError: what of it is wrong.
+        FleetmarkError: what of it is wrong.
         FleetmarkError: USAGE: `target` is there, or cannot be written.
     """
     if trusted and not _HEX.fullmatch(trusted):
@@ -72,7 +71,7 @@ def _verified(folder: Path, trusted: str) -> dict[str, object]:
                 raise _bad(f"mirror/{blob.sha256} ({blob.name}) is missing")
     for place in (folder / "mirror").iterdir():
         if sha256_file(place) != place.name:
-            raise CatalogError(Fault.DIGEST_MISMATCH, "is not what its name says", str(place))
+            raise FleetmarkError(ErrorKind.DIGEST_MISMATCH, "is not what its name says", str(place))
     parts = {part for lock in locks for part in lock.components}
     same, added, others = _compare(folder, parts)
     return {
@@ -107,7 +106,7 @@ def _check_sums(folder: Path) -> int:
         raise _bad(f"{name} is {'not in CHECKSUMS' if name in found else 'missing'}")
     for name in sorted(found):
         if sha256_file(folder / name) != listed[name]:
-            raise CatalogError(Fault.DIGEST_MISMATCH, "was changed", name)
+            raise FleetmarkError(ErrorKind.DIGEST_MISMATCH, "was changed", name)
     return len(found)
 
 
@@ -135,11 +134,11 @@ def _release(folder: Path, sha256: str, pinned: str) -> Release:
 
 def _lock(folder: Path, sha256: str, releases: Iterable[Release]) -> Lock:
     lock = parse_lock(_read(folder / "locks" / f"{sha256}.json", sha256))
-    wrong: CatalogError | None = None
+    wrong: FleetmarkError | None = None
     for release in releases:
         try:
             check_lock(release, lock)
-        except CatalogError as error:
+        except FleetmarkError as error:
             wrong = error
         else:
             return lock
@@ -153,7 +152,7 @@ def _read(path: Path, sha256: str) -> bytes:
     except FileNotFoundError as error:
         raise _bad(f"{path.parent.name}/{path.name} is missing") from error
     if sha256_hex(data) != sha256:
-        raise CatalogError(Fault.DIGEST_MISMATCH, "is not what its name says", path.name)
+        raise FleetmarkError(ErrorKind.DIGEST_MISMATCH, "is not what its name says", path.name)
     return data
 
 
@@ -187,5 +186,5 @@ def _compare(
     return same, added, others
 
 
-def _bad(what: str) -> CatalogError:
-    return CatalogError(Fault.BAD_DOCUMENT, what, "pack", "Get the file once more")
+def _bad(what: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "pack", "Get the file once more")

@@ -16,9 +16,9 @@ from fleetmark_controller import __version__
 from fleetmark_controller.store.results import public_views, runs
 from fleetmark_core.bundle_file import write_files
 from fleetmark_core.digest import canonical_json, sha256_file, sha256_hex
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lock, parse_lock
 from fleetmark_core.order import parse_order
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 if TYPE_CHECKING:
     from fleetmark_controller.engine.engine import Engine

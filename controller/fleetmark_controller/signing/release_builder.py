@@ -8,7 +8,7 @@ from typing import Any
 from fleetmark_catalog.load import Catalog
 from fleetmark_catalog.load.model import WheelFile
 from fleetmark_catalog.load.release_definitions import definition
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import BlobRef, Lock, parse_lock
 from fleetmark_core.release import Release
 from fleetmark_core.release_policy import check_lock
@@ -83,7 +83,7 @@ def lacks(release: Release, lock: bytes) -> str:
     """What keeps a lock from following from a release; empty if nothing does."""
     try:
         check_lock(release, parse_lock(lock))
-    except CatalogError as error:
+    except FleetmarkError as error:
         return error.what
     return ""
 
@@ -93,7 +93,7 @@ def _readable(locks: Iterable[bytes]) -> Sequence[Lock]:
     for data in locks:
         try:
             found.append(parse_lock(data))
-        except CatalogError:
+        except FleetmarkError:
             continue
     return found
 

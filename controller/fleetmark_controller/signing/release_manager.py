@@ -14,8 +14,8 @@ from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.signing.release_store import Keeper
 from fleetmark_controller.store.security import audit, releases
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.release import Release
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 if TYPE_CHECKING:
     from fleetmark_controller.engine.engine import Engine
@@ -105,7 +105,7 @@ class Desk:
         """Take a release that was signed elsewhere.
 
         Raises:
-            CatalogError: see `Keeper.install`.
+            FleetmarkError: see `Keeper.install`.
         """
         keeper = self.known()
         async with self._turn:

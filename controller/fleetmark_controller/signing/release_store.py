@@ -7,7 +7,6 @@ catalog key boards are told to trust, and the rotations so far) and `release.jso
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -20,12 +19,12 @@ from fleetmark_controller.signing import release_builder
 from fleetmark_controller.signing.key_file import CatalogKey
 from fleetmark_controller.store.security.releases import Reference
 from fleetmark_core import signing
-from fleetmark_core.blob_store import BlobFolder, fsync_folder
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
 from fleetmark_core.release import Envelope, Release, Rotation, parse_envelope, seal_release
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
 
 _RENEW_AFTER = 2 / 3
 _MOST_CHECKED = 10_000
@@ -127,22 +126,22 @@ class Keeper:
         """Take a signed release; its key is the one that is trusted, or follows it by rotation.
 
         Raises:
-            CatalogError: it is not signed by that key, older than the release here, or damaged.
+            FleetmarkError: it is not signed by that key, older than the release here, or damaged.
             OSError: it cannot be stored.
         """
         envelope = parse_envelope(data)
         if not self.public:
-            raise CatalogError(Fault.FOREIGN_KEY, "this controller trusts no catalog key yet")
+            raise FleetmarkError(ErrorKind.FOREIGN_KEY, "this controller trusts no catalog key yet")
         release, _ = envelope.open(self.fingerprint)
         if self.release is not None and release.serial <= self.release.serial:
-            raise CatalogError(
-                Fault.ROLLED_BACK,
+            raise FleetmarkError(
+                ErrorKind.ROLLED_BACK,
                 f"release {release.serial} is not newer than {self.release.serial}, which is here",
             )
         if envelope.key != self.public:
             self._trust(envelope.key, envelope.rotations)
         self._blobs.put_bytes(data)
-        _write(self._release_file, data)
+        write_atomic(self._release_file, data)
         self._take(envelope, release, data)
         return release
 
@@ -224,7 +223,7 @@ class Keeper:
 
     def _trust(self, public: str, rotations: tuple[Rotation, ...]) -> None:
         values = {"public": public, "rotations": [vars(rotation) for rotation in rotations]}
-        _write(self._trust_file, json.dumps(values, indent=1).encode() + b"\n")
+        write_atomic(self._trust_file, json.dumps(values, indent=1).encode() + b"\n")
         self.public, self.rotations = public, rotations
 
     def _read_release(self) -> None:
@@ -238,7 +237,7 @@ class Keeper:
             keys = [self.public, *(rotation.old for rotation in self.rotations)]
             pinned = envelope.key if envelope.key in keys else self.public
             release, _ = envelope.open(signing.fingerprint(pinned))
-        except CatalogError as error:
+        except FleetmarkError as error:
             raise FleetmarkError(
                 ErrorKind.CONFIGURATION,
                 f"the release is damaged: {error.what}",
@@ -261,19 +260,9 @@ def key_file(home: Path) -> Path:
 def _check_public(text: str) -> None:
     try:
         signing.fingerprint(text)
-    except CatalogError as error:
+    except FleetmarkError as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
             f"catalog_key is no public key: {error.what}",
             next_step="`controller catalog key show --key FILE` prints it",
         ) from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    scratch = path.with_suffix(".tmp")
-    with scratch.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-    fsync_folder(path.parent)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import sys
 import tarfile
@@ -25,9 +24,10 @@ from fleetmark_controller.wheelbuild.headers import collect_headers
 from fleetmark_controller.wheelbuild.repack import failed, repack
 from fleetmark_controller.wheelbuild.subprocesses import Children
 from fleetmark_controller.wheelbuild.target import environment, write_target
-from fleetmark_core.blob_store import BlobFolder, fsync_folder
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_file
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.safe_unpack import Limits, unpack
 
 if sys.version_info >= (3, 11):
@@ -87,8 +87,8 @@ class Builder:
         Takes minutes: run it in a thread. Whoever asks for the same at the same time waits.
 
         Raises:
-            CatalogError: fault UNAVAILABLE: what could not be had, did not compile, or found no
-                room; what was built before stays.
+            FleetmarkError: ARTIFACT_UNAVAILABLE: what could not be had, did not compile, or found
+                no room; what was built before stays.
         """
         with self._one:
             known = self.known()
@@ -104,8 +104,8 @@ class Builder:
                 finally:
                     shutil.rmtree(workshop, ignore_errors=True)
             except OSError as error:
-                raise CatalogError(
-                    Fault.UNAVAILABLE,
+                raise FleetmarkError(
+                    ErrorKind.ARTIFACT_UNAVAILABLE,
                     f"nothing can be built: {error.strerror or error}",
                     str(self._folder),
                     f"A build needs up to {NEEDED_BYTES >> 30} GiB there for a while",
@@ -184,7 +184,7 @@ class Builder:
                 build.minutes * 60 * SLOWEST,
                 lambda passed_s: say(f"still building {build}: {passed_s:.0f} s"),
             )
-        except CatalogError as error:
+        except FleetmarkError as error:
             raise failed(build, error.what) from error
         if code != 0:
             log.error("the build of %s failed:\n%s", build, "\n".join(lines[-50:]))
@@ -203,13 +203,7 @@ class Builder:
             "compiler": toolchain.COMPILER,
         }
         file = self._folder / f"{build.key[:32]}-{toolchain.revision()}.json"
-        part = file.with_suffix(".tmp")
-        with part.open("w", encoding="utf-8") as output:
-            json.dump(entry, output, indent=1)
-            output.flush()
-            os.fsync(output.fileno())
-        part.replace(file)
-        fsync_folder(self._folder)
+        write_atomic(file, json.dumps(entry, indent=1).encode())
 
 
 def _newest_s(sdist: Path) -> int:
@@ -218,7 +212,7 @@ def _newest_s(sdist: Path) -> int:
         with tarfile.open(sdist) as archive:
             return max(_EARLIEST_S, *(int(entry.mtime) for entry in archive))
     except tarfile.TarError as error:
-        raise CatalogError(Fault.UNAVAILABLE, f"{sdist.name}: {error}") from error
+        raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, f"{sdist.name}: {error}") from error
 
 
 def _backend(sources: Path, build: Build) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fleetmark_controller.artifacts.foreign_deb import ForeignDebian, unpack
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 TIMEOUT_S = 30
 _DEBIAN = {"3.9": "bullseye", "3.11": "bookworm", "3.13": "trixie"}
@@ -29,7 +29,7 @@ def collect_headers(python: str, arch: str, folder: Path) -> None:
     Headers of a 64-bit Linux serve any other: `pyconfig.h` differs only in what Python itself uses.
 
     Raises:
-        CatalogError: fault UNAVAILABLE: what was looked for and where.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: what was looked for and where.
         OSError: the folder cannot be written.
     """
     for include, configuration in _installed(python):
@@ -47,7 +47,7 @@ def collect_headers(python: str, arch: str, folder: Path) -> None:
     try:
         debian = ForeignDebian(release, _NAMES[arch], packages / "apt")
         [package] = debian.download([f"libpython{python}-dev"])
-    except CatalogError as error:
+    except FleetmarkError as error:
         raise _unavailable(
             f"no Python {python} of this machine has its headers, and {error.what}",
             f"Install python{python}-dev",
@@ -90,5 +90,5 @@ def _installed(python: str) -> Iterator[tuple[Path, Path]]:
             yield place, Path(configuration)
 
 
-def _unavailable(what: str, next_step: str) -> CatalogError:
-    return CatalogError(Fault.UNAVAILABLE, what, "", next_step)
+def _unavailable(what: str, next_step: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what, "", next_step)

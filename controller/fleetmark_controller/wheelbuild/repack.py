@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 from fleetmark_catalog.load.model import Build
 from fleetmark_controller.artifacts.from_wheel import DAMAGED
 from fleetmark_controller.wheelbuild import elf
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 MAX_BYTES = 1 << 30
 _BEGINNING = (1980, 1, 1, 0, 0, 0)
@@ -22,8 +22,8 @@ def repack(source: Path, build: Build, target: Path) -> None:
     """Write `source` anew as `target`: same files, sorted, without times, with the build's tags.
 
     Raises:
-        CatalogError: fault UNAVAILABLE: it is not the wheel that was to be built, or would not run
-            where its tags promise.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: it is not the wheel that was to be built, or would not
+            run where its tags promise.
     """
     try:
         with zipfile.ZipFile(source) as archive:
@@ -92,10 +92,10 @@ def _digest(data: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def failed(build: Build, what: str) -> CatalogError:
+def failed(build: Build, what: str) -> FleetmarkError:
     """The error of a build that did not give its wheel."""
-    return CatalogError(
-        Fault.UNAVAILABLE,
+    return FleetmarkError(
+        ErrorKind.ARTIFACT_UNAVAILABLE,
         f"{build} could not be built: {what}",
         "",
         "The controller's log has the end of what the build said",

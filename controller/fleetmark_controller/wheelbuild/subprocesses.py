@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core import process_tree
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 News = Callable[[float], None]
 NEWS_S = 30.0
@@ -44,7 +42,7 @@ class Children:
         `news` hears now and then how many seconds have passed. What the child started ends with it.
 
         Raises:
-            CatalogError: fault UNAVAILABLE: it did not end in time, or the controller stops.
+            FleetmarkError: ARTIFACT_UNAVAILABLE: it did not end in time, or the controller stops.
             OSError: it cannot be started, or `folder` not written.
         """
         began = time.monotonic()
@@ -71,8 +69,9 @@ class Children:
                     except subprocess.TimeoutExpired:
                         passed_s = time.monotonic() - began
                         if passed_s > limit_s:
-                            raise CatalogError(
-                                Fault.UNAVAILABLE, f"it did not end within {limit_s:.0f} s"
+                            raise FleetmarkError(
+                                ErrorKind.ARTIFACT_UNAVAILABLE,
+                                f"it did not end within {limit_s:.0f} s",
                             ) from None
                         news(passed_s)
             finally:
@@ -84,16 +83,15 @@ class Children:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
+    process_tree.kill_group(child.pid)
     child.wait()
     if child.stdin is not None:
         child.stdin.close()
 
 
-def _stopped() -> CatalogError:
-    return CatalogError(
-        Fault.UNAVAILABLE,
+def _stopped() -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.ARTIFACT_UNAVAILABLE,
         "the controller is stopping",
         "",
         "Start it, and ask again",

@@ -15,7 +15,7 @@ from pathlib import Path
 from fleetmark_catalog.load.model import Sdist, Tool
 from fleetmark_controller.wheelbuild.subprocesses import Children
 from fleetmark_core.digest import canonical_json, sha256_file, sha256_hex
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 COMPILER = "ziglang==0.14.1"
 COMPILER_SHA256 = {
@@ -42,7 +42,7 @@ def install_tools(tools: Sequence[Tool], folder: Path, children: Children) -> No
     """Install the compiler and `tools` into the new `folder`.
 
     Raises:
-        CatalogError: fault UNAVAILABLE, with what pip said.
+        FleetmarkError: ARTIFACT_UNAVAILABLE, with what pip said.
     """
     listing = folder.with_name(f"{folder.name}.txt")
     hashes = " ".join(f"--hash=sha256:{digest}" for digest in COMPILER_SHA256.values())
@@ -70,7 +70,7 @@ def download_sdist(
     pip asks an sdist for its metadata, so the tools must be there; the digest is checked before.
 
     Raises:
-        CatalogError: fault UNAVAILABLE, with what pip said.
+        FleetmarkError: ARTIFACT_UNAVAILABLE, with what pip said.
     """
     listing = folder / "sdist.txt"
     listing.write_text(f"{requirement} --hash=sha256:{sdist.sha256}\n")
@@ -113,7 +113,7 @@ _KEPT = re.compile(
 )
 
 
-def _unavailable(what: str) -> CatalogError:
-    return CatalogError(
-        Fault.UNAVAILABLE, what, "", "Check this machine's way to its package index"
+def _unavailable(what: str) -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.ARTIFACT_UNAVAILABLE, what, "", "Check this machine's way to its package index"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_agent.fingerprint import sysfs
-from fleetmark_agent.state.files import sync_folder, write_atomic
+from fleetmark_core.atomic_file import sync_folder, write_atomic
 
 log = logging.getLogger(__name__)
 

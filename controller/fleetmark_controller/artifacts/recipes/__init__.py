@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from fleetmark_core.errors import CatalogError, Fault
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 NAMES = {
     "idx-selection": "idx_selection",
@@ -47,7 +47,7 @@ class Recipe(Protocol):
         """The file that `options` describe, somewhere in `folder`; fetches at most `limit_bytes`.
 
         Raises:
-            CatalogError: fault UNAVAILABLE: its sources cannot be had.
+            FleetmarkError: ARTIFACT_UNAVAILABLE: its sources cannot be had.
             One of `RAISED`: the options or the sources are not as they must be.
             OSError: `folder` cannot be written.
         """
@@ -58,12 +58,15 @@ def make(name: str, options: Mapping[str, Any], folder: Path, limit_bytes: int) 
     """Follow a recipe.
 
     Raises:
-        CatalogError: fault UNAVAILABLE: no such recipe, or it did not work.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: no such recipe, or it did not work.
         OSError: `folder` cannot be written.
     """
     if name not in NAMES:
-        raise CatalogError(
-            Fault.UNAVAILABLE, f"there is no recipe {name!r}", "", f"Known: {', '.join(NAMES)}"
+        raise FleetmarkError(
+            ErrorKind.ARTIFACT_UNAVAILABLE,
+            f"there is no recipe {name!r}",
+            "",
+            f"Known: {', '.join(NAMES)}",
         )
     recipe: Recipe = importlib.import_module(f"{__name__}.{NAMES[name]}")
     try:
@@ -74,5 +77,5 @@ def make(name: str, options: Mapping[str, Any], folder: Path, limit_bytes: int) 
         raise _failed(name, str(error)) from error
 
 
-def _failed(name: str, what: str) -> CatalogError:
-    return CatalogError(Fault.UNAVAILABLE, f"recipe {name}: {what}")
+def _failed(name: str, what: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, f"recipe {name}: {what}")

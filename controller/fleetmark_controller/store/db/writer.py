@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fleetmark_controller.store.db.connection import connect
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 T = TypeVar("T")
 Transaction = Callable[[sqlite3.Connection], T]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 
-from fleetmark_catalog.load.suggest import hint
 from fleetmark_catalog.selectors import check_words, parse_selector
 from fleetmark_controller.store.devices import devices, saved_fleets
 from fleetmark_controller.store.devices.devices import Device
-from fleetmark_protos.errors import ErrorKind, FleetmarkError
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.suggest import hint
 
 
 def matching(connection: sqlite3.Connection, selector: str) -> list[Device]:
     """Devices that a selector matches; all for an empty one.
 
     Raises:
-        CatalogError: the selector does not parse, or names what no device has.
+        FleetmarkError: the selector does not parse, or names what no device has.
     """
     found = devices.every(connection)
     if not selector:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
-from fleetmark_controller.ids import uuid7
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState, check
 from fleetmark_controller.store import events
 from fleetmark_controller.store.jobs.job_options import OPTIONS
 from fleetmark_core.clock import iso, parse_iso
+from fleetmark_core.ids import uuid7
 from fleetmark_core.lockfile import Lock, parse_lock
 
 

@@ -11,7 +11,7 @@ from fleetmark_controller.scheduling.model import DeviceState, Seen, Series, Vie
 from fleetmark_controller.store.jobs.job_options import OPTIONS
 from fleetmark_controller.store.security import releases
 from fleetmark_core.clock import NS_PER_S, iso, parse_iso
-from fleetmark_core.errors import CatalogError
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import parse_lock
 
 HEALTH_CHECK = "health check"
@@ -260,7 +260,7 @@ def _blobs_of(content: bytes) -> Mapping[str, int]:
     """Digest and size in bytes of all that a lock names; nothing if it cannot be read."""
     try:
         return {blob.sha256: blob.size_bytes for blob in parse_lock(content).blobs()}
-    except CatalogError:
+    except FleetmarkError:
         return {}
 
 

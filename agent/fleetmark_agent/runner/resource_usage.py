@@ -1,4 +1,4 @@
-"""What the processes of a job are and use, as a supervisor sees them. Standard library only."""
+"""What the processes of a job use, as a supervisor sees them. Standard library only."""
 
 from __future__ import annotations
 
@@ -22,38 +22,6 @@ class Usage:
         self.peak_bytes = max(self.peak_bytes, usage.ru_maxrss * 1024)
         self.user_s += usage.ru_utime
         self.system_s += usage.ru_stime
-
-
-def parents() -> dict[int, int]:
-    """Every process that there is, with its parent."""
-    found: dict[int, int] = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdigit():
-            path = f"/proc/{name}/stat"
-            with suppress(OSError, ValueError, IndexError), open(path, "rb") as file:  # noqa: PTH123
-                # The name in brackets may hold anything; state and parent follow it.
-                found[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
-    return found
-
-
-def children_of(pid: int) -> list[int]:
-    """Living children of a process. The kernel's own list is quicker, where it has one."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:  # noqa: PTH123
-            return [int(word) for word in file.read().split()]
-    except OSError:
-        return [child for child, parent in parents().items() if parent == pid]
-
-
-def descendants(pid: int) -> list[int]:
-    """Living processes below a process, whichever thread of it started them."""
-    below: dict[int, list[int]] = {}
-    for child, parent in parents().items():
-        below.setdefault(parent, []).append(child)
-    found = list(below.get(pid, ()))
-    for one in found:
-        found.extend(below.get(one, ()))
-    return found
 
 
 def used_by(pids: list[int]) -> tuple[int, int]:

@@ -1,13 +1,15 @@
-"""Finds the known word that a mistyped one probably meant."""
+"""Find the known word that a mistyped one probably meant."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that is most like `word`, or an empty string when none is."""
+    """Return the known word that is most like `word`, or an empty string when none is."""
+    # Imported here: an idle agent mistypes nothing.
+    import difflib
+
     found = difflib.get_close_matches(word, sorted(set(known)), n=5, cutoff=0.55)
 
     def likeness(other: str) -> tuple[float, bool]:
@@ -19,7 +21,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """`Did you mean 'x'?`, or the known words when none is near, or an empty string."""
+    """Return `Did you mean 'x'?`, or the known words when none is near, or an empty string."""
     words = sorted(set(known))
     near = nearest(word, words)
     if near:
