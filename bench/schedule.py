@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
 from fleetmark_controller.scheduling.model import DeviceState, Seen, Series, View, WaitingJob
 from fleetmark_controller.scheduling.planner import Planner
 
@@ -111,24 +112,23 @@ def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, fl
     from stores import LOCK, TestStore
 
     from fleetmark_controller.operations import campaigns, dispatch
-    from fleetmark_controller.store.jobs import jobs
 
     store = TestStore(folder / f"{mix}.db", _facts())
     names = [f"d{number}" for number in range(devices)]
     for name in names:
         store.hello(name)
-    each = [(jobs.Option(name, LOCK, 1, 1),) for name in names]
+    each = [(Option(name, LOCK, 1, 1),) for name in names]
     every = tuple(option for (option,) in each)
     values = {"scenario": "S", "mode": "m", "profile": "quick", "parameters": {}}
     new = [
-        jobs.NewJob(
+        NewJob(
             *(f"job{number}", "label", values, "key", 1, number % 5, 60.0),
             *("2099-01-01T00:00:00.000Z", 3),
             options=every if mix == "any" else each[number % devices],
         )
         for number in range(count)
     ]
-    campaign = jobs.NewCampaign("c", "b", "", "quick", {})
+    campaign = NewCampaign("c", "b", "", "quick", {})
     seen = {name: Seen() for name in names}
     planner = Planner()
     spent = {}

@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from fleetmark_controller.operations import campaigns, dispatch, sessions
 from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
 from fleetmark_controller.scheduling.model import Seen
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import connect, migrate
-from fleetmark_controller.store.jobs import jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.records import Final, Record, seal
@@ -63,7 +63,7 @@ class TestStore:
 
     def submit(self, *devices: str, count: int = 1, max_attempts: int = 3) -> list[str]:
         new = [
-            jobs.NewJob(
+            NewJob(
                 job_id=f"job-{number}",
                 label=f"configuration {number}",
                 configuration={
@@ -80,11 +80,11 @@ class TestStore:
                 timeout_s=60.0,
                 deadline_at="2099-01-01T00:00:00.000Z",
                 max_attempts=max_attempts,
-                options=tuple(jobs.Option(device, LOCK, 100, 1000) for device in devices),
+                options=tuple(Option(device, LOCK, 100, 1000) for device in devices),
             )
             for number in range(1, count + 1)
         ]
-        campaign = jobs.NewCampaign(CAMPAIGN, "b", "", "quick", {})
+        campaign = NewCampaign(CAMPAIGN, "b", "", "quick", {})
         self.run(lambda c, fx, now: campaigns.submit(c, fx, now, campaign, new, {LOCK: b"{}"}))
         return [job.job_id for job in new]
 

@@ -14,13 +14,15 @@ from stores import LOCK, S, TestStore
 
 from fleetmark_catalog.selectors import parse_selector
 from fleetmark_controller.operations import campaigns, dispatch
+from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
 from fleetmark_controller.scheduling.model import Seen
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.server import gc_policy, rlimits
 from fleetmark_controller.store.db.connection import connect
 from fleetmark_controller.store.db.migrations import MIGRATIONS
 from fleetmark_controller.store.devices import device_admin, devices
-from fleetmark_controller.store.jobs import jobs, scheduler_view
+from fleetmark_controller.store.jobs import campaigns as stored_campaigns
+from fleetmark_controller.store.jobs import job_options, jobs, scheduler_view
 from fleetmark_controller.store.jobs.job_options import OPTIONS
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.serde import _by_library, from_plain, to_plain
@@ -36,8 +38,8 @@ def store(tmp_path: Path, x86_board: Capabilities) -> TestStore:
     return store
 
 
-def new_job(number: int, options: tuple[jobs.Option, ...], **more: object) -> jobs.NewJob:
-    job = jobs.NewJob(
+def new_job(number: int, options: tuple[Option, ...], **more: object) -> NewJob:
+    job = NewJob(
         *(
             f"job-{number}",
             "label",
@@ -49,8 +51,8 @@ def new_job(number: int, options: tuple[jobs.Option, ...], **more: object) -> jo
     return replace(job, **more)  # type: ignore[arg-type]
 
 
-def submit(store: TestStore, campaign: str, new: list[jobs.NewJob], owner: str = "anna") -> None:
-    about = jobs.NewCampaign(campaign, "b", "", "quick", {}, submitted_by=owner)
+def submit(store: TestStore, campaign: str, new: list[NewJob], owner: str = "anna") -> None:
+    about = NewCampaign(campaign, "b", "", "quick", {}, submitted_by=owner)
     store.run(lambda c, fx, now: campaigns.submit(c, fx, now, about, new, {LOCK: b"{}"}))
 
 
@@ -67,11 +69,11 @@ def options_of(store: TestStore, job_id: str) -> list[str]:
 
 
 def test_jobs_with_the_same_options_share_them_until_one_loses_a_board(store: TestStore) -> None:
-    shared = tuple(jobs.Option(name, LOCK, 1, 1) for name in BOARDS)
+    shared = tuple(Option(name, LOCK, 1, 1) for name in BOARDS)
     submit(store, "c", [new_job(number, shared) for number in range(5)])
     assert sets(store) == 1
-    assert store.run(lambda c, _fx, _now: jobs.strike_off(c, "job-0", "d0"))
-    assert store.run(lambda c, _fx, _now: jobs.strike_off(c, "job-0", "d3"))
+    assert store.run(lambda c, _fx, _now: job_options.strike_off(c, "job-0", "d0"))
+    assert store.run(lambda c, _fx, _now: job_options.strike_off(c, "job-0", "d3"))
     assert options_of(store, "job-0") == ["d1", "d2", "d4", "d5"]
     assert options_of(store, "job-1") == BOARDS
     (first,) = [j for j in [store.run(lambda c, _fx, _now: jobs.get(c, "job-0"))] if j]
@@ -94,14 +96,16 @@ def test_looking_at_open_boards_alone_gives_them_the_same_jobs(
         new = []
         for _ in range(data.draw(st.integers(1, 4))):
             names = data.draw(st.lists(st.sampled_from(BOARDS), min_size=1, unique=True))
-            shared = tuple(jobs.Option(name, LOCK, 1, 1) for name in names)
+            shared = tuple(Option(name, LOCK, 1, 1) for name in names)
             priority = data.draw(st.integers(-2, 2))
             for _ in range(data.draw(st.integers(1, 3))):
                 new.append(new_job(number, shared, priority=priority))
                 number += 1
         submit(store, f"c{campaign}", new, data.draw(st.sampled_from(["anna", "ben"])))
         if data.draw(st.booleans()):
-            store.run(lambda c, _fx, now, n=campaign: jobs.set_paused(c, now, f"c{n}", True))
+            store.run(
+                lambda c, _fx, now, n=campaign: stored_campaigns.set_paused(c, now, f"c{n}", True)
+            )
     for name in data.draw(st.lists(st.sampled_from(BOARDS), max_size=2, unique=True)):
         store.run(lambda c, _fx, now, n=name: device_admin.reserve(c, now, n, "anna", now + 60 * S))
     idle = data.draw(st.sets(st.sampled_from(BOARDS), min_size=1))
@@ -123,7 +127,7 @@ def test_looking_at_open_boards_alone_gives_them_the_same_jobs(
 
 def test_many_idle_boards_get_what_waits_for_them(store: TestStore, x86_board: object) -> None:
     """Of so many only those that are wanted are looked at."""
-    pinned = (jobs.Option("d4", LOCK, 1, 1),)
+    pinned = (Option("d4", LOCK, 1, 1),)
     submit(store, "c", [new_job(0, pinned)])
     crowd = {f"idle-{number}": Seen() for number in range(200)} | {"d4": Seen(), "d5": Seen()}
     _, effects = store.effects_of(
@@ -149,8 +153,8 @@ def test_an_older_store_keeps_its_options(tmp_path: Path, store: TestStore) -> N
         "INSERT INTO job_option VALUES ('j', 'd1', 'lock', 10, 20, 30, 40, 50, 'landlock')"
     )
     MIGRATIONS.apply(db)
-    found = jobs.option(connection, "j", "d1")
-    assert found == jobs.Option("d1", "lock", 10, 20, 30, 40, 50, "landlock")
+    found = job_options.get(connection, "j", "d1")
+    assert found == Option("d1", "lock", 10, 20, 30, 40, 50, "landlock")
     connection.close()
 
 

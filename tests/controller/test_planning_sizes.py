@@ -12,10 +12,11 @@ from stores import TestStore
 
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.operations import campaigns
+from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
 from fleetmark_controller.planning.plan import Plan, Request, make_plan
 from fleetmark_controller.store.devices.calibrations import Known, Paces
 from fleetmark_controller.store.devices.devices import Device
-from fleetmark_controller.store.jobs import jobs, listings
+from fleetmark_controller.store.jobs import listings
 from fleetmark_core.capabilities import Capabilities, Memory, Storage
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
@@ -101,12 +102,12 @@ def store(tmp_path: Path, x86_board: Capabilities) -> TestStore:
 
 def test_the_order_and_the_jobs_page_carry_the_figures(store: TestStore) -> None:
     store.hello("d1")
-    new = jobs.NewJob(
+    new = NewJob(
         *("job-1", "label", {"scenario": "S", "mode": "m", "profile": "quick", "parameters": {}}),
         *("key", 1, 0, 60.0, "2099-01-01T00:00:00.000Z", 3),
-        options=(jobs.Option("d1", "a" * 64, 100, 1000, 500, 60, 7),),
+        options=(Option("d1", "a" * 64, 100, 1000, 500, 60, 7),),
     )
-    campaign = jobs.NewCampaign("campaign-1", "b", "", "quick", {})
+    campaign = NewCampaign("campaign-1", "b", "", "quick", {})
     store.run(lambda c, fx, now: campaigns.submit(c, fx, now, campaign, [new], {"a" * 64: b"{}"}))
     store.assign("d1")
     (data,) = store.connection.execute("SELECT orders FROM attempt").fetchone()

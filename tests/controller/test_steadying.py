@@ -15,7 +15,8 @@ from fleetmark_controller.lifecycle.repeat_policy import Next, Runs, following
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.operations import campaigns, results
 from fleetmark_controller.operations.results import Judgement
-from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
+from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.digest import sha256_hex
@@ -80,7 +81,7 @@ def store(tmp_path: Path, x86_board: Capabilities) -> TestStore:
 
 def submit(store: TestStore, *devices: str, **changes: Any) -> None:
     digest = sha256_hex(LOCK)
-    job = jobs.NewJob(
+    job = NewJob(
         "job-1",
         "a configuration",
         {**CONFIGURATION, **changes},
@@ -90,9 +91,9 @@ def submit(store: TestStore, *devices: str, **changes: Any) -> None:
         60.0,
         "2099-01-01T00:00:00.000Z",
         3,
-        tuple(jobs.Option(device, digest, len(LOCK), 10) for device in devices),
+        tuple(Option(device, digest, len(LOCK), 10) for device in devices),
     )
-    campaign = jobs.NewCampaign("campaign-1", "b", "", "quick", {})
+    campaign = NewCampaign("campaign-1", "b", "", "quick", {})
     store.run(lambda c, fx, now: campaigns.submit(c, fx, now, campaign, [job], {digest: LOCK}))
 
 

@@ -12,7 +12,7 @@ from stores import TestStore
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.operations import campaigns
-from fleetmark_controller.store.jobs import jobs
+from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.lockfile import BlobRef, Lock
@@ -46,12 +46,12 @@ class Board:
             "profile": more.pop("profile", "quick"),
             "parameters": more,
         }
-        new = jobs.NewJob(
+        new = NewJob(
             *(f"job-{self.count}", "label", configuration, "key", 1, 0, 60.0),
             *("2099-01-01T00:00:00.000Z", 3),
-            options=(jobs.Option("d1", digest, 100, 1000, 500, 60, 7),),
+            options=(Option("d1", digest, 100, 1000, 500, 60, 7),),
         )
-        campaign = jobs.NewCampaign(f"campaign-{self.count}", "b", "", "quick", {})
+        campaign = NewCampaign(f"campaign-{self.count}", "b", "", "quick", {})
         content = {digest: self.lock.canonical()}
         self.store.run(lambda c, fx, now: campaigns.submit(c, fx, now, campaign, [new], content))
         (key,) = self.store.assign("d1")

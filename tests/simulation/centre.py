@@ -26,13 +26,15 @@ from fleetmark_controller.operations import campaigns, dispatch, results, sessio
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
 from fleetmark_controller.operations.recovery import Vouching
 from fleetmark_controller.operations.results import Judgement
+from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
 from fleetmark_controller.scheduling.model import Policy
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.scheduling.presence import Presence
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import connect, migrate
 from fleetmark_controller.store.devices import device_admin, devices
-from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs import attempts
+from fleetmark_controller.store.jobs import campaigns as stored_campaigns
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
 from fleetmark_core.capabilities import Capabilities
@@ -232,7 +234,7 @@ class Centre:
             [(name,) for name in names for _ in range(count)] if pinned else [tuple(names)] * count
         )
         new = [
-            jobs.NewJob(
+            NewJob(
                 f"job-{number}",
                 f"configuration {number}",
                 {
@@ -247,11 +249,11 @@ class Centre:
                 60.0,
                 iso(self.wall_ns() + DEADLINE_S * NS),
                 max_attempts,
-                tuple(jobs.Option(device, LOCK, 1, 1) for device in group),
+                tuple(Option(device, LOCK, 1, 1) for device in group),
             )
             for number, group in enumerate(groups, 1)
         ]
-        campaign = jobs.NewCampaign(CAMPAIGN, "b", "", "quick", {})
+        campaign = NewCampaign(CAMPAIGN, "b", "", "quick", {})
         for _ in range(20):
             try:
                 self.run(
@@ -311,7 +313,7 @@ class Centre:
         effects = Effects()
         for device in devices:
             device_admin.resume(connection, self.wall_ns(), device)
-        if jobs.campaign_exists(connection, CAMPAIGN):
+        if stored_campaigns.exists(connection, CAMPAIGN):
             campaigns.set_paused(connection, effects, self.wall_ns(), CAMPAIGN, False)
         connection.execute("COMMIT")
         life = self._life

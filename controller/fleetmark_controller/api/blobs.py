@@ -14,7 +14,7 @@ from pathlib import Path
 from fleetmark_controller.api import auth, error_handling, serde
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.model import Allowance, Most
-from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs import attempts, lockfiles
 from fleetmark_controller.store.security import releases
 from fleetmark_core.digest import is_sha256
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -140,7 +140,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 if lock not in self._named:
                     self._named[lock] = {
                         lock,
-                        *(b.sha256 for b in jobs.lock(connection, lock).blobs()),
+                        *(b.sha256 for b in lockfiles.get(connection, lock).blobs()),
                     }
                 if sha256 in self._named[lock]:
                     return True
@@ -160,7 +160,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             found: dict[Hashable, Most] = {}
             for key, lock in attempts.unjudged(connection, device_id):
                 if lock not in self._files:
-                    outputs = jobs.lock(connection, lock).program.outputs
+                    outputs = lockfiles.get(connection, lock).program.outputs
                     self._files[lock] = len(outputs) + _OWN_FILES
                 found[key] = Most(self._files[lock], self._engine.settings.attempt_bytes)
             return found

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.engine.log_tail import Reader
 from fleetmark_controller.lifecycle.states import ATTEMPT_ON_DEVICE, AttemptState
+from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -111,18 +112,14 @@ async def _stored(
 
 
 def _newest(connection: sqlite3.Connection, job_id: str) -> _Newest | None:
-    row = connection.execute(
-        "SELECT device_id, job_id, epoch, state FROM attempt WHERE job_id = ?"
-        " ORDER BY epoch DESC LIMIT 1",
-        (job_id,),
-    ).fetchone()
-    if row is None:
+    found = attempts.newest_of(connection, job_id)
+    if found is None:
         return None
-    key = AttemptKey(row[0], row[1], row[2])
+    key = found.key
     blobs: dict[str, str] = {}
     for record in records.of(connection, key):
         if record.kind == "file":
             values = json.loads(record.payload)
             if values.get("role") in _STREAMS:
                 blobs[values["role"]] = values["sha256"]
-    return _Newest(key, AttemptState(row[3]), blobs)
+    return _Newest(key, found.state, blobs)

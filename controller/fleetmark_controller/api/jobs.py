@@ -14,7 +14,8 @@ from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning.plan import Plan, Request
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.devices.selection import matching_names
-from fleetmark_controller.store.jobs import jobs, listings
+from fleetmark_controller.store.jobs import campaigns as stored_campaigns
+from fleetmark_controller.store.jobs import listings, lockfiles
 from fleetmark_controller.store.jobs.listings import JobLine
 from fleetmark_controller.store.security import audit, releases
 from fleetmark_core.clock import NS_PER_S
@@ -128,7 +129,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
                 if not isinstance(event, JobEvent):
                     settle(open_jobs, ended, event)
                 yield self._message(event)
-        counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
+        counts = await self._engine.reader.run(lambda c: stored_campaigns.states(c, campaign))
         last = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
         yield jobs_pb2.WatchEvent(ended=last)
 
@@ -169,7 +170,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             audit.add(c, now, who, act, campaign)
 
         await self._engine.perform(decide)
-        counts = await self._engine.reader.run(lambda c: jobs.states(c, campaign))
+        counts = await self._engine.reader.run(lambda c: stored_campaigns.states(c, campaign))
         return jobs_pb2.PauseReply(campaign_id=campaign, jobs_by_state=counts)
 
     @error_handling.unary
@@ -191,7 +192,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
 
         def read(c: sqlite3.Connection) -> tuple[Lock, str]:
             device = devices.get(c, key.device_id)
-            return jobs.lock(c, said.lock_sha256), device.name if device else ""
+            return lockfiles.get(c, said.lock_sha256), device.name if device else ""
 
         lock, name = await engine.reader.run(read)
         blobs = {blob.sha256: blob.size_bytes for blob in lock.blobs()}

@@ -177,12 +177,11 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         run_id = await self._engine.find("run", request.run_id)
 
         def read(connection: sqlite3.Connection) -> results_pb2.Run:
-            cursor = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,))
-            columns = [column[0] for column in cursor.description]
+            columns, values = public_views.run(connection, run_id)
             files = runs.files(connection, run_id)
             return results_pb2.Run(
                 columns=columns,
-                row=serde.row(tuple(cursor.fetchone())),
+                row=serde.row(values),
                 provenance=runs.provenance(connection, run_id).encode(),
                 files=[
                     results_pb2.RunFile(name=f.name, sha256=f.sha256, size_bytes=f.size_bytes)

@@ -33,6 +33,7 @@ from fleetmark_controller.operations import campaigns, dispatch, results, sessio
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.operations.results import Judgement
 from fleetmark_controller.planning.estimates import left_s
+from fleetmark_controller.planning.model import NewCampaign
 from fleetmark_controller.planning.plan import Plan, Request, estimated, make_plan
 from fleetmark_controller.scheduling.model import Policy, Scheduler
 from fleetmark_controller.scheduling.planner import Planner
@@ -49,7 +50,6 @@ from fleetmark_controller.store.devices.calibrations import Paces
 from fleetmark_controller.store.devices.device_cache import Roster
 from fleetmark_controller.store.jobs import attempts, job_durations, listings
 from fleetmark_controller.store.jobs.attempts import AttemptKey
-from fleetmark_controller.store.jobs.jobs import NewCampaign
 from fleetmark_controller.store.jobs.listings import JobLine
 from fleetmark_controller.store.results import runs
 from fleetmark_controller.store.security import audit, identities, releases

@@ -20,6 +20,7 @@ from fleetmark_controller.store import events
 from fleetmark_controller.store.devices import device_admin, devices
 from fleetmark_controller.store.devices.device_admin import Care
 from fleetmark_controller.store.devices.devices import Device
+from fleetmark_controller.store.jobs import campaigns
 from fleetmark_controller.store.jobs.scheduler_view import HEALTH_CHECK
 from fleetmark_core.clock import NS_PER_S, now_unix_ns, parse_iso
 from fleetmark_core.errors import FleetmarkError
@@ -68,7 +69,9 @@ class Caretaker:
         found = []
         for device_id in device_admin.quarantined(connection, self._settings.quarantine_after):
             known = device_admin.get(connection, device_id)
-            if not _open(connection, known) and self._rested(known):
+            if not campaigns.is_unfinished(connection, known.check_campaign) and self._rested(
+                known
+            ):
                 found.append(device_id)
         return found
 
@@ -112,15 +115,6 @@ class Caretaker:
                 c, now, "device.power_cycled", device_id=device.device_id, outcome=outcome
             )
         )
-
-
-def _open(connection: sqlite3.Connection, known: Care) -> bool:
-    """Whether a health check is under way."""
-    row = connection.execute(
-        "SELECT 1 FROM campaign WHERE campaign_id = ? AND finished_at IS NULL",
-        (known.check_campaign,),
-    ).fetchone()
-    return row is not None
 
 
 def _filled(word: str, device: Device) -> str:

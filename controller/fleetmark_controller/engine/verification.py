@@ -11,14 +11,14 @@ from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.operations.results import Judgement
 from fleetmark_controller.store.devices import devices
-from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs import attempts, jobs, lockfiles
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
 from fleetmark_controller.store.results.runs import RunFile
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import iso
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.lockfile import Lock, parse_lock
+from fleetmark_core.lockfile import Lock
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.records import Final, Record, parse_final, seal
 from fleetmark_core.serde import to_plain
@@ -52,9 +52,6 @@ def gather(
         raise RuntimeError(f"attempt {key} is not complete")
     stored = [record for record in records.of(connection, key) if record.seq <= attempt.final_seq]
     order = parse_order(attempt.order)
-    row = connection.execute(
-        "SELECT content FROM lock WHERE lock_sha256 = ?", (order.lock_sha256,)
-    ).fetchone()
     try:
         final = sealed(stored)
         files = tuple(_files(stored))
@@ -65,7 +62,7 @@ def gather(
         return Judgement(Ending.FAILED, final.reason, final.retryable)
     job = jobs.get(connection, key.job_id)
     asked = order.parameters if job is None else job.configuration["parameters"]
-    lock = parse_lock(bytes(row[0]))
+    lock = lockfiles.get(connection, order.lock_sha256)
     return Evidence(
         key, order, lock, final, files, telemetry, device, received_unix_ns, dict(asked)
     )

@@ -13,7 +13,7 @@ from fleetmark_controller.lifecycle.states import (
 )
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store.devices import device_admin
-from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs import attempts, job_options, jobs
 
 _STATE = {
     Ending.VALID: AttemptState.DONE,
@@ -51,7 +51,7 @@ def end_attempt(
     newest = job.newest_epoch == attempt.key.epoch
     if ending is Ending.REFUSED and newest and not retryable:
         # What this board cannot do (its disk is full, say) another one may.
-        retryable = jobs.strike_off(connection, job.job_id, attempt.key.device_id)
+        retryable = job_options.strike_off(connection, job.job_id, attempt.key.device_id)
     facts = JobFacts(job.state, job.attempts, job.max_attempts, newest)
     verdict = after_attempt(facts, ending, reason, retryable)
     _take_care(connection, job, attempt, ending, reason)

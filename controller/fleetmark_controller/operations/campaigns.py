@@ -12,8 +12,10 @@ from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.attempt_end import end_attempt
 from fleetmark_controller.operations.effects import Effects, StopEffect
 from fleetmark_controller.operations.tuned_parameters import TOLD, told_then
-from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.planning.model import NewCampaign, NewJob
+from fleetmark_controller.store.jobs import attempts, campaigns, job_options, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_controller.store.results import runs
 from fleetmark_controller.store.security import identities
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
@@ -23,14 +25,14 @@ def submit(
     connection: sqlite3.Connection,
     effects: Effects,
     now_ns: int,
-    campaign: jobs.NewCampaign,
-    new_jobs: Sequence[jobs.NewJob],
+    campaign: NewCampaign,
+    new_jobs: Sequence[NewJob],
     locks: dict[str, bytes],
 ) -> None:
     """Store a campaign, once: a repeated request with the same id changes nothing."""
-    if jobs.campaign_exists(connection, campaign.campaign_id):
+    if campaigns.exists(connection, campaign.campaign_id):
         return
-    jobs.add_campaign(connection, now_ns, campaign, new_jobs, locks)
+    campaigns.add(connection, now_ns, campaign, new_jobs, locks)
     effects.jobs.update(job.job_id for job in new_jobs)
     effects.schedule = True
 
@@ -61,7 +63,7 @@ def set_paused(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, campaign_id: str, pause: bool
 ) -> None:
     """Let no further job of a campaign begin, or let them begin again."""
-    jobs.set_paused(connection, now_ns, campaign_id, pause)
+    campaigns.set_paused(connection, now_ns, campaign_id, pause)
     effects.schedule = not pause
 
 
@@ -83,7 +85,7 @@ def retry(
         job = jobs.get(connection, job_id)
         if job is None or job.state not in again or jobs.is_retried(connection, job_id):
             continue
-        if not jobs.has_options(connection, job_id):
+        if not job_options.exist(connection, job_id):
             continue
         new.append(jobs.repeat(connection, now_ns, job, new_id()))
     effects.jobs.update(new)
@@ -107,24 +109,20 @@ def replay(
     Raises:
         FleetmarkError: NOTHING_FITS, the board is not there any more.
     """
-    made = connection.execute(
-        "SELECT run.job_id, device_id, name, orders FROM run JOIN attempt USING (job_id, epoch)"
-        " JOIN device USING (device_id) WHERE run.run_id = ?",
-        (run_id,),
-    ).fetchone()
-    job = jobs.get(connection, made["job_id"])
+    made = runs.origin(connection, run_id)
+    job = jobs.get(connection, made.job_id)
     assert job is not None
-    option = jobs.option(connection, job.job_id, made["device_id"])
-    identity = identities.get(connection, made["device_id"])
+    option = job_options.get(connection, job.job_id, made.device_id)
+    identity = identities.get(connection, made.device_id)
     if option is None or identity is None or identity.state is not State.ACTIVE:
         raise FleetmarkError(
             ErrorKind.NOTHING_FITS,
-            f"{made['name']} takes no jobs any more",
+            f"{made.device_name} takes no jobs any more",
             f"run {run_id}",
             "The same benchmark can be scheduled on another board",
         )
-    if not jobs.campaign_exists(connection, campaign_id):
-        told = {TOLD: told_then(job, bytes(made["orders"]))}
+    if not campaigns.exists(connection, campaign_id):
+        told = {TOLD: told_then(job, made.order)}
         again = replace(
             jobs.like(connection, now_ns, job, "").only_with(option),
             configuration={**job.configuration, **told},
@@ -134,10 +132,10 @@ def replay(
         if again.configuration.get("stable"):
             # Under the same settings, but as often as it is asked for.
             again = replace(again, configuration={**again.configuration, "stable": "once"})
-        campaign = jobs.NewCampaign(
+        campaign = NewCampaign(
             campaign_id,
             str(job.configuration.get("benchmark", "")),
-            f"name={made['name']}",
+            f"name={made.device_name}",
             str(job.configuration.get("profile", "")),
             {"replay": run_id},
             submitted_by=submitted_by,
@@ -147,7 +145,7 @@ def replay(
             for number in range(1, repetitions + 1)
         ]
         submit(connection, effects, now_ns, campaign, new, {})
-    return str(made["name"])
+    return made.device_name
 
 
 def end_overdue(

@@ -10,9 +10,10 @@ from typing import Any
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.effects import Effects, OfferEffect
 from fleetmark_controller.operations.tuned_parameters import told
+from fleetmark_controller.planning.model import Option
 from fleetmark_controller.scheduling.model import Scheduler, Seen
 from fleetmark_controller.store import epochs
-from fleetmark_controller.store.jobs import attempts, jobs, scheduler_view
+from fleetmark_controller.store.jobs import attempts, job_options, jobs, scheduler_view
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.security.releases import Reference
 from fleetmark_core.order import ORDER_FORMAT, Order
@@ -65,7 +66,7 @@ def assign(
         job = jobs.get(connection, assignment.job_id)
         if job is None:
             raise RuntimeError(f"the scheduler named job {assignment.job_id}, which is not stored")
-        option = jobs.option(connection, job.job_id, assignment.device_id)
+        option = job_options.get(connection, job.job_id, assignment.device_id)
         if option is None:
             raise RuntimeError(f"job {job.job_id} cannot run on {assignment.device_id}")
         key = AttemptKey(assignment.device_id, job.job_id, epochs.next_epoch(connection))
@@ -95,7 +96,7 @@ def waits(
 
 def order_for(
     job: jobs.Job,
-    option: jobs.Option,
+    option: Option,
     key: AttemptKey,
     release: Reference | None,
     parameters: Mapping[str, Any] | None = None,

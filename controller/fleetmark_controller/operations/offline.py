@@ -12,9 +12,10 @@ from fleetmark_controller.operations.dispatch import Standing, order_for
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.operations.enrollment import revoked
 from fleetmark_controller.operations.tuned_parameters import told
+from fleetmark_controller.planning.model import Option
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.devices import devices
-from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs import attempts, job_options, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
 from fleetmark_controller.store.security import audit, identities, releases
@@ -81,11 +82,11 @@ def export(
     return key, order
 
 
-def _option(connection: sqlite3.Connection, job_id: str, device: str) -> jobs.Option:
+def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
     names = {
         known.name: found
         for known in devices.every(connection)
-        if (found := jobs.option(connection, job_id, known.device_id)) is not None
+        if (found := job_options.get(connection, job_id, known.device_id)) is not None
     }
     listed = ", ".join(sorted(names)[:5]) or "no board"
     if device and device in names:

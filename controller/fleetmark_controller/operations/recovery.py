@@ -11,9 +11,10 @@ from fleetmark_catalog.resolve import Configuration
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 from fleetmark_controller.operations.dispatch import order_for
 from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
 from fleetmark_controller.planning.plan import DEFAULT_DEADLINE_S, described
 from fleetmark_controller.store import events
-from fleetmark_controller.store.jobs import attempts, jobs
+from fleetmark_controller.store.jobs import attempts, campaigns, job_options, jobs, lockfiles
 from fleetmark_controller.store.jobs.attempts import Attempt, AttemptKey
 from fleetmark_controller.store.security import releases
 from fleetmark_core.clock import NS_PER_S, iso
@@ -77,10 +78,10 @@ class Believed:
     content: bytes
 
     @property
-    def option(self) -> jobs.Option:
+    def option(self) -> Option:
         """The device of the order, as the job's planning had it."""
         order = self.order
-        return jobs.Option(
+        return Option(
             order.device_id,
             order.lock_sha256,
             order.lock_bytes,
@@ -115,11 +116,11 @@ def adopt(
         if shown is None:
             return None
         job = _take_up(connection, effects, now_ns, shown, papers.vouching)
-    option = jobs.option(connection, key.job_id, key.device_id)
+    option = job_options.get(connection, key.job_id, key.device_id)
     if option is None and shown is not None:
         option = shown.option
         _keep_lock(connection, effects, shown)
-        jobs.add_option(connection, key.job_id, option)
+        job_options.add(connection, key.job_id, option)
     if option is None:
         return None
     if shown is not None:
@@ -157,7 +158,7 @@ def _take_up(
     values, key = described(configuration, stable=order.stable)
     if order.stable:
         values["stable"] = "once"
-    job = jobs.NewJob(
+    job = NewJob(
         job_id=order.job_id,
         label=configuration.label(),
         configuration=values,
@@ -171,10 +172,10 @@ def _take_up(
         options=(shown.option,),
     )
     _keep_lock(connection, effects, shown)
-    if jobs.campaign_exists(connection, order.campaign_id):
+    if campaigns.exists(connection, order.campaign_id):
         jobs.add_again(connection, now_ns, order.campaign_id, job)
     else:
-        campaign = jobs.NewCampaign(
+        campaign = NewCampaign(
             order.campaign_id,
             lock.benchmark,
             selector="",
@@ -182,7 +183,7 @@ def _take_up(
             request={},
             submitted_by=_SUBMITTED_BY,
         )
-        jobs.add_campaign(connection, now_ns, campaign, [job], {})
+        campaigns.add(connection, now_ns, campaign, [job], {})
     events.add(connection, now_ns, "job.adopted", job_id=order.job_id)
     stored = jobs.get(connection, order.job_id)
     assert stored is not None
@@ -190,5 +191,5 @@ def _take_up(
 
 
 def _keep_lock(connection: sqlite3.Connection, effects: Effects, shown: Believed) -> None:
-    jobs.add_locks(connection, {shown.order.lock_sha256: shown.content})
+    lockfiles.add(connection, {shown.order.lock_sha256: shown.content})
     effects.blobs.append(shown.content)

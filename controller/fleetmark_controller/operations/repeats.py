@@ -11,7 +11,7 @@ from fleetmark_controller.lifecycle.repeat_policy import Next, Runs, following
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store import events
-from fleetmark_controller.store.jobs import jobs
+from fleetmark_controller.store.jobs import job_options, jobs, lockfiles
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import runs
 from fleetmark_core.ids import uuid7
@@ -31,7 +31,7 @@ def after_run(
         return None
     if job.configuration.get("mode") != "performance":
         return None
-    option = jobs.option(connection, job.job_id, key.device_id)
+    option = job_options.get(connection, job.job_id, key.device_id)
     if option is None:
         return None
     members = runs.repetitions(connection, job.job_id, key.device_id)
@@ -42,7 +42,7 @@ def after_run(
     ended = sum(member.state in terminal for member in members)
     last = next((m for m in members if m.job_id == job.job_id), None)
     now = Runs(figures, half, len(members) - ended, ended, last is not None and last in valid)
-    bounds = bounds_of(jobs.lock(connection, option.lock_sha256).job.get("benchmark"))
+    bounds = bounds_of(lockfiles.get(connection, option.lock_sha256).job.get("benchmark"))
     decided = following(now, bounds)
     stored = [member.run_id for member in valid if member.run_id]
     runs.set_repeat_interval(connection, stored, half)

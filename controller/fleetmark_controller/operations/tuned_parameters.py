@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fleetmark_controller.store.jobs.jobs import Job, Option
+from fleetmark_controller.planning.model import Option
+from fleetmark_controller.store.jobs import lockfiles
+from fleetmark_controller.store.jobs.jobs import Job
 from fleetmark_controller.store.results import search_results
-from fleetmark_core.lockfile import parse_lock
 from fleetmark_core.modes import ACCURACY, FIND
 from fleetmark_core.order import parse_order
 from fleetmark_core.resource_model import MULTISTREAM_SAMPLES, Run, predict
@@ -52,14 +53,15 @@ def told(
     )
     if not figure:
         return parameters, option
-    row = connection.execute(
-        "SELECT content FROM lock WHERE lock_sha256 = ?", (option.lock_sha256,)
-    ).fetchone()
     parameters = {**parameters, name: figure}
     run = Run(
         configuration["scenario"], configuration["mode"], configuration["profile"], parameters
     )
-    needs = predict(parse_lock(bytes(row[0])), run, _pace_ns(configuration["scenario"], figure))
+    needs = predict(
+        lockfiles.get(connection, option.lock_sha256),
+        run,
+        _pace_ns(configuration["scenario"], figure),
+    )
     return parameters, replace(
         option,
         memory_bytes=needs.memory_bytes,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetmark_catalog.load import Catalog
 from fleetmark_controller import __version__
+from fleetmark_controller.store.jobs import attempts, campaigns, lockfiles
 from fleetmark_controller.store.results import public_views, runs
 from fleetmark_core.bundle_file import write_files
 from fleetmark_core.digest import canonical_json, sha256_file, sha256_hex
@@ -51,19 +52,13 @@ async def write_pack(engine: Engine, campaign_id: str, path: Path) -> None:
 
 
 def _read(connection: sqlite3.Connection, campaign_id: str) -> _Found:
-    row = connection.execute(
-        "SELECT request, benchmark, profile FROM campaign WHERE campaign_id = ?", (campaign_id,)
-    ).fetchone()
-    orders = connection.execute(
-        """SELECT orders FROM attempt JOIN job USING (job_id) JOIN run USING (job_id, epoch)
-        WHERE campaign_id = ? ORDER BY epoch""",
-        (campaign_id,),
-    ).fetchall()
-    named = [parse_order(bytes(order[0])) for order in orders]
+    named = [parse_order(order) for order in attempts.orders_with_runs(connection, campaign_id)]
     locks: dict[str, bytes] = {}
     for lock in sorted({order.lock_sha256 for order in named}):
-        content = connection.execute("SELECT content FROM lock WHERE lock_sha256 = ?", (lock,))
-        locks[lock] = bytes(content.fetchone()[0])
+        content = lockfiles.content(connection, lock)
+        if content is None:
+            raise RuntimeError(f"lockfile {lock} of campaign {campaign_id} is not stored")
+        locks[lock] = content
     shown = {}
     for view in ("runs", "results", "attempts"):
         columns, rows = public_views.select(connection, view, campaign_id=campaign_id)
@@ -72,9 +67,7 @@ def _read(connection: sqlite3.Connection, campaign_id: str) -> _Found:
     ids = [str(row[place]) for row in shown["runs"][1]]
     files = {run_id: runs.files(connection, run_id) for run_id in ids}
     releases = tuple(sorted({order.release_sha256 for order in named if order.release_sha256}))
-    # A replay, and what was taken up after a restored backup, have no request of a person.
-    request = {"benchmark": row[1], "profile": row[2], **json.loads(row[0])}
-    return _Found(request, locks, releases, shown, files)
+    return _Found(campaigns.request_of(connection, campaign_id), locks, releases, shown, files)
 
 
 def _write(engine: Engine, campaign_id: str, found: _Found, path: Path) -> None:

@@ -70,6 +70,24 @@ def get(connection: sqlite3.Connection, key: AttemptKey) -> Attempt | None:
     return None if row is None else _attempt(row)
 
 
+def newest_of(connection: sqlite3.Connection, job_id: str) -> Attempt | None:
+    """Return the newest attempt of a job; None if there was none yet."""
+    row = connection.execute(
+        "SELECT * FROM attempt WHERE job_id = ? ORDER BY epoch DESC LIMIT 1", (job_id,)
+    ).fetchone()
+    return None if row is None else _attempt(row)
+
+
+def orders_with_runs(connection: sqlite3.Connection, campaign_id: str) -> list[bytes]:
+    """Return the orders of a campaign's attempts that have a run, by epoch."""
+    rows = connection.execute(
+        """SELECT orders FROM attempt JOIN job USING (job_id) JOIN run USING (job_id, epoch)
+        WHERE campaign_id = ? ORDER BY epoch""",
+        (campaign_id,),
+    )
+    return [bytes(row[0]) for row in rows]
+
+
 def set_exported(connection: sqlite3.Connection, now_ns: int, key: AttemptKey) -> None:
     """The order leaves in a bundle: the board says nothing of it before its results come."""
     connection.execute(

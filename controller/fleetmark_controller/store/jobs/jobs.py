@@ -1,87 +1,18 @@
-"""Campaigns, jobs and the devices on which each job resolved."""
+"""Jobs: every transition, and what else changes them."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState, check
+from fleetmark_controller.planning.model import NewJob
 from fleetmark_controller.store import events
-from fleetmark_controller.store.jobs.job_options import OPTIONS
+from fleetmark_controller.store.jobs import job_options
 from fleetmark_core.clock import iso, parse_iso
-from fleetmark_core.ids import uuid7
-from fleetmark_core.lockfile import Lock, parse_lock
-
-
-@dataclass(frozen=True)
-class NewCampaign:
-    """What one `controller schedule` submits."""
-
-    campaign_id: str
-    benchmark: str
-    selector: str
-    profile: str
-    request: dict[str, Any]
-    submitted_by: str = ""
-    purpose: str = ""
-    cool_down_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Option:
-    """A device on which a job can run, with the lock for it and what it is predicted to need.
-
-    Memory of the job's process; disk for its unpacked environment and for what it writes. Zero:
-    nothing was predicted. `min_sandbox` is the weakest level that it may run in; empty: any.
-    """
-
-    device_id: str
-    lock_sha256: str
-    lock_bytes: int
-    bundle_bytes: int
-    memory_bytes: int = 0
-    environment_bytes: int = 0
-    output_bytes: int = 0
-    min_sandbox: str = ""
-
-    @property
-    def disk_bytes(self) -> int:
-        """Disk that a board needs which has nothing of it yet."""
-        return self.bundle_bytes + self.environment_bytes + self.output_bytes
-
-
-_OPTION = ", ".join(field.name for field in fields(Option))
-_OPTION_MARKS = ", ".join("?" * len(fields(Option)))
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """One configuration, one repetition; pinned if it has one option."""
-
-    job_id: str
-    label: str
-    configuration: dict[str, Any]
-    configuration_key: str
-    repetition: int
-    priority: int
-    timeout_s: float
-    deadline_at: str
-    max_attempts: int
-    options: tuple[Option, ...]
-    series: str = ""
-    """Jobs of a series run in turn on one board."""
-    turn: int = 0
-    expected_s: float | None = None
-    """How long it may take, by earlier runs or its profile."""
-    option_set: str = ""
-    """The set of these very options that is stored already, if one is."""
-
-    def only_with(self, option: Option) -> NewJob:
-        """The same for one board alone, which no stored set has."""
-        return replace(self, options=(option,), option_set="")
 
 
 @dataclass(frozen=True)
@@ -99,46 +30,6 @@ class Job:
     max_attempts: int
     newest_epoch: int
     device_id: str | None
-
-
-def campaign_exists(connection: sqlite3.Connection, campaign_id: str) -> bool:
-    """Whether the campaign was stored, so that a repeated request changes nothing."""
-    query = "SELECT 1 FROM campaign WHERE campaign_id = ?"
-    return connection.execute(query, (campaign_id,)).fetchone() is not None
-
-
-def add_campaign(
-    connection: sqlite3.Connection,
-    now_ns: int,
-    campaign: NewCampaign,
-    jobs: Iterable[NewJob],
-    locks: dict[str, bytes],
-) -> None:
-    """Store a campaign with its jobs and locks, all queued."""
-    at = iso(now_ns)
-    connection.execute(
-        """INSERT INTO campaign (campaign_id, benchmark, selector, profile, request, created_at,
-        submitted_by, purpose, cool_down_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        (
-            campaign.campaign_id,
-            campaign.benchmark,
-            campaign.selector,
-            campaign.profile,
-            json.dumps(campaign.request, ensure_ascii=False),
-            at,
-            campaign.submitted_by,
-            campaign.purpose,
-            campaign.cool_down_s,
-        ),
-    )
-    add_locks(connection, locks)
-    add_jobs(connection, now_ns, campaign.campaign_id, jobs)
-    events.add(connection, now_ns, "campaign.submitted", campaign=campaign.campaign_id)
-
-
-def add_locks(connection: sqlite3.Connection, locks: dict[str, bytes]) -> None:
-    """Store locks by their digests, if they are not here already."""
-    connection.executemany("INSERT OR IGNORE INTO lock VALUES (?, ?)", locks.items())
 
 
 def add_jobs(
@@ -182,10 +73,7 @@ def add_jobs(
             ),
         )
         if new_set:
-            connection.executemany(
-                f"INSERT INTO option_row (option_set, {_OPTION}) VALUES (?, {_OPTION_MARKS})",  # noqa: S608
-                ((option_set, *astuple(o)) for o in job.options),
-            )
+            job_options.add_set(connection, option_set, job.options)
 
 
 def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
@@ -206,23 +94,6 @@ def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
         row["newest_epoch"],
         row["device_id"],
     )
-
-
-def option(connection: sqlite3.Connection, job_id: str, device_id: str) -> Option | None:
-    """How the job runs on a device; None if it cannot."""
-    row = connection.execute(
-        f"SELECT {_OPTION} FROM {OPTIONS} WHERE job_id = ? AND device_id = ?",  # noqa: S608
-        (job_id, device_id),
-    ).fetchone()
-    return None if row is None else Option(*row)
-
-
-def lock(connection: sqlite3.Connection, lock_sha256: str) -> Lock:
-    """A stored lock."""
-    row = connection.execute(
-        "SELECT content FROM lock WHERE lock_sha256 = ?", (lock_sha256,)
-    ).fetchone()
-    return parse_lock(bytes(row[0]))
 
 
 def transition(
@@ -255,16 +126,6 @@ def bind(connection: sqlite3.Connection, job_id: str, device_id: str, epoch: int
     )
 
 
-def add_option(connection: sqlite3.Connection, job_id: str, option: Option) -> None:
-    """Let a job run on one more device."""
-    _own_options(connection, job_id, "")
-    connection.execute(
-        f"""INSERT INTO option_row (option_set, {_OPTION})
-        SELECT option_set, {_OPTION_MARKS} FROM job WHERE job_id = ?""",  # noqa: S608
-        (*astuple(option), job_id),
-    )
-
-
 def repetitions(
     connection: sqlite3.Connection, campaign_id: str, key: str, mode: str, device_id: str
 ) -> int:
@@ -277,51 +138,9 @@ def repetitions(
     return int(row[0] or 0)
 
 
-def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> bool:
-    """Offer a job to this device no more, if another may still take it; whether that is so."""
-    others = connection.execute(
-        f"SELECT 1 FROM {OPTIONS} WHERE job_id = ? AND device_id <> ?",  # noqa: S608
-        (job_id, device_id),
-    ).fetchone()
-    if others is None:
-        return False
-    _own_options(connection, job_id, device_id)
-    return True
-
-
-def _own_options(connection: sqlite3.Connection, job_id: str, but: str) -> None:
-    """Give a job a set of options of its own, without one device: the others keep theirs."""
-    own_set = uuid7()
-    connection.execute(
-        f"""INSERT INTO option_row (option_set, {_OPTION})
-        SELECT ?, {_OPTION} FROM {OPTIONS} WHERE job_id = ? AND device_id <> ?""",  # noqa: S608
-        (own_set, job_id, but),
-    )
-    connection.execute("UPDATE job SET option_set = ? WHERE job_id = ?", (own_set, job_id))
-
-
-def set_paused(connection: sqlite3.Connection, now_ns: int, campaign_id: str, pause: bool) -> None:
-    """Mark a campaign as paused, or not."""
-    connection.execute(
-        "UPDATE campaign SET paused_at = ? WHERE campaign_id = ?",
-        (iso(now_ns) if pause else None, campaign_id),
-    )
-    kind = "campaign.paused" if pause else "campaign.resumed"
-    events.add(connection, now_ns, kind, campaign=campaign_id)
-
-
 def is_retried(connection: sqlite3.Connection, job_id: str) -> bool:
     """Whether another job does this one again."""
     query = "SELECT 1 FROM job WHERE job_id = ? AND retried_as NOT NULL"
-    return connection.execute(query, (job_id,)).fetchone() is not None
-
-
-def has_options(connection: sqlite3.Connection, job_id: str) -> bool:
-    """Whether a device that is still registered can run the job."""
-    query = (
-        f"SELECT 1 FROM {OPTIONS} WHERE job_id = ? AND device_id NOT IN"  # noqa: S608
-        " (SELECT identity_id FROM identity WHERE state = 'removed')"
-    )
     return connection.execute(query, (job_id,)).fetchone() is not None
 
 
@@ -345,10 +164,6 @@ def like(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> 
     """A new job that is like one there is: its configuration, its boards, as long a deadline."""
     row = connection.execute("SELECT * FROM job WHERE job_id = ?", (job.job_id,)).fetchone()
     allowed_ns = parse_iso(row["deadline_at"]) - parse_iso(row["created_at"])
-    options = connection.execute(
-        f"SELECT {_OPTION} FROM {OPTIONS} WHERE job_id = ?",  # noqa: S608
-        (job.job_id,),
-    )
     return NewJob(
         job_id=new_id,
         label=job.label,
@@ -359,7 +174,7 @@ def like(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> 
         timeout_s=job.timeout_s,
         deadline_at=iso(now_ns + allowed_ns),
         max_attempts=job.max_attempts,
-        options=tuple(Option(*option) for option in options),
+        options=job_options.get_all(connection, job.job_id),
         series=row["series"],
         turn=row["turn"],
         expected_s=row["expected_s"],
@@ -400,16 +215,6 @@ def overdue(connection: sqlite3.Connection, now_ns: int) -> list[str]:
         (iso(now_ns),),
     )
     return [row[0] for row in rows]
-
-
-def states(connection: sqlite3.Connection, campaign_id: str) -> dict[str, int]:
-    """How many jobs of a campaign are in each state; of a job and its retry the retry counts."""
-    rows = connection.execute(
-        "SELECT state, count(*) FROM job WHERE campaign_id = ? AND retried_as IS NULL"
-        " GROUP BY state",
-        (campaign_id,),
-    )
-    return {row[0]: row[1] for row in rows}
 
 
 def _finish_campaign(connection: sqlite3.Connection, now_ns: int, campaign_id: str) -> None:

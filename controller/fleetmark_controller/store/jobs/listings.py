@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from fleetmark_controller.store.jobs import jobs
+from fleetmark_controller.store.jobs import campaigns, jobs
 from fleetmark_controller.store.jobs.job_options import OPTIONS
 
 _JOB = """SELECT job_id, campaign_id,
@@ -121,7 +121,7 @@ def list_campaigns(connection: sqlite3.Connection, campaign_id: str = "") -> lis
             state="finished" if row[4] else "paused" if row[7] else "running",
             created_at=row[3],
             finished_at=row[4],
-            jobs_by_state=jobs.states(connection, row[0]),
+            jobs_by_state=campaigns.states(connection, row[0]),
             bundle_bytes=row[5],
             bytes_sent=row[6],
             paused_at=row[7],

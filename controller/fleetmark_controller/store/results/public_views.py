@@ -30,6 +30,13 @@ _ORDER = {
 Value = int | float | str | bytes | None
 
 
+def run(connection: sqlite3.Connection, run_id: str) -> tuple[list[str], tuple[Value, ...]]:
+    """Return the columns of view `runs` and the row of one run, which is stored."""
+    cursor = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,))
+    columns = [column[0] for column in cursor.description]
+    return columns, tuple(cursor.fetchone())
+
+
 def select(
     connection: sqlite3.Connection,
     view: str,

@@ -36,6 +36,25 @@ def add(connection: sqlite3.Connection, values: dict[str, Any], files: Iterable[
         )
 
 
+class Origin(NamedTuple):
+    """The attempt that a run came from."""
+
+    job_id: str
+    device_id: str
+    device_name: str
+    order: bytes
+
+
+def origin(connection: sqlite3.Connection, run_id: str) -> Origin:
+    """Return where a stored run came from."""
+    row = connection.execute(
+        "SELECT run.job_id, device_id, name, orders FROM run JOIN attempt USING (job_id, epoch)"
+        " JOIN device USING (device_id) WHERE run.run_id = ?",
+        (run_id,),
+    ).fetchone()
+    return Origin(row[0], row[1], row[2], bytes(row[3]))
+
+
 class Counts(NamedTuple):
     """What a run's figures are divided by, and when it measured."""
 

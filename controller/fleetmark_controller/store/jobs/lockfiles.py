@@ -1,0 +1,32 @@
+"""Lockfiles that jobs run, by their digests."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from fleetmark_core.lockfile import Lock, parse_lock
+
+
+def add(connection: sqlite3.Connection, locks: dict[str, bytes]) -> None:
+    """Store locks by their digests, if they are not here already."""
+    connection.executemany("INSERT OR IGNORE INTO lock VALUES (?, ?)", locks.items())
+
+
+def content(connection: sqlite3.Connection, lock_sha256: str) -> bytes | None:
+    """Return the bytes of a stored lockfile; None if it is not stored."""
+    row = connection.execute(
+        "SELECT content FROM lock WHERE lock_sha256 = ?", (lock_sha256,)
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def get(connection: sqlite3.Connection, lock_sha256: str) -> Lock:
+    """Return a stored lockfile.
+
+    Raises:
+        KeyError: it is not stored.
+    """
+    data = content(connection, lock_sha256)
+    if data is None:
+        raise KeyError(lock_sha256)
+    return parse_lock(data)
