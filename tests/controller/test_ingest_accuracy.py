@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from ingest_cases import ACCURACY, DATA, LABELS
 
-from fleetmark_controller.evaluation.accuracy import load_labels, parse_accuracy, top_1
+from fleetmark_controller.evaluation.accuracy import load_labels, top_1
+from fleetmark_controller.loadgen.accuracy_log import parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError
 
 

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetmark_controller.evaluation import thresholds
-from fleetmark_controller.evaluation.accuracy import load_labels, parse_accuracy
+from fleetmark_controller.evaluation.accuracy import load_labels
 from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs, evaluate
+from fleetmark_controller.loadgen import limits
+from fleetmark_controller.loadgen.accuracy_log import parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
 
@@ -149,16 +150,16 @@ def test_any_records_and_claims(
 
 
 def test_a_line_that_never_ends() -> None:
-    line = b':::MLLOG {"key": "' + b"a" * (thresholds.MAX_LINE_BYTES + 10)
+    line = b':::MLLOG {"key": "' + b"a" * (limits.MAX_LINE_BYTES + 10)
     with file_of(GENUINE.encode() + line) as path:
         assert parse_detail(path).bad_lines == 1
 
 
 def test_too_large_files_are_not_read(tmp_path: Path) -> None:
     for name, read, most in (
-        ("detail", parse_detail, thresholds.MAX_DETAIL_BYTES),
-        ("accuracy", parse_accuracy, thresholds.MAX_ACCURACY_BYTES),
-        ("summary", summary_validity, thresholds.MAX_SUMMARY_BYTES),
+        ("detail", parse_detail, limits.MAX_DETAIL_BYTES),
+        ("accuracy", parse_accuracy, limits.MAX_ACCURACY_BYTES),
+        ("summary", summary_validity, limits.MAX_SUMMARY_BYTES),
     ):
         path = tmp_path / name
         with path.open("wb") as file:

@@ -42,9 +42,10 @@ from fleetmark_controller.artifacts.recipes import idx_selection, wav_clips
 from fleetmark_controller.cli.options import DURATION
 from fleetmark_controller.client import credentials
 from fleetmark_controller.evaluation import samples, telemetry
-from fleetmark_controller.evaluation.accuracy import load_labels, parse_accuracy, top_1
+from fleetmark_controller.evaluation.accuracy import load_labels, top_1
 from fleetmark_controller.export import report_data
 from fleetmark_controller.export.report import render
+from fleetmark_controller.loadgen.accuracy_log import parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
 from fleetmark_controller.server.home import read_board_endpoint, read_endpoint

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fleetmark_catalog.resolve import Configuration, expand
-from fleetmark_controller.evaluation.accuracy import load_labels, parse_accuracy, top_1
+from fleetmark_controller.evaluation.accuracy import load_labels, top_1
+from fleetmark_controller.loadgen.accuracy_log import parse_accuracy
 
 MIRROR = os.environ.get("FLEETMARK_TEST_MIRROR")
 pytestmark = pytest.mark.timeout(1200)

@@ -1,14 +1,8 @@
-"""Recomputes top-1 accuracy from LoadGen's accuracy log and the data set's labels.
-
-`mlperf_log_accuracy.json` is a JSON list of `{"seq_id", "qsl_idx", "data"}`; `data` is what the
-program answered: the predicted class as little-endian int32, in hexadecimal.
-"""
+"""Recomputes top-1 accuracy from LoadGen's accuracy log and the data set's labels."""
 
 from __future__ import annotations
 
 import gzip
-import json
-import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -16,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from fleetmark_controller.evaluation import thresholds
+from fleetmark_controller.loadgen import limits
+from fleetmark_controller.loadgen.accuracy_log import Answers
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
 
 if TYPE_CHECKING:
@@ -25,20 +21,11 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 METRIC = "top-1"
-_HEX_DIGITS = 8
 _CIFAR_RECORD = 1 + 3 * 32 * 32
 # What zip and gzip raise on damaged, encrypted or exotic files.
 _UNREADABLE = (
     OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Answers:
-    """One entry a line of the accuracy log: index of the sample, and the class that was said."""
-
-    indices: Integers
-    classes: Integers
 
 
 @dataclass(frozen=True)
@@ -58,54 +45,6 @@ class Accuracy:
     def complete(self) -> bool:
         """Whether every sample of the data set was answered."""
         return self.total == self.expected
-
-
-def parse_accuracy(path: Path) -> Answers:
-    """Read an accuracy log.
-
-    Raises:
-        IngestError: it cannot be read, is too large, or is no such log.
-    """
-    import numpy as np
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(thresholds.MAX_ACCURACY_BYTES + 1)
-        if len(data) > thresholds.MAX_ACCURACY_BYTES:
-            raise IngestError(f"larger than {thresholds.MAX_ACCURACY_BYTES >> 20} MiB")
-        entries = json.loads(data.decode("utf-8"))
-        if not isinstance(entries, list):
-            raise IngestError("is no list")
-        pairs = [_pair(entry, number) for number, entry in enumerate(entries)]
-    except OSError as error:
-        raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
-    except (ValueError, RecursionError) as error:
-        raise IngestError(f"is no JSON: {excerpt(str(error))}", path.name) from error
-    except IngestError as error:
-        raise IngestError(error.what, path.name) from error
-    table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    return Answers(table[:, 0], table[:, 1])
-
-
-def _pair(entry: Any, number: int) -> tuple[int, int]:
-    if not isinstance(entry, dict):
-        raise IngestError(f"entry {number} is {excerpt(entry)}, must be an object")
-    index, data = entry.get("qsl_idx"), entry.get("data")
-    if (
-        isinstance(index, bool)
-        or not isinstance(index, int)
-        or not 0 <= index < thresholds.MAX_LABELS
-    ):
-        raise IngestError(f"entry {number}: qsl_idx is {excerpt(index)}")
-    if not isinstance(data, str) or len(data) != _HEX_DIGITS:
-        raise IngestError(
-            f"entry {number}: data is {excerpt(data)}, must be {_HEX_DIGITS} hex digits"
-        )
-    try:
-        answer: int = struct.unpack("<i", bytes.fromhex(data))[0]
-    except (ValueError, struct.error):
-        raise IngestError(f"entry {number}: data is {excerpt(data)}, no hex digits") from None
-    return index, answer
 
 
 def load_labels(path: Path, key: str = "y", layout: str = "") -> Integers:
@@ -137,7 +76,7 @@ def load_labels(path: Path, key: str = "y", layout: str = "") -> Integers:
         raise IngestError(f"holds no labels: {excerpt(str(error))}", path.name) from error
     except IngestError as error:
         raise IngestError(error.what, path.name) from error
-    if labels.ndim != 1 or not 0 < labels.size <= thresholds.MAX_LABELS:
+    if labels.ndim != 1 or not 0 < labels.size <= limits.MAX_LABELS:
         raise IngestError(f"labels have the shape {labels.shape}, must be one list", path.name)
     if labels.dtype.kind not in "iu":
         raise IngestError(f"labels are of type {labels.dtype}, must be whole numbers", path.name)
@@ -149,7 +88,7 @@ def _npz(file: BinaryIO, key: str) -> NDArray[Any]:
 
     with zipfile.ZipFile(file) as archive:
         size = archive.getinfo(f"{key}.npy").file_size
-        if size > 8 * thresholds.MAX_LABELS + 4096:
+        if size > 8 * limits.MAX_LABELS + 4096:
             raise IngestError(f"array {key} is larger than any list of labels")
         with archive.open(f"{key}.npy") as member:
             return np.lib.format.read_array(member, allow_pickle=False)
@@ -171,7 +110,7 @@ def _idx(file: BinaryIO) -> NDArray[Any]:
     if len(header) < 8 or header[:4] != b"\x00\x00\x08\x01":
         raise IngestError("is neither an .npz file nor an idx file of labels")
     count = int.from_bytes(header[4:], "big")
-    if count > thresholds.MAX_LABELS:
+    if count > limits.MAX_LABELS:
         raise IngestError(f"claims {count} labels")
     body = file.read(count + 1)
     if len(body) != count:

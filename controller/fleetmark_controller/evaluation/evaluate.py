@@ -24,7 +24,7 @@ from fleetmark_controller.evaluation import (
     thresholds,
 )
 from fleetmark_controller.evaluation.condition import Reason
-from fleetmark_controller.loadgen import consistency, loadgen_log
+from fleetmark_controller.loadgen import accuracy_log, consistency, limits, loadgen_log, rules
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
 from fleetmark_controller.loadgen.loadgen_log import LoadgenLog, Result
 from fleetmark_controller.loadgen.mllog import clean_text
@@ -314,7 +314,7 @@ class _Evaluation:
             facts.problems.append(f"there is no {missing}: accuracy is not known")
             return
         try:
-            answers = accuracy.parse_accuracy(path)
+            answers = accuracy_log.parse_accuracy(path)
         except IngestError as error:
             facts.problems.append(f"LoadGen's accuracy log {error.what}")
             return
@@ -421,7 +421,7 @@ class _Evaluation:
         path = self._file("board_power")
         if path is None:
             told = _table(self._provenance().get("telemetry")).get("energy_unavailable")
-            reasons = told[: thresholds.MAX_TEXTS] if isinstance(told, list) else []
+            reasons = told[: limits.MAX_TEXTS] if isinstance(told, list) else []
             why = "; ".join(clean_text(reason) for reason in reasons)
             return energy.Energy(None, "", why or "the agent read no sensor of power", {})
         if log is None or log.started_unix_ns is None or not log.duration_s:
@@ -443,7 +443,7 @@ class _Evaluation:
         if self.job.order.get("profile") != "valid" or self.facts.problems or codes & damning:
             return False
         round_name = self.loadgen.get("round")
-        seeds = thresholds.ROUND_SEEDS.get(round_name) if isinstance(round_name, str) else None
+        seeds = rules.ROUND_SEEDS.get(round_name) if isinstance(round_name, str) else None
         if seeds is None or seeds != log.settings.seeds:
             return False
         if self.mode == "accuracy":
@@ -453,12 +453,9 @@ class _Evaluation:
         return (
             self.facts.loadgen_validity == "VALID"
             and self.facts.metric_value is not None
-            and log.settings.min_duration_ms >= thresholds.MIN_DURATION_MS
-            and (log.duration_s or 0) * 1000 >= thresholds.MIN_DURATION_MS
-            and (
-                self.scenario != "Offline"
-                or log.result.sample_count >= thresholds.OFFLINE_MIN_SAMPLES
-            )
+            and log.settings.min_duration_ms >= rules.MIN_DURATION_MS
+            and (log.duration_s or 0) * 1000 >= rules.MIN_DURATION_MS
+            and (self.scenario != "Offline" or log.result.sample_count >= rules.OFFLINE_MIN_SAMPLES)
         )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetmark_controller.evaluation import thresholds
+from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.errors import IngestError
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ def read_raw(path: Path) -> Samples:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
     if samples.size:
         lowest, highest = int(samples.min()), int(samples.max())
-        if lowest < 0 or highest > thresholds.MAX_LATENCY_NS:
+        if lowest < 0 or highest > limits.MAX_LATENCY_NS:
             raise IngestError(
                 f"holds latencies from {lowest} to {highest} ns, must be 0 to "
-                f"{thresholds.MAX_LATENCY_NS}",
+                f"{limits.MAX_LATENCY_NS}",
                 path.name,
             )
     return samples

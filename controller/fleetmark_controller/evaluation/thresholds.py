@@ -1,8 +1,8 @@
-"""Every bound and threshold of ingest, in one place, each with its reason.
+"""Bounds and thresholds of an evaluation, in one place, each with its reason.
 
-Three kinds: *bounds* keep hostile files from costing memory or storing absurd figures; *minimums*
-are MLPerf's own and decide `submittable`; *thresholds* decide the quality verdict and may be set
-by a benchmark component (`[benchmark.condition]`, the names of `Thresholds`).
+*Bounds* keep hostile files from costing memory or storing absurd figures (those of LoadGen's logs
+stand in `loadgen.limits`); *thresholds* decide the quality verdict and may be set by a benchmark
+component (`[benchmark.condition]`, the names of `Thresholds`).
 """
 
 from __future__ import annotations
@@ -10,18 +10,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from fleetmark_core.repeat_bounds import Bounds
 
-# Bounds. A detail log lists the loaded sample indices: 7 bytes for each of a million samples.
-MAX_DETAIL_BYTES = 64 << 20
-MAX_LINE_BYTES = 16 << 20
-# An accuracy log takes about 58 bytes a sample: a million of them fit.
-MAX_ACCURACY_BYTES = 64 << 20
-MAX_SUMMARY_BYTES = 1 << 20
 MAX_RESULT_BYTES = 1 << 20
-MAX_LABELS = 10_000_000
 MAX_LABEL_FILE_BYTES = 4 << 30
 # All 60,000 records of CIFAR-10 are 184 MB.
 MAX_RECORD_FILE_BYTES = 256 << 20
@@ -30,37 +23,11 @@ MAX_SAMPLES = 1 << 28
 MAX_TELEMETRY_ROWS = 10_000_000
 # Ten lines a second of about 80 bytes, for a day.
 MAX_POWER_BYTES = 128 << 20
-MAX_LATENCY_NS = 7 * 24 * 3600 * 10**9
-MAX_COUNT = 10**12
-MAX_PER_SECOND = 1e12
 MAX_MEMORY_BYTES = 1 << 50
-MAX_TEXTS = 20
-MAX_TEXT = 500
 # Before this moment no run can have begun: the board has no clock (it counts from 1970).
 EARLIEST_UNIX_NS = 1_704_067_200 * 10**9
 # A board's clock may be ahead of the controller's by this much before it is named.
 CLOCK_AHEAD_NS = 300 * 10**9
-
-# MLPerf Inference's minimums (inference_rules, sections "Scenarios" and "LoadGen").
-MIN_DURATION_MS = 600_000
-OFFLINE_MIN_SAMPLES = 24_576
-
-
-class Seeds(NamedTuple):
-    """LoadGen's three seeds of a round."""
-
-    qsl: int
-    sample_index: int
-    schedule: int
-
-
-# The seeds that MLCommons drew for each round, as its submission checker compares them.
-ROUND_SEEDS: dict[str, Seeds] = {
-    "v5.0": Seeds(6023615788873153749, 15036839855038426416, 9933818062894767841),
-    "v5.1": Seeds(1780908523862526354, 14771362308971278857, 18209322760996052031),
-    "v6.0": Seeds(2465351861681999779, 14276810075590677512, 3936089224930324775),
-    "v6.1": Seeds(2085463073848966840, 2747215439041700203, 16159082839903944936),
-}
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,85 @@
-"""Answers in an accuracy log that may have been cut in its middle."""
+"""LoadGen's accuracy log, whole or cut in its middle.
+
+`mlperf_log_accuracy.json` is a JSON list of `{"seq_id", "qsl_idx", "data"}`; `data` is what the
+program answered: the predicted class as little-endian int32, in hexadecimal.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from fleetmark_controller.loadgen import limits
+from fleetmark_controller.loadgen.errors import IngestError, excerpt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
+
+_HEX_DIGITS = 8
 _ENTRY = re.compile(
     rb'\{ "seq_id" : \d+, "qsl_idx" : (\d+), "data" : "([0-9A-F]{8})", "token_count" : 0 \},?'
     rb'|\{ "seq_id" : \d+, "qsl_idx" : (\d+), "data" : "([0-9A-F]{8})" \},?'
 )
 _GAP = b"\n...\n"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One entry a line of the accuracy log: index of the sample, and the class that was said."""
+
+    indices: Integers
+    classes: Integers
+
+
+def parse_accuracy(path: Path) -> Answers:
+    """Read an accuracy log.
+
+    Raises:
+        IngestError: it cannot be read, is too large, or is no such log.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(limits.MAX_ACCURACY_BYTES + 1)
+        if len(data) > limits.MAX_ACCURACY_BYTES:
+            raise IngestError(f"larger than {limits.MAX_ACCURACY_BYTES >> 20} MiB")
+        entries = json.loads(data.decode("utf-8"))
+        if not isinstance(entries, list):
+            raise IngestError("is no list")
+        pairs = [_pair(entry, number) for number, entry in enumerate(entries)]
+    except OSError as error:
+        raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
+    except (ValueError, RecursionError) as error:
+        raise IngestError(f"is no JSON: {excerpt(str(error))}", path.name) from error
+    except IngestError as error:
+        raise IngestError(error.what, path.name) from error
+    table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return Answers(table[:, 0], table[:, 1])
+
+
+def _pair(entry: Any, number: int) -> tuple[int, int]:
+    if not isinstance(entry, dict):
+        raise IngestError(f"entry {number} is {excerpt(entry)}, must be an object")
+    index, data = entry.get("qsl_idx"), entry.get("data")
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < limits.MAX_LABELS:
+        raise IngestError(f"entry {number}: qsl_idx is {excerpt(index)}")
+    if not isinstance(data, str) or len(data) != _HEX_DIGITS:
+        raise IngestError(
+            f"entry {number}: data is {excerpt(data)}, must be {_HEX_DIGITS} hex digits"
+        )
+    try:
+        answer: int = struct.unpack("<i", bytes.fromhex(data))[0]
+    except (ValueError, struct.error):
+        raise IngestError(f"entry {number}: data is {excerpt(data)}, no hex digits") from None
+    return index, answer
 
 
 def shown_answers(log: bytes) -> tuple[list[tuple[int, str]], bool, str]:

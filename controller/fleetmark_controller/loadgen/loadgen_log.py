@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from fleetmark_controller.evaluation import thresholds
+from fleetmark_controller.loadgen import limits, rules
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.mllog import RawLog, Values, read
 
@@ -44,7 +44,7 @@ class Settings:
     samples_per_query: int
     performance_sample_count: int
     accuracy_sample_count: int
-    seeds: thresholds.Seeds
+    seeds: rules.Seeds
     target_qps: float | None = None
     """The rate at which queries were sent; only in Server."""
 
@@ -126,8 +126,8 @@ def parse_detail(path: Path) -> LoadgenLog:
     """
     try:
         with path.open("rb") as file:
-            if path.stat().st_size > thresholds.MAX_DETAIL_BYTES:
-                raise IngestError(f"larger than {thresholds.MAX_DETAIL_BYTES >> 20} MiB")
+            if path.stat().st_size > limits.MAX_DETAIL_BYTES:
+                raise IngestError(f"larger than {limits.MAX_DETAIL_BYTES >> 20} MiB")
             raw = read(file)
         return _interpret(raw)
     except OSError as error:
@@ -144,11 +144,11 @@ def summary_validity(path: Path) -> str | None:
     """
     try:
         with path.open("rb") as file:
-            text = file.read(thresholds.MAX_SUMMARY_BYTES + 1)
+            text = file.read(limits.MAX_SUMMARY_BYTES + 1)
     except OSError as error:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
-    if len(text) > thresholds.MAX_SUMMARY_BYTES:
-        raise IngestError(f"larger than {thresholds.MAX_SUMMARY_BYTES >> 20} MiB", path.name)
+    if len(text) > limits.MAX_SUMMARY_BYTES:
+        raise IngestError(f"larger than {limits.MAX_SUMMARY_BYTES >> 20} MiB", path.name)
     found = set(re.findall(rb"^Result is : (VALID|INVALID)\s*$", text, re.MULTILINE))
     if len(found) > 1:
         return "INVALID"
@@ -170,9 +170,9 @@ def _interpret(raw: RawLog) -> LoadgenLog:
         result = _result(values, settings)
         query_count = result.query_count
     elif "generated_query_count" in values:
-        query_count = values.integer("generated_query_count", thresholds.MAX_COUNT)
+        query_count = values.integer("generated_query_count", limits.MAX_COUNT)
     started_unix_ns, duration_s = _interval(raw)
-    stated = values.integer("num_errors", thresholds.MAX_COUNT, raw.error_count)
+    stated = values.integer("num_errors", limits.MAX_COUNT, raw.error_count)
     return LoadgenLog(
         version=version,
         revision=revision,
@@ -191,7 +191,7 @@ def _interpret(raw: RawLog) -> LoadgenLog:
 
 
 def _settings(values: Values) -> Settings:
-    count = thresholds.MAX_COUNT
+    count = limits.MAX_COUNT
     seed = (1 << 64) - 1
     # LoadGen of v5.1 cannot be told to use fewer samples, and does not log how many it uses.
     total = values.integer("qsl_reported_total_count", count)
@@ -204,7 +204,7 @@ def _settings(values: Values) -> Settings:
         samples_per_query=values.integer("effective_samples_per_query", count),
         performance_sample_count=values.integer("effective_performance_sample_count", count),
         accuracy_sample_count=values.integer("effective_accuracy_sample_count", count, total),
-        seeds=thresholds.Seeds(
+        seeds=rules.Seeds(
             values.integer("effective_qsl_rng_seed", seed),
             values.integer("effective_sample_index_rng_seed", seed),
             values.integer("effective_schedule_rng_seed", seed),
@@ -216,7 +216,7 @@ def _settings(values: Values) -> Settings:
 
 
 def _latency(values: Values, *, of_query: bool = False) -> Latency:
-    most = thresholds.MAX_LATENCY_NS
+    most = limits.MAX_LATENCY_NS
     short, long = ("query_", "per_query_") if of_query else ("", "")
     return Latency(
         min_ns=values.integer(f"result_min_{short}latency_ns", most),
@@ -239,10 +239,10 @@ _CHECKS = {
 
 def _result(values: Values, settings: Settings) -> Result:
     validity = values.word("result_validity", ("VALID", "INVALID"))
-    query_count = values.integer("result_query_count", thresholds.MAX_COUNT)
+    query_count = values.integer("result_query_count", limits.MAX_COUNT)
     # In Offline `effective_samples_per_query` is what one query held; in MultiStream it is 8.
     per_query = values.integer(
-        "generated_samples_per_query", thresholds.MAX_COUNT, settings.samples_per_query
+        "generated_samples_per_query", limits.MAX_COUNT, settings.samples_per_query
     )
     failed = tuple(text for key, text in _CHECKS.items() if values.flag(key) is False)
     reasons = [values.text("result_invalid_reason")] if "result_invalid_reason" in values else []
@@ -256,7 +256,7 @@ def _result(values: Values, settings: Settings) -> Result:
         failed_checks=failed,
         reasons=tuple(text for text in reasons if text),
         query_count=query_count,
-        sample_count=min(query_count * per_query, thresholds.MAX_COUNT),
+        sample_count=min(query_count * per_query, limits.MAX_COUNT),
         metric_name=name,
         metric_value=value,
         throughput_samples_per_s=throughput,
@@ -273,11 +273,11 @@ def _metric(
     A value of 0 is LoadGen's way to say that it has none.
     """
     if settings.scenario == "SingleStream":
-        estimate = values.integer("early_stopping_latency_ss", thresholds.MAX_LATENCY_NS, 0)
+        estimate = values.integer("early_stopping_latency_ss", limits.MAX_LATENCY_NS, 0)
         throughput = values.rate("result_qps_with_loadgen_overhead")
         return "early_stopping_latency_p90_ms", estimate / 1e6 or None, throughput or None
     if settings.scenario == "MultiStream":
-        estimate = values.integer("early_stopping_latency_ms", thresholds.MAX_LATENCY_NS, 0)
+        estimate = values.integer("early_stopping_latency_ms", limits.MAX_LATENCY_NS, 0)
         # As the submission checker infers Offline from MultiStream.
         mean_ns = query_latency.mean_ns if query_latency else 0
         throughput = settings.samples_per_query * 1e9 / mean_ns if mean_ns else None

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NoReturn
 
-from fleetmark_controller.evaluation import thresholds
+from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
 
 _MARKER = b":::MLLOG"
@@ -41,8 +41,8 @@ class RawLog:
 
 def _lines(file: BinaryIO) -> Iterator[bytes | None]:
     """Lines; None for one that is too long, of which no more is kept than is needed."""
-    while line := file.readline(thresholds.MAX_LINE_BYTES):
-        if len(line) < thresholds.MAX_LINE_BYTES or line.endswith(b"\n"):
+    while line := file.readline(limits.MAX_LINE_BYTES):
+        if len(line) < limits.MAX_LINE_BYTES or line.endswith(b"\n"):
             yield line
             continue
         while (rest := file.readline(1 << 20)) and not rest.endswith(b"\n"):
@@ -81,7 +81,7 @@ def read(file: BinaryIO) -> RawLog:
             elif (
                 _FACTS.fullmatch(key)
                 and raw.values[key] != value
-                and len(contradictions) < thresholds.MAX_TEXTS
+                and len(contradictions) < limits.MAX_TEXTS
             ):
                 contradictions.append(
                     f"{key} is {excerpt(raw.values[key])}, and later {excerpt(value)}"
@@ -96,7 +96,7 @@ def _entry(line: bytes | None) -> dict[str, Any]:
     entry = json.loads(line[len(_MARKER) :].decode("utf-8"), parse_constant=_refuse_constant)
     if not isinstance(entry, dict) or not isinstance(entry.get("key"), str) or "value" not in entry:
         raise ValueError("no key and value")
-    if len(entry["key"]) > thresholds.MAX_TEXT:
+    if len(entry["key"]) > limits.MAX_TEXT:
         raise ValueError("key too long")
     return entry
 
@@ -107,7 +107,7 @@ def _count_flags(raw: RawLog, entry: Mapping[str, Any]) -> None:
         return
     if metadata.get("is_error") is True:
         raw.error_count += 1
-        if len(raw.errors) < thresholds.MAX_TEXTS:
+        if len(raw.errors) < limits.MAX_TEXTS:
             raw.errors.append(clean_text(entry["value"]))
     if metadata.get("is_warning") is True:
         raw.warning_count += 1
@@ -117,9 +117,9 @@ def clean_text(value: object) -> str:
     """Printable, on one line, of bounded length."""
     text = value if isinstance(value, str) else excerpt(value)
     clean = " ".join(
-        "".join(c if c.isprintable() else " " for c in text[: 4 * thresholds.MAX_TEXT]).split()
+        "".join(c if c.isprintable() else " " for c in text[: 4 * limits.MAX_TEXT]).split()
     )
-    return clean[: thresholds.MAX_TEXT]
+    return clean[: limits.MAX_TEXT]
 
 
 def _milliseconds(value: object) -> float:
@@ -152,10 +152,9 @@ class Values:
         if value is None:
             return None
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not fits or not 0 <= value <= thresholds.MAX_PER_SECOND:
+        if not fits or not 0 <= value <= limits.MAX_PER_SECOND:
             raise IngestError(
-                f"{key} is {excerpt(value)}, must be a number"
-                f" from 0 to {thresholds.MAX_PER_SECOND:g}"
+                f"{key} is {excerpt(value)}, must be a number from 0 to {limits.MAX_PER_SECOND:g}"
             )
         return float(value)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetmark_controller.evaluation.accuracy import Answers
+from fleetmark_controller.loadgen.accuracy_log import Answers
 from fleetmark_controller.mlperf.rules import QUICK_NS, QUICK_TOLERANCE, TEST_TOLERANCE
 
 PASS = "TEST PASS"  # noqa: S105

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from fleetmark_controller.evaluation.accuracy import Answers, parse_accuracy
+from fleetmark_controller.loadgen.accuracy_log import Answers, parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.mlperf.compliance import (
     FAIL,

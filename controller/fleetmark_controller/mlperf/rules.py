@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetmark_controller.evaluation import thresholds
-from fleetmark_controller.evaluation.thresholds import Seeds
+from fleetmark_controller.loadgen import rules as loadgen_rules
+from fleetmark_controller.loadgen.rules import Seeds
 
 CLOSED, OPEN = "closed", "open"
 DIVISIONS = (CLOSED, OPEN)
@@ -44,8 +44,8 @@ class Rules:
     performance_samples: int
     accuracy_target_percent: float
     scenarios: tuple[str, ...] = ("SingleStream", "MultiStream", "Offline")
-    min_duration_ms: int = thresholds.MIN_DURATION_MS
-    offline_min_samples: int = thresholds.OFFLINE_MIN_SAMPLES
+    min_duration_ms: int = loadgen_rules.MIN_DURATION_MS
+    offline_min_samples: int = loadgen_rules.OFFLINE_MIN_SAMPLES
 
 
 # Image classification: ResNet-50 v1.5 on ImageNet, 99 % of 76.46 % in top-1.
@@ -63,5 +63,5 @@ def rules(round_name: str, benchmark: str) -> Rules:
         raise KeyError(round_name)
     samples, performance, target = _BENCHMARKS[benchmark]
     return Rules(
-        round_name, benchmark, thresholds.ROUND_SEEDS[round_name], samples, performance, target
+        round_name, benchmark, loadgen_rules.ROUND_SEEDS[round_name], samples, performance, target
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_controller.evaluation import thresholds
+from fleetmark_controller.loadgen import limits
 from fleetmark_controller.mlperf import rules
 from fleetmark_controller.mlperf.check_run import (
     AccuracyPart,
@@ -324,7 +324,7 @@ class _Check:
         if path not in self.files:
             return b""
         with (self.folder / path).open("rb") as file:
-            return file.read(thresholds.MAX_DETAIL_BYTES)
+            return file.read(limits.MAX_DETAIL_BYTES)
 
     def _json(self, path: str) -> tuple[Mapping[str, Any], list[Problem]]:
         missing = list(self._need(path))
