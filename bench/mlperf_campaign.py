@@ -30,7 +30,7 @@ from processes import Lab
 
 from fleetmark_controller.client import export_mlperf
 from fleetmark_controller.client.connection import Client
-from fleetmark_controller.identity.credential_files import admin_file
+from fleetmark_controller.home.credential_files import admin_file
 from fleetmark_controller.mlperf.layout import Layout
 from fleetmark_controller.mlperf.rules import Rules, rules
 from fleetmark_controller.mlperf.stored_run import StoredRun

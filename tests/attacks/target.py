@@ -17,9 +17,9 @@ import grpc
 from processes import Fleet, toy, until
 
 from fleetmark_controller.api.capability_serde import capabilities_to
+from fleetmark_controller.home.credential_files import read_credentials
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
-from fleetmark_controller.identity.credential_files import read_credentials
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, Memory, Os, Storage
 from fleetmark_core.device_keys import make_key, signing_request
 from fleetmark_protos.channel import client_options

@@ -13,9 +13,8 @@ from fleetmark_controller.api.auth import Guard, Refusals
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
-from fleetmark_controller.identity.model import Kind, Role, State
+from fleetmark_controller.identity.model import Identity, Kind, Role, State
 from fleetmark_controller.store.security import identities
-from fleetmark_controller.store.security.identities import Identity
 from fleetmark_core.device_keys import make_key, signing_request
 from fleetmark_protos.channel import client_options, server_options
 

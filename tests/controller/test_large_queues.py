@@ -14,13 +14,14 @@ from stores import LOCK, S, TestStore
 
 from fleetmark_catalog.selectors import parse_selector
 from fleetmark_controller.operations import campaigns, dispatch
+from fleetmark_controller.planning.device import Device, Roll
 from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
 from fleetmark_controller.scheduling.model import Seen
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.server import gc_policy, rlimits
 from fleetmark_controller.store.db.connection import connect
 from fleetmark_controller.store.db.migrations import MIGRATIONS
-from fleetmark_controller.store.devices import device_admin, devices
+from fleetmark_controller.store.devices import device_admin
 from fleetmark_controller.store.jobs import campaigns as stored_campaigns
 from fleetmark_controller.store.jobs import job_options, jobs, scheduler_view
 from fleetmark_controller.store.jobs.job_options import OPTIONS
@@ -181,12 +182,9 @@ NAMES = st.sampled_from(["board-1", "BOARD-1", "board-10", "amd64", "x86_64", "o
 def test_devices_that_are_looked_up_by_name_are_those_that_match(
     x86_board: Capabilities, names: list[str], text: str
 ) -> None:
-    roll = devices.Roll(
+    roll = Roll(
         sorted(
-            (
-                devices.Device(str(n), name, {}, x86_board, "", "", "", "")
-                for n, name in enumerate(names)
-            ),
+            (Device(str(n), name, {}, x86_board, "", "", "", "") for n, name in enumerate(names)),
             key=lambda device: device.name,
         )
     )

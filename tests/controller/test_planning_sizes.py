@@ -12,10 +12,11 @@ from stores import TestStore
 
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.operations import campaigns
+from fleetmark_controller.planning.device import Device
 from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
 from fleetmark_controller.planning.plan import Plan, Request, make_plan
-from fleetmark_controller.store.devices.calibrations import Known, Paces
-from fleetmark_controller.store.devices.devices import Device
+from fleetmark_controller.planning.resources import Known
+from fleetmark_controller.store.devices.calibrations import Paces
 from fleetmark_controller.store.jobs import listings
 from fleetmark_core.capabilities import Capabilities, Memory, Storage
 from fleetmark_core.errors import ErrorKind, FleetmarkError

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from fleetmark_agent.helpers.enroll import read_key
 from fleetmark_agent.helpers.tls_probe import check_chain
 from fleetmark_agent.state.identity import device_id, load_enrolment
-from fleetmark_controller.identity import certificates
-from fleetmark_controller.identity.ca import Authority
-from fleetmark_controller.identity.credential_files import (
+from fleetmark_controller.home.credential_files import (
     Credentials,
     read_credentials,
     write_credentials,
 )
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.identity.ca import Authority
 from fleetmark_controller.identity.model import Kind
 from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
 from fleetmark_core.digest import sha256_hex

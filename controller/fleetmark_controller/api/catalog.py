@@ -20,8 +20,8 @@ from fleetmark_controller.artifacts.harness import pack_harness
 from fleetmark_controller.artifacts.model_import import SPEED, Wanted, benchmark_of, component_of
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.issuer import Issuer
+from fleetmark_controller.planning.device import Device
 from fleetmark_controller.store.devices import devices
-from fleetmark_controller.store.devices.devices import Device
 from fleetmark_controller.store.security import audit
 from fleetmark_core.digest import is_sha256, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError

@@ -12,10 +12,9 @@ from fleetmark_controller.api import auth, error_handling, serde
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.certificates import Request, read_request
 from fleetmark_controller.identity.issuer import Issuer
-from fleetmark_controller.identity.model import Limiter, State
+from fleetmark_controller.identity.model import Identity, Limiter, State
 from fleetmark_controller.operations import enrollment
 from fleetmark_controller.operations.enrollment import Applicant
-from fleetmark_controller.store.security.identities import Identity
 from fleetmark_core.clock import now_unix_ns
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos import PROTOCOL_VERSION

@@ -10,15 +10,14 @@ from typing import Any
 from fleetmark_controller.api import auth, error_handling
 from fleetmark_controller.api.fleet_admin import FleetCare
 from fleetmark_controller.engine.engine import Engine, JobEvent
-from fleetmark_controller.identity.model import Kind, State
+from fleetmark_controller.identity.model import Identity, Kind, State
 from fleetmark_controller.operations import enrollment
+from fleetmark_controller.planning.device import Device
 from fleetmark_controller.store.devices import capability_history, device_admin, devices
 from fleetmark_controller.store.devices.device_admin import Care
-from fleetmark_controller.store.devices.devices import Device
 from fleetmark_controller.store.devices.selection import matching, named
 from fleetmark_controller.store.jobs import listings
 from fleetmark_controller.store.security import identities
-from fleetmark_controller.store.security.identities import Identity
 from fleetmark_core.clock import now_monotonic_ns, now_unix_ns
 from fleetmark_core.serde import to_plain
 from fleetmark_protos.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc

@@ -13,8 +13,8 @@ from fleetmark_controller.engine.engine import Engine, Operation
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.operations import device_admin, offline
 from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.planning.device import Device
 from fleetmark_controller.store.devices import descriptions, saved_fleets
-from fleetmark_controller.store.devices.devices import Device
 from fleetmark_controller.store.devices.selection import named
 from fleetmark_controller.store.security import audit
 from fleetmark_core.bundle_file import parse_board, parse_signed_by_board

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fleetmark_catalog.load import Build, Catalog, Component
 from fleetmark_catalog.resolve import Fetch, LocalFile, Source, expand, resolve, wheels_for
 from fleetmark_controller.artifacts.harness import pack_harness
-from fleetmark_controller.store.devices.devices import Device
+from fleetmark_controller.planning.device import Device
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 

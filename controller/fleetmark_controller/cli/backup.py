@@ -22,7 +22,7 @@ def command(home: str | None, out: str) -> None:
     from pathlib import Path
 
     from fleetmark_cli import paths
-    from fleetmark_controller.identity.credential_files import FOLDER
+    from fleetmark_controller.home.credential_files import FOLDER
     from fleetmark_controller.store.db.backup import copy_store, wanted_blobs
     from fleetmark_controller.store.db.connection import STORE_NAME
     from fleetmark_core.blob_store import BlobFolder

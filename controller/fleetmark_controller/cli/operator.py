@@ -43,7 +43,7 @@ def create(
     from pathlib import Path
 
     from fleetmark_cli import output
-    from fleetmark_controller.identity.credential_files import Credentials, write_credentials
+    from fleetmark_controller.home.credential_files import Credentials, write_credentials
     from fleetmark_core.device_keys import make_key, signing_request
     from fleetmark_core.errors import ErrorKind, FleetmarkError
     from fleetmark_protos.v1 import admin_pb2

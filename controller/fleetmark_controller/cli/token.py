@@ -68,7 +68,7 @@ def create(
 def board_line_address(address: str) -> str:
     """The address that boards dial for a controller that this command reached at `address`."""
     from fleetmark_controller.client.credentials import homes_here
-    from fleetmark_controller.server.home import read_board_endpoint, read_endpoint
+    from fleetmark_controller.home.endpoint import read_board_endpoint, read_endpoint
 
     for home in homes_here():
         if read_endpoint(home)[0] == address:

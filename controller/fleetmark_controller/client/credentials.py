@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fleetmark_cli.paths import home_folder
-from fleetmark_controller.identity.credential_files import Credentials, admin_file, read_credentials
-from fleetmark_controller.server.home import read_endpoint
+from fleetmark_controller.home.credential_files import Credentials, admin_file, read_credentials
+from fleetmark_controller.home.endpoint import read_endpoint
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.channel import DEFAULT_PORT
 

@@ -20,8 +20,8 @@ from fleetmark_controller.cli.results import print_results
 from fleetmark_controller.client.connection import Client
 from fleetmark_controller.client.export import export_view
 from fleetmark_controller.demo.processes import Kept, program
-from fleetmark_controller.identity.credential_files import admin_file
-from fleetmark_controller.server.home import read_endpoint
+from fleetmark_controller.home.credential_files import admin_file
+from fleetmark_controller.home.endpoint import read_endpoint
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
 from fleetmark_protos.v1 import admin_pb2, fleet_pb2, jobs_pb2

@@ -15,11 +15,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fleetmark_controller.planning.device import Device
 from fleetmark_controller.planning.plan import Request
 from fleetmark_controller.store import events
 from fleetmark_controller.store.devices import device_admin, devices
 from fleetmark_controller.store.devices.device_admin import Care
-from fleetmark_controller.store.devices.devices import Device
 from fleetmark_controller.store.jobs import campaigns
 from fleetmark_controller.store.jobs.scheduler_view import HEALTH_CHECK
 from fleetmark_core.clock import NS_PER_S, now_unix_ns, parse_iso

@@ -10,6 +10,7 @@ from typing import Any
 from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.operations.results import Judgement
+from fleetmark_controller.planning.device import Device
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.jobs import attempts, jobs, lockfiles
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -36,7 +37,7 @@ class Evidence:
     final: Final
     files: tuple[RunFile, ...]
     telemetry: tuple[tuple[str, ...], list[list[Any]]]
-    device: devices.Device
+    device: Device
     received_unix_ns: int
     asked: dict[str, Any] = field(default_factory=dict)
     """The parameters of the job: those of the order without what it was told of the board."""

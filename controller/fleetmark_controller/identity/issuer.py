@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetmark_controller.identity import certificates
-from fleetmark_controller.identity.ca import Authority
-from fleetmark_controller.identity.certificates import Request
-from fleetmark_controller.identity.credential_files import (
+from fleetmark_controller.home.credential_files import (
     Credentials,
     admin_file,
     read_credentials,
     write_credentials,
 )
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.identity.ca import Authority
+from fleetmark_controller.identity.certificates import Request
 from fleetmark_controller.identity.model import Kind
 from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
 from fleetmark_core.errors import FleetmarkError

@@ -222,3 +222,17 @@ class Limiter:
         while len(self._seen) > self.sources:
             self._seen.popitem(last=False)
         return count + 1
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One key, and for whom it stands."""
+
+    identity_id: str
+    kind: Kind
+    name: str
+    role: Role | None
+    key_sha256: str
+    state: State
+    labels: dict[str, str]
+    created_at: str

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from fleetmark_controller.identity.model import Caller, Kind, State
-from fleetmark_controller.store.security.identities import Identity
+from fleetmark_controller.identity.model import Caller, Identity, Kind, State
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from fleetmark_controller.lifecycle.states import JobState
@@ -15,20 +15,9 @@ from fleetmark_controller.scheduling.model import Scheduler, Seen
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.jobs import attempts, job_options, jobs, scheduler_view
 from fleetmark_controller.store.jobs.attempts import AttemptKey
-from fleetmark_controller.store.security.releases import Reference
+from fleetmark_controller.store.security.releases import UNSIGNED, Reference, Standing
 from fleetmark_core.order import ORDER_FORMAT, Order
 
-
-@dataclass(frozen=True)
-class Standing:
-    """What orders can be given under now: a release, or why none."""
-
-    reference: Reference | None = None
-    fault: str = ""
-
-
-UNSIGNED = Standing()
-"""A controller without keys: its orders name no release."""
 _FEW = 64
 """So many idle devices are looked at without asking first which are wanted."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fleetmark_controller.identity.model import (
     MAX_TOKEN_LIFE_NS,
     MAX_TOKEN_USES,
+    Identity,
     Kind,
     State,
     token_refusal,
@@ -19,7 +20,6 @@ from fleetmark_controller.store import events
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.jobs import jobs
 from fleetmark_controller.store.security import audit, identities, tokens
-from fleetmark_controller.store.security.identities import Identity
 from fleetmark_controller.store.security.tokens import Token
 from fleetmark_core.clock import iso
 from fleetmark_core.errors import ErrorKind, FleetmarkError

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from fleetmark_controller.identity.model import Kind, State
+from fleetmark_controller.identity.model import Identity, Kind, State
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.operations import results, sessions
-from fleetmark_controller.operations.dispatch import Standing, order_for
+from fleetmark_controller.operations.dispatch import order_for
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.operations.enrollment import revoked
 from fleetmark_controller.operations.tuned_parameters import told
@@ -19,7 +19,7 @@ from fleetmark_controller.store.jobs import attempts, job_options, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
 from fleetmark_controller.store.security import audit, identities, releases
-from fleetmark_controller.store.security.identities import Identity
+from fleetmark_controller.store.security.releases import Standing
 from fleetmark_core.bundle_file import ResultsDocument
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 
-from fleetmark_controller.identity.model import Kind, Role, State
+from fleetmark_controller.identity.model import Identity, Kind, Role, State
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store.security import audit, identities
-from fleetmark_controller.store.security.identities import Identity
 from fleetmark_core.clock import iso
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 

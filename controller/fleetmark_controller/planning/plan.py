@@ -10,10 +10,10 @@ from fleetmark_catalog.load import Build, Catalog
 from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
 from fleetmark_catalog.selectors import check_words, parse_selector
 from fleetmark_controller.planning import estimates
+from fleetmark_controller.planning.device import Device, Roll
 from fleetmark_controller.planning.model import NewJob, Option
 from fleetmark_controller.planning.resources import Speeds, needs_of
 from fleetmark_controller.scheduling import predicates
-from fleetmark_controller.store.devices.devices import Device, Roll
 from fleetmark_core import sandbox_levels
 from fleetmark_core.clock import NS_PER_S, iso
 from fleetmark_core.digest import canonical_json, sha256_hex

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fleetmark_catalog.resolve import Configuration
-from fleetmark_controller.store.devices.calibrations import Known
 from fleetmark_core.lockfile import Lock
 from fleetmark_core.resource_model import Needs, Run, predict
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model in one form on one runtime of one device (by its id), in one scenario."""
+
+    device: str
+    model: str
+    precision: str
+    runtime: str
+    scenario: str
+
 
 Speeds = Mapping[Known, int]
 """Nanoseconds a sample, of what a board has run before."""

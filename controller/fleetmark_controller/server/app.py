@@ -24,6 +24,7 @@ from fleetmark_controller.api.results import ResultsService
 from fleetmark_controller.api.session import SessionService
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.home.endpoint import write_endpoint
 from fleetmark_controller.identity.ca import Authority
 from fleetmark_controller.identity.issuer import Issuer, local_key, write_local
 from fleetmark_controller.lifecycle import fencing
@@ -179,7 +180,7 @@ async def _introduce(
     address = f"{own_address(host)}:{issuer.session_port}"
     board = f"{board_address(host)}:{issuer.session_port}"
     await _write_local(home, engine, issuer, address)
-    home.write_endpoint(address, board)
+    write_endpoint(home.folder, address, board)
     token = ""
     if with_token:
         made = issuer.new_token()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from pathlib import Path
 
+from fleetmark_controller.home.endpoint import ENDPOINT
 from fleetmark_controller.store.db.connection import STORE_NAME
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-
-_ENDPOINT = "endpoint.json"
 
 
 class Home:
@@ -70,32 +68,7 @@ class Home:
         """Remember a generation, durably, beside the store and in no backup of it."""
         write_atomic(self.folder / "generation", str(generation).encode("ascii"))
 
-    def write_endpoint(self, address: str, board_address: str) -> None:
-        """Tell programs on this host where the controller listens, for them and for boards."""
-        said = {"address": address, "board_address": board_address, "pid": os.getpid()}
-        write_atomic(self.folder / _ENDPOINT, json.dumps(said).encode(), durable=False)
-
     def close(self) -> None:
         """Give the home free."""
-        (self.folder / _ENDPOINT).unlink(missing_ok=True)
+        (self.folder / ENDPOINT).unlink(missing_ok=True)
         self._lock.close()
-
-
-def read_endpoint(folder: Path) -> tuple[str, int]:
-    """Where the controller of a home said that it listens, and its process; empty if it did not.
-
-    A controller that was killed leaves what it said behind: compare the process.
-    """
-    try:
-        said = json.loads((folder / _ENDPOINT).read_text(encoding="utf-8"))
-        return str(said["address"]), int(said["pid"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return "", 0
-
-
-def read_board_endpoint(folder: Path) -> str:
-    """Where the controller of a home said that boards reach it; empty if it did not."""
-    try:
-        return str(json.loads((folder / _ENDPOINT).read_text(encoding="utf-8"))["board_address"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return ""

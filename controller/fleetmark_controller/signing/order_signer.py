@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleetmark_controller.home.credential_files import FOLDER
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
-from fleetmark_controller.identity.credential_files import FOLDER
 from fleetmark_core import signing
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import FleetmarkError

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fleetmark_controller.artifacts.harness import pack_harness
-from fleetmark_controller.operations.dispatch import UNSIGNED, Standing
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.signing.release_store import Keeper
 from fleetmark_controller.store.security import audit, releases
+from fleetmark_controller.store.security.releases import UNSIGNED, Standing
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.release import Release

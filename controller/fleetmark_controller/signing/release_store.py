@@ -12,12 +12,11 @@ from pathlib import Path
 
 from fleetmark_catalog.load import Catalog
 from fleetmark_catalog.load.model import WheelFile
-from fleetmark_controller.identity.credential_files import FOLDER
-from fleetmark_controller.operations.dispatch import Standing
+from fleetmark_controller.home.credential_files import FOLDER
 from fleetmark_controller.signing import key_file as keyfile
 from fleetmark_controller.signing import release_builder
 from fleetmark_controller.signing.key_file import CatalogKey
-from fleetmark_controller.store.security.releases import Reference
+from fleetmark_controller.store.security.releases import Reference, Standing
 from fleetmark_core import signing
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.blob_store import BlobFolder

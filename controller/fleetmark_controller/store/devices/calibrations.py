@@ -5,18 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Known:
-    """A model in one form on one runtime of one device (by its id), in one scenario."""
-
-    device: str
-    model: str
-    precision: str
-    runtime: str
-    scenario: str
+from fleetmark_controller.planning.resources import Known
 
 
 class Paces:

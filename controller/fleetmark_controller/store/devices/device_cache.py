@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from fleetmark_controller.planning.device import Roll
 from fleetmark_controller.store.devices import devices
-from fleetmark_controller.store.devices.devices import Roll
 
 
 class Roster:

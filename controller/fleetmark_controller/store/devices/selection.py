@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 from fleetmark_catalog.selectors import check_words, parse_selector
+from fleetmark_controller.planning.device import Device
 from fleetmark_controller.store.devices import devices, saved_fleets
-from fleetmark_controller.store.devices.devices import Device
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.suggest import hint
 

@@ -5,24 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection
-from dataclasses import dataclass
 
-from fleetmark_controller.identity.model import Kind, Role, State
+from fleetmark_controller.identity.model import Identity, Kind, Role, State
 from fleetmark_core.clock import iso
-
-
-@dataclass(frozen=True)
-class Identity:
-    """One key, and for whom it stands."""
-
-    identity_id: str
-    kind: Kind
-    name: str
-    role: Role | None
-    key_sha256: str
-    state: State
-    labels: dict[str, str]
-    created_at: str
 
 
 def add(

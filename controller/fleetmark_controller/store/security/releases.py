@@ -18,6 +18,18 @@ class Reference:
     size_bytes: int
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What orders can be given under now: a release, or why none."""
+
+    reference: Reference | None = None
+    fault: str = ""
+
+
+UNSIGNED = Standing()
+"""A controller without keys: its orders name no release."""
+
+
 def add(
     connection: sqlite3.Connection,
     now_ns: int,

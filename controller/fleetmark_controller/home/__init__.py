@@ -1,0 +1,1 @@
+"""What lies in a controller's home for commands on the same host."""

@@ -1,0 +1,61 @@
+"""A device as planning sees it, and the list of a fleet's devices. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from fleetmark_catalog.selectors import Selector, Subject, Words, canonical
+from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.digest import canonical_json, sha256_hex
+from fleetmark_core.serde import to_plain
+
+
+@dataclass(frozen=True)
+class Device:
+    """A board as the store knows it."""
+
+    device_id: str
+    name: str
+    labels: dict[str, str]
+    capabilities: Capabilities
+    agent_version: str
+    boot_id: str
+    registered_at: str
+    last_seen_at: str
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The device as selectors see it."""
+        return Subject(self.name, self.labels, self.capabilities)
+
+    @cached_property
+    def facts_sha256(self) -> str:
+        """Digest of its capabilities: boards with the same one resolve alike."""
+        return sha256_hex(canonical_json(to_plain(self.capabilities)))
+
+
+class Roll(list[Device]):
+    """A fleet's devices. What is worked out of all of them is kept: leave the list as it is."""
+
+    @cached_property
+    def words(self) -> Words:
+        """What selectors may name."""
+        return Words(device.subject for device in self)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Device]]:
+        found: dict[str, list[Device]] = {}
+        for device in self:
+            found.setdefault(canonical(device.name), []).append(device)
+        return found
+
+    def matching(self, selector: Selector) -> list[Device]:
+        """The devices that a selector matches, in the same order."""
+        names = selector.names()
+        among: list[Device] = self
+        if names is not None:
+            # One of thousands is looked up, not sought.
+            among = [device for name in sorted(names) for device in self._by_name.get(name, ())]
+        found = [device for device in among if selector.matches(device.subject)]
+        return found if names is None else sorted(found, key=lambda device: device.name)
