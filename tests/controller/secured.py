@@ -43,7 +43,7 @@ async def _member(engine: Engine, kind: Kind, name: str, role: Role | None) -> P
         identities.add(c, now, identity)  # type: ignore[arg-type]
         fx.identities.add(name)  # type: ignore[attr-defined]
 
-    await engine.perform(add)
+    await engine.transactions.perform(add)
     signed, _ = certificates.sign(authority(), request, kind, name, time.time_ns(), 10**12)
     return Pair(key, signed)
 

@@ -14,7 +14,7 @@ from fleetmark_controller.api import session
 from fleetmark_controller.api.capability_serde import capabilities_to
 from fleetmark_controller.api.session import SessionService
 from fleetmark_controller.engine.engine import Engine
-from fleetmark_controller.server.settings import Settings
+from fleetmark_controller.home.settings import Settings
 from fleetmark_controller.store.db.connection import migrate
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind

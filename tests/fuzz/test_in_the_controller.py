@@ -46,10 +46,10 @@ from fleetmark_controller.evaluation.accuracy import load_labels, top_1
 from fleetmark_controller.export import report_data
 from fleetmark_controller.export.report import render
 from fleetmark_controller.home.endpoint import read_board_endpoint, read_endpoint
+from fleetmark_controller.home.settings import check_listen, load_settings
 from fleetmark_controller.loadgen.accuracy_log import parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
-from fleetmark_controller.server.settings import check_listen, load_settings
 from fleetmark_controller.wheelbuild import repack
 from fleetmark_core import versions
 from fleetmark_core.capabilities import Interpreter

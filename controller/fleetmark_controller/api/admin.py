@@ -54,7 +54,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         """A new join token; its text is told here and nowhere else."""
         labels = _labels(dict(request.labels))
         who, token = auth.who(), self._issuer.new_token()
-        expires_ns = await self._engine.perform(
+        expires_ns = await self._engine.transactions.perform(
             lambda c, fx, now: enrollment.create_token(
                 c,
                 fx,
@@ -100,7 +100,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.RevokeTokenReply:
         """A token that counts no more."""
         who = auth.who()
-        token_id = await self._engine.perform(
+        token_id = await self._engine.transactions.perform(
             lambda c, fx, now: enrollment.revoke_token(c, fx, now, who, request.token_id)
         )
         return admin_pb2.RevokeTokenReply(token_id=token_id)
@@ -122,7 +122,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             raise FleetmarkError(ErrorKind.USAGE, "a credential lives up to five years")
         presented = certificates.read_request(request.csr)
         who, person_id = auth.who(), uuid7()
-        await self._engine.perform(
+        await self._engine.transactions.perform(
             lambda c, fx, now: operators.create(
                 c,
                 fx,
@@ -167,7 +167,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.RevokeOperatorReply:
         """A person's credential counts no more."""
         who = auth.who()
-        person = await self._engine.perform(
+        person = await self._engine.transactions.perform(
             lambda c, fx, now: operators.revoke(c, fx, now, who, request.name)
         )
         return admin_pb2.RevokeOperatorReply(name=person.name)

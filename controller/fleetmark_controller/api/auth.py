@@ -149,7 +149,7 @@ class Refusals:
             error.what if count < _MOST_ROWS else f"{error.what}; more of this minute is left out"
         )
         try:
-            await self._engine.transact(
+            await self._engine.transactions.transact(
                 lambda c, fx, now: audit.add(
                     c,
                     now,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from fleetmark_catalog.load import Artifact, Component
 from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.api import auth, error_handling
-from fleetmark_controller.api.catalog_releases import TrustCalls
+from fleetmark_controller.api.trust_view import trust_message
 from fleetmark_controller.artifacts.acquire import obtain, place_of
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.artifacts.fetch_plan import sources_of
@@ -21,15 +22,18 @@ from fleetmark_controller.artifacts.model_import import SPEED, Wanted, benchmark
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.issuer import Issuer
 from fleetmark_controller.planning.device import Device
+from fleetmark_controller.signing import release_builder
+from fleetmark_controller.signing.pack_writer import write_pack
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.security import audit
 from fleetmark_core.digest import is_sha256, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.serde import to_plain
+from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.v1 import catalog_pb2, catalog_pb2_grpc
 
 
-class CatalogService(TrustCalls, catalog_pb2_grpc.CatalogServicer):
+class CatalogService(catalog_pb2_grpc.CatalogServicer):
     """Serves the loaded catalog, and lets people add to it."""
 
     def __init__(self, engine: Engine, catalogs: Catalogs, issuer: Issuer) -> None:
@@ -108,9 +112,70 @@ class CatalogService(TrustCalls, catalog_pb2_grpc.CatalogServicer):
         await self._note("catalog.import", request.name, sha256=request.sha256)
         return reply
 
+    @error_handling.unary
+    async def GetTrust(
+        self, request: catalog_pb2.GetTrustRequest, context: error_handling.Context
+    ) -> catalog_pb2.Trust:
+        """Which key boards are told to trust, and the release."""
+        return await self._trust()
+
+    @error_handling.unary
+    async def ProposeRelease(
+        self, request: catalog_pb2.ProposeReleaseRequest, context: error_handling.Context
+    ) -> catalog_pb2.ReleaseProposal:
+        """What the next release should hold."""
+        desk = self._engine.release_manager
+        proposal = await desk.propose()
+        keeper = desk.known()
+        return catalog_pb2.ReleaseProposal(
+            release=proposal.canonical(),
+            catalog_key=keeper.public,
+            added=release_builder.new_in(proposal, keeper.release),
+        )
+
+    @error_handling.unary
+    async def InstallRelease(
+        self, request: catalog_pb2.InstallReleaseRequest, context: error_handling.Context
+    ) -> catalog_pb2.Trust:
+        """Take a release that was signed elsewhere."""
+        await self._engine.release_manager.install(request.envelope, auth.who())
+        return await self._trust()
+
+    @error_handling.unary
+    async def MakeRelease(
+        self, request: catalog_pb2.MakeReleaseRequest, context: error_handling.Context
+    ) -> catalog_pb2.Trust:
+        """Sign a release with the key at hand, or with one that follows it."""
+        desk = self._engine.release_manager
+        await (desk.rotate if request.rotate else desk.release)(auth.who())
+        return await self._trust()
+
+    @error_handling.streaming
+    async def Pack(
+        self, request: catalog_pb2.PackRequest, context: error_handling.Context
+    ) -> AsyncIterator[catalog_pb2.PackPart]:
+        """One archive of all that a campaign ran and gave."""
+        campaign = await self._engine.find("campaign", request.campaign_id)
+        with tempfile.TemporaryDirectory(prefix="fleetmark-pack-") as scratch:
+            path = Path(scratch) / "pack.zip"
+            await write_pack(
+                campaign,
+                path,
+                reader=self._engine.reader,
+                blobs=self._engine.blobs,
+                catalog=self._engine.catalog,
+                catalog_sha256=self._engine.release_manager.known().fingerprint,
+            )
+            with path.open("rb") as file:
+                while data := await asyncio.to_thread(file.read, CHUNK_BYTES):
+                    yield catalog_pb2.PackPart(data=data)
+
+    async def _trust(self) -> catalog_pb2.Trust:
+        return await trust_message(self._engine, self._issuer.authority.ca_sha256)
+
     async def _note(self, act: str, subject: str, **detail: Any) -> None:
         who = auth.who()
-        await self._engine.transact(
+        await self._engine.transactions.transact(
             lambda c, fx, now: audit.add(c, now, who, act, subject, **detail)
         )
 

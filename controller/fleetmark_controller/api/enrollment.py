@@ -58,7 +58,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
             raise _too_many()
         try:
             presented, applicant, token = _read(request, source)
-            identity = await self._engine.perform(
+            identity = await self._engine.transactions.perform(
                 lambda c, fx, now: enrollment.enrol(c, fx, now, applicant, token)
             )
         except FleetmarkError:
@@ -83,7 +83,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
             presented = read_request(request.csr)
             if self._renewals.refused(presented.key_sha256, now_s) > _RENEWALS:
                 raise _too_many()
-            identity = await self._engine.perform(
+            identity = await self._engine.transactions.perform(
                 lambda c, fx, now: enrollment.renew(c, now, presented.key_sha256, source)
             )
         except FleetmarkError:

@@ -1,43 +1,43 @@
-"""Fleet: the devices, as people see them."""
+"""Fleet: the devices, and what operators decide about them."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from fleetmark_controller.api import auth, error_handling
-from fleetmark_controller.api.fleet_admin import FleetCare
-from fleetmark_controller.engine.engine import Engine, JobEvent
-from fleetmark_controller.identity.model import Identity, Kind, State
-from fleetmark_controller.operations import enrollment
+from fleetmark_catalog.resolve import board_type
+from fleetmark_controller.api import auth, error_handling, serde, validation
+from fleetmark_controller.api.capability_serde import capabilities_from, capabilities_to
+from fleetmark_controller.api.device_view import DeviceView, StoredDevices, stored
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.engine.transactions import Operation
+from fleetmark_controller.identity import certificates
+from fleetmark_controller.identity.model import Identity, Kind
+from fleetmark_controller.operations import device_admin, enrollment, offline
+from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning.device import Device
-from fleetmark_controller.store.devices import capability_history, device_admin, devices
-from fleetmark_controller.store.devices.device_admin import Care
+from fleetmark_controller.store.devices import (
+    capability_history,
+    descriptions,
+    saved_fleets,
+)
 from fleetmark_controller.store.devices.selection import matching, named
 from fleetmark_controller.store.jobs import listings
-from fleetmark_controller.store.security import identities
-from fleetmark_core.clock import now_monotonic_ns, now_unix_ns
-from fleetmark_core.serde import to_plain
-from fleetmark_protos.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc
+from fleetmark_controller.store.security import audit, identities
+from fleetmark_core.bundle_file import parse_board, parse_signed_by_board
+from fleetmark_core.clock import NS_PER_S
+from fleetmark_protos.v1 import fleet_pb2, fleet_pb2_grpc
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What the store says of some devices."""
-
-    devices: list[Device]
-    jobs: dict[str, tuple[str, str]]
-    care: dict[str, Care]
-
-
-class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
-    """Serves the registry joined with presence."""
+class FleetService(fleet_pb2_grpc.FleetServicer):
+    """Serves the registry, and decisions about devices."""
 
     def __init__(self, engine: Engine) -> None:
-        """Serves one engine."""
+        """Serve one engine."""
         self._engine = engine
+        self._view = DeviceView(engine)
 
     @error_handling.unary
     async def ListDevices(
@@ -45,33 +45,38 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
     ) -> fleet_pb2.ListDevicesReply:
         """Devices that a selector matches, by name."""
 
-        def read(connection: sqlite3.Connection) -> tuple[_Known, list[Identity]]:
+        def read(connection: sqlite3.Connection) -> tuple[StoredDevices, list[Identity]]:
             return (
-                _known(connection, matching(connection, request.selector)),
+                stored(connection, matching(connection, request.selector)),
                 [] if request.selector else identities.every(connection, Kind.DEVICE),
             )
 
         known, applied = await self._engine.reader.run(read)
         # Thousands of boards take a while: in a thread, so that no heartbeat waits for them.
-        return await asyncio.to_thread(self._listing, known, applied)
+        return await asyncio.to_thread(self._view.fleet, known, applied)
 
-    def _listing(self, known: _Known, applied: list[Identity]) -> fleet_pb2.ListDevicesReply:
-        members = [self._values(device, known) for device in known.devices]
-        listed = {values["device_id"] for values in members}
-        others = [
-            {
-                "device_id": identity.identity_id,
-                "name": identity.name,
-                "presence": "offline",
-                "labels": identity.labels,
-                "registered_at": identity.created_at,
-                "enrolment": identity.state.value,
-                "fingerprint": identity.key_sha256,
-            }
-            for identity in applied
-            if identity.identity_id not in listed and identity.state is not State.REMOVED
-        ]
-        return _reply(sorted([*members, *others], key=lambda values: str(values["name"])))
+    @error_handling.unary
+    async def ShowDevice(
+        self, request: fleet_pb2.ShowDeviceRequest, context: error_handling.Context
+    ) -> fleet_pb2.DeviceDetail:
+        """One device with its history."""
+
+        def read(
+            connection: sqlite3.Connection,
+        ) -> tuple[StoredDevices, list[tuple[str, str]], dict[str, int]]:
+            device = named(connection, request.name)
+            return (
+                stored(connection, [device]),
+                capability_history.changes(connection, device.device_id),
+                listings.job_states_on(connection, device.device_id),
+            )
+
+        known, changes, counts = await self._engine.reader.run(read)
+        return fleet_pb2.DeviceDetail(
+            device=self._view.reply(known).devices[0],
+            history=[fleet_pb2.DeviceChange(at=at, what=what) for at, what in changes],
+            jobs_by_state=counts,
+        )
 
     @error_handling.unary
     async def Approve(
@@ -79,7 +84,7 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
     ) -> fleet_pb2.ApproveReply:
         """Take a pending device into the fleet."""
         who = auth.who()
-        identity = await self._engine.perform(
+        identity = await self._engine.transactions.perform(
             lambda c, fx, now: enrollment.approve(
                 c, fx, now, who, request.name, request.fingerprint
             )
@@ -104,99 +109,189 @@ class FleetService(FleetCare, fleet_pb2_grpc.FleetServicer):
 
     async def _end(self, name: str, *, remove: bool) -> tuple[Identity, int]:
         who = auth.who()
-        return await self._engine.perform(
+        return await self._engine.transactions.perform(
             lambda c, fx, now: enrollment.end_device(c, fx, now, who, name, remove=remove)
         )
 
     @error_handling.unary
-    async def ShowDevice(
-        self, request: fleet_pb2.ShowDeviceRequest, context: error_handling.Context
-    ) -> fleet_pb2.DeviceDetail:
-        """One device with its history."""
-
-        def read(
-            connection: sqlite3.Connection,
-        ) -> tuple[_Known, list[tuple[str, str]], dict[str, int]]:
-            device = named(connection, request.name)
-            return (
-                _known(connection, [device]),
-                capability_history.changes(connection, device.device_id),
-                listings.job_states_on(connection, device.device_id),
+    async def AddBoard(
+        self, request: fleet_pb2.AddBoardRequest, context: error_handling.Context
+    ) -> fleet_pb2.AddBoardReply:
+        """Register a board that is on no network."""
+        envelope = parse_signed_by_board(request.document)
+        key = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
+        said = parse_board(envelope.signed)
+        # By way of the message: what a board says of itself passes the same bounds.
+        facts = capabilities_from(capabilities_to(said.capabilities))
+        name = serde.name_from(request.name or said.name)
+        device_id, version = (
+            validation.identifier(said.device_id, "a device id"),
+            said.agent_version[:40],
+        )
+        who = auth.who()
+        identity = await self._engine.transactions.perform(
+            lambda c, fx, now: offline.add_board(
+                c,
+                fx,
+                now,
+                who,
+                device_id=device_id,
+                name=name,
+                capabilities=facts,
+                agent_version=version,
+                key_sha256=key.key_sha256,
             )
-
-        known, changes, counts = await self._engine.reader.run(read)
-        return fleet_pb2.DeviceDetail(
-            device=self._reply(known).devices[0],
-            history=[fleet_pb2.DeviceChange(at=at, what=what) for at, what in changes],
-            jobs_by_state=counts,
+        )
+        return fleet_pb2.AddBoardReply(
+            device_id=identity.identity_id, name=identity.name, fingerprint=identity.key_sha256
         )
 
-    async def _listed(self, device_ids: list[str]) -> fleet_pb2.ListDevicesReply:
-        def read(connection: sqlite3.Connection) -> _Known:
-            found = [d for i in device_ids if (d := devices.get(connection, i)) is not None]
-            return _known(connection, found)
-
-        return self._reply(await self._engine.reader.run(read))
-
-    def _reply(self, known: _Known) -> fleet_pb2.ListDevicesReply:
-        return _reply([self._values(device, known) for device in known.devices])
-
-    def _values(self, device: Device, known: _Known) -> dict[str, Any]:
-        """The fields of a device's message."""
-        engine, device_id = self._engine, device.device_id
-        identity = engine.registry.get(device_id)
-        seat = engine.presence.seat(device_id)
-        status = engine.presence.status(device_id, now_monotonic_ns())
-        job_id, configuration = known.jobs.get(device_id, ("", ""))
-        activity = "busy" if job_id else "idle" if seat is not None and seat.idle else ""
-        now = engine.latest.get(device_id)
-        if now is not None and now.job_id != job_id:
-            now = None
-        return {
-            "device_id": device_id,
-            "name": device.name,
-            "presence": status.value,
-            "activity": activity,
-            "labels": device.labels,
-            "capabilities": to_plain(device.capabilities),
-            "agent_version": device.agent_version,
-            "registered_at": device.registered_at,
-            "last_seen_at": device.last_seen_at,
-            "job_id": job_id,
-            "enrolment": identity.state.value if identity else "",
-            "fingerprint": identity.key_sha256 if identity else "",
-            "configuration": configuration,
-            "care": self._care(known.care.get(device_id, Care())),
-            "progress": None if now is None else _progress(now),
-            "temperature_c": None if now is None else now.temperature_c,
-        }
-
-    def _care(self, known: Care) -> fleet_pb2.Care:
-        reserved = device_admin.reserved_until_ns(known) > now_unix_ns()
-        after = self._engine.settings.quarantine_after
-        return fleet_pb2.Care(
-            drained_at=known.drained_at,
-            drain_reason=known.drain_reason,
-            reserved_for=known.reserved_for if reserved else "",
-            reserved_until=known.reserved_until if reserved else "",
-            failures=known.failures,
-            last_failure=known.last_failure,
-            quarantined=0 < after <= known.failures,
-            check_campaign=known.check_campaign,
+    @error_handling.unary
+    async def Label(
+        self, request: fleet_pb2.LabelRequest, context: error_handling.Context
+    ) -> fleet_pb2.ListDevicesReply:
+        """Set and take away labels."""
+        changes: dict[str, str | None] = {**dict.fromkeys(request.unset), **dict(request.set)}
+        return await self._decide(
+            "device.label",
+            request.names,
+            lambda c, fx, now: device_admin.label(c, fx, now, request.names, changes),
+            labels=changes,
         )
 
+    @error_handling.unary
+    async def Drain(
+        self, request: fleet_pb2.DrainRequest, context: error_handling.Context
+    ) -> fleet_pb2.ListDevicesReply:
+        """No further jobs."""
+        reason = request.reason[:200]
+        return await self._decide(
+            "device.drain",
+            request.names,
+            lambda c, fx, now: device_admin.drain(c, fx, now, request.names, reason),
+            reason=reason,
+        )
 
-def _reply(devices: list[dict[str, Any]]) -> fleet_pb2.ListDevicesReply:
-    reply = fleet_pb2.ListDevicesReply()
-    for values in devices:
-        # Made where it stays: a list of messages would be copied.
-        reply.devices.add(**values)
-    return reply
+    @error_handling.unary
+    async def Resume(
+        self, request: fleet_pb2.ResumeRequest, context: error_handling.Context
+    ) -> fleet_pb2.ListDevicesReply:
+        """Jobs again."""
+        return await self._decide(
+            "device.resume",
+            request.names,
+            lambda c, fx, now: device_admin.resume(c, fx, now, request.names),
+        )
 
+    @error_handling.unary
+    async def Reserve(
+        self, request: fleet_pb2.ReserveRequest, context: error_handling.Context
+    ) -> fleet_pb2.ListDevicesReply:
+        """One person's jobs only."""
+        who, for_s = auth.person(), request.for_ns / NS_PER_S
+        return await self._decide(
+            "device.reserve",
+            request.names,
+            lambda c, fx, now: device_admin.reserve(c, fx, now, request.names, who, for_s),
+            reserved_for=who,
+            for_s=for_s,
+        )
 
-def _progress(now: JobEvent) -> common_pb2.Progress:
-    return common_pb2.Progress(phase=now.phase, done=now.done, total=now.total)
+    @error_handling.unary
+    async def Rename(
+        self, request: fleet_pb2.RenameRequest, context: error_handling.Context
+    ) -> fleet_pb2.ListDevicesReply:
+        """Another name."""
+        return await self._decide(
+            "device.rename",
+            [request.name],
+            lambda c, fx, now: device_admin.rename(c, fx, now, request.name, request.new_name),
+            new_name=request.new_name,
+        )
 
+    @error_handling.unary
+    async def Describe(
+        self, request: fleet_pb2.DescribeRequest, context: error_handling.Context
+    ) -> fleet_pb2.Description:
+        """What MLPerf wants to know of a device: say it, or take it back."""
+        changes: dict[str, str | None] = {**dict.fromkeys(request.unset), **dict(request.set)}
+        await self._decide(
+            "device.describe",
+            [request.name],
+            lambda c, fx, now: device_admin.describe(c, fx, now, request.name, changes),
+            fields=changes,
+        )
+        return await self._description(request.name)
 
-def _known(connection: sqlite3.Connection, found: list[Device]) -> _Known:
-    return _Known(found, listings.active_jobs(connection), device_admin.every(connection))
+    @error_handling.unary
+    async def GetDescription(
+        self, request: fleet_pb2.GetDescriptionRequest, context: error_handling.Context
+    ) -> fleet_pb2.Description:
+        """What people and the catalog say of a device."""
+        return await self._description(request.name)
+
+    @error_handling.unary
+    async def SaveFleet(
+        self, request: fleet_pb2.SavedFleet, context: error_handling.Context
+    ) -> fleet_pb2.SavedFleet:
+        """Keep a selector."""
+        who = auth.who()
+
+        def save(c: sqlite3.Connection, fx: Effects, now: int) -> None:
+            device_admin.save(c, fx, now, request.name, request.selector)
+            audit.add(c, now, who, "fleet.save", request.name, selector=request.selector)
+
+        await self._engine.transactions.perform(save)
+        return request
+
+    @error_handling.unary
+    async def ForgetFleet(
+        self, request: fleet_pb2.ForgetFleetRequest, context: error_handling.Context
+    ) -> fleet_pb2.ForgetFleetReply:
+        """Forget a selector."""
+        who = auth.who()
+
+        def forget(c: sqlite3.Connection, fx: Effects, now: int) -> None:
+            device_admin.forget(c, fx, now, request.name)
+            audit.add(c, now, who, "fleet.forget", request.name)
+
+        await self._engine.transactions.perform(forget)
+        return fleet_pb2.ForgetFleetReply()
+
+    @error_handling.unary
+    async def ListSaved(
+        self, request: fleet_pb2.ListSavedRequest, context: error_handling.Context
+    ) -> fleet_pb2.ListSavedReply:
+        """All saved selectors."""
+        known = await self._engine.reader.run(saved_fleets.every)
+        return fleet_pb2.ListSavedReply(
+            fleets=[fleet_pb2.SavedFleet(name=n, selector=s) for n, s in known.items()]
+        )
+
+    async def _decide(
+        self, act: str, names: Sequence[str], operation: Operation[list[str]], **detail: Any
+    ) -> fleet_pb2.ListDevicesReply:
+        """Perform it, with its row in the audit log, and answer with the devices."""
+        who = auth.who()
+
+        def decide(c: sqlite3.Connection, fx: Effects, now: int) -> list[str]:
+            found = operation(c, fx, now)
+            audit.add(c, now, who, act, ", ".join(names), devices=found, **detail)
+            return found
+
+        return await self._view.of(await self._engine.transactions.perform(decide))
+
+    async def _description(self, name: str) -> fleet_pb2.Description:
+        def read(connection: sqlite3.Connection) -> tuple[Device, dict[str, str]]:
+            device = named(connection, name)
+            return device, descriptions.of(connection, device.device_id)
+
+        device, given = await self._engine.reader.run(read)
+        board = board_type(self._engine.catalog, device.capabilities)
+        known = board.body["mlperf"] if board is not None else {}
+        return fleet_pb2.Description(
+            device_id=device.device_id,
+            given=given,
+            component=board.name if board is not None else "",
+            known={field: str(value) for field, value in known.items()},
+        )

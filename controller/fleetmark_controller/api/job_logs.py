@@ -49,13 +49,13 @@ async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[job
         async for chunk in _stored(engine, newest):
             yield chunk
         return
-    if _FEATURE not in engine.features.get(newest.key.device_id, frozenset()):
+    if _FEATURE not in engine.streams.features.get(newest.key.device_id, frozenset()):
         raise FleetmarkError(
             ErrorKind.NO_LOGS,
             "its board is away, or its agent is too old to show what runs",
             next_step="When the job has ended, they are here",
         )
-    with engine.logs.reading(newest.key) as reader:
+    with engine.streams.logs.reading(newest.key) as reader:
         told: dict[str, int] = {}
         async for chunk in _following(reader, told) if follow else _first(reader):
             yield chunk

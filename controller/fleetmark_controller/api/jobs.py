@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import AsyncIterator
 
 from fleetmark_controller.api import auth, error_handling, job_logs, serde
-from fleetmark_controller.engine.engine import Engine, JobEvent
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.engine.job_watch import JobEvent
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 from fleetmark_controller.operations import campaigns, offline
 from fleetmark_controller.operations.effects import Effects
@@ -46,7 +47,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     ) -> AsyncIterator[jobs_pb2.SubmitEvent]:
         """Plan, obtain what is missing, store."""
         wanted = _request(request)
-        plan = await self._engine.plan(wanted, request.dry_run)
+        plan = await self._engine.submission.plan(wanted, request.dry_run)
         yield jobs_pb2.SubmitEvent(size=serde.size_to(plan.size))
         if not request.dry_run:
             said: asyncio.Queue[str | None] = asyncio.Queue()
@@ -55,7 +56,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             def say(text: str) -> None:
                 loop.call_soon_threadsafe(said.put_nowait, text)
 
-            work = loop.create_task(self._engine.submit(wanted, plan, say, auth.who()))
+            work = loop.create_task(self._engine.submission.submit(wanted, plan, say, auth.who()))
             work.add_done_callback(lambda _: said.put_nowait(None))
             while (text := await said.get()) is not None:
                 yield jobs_pb2.SubmitEvent(progress=text)
@@ -87,7 +88,9 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         if request.selector:
             names = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
             lines = [line for line in lines if line.device in names]
-        waits = await self._engine.waits() if any(x.state == "QUEUED" for x in lines) else {}
+        waits = (
+            await self._engine.dispatcher.waits() if any(x.state == "QUEUED" for x in lines) else {}
+        )
         return jobs_pb2.ListJobsReply(
             jobs=[serde.job_to(line, waits.get(line.job_id, "")) for line in lines]
         )
@@ -99,7 +102,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         """One job with its attempts."""
         job_id = await self._engine.find("job", request.job_id)
         page = await self._engine.reader.run(lambda c: listings.job_page(c, job_id))
-        waits = await self._engine.waits() if page.job.state == "QUEUED" else {}
+        waits = await self._engine.dispatcher.waits() if page.job.state == "QUEUED" else {}
         return jobs_pb2.JobDetail(
             job=serde.job_to(page.job, waits.get(job_id, "")),
             attempts=[serde.attempt_to(line) for line in page.attempts],
@@ -116,7 +119,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     ) -> AsyncIterator[jobs_pb2.WatchEvent]:
         """Every job of a campaign now, then each change, until all are terminal."""
         campaign = await self._engine.find("campaign", request.campaign_id)
-        with self._engine.changes.subscribe(campaign) as events:
+        with self._engine.jobs.changes.subscribe(campaign) as events:
             open_jobs: set[str] = set()
             ended: set[str] = set()
             for line in await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign)):
@@ -149,7 +152,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             # As it is now: a board may confirm before anybody looks again.
             return count, listings.jobs_by_id(c, ids)
 
-        count, after = await self._engine.perform(cancel)
+        count, after = await self._engine.transactions.perform(cancel)
         return jobs_pb2.CancelReply(
             jobs=count,
             campaign_id=lines[0].campaign_id if lines else "",
@@ -169,7 +172,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             act = "campaign.pause" if request.pause else "campaign.resume"
             audit.add(c, now, who, act, campaign)
 
-        await self._engine.perform(decide)
+        await self._engine.transactions.perform(decide)
         counts = await self._engine.reader.run(lambda c: stored_campaigns.states(c, campaign))
         return jobs_pb2.PauseReply(campaign_id=campaign, jobs_by_state=counts)
 
@@ -180,10 +183,10 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         """Give a waiting job to its board in a file."""
         engine = self._engine
         job_id = await engine.find("job", request.job_id)
-        keeper, who = engine.desk.known(), auth.who()
-        key, order = await engine.perform(
+        keeper, who = engine.release_manager.known(), auth.who()
+        key, order = await engine.transactions.perform(
             lambda c, fx, now: offline.export(
-                c, fx, now, who, job_id, request.device, engine.desk.standing()
+                c, fx, now, who, job_id, request.device, engine.release_manager.standing()
             )
         )
         if engine.signer is None:
@@ -221,7 +224,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         who = auth.who()
         # A release may have come since that does not name what they run any more.
         locks = await self._engine.reader.run(lambda c: releases.locks_of(c, ids))
-        unsigned = await self._engine.desk.cover(locks, lambda text: None)
+        unsigned = await self._engine.release_manager.cover(locks, lambda text: None)
 
         def retry(c: sqlite3.Connection, fx: Effects, now: int) -> list[str]:
             releases.set_unsigned(c, unsigned)
@@ -230,7 +233,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             audit.add(c, now, who, "jobs.retry", subject, jobs=len(new))
             return new
 
-        new = await self._engine.perform(retry)
+        new = await self._engine.transactions.perform(retry)
         return jobs_pb2.RetryReply(campaign_id=lines[0].campaign_id if lines else "", jobs=new)
 
     @error_handling.unary
@@ -249,7 +252,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             audit.add(c, now, who, "run.replay", run_id, campaign=campaign)
             return device
 
-        device = await self._engine.perform(replay)
+        device = await self._engine.transactions.perform(replay)
         return jobs_pb2.ReplayReply(campaign_id=campaign, run_id=run_id, device=device)
 
     @error_handling.streaming

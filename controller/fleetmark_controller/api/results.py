@@ -49,7 +49,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         size = sum(len(record.payload) for record in records)
         if not self._engine.budget.spend(key.device_id, size, time.monotonic()):
             raise too_much()
-        through = await self._engine.perform(
+        through = await self._engine.transactions.perform(
             lambda c, fx, now: results.append(c, fx, now, key, records)
         )
         return results_pb2.AppendReply(
@@ -72,7 +72,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         for record in said.records:
             self._need_blob(record)
         who = auth.who()
-        done = await self._engine.perform(
+        done = await self._engine.transactions.perform(
             lambda c, fx, now: offline.import_results(c, fx, now, who, said, key_sha256)
         )
         return results_pb2.ImportReply(
@@ -120,7 +120,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         sha256 = await asyncio.to_thread(self._engine.blobs.put_bytes, bytes(data))
         log = runs.RunFile(power_import.NAME, power_import.ROLE, sha256, len(data))
         who = auth.who()
-        await self._engine.perform(
+        await self._engine.transactions.perform(
             lambda c, fx, now: power_import.import_power(c, fx, now, who, run_id, power, log)
         )
         return results_pb2.PowerReply(

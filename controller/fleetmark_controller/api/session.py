@@ -12,7 +12,8 @@ from fleetmark_controller.api import auth, error_handling, serde, validation
 from fleetmark_controller.api.capability_serde import capabilities_from
 from fleetmark_controller.api.log_throttle import Crowd
 from fleetmark_controller.api.progress_filter import Shown
-from fleetmark_controller.engine.engine import Engine, JobEvent
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.engine.job_watch import JobEvent
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import sessions
 from fleetmark_controller.operations.effects import OfferEffect, StopEffect, TailEffect
@@ -63,7 +64,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         said = serde.hello_from(spoken)
         auth.be_device(said.device_id)
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None] = asyncio.Queue()
-        answers, effects = await self._engine.transact(
+        answers, effects = await self._engine.transactions.transact(
             lambda c, fx, now: sessions.hello(c, fx, now, said, self._vouching)
         )
         # A stream may last for months: what only the agreement needed does not stay so long.
@@ -71,7 +72,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         said = said.without_papers()
         outbox.put_nowait(session_pb2.ControllerMessage(welcome=self._welcome(answers)))
         signer = self._engine.signer if SIGNED in features else None
-        session = self._engine.open_session(
+        session = self._engine.streams.open(
             said.device_id,
             said.boot_id,
             said.idle,
@@ -91,7 +92,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             )
         for report in said.attempts:
             self._note_refusal(report)
-        await self._engine.carry_out(effects)
+        await self._engine.transactions.apply(effects)
         reader = asyncio.get_running_loop().create_task(
             self._read(incoming, said.device_id, session, outbox)
         )
@@ -103,7 +104,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         finally:
             reader.cancel()
             self._open.discard(outbox)
-            self._engine.close_session(said.device_id, session)
+            self._engine.streams.close(said.device_id, session)
             self._going.note(said.name)
 
     async def _read(
@@ -118,7 +119,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             async for message in incoming:
                 if not self._engine.presence.current(device_id, session):
                     break  # a newer stream of the same device has taken over
-                self._engine.alive(device_id, session)
+                self._engine.streams.alive(device_id, session)
                 body = message.WhichOneof("body")
                 if body == "bye":
                     break
@@ -130,7 +131,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
                     self._log_lines(device_id, message.log_lines)
                 elif body == "capabilities_changed":
                     facts = capabilities_from(message.capabilities_changed.capabilities)
-                    await self._engine.perform(
+                    await self._engine.transactions.perform(
                         lambda c, fx, now, facts=facts: sessions.capabilities_changed(  # type: ignore[misc]
                             c, fx, now, device_id, facts
                         )
@@ -146,7 +147,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None],
         shown: Shown,
     ) -> None:
-        self._engine.heartbeat(device_id, session, beat.idle)
+        self._engine.streams.heartbeat(device_id, session, beat.idle)
         validation.count(len(beat.attempts), validation.MAX_ATTEMPTS, "attempts")
         for report in beat.attempts:
             temperature = beat.temperature_c if beat.HasField("temperature_c") else None
@@ -164,7 +165,9 @@ class SessionService(session_pb2_grpc.SessionServicer):
             raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
         # Before the job waits again: the scheduler looks at once.
         self._note_refusal(said)
-        await self._engine.perform(lambda c, fx, now: sessions.report(c, fx, now, said))
+        await self._engine.transactions.perform(
+            lambda c, fx, now: sessions.report(c, fx, now, said)
+        )
         await self._publish(device_id, message, None, shown)
 
     def _note_refusal(self, said: sessions.Report) -> None:
@@ -181,7 +184,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         key = serde.key_from(lines.attempt)
         if key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "lines of another device's attempt")
-        self._engine.logs.written(key, lines.stream, lines.offset, lines.data, lines.end)
+        self._engine.streams.logs.written(key, lines.stream, lines.offset, lines.data, lines.end)
 
     async def _publish(
         self,
@@ -204,10 +207,10 @@ class SessionService(session_pb2_grpc.SessionServicer):
             validation.temperature(temperature_c),
         )
         if await shown.may_tell(key):
-            self._engine.progress(event)
+            self._engine.jobs.progress(event)
 
     def _welcome(self, answers: list[sessions.Answer]) -> session_pb2.Welcome:
-        settings, keeper = self._engine.settings, self._engine.desk.keeper
+        settings, keeper = self._engine.settings, self._engine.release_manager.keeper
         verdict = session_pb2.Verdict
         return session_pb2.Welcome(
             protocol=PROTOCOL_VERSION,

@@ -28,8 +28,8 @@ def command(
 
     from fleetmark_cli import logging_setup, paths
     from fleetmark_controller.client.credentials import note_home
+    from fleetmark_controller.home.settings import load_settings
     from fleetmark_controller.server.app import Ready, serve
-    from fleetmark_controller.server.settings import load_settings
 
     folder = paths.home_folder("controller", home)
     settings = load_settings(folder, listen=listen, mirror=mirror, catalogs=catalogs)

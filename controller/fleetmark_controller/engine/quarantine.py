@@ -13,11 +13,14 @@ import logging
 import re
 import sqlite3
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from fleetmark_controller.engine.submission import Submission
+from fleetmark_controller.engine.transactions import Transactions
+from fleetmark_controller.home.settings import Settings
 from fleetmark_controller.planning.device import Device
 from fleetmark_controller.planning.plan import Request
 from fleetmark_controller.store import events
+from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.devices import device_admin, devices
 from fleetmark_controller.store.devices.device_admin import Care
 from fleetmark_controller.store.jobs import campaigns
@@ -26,27 +29,32 @@ from fleetmark_core.clock import NS_PER_S, now_unix_ns, parse_iso
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.ids import uuid7
 
-if TYPE_CHECKING:
-    from fleetmark_controller.engine.engine import Engine
-
 log = logging.getLogger("fleetmark.controller")
 _SHORTEST_DEADLINE_S = 600.0
 
 
 class Caretaker:
-    """Looks after the quarantined boards of one engine."""
+    """Looks after the quarantined boards of one controller."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reader: Reader,
+        transactions: Transactions,
+        submission: Submission,
+    ) -> None:
         """Nothing is done before `look`."""
-        self._engine = engine
-        self._settings = engine.settings
+        self._settings = settings
+        self._reader = reader
+        self._transactions = transactions
+        self._submission = submission
         self._busy: set[str] = set()
 
     async def look(self) -> list[str]:
         """Devices that are to be checked now; `check` each of them."""
         if not self._settings.quarantine_after or not self._settings.health_check:
             return []
-        due = await self._engine.reader.run(self._due)
+        due = await self._reader.run(self._due)
         due = [device_id for device_id in due if device_id not in self._busy]
         self._busy.update(due)
         return due
@@ -54,12 +62,12 @@ class Caretaker:
     async def check(self, device_id: str) -> None:
         """Power-cycle a device, if that is configured, and submit its health check."""
         try:
-            device = await self._engine.reader.run(lambda c: devices.get(c, device_id))
+            device = await self._reader.run(lambda c: devices.get(c, device_id))
             if device is not None:
                 log.warning("device %s is quarantined: a health check follows", device.name)
                 await self._power_cycle(device)
                 campaign = await self._submit(device)
-                await self._engine.perform(
+                await self._transactions.perform(
                     lambda c, _fx, now: device_admin.checking(c, now, device_id, campaign)
                 )
         finally:
@@ -95,10 +103,12 @@ class Caretaker:
             submitted_by=HEALTH_CHECK,
         )
         try:
-            plan = await self._engine.built(request, await self._engine.plan(request), log.info)
+            plan = await self._submission.built(
+                request, await self._submission.plan(request), log.info
+            )
             # One job proves enough.
             del plan.jobs[1:]
-            await self._engine.submit(request, plan, log.info, "controller", HEALTH_CHECK)
+            await self._submission.submit(request, plan, log.info, "controller", HEALTH_CHECK)
         except FleetmarkError as error:
             log.warning("device %s: its health check cannot be made: %s", device.name, error)
             return ""
@@ -110,7 +120,7 @@ class Caretaker:
         words = [_filled(word, device) for word in self._settings.power_cycle]
         outcome = await _run(words, self._settings.power_cycle_timeout_s)
         log.warning("device %s: power cycle: %s", device.name, outcome)
-        await self._engine.perform(
+        await self._transactions.perform(
             lambda c, _fx, now: events.add(
                 c, now, "device.power_cycled", device_id=device.device_id, outcome=outcome
             )

@@ -25,13 +25,7 @@ from fleetmark_controller.api.session import SessionService
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.home.endpoint import write_endpoint
-from fleetmark_controller.identity.ca import Authority
-from fleetmark_controller.identity.issuer import Issuer, local_key, write_local
-from fleetmark_controller.lifecycle import fencing
-from fleetmark_controller.operations import enrollment, operators
-from fleetmark_controller.server import gc_policy, rlimits
-from fleetmark_controller.server.home import Home
-from fleetmark_controller.server.settings import (
+from fleetmark_controller.home.settings import (
     Settings,
     board_address,
     check_listen,
@@ -39,6 +33,12 @@ from fleetmark_controller.server.settings import (
     is_loopback,
     own_address,
 )
+from fleetmark_controller.identity.ca import Authority
+from fleetmark_controller.identity.issuer import Issuer, local_key, write_local
+from fleetmark_controller.lifecycle import fencing
+from fleetmark_controller.operations import enrollment, operators
+from fleetmark_controller.server import gc_policy, rlimits
+from fleetmark_controller.server.home import Home
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_controller.signing.release_store import Keeper
 from fleetmark_controller.store import epochs
@@ -105,7 +105,7 @@ async def serve(
         signer = OrderSigner(folder, issuer.authority.ca, now_unix_ns())
         engine = Engine(home.store, home.blobs, settings, catalog, keeper=keeper, signer=signer)
         await engine.start(await _begin_generation(home, engine))
-        await engine.desk.look()
+        await engine.release_manager.look()
         guard = Guard(engine.registry, Refusals(engine))
         server = grpc.aio.server(options=server_options(), interceptors=[guard])
         entry = grpc.aio.server(options=entry_options(), interceptors=[guard])
@@ -136,7 +136,7 @@ async def serve(
                 await advertisement.end()
         log.info("stopping")
         sessions.say_bye("the controller is stopping")
-        engine.changes.close()
+        engine.jobs.changes.close()
         await asyncio.gather(server.stop(_GRACE_S), entry.stop(0.0))
         await engine.stop()
     finally:
@@ -184,7 +184,7 @@ async def _introduce(
     token = ""
     if with_token:
         made = issuer.new_token()
-        await engine.perform(
+        await engine.transactions.perform(
             lambda c, fx, now: enrollment.create_token(
                 c,
                 fx,
@@ -203,7 +203,9 @@ async def _introduce(
 
 async def _write_local(home: Home, engine: Engine, issuer: Issuer, address: str) -> None:
     key, fingerprint = local_key(home.folder)
-    person = await engine.perform(lambda c, fx, now: operators.admit_local(c, fx, now, fingerprint))
+    person = await engine.transactions.perform(
+        lambda c, fx, now: operators.admit_local(c, fx, now, fingerprint)
+    )
     life_ns = _LOCAL_LIFE_S * NS_PER_S
     write_local(home.folder, issuer, key, person, address, now_unix_ns(), life_ns)
 
@@ -214,7 +216,7 @@ async def _keep_local(home: Home, engine: Engine, issuer: Issuer, told: Ready) -
         await asyncio.sleep(86_400)
         try:
             await _write_local(home, engine, issuer, told.address)
-            await engine.desk.look()
+            await engine.release_manager.look()
         except (OSError, FleetmarkError) as error:
             log.error("the credential of this host or the release cannot be renewed: %s", error)
 

@@ -9,20 +9,19 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fleetmark_catalog.load import Catalog
 from fleetmark_controller import __version__
+from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.jobs import attempts, campaigns, lockfiles
 from fleetmark_controller.store.results import public_views, runs
+from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.bundle_file import write_files
 from fleetmark_core.digest import canonical_json, sha256_file, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lock, parse_lock
 from fleetmark_core.order import parse_order
-
-if TYPE_CHECKING:
-    from fleetmark_controller.engine.engine import Engine
 
 PACK_FORMAT = 1
 _MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -40,15 +39,35 @@ class _Found:
     run_files: dict[str, list[runs.RunFile]]
 
 
-async def write_pack(engine: Engine, campaign_id: str, path: Path) -> None:
+@dataclass(frozen=True)
+class _About:
+    """Which campaign, of what."""
+
+    campaign_id: str
+    catalog: Catalog
+    catalog_sha256: str
+
+
+async def write_pack(
+    campaign_id: str,
+    path: Path,
+    *,
+    reader: Reader,
+    blobs: BlobFolder,
+    catalog: Catalog,
+    catalog_sha256: str,
+) -> None:
     """Write the pack of a campaign; the same campaign in the same state gives the same bytes.
+
+    `catalog_sha256` is the fingerprint of the catalog key that its releases lead to.
 
     Raises:
         FleetmarkError: NOT_FOUND: the campaign has no finished run; BLOB_MISSING.
         OSError: it cannot be written.
     """
-    found = await engine.reader.run(lambda c: _read(c, campaign_id))
-    await asyncio.to_thread(_write, engine, campaign_id, found, path)
+    found = await reader.run(lambda c: _read(c, campaign_id))
+    about = _About(campaign_id, catalog, catalog_sha256)
+    await asyncio.to_thread(_write, about, found, blobs, path)
 
 
 def _read(connection: sqlite3.Connection, campaign_id: str) -> _Found:
@@ -70,12 +89,12 @@ def _read(connection: sqlite3.Connection, campaign_id: str) -> _Found:
     return _Found(campaigns.request_of(connection, campaign_id), locks, releases, shown, files)
 
 
-def _write(engine: Engine, campaign_id: str, found: _Found, path: Path) -> None:
+def _write(about: _About, found: _Found, blobs: BlobFolder, path: Path) -> None:
     if not found.locks:
         raise FleetmarkError(
             ErrorKind.NOT_FOUND,
             "the campaign has no finished run",
-            campaign_id,
+            about.campaign_id,
             "See `controller jobs list`",
         )
     locks = {sha256: parse_lock(data) for sha256, data in found.locks.items()}
@@ -84,28 +103,28 @@ def _write(engine: Engine, campaign_id: str, found: _Found, path: Path) -> None:
     for sha256, data in found.locks.items():
         texts[f"locks/{sha256}.json"] = data
     for sha256 in found.releases:
-        places[f"releases/{sha256}.json"] = _blob(engine, sha256)
-    places.update(_component_files(engine.catalog, locks.values()))
+        places[f"releases/{sha256}.json"] = _blob(blobs, sha256)
+    places.update(_component_files(about.catalog, locks.values()))
     for lock in locks.values():
         for blob in lock.blobs():
-            places[f"mirror/{blob.sha256}"] = _blob(engine, blob.sha256)
+            places[f"mirror/{blob.sha256}"] = _blob(blobs, blob.sha256)
     for run_id, files in found.run_files.items():
         for file in files:
-            places[f"results/{run_id}/{file.name}"] = _blob(engine, file.sha256)
+            places[f"results/{run_id}/{file.name}"] = _blob(blobs, file.sha256)
     for view, (columns, rows) in found.views.items():
         lines = [canonical_json(dict(zip(columns, row, strict=True))) for row in rows]
         texts[f"results/{view}.jsonl"] = b"".join(line + b"\n" for line in lines)
-    about = {
+    document = {
         "format": PACK_FORMAT,
-        "campaign_id": campaign_id,
+        "campaign_id": about.campaign_id,
         "request": found.request,
         "fleetmark": __version__,
         "locks": sorted(found.locks),
         "releases": list(found.releases),
-        "catalog_sha256": engine.desk.known().fingerprint,
+        "catalog_sha256": about.catalog_sha256,
     }
-    texts["pack.json"] = json.dumps(about, indent=1, sort_keys=True).encode() + b"\n"
-    texts["README.md"] = _readme(about, locks.values()).encode()
+    texts["pack.json"] = json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
+    texts["README.md"] = _readme(document, locks.values()).encode()
     sums = {name: sha256_hex(data) for name, data in texts.items()}
     sums.update({name: sha256_file(place) for name, place in places.items()})
     texts["CHECKSUMS"] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
@@ -129,10 +148,10 @@ def _component_files(catalog: Catalog, locks: Iterable[Lock]) -> Iterator[tuple[
                 yield f"components/{kind}/{folder.name}/{file.relative_to(folder)}", file
 
 
-def _blob(engine: Engine, sha256: str) -> Path:
-    if not engine.blobs.has(sha256):
+def _blob(blobs: BlobFolder, sha256: str) -> Path:
+    if not blobs.has(sha256):
         raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {sha256}")
-    return engine.blobs.path(sha256)
+    return blobs.path(sha256)
 
 
 def command_of(request: dict[str, Any]) -> str:

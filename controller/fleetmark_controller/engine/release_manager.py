@@ -6,19 +6,20 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
+from fleetmark_catalog.load import Catalog
 from fleetmark_controller.artifacts.harness import pack_harness
+from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.signing.release_store import Keeper
+from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.security import audit, releases
 from fleetmark_controller.store.security.releases import UNSIGNED, Standing
+from fleetmark_controller.wheelbuild import Builder
+from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.release import Release
-
-if TYPE_CHECKING:
-    from fleetmark_controller.engine.engine import Engine
 
 log = logging.getLogger("fleetmark.controller")
 _OWN = "controller"
@@ -28,10 +29,22 @@ _WARN_S = 14 * 86_400
 class Desk:
     """The one that signs, or waits for somebody who does. A controller without keys has none."""
 
-    def __init__(self, engine: Engine, keeper: Keeper | None) -> None:
+    def __init__(
+        self,
+        keeper: Keeper | None,
+        catalog: Callable[[], Catalog],
+        reader: Reader,
+        transactions: Transactions,
+        blobs: BlobFolder,
+        builder: Builder,
+    ) -> None:
         """`keeper` holds the keys and the release of the controller's home."""
-        self._engine = engine
         self.keeper = keeper
+        self._catalog = catalog
+        self._reader = reader
+        self._transactions = transactions
+        self._blobs = blobs
+        self._builder = builder
         self._turn = asyncio.Lock()
 
     def standing(self) -> Standing:
@@ -127,7 +140,7 @@ class Desk:
             def note(c: sqlite3.Connection, effects: Effects, now: int) -> None:
                 audit.add(c, now, who, "catalog.key.rotate", key.fingerprint)
 
-            await self._engine.perform(note)
+            await self._transactions.perform(note)
             release = await self._signed(keeper, await self._proposal(keeper, {}), who)
             await self._recheck(keeper)
             return release
@@ -135,14 +148,13 @@ class Desk:
     # --- the parts ---
 
     async def _proposal(self, keeper: Keeper, locks: Mapping[str, bytes]) -> Release:
-        engine = self._engine
-        needed = {**await engine.reader.run(releases.waiting_locks), **locks}
+        needed = {**await self._reader.run(releases.waiting_locks), **locks}
 
         def make() -> Release:
             harness, wheel = pack_harness()
-            engine.blobs.put_bytes(wheel)
-            built = engine.builder.known()
-            return keeper.proposal(engine.catalog, harness, built, needed.values(), _now_s())
+            self._blobs.put_bytes(wheel)
+            built = self._builder.known()
+            return keeper.proposal(self._catalog(), harness, built, needed.values(), _now_s())
 
         return await asyncio.to_thread(make)
 
@@ -178,12 +190,12 @@ class Desk:
                 )
             effects.schedule = True
 
-        await self._engine.perform(note)
+        await self._transactions.perform(note)
 
     async def _recheck(self, keeper: Keeper) -> None:
         """Locks of waiting jobs: which of them the release does not name."""
-        locks = await self._engine.reader.run(releases.waiting_locks)
-        earlier = await self._engine.reader.run(releases.unsigned)
+        locks = await self._reader.run(releases.waiting_locks)
+        earlier = await self._reader.run(releases.unsigned)
         missing = await asyncio.to_thread(_missing, keeper, locks)
         missing.update(dict.fromkeys(earlier.keys() - missing.keys(), ""))
 
@@ -191,7 +203,7 @@ class Desk:
             releases.set_unsigned(c, missing)
             effects.schedule = True
 
-        await self._engine.perform(store)
+        await self._transactions.perform(store)
 
     def _warn(self, keeper: Keeper) -> None:
         release, advice = keeper.release, "run `controller catalog release --key FILE` where it is"

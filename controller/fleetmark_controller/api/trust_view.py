@@ -1,0 +1,30 @@
+"""What boards are told to trust, as operators see it."""
+
+from __future__ import annotations
+
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.store.security import releases
+from fleetmark_core.digest import sha256_hex
+from fleetmark_protos.v1 import catalog_pb2
+
+
+async def trust_message(engine: Engine, ca_sha256: str) -> catalog_pb2.Trust:
+    """Return which catalog key boards are told to trust, the release, and what waits for one."""
+    keeper = engine.release_manager.known()
+    waiting = await engine.reader.run(releases.unsigned)
+    told = catalog_pb2.Trust(
+        catalog_key=keeper.public,
+        catalog_sha256=keeper.fingerprint,
+        key_at_hand=keeper.key() is not None,
+        ca_sha256=ca_sha256,
+        rotations=len(keeper.rotations),
+        unsigned=list(dict.fromkeys(waiting.values())),
+    )
+    release, envelope = keeper.release, keeper.envelope
+    if release is not None and envelope is not None:
+        told.serial = release.serial
+        told.release_sha256 = sha256_hex(envelope.canonical())
+        told.made_unix_s = release.made_unix_s
+        told.expires_unix_s = release.expires_unix_s
+        told.components = len(release.components)
+    return told

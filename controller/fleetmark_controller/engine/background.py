@@ -1,0 +1,59 @@
+"""Background tasks of the controller: started, logged when they fail, cancelled at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
+
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.retry import Backoff
+
+T = TypeVar("T")
+log = logging.getLogger("fleetmark.controller")
+_RETRY_S = (0.5, 10.0)
+_PASSING = (ErrorKind.DISK_FULL, ErrorKind.STORE_UNUSABLE)
+
+
+class BackgroundTasks:
+    """The tasks that run beside the calls of one controller."""
+
+    def __init__(self) -> None:
+        """Nothing runs yet."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run `work` in the running loop until it ends or the controller does."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def cancel(self) -> None:
+        """Cancel what still runs, and wait for it."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the controller failed", exc_info=task.exception())
+
+
+async def retry_until_done(what: str, work: Callable[[], Awaitable[T]]) -> T:
+    """Try `work` until it succeeds: a disk that is full or fails now may be mended meanwhile.
+
+    Raises:
+        FleetmarkError: of a kind that no waiting mends.
+    """
+    backoff = Backoff(*_RETRY_S)
+    while True:
+        try:
+            return await work()
+        except (OSError, sqlite3.Error, FleetmarkError) as error:
+            if isinstance(error, FleetmarkError) and error.kind not in _PASSING:
+                raise
+            log.error("%s has to wait: %s", what, error)
+        await asyncio.sleep(backoff.next_s())

@@ -1,0 +1,72 @@
+"""Dispatch: binds waiting jobs to free devices whenever something changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fleetmark_controller.engine.background import retry_until_done
+from fleetmark_controller.engine.transactions import Transactions
+from fleetmark_controller.operations import dispatch
+from fleetmark_controller.scheduling.model import Scheduler
+from fleetmark_controller.scheduling.presence import Presence
+from fleetmark_controller.store.db.reader import Reader
+from fleetmark_controller.store.security.releases import Standing
+from fleetmark_core.clock import NS_PER_S, now_monotonic_ns, now_unix_ns
+
+_LONGEST_PAUSE_S = 3600.0
+
+
+class Dispatcher:
+    """Runs the scheduler, one pass at a time."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        transactions: Transactions,
+        presence: Presence,
+        scheduler: Scheduler,
+        signing_status: Callable[[], Standing],
+        wanted: asyncio.Event,
+    ) -> None:
+        """`signing_status` says what orders can be given under; `wanted` asks for a pass."""
+        self._reader = reader
+        self._transactions = transactions
+        self._presence = presence
+        self._scheduler = scheduler
+        self._signing_status = signing_status
+        self._wanted = wanted
+
+    async def run(self) -> None:
+        """Schedule until the task is cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            await retry_until_done("scheduling", self._pass)
+
+    def request(self) -> None:
+        """Ask for a pass: something changed that the scheduler should look at."""
+        self._wanted.set()
+
+    async def waits(self) -> dict[str, str]:
+        """Return why each waiting job waits, as the scheduler says it."""
+        seen = self._presence.seen(now_monotonic_ns())
+        status = self._signing_status()
+        return await self._reader.run(
+            lambda c: dispatch.waits(c, now_unix_ns(), seen, self._scheduler, status)
+        )
+
+    async def _pass(self) -> None:
+        free = self._presence.free()
+        if not free:
+            return
+        seen = self._presence.seen(now_monotonic_ns())
+        again_ns = await self._transactions.perform(
+            lambda c, effects, now: dispatch.assign(
+                c, effects, now, seen, self._scheduler, free, self._signing_status()
+            )
+        )
+        if again_ns is not None:
+            # Time alone frees a board: a rest or a reservation ends.
+            delay_s = min(again_ns / NS_PER_S + 0.01, _LONGEST_PAUSE_S)
+            asyncio.get_running_loop().call_later(delay_s, self._wanted.set)

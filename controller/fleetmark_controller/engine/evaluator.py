@@ -1,0 +1,106 @@
+"""Evaluation of finished attempts: evidence from the store, figures from a worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+
+from fleetmark_controller.engine.background import BackgroundTasks, retry_until_done
+from fleetmark_controller.engine.transactions import Transactions
+from fleetmark_controller.engine.verification import check_readable, gather, inputs, judge
+from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
+from fleetmark_controller.evaluation.pool import Workers
+from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.operations import results
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.operations.results import Judgement
+from fleetmark_controller.store.db.reader import Reader
+from fleetmark_controller.store.jobs import attempts
+from fleetmark_controller.store.jobs.attempts import AttemptKey
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.clock import now_unix_ns
+from fleetmark_core.ids import uuid7
+
+log = logging.getLogger("fleetmark.controller")
+
+
+class Evaluator:
+    """Evaluates each finished attempt once, a few at a time."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        transactions: Transactions,
+        blobs: BlobFolder,
+        tasks: BackgroundTasks,
+    ) -> None:
+        """No worker process runs yet."""
+        self._reader = reader
+        self._transactions = transactions
+        self._blobs = blobs
+        self._tasks = tasks
+        self._evaluating: set[AttemptKey] = set()
+        self._workers = Workers()
+        self._slots = asyncio.Semaphore(self._workers.count)
+
+    async def load(self) -> None:
+        """Take up the attempts that an earlier life left unevaluated."""
+        for key in await self._reader.run(attempts.unverified):
+            self._start(key)
+
+    def close(self) -> None:
+        """End the worker processes; evaluation goes on at the next start."""
+        self._workers.close()
+
+    async def evaluate_finished(self, effects: Effects) -> None:
+        """Evaluate what has finished; where work was sent, make a worker ready for its result."""
+        if effects.offers:
+            self._workers.prepare()
+        for key in effects.verify:
+            self._start(key)
+
+    def _start(self, key: AttemptKey) -> None:
+        if key not in self._evaluating:
+            self._evaluating.add(key)
+            self._tasks.spawn(self._evaluate(key))
+
+    async def _evaluate(self, key: AttemptKey) -> None:
+        try:
+            judgement = await retry_until_done("judging a run", partial(self._judgement, key))
+            finalise = partial(results.finalise, key=key, run_id=uuid7(), judgement=judgement)
+            perform = partial(self._transactions.perform, finalise)
+            await retry_until_done("storing a run", perform)
+        finally:
+            self._evaluating.discard(key)
+
+    async def _judgement(self, key: AttemptKey) -> Judgement:
+        evidence = await self._reader.run(lambda c: gather(c, key, now_unix_ns()))
+        if isinstance(evidence, Judgement):
+            return evidence
+        try:
+            async with self._slots:
+                facts = await self._in_worker(inputs(evidence, self._blobs))
+            # Whoever could not read a file said so in the facts. When it is we who cannot, the
+            # board is not to blame: this raises, and the run is judged later.
+            await asyncio.to_thread(check_readable, evidence, self._blobs)
+        except BrokenProcessPool:
+            return Judgement(
+                Ending.FAILED, "its logs could not be evaluated: the worker died twice"
+            )
+        except OSError:
+            raise
+        except Exception as error:
+            log.exception("attempt %s could not be judged", key)
+            return Judgement(Ending.FAILED, f"its logs could not be evaluated: {error}")
+        return await asyncio.to_thread(judge, evidence, facts, self._blobs, now_unix_ns())
+
+    async def _in_worker(self, job: RunInputs) -> RunFacts:
+        for attempt in (1, 2):
+            try:
+                return await self._workers.evaluate(job)
+            except BrokenProcessPool:
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")

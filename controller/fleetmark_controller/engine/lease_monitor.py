@@ -1,0 +1,74 @@
+"""What time alone brings about: leases and certificates run out, jobs reach their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+
+from fleetmark_controller.engine.background import BackgroundTasks, retry_until_done
+from fleetmark_controller.engine.dispatcher import Dispatcher
+from fleetmark_controller.engine.quarantine import Caretaker
+from fleetmark_controller.engine.transactions import Transactions
+from fleetmark_controller.identity.registry import Registry
+from fleetmark_controller.operations import campaigns, sessions
+from fleetmark_controller.scheduling.presence import Presence
+from fleetmark_controller.store.db.reader import Reader
+from fleetmark_controller.store.jobs import listings
+from fleetmark_core.clock import StepWatch, now_monotonic_ns, now_unix_ns
+
+log = logging.getLogger("fleetmark.controller")
+
+
+class LeaseMonitor:
+    """Looks at all clocks of the controller several times a lease."""
+
+    def __init__(
+        self,
+        lease_s: float,
+        reader: Reader,
+        transactions: Transactions,
+        presence: Presence,
+        registry: Registry,
+        dispatcher: Dispatcher,
+        quarantine: Caretaker,
+        tasks: BackgroundTasks,
+    ) -> None:
+        """`lease_s` is how long a device may be silent."""
+        self._lease_s = lease_s
+        self._reader = reader
+        self._transactions = transactions
+        self._presence = presence
+        self._registry = registry
+        self._dispatcher = dispatcher
+        self._quarantine = quarantine
+        self._tasks = tasks
+
+    async def run(self) -> None:
+        """Watch until the task is cancelled."""
+        pause_s = min(1.0, self._lease_s / 4)
+        clocks = StepWatch(now_unix_ns(), now_monotonic_ns())
+        while True:
+            await asyncio.sleep(pause_s)
+            step_s = clocks.look(now_unix_ns(), now_monotonic_ns())
+            if step_s:
+                log.warning(
+                    "this host's clock stepped by %+.0f s: times shown from now on do; leases,"
+                    " durations and the order of results do not",
+                    step_s,
+                )
+            for device_id in self._presence.expire(now_monotonic_ns()):
+                log.warning("device %s: no contact for %g s", device_id, self._lease_s)
+                expire = partial(sessions.lease_expired, device_id=device_id)
+                perform = partial(self._transactions.perform, expire)
+                await retry_until_done("the end of a lease", perform)
+            await retry_until_done("the deadline of jobs", self._end_overdue)
+            self._registry.end_expired(now_unix_ns())
+            for device_id in await retry_until_done("care of boards", self._quarantine.look):
+                self._tasks.spawn(self._quarantine.check(device_id))
+
+    async def _end_overdue(self) -> None:
+        if await self._reader.run(lambda c: listings.any_overdue(c, now_unix_ns())):
+            # They say what they waited for, as the scheduler has it now.
+            waits = await self._dispatcher.waits()
+            await self._transactions.perform(partial(campaigns.end_overdue, waits=waits))

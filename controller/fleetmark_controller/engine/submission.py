@@ -1,0 +1,130 @@
+"""Submission of campaigns: plan, build, obtain, cover by a release, store."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict
+
+from fleetmark_catalog.load import Catalog
+from fleetmark_controller.artifacts.acquire import obtain
+from fleetmark_controller.artifacts.harness import pack_harness
+from fleetmark_controller.engine.release_manager import Desk
+from fleetmark_controller.engine.transactions import Transactions
+from fleetmark_controller.home.settings import Settings
+from fleetmark_controller.operations import campaigns
+from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.planning.model import NewCampaign
+from fleetmark_controller.planning.plan import Plan, Request, estimated, make_plan
+from fleetmark_controller.store.db.reader import Reader
+from fleetmark_controller.store.devices import saved_fleets
+from fleetmark_controller.store.devices.calibrations import Paces
+from fleetmark_controller.store.devices.device_cache import Roster
+from fleetmark_controller.store.jobs import job_durations
+from fleetmark_controller.store.security import audit, releases
+from fleetmark_controller.wheelbuild import Builder
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.clock import now_unix_ns
+
+Say = Callable[[str], None]
+
+
+class Submission:
+    """Turns requests into stored campaigns whose blobs are all here."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Callable[[], Catalog],
+        reader: Reader,
+        transactions: Transactions,
+        blobs: BlobFolder,
+        builder: Builder,
+        release_manager: Desk,
+    ) -> None:
+        """`catalog` returns the catalog of the moment."""
+        self._settings = settings
+        self._catalog = catalog
+        self._reader = reader
+        self._transactions = transactions
+        self._blobs = blobs
+        self._builder = builder
+        self._release_manager = release_manager
+        self._roster = Roster()
+        self._paces = Paces()
+
+    async def plan(self, request: Request, dry_run: bool = False) -> Plan:
+        """Plan which jobs a request makes, on the devices that are registered now."""
+        known, speeds, fleets = await self._reader.run(
+            lambda c: (self._roster.every(c), self._paces.quickest(c), saved_fleets.every(c))
+        )
+
+        def work() -> Plan:
+            harness, wheel = pack_harness()
+            if not self._blobs.has(harness.sha256):
+                self._blobs.put_bytes(wheel)
+            catalog = self._catalog().knowing(self._builder.known())
+            return make_plan(
+                catalog, request, known, harness, now_unix_ns(), speeds, fleets, dry_run
+            )
+
+        plan = await asyncio.to_thread(work)
+        keys = {planned.job.configuration_key for planned in plan.jobs}
+        return estimated(plan, await self._reader.run(lambda c: job_durations.earlier(c, keys)))
+
+    async def built(self, request: Request, plan: Plan, say: Say) -> Plan:
+        """Build the wheels that a plan asks for, and plan anew where it does."""
+        while plan.builds:
+            mirror = self._settings.mirror_folder
+            await asyncio.to_thread(self._builder.build, plan.builds, mirror, say)
+            plan = await self.plan(request)
+        return plan
+
+    async def submit(
+        self, request: Request, plan: Plan, say: Say, who: str, purpose: str = ""
+    ) -> Plan:
+        """Build and obtain what a plan's jobs need, then store and schedule them for `who`.
+
+        Returns:
+            The plan that was stored: another one where wheels had to be built first.
+        """
+        mirror = self._settings.mirror_folder
+        plan = await self.built(request, plan, say)
+        sources = {sha: source for r in plan.resolutions for sha, source in r.sources.items()}
+
+        def get() -> None:
+            obtain(sources, self._blobs, mirror, say)
+            for content in plan.locks.values():
+                self._blobs.put_bytes(content)
+
+        await asyncio.to_thread(get)
+        unsigned = await self._release_manager.cover(plan.locks, say)
+        campaign = NewCampaign(
+            request.campaign_id,
+            request.benchmark,
+            request.selector,
+            request.profile,
+            asdict(request),
+            request.submitted_by,
+            purpose,
+            request.cool_down_s,
+        )
+        new_jobs = [planned.job for planned in plan.jobs]
+
+        def store(c: sqlite3.Connection, fx: Effects, now: int) -> None:
+            campaigns.submit(c, fx, now, campaign, new_jobs, plan.locks)
+            releases.set_unsigned(c, unsigned)
+            audit.add(
+                c,
+                now,
+                who,
+                "campaign.submit",
+                campaign.campaign_id,
+                benchmark=request.benchmark,
+                selector=request.selector,
+                jobs=len(new_jobs),
+            )
+
+        await self._transactions.perform_and_schedule(store)
+        return plan
