@@ -23,7 +23,7 @@ import grpc
 from fleet_children import commands, raise_file_limit
 
 from fleetmark_agent.helpers.tls_probe import trusted_ca
-from fleetmark_agent.net import transport
+from fleetmark_agent.net import grpc_transport
 from fleetmark_agent.net.connection import Link
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Identity, Session
@@ -55,7 +55,7 @@ class Member:
     def prepare(self) -> None:
         """Come as far as an agent that was just started, and does not connect yet."""
         self._session = Session(self._identity, Ledger(), device_free=True, spooled={})
-        self._transport = transport.GrpcTransport(self._address, lambda: self._tls)
+        self._transport = grpc_transport.GrpcTransport(self._address, lambda: self._tls)
         self._link = Link(self._transport, self._tell, lambda: None)
         self._greeted = False
 
@@ -174,7 +174,7 @@ def _of_board(facts: Capabilities, number: int) -> Capabilities:
 def _own_connections() -> None:
     # Within one process gRPC shares a connection between channels, unless it is told not to.
     shared = channel.client_options
-    transport.client_options = channel.client_options = lambda *args: [  # type: ignore[attr-defined, assignment]
+    grpc_transport.client_options = channel.client_options = lambda *args: [  # type: ignore[attr-defined, assignment]
         *shared(*args),
         ("grpc.use_local_subchannel_pool", 1),
     ]

@@ -16,7 +16,7 @@ from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.runner import supervisor
 from fleetmark_agent.runner.execution import Execution
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.session.messages import AttemptKey
+from fleetmark_agent.state.attempt_key import AttemptKey
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def capabilities(home: str | None, as_json: bool) -> None:
     Each piece of software is found, absent, of a wrong version, or broken: there, but not working.
     """
     from fleetmark_agent.fingerprint import measure
-    from fleetmark_agent.fingerprint.software import with_findings
+    from fleetmark_agent.software.capabilities import with_findings
     from fleetmark_agent.software.client import detect_in_child
     from fleetmark_cli.output import print_fields, print_json
     from fleetmark_core.serde import to_plain

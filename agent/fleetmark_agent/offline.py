@@ -15,15 +15,16 @@ from fleetmark_agent import AGENT_VERSION
 from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.fingerprint import measure
-from fleetmark_agent.fingerprint.software import with_findings
 from fleetmark_agent.net.transport import TransportError
 from fleetmark_agent.runner.attempt import Attempt
 from fleetmark_agent.runner.context import Site
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session import events as h
-from fleetmark_agent.session.messages import AttemptKey, AttemptRef
+from fleetmark_agent.session.messages import AttemptRef
+from fleetmark_agent.software.capabilities import with_findings
 from fleetmark_agent.software.client import detect_in_child
 from fleetmark_agent.state import identity
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.file_locks import is_held, try_lock
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool, SpoolFull

@@ -64,7 +64,13 @@ def test_the_command_line_loads_little() -> None:
 
 
 def test_pure_modules_stay_pure() -> None:
-    for module in ("session", "ledger", "messages", "happenings", "spool"):
+    for module in (
+        "session.machine",
+        "session.messages",
+        "session.events",
+        "state.ledger",
+        "state.spool",
+    ):
         loaded = loaded_by(f"fleetmark_agent.{module}")
         assert not loaded & {"grpc", "google", "asyncio", "psutil", "subprocess"}, module
 

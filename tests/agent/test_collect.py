@@ -11,7 +11,7 @@ import pytest
 from fleetmark_agent.runner.collect import judge, make_plan, spool_plan
 from fleetmark_agent.runner.telemetry.sampler import COLUMNS
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.session.messages import AttemptKey
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool
 from fleetmark_core.digest import sha256_file

@@ -15,11 +15,11 @@ from agent_process import AgentProcess
 from detect_boards import Board, gone
 from fake_controller import FakeController
 
-from fleetmark_agent.fingerprint.software import with_findings
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Identity, Session
 from fleetmark_agent.session.messages import CapabilitiesChanged, Hello, Welcome
 from fleetmark_agent.software import detection_cache, periodic
+from fleetmark_agent.software.capabilities import with_findings
 from fleetmark_agent.software.models import Detection, Finding, Verdict
 from fleetmark_agent.state.ledger import Ledger
 from fleetmark_catalog.selectors import Subject, parse_selector

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_agent.session.messages import MAX_EPOCH, AttemptKey
 from fleetmark_agent.state import ledger
+from fleetmark_agent.state.attempt_key import MAX_EPOCH, AttemptKey
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.identity import device_id
 from fleetmark_agent.state.ledger import Entry, Ledger, LedgerError, Standing

@@ -18,8 +18,8 @@ from test_agent_cli import HEAVY, agent_command, fails, loaded_by
 
 from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.fingerprint import measure
-from fleetmark_agent.fingerprint.software import with_findings
 from fleetmark_agent.net import grpc_codec
+from fleetmark_agent.software.capabilities import with_findings
 from fleetmark_agent.startup.handover import hand_over
 from fleetmark_agent.state.file_locks import try_lock
 from fleetmark_core.capabilities import Capabilities

@@ -7,14 +7,9 @@ import dataclasses
 import pytest
 
 from fleetmark_agent.session.machine import Held
-from fleetmark_agent.session.messages import (
-    AttemptKey,
-    AttemptRef,
-    AttemptReport,
-    AttemptState,
-    Hello,
-)
+from fleetmark_agent.session.messages import AttemptRef, AttemptReport, AttemptState, Hello
 from fleetmark_agent.session.order_evidence import with_papers
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_protos.channel import MAX_ORDER_BYTES, MAX_SHOWN_BYTES
 

@@ -20,7 +20,6 @@ from hypothesis.stateful import (
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Identity, Session
 from fleetmark_agent.session.messages import (
-    AttemptKey,
     AttemptRef,
     AttemptReport,
     AttemptState,
@@ -33,6 +32,7 @@ from fleetmark_agent.session.messages import (
     Verdict,
     Welcome,
 )
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.ledger import Entry, Ledger, Standing
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
 from fleetmark_core.order import Order

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_agent.session.messages import AttemptKey
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool, SpoolFull
 from fleetmark_core.records import MAX_PAYLOAD_BYTES

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fleetmark_agent.runner.log_tail import Tails
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.session.messages import AttemptKey, AttemptRef, LogLines
+from fleetmark_agent.session.messages import AttemptRef, LogLines
+from fleetmark_agent.state.attempt_key import AttemptKey
 
 REF = AttemptRef("d1", "job-1", 1, "boot")
 

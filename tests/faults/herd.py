@@ -12,7 +12,7 @@ import sys
 import grpc
 
 from fleetmark_agent.helpers.tls_probe import trusted_ca
-from fleetmark_agent.net import transport
+from fleetmark_agent.net import grpc_transport
 from fleetmark_agent.net.connection import Link
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Identity, Session
@@ -41,7 +41,9 @@ class Member:
     def __init__(self, device_id: str, name: str, address: str, tls: Tls) -> None:
         identity = Identity(device_id, uuid7(), name, "0", CAPABLE)
         self.session = Session(identity, Ledger(), device_free=True, spooled={})
-        self.link = Link(transport.GrpcTransport(address, lambda: tls), self.tell, lambda: None)
+        self.link = Link(
+            grpc_transport.GrpcTransport(address, lambda: tls), self.tell, lambda: None
+        )
         self.timer: asyncio.TimerHandle | None = None
 
     def tell(self, event: h.Event) -> None:

@@ -23,11 +23,11 @@ from fleetmark_agent.fingerprint.system import probe as probe_system
 from fleetmark_agent.net.grpc_codec import from_wire
 from fleetmark_agent.runner import collect, supervisor
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.session.messages import AttemptKey
 from fleetmark_agent.software import detection_cache, models, rules, verdicts
 from fleetmark_agent.startup import enroll
 from fleetmark_agent.startup.mdns_browse import _usable
 from fleetmark_agent.state import ledger
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool
 from fleetmark_cli.paths import ConfigError

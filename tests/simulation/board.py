@@ -16,9 +16,10 @@ from world import World
 
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Identity, Session
-from fleetmark_agent.session.messages import AttemptKey, AttemptReport, Bye, Hello, Progress
+from fleetmark_agent.session.messages import AttemptReport, Bye, Hello, Progress
 from fleetmark_agent.session.order_evidence import with_papers
 from fleetmark_agent.state import ledger as ledgers
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.spool import Spool, SpoolFull
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.lockfile import LOCK_FORMAT, Environment, Lock, Program

@@ -18,6 +18,7 @@ from network import Stream
 from world import Violation, World
 
 from fleetmark_agent.session import messages as m
+from fleetmark_agent.state import attempt_key
 from fleetmark_controller.engine.verification import COMPLETED, sealed
 from fleetmark_controller.lifecycle import fencing
 from fleetmark_controller.lifecycle.retry_policy import Ending
@@ -352,7 +353,9 @@ class Centre:
         stream.on_controller, stream.closed_at_controller = heard, closed
         return True
 
-    def append(self, device: str, key: m.AttemptKey, batch: Sequence[Record]) -> int | None:
+    def append(
+        self, device: str, key: attempt_key.AttemptKey, batch: Sequence[Record]
+    ) -> int | None:
         """Results.Append; None: the call fails."""
         if not self.up:
             return None

@@ -16,12 +16,12 @@ from fleetmark_agent import AGENT_VERSION
 from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.daemon.daemon import EXIT_UNREACHABLE, Daemon
 from fleetmark_agent.errors import from_os_error
-from fleetmark_agent.fingerprint.software import with_findings
-from fleetmark_agent.net.transport import GrpcTransport
+from fleetmark_agent.net.grpc_transport import GrpcTransport
 from fleetmark_agent.runner.context import Site
 from fleetmark_agent.runner.log_tail import FEATURE
 from fleetmark_agent.session.machine import Identity
 from fleetmark_agent.software import detection_cache
+from fleetmark_agent.software.capabilities import with_findings
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.identity import device_id, load_tls
 from fleetmark_agent.state.spool import Spool

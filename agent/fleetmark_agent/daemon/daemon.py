@@ -14,8 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetmark_agent.fingerprint.software import with_findings
-from fleetmark_agent.net.cert_renewal import Renewal
+from fleetmark_agent.daemon.cert_renewal import Renewal
 from fleetmark_agent.net.connection import Link
 from fleetmark_agent.net.transport import Transport, TransportError
 from fleetmark_agent.runner.context import Site, clean_attempts
@@ -26,16 +25,17 @@ from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Identity, Session
 from fleetmark_agent.session.messages import (
     Append,
-    AttemptKey,
     AttemptRef,
     Heartbeat,
     HeartbeatAck,
     Hello,
     Welcome,
 )
+from fleetmark_agent.software.capabilities import with_findings
 from fleetmark_agent.software.models import Detection
 from fleetmark_agent.software.periodic import Watch
 from fleetmark_agent.state import ledger
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.file_locks import is_held, until_free
 from fleetmark_agent.state.files import RealFiles, tree_bytes
 from fleetmark_agent.state.spool import SpoolFull

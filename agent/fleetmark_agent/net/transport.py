@@ -1,12 +1,10 @@
-"""How an agent reaches its controller: a thin interface, and its one form over gRPC."""
+"""How an agent reaches its controller: the interface, and what it raises."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from fleetmark_agent.session.messages import (
     AgentMessage,
@@ -15,11 +13,7 @@ from fleetmark_agent.session.messages import (
     AttemptRef,
     ControllerMessage,
 )
-from fleetmark_agent.state.identity import Tls
 from fleetmark_core.errors import ErrorKind
-
-if TYPE_CHECKING:
-    import grpc.aio
 
 
 class TransportError(Exception):
@@ -70,136 +64,3 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Give everything back."""
-
-
-CALL_TIMEOUT_S = 30.0
-_STALL_TIMEOUT_S = 30.0
-_FAREWELL_S = 1.0
-_OLD_CALLS_S = 300.0
-
-
-class GrpcTransport:
-    """`Transport` over gRPC."""
-
-    def __init__(self, address: str, identity: Callable[[], Tls]) -> None:
-        """No connection is made before the first call; `identity` is read now and at `renew`."""
-        from fleetmark_agent.net import grpc_codec
-
-        self.address = address
-        self._rpc = grpc_codec
-        self._identity = identity
-        self._closing: set[asyncio.Future[None]] = set()
-        self._channel = open_channel(address, identity())
-        self._stubs = grpc_codec.Stubs(self._channel)
-
-    def renew(self) -> None:
-        """Show the identity as it is now in every new call; those that go on may end in peace."""
-        old = self._channel
-        self._channel = open_channel(self.address, self._identity())
-        self._stubs = self._rpc.Stubs(self._channel)
-        closing = asyncio.ensure_future(old.close(_OLD_CALLS_S))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
-
-    async def connect(self) -> Stream:
-        """See `Transport`."""
-        return _GrpcStream(self._stubs, self.address)
-
-    async def download(self, sha256: str, offset: int, attempt: AttemptRef) -> AsyncIterator[bytes]:
-        """See `Transport`."""
-        call = self._stubs.download(sha256, offset, attempt)
-        try:
-            while True:
-                with self._rpc.errors(self.address):
-                    chunk = await asyncio.wait_for(call.read(), _STALL_TIMEOUT_S)
-                data = self._rpc.chunk_data(chunk)
-                if data is None:
-                    return
-                yield data
-        finally:
-            call.cancel()
-
-    async def upload(self, path: Path, sha256: str, size_bytes: int, device_id: str) -> None:
-        """See `Transport`."""
-        call = self._stubs.upload()
-        try:
-            with self._rpc.errors(self.address):
-                await self._send_file(call, path, sha256, size_bytes, device_id)
-                # The reply comes after the controller has synchronised the bytes to its disk.
-                await asyncio.wait_for(call, CALL_TIMEOUT_S + size_bytes / 5e6)
-        finally:
-            call.cancel()
-
-    async def _send_file(
-        self, call: object, path: Path, sha256: str, size_bytes: int, device_id: str
-    ) -> None:
-        for request in self._rpc.upload_requests(path, sha256, size_bytes, device_id):
-            try:
-                await asyncio.wait_for(call.write(request), _STALL_TIMEOUT_S)  # type: ignore[attr-defined]
-            except asyncio.InvalidStateError:
-                # It has answered already: it had the blob, or it refuses. The reply says which.
-                return
-        await call.done_writing()  # type: ignore[attr-defined]
-
-    async def append(self, message: Append) -> Appended:
-        """See `Transport`."""
-        with self._rpc.errors(self.address):
-            return await self._stubs.append(message, CALL_TIMEOUT_S)
-
-    async def close(self) -> None:
-        """See `Transport`."""
-        for closing in self._closing:
-            closing.cancel()
-        await self._channel.close(None)
-
-
-class _GrpcStream:
-    def __init__(self, stubs: object, address: str) -> None:
-        from fleetmark_agent.net import grpc_codec
-
-        self._rpc = grpc_codec
-        self._address = address
-        self._call = stubs.connect()  # type: ignore[attr-defined]
-        self._closed = False
-
-    async def send(self, message: AgentMessage) -> None:
-        with self._rpc.errors(self._address):
-            await self._call.write(self._rpc.to_wire(message))
-
-    async def receive(self) -> ControllerMessage | None:
-        while True:
-            try:
-                with self._rpc.errors(self._address):
-                    answer = await self._call.read()
-            except asyncio.CancelledError:
-                # gRPC reports our own `close` like this; a cancelled task must stay cancelled.
-                if self._closed:
-                    return None
-                raise
-            if self._rpc.is_end(answer):
-                with self._rpc.errors(self._address):
-                    await self._rpc.check_status(self._call)
-                return None
-            message = self._rpc.from_wire(answer)
-            # A newer controller may say what this agent has no word for.
-            if message is not None:
-                return message
-
-    async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            with suppress(Exception):
-                await asyncio.wait_for(self._call.done_writing(), _FAREWELL_S)
-                # A cancelled call may take its last words with it: the other side ends it first.
-                await asyncio.wait_for(asyncio.shield(self._call.code()), _FAREWELL_S)
-        self._call.cancel()
-
-
-def open_channel(address: str, identity: Tls) -> grpc.aio.Channel:
-    """The one place where a channel is made: both sides show certificates of one CA."""
-    import grpc.aio
-
-    from fleetmark_protos.channel import client_options
-
-    credentials = grpc.ssl_channel_credentials(identity.ca, identity.key, identity.certificate)
-    return grpc.aio.secure_channel(address, credentials, options=client_options())

@@ -35,7 +35,8 @@ from fleetmark_agent.session.events import (
     JobRunning,
     JobStopped,
 )
-from fleetmark_agent.session.messages import AttemptKey, AttemptRef, Progress
+from fleetmark_agent.session.messages import AttemptRef, Progress
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.file_locks import is_held
 from fleetmark_agent.state.spool import SpoolFull
 from fleetmark_core.atomic_file import write_atomic

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.session.messages import AttemptKey, AttemptRef
+from fleetmark_agent.session.messages import AttemptRef
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.spool import Spool
 from fleetmark_agent.state.trust_store import TrustStore
 from fleetmark_core.capabilities import Capabilities

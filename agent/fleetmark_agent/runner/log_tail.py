@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.session.messages import AttemptKey, AttemptRef, LogLines
+from fleetmark_agent.session.messages import AttemptRef, LogLines
+from fleetmark_agent.state.attempt_key import AttemptKey
 
 FEATURE = "logs.v1"
 """An agent that says so in its hello understands `Tail`."""

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fleetmark_agent.session.messages import AttemptKey, Progress
+from fleetmark_agent.session.messages import Progress
+from fleetmark_agent.state.attempt_key import AttemptKey
 
 POWER_ROLE = "board_power"
 """What the board's sensors of power said beside a job: a file of the agent's own."""

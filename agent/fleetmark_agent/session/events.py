@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetmark_agent.session.messages import (
-    AgentMessage,
-    AttemptKey,
-    AttemptRef,
-    ControllerMessage,
-    Progress,
-)
+from fleetmark_agent.session.messages import AgentMessage, AttemptRef, ControllerMessage, Progress
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.ledger import Ledger
 from fleetmark_core.capabilities import Capabilities
 

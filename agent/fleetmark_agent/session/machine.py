@@ -50,7 +50,6 @@ from fleetmark_agent.session.events import (
     UploadFailed,
 )
 from fleetmark_agent.session.messages import (
-    AttemptKey,
     AttemptRef,
     AttemptReport,
     AttemptState,
@@ -65,6 +64,7 @@ from fleetmark_agent.session.messages import (
     Tail,
     Welcome,
 )
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.ledger import Entry, Ledger, Standing
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import FleetmarkError

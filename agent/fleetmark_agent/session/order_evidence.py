@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from fleetmark_agent.session.machine import Held
-from fleetmark_agent.session.messages import AttemptKey, AttemptReport, AttemptState, Hello
+from fleetmark_agent.session.messages import AttemptReport, AttemptState, Hello
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_protos.channel import MAX_ORDER_BYTES, MAX_SHOWN_BYTES
 
 # What is finished comes first, should there be no room for all.

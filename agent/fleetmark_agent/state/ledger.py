@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from fleetmark_agent.session.messages import AttemptKey
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.files import Files
 
 LEDGER_NAME = "ledger.json"

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fleetmark_agent.session.messages import AttemptKey
+from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.files import Files
 from fleetmark_core.records import KINDS, MAX_PAYLOAD_BYTES, Record
 

@@ -112,7 +112,7 @@ class ReleaseProposal(_message.Message):
     CATALOG_KEY_FIELD_NUMBER: _builtins.int
     ADDED_FIELD_NUMBER: _builtins.int
     release: _builtins.bytes
-    """The release's canonical JSON (fleetmark_catalog.core.release)."""
+    """The release's canonical JSON (fleetmark_core.release)."""
     catalog_key: _builtins.str
     """Public key that boards trust now."""
     @_builtins.property

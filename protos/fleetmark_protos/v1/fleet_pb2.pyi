@@ -790,7 +790,7 @@ class AddBoardRequest(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
-    """JSON (fleetmark_catalog.core.carried)."""
+    """JSON (fleetmark_core.bundle_file)."""
     name: _builtins.str
     """Empty: the name in the document."""
     def __init__(

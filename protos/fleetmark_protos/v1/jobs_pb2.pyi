@@ -1101,7 +1101,7 @@ class Bundle(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     BLOBS_FIELD_NUMBER: _builtins.int
     signed_order: _builtins.bytes
-    """The order in its envelope (fleetmark_catalog.core.order)."""
+    """The order in its envelope (fleetmark_core.order)."""
     ca: _builtins.bytes
     """PEM."""
     catalog_sha256: _builtins.str

@@ -85,7 +85,7 @@ class ImportPart(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """Pieces of a signed results document (fleetmark_catalog.core.carried)."""
+    """Pieces of a signed results document (fleetmark_core.bundle_file)."""
     def __init__(
         self,
         *,
@@ -166,9 +166,9 @@ class Record(_message.Message):
     kind: _builtins.str
     """event, telemetry, file, final"""
     payload: _builtins.bytes
-    """Canonical JSON (fleetmark_catalog.core.records)."""
+    """Canonical JSON (fleetmark_core.records)."""
     sha256: _builtins.str
-    """sha256 of seq, kind and payload; see fleetmark_catalog.core.records.record_digest."""
+    """sha256 of seq, kind and payload; see fleetmark_core.records.record_digest."""
     def __init__(
         self,
         *,

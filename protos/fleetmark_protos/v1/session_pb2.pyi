@@ -403,11 +403,11 @@ class Offer(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     SIGNED_ORDER_FIELD_NUMBER: _builtins.int
     order: _builtins.bytes
-    """The order: canonical JSON (fleetmark_catalog.core.order).
+    """The order: canonical JSON (fleetmark_core.order).
     For agents of the time before orders were signed (without feature `signed.v1`).
     """
     signed_order: _builtins.bytes
-    """The order in its envelope, signed (fleetmark_catalog.core.order)."""
+    """The order in its envelope, signed (fleetmark_core.order)."""
     @_builtins.property
     def attempt(self) -> _common_pb2.AttemptRef: ...
     def __init__(

@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from fleetmark_agent.runner.telemetry.power_sensors import COUNTER, GPU, POWER, Source
+from fleetmark_agent.runner.telemetry.power_source import COUNTER, GPU, POWER, Source
 
 _LIBRARY = "libnvidia-ml.so.1"
 _MOST_DEVICES = 64

@@ -23,36 +23,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleetmark_agent.fingerprint import sysfs
+from fleetmark_agent.runner.telemetry import nvml
+from fleetmark_agent.runner.telemetry.power_source import (
+    BATTERY,
+    BOARD,
+    COUNTER,
+    CPU,
+    GPU,
+    MEMORY,
+    PART,
+    POWER,
+    Source,
+)
 
-COUNTER, POWER = "counter", "power"
-BOARD, BATTERY, CPU, MEMORY, GPU, PART = "board", "battery", "cpu", "memory", "gpu", "part"
 _INPUT = re.compile(r"(^|[^A-Z])(VDD_IN|VIN_SYS\w*|VIN|POM_5V_IN|\w*_5V_IN|SYS_?5V\w*|INPUT)$")
 _ONE_CHANNEL = ("ina219", "ina220", "ina226", "ina230", "ina231", "ina237", "ina238", "ina260")
 _METERS = ("power_meter",)
 _GPUS = ("amdgpu",)
 _RAPL_SCOPES = {"package": CPU, "dram": MEMORY}
-
-
-@dataclass(frozen=True)
-class Source:
-    """One sensor. A reading times `unit` is joules of a counter, watts of a power sensor."""
-
-    name: str
-    scope: str
-    kind: str
-    unit: float
-    read: Callable[[], int | None]
-    wraps_at: int | None = None
-
-    def plain(self) -> dict[str, object]:
-        """What travels with the readings."""
-        return {
-            "name": self.name,
-            "scope": self.scope,
-            "kind": self.kind,
-            "unit": self.unit,
-            "wraps_at": self.wraps_at,
-        }
 
 
 @dataclass(frozen=True)
@@ -75,8 +63,6 @@ def find(root: Path = Path("/"), input_name: str = "") -> Found:
             else:
                 sources.append(source)
     if root == Path("/"):
-        from fleetmark_agent.runner.telemetry import nvml
-
         sources.extend(nvml.sources())
     sources = _told_apart(sources)
     if input_name:
