@@ -50,7 +50,13 @@ def fleet(count: int, dice: random.Random, busy: bool) -> dict[str, DeviceState]
     return found
 
 
-def job(number: int, devices: dict[str, str], dice: random.Random, series: str = "") -> WaitingJob:
+def job(
+    number: int,
+    devices: dict[str, str],
+    dice: random.Random,
+    series: str = "",
+    device_set: str = "",
+) -> WaitingJob:
     """One waiting job."""
     return WaitingJob(
         f"job{number}",
@@ -58,6 +64,7 @@ def job(number: int, devices: dict[str, str], dice: random.Random, series: str =
         dice.randint(-5, 5),
         devices,
         NOW - dice.randint(0, 10_000) * S,
+        device_set,
         dice.choice(["anna", "ben"]),
         series=series,
         turn=number,
@@ -73,7 +80,9 @@ def pinned(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJ
 def anywhere(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:
     """Each job for any board, in as many configurations as there are locks."""
     options = [{f"d{n}": f"lock{k}" for n in range(devices)} for k in range(LOCKS)]
-    return [job(n, options[n % LOCKS], dice) for n in range(count)], {}
+    return [
+        job(n, options[n % LOCKS], dice, device_set=f"set{n % LOCKS}") for n in range(count)
+    ], {}
 
 
 def series(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:

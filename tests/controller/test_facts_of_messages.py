@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.api import capability_serde, validation
+from fleetmark_controller.api import validation
 from fleetmark_controller.api.capability_serde import capabilities_from, capabilities_to
-from fleetmark_controller.store.devices.capability_json import steady_text_of, text_of
+from fleetmark_controller.store.devices.capability_cache import (
+    CAPABILITIES,
+    MAX_SHARED_PARTS,
+)
 from fleetmark_core.capabilities import (
     Accelerator,
     Board,
@@ -83,11 +86,11 @@ def test_it_is_what_the_long_way_makes_of_it(board: Capabilities) -> None:
 def test_the_stored_text_is_that_of_the_plain_values(board: Capabilities) -> None:
     found = capabilities_from(capabilities_to(board))
     values = to_plain(found)
-    assert text_of(found) == json.dumps(values, ensure_ascii=False)
+    assert CAPABILITIES.text(found) == json.dumps(values, ensure_ascii=False)
     del values["storage"]["free_bytes"]
     for control in values["controls"]:
         del control["current"]
-    assert json.loads(steady_text_of(found)) == values
+    assert json.loads(CAPABILITIES.steady_text(found)) == values
 
 
 def test_boards_of_one_type_share_their_parts(x86_board: Capabilities) -> None:
@@ -102,8 +105,13 @@ def test_a_large_part_is_not_kept(x86_board: Capabilities) -> None:
     first, second = (capabilities_from(capabilities_to(board)) for _ in range(2))
     assert first.cpu == second.cpu == board.cpu
     assert first.cpu is not second.cpu
-    kept = [field.read.cache_info() for field in capability_serde._fields() if field.read]
-    assert all(info.maxsize == 512 for info in kept)
+
+
+def test_parts_without_end_do_not_fill_memory(x86_board: Capabilities) -> None:
+    for number in range(MAX_SHARED_PARTS + 10):
+        board = replace(x86_board, cpu=replace(x86_board.cpu, model=f"cpu {number}"))
+        capabilities_from(capabilities_to(board))
+    assert max(CAPABILITIES.shared_parts()) == MAX_SHARED_PARTS
 
 
 @pytest.mark.parametrize("part", ["os", "cpu", "memory", "storage"])

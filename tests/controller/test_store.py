@@ -17,6 +17,7 @@ from fleetmark_controller.store.db.migrations import MIGRATIONS
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.db.writer import Writer
 from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices.capability_cache import CapabilityCache
 from fleetmark_controller.store.devices.device_cache import Roster
 from fleetmark_controller.store.results import public_views
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
@@ -224,15 +225,15 @@ def test_a_name_that_is_taken_gets_a_number(path: Path, x86_board: Capabilities)
 
 def test_facts_that_are_kept_stay_few(x86_board: Capabilities) -> None:
     texts = [f'{{"number": {number:03}}}' for number in range(100)]
-    kept = devices._Facts(most=200 * len(texts[0]))
+    kept = CapabilityCache(max_letters=200 * len(texts[0]))
     for text in texts:
         kept.keep(text, x86_board)
         kept.keep(text, x86_board)  # a board that comes again counts once
-    assert kept.get(texts[0]) is x86_board
-    few = devices._Facts(most=len(texts[0]) * 100)
+    assert kept.parse(texts[0]) is x86_board
+    few = CapabilityCache(max_letters=len(texts[0]) * 100)
     long = json.dumps(to_plain(x86_board))
     few.keep(long, replace(x86_board, arch="one that is too large to be kept"))
-    assert few.get(long) == x86_board
+    assert few.parse(long) == x86_board
     for number in range(300):
         few.keep(f'{{"number": {number:03}}}', x86_board)
-    assert len(few._kept) == 100
+    assert len(few._by_text) == 100

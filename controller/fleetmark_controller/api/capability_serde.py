@@ -1,8 +1,4 @@
-"""Capabilities from messages, and back.
-
-A fleet has few types of boards, and boards of one type say the same of most of their parts: each
-such part is read and checked once. That is most of what a thousand boards cost that come at once.
-"""
+"""Capabilities from messages, and back. Parts that devices share are read once."""
 
 from __future__ import annotations
 
@@ -13,15 +9,13 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 from google.protobuf.message_factory import GetMessageClass
 
 from fleetmark_controller.api import validation
+from fleetmark_controller.store.devices.capability_cache import CAPABILITIES
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.serde import from_plain, to_plain
 from fleetmark_protos import plain
 from fleetmark_protos.v1 import capabilities_pb2
 
 _WHERE = "capabilities"
-_KEPT = 512
-_KEPT_BYTES = 2048
-"""So many of a kind are kept, and no larger ones: who invents ever new parts fills no memory."""
 
 
 class _Field(NamedTuple):
@@ -65,19 +59,17 @@ def capabilities_to(facts: Capabilities) -> capabilities_pb2.Capabilities:
 
 
 def _part(read: Any, message: Any) -> Any:
-    data = message.SerializeToString()
-    return read(data) if len(data) <= _KEPT_BYTES else read.__wrapped__(data)
+    return read(message.SerializeToString())
 
 
 def _reader(kind: Any, message_type: Any) -> Any:
-    """What makes parts of one kind of their bytes, each once."""
+    """What makes parts of one kind of their bytes."""
 
-    @lru_cache(maxsize=_KEPT)
     def read(data: bytes) -> Any:
         values = validation.facts(plain.to_plain(message_type.FromString(data)), 1)
         return from_plain(kind, values, _WHERE)
 
-    return read
+    return CAPABILITIES.share_parts(read)
 
 
 @lru_cache(maxsize=1)

@@ -58,6 +58,8 @@ class WaitingJob:
     priority: int
     devices: Mapping[str, str]
     created_ns: int = 0
+    device_set: str = ""
+    """Name of `devices`: jobs of one owner with the same name have the same. Empty: its own."""
     owner: str = ""
     """Who submitted it: a reserved board takes its holder's jobs only."""
     paused: bool = False

@@ -60,8 +60,8 @@ class _Round:
         self.given: dict[str, str] = {}  # device → job of this round
         self.before: Counter[str] = Counter()  # device → waiting pinned jobs that come first
         self.pinned: Counter[str] = Counter()
-        self.choices: dict[tuple[int, str, int, bool, str], list[str]] = {}
-        self.phrases: dict[tuple[int, str, int, bool, str], str] = {}
+        self.choices: dict[tuple[str, str, int, bool, str], list[str]] = {}
+        self.phrases: dict[tuple[str, str, int, bool, str], str] = {}
         self.again_ns: int | None = None
 
     def run(self) -> Plan:
@@ -146,7 +146,13 @@ class _Round:
         return f"{device.name} {obstacle}{_ahead(ahead)}"
 
     def _on_any(self, job: WaitingJob) -> str:
-        key = (id(job.devices), job.owner, job.cool_down_ns, job.health_check, job.min_sandbox)
+        key = (
+            job.device_set or job.job_id,
+            job.owner,
+            job.cool_down_ns,
+            job.health_check,
+            job.min_sandbox,
+        )
         choice = self.choices.get(key)
         if choice is None:
             choice = self.choices[key] = self._rank(job)

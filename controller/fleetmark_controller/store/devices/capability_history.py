@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import Any
 
-from fleetmark_controller.store.devices.capability_json import steady_text_of
+from fleetmark_controller.store.devices.capability_cache import CAPABILITIES
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso
 
@@ -23,7 +23,7 @@ def note(
 
     Of a `new` device none were.
     """
-    text = steady_text_of(capabilities)
+    text = CAPABILITIES.steady_text(capabilities)
     last = None if new else _last(connection, device_id)
     if last is None or (last != text and json.loads(last) != json.loads(text)):
         connection.execute(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 
 from fleetmark_controller.planning.device import Device, Roll
 from fleetmark_controller.store.devices import capability_history, device_admin
-from fleetmark_controller.store.devices.capability_json import text_of
+from fleetmark_controller.store.devices.capability_cache import CAPABILITIES
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso
-from fleetmark_core.serde import from_plain
 
 
 def upsert(
@@ -30,8 +28,8 @@ def upsert(
     A name and labels that people gave it stay, also labels of its identity. A name that another
     device has gets a number: names are how people tell boards apart.
     """
-    text = text_of(capabilities)
-    _FACTS.keep(text, capabilities)
+    text = CAPABILITIES.text(capabilities)
+    CAPABILITIES.keep(text, capabilities)
     found = connection.execute(_STANDING, (device_id, name)).fetchone()
     known, applied_as, of_identity, given, labelled, taken = found
     name = given or (free_name(connection, device_id, name) if taken else name)
@@ -79,7 +77,7 @@ def set_capabilities(
     capability_history.note(connection, now_ns, device_id, facts)
     connection.execute(
         "UPDATE device SET capabilities = ? WHERE device_id = ?",
-        (text_of(facts), device_id),
+        (CAPABILITIES.text(facts), device_id),
     )
 
 
@@ -116,44 +114,8 @@ def _is_taken(connection: sqlite3.Connection, device_id: str, name: str) -> bool
     return found.fetchone() is not None
 
 
-class _Facts:
-    """Facts by their stored text. They are never changed, and reading them is most of the work.
-
-    The oldest are let go beyond `most` letters: boards may be many, or tell ever new things.
-    """
-
-    def __init__(self, most: int = 32 * 1024 * 1024) -> None:
-        self._kept: dict[str, Capabilities] = {}
-        self._most = most
-        self._letters = 0
-        self._lock = threading.Lock()
-
-    def get(self, text: str) -> Capabilities:
-        """Those of a stored text."""
-        found = self._kept.get(text)
-        if found is None:
-            found = from_plain(Capabilities, json.loads(text))
-            self.keep(text, found)
-        return found
-
-    def keep(self, text: str, facts: Capabilities) -> None:
-        """Of a text that is being stored, too: so nobody has to read it again."""
-        if len(text) > self._most // 100:
-            return
-        with self._lock:
-            self._letters += 0 if text in self._kept else len(text)
-            self._kept[text] = facts
-            while self._letters > self._most:
-                oldest = next(iter(self._kept))
-                del self._kept[oldest]
-                self._letters -= len(oldest)
-
-
-_FACTS = _Facts()
-
-
 def _device(row: sqlite3.Row) -> Device:
     values = dict(row)
     values["labels"] = json.loads(values["labels"])
-    values["capabilities"] = _FACTS.get(values["capabilities"])
+    values["capabilities"] = CAPABILITIES.parse(values["capabilities"])
     return Device(**values)

@@ -39,7 +39,7 @@ def view(
     waiting = _waiting(connection, ageing_s, names, reserved)
     if names is not None:
         # Those for which nothing waits do not matter.
-        sets = {id(job.devices): job.devices for job in waiting}
+        sets = {(job.device_set, job.owner): job.devices for job in waiting}
         wanted = set().union(*sets.values())
         # And those that time alone will free for jobs that were passed over.
         wanted |= reserved.keys()
@@ -96,7 +96,9 @@ def _waiting(
     options = _Options(connection, None if names is None else set(names), reserved)
     waiting = []
     for row in rows:
-        devices, min_sandbox = options.of(row[11], row[4] if row[10] == "" else None)
+        # Reservations do not count for what the controller itself asks for.
+        owner = row[4] if row[10] == "" else None
+        devices, min_sandbox = options.of(row[11], owner)
         if names is not None and not options.worth_looking(row[11], devices):
             continue
         waiting.append(
@@ -105,6 +107,7 @@ def _waiting(
                 sequence=row[1],
                 priority=row[2],
                 devices=devices,
+                device_set=row[11] if owner is not None else f"{row[11]} {row[10]}",
                 created_ns=parse_iso(row[3]),
                 owner=row[4],
                 paused=row[5] is not None,
