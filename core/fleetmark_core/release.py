@@ -95,13 +95,6 @@ class Release:
         """Definitions by kind, name and sha256."""
         return {(d["kind"], d["name"], d["sha256"]): d for d in self.components}
 
-    def content(self) -> bytes:
-        """What it names, without serial and times: equal for two releases of the same things."""
-        values = json.loads(self.canonical())
-        for key in ("serial", "made_unix_s", "expires_unix_s"):
-            del values[key]
-        return canonical_json(values)
-
 
 @dataclass(frozen=True)
 class Envelope:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
@@ -30,11 +29,3 @@ def wheel_rank(filename: str, interpreter: Interpreter) -> int | None:
     ranks = _ranks(interpreter.version, interpreter.abis, interpreter.platforms)
     found = [ranks[tag] for tag in tags if tag in ranks]
     return min(found) if found else None
-
-
-def best_wheel(filenames: Iterable[str], interpreter: Interpreter) -> str | None:
-    """The file that fits best, or None. Ties are broken by name, so the choice is repeatable."""
-    fitting = [
-        (rank, name) for name in filenames if (rank := wheel_rank(name, interpreter)) is not None
-    ]
-    return min(fitting)[1] if fitting else None

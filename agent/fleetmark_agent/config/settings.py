@@ -1,4 +1,4 @@
-"""What an agent is started with and holds for months; `configuring` says where it comes from."""
+"""What an agent is started with and holds for months; `loader` says where it comes from."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def main(descriptor: int) -> int:
 
 
 def _handed_over(descriptor: int) -> dict[str, Any]:
-    """What `agent start` left in the pipe, see `become`."""
+    """What `agent start` left in the pipe, see `startup.handover`."""
     with os.fdopen(descriptor, "rb") as pipe:
         handed: dict[str, Any] = json.load(pipe)
     # Held as long as this process lives; what it starts must not hold it longer.

@@ -1,7 +1,7 @@
 """What an agent and its controller say, as plain dataclasses.
 
-Only `rpc` knows how these look on the wire; everything else of the agent works with these.
-Durations end in `_s` here and are nanoseconds on the wire.
+Only `net.grpc_codec` knows how these look on the wire; everything else of the agent works with
+these. Durations end in `_s` here and are nanoseconds on the wire.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Rules are the catalog's `soft` components, see `fleetmark_catalog/load/schema.py`. Detection runs in
 a short-lived process (`python -I -m fleetmark_agent.software`): it never asks for a right or a
-password, and writes nothing outside of a private folder that it removes. `findings`, `rules` (but
-for reading files) and `judge` are pure; `children`, `place` and `probes` do the looking.
+password, and writes nothing outside of a private folder that it removes. `models`, `rules` (but
+for reading files) and `verdicts` are pure; `subprocesses`, `search_paths` and `probes` look at the
+device.
 """

@@ -1,7 +1,7 @@
 """Finds the controller and gets this board a certificate, before anything else of an agent runs.
 
 All of this is over when the board is connected: `agent start` does it before it becomes the process
-that serves (see `become`), which comes back here only when its key was revoked meanwhile.
+that serves (see `handover`), which comes back here only when its key was revoked meanwhile.
 """
 
 from __future__ import annotations

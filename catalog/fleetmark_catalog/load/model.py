@@ -92,7 +92,7 @@ class Location:
 
     One of: `url`; `deb` (a package of the machine's own apt sources) with `path` inside it; `wheel`
     (file name of a wheel on the machine's own package index) with its sha256 and `path` inside it;
-    `recipe` (a name in bundling/recipes) that makes the file from others, as `options` say;
+    `recipe` (a name in artifacts/recipes) that makes the file from others, as `options` say;
     `provided`: nobody but a person can get it, and this text says how.
     `compression` is `gzip` or empty. `size_bytes` bounds the transfer.
     """

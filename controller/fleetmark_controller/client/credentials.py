@@ -17,7 +17,6 @@ from fleetmark_cli.paths import home_folder
 from fleetmark_controller.home.credential_files import Credentials, admin_file, read_credentials
 from fleetmark_controller.home.endpoint import read_endpoint
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_protos.channel import DEFAULT_PORT
 
 VARIABLE = "FLEETMARK_CREDENTIALS"
 
@@ -117,4 +116,3 @@ def _same(dialled: str, told: str) -> bool:
 
 
 _MOST_NOTES = 8
-DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"

@@ -71,8 +71,8 @@ class RunFacts:
 
     `loadgen_validity` is LoadGen's word, but INVALID too where the files do not prove a valid run:
     `problems` then says why, in texts for a person. In a sound accuracy run it is None.
-    `quality` and `quality_reasons`: see module quality. `samples` is the encoded blob. `search` is
-    what mode find-performance found, see module searching.
+    `quality` and `quality_reasons`: see module `condition`. `samples` is the encoded blob. `search`
+    is what mode find-performance found, see module `search_trace`.
     `energy_by_source`: joules by each sensor of the board.
     """
 

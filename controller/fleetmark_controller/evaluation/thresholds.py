@@ -15,7 +15,6 @@ from typing import Any
 from fleetmark_core.repeat_bounds import Bounds
 
 MAX_RESULT_BYTES = 1 << 20
-MAX_LABEL_FILE_BYTES = 4 << 30
 # All 60,000 records of CIFAR-10 are 184 MB.
 MAX_RECORD_FILE_BYTES = 256 << 20
 # 411,000 samples a second, the most that LoadGen hands to Python, for 600 s.

@@ -1,4 +1,4 @@
-"""The controller's own CA: makes, signs and reads certificates. Files lie with `authority`.
+"""The controller's own CA: makes, signs and reads certificates. Files lie with `ca`.
 
 ECDSA on P-256 throughout: BoringSSL, gRPC's TLS library, takes no Ed25519 certificates unless it
 is told to, and gRPC has no word for that.

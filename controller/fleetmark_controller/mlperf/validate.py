@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +51,6 @@ FindRules = Callable[[str, str], Rules]
 def validate(folder: Path, round_name: str, find_rules: FindRules = rules.rules) -> list[Problem]:
     """What is wrong with the submission in `folder`."""
     return list(_Check(folder, round_name, find_rules).run())
-
-
-@dataclass
-class _Tree:
-    """The submitter's tree: what is left of `files` at the end belongs to nothing."""
-
-    layout: Layout
-    files: set[str]
 
 
 class _Check:

@@ -157,10 +157,6 @@ class Presence:
             self._note(seat)
         return [seat.device_id for seat in gone]
 
-    def next_expiry_ns(self) -> int | None:
-        """When the next lease runs out, on the monotonic clock."""
-        return min((s.lease_until_ns for s in self._seats.values() if not s.expired), default=None)
-
     def _seen(self, seat: Seat, now_ns: int) -> Seen:
         rested = now_ns - seat.rests_since_ns if seat.rests_since_ns else 0
         return Seen(

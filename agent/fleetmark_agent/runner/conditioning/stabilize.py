@@ -1,4 +1,4 @@
-"""Prepares the board for a stable run, and takes it all back: the shell around `settling`."""
+"""Prepares the board for a stable run, and takes it all back: the shell around `cooling`."""
 
 from __future__ import annotations
 

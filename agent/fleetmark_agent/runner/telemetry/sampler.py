@@ -37,7 +37,8 @@ COLUMNS = (
     "power_mode",
 )
 """cpu_percent is the job's (100 is one core busy), foreign_cpu_percent everybody else's; throttled
-see `condition`; power_mode is a place in the list `power_modes` of the tables between the rows."""
+see `board_condition`; power_mode is a place in the list `power_modes` of the tables between the
+rows."""
 POWER_INTERVAL_S = 0.1
 """Ten times a second is unmeasurable in the latencies of a job beside it."""
 

@@ -145,14 +145,6 @@ def labels_of(
     return {k: v for k, v in {**of_agent, **given}.items() if v is not None}
 
 
-def given_name(connection: sqlite3.Connection, device_id: str) -> str:
-    """The name that people gave the device; empty if they did not."""
-    row = connection.execute(
-        "SELECT name FROM device_care WHERE device_id = ?", (device_id,)
-    ).fetchone()
-    return "" if row is None else row[0] or ""
-
-
 def failed(connection: sqlite3.Connection, device_id: str, job_id: str, why: str) -> None:
     """A job failed on the device; however often it is tried in a row, it counts once."""
     connection.execute("INSERT OR IGNORE INTO device_care (device_id) VALUES (?)", (device_id,))
