@@ -12,7 +12,7 @@ from bundles import blob
 from fleetmark_agent.cache.blob_cache import Cache
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.net.transport import TransportError
-from fleetmark_agent.state import files
+from fleetmark_core import atomic_file
 from fleetmark_core.lockfile import BlobRef
 
 GIB = 1 << 30
@@ -166,7 +166,7 @@ async def test_a_disk_that_fills_up_in_the_midst_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, cache = Source(b"x" * 100), make(tmp_path)
-    real = files.sync_file
+    real = atomic_file.sync_file
 
     def full(_self: object, partial: Path, _sha256: str, _size: int) -> Path:
         real(partial)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from ingest_cases import DATA, PERFORMANCE, RUNS, SCENARIOS
 
-from fleetmark_controller.evaluation.thresholds import ROUND_SEEDS
 from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
+from fleetmark_controller.loadgen.rules import ROUND_SEEDS
 from fleetmark_core.clock import iso
 
 

@@ -14,8 +14,9 @@ from hypothesis.extra.numpy import arrays
 from ingest_cases import DATA, PERFORMANCE
 
 from fleetmark_controller.evaluation.samples import decode, encode, percentile, read_raw
-from fleetmark_controller.evaluation.thresholds import MAX_LATENCY_NS, MAX_SAMPLES
+from fleetmark_controller.evaluation.thresholds import MAX_SAMPLES
 from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.limits import MAX_LATENCY_NS
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_controller.api import blobs, serde, session
+from fleetmark_controller.engine import release_manager
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.operations.effects import OfferEffect
-from fleetmark_controller.signing import release_manager
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_core import signing
 from fleetmark_core.clock import now_unix_ns

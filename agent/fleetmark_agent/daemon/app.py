@@ -67,6 +67,8 @@ def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen
         join.apply(settings)
         code = asyncio.run(_serve(settings, device_id(settings.home), rules, facts))
     if code == EXIT_UNREACHABLE:
+        from fleetmark_agent.startup import join
+
         raise join.unanswered(settings)
     return code
 
