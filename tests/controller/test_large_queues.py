@@ -84,7 +84,7 @@ def test_jobs_with_the_same_options_share_them_until_one_loses_a_board(store: Te
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_looking_at_open_boards_alone_gives_them_the_same_jobs(
+def test_looking_at_open_boards_alone_leaves_none_of_them_idle(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, x86_board: Capabilities
 ) -> None:
     """With reservations, pauses, priorities, several owners; pinned jobs and jobs for any board."""
@@ -120,8 +120,13 @@ def test_looking_at_open_boards_alone_gives_them_the_same_jobs(
     def given_to(plan: object) -> set[tuple[str, str]]:
         return {(a.job_id, a.device_id) for a in plan.assignments}  # type: ignore[attr-defined]
 
-    assert {job for job, _ in given_to(narrow)} == {job for job, _ in given_to(everything)}
-    assert {board for _, board in given_to(narrow)} == {b for _, b in given_to(everything)}
+    # Which of several boards a job gets may differ, and with it who comes after it. But in neither
+    # plan does a job wait while a board is idle that the other plan gave it.
+    for plan, other in ((narrow, everything), (everything, narrow)):
+        jobs_of = {job for job, _ in given_to(plan)}
+        boards_of = {board for _, board in given_to(plan)}
+        assert all(job in jobs_of or board in boards_of for job, board in given_to(other))
+    assert bool(given_to(narrow)) == bool(given_to(everything))
     wanted = scheduler_view.wanted(store.connection)
     assert wanted is not None and {board for _, board in given_to(everything)} <= wanted
 
