@@ -26,7 +26,7 @@ test-arm64: $(VENV)/.dev ## Run the unmodified agent on emulated arm64 boards: b
 SEEDS ?= 10000
 SEED_START ?= 0
 simulate: $(VENV)/.dev ## Simulate the protocol under faults: SEEDS=10000 [SEED_START=n]
-	@$(BIN)/python tests/simulation/simulate.py --seeds $(SEEDS) --start $(SEED_START)
+	@$(BIN)/python -m tests.simulation.simulate --seeds $(SEEDS) --start $(SEED_START)
 
 INPUTS ?= 20000
 fuzz: $(VENV)/.dev ## Feed every parser of outside input with damaged and invented inputs: INPUTS=20000

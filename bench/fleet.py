@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from fleetmark_controller.client.connection import Client
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "tests" / "faults"))
+sys.path.append(str(HERE.parent))
 _SETTLE_S = 10.0
 _SETTINGS = "heartbeat_idle_s = 15.0\nlease_s = 45.0\nadvertise = false\ncatalogs = [{!r}]\n"
 
@@ -190,7 +190,7 @@ class Ours:
 
 def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
     """A controller, one real agent and many simulated ones."""
-    import toy
+    from tests.support import noop_benchmark as toy
 
     from fleetmark_controller.client.connection import Client
 

@@ -77,7 +77,7 @@ def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
 
 def bare_child_s(folder: Path, tries: int) -> list[float]:
     """Seconds of the program that does nothing, started without anything of ours."""
-    import toy
+    from tests.support import noop_benchmark as toy
 
     program = folder / "catalog" / "program" / "toy"
     found = []

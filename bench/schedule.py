@@ -117,8 +117,8 @@ def planned(mix: str, jobs: int, devices: int, busy: bool) -> tuple[float, int]:
 
 def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, float]:
     """CPU seconds of one round of the scheduler on a store."""
-    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "controller")]
-    from stores import LOCK, TestStore
+    sys.path.insert(0, str(ROOT))
+    from tests.support.stores import LOCK, TestStore
 
     from fleetmark_controller.operations import campaigns, dispatch
 

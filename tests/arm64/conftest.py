@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulated import EmulatedFleet
-from userland import CannotBeMade, Userland, userland
+
+from tests.arm64.emulated import EmulatedFleet
+from tests.arm64.userland import CannotBeMade, Userland, userland
 
 
 @pytest.fixture(scope="session")

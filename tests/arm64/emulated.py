@@ -8,12 +8,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from processes import BIN, Fleet, environment, until
-from userland import CACHE, Userland
-
 from fleetmark_controller.wheelbuild import toolchain
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.errors import FleetmarkError
+from tests.arm64.userland import CACHE, Userland
+from tests.support.processes import BIN, Fleet, environment, until
 
 # An emulated agent needs seconds for what a board does in tens of milliseconds.
 EMULATED_PATIENCE_S = 240.0

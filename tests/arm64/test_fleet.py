@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from emulated import EmulatedFleet
 
 from fleetmark_core.lockfile import parse_lock
+from tests.arm64.emulated import EmulatedFleet
 
 pytestmark = [pytest.mark.arm64, pytest.mark.timeout(1800)]
 SMALL = ("--scenario", "SingleStream", "--fleet", "arm64")

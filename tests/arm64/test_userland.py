@@ -6,8 +6,9 @@ import platform
 from pathlib import Path
 
 import pytest
-import userland
-from userland import CannotBeMade
+
+from tests.arm64 import userland
+from tests.arm64.userland import CannotBeMade
 
 
 @pytest.fixture

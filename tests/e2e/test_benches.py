@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import environment
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
+from tests.support.processes import environment
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 

@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from processes import environment
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
+from tests.support.processes import environment
 
 
 @pytest.mark.slow

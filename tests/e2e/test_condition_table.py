@@ -14,14 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Fleet, fleet_in, toy, until
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
-from board_tree import CPU, BoardTree
+from tests.support import noop_benchmark
+from tests.support.board_tree import CPU, BoardTree
+from tests.support.processes import Fleet, fleet_in, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("condition")]
 
@@ -104,7 +103,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     folder = tmp_path_factory.mktemp("condition")
     tree = BoardTree(folder / "tree").calm()
     with fleet_in(folder) as fleet:
-        catalog = toy().make_catalog(folder / "catalog")
+        catalog = noop_benchmark.make_catalog(folder / "catalog")
         (catalog / "program" / "toy" / "main.py").write_text(PROGRAM)
         benchmark = catalog / "benchmark" / "toy" / "component.toml"
         text = benchmark.read_text()

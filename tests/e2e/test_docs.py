@@ -8,13 +8,13 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from processes import BIN, Fleet, fleet_in
+
+from tests.support import ROOT
+from tests.support.processes import BIN, Fleet, fleet_in
 
 pytestmark = pytest.mark.e2e
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def commands(document: str) -> list[list[str]]:

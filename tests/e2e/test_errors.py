@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import BIN, Fleet, environment, fleet_in, until
 
 from fleetmark_catalog import load
 from fleetmark_protos.token import JoinToken
+from tests.support.processes import BIN, Fleet, environment, fleet_in, until
 
 pytestmark = pytest.mark.e2e
 

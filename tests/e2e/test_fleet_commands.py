@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Fleet, fleet_in, until
 
 from fleetmark_controller.client.connection import Client
 from fleetmark_core.ids import uuid7
 from fleetmark_protos.v1 import fleet_pb2, jobs_pb2
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-import toy
+from tests.support import noop_benchmark as toy
+from tests.support.processes import Fleet, fleet_in, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("fleet commands")]
 

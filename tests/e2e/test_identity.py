@@ -16,12 +16,13 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
-from processes import BIN, Fleet, environment, fleet_in, until
 
 from fleetmark_protos.token import PREFIX, parse_token
+from tests.support import TESTS
+from tests.support.processes import BIN, Fleet, environment, fleet_in, until
 
 pytestmark = pytest.mark.e2e
-INJECT = Path(__file__).resolve().parents[1] / "faults" / "inject"
+INJECT = TESTS / "faults" / "inject"
 DAY_S = 86_400
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import BIN, environment, overlaps, until
+
+from tests.support.processes import BIN, environment, overlaps, until
 
 pytestmark = pytest.mark.e2e
 

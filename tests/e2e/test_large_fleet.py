@@ -5,18 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from processes import Fleet, fleet_in
-from stores import TestStore
 
 from fleetmark_core.capabilities import Capabilities, Software, Storage
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-import toy
+from tests.support import noop_benchmark as toy
+from tests.support.processes import Fleet, fleet_in
+from tests.support.stores import TestStore
 
 pytestmark = [pytest.mark.e2e]
 BOARDS = 1_000

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import queue
 import re
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
 import pytest
-from processes import Fleet, fleet_in, until
 
 from fleetmark_agent.helpers.tls_probe import trusted_ca
 from fleetmark_controller.api.capability_serde import capabilities_to
@@ -31,9 +28,8 @@ from fleetmark_protos.v1 import (
     session_pb2,
     session_pb2_grpc,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-import toy
+from tests.support import noop_benchmark as toy
+from tests.support.processes import Fleet, fleet_in, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 WATCHERS = 100

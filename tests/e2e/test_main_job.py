@@ -11,7 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from processes import BIN, environment, overlaps, until
+
+from tests.support.processes import BIN, environment, overlaps, until
 
 pytestmark = pytest.mark.e2e
 COUNT = 16

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from namespaces import Namespace, no_namespaces, own_namespace
-from processes import Fleet, fleet_in
-from wire import DOWN, Wire
+
+from tests.support.namespaces import Namespace, no_namespaces, own_namespace
+from tests.support.processes import Fleet, fleet_in
+from tests.support.wire import DOWN, Wire
 
 pytestmark = [
     pytest.mark.e2e,

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Fleet, fleet_in, until
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-import toy
+from tests.support import noop_benchmark as toy
+from tests.support.processes import Fleet, fleet_in, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -13,10 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from processes import BIN, environment, free_port, overlaps
+
+from tests.support import ROOT
+from tests.support.processes import BIN, environment, free_port, overlaps
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("session")]
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "a-session.md"
+DOCUMENT = ROOT / "docs" / "a-session.md"
 
 
 def script() -> str:

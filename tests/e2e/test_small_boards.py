@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from processes import BIN, Fleet, environment, fleet_in, until
+
+from tests.support.processes import BIN, Fleet, environment, fleet_in, until
 
 pytestmark = [
     pytest.mark.e2e,

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from processes import Fleet, fleet_in
+
+from tests.support.processes import Fleet, fleet_in
 
 pytestmark = pytest.mark.e2e
 EXPORT = ("export", "--format", "mlperf", "--round", "v6.1", "--division", "open")

@@ -19,7 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import BIN, environment, toy, until
+
+from tests.support import noop_benchmark
+from tests.support.processes import BIN, environment, until
 
 pytestmark = pytest.mark.e2e
 DESK, BOARD = "198.51.100.1", "198.51.100.2"
@@ -170,7 +172,7 @@ def test_paste_approve_run_and_find(machines: tuple[Machine, Machine], tmp_path:
     terminal = Terminal()
     desk.spawn(
         *(str(BIN / "controller"), "serve", "--listen", f"0.0.0.0:{PORT}"),
-        *("--catalog", str(toy().make_catalog(tmp_path / "catalog"))),
+        *("--catalog", str(noop_benchmark.make_catalog(tmp_path / "catalog"))),
         on=terminal.theirs,
     )
     until(lambda: "agent start" in terminal.text, "the line to paste", 60)

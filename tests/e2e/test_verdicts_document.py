@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from processes import Fleet, fleet_in
-from test_docs import ROOT, commands
 
 from fleetmark_controller.evaluation.condition import CODES
 from fleetmark_controller.evaluation.thresholds import Thresholds
 from fleetmark_core.repeat_bounds import Bounds
+from tests.e2e.test_docs import ROOT, commands
+from tests.support.processes import Fleet, fleet_in
 
 TEXT = (ROOT / "docs" / "verdicts.md").read_text()
 SCHEDULE, LIST, SHOW, IMPORT = commands("docs/verdicts.md")

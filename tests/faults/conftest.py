@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from table import TABLE
+
+from tests.faults.table import TABLE
 
 HERE = Path(__file__).parent
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from processes import BIN, Fleet, environment, overlaps, until
-from toy import NAME, make_catalog
-from wire import Wire
 
 from fleetmark_controller.engine.verification import sealed
 from fleetmark_controller.identity.audit_chain import Row, find_break
 from fleetmark_core.records import Record
+from tests.support.noop_benchmark import NAME, make_catalog
+from tests.support.processes import BIN, Fleet, environment, overlaps, until
+from tests.support.wire import Wire
 
 INJECT = Path(__file__).parent / "inject"
 LEASE_S = 3.0

@@ -10,11 +10,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import kinds  # noqa: F401  (fills the registry)
 import pytest
-from harness import FAULTS, Fault, FaultyFleet, check
-from processes import until
-from table import TABLE
+
+from tests.faults import kinds  # noqa: F401  (fills the registry)
+from tests.faults.harness import FAULTS, Fault, FaultyFleet, check
+from tests.faults.table import TABLE
+from tests.support.processes import until
 
 REPEAT = int(os.environ.get("REPEAT", "5"))
 SEED = os.environ.get("FAULT_SEED") or str(time.time_ns() // 1000 % 10**8)

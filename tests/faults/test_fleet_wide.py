@@ -15,13 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import FaultyFleet, check
-from processes import environment, until
-from table import TABLE
-from test_faults import REPEAT, SEED
 
 from fleetmark_controller.client.connection import Client
 from fleetmark_protos.v1 import fleet_pb2
+from tests.faults.harness import FaultyFleet, check
+from tests.faults.table import TABLE
+from tests.faults.test_faults import REPEAT, SEED
+from tests.support import ROOT
+from tests.support.processes import environment, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 HERD = 500
@@ -46,7 +47,8 @@ def presences(client: Client) -> dict[str, str]:
 def test_500_agents_come_back_within_a_minute(fleet: FaultyFleet) -> None:
     fleet.up()
     herd = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("herd.py")), fleet.address, str(HERD)],
+        [sys.executable, "-m", "tests.faults.simulated_agents", fleet.address, str(HERD)],
+        cwd=ROOT,
         env={**environment(), "FLEETMARK_TOKEN": fleet.token},
     )
     fleet.children["herd"] = herd

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import BIN, environment, free_port, until
 
 from fleetmark_agent.config.loader import load_settings as load_agent_settings
 from fleetmark_agent.state import identity, ledger
@@ -54,8 +53,10 @@ from fleetmark_core.digest import sha256_file, sha256_hex
 from fleetmark_core.order import parse_signed
 from fleetmark_core.order_verification import Trusted, open_order, vouch
 from fleetmark_core.signing import certified_key
+from tests.support import DATA
+from tests.support.processes import BIN, environment, free_port, until
 
-DATA = Path(__file__).parent.parent / "data" / "recorded" / "ac21297"
+RECORDED = DATA / "recorded" / "ac21297"
 VIEWS = ("devices", "campaigns", "jobs", "attempts", "runs", "results", "telemetry", "events")
 NEW_EACH_TIME = {"run_id", "performance_run_id", "finished_at"}
 """Columns that differ whenever the same results are taken in once more."""
@@ -63,7 +64,7 @@ NEW_EACH_TIME = {"run_id", "performance_run_id", "finished_at"}
 
 def recorded(name: str) -> Any:
     """What the recording's own code read."""
-    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def plain(value: Any) -> Any:
@@ -104,7 +105,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def unpacked(folder: Path) -> Path:
-    with tarfile.open(DATA / "state.tar.gz") as archive:
+    with tarfile.open(RECORDED / "state.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     return folder
 

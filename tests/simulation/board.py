@@ -10,10 +10,6 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from disk import Disk, Killed
-from network import Network, Stream
-from world import World
-
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Identity, Session
 from fleetmark_agent.session.messages import AttemptReport, Bye, Hello, Progress
@@ -24,9 +20,12 @@ from fleetmark_agent.state.spool import Spool, SpoolFull
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.lockfile import LOCK_FORMAT, Environment, Lock, Program
 from fleetmark_core.records import Final, Record, seal
+from tests.simulation.clock_and_events import World
+from tests.simulation.disk import Disk, Killed
+from tests.simulation.network import Network, Stream
 
 if TYPE_CHECKING:
-    from centre import Centre
+    from tests.simulation.controller import Centre
 
 SPOOL_BYTES = 1 << 20
 LOCK_BYTES = Lock(

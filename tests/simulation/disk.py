@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from world import World
+from tests.simulation.clock_and_events import World
 
 
 class Killed(BaseException):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import sqlite3
 
-from board import Board
-from centre import Centre
-from world import Violation
-
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
+from tests.simulation.board import Board
+from tests.simulation.clock_and_events import Violation
+from tests.simulation.controller import Centre
 
 
 def always(centre: Centre, boards: list[Board]) -> None:

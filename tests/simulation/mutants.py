@@ -11,9 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import simulate
-from centre import Centre
-from disk import Disk
 
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Session
@@ -25,6 +22,9 @@ from fleetmark_controller.scheduling.presence import Presence
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.results import records
+from tests.simulation import simulate
+from tests.simulation.controller import Centre
+from tests.simulation.disk import Disk
 
 Patch = pytest.MonkeyPatch
 MUTANTS: dict[str, Callable[[Patch], None]] = {}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from world import World
+from tests.simulation.clock_and_events import World
 
 
 @dataclass

@@ -17,14 +17,13 @@ import traceback
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-import invariants
-from board import Board
-from centre import Centre, template
-from network import Conditions, Network
-from world import Violation, World
-
 from fleetmark_core.capabilities import Board as Product
 from fleetmark_core.capabilities import Capabilities, Cpu, Memory, Os, Storage
+from tests.simulation import invariants
+from tests.simulation.board import Board
+from tests.simulation.clock_and_events import Violation, World
+from tests.simulation.controller import Centre, template
+from tests.simulation.network import Conditions, Network
 
 FAULTY_S = 90.0
 HEALING_S = 600.0

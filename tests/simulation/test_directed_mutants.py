@@ -11,15 +11,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import test_session
-import test_spool
-import test_supervisor
 
 from fleetmark_agent.runner import supervisor
 from fleetmark_agent.runner.orphans import processes_of
 from fleetmark_agent.session.machine import Session
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_controller.store.db import connection as database
+from tests.integration.agent import test_supervisor
+from tests.unit.agent import test_session, test_spool
 
 
 def mutate_supervisor(folder: Path, patch: pytest.MonkeyPatch, old: str, new: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from mutants import MUTANTS
-from simulate import simulate
+
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.simulate import simulate
 
 SEEDS = 300
 MOST_SEEDS_FOR_A_MUTANT = 1500

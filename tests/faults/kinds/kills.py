@@ -1,0 +1,196 @@
+"""SIGKILL, at random moments and at named points."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import suppress
+
+import psutil
+
+from tests.faults.harness import AWAY, LEASE_S, FaultyFleet, fault
+from tests.support.processes import until
+
+_GONE = r"device board\d disconnected"
+
+
+@fault("agent killed at a random moment", told=_GONE)
+def agent(fleet: FaultyFleet, chance: random.Random) -> None:
+    time.sleep(chance.uniform(0, 2))
+    fleet.kill("board1")
+    fleet.restart("board1")
+
+
+@fault("agent killed while it prepares", told=_GONE, duration_s=0.3)
+def agent_preparing(fleet: FaultyFleet, chance: random.Random) -> None:
+    name, *_ = fleet.await_state("PREPARING")
+    time.sleep(chance.uniform(0, 0.1))
+    fleet.kill(name)
+    fleet.restart(name)
+
+
+@fault("agent killed while a job runs", told=r"taking up what was started before", duration_s=1.0)
+def agent_running(fleet: FaultyFleet, chance: random.Random) -> None:
+    name, *_ = fleet.await_state("RUNNING")
+    time.sleep(chance.uniform(0, 0.6))
+    fleet.kill(name)
+    fleet.restart(name)
+
+
+@fault("agent killed while it uploads", told=_GONE, ballast_kib=4096)
+def agent_uploading(fleet: FaultyFleet, chance: random.Random) -> None:
+    """Its job has ended: the result must be here within 15 s of the agent's restart."""
+    for board in fleet.boards.values():
+        board.wire.slow(4e6)
+    name, job_id, epoch = fleet.await_state("UPLOADING")
+    time.sleep(chance.uniform(0, 1))
+    fleet.kill(name)
+    for board in fleet.boards.values():
+        board.wire.slow(0)
+    fleet.over()
+    began = time.monotonic()
+    fleet.restart(name)
+    wanted = "SELECT 1 FROM runs WHERE job_id = ? AND epoch = ?"
+    until(lambda: fleet.query(wanted, job_id, epoch), "the finished run's result", 15)
+    fleet.measured["result after restart"] = time.monotonic() - began
+
+
+@fault(
+    "agent killed for good, jobs for any board",
+    told=r"no contact with the device for a lease",
+    duration_s=2.0,
+    jobs=4,
+)
+def agent_gone(fleet: FaultyFleet, chance: random.Random) -> None:
+    """The promise: assigned again within the lease and 5 s. The board comes back much later."""
+    name, job_id, epoch = fleet.await_state("RUNNING")
+    time.sleep(chance.uniform(0, 0.5))
+    fleet.kill_board(name)
+    fleet.over()
+    began = time.monotonic()
+    newer = "SELECT 1 FROM attempts WHERE job_id = ? AND epoch > ?"
+    until(lambda: fleet.query(newer, job_id, epoch), "another assignment", LEASE_S + 5)
+    fleet.measured["assigned again"] = time.monotonic() - began
+    until(fleet.ended, "the other board to finish")
+    fleet.spawn_agent(name)
+    fleet.await_agent(name)
+
+
+@fault("supervisor killed", told=r"supervisor was killed", duration_s=1.0)
+def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
+    name, *_ = fleet.await_state("RUNNING")
+    time.sleep(chance.uniform(0, 0.6))
+    victim = fleet.boards[name].supervisor()
+    fleet.strike_job(name)
+    if victim is not None:
+        victim.kill()
+
+
+@fault("job killed", told=r"killed by signal 9", duration_s=1.0)
+def job(fleet: FaultyFleet, chance: random.Random) -> None:
+    name, *_ = fleet.await_state("RUNNING")
+    time.sleep(chance.uniform(0, 0.6))
+    victim = fleet.boards[name].job()
+    fleet.strike_job(name)
+    if victim is not None:
+        with suppress(psutil.Error):
+            victim.kill()
+
+
+@fault(
+    "power cut of a board",
+    told=r"came back without it|supervisor was killed|board1 disconnected",
+    duration_s=1.0,
+)
+def board(fleet: FaultyFleet, chance: random.Random) -> None:
+    time.sleep(chance.uniform(0, 2))
+    fleet.kill_board("board1")
+    time.sleep(chance.uniform(0, 1))
+    fleet.restart("board1")
+
+
+def _restart_controller(fleet: FaultyFleet) -> None:
+    took_s = fleet.restart("controller")
+    assert took_s < 10, f"the controller served after {took_s:.1f} s"
+    fleet.measured["serves again"] = took_s
+
+
+@fault("controller killed at a random moment", told=AWAY)
+def controller(fleet: FaultyFleet, chance: random.Random) -> None:
+    time.sleep(chance.uniform(0, 2))
+    fleet.kill("controller")
+    time.sleep(chance.uniform(0, 1))
+    _restart_controller(fleet)
+
+
+@fault("controller killed while jobs run", told=AWAY, duration_s=6, jobs=2)
+def controller_running(fleet: FaultyFleet, chance: random.Random) -> None:
+    """Runs are undisturbed: no second attempt of either job."""
+    until(lambda: len(fleet.query("SELECT 1 FROM attempts WHERE state = 'RUNNING'")) == 2, "runs")
+    time.sleep(chance.uniform(0, 1))
+    fleet.kill("controller")
+    time.sleep(chance.uniform(0, 1))
+    _restart_controller(fleet)
+    until(fleet.ended, "the runs' end")
+    assert fleet.query("SELECT max(attempts) FROM jobs") == [(1,)], "a run was disturbed"
+
+
+@fault("controller killed while it receives", told=r"results of job .* wait", ballast_kib=4096)
+def controller_receiving(fleet: FaultyFleet, chance: random.Random) -> None:
+    for line in fleet.boards.values():
+        line.wire.slow(4e6)
+    fleet.await_state("UPLOADING")
+    time.sleep(chance.uniform(0, 0.8))
+    fleet.kill("controller")
+    for line in fleet.boards.values():
+        line.wire.slow(0)
+    _restart_controller(fleet)
+
+
+@fault("controller killed while it verifies", told=AWAY, duration_s=0.1)
+def controller_verifying(fleet: FaultyFleet, chance: random.Random) -> None:
+    fleet.await_state("VERIFYING")
+    time.sleep(chance.uniform(0, 0.15))
+    fleet.kill("controller")
+    _restart_controller(fleet)
+
+
+@fault(
+    "controller and agent killed together",
+    told=rf"{AWAY}|taking up|came back without it|device board1 disconnected",
+)
+def both(fleet: FaultyFleet, chance: random.Random) -> None:
+    time.sleep(chance.uniform(0, 2))
+    first, second = chance.sample(["controller", "board1"], 2)
+    fleet.kill(first)
+    time.sleep(chance.uniform(0, 0.3))
+    fleet.kill(second)
+    first, second = chance.sample(["controller", "board1"], 2)
+    if first == "board1":
+        fleet.spawn_agent("board1")
+        time.sleep(chance.uniform(0, 1))
+        _restart_controller(fleet)
+        fleet.await_agent("board1")
+    else:
+        _restart_controller(fleet)
+        fleet.restart("board1")
+
+
+@fault(
+    "controller restarted every few seconds",
+    told=AWAY,
+    boards=5,
+    jobs=100,
+    duration_s=0.3,
+    patience_s=200,
+)
+def restarts(fleet: FaultyFleet, chance: random.Random) -> None:
+    """100 short jobs on 5 boards."""
+    count = 0
+    while not fleet.ended():
+        time.sleep(chance.uniform(1.5, 4))
+        fleet.kill("controller")
+        _restart_controller(fleet)
+        count += 1
+        assert count < 40, "it gets nowhere"
+    fleet.measured["restarts"] = count

@@ -1,0 +1,62 @@
+"""SIGSTOP for longer than a lease, then SIGCONT."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from tests.faults.harness import LEASE_S, FaultyFleet, fault, paused
+from tests.support.processes import until
+
+_LOST = r"no contact with the device for a lease|no contact for"
+
+
+@fault("agent stopped for longer than its lease", told=_LOST, duration_s=1.0)
+def agent(fleet: FaultyFleet, chance: random.Random) -> None:
+    time.sleep(chance.uniform(0, 1.5))
+    with paused(fleet.children["board1"]):
+        time.sleep(LEASE_S + chance.uniform(1, 2))
+
+
+@fault("supervisor stopped for longer than a lease", told="", duration_s=3.0)
+def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
+    """The agent lives and says so: nothing is lost, nothing else starts on the board."""
+    name, job_id, epoch = fleet.await_state("RUNNING")
+    victim = fleet.boards[name].supervisor()
+    assert victim is not None
+    with paused(victim):
+        time.sleep(LEASE_S + chance.uniform(0.5, 1.5))
+        rows = fleet.query(
+            "SELECT state FROM attempts WHERE job_id = ? AND epoch = ?", job_id, epoch
+        )
+        assert rows == [("RUNNING",)]
+
+
+@fault("job stopped for longer than a lease", told="", duration_s=3.0)
+def job(fleet: FaultyFleet, chance: random.Random) -> None:
+    name, *_ = fleet.await_state("RUNNING")
+    until(fleet.boards[name].job, "the job's process", 5)
+    victim = fleet.boards[name].job()
+    assert victim is not None
+    with paused(victim):
+        time.sleep(LEASE_S + chance.uniform(0.5, 1.5))
+
+
+@fault(
+    "controller stopped for longer than a lease",
+    told=r"silent for longer|stream to the controller .* has ended",
+)
+def controller(fleet: FaultyFleet, chance: random.Random) -> None:
+    time.sleep(chance.uniform(0, 1.5))
+    with paused(fleet.children["controller"]):
+        time.sleep(LEASE_S + chance.uniform(1.5, 2.5))
+
+
+@fault("cancel racing the end of jobs", told=r"cancelled", states=("SUCCEEDED", "CANCELLED"))
+def cancel(fleet: FaultyFleet, chance: random.Random) -> None:
+    fleet.await_state("RUNNING")
+    time.sleep(chance.uniform(0, 0.45))
+    campaign = fleet.query("SELECT campaign_id FROM campaigns")[0][0]
+    fleet.over()
+    assert fleet.run("jobs", "cancel", str(campaign)).returncode == 0
+    until(fleet.ended, "the campaign's end", 20)

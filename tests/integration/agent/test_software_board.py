@@ -1,0 +1,228 @@
+"""Rules about the kernel's files, and how the engine keeps foreign programs within bounds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fleetmark_agent.software import subprocesses
+from fleetmark_agent.software.engine import detect
+from fleetmark_agent.software.models import Detection, Verdict
+from fleetmark_agent.software.rules import BadRule, load_rules, parse_rule
+from fleetmark_core.serde import parse_document
+from tests.support.detection_boards import RULES, Board, gone
+from tests.unit.agent.test_software_board import POLICY, rule
+
+
+def test_cpufreq(board: Board) -> None:
+    assert board.verdicts("cpufreq") == [("absent", "")]
+    for number in (0, 4):
+        board.file(f"{POLICY}{number}/scaling_governor", "ondemand\n")
+    board.file(f"{POLICY}0/scaling_available_governors", "ondemand performance \n")
+    board.file(f"{POLICY}0/cpuinfo_max_freq", "1800000\n")
+    [found] = board.find("cpufreq")
+    assert (found.verdict.value, found.path) == ("found", f"/{POLICY}0/scaling_governor")
+    assert found.details["governors"] == "ondemand performance"
+    assert (found.details["governor"], found.details["maximum_khz"]) == ("ondemand", "1800000")
+    assert found.details["policies"] == "2"
+    for number in (0, 4):
+        board.file(f"{POLICY}{number}/scaling_governor", "<unsupported>\n")
+    assert board.verdicts("cpufreq") == [("broken", "")]
+
+
+def test_thermal_zones(board: Board) -> None:
+    assert board.verdicts("thermal") == [("absent", "")]
+    readings = {0: "48686\n", 1: "-274000\n", 2: "nan\n", 10: "61000\n"}
+    for number, reading in readings.items():
+        board.file(f"sys/class/thermal/thermal_zone{number}/temp", reading)
+        board.file(f"sys/class/thermal/thermal_zone{number}/type", f"zone-{number}\n")
+    (board.root / "sys/class/thermal/thermal_zone11/temp").mkdir(parents=True)
+    found = board.find("thermal")
+    assert [(f.verdict.value, f.details.get("zone")) for f in found] == [
+        ("found", "zone-0"),
+        ("broken", None),
+        ("broken", None),
+        ("found", "zone-10"),
+        ("broken", None),
+    ]
+    assert found[1].reason == "exit code 1: it reads -274 degrees"
+    assert found[4].reason == "it cannot be read: Is a directory"
+
+
+def test_rapl(board: Board) -> None:
+    assert board.verdicts("rapl") == [("absent", "")]
+    zone = "sys/class/powercap/intel-rapl:0"
+    board.file(f"{zone}/energy_uj", "123456789\n")
+    board.file(f"{zone}/name", "package-0\n")
+    board.file(f"{zone}/max_energy_range_uj", "262143328850\n")
+    [found] = board.find("rapl")
+    assert found.verdict is Verdict.FOUND
+    assert found.details == {"zone": "package-0", "range_uj": "262143328850"}
+    board.file(f"{zone}/energy_uj", "\n")
+    assert board.verdicts("rapl") == [("broken", "")]
+    if os.getuid():
+        (board.root / zone / "energy_uj").chmod(0)
+        assert board.find("rapl")[0].reason == "it cannot be read: Permission denied"
+
+
+def test_a_program_that_hangs_is_ended_with_its_children(board: Board) -> None:
+    pids = board.root / "pids"
+    board.program(
+        "hang",
+        f"/bin/sleep 300 & echo $$ $! > {pids}; /bin/sleep 300",
+    )
+    [found] = board.find(rule(["hang"], time_limit_s=1))
+    assert found.verdict is Verdict.BROKEN
+    assert found.reason == "it still runs after 1 s"
+    assert all(gone(int(pid)) for pid in pids.read_text().split())
+
+
+def test_a_child_s_child_that_keeps_the_pipe_holds_nothing_up(board: Board) -> None:
+    pids = board.root / "pids"
+    board.program("daemon", f"/bin/sleep 300 & echo $! > {pids}; echo version 3")
+    [found] = board.find(rule(["daemon"], version_pattern=r"version (\d+)", time_limit_s=60))
+    assert (found.verdict, found.version) == (Verdict.FOUND, "3")
+    assert gone(int(pids.read_text()))
+
+
+def test_the_whole_detection_has_a_limit(board: Board) -> None:
+    for number in range(20):
+        board.program(f"hang{number}", "/bin/sleep 300")
+    made = rule(["hang*"], time_limit_s=60)
+    found = board.find(made, time_limit_s=1.5)
+    assert [f.verdict for f in found] == [Verdict.BROKEN]
+    assert "it still runs" in found[0].reason
+
+
+def test_thousands_of_lines_and_no_end_of_lines(board: Board) -> None:
+    lines = "i=0; while [ $i -lt 20000 ]; do echo line $i of a log; i=$((i+1)); done"
+    board.program("talk", f"echo version 7; {lines}")
+    [found] = board.find(rule(["talk"], version_pattern=r"version (\d+)", time_limit_s=60))
+    assert (found.verdict, found.version) == (Verdict.FOUND, "7")
+    board.program(
+        "endless", "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done"
+    )
+    board.program("endless", "exec /usr/bin/yes version")
+    [found] = board.find(rule(["endless"], time_limit_s=60))
+    assert found.verdict is Verdict.BROKEN and "without end" in found.reason
+
+
+@pytest.mark.parametrize(
+    "output",
+    [b"\xff\xfe\x00\x01", b"", b"\n\n\n", b"version \n", b"\x1b[31mred\x1b[0m", b"a" * 99999],
+)
+def test_garbage_is_broken_and_stays_printable(board: Board, output: bytes) -> None:
+    data = board.file("garbage", output)
+    board.program("noise", f"exec /bin/cat {data}")
+    [found] = board.find(rule(["noise"], version_pattern=r"version (\d+)"))
+    assert found.verdict is Verdict.BROKEN and "does not tell its version" in found.reason
+    assert found.reason.isprintable() and len(found.reason) <= 300
+
+
+def test_programs_have_no_terminal_no_input_and_a_clean_environment(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SUDO_ASKPASS", "SSH_ASKPASS", "SSH_AUTH_SOCK", "LD_PRELOAD_X", "DISPLAY"):
+        monkeypatch.setenv(name, "/tmp/x")
+    board.program("asks", """
+if read answer; then echo input=yes; fi
+if ( : < /dev/tty ) 2>/dev/null; then echo terminal=yes; fi
+echo "leaked=$SUDO_ASKPASS$SSH_ASKPASS$SSH_AUTH_SOCK$LD_PRELOAD_X$DISPLAY"
+echo "home=$HOME"; echo "folder=$(pwd)"; echo "path=$PATH"
+""")  # fmt: skip
+    [found] = board.find(rule(["asks"], prove={"command": ["{path}"]}))
+    assert found.verdict is Verdict.FOUND
+    details = found.details
+    assert set(details) == {"home", "folder", "path"}
+    assert details["home"] == details["folder"] and "fleetmark-detect-" in details["home"]
+    assert not Path(details["home"]).exists()
+    assert details["path"] == str(board.bin)
+
+
+def test_a_rule_that_makes_no_sense_does_not_hide_the_others(board: Board, tmp_path: Path) -> None:
+    folder = tmp_path / "soft"
+    for name, text in {
+        "bad": "kind = ",
+        "binary": "\0",
+        "worse": 'kind = "soft"\nname = "worse"\n[soft]\ndetect = [{ type = "shell" }]\n',
+        "pattern": 'kind = "soft"\nname = "p"\n[soft]\nversion_pattern = "("\ndetect = [{}]\n',
+        "good": 'kind = "soft"\nname = "good"\n'
+        '[[soft.detect]]\ntype = "command"\ncommand = ["good"]\n',
+    }.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "component.toml").write_text(text)
+    rules, bad = load_rules(folder)
+    assert [made.name for made in rules] == ["good"]
+    assert sorted(bad) == ["bad", "binary", "pattern", "worse"]
+    board.program("good", "exit 0")
+    found = detect(board.place(), rules, bad).findings
+    verdicts = {f.rule: f.verdict.value for f in found}
+    assert verdicts.pop("good") == "found"
+    assert verdicts == dict.fromkeys(("bad", "binary", "pattern", "worse"), "absent")
+    assert "cannot be used" in found[1].reason
+    for document in ({}, {"kind": "soft"}, {"kind": "soft", "name": "x", "soft": {}}):
+        with pytest.raises(BadRule):
+            parse_rule(document)
+
+
+def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
+    ran = subprocesses.run([str(tmp_path / "none")], {}, tmp_path, 5)
+    assert ran.fault == "it cannot be started: No such file or directory" and not ran.exited
+
+
+def test_this_machine_through_the_helper_which_leaves_nothing(tmp_path: Path) -> None:
+    home, temporary, bin_ = (tmp_path / name for name in ("home", "tmp", "bin"))
+    for folder in (home, temporary, bin_):
+        folder.mkdir()
+    pid = tmp_path / "pid"
+    fake = Board(tmp_path / "board").program(
+        "git",
+        f"/usr/bin/setsid /bin/sleep 300 & echo $! > {pid}\n"
+        "echo nothing > $HOME/.gitconfig; echo git version 2.50.0",
+    )
+    fake.rename(bin_ / "git")
+    environment = {
+        **os.environ,
+        "PATH": f"{bin_}:/usr/bin:/bin",
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+    }
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "fleetmark_agent.software"],
+        check=True,
+        capture_output=True,
+        env=environment,
+        timeout=120,
+    )
+    detection = parse_document(Detection, done.stdout)
+    assert {finding.rule for finding in detection.findings} == set(RULES)
+    by_rule = {finding.rule: finding for finding in detection.findings}
+    assert (by_rule["git"].version, by_rule["git"].verdict) == ("2.50.0", Verdict.FOUND)
+    assert done.stderr == b""
+    assert not list(home.iterdir()) and not list(temporary.iterdir())
+    assert gone(int(pid.read_text()))
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_helper_that_is_ended_leaves_nothing_either(tmp_path: Path, moment: int) -> None:
+    board, temporary = Board(tmp_path / "board"), tmp_path / "tmp"
+    temporary.mkdir()
+    for name in ("git", "cmake", "docker", "podman", "adb", "bwrap"):
+        board.program(name, f"/bin/sleep 300 & echo $$ $! >> {tmp_path}/pids; /bin/sleep 300")
+    environment = {**os.environ, "PATH": f"{board.bin}:/usr/bin", "TMPDIR": str(temporary)}
+    command = [sys.executable, "-I", "-m", "fleetmark_agent.software"]
+    helper = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (tmp_path / "pids").exists():
+        time.sleep(0.01)
+    time.sleep(moment * 0.07)
+    helper.terminate()
+    assert helper.wait(60) == 143
+    assert all(gone(int(pid)) for pid in (tmp_path / "pids").read_text().split())
+    assert not list(temporary.iterdir())

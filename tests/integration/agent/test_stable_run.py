@@ -1,0 +1,89 @@
+"""Stable runs on a board: what is waited for, what is set, and that it is always set back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+
+from tests.support.agent_process import AgentProcess
+from tests.support.board_tree import BoardTree
+from tests.support.fake_controller import FakeController
+from tests.unit.agent.test_stable_run import governors, running, stable_order
+
+
+async def test_a_stable_job_is_run_under_its_settings(
+    tuned: AgentProcess, controller: FakeController, board: BoardTree
+) -> None:
+    await tuned.start()
+    board.temperature(75)
+    order = stable_order(controller, tuned)
+    controller.offer(order)
+    await asyncio.sleep(1.0)
+    assert governors(board) == ["powersave", "schedutil"], "it is too warm to begin"
+    board.temperature(55)
+    await running(controller, board, tuned)
+    (tuned.gates / "gate").touch()
+    final = await controller.final((order.job_id, order.epoch))
+    told = final.provenance["stable"]
+    assert (told["governor"], told["governor_before"]) == ("performance", "powersave+schedutil")
+    assert (told["before_c"], told["start_c"]) == (75.0, 55.0)
+    assert told["began_because"] == "it is cool enough"
+    assert told["waited_s"] > 0
+    assert final.provenance["governor"] == "performance"
+    if len(os.sched_getaffinity(0)) > 1:
+        assert told["cores"] == [max(os.sched_getaffinity(0))]
+    assert governors(board) == ["powersave", "schedutil"]
+    assert not (tuned.home / "tuning.json").exists()
+
+
+async def test_a_killed_agent_sets_back_when_the_job_is_over(
+    tuned: AgentProcess, controller: FakeController, board: BoardTree
+) -> None:
+    await tuned.start()
+    order = stable_order(controller, tuned)
+    controller.offer(order)
+    await running(controller, board, tuned)
+    await tuned.end(signal.SIGKILL)
+    assert json.loads((tuned.home / "tuning.json").read_text())["settings"]
+    await tuned.start()
+    await asyncio.sleep(0.3)
+    assert governors(board) == ["performance", "performance"], "the job still runs"
+    (tuned.gates / "gate").touch()
+    await controller.final((order.job_id, order.epoch))
+    assert governors(board) == ["powersave", "schedutil"]
+    assert not (tuned.home / "tuning.json").exists()
+
+
+async def test_the_next_start_sets_back_what_a_crash_left(
+    tuned: AgentProcess, controller: FakeController, board: BoardTree
+) -> None:
+    """Agent and supervisor are killed: nothing runs any more, and nobody has set anything back."""
+    await tuned.start()
+    order = stable_order(controller, tuned)
+    controller.offer(order)
+    await running(controller, board, tuned)
+    (started,) = tuned.home.glob("attempts/*/started.json")
+    await tuned.end(signal.SIGKILL)
+    os.kill(json.loads(started.read_text())["pid"], signal.SIGKILL)
+    await tuned.start()
+    final = await controller.final((order.job_id, order.epoch))
+    assert final.outcome == "failed"
+    assert governors(board) == ["powersave", "schedutil"]
+    assert not (tuned.home / "tuning.json").exists()
+
+
+async def test_a_cancelled_job_sets_back(
+    tuned: AgentProcess, controller: FakeController, board: BoardTree
+) -> None:
+    await tuned.start()
+    order = stable_order(controller, tuned)
+    controller.offer(order)
+    await running(controller, board, tuned)
+    controller.order_stop((order.job_id, order.epoch))
+    for _ in range(200):
+        if governors(board) == ["powersave", "schedutil"]:
+            break
+        await asyncio.sleep(0.05)
+    assert not (tuned.home / "tuning.json").exists()

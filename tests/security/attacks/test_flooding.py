@@ -1,0 +1,143 @@
+"""Floods: idle connections, slow and silent callers, and refusals without end."""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import grpc
+import pytest
+
+from fleetmark_core.digest import sha256_hex
+from fleetmark_protos.v1 import blobs_pb2, enrolment_pb2, fleet_pb2, session_pb2
+from tests.security.attacks.target import Stream, Target, outcome
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
+LIST = fleet_pb2.ListDevicesRequest()
+QUICK_S = 15.0
+"""Generous: what is shown is that others are served, not how fast."""
+
+
+def connections(target: Target, count: int, first: bytes) -> list[socket.socket]:
+    """Half of them on each port."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * count)), hard))
+    found = []
+    for number in range(count):
+        host, _, port = (target.entry if number % 2 else target.fleet.address).rpartition(":")
+        line = socket.create_connection((host, int(port)), timeout=QUICK_S)
+        if first:
+            line.sendall(first)
+        found.append(line)
+    return found
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"\x16\x03\x01", os.urandom(4000)], ids=["idle", "slow", "noise"]
+)
+def test_a_thousand_connections_that_say_nothing_sensible(target: Target, first: bytes) -> None:
+    with ExitStack() as stack:
+        for line in connections(target, 1000, first):
+            stack.callback(line.close)
+        began = time.monotonic()
+        assert target.answers()
+        assert time.monotonic() - began < QUICK_S
+    assert target.answers()
+
+
+def test_uploads_that_never_end_stop_nobody(target: Target) -> None:
+    """Twenty operators' uploads, each with a byte and then silence."""
+    released = threading.Event()
+
+    def messages() -> Iterator[blobs_pb2.UploadRequest]:
+        data = os.urandom(100)
+        header = blobs_pb2.UploadHeader(sha256=sha256_hex(data), size_bytes=100)
+        yield blobs_pb2.UploadRequest(header=header)
+        yield blobs_pb2.UploadRequest(data=data[:1])
+        released.wait(60)
+
+    calls = [
+        target.stubs(target.people["operator"]).blobs.Upload.future(messages()) for _ in range(20)
+    ]
+    try:
+        time.sleep(0.5)
+        assert target.answers()
+        assert outcome(lambda: target.stubs(target.mallory).fleet.ListDevices(LIST)) == "FORBIDDEN"
+    finally:
+        released.set()
+        for call in calls:
+            call.cancel()
+    blobs = target.fleet.home / "blobs"
+    end = time.monotonic() + QUICK_S
+    while any(path.suffix for path in blobs.rglob("*.*")) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not [path for path in blobs.rglob("*.*") if path.is_file()], "nothing is left of them"
+
+
+def test_agents_that_never_say_hello_stop_nobody(target: Target) -> None:
+    silent: queue.Queue[Any] = queue.Queue()
+    calls = [
+        target.stubs(target.mallory).session.Connect(iter(silent.get, None)) for _ in range(100)
+    ]
+    try:
+        time.sleep(0.5)
+        assert target.answers()
+    finally:
+        for call in calls:
+            call.cancel()
+
+
+def test_a_flood_of_heartbeats_of_one_stops_nobody(target: Target) -> None:
+    stream = Stream(target.stubs(target.mallory), target.hello(target.mallory))
+    try:
+        for number in range(20_000):
+            stream.say(heartbeat=session_pb2.Heartbeat(sequence=number, idle=True))
+        assert target.answers()
+        answered = sum(1 for _ in zip(range(1000), stream.heard, strict=False))
+        assert answered == 1000
+    finally:
+        stream.end()
+
+
+def test_applications_that_wait_for_ever_stop_nobody(target: Target) -> None:
+    members = [target.apply(f"crowd{number}") for number in range(20)]
+    calls = []
+    for member in members:
+        request = target.application(member.name, "", member.pair.key, member.member_id)
+        calls.append(target.stubs().enrolment.Enrol(request))
+    try:
+        assert all(next(call).HasField("pending") for call in calls)
+        assert target.answers()
+    finally:
+        for call in calls:
+            call.cancel()
+
+
+def test_refusals_without_end_do_not_fill_the_log(target: Target) -> None:
+    # One whose refusals of this minute nobody has counted yet.
+    stubs = target.stubs(target.person("viewer"))
+    before = len(target.refusals())
+    for _ in range(200):
+        with pytest.raises(grpc.RpcError):
+            stubs.fleet.Approve(fleet_pb2.ApproveRequest(name="x"))
+    assert 1 <= len(target.refusals()) - before <= 60
+    assert target.answers()
+
+
+def test_a_stream_is_ended_in_its_middle_when_its_device_is_revoked(target: Target) -> None:
+    member = target.enrol("unlucky", target.token(approve=True))
+    stream = Stream(target.stubs(member), target.hello(member))
+    began = time.monotonic()
+    target.stubs(target.admin).fleet.Revoke(fleet_pb2.RevokeRequest(name="unlucky"))
+    assert outcome(lambda: list(stream.heard)) == "REVOKED"
+    assert time.monotonic() - began < 5
+    renew = enrolment_pb2.RenewRequest(csr=target.application("x", "", member.pair.key, "").csr)
+    assert outcome(lambda: target.stubs().enrolment.Renew(renew)) == "REVOKED"
+    assert target.answers()

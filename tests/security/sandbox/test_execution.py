@@ -1,0 +1,250 @@
+"""The table of attacks by jobs, through a real controller, agent and job.
+
+Each deed is refused or contained, and named in the run; the agent goes on and nothing is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetmark_core.sandbox_levels import BUBBLEWRAP, LANDLOCK
+from tests.security.sandbox import attacker, confined
+from tests.support.processes import Fleet, fleet_in, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("execution")]
+
+MEMORY_BYTES, PROCESSES, SCRATCH_BYTES, OUTPUT_BYTES = 256 << 20, 60, 48 << 20, 100_000
+CONFIG = (
+    "detect_interval_s = 0\ntelemetry_interval_s = 0.5\nstop_grace_s = 0.5\n"
+    f"job_memory_bytes = {MEMORY_BYTES}\njob_processes = {PROCESSES}\n"
+    f"job_scratch_bytes = {SCRATCH_BYTES}\njob_output_limit_bytes = {OUTPUT_BYTES}\n"
+)
+WORDS = "; touch {out} | cat `touch {out}` $(touch {out}) && touch {out} > {out} \\ ' \" * ~ #"
+DEEDS = (
+    *("read_secrets", "write_outside", "fork_bomb", "memory_hog", "memory_herd", "disk_filler"),
+    *("large_file", "daemonise", "connect_out", "endless_output", "shell_characters"),
+    "kill_others",
+)
+
+
+@dataclass
+class Board:
+    """An agent that was attacked by every deed, and what came of it."""
+
+    fleet: Fleet
+    name: str
+    level: str
+    home: Path
+    marker: str
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def reason(self, deed: str) -> str:
+        """How the job of a deed ended, in words; empty: as if nothing had been."""
+        return str(self.jobs[deed]["reason"])
+
+    def run(self, deed: str) -> dict[str, Any]:
+        """The run of a deed with its provenance."""
+        return self._json("results", "show", self.jobs[deed]["run_id"], "--json")
+
+    def report(self, deed: str) -> dict[str, Any]:
+        """What the program says that it could do."""
+        assert self.jobs[deed]["state"] in ("SUCCEEDED", "INVALID"), self.jobs[deed]
+        folder = self.fleet.folder / f"{self.name}.{deed}"
+        self.ok("results", "show", self.jobs[deed]["run_id"], "--save", str(folder))
+        values: dict[str, Any] = json.loads((folder / "report.json").read_text())
+        return values
+
+    def ok(self, *words: str) -> str:
+        done = self.fleet.run(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _json(self, *words: str) -> Any:
+        return json.loads(self.ok(*words))
+
+
+KINDS = [
+    pytest.param(("root", BUBBLEWRAP), id="root-bubblewrap"),
+    pytest.param(("user", LANDLOCK), id="user-landlock"),
+    pytest.param(("user", BUBBLEWRAP), id="user-bubblewrap", marks=pytest.mark.slow),
+    pytest.param(("root", LANDLOCK), id="root-landlock", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    with confined.open_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def fleet(open_folder: Path) -> Iterator[Fleet]:
+    with fleet_in(open_folder / "fleet") as made:
+        made.folder.chmod(0o755)
+        made.start_controller("--catalog", str(attacker.make_catalog(made.folder / "catalog")))
+        yield made
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def board(fleet: Fleet, request: pytest.FixtureRequest) -> Board:
+    who, level = request.param
+    if who == "root" and not confined.is_root():
+        pytest.skip("needs root")
+    if level == BUBBLEWRAP and not confined.bubblewrap_works():
+        pytest.skip("bubblewrap is not installed, or does not work here")
+    name = f"{who}-{level}"
+    home = fleet.folder / name
+    home.mkdir()
+    (home / "config.toml").write_text(CONFIG)
+    if confined.is_root():
+        owner = confined.USER if who == "user" else 0
+        os.chown(home, owner, owner)
+        home.chmod(0o711)
+    prefix = confined.as_user() if who == "user" else confined.as_root()
+    fleet.start_agent(name, "--sandbox", level, home=home, prefix=prefix)
+    marker = f"attacker-{name}-{os.getpid()}"
+    made = Board(fleet, name, level, home, marker)
+    _attack(made)
+    return made
+
+
+def _attack(board: Board) -> None:
+    """Submit every deed at once, wait for all, and note how each ended."""
+    pids = f"{board.fleet.children[board.name].pid} {board.fleet.children['controller'].pid}"
+    campaigns = {}
+    for deed in DEEDS:
+        words = WORDS.format(out=board.fleet.folder / "pwned").replace(",", "")
+        # What never ends by itself: its time limit is what is tested there.
+        limit = ("--timeout", "4") if deed == "endless_output" else ("--timeout", "90")
+        said = board.ok(
+            *("schedule", "toy", "--fleet", f"name={board.name}", "--max-attempts", "1", "--json"),
+            *("--min-sandbox", board.level, *limit),
+            *("--set", f"deed={deed}", "--set", f"home={board.home}"),
+            *("--set", f"marker={board.marker}", "--set", f"pids={pids}"),
+            *("--set", f"address={board.fleet.address}", "--set", f"words={words}"),
+        )
+        campaigns[json.loads(said)["campaign_id"]] = deed
+    terminal = "('SUCCEEDED', 'INVALID', 'FAILED', 'CANCELLED')"
+
+    def ended() -> bool:
+        rows = board.fleet.query(
+            f"SELECT campaign_id, state, reason, run_id, job_id FROM jobs WHERE state IN {terminal}"
+        )
+        for campaign, state, reason, run, job in rows:
+            if campaign in campaigns:
+                values = {"state": state, "reason": reason, "run_id": run, "job_id": job}
+                board.jobs[campaigns[str(campaign)]] = values
+        assert board.fleet.children[board.name].poll() is None, board.fleet.log(board.name)[-2000:]
+        return len(board.jobs) == len(DEEDS)
+
+    until(ended, f"the deeds on {board.name}", 300)
+
+
+def test_the_level_is_in_the_run_and_the_agent_lives(board: Board) -> None:
+    print({deed: (job["state"], job["reason"]) for deed, job in board.jobs.items()})
+    run = board.run("read_secrets")
+    assert run["sandbox"] == board.level == run["provenance"]["sandbox"]
+    assert run["provenance"]["sandbox_details"]["network"] == "namespace"
+    if board.name.startswith("root"):
+        assert run["provenance"]["sandbox_details"]["user"] is not None
+    assert board.fleet.presence(board.name) == "online"
+
+
+def test_keys_and_spool_are_not_read(board: Board) -> None:
+    report = board.report("read_secrets")
+    done = [what for what, how in report.items() if how == "done"]
+    assert done == []
+    assert report["read identity/key.pem"] in ("EACCES", "ENOENT")
+
+
+def test_nothing_is_written_outside(board: Board) -> None:
+    report = board.report("write_outside")
+    allowed = {"write /tmp"} if board.level == BUBBLEWRAP else set()
+    if board.level == LANDLOCK:
+        # Which it does not forbid, and docs/sandbox.md says so: of content it changes nothing.
+        allowed.add("chmod")
+    # Under /tmp a folder above the job's own is shown in its private /tmp: gone with it.
+    private = {f"write {board.home}/x"} if board.level == BUBBLEWRAP else set()
+    done = {what for what, how in report.items() if how == "done"} - allowed
+    assert {what for what in done if what not in private and "/attempts/" not in what} == set()
+    for place in ("/tmp", "/var/tmp", "/etc", "/usr", "/dev"):
+        assert not (Path(place) / board.marker).exists()
+    assert not (board.home / "x").exists()
+    assert not (Path(sys.executable).parent / "x").exists()
+
+
+def test_a_fork_bomb_is_ended_and_named(board: Board) -> None:
+    assert board.jobs["fork_bomb"]["state"] == "FAILED"
+    assert f"processes and threads of {PROCESSES} that it may have" in board.reason("fork_bomb")
+
+
+def test_a_memory_hog_is_ended_and_named(board: Board) -> None:
+    assert board.jobs["memory_hog"]["state"] == "FAILED"
+    reason = board.reason("memory_hog")
+    assert "MemoryError" in reason or "of memory, it may use 268.4 MB" in reason
+    # Each of the herd stays below what one may have: together they do not.
+    assert "of memory, it may use 268.4 MB" in board.reason("memory_herd")
+
+
+def test_a_full_disk_is_prevented_and_named(board: Board) -> None:
+    assert "of disk, it may use 50.3 MB" in board.reason("disk_filler")
+    assert board.jobs["large_file"]["state"] == "FAILED"
+    assert "File too large" in board.reason("large_file") or "disk" in board.reason("large_file")
+
+
+def test_a_daemon_dies_with_its_job(board: Board) -> None:
+    assert board.report("daemonise")
+    assert confined.processes_with(board.marker) == []
+
+
+def test_there_is_no_way_out(board: Board) -> None:
+    report = board.report("connect_out")
+    assert report["interfaces"] == ["lo"]
+    assert report["tcp"] == "ECONNREFUSED" and report["udp"] == "ENETUNREACH"
+    assert report["look up"] != "done"
+
+
+def test_endless_output_is_cut(board: Board) -> None:
+    assert "time limit of 4 s" in board.reason("endless_output")
+    done = board.fleet.run("jobs", "logs", board.jobs["endless_output"]["job_id"])
+    assert OUTPUT_BYTES / 2 < len(done.stdout) < OUTPUT_BYTES * 2
+    assert "more bytes were dropped" in done.stdout
+
+
+def test_shell_characters_are_only_characters(board: Board) -> None:
+    pwned = board.fleet.folder / "pwned"
+    assert board.report("shell_characters")["said"] == WORDS.format(out=pwned).replace(",", "")
+    assert not pwned.exists()
+
+
+def test_other_processes_are_out_of_reach(board: Board) -> None:
+    report = board.report("kill_others")
+    done = [what for what, how in report.items() if how == "done"]
+    assert done == []
+    assert board.fleet.presence(board.name) == "online"
+
+
+def test_nothing_of_the_agent_is_inherited(board: Board) -> None:
+    found = set(board.report("connect_out")["environment"])
+    assert found - {"LC_CTYPE", "PWD", "OLDPWD"} == {
+        *("FLEETMARK_JOB", "FLEETMARK_OUT", "PATH", "LANG", "TMPDIR", "HOME"),
+        *("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE"),
+        *("DISABLE_TELEMETRY", "DO_NOT_TRACK"),
+    }
+
+
+def test_nothing_is_left_behind(board: Board) -> None:
+    # What the controller has acknowledged is removed at once, as always.
+    until(lambda: not list(board.home.glob("attempts/*")), "the workspaces to be removed", 60)
+    assert confined.processes_with(str(board.home / "attempts")) == []
+    time.sleep(0.1)
+    assert board.fleet.presence(board.name) == "online"

@@ -1,0 +1,146 @@
+"""What the board's files say of its condition: every source, by itself and changing."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fleetmark_agent.runner.telemetry import board_condition
+from fleetmark_agent.runner.telemetry.board_condition import Condition
+from tests.support.board_tree import CPU, BoardTree
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> BoardTree:
+    return BoardTree(tmp_path / "root").calm()
+
+
+def test_a_calm_board(board: BoardTree) -> None:
+    seen = Condition(board.root).look()
+    assert seen == board_condition.Reading(
+        45.0, 1_800_000_000, 0, 1000 * mmap.PAGESIZE, 0, "governor=powersave, power=mains"
+    )
+    assert Condition(board.root).unavailable() == {}
+
+
+def test_a_board_that_offers_nothing_is_unavailable_never_zero(tmp_path: Path) -> None:
+    bare = Condition(tmp_path)
+    assert bare.look() == board_condition.Reading(None, None, None, None, None, "")
+    assert set(bare.unavailable()) == {
+        *("temperature_c", "frequency_hz", "swap_bytes", "swapped_bytes", "throttled"),
+        "power_mode",
+    }
+
+
+THROTTLING: dict[str, tuple[Callable[[BoardTree], object], int]] = {
+    "firmware: under-voltage": (lambda b: b.firmware(0x1), board_condition.UNDER_VOLTAGE),
+    "firmware: capped": (lambda b: b.firmware(0x2), board_condition.CAPPED),
+    "firmware: throttled": (lambda b: b.firmware(0x4), board_condition.THROTTLED),
+    "firmware: soft limit": (lambda b: b.firmware(0x8), board_condition.SOFT_LIMIT),
+    "firmware: it happened in between": (lambda b: b.firmware(0x40000), board_condition.THROTTLED),
+    "firmware: several": (lambda b: b.firmware(0x50005), 5),
+    "cpufreq: the highest clock was lowered": (lambda b: b.ceiling(600), board_condition.CAPPED),
+    "cooling device": (
+        lambda b: b.put("sys/class/thermal/cooling_device1/cur_state", 2),
+        board_condition.COOLING,
+    ),
+    "thermal counter": (
+        lambda b: b.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 9),
+        board_condition.COUNTED,
+    ),
+    "a fan is no throttling": (
+        lambda b: b.put("sys/class/thermal/cooling_device0/cur_state", 3),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "bits"), THROTTLING.values(), ids=THROTTLING)
+def test_throttling(board: BoardTree, change: Callable[[BoardTree], object], bits: int) -> None:
+    board.put("sys/class/thermal/cooling_device0/type", "pwm-fan")
+    board.put("sys/class/thermal/cooling_device0/cur_state", 0)
+    board.put("sys/class/thermal/cooling_device1/type", "thermal-cpufreq-0")
+    board.put("sys/class/thermal/cooling_device1/cur_state", 0)
+    board.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 7)
+    watched = Condition(board.root)
+    assert watched.look().throttled == 0
+    change(board)
+    assert watched.look().throttled == bits
+
+
+def test_what_happened_before_the_job_does_not_count(board: BoardTree) -> None:
+    board.firmware(0xF0000)
+    board.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 700)
+    watched = Condition(board.root)
+    assert [watched.look().throttled for _ in range(3)] == [0, 0, 0]
+    board.firmware(0xF0001)
+    board.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 701)
+    assert watched.look().throttled == board_condition.UNDER_VOLTAGE | board_condition.COUNTED
+    board.firmware(0xF0000)
+    assert watched.look().throttled == 0, "a counter that stands still"
+
+
+MODES: dict[str, tuple[Callable[[BoardTree], object], str]] = {
+    "governor": (lambda b: b.governor("performance"), "governor=performance, power=mains"),
+    "nvpmodel": (
+        lambda b: b.put("var/lib/nvpmodel/status", "pmode:0002"),
+        "governor=powersave, nvpmodel=0002, power=mains",
+    ),
+    "profile": (
+        lambda b: b.put("sys/firmware/acpi/platform_profile", "low-power"),
+        "governor=powersave, profile=low-power, power=mains",
+    ),
+    "boost": (
+        lambda b: b.put(f"{CPU}/cpufreq/boost", 0),
+        "governor=powersave, boost=0, power=mains",
+    ),
+    "battery": (
+        lambda b: b.power_supply(mains=False, discharging=True),
+        "governor=powersave, power=battery",
+    ),
+    "battery that says nothing": (
+        lambda b: b.power_supply(mains=False, discharging=False),
+        "governor=powersave, power=battery",
+    ),
+    "battery that is charged": (
+        lambda b: b.power_supply(mains=True, discharging=True),
+        "governor=powersave, power=mains",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), MODES.values(), ids=MODES)
+def test_power_modes(board: BoardTree, change: Callable[[BoardTree], object], words: str) -> None:
+    watched = Condition(board.root)
+    change(board)
+    assert watched.look().power_mode == words
+
+
+def test_the_clock_is_that_of_the_fastest_core(board: BoardTree) -> None:
+    board.clock(2400, policy=4)
+    watched = Condition(board.root)
+    board.clock(600)
+    assert watched.look().frequency_hz == 2_400_000_000
+    board.clock(900, policy=4)
+    assert watched.look().frequency_hz == 900_000_000
+
+
+def test_swap(board: BoardTree) -> None:
+    watched = Condition(board.root)
+    before = watched.look()
+    board.swap(used_mib=3, swapped_pages=1500)
+    now = watched.look()
+    assert now.swap_bytes == 3 << 20
+    assert (now.swapped_bytes or 0) - (before.swapped_bytes or 0) == 500 * mmap.PAGESIZE
+
+
+@pytest.mark.parametrize("text", ["", "nan", "-1", "1e9", "\x00\xff", "9" * 5000])
+def test_files_that_hold_nonsense(board: BoardTree, text: str) -> None:
+    """Whatever a driver writes, looking goes on."""
+    for path in [p for p in board.root.rglob("*") if p.is_file()]:
+        path.write_text(text)
+    Condition(board.root).look()
+    Condition(board.root).unavailable()

@@ -1,0 +1,232 @@
+"""What the catalog ships: enough of each kind, whole, resolvable, and honest about its origin."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fleetmark_catalog.load import Component, load_catalog
+from fleetmark_catalog.resolve import Fetch, expand, resolve
+from fleetmark_catalog.resolve.variations import variations_of
+from fleetmark_controller.artifacts.acquire import obtain
+from fleetmark_core.blob_store import BlobFolder
+from fleetmark_core.capabilities import Os
+from fleetmark_core.digest import sha256_file
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from tests.support.boards import HARNESS, board, interpreter
+
+CATALOG = load_catalog()
+MODELS = CATALOG.all("model")
+MIRROR = os.environ.get("FLEETMARK_TEST_MIRROR")
+LEAST = {"model": 10, "dataset": 6, "package": 8, "program": 5, "benchmark": 6, "suite": 2}
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_there_is_enough_of_each_kind(kind: str) -> None:
+    assert len(CATALOG.all(kind)) >= LEAST[kind]
+
+
+def test_models_are_of_all_sorts() -> None:
+    tags = {tag for model in MODELS for tag in model.tags}
+    assert {"vision", "audio", "text", "detection", "mlperf-tiny"} <= tags
+    words = {word for model in MODELS for word in model.variations}
+    assert {"fp32", "int8", "onnx", "tflite"} <= words
+
+
+def variations(benchmark: Component) -> list[tuple[str, ...]]:
+    """The defaults, and each word of the benchmark, its program and its default model alone."""
+    parts = [benchmark]
+    for requirement in benchmark.requires:
+        choice = requirement.choices[0]
+        parts.append(CATALOG.get(choice.kind, choice.name))
+    words = dict.fromkeys(word for part in parts for word in part.variations)
+    return [(), *((word,) for word in words)]
+
+
+REQUESTS = [
+    (benchmark.name, words)
+    for benchmark in CATALOG.all("benchmark")
+    for words in variations(benchmark)
+]
+# A word of the program that the benchmark's model has no file for.
+NO_FILE = "no component gives input model"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), REQUESTS, ids=[f"{name}-{'-'.join(words)}" for name, words in REQUESTS]
+)
+def test_every_benchmark_resolves_with_every_word(name: str, words: tuple[str, ...]) -> None:
+    configuration = expand(CATALOG, name, variations=words)[0]
+    try:
+        resolution = resolve(CATALOG, configuration, board(), HARNESS)
+    except FleetmarkError as error:
+        # A network that only has a TFLite file does not run on an ONNX runtime, and says so.
+        assert NO_FILE in str(error)
+        return
+    lock = resolution.lock
+    assert lock is not None, resolution.reasons
+    assert set(words) <= set(configuration.variations)
+    assert variations_of(CATALOG, lock) == configuration.variations
+    assert lock.environment.python_version == "3.11"
+    assert {"model", "program"} <= {part.kind for part in lock.components}
+
+
+@pytest.mark.parametrize("suite", CATALOG.all("suite"), ids=lambda suite: suite.name)
+def test_every_suite_resolves(suite: Component) -> None:
+    found = expand(CATALOG, suite.name)
+    assert len({configuration.label() for configuration in found}) == len(found)
+    for configuration in found:
+        resolution = resolve(CATALOG, configuration, board(), HARNESS)
+        assert resolution.lock is not None, (configuration.label(), resolution.reasons)
+
+
+def test_every_model_and_data_set_belongs_to_a_benchmark() -> None:
+    used: set[str] = set()
+    for name, words in REQUESTS:
+        configuration = expand(CATALOG, name, variations=words)[0]
+        try:
+            lock = resolve(CATALOG, configuration, board(), HARNESS).lock
+        except FleetmarkError:
+            continue
+        assert lock is not None
+        used |= {f"{part.kind}/{part.name}" for part in lock.components}
+    for kind in ("model", "dataset", "program", "package"):
+        # A Python is brought only where the board's own does not fit: test_provided_python.
+        wanted = {part.id for part in CATALOG.all(kind) if "interpreters" not in part.body}
+        assert wanted <= used
+
+
+@pytest.mark.parametrize(
+    ("words", "runtime", "numpy"),
+    [
+        ((), "onnxruntime 1.23.2", "2.2.6"),
+        (("onnxruntime-1.28",), "onnxruntime 1.28.0", "2.2.6"),
+        (("onnxruntime-1.32",), "onnxruntime 1.32.0", "2.2.6"),
+        (("tflite",), "ai-edge-litert 2.1.6", "2.2.6"),
+        (("tflite-runtime",), "tflite-runtime 2.14.0", "1.26.4"),
+        (("openvino",), "openvino 2025.4.1", "2.2.6"),
+        (("opencv",), "opencv-python-headless 4.12.0.88", "2.2.6"),
+    ],
+)
+def test_a_word_chooses_the_runtime(words: tuple[str, ...], runtime: str, numpy: str) -> None:
+    configuration = expand(CATALOG, "fashion-mnist", variations=words)[0]
+    lock = resolve(CATALOG, configuration, board(), HARNESS).lock
+    assert lock is not None
+    packages = {part.name: part.version for part in lock.components if part.kind == "package"}
+    name, version = runtime.split()
+    assert packages[name] == version
+    assert packages["numpy"] == numpy
+    assert lock.job["runtime"]["version"] == version
+    suffix = ".tflite" if "tflite" in runtime or "litert" in runtime else ".onnx"
+    assert lock.inputs["model"].name.endswith(suffix)
+    if name == "onnxruntime":
+        assert lock.program.environment["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_a_runtime_that_the_boards_python_is_too_old_for_is_named() -> None:
+    configuration = expand(CATALOG, "fashion-mnist", variations=["onnxruntime-1.28"])[0]
+    # Its C library is too old for the Python that the catalog could bring.
+    system = Os("linux", "debian", "11", "5.10", "glibc", "2.31")
+    facts = dataclasses.replace(board(interpreter("3.10.4")), os=system)
+    resolution = resolve(CATALOG, configuration, facts, HARNESS)
+    assert resolution.lock is None
+    assert any("onnxruntime 1.28.0 has no wheel for cp310" in text for text in resolution.reasons)
+
+
+def test_an_onnx_runtime_and_a_tflite_model_exclude_each_other() -> None:
+    with pytest.raises(FleetmarkError) as caught:
+        configuration = expand(CATALOG, "fashion-mnist", variations=["openvino", "tflite"])[0]
+        resolve(CATALOG, configuration, board(), HARNESS)
+    assert "tflite" in str(caught.value)
+
+
+def test_fetched_models_are_pinned() -> None:
+    for model in MODELS:
+        for artifact in model.artifacts:
+            for place in artifact.locations:
+                if place.url:
+                    assert re.search(r"/[0-9a-f]{40}/", place.url), place.url
+                    assert place.size_bytes == artifact.size_bytes
+                if place.wheel:
+                    assert "==" not in place.wheel
+                    assert re.fullmatch("[0-9a-f]{64}", place.wheel_sha256)
+
+
+def test_what_is_shipped_is_small_and_carries_its_licence() -> None:
+    shipped = 0
+    for component in (*MODELS, *CATALOG.all("dataset")):
+        own = [artifact for artifact in component.artifacts if artifact.file]
+        shipped += sum(artifact.size_bytes for artifact in own)
+        if own:
+            names = {path.name for path in component.folder.iterdir()}
+            assert names & {"NOTICE", "README.md"}, component.id
+    assert shipped < 2_000_000
+    notice = (CATALOG.get("dataset", "language-id-test").folder / "NOTICE").read_text()
+    assert "Django Software Foundation" in notice
+    assert "Redistributions in binary form must reproduce" in notice
+
+
+@pytest.mark.skipif(not MIRROR, reason="FLEETMARK_TEST_MIRROR names no mirror folder")
+def test_the_mirror_holds_what_the_catalog_names() -> None:
+    there = 0
+    for model in MODELS:
+        for artifact in model.artifacts:
+            file = Path(str(MIRROR)) / artifact.sha256
+            if file.is_file():
+                there += 1
+                assert file.stat().st_size == artifact.size_bytes
+                assert sha256_file(file) == artifact.sha256
+    assert there >= 12
+
+
+PROVIDED = [
+    ("fashion-mnist-50000", "model", "No address serves this file"),
+    ("cifar-10", "dataset", "CIFAR-10 comes without a licence"),
+]
+
+
+@pytest.mark.parametrize(("name", "role", "said"), PROVIDED)
+def test_what_only_a_person_can_get_says_so(
+    tmp_path: Path, name: str, role: str, said: str
+) -> None:
+    resolution = resolve(CATALOG, expand(CATALOG, name)[0], board(), HARNESS)
+    assert resolution.lock is not None
+    blob = resolution.lock.inputs[role]
+    source = resolution.sources[blob.sha256]
+    assert isinstance(source, Fetch)
+    with pytest.raises(FleetmarkError) as caught:
+        obtain({blob.sha256: source}, BlobFolder(tmp_path / "blobs"), None, print)
+    assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
+    assert said in str(caught.value)
+    assert blob.sha256 in str(caught.value)
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no apt")
+def test_a_model_that_cannot_be_reached_names_every_place(tmp_path: Path) -> None:
+    configuration = expand(CATALOG, "network-speed", variations=["kws"])[0]
+    resolution = resolve(CATALOG, configuration, board(), HARNESS)
+    assert resolution.lock is not None
+    blob = resolution.lock.inputs["model"]
+    source = resolution.sources[blob.sha256]
+    blobs = BlobFolder(tmp_path / "blobs")
+    try:
+        obtain({blob.sha256: source}, blobs, None, print)
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.ARTIFACT_UNAVAILABLE
+        assert "raw.githubusercontent.com/mlcommons/tiny" in str(error)
+        assert f"mirror folder under the name {blob.sha256}" in str(error)
+    else:
+        assert blobs.has(blob.sha256)
+
+
+def test_the_list_of_content_names_everything() -> None:
+    text = (CATALOG.get("suite", "default").folder.parents[3] / "CONTENT.md").read_text()
+    for kind in ("benchmark", "model", "dataset", "suite"):
+        for component in CATALOG.all(kind):
+            name = component.name.removeprefix("mlperf-tiny") or component.name
+            assert f"`{name}`" in text or f"`{component.name}`" in text, component.id

@@ -1,0 +1,38 @@
+"""Documents that are made from code are what the code gives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fleetmark_agent.runner import collect
+from fleetmark_agent.runner.telemetry import sampler
+from fleetmark_controller.export import document
+from fleetmark_controller.store.db.connection import connect, migrate
+from fleetmark_controller.store.results import public_views
+from tests.support import ROOT
+
+
+def test_the_document_of_the_views_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "views.md").read_text() == document.text()
+
+
+def test_every_public_view_is_documented() -> None:
+    assert set(public_views.VIEWS) <= set(document.VIEWS)
+
+
+def test_the_exit_codes_of_the_job_contract_are_those_of_harness_and_agent() -> None:
+    page = (ROOT / "docs" / "job-contract.md").read_text()
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    harness = (ROOT / "catalog" / "fleetmark_harness" / "exit_codes.py").read_text()
+    in_harness = {int(code) for code in re.findall(r"^[A-Z_]+ = (\d+)$", harness, re.MULTILINE)}
+    assert documented - {127} == in_harness
+    assert set(collect._EXIT_TEXTS) == documented - {0, 1}
+
+
+def test_the_telemetry_view_reads_the_columns_in_the_order_in_which_agents_write_them(
+    tmp_path: Path,
+) -> None:
+    migrate(tmp_path / "results.db")
+    columns, _ = public_views.select(connect(tmp_path / "results.db"), "telemetry")
+    assert columns == ["run_id", "campaign_id", "device", *sampler.COLUMNS]

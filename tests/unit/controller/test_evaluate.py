@@ -1,0 +1,395 @@
+"""Judging runs: what the logs say decides, whatever the job claims."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fleetmark_controller.evaluation.evaluate import RunFacts, evaluate
+from fleetmark_controller.evaluation.samples import decode
+from fleetmark_controller.evaluation.thresholds import Thresholds
+from fleetmark_controller.export.columns import VIEWS
+from tests.support import evaluation_cases as cases
+from tests.support.evaluation_cases import codes, judged
+
+UNSTORED = ("samples", "problems", "energy_by_source")
+LATENCIES = [f"latency_{name}_ms" for name in ("mean", "p50", "p90", "p95", "p99", "p999")]
+
+
+def edited(tmp_path: Path, name: str, **values: Any) -> RunFacts:
+    folder = cases.copy(name, tmp_path)
+    cases.set_values(folder, **values)
+    return evaluate(cases.inputs(folder, name))
+
+
+@pytest.mark.parametrize("name", cases.PERFORMANCE)
+def test_a_genuine_performance_run(name: str) -> None:
+    facts = judged(name)
+    assert facts.problems == []
+    assert facts.loadgen_validity == "VALID"
+    assert (facts.quality, facts.quality_reasons) == ("good", [])
+    assert facts.accuracy is None
+    assert facts.accuracy_metric is None
+    assert facts.energy_j is None
+    assert facts.metric_value is not None
+    figures = [getattr(facts, column) for column in LATENCIES]
+    assert figures[1:] == sorted(figures[1:])
+    assert facts.throughput_samples_per_s is not None
+    assert facts.temperature_max_c == 54
+    assert facts.peak_memory_bytes is not None
+    assert facts.peak_memory_bytes >= 50_000_000
+    assert facts.loadgen_version == "6.0.17"
+    assert facts.started_at is not None
+    assert facts.started_at.endswith("Z")
+    assert facts.samples is not None
+    assert decode(facts.samples).size == facts.sample_count
+
+
+@pytest.mark.parametrize("name", cases.ACCURACY)
+def test_a_genuine_accuracy_run(name: str) -> None:
+    facts = judged(name, telemetry=((), ()))
+    assert facts.problems == []
+    assert (facts.accuracy, facts.accuracy_metric) == (0.937, "top-1")
+    assert facts.sample_count == 1000
+    assert facts.loadgen_validity is None
+    assert facts.quality == "good"
+    assert facts.samples is None
+    for column in (*LATENCIES, "metric_name", "metric_value", "throughput_samples_per_s"):
+        assert getattr(facts, column) is None
+
+
+def test_an_invalid_run_stays_invalid() -> None:
+    facts = judged("singlestream_invalid")
+    assert facts.loadgen_validity == "INVALID"
+    assert facts.problems == []
+    assert codes(facts) == {"loadgen_errors"}
+    assert facts.metric_value is not None
+
+
+def test_facts_are_columns_of_the_view() -> None:
+    columns = set(VIEWS["runs"])
+    assert {name for name in vars(RunFacts()) if name not in UNSTORED} <= columns
+
+
+def test_it_runs_in_a_process_pool() -> None:
+    job = cases.inputs(cases.LOADGEN_LOGS / "offline_accuracy", "offline_accuracy")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(evaluate, job).result(60) == evaluate(job)
+    assert pickle.loads(pickle.dumps(evaluate(job))) == evaluate(job)
+
+
+# What a job claims.
+
+
+def test_a_claim_of_validity_in_the_summary_is_found_out(tmp_path: Path) -> None:
+    name = "singlestream_invalid"
+    folder = cases.copy(name, tmp_path)
+    summary = folder / "mlperf_log_summary.txt"
+    summary.write_text(summary.read_text().replace("Result is : INVALID", "Result is : VALID"))
+    facts = evaluate(cases.inputs(folder, name))
+    assert facts.loadgen_validity == "INVALID"
+    assert "log_contradiction" in codes(facts)
+
+
+def test_an_edited_verdict_is_found_out(tmp_path: Path) -> None:
+    name = "singlestream_invalid"
+    folder = cases.copy(name, tmp_path)
+    cases.set_values(folder, result_validity="VALID", result_min_duration_met=True)
+    summary = folder / "mlperf_log_summary.txt"
+    summary.write_text(summary.read_text().replace("Result is : INVALID", "Result is : VALID"))
+    facts = evaluate(cases.inputs(folder, name))
+    assert facts.loadgen_validity == "INVALID"
+    assert any("of 1 s" in reason["text"] for reason in facts.quality_reasons)
+
+
+def test_a_second_verdict_is_found_out(tmp_path: Path) -> None:
+    name = "singlestream_invalid"
+    folder = cases.copy(name, tmp_path)
+    cases.append(folder, "result_validity", "VALID")
+    facts = evaluate(cases.inputs(folder, name))
+    assert facts.loadgen_validity == "INVALID"
+    assert "log_contradiction" in codes(facts)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("singlestream_performance", {"early_stopping_latency_ss": 1000}),
+        ("singlestream_performance", {"result_qps_with_loadgen_overhead": 1e6}),
+        ("singlestream_performance", {"result_query_count": 100_000}),
+        ("multistream_performance", {"early_stopping_latency_ms": 10}),
+        ("offline_performance", {"result_samples_per_second": 1e6}),
+        ("offline_performance", {"generated_samples_per_query": 10}),
+        ("server_performance", {"result_completed_samples_per_sec": 50_000.0}),
+        ("singlestream_performance", {"result_min_queries_met": False}),
+        ("singlestream_performance", {"effective_min_query_count": 1_000_000}),
+    ],
+)
+def test_edited_figures_do_not_fit_the_others(
+    tmp_path: Path, name: str, values: dict[str, Any]
+) -> None:
+    facts = edited(tmp_path, name, **values)
+    assert "log_contradiction" in codes(facts)
+    assert facts.quality == "suspicious"
+
+
+def test_edited_latencies_do_not_fit_the_samples(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    folder = cases.copy(name, tmp_path)
+
+    def halve(entry: dict[str, Any]) -> None:
+        if "latency_ns" in entry["key"] and entry["key"].startswith("result_"):
+            entry["value"] //= 2
+
+    cases.edit_log(folder, halve)
+    assert "percentiles_disagree" in codes(evaluate(cases.inputs(folder, name)))
+
+
+def test_samples_that_are_slower_than_loadgen_saw(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    folder = cases.copy(name, tmp_path)
+    taken = np.fromfile(folder / "samples.i64", "<i8")
+    (taken + 1_000_000).tofile(folder / "samples.i64")
+    assert "percentiles_disagree" in codes(evaluate(cases.inputs(folder, name)))
+    taken[:10].tofile(folder / "samples.i64")
+    assert codes(evaluate(cases.inputs(folder, name))) == {"samples_missing"}
+
+
+def test_hostile_samples_are_not_stored(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    folder = cases.copy(name, tmp_path)
+    np.array([-5], dtype="<i8").tofile(folder / "samples.i64")
+    facts = evaluate(cases.inputs(folder, name))
+    assert facts.samples is None
+    assert codes(facts) == {"refused_figures"}
+    assert facts.metric_value is not None
+
+
+def test_a_claimed_accuracy_does_not_count(tmp_path: Path) -> None:
+    name = "singlestream_accuracy"
+    folder = cases.copy(name, tmp_path)
+    claim = json.loads((folder / "result.json").read_text())
+    claim["accuracy"]["value"] = 0.99
+    (folder / "result.json").write_text(json.dumps(claim))
+    facts = evaluate(cases.inputs(folder, name))
+    assert facts.accuracy == 0.937
+    assert codes(facts) == {"accuracy_claim"}
+    assert not facts.submittable
+
+
+@pytest.mark.parametrize("claimed", [-1, 1e300, float("nan"), "many", True, 1 << 60])
+def test_absurd_memory_is_refused(tmp_path: Path, claimed: Any) -> None:
+    name = "singlestream_performance"
+    folder = cases.copy(name, tmp_path)
+    (folder / "result.json").write_text(json.dumps({"peak_memory_bytes": claimed}))
+    facts = evaluate(cases.inputs(folder, name))
+    assert codes(facts) == {"refused_figures"}
+    assert facts.peak_memory_bytes == 50_000_000
+
+
+def test_more_memory_than_the_board_has_is_refused(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    board = {"capabilities": {"memory": {"total_bytes": 1 << 20, "swap_bytes": 0}}}
+    final = {"started_unix_ns": 1, "provenance": board}
+    facts = evaluate(cases.inputs(cases.LOADGEN_LOGS / name, name, final=final))
+    assert codes(facts) == {"refused_figures"}
+    assert facts.peak_memory_bytes is None
+
+
+# What is missing or not what was ordered.
+
+
+def without(name: str, role: str) -> RunFacts:
+    files = {r: path for r, path in cases.files(cases.LOADGEN_LOGS / name).items() if r != role}
+    return judged(name, files=files)
+
+
+def test_missing_files() -> None:
+    facts = without("singlestream_performance", "loadgen_detail")
+    assert facts.problems == ["there is no LoadGen detail log"]
+    assert facts.loadgen_validity == "INVALID"
+    assert facts.metric_value is None
+    assert codes(without("singlestream_performance", "samples")) == {"samples_missing"}
+    assert without("singlestream_performance", "result").problems == []
+    facts = without("singlestream_accuracy", "loadgen_accuracy")
+    assert facts.accuracy is None
+    assert facts.loadgen_validity == "INVALID"
+    facts = judged("singlestream_accuracy", labels_path=None)
+    assert facts.problems == ["there is no data set with labels: accuracy is not known"]
+
+
+def test_another_scenario_or_mode_than_ordered() -> None:
+    order = {"scenario": "Offline", "mode": "performance", "profile": "quick"}
+    facts = judged("singlestream_performance", order=order)
+    assert facts.problems == ["LoadGen ran SingleStream, ordered was Offline"]
+    assert facts.loadgen_validity == "INVALID"
+    order = {"scenario": "SingleStream", "mode": "accuracy", "profile": "quick"}
+    facts = judged("singlestream_performance", order=order)
+    assert "LoadGen ran in mode PerformanceOnly" in facts.problems[0]
+    assert facts.loadgen_validity == "INVALID"
+
+
+def test_a_test_that_did_not_finish(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    folder = cases.copy(name, tmp_path)
+    log = folder / "mlperf_log_detail.txt"
+    lines = [line for line in log.read_text().splitlines() if '"result_' not in line]
+    log.write_text("\n".join(lines))
+    facts = evaluate(cases.inputs(folder, name))
+    assert facts.problems == ["LoadGen did not finish: its log holds no result"]
+
+
+def test_another_loadgen_than_locked() -> None:
+    lock = {"job": {"loadgen": {"round": "v6.1", "package_version": "6.0.16"}}}
+    facts = judged("singlestream_performance", lock=lock)
+    assert codes(facts) == {"loadgen_version"}
+
+
+def test_a_part_of_the_data_set(tmp_path: Path) -> None:
+    name = "singlestream_accuracy"
+    folder = cases.copy(name, tmp_path)
+    path = folder / "mlperf_log_accuracy.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[:500]))
+    facts = evaluate(cases.inputs(folder, name))
+    assert "accuracy_incomplete" in codes(facts)
+    assert facts.sample_count == 500
+
+
+# What the board says.
+
+
+def telemetry(**columns: Any) -> Any:
+    names = ("elapsed_ms", *columns)
+    length = max(len(values) for values in columns.values())
+    return names, [[n * 500, *(values[n] for values in columns.values())] for n in range(length)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "code"),
+    [
+        ({"foreign_cpu_percent": [30.0] * 10}, "competing_load"),
+        ({"foreign_cpu_percent": [0.0] * 8 + [95.0, 99.0]}, "competing_load"),
+        ({"temperature_c": [60.0, 85.0]}, "hot"),
+        ({"throttled": [0, 1]}, "throttled"),
+        ({"frequency_hz": [1.5e9, 1.5e9, 6e8]}, "frequency_drift"),
+        ({"swap_bytes": [0, 5 << 20]}, "swap"),
+    ],
+)
+def test_disturbances_are_named(columns: dict[str, Any], code: str) -> None:
+    facts = judged("singlestream_performance", telemetry=telemetry(**columns))
+    assert codes(facts) == {code}
+    assert facts.quality == "suspicious"
+    assert facts.loadgen_validity == "VALID"
+    # Accuracy does not depend on these.
+    assert judged("singlestream_accuracy", telemetry=telemetry(**columns)).quality == "good"
+
+
+def test_no_telemetry_is_not_a_good_verdict() -> None:
+    facts = judged("singlestream_performance", telemetry=((), ()))
+    assert (facts.quality, facts.quality_reasons) == ("unchecked", [])
+    cool = telemetry(temperature_c=[40.0], foreign_cpu_percent=[None])
+    assert judged("singlestream_performance", telemetry=cool).quality == "unchecked"
+
+
+def test_only_what_was_read_while_measuring_counts() -> None:
+    name = "singlestream_performance"
+    final = {"started_unix_ns": _started_ns(name) - 4_000_000_000, "provenance": {}}
+    busy_before = telemetry(foreign_cpu_percent=[100.0] * 8 + [1.0] * 4)
+    assert judged(name, telemetry=busy_before, final=final).quality == "good"
+    busy_during = telemetry(foreign_cpu_percent=[1.0] * 8 + [100.0] * 4)
+    assert codes(judged(name, telemetry=busy_during, final=final)) == {"competing_load"}
+
+
+def _started_ns(name: str) -> int:
+    from fleetmark_controller.loadgen.loadgen_log import parse_detail
+
+    started = parse_detail(cases.LOADGEN_LOGS / name / "mlperf_log_detail.txt").started_unix_ns
+    assert started is not None
+    return started
+
+
+def test_readings_that_cannot_be_are_refused() -> None:
+    hostile = telemetry(
+        temperature_c=[float("nan"), float("inf"), -1e9, "hot", None, True, 40.0, 10**400]
+    )
+    facts = judged("singlestream_performance", telemetry=hostile)
+    assert facts.temperature_max_c == 40.0
+    assert codes(facts) == {"refused_figures"}
+    rows = (("temperature_c",), [[1, 2], "no row", None, []])
+    assert codes(judged("singlestream_performance", telemetry=rows)) == {"refused_figures"}
+
+
+def test_clocks(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    received = _started_ns(name) - 3600 * 10**9
+    assert codes(judged(name, received_unix_ns=received)) == {"clock"}
+    assert codes(judged(name, received_unix_ns=_started_ns(name))) == set()
+    facts = edited(tmp_path, name, power_begin="01-01-1970 00:00:40.000")
+    assert facts.started_at == "1970-01-01T00:00:40.000Z"
+    assert codes(facts) == {"clock"}
+
+
+def test_thresholds_come_from_the_benchmark() -> None:
+    lock = {
+        "job": {"benchmark": {"condition": {"temperature_c": 50, "unknown": 1, "swap_bytes": "x"}}}
+    }
+    assert codes(judged("singlestream_performance", lock=lock)) == {"hot"}
+    assert Thresholds().overridden({"temperature_c": float("nan")}) == Thresholds()
+    assert Thresholds().overridden([1]) == Thresholds()
+
+
+# What MLPerf would take.
+
+
+def long_run(tmp_path: Path, name: str = "singlestream_performance") -> Path:
+    """A run of ten minutes: the short one with its times multiplied."""
+    folder = cases.copy(name, tmp_path)
+    cases.set_values(
+        folder,
+        effective_min_duration_ms=600_000,
+        power_begin="11-23-2026 10:00:00.000",
+        power_end="11-23-2026 10:10:00.100",
+        result_qps_with_loadgen_overhead=_count(name) / 600.0,
+    )
+
+    def later(entry: dict[str, Any]) -> None:
+        if entry["key"] == "power_end":
+            entry["time_ms"] = 600_105.0
+
+    cases.edit_log(folder, later)
+    return folder
+
+
+def _count(name: str) -> int:
+    from fleetmark_controller.loadgen.loadgen_log import parse_detail
+
+    return parse_detail(cases.LOADGEN_LOGS / name / "mlperf_log_detail.txt").query_count or 0
+
+
+VALID = {"scenario": "SingleStream", "mode": "performance", "profile": "valid"}
+
+
+def test_only_a_long_run_of_profile_valid_is_submittable(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    long = long_run(tmp_path)
+    assert not evaluate(cases.inputs(long, name)).submittable, "quick"
+    assert not judged(name, order=VALID).submittable, "short"
+    facts = evaluate(cases.inputs(long, name, order=VALID))
+    assert (facts.quality_reasons, facts.submittable) == ([], True)
+    other = {"job": {"loadgen": {"round": "v5.1"}}}
+    assert not evaluate(cases.inputs(long, name, order=VALID, lock=other)).submittable, "seeds"
+    cases.append(long, "result_query_count", 1)
+    assert not evaluate(cases.inputs(long, name, order=VALID)).submittable, "contradiction"
+
+
+def test_a_complete_accuracy_run_of_profile_valid_is_submittable() -> None:
+    order = {"scenario": "SingleStream", "mode": "accuracy", "profile": "valid"}
+    assert judged("singlestream_accuracy", order=order).submittable
+    assert not judged("singlestream_accuracy").submittable

@@ -1,0 +1,249 @@
+"""The HTML report: whole, self-contained, safe, the same every time."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fleetmark_controller.export import report_data
+from fleetmark_controller.export.rows import RowSource
+from fleetmark_controller.export.write import write
+from tests.support.export_cases import HOSTILE, Campaign, source
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page; open elements must be closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.unclosed: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.unclosed.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.unclosed.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def written(tmp_path: Path, campaign: Campaign, **options: Any) -> str:
+    out = tmp_path / "report.html"
+    count = write(
+        "html",
+        source("runs", campaign.runs),
+        out,
+        results=source("results", campaign.results),
+        samples=campaign.samples,
+        **options,
+    )
+    assert count == min(len(campaign.results), report_data.MAX_ROWS)
+    return out.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return written(tmp_path_factory.mktemp("report"), Campaign(), title="Fleet A")
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_it_is_well_formed(page: Page) -> None:
+    assert page.unclosed == []
+    assert page.count("html") == page.count("h1") == page.count("main") == 1
+
+
+def test_it_needs_nothing_from_outside(text: str, page: Page) -> None:
+    assert page.count("script") == 0
+    assert "://" not in text
+    for tag, attributes in page.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "xlink:href"):
+                assert (value or "").startswith(("#", "data:")), (tag, value)
+    assert "@import" not in text
+    assert set(re.findall(r"url\(([^)]{3})", text)) <= {"#c0", "#c1", "#c2", "#c3", "#c4"}
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(text: str, page: Page) -> None:
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert [name for name, count in Counter(ids).items() if count > 1] == []
+    wanted = {
+        (attributes["href"] or "")[1:]
+        for _, attributes in page.elements
+        if (attributes.get("href") or "").startswith("#")
+    } | set(re.findall(r"url\(#([^)]+)\)", text))
+    assert wanted - set(ids) == set()
+
+
+def test_every_configuration_has_its_row_and_its_plot(page: Page) -> None:
+    assert page.count("tr") == 1 + 5
+    # Two panels for SingleStream and Offline, one for the others.
+    assert page.count("svg") == page.count("figure") == page.count("figcaption") == 8
+    for word in ("SingleStream", "MultiStream", "Offline", "Server", "93.70 %", "INVALID"):
+        assert word in page.words
+    assert "p50" in page.words
+    assert "Fleet A" in page.words
+
+
+def test_text_in_figures_is_text(text: str) -> None:
+    figure = text[text.index("<svg") : text.index("</svg>")]
+    assert ">latency (ms)<" in figure
+    assert "system-ui" in figure
+    assert "var(--data)" in figure
+
+
+def test_reasons_and_hints_are_shown(page: Page) -> None:
+    assert "Ran out of generated queries" in page.words
+    assert "never an MLPerf submission" in page.words
+    assert "loadgen errors" in page.words
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path, text: str) -> None:
+    assert written(tmp_path, Campaign(), title="Fleet A") == text
+
+
+def test_hostile_names_are_only_text(tmp_path: Path) -> None:
+    names = ("model", "precision", "runtime", "benchmark", "os", "board", "metric_name")
+    changes: dict[str, Any] = dict.fromkeys(names, HOSTILE)
+    changes["parameters"] = '{"<b>": "<i>"}'
+    changes["quality_reasons"] = '[{"code": "<u>", "text": "<script>x</script>"}, 5]'
+    changes["campaign_id"] = "</title><script>"
+    campaign = Campaign((HOSTILE,), **changes)
+    campaign.results[0]["parameters"] = "{}"
+    text = written(tmp_path, campaign, title=HOSTILE)
+    page = Page(text)
+    assert page.count("script") == page.count("b") - text.count("<b>") == 0
+    assert page.count("i") == 2, "ours"
+    assert "49" not in re.findall(r"\{\{.*?\}\}", text)
+    assert "<script>alert(1)</script>" in page.words
+    assert "<i>" in page.words
+
+
+def test_hostile_words_stay_within_their_attribute(tmp_path: Path) -> None:
+    evil = '"><img src=x onerror=alert(1)>'
+    page = Page(written(tmp_path, Campaign(quality=evil, loadgen_validity=evil, scenario=evil)))
+    assert page.count("img") == 0
+    assert all("onerror" not in attributes for _, attributes in page.elements)
+
+
+def test_nothing_measured_yet(tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    write("html", RowSource([], []), out)
+    page = Page(out.read_text("utf-8"))
+    assert "No results yet" in page.words
+    assert page.unclosed == []
+
+
+def test_rows_of_nulls(tmp_path: Path) -> None:
+    campaign = Campaign()
+    campaign.runs = [{}]
+    campaign.results = [{}, {"device": "d", "performance_run_id": "gone"}]
+    assert "No samples are stored" in Page(written(tmp_path, campaign)).words
+
+
+def test_a_run_without_samples(tmp_path: Path) -> None:
+    campaign = Campaign()
+    campaign.blobs.clear()
+    page = Page(written(tmp_path, campaign))
+    assert page.count("svg") == 0
+    assert page.words.count("No samples are stored for it.") == 5
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [[1], [0], [0, 0], [5] * 100, [1, 10**15], [0, 10**9], list(range(2000)), [10**6, 10**6 + 1]],
+)
+def test_odd_samples_are_drawn(tmp_path: Path, samples: list[int]) -> None:
+    campaign = Campaign()
+    campaign.samples = lambda _: np.array(samples, dtype=np.int64)  # type: ignore[method-assign]
+    text = written(tmp_path, campaign)
+    assert Page(text).count("svg") == 8
+    assert "nan" not in re.sub(r"[a-z]nan|nan[a-z]", "", text.lower())
+
+
+def test_many_configurations_are_limited_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_data, "MAX_PLOTS", 3)
+    monkeypatch.setattr(report_data, "MAX_ROWS", 8)
+    monkeypatch.setattr(report_data, "MAX_BARS", 1)
+    page = Page(written(tmp_path, Campaign(("a", "b"))))
+    assert page.count("tr") == 2 + 8
+    assert "2 more configurations are not listed" in page.words
+    assert "5 more configurations are not plotted" in page.words
+    assert "more are in the tables below" in page.words
+
+
+def test_parameters_that_differ_tell_configurations_apart() -> None:
+    rows = [
+        {"device": "d", "scenario": "SingleStream", "parameters": f'{{"threads": {n}, "x": 1}}'}
+        for n in (1, 2)
+    ]
+    details = [c.detail for c in report_data.build([], rows).configurations]
+    assert details == ["threads=1", "threads=2"]
+
+
+def test_best_first_and_only_valid_ones_are_best() -> None:
+    def row(value: float, scenario: str, validity: str) -> dict[str, Any]:
+        return {
+            "device": "d",
+            "benchmark": "b",
+            "scenario": scenario,
+            "metric_name": "m",
+            "metric_value": value,
+            "loadgen_validity": validity,
+        }
+
+    report = report_data.build(
+        [],
+        [
+            row(3.0, "SingleStream", "VALID"),
+            row(1.0, "SingleStream", "INVALID"),
+            row(2.0, "SingleStream", "VALID"),
+            row(10.0, "Offline", "VALID"),
+            row(20.0, "Offline", "VALID"),
+        ],
+    )
+    bars = {c.scenario: [(b.metric_value, b.best) for b in c.bars] for c in report.comparisons}
+    assert bars["SingleStream"] == [(1.0, False), (2.0, True), (3.0, False)]
+    assert bars["Offline"] == [(20.0, True), (10.0, False)]
+
+
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
