@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller core protos catalog cli tests
 
-.PHONY: help demo test test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
+.PHONY: help demo test test-fast test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
 	bench-fidelity bench-sandbox mlperf-check mlperf-verify mlperf-campaign fuzz lint stubs setup locks board-kit clean
 
 help: ## Show this list
@@ -13,6 +13,9 @@ help: ## Show this list
 
 demo: $(VENV)/.controller ## Run the main job: controller, agent, default suite, report
 	@$(BIN)/controller demo
+
+test-fast: $(VENV)/.dev ## Run the unit tests: no processes, sockets or sleeps; under a minute
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit
 
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults and not arm64"

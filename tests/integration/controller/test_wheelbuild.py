@@ -48,3 +48,14 @@ def test_headers_that_nobody_has_are_asked_for(tmp_path: Path) -> None:
         headers.collect_headers("3.77", "aarch64", tmp_path / "headers")
     assert "Python 3.77" in caught.value.what
     assert "python3.77-dev" in caught.value.next_step
+
+
+@pytest.mark.slow
+def test_headers_that_no_python_here_has_come_from_debian(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headers, "_installed", lambda _: iter(()))
+    headers.collect_headers("3.13", "aarch64", tmp_path / "headers")
+    assert '"3.13.' in (tmp_path / "headers" / "patchlevel.h").read_text()
+    assert "SIZEOF_LONG 8" in (tmp_path / "headers" / "pyconfig.h").read_text()
+    assert not list(tmp_path.glob("headers-*"))

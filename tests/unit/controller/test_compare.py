@@ -49,34 +49,6 @@ def told(draw: Draw, n: int, *, shift: float = 0.0, paired: bool = False, boards
     return hits / TRIALS
 
 
-@pytest.mark.parametrize(
-    ("draw", "n", "paired", "boards"),
-    [
-        (normal, 5, False, 1),
-        pytest.param(normal, 10, False, 1, marks=pytest.mark.slow),
-        pytest.param(skewed, 5, False, 1, marks=pytest.mark.slow),
-        (normal, 8, True, 1),
-        pytest.param(normal, 5, False, 3, marks=pytest.mark.slow),
-    ],
-)
-def test_where_nothing_differs_one_in_twenty_says_so(
-    draw: Draw, n: int, paired: bool, boards: int
-) -> None:
-    assert 0.04 <= told(draw, n, paired=paired, boards=boards) <= 0.06
-
-
-@pytest.mark.parametrize(
-    ("n", "change", "at_least"),
-    [
-        (5, 0.02, 0.75),
-        pytest.param(10, 0.015, 0.80, marks=pytest.mark.slow),
-        pytest.param(20, 0.01, 0.80, marks=pytest.mark.slow),
-    ],
-)
-def test_the_power_is_as_the_documentation_states(n: int, change: float, at_least: float) -> None:
-    assert told(normal, n, shift=math.log1p(change)) >= at_least
-
-
 times = st.floats(0.01, 100.0)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fleetmark_catalog.load import Build, Sdist
 from fleetmark_controller.artifacts import foreign_deb
-from fleetmark_controller.wheelbuild import elf, headers
+from fleetmark_controller.wheelbuild import elf
 from fleetmark_controller.wheelbuild.repack import repack
 from fleetmark_core.errors import FleetmarkError
 from tests.support.build_recipes import SETUPTOOLS
@@ -176,17 +176,6 @@ def test_a_machine_without_apt_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FleetmarkError, match="no apt-get"):
         foreign_deb.ForeignDebian("bookworm", "arm64", tmp_path / "apt").download(["libc6"])
-
-
-@pytest.mark.slow
-def test_headers_that_no_python_here_has_come_from_debian(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(headers, "_installed", lambda _: iter(()))
-    headers.collect_headers("3.13", "aarch64", tmp_path / "headers")
-    assert '"3.13.' in (tmp_path / "headers" / "patchlevel.h").read_text()
-    assert "SIZEOF_LONG 8" in (tmp_path / "headers" / "pyconfig.h").read_text()
-    assert not list(tmp_path.glob("headers-*"))
 
 
 # names
