@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import BIN, environment, overlaps, until
+from tests.support.published_accuracy import ACCURACY, tolerance
 
 pytestmark = pytest.mark.e2e
 COUNT = 16
@@ -53,9 +54,9 @@ def test_every_configuration_has_real_figures(out: Path) -> None:
             "SELECT precision, runtime, scenario, accuracy, metric_value FROM results"
         ).fetchall()
     assert len(rows) == COUNT // 2
-    for precision, _, scenario, accuracy, value in rows:
-        # Published with the models: 93.7 % (fp32) and 93.9 % (int8) of the 1,000 images.
-        assert accuracy == pytest.approx({"fp32": 0.937, "int8": 0.939}[precision], abs=0.002)
+    for precision, runtime, scenario, accuracy, value in rows:
+        allowed = 0.002 + tolerance(precision, runtime)
+        assert accuracy == pytest.approx(ACCURACY[precision], abs=allowed)
         assert value > (100 if scenario == "Offline" else 0.001)
     assert len({row[:3] for row in rows}) == len(rows)
 

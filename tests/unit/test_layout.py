@@ -1,4 +1,4 @@
-"""What the layers of pyproject.toml cannot say: who executes SQL, and that no files import in a ring."""
+"""What the layers of pyproject.toml cannot say: who executes SQL; that no imports form rings."""
 
 from __future__ import annotations
 
