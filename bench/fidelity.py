@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import readings
 from generated_model import write_cnn
+from lab import Lab
 from markdown import table
-from processes import Lab
 
 from fleetmark_catalog.load import BUILTIN
 
@@ -107,7 +107,7 @@ class Bench:
             }
             spec = Path(out) / "spec.json"
             spec.write_text(json.dumps(values))
-            program = [self.python, "-I", "-S", "-B", str(BENCH / "bare_job.py")]
+            program = [self.python, "-I", "-S", "-B", str(BENCH / "baseline_job.py")]
             done = subprocess.run(
                 [*program, kind, str(spec)], cwd=out, capture_output=True, text=True, check=False
             )

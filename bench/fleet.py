@@ -2,14 +2,14 @@
 
 A real `controller serve`, and simulated agents in processes of their own (`fleet_agents.py`) over
 mutual TLS on loopback. For each size, beside bare grpc.aio in the same number of processes
-(`fleet_bare.py`): until all are connected and a list shows them online; dispatch, from the job that
-is ready to run (the time with which it was stored) to its order at the agent, `--rate` jobs a
-second, while all heartbeat, and the same from the call of `Submit`; CPU of the controller and of
-the load generator, which share the cores. On one real agent: from `Submit` to the first result of a
-benchmark that does nothing, beside its program as a bare child process. In the same run labgrid's
-coordinator shows as many exporters, and Flower brings the first result of an app that does nothing
-(`fleet_peers.py`). Prints a table, and what missed its goal; ends with 0 all the same, unless
-`--strict`.
+(`baseline_fleet_server.py`): until all are connected and a list shows them online; dispatch, from
+the job that is ready to run (the time with which it was stored) to its order at the agent, `--rate`
+jobs a second, while all heartbeat, and the same from the call of `Submit`; CPU of the controller
+and of the load generator, which share the cores. On one real agent: from `Submit` to the first
+result of a benchmark that does nothing, beside its program as a bare child process. In the same run
+labgrid's coordinator shows as many exporters, and Flower brings the first result of an app that
+does nothing (`fleet_peers.py`). Prints a table, and what missed its goal; ends with 0 all the same,
+unless `--strict`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import fleet_peers
+from baseline_fleet import bare_child_s, measure_bare
 from fleet_children import (
     PROCESSES,
     Child,
@@ -37,9 +38,8 @@ from fleet_children import (
     targets,
 )
 from fleet_figures import HEADS, WATCHERS, Figures, Plan, Size, Spent, rows
-from fleet_floor import bare_child_s, measure_bare
+from lab import Lab, until
 from markdown import table
-from processes import Lab, until
 
 if TYPE_CHECKING:
     from fleetmark_controller.client.connection import Client

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleet_children import Child, Herd, shares
-from processes import free_port, until
+from lab import free_port, until
 
 HERE = Path(__file__).parent
 CACHE = HERE.parent / ".cache" / "bench"

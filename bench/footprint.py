@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 import readings
-from bare_client import NAME
+from baseline_client import NAME
 from certificate import write_certificate
+from lab import Lab, free_port, until
 from markdown import spread, table
-from processes import Lab, free_port, until
 from supervisor_cost import Cost, measure_supervisor
 
 HEARTBEAT_S = 15.0
@@ -100,12 +100,12 @@ def measure(options: argparse.Namespace) -> Footprint:
     ):
         certificate, key = write_certificate(lab.folder, NAME)
         ports = {"plain": free_port(), "tls": free_port()}
-        program = [sys.executable, str(BENCH / "bare_server.py")]
+        program = [sys.executable, str(BENCH / "baseline_server.py")]
         files = [str(certificate), str(key)]
         lab.start("server", [*program, str(ports["plain"]), str(ports["tls"]), *files])
         lab.start_controller()
         security = {"plain": "plain", "tls": str(certificate)}
-        client = [sys.executable, str(BENCH / "bare_client.py")]
+        client = [sys.executable, str(BENCH / "baseline_client.py")]
         commands = {
             name: [*client, f"127.0.0.1:{ports[way]}", str(HEARTBEAT_S), security[way], kind]
             for name, (way, kind) in BARE.items()

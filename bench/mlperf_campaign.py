@@ -24,9 +24,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from lab import Lab
 from official_checker import find_checker, run_checker
 from official_compliance import show_all, verify
-from processes import Lab
 
 from fleetmark_controller.client import export_mlperf
 from fleetmark_controller.client.connection import Client

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import readings
-from processes import until
+from lab import until
 
 from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.runner import supervisor

@@ -2,9 +2,10 @@
 
 The prediction follows the job from its start to its results, with what the lock, the profile and
 the parameters say. It is meant to be an upper bound that is not far above: for all benchmarks of
-the catalog it lies between 1 and 3 times what was measured (`tests/catalog/test_footprint.py`).
-Unless another source is named, constants were measured on x86-64 Linux, Python 3.11, as growth of
-the resident peak (VmHWM) of a job's process, and rounded up.
+the catalog it lies between 1 and 3 times what was measured
+(`tests/unit/core/test_resource_model.py`). Unless another source is named, constants were measured
+on x86-64 Linux, Python 3.11, as growth of the resident peak (VmHWM) of a job's process, and rounded
+up.
 
 Memory is the sum of
 

@@ -1,4 +1,4 @@
-"""The bare clients' other side: answers what it hears. `bare_server.py PORT TLS_PORT CERT KEY`."""
+"""The other side of bare clients: `baseline_server.py PORT TLS_PORT CERT KEY` answers them."""
 
 from __future__ import annotations
 

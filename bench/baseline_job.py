@@ -1,8 +1,8 @@
 """What our job is compared with, run with the job's own interpreter and wheels.
 
-`bare_job.py (loop|loadgen) SPEC`: SPEC is a JSON file with `paths` (of the environment), `model`,
-`samples`, `seconds`, `out` (a folder). `loop` times each call of the session; `loadgen` is the
-shortest SUT that answers LoadGen's SingleStream. Prints percentiles in nanoseconds as JSON.
+`baseline_job.py (loop|loadgen) SPEC`: SPEC is a JSON file with `paths` (of the environment),
+`model`, `samples`, `seconds`, `out` (a folder). `loop` times each call of the session; `loadgen` is
+the shortest SUT that answers LoadGen's SingleStream. Prints percentiles in nanoseconds as JSON.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from fleet_children import (
     targets,
 )
 from fleet_figures import Plan, Size
-from processes import free_port
+from lab import free_port
 
 from fleetmark_protos.channel import SERVER_NAME
 
@@ -36,7 +36,7 @@ def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
 
     folder.mkdir()
     certificate, key = write_certificate(folder, SERVER_NAME)
-    port, program = free_port(), HERE / "fleet_bare.py"
+    port, program = free_port(), HERE / "baseline_fleet_server.py"
     server = Child([sys.executable, program, "server", port, folder], folder / "server.log")
     parts = shares(max(plan.sizes), PROCESSES)
     firsts = [sum(parts[:n]) for n in range(PROCESSES)]

@@ -1,7 +1,7 @@
 """The floor under a fleet: bare grpc.aio over TLS of which both sides prove themselves.
 
-    fleet_bare.py server PORT FOLDER
-    fleet_bare.py clients PORT FIRST COUNT FOLDER     as fleet_agents.py
+    baseline_fleet_server.py server PORT FOLDER
+    baseline_fleet_server.py clients PORT FIRST COUNT FOLDER     as fleet_agents.py
 
 The server echoes what comes on a stream, and hands what `push` brings to the stream that it names.
 A client says its number, a beat every 15 s, and when it was handed something. FOLDER holds the

@@ -1,6 +1,6 @@
 """What an agent is compared with: a grpc.aio client that holds one stream and does nothing else.
 
-`bare_client.py ADDRESS PERIOD_S (plain|CA_FILE) (bytes|messages)`: says something, hears the
+`baseline_client.py ADDRESS PERIOD_S (plain|CA_FILE) (bytes|messages)`: says something, hears the
 answer, and again after each period. `bytes` needs no protobuf; `messages` loads the agent's stubs.
 """
 
