@@ -23,6 +23,8 @@ from fleetmark_core.serde import parse_document, to_plain
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 KINDS = ("event", "telemetry", "file", "final")
+AGENT_FILES = {"stdout": "stdout.txt", "stderr": "stderr.txt", "board_power": "power.jsonl"}
+"""Role and name of the files that an agent adds to a program's declared outputs."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from fleetmark_controller.engine.verification import sealed
+from fleetmark_controller.evaluation.records import parse_sealed
 from fleetmark_controller.identity.audit_chain import Row, find_break
 from fleetmark_core.records import Record
 from tests.support.noop_benchmark import NAME, make_catalog
@@ -398,7 +398,7 @@ def _records(fleet: FaultyFleet, tally: Tally) -> None:
             tally.lost.append(f"I1 records of {job_id}.{epoch}: {seqs}, through {through}")
         if final is not None and seqs == list(range(1, int(str(final)) + 1)):
             try:
-                sealed([Record(*row) for row in rows])  # type: ignore[arg-type]
+                parse_sealed([Record(*row) for row in rows])  # type: ignore[arg-type]
             except ValueError as error:
                 tally.lost.append(f"I1 records of {job_id}.{epoch}: {error}")
     for (sha256,) in fleet.query("SELECT DISTINCT sha256 FROM run_file"):

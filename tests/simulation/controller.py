@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from fleetmark_agent.session import messages as m
 from fleetmark_agent.state import attempt_key
-from fleetmark_controller.engine.verification import COMPLETED, sealed
+from fleetmark_controller.engine.verification import COMPLETED
+from fleetmark_controller.evaluation.records import parse_sealed
 from fleetmark_controller.lifecycle import fencing
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
@@ -483,7 +484,7 @@ class Centre:
     def _judge(self, life: int, key: AttemptKey) -> None:
         if life != self._life or not self.up:
             return
-        final = sealed(records.of(self.connection, key))
+        final = parse_sealed(records.of(self.connection, key))
         if final.outcome == COMPLETED:
             judgement = Judgement(Ending.VALID, "", False, _run_values(key, self.wall_ns()))
         else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetmark_agent.session.messages import Progress
 from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_core.records import AGENT_FILES
 
 POWER_ROLE = "board_power"
 """What the board's sensors of power said beside a job: a file of the agent's own."""
@@ -39,9 +40,9 @@ class Workspace:
         self.telemetry_spec = self.root / "telemetry.json"
         self.sampling = self.root / "telemetry.lock"
         self.power = self.root / "power.part"
-        self.board_power = self.root / "power.jsonl"
-        self.stdout = self.root / "stdout.txt"
-        self.stderr = self.root / "stderr.txt"
+        self.board_power = self.root / AGENT_FILES[POWER_ROLE]
+        self.stdout = self.root / AGENT_FILES["stdout"]
+        self.stderr = self.root / AGENT_FILES["stderr"]
         self.complaints = self.root / "supervisor.txt"
         self.plan = self.root / "records.jsonl"
 

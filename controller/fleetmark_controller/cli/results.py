@@ -222,11 +222,15 @@ def _print_search(search: dict[str, Any]) -> None:
 
 def _save(client, folder: Path, files: list[dict[str, object]]) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     from fleetmark_core.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.received_files import check_distinct, received_path, write_received
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Names come from a device: all are checked before the first file is fetched.
+        check_distinct(str(file["name"]) for file in files)
         for file in files:
-            (folder / str(file["name"])).write_bytes(client.blob(str(file["sha256"])))
+            received_path(folder, str(file["name"]))
+        for file in files:
+            write_received(folder, {str(file["name"]): client.blob(str(file["sha256"]))})
     except OSError as error:
         raise FleetmarkError(
             ErrorKind.DISK_FULL, f"cannot write: {error.strerror}", str(folder)

@@ -15,6 +15,14 @@ T = TypeVar("T")
 log = logging.getLogger("fleetmark.controller")
 _RETRY_S = (0.5, 10.0)
 _PASSING = (ErrorKind.DISK_FULL, ErrorKind.STORE_UNUSABLE)
+_REFUSED = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.NotSupportedError,
+)
+"""What is wrong with a statement or its values; a full or failing disk gives none of these."""
 
 
 class BackgroundTasks:
@@ -47,6 +55,7 @@ async def retry_until_done(what: str, work: Callable[[], Awaitable[T]]) -> T:
 
     Raises:
         FleetmarkError: of a kind that no waiting mends.
+        sqlite3.Error: a statement that the store refuses, however often it is tried.
     """
     backoff = Backoff(*_RETRY_S)
     while True:
@@ -54,6 +63,8 @@ async def retry_until_done(what: str, work: Callable[[], Awaitable[T]]) -> T:
             return await work()
         except (OSError, sqlite3.Error, FleetmarkError) as error:
             if isinstance(error, FleetmarkError) and error.kind not in _PASSING:
+                raise
+            if isinstance(error, _REFUSED):
                 raise
             log.error("%s has to wait: %s", what, error)
         await asyncio.sleep(backoff.next_s())

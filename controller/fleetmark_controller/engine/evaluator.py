@@ -13,6 +13,7 @@ from fleetmark_controller.engine.verification import check_readable, gather, inp
 from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
 from fleetmark_controller.evaluation.pool import Workers
 from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.loadgen.mllog import clean_text
 from fleetmark_controller.operations import results
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.operations.results import Judgement
@@ -24,6 +25,7 @@ from fleetmark_core.clock import now_unix_ns
 from fleetmark_core.ids import uuid7
 
 log = logging.getLogger("fleetmark.controller")
+_MAX_CAUSE = 300
 
 
 class Evaluator:
@@ -69,11 +71,20 @@ class Evaluator:
     async def _evaluate(self, key: AttemptKey) -> None:
         try:
             judgement = await retry_until_done("judging a run", partial(self._judgement, key))
-            finalise = partial(results.finalise, key=key, run_id=uuid7(), judgement=judgement)
-            perform = partial(self._transactions.perform, finalise)
-            await retry_until_done("storing a run", perform)
+            await self._store(key, judgement)
+        except Exception as error:
+            # Whatever a device hands in ends in a run or in a failure with its reason, once: tried
+            # again it would fail again, and the job would wait for its verdict for ever.
+            log.exception("attempt %s could not be evaluated", key)
+            reason = f"its results could not be evaluated: {_cause(error)}"
+            await self._store(key, Judgement(Ending.FAILED, reason))
         finally:
             self._evaluating.discard(key)
+
+    async def _store(self, key: AttemptKey, judgement: Judgement) -> None:
+        finalise = partial(results.finalise, key=key, run_id=uuid7(), judgement=judgement)
+        perform = partial(self._transactions.perform, finalise)
+        await retry_until_done("storing a run", perform)
 
     async def _judgement(self, key: AttemptKey) -> Judgement:
         evidence = await self._reader.run(lambda c: gather(c, key, now_unix_ns()))
@@ -89,11 +100,6 @@ class Evaluator:
             return Judgement(
                 Ending.FAILED, "its logs could not be evaluated: the worker died twice"
             )
-        except OSError:
-            raise
-        except Exception as error:
-            log.exception("attempt %s could not be judged", key)
-            return Judgement(Ending.FAILED, f"its logs could not be evaluated: {error}")
         return await asyncio.to_thread(judge, evidence, facts, self._blobs, now_unix_ns())
 
     async def _in_worker(self, job: RunInputs) -> RunFacts:
@@ -104,3 +110,8 @@ class Evaluator:
                 if attempt == 2:
                     raise
         raise AssertionError("unreachable")
+
+
+def _cause(error: Exception) -> str:
+    """Return an error in one bounded line: its text may hold what a device sent."""
+    return clean_text(f"{type(error).__name__}: {error}")[:_MAX_CAUSE]

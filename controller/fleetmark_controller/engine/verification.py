@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleetmark_controller.evaluation import records as reported
 from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
 from fleetmark_controller.lifecycle.retry_policy import Ending
 from fleetmark_controller.operations.results import Judgement
@@ -21,7 +21,7 @@ from fleetmark_core.clock import iso
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import Lock
 from fleetmark_core.order import Order, parse_order
-from fleetmark_core.records import Final, Record, parse_final, seal
+from fleetmark_core.records import Final
 from fleetmark_core.serde import to_plain
 
 COMPLETED = "completed"
@@ -53,17 +53,19 @@ def gather(
         raise RuntimeError(f"attempt {key} is not complete")
     stored = [record for record in records.of(connection, key) if record.seq <= attempt.final_seq]
     order = parse_order(attempt.order)
+    lock = lockfiles.get(connection, order.lock_sha256)
     try:
-        final = sealed(stored)
-        files = tuple(_files(stored))
-        telemetry = _telemetry(stored)
-    except (FleetmarkError, KeyError, TypeError, ValueError) as error:
+        final = reported.parse_sealed(stored)
+        files = tuple(RunFile(*file) for file in reported.parse_files(stored, lock))
+        telemetry = reported.parse_telemetry(stored)
+        if final.outcome == COMPLETED:
+            reported.check_result(final)
+    except FleetmarkError as error:
         return Judgement(Ending.FAILED, f"its records are not as they must be: {error}")
     if final.outcome != COMPLETED:
         return Judgement(Ending.FAILED, final.reason, final.retryable)
     job = jobs.get(connection, key.job_id)
     asked = order.parameters if job is None else job.configuration["parameters"]
-    lock = lockfiles.get(connection, order.lock_sha256)
     return Evidence(
         key, order, lock, final, files, telemetry, device, received_unix_ns, dict(asked)
     )
@@ -125,8 +127,8 @@ def _identity(evidence: Evidence) -> dict[str, Any]:
     lock, order, device = evidence.lock, evidence.order, evidence.device
     job, facts = lock.job, device.capabilities
     runtime = job.get("runtime", {})
-    ran = evidence.final.provenance.get("program_result") or {}
-    used = ran.get("runtime") or {}
+    # Its shape was checked when the evidence was gathered.
+    used = reported.check_result(evidence.final).get("runtime") or {}
     model = lock.component("model")
     data_set = lock.component("dataset")
     return {
@@ -139,15 +141,15 @@ def _identity(evidence: Evidence) -> dict[str, Any]:
         "precision": job.get("model", {}).get("precision"),
         "dataset": data_set.name if data_set else None,
         "runtime": runtime.get("package") or runtime.get("name"),
-        "runtime_version": used.get("version") or runtime.get("version"),
-        "accelerator": used.get("provider"),
+        "runtime_version": reported.plain_text(used.get("version")) or runtime.get("version"),
+        "accelerator": reported.plain_text(used.get("provider")),
         "scenario": order.scenario,
         "mode": order.mode,
         "profile": order.profile,
         "parameters": evidence.asked,
         "lock_digest": order.lock_sha256,
         "release_serial": order.release_serial or None,
-        "agent_version": evidence.final.provenance.get("agent_version"),
+        "agent_version": reported.plain_text(evidence.final.provenance.get("agent_version"), 40),
     }
 
 
@@ -160,36 +162,3 @@ def _provenance(evidence: Evidence, facts: RunFacts) -> dict[str, Any]:
         "problems": list(facts.problems),
         "energy_by_source_j": dict(facts.energy_by_source),
     }
-
-
-def sealed(stored: list[Record]) -> Final:
-    """The final record of an attempt, if it is about just these records.
-
-    Raises:
-        FleetmarkError: the final record cannot be read.
-        ValueError: count or digest are not those of the records.
-    """
-    final = parse_final(stored[-1].payload)
-    if final.count != len(stored) or final.digest != seal(r.sha256 for r in stored[:-1]):
-        raise ValueError("count or digest of the final record is not that of the records")
-    return final
-
-
-def _files(stored: list[Record]) -> list[RunFile]:
-    return [
-        RunFile(str(p["name"]), str(p["role"]), str(p["sha256"]), int(p["size_bytes"]))
-        for p in _payloads(stored, "file")
-    ]
-
-
-def _telemetry(stored: list[Record]) -> tuple[tuple[str, ...], list[list[Any]]]:
-    columns: tuple[str, ...] = ()
-    rows: list[list[Any]] = []
-    for payload in _payloads(stored, "telemetry"):
-        columns = tuple(str(name) for name in payload["columns"])
-        rows.extend(list(row) for row in payload["rows"])
-    return columns, rows
-
-
-def _payloads(stored: list[Record], kind: str) -> list[dict[str, Any]]:
-    return [json.loads(record.payload) for record in stored if record.kind == kind]

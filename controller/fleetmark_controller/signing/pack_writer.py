@@ -22,6 +22,7 @@ from fleetmark_core.digest import canonical_json, sha256_file, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lock, parse_lock
 from fleetmark_core.order import parse_order
+from fleetmark_core.received_files import check_distinct, received_path
 
 PACK_FORMAT = 1
 _MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -109,7 +110,9 @@ def _write(about: _About, found: _Found, blobs: BlobFolder, path: Path) -> None:
         for blob in lock.blobs():
             places[f"mirror/{blob.sha256}"] = _blob(blobs, blob.sha256)
     for run_id, files in found.run_files.items():
+        check_distinct(file.name for file in files)
         for file in files:
+            received_path(Path(), file.name)
             places[f"results/{run_id}/{file.name}"] = _blob(blobs, file.sha256)
     for view, (columns, rows) in found.views.items():
         lines = [canonical_json(dict(zip(columns, row, strict=True))) for row in rows]

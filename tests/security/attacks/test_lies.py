@@ -61,19 +61,27 @@ class Liar:
         assert isinstance(reply, results_pb2.AppendReply)
         return reply
 
-    def hand_in(self, run: str, edit: Edit, provenance: dict[str, Any] | None = None) -> None:
+    def hand_in(
+        self,
+        run: str,
+        edit: Edit,
+        provenance: dict[str, Any] | None = None,
+        claim_files: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+    ) -> None:
         files = {name: (LOADGEN_LOGS / run / name).read_bytes() for name in ROLES}
         edit(files)
-        records = []
+        claims: list[dict[str, Any]] = []
         for name, data in files.items():
             self.upload(data)
-            said = {
-                "name": name,
-                "role": ROLES[name],
-                "sha256": sha256_hex(data),
-                "size_bytes": len(data),
-            }
-            records.append(record(len(records) + 1, "file", json.dumps(said).encode()))
+            digest = sha256_hex(data)
+            claims.append(
+                {"name": name, "role": ROLES[name], "sha256": digest, "size_bytes": len(data)}
+            )
+        claim_files(claims)
+        records = [
+            record(number, "file", json.dumps(claim).encode())
+            for number, claim in enumerate(claims, 1)
+        ]
         final = Final(
             len(records) + 1,
             seal(r.sha256 for r in records),

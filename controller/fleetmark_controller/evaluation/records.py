@@ -1,0 +1,200 @@
+"""What an attempt's records say, checked: everything in them comes from a device and its program.
+
+Nothing here trusts a type or a range. Whatever does not have the shape that core.records and
+docs/job-contract.md describe raises `FleetmarkError`, and the attempt fails with that reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from fleetmark_controller.loadgen.errors import excerpt
+from fleetmark_core.digest import is_sha256
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.lockfile import Lock
+from fleetmark_core.received_files import check_distinct, name_fault
+from fleetmark_core.records import AGENT_FILES, Final, Record, parse_final, seal
+
+MAX_INTEGER = (1 << 63) - 1
+MAX_FILES = 1000
+_TEXT = {"type": "string", "maxLength": 1000}
+_MAYBE_TEXT = {"type": ["string", "null"], "maxLength": 1000}
+_COUNT = {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_INTEGER}
+RESULT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "format": {"type": "integer"},
+        "query_count": _COUNT,
+        "sample_count": _COUNT,
+        "warmup_count": _COUNT,
+        "calibration": {
+            "type": ["object", "null"],
+            "properties": {"latency_ns": _COUNT, "batch_size": _COUNT, "run_count": _COUNT},
+        },
+        "accuracy": {
+            "type": ["object", "null"],
+            "properties": {
+                "metric": _TEXT,
+                "value": {"type": "number"},
+                "correct": _COUNT,
+                "total": _COUNT,
+            },
+        },
+        "runtime": {
+            "type": ["object", "null"],
+            "properties": {
+                "name": _MAYBE_TEXT,
+                "version": _MAYBE_TEXT,
+                "provider": _MAYBE_TEXT,
+                "threads": {"type": ["integer", "null"], "maximum": MAX_INTEGER},
+                "samples_per_call": _COUNT,
+            },
+        },
+        "parameters": {"type": "object"},
+        "loadgen_version": _MAYBE_TEXT,
+        "loadgen_user_conf": {"type": ["string", "null"]},
+        "loadgen_audit_config": {"type": ["string", "null"]},
+        "search": {"type": ["object", "null"]},
+        "harness_version": _MAYBE_TEXT,
+        "numpy_version": _MAYBE_TEXT,
+        "python_version": _MAYBE_TEXT,
+        "start_unix_ns": _COUNT,
+        "duration_ns": _COUNT,
+        "peak_memory_bytes": _COUNT,
+    },
+}
+"""JSON Schema (2020-12) of `result.json`: every key may be absent, and others may stand there."""
+
+
+class ReportedFile(NamedTuple):
+    """A file that an attempt handed in; its bytes are the blob `sha256`."""
+
+    name: str
+    role: str
+    sha256: str
+    size_bytes: int
+
+
+def parse_sealed(records: Sequence[Record]) -> Final:
+    """Return the final record of an attempt, if it is about just these records.
+
+    Raises:
+        FleetmarkError: BAD_DOCUMENT: it cannot be read, its values are out of range, or count or
+            digest are not those of the records.
+    """
+    if not records:
+        raise _fault("there are none")
+    final = parse_final(records[-1].payload)
+    if final.count != len(records) or final.digest != seal(r.sha256 for r in records[:-1]):
+        raise _fault("count or digest of the final record is not that of the records")
+    for name in ("started_unix_ns", "duration_ns"):
+        if not 0 <= getattr(final, name) <= MAX_INTEGER:
+            raise _fault(f"{name} of the final record is {excerpt(getattr(final, name))}")
+    return final
+
+
+def parse_files(records: Iterable[Record], lockfile: Lock) -> tuple[ReportedFile, ...]:
+    """Return the files that an attempt's records name.
+
+    Raises:
+        FleetmarkError: BAD_DOCUMENT: a file that is neither a declared output of the lockfile's
+            program nor one that agents add, a name that could lead out of a folder, a digest that
+            is none, a size out of range, or two files of one name.
+    """
+    allowed = {output.name: output.role for output in lockfile.program.outputs}
+    allowed.update({name: role for role, name in AGENT_FILES.items()})
+    found: list[ReportedFile] = []
+    for payload in _payloads(records, "file"):
+        name, role, digest = (payload.get(key) for key in ("name", "role", "sha256"))
+        size = payload.get("size_bytes")
+        if not isinstance(name, str) or name_fault(name):
+            raise _fault(f"a file record names {excerpt(name)}, which is no plain file name")
+        if name not in allowed:
+            raise _fault(f"a file record names {excerpt(name)}, which is no declared output")
+        if role != allowed[name]:
+            raise _fault(f"file {name} has the role {excerpt(role)}, declared is {allowed[name]!r}")
+        if not isinstance(digest, str) or not is_sha256(digest):
+            raise _fault(f"file {name} has the digest {excerpt(digest)}")
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_INTEGER:
+            raise _fault(f"file {name} has {excerpt(size)} bytes")
+        found.append(ReportedFile(name, str(role), digest, size))
+        if len(found) > MAX_FILES:
+            raise _fault(f"there are more than {MAX_FILES} files")
+    check_distinct(file.name for file in found)
+    return tuple(found)
+
+
+def parse_telemetry(records: Iterable[Record]) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """Return the columns and rows of an attempt's telemetry; readings are checked elsewhere.
+
+    Raises:
+        FleetmarkError: BAD_DOCUMENT: it is no table.
+    """
+    columns: tuple[str, ...] = ()
+    rows: list[list[Any]] = []
+    for payload in _payloads(records, "telemetry"):
+        names, part = payload.get("columns"), payload.get("rows")
+        if not isinstance(names, list) or not isinstance(part, list):
+            raise _fault("a telemetry record is no table")
+        columns = tuple(str(name)[:80] for name in names)
+        for row in part:
+            if not isinstance(row, list):
+                raise _fault(f"a row of telemetry is {excerpt(row)}")
+            rows.append(list(row))
+    return columns, rows
+
+
+def check_result(final: Final) -> Mapping[str, Any]:
+    """Return what the program wrote into `result.json`; empty if it wrote none.
+
+    Raises:
+        FleetmarkError: BAD_DOCUMENT: it does not have the shape of `RESULT_SCHEMA`.
+    """
+    value = final.provenance.get("program_result")
+    if value is None:
+        return {}
+    error = next(iter(sorted(_validator().iter_errors(value), key=_place)), None)
+    if error is not None:
+        place = ".".join(str(part) for part in error.absolute_path)
+        where = f"result.json, key {place}" if place else "result.json"
+        raise _fault(
+            f"{where}: {excerpt(error.instance)} is not what docs/job-contract.md asks for"
+        )
+    return dict(value)
+
+
+def plain_text(value: object, limit: int = 200) -> str | None:
+    """Return `value` if it is a short printable text that a column can hold; None if it is not."""
+    if not isinstance(value, str) or len(value) > limit or not value.isprintable():
+        return None
+    return value
+
+
+def _payloads(records: Iterable[Record], kind: str) -> Iterable[dict[str, Any]]:
+    for record in records:
+        if record.kind == kind:
+            try:
+                payload = json.loads(record.payload)
+            except (ValueError, RecursionError) as error:
+                raise _fault(f"a {kind} record is no JSON") from error
+            if not isinstance(payload, dict):
+                raise _fault(f"a {kind} record is no object")
+            yield payload
+
+
+def _place(error: Any) -> tuple[int, str]:
+    return len(error.absolute_path), str(list(error.absolute_path))
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Any:
+    import jsonschema
+
+    return jsonschema.Draft202012Validator(RESULT_SCHEMA)
+
+
+def _fault(what: str) -> FleetmarkError:
+    return FleetmarkError(ErrorKind.BAD_DOCUMENT, what)

@@ -1,0 +1,83 @@
+"""Files whose names come from elsewhere: a received name never leads out of its folder.
+
+A name is taken only if it is a plain file name on every system that an operator may sit at: Linux,
+macOS, Windows. Names that differ in letter case alone would be one file on two of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+
+MAX_NAME_BYTES = 200
+_FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.I)
+"""Device names of Windows (Microsoft, "Naming Files, Paths, and Namespaces")."""
+
+
+def name_fault(name: str) -> str:
+    """Return why `name` is not a plain file name everywhere; empty if it is one."""
+    if not name or name in (".", ".."):
+        return "is no file name"
+    if not name.isprintable():
+        return "has characters that cannot be printed"
+    if _FORBIDDEN.search(name):
+        return "has a character that separates or selects files"
+    if name != name.strip() or name.endswith("."):
+        return "begins or ends with a space, or ends with a dot"
+    if _RESERVED.fullmatch(name):
+        return "is the name of a device"
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "is no text"
+    return f"is longer than {MAX_NAME_BYTES} bytes" if size > MAX_NAME_BYTES else ""
+
+
+def received_path(folder: Path, name: str) -> Path:
+    """Return where a received file of this name lies in `folder`.
+
+    Raises:
+        FleetmarkError: BAD_DOCUMENT: the name could lead elsewhere.
+    """
+    fault = name_fault(name)
+    if fault:
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, f"the name of a received file {fault}: {name[:80]!r}"
+        )
+    return folder / name
+
+
+def check_distinct(names: Iterable[str]) -> None:
+    """Refuse names that are one file where letter case does not count.
+
+    Raises:
+        FleetmarkError: BAD_DOCUMENT.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other is not name:
+            raise FleetmarkError(
+                ErrorKind.BAD_DOCUMENT, f"two received files have one name: {name[:80]!r}"
+            )
+
+
+def write_received(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Write received files into `folder`, which is made; all names are checked before.
+
+    A link that lies in the folder under such a name is replaced, not followed.
+
+    Raises:
+        FleetmarkError: BAD_DOCUMENT: a name could lead elsewhere, or two are one file.
+        OSError: there is no room or no permission.
+    """
+    check_distinct(contents)
+    places = {name: received_path(folder, name) for name in contents}
+    for name, data in contents.items():
+        write_atomic(places[name], data)
+    return list(places.values())

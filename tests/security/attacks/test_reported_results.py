@@ -1,0 +1,158 @@
+"""Whatever a device or its program hands in ends in a run or in a failure with its reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.security.attacks.target import Target, outcome
+from tests.security.attacks.test_lies import Liar, honest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
+Claims = list[dict[str, Any]]
+
+RESULTS: dict[str, Any] = {
+    "a list": [1],
+    "a text": "ok",
+    "a number": 1,
+    "true": True,
+    "a runtime that is a text": {"runtime": "onnxruntime"},
+    "a runtime that is a list": {"runtime": ["onnxruntime", "1.20"]},
+    "a version that is a list": {"runtime": {"version": [1, 20]}},
+    "a version without end": {"runtime": {"version": "1" * 5000}},
+    "a provider that is a table": {"runtime": {"provider": {"name": "CPU"}}},
+    "an integer beyond 64 bits": {"query_count": 2**63},
+    "an integer of 300 digits": {"peak_memory_bytes": 10**300},
+    "a negative count": {"sample_count": -1},
+    "a calibration that is a list": {"calibration": [1, 2]},
+    "a search that is a text": {"search": "yes"},
+    "an accuracy without numbers": {"accuracy": {"value": "0.9"}},
+}
+
+
+def rename(index: int, name: Any) -> Callable[[Claims], None]:
+    def change(claims: Claims) -> None:
+        claims[index]["name"] = name
+
+    return change
+
+
+def change(index: int, **values: Any) -> Callable[[Claims], None]:
+    return lambda claims: claims[index].update(values)
+
+
+def double(claims: Claims) -> None:
+    claims.append(dict(claims[0]))
+
+
+def drop_name(claims: Claims) -> None:
+    del claims[0]["name"]
+
+
+FILES: dict[str, Callable[[Claims], None]] = {
+    "a way out of the folder": rename(3, "../home/.bashrc"),
+    "an absolute path": rename(3, "/etc/cron.d/evil"),
+    "a path of Windows": rename(3, "..\\evil.bat"),
+    "a drive of Windows": rename(3, "C:evil"),
+    "a device of Windows": rename(3, "CON"),
+    "a stream of Windows": rename(3, "result.json:evil"),
+    "a dot at the end": rename(3, "result.json."),
+    "an empty name": rename(3, ""),
+    "the folder itself": rename(3, "."),
+    "a name that is a number": rename(3, 7),
+    "a name that moves the cursor": rename(3, "\x1b[2Jresult.json"),
+    "a file that is no declared output": rename(3, "authorized_keys"),
+    "a name in other letters": rename(3, "RESULT.JSON"),
+    "no name": drop_name,
+    "the role of another file": change(3, role="loadgen_summary"),
+    "a role that is a list": change(3, role=["result"]),
+    "two files of one name": double,
+    "a size of 10^30": change(3, size_bytes=10**30),
+    "a negative size": change(3, size_bytes=-1),
+    "a size that is a text": change(3, size_bytes="7"),
+    "a size that is true": change(3, size_bytes=True),
+}
+AT_THE_DOOR: dict[str, Callable[[Claims], None]] = {
+    "half a letter": rename(3, "result.json\ud800"),
+    "a digest that is a path": change(3, sha256="../../results.db"),
+    "a digest that is a number": change(3, sha256=5),
+    "a digest of nothing": change(3, sha256="0" * 64),
+}
+
+
+@pytest.fixture
+def liar(target: Target) -> Any:
+    made = Liar(target)
+    yield made
+    made.end()
+    assert target.answers()
+
+
+def reason(liar: Liar) -> str:
+    job = liar.attempt.job_id
+    ((found,),) = liar.target.fleet.query(f"SELECT reason FROM jobs WHERE job_id = '{job}'")
+    return str(found)
+
+
+def runs_of(liar: Liar) -> int:
+    job = liar.attempt.job_id
+    ((found,),) = liar.target.fleet.query(f"SELECT count(*) FROM runs WHERE job_id = '{job}'")
+    return int(found)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
+def test_a_result_file_of_another_shape_fails_its_job(liar: Liar, result: Any) -> None:
+    liar.hand_in("singlestream_performance", honest, {"program_result": result})
+    assert liar.verdict() == ("FAILED", None)
+    said = reason(liar)
+    assert said.startswith("its records are not as they must be: result.json")
+    assert said.isprintable() and len(said) < 400
+    assert runs_of(liar) == 0
+
+
+@pytest.mark.parametrize("claim", FILES.values(), ids=FILES)
+def test_a_file_that_must_not_be_named_fails_its_job(
+    liar: Liar, claim: Callable[[Claims], None]
+) -> None:
+    liar.hand_in("singlestream_performance", honest, claim_files=claim)
+    assert liar.verdict() == ("FAILED", None)
+    said = reason(liar)
+    assert said.startswith("its records are not as they must be: ")
+    assert said.isprintable() and len(said) < 400
+    assert runs_of(liar) == 0
+
+
+@pytest.mark.parametrize("claim", AT_THE_DOOR.values(), ids=AT_THE_DOOR)
+def test_a_file_record_that_no_reader_could_use_is_not_stored(
+    liar: Liar, claim: Callable[[Claims], None]
+) -> None:
+    refused = outcome(lambda: liar.hand_in("singlestream_performance", honest, claim_files=claim))
+    assert refused in ("BAD_MESSAGE", "BLOB_MISSING")
+    job = liar.attempt.job_id
+    ((stored,),) = liar.target.fleet.query(f"SELECT count(*) FROM record WHERE job_id = '{job}'")
+    assert stored == 0
+
+
+def test_the_files_of_an_honest_run_are_saved_where_they_were_asked_for(
+    liar: Liar, tmp_path: Path
+) -> None:
+    liar.hand_in("singlestream_performance", honest, {"program_result": {"runtime": None}})
+    state, _ = liar.verdict()
+    assert state in ("SUCCEEDED", "INVALID")
+    job = liar.attempt.job_id
+    ((run,),) = liar.target.fleet.query(f"SELECT run_id FROM runs WHERE job_id = '{job}'")
+    # What lies there under such a name already is replaced, not followed.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("untouched")
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "result.json").symlink_to(elsewhere)
+    done = liar.target.fleet.run("results", "show", str(run), "--save", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "result.json").read_bytes())
+    assert elsewhere.read_text() == "untouched"
+    assert {path.name for path in folder.iterdir()} >= {"mlperf_log_detail.txt", "result.json"}
