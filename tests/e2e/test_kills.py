@@ -29,7 +29,7 @@ def count(store: Path, table: str = "runs") -> int:
 def child(demo: subprocess.Popen[str], program: str) -> psutil.Process:
     for process in psutil.Process(demo.pid).children():
         # `agent start` has become the process that serves its home.
-        names = {program, f"fleetmark_{program}.serve"}
+        names = {program, f"fleetmark_{program}.daemon.main"}
         if any(Path(part).name in names for part in process.cmdline()):
             return process
     raise AssertionError(f"no {program} runs")

@@ -8,6 +8,10 @@ import pytest
 
 from fleetmark_agent.runner.telemetry.board_condition import Condition
 from tests.support.board_tree import BoardTree
+from tests.unit.agent import test_board_condition as unit
+
+# Fixtures of the unit tests.
+board = unit.board
 
 
 def test_the_program_of_a_raspberry_pi_is_asked_rarely(tmp_path: Path) -> None:

@@ -16,7 +16,11 @@ from fleetmark_agent.software.models import Detection, Verdict
 from fleetmark_agent.software.rules import BadRule, load_rules, parse_rule
 from fleetmark_core.serde import parse_document
 from tests.support.detection_boards import RULES, Board, gone
+from tests.unit.agent import test_software_board as unit
 from tests.unit.agent.test_software_board import POLICY, rule
+
+# Fixtures of the unit tests.
+board = unit.board
 
 
 def test_cpufreq(board: Board) -> None:

@@ -10,7 +10,12 @@ import signal
 from tests.support.agent_process import AgentProcess
 from tests.support.board_tree import BoardTree
 from tests.support.fake_controller import FakeController
+from tests.unit.agent import test_stable_run as unit
 from tests.unit.agent.test_stable_run import governors, running, stable_order
+
+# Fixtures of the unit tests.
+board = unit.board
+tuned = unit.tuned
 
 
 async def test_a_stable_job_is_run_under_its_settings(

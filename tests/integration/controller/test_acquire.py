@@ -13,7 +13,12 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.bundles import wheel as make_wheel
+from tests.unit.controller import test_acquire as unit
 from tests.unit.controller.test_acquire import DATA, leftovers
+
+# Fixtures of the unit tests.
+blobs = unit.blobs
+web = unit.web
 
 
 def test_a_wheel_that_no_index_has_is_named(blobs: BlobFolder) -> None:

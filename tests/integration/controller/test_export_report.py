@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.controller import test_export_report as unit
 from tests.unit.controller.test_export_report import CHROMIUM
+
+# Fixtures of the unit tests.
+text = unit.text
 
 
 def test_matplotlib_needs_no_writable_home(tmp_path: Path) -> None:
