@@ -16,7 +16,7 @@ from fleetmark_core.digest import is_sha256
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lock
 from fleetmark_core.received_files import check_distinct, name_fault
-from fleetmark_core.records import AGENT_FILES, Final, Record, parse_final, seal
+from fleetmark_core.records import AGENT_FILES, TELEMETRY_COLUMNS, Final, Record, parse_final, seal
 
 MAX_INTEGER = (1 << 63) - 1
 MAX_FILES = 1000
@@ -131,7 +131,7 @@ def parse_telemetry(records: Iterable[Record]) -> tuple[tuple[str, ...], list[li
     """Return the columns and rows of an attempt's telemetry; readings are checked elsewhere.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: it is no table.
+        FleetmarkError: BAD_DOCUMENT: it is no table, or its columns are others.
     """
     columns: tuple[str, ...] = ()
     rows: list[list[Any]] = []
@@ -139,7 +139,10 @@ def parse_telemetry(records: Iterable[Record]) -> tuple[tuple[str, ...], list[li
         names, part = payload.get("columns"), payload.get("rows")
         if not isinstance(names, list) or not isinstance(part, list):
             raise _fault("a telemetry record is no table")
-        columns = tuple(str(name)[:80] for name in names)
+        columns = tuple(name[:80] if isinstance(name, str) else "" for name in names)
+        known = min(len(columns), len(TELEMETRY_COLUMNS))
+        if columns[:known] != TELEMETRY_COLUMNS[:known]:
+            raise _fault(f"telemetry has the columns {excerpt(names)}")
         for row in part:
             if not isinstance(row, list):
                 raise _fault(f"a row of telemetry is {excerpt(row)}")

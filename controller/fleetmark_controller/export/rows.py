@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fleetmark_controller.export.columns import Column, column
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
+log = logging.getLogger(__name__)
 Value = int | float | str | bool | None
 
 _MAX_INTEGER = (1 << 63) - 1
@@ -22,6 +24,8 @@ class RowSource:
 
     columns: Sequence[str]
     rows: Iterable[Sequence[Any]]
+    misfits: dict[str, int] = field(default_factory=dict)
+    """How many values of each column did not fit it, and were read as null."""
 
     def described(self, view: str) -> list[Column]:
         """What is known of each column."""
@@ -31,10 +35,12 @@ class RowSource:
         """Rows with values of their columns' types, the same for every format.
 
         SQLite's 0 and 1 become booleans, an integer in a column of reals becomes one, what is not
-        finite becomes null, and lone surrogates, which UTF-8 does not have, question marks.
+        finite becomes null, and lone surrogates, which UTF-8 does not have, question marks. A value
+        that does not fit its column becomes null and counts in `misfits`: one bad cell must not
+        keep the rows of a whole fleet from being exported.
 
         Raises:
-            FleetmarkError: BAD_MESSAGE, a row or value does not fit its columns.
+            FleetmarkError: BAD_MESSAGE, a row has more or fewer values than there are columns.
         """
         described = self.described(view)
         converters = [_CONVERTERS[found.type] for found in described]
@@ -47,7 +53,21 @@ class RowSource:
                     for convert, value in zip(converters, row, strict=True)
                 )
             except (ValueError, TypeError, OverflowError):
-                raise _misfit(view, number, _first_misfit(described, row)) from None
+                yield tuple(self._fitting(described, row))
+        for found in described:
+            if count := self.misfits.get(found.name):
+                log.warning(
+                    "view %s: %d values of column %s are not %s and were exported as null",
+                    *(view, count, found.name, found.type),
+                )
+
+    def _fitting(self, described: Sequence[Column], row: Sequence[Any]) -> Iterator[Value]:
+        for found, value in zip(described, row, strict=True):
+            try:
+                yield None if value is None else _CONVERTERS[found.type](value)
+            except (ValueError, TypeError, OverflowError):
+                self.misfits[found.name] = self.misfits.get(found.name, 0) + 1
+                yield None
 
     def dictionaries(self, view: str) -> Iterator[dict[str, Value]]:
         """The same rows, by name of the column."""
@@ -57,16 +77,6 @@ class RowSource:
 
 def _misfit(view: str, number: int, what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.BAD_MESSAGE, f"row {number} {what}", f"view {view}")
-
-
-def _first_misfit(described: Sequence[Column], row: Sequence[Any]) -> str:
-    for found, value in zip(described, row, strict=True):
-        try:
-            if value is not None:
-                _CONVERTERS[found.type](value)
-        except (ValueError, TypeError, OverflowError):
-            return f"has {repr(value)[:60]} in column {found.name}, which is {found.type}"
-    return "does not fit its columns"
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from fleetmark_controller.store.db.migrations import (
     m0009_condition,
     m0010_search,
     m0011_lookups,
+    m0012_telemetry,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -30,3 +31,4 @@ MIGRATIONS(name="0008_descriptions")(m0008_descriptions.apply)
 MIGRATIONS(name="0009_condition")(m0009_condition.apply)
 MIGRATIONS(name="0010_search")(m0010_search.apply)
 MIGRATIONS(name="0011_lookups")(m0011_lookups.apply)
+MIGRATIONS(name="0012_telemetry")(m0012_telemetry.apply)
