@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from fleetmark_controller.api import auth, error_handling, serde, validation
 from fleetmark_controller.api.blobs import too_much
@@ -212,7 +213,12 @@ def _opened(data: bytes) -> tuple[ResultsDocument, str]:
     request = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
     said = parse_results(envelope.signed)
     validation.count(len(said.records), results.MAX_SEQ, "records")
-    return said, request.key_sha256
+    validation.identifier(said.device_id, "a device id")
+    validation.identifier(said.job_id, "an id")
+    validation.epoch(said.epoch)
+    serde.check_records(said.records)
+    refusal = validation.text(said.refusal, serde.MAX_REASON)
+    return replace(said, refusal=refusal), request.key_sha256
 
 
 def _since(text: str) -> str:

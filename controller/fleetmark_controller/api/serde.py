@@ -20,7 +20,7 @@ from fleetmark_protos.channel import MAX_ORDER_BYTES
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, results_pb2, session_pb2
 
 _MAX_NAME = 100
-_MAX_REASON = 2000
+MAX_REASON = 2000
 
 
 def key_from(message: common_pb2.AttemptRef) -> AttemptKey:
@@ -44,7 +44,7 @@ def report_from(message: session_pb2.AttemptReport) -> Report:
     return Report(
         key_from(message.attempt),
         state_from(message.state),
-        validation.text(message.reason, _MAX_REASON),
+        validation.text(message.reason, MAX_REASON),
         message.retryable,
     )
 
@@ -117,9 +117,19 @@ def records_from(messages: Iterable[results_pb2.Record]) -> list[Record]:
         record = Record(message.seq, message.kind, message.payload)
         if record.sha256 != message.sha256:
             raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"record {record.seq} has a wrong digest")
-        validation.document(record.payload, f"record {record.seq}")
         records.append(record)
+    check_records(records)
     return records
+
+
+def check_records(records: Iterable[Record]) -> None:
+    """Refuse records that a reader of the store could not read, whichever way they came.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    for record in records:
+        validation.document(record.payload, f"record {record.seq}")
 
 
 def cell(value: Value) -> common_pb2.Cell:

@@ -126,6 +126,17 @@ def identifier(value: str, what: str) -> str:
     return value
 
 
+def epoch(number: int) -> int:
+    """An epoch that the store can hold.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    if not 0 < number < 1 << 63:
+        raise _bad(f"epoch {text(str(number), 40) if -(10**40) < number < 10**40 else 'of no end'}")
+    return number
+
+
 def epoch_seen(epoch: int, now_unix_ns: int) -> int:
     """The highest epoch that a device says it has seen: not beyond what can be explained.
 

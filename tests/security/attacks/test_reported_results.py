@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from fleetmark_core.bundle_file import BoardSigned
+from fleetmark_core.device_keys import sign_document, signing_request
+from fleetmark_protos.v1 import results_pb2
 from tests.security.attacks.target import Target, outcome
 from tests.security.attacks.test_lies import Liar, honest
 
@@ -156,3 +159,61 @@ def test_the_files_of_an_honest_run_are_saved_where_they_were_asked_for(
     assert json.loads((folder / "result.json").read_bytes())
     assert elsewhere.read_text() == "untouched"
     assert {path.name for path in folder.iterdir()} >= {"mlperf_log_detail.txt", "result.json"}
+
+
+def carried(liar: Liar, values: dict[str, Any]) -> bytes:
+    """A results document of this device with other values, signed by its own key."""
+    attempt = liar.attempt
+    document = {
+        "format": 1,
+        "device_id": attempt.device_id,
+        "job_id": attempt.job_id,
+        "epoch": attempt.epoch,
+        "boot_id": "boot",
+        "order_sha256": "0" * 64,
+        "records": [[1, "event", "{}"]],
+        "blobs": [],
+        "refusal": "",
+        **values,
+    }
+    data = json.dumps(document).encode()
+    key = liar.member.pair.key
+    return BoardSigned(data, signing_request(key), sign_document(key, data)).canonical()
+
+
+IMPORTS: dict[str, dict[str, Any]] = {
+    "half a letter": {"records": [[1, "event", '{"detail": "\\ud800"}']]},
+    "no JSON": {"records": [[1, "event", "{"]]},
+    "a record that is a list": {"records": [[1, "event", "[1]"]]},
+    "a number without end": {"records": [[1, "telemetry", '{"rows": [[NaN]]}']]},
+    "JSON that nests without end": {"records": [[1, "event", '{"a":' * 50 + "1" + "}" * 50]]},
+    "an epoch of 2^70": {"epoch": 2**70},
+    "a negative epoch": {"epoch": -1},
+    "a job that moves the cursor": {"job_id": "\x1b[2J"},
+    "a device of 10,000 letters": {"device_id": "d" * 10_000},
+    "a record beyond all": {"records": [[2**70, "event", "{}"]]},
+    "a kind that is none": {"records": [[1, "evil", "{}"]]},
+}
+
+
+@pytest.mark.parametrize("values", IMPORTS.values(), ids=IMPORTS)
+def test_a_file_of_results_passes_the_same_checks(liar: Liar, values: dict[str, Any]) -> None:
+    target = liar.target
+    admin = target.stubs(target.admin)
+    parts = [results_pb2.ImportPart(data=carried(liar, values))]
+    refused = outcome(lambda: admin.results.Import(iter(parts), timeout=20))
+    assert refused in ("BAD_MESSAGE", "FENCED", "FORBIDDEN"), refused
+    job = liar.attempt.job_id
+    ((stored,),) = target.fleet.query(f"SELECT count(*) FROM record WHERE job_id = '{job}'")
+    assert stored == 0
+    assert any(kind == refused for _, act, kind in target.refusals() if "Import" in act)
+    # Every view can be read.
+    for view in ("jobs", "attempts", "events", "telemetry", "runs"):
+        target.fleet.query(f"SELECT * FROM {view}")
+
+
+def test_an_honest_file_of_results_is_taken(liar: Liar) -> None:
+    admin = liar.target.stubs(liar.target.admin)
+    parts = [results_pb2.ImportPart(data=carried(liar, {}))]
+    reply = admin.results.Import(iter(parts), timeout=20)
+    assert (reply.records, reply.new_records) == (1, 1)

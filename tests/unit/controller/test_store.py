@@ -75,6 +75,23 @@ async def test_transactions_that_wait_together_share_a_commit(path: Path) -> Non
     assert writer.commits <= 3
 
 
+async def test_a_failed_query_keeps_no_old_state(path: Path) -> None:
+    """A text that is none ends the query that meets it; those after it see what is new."""
+    writer, reader = Writer(path), Reader(path, threads=1)
+    bad = "CREATE TABLE bad AS SELECT CAST(x'ff' AS TEXT) AS word UNION ALL SELECT 'b'"
+    await writer.run(lambda c: c.execute(bad) and None)
+    await writer.run(lambda c: epochs.put(c, "a", "1"))
+    kept = []
+    for _ in range(3):
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            await reader.run(lambda c: [row[0] for row in c.execute("SELECT word FROM bad")])
+        kept.append(caught)  # with the cursor that failed
+    await writer.run(lambda c: epochs.put(c, "a", "2"))
+    assert await reader.run(lambda c: epochs.get(c, "a")) == "2"
+    reader.close()
+    writer.close()
+
+
 async def test_a_reader_sees_one_state_and_cannot_write(path: Path) -> None:
     writer, reader = Writer(path), Reader(path)
     await writer.run(lambda c: epochs.put(c, "a", "1"))

@@ -11,7 +11,7 @@ TAGS = ["arm64", "armv6", "armv7", "x86", "x86_64"]
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("arm46", "arm64"), ("arm6", "arm64"), ("x86-64", "x86_64"), ("x68", "x86"), ("tpu", "")],
+    [("arm46", "arm64"), ("arm6", "armv6"), ("x86-64", "x86_64"), ("x68", "x86"), ("tpu", "")],
 )
 def test_the_nearest_word(word: str, expected: str) -> None:
     assert nearest(word, TAGS) == expected

@@ -42,6 +42,13 @@ class Reader:
             self._connections.append(connection)
         connection.execute("BEGIN")
         try:
-            return query(connection)
-        finally:
+            result = query(connection)
             connection.execute("ROLLBACK")
+        except BaseException:
+            # A statement that failed midway may keep its snapshot for as long as its cursor lives:
+            # this thread would serve an old state of the store from then on.
+            self._local.connection = None
+            self._connections.remove(connection)
+            connection.close()
+            raise
+        return result
