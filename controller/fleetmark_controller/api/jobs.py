@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 
@@ -29,6 +30,7 @@ from fleetmark_core.sandbox_levels import LEVELS
 from fleetmark_core.suggest import hint
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
 
+_CAMPAIGN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _MAX_REPETITIONS = 1000
 _TERMINAL = {state.value for state in JOB_TERMINAL}
 
@@ -47,6 +49,11 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     ) -> AsyncIterator[jobs_pb2.SubmitEvent]:
         """Plan, obtain what is missing, store."""
         wanted = _request(request)
+        stored = await self._stored(wanted.campaign_id) if request.campaign_id else None
+        if stored is not None:
+            # Asked again, for the first answer did not arrive.
+            yield jobs_pb2.SubmitEvent(result=stored)
+            return
         plan = await self._engine.submission.plan(wanted, request.dry_run)
         yield jobs_pb2.SubmitEvent(size=serde.size_to(plan.size))
         if not request.dry_run:
@@ -245,6 +252,8 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             raise FleetmarkError(ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions")
         run_id = await self._engine.find("run", request.run_id)
         campaign = request.campaign_id or uuid7()
+        if not _CAMPAIGN_ID.fullmatch(campaign):
+            raise _bad_campaign_id()
         who = auth.who()
 
         def replay(c: sqlite3.Connection, fx: Effects, now: int) -> str:
@@ -263,6 +272,31 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         job_id = await self._engine.find("job", request.job_id)
         async for chunk in job_logs.chunks(self._engine, job_id, request.follow):
             yield chunk
+
+    async def _stored(self, campaign_id: str) -> jobs_pb2.SubmitResult | None:
+        """What submitting gave, if the campaign is stored already."""
+
+        def read(c: sqlite3.Connection) -> list[JobLine] | None:
+            known = stored_campaigns.exists(c, campaign_id)
+            return listings.list_jobs(c, campaign_id) if known else None
+
+        lines = await self._engine.reader.run(read)
+        if lines is None:
+            return None
+        devices = len({line.device for line in lines if line.device})
+        return jobs_pb2.SubmitResult(
+            campaign_id=campaign_id,
+            jobs=[
+                jobs_pb2.PlannedJob(
+                    job_id=line.job_id,
+                    device=line.device,
+                    configuration=line.configuration,
+                    expected_ns=int(line.expected_s * NS_PER_S),
+                )
+                for line in lines
+            ],
+            size=jobs_pb2.Size(jobs=len(lines), devices=devices),
+        )
 
     async def _lines(self, campaign: str, job: str) -> list[JobLine]:
         """The jobs of a campaign, or one job."""
@@ -310,6 +344,8 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         raise FleetmarkError(
             ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions; no negative times"
         )
+    if message.campaign_id and not _CAMPAIGN_ID.fullmatch(message.campaign_id):
+        raise _bad_campaign_id()
     if message.min_sandbox and message.min_sandbox not in LEVELS:
         raise FleetmarkError(
             ErrorKind.USAGE,
@@ -338,6 +374,12 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         cool_down_s=message.cool_down_ns / NS_PER_S,
         min_sandbox=message.min_sandbox,
         stable=message.stable,
+    )
+
+
+def _bad_campaign_id() -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.USAGE, "a campaign id has 1 to 64 letters, digits, dashes and underscores"
     )
 
 

@@ -121,7 +121,7 @@ def command(
     with options.connect(address) as client:
         result = None
         size = ""
-        for event in client.stream(client.jobs.Submit, request):
+        for event in watch.submit(client, request):
             body = event.WhichOneof("body")
             if body == "size":
                 size = "" if as_json else _size(event.size)

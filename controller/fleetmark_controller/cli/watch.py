@@ -49,6 +49,32 @@ def events(client: Client, campaign_id: str) -> Iterator[jobs_pb2.WatchEvent]:
         time.sleep(_RETRY_S)
 
 
+def submit(client: Client, request: jobs_pb2.SubmitRequest) -> Iterator[jobs_pb2.SubmitEvent]:
+    """Events of submitting a campaign until its result, over restarts of the controller.
+
+    The campaign's id is the caller's, so that asking again stores nothing twice. It is shown before
+    anything else can fail: the campaign may go on whatever becomes of this command.
+
+    Raises:
+        FleetmarkError: UNREACHABLE: there was no controller to begin with; else as it meant it.
+    """
+    heard = False
+    while True:
+        try:
+            for event in client.stream(client.jobs.Submit, request):
+                if not heard and not request.dry_run:
+                    click.echo(f"Campaign {request.campaign_id}", err=True)
+                heard = True
+                yield event
+                if event.WhichOneof("body") == "result":
+                    return
+        except FleetmarkError as error:
+            if error.kind is not ErrorKind.UNREACHABLE or not heard:
+                raise
+        click.echo(f"No controller at {client.address}; asking again.", err=True)
+        time.sleep(_RETRY_S)
+
+
 class View(Protocol):
     """Shows events to a person."""
 

@@ -113,7 +113,8 @@ class Submission:
         new_jobs = [planned.job for planned in plan.jobs]
 
         def store(c: sqlite3.Connection, fx: Effects, now: int) -> None:
-            campaigns.submit(c, fx, now, campaign, new_jobs, plan.locks)
+            if not campaigns.submit(c, fx, now, campaign, new_jobs, plan.locks):
+                return
             releases.set_unsigned(c, unsigned)
             audit.add(
                 c,

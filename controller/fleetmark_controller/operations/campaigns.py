@@ -28,13 +28,18 @@ def submit(
     campaign: NewCampaign,
     new_jobs: Sequence[NewJob],
     locks: dict[str, bytes],
-) -> None:
-    """Store a campaign, once: a repeated request with the same id changes nothing."""
+) -> bool:
+    """Store a campaign, once: a repeated request with the same id changes nothing.
+
+    Returns:
+        Whether it was stored by this call.
+    """
     if campaigns.exists(connection, campaign.campaign_id):
-        return
+        return False
     campaigns.add(connection, now_ns, campaign, new_jobs, locks)
     effects.jobs.update(job.job_id for job in new_jobs)
     effects.schedule = True
+    return True
 
 
 def cancel(
