@@ -12,7 +12,7 @@ Job contract v1, as a program sees it:
   nanoseconds a sample (performance only); `result.json`.
 - File descriptor 3 takes JSON lines `{"phase", "done", "total"}` of progress, phase being load,
   warmup, calibrate, run or write, total 0 where unknown. Nobody need read them.
-- The exit code says how it ended: `fleetmark_harness.exit_codes`.
+- The exit code says how it ended: `fleetmark_harness.exits`.
 
 The harness imports the standard library, numpy and LoadGen, and each adapter its runtime; nothing
 of Fleetmark. It is packed by the controller and travels like any package.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.exit_codes import BAD_INPUT, NO_RUNTIME, JobError
+from fleetmark_harness.exits import BAD_INPUT, NO_RUNTIME, JobError
 
 _IDX_UINT8 = 0x08
 CIFAR_RECORD = 1 + 3 * 32 * 32

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_harness.exit_codes import BAD_JOB, JobError
+from fleetmark_harness.exits import BAD_JOB, JobError
 
 FORMAT = 1
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")

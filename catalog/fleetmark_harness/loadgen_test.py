@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.exit_codes import LOADGEN_FAILED, NO_SPACE, JobError
+from fleetmark_harness.exits import LOADGEN_FAILED, NO_SPACE, JobError
 from fleetmark_harness.job import Job
 from fleetmark_harness.settings import AUDIT_CONFIG, USER_CONF, test_settings
 from fleetmark_harness.sut import InlineSut, Library, QuerySut, Sut, WorkerSut

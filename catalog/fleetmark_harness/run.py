@@ -6,11 +6,11 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from fleetmark_harness import exit_codes
+from fleetmark_harness import exits
 from fleetmark_harness.adapters import Adapter
 from fleetmark_harness.calibrate import Calibration, calibrate
-from fleetmark_harness.exit_codes import JobError
-from fleetmark_harness.find_performance import find
+from fleetmark_harness.exits import JobError
+from fleetmark_harness.finding import find
 from fleetmark_harness.job import FIND, Job, read_job
 from fleetmark_harness.loadgen_test import Test, check_logs, read_settings
 from fleetmark_harness.progress import Progress
@@ -27,9 +27,9 @@ def main(load: Load) -> int:
     try:
         run(read_job(), load, Progress())
     except BaseException as error:
-        exit_codes.complain(error, "job failed")
-        return exit_codes.code_of(error, exit_codes.FAULT)
-    return exit_codes.DONE
+        exits.complain(error, "job failed")
+        return exits.code_of(error, exits.FAULT)
+    return exits.DONE
 
 
 def run(job: Job, load: Load, progress: Progress) -> None:
@@ -53,7 +53,7 @@ def run(job: Job, load: Load, progress: Progress) -> None:
     except Exception as error:
         # The model opened, but does not take this data set's samples.
         raise JobError(
-            exit_codes.code_of(error, exit_codes.BAD_INPUT),
+            exits.code_of(error, exits.BAD_INPUT),
             f"the model does not run on the data set: {error}",
         ) from error
     measure = find if job.mode == FIND else _measure
@@ -105,4 +105,4 @@ def _import_loadgen() -> Any:
     try:
         return importlib.import_module("mlperf_loadgen")
     except ImportError as error:
-        raise JobError(exit_codes.NO_RUNTIME, f"LoadGen cannot be loaded: {error}") from error
+        raise JobError(exits.NO_RUNTIME, f"LoadGen cannot be loaded: {error}") from error

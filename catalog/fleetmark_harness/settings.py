@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_harness.calibrate import Calibration
-from fleetmark_harness.exit_codes import LOADGEN_FAILED, JobError
+from fleetmark_harness.exits import LOADGEN_FAILED, JobError
 from fleetmark_harness.job import Job
 
 USER_CONF = "user.conf"

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.exit_codes import end_now
+from fleetmark_harness.exits import end_now
 from fleetmark_harness.task import Task
 
 

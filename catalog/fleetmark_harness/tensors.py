@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetmark_harness.adapters import Adapter, open_model
-from fleetmark_harness.exit_codes import BAD_INPUT, BAD_JOB, JobError
+from fleetmark_harness.exits import BAD_INPUT, BAD_JOB, JobError
 from fleetmark_harness.job import Job
 from fleetmark_harness.task import Accuracy
 

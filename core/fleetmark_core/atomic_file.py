@@ -24,10 +24,11 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True, private: bool
         OSError: there is no room or no permission; then the old content is still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
-    with replacement(path, durable=durable) as scratch:
-        scratch.unlink(missing_ok=True)
-        with os.fdopen(os.open(scratch, _NEW_FILE, 0o600 if private else 0o666), "wb") as file:
-            file.write(data)
+    with (
+        replacement(path, durable=durable) as scratch,
+        os.fdopen(os.open(scratch, _NEW_FILE, 0o600 if private else 0o666), "wb") as file,
+    ):
+        file.write(data)
 
 
 @contextmanager
@@ -41,6 +42,7 @@ def replacement(path: Path, *, durable: bool = True) -> Iterator[Path]:
         OSError: the file was not written, or cannot be synchronised or renamed.
     """
     scratch = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    scratch.unlink(missing_ok=True)
     try:
         yield scratch
         if durable:

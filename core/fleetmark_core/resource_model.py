@@ -68,7 +68,7 @@ SERVER_SHARE = 0.5
 SERVER_FACTOR = 2.0
 """LoadGen makes queries for twice the duration."""
 FIND_LONGEST_NS, FIND_SHARE = 10_000_000_000, 1.1
-"""`LONGEST_MS` and `_ABOVE` of the harness's find_performance: a test of a search, and its rate."""
+"""`LONGEST_MS` and `_ABOVE` of fleetmark_harness.finding: a test of a search, and its rate."""
 OFFLINE_SAMPLE_BYTES = 220
 """LoadGen's own sample, Python's view of it while the query is handed over, ids and indices."""
 SAMPLE_BYTES = 40

@@ -93,8 +93,8 @@ class Spec:
 
 def command(spec: str) -> list[str]:
     """Return the command that runs the job of the specification at `spec`."""
-    own = os.path.dirname(os.path.dirname(os.path.dirname(resource_usage.__file__)))  # noqa: PTH120
-    core = os.path.dirname(os.path.dirname(process_tree.__file__))  # noqa: PTH120
+    own, core = (os.path.abspath(m.__file__) for m in (resource_usage, process_tree))  # noqa: PTH100
+    own, core = own.rpartition("/fleetmark_agent/")[0], core.rpartition("/fleetmark_core/")[0]
     folders = dict.fromkeys((own, core))
     return [sys.executable, "-I", "-S", "-B", os.path.abspath(__file__), spec, *folders]  # noqa: PTH100
 

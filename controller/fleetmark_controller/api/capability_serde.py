@@ -31,8 +31,7 @@ def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
     """Checked facts. They share their parts with those of other boards: never change them.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT.
-        FleetmarkError: BAD_MESSAGE.
+        FleetmarkError: BAD_DOCUMENT or BAD_MESSAGE.
     """
     found: dict[str, Any] = {}
     for name, read, many, optional in _fields():

@@ -24,7 +24,9 @@ log = logging.getLogger("fleetmark.services")
 
 def _meaning(error: Exception) -> FleetmarkError:
     if isinstance(error, FleetmarkError):
-        return error
+        # As the caller reads it: a kind that narrows another has that one's number.
+        kind = ErrorKind.from_number(error.kind.number)
+        return FleetmarkError(kind, error.what, error.where, error.next_step)
     log.error("a call failed", exc_info=error)
     return FleetmarkError(
         ErrorKind.INTERNAL,

@@ -67,8 +67,7 @@ def send_results(client: Client, path: Path) -> results_pb2.ImportReply:
     """Give the controller what is in a file of results.
 
     Raises:
-        FleetmarkError: the file is damaged.
-        FleetmarkError: of the controller.
+        FleetmarkError: the file is damaged; or of the controller.
     """
     try:
         with opened(path, RESULTS) as carried, tempfile.TemporaryDirectory() as room:

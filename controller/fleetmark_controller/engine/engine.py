@@ -114,6 +114,7 @@ class Engine:
             self._store_blobs,
             self.streams.send_messages,
             self._evaluator.evaluate_finished,
+            self.transactions.request_scheduling,
             self.jobs.publish_jobs,
         ):
             self.transactions.add_handler(handler)

@@ -63,5 +63,12 @@ class Transactions:
         """Send, publish, evaluate and schedule what a committed operation asks for."""
         for handler in self._handlers:
             await handler(effects)
+
+    async def request_scheduling(self, effects: Effects) -> None:
+        """Wake the dispatcher, if something became free or waiting.
+
+        Added before handlers that read the store: whatever becomes of those, or of the caller,
+        a job that waits beside a free device is looked at.
+        """
         if effects.schedule:
             self._scheduling_wanted.set()

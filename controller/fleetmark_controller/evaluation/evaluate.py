@@ -47,7 +47,7 @@ class RunInputs:
     """Everything that a run is judged by.
 
     Args:
-        lock: the lock, as plain values (core.lock.Lock).
+        lock: the lock, as plain values (core.lockfile.Lock).
         order: the order, as plain values (core.order.Order).
         final: the final record, as plain values (core.records.Final).
         files: role to path of the attempt's files.

@@ -34,11 +34,13 @@ def atomic(out: Path) -> Iterator[Path]:
         )
     try:
         with replacement(out) as scratch:
+            # SQLite's own, beside a file that it could not finish: of this process or a former one.
+            journal = scratch.with_name(f"{scratch.name}-journal")
+            journal.unlink(missing_ok=True)
             try:
                 yield scratch
             finally:
-                # SQLite's own, beside a file that it could not finish.
-                scratch.with_name(f"{scratch.name}-journal").unlink(missing_ok=True)
+                journal.unlink(missing_ok=True)
     except OSError as error:
         raise _explain(error, out) from error
     except sqlite3.Error as error:

@@ -235,7 +235,7 @@ def _panel() -> tuple[Figure, Axes]:
 
 
 def _at(ordered: Reals, share: float) -> float:
-    """LoadGen's percentile: see ingest.samples.percentile."""
+    """LoadGen's percentile: see evaluation.samples.percentile."""
     return float(ordered[min(int(ordered.size * share), ordered.size - 1)])
 
 

@@ -122,7 +122,7 @@ class ErrorDetail(_message.Message):
     WHERE_FIELD_NUMBER: _builtins.int
     NEXT_STEP_FIELD_NUMBER: _builtins.int
     code: _builtins.int
-    """A number of the error catalog (fleetmark_protos.errors); never reused."""
+    """A number of the error catalog (fleetmark_core.errors); never reused."""
     what: _builtins.str
     where: _builtins.str
     next_step: _builtins.str

@@ -16,7 +16,7 @@ from fleetmark_controller.evaluation.accuracy import load_labels
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_harness.boxes import anchors, suppress
 from fleetmark_harness.data import read_labelled
-from fleetmark_harness.exit_codes import BAD_INPUT, JobError
+from fleetmark_harness.exits import BAD_INPUT, JobError
 from fleetmark_harness.tensors import RandomTensors
 
 

@@ -64,3 +64,14 @@ def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
         scratch.write_bytes(b"half")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_by_other_means_begins_with_no_file(tmp_path: Path) -> None:
+    """SQLite, for one, would go on in what a killed process of the same number left."""
+    with replacement(tmp_path / "store") as scratch:
+        scratch.write_bytes(b"x")
+    scratch.write_bytes(b"left by a killed process")
+    with replacement(tmp_path / "store") as again:
+        assert again == scratch and not again.exists()
+        again.write_bytes(b"y")
+    assert (tmp_path / "store").read_bytes() == b"y"

@@ -19,7 +19,7 @@ from fleetmark_core import resource_model
 from fleetmark_core.capabilities import Memory, Storage
 from fleetmark_core.lockfile import Lock
 from fleetmark_core.resource_model import Needs, Run, predict, shortages
-from fleetmark_harness import calibrate, find_performance, settings
+from fleetmark_harness import calibrate, finding, settings
 from tests.support.boards import HARNESS, board
 
 CATALOG = load_catalog()
@@ -88,10 +88,10 @@ def test_it_counts_as_the_harness_does() -> None:
     assert pytest.approx(1.1 * settings._RATE_MARGIN) == resource_model.RATE_MARGIN
     assert resource_model.CALIBRATION_SAMPLES == calibrate._KEPT_SAMPLES
     assert resource_model.SERVER_SHARE == settings._SERVER_SHARE
-    assert resource_model.FIND_LONGEST_NS == find_performance.LONGEST_MS * 1_000_000
-    assert resource_model.FIND_SHARE == find_performance._ABOVE
-    assert estimates.FIND_LONGEST_MS == find_performance.LONGEST_MS
-    assert estimates.FIND_TESTS == find_performance.REPEATS
+    assert resource_model.FIND_LONGEST_NS == finding.LONGEST_MS * 1_000_000
+    assert resource_model.FIND_SHARE == finding._ABOVE
+    assert estimates.FIND_LONGEST_MS == finding.LONGEST_MS
+    assert estimates.FIND_TESTS == finding.REPEATS
 
 
 def test_what_loadgen_is_told_counts_and_not_what_the_model_takes() -> None:

@@ -120,7 +120,7 @@ def _part_text(part: Any, hidden: tuple[str, ...]) -> str:
         return texts[hidden]
     values = {name: value for name, value in to_plain(part).items() if name not in hidden}
     text = json.dumps(values, ensure_ascii=False)
-    if texts is not None:
+    if texts is not None and len(text) <= MAX_SHARED_BYTES:
         texts[hidden] = text
     return text
 

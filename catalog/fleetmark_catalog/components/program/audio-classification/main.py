@@ -13,7 +13,7 @@ import numpy as np
 
 from fleetmark_harness.adapters import Adapter
 from fleetmark_harness.classify import Classification, opened
-from fleetmark_harness.exit_codes import BAD_JOB, JobError
+from fleetmark_harness.exits import BAD_JOB, JobError
 from fleetmark_harness.job import Job
 from fleetmark_harness.run import main
 

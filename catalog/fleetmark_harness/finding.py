@@ -21,9 +21,16 @@ from typing import Any
 import numpy as np
 
 from fleetmark_harness.calibrate import Calibration
-from fleetmark_harness.exit_codes import LOADGEN_FAILED, JobError
+from fleetmark_harness.exits import LOADGEN_FAILED, JobError
 from fleetmark_harness.job import Job
-from fleetmark_harness.loadgen_test import DETAIL, LOGS, Ran, Test, check_logs, read_settings
+from fleetmark_harness.loadgen_test import (
+    DETAIL,
+    LOGS,
+    Ran,
+    Test,
+    check_logs,
+    read_settings,
+)
 from fleetmark_harness.progress import Progress
 from fleetmark_harness.results import Measured
 from fleetmark_harness.search import MAX_RUNS, Search, Trial, middle
