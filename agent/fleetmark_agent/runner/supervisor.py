@@ -93,8 +93,8 @@ class Spec:
 
 def command(spec: str) -> list[str]:
     """Return the command that runs the job of the specification at `spec`."""
-    own, core = (os.path.abspath(m.__file__) for m in (resource_usage, process_tree))  # noqa: PTH100
-    own, core = own.rpartition("/fleetmark_agent/")[0], core.rpartition("/fleetmark_core/")[0]
+    own = os.path.abspath(resource_usage.__file__).rpartition("/fleetmark_agent/")[0]  # noqa: PTH100
+    core = os.path.abspath(process_tree.__file__).rpartition("/fleetmark_core/")[0]  # noqa: PTH100
     folders = dict.fromkeys((own, core))
     return [sys.executable, "-I", "-S", "-B", os.path.abspath(__file__), spec, *folders]  # noqa: PTH100
 
