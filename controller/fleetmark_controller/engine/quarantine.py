@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import sqlite3
 from collections.abc import Sequence
 
 from fleetmark_controller.engine.submission import Submission
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.home.settings import Settings
+from fleetmark_controller.lifecycle.power_command import PowerCommandError, fill_power_command
 from fleetmark_controller.planning.device import Device
 from fleetmark_controller.planning.plan import Request
 from fleetmark_controller.store import events
@@ -117,21 +117,21 @@ class Caretaker:
     async def _power_cycle(self, device: Device) -> None:
         if not self._settings.power_cycle:
             return
-        words = [_filled(word, device) for word in self._settings.power_cycle]
-        outcome = await _run(words, self._settings.power_cycle_timeout_s)
+        values = await self._reader.run(lambda c: device_admin.set_values(c, device.device_id))
+        try:
+            words = fill_power_command(
+                self._settings.power_cycle, {"device_id": device.device_id, **values}
+            )
+        except PowerCommandError as error:
+            outcome = f"not done: {error}"
+        else:
+            outcome = await _run(words, self._settings.power_cycle_timeout_s)
         log.warning("device %s: power cycle: %s", device.name, outcome)
         await self._transactions.perform(
             lambda c, _fx, now: events.add(
                 c, now, "device.power_cycled", device_id=device.device_id, outcome=outcome
             )
         )
-
-
-def _filled(word: str, device: Device) -> str:
-    """A word of the command with `{name}`, `{device_id}` and `{label:KEY}` filled in."""
-    values = {"name": device.name, "device_id": device.device_id}
-    values.update({f"label:{key}": value for key, value in device.labels.items()})
-    return re.sub(r"\{([^{}]+)\}", lambda match: values.get(match[1], match[0]), word)
 
 
 async def _run(words: Sequence[str], timeout_s: float) -> str:

@@ -145,6 +145,21 @@ def labels_of(
     return {k: v for k, v in {**of_agent, **given}.items() if v is not None}
 
 
+def set_values(connection: sqlite3.Connection, device_id: str) -> dict[str, str]:
+    """Return what operators set of a device: `name`, if they gave one, and `label:KEY`.
+
+    Labels of its join token are an administrator's word. What the agent says is not among them.
+    """
+    row = connection.execute(
+        "SELECT (SELECT name FROM device_care WHERE device_id = ?1),"
+        " (SELECT labels FROM identity WHERE identity_id = ?1)",
+        (device_id,),
+    ).fetchone()
+    given = labels_of(connection, device_id, json.loads(row[1] or "{}"))
+    values = {f"label:{key}": value for key, value in given.items()}
+    return {**values, "name": row[0]} if row[0] else values
+
+
 def failed(connection: sqlite3.Connection, device_id: str, job_id: str, why: str) -> None:
     """A job failed on the device; however often it is tried in a row, it counts once."""
     connection.execute("INSERT OR IGNORE INTO device_care (device_id) VALUES (?)", (device_id,))
