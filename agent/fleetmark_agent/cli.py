@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 import click
 
+from fleetmark_cli.output import echo
+
 _HOME_HELP = "Folder of this agent. Default: FLEETMARK_AGENT_HOME, or the user's data folder."
 
 
@@ -135,7 +137,7 @@ def doctor(home: str | None, as_json: bool) -> None:
         return
     print_fields(found.fields())
     for shortfall in found.sandbox.shortfalls:
-        click.echo(f"\n{shortfall.what}: {shortfall.reason}\n  to change that: {shortfall.remedy}")
+        echo(f"\n{shortfall.what}: {shortfall.reason}\n  to change that: {shortfall.remedy}")
 
 
 @command.command()
@@ -154,7 +156,7 @@ def status(home: str | None, as_json: bool) -> None:
     print_fields({key: _shown(key, value) for key, value in values.items()})
     for attempt in attempts:
         why = f": {attempt['reason']}" if attempt["reason"] else ""
-        click.echo(f"job {attempt['job_id']}, epoch {attempt['epoch']}: {attempt['state']}{why}")
+        echo(f"job {attempt['job_id']}, epoch {attempt['epoch']}: {attempt['state']}{why}")
 
 
 @command.command()
@@ -172,7 +174,7 @@ def describe(file: str, name: str | None, home: str | None) -> None:
 
     settings = load_settings(_home(home), name=name)
     fingerprint = write_description(settings, Path(file))
-    click.echo(f"{file}: this board, {settings.name}, with key {fingerprint}")
+    echo(f"{file}: this board, {settings.name}, with key {fingerprint}")
 
 
 @command.command(name="run-bundle")

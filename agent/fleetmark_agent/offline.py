@@ -29,6 +29,7 @@ from fleetmark_agent.state.file_locks import is_held, try_lock
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool, SpoolFull
 from fleetmark_agent.state.trust_store import TrustStore
+from fleetmark_cli.sanitize import clean_line
 from fleetmark_core.atomic_file import replacement, write_atomic
 from fleetmark_core.bundle_file import (
     BUNDLE,
@@ -157,7 +158,7 @@ def _run(settings: Settings, carried: Carried, out: Path, pin: str) -> None:
     final = json.loads(said.records[-1].payload)
     if final["outcome"] != "completed":
         raise FleetmarkError(ErrorKind.JOB_FAILED, str(final["reason"]), f"job {order.job_id}")
-    sys.stdout.write(f"job {order.job_id}: done, results in {out}\n")
+    sys.stdout.write(clean_line(f"job {order.job_id}: done, results in {out}") + "\n")
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,7 @@ async def _until_ended(key: AttemptKey, order: bytes, site: Site) -> h.Event:
 
     def told(event: h.Event) -> None:
         if isinstance(event, h.JobProgressed):
-            sys.stderr.write(f"job {key.job_id}: {event.progress.phase}\n")
+            sys.stderr.write(clean_line(f"job {key.job_id}: {event.progress.phase}") + "\n")
         elif isinstance(event, (h.JobEnded, h.JobRefused, h.JobStopped)):
             ended.set_result(event)
 

@@ -1,4 +1,4 @@
-"""Prints JSON with stable keys for programs, and names with values for people."""
+"""The one writer for people and programs: text without control characters, and JSON."""
 
 from __future__ import annotations
 
@@ -7,14 +7,27 @@ from collections.abc import Mapping
 
 import click
 
+from fleetmark_cli.sanitize import clean, clean_line, escape_json
+
+
+def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Write a text for a person, to standard error if `err`."""
+    click.echo(clean(str(message)), err=err, nl=nl)
+
+
+def heading(title: str) -> None:
+    """Write what a command does next, in bold where the terminal can."""
+    click.secho(f"» {clean_line(title)}", bold=True)
+
 
 def print_json(value: object) -> None:
     """One JSON document, and nothing else, on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(escape_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
     """Name and value, one pair a line, aligned; what is None reads `unavailable`."""
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
-        click.echo(f"{name:<{width}}  {'unavailable' if value is None else value}")
+        shown = "unavailable" if value is None else clean_line(str(value))
+        click.echo(f"{clean_line(name):<{width}}  {shown}")

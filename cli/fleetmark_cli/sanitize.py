@@ -1,12 +1,48 @@
-"""Foreign output on a terminal: what a job writes must not move the cursor or set a title."""
+"""Foreign text on a terminal: what others wrote must not move the cursor or set a title.
+
+Names, reasons, labels, titles and output come from devices, jobs, catalogs and other operators.
+Everything that a command shows a person passes here, but for what it draws itself.
+"""
 
 from __future__ import annotations
 
 import codecs
+import re
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_ESCAPED = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
+)
+"""Letters that JSON lets stand as they are, and that a terminal obeys or hides."""
+
+
+def clean(text: str) -> str:
+    """Return `text` without control characters, but for line ends and tabs.
+
+    Also without characters that change the direction of what follows, and without halves of
+    letters, which no output could encode.
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_shown, text))
+
+
+def clean_line(text: str) -> str:
+    """Return `text` as one line: line ends and tabs are spaces."""
+    return clean(text.replace("\r\n", " ").replace("\n", " ").replace("\t", " "))
+
+
+def escape_json(document: str) -> str:
+    """Return a JSON document that says the same in letters that no terminal obeys.
+
+    Control characters below 32 are escaped in any JSON text. U+FFFF is the highest that is replaced
+    here, so that one escape stands for each.
+    """
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
 
 
 class Plain:
-    """One stream without control characters, but for line ends and tabs."""
+    """One stream of bytes without control characters, but for line ends and tabs."""
 
     def __init__(self) -> None:
         """At the stream's beginning."""
@@ -14,10 +50,12 @@ class Plain:
 
     def clean(self, data: bytes) -> str:
         """The text of the next piece; a letter that was cut comes with the piece after it."""
-        return "".join(map(_shown, self._decoder.decode(data)))
+        return clean(self._decoder.decode(data))
 
 
 def _shown(letter: str) -> str:
     if letter.isprintable() or letter in "\n\t":
         return letter
-    return "" if letter == "\r" else "\N{REPLACEMENT CHARACTER}"
+    if letter == "\r":
+        return ""
+    return " " if letter.isspace() and letter > "\x7f" and letter != "\x85" else _REPLACEMENT

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fleetmark_cli.sanitize import clean_line
+
 _GAP = 3
 
 
@@ -24,6 +26,7 @@ def print_table(
     On a terminal that is too narrow, columns of `droppable` are left out, the first named first,
     and said so; what is piped has all of them.
     """
+    columns = [clean_line(name) for name in columns]
     cells = [[_cell(value) for value in row] for row in rows]
     widths = {
         name: max([cell_len(name), *(cell_len(row[index]) for row in cells)])
@@ -39,17 +42,20 @@ def print_table(
     # Never narrower than its content: a terminal wraps a long line, rich would cut figures off.
     needed = sum(widths.values()) + _GAP * (len(widths) + 1)
     console = Console(width=max(needed, terminal.width), highlight=False)
-    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    shown_title = Text(clean_line(title), style="table.title") if title else None
+    table = Table(box=SIMPLE_HEAD, title=shown_title, title_justify="left", pad_edge=False)
     shown = [index for index, name in enumerate(columns) if name in widths]
     for index in shown:
         numeric = all(isinstance(row[index], (int, float, type(None))) for row in rows)
         justify = "right" if numeric and rows else "left"
-        table.add_column(columns[index], justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        # A text, for rich reads its markup in a plain string.
+        header = Text(columns[index], style="table.header")
+        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in cells:
         table.add_row(*(Text(row[index]) for index in shown))
     console.print(table)
     if dropped:
-        console.print(f"Too narrow for: {', '.join(dropped)}", style="dim")
+        console.print(Text(f"Too narrow for: {', '.join(dropped)}", style="dim"))
 
 
 def _cell(value: object) -> str:
@@ -59,4 +65,4 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return str(value)
+    return clean_line(str(value))

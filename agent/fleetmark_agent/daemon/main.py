@@ -44,7 +44,9 @@ def main(descriptor: int) -> int:
         if known is None:
             raise
         problem = known
-    sys.stderr.write(f"agent: {problem.line}\n")
+    from fleetmark_cli.sanitize import clean_line
+
+    sys.stderr.write(f"agent: {clean_line(problem.line)}\n")
     return problem.exit_code
 
 

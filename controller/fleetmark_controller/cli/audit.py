@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def verify(head: str | None, as_json: bool, address: str | None) -> int:
             {"sound": not wrong, "wrong": wrong, "rows": len(rows), "head": head_hash}
         )
     elif wrong:
-        click.echo(f"The audit log is not sound: {wrong}.", err=True)
+        echo(f"The audit log is not sound: {wrong}.", err=True)
     else:
-        click.echo(f"The audit log is sound: {len(rows)} rows, head {head_hash}")
+        echo(f"The audit log is sound: {len(rows)} rows, head {head_hash}")
     return 1 if wrong else 0
 
 

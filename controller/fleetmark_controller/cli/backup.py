@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from fleetmark_cli.output import echo
+
 
 @click.command(name="backup")
 @click.option("--home", metavar="DIR", help="The controller's home.")
@@ -56,4 +58,4 @@ def command(home: str | None, out: str) -> None:
         raise FleetmarkError(
             ErrorKind.DISK_FULL, f"no backup was made: {what}", str(target)
         ) from error
-    click.echo(f"Copied the store and {len(found)} files to {target}")
+    echo(f"Copied the store and {len(found)} files to {target}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 
@@ -46,5 +47,5 @@ def export(job: str, device: str, out: str, as_json: bool, address: str | None) 
             {"file": out, "device": bundle.device, "pin": bundle.pin, "size_bytes": size_bytes}
         )
         return
-    click.echo(f"{out}, {size_bytes:,} bytes, for {bundle.device}. Run it there with:")
-    click.echo(f"  agent run-bundle {out} --out RESULTS --trust {bundle.pin}")
+    echo(f"{out}, {size_bytes:,} bytes, for {bundle.device}. Run it there with:")
+    echo(f"  agent run-bundle {out} --out RESULTS --trust {bundle.pin}")

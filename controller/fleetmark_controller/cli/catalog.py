@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import catalog_releases, options
 
 if TYPE_CHECKING:
@@ -89,13 +90,9 @@ def show(name: str, resolved: bool, as_json: bool, address: str | None) -> None:
     )
     for file in detail.files:
         where = "here" if file.present else f"from {'; '.join(file.places)}"
-        click.echo(
-            f"file       {file.name}, {file.size_bytes:,} bytes, {file.sha256[:16]}…, {where}"
-        )
-    click.echo()
-    click.echo(
-        json.dumps(whole, indent=2, ensure_ascii=False) if resolved else detail.toml.rstrip()
-    )
+        echo(f"file       {file.name}, {file.size_bytes:,} bytes, {file.sha256[:16]}…, {where}")
+    echo()
+    echo(json.dumps(whole, indent=2, ensure_ascii=False) if resolved else detail.toml.rstrip())
 
 
 @command.command(name="schema")
@@ -136,11 +133,11 @@ def validate(context: click.Context, folder: str, as_json: bool) -> None:
         )
     else:
         for error in wrong:
-            click.echo(str(error), err=True)
+            echo(str(error), err=True)
         told = f"{len(components)} components" + (
             f", {len(wrong)} faults" if wrong else " are valid"
         )
-        click.echo(told, err=bool(wrong))
+        echo(told, err=bool(wrong))
     if wrong:
         context.exit(4)
 
@@ -199,21 +196,21 @@ def _print_answer(answer: catalog_pb2.ResolveAnswer, device: str, explain: bool)
     import json
 
     if answer.lock_json:
-        click.echo(
+        echo(
             f"{answer.configuration} fits {device}: lock {answer.lock_sha256[:16]}…, "
             f"{answer.bundle_bytes:,} bytes"
         )
     else:
-        click.echo(f"{answer.configuration} does not fit {device}:")
+        echo(f"{answer.configuration} does not fit {device}:")
         for reason in answer.reasons:
-            click.echo(f"  {reason}")
+            echo(f"  {reason}")
     if explain:
         for line in answer.explanation:
-            click.echo(f"  · {line}")
+            echo(f"  · {line}")
     elif answer.lock_json:
         for part in json.loads(answer.lock_json)["components"]:
             words = f" with {','.join(part['variations'])}" if part["variations"] else ""
-            click.echo(f"  {part['kind']}/{part['name']} {part['version']}{words}")
+            echo(f"  {part['kind']}/{part['name']} {part['version']}{words}")
 
 
 @command.command(name="fetch")
@@ -232,11 +229,11 @@ def fetch(name: str, as_json: bool, address: str | None) -> None:
             if event.WhichOneof("body") == "result":
                 result = event.result
             else:
-                click.echo(event.progress, err=True)
+                echo(event.progress, err=True)
     if as_json:
         output.print_json(to_plain(result))
         return
-    click.echo(
+    echo(
         f"{name}: {result.files} files, {result.size_bytes:,} bytes; "
         f"{result.new_files} of them new, {result.new_bytes:,} bytes"
     )
@@ -269,7 +266,7 @@ def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
         output.print_json({"location": location, "commit": commit, "added": list(reply.components)})
         return
     for component in reply.components:
-        click.echo(component)
+        echo(component)
 
 
 @command.command(name="import")
@@ -319,7 +316,7 @@ def import_model(
         output.print_json({"sha256": sha256, "added": list(reply.components)})
         return
     for component in reply.components:
-        click.echo(component)
+        echo(component)
 
 
 @command.command(name="provide")
@@ -348,8 +345,8 @@ def provide(name: str, folder: str, as_json: bool, address: str | None) -> None:
         output.print_json({"component": name, "given": given, "missing": missing})
         return
     for sha256 in sorted(found, key=lambda sha256: wanted[sha256].name):
-        click.echo(f"{wanted[sha256].name}: taken from {found[sha256]}")
-    click.echo(f"still missing: {', '.join(missing)}" if missing else f"{name} is whole")
+        echo(f"{wanted[sha256].name}: taken from {found[sha256]}")
+    echo(f"still missing: {', '.join(missing)}" if missing else f"{name} is whole")
 
 
 def _get(name: str, address: str | None) -> catalog_pb2.ComponentDetail:

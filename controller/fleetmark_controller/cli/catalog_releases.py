@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def pack_command(campaign: str, out: str, as_json: bool, address: str | None) ->
     if as_json:
         output.print_json({"file": out, "size_bytes": size_bytes})
         return
-    click.echo(f"{out}, {size_bytes:,} bytes. `controller catalog unpack {out} DIR` verifies it")
+    echo(f"{out}, {size_bytes:,} bytes. `controller catalog unpack {out} DIR` verifies it")
 
 
 @click.command(name="unpack")
@@ -201,7 +202,7 @@ def unpack_command(file: str, folder: str, trust: str | None, as_json: bool) -> 
         output.print_json(found)
         return
     output.print_fields(found)
-    click.echo(f"Read on in {folder}/README.md")
+    echo(f"Read on in {folder}/README.md")
 
 
 def _sealed(release: bytes, key_path: object) -> bytes:
@@ -237,8 +238,8 @@ def _show_added(added: list[str], path: str, as_json: bool) -> None:
         output.print_json({"file": path, "names": added})
         return
     for line in added:
-        click.echo(line)
-    click.echo(f"{path}: {len(added)} entries")
+        echo(line)
+    echo(f"{path}: {len(added)} entries")
 
 
 def _show_key(key: CatalogKey, path: str, as_json: bool) -> None:
@@ -279,7 +280,7 @@ def _show_trust(told: catalog_pb2.Trust, as_json: bool) -> None:
         }
     )
     for reason in told.unsigned:
-        click.echo(f"unsigned: {reason}")
+        echo(f"unsigned: {reason}")
 
 
 def _read(path: object) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 
@@ -63,11 +64,11 @@ def command(
             render.COLUMNS, [render.row(v) for v in verdicts], droppable=("accuracy", "runs")
         )
         for line in said:
-            click.echo(line)
+            echo(line)
     if broken:
         names = ", ".join(f"{render.row(v)[0]} ({render.row(v)[4]})" for v in broken[:5])
         more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-        click.echo(f"Not accepted ({', '.join(fail_if)}): {names}{more}", err=True)
+        echo(f"Not accepted ({', '.join(fail_if)}): {names}{more}", err=True)
         click.get_current_context().exit(1)
 
 

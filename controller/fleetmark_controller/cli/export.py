@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 FORMATS = ("csv", "jsonl", "parquet", "sqlite", "html", "mlperf")
@@ -70,7 +71,7 @@ def command(
             since=since,
             samples=samples,
         )
-    click.echo(f"Wrote {count} rows to {out}", err=True)
+    echo(f"Wrote {count} rows to {out}", err=True)
     return 0
 
 
@@ -81,12 +82,12 @@ def _check(tree: str, round_name: str) -> int:
 
     problems = check_tree(Path(tree), round_name)
     for problem in problems:
-        click.echo(str(problem))
+        echo(str(problem))
     if problems:
         count = "1 thing is" if len(problems) == 1 else f"{len(problems)} things are"
-        click.echo(f"{count} wrong with {tree} by the rules of round {round_name}", err=True)
+        echo(f"{count} wrong with {tree} by the rules of round {round_name}", err=True)
         return ErrorKind.SUBMISSION_INVALID.exit_code
-    click.echo(f"{tree} keeps MLPerf's rules of round {round_name}", err=True)
+    echo(f"{tree} keeps MLPerf's rules of round {round_name}", err=True)
     return 0
 
 
@@ -110,7 +111,7 @@ def _mlperf(
             **chosen,
         )
     for title, why in done.left_out:
-        click.echo(f"Left out: {title}: {why}", err=True)
+        echo(f"Left out: {title}: {why}", err=True)
     for result in done.results:
-        click.echo(result)
-    click.echo(f"Wrote {len(done.results)} results to {out}, checked by MLPerf's rules", err=True)
+        echo(result)
+    echo(f"Wrote {len(done.results)} results to {out}, checked by MLPerf's rules", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import fleet_admin, options
 
 
@@ -48,7 +49,7 @@ def add_board(file: str, name: str, as_json: bool, address: str | None) -> None:
             }
         )
         return
-    click.echo(f"{reply.name} is registered; its key is {reply.fingerprint}")
+    echo(f"{reply.name} is registered; its key is {reply.fingerprint}")
 
 
 @command.command(name="list")
@@ -89,7 +90,7 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
     )
     waiting = [device for device in reply.devices if device.enrolment == "pending"]
     for device in waiting:
-        click.echo(f"{device.name} waits for approval; its key is {device.fingerprint}", err=True)
+        echo(f"{device.name} waits for approval; its key is {device.fingerprint}", err=True)
 
 
 def _memory(size_bytes: int) -> str | None:
@@ -109,7 +110,7 @@ def approve(name: str, fingerprint: str, address: str | None) -> None:
     with options.connect(address) as client:
         request = fleet_pb2.ApproveRequest(name=name, fingerprint=fingerprint)
         client.call(client.fleet.Approve, request)
-    click.echo(f"{name} belongs to the fleet.")
+    echo(f"{name} belongs to the fleet.")
 
 
 @command.command(name="revoke")
@@ -121,7 +122,7 @@ def revoke(name: str, address: str | None) -> None:
 
     with options.connect(address) as client:
         client.call(client.fleet.Revoke, fleet_pb2.RevokeRequest(name=name))
-    click.echo(f"The key of {name} counts no more.")
+    echo(f"The key of {name} counts no more.")
 
 
 @command.command(name="remove")
@@ -133,6 +134,6 @@ def remove(name: str, address: str | None) -> None:
 
     with options.connect(address) as client:
         reply = client.call(client.fleet.Remove, fleet_pb2.RemoveRequest(name=name))
-    click.echo(f"{name} is gone from the fleet.")
+    echo(f"{name} is gone from the fleet.")
     if reply.cancelled:
-        click.echo(f"{reply.cancelled} jobs that waited for it alone are cancelled.")
+        echo(f"{reply.cancelled} jobs that waited for it alone are cancelled.")

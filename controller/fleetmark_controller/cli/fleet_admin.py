@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def label(name: str, labels: tuple[str, ...], unset: tuple[str, ...], address: s
         )
     for device in reply.devices:
         shown = ", ".join(f"{k}={v}" for k, v in sorted(device.labels.items())) or "no label"
-        click.echo(f"{device.name}: {shown}")
+        echo(f"{device.name}: {shown}")
 
 
 @click.command(name="describe")
@@ -74,9 +75,9 @@ def describe(
     shown = {**known, **given}
     output.print_fields({field: shown[field] for field in sorted(shown)})
     if found.component:
-        click.echo(f"Unless you said otherwise, from system/{found.component} of the catalog.")
+        echo(f"Unless you said otherwise, from system/{found.component} of the catalog.")
     elif not shown:
-        click.echo(f"Nothing is said of {name} yet.")
+        echo(f"Nothing is said of {name} yet.")
 
 
 @click.command(name="drain")
@@ -91,7 +92,7 @@ def drain(names: tuple[str, ...], reason: str, address: str | None) -> None:
         reply = client.call(client.fleet.Drain, fleet_pb2.DrainRequest(names=names, reason=reason))
     for device in reply.devices:
         rest = "; its job goes on" if device.job_id else ""
-        click.echo(f"{device.name} is drained{rest}")
+        echo(f"{device.name} is drained{rest}")
 
 
 @click.command(name="resume")
@@ -104,7 +105,7 @@ def resume(names: tuple[str, ...], address: str | None) -> None:
     with options.connect(address) as client:
         reply = client.call(client.fleet.Resume, fleet_pb2.ResumeRequest(names=names))
     for device in reply.devices:
-        click.echo(f"{device.name} takes jobs again")
+        echo(f"{device.name} takes jobs again")
 
 
 @click.command(name="reserve")
@@ -123,7 +124,7 @@ def reserve(names: tuple[str, ...], for_s: float, address: str | None) -> None:
         reply = client.call(client.fleet.Reserve, request)
     for device in reply.devices:
         care = device.care
-        click.echo(f"{device.name} is reserved for {care.reserved_for} until {care.reserved_until}")
+        echo(f"{device.name} is reserved for {care.reserved_for} until {care.reserved_until}")
 
 
 @click.command(name="rename")
@@ -137,7 +138,7 @@ def rename(name: str, new_name: str, address: str | None) -> None:
     request = fleet_pb2.RenameRequest(name=name, new_name=new_name)
     with options.connect(address) as client:
         client.call(client.fleet.Rename, request)
-    click.echo(f"{name} is now {new_name}")
+    echo(f"{name} is now {new_name}")
 
 
 @click.command(name="show")
@@ -179,7 +180,7 @@ def show(name: str, as_json: bool, address: str | None) -> None:
             "jobs": ", ".join(counts) or "none yet",
         }
     )
-    click.echo()
+    echo()
     tables.print_table(
         ("at", "capabilities"), [(change.at, change.what) for change in found.history]
     )
@@ -196,7 +197,7 @@ def save(name: str, selector: str, address: str | None) -> None:
     name = name.removeprefix("@")
     with options.connect(address) as client:
         client.call(client.fleet.SaveFleet, fleet_pb2.SavedFleet(name=name, selector=selector))
-    click.echo(f"@{name} is {selector}")
+    echo(f"@{name} is {selector}")
 
 
 @click.command(name="saved")
@@ -225,7 +226,7 @@ def forget(name: str, address: str | None) -> None:
     name = name.removeprefix("@")
     with options.connect(address) as client:
         client.call(client.fleet.ForgetFleet, fleet_pb2.ForgetFleetRequest(name=name))
-    click.echo(f"@{name} is forgotten")
+    echo(f"@{name} is forgotten")
 
 
 COMMANDS = (show, label, describe, drain, resume, reserve, rename, save, saved, forget)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_cli.sanitize import Plain
 from fleetmark_controller.cli import options
 
@@ -46,9 +47,9 @@ def cancel(id_: str, no_wait: bool, address: str | None) -> None:
             lambda: client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(campaign_id=id_)),
         )
         if not reply.jobs:
-            click.echo("Nothing to cancel: all had ended")
+            echo("Nothing to cancel: all had ended")
             return
-        click.echo(f"Cancelling {reply.jobs} jobs")
+        echo(f"Cancelling {reply.jobs} jobs")
         if no_wait or not reply.confirming:
             return
         _confirm(client, reply.campaign_id, set(reply.confirming))
@@ -66,10 +67,10 @@ def _confirm(client: Client, campaign_id: str, waited_for: set[str]) -> None:
             waited_for.discard(event.job.job_id)
             if event.job.state == "CANCELLED":
                 confirmed += 1
-                click.echo(f"{event.job.device} confirmed: {event.job.configuration} is cancelled")
+                echo(f"{event.job.device} confirmed: {event.job.configuration} is cancelled")
             else:
                 ended = event.job.state.lower()
-                click.echo(f"{event.job.configuration} had {ended} on {event.job.device} by then")
+                echo(f"{event.job.configuration} had {ended} on {event.job.device} by then")
         if not waited_for:
             break
 
@@ -99,7 +100,7 @@ def _pause(campaign: str, address: str | None, *, pause: bool) -> None:
     waiting, active = (reply.jobs_by_state.get(state, 0) for state in ("QUEUED", "ACTIVE"))
     word = "paused" if pause else "resumed"
     running = f", {active} run on" if pause and active else ""
-    click.echo(f"Campaign {reply.campaign_id} is {word}: {waiting} jobs wait{running}")
+    echo(f"Campaign {reply.campaign_id} is {word}: {waiting} jobs wait{running}")
 
 
 @click.command(name="retry")
@@ -122,9 +123,9 @@ def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
     with options.connect(address) as client:
         reply = one_of(lambda: ask(job_id=id_), lambda: ask(campaign_id=id_))
         if not reply.jobs:
-            click.echo("Nothing to retry: nothing failed that was not retried already")
+            echo("Nothing to retry: nothing failed that was not retried already")
             return 0
-        click.echo(f"Campaign {reply.campaign_id}: {len(reply.jobs)} jobs again")
+        echo(f"Campaign {reply.campaign_id}: {len(reply.jobs)} jobs again")
         return watch.follow(client, reply.campaign_id) if wait else 0
 
 

@@ -13,6 +13,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from fleetmark_cli.sanitize import clean_line
 from fleetmark_controller.cli.durations import left
 from fleetmark_controller.cli.progress_text import Board, phase
 from fleetmark_protos.v1 import jobs_pb2
@@ -61,9 +62,8 @@ class Bars:
             board.now = None
         self._draw(name)
         if job.state in ("FAILED", "INVALID") and (known is None or known.state != job.state):
-            self._progress.console.print(
-                f"{name}: {job.configuration} {job.state.lower()}: {job.reason}", markup=False
-            )
+            line = f"{name}: {job.configuration} {job.state.lower()}: {job.reason}"
+            self._progress.console.print(clean_line(line), markup=False)
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
         """How far a job is."""
@@ -76,7 +76,9 @@ class Bars:
         board = self._boards[name]
         task = self._tasks.get(name)
         if task is None:
-            task = self._tasks[name] = self._progress.add_task(name, total=0, what="", left="")
+            task = self._tasks[name] = self._progress.add_task(
+                clean_line(name), total=0, what="", left=""
+            )
         active = [job for job in board.jobs.values() if job.state == "ACTIVE"]
         what = active[0].configuration if active else ""
         if board.now is not None:
@@ -87,6 +89,6 @@ class Bars:
             task,
             total=len(board.jobs),
             completed=board.done,
-            what=what,
+            what=clean_line(what),
             left=f"~{left(left_s)}" if left_s else "",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 from fleetmark_controller.cli.token import board_line_address
 
@@ -77,9 +78,9 @@ def create(
             {"name": name, "role": role, "file": str(path), "expires_at": reply.expires_at}
         )
         return
-    click.echo(f"Wrote {path}: {name} is {role} until {reply.expires_at}.")
-    click.echo(f"There: controller fleet list --credentials {path.name}")
-    click.echo("or put it where commands look: ~/.config/fleetmark/credentials.json")
+    echo(f"Wrote {path}: {name} is {role} until {reply.expires_at}.")
+    echo(f"There: controller fleet list --credentials {path.name}")
+    echo("or put it where commands look: ~/.config/fleetmark/credentials.json")
 
 
 @command.command(name="list")
@@ -114,4 +115,4 @@ def revoke(name: str, address: str | None) -> None:
 
     with options.connect(address) as client:
         reply = client.call(client.admin.RevokeOperator, admin_pb2.RevokeOperatorRequest(name=name))
-    click.echo(f"The credential of {reply.name} counts no more.")
+    echo(f"The credential of {reply.name} counts no more.")

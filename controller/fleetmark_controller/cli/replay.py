@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ def command(run: str, repeat: int, as_json: bool, address: str | None) -> int:
     request = jobs_pb2.ReplayRequest(run_id=run, repetitions=repeat, campaign_id=uuid7())
     with options.connect(address) as client:
         reply = client.call(client.jobs.Replay, request)
-        click.echo(
-            f"Campaign {reply.campaign_id}: run {reply.run_id} again on {reply.device}", err=True
-        )
+        echo(f"Campaign {reply.campaign_id}: run {reply.run_id} again on {reply.device}", err=True)
         code = watch.follow(client, reply.campaign_id, quiet=as_json)
         then, provenance = _run(client, reply.run_id)
         columns, rows = client.rows(
@@ -97,5 +96,5 @@ def _show(
     if changed:
         tables.print_table(("ran on", "then", "now"), changed)
     else:
-        click.echo("Nothing that the run names has changed: lock, software, board, agent.")
-    click.echo("One run tells little: `controller compare` says what is beyond chance.")
+        echo("Nothing that the run names has changed: lock, software, board, agent.")
+    echo("One run tells little: `controller compare` says what is beyond chance.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 # Column of the view → heading, in the order in which people read them.
@@ -72,7 +73,7 @@ def import_results(file: str, as_json: bool, address: str | None) -> None:
         )
         return
     new = f"{reply.new_records} new" if reply.new_records else "all of them were here"
-    click.echo(f"job {reply.job_id}: {reply.records} records, {new}")
+    echo(f"job {reply.job_id}: {reply.records} records, {new}")
 
 
 @command.command(name="import-power")
@@ -106,7 +107,7 @@ def import_power(run: str, log: str, ahead_s: float, as_json: bool, address: str
             }
         )
         return
-    click.echo(
+    echo(
         f"run {reply.run_id}: {reply.energy_j:.4g} J at {reply.power_mean_w:.4g} W, by"
         f" {reply.samples} samples of the analyzer"
     )
@@ -179,16 +180,16 @@ def show(run: str, save: str | None, as_json: bool, address: str | None) -> None
         return
     shown = {name: value for name, value in figures.items() if name not in run_summary.TOLD}
     output.print_fields(shown)
-    click.echo()
+    echo()
     for line in run_summary.lines(figures, told):
-        click.echo(line)
-    click.echo()
+        echo(line)
+    echo()
     if search is not None:
         _print_search(search)
     tables.print_table(
         ("file", "bytes", "sha256"), [(f["name"], f["size_bytes"], f["sha256"]) for f in files]
     )
-    click.echo("Provenance: --json has it whole; raw files: --save DIR writes them.")
+    echo("Provenance: --json has it whole; raw files: --save DIR writes them.")
 
 
 def _print_search(search: dict[str, Any]) -> None:
@@ -199,7 +200,7 @@ def _print_search(search: dict[str, Any]) -> None:
     found = search["found"]
     limit = search["latency_limit_ms"]
     bound = f" with 99 of 100 within {limit:g} ms" if limit else ""
-    click.echo(
+    echo(
         f"Found: {found:g} {unit}{bound} (test {search['kept']})"
         if found is not None
         else "Found: nothing, no test was valid"
@@ -217,7 +218,7 @@ def _print_search(search: dict[str, Any]) -> None:
     ]
     headings = ("test", f"asked {unit}", f"reached {unit}", "samples", "percentile ms", "verdict")
     tables.print_table(headings, rows)
-    click.echo()
+    echo()
 
 
 def _save(client, folder: Path, files: list[dict[str, object]]) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001

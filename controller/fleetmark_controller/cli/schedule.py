@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
@@ -128,10 +129,10 @@ def command(
                 continue
             # First of all, but not before it is known that nothing is wrong at once.
             if size:
-                click.echo(size)
+                echo(size)
                 size = ""
             if body == "progress":
-                click.echo(event.progress, err=True)
+                echo(event.progress, err=True)
             else:
                 result = event.result
         assert result is not None
@@ -140,7 +141,7 @@ def command(
         if not as_json:
             _say_submitted(result)
             if stable:
-                click.echo("Each runs again until its figure is known well enough")
+                echo("Each runs again until its figure is known well enough")
         code = 0
         if wait:
             code = watch.follow(client, result.campaign_id, quiet=as_json)
@@ -161,9 +162,9 @@ def _grid(settings: tuple[str, ...]) -> dict[str, list[str]]:
 
 def _say_submitted(result: SubmitResult) -> None:
     boards = result.size.devices
-    click.echo(f"Campaign {result.campaign_id}: {len(result.jobs)} jobs on {boards} boards")
+    echo(f"Campaign {result.campaign_id}: {len(result.jobs)} jobs on {boards} boards")
     for left in result.left_out:
-        click.echo(f"Left out: {left.device}: {left.reason}", err=True)
+        echo(f"Left out: {left.device}: {left.reason}", err=True)
 
 
 def _size(size: Size) -> str:
@@ -226,7 +227,7 @@ def _show_plan(result: SubmitResult, as_json: bool) -> int:
             ("device", "because"), [(x.device, x.reason) for x in result.left_out], "Left out"
         )
     if code:
-        click.echo("Nothing would run", err=True)
+        echo("Nothing would run", err=True)
     return code
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from fleetmark_cli.output import echo
+
 
 @click.command(name="serve")
 @click.option("--home", metavar="DIR", help="Where store, blobs and configuration lie.")
@@ -38,15 +40,13 @@ def command(
     note_home(folder)
 
     def ready(told: Ready) -> None:
-        click.echo(f"Controller ready on {told.address}, home {folder}")
+        echo(f"Controller ready on {told.address}, home {folder}")
         line = f"agent start --controller {told.board_address}"
         if told.token:
-            click.echo(f"Start a first board, within an hour, with:\n  {line} --token {told.token}")
-            click.echo(
-                "Then: controller fleet approve NAME. For more boards: controller token create"
-            )
+            echo(f"Start a first board, within an hour, with:\n  {line} --token {told.token}")
+            echo("Then: controller fleet approve NAME. For more boards: controller token create")
         else:
-            click.echo("Start a board with what `controller token create` prints")
+            echo("Start a board with what `controller token create` prints")
 
     # What is not a terminal may be a log, where a token must not stand.
     asyncio.run(serve(folder, settings, ready, with_token=sys.stdout.isatty()))

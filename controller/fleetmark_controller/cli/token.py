@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 
@@ -58,11 +59,11 @@ def create(
             }
         )
         return
-    click.echo(line)
+    echo(line)
     boards = "one board" if uses == 1 else f"{uses} boards"
-    click.echo(f"Counts for {boards} until {reply.expires_at}.", err=True)
+    echo(f"Counts for {boards} until {reply.expires_at}.", err=True)
     if not approve:
-        click.echo("Then: controller fleet approve NAME", err=True)
+        echo("Then: controller fleet approve NAME", err=True)
 
 
 def board_line_address(address: str) -> str:
@@ -116,7 +117,7 @@ def revoke(token: str, address: str | None) -> None:
 
     with options.connect(address) as client:
         reply = client.call(client.admin.RevokeToken, admin_pb2.RevokeTokenRequest(token_id=token))
-    click.echo(f"Token {reply.token_id} counts no more.")
+    echo(f"Token {reply.token_id} counts no more.")
 
 
 def _label(text: str) -> tuple[str, str]:

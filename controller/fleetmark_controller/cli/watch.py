@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-import click
-
+from fleetmark_cli.output import echo
 from fleetmark_controller.client.connection import Client
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import jobs_pb2
@@ -35,7 +34,7 @@ def events(client: Client, campaign_id: str) -> Iterator[jobs_pb2.WatchEvent]:
                 client.jobs.Watch, jobs_pb2.WatchRequest(campaign_id=campaign_id)
             ):
                 if away:
-                    click.echo("The controller is back.", err=True)
+                    echo("The controller is back.", err=True)
                     away = False
                 yield event
                 if event.WhichOneof("body") == "ended":
@@ -44,7 +43,7 @@ def events(client: Client, campaign_id: str) -> Iterator[jobs_pb2.WatchEvent]:
             if error.kind is not ErrorKind.UNREACHABLE:
                 raise
         if not away:
-            click.echo(f"No controller at {client.address}; waiting for it.", err=True)
+            echo(f"No controller at {client.address}; waiting for it.", err=True)
             away = True
         time.sleep(_RETRY_S)
 
@@ -63,7 +62,7 @@ def submit(client: Client, request: jobs_pb2.SubmitRequest) -> Iterator[jobs_pb2
         try:
             for event in client.stream(client.jobs.Submit, request):
                 if not heard and not request.dry_run:
-                    click.echo(f"Campaign {request.campaign_id}", err=True)
+                    echo(f"Campaign {request.campaign_id}", err=True)
                 heard = True
                 yield event
                 if event.WhichOneof("body") == "result":
@@ -71,7 +70,7 @@ def submit(client: Client, request: jobs_pb2.SubmitRequest) -> Iterator[jobs_pb2
         except FleetmarkError as error:
             if error.kind is not ErrorKind.UNREACHABLE or not heard:
                 raise
-        click.echo(f"No controller at {client.address}; asking again.", err=True)
+        echo(f"No controller at {client.address}; asking again.", err=True)
         time.sleep(_RETRY_S)
 
 
@@ -104,7 +103,7 @@ def follow(client: Client, campaign_id: str, *, quiet: bool = False) -> int:
     counts = ended.jobs_by_state
     if not quiet:
         summary = ", ".join(f"{n} {state.lower()}" for state, n in sorted(counts.items()))
-        click.echo(f"Campaign {ended.campaign_id} ended: {summary}")
+        echo(f"Campaign {ended.campaign_id} ended: {summary}")
     return 0 if set(counts) <= {"SUCCEEDED"} else EXIT_JOB_FAILED
 
 
@@ -142,7 +141,7 @@ class _Lines:
         count = f"[{len(self._ended)}/{self._jobs}]"
         reason = f": {job.reason}" if job.reason else ""
         if job.state != "QUEUED" or job.reason:
-            click.echo(f"{count} {job.device} {job.configuration} {job.state.lower()}{reason}")
+            echo(f"{count} {job.device} {job.configuration} {job.state.lower()}{reason}")
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
         """A line now and then: each heartbeat would be too many."""
@@ -152,4 +151,4 @@ class _Lines:
         if now - self._said_at.get(progress.job_id, now) >= _LINE_EVERY_S:
             self._said_at[progress.job_id] = now
             name = self._names.get(progress.job_id, "")
-            click.echo(f"[{len(self._ended)}/{self._jobs}] {name} {phase(progress)}")
+            echo(f"[{len(self._ended)}/{self._jobs}] {name} {phase(progress)}")

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import click
-
 from fleetmark_cli import output, tables
+from fleetmark_cli.output import echo, heading
 from fleetmark_controller.cli import watch
 from fleetmark_controller.cli.results import print_results
 from fleetmark_controller.client.connection import Client
@@ -114,7 +113,7 @@ class Demo:
             name,
             lambda: [path, *arguments()],
             self.folder / f"{name}.log",
-            lambda text: click.echo(text, err=True),
+            lambda text: echo(text, err=True),
             extra,
         )
 
@@ -153,7 +152,7 @@ class Demo:
 
     @contextmanager
     def _step(self, what: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        click.secho(f"» {what}", bold=True)
+        heading(what)
         began = time.monotonic()
         yield
         self.steps.append((what, time.monotonic() - began))
@@ -179,15 +178,13 @@ class Demo:
     def _show_next(self, client: Client) -> None:
         del client
         home = _shown(self.folder)
-        click.echo(
-            f"Files in {home}: results.db (the store), results.csv, results.parquet, report.html"
-        )
-        click.echo("\nNext, in three terminals (or with & behind the first two):")
+        echo(f"Files in {home}: results.db (the store), results.csv, results.parquet, report.html")
+        echo("\nNext, in three terminals (or with & behind the first two):")
         bin_folder = Path(sys.executable).parent
         controller, agent = _shown(bin_folder / "controller"), _shown(bin_folder / "agent")
-        click.echo(f"  {controller} serve --home {home} --listen {self._address}")
-        click.echo(f"  {agent} start --home {_shown(self._agent_home)}")
-        click.echo(f"  {controller} schedule fashion-mnist --fleet {platform.machine()} --wait")
+        echo(f"  {controller} serve --home {home} --listen {self._address}")
+        echo(f"  {agent} start --home {_shown(self._agent_home)}")
+        echo(f"  {controller} schedule fashion-mnist --fleet {platform.machine()} --wait")
 
 
 def _shown(path: Path) -> str:
@@ -232,7 +229,7 @@ def _unfinished(client: Client) -> str:
     reply = client.call(client.jobs.ListCampaigns, jobs_pb2.ListCampaignsRequest())
     for campaign in reply.campaigns:
         if campaign.state == "running":
-            click.echo(f"Continuing campaign {campaign.campaign_id}, which was interrupted.")
+            echo(f"Continuing campaign {campaign.campaign_id}, which was interrupted.")
             return str(campaign.campaign_id)
     return ""
 
@@ -241,7 +238,7 @@ def _submit(client: Client) -> str:
     request = jobs_pb2.SubmitRequest(campaign_id=uuid7(), benchmark=SUITE, max_attempts=5)
     for event in client.stream(client.jobs.Submit, request):
         if event.WhichOneof("body") == "progress":
-            click.echo(f"  {event.progress}")
+            echo(f"  {event.progress}")
         else:
-            click.echo(f"  campaign {event.result.campaign_id}: {len(event.result.jobs)} jobs")
+            echo(f"  campaign {event.result.campaign_id}: {len(event.result.jobs)} jobs")
     return str(request.campaign_id)
