@@ -20,13 +20,12 @@ from fleetmark_core.records import AGENT_FILES, TELEMETRY_COLUMNS, Final, Record
 
 MAX_INTEGER = (1 << 63) - 1
 MAX_FILES = 1000
-_TEXT = {"type": "string", "maxLength": 1000}
-_MAYBE_TEXT = {"type": ["string", "null"], "maxLength": 1000}
+_TEXT = {"type": ["string", "null"], "maxLength": 1000}
 _COUNT = {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_INTEGER}
 RESULT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "format": {"type": "integer"},
+        "format": {"type": ["integer", "null"]},
         "query_count": _COUNT,
         "sample_count": _COUNT,
         "warmup_count": _COUNT,
@@ -38,7 +37,7 @@ RESULT_SCHEMA: dict[str, Any] = {
             "type": ["object", "null"],
             "properties": {
                 "metric": _TEXT,
-                "value": {"type": "number"},
+                "value": {"type": ["number", "null"]},
                 "correct": _COUNT,
                 "total": _COUNT,
             },
@@ -46,21 +45,21 @@ RESULT_SCHEMA: dict[str, Any] = {
         "runtime": {
             "type": ["object", "null"],
             "properties": {
-                "name": _MAYBE_TEXT,
-                "version": _MAYBE_TEXT,
-                "provider": _MAYBE_TEXT,
+                "name": _TEXT,
+                "version": _TEXT,
+                "provider": _TEXT,
                 "threads": {"type": ["integer", "null"], "maximum": MAX_INTEGER},
                 "samples_per_call": _COUNT,
             },
         },
-        "parameters": {"type": "object"},
-        "loadgen_version": _MAYBE_TEXT,
+        "parameters": {"type": ["object", "null"]},
+        "loadgen_version": _TEXT,
         "loadgen_user_conf": {"type": ["string", "null"]},
         "loadgen_audit_config": {"type": ["string", "null"]},
         "search": {"type": ["object", "null"]},
-        "harness_version": _MAYBE_TEXT,
-        "numpy_version": _MAYBE_TEXT,
-        "python_version": _MAYBE_TEXT,
+        "harness_version": _TEXT,
+        "numpy_version": _TEXT,
+        "python_version": _TEXT,
         "start_unix_ns": _COUNT,
         "duration_ns": _COUNT,
         "peak_memory_bytes": _COUNT,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fleetmark_agent.runner import collect
 from fleetmark_agent.runner.telemetry import sampler
+from fleetmark_controller.evaluation.records import RESULT_SCHEMA
 from fleetmark_controller.export import document
 from fleetmark_controller.store.db.connection import connect, migrate
 from fleetmark_controller.store.results import public_views
@@ -28,6 +29,17 @@ def test_the_exit_codes_of_the_job_contract_are_those_of_harness_and_agent() -> 
     in_harness = {int(code) for code in re.findall(r"^[A-Z_]+ = (\d+)$", harness, re.MULTILINE)}
     assert documented - {127} == in_harness
     assert set(collect._EXIT_TEXTS) == documented - {0, 1}
+
+
+def test_the_job_contract_names_every_key_of_a_result() -> None:
+    page = (ROOT / "docs" / "job-contract.md").read_text()
+    rows = re.findall(r"^\| (`[a-z].*?) \| (.*?) \|$", page, re.MULTILINE)
+    documented = {key for names, _ in rows for key in re.findall(r"`(\w+)`", names)}
+    assert documented == set(RESULT_SCHEMA["properties"])
+    for names, value in rows:
+        for key in re.findall(r"`(\w+)`", names):
+            inner = RESULT_SCHEMA["properties"][key].get("properties", {})
+            assert set(re.findall(r"`(\w+)`", value)) == set(inner)
 
 
 def test_the_telemetry_view_reads_the_columns_in_the_order_in_which_agents_write_them(
