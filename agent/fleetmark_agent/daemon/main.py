@@ -6,6 +6,7 @@ so everything that is needed only at times is imported when it is needed, or run
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -35,6 +36,9 @@ def main(descriptor: int) -> int:
 
     settings = Settings(**{**values, "home": Path(values["home"])})
     set_up(handed["verbose"])
+    # What the imports left behind is used again by what follows, instead of new memory.
+    sys.path_importer_cache.clear()
+    gc.collect()
     try:
         return run(settings, handed["device_id"], handed["rules"], measuring)
     except KeyboardInterrupt:
