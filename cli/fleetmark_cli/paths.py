@@ -13,6 +13,11 @@ else:
     import tomli as tomllib
 
 
+from fleetmark_core.regular_file import read_regular
+
+_CONFIG_BYTES = 1024 * 1024
+
+
 class ConfigError(Exception):
     """config.toml cannot be read; the text says where and why."""
 
@@ -30,13 +35,15 @@ def read_config(home: Path) -> dict[str, Any]:
     """The values of config.toml in `home`; none if there is no such file.
 
     Raises:
-        ConfigError: the file is not TOML, or cannot be read.
+        ConfigError: the file is not TOML, no regular file, larger than 1 MiB, or cannot be read.
     """
     path = home / "config.toml"
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = tomllib.loads(read_regular(path, _CONFIG_BYTES).decode())
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError, too
         raise ConfigError(f"{path}: {error}") from error
     return values

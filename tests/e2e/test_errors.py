@@ -80,8 +80,13 @@ def test_one_clear_line_and_the_designed_exit_code(
     done = fleet.run(*arguments)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
-    assert done.stderr.startswith("controller: ")
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    lines = done.stderr.strip().splitlines()
+    # What was ready to be submitted has its campaign's id first: an answer may be lost.
+    if lines[0].startswith("Campaign "):
+        assert arguments[0] == "schedule"
+        del lines[0]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("controller: ")
     for word in words:
         assert word in done.stderr
 

@@ -83,8 +83,11 @@ def test_a_board_waits_for_approval_and_shows_its_key(fleet: Fleet) -> None:
     until(lambda: str(found["fingerprint"]) in fleet.log("pending"), "the board's own words")
     assert "controller fleet approve pending" in fleet.log("pending")
     assert fleet.run("schedule", "fashion-mnist", "--dry-run").returncode == 3, "it runs nothing"
-    wrong = fleet.run("fleet", "approve", "pending", "--fingerprint", "00")
-    assert wrong.returncode == 4
+    for nothing in ("", " ", "::::", "00", "not hexadecimal", str(found["fingerprint"])[:7]):
+        wrong = fleet.run("fleet", "approve", "pending", "--fingerprint", nothing)
+        assert (wrong.returncode, listed(fleet, "pending")["enrolment"]) == (2, "pending"), nothing
+    wrong = fleet.run("fleet", "approve", "pending", "--fingerprint", "0" * 16)
+    assert (wrong.returncode, listed(fleet, "pending")["enrolment"]) == (4, "pending")
     # It waits through a restart of its own, without a token.
     child.terminate()
     assert child.wait(20) == 0

@@ -6,7 +6,9 @@ it (`fleetmark_agent.helpers.enroll`); this module only reads, and loads no cryp
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,13 @@ from typing import Any
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
+from fleetmark_core.regular_file import read_regular
 
 PENDING, ACTIVE = "pending", "active"
 KEY, CA, CERTIFICATE = "key.pem", "ca.pem", "certificate.pem"
 _STATE = "enrolment.json"
+_PEM_BYTES = 1024 * 1024
+_PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----")
 _RENEW_AFTER = 2 / 3
 
 
@@ -89,17 +94,56 @@ def load_tls(home: Path) -> Tls:
     """Key and certificates of an enrolled board.
 
     Raises:
-        FleetmarkError: NOT_ENROLLED: one of the files is not there.
+        FleetmarkError: NOT_ENROLLED: one of the files is not there; CONFIGURATION: one is damaged,
+            or cannot be read.
     """
     place = folder(home)
     try:
-        return Tls(
-            (place / CA).read_bytes(),
-            (place / KEY).read_bytes(),
-            (place / CERTIFICATE).read_bytes(),
-        )
+        return Tls(*(_pem(place / name) for name in (CA, KEY, CERTIFICATE)))
     except FileNotFoundError as error:
         raise not_enrolled(str(place)) from error
+
+
+def _pem(path: Path) -> bytes:
+    """A file of PEM blocks, each of them whole.
+
+    gRPC ends the process for an empty key, takes the world's CAs for an empty one of ours, and
+    calls anything else that is damaged an address at which nobody answers.
+    """
+    try:
+        text = read_regular(path, _PEM_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise damaged(path, error.strerror or "it cannot be read") from error
+    blocks = _PEM.findall(text)
+    if not blocks or not all(map(_is_der, blocks)):
+        raise damaged(path, "it is empty" if not text else "it is damaged")
+    return text
+
+
+def _is_der(block: tuple[bytes, bytes]) -> bool:
+    """Whether the base64 of a PEM block is one DER sequence, by its length (X.690, 8.1.3)."""
+    try:
+        data = base64.b64decode(block[1].translate(None, b"\r\n"), validate=True)
+    except ValueError:
+        return False
+    if len(data) < 4 or data[0] != 0x30:
+        return False
+    count = data[1] & 0x7F if data[1] & 0x80 else 0
+    size = int.from_bytes(data[2 : 2 + count], "big") if count else data[1]
+    return len(data) == 2 + count + size
+
+
+def damaged(path: Path, what: str) -> FleetmarkError:
+    """What is told of a file of an identity that cannot be used."""
+    return FleetmarkError(
+        ErrorKind.CONFIGURATION,
+        what,
+        str(path),
+        "Restore it; or move the home's identity/ away, and start the agent with a join token as a"
+        " new device",
+    )
 
 
 def not_enrolled(where: str) -> FleetmarkError:
@@ -117,7 +161,7 @@ def device_id(home: Path) -> str:
 
     Raises:
         FleetmarkError: the file is damaged. It is not replaced: the controller would take the
-            board for another one.
+            board for another one. Or it is missing, though the device has applied somewhere.
         OSError: the home cannot be read or written.
     """
     import uuid  # asked once, before the agent idles
@@ -126,6 +170,8 @@ def device_id(home: Path) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
+        if (folder(home) / _STATE).exists():
+            raise damaged(path, "the id of this device is missing") from None
         return new_device_id(home)
     try:
         return str(uuid.UUID(json.loads(data)["device_id"]))

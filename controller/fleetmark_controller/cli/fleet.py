@@ -100,15 +100,20 @@ def _memory(size_bytes: int) -> str | None:
 @command.command(name="approve")
 @click.argument("name")
 @click.option(
-    "--fingerprint", metavar="HEX", default="", help="The key must begin so, as the board shows it."
+    "--fingerprint",
+    metavar="HEX",
+    help="The key must begin so, as the board shows it; at least 8 digits.",
 )
 @options.controller
-def approve(name: str, fingerprint: str, address: str | None) -> None:
+def approve(name: str, fingerprint: str | None, address: str | None) -> None:
     """Take a board into the fleet that waits for it."""
+    if fingerprint is not None and not fingerprint.strip():
+        # As from a variable of a script that is not set: nothing was compared.
+        raise click.BadParameter("it is empty", param_hint="--fingerprint")
     from fleetmark_protos.v1 import fleet_pb2
 
     with options.connect(address) as client:
-        request = fleet_pb2.ApproveRequest(name=name, fingerprint=fingerprint)
+        request = fleet_pb2.ApproveRequest(name=name, fingerprint=fingerprint or "")
         client.call(client.fleet.Approve, request)
     echo(f"{name} belongs to the fleet.")
 

@@ -16,12 +16,14 @@ from fleetmark_cli.output import echo
 )
 @click.option("--mirror", metavar="DIR", help="Files named by sha256, asked before any network.")
 @click.option("--catalog", "catalogs", metavar="DIR", multiple=True, help="Further components.")
+@click.option("--check-config", is_flag=True, help="Only say whether the settings are sound.")
 @click.option("--verbose", is_flag=True, help="Log more.")
 def command(
     home: str | None,
     listen: str | None,
     mirror: str | None,
     catalogs: tuple[str, ...],
+    check_config: bool,
     verbose: bool,
 ) -> None:
     """Run the controller in the foreground; SIGTERM and Ctrl-C end it cleanly."""
@@ -30,11 +32,15 @@ def command(
 
     from fleetmark_cli import logging_setup, paths
     from fleetmark_controller.client.credentials import note_home
-    from fleetmark_controller.home.settings import load_settings
+    from fleetmark_controller.home.settings import check_settings, load_settings
     from fleetmark_controller.server.app import Ready, serve
 
     folder = paths.home_folder("controller", home)
     settings = load_settings(folder, listen=listen, mirror=mirror, catalogs=catalogs)
+    check_settings(settings)
+    if check_config:
+        echo(f"The settings of {folder} are sound")
+        return
     logging_setup.set_up(verbose)
 
     note_home(folder)

@@ -10,6 +10,7 @@ from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 FOLDER = "identity"
+CA = "ca.pem"
 _CREDENTIALS_FILE = "admin.json"
 
 

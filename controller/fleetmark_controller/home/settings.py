@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,34 @@ class Settings:
         return Path(self.mirror) if self.mirror else None
 
 
+_DAY_S = 86_400.0
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "entry_port": (0, 65_535),
+    "heartbeat_idle_s": (0.05, 3600.0),
+    "heartbeat_running_s": (0.05, 3600.0),
+    "lease_s": (0.5, _DAY_S),
+    "credit_bytes": (1024, 1024**3),
+    "max_upload_bytes": (1024, 1 << 50),
+    "attempt_bytes": (1024, 1 << 50),
+    "device_bytes_per_day": (1024, 1 << 60),
+    "refusals_per_minute": (1, 1_000_000),
+    "certificate_life_s": (5.0, 3650 * _DAY_S),
+    "release_life_s": (60.0, 3650 * _DAY_S),
+    "ageing_s": (0.1, 365 * _DAY_S),
+    "cool_down_s": (0.0, _DAY_S),
+    "quarantine_after": (0, 1_000_000),
+    "health_check_retry_s": (0.1, 30 * _DAY_S),
+    "power_cycle_timeout_s": (1.0, _DAY_S),
+}
+"""Least and largest value of each number: outside of them a fleet would hang, spin, or lock out."""
+
+
 def load_settings(home: Path, **flags: Any) -> Settings:
     """Settings of `home`; flags that are None or empty do not count.
 
     Raises:
-        FleetmarkError: CONFIGURATION, naming file and key.
+        FleetmarkError: CONFIGURATION, naming file and key: not TOML, an unknown key, a value of
+            another type or out of its range, or values that contradict one another.
     """
     path = home / "config.toml"
     try:
@@ -96,9 +120,62 @@ def load_settings(home: Path, **flags: Any) -> Settings:
                 f"{key} is {value!r}, expected {type(default).__name__}",
                 str(path),
             )
+        fault = _fault(key, given)
+        if fault:
+            raise FleetmarkError(ErrorKind.CONFIGURATION, f"{key} is {fault}", str(path))
         chosen[key] = given
     chosen |= {key: value for key, value in flags.items() if value}
-    return Settings(**chosen)
+    settings = Settings(**chosen)
+    longest_s = max(settings.heartbeat_idle_s, settings.heartbeat_running_s)
+    if settings.lease_s <= longest_s:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            f"lease_s is {settings.lease_s:g}, but boards are heard every {longest_s:g} s only",
+            str(path),
+            "Make lease_s larger than heartbeat_idle_s and heartbeat_running_s",
+        )
+    return settings
+
+
+def check_settings(settings: Settings) -> None:
+    """Check what a controller would stumble over later: the address and the folders that it names.
+
+    Raises:
+        FleetmarkError: USAGE or CONFIGURATION, naming the setting.
+    """
+    _, port = check_listen(settings.listen)
+    if settings.entry_port and settings.entry_port == port:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            f"entry_port is {port}, as is the port of listen",
+            next_step="Give new devices a port of their own",
+        )
+    if port == 65_535 and not settings.entry_port:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            "the port after 65535 is none, and new devices need one",
+            next_step="Set entry_port, or listen on a lower port",
+        )
+    for name, place in [("mirror", settings.mirror), *(("catalog", c) for c in settings.catalogs)]:
+        if place and not Path(place).is_dir():
+            raise FleetmarkError(
+                ErrorKind.CONFIGURATION, f"{name}: there is no folder {place}", next_step="Make it"
+            )
+
+
+def _fault(key: str, value: object) -> str:
+    """What is wrong with a value that has the right type; empty if nothing is."""
+    if isinstance(value, (int, float)) and key in _RANGES:
+        least, most = _RANGES[key]
+        # A comparison with nan is never true.
+        if not least <= value <= most:
+            return f"{value!r:.80}, expected {least:g} to {most:,.10g}"
+    if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
+        return f"{list(value)!r:.80}, expected a list of texts"
+    texts = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(text, str) and not text.isprintable() for text in texts):
+        return f"{value!r:.80}, which holds control characters"
+    return ""
 
 
 def check_listen(address: str) -> tuple[str, int]:

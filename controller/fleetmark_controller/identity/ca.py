@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleetmark_controller.home.credential_files import FOLDER
+from fleetmark_controller.home.credential_files import CA, FOLDER
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
 from fleetmark_core.atomic_file import write_atomic
@@ -25,7 +25,7 @@ class Authority:
         """
         folder = home / FOLDER
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.ca = _read(folder / "ca.pem") or _make(folder / "ca.pem", now_ns)
+        self.ca = _read(folder / CA) or _make(folder / CA, now_ns)
         # A new one at each start: it is used nowhere else, and never grows old.
         self.server = certificates.make_server(self.ca, now_ns)
         self.ca_sha256 = pem_sha256(self.ca.certificate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,8 @@ from fleetmark_controller.store.security.tokens import Token
 from fleetmark_core.clock import iso
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.token import JoinToken
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
 
 
 def create_token(
@@ -230,12 +233,14 @@ def approve(
     """A pending device becomes active; one that is active stays so.
 
     Raises:
-        FleetmarkError: NOT_FOUND, REVOKED, or FORBIDDEN (it has another fingerprint).
+        FleetmarkError: NOT_FOUND, REVOKED, USAGE (what is given is no beginning of a fingerprint),
+            or FORBIDDEN (the device has another).
     """
     identity = _named(connection, name)
+    beginning = _beginning(fingerprint) if fingerprint else ""
     if identity.state is State.REVOKED:
         raise revoked(identity)
-    if not identity.key_sha256.startswith(fingerprint.replace(":", "").lower()):
+    if not identity.key_sha256.startswith(beginning):
         raise FleetmarkError(
             ErrorKind.FORBIDDEN,
             f"the key of {name} has fingerprint {identity.key_sha256}, not {fingerprint}",
@@ -244,6 +249,19 @@ def approve(
     if identity.state is State.ACTIVE:
         return identity
     return _activate(connection, effects, now_ns, who, identity)
+
+
+def _beginning(fingerprint: str) -> str:
+    """What a person read of a key: in any case, with or without colons and spaces."""
+    digits = fingerprint.replace(":", "").replace(" ", "").lower()
+    if not _FINGERPRINT.fullmatch(digits):
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{fingerprint[:80]!r} is not a fingerprint",
+            "--fingerprint",
+            "Give at least 8 hexadecimal digits, as the board shows them",
+        )
+    return digits
 
 
 def _activate(

@@ -38,7 +38,7 @@ from fleetmark_controller.identity.issuer import Issuer, local_key, write_local
 from fleetmark_controller.lifecycle import fencing
 from fleetmark_controller.operations import enrollment, operators
 from fleetmark_controller.server import gc_policy, rlimits
-from fleetmark_controller.server.home import Home
+from fleetmark_controller.server.home import Home, not_writable
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_controller.signing.release_store import Keeper
 from fleetmark_controller.store import epochs
@@ -93,12 +93,14 @@ async def serve(
     host, port = check_listen(settings.listen)
     rlimits.raise_limit()
     sys.setswitchinterval(_SWITCH_S)
-    catalogs = Catalogs(folder, [Path(place) for place in settings.catalogs])
-    catalog = catalogs.load()
     home = Home(folder)
     try:
+        catalogs = Catalogs(folder, [Path(place) for place in settings.catalogs])
+        catalog = catalogs.load()
+        home.check_store()
         migrate(home.store)
         check_integrity(home.store)
+        home.check_authority(epochs.stored_generation(home.store))
         issuer = Issuer(_authority(folder), int(settings.certificate_life_s * NS_PER_S))
         keeper = _keeper(home, settings)
         issuer.catalog_sha256 = lambda: keeper.fingerprint
@@ -139,6 +141,10 @@ async def serve(
         engine.jobs.changes.close()
         await asyncio.gather(server.stop(_GRACE_S), entry.stop(0.0))
         await engine.stop()
+    except OSError as error:
+        if error.filename and Path(str(error.filename)).is_relative_to(folder):
+            raise not_writable(folder, error) from error
+        raise
     finally:
         home.close()
 

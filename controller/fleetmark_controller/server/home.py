@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 
+from fleetmark_controller.home.credential_files import CA, FOLDER
 from fleetmark_controller.home.endpoint import ENDPOINT
 from fleetmark_controller.store.db.connection import STORE_NAME
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def not_writable(folder: Path, error: OSError) -> FleetmarkError:
+    """What a person is told of a home in which a file could not be written."""
+    if error.errno in _FULL:
+        return FleetmarkError(
+            ErrorKind.DISK_FULL,
+            f"the home cannot be written: {error.strerror}",
+            str(folder),
+            "Free space, or name another --home",
+        )
+    return FleetmarkError(
+        ErrorKind.CONFIGURATION,
+        f"the home cannot be used: {error.strerror}",
+        str(error.filename or folder),
+        "Name a folder that this user may write as --home, or change its permissions",
+    )
 
 
 class Home:
@@ -19,19 +40,15 @@ class Home:
         """Make the folder if need be, and lock it.
 
         Raises:
-            FleetmarkError: HOME_IN_USE, or DISK_FULL when it cannot be written.
+            FleetmarkError: HOME_IN_USE, DISK_FULL, or CONFIGURATION when it cannot be written for
+                another reason.
         """
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = (folder / "controller.lock").open("a+", encoding="utf-8")
         except OSError as error:
-            raise FleetmarkError(
-                ErrorKind.DISK_FULL,
-                f"the home cannot be written: {error.strerror}",
-                str(folder),
-                "Free space or name another --home",
-            ) from error
+            raise not_writable(folder, error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -43,9 +60,47 @@ class Home:
                 str(folder),
                 "Stop it, or name another --home",
             ) from error
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+        try:
+            self._lock.truncate(0)
+            self._lock.write(str(os.getpid()))
+            self._lock.flush()
+        except OSError as error:
+            raise not_writable(folder, error) from error
+
+    def check_store(self) -> None:
+        """Refuse a home that lost its store: an empty one would say that there never was a fleet.
+
+        The store is made before the CA, so that a first start that was killed leaves no CA alone.
+
+        Raises:
+            FleetmarkError: STORE_UNUSABLE.
+        """
+        has_store = self.store.exists() and self.store.stat().st_size > 0
+        if (self.folder / FOLDER / CA).exists() and not has_store:
+            what = "is empty" if self.store.exists() else "is missing"
+            raise FleetmarkError(
+                ErrorKind.STORE_UNUSABLE,
+                f"the store {what}, though a controller has run here",
+                str(self.store),
+                "Restore it from a backup; or begin anew in another --home",
+            )
+
+    def check_authority(self, stored_generation: int) -> None:
+        """Refuse a home that lost its CA: a new one would lock out every device of the store.
+
+        `stored_generation` is the store's; 0 if no controller has begun on it.
+
+        Raises:
+            FleetmarkError: CONFIGURATION.
+        """
+        path = self.folder / FOLDER / CA
+        if not path.exists() and max(stored_generation, self.read_generation()) > 0:
+            raise FleetmarkError(
+                ErrorKind.CONFIGURATION,
+                "the controller's CA is missing, and every device of the store trusts it alone",
+                str(path),
+                f"Restore {FOLDER}/ from a backup; or begin anew in another --home",
+            )
 
     @property
     def store(self) -> Path:
@@ -65,8 +120,15 @@ class Home:
             return 0
 
     def write_generation(self, generation: int) -> None:
-        """Remember a generation, durably, beside the store and in no backup of it."""
-        write_atomic(self.folder / "generation", str(generation).encode("ascii"))
+        """Remember a generation, durably, beside the store and in no backup of it.
+
+        Raises:
+            FleetmarkError: DISK_FULL, or CONFIGURATION: it cannot be written.
+        """
+        try:
+            write_atomic(self.folder / "generation", str(generation).encode("ascii"))
+        except OSError as error:
+            raise not_writable(self.folder, error) from error
 
     def close(self) -> None:
         """Give the home free."""

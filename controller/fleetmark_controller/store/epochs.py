@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
+
+from fleetmark_controller.store.db.connection import connect
 
 GENERATION_SHIFT = 32
 """Epoch = generation << 32 | n."""
@@ -25,6 +28,19 @@ def put(connection: sqlite3.Connection, key: str, value: str) -> None:
 def generation(connection: sqlite3.Connection) -> int:
     """The generation of the last epoch that was given out; 0 in a fresh store."""
     return int(get(connection, "last_epoch") or 0) >> GENERATION_SHIFT
+
+
+def stored_generation(path: Path) -> int:
+    """The generation of the store at `path`, which was migrated.
+
+    Raises:
+        FleetmarkError: STORE_UNUSABLE.
+    """
+    connection = connect(path, read_only=True)
+    try:
+        return generation(connection)
+    finally:
+        connection.close()
 
 
 def begin(connection: sqlite3.Connection, controller_id: str, new_generation: int) -> str:
