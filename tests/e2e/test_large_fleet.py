@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from fleetmark_controller.identity.ca import Authority
 from fleetmark_core.capabilities import Capabilities, Software, Storage
 from tests.support import noop_benchmark as toy
 from tests.support.processes import Fleet, fleet_in
@@ -31,6 +33,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, x86_board: Capabilities) -> 
             )
             store.hello(f"board-{number:04}")
         store.connection.close()
+        Authority(fleet.home, time.time_ns())  # a store of a fleet has the CA that it trusts
         fleet.start_controller("--catalog", str(toy.make_catalog(fleet.folder / "catalog")))
         yield fleet
 
