@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -174,6 +175,9 @@ def _killed_migrations(fleet: FaultyFleet) -> None:
             continue
         for path in fleet.home.glob("results.db*"):
             path.unlink()
+        # A first start again: a CA without its store is a damaged home.
+        shutil.rmtree(fleet.home / "identity", ignore_errors=True)
+        (fleet.home / "generation").unlink(missing_ok=True)
 
 
 @fault("migration killed midway", told=r"a killed migration", before=_killed_migrations)
