@@ -1,7 +1,7 @@
 """Files whose names come from elsewhere: a received name never leads out of its folder.
 
-A name is taken only if it is a plain file name on every system that an operator may sit at: Linux,
-macOS, Windows. Names that differ in letter case alone would be one file on two of them.
+A name must be a plain file name on Linux, macOS and Windows, whichever the operator uses. Names
+that differ only in letter case are one file on macOS and Windows.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|
 
 
 def name_fault(name: str) -> str:
-    """Return why `name` is not a plain file name everywhere; empty if it is one."""
+    """Return why `name` is not a plain file name everywhere, or an empty string."""
     if not name or name in (".", ".."):
-        return "is no file name"
+        return "is not a file name"
     if not name.isprintable():
         return "has characters that cannot be printed"
     if _FORBIDDEN.search(name):
@@ -34,7 +34,7 @@ def name_fault(name: str) -> str:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        return "is no text"
+        return "cannot be encoded as UTF-8"
     return f"is longer than {MAX_NAME_BYTES} bytes" if size > MAX_NAME_BYTES else ""
 
 
@@ -53,7 +53,7 @@ def received_path(folder: Path, name: str) -> Path:
 
 
 def check_distinct(names: Iterable[str]) -> None:
-    """Refuse names that are one file where letter case does not count.
+    """Refuse names that a case-insensitive file system takes for one file.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
@@ -74,7 +74,7 @@ def write_received(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
 
     Raises:
         FleetmarkError: BAD_DOCUMENT: a name could lead elsewhere, or two are one file.
-        OSError: there is no room or no permission.
+        OSError: the disk is full, or the folder cannot be written.
     """
     check_distinct(contents)
     places = {name: received_path(folder, name) for name in contents}

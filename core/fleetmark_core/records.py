@@ -26,21 +26,6 @@ KINDS = ("event", "telemetry", "file", "final")
 AGENT_FILES = {"stdout": "stdout.txt", "stderr": "stderr.txt", "board_power": "power.jsonl"}
 """Role and name of the files that an agent adds to a program's declared outputs."""
 
-TELEMETRY_COLUMNS = (
-    "elapsed_ms",
-    "temperature_c",
-    "frequency_hz",
-    "cpu_percent",
-    "memory_bytes",
-    "foreign_cpu_percent",
-    "load",
-    "swap_bytes",
-    "swapped_bytes",
-    "throttled",
-    "power_mode",
-)
-"""Columns of telemetry records, in this order: older agents end earlier, newer ones add more."""
-
 
 @dataclass(frozen=True)
 class Record:

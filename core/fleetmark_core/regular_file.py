@@ -1,4 +1,4 @@
-"""Reads files that others put where we look: never a device, a FIFO, or more than is sensible."""
+"""Reads regular files of bounded size: no device, no FIFO."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 def read_regular(path: Path, limit_bytes: int) -> bytes:
     """Return the bytes of a regular file, at most `limit_bytes` of them.
 
-    Opening a FIFO waits for a writer, and a device has no end; neither is opened for long.
+    The open does not block: a plain open of a FIFO waits for a writer.
 
     Raises:
-        OSError: there is no such file, or it cannot be read; EINVAL if it is no regular file,
+        OSError: the file does not exist or cannot be read; EINVAL if it is not a regular file,
             EFBIG if it is larger.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

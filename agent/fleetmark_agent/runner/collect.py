@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_agent.runner.telemetry.sampler import COLUMNS
 from fleetmark_agent.runner.workspace import POWER_ROLE, Workspace
 from fleetmark_agent.state.spool import Spool
 from fleetmark_core.atomic_file import sync_file, sync_folder, write_atomic
@@ -22,6 +21,7 @@ from fleetmark_core.digest import canonical_json, sha256_file
 from fleetmark_core.lockfile import DeclaredOutput
 from fleetmark_core.records import MAX_PAYLOAD_BYTES, Final, record_digest, seal
 from fleetmark_core.resource_model import size
+from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 
 _LARGEST_READING = 1e18
 _ROWS_PER_RECORD = 1000
@@ -112,7 +112,7 @@ def make_plan(
     rows, notes = _telemetry_rows(workspace.telemetry)
     _since_the_start(rows, notes, outcome)
     for start in range(0, len(rows), _ROWS_PER_RECORD):
-        part = {"columns": list(COLUMNS), "rows": rows[start : start + _ROWS_PER_RECORD]}
+        part = {"columns": list(TELEMETRY_COLUMNS), "rows": rows[start : start + _ROWS_PER_RECORD]}
         entries.append(("telemetry", canonical_json(part)))
     missing: list[str] = []
     for output in outputs:
@@ -251,10 +251,10 @@ def _telemetry_rows(path: Path) -> tuple[list[list[Any]], dict[str, Any]]:
             notes.update(row)
         elif (
             isinstance(row, list)
-            and _FEWEST_COLUMNS <= len(row) <= len(COLUMNS)
+            and _FEWEST_COLUMNS <= len(row) <= len(TELEMETRY_COLUMNS)
             and all(map(_is_reading, row))
         ):
-            rows.append(row + [None] * (len(COLUMNS) - len(row)))
+            rows.append(row + [None] * (len(TELEMETRY_COLUMNS) - len(row)))
     return rows, notes
 
 
@@ -281,7 +281,7 @@ def _is_reading(value: object) -> bool:
 
 
 def _column(rows: list[list[Any]], name: str) -> list[float]:
-    index = COLUMNS.index(name)
+    index = TELEMETRY_COLUMNS.index(name)
     return [row[index] for row in rows if row[index] is not None]
 
 

@@ -1,4 +1,4 @@
-"""What an attempt's records say, checked: everything in them comes from a device and its program.
+"""Checks the records of an attempt: everything in them comes from a device and its program.
 
 Nothing here trusts a type or a range. Whatever does not have the shape that core.records and
 docs/job-contract.md describe raises `FleetmarkError`, and the attempt fails with that reason.
@@ -16,7 +16,8 @@ from fleetmark_core.digest import is_sha256
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lock
 from fleetmark_core.received_files import check_distinct, name_fault
-from fleetmark_core.records import AGENT_FILES, TELEMETRY_COLUMNS, Final, Record, parse_final, seal
+from fleetmark_core.records import AGENT_FILES, Final, Record, parse_final, seal
+from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 
 MAX_INTEGER = (1 << 63) - 1
 MAX_FILES = 1000
@@ -85,13 +86,13 @@ def parse_sealed(records: Sequence[Record]) -> Final:
             digest are not those of the records.
     """
     if not records:
-        raise _fault("there are none")
+        raise _record_error("there are none")
     final = parse_final(records[-1].payload)
     if final.count != len(records) or final.digest != seal(r.sha256 for r in records[:-1]):
-        raise _fault("count or digest of the final record is not that of the records")
+        raise _record_error("count or digest of the final record is not that of the records")
     for name in ("started_unix_ns", "duration_ns"):
         if not 0 <= getattr(final, name) <= MAX_INTEGER:
-            raise _fault(f"{name} of the final record is {excerpt(getattr(final, name))}")
+            raise _record_error(f"{name} of the final record is {excerpt(getattr(final, name))}")
     return final
 
 
@@ -110,18 +111,24 @@ def parse_files(records: Iterable[Record], lockfile: Lock) -> tuple[ReportedFile
         name, role, digest = (payload.get(key) for key in ("name", "role", "sha256"))
         size = payload.get("size_bytes")
         if not isinstance(name, str) or name_fault(name):
-            raise _fault(f"a file record names {excerpt(name)}, which is no plain file name")
+            raise _record_error(
+                f"a file record names {excerpt(name)}, which is not a plain file name"
+            )
         if name not in allowed:
-            raise _fault(f"a file record names {excerpt(name)}, which is no declared output")
+            raise _record_error(
+                f"a file record names {excerpt(name)}, which is not a declared output"
+            )
         if role != allowed[name]:
-            raise _fault(f"file {name} has the role {excerpt(role)}, declared is {allowed[name]!r}")
+            raise _record_error(
+                f"file {name} has the role {excerpt(role)}, declared is {allowed[name]!r}"
+            )
         if not isinstance(digest, str) or not is_sha256(digest):
-            raise _fault(f"file {name} has the digest {excerpt(digest)}")
+            raise _record_error(f"file {name} has the digest {excerpt(digest)}")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_INTEGER:
-            raise _fault(f"file {name} has {excerpt(size)} bytes")
+            raise _record_error(f"file {name} has {excerpt(size)} bytes")
         found.append(ReportedFile(name, str(role), digest, size))
         if len(found) > MAX_FILES:
-            raise _fault(f"there are more than {MAX_FILES} files")
+            raise _record_error(f"there are more than {MAX_FILES} files")
     check_distinct(file.name for file in found)
     return tuple(found)
 
@@ -130,21 +137,21 @@ def parse_telemetry(records: Iterable[Record]) -> tuple[tuple[str, ...], list[li
     """Return the columns and rows of an attempt's telemetry; readings are checked elsewhere.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: it is no table, or its columns are others.
+        FleetmarkError: BAD_DOCUMENT: it has no lists of columns and rows, or other columns.
     """
     columns: tuple[str, ...] = ()
     rows: list[list[Any]] = []
     for payload in _payloads(records, "telemetry"):
         names, part = payload.get("columns"), payload.get("rows")
         if not isinstance(names, list) or not isinstance(part, list):
-            raise _fault("a telemetry record is no table")
+            raise _record_error("a telemetry record has no lists of columns and rows")
         columns = tuple(name[:80] if isinstance(name, str) else "" for name in names)
         known = min(len(columns), len(TELEMETRY_COLUMNS))
         if columns[:known] != TELEMETRY_COLUMNS[:known]:
-            raise _fault(f"telemetry has the columns {excerpt(names)}")
+            raise _record_error(f"telemetry has the columns {excerpt(names)}")
         for row in part:
             if not isinstance(row, list):
-                raise _fault(f"a row of telemetry is {excerpt(row)}")
+                raise _record_error(f"a row of telemetry is {excerpt(row)}")
             rows.append(list(row))
     return columns, rows
 
@@ -162,7 +169,7 @@ def check_result(final: Final) -> Mapping[str, Any]:
     if error is not None:
         place = ".".join(str(part) for part in error.absolute_path)
         where = f"result.json, key {place}" if place else "result.json"
-        raise _fault(
+        raise _record_error(
             f"{where}: {excerpt(error.instance)} is not what docs/job-contract.md asks for"
         )
     return dict(value)
@@ -181,9 +188,9 @@ def _payloads(records: Iterable[Record], kind: str) -> Iterable[dict[str, Any]]:
             try:
                 payload = json.loads(record.payload)
             except (ValueError, RecursionError) as error:
-                raise _fault(f"a {kind} record is no JSON") from error
+                raise _record_error(f"a {kind} record is not JSON") from error
             if not isinstance(payload, dict):
-                raise _fault(f"a {kind} record is no object")
+                raise _record_error(f"a {kind} record is not a JSON object")
             yield payload
 
 
@@ -198,5 +205,5 @@ def _validator() -> Any:
     return jsonschema.Draft202012Validator(RESULT_SCHEMA)
 
 
-def _fault(what: str) -> FleetmarkError:
+def _record_error(what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.BAD_DOCUMENT, what)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from fleetmark_agent.runner.collect import judge, make_plan, spool_plan
-from fleetmark_agent.runner.telemetry.sampler import COLUMNS
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.files import RealFiles
@@ -17,6 +16,7 @@ from fleetmark_agent.state.spool import Spool
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.lockfile import DeclaredOutput
 from fleetmark_core.records import MAX_PAYLOAD_BYTES, parse_final, record_digest, seal
+from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 
 KEY = AttemptKey("job", 1)
 OUTPUTS = (
@@ -96,7 +96,9 @@ def test_all_records_of_a_run(workspace: Workspace, tmp_path: Path) -> None:
     assert [r.kind for r in records] == ["event", *["telemetry"] * 3, "file", "file", "final"]
     telemetry = [json.loads(r.payload) for r in records if r.kind == "telemetry"]
     assert [len(part["rows"]) for part in telemetry] == [1000, 1000, 500]
-    assert tuple(telemetry[0]["columns"]) == COLUMNS and telemetry[0]["rows"][0][2] is None
+    assert (
+        tuple(telemetry[0]["columns"]) == TELEMETRY_COLUMNS and telemetry[0]["rows"][0][2] is None
+    )
     assert [json.loads(r.payload)["role"] for r in records if r.kind == "file"] == [
         "result",
         "stdout",

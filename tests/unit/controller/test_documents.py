@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 from fleetmark_agent.runner import collect
-from fleetmark_agent.runner.telemetry import sampler
 from fleetmark_controller.evaluation.records import RESULT_SCHEMA
 from fleetmark_controller.export import document
 from fleetmark_controller.store.db.connection import connect, migrate
 from fleetmark_controller.store.results import public_views
+from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 from tests.support import ROOT
 
 
@@ -47,4 +47,4 @@ def test_the_telemetry_view_reads_the_columns_in_the_order_in_which_agents_write
 ) -> None:
     migrate(tmp_path / "results.db")
     columns, _ = public_views.select(connect(tmp_path / "results.db"), "telemetry")
-    assert columns == ["run_id", "campaign_id", "device", *sampler.COLUMNS]
+    assert columns == ["run_id", "campaign_id", "device", *TELEMETRY_COLUMNS]

@@ -12,13 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetmark_agent.runner.telemetry.sampler import COLUMNS
 from fleetmark_controller.evaluation import telemetry
 from fleetmark_controller.export.columns import VIEWS
 from fleetmark_controller.export.rows import RowSource
 from fleetmark_controller.store.db.connection import migrate
 from fleetmark_controller.store.results import public_views
-from fleetmark_core.records import TELEMETRY_COLUMNS
+from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 
 JSON = st.recursive(
     st.none()
@@ -30,7 +29,11 @@ JSON = st.recursive(
     max_leaves=5,
 )
 CELLS = st.integers(-5, 200) | st.floats(0, 100) | JSON
-ROWS = st.lists(CELLS, min_size=len(COLUMNS), max_size=len(COLUMNS)) | st.lists(CELLS) | JSON
+ROWS = (
+    st.lists(CELLS, min_size=len(TELEMETRY_COLUMNS), max_size=len(TELEMETRY_COLUMNS))
+    | st.lists(CELLS)
+    | JSON
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def shown(store: Path, *records: Any) -> list[tuple[Any, ...]]:
             tuple(values.values()),
         )
         for seq, part in enumerate(records, 1):
-            payload = json.dumps({"columns": list(COLUMNS), "rows": part}).encode()
+            payload = json.dumps({"columns": list(TELEMETRY_COLUMNS), "rows": part}).encode()
             c.execute(
                 "INSERT INTO record (job_id, epoch, seq, kind, payload, sha256, received_at)"
                 " VALUES ('j', 1, ?, 'telemetry', ?, ?, '')",
@@ -70,8 +73,7 @@ def shown(store: Path, *records: Any) -> list[tuple[Any, ...]]:
 
 
 def test_columns_are_those_of_the_agent() -> None:
-    assert COLUMNS == TELEMETRY_COLUMNS
-    assert list(VIEWS["telemetry"])[3:] == list(COLUMNS)
+    assert list(VIEWS["telemetry"])[3:] == list(TELEMETRY_COLUMNS)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -83,11 +85,11 @@ def test_any_rows_leave_the_sound_ones_readable(store: Path, rows: Any) -> None:
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(CELLS, min_size=len(COLUMNS), max_size=len(COLUMNS)))
+@given(st.lists(CELLS, min_size=len(TELEMETRY_COLUMNS), max_size=len(TELEMETRY_COLUMNS)))
 def test_it_shows_what_the_evaluation_accepts(store: Path, row: list[Any]) -> None:
     (first,) = shown(store, [row])
-    accepted = telemetry.read(COLUMNS, [row])
-    for name, value in zip(COLUMNS, first[3:], strict=True):
+    accepted = telemetry.read(TELEMETRY_COLUMNS, [row])
+    for name, value in zip(TELEMETRY_COLUMNS, first[3:], strict=True):
         (reading,) = accepted.columns[name]
         if reading is None:
             assert value is None, name

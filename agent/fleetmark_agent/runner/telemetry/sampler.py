@@ -23,22 +23,6 @@ if TYPE_CHECKING:
     from fleetmark_agent.runner.telemetry.board_condition import Condition
     from fleetmark_agent.runner.telemetry.power_sensors import Found
 
-COLUMNS = (
-    "elapsed_ms",
-    "temperature_c",
-    "frequency_hz",
-    "cpu_percent",
-    "memory_bytes",
-    "foreign_cpu_percent",
-    "load",
-    "swap_bytes",
-    "swapped_bytes",
-    "throttled",
-    "power_mode",
-)
-"""cpu_percent is the job's (100 is one core busy), foreign_cpu_percent everybody else's; throttled
-see `board_condition`; power_mode is a place in the list `power_modes` of the tables between the
-rows."""
 POWER_INTERVAL_S = 0.1
 """Ten times a second is unmeasurable in the latencies of a job beside it."""
 
@@ -68,7 +52,7 @@ class Sampler:
         return False
 
     def sample(self) -> list[Any]:
-        """One row, see `COLUMNS`."""
+        """One row, see `TELEMETRY_COLUMNS`."""
         now = time.monotonic()
         memory, job_s = self._tree()
         times = self._psutil.cpu_times()

@@ -1,0 +1,23 @@
+"""Columns of telemetry records. Loads nothing: the process that samples beside a job needs it."""
+
+from __future__ import annotations
+
+TELEMETRY_COLUMNS = (
+    "elapsed_ms",
+    "temperature_c",
+    "frequency_hz",
+    "cpu_percent",
+    "memory_bytes",
+    "foreign_cpu_percent",
+    "load",
+    "swap_bytes",
+    "swapped_bytes",
+    "throttled",
+    "power_mode",
+)
+"""In this order: older agents send fewer, newer ones add more at the end.
+
+`cpu_percent` is the job's (100 is one busy core), `foreign_cpu_percent` that of all other
+processes. `throttled` holds the bits of the agent's `runner.telemetry.board_condition`.
+`power_mode` is an index into the list `power_modes` of the final record.
+"""
