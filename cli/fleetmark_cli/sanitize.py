@@ -1,7 +1,7 @@
-"""Foreign text on a terminal: what others wrote must not move the cursor or set a title.
+"""Removes from text what a terminal would obey: control characters and text direction.
 
 Names, reasons, labels, titles and output come from devices, jobs, catalogs and other operators.
-Everything that a command shows a person passes here, but for what it draws itself.
+All text that a command prints passes through here.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _ESCAPED = re.compile(
     "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
 )
-"""Letters that JSON lets stand as they are, and that a terminal obeys or hides."""
+"""Characters that JSON does not escape, and that a terminal obeys or hides."""
 
 
 def clean(text: str) -> str:
     """Return `text` without control characters, but for line ends and tabs.
 
-    Also without characters that change the direction of what follows, and without halves of
-    letters, which no output could encode.
+    Characters that change the text direction and lone surrogates are replaced as well.
     """
     if text.isprintable():
         return text
@@ -33,10 +32,10 @@ def clean_line(text: str) -> str:
 
 
 def escape_json(document: str) -> str:
-    """Return a JSON document that says the same in letters that no terminal obeys.
+    """Return an equal JSON document in which such characters are escaped.
 
-    Control characters below 32 are escaped in any JSON text. U+FFFF is the highest that is replaced
-    here, so that one escape stands for each.
+    JSON itself escapes the control characters below U+0020. All others that are escaped here lie
+    below U+10000, so that one escape is enough for each.
     """
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
 

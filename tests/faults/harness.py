@@ -19,6 +19,7 @@ import psutil
 
 from fleetmark_controller.evaluation.records import parse_sealed
 from fleetmark_controller.identity.audit_chain import Row, find_break
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.records import Record
 from tests.support.noop_benchmark import NAME, make_catalog
 from tests.support.processes import BIN, Fleet, environment, overlaps, until
@@ -399,7 +400,7 @@ def _records(fleet: FaultyFleet, tally: Tally) -> None:
         if final is not None and seqs == list(range(1, int(str(final)) + 1)):
             try:
                 parse_sealed([Record(*row) for row in rows])  # type: ignore[arg-type]
-            except ValueError as error:
+            except FleetmarkError as error:
                 tally.lost.append(f"I1 records of {job_id}.{epoch}: {error}")
     for (sha256,) in fleet.query("SELECT DISTINCT sha256 FROM run_file"):
         name = str(sha256)

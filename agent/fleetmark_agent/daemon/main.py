@@ -33,10 +33,11 @@ def main(descriptor: int) -> int:
     from fleetmark_agent.errors import translate
     from fleetmark_cli.exit_codes import EXIT_INTERRUPTED, Problem
     from fleetmark_cli.logging_setup import set_up
+    from fleetmark_cli.sanitize import clean_line
 
     settings = Settings(**{**values, "home": Path(values["home"])})
     set_up(handed["verbose"])
-    # What the imports left behind is used again by what follows, instead of new memory.
+    # Free what the imports left behind: the connection then reuses that memory.
     sys.path_importer_cache.clear()
     gc.collect()
     try:
@@ -48,8 +49,6 @@ def main(descriptor: int) -> int:
         if known is None:
             raise
         problem = known
-    from fleetmark_cli.sanitize import clean_line
-
     sys.stderr.write(f"agent: {clean_line(problem.line)}\n")
     return problem.exit_code
 

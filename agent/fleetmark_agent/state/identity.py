@@ -105,25 +105,25 @@ def load_tls(home: Path) -> Tls:
 
 
 def _pem(path: Path) -> bytes:
-    """A file of PEM blocks, each of them whole.
+    """Read a file of PEM blocks, and check that each is whole.
 
-    gRPC ends the process for an empty key, takes the world's CAs for an empty one of ours, and
-    calls anything else that is damaged an address at which nobody answers.
+    gRPC aborts the process for an empty key or certificate, trusts public CAs if the CA file is
+    empty, and reports other damage as an unreachable address.
     """
     try:
         text = read_regular(path, _PEM_BYTES)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise damaged(path, error.strerror or "it cannot be read") from error
+        raise damaged_identity_error(path, error.strerror or "it cannot be read") from error
     blocks = _PEM.findall(text)
     if not blocks or not all(map(_is_der, blocks)):
-        raise damaged(path, "it is empty" if not text else "it is damaged")
+        raise damaged_identity_error(path, "it is empty" if not text else "it is damaged")
     return text
 
 
 def _is_der(block: tuple[bytes, bytes]) -> bool:
-    """Whether the base64 of a PEM block is one DER sequence, by its length (X.690, 8.1.3)."""
+    """Return whether a PEM block is the base64 of one whole DER sequence (X.690, 8.1.3)."""
     try:
         data = base64.b64decode(block[1].translate(None, b"\r\n"), validate=True)
     except ValueError:
@@ -135,14 +135,14 @@ def _is_der(block: tuple[bytes, bytes]) -> bool:
     return len(data) == 2 + count + size
 
 
-def damaged(path: Path, what: str) -> FleetmarkError:
-    """What is told of a file of an identity that cannot be used."""
+def damaged_identity_error(path: Path, what: str) -> FleetmarkError:
+    """Return the error for a file of the identity that cannot be used."""
     return FleetmarkError(
         ErrorKind.CONFIGURATION,
         what,
         str(path),
-        "Restore it; or move the home's identity/ away, and start the agent with a join token as a"
-        " new device",
+        "Restore the file. Or remove the folder identity/ and start the agent with a join token; it"
+        " is then a new device",
     )
 
 
@@ -171,7 +171,7 @@ def device_id(home: Path) -> str:
         data = path.read_bytes()
     except FileNotFoundError:
         if (folder(home) / _STATE).exists():
-            raise damaged(path, "the id of this device is missing") from None
+            raise damaged_identity_error(path, "the id of this device is missing") from None
         return new_device_id(home)
     try:
         return str(uuid.UUID(json.loads(data)["device_id"]))

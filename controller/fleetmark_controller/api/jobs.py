@@ -51,7 +51,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         wanted = _request(request)
         stored = await self._stored(wanted.campaign_id) if request.campaign_id else None
         if stored is not None:
-            # Asked again, for the first answer did not arrive.
+            # The client asks again because the first answer was lost.
             yield jobs_pb2.SubmitEvent(result=stored)
             return
         plan = await self._engine.submission.plan(wanted, request.dry_run)
@@ -253,7 +253,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         run_id = await self._engine.find("run", request.run_id)
         campaign = request.campaign_id or uuid7()
         if not _CAMPAIGN_ID.fullmatch(campaign):
-            raise _bad_campaign_id()
+            raise _campaign_id_error()
         who = auth.who()
 
         def replay(c: sqlite3.Connection, fx: Effects, now: int) -> str:
@@ -274,7 +274,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             yield chunk
 
     async def _stored(self, campaign_id: str) -> jobs_pb2.SubmitResult | None:
-        """What submitting gave, if the campaign is stored already."""
+        """Return the result of an earlier submission of this campaign, or None."""
 
         def read(c: sqlite3.Connection) -> list[JobLine] | None:
             known = stored_campaigns.exists(c, campaign_id)
@@ -345,7 +345,7 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
             ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions; no negative times"
         )
     if message.campaign_id and not _CAMPAIGN_ID.fullmatch(message.campaign_id):
-        raise _bad_campaign_id()
+        raise _campaign_id_error()
     if message.min_sandbox and message.min_sandbox not in LEVELS:
         raise FleetmarkError(
             ErrorKind.USAGE,
@@ -377,7 +377,7 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
     )
 
 
-def _bad_campaign_id() -> FleetmarkError:
+def _campaign_id_error() -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.USAGE, "a campaign id has 1 to 64 letters, digits, dashes and underscores"
     )

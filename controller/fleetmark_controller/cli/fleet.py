@@ -108,8 +108,8 @@ def _memory(size_bytes: int) -> str | None:
 def approve(name: str, fingerprint: str | None, address: str | None) -> None:
     """Take a board into the fleet that waits for it."""
     if fingerprint is not None and not fingerprint.strip():
-        # As from a variable of a script that is not set: nothing was compared.
-        raise click.BadParameter("it is empty", param_hint="--fingerprint")
+        # A script passes this if its variable is not set. No comparison may look like a match.
+        raise click.BadParameter("the fingerprint is empty", param_hint="--fingerprint")
     from fleetmark_protos.v1 import fleet_pb2
 
     with options.connect(address) as client:
@@ -127,7 +127,7 @@ def revoke(name: str, address: str | None) -> None:
 
     with options.connect(address) as client:
         client.call(client.fleet.Revoke, fleet_pb2.RevokeRequest(name=name))
-    echo(f"The key of {name} counts no more.")
+    echo(f"The key of {name} is revoked.")
 
 
 @command.command(name="remove")

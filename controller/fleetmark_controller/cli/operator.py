@@ -115,4 +115,4 @@ def revoke(name: str, address: str | None) -> None:
 
     with options.connect(address) as client:
         reply = client.call(client.admin.RevokeOperator, admin_pb2.RevokeOperatorRequest(name=name))
-    echo(f"The credential of {reply.name} counts no more.")
+    echo(f"The credentials of {reply.name} are revoked.")

@@ -117,7 +117,7 @@ def revoke(token: str, address: str | None) -> None:
 
     with options.connect(address) as client:
         reply = client.call(client.admin.RevokeToken, admin_pb2.RevokeTokenRequest(token_id=token))
-    echo(f"Token {reply.token_id} counts no more.")
+    echo(f"Token {reply.token_id} is revoked.")
 
 
 def _label(text: str) -> tuple[str, str]:

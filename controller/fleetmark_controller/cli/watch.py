@@ -51,11 +51,12 @@ def events(client: Client, campaign_id: str) -> Iterator[jobs_pb2.WatchEvent]:
 def submit(client: Client, request: jobs_pb2.SubmitRequest) -> Iterator[jobs_pb2.SubmitEvent]:
     """Events of submitting a campaign until its result, over restarts of the controller.
 
-    The campaign's id is the caller's, so that asking again stores nothing twice. It is shown before
-    anything else can fail: the campaign may go on whatever becomes of this command.
+    The client chooses the campaign's id, so that a repeated request stores nothing twice. The id is
+    printed before the campaign is stored: the campaign goes on even if this command is killed.
 
     Raises:
-        FleetmarkError: UNREACHABLE: there was no controller to begin with; else as it meant it.
+        FleetmarkError: UNREACHABLE if no controller answered the first request; any error that the
+            controller answers.
     """
     heard = False
     while True:

@@ -22,7 +22,7 @@ _REFUSED = (
     sqlite3.ProgrammingError,
     sqlite3.NotSupportedError,
 )
-"""What is wrong with a statement or its values; a full or failing disk gives none of these."""
+"""Errors of a statement or its values. A full or failing disk raises other ones."""
 
 
 class BackgroundTasks:
@@ -51,11 +51,11 @@ class BackgroundTasks:
 
 
 async def retry_until_done(what: str, work: Callable[[], Awaitable[T]]) -> T:
-    """Try `work` until it succeeds: a disk that is full or fails now may be mended meanwhile.
+    """Try `work` until it succeeds: a full or failing disk may be repaired meanwhile.
 
     Raises:
-        FleetmarkError: of a kind that no waiting mends.
-        sqlite3.Error: a statement that the store refuses, however often it is tried.
+        FleetmarkError: of a kind that waiting does not repair.
+        sqlite3.Error: the store refuses the statement itself.
     """
     backoff = Backoff(*_RETRY_S)
     while True:

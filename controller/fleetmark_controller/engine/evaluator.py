@@ -73,8 +73,8 @@ class Evaluator:
             judgement = await retry_until_done("judging a run", partial(self._judgement, key))
             await self._store(key, judgement)
         except Exception as error:
-            # Whatever a device hands in ends in a run or in a failure with its reason, once: tried
-            # again it would fail again, and the job would wait for its verdict for ever.
+            # Every attempt must end in a run or in a failure with a reason. A second try would fail
+            # in the same way, and the job would stay in VERIFYING.
             log.exception("attempt %s could not be evaluated", key)
             reason = f"its results could not be evaluated: {_cause(error)}"
             await self._store(key, Judgement(Ending.FAILED, reason))

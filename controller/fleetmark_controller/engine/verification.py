@@ -61,7 +61,7 @@ def gather(
         if final.outcome == COMPLETED:
             reported.check_result(final)
     except FleetmarkError as error:
-        return Judgement(Ending.FAILED, f"its records are not as they must be: {error}")
+        return Judgement(Ending.FAILED, f"its records are not valid: {error}")
     if final.outcome != COMPLETED:
         return Judgement(Ending.FAILED, final.reason, final.retryable)
     job = jobs.get(connection, key.job_id)

@@ -25,7 +25,7 @@ class RowSource:
     columns: Sequence[str]
     rows: Iterable[Sequence[Any]]
     misfits: dict[str, int] = field(default_factory=dict)
-    """How many values of each column did not fit it, and were read as null."""
+    """Number of values per column that did not fit its type and were read as null."""
 
     def described(self, view: str) -> list[Column]:
         """What is known of each column."""

@@ -87,7 +87,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "health_check_retry_s": (0.1, 30 * _DAY_S),
     "power_cycle_timeout_s": (1.0, _DAY_S),
 }
-"""Least and largest value of each number: outside of them a fleet would hang, spin, or lock out."""
+"""Least and greatest value of each number. Others make a fleet hang, spin or refuse devices."""
 
 
 def load_settings(home: Path, **flags: Any) -> Settings:
@@ -130,7 +130,7 @@ def load_settings(home: Path, **flags: Any) -> Settings:
     if settings.lease_s <= longest_s:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
-            f"lease_s is {settings.lease_s:g}, but boards are heard every {longest_s:g} s only",
+            f"lease_s is {settings.lease_s:g}, but devices send a heartbeat every {longest_s:g} s",
             str(path),
             "Make lease_s larger than heartbeat_idle_s and heartbeat_running_s",
         )
@@ -138,7 +138,7 @@ def load_settings(home: Path, **flags: Any) -> Settings:
 
 
 def check_settings(settings: Settings) -> None:
-    """Check what a controller would stumble over later: the address and the folders that it names.
+    """Check the address and the folders that the settings name.
 
     Raises:
         FleetmarkError: USAGE or CONFIGURATION, naming the setting.
@@ -153,18 +153,20 @@ def check_settings(settings: Settings) -> None:
     if port == 65_535 and not settings.entry_port:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
-            "the port after 65535 is none, and new devices need one",
+            "listen uses port 65535, so that there is no next port for new devices",
             next_step="Set entry_port, or listen on a lower port",
         )
     for name, place in [("mirror", settings.mirror), *(("catalog", c) for c in settings.catalogs)]:
         if place and not Path(place).is_dir():
             raise FleetmarkError(
-                ErrorKind.CONFIGURATION, f"{name}: there is no folder {place}", next_step="Make it"
+                ErrorKind.CONFIGURATION,
+                f"{name}: folder {place} does not exist",
+                next_step="Create it",
             )
 
 
 def _fault(key: str, value: object) -> str:
-    """What is wrong with a value that has the right type; empty if nothing is."""
+    """Return what is wrong with a value that has the right type, or an empty string."""
     if isinstance(value, (int, float)) and key in _RANGES:
         least, most = _RANGES[key]
         # A comparison with nan is never true.

@@ -1,7 +1,7 @@
 """The command that switches a device off and on, with its placeholders filled in. Pure.
 
-A device that could choose a word of it could have the power of another device cut. So only what
-the controller itself or an operator set may stand there: never what a device says of itself.
+A device that chose a word of the command could switch off another device. Placeholders therefore
+take values that the controller or an operator set, and never values that a device reports.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def fill_power_command(words: Sequence[str], values: Mapping[str, str]) -> list[
         value = values.get(key)
         if value is None:
             what = "name" if key == "name" else f"label {key.removeprefix('label:')}"
-            raise PowerCommandError(f"no operator has set its {what}")
+            raise PowerCommandError(f"no operator has set the {what} of the device")
         if not value or value.startswith("-") or not value.isprintable():
             raise PowerCommandError(f"{key} is {value[:40]!r}, which would not be one plain word")
         return value

@@ -233,11 +233,11 @@ def approve(
     """A pending device becomes active; one that is active stays so.
 
     Raises:
-        FleetmarkError: NOT_FOUND, REVOKED, USAGE (what is given is no beginning of a fingerprint),
-            or FORBIDDEN (the device has another).
+        FleetmarkError: NOT_FOUND; REVOKED; USAGE: `fingerprint` is not 8 to 64 hexadecimal digits;
+            FORBIDDEN: the device has another fingerprint.
     """
     identity = _named(connection, name)
-    beginning = _beginning(fingerprint) if fingerprint else ""
+    beginning = _fingerprint_digits(fingerprint) if fingerprint else ""
     if identity.state is State.REVOKED:
         raise revoked(identity)
     if not identity.key_sha256.startswith(beginning):
@@ -251,8 +251,8 @@ def approve(
     return _activate(connection, effects, now_ns, who, identity)
 
 
-def _beginning(fingerprint: str) -> str:
-    """What a person read of a key: in any case, with or without colons and spaces."""
+def _fingerprint_digits(fingerprint: str) -> str:
+    """Return the digits of a fingerprint, which may have colons, spaces and capitals."""
     digits = fingerprint.replace(":", "").replace(" ", "").lower()
     if not _FINGERPRINT.fullmatch(digits):
         raise FleetmarkError(

@@ -38,7 +38,7 @@ from fleetmark_controller.identity.issuer import Issuer, local_key, write_local
 from fleetmark_controller.lifecycle import fencing
 from fleetmark_controller.operations import enrollment, operators
 from fleetmark_controller.server import gc_policy, rlimits
-from fleetmark_controller.server.home import Home, not_writable
+from fleetmark_controller.server.home import Home, unwritable_home_error
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_controller.signing.release_store import Keeper
 from fleetmark_controller.store import epochs
@@ -143,7 +143,7 @@ async def serve(
         await engine.stop()
     except OSError as error:
         if error.filename and Path(str(error.filename)).is_relative_to(folder):
-            raise not_writable(folder, error) from error
+            raise unwritable_home_error(folder, error) from error
         raise
     finally:
         home.close()

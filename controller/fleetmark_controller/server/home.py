@@ -16,8 +16,8 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def not_writable(folder: Path, error: OSError) -> FleetmarkError:
-    """What a person is told of a home in which a file could not be written."""
+def unwritable_home_error(folder: Path, error: OSError) -> FleetmarkError:
+    """Return the error for a home in which a file could not be read or written."""
     if error.errno in _FULL:
         return FleetmarkError(
             ErrorKind.DISK_FULL,
@@ -48,7 +48,7 @@ class Home:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = (folder / "controller.lock").open("a+", encoding="utf-8")
         except OSError as error:
-            raise not_writable(folder, error) from error
+            raise unwritable_home_error(folder, error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -65,12 +65,12 @@ class Home:
             self._lock.write(str(os.getpid()))
             self._lock.flush()
         except OSError as error:
-            raise not_writable(folder, error) from error
+            raise unwritable_home_error(folder, error) from error
 
     def check_store(self) -> None:
-        """Refuse a home that lost its store: an empty one would say that there never was a fleet.
+        """Refuse a home without its store: an empty store would hide the fleet and all results.
 
-        The store is made before the CA, so that a first start that was killed leaves no CA alone.
+        A first start makes the store before the CA. A killed first start never leaves only a CA.
 
         Raises:
             FleetmarkError: STORE_UNUSABLE.
@@ -82,11 +82,11 @@ class Home:
                 ErrorKind.STORE_UNUSABLE,
                 f"the store {what}, though a controller has run here",
                 str(self.store),
-                "Restore it from a backup; or begin anew in another --home",
+                "Restore it from a backup, or start with an empty folder as --home",
             )
 
     def check_authority(self, stored_generation: int) -> None:
-        """Refuse a home that lost its CA: a new one would lock out every device of the store.
+        """Refuse a home without its CA: a new CA would lock out every device of the store.
 
         `stored_generation` is the store's; 0 if no controller has begun on it.
 
@@ -97,9 +97,9 @@ class Home:
         if not path.exists() and max(stored_generation, self.read_generation()) > 0:
             raise FleetmarkError(
                 ErrorKind.CONFIGURATION,
-                "the controller's CA is missing, and every device of the store trusts it alone",
+                "the controller's CA is missing; the devices in the store trust no other",
                 str(path),
-                f"Restore {FOLDER}/ from a backup; or begin anew in another --home",
+                f"Restore {FOLDER}/ from a backup, or start with an empty folder as --home",
             )
 
     @property
@@ -128,7 +128,7 @@ class Home:
         try:
             write_atomic(self.folder / "generation", str(generation).encode("ascii"))
         except OSError as error:
-            raise not_writable(self.folder, error) from error
+            raise unwritable_home_error(self.folder, error) from error
 
     def close(self) -> None:
         """Give the home free."""

@@ -112,7 +112,7 @@ def test_a_result_file_of_another_shape_fails_its_job(liar: Liar, result: Any) -
     liar.hand_in("singlestream_performance", honest, {"program_result": result})
     assert liar.verdict() == ("FAILED", None)
     said = reason(liar)
-    assert said.startswith("its records are not as they must be: result.json")
+    assert said.startswith("its records are not valid: result.json")
     assert said.isprintable() and len(said) < 400
     assert runs_of(liar) == 0
 
@@ -124,7 +124,7 @@ def test_a_file_that_must_not_be_named_fails_its_job(
     liar.hand_in("singlestream_performance", honest, claim_files=claim)
     assert liar.verdict() == ("FAILED", None)
     said = reason(liar)
-    assert said.startswith("its records are not as they must be: ")
+    assert said.startswith("its records are not valid: ")
     assert said.isprintable() and len(said) < 400
     assert runs_of(liar) == 0
 

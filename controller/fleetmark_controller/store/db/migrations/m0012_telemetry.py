@@ -1,7 +1,7 @@
-"""View telemetry shows readings alone: what a device sent beside them is NULL, not an error.
+"""View telemetry shows readings only: any other value that a device sent is NULL, not an error.
 
-The rows lie in the records as devices sent them. One that is no list, or a text where a number
-belongs, must not end every query of the view. The ranges are those of the evaluation.
+The rows lie in the records as devices sent them. A row that is not a list, or a text instead of a
+number, must not end every query of the view. The ranges are those of the evaluation.
 """
 
 from __future__ import annotations
