@@ -52,6 +52,18 @@ def received_path(folder: Path, name: str) -> Path:
     return folder / name
 
 
+def received_tree_path(folder: Path, name: str) -> Path:
+    """Return where a received file lies below `folder`; `/` separates the parts of its name.
+
+    Raises:
+        FleetmarkError: BAD_DOCUMENT: a part could lead elsewhere.
+    """
+    path = folder
+    for part in name.split("/"):
+        path = received_path(path, part)
+    return path
+
+
 def check_distinct(names: Iterable[str]) -> None:
     """Refuse names that a case-insensitive file system takes for one file.
 

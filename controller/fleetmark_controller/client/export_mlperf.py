@@ -26,6 +26,7 @@ from fleetmark_controller.mlperf.tree import Tree, build
 from fleetmark_controller.mlperf.validate import validate
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.received_files import check_distinct, received_tree_path
 from fleetmark_protos.v1 import fleet_pb2, results_pb2
 
 _SUBMITTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -212,8 +213,11 @@ def _described(choice: Choice, descriptions: Mapping[str, Description]) -> Choic
 
 
 def _write(tree: Tree, folder: Path) -> None:
+    # Devices, operators and catalogs choose parts of these names.
+    check_distinct(tree)
+    places = {name: received_tree_path(folder, name) for name in tree}
     for name, data in sorted(tree.items()):
-        path = folder / name
+        path = places[name]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 

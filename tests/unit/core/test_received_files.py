@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.received_files import name_fault, received_path, write_received
+from fleetmark_core.received_files import (
+    name_fault,
+    received_path,
+    received_tree_path,
+    write_received,
+)
 
 BAD = [
     *("", ".", "..", "a/b", "../x", "/etc/passwd", "a\\b", "C:", "C:x", "a:b", "a*", 'a"b'),
@@ -47,6 +52,17 @@ def test_what_is_taken_stays_in_its_folder_on_every_system(name: str) -> None:
     for system in (posixpath, ntpath):
         assert system.dirname(system.normpath(system.join("folder", name))) == "folder"
         assert not system.isabs(name) and system.splitdrive(name)[0] == ""
+
+
+@given(st.lists(NAMES, min_size=1, max_size=4).map("/".join))
+def test_a_tree_stays_in_its_folder(name: str) -> None:
+    try:
+        path = received_tree_path(Path("/folder"), name)
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.BAD_DOCUMENT
+        assert any(map(name_fault, name.split("/")))
+        return
+    assert posixpath.normpath(path) == str(path) == f"/folder/{name}"
 
 
 def test_names_that_differ_in_case_alone_are_refused(tmp_path: Path) -> None:
