@@ -34,6 +34,7 @@ from fleetmark_core.capabilities import Accelerator, Board, Capabilities, Cpu, M
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import parse_lock
 from fleetmark_core.order import parse_order
+from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 from fleetmark_protos.v1 import common_pb2, session_pb2
 from tests.security.fuzz.damage import damaged, damaged_text, documents, other_values
 
@@ -266,7 +267,7 @@ def test_a_progress_line_is_sound_or_nothing(data: bytes) -> None:
         assert str(found["phase"]).isprintable() and 0 <= int(str(found["done"])) < 1 << 63
 
 
-ROW = json.dumps([1.0] * len(collect.COLUMNS)).encode()
+ROW = json.dumps([1.0] * len(TELEMETRY_COLUMNS)).encode()
 
 
 @pytest.mark.fuzz("telemetry rows and a program's own result")
