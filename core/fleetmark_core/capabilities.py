@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fleetmark_core.shared_repr import SharedRepr
 
-@dataclass(frozen=True)
-class Os:
+
+@dataclass(frozen=True, repr=False)
+class Os(SharedRepr):
     """The operating system: family (linux, macos, android), name, version, kernel and C library."""
 
     family: str
@@ -21,8 +23,8 @@ class Os:
     libc_version: str | None = None
 
 
-@dataclass(frozen=True)
-class Board:
+@dataclass(frozen=True, repr=False)
+class Board(SharedRepr):
     """The product, from the device tree or DMI, and what contains it."""
 
     model: str | None = None
@@ -31,8 +33,8 @@ class Board:
     virtualization: str | None = None
 
 
-@dataclass(frozen=True)
-class Cpu:
+@dataclass(frozen=True, repr=False)
+class Cpu(SharedRepr):
     """The processor; `usable_cores` is what affinity and cgroup quota leave."""
 
     logical_cores: int
@@ -44,8 +46,8 @@ class Cpu:
     features: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Memory:
+@dataclass(frozen=True, repr=False)
+class Memory(SharedRepr):
     """Main memory; `limit_bytes` is the lowest limit of cgroup or process below the total."""
 
     total_bytes: int
@@ -53,8 +55,8 @@ class Memory:
     limit_bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class Storage:
+@dataclass(frozen=True, repr=False)
+class Storage(SharedRepr):
     """The file system that holds the agent's home.
 
     `cache_bytes` are what the agent keeps of former jobs: a new one finds there what it needs, or
@@ -66,8 +68,8 @@ class Storage:
     cache_bytes: int = 0
 
 
-@dataclass(frozen=True)
-class Accelerator:
+@dataclass(frozen=True, repr=False)
+class Accelerator(SharedRepr):
     """A device besides the CPU that can run models: gpu, npu, tpu, dsp."""
 
     kind: str
@@ -77,8 +79,8 @@ class Accelerator:
     memory_bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class Sensor:
+@dataclass(frozen=True, repr=False)
+class Sensor(SharedRepr):
     """A reading that the board offers: temperature, frequency, power, battery."""
 
     kind: str
@@ -86,8 +88,8 @@ class Sensor:
     source: str
 
 
-@dataclass(frozen=True)
-class Software:
+@dataclass(frozen=True, repr=False)
+class Software(SharedRepr):
     """Software that was found on the board and proved to run."""
 
     name: str
@@ -96,8 +98,8 @@ class Software:
     details: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Interpreter:
+@dataclass(frozen=True, repr=False)
+class Interpreter(SharedRepr):
     """A Python that jobs may use, with the tags (PEP 425) of the wheels that fit it."""
 
     path: str
@@ -107,8 +109,8 @@ class Interpreter:
     platforms: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Control:
+@dataclass(frozen=True, repr=False)
+class Control(SharedRepr):
     """A setting of the board that a run may want to change: governor, affinity, priority."""
 
     name: str
@@ -117,8 +119,8 @@ class Control:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Shortfall:
+@dataclass(frozen=True, repr=False)
+class Shortfall(SharedRepr):
     """Something stronger that the board does not reach: what, why, and what would change that."""
 
     what: str
@@ -126,8 +128,8 @@ class Shortfall:
     remedy: str
 
 
-@dataclass(frozen=True)
-class Sandbox:
+@dataclass(frozen=True, repr=False)
+class Sandbox(SharedRepr):
     """What jobs run in, proven by running it; `level` is one of `core.sandbox.LEVELS`.
 
     `network`: how jobs are kept from it: `namespace`, `tcp` (UDP stays open) or `open`. `user`:
@@ -142,8 +144,8 @@ class Sandbox:
     shortfalls: tuple[Shortfall, ...] = ()
 
 
-@dataclass(frozen=True)
-class Capabilities:
+@dataclass(frozen=True, repr=False)
+class Capabilities(SharedRepr):
     """All facts of one board, and the tags that follow from them."""
 
     os: Os

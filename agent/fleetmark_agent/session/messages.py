@@ -12,10 +12,11 @@ from enum import Enum
 from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.records import Record
+from fleetmark_core.shared_repr import SharedRepr
 
 
-@dataclass(frozen=True)
-class AttemptRef:
+@dataclass(frozen=True, repr=False)
+class AttemptRef(SharedRepr):
     """An attempt, named whole: every message about it carries all four."""
 
     device_id: str
@@ -39,8 +40,8 @@ class AttemptState(Enum):
     ABORTED = "ABORTED"
 
 
-@dataclass(frozen=True)
-class Progress:
+@dataclass(frozen=True, repr=False)
+class Progress(SharedRepr):
     """How far a job is; `total` 0 means that the end is not known."""
 
     phase: str
@@ -48,8 +49,8 @@ class Progress:
     total: int = 0
 
 
-@dataclass(frozen=True)
-class AttemptReport:
+@dataclass(frozen=True, repr=False)
+class AttemptReport(SharedRepr):
     """State of one attempt. `reason` and `retryable` matter when refused or aborted.
 
     Only a hello shows orders: for a controller that was restored from an older copy.
@@ -66,8 +67,8 @@ class AttemptReport:
 # --- from the agent ---
 
 
-@dataclass(frozen=True)
-class Hello:
+@dataclass(frozen=True, repr=False)
+class Hello(SharedRepr):
     """First message of a stream."""
 
     agent_version: str
@@ -83,8 +84,8 @@ class Hello:
     locks: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True)
-class Heartbeat:
+@dataclass(frozen=True, repr=False)
+class Heartbeat(SharedRepr):
     """Presence, and the state of every held attempt."""
 
     sequence: int
@@ -93,23 +94,23 @@ class Heartbeat:
     temperature_c: float | None = None
 
 
-@dataclass(frozen=True)
-class CapabilitiesChanged:
+@dataclass(frozen=True, repr=False)
+class CapabilitiesChanged(SharedRepr):
     """The board's facts have changed since the hello."""
 
     capabilities: Capabilities
 
 
-@dataclass(frozen=True)
-class Bye:
+@dataclass(frozen=True, repr=False)
+class Bye(SharedRepr):
     """The stream ends because its sender wants it; either side may say it."""
 
     reason: str
     retry_after_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class LogLines:
+@dataclass(frozen=True, repr=False)
+class LogLines(SharedRepr):
     """A piece of what a job wrote, for those who read along; `offset` is its place in the file."""
 
     attempt: AttemptRef
@@ -125,8 +126,8 @@ AgentMessage = Hello | Heartbeat | CapabilitiesChanged | AttemptReport | Bye | L
 # --- from the controller ---
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, repr=False)
+class Verdict(SharedRepr):
     """What is to become of one attempt named in a hello."""
 
     attempt: AttemptRef
@@ -134,8 +135,8 @@ class Verdict:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Welcome:
+@dataclass(frozen=True, repr=False)
+class Welcome(SharedRepr):
     """Answer to a hello: intervals, the controller's clock, a verdict on each attempt."""
 
     protocol: int
@@ -150,32 +151,32 @@ class Welcome:
     catalog_sha256: str = ""
 
 
-@dataclass(frozen=True)
-class HeartbeatAck:
+@dataclass(frozen=True, repr=False)
+class HeartbeatAck(SharedRepr):
     """The controller has seen the heartbeat of this number."""
 
     sequence: int
     controller_time_unix_ns: int = 0
 
 
-@dataclass(frozen=True)
-class Offer:
+@dataclass(frozen=True, repr=False)
+class Offer(SharedRepr):
     """Work: an attempt and the bytes of its order."""
 
     attempt: AttemptRef
     order: bytes
 
 
-@dataclass(frozen=True)
-class Stop:
+@dataclass(frozen=True, repr=False)
+class Stop(SharedRepr):
     """End the attempt; or, if it has ended without a result, forget it."""
 
     attempt: AttemptRef
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Tail:
+@dataclass(frozen=True, repr=False)
+class Tail(SharedRepr):
     """Somebody wants to read along what a job writes, or nobody does any more."""
 
     attempt: AttemptRef
@@ -188,16 +189,16 @@ ControllerMessage = Welcome | HeartbeatAck | Offer | Stop | Bye | Tail
 # --- calls of their own ---
 
 
-@dataclass(frozen=True)
-class Append:
+@dataclass(frozen=True, repr=False)
+class Append(SharedRepr):
     """Records of one attempt, in order of seq; none of them asks only for credit."""
 
     attempt: AttemptRef
     records: tuple[Record, ...] = field(default=())
 
 
-@dataclass(frozen=True)
-class Appended:
+@dataclass(frozen=True, repr=False)
+class Appended(SharedRepr):
     """What is stored for good, and how many more bytes are welcome."""
 
     through_seq: int
