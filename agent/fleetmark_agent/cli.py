@@ -159,6 +159,19 @@ def status(home: str | None, as_json: bool) -> None:
         echo(f"job {attempt['job_id']}, epoch {attempt['epoch']}: {attempt['state']}{why}")
 
 
+@command.command(name="new-identity")
+@click.option("--home", metavar="DIR", help=_HOME_HELP)
+def new_identity(home: str | None) -> None:
+    """Make this board a new device, if it was made from a copy of another board's disk.
+
+    Its key and certificate are removed. Then start the agent with a join token.
+    """
+    from fleetmark_agent.startup.new_identity import become_new_device
+
+    device_id = become_new_device(_home(home))
+    echo(f"This board is now device {device_id}. Start its agent with a join token")
+
+
 @command.command()
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
 @click.option("--name", help="What people call this device. Default: the host's name.")

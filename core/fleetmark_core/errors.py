@@ -58,6 +58,7 @@ class ErrorKind(Enum):
     REVOKED = _Entry(36, "PERMISSION_DENIED", 4, "the caller's credential was revoked")
     PENDING = _Entry(37, "FAILED_PRECONDITION", 4, "the device waits for approval")
     TOO_MANY_ATTEMPTS = _Entry(38, "RESOURCE_EXHAUSTED", 4, "too many refused attempts")
+    IDENTITY_IN_USE = _Entry(39, "FAILED_PRECONDITION", 4, "another agent has the same identity")
     BAD_SIGNATURE = _Entry(40, "FAILED_PRECONDITION", 4, "it is not signed by the key that counts")
     UNSIGNED = _Entry(40, "FAILED_PRECONDITION", 4, "it carries no signature")
     FOREIGN_KEY = _Entry(40, "FAILED_PRECONDITION", 4, "it is signed by a key that does not count")

@@ -63,6 +63,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         protocol, features = spoken.protocol, frozenset(spoken.features)
         said = serde.hello_from(spoken)
         auth.be_device(said.device_id)
+        await self._engine.clones.admit(said.device_id, said.name, said.boot_id)
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None] = asyncio.Queue()
         answers, effects = await self._engine.transactions.transact(
             lambda c, fx, now: sessions.hello(c, fx, now, said, self._vouching)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fleetmark_catalog.load import Catalog
 from fleetmark_controller.engine.background import BackgroundTasks
+from fleetmark_controller.engine.clone_guard import CloneGuard
 from fleetmark_controller.engine.device_streams import DeviceStreams
 from fleetmark_controller.engine.dispatcher import Dispatcher
 from fleetmark_controller.engine.evaluator import Evaluator
@@ -76,6 +77,7 @@ class Engine:
         wanted = asyncio.Event()
         self.transactions = Transactions(self._writer, wanted)
         self.streams = DeviceStreams(self.reader, self.presence, self.registry, wanted)
+        self.clones = CloneGuard(self.reader, self.transactions, self.presence)
         self.jobs = JobWatch(self.reader, self.streams.logs)
         self.release_manager = Desk(
             keeper, lambda: self.catalog, self.reader, self.transactions, self.blobs, self.builder

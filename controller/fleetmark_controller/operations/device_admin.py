@@ -9,11 +9,15 @@ from collections.abc import Mapping, Sequence
 from fleetmark_catalog.selectors import FACTS, parse_selector
 from fleetmark_controller.mlperf.system import GIVEN, wrong
 from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.store import events
 from fleetmark_controller.store.devices import descriptions, device_admin, saved_fleets
 from fleetmark_controller.store.devices.selection import matching, named
+from fleetmark_controller.store.security import audit
 from fleetmark_core.clock import NS_PER_S
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
+SHARED_IDENTITY = "two agents use its identity: is one a copy of the other?"
+"""Why a device with a clone is drained."""
 LONGEST_RESERVATION_S = 90 * 24 * 3600
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
@@ -96,6 +100,21 @@ def drain(
     for device_id in found:
         device_admin.drain(connection, now_ns, device_id, reason)
     return found
+
+
+def hold_shared_identity(
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, device_id: str
+) -> None:
+    """Give a device no further job, since two agents use its identity.
+
+    A drain that an operator ordered before stays as it is.
+    """
+    del effects
+    known = device_admin.get(connection, device_id)
+    if not known.drained_at:
+        device_admin.drain(connection, now_ns, device_id, SHARED_IDENTITY)
+    events.add(connection, now_ns, "alarm.identity_shared", device_id=device_id)
+    audit.add(connection, now_ns, "controller", "device.hold", device_id, reason=SHARED_IDENTITY)
 
 
 def resume(

@@ -1,0 +1,63 @@
+"""Holds back a device whose identity two agents use, and keeps the second one out."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from fleetmark_controller.engine.transactions import Transactions
+from fleetmark_controller.identity.clone_watch import CloneWatch
+from fleetmark_controller.operations import device_admin as operations
+from fleetmark_controller.scheduling.presence import Presence
+from fleetmark_controller.store.db.reader import Reader
+from fleetmark_controller.store.devices import device_admin
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+
+log = logging.getLogger("fleetmark.controller")
+
+
+class CloneGuard:
+    """Looks at the boot id of every hello, before anything else is done with it."""
+
+    def __init__(self, reader: Reader, transactions: Transactions, presence: Presence) -> None:
+        """No device has been seen yet."""
+        self._reader = reader
+        self._transactions = transactions
+        self._presence = presence
+        self._watch = CloneWatch()
+
+    async def admit(self, device_id: str, name: str, boot_id: str) -> None:
+        """Let an agent in, unless another one with the same identity is connected.
+
+        Raises:
+            FleetmarkError: IDENTITY_IN_USE: it is, and the device is held back for that.
+        """
+        if self._watch.hello(device_id, boot_id):
+            log.warning(
+                "two agents use the identity of device %s (%s): it gets no further job until an"
+                " operator resumes it",
+                name,
+                device_id,
+            )
+            await self._transactions.perform(
+                partial(operations.hold_shared_identity, device_id=device_id)
+            )
+        if not self._watch.is_shared(device_id):
+            return
+        care = await self._reader.run(lambda c: device_admin.get(c, device_id))
+        if not care.drained_at:
+            self._watch.forget(device_id)  # an operator has resumed it: look anew
+            return
+        seat = self._presence.seat(device_id)
+        if seat is not None and seat.session and seat.boot_id != boot_id:
+            raise identity_in_use_error(name)
+
+
+def identity_in_use_error(name: str) -> FleetmarkError:
+    """Return what the second of two agents with one identity is told."""
+    return FleetmarkError(
+        ErrorKind.IDENTITY_IN_USE,
+        f"another agent is connected with the identity of {name}",
+        next_step="If this board is a copy of that one, stop its agent, run `agent new-identity`"
+        f" and start it with a join token; then run `controller fleet resume {name}`",
+    )
