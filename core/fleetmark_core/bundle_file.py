@@ -293,6 +293,12 @@ class ResultsDocument:
         )
 
 
+def _whole(value: object, name: str) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError(f"{name} is not a whole number from 0 to 2^63")
+    return value
+
+
 def parse_results(data: bytes) -> ResultsDocument:
     """A results document from its bytes; no signature is checked.
 
@@ -306,16 +312,16 @@ def parse_results(data: bytes) -> ResultsDocument:
         texts = [values[n] for n in ("device_id", "job_id", "boot_id", "order_sha256", "refusal")]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("a name is no text")
-        blobs = tuple((str(sha256), int(size)) for sha256, size in values["blobs"])
-        if not all(is_sha256(sha256) and size >= 0 for sha256, size in blobs):
+        blobs = tuple((str(sha256), _whole(size, "size")) for sha256, size in values["blobs"])
+        if not all(is_sha256(sha256) for sha256, _ in blobs):
             raise ValueError("bad digest of a blob")
         return ResultsDocument(
             texts[0],
             texts[1],
-            int(values["epoch"]),
+            _whole(values["epoch"], "epoch"),
             texts[2],
             texts[3],
-            tuple(Record(int(s), str(k), p.encode()) for s, k, p in values["records"]),
+            tuple(Record(_whole(s, "seq"), str(k), p.encode()) for s, k, p in values["records"]),
             blobs,
             texts[4],
         )

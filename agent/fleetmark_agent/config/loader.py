@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_agent.config.settings import Settings
+from fleetmark_core.device_names import RULE, is_device_name
 from fleetmark_protos.channel import DEFAULT_PORT
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
 
 
@@ -118,10 +118,8 @@ def _address(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise ValueError(
-            f"{value!r} is not a name: up to 63 letters, digits, dots, dashes and underscores"
-        )
+    if not isinstance(value, str) or not is_device_name(value):
+        raise ValueError(f"{value!r} is not a name: {RULE}")
     return value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator
 
 from fleetmark_controller import __version__
@@ -134,10 +133,7 @@ def _read(
         except BadToken as error:
             raise FleetmarkError(ErrorKind.BAD_TOKEN, str(error)) from error
     presented = read_request(request.csr)
-    try:
-        device_id = str(uuid.UUID(request.device_id))
-    except ValueError as error:
-        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "a device id is a UUID") from error
+    device_id = serde.device_id_from(request.device_id)
     name = serde.name_from(request.name)
     return presented, Applicant(presented.key_sha256, device_id, name, source), token
 

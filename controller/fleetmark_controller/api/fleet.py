@@ -28,6 +28,7 @@ from fleetmark_controller.store.jobs import listings
 from fleetmark_controller.store.security import audit, identities
 from fleetmark_core.bundle_file import parse_board, parse_signed_by_board
 from fleetmark_core.clock import NS_PER_S
+from fleetmark_core.serde import to_plain
 from fleetmark_protos.v1 import fleet_pb2, fleet_pb2_grpc
 
 
@@ -121,13 +122,13 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         envelope = parse_signed_by_board(request.document)
         key = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
         said = parse_board(envelope.signed)
-        # By way of the message: what a board says of itself passes the same bounds.
+        # By way of the message: what a board says of itself passes the same bounds. Numbers first,
+        # by their names: a message cannot hold all of them.
+        validation.facts(to_plain(said.capabilities))
         facts = capabilities_from(capabilities_to(said.capabilities))
         name = serde.name_from(request.name or said.name)
-        device_id, version = (
-            validation.identifier(said.device_id, "a device id"),
-            said.agent_version[:40],
-        )
+        device_id = serde.device_id_from(said.device_id)
+        version = validation.text(said.agent_version, validation.MAX_ID)
         who = auth.who()
         identity = await self._engine.transactions.perform(
             lambda c, fx, now: offline.add_board(

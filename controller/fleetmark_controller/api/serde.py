@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
@@ -14,12 +15,12 @@ from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.jobs.listings import AttemptLine, CampaignLine, JobLine
 from fleetmark_controller.store.results.public_views import Value
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
+from fleetmark_core.device_names import RULE, is_device_name
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
 from fleetmark_protos.channel import MAX_ORDER_BYTES
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, results_pb2, session_pb2
 
-_MAX_NAME = 100
 MAX_REASON = 2000
 
 
@@ -77,10 +78,23 @@ def name_from(text: str) -> str:
     Raises:
         FleetmarkError: BAD_MESSAGE.
     """
-    name = text.strip()
-    if not name or len(name) > _MAX_NAME or not name.isprintable():
-        raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"bad device name {name[:40]!r}")
-    return name
+    if not is_device_name(text):
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"{text[:40]!r} is not a device's name: {RULE}")
+    return text
+
+
+def device_id_from(text: str) -> str:
+    """Return a device's id: a UUID, as its agent made it.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise FleetmarkError(
+            ErrorKind.BAD_MESSAGE, f"{text[:40]!r} is not a device's id: it is not a UUID"
+        ) from error
 
 
 def hello_from(message: session_pb2.Hello) -> Hello:

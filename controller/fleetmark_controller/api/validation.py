@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleetmark_controller.lifecycle import fencing
@@ -24,6 +25,7 @@ MAX_ATTEMPTS = 256
 MAX_LABELS = 64
 MAX_LABEL = 200
 MAX_ID = 100
+_IDENTIFIER = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._:-]*)?")
 _GENERATIONS_AHEAD = 100_000
 """Hours, eleven years: what a restored backup or a clock that was wrong may explain."""
 
@@ -36,12 +38,37 @@ def text(value: str, most: int = MAX_TEXT) -> str:
     return "".join(letter if letter.isprintable() else "�" for letter in cut)
 
 
-def facts(value: Any, depth: int = 0) -> Any:
-    """Plain values of capabilities with clean texts.
+class _OutOfRangeError(ValueError):
+    """A number that no fact of a board can have."""
+
+
+def facts(value: Any, depth: int = 0, where: str = "capabilities") -> Any:
+    """Plain values of capabilities with clean texts; `where` is what they are called.
 
     Raises:
-        FleetmarkError: BAD_MESSAGE: too many, too deep, or a number out of any range.
+        FleetmarkError: BAD_MESSAGE: too many, too deep, or a number out of any range, by its name.
     """
+    try:
+        return _facts(value, depth)
+    except _OutOfRangeError as error:
+        # Looked for only now: thousands of boards say hello, and hardly one says this.
+        name, number = next(_out_of_range(value, where))
+        shown = text(str(number), 40) if abs(number) < 10**40 else "a number without end"
+        raise _bad(f"{name} of {shown}; it must be between 0 and {MAX_NUMBER}") from error
+
+
+def _out_of_range(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _out_of_range(item, f"{where}.{_clean(str(key), 40)}")
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _out_of_range(item, f"{where}[{number}]")
+    elif type(value) in (int, float) and not 0 <= value <= MAX_NUMBER:
+        yield where, value
+
+
+def _facts(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind is str:
         return _clean(value)
@@ -49,17 +76,17 @@ def facts(value: Any, depth: int = 0) -> Any:
         return value
     if kind is int or kind is float:
         if not 0 <= value <= MAX_NUMBER:  # also false for NaN
-            raise _bad(f"a capability of {value!r}")
+            raise _OutOfRangeError
         return value
     if depth >= MAX_DEPTH or len(value) > MAX_ITEMS:
         raise _bad("capabilities without end")
     # Most are texts: those are taken without a round of their own.
     if isinstance(value, dict):
         return {
-            _clean(key, MAX_LABEL): _clean(item) if type(item) is str else facts(item, depth + 1)
+            _clean(key, MAX_LABEL): _clean(item) if type(item) is str else _facts(item, depth + 1)
             for key, item in value.items()
         }
-    return [_clean(item) if type(item) is str else facts(item, depth + 1) for item in value]
+    return [_clean(item) if type(item) is str else _facts(item, depth + 1) for item in value]
 
 
 def _clean(value: str, most: int = MAX_TEXT) -> str:
@@ -116,13 +143,13 @@ def labels(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def identifier(value: str, what: str) -> str:
-    """An id that others have made: short and printable.
+    """An id that others have made: of letters, digits and `._:-`, or empty.
 
     Raises:
         FleetmarkError: BAD_MESSAGE.
     """
-    if len(value) > MAX_ID or not value.isprintable():
-        raise _bad(f"{what} {text(value, 40)!r}")
+    if len(value) > MAX_ID or not _IDENTIFIER.fullmatch(value):
+        raise _bad(f"{what} {text(value, 40)!r}; an id has letters, digits and . _ : - alone")
     return value
 
 

@@ -10,16 +10,16 @@ from fleetmark_catalog.selectors import FACTS, parse_selector
 from fleetmark_controller.mlperf.system import GIVEN, wrong
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store import events
-from fleetmark_controller.store.devices import descriptions, device_admin, saved_fleets
+from fleetmark_controller.store.devices import descriptions, device_admin, devices, saved_fleets
 from fleetmark_controller.store.devices.selection import matching, named
 from fleetmark_controller.store.security import audit
 from fleetmark_core.clock import NS_PER_S
+from fleetmark_core.device_names import RULE, is_device_name
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 SHARED_IDENTITY = "two agents use its identity: is one a copy of the other?"
 """Why a device with a clone is drained."""
 LONGEST_RESERVATION_S = 90 * 24 * 3600
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
 _VALUE = re.compile(r"[\w][\w.:/+-]{0,62}")
 
@@ -168,12 +168,16 @@ def rename(
     Raises:
         FleetmarkError: NOT_FOUND; USAGE: no name, or another device's.
     """
-    if not _NAME.fullmatch(new_name):
+    if not is_device_name(new_name):
+        raise FleetmarkError(ErrorKind.USAGE, f"{new_name!r} is not a name: {RULE}")
+    device = named(connection, name)
+    alike = devices.looks_like(connection, device.device_id, new_name)
+    if alike not in ("", new_name):
         raise FleetmarkError(
             ErrorKind.USAGE,
-            f"{new_name!r} is not a name: up to 63 letters, digits, dots, dashes and underscores",
+            f"{new_name!r} looks like {alike!r}, another board of this fleet",
+            next_step="Choose a name that nobody takes for it",
         )
-    device = named(connection, name)
     try:
         device_admin.rename(connection, now_ns, device.device_id, new_name)
     except sqlite3.IntegrityError as error:
@@ -191,11 +195,8 @@ def save(
         FleetmarkError: USAGE: no name. FleetmarkError: the selector means nothing.
     """
     del effects
-    if not _NAME.fullmatch(name):
-        raise FleetmarkError(
-            ErrorKind.USAGE,
-            f"{name!r} is not a name: up to 63 letters, digits, dots, dashes and underscores",
-        )
+    if not is_device_name(name):
+        raise FleetmarkError(ErrorKind.USAGE, f"{name!r} is not a name: {RULE}")
     # With itself among the saved, so that a circle is found now and not when it is used.
     parse_selector(f"@{name}", {**saved_fleets.every(connection), name: selector})
     matching(connection, selector)

@@ -46,6 +46,7 @@ NUMBERS = {
     "REVOKED": 36,
     "PENDING": 37,
     "TOO_MANY_ATTEMPTS": 38,
+    "IDENTITY_IN_USE": 39,
     "BAD_SIGNATURE": 40,
     "UNSIGNED": 40,
     "FOREIGN_KEY": 40,

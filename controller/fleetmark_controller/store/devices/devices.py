@@ -10,6 +10,7 @@ from fleetmark_controller.store.devices import capability_history, device_admin
 from fleetmark_controller.store.devices.capability_cache import CAPABILITIES
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso
+from fleetmark_core.device_names import ALIKE
 
 
 def upsert(
@@ -60,10 +61,21 @@ def upsert(
     return known is None
 
 
-_TAKEN = """SELECT 1 FROM device WHERE name = ?2 AND device_id != ?1
-    UNION ALL SELECT 1 FROM identity WHERE kind = 'device' AND name = ?2 AND state <> 'removed'
-    AND identity_id != ?1"""
-"""Whether a name belongs to another device, or one that has applied with it."""
+LOOK = "lower({})"
+for _seen, _meant in ALIKE:
+    LOOK = f"replace({LOOK}, '{_seen}', '{_meant}')"
+"""SQL of `fleetmark_core.device_names.look`; indexed by migration 13."""
+_DEVICE_LOOK, _IDENTITY_LOOK, _ASKED = (
+    LOOK.format(name) for name in ("device.name", "identity.name", "?2")
+)
+_ALIKE = f"""SELECT device.name FROM device WHERE {_DEVICE_LOOK} = {_ASKED} AND device_id != ?1
+    UNION ALL SELECT identity.name FROM identity WHERE kind = 'device' AND state <> 'removed'
+    AND {_IDENTITY_LOOK} = {_ASKED} AND identity_id != ?1"""  # noqa: S608
+"""Names of other devices, and of those that have applied, that look like a name."""
+_TAKEN = f"""SELECT 1 FROM ({_ALIKE}) WHERE name = ?2
+    OR NOT EXISTS (SELECT 1 FROM device WHERE device_id = ?1 AND name = ?2)"""  # noqa: S608
+"""Whether another device has a name, or one that looks like it. A device keeps the name that it
+has, though an older controller gave a similar one to another."""
 _STANDING = f"""SELECT (SELECT 1 FROM device WHERE device_id = ?1), identity.name, identity.labels,
     (SELECT name FROM device_care WHERE device_id = ?1),
     EXISTS (SELECT 1 FROM device_label WHERE device_id = ?1), EXISTS ({_TAKEN})
@@ -107,6 +119,12 @@ def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
     while _is_taken(connection, device_id, candidate):
         candidate, number = f"{name}-{number}", number + 1
     return candidate
+
+
+def looks_like(connection: sqlite3.Connection, device_id: str, name: str) -> str:
+    """The name of another device that looks like this one; empty: there is none."""
+    found = connection.execute(f"{_ALIKE} LIMIT 1", (device_id, name)).fetchone()
+    return str(found[0]) if found else ""
 
 
 def _is_taken(connection: sqlite3.Connection, device_id: str, name: str) -> bool:
