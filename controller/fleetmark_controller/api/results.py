@@ -27,6 +27,8 @@ from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
 _BATCH_ROWS = 500
 _MAX_IMPORT_BYTES = 256 * 1024 * 1024
 _MOST_AHEAD_NS = 86_400 * 10**9
+_ROW_BYTES = 512
+"""What a record takes in the store beside its payload: many small ones are not free."""
 
 
 class ResultsService(results_pb2_grpc.ResultsServicer):
@@ -47,7 +49,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         records = await asyncio.to_thread(serde.records_from, request.records)
         for record in records:
             self._need_blob(record)
-        size = sum(len(record.payload) for record in records)
+        size = sum(len(record.payload) + _ROW_BYTES for record in records)
         if not self._engine.budget.spend(key.device_id, size, time.monotonic()):
             raise too_much()
         through = await self._engine.transactions.perform(

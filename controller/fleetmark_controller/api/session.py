@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 
 from fleetmark_catalog.resolve.variations import variations_of
 from fleetmark_controller import __version__
 from fleetmark_controller.api import auth, error_handling, serde, validation
+from fleetmark_controller.api.blobs import too_much
 from fleetmark_controller.api.capability_serde import capabilities_from
 from fleetmark_controller.api.log_throttle import Crowd
 from fleetmark_controller.api.progress_filter import Shown
@@ -131,6 +133,9 @@ class SessionService(session_pb2_grpc.SessionServicer):
                 elif body == "log_lines":
                     self._log_lines(device_id, message.log_lines)
                 elif body == "capabilities_changed":
+                    size = message.ByteSize()
+                    if not self._engine.budget.spend(device_id, size, time.monotonic()):
+                        raise too_much()
                     facts = capabilities_from(message.capabilities_changed.capabilities)
                     await self._engine.transactions.perform(
                         lambda c, fx, now, facts=facts: sessions.capabilities_changed(  # type: ignore[misc]

@@ -28,6 +28,7 @@ from fleetmark_controller.loadgen import accuracy_log, consistency, limits, load
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
 from fleetmark_controller.loadgen.loadgen_log import LoadgenLog, Result
 from fleetmark_controller.loadgen.mllog import clean_text
+from fleetmark_controller.loadgen.summary import Summary, read_summary
 from fleetmark_core.clock import iso
 from fleetmark_core.modes import FIND
 
@@ -258,26 +259,34 @@ class _Evaluation:
         """LoadGen's verdict, unless its own figures or its summary deny it."""
         for text in consistency.figures(log, result):
             self._note("log_contradiction", text)
+        official = list(consistency.official_figures(log, result))
+        for text in official:
+            self._note("log_contradiction", text)
         denials = consistency.denials(log, result)
         if result.validity == "VALID" and denials:
             text = f"the detail log says VALID, but: {', '.join(denials)}"
             self._note("log_contradiction", text)
             return "INVALID"
         summary = self._summary()
-        if summary is not None and summary != result.validity:
-            text = f"the detail log says {result.validity}, the summary {summary}"
-            self._note("log_contradiction", text)
-            return "INVALID"
-        if any(text.startswith("result_validity ") for text in log.contradictions):
+        if summary is not None:
+            for text in consistency.summary_figures(summary, log, result):
+                self._note("log_contradiction", text)
+            if summary.validity not in (None, result.validity):
+                text = f"the detail log says {result.validity}, the summary {summary.validity}"
+                self._note("log_contradiction", text)
+                return "INVALID"
+        # A second line about the verdict or early stopping, or an official figure that others deny.
+        decisive = ("result_validity ", "early_stopping_")
+        if official or any(text.startswith(decisive) for text in log.contradictions):
             return "INVALID"
         return result.validity
 
-    def _summary(self) -> str | None:
+    def _summary(self) -> Summary | None:
         path = self._file("loadgen_summary")
         if path is None:
             return None
         try:
-            return loadgen_log.summary_validity(path)
+            return read_summary(path)
         except IngestError as error:
             self._note("log_damaged", f"the summary {error.what}")
             return None

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleetmark_controller.loadgen.loadgen_log import LoadgenLog, Result
+from fleetmark_controller.loadgen import early_stopping
+from fleetmark_controller.loadgen.loadgen_log import Latency, LoadgenLog, Result
+from fleetmark_controller.loadgen.summary import Summary
 
 # LoadGen prints rates with six significant digits.
 _PRINTED = 2e-5
@@ -36,21 +38,8 @@ def denials(log: LoadgenLog, result: Result) -> list[str]:
 def figures(log: LoadgenLog, result: Result) -> Iterator[str]:
     """Texts about figures that contradict one another."""
     scenario = log.settings.scenario
-    latency = result.query_latency or result.latency
-    estimate_of = {"SingleStream": "90.00", "MultiStream": "99.00"}.get(scenario)
-    if estimate_of and result.metric_value is not None:
-        # Early stopping gives an upper bound of the percentile, a latency that occurred.
-        low, high = latency.percentiles[estimate_of] / 1e6, latency.max_ns / 1e6
-        if not low * (1 - 1e-9) <= result.metric_value <= high * (1 + 1e-9):
-            yield (
-                f"the early stopping estimate {result.metric_value:g} ms does not lie between "
-                f"p{float(estimate_of):g} ({low:g} ms) and the maximum ({high:g} ms)"
-            )
+    latency = result.latency
     rate = result.throughput_samples_per_s
-    if scenario == "Offline" and rate and latency.max_ns:
-        expected = result.sample_count * 1e9 / latency.max_ns
-        if abs(rate - expected) > _PRINTED * expected:
-            yield f"{rate:g} samples/s, but counts and latencies make it {expected:g}"
     if scenario == "SingleStream" and rate:
         # One query at a time: all of them but the last, which LoadGen leaves out of the rate, and
         # at worst the longest one, fit into the time that the rate implies.
@@ -58,9 +47,83 @@ def figures(log: LoadgenLog, result: Result) -> Iterator[str]:
         least_ns = result.sample_count * latency.mean_ns - latency.max_ns
         if lasted_ns * (1 + _PRINTED) < least_ns:
             yield f"{rate:g} queries/s, but the mean latency is {latency.mean_ns} ns"
-    if rate and log.duration_s and scenario in ("SingleStream", "Server"):
-        lasted = (result.sample_count - 1) / rate
-        slack = _INTERVAL_SLACK_S + _INTERVAL_SLACK * log.duration_s
-        slack += latency.max_ns / 1e9
-        if abs(lasted - log.duration_s) > slack:
-            yield f"{result.sample_count} samples at {rate:g}/s, but it took {log.duration_s:g} s"
+    if scenario == "SingleStream":
+        yield from _lasted(log, result)
+
+
+def official_figures(log: LoadgenLog, result: Result) -> Iterator[str]:
+    """Texts about the official figure where others contradict it: such a run is not valid."""
+    scenario = log.settings.scenario
+    if scenario in early_stopping.PERCENTILE:
+        yield from _estimate(log, result)
+    rate, longest_ns = result.throughput_samples_per_s, result.latency.max_ns
+    if scenario == "Offline" and rate and longest_ns:
+        expected = result.sample_count * 1e9 / longest_ns
+        if abs(rate - expected) > _PRINTED * expected:
+            yield f"{rate:g} samples/s, but counts and latencies make it {expected:g}"
+    if scenario == "Server":
+        yield from _lasted(log, result)
+
+
+def summary_figures(summary: Summary, log: LoadgenLog, result: Result) -> Iterator[str]:
+    """Texts about figures of the summary that differ from those of the detail log."""
+    if summary.scenario not in ("", log.settings.scenario):
+        yield f"the summary is of {summary.scenario}, the detail log of {log.settings.scenario}"
+    known = [_by_label(latency) for latency in (result.query_latency, result.latency) if latency]
+    for label, value in summary.latencies_ns.items():
+        allowed = [of_label[label] for of_label in known if label in of_label]
+        if allowed and value not in allowed:
+            yield f"the summary's {label} is {value} ns, the detail log's {allowed[0]} ns"
+    stated = {
+        "SingleStream": summary.estimate_ns.get("90.0") or None,
+        "MultiStream": summary.estimate_ns.get("99.0") or None,
+        "Offline": summary.samples_per_s,
+        "Server": summary.samples_per_s,
+    }[log.settings.scenario]
+    if stated is None or result.metric_value is None:
+        return
+    scale = 1e6 if result.metric_name.endswith("_ms") else 1.0
+    if abs(stated / scale - result.metric_value) > _PRINTED * result.metric_value:
+        yield f"by the summary {result.metric_name} is {stated / scale:g}, by the detail log " + (
+            f"{result.metric_value:g}"
+        )
+
+
+def _by_label(latency: Latency) -> dict[str, int]:
+    percentiles = {f"p{float(name):g}": value for name, value in latency.percentiles.items()}
+    return {"minimum": latency.min_ns, "maximum": latency.max_ns, **percentiles}
+
+
+def _estimate(log: LoadgenLog, result: Result) -> Iterator[str]:
+    """Of early stopping: an estimate is a latency that occurred, at a place that follows."""
+    latency = result.query_latency or result.latency
+    percentile = log.settings.target_percentile or early_stopping.PERCENTILE[log.settings.scenario]
+    if result.metric_value is None:
+        return
+    found = early_stopping.bounds_ns(latency, result.query_count, percentile)
+    if found is None:
+        yield f"{result.query_count} queries are too few for an early stopping estimate"
+        return
+    low, high = found[0] / 1e6, found[1] / 1e6
+    if not low * (1 - 1e-9) <= result.metric_value <= high * (1 + 1e-9):
+        yield (
+            f"the early stopping estimate {result.metric_value:g} ms does not lie between"
+            f" {low:g} and {high:g} ms, where {result.query_count} queries put it"
+        )
+    told = result.told_estimates_ns.get(f"{percentile * 100:.1f}")
+    if told is not None and abs(told / 1e6 - result.metric_value) > 1e-9 * result.metric_value:
+        yield (
+            f"the early stopping estimate is {result.metric_value:g} ms,"
+            f" and {told / 1e6:g} ms in LoadGen's own words"
+        )
+
+
+def _lasted(log: LoadgenLog, result: Result) -> Iterator[str]:
+    rate = result.throughput_samples_per_s
+    if not rate or not log.duration_s:
+        return
+    lasted = (result.sample_count - 1) / rate
+    slack = _INTERVAL_SLACK_S + _INTERVAL_SLACK * log.duration_s
+    slack += result.latency.max_ns / 1e9
+    if abs(lasted - log.duration_s) > slack:
+        yield f"{result.sample_count} samples at {rate:g}/s, but it took {log.duration_s:g} s"

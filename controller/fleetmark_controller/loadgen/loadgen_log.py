@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Settings:
     seeds: rules.Seeds
     target_qps: float | None = None
     """The rate at which queries were sent; only in Server."""
+    target_percentile: float | None = None
+    """By which latencies are judged, between 0 and 1; None where the log does not say."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Result:
     throughput_samples_per_s: float | None
     latency: Latency
     query_latency: Latency | None
+    told_estimates_ns: dict[str, int] = field(default_factory=dict)
+    """Estimates by percentile ("90.0") as the log's text about early stopping has them."""
 
 
 @dataclass(frozen=True)
@@ -134,25 +138,6 @@ def parse_detail(path: Path) -> LoadgenLog:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
     except IngestError as error:
         raise IngestError(error.what, path.name) from error
-
-
-def summary_validity(path: Path) -> str | None:
-    """VALID or INVALID as the summary file says it; None where it says nothing.
-
-    Raises:
-        IngestError: the file cannot be read or is too large.
-    """
-    try:
-        with path.open("rb") as file:
-            text = file.read(limits.MAX_SUMMARY_BYTES + 1)
-    except OSError as error:
-        raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
-    if len(text) > limits.MAX_SUMMARY_BYTES:
-        raise IngestError(f"larger than {limits.MAX_SUMMARY_BYTES >> 20} MiB", path.name)
-    found = set(re.findall(rb"^Result is : (VALID|INVALID)\s*$", text, re.MULTILINE))
-    if len(found) > 1:
-        return "INVALID"
-    return found.pop().decode() if found else None
 
 
 def _interpret(raw: RawLog) -> LoadgenLog:
@@ -212,7 +197,12 @@ def _settings(values: Values) -> Settings:
         target_qps=values.rate("effective_target_qps") or None
         if values.text("effective_scenario") == "Server"
         else None,
+        target_percentile=_share(values.rate("effective_target_latency_percentile")),
     )
+
+
+def _share(value: float | None) -> float | None:
+    return value if value is not None and 0 < value < 1 else None
 
 
 def _latency(values: Values, *, of_query: bool = False) -> Latency:
@@ -227,6 +217,14 @@ def _latency(values: Values, *, of_query: bool = False) -> Latency:
             for name in PERCENTILES
         },
     )
+
+
+_ESTIMATE = re.compile(r"Early stopping (\d{1,2}\.\d{1,2})th percentile estimate: (\d{1,19})(?!\d)")
+
+
+def estimates_ns(text: str) -> dict[str, int]:
+    """Return the estimates that LoadGen's text about early stopping names, by percentile."""
+    return {percentile: int(value) for percentile, value in _ESTIMATE.findall(text)}
 
 
 _CHECKS = {
@@ -262,6 +260,7 @@ def _result(values: Values, settings: Settings) -> Result:
         throughput_samples_per_s=throughput,
         latency=latency,
         query_latency=query_latency,
+        told_estimates_ns=estimates_ns(values.text("early_stopping_result")),
     )
 
 

@@ -89,7 +89,7 @@ def hello(
         agent_version=said.agent_version,
         boot_id=said.boot_id,
     )
-    events.add(
+    events.add_from_device(
         connection,
         now_ns,
         "device.registered" if new else "device.connected",
@@ -97,7 +97,7 @@ def hello(
         boot_id=said.boot_id,
     )
     if epochs.saw_epoch(connection, said.highest_epoch):
-        events.add(
+        events.add_from_device(
             connection,
             now_ns,
             "alarm.generation",
@@ -155,7 +155,7 @@ def capabilities_changed(
     """A device found something new about itself."""
     del effects  # nothing follows: jobs that wait were resolved when they were submitted
     devices.set_capabilities(connection, now_ns, device_id, facts)
-    events.add(connection, now_ns, "device.capabilities", device_id=device_id)
+    events.add_from_device(connection, now_ns, "device.capabilities", device_id=device_id)
 
 
 def lease_expired(

@@ -6,7 +6,15 @@ import json
 import sqlite3
 from typing import Any
 
-from fleetmark_core.clock import iso
+from fleetmark_core.clock import NS_PER_S, iso
+
+MOST_AN_HOUR = 60
+"""Rows that one device may cause of each kind of `BY_DEVICES`."""
+BY_DEVICES = "'device.connected', 'device.capabilities', 'alarm.record_differs', 'alarm.generation'"
+"""Kinds of events that devices cause without having been given a job; indexed by migration 13."""
+_HOUR_NS = 3600 * NS_PER_S
+_NEWEST = f"""SELECT {{}} FROM event WHERE device_id = ? AND kind = ? AND kind IN ({BY_DEVICES})
+    ORDER BY event_id DESC LIMIT 1 OFFSET ?"""  # noqa: S608
 
 
 def add(
@@ -23,6 +31,36 @@ def add(
     connection.execute(
         "INSERT INTO event (at, kind, device_id, job_id, epoch, detail) VALUES (?, ?, ?, ?, ?, ?)",
         (iso(now_ns), kind, device_id, job_id, epoch, json.dumps(detail, ensure_ascii=False)),
+    )
+
+
+def add_from_device(
+    connection: sqlite3.Connection,
+    now_ns: int,
+    kind: str,
+    *,
+    device_id: str,
+    job_id: str | None = None,
+    epoch: int | None = None,
+    **detail: Any,
+) -> None:
+    """Append an event of `BY_DEVICES`, which a device can cause as often as it likes.
+
+    From the 60th in an hour on, the newest row counts the others instead (`repeated` and
+    `repeated_at` of its detail): a device must not fill the store with events.
+    """
+    before = connection.execute(_NEWEST.format("event_id, at"), (device_id, kind, 0)).fetchone()
+    oldest = connection.execute(
+        _NEWEST.format("at"), (device_id, kind, MOST_AN_HOUR - 1)
+    ).fetchone()
+    if oldest is None or oldest[0] < iso(now_ns - _HOUR_NS):
+        add(connection, now_ns, kind, device_id=device_id, job_id=job_id, epoch=epoch, **detail)
+        return
+    connection.execute(
+        """UPDATE event SET detail = json_set(detail, '$.repeated',
+        coalesce(json_extract(detail, '$.repeated'), 0) + 1, '$.repeated_at', ?)
+        WHERE event_id = ?""",
+        (iso(now_ns), before[0]),
     )
 
 

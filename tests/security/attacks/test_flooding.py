@@ -15,9 +15,14 @@ from typing import Any
 import grpc
 import pytest
 
-from fleetmark_core.digest import sha256_hex
-from fleetmark_protos.v1 import blobs_pb2, enrolment_pb2, fleet_pb2, session_pb2
-from tests.security.attacks.target import Stream, Target, outcome
+from fleetmark_controller.api.capability_serde import capabilities_to
+from fleetmark_controller.store import events
+from fleetmark_controller.store.devices.capability_history import MOST_A_DAY
+from fleetmark_core.digest import canonical_json, sha256_hex
+from fleetmark_protos.v1 import blobs_pb2, enrolment_pb2, fleet_pb2, results_pb2, session_pb2
+from tests.security.attacks.target import FACTS, Member, Stream, Target, outcome, replace
+from tests.security.attacks.test_lies import record
+from tests.support.processes import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
 LIST = fleet_pb2.ListDevicesRequest()
@@ -140,4 +145,62 @@ def test_a_stream_is_ended_in_its_middle_when_its_device_is_revoked(target: Targ
     assert time.monotonic() - began < 5
     renew = enrolment_pb2.RenewRequest(csr=target.application("x", "", member.pair.key, "").csr)
     assert outcome(lambda: target.stubs().enrolment.Renew(renew)) == "REVOKED"
+    assert target.answers()
+
+
+def rows(target: Target, member: Member, kind: str) -> list[tuple[object, ...]]:
+    return target.fleet.query(
+        "SELECT coalesce(json_extract(detail, '$.repeated'), 0) FROM event"
+        f" WHERE device_id = '{member.member_id}' AND kind = '{kind}' ORDER BY event_id"
+    )
+
+
+def test_alarms_without_end_are_counted_and_not_stored(target: Target) -> None:
+    """Each record differs from the one that is stored under its number."""
+    stubs = target.stubs(target.victim)
+    store = target.fleet.home / "results.db"
+    before = len(rows(target, target.victim, "alarm.record_differs"))
+    for number in range(5):
+        records = [
+            record(1_000, "event", canonical_json({"phase": f"{number} {item}"}))
+            for item in range(1_000)
+        ]
+        request = results_pb2.AppendRequest(attempt=target.attempt, records=records)
+        stubs.results.Append(request, timeout=PATIENCE_S)
+    found = rows(target, target.victim, "alarm.record_differs")
+    assert len(found) - before <= events.MOST_AN_HOUR
+    assert sum(int(str(row[0])) + 1 for row in found) == 5 * 1_000 - 1, "none is forgotten"
+    assert store.stat().st_size < 50_000_000
+    assert target.answers()
+
+
+def test_facts_that_change_without_end_are_counted_and_not_stored(target: Target) -> None:
+    member = target.enrol("moody", target.token(approve=True))
+    stream = Stream(target.stubs(member), target.hello(member))
+    try:
+        for number in range(300):
+            memory = replace(FACTS.memory, total_bytes=10**9 + number)
+            changed = session_pb2.CapabilitiesChanged(
+                capabilities=capabilities_to(replace(FACTS, memory=memory))
+            )
+            stream.say(capabilities_changed=changed)
+        stream.say(heartbeat=session_pb2.Heartbeat(sequence=9, idle=True))
+        next(m for m in stream.heard if m.HasField("heartbeat_ack"))
+    finally:
+        stream.end()
+    found = rows(target, member, "device.capabilities")
+    assert len(found) == events.MOST_AN_HOUR and found[-1] == (300 - events.MOST_AN_HOUR,)
+    kept = target.fleet.query(
+        f"SELECT count(*) FROM device_history WHERE device_id = '{member.member_id}'"
+    )
+    assert kept == [(MOST_A_DAY,)]
+    assert target.answers()
+
+
+def test_hellos_without_end_are_counted_and_not_stored(target: Target) -> None:
+    member = target.enrol("restless", target.token(approve=True))
+    for number in range(150):
+        Stream(target.stubs(member), target.hello(member, boot_id=f"b{number}")).end()
+    found = rows(target, member, "device.connected")
+    assert len(found) == events.MOST_AN_HOUR and found[-1] == (149 - events.MOST_AN_HOUR,)
     assert target.answers()

@@ -42,7 +42,8 @@ from fleetmark_controller.home.endpoint import read_board_endpoint, read_endpoin
 from fleetmark_controller.home.settings import check_listen, load_settings
 from fleetmark_controller.loadgen.accuracy_log import parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError
-from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
+from fleetmark_controller.loadgen.loadgen_log import parse_detail
+from fleetmark_controller.loadgen.summary import read_summary
 from fleetmark_controller.wheelbuild import repack
 from fleetmark_core import versions
 from fleetmark_core.capabilities import Interpreter
@@ -169,7 +170,7 @@ def test_a_damaged_log_is_judged_or_refused(detail: bytes, summary: bytes) -> No
         sane(judge(path))
         said = file(folder, "mlperf_log_summary.txt", summary)
         with suppress(IngestError):
-            assert summary_validity(said) in ("VALID", "INVALID", None)
+            assert read_summary(said).validity in ("VALID", "INVALID", None)
 
 
 @pytest.mark.fuzz("LoadGen's accuracy log")

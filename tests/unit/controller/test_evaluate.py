@@ -140,6 +140,76 @@ def test_edited_figures_do_not_fit_the_others(
     assert facts.quality == "suspicious"
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("singlestream_performance", {"early_stopping_latency_ss": 1000}),
+        # A latency that occurred, between the percentile and the maximum, but at another place.
+        ("singlestream_performance", {"early_stopping_latency_ss": 94_300}),
+        ("singlestream_performance", {"early_stopping_latency_ss": 105_400}),
+        ("multistream_performance", {"early_stopping_latency_ms": 10}),
+        ("multistream_performance", {"early_stopping_latency_ms": 909_700}),
+        # Fewer queries than an estimate needs.
+        ("multistream_performance", {"result_query_count": 661, "effective_min_query_count": 1}),
+        ("offline_performance", {"result_samples_per_second": 1e6}),
+        ("server_performance", {"result_completed_samples_per_sec": 50_000.0}),
+        ("singlestream_performance", {"early_stopping_met": False}),
+    ],
+)
+def test_an_official_figure_that_others_deny_makes_the_run_invalid(
+    tmp_path: Path, name: str, values: dict[str, Any]
+) -> None:
+    facts = edited(tmp_path, name, **values)
+    assert facts.loadgen_validity == "INVALID"
+    assert "log_contradiction" in codes(facts) and not facts.submittable
+
+
+def test_an_estimate_that_was_edited_everywhere_but_in_the_text(tmp_path: Path) -> None:
+    facts = edited(tmp_path, "singlestream_performance", early_stopping_latency_ss=96_000)
+    assert facts.loadgen_validity == "INVALID"
+    assert any("own words" in reason["text"] for reason in facts.quality_reasons)
+
+
+def test_a_second_estimate_makes_the_run_invalid(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    folder = cases.copy(name, tmp_path)
+    cases.append(folder, "early_stopping_latency_ss", 90_000)
+    assert evaluate(cases.inputs(folder, name)).loadgen_validity == "INVALID"
+
+
+@pytest.mark.parametrize("name", cases.PERFORMANCE)
+def test_what_loadgen_wrote_denies_nothing(tmp_path: Path, name: str) -> None:
+    facts = evaluate(cases.inputs(cases.copy(name, tmp_path), name))
+    assert facts.loadgen_validity == "VALID" and "log_contradiction" not in codes(facts)
+
+
+_SINGLE, _MULTI = "singlestream_performance", "multistream_performance"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        (_SINGLE, "(ns)                : 238695", "(ns)                : 138695"),
+        (_SINGLE, "90.00 percentile latency (ns)   : 94311", "90.00 percentile latency (ns)   : 9"),
+        (_SINGLE, "90.0th percentile estimate: 96213", "90.0th percentile estimate: 86213"),
+        (_SINGLE, "Scenario : SingleStream", "Scenario : Offline"),
+        (_MULTI, "99.0th percentile estimate: 1350718", "99.0th percentile estimate: 9"),
+        ("offline_performance", "Samples per second: ", "Samples per second: 9"),
+        ("server_performance", "samples per second    : ", "samples per second    : 9"),
+    ],
+)
+def test_a_summary_that_differs_from_the_detail_log_is_flagged(
+    tmp_path: Path, name: str, old: str, new: str
+) -> None:
+    folder = cases.copy(name, tmp_path)
+    summary = folder / "mlperf_log_summary.txt"
+    text = summary.read_text()
+    assert old in text
+    summary.write_text(text.replace(old, new))
+    facts = evaluate(cases.inputs(folder, name))
+    assert "log_contradiction" in codes(facts) and facts.quality == "suspicious"
+
+
 def test_edited_latencies_do_not_fit_the_samples(tmp_path: Path) -> None:
     name = "singlestream_performance"
     folder = cases.copy(name, tmp_path)

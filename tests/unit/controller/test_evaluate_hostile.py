@@ -19,7 +19,8 @@ from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs, evalua
 from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.accuracy_log import parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError
-from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
+from fleetmark_controller.loadgen.loadgen_log import parse_detail
+from fleetmark_controller.loadgen.summary import read_summary
 from tests.support import evaluation_cases as cases
 
 GENUINE = (cases.LOADGEN_LOGS / "singlestream_performance" / "mlperf_log_detail.txt").read_text()
@@ -86,7 +87,7 @@ def test_any_bytes_as_a_file(content: bytes) -> None:
         with file_of(content) as path, pytest.raises(IngestError):
             read(path)
     with file_of(content) as path:
-        assert summary_validity(path) in ("VALID", "INVALID", None)
+        assert read_summary(path).validity in ("VALID", "INVALID", None)
         assert judge(path).loadgen_validity == "INVALID"
 
 
@@ -159,7 +160,7 @@ def test_too_large_files_are_not_read(tmp_path: Path) -> None:
     for name, read, most in (
         ("detail", parse_detail, limits.MAX_DETAIL_BYTES),
         ("accuracy", parse_accuracy, limits.MAX_ACCURACY_BYTES),
-        ("summary", summary_validity, limits.MAX_SUMMARY_BYTES),
+        ("summary", read_summary, limits.MAX_SUMMARY_BYTES),
     ):
         path = tmp_path / name
         with path.open("wb") as file:
@@ -170,7 +171,7 @@ def test_too_large_files_are_not_read(tmp_path: Path) -> None:
 
 def test_a_folder_or_nothing_in_place_of_a_file(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
-        for read in (parse_detail, parse_accuracy, load_labels, summary_validity):
+        for read in (parse_detail, parse_accuracy, load_labels, read_summary):
             with pytest.raises(IngestError, match="cannot be read"):
                 read(path)
 

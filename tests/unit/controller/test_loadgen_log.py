@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_controller.loadgen.loadgen_log import parse_detail, summary_validity
+from fleetmark_controller.loadgen.loadgen_log import parse_detail
 from fleetmark_controller.loadgen.rules import ROUND_SEEDS
+from fleetmark_controller.loadgen.summary import read_summary
 from fleetmark_core.clock import iso
 from tests.support import LOADGEN_LOGS
 from tests.support.evaluation_cases import PERFORMANCE, RUNS, SCENARIOS
@@ -114,7 +115,7 @@ def test_the_start_is_utc_whatever_zone_the_board_is_in() -> None:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_summary_verdict(name: str) -> None:
-    said = summary_validity(LOADGEN_LOGS / name / "mlperf_log_summary.txt")
+    said = read_summary(LOADGEN_LOGS / name / "mlperf_log_summary.txt").validity
     if "accuracy" in name:
         assert said is None
     else:

@@ -8,7 +8,11 @@ from typing import Any
 
 from fleetmark_controller.store.devices.capability_cache import CAPABILITIES
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_core.clock import iso
+from fleetmark_core.clock import NS_PER_S, iso
+
+MOST_A_DAY = 100
+"""Changes of one device's capabilities that are kept."""
+_DAY_NS = 24 * 3600 * NS_PER_S
 
 
 def note(
@@ -26,10 +30,24 @@ def note(
     text = CAPABILITIES.steady_text(capabilities)
     last = None if new else _last(connection, device_id)
     if last is None or (last != text and json.loads(last) != json.loads(text)):
+        _keep(connection, now_ns, device_id, text)
+
+
+def _keep(connection: sqlite3.Connection, now_ns: int, device_id: str, text: str) -> None:
+    """Add a row, or replace the newest of `MOST_A_DAY`: no device may fill the store."""
+    row = connection.execute(
+        "SELECT at FROM device_history WHERE device_id = ? ORDER BY at DESC LIMIT 1 OFFSET ?",
+        (device_id, MOST_A_DAY - 1),
+    ).fetchone()
+    if row is not None and row[0] >= iso(now_ns - _DAY_NS):
         connection.execute(
-            "INSERT OR REPLACE INTO device_history VALUES (?, ?, ?)",
-            (device_id, iso(now_ns), text),
+            "DELETE FROM device_history WHERE device_id = ?1 AND at ="
+            " (SELECT max(at) FROM device_history WHERE device_id = ?1)",
+            (device_id,),
         )
+    connection.execute(
+        "INSERT OR REPLACE INTO device_history VALUES (?, ?, ?)", (device_id, iso(now_ns), text)
+    )
 
 
 def _last(connection: sqlite3.Connection, device_id: str) -> str | None:

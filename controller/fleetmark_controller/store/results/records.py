@@ -43,7 +43,9 @@ def insert(
             ),
         ).rowcount
         if not inserted and _stored_digest(connection, key, record.seq) != record.sha256:
-            events.add(connection, now_ns, "alarm.record_differs", **key._asdict(), seq=record.seq)
+            events.add_from_device(
+                connection, now_ns, "alarm.record_differs", **key._asdict(), seq=record.seq
+            )
         if inserted and record.kind == "final":
             connection.execute(
                 "UPDATE attempt SET final_seq = ? WHERE job_id = ? AND epoch = ? AND device_id = ?"

@@ -17,7 +17,7 @@ from fleetmark_controller.store.db.migrations import (
     m0010_search,
     m0011_lookups,
     m0012_telemetry,
-    m0013_names,
+    m0013_hello,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -33,4 +33,4 @@ MIGRATIONS(name="0009_condition")(m0009_condition.apply)
 MIGRATIONS(name="0010_search")(m0010_search.apply)
 MIGRATIONS(name="0011_lookups")(m0011_lookups.apply)
 MIGRATIONS(name="0012_telemetry")(m0012_telemetry.apply)
-MIGRATIONS(name="0013_names")(m0013_names.apply)
+MIGRATIONS(name="0013_hello")(m0013_hello.apply)

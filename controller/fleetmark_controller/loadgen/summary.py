@@ -1,0 +1,74 @@
+"""Reads LoadGen's summary log, `mlperf_log_summary.txt`: text for people, few figures a line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetmark_controller.loadgen import limits
+from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.loadgen_log import estimates_ns
+
+_VALIDITY = re.compile(r"^Result is : (VALID|INVALID)\s*$", re.MULTILINE)
+_SCENARIO = re.compile(r"^Scenario : (\w{1,40})\s*$", re.MULTILINE)
+_RATE = re.compile(
+    r"^(?:Samples|Completed samples) per second\s*: ([\d.e+]{1,30})\s*$", re.MULTILINE
+)
+_LATENCY = re.compile(
+    r"^(Min latency|Max latency|\d\d\.\d\d percentile latency) \(ns\)\s*: (\d{1,19})\s*$",
+    re.MULTILINE,
+)
+_LABELS = {"Min latency": "minimum", "Max latency": "maximum"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a summary says; empty or None where it says nothing.
+
+    `validity` is VALID or INVALID; INVALID, if it says both. `latencies_ns` are by name (minimum,
+    p90, …), the first of each; `estimate_ns` is early stopping's, by percentile ("90.0").
+    """
+
+    validity: str | None
+    scenario: str
+    samples_per_s: float | None
+    latencies_ns: dict[str, int]
+    estimate_ns: dict[str, int]
+
+
+def read_summary(path: Path) -> Summary:
+    """Read a summary.
+
+    Raises:
+        IngestError: the file cannot be read or is too large.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(limits.MAX_SUMMARY_BYTES + 1)
+    except OSError as error:
+        raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
+    if len(data) > limits.MAX_SUMMARY_BYTES:
+        raise IngestError(f"larger than {limits.MAX_SUMMARY_BYTES >> 20} MiB", path.name)
+    text = data.decode("utf-8", "replace")
+    verdicts = set(_VALIDITY.findall(text))
+    latencies: dict[str, int] = {}
+    for label, value in _LATENCY.findall(text):
+        name = _LABELS.get(label) or f"p{float(label.split()[0]):g}"
+        latencies.setdefault(name, int(value))
+    scenario = _SCENARIO.search(text)
+    return Summary(
+        validity="INVALID" if len(verdicts) > 1 else next(iter(verdicts), None),
+        scenario=scenario[1] if scenario else "",
+        samples_per_s=_rate(text),
+        latencies_ns=latencies,
+        estimate_ns=estimates_ns(text),
+    )
+
+
+def _rate(text: str) -> float | None:
+    found = _RATE.search(text)
+    try:
+        return float(found[1]) if found else None
+    except ValueError:
+        return None

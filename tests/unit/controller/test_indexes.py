@@ -1,0 +1,30 @@
+"""What each hello looks up has an index: it takes as long in a large store as in an empty one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleetmark_controller.store import events
+from fleetmark_controller.store.db.connection import connect, migrate
+from fleetmark_controller.store.devices import devices
+
+
+@pytest.mark.parametrize(
+    ("sql", "indexes"),
+    [
+        (events._NEWEST.format("at").replace("?", "'x'", 2).replace("?", "5"), ["event_of_device"]),
+        (
+            devices._ALIKE.replace("?1", "'x'").replace("?2", "'y'"),
+            ["device_look", "identity_look"],
+        ),
+    ],
+    ids=["events of a device", "names that look alike"],
+)
+def test_it_is_found_by_an_index(tmp_path: Path, sql: str, indexes: list[str]) -> None:
+    migrate(tmp_path / "results.db")
+    connection = connect(tmp_path / "results.db")
+    plan = " ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}"))
+    assert all(f"USING INDEX {name}" in plan or f"INDEX {name}" in plan for name in indexes), plan
+    assert "SCAN" not in plan.replace("SCAN CONSTANT ROW", "")
