@@ -9,6 +9,7 @@ from typing import Any
 from fleetmark_controller.evaluation import records as reported
 from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
 from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.loadgen.mllog import clean_text
 from fleetmark_controller.operations.results import Judgement
 from fleetmark_controller.planning.device import Device
 from fleetmark_controller.store.devices import devices
@@ -61,9 +62,11 @@ def gather(
         if final.outcome == COMPLETED:
             reported.check_result(final)
     except FleetmarkError as error:
-        return Judgement(Ending.FAILED, f"its records are not valid: {error}")
+        # Both reasons hold what the device sent.
+        return Judgement(Ending.FAILED, clean_text(f"its records are not valid: {error}"))
     if final.outcome != COMPLETED:
-        return Judgement(Ending.FAILED, final.reason, final.retryable)
+        reason = clean_text(final.reason) or f"its outcome is {clean_text(final.outcome)}"
+        return Judgement(Ending.FAILED, reason, final.retryable)
     job = jobs.get(connection, key.job_id)
     asked = order.parameters if job is None else job.configuration["parameters"]
     return Evidence(
