@@ -26,6 +26,12 @@ ENTRY_MESSAGE_BYTES = 64 * 1024
 SERVER_NAME = "controller.fleetmark.internal"
 """The name in every controller's certificate, which clients check whatever address they dial."""
 
+HANDSHAKE_TIMEOUT_S = 20.0
+"""How long a connection may take for TLS and the first HTTP/2 frame. gRPC's default is 120 s."""
+
+_IDLE_S = 300.0
+_ENTRY_IDLE_S = 30.0
+
 SERVICE_TYPE = "_fleetmark._tcp.local."
 """Under which controllers make themselves known on the local network (DNS-SD)."""
 
@@ -57,14 +63,25 @@ def client_options(
     ]
 
 
-def server_options(keepalive_s: float = 10.0) -> list[tuple[str, int]]:
-    """Options of a server that a whole fleet may dial at the same moment.
+def server_options(
+    keepalive_s: float = 10.0,
+    *,
+    handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
+    connections: int | None = None,
+) -> list[tuple[str, int]]:
+    """Return the options of a server that a whole fleet may dial at the same moment.
 
     gRPC's defaults drop up to a fifth of 5,000 simultaneous connections; the two
     `max_pending_requests` limits below drop none.
+
+    Args:
+        keepalive_s: seconds between pings to a silent client.
+        handshake_timeout_s: see `_connection_options`.
+        connections: see `_connection_options`.
     """
     return [
         *_SHARED,
+        *_connection_options(handshake_timeout_s, _IDLE_S, connections),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
         ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
@@ -77,9 +94,17 @@ def server_options(keepalive_s: float = 10.0) -> list[tuple[str, int]]:
     ]
 
 
-def entry_options() -> list[tuple[str, int]]:
-    """Options of the server that anybody may dial: small messages, few streams, short lives."""
+def entry_options(
+    *, handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S, connections: int | None = None
+) -> list[tuple[str, int]]:
+    """Return the options of the open port: small messages, few streams, short idle times.
+
+    Args:
+        handshake_timeout_s: see `_connection_options`.
+        connections: see `_connection_options`.
+    """
     return [
+        *_connection_options(handshake_timeout_s, _ENTRY_IDLE_S, connections),
         ("grpc.max_receive_message_length", ENTRY_MESSAGE_BYTES),
         ("grpc.max_send_message_length", ENTRY_MESSAGE_BYTES),
         ("grpc.max_metadata_size", 8 * 1024),
@@ -93,3 +118,24 @@ def entry_options() -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests_hard_limit", 6_000),
         ("grpc.so_reuseport", 0),
     ]
+
+
+def _connection_options(
+    handshake_timeout_s: float, idle_s: float, connections: int | None
+) -> list[tuple[str, int]]:
+    """Return the options that close connections which do no work.
+
+    Args:
+        handshake_timeout_s: seconds from accepting a connection to its first HTTP/2 settings
+            frame. It covers slow handshakes and clients that stop after TLS.
+        idle_s: seconds without a call after which a connection is closed. An agent's stream is a
+            call, so an idle device is not affected.
+        connections: how many the port holds; gRPC accepts and closes more at once. None: no limit.
+    """
+    options = [
+        ("grpc.server_handshake_timeout_ms", int(handshake_timeout_s * 1000)),
+        ("grpc.max_connection_idle_ms", int(idle_s * 1000)),
+    ]
+    if connections is not None:
+        options.append(("grpc.max_allowed_incoming_connections", connections))
+    return options

@@ -78,10 +78,12 @@ class Fleet:
             f"quarantine_after = {quarantine_after}\n"
         )
 
-    def start_controller(self, *arguments: str) -> None:
-        """Start it and wait until it answers."""
+    def start_controller(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
+        """Start it and wait until it answers; `prefix` comes before its command line."""
         self._start(
-            "controller", "serve", "--home", str(self.home), "--listen", self.address, *arguments
+            *("controller", "serve", "--home", str(self.home), "--listen", self.address),
+            *arguments,
+            prefix=prefix,
         )
         until(lambda: self.run("fleet", "list").returncode == 0, "the controller")
 

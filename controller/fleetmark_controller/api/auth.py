@@ -69,7 +69,12 @@ class Call:
     @property
     def address(self) -> str:
         """The caller's address, without its port."""
-        return address_of(self.context.peer())
+        return address_of(self.peer)
+
+    @property
+    def peer(self) -> str:
+        """The caller's address and port, as gRPC writes them."""
+        return str(self.context.peer())
 
     @property
     def who(self) -> str:
@@ -238,7 +243,11 @@ class Guard(grpc.aio.ServerInterceptor):
             await abort(context, error)
         _CALL.set(call)
         if call.caller is not None:
-            self._registry.opened(call.caller.identity_id, call)
+            try:
+                self._registry.opened(call.caller, call)
+            except FleetmarkError as error:
+                await self._refusals.note(call.who, method, error)
+                await abort(context, error)
             if not rule.allows(call.caller):
                 refusal = _not_allowed(call.caller, rule, method)
                 self._registry.closed(call.caller.identity_id, call)

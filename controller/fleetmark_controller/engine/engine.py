@@ -23,7 +23,7 @@ from fleetmark_controller.engine.release_manager import Desk
 from fleetmark_controller.engine.submission import Submission
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.home.settings import Settings
-from fleetmark_controller.identity.model import Budget
+from fleetmark_controller.identity.model import Budget, Kind
 from fleetmark_controller.identity.registry import Registry
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.scheduling.model import Policy, Scheduler
@@ -68,7 +68,9 @@ class Engine:
         self.blobs = BlobFolder(blobs)
         self.builder = Builder(store.parent, self.blobs)
         self.presence = Presence(int(settings.lease_s * NS_PER_S))
-        self.registry = Registry()
+        self.registry = Registry(
+            {Kind.DEVICE: settings.calls_per_device, Kind.PERSON: settings.calls_per_operator}
+        )
         self.budget = Budget(settings.device_bytes_per_day)
         """What each board has handed in today, files and records."""
         self.reader = Reader(store)

@@ -12,7 +12,7 @@ from typing import Any
 from fleetmark_cli.paths import ConfigError, read_config
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.suggest import hint
-from fleetmark_protos.channel import DEFAULT_PORT
+from fleetmark_protos.channel import DEFAULT_PORT, HANDSHAKE_TIMEOUT_S
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class Settings:
     """How much one board may hand in in a day: no board fills the controller's disk alone."""
     refusals_per_minute: int = 10
     """After so many refused enrolments an address is not heard for the rest of a minute."""
+    handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S
+    """How long a new connection may take until TLS is agreed and HTTP/2 has begun."""
+    calls_per_device: int = 64
+    """How many calls one device may have open at once, on all its connections together."""
+    calls_per_operator: int = 1000
+    """How many calls one operator may have open at once."""
     certificate_life_s: float = 30 * 86_400.0
     """How long a board's certificate lives; it is renewed after two thirds of that."""
     catalog_key: str = ""
@@ -79,6 +85,9 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "attempt_bytes": (1024, 1 << 50),
     "device_bytes_per_day": (1024, 1 << 60),
     "refusals_per_minute": (1, 1_000_000),
+    "handshake_timeout_s": (0.5, 120.0),
+    "calls_per_device": (8, 1_000_000),
+    "calls_per_operator": (8, 1_000_000),
     "certificate_life_s": (5.0, 3650 * _DAY_S),
     "release_life_s": (60.0, 3650 * _DAY_S),
     "ageing_s": (0.1, 365 * _DAY_S),

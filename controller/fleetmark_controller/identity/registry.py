@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from fleetmark_controller.identity.model import Caller, Identity, Kind, State
@@ -15,6 +15,10 @@ class OpenCall(Protocol):
     expires_ns: int
     """When the certificate that it was begun with ends."""
 
+    @property
+    def peer(self) -> str:
+        """Address and port of its connection, as gRPC writes them."""
+
     def end(self, error: FleetmarkError) -> None:
         """Tell the caller why, and stop."""
 
@@ -22,8 +26,14 @@ class OpenCall(Protocol):
 class Registry:
     """Identities by id, and the calls that each has open."""
 
-    def __init__(self) -> None:
-        """Nobody counts yet."""
+    def __init__(self, most_calls: Mapping[Kind, int] | None = None) -> None:
+        """Start without identities.
+
+        Args:
+            most_calls: how many calls one identity of each kind may have open; a kind that is not
+                named has no limit.
+        """
+        self._most_calls = dict(most_calls or {})
         self._identities: dict[str, Identity] = {}
         self._calls: dict[str, set[OpenCall]] = {}
         self._waiting: dict[str, set[Callable[[], None]]] = {}
@@ -59,9 +69,24 @@ class Registry:
             raise _refusal(identity)
         return Caller(identity.kind, identity_id, identity.name, identity.role)
 
-    def opened(self, identity_id: str, call: OpenCall) -> None:
-        """A call began."""
-        self._calls.setdefault(identity_id, set()).add(call)
+    def opened(self, caller: Caller, call: OpenCall) -> None:
+        """Note that a call began.
+
+        A device cannot take all connections of the controller: each connection that it keeps
+        without a call is closed after a while.
+
+        Raises:
+            FleetmarkError: BACK_PRESSURE: the identity has as many calls open as it may.
+        """
+        open_calls = self._calls.get(caller.identity_id, set())
+        most = self._most_calls.get(caller.kind)
+        if most is not None and len(open_calls) >= most:
+            raise _too_many_calls_error(caller, most)
+        self._calls.setdefault(caller.identity_id, open_calls).add(call)
+
+    def connections(self) -> set[str]:
+        """Return address and port of each connection on which an identity has a call open."""
+        return {call.peer for calls in self._calls.values() for call in calls}
 
     def closed(self, identity_id: str, call: OpenCall) -> None:
         """A call ended."""
@@ -89,6 +114,15 @@ class Registry:
                 self._waiting.pop(identity_id, None)
 
         return stop
+
+
+def _too_many_calls_error(caller: Caller, most: int) -> FleetmarkError:
+    noun = "device" if caller.kind is Kind.DEVICE else "operator"
+    return FleetmarkError(
+        ErrorKind.BACK_PRESSURE,
+        f"{noun} {caller.name} has {most} calls open, the most that one {noun} may have",
+        next_step=f"End some of them, or raise calls_per_{noun} in the controller's config.toml",
+    )
 
 
 def expired() -> FleetmarkError:

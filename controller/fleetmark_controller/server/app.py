@@ -38,7 +38,9 @@ from fleetmark_controller.identity.issuer import Issuer, local_key, write_local
 from fleetmark_controller.lifecycle import fencing
 from fleetmark_controller.operations import enrollment, operators
 from fleetmark_controller.server import gc_policy, rlimits
+from fleetmark_controller.server.connection_monitor import ConnectionMonitor
 from fleetmark_controller.server.home import Home, unwritable_home_error
+from fleetmark_controller.server.rlimits import ConnectionShares
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_controller.signing.release_store import Keeper
 from fleetmark_controller.store import epochs
@@ -91,7 +93,7 @@ async def serve(
         FleetmarkError: the home, the store, the catalog or the address cannot be used.
     """
     host, port = check_listen(settings.listen)
-    rlimits.raise_limit()
+    shares = rlimits.share_connections(rlimits.raise_limit())
     sys.setswitchinterval(_SWITCH_S)
     home = Home(folder)
     try:
@@ -108,9 +110,9 @@ async def serve(
         engine = Engine(home.store, home.blobs, settings, catalog, keeper=keeper, signer=signer)
         await engine.start(await _begin_generation(home, engine))
         await engine.release_manager.look()
-        guard = Guard(engine.registry, Refusals(engine))
-        server = grpc.aio.server(options=server_options(), interceptors=[guard])
-        entry = grpc.aio.server(options=entry_options(), interceptors=[guard])
+        refusals = Refusals(engine)
+        guard = Guard(engine.registry, refusals)
+        server, entry = _servers(settings, shares, guard)
         sessions = SessionService(engine)
         _register(server, engine, sessions, catalogs, issuer)
         service = EnrolmentService(engine, issuer)
@@ -128,12 +130,14 @@ async def serve(
         loop = asyncio.get_running_loop()
         local = loop.create_task(_keep_local(home, engine, issuer, told))
         sweeper = loop.create_task(gc_policy.sweep())
+        monitor = loop.create_task(_monitor(engine, issuer, shares, refusals).run())
         try:
             ready(told)
             await _until_told_to_stop()
         finally:
             local.cancel()
             sweeper.cancel()
+            monitor.cancel()
             if advertisement is not None:
                 await advertisement.end()
         log.info("stopping")
@@ -147,6 +151,40 @@ async def serve(
         raise
     finally:
         home.close()
+
+
+def _servers(
+    settings: Settings, shares: ConnectionShares | None, guard: Guard
+) -> tuple[grpc.aio.Server, grpc.aio.Server]:
+    """Return the server for callers with a certificate, and that of the open port."""
+    session = server_options(
+        handshake_timeout_s=settings.handshake_timeout_s,
+        connections=shares.session if shares else None,
+    )
+    entry = entry_options(
+        handshake_timeout_s=settings.handshake_timeout_s,
+        connections=shares.entry if shares else None,
+    )
+    return (
+        grpc.aio.server(options=session, interceptors=[guard]),
+        grpc.aio.server(options=entry, interceptors=[guard]),
+    )
+
+
+def _monitor(
+    engine: Engine, issuer: Issuer, shares: ConnectionShares | None, refusals: Refusals
+) -> ConnectionMonitor:
+    """Return what keeps both ports from being filled by connections without calls."""
+    most = {issuer.session_port: shares.session, issuer.entry_port: shares.entry} if shares else {}
+
+    async def report(source: str, count: int, port: int) -> None:
+        refusal = FleetmarkError(
+            ErrorKind.BACK_PRESSURE,
+            f"{count} connections to port {port} without a call were closed, most from {source}",
+        )
+        await refusals.note(f"address {source}", "connection", refusal)
+
+    return ConnectionMonitor(most, engine.registry.connections, report)
 
 
 def _advertisement(engine: Engine, issuer: Issuer, host: str) -> Advertisement | None:

@@ -8,7 +8,7 @@ import queue
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -283,12 +283,13 @@ def outcome(attack: Callable[[], object]) -> str:
     return "OK"
 
 
-def start(folder: Path, config: str) -> Fleet:
-    """A controller with the small benchmark."""
+def start(folder: Path, config: str, prefix: Sequence[str] = ()) -> Fleet:
+    """Start a controller with the small benchmark; `prefix` comes before its command line."""
     fleet = Fleet(folder)
     # Long: the victim says nothing while attackers have their turn.
     (fleet.home / "config.toml").write_text(f"lease_s = 600.0\n{config}")
-    fleet.start_controller("--catalog", str(noop_benchmark.make_catalog(folder / "catalog")))
+    catalog = str(noop_benchmark.make_catalog(folder / "catalog"))
+    fleet.start_controller("--catalog", catalog, prefix=prefix)
     return fleet
 
 

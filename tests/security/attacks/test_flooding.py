@@ -16,13 +16,14 @@ import grpc
 import pytest
 
 from fleetmark_controller.api.capability_serde import capabilities_to
+from fleetmark_controller.home.settings import Settings
 from fleetmark_controller.store import events
 from fleetmark_controller.store.devices.capability_history import MOST_A_DAY
 from fleetmark_core.digest import canonical_json, sha256_hex
 from fleetmark_protos.v1 import blobs_pb2, enrolment_pb2, fleet_pb2, results_pb2, session_pb2
 from tests.security.attacks.target import FACTS, Member, Stream, Target, outcome, replace
 from tests.security.attacks.test_lies import record
-from tests.support.processes import PATIENCE_S
+from tests.support.processes import PATIENCE_S, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
 LIST = fleet_pb2.ListDevicesRequest()
@@ -92,11 +93,18 @@ def test_agents_that_never_say_hello_stop_nobody(target: Target) -> None:
         target.stubs(target.mallory).session.Connect(iter(silent.get, None)) for _ in range(100)
     ]
     try:
-        time.sleep(0.5)
+        most = Settings().calls_per_device
+        until(lambda: sum(call.done() for call in calls) >= len(calls) - most, "refusals", QUICK_S)
         assert target.answers()
+        refused = [call for call in calls if call.done()]
+        assert len(refused) == len(calls) - most
+        assert {outcome(lambda c=call: list(c)) for call in refused} == {"BACK_PRESSURE"}  # type: ignore[misc]
+        assert any(kind == "BACK_PRESSURE" for _, _, kind in target.refusals())
     finally:
         for call in calls:
             call.cancel()
+    # Calls that have ended count no longer.
+    until(lambda: outcome(lambda: target.connect(target.mallory)) == "PROTOCOL", "room", QUICK_S)
 
 
 def test_a_flood_of_heartbeats_of_one_stops_nobody(target: Target) -> None:
