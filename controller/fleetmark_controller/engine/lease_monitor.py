@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
+from sqlite3 import Connection
 
 from fleetmark_controller.engine.background import BackgroundTasks, retry_until_done
 from fleetmark_controller.engine.dispatcher import Dispatcher
@@ -12,9 +13,11 @@ from fleetmark_controller.engine.quarantine import Caretaker
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.identity.registry import Registry
 from fleetmark_controller.operations import campaigns, sessions
+from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.scheduling.presence import Presence
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.jobs import listings
+from fleetmark_controller.store.security import audit
 from fleetmark_core.clock import StepWatch, now_monotonic_ns, now_unix_ns
 
 log = logging.getLogger("fleetmark.controller")
@@ -57,6 +60,8 @@ class LeaseMonitor:
                     " durations and the order of results do not",
                     step_s,
                 )
+                record = partial(self._transactions.perform, partial(_record_step, step_s=step_s))
+                self._tasks.spawn(retry_until_done("the audit row of a clock step", record))
             for device_id in self._presence.expire(now_monotonic_ns()):
                 log.warning("device %s: no contact for %g s", device_id, self._lease_s)
                 expire = partial(sessions.lease_expired, device_id=device_id)
@@ -72,3 +77,8 @@ class LeaseMonitor:
             # They say what they waited for, as the scheduler has it now.
             waits = await self._dispatcher.waits()
             await self._transactions.perform(partial(campaigns.end_overdue, waits=waits))
+
+
+def _record_step(connection: Connection, fx: Effects, now_ns: int, *, step_s: float) -> None:
+    """Let an operator find out why times of runs and of the audit log do not follow each other."""
+    audit.add(connection, now_ns, "controller", "clock.step", step_s=round(step_s, 3))

@@ -6,6 +6,7 @@ import random
 import time
 
 from tests.faults.harness import AWAY, INJECT, FaultyFleet, fault
+from tests.support.processes import until
 
 _DAY_S = 86400.0
 
@@ -27,6 +28,8 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
         _clock(fleet, "controller", chance.uniform(-3, 3) * _DAY_S)
         time.sleep(chance.uniform(0.2, 0.6))
     assert not fleet.query("SELECT 1 FROM events WHERE kind = 'device.offline'")
+    steps = "SELECT detail FROM audit WHERE act = 'clock.step' AND who = 'controller'"
+    until(lambda: fleet.query(steps), "the audit row of a clock step")
 
 
 @fault(
