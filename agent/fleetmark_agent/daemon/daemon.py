@@ -426,6 +426,7 @@ class Daemon:
             "name": self.session.identity.name,
             "controller": self.transport.address,
             "connected": connected,
+            "outage": "" if connected else self.link.outage,
             "attempts": [
                 {
                     "job_id": held.key.job_id,

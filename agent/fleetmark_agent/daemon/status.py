@@ -11,7 +11,7 @@ from fleetmark_agent.state.files import tree_bytes
 
 
 def home_status(home: Path) -> dict[str, Any]:
-    """Running, connected, attempts held, bytes that wait or are cached. Stable keys.
+    """Return what runs, whether it is connected or why not, what it holds. Stable keys.
 
     Raises:
         OSError: the home cannot be read.
@@ -26,6 +26,7 @@ def home_status(home: Path) -> dict[str, Any]:
         "name": last.get("name"),
         "controller": last.get("controller"),
         "connected": bool(last.get("connected")) if running else False,
+        "outage": last.get("outage", "") if running else "",
         "job_running": is_held(home / "device.lock"),
         "spool_bytes": tree_bytes(home / "spool") + tree_bytes(home / "attempts"),
         "cache_bytes": tree_bytes(home / "cache"),

@@ -15,6 +15,10 @@ log = logging.getLogger(__name__)
 
 _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 5.0
+_AGAIN_S = 30.0
+_AGAIN_LONGEST_S = 3600.0
+_MOST_REASONS = 16
+"""How many reasons of one outage are logged: a foreign server may answer differently each time."""
 
 
 class Link:
@@ -41,7 +45,10 @@ class Link:
         self._wait_at_least_s = 0.0
         # Jitter: a whole fleet that lost its controller must not come back in step.
         self._backoff = Backoff(_FIRST_DELAY_S, _LONGEST_DELAY_S, jitter=0.5)
-        self._complained = False
+        self.outage = ""
+        """Why there is no connection, as it was logged last; empty while there is one."""
+        self._logged: dict[str, tuple[float, Backoff]] = {}
+        self._drop_reason = ""
         self._ended = False
         self.was_connected = False
 
@@ -51,10 +58,8 @@ class Link:
             reason = await self._one_stream()
             if self._ended:
                 return
+            self._note_outage(reason)
             self._tell(Closed(reason))
-            if not self._complained:
-                self._complained = True
-                log.warning("%s; trying on", reason)
             await asyncio.sleep(max(self._backoff.next_s(), self._wait_at_least_s))
             self._wait_at_least_s = 0.0
 
@@ -65,10 +70,12 @@ class Link:
 
     def drop(self, reason: str, after_s: float) -> None:
         """End the stream and dial again after `after_s` at the earliest."""
-        log.info("%s", reason)
         self._wait_at_least_s = max(0.0, min(after_s, 3600.0))
         stream = self._stream
-        if stream is not None:
+        if stream is None:
+            log.info("%s", reason)
+        else:
+            self._drop_reason = reason  # logged when the stream has ended
             self._closing = asyncio.ensure_future(stream.close())
 
     async def say_last(self, timeout_s: float) -> None:
@@ -81,8 +88,27 @@ class Link:
         await asyncio.wait({writer}, timeout=timeout_s)
         await stream.close()
 
+    def _note_outage(self, reason: str) -> None:
+        """Log why there is no connection, once for each reason of an outage.
+
+        A reason that comes back is logged again after a pause that doubles from 30 s to an hour, so
+        that two that alternate with every try do not fill the log.
+        """
+        if reason == self.outage:
+            return
+        now_s = asyncio.get_running_loop().time()
+        if reason not in self._logged and len(self._logged) == _MOST_REASONS:
+            return
+        again_s, pause = self._logged.get(reason, (now_s, Backoff(_AGAIN_S, _AGAIN_LONGEST_S)))
+        if now_s < again_s:
+            return
+        self._logged[reason] = (now_s + pause.next_s(), pause)
+        self.outage = reason
+        log.warning("%s; trying on", reason)
+
     async def _one_stream(self) -> str:
         """Returns why it ended."""
+        self._drop_reason = ""
         try:
             stream = await self._transport.connect()
         except TransportError as error:
@@ -95,21 +121,23 @@ class Link:
             while (message := await stream.receive()) is not None:
                 if isinstance(message, Welcome):
                     self._backoff.reset()
-                    self._complained, self.was_connected = False, True
+                    self._logged.clear()
+                    self.outage, self.was_connected = "", True
                     log.info("connected to the controller at %s", self._transport.address)
                 elif isinstance(message, Offer):
                     self._before_offer()
                 self._tell(Received(message))
         except TransportError as error:
             self._failed(error)
-            return str(error)
+            return self._drop_reason or str(error)
         finally:
             self._stream = None
             self._writer.cancel()
             # Unlike a suppressed CancelledError, this does not swallow the end of our own task.
             await asyncio.gather(self._writer, return_exceptions=True)
             await stream.close()
-        return f"the stream to the controller at {self._transport.address} has ended"
+        ended = f"the stream to the controller at {self._transport.address} has ended"
+        return self._drop_reason or ended
 
     async def _write(self, stream: Stream, outgoing: asyncio.Queue[AgentMessage | None]) -> None:
         while (message := await outgoing.get()) is not None:
