@@ -86,6 +86,7 @@ def _handshake(said: str, address: str) -> FleetmarkError | None:
         return FleetmarkError(
             ErrorKind.UNREACHABLE,
             f"who answers at {address} closes the connection",
-            next_step="The credential may have run out or be another controller's; or it is none",
+            next_step="The credential may have expired or belong to another controller; or another"
+            " program listens there, or the controller has no room for more connections",
         )
     return None

@@ -44,7 +44,7 @@ _FOLDERS = ("/proc/self/fd", "/dev/fd")
 _PAUSE_S = 0.5
 _FLOOD_PAUSE_S = 0.1
 """After a look that closed connections: those that follow may fill the port at once."""
-_DESCRIPTORS_PER_S = 5000
+_DESCRIPTORS_PER_S = 3000
 """How many descriptors are looked at per second: with thousands of devices looks become rarer."""
 _HANDSHAKE_NS = 2 * NS_PER_S
 """Younger connections are closed only if the port is nearly full: they may still shake hands."""
@@ -200,17 +200,20 @@ class ConnectionMonitor:
 
         A descriptor is examined once: the number of its inode shows that it is still the same.
         """
-        now_ns, known = now_monotonic_ns(), {}
+        now_ns, before = now_monotonic_ns(), self._known
+        known: dict[int, tuple[int, Connection | None]] = {}
         for name in os.listdir(self._folder):  # noqa: PTH208 -- thousands of names, each a number
             descriptor = int(name)
-            with suppress(OSError):
+            try:
                 status = os.fstat(descriptor)
-                if not stat.S_ISSOCK(status.st_mode):
-                    continue
-                inode, connection = self._known.get(descriptor, (-1, None))
-                if inode != status.st_ino:
-                    connection = self._examine(descriptor, status.st_ino, now_ns)
-                known[descriptor] = (status.st_ino, connection)
+            except OSError:
+                continue
+            entry = before.get(descriptor)
+            if entry is None or entry[0] != status.st_ino:
+                is_socket = stat.S_ISSOCK(status.st_mode)
+                connection = self._examine(descriptor, status.st_ino, now_ns) if is_socket else None
+                entry = (status.st_ino, connection)
+            known[descriptor] = entry
         self._known = known
         return [connection for _, connection in known.values() if connection is not None]
 
