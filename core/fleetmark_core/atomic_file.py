@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,17 +39,21 @@ def replacement(path: Path, *, durable: bool = True) -> Iterator[Path]:
     fails, it is deleted, and what was at `path` stays.
 
     Raises:
-        OSError: the file was not written, or cannot be synchronised or renamed.
+        OSError: the file was not written, or cannot be synchronised or renamed; it names `path`.
     """
     scratch = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
-    scratch.unlink(missing_ok=True)
     try:
+        scratch.unlink(missing_ok=True)
         yield scratch
         if durable:
             sync_file(scratch)
         scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(scratch), scratch):
+            # Users know the file, not the scratch file beside it.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     if durable:
         sync_folder(path.parent)

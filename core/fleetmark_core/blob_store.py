@@ -41,7 +41,10 @@ class BlobFolder:
             raise ValueError(f"not a sha256 digest: {sha256[:80]!r}")
         folder = self.root / "partial"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / sha256
+        path = folder / sha256
+        if path.exists() and not path.is_file():
+            remove_path(path)  # nothing that could be resumed
+        return path
 
     def commit(self, partial: Path, sha256: str, size_bytes: int) -> Path:
         """Verify the collected bytes and make them a blob; on any mismatch they are deleted.
@@ -61,6 +64,8 @@ class BlobFolder:
         target = self.path(sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
         sync_file(partial)
+        if target.is_dir():
+            remove_path(target)  # damage: a blob is a file
         partial.replace(target)
         sync_folder(target.parent)
         return target
@@ -88,7 +93,7 @@ class BlobFolder:
 
     def remove(self, sha256: str) -> None:
         """Forget a blob; it need not be here."""
-        self.path(sha256).unlink(missing_ok=True)
+        remove_path(self.path(sha256))
 
     def __iter__(self) -> Iterator[str]:
         """Digests of all blobs."""
@@ -99,3 +104,15 @@ class BlobFolder:
         # Two writers of the same content must not share a file.
         partial = self.partial(sha256)
         return partial.with_name(f"{sha256}.{os.getpid()}.{os.urandom(4).hex()}")
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file, or whatever stands in its place; it need not exist.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

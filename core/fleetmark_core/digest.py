@@ -9,6 +9,8 @@ import json
 import re
 from pathlib import Path
 
+from fleetmark_core.regular_file import open_regular
+
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -31,11 +33,15 @@ def sha256_hex(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Lower-case hexadecimal sha256 of a file's bytes."""
+    """Return the lower-case hexadecimal sha256 of a regular file's bytes.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
     import hashlib
 
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
