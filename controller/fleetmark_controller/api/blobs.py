@@ -18,6 +18,7 @@ from fleetmark_controller.store.jobs import attempts, lockfiles
 from fleetmark_controller.store.security import releases
 from fleetmark_core.digest import is_sha256
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import open_regular
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
 
@@ -215,6 +216,6 @@ def too_much() -> FleetmarkError:
 
 
 def _read(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(offset)
         return file.read(_READ_BYTES)

@@ -16,10 +16,12 @@ from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import read_regular
 from fleetmark_protos.v1 import jobs_pb2
 
 _FEATURE = "logs.v1"
 _ANSWER_S = 5.0
+_MOST_BYTES = 4 * 1024**3
 _STREAMS = ("stdout", "stderr")
 
 
@@ -106,7 +108,7 @@ async def _stored(
             next_step="`controller jobs show` says how it ended",
         )
     for stream, digest in newest.blobs.items():
-        data = await asyncio.to_thread(engine.blobs.path(digest).read_bytes)
+        data = await asyncio.to_thread(read_regular, engine.blobs.path(digest), _MOST_BYTES)
         for start in range(told.get(stream, 0), len(data), 64 * 1024):
             yield jobs_pb2.LogChunk(stream=stream, data=data[start : start + 64 * 1024])
 

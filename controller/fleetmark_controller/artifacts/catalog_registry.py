@@ -17,6 +17,7 @@ from fleetmark_catalog.load import Catalog, check_catalog, load_catalog
 from fleetmark_controller.artifacts.git import fetch_commit
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import read_regular
 
 log = logging.getLogger("fleetmark.controller")
 
@@ -147,7 +148,7 @@ class Catalogs:
 
     def _added(self) -> list[Added]:
         try:
-            entries = json.loads(self._list.read_bytes())
+            entries = json.loads(read_regular(self._list))
             return [Added(**{key: str(value) for key, value in one.items()}) for one in entries]
         except FileNotFoundError:
             return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -66,8 +67,11 @@ def controller() -> None:
 
 
 def _translate(error: Exception) -> exit_codes.Problem | None:
+    from fleetmark_core.disk_space import disk_full_error, is_disk_full
     from fleetmark_core.errors import FleetmarkError
 
+    if isinstance(error, OSError) and is_disk_full(error) and error.filename:
+        error = disk_full_error(Path(str(error.filename)).parent)
     if isinstance(error, FleetmarkError):
         return exit_codes.Problem(str(error), error.kind.exit_code)
     return None

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from fleetmark_cli.output import echo
 from fleetmark_cli.paths import home_folder
 from fleetmark_controller.home.credential_files import Credentials, admin_file, read_credentials
 from fleetmark_controller.home.endpoint import read_endpoint
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.private_files import protect_files
+from fleetmark_core.regular_file import read_regular
 
 VARIABLE = "FLEETMARK_CREDENTIALS"
 
@@ -25,11 +28,12 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
     """The address to dial and the credential to show there.
 
     Raises:
-        FleetmarkError: UNAUTHENTICATED: there is none; CONFIGURATION: the named one is none.
+        FleetmarkError: UNAUTHENTICATED: there is none; CONFIGURATION: the named one is none, or
+            other users may read it and its mode cannot be changed.
     """
     chosen = named or os.environ.get(VARIABLE)
     if chosen:
-        found = read_credentials(Path(chosen).expanduser())
+        found = _read_private(Path(chosen).expanduser())
         return address or found.address, found
     for home in homes_here():
         told, pid = read_endpoint(home)
@@ -39,7 +43,7 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
             return address or told, read_credentials(admin_file(home))
     own = user_file()
     if own.exists():
-        found = read_credentials(own)
+        found = _read_private(own)
         return address or found.address, found
     default = home_folder("controller", None)
     if address is None and not admin_file(default).exists():
@@ -59,6 +63,17 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
         next_step="Name a credentials file with --credentials; an administrator makes one with"
         " `controller operator create`",
     )
+
+
+def _read_private(path: Path) -> Credentials:
+    """Read a user's credentials file, after access to it was taken away from other users.
+
+    Raises:
+        FleetmarkError: CONFIGURATION: it cannot be read or is none, or its mode cannot be changed.
+    """
+    for line in protect_files((path,)):
+        echo(f"warning: {line}", err=True)
+    return read_credentials(path)
 
 
 def user_file() -> Path:
@@ -85,7 +100,7 @@ def homes_here() -> Iterator[Path]:
 
 def _noted() -> list[str]:
     try:
-        known = json.loads(_notes().read_bytes())
+        known = json.loads(read_regular(_notes()))
         return [str(text) for text in known]
     except (OSError, ValueError, TypeError, RecursionError):
         return []

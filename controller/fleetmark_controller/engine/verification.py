@@ -23,6 +23,7 @@ from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import Lock
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.records import Final
+from fleetmark_core.regular_file import is_damage, open_regular
 from fleetmark_core.serde import to_plain
 
 COMPLETED = "completed"
@@ -101,10 +102,12 @@ def check_readable(evidence: Evidence, blobs: BlobFolder) -> None:
     for file in evidence.files:
         path = blobs.path(file.sha256)
         try:
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 stream.read(1)
-        except FileNotFoundError:
-            if not path.parent.parent.is_dir():
+        except OSError as error:
+            # What stands in a file's place stays there: to try again would change nothing.
+            lost = isinstance(error, FileNotFoundError) and path.parent.parent.is_dir()
+            if not lost and not is_damage(error):
                 raise
 
 

@@ -13,6 +13,7 @@ from fleetmark_controller.evaluation import thresholds
 from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.accuracy_log import Answers
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
+from fleetmark_core.regular_file import open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +59,7 @@ def load_labels(path: Path, key: str = "y", layout: str = "") -> Integers:
     import numpy as np
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             magic = file.read(4)
             file.seek(0)
             if layout == "cifar":

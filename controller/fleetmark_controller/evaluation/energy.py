@@ -22,6 +22,7 @@ from typing import Any
 from fleetmark_controller.evaluation import thresholds
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.mllog import clean_text
+from fleetmark_core.regular_file import open_regular
 
 COUNTER, POWER = "counter", "power"
 SLACK_NS = 50_000_000
@@ -76,7 +77,7 @@ def read(path: Path) -> Series:
         IngestError: it is no such file, is too large, or holds figures that can't be.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(thresholds.MAX_POWER_BYTES + 1)
     except OSError as error:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error

@@ -31,6 +31,7 @@ from fleetmark_controller.loadgen.mllog import clean_text
 from fleetmark_controller.loadgen.summary import Summary, read_summary
 from fleetmark_core.clock import iso
 from fleetmark_core.modes import FIND
+from fleetmark_core.regular_file import read_regular
 
 _TESTS = ("TEST01", "TEST04")
 _MODES = {
@@ -363,11 +364,7 @@ class _Evaluation:
             provenance = _table(self.job.final.get("provenance"))
             return _table(provenance.get("program_result"))
         try:
-            with path.open("rb") as file:
-                data = file.read(thresholds.MAX_RESULT_BYTES + 1)
-            if len(data) > thresholds.MAX_RESULT_BYTES:
-                raise ValueError("too large")
-            return _table(json.loads(data))
+            return _table(json.loads(read_regular(path, thresholds.MAX_RESULT_BYTES)))
         except (OSError, ValueError, RecursionError) as error:
             text = excerpt(str(error))
             self._note("refused_figures", f"the job's result.json cannot be read: {text}")

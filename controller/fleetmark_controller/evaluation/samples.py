@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fleetmark_controller.evaluation import thresholds
 from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_core.regular_file import open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +93,8 @@ def read_raw(path: Path) -> Samples:
         size = path.stat().st_size
         if size % _ITEM_BYTES or size > thresholds.MAX_SAMPLES * _ITEM_BYTES:
             raise IngestError(f"has {size} bytes: no list of int64", path.name)
-        samples = np.fromfile(path, dtype="<i8").astype(np.int64, copy=False)
+        with open_regular(path) as file:
+            samples = np.fromfile(file, dtype="<i8").astype(np.int64, copy=False)
     except OSError as error:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
     if samples.size:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import read_regular
 
 FOLDER = "identity"
 CA = "ca.pem"
@@ -44,7 +45,7 @@ def read_credentials(path: Path) -> Credentials:
         FleetmarkError: CONFIGURATION: it cannot be read, or is none.
     """
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_regular(path))
         names = Credentials.__dataclass_fields__
         return Credentials(**{name: str(values[name]) for name in names})
     except OSError as error:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.regular_file import read_regular
 
 ENDPOINT = "endpoint.json"
 
@@ -23,7 +24,7 @@ def read_endpoint(folder: Path) -> tuple[str, int]:
     A controller that was killed leaves what it said behind: compare the process.
     """
     try:
-        said = json.loads((folder / ENDPOINT).read_text(encoding="utf-8"))
+        said = json.loads(read_regular(folder / ENDPOINT))
         return str(said["address"]), int(said["pid"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "", 0
@@ -32,6 +33,6 @@ def read_endpoint(folder: Path) -> tuple[str, int]:
 def read_board_endpoint(folder: Path) -> str:
     """Where the controller of a home said that boards reach it; empty if it did not."""
     try:
-        return str(json.loads((folder / ENDPOINT).read_text(encoding="utf-8"))["board_address"])
+        return str(json.loads(read_regular(folder / ENDPOINT))["board_address"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return ""

@@ -10,6 +10,7 @@ from fleetmark_controller.identity.certificates import Pair
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.device_keys import pem_sha256
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import read_regular
 
 
 class Authority:
@@ -38,7 +39,7 @@ class Authority:
 
 def _read(path: Path) -> Pair | None:
     try:
-        key, mark, certificate = path.read_bytes().partition(_CERTIFICATE)
+        key, mark, certificate = read_regular(path).partition(_CERTIFICATE)
         pair = Pair(key, mark + certificate)
         certificates.check_pair(pair)
     except FileNotFoundError:

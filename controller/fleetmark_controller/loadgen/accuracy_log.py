@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
+from fleetmark_core.regular_file import open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,7 @@ def parse_accuracy(path: Path) -> Answers:
     import numpy as np
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(limits.MAX_ACCURACY_BYTES + 1)
         if len(data) > limits.MAX_ACCURACY_BYTES:
             raise IngestError(f"larger than {limits.MAX_ACCURACY_BYTES >> 20} MiB")

@@ -25,6 +25,7 @@ from pathlib import Path
 from fleetmark_controller.loadgen import limits, rules
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.mllog import RawLog, Values, read
+from fleetmark_core.regular_file import open_regular
 
 PERCENTILES = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
@@ -129,7 +130,7 @@ def parse_detail(path: Path) -> LoadgenLog:
         IngestError: the file is missing or too large, holds no test, or an absurd figure.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if path.stat().st_size > limits.MAX_DETAIL_BYTES:
                 raise IngestError(f"larger than {limits.MAX_DETAIL_BYTES >> 20} MiB")
             raw = read(file)

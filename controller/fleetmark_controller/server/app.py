@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import check_integrity, migrate
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
+from fleetmark_core.disk_space import is_disk_full
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.channel import entry_options, server_options
 from fleetmark_protos.v1 import (
@@ -97,60 +99,85 @@ async def serve(
     sys.setswitchinterval(_SWITCH_S)
     home = Home(folder)
     try:
-        catalogs = Catalogs(folder, [Path(place) for place in settings.catalogs])
-        catalog = catalogs.load()
-        home.check_store()
-        migrate(home.store)
-        check_integrity(home.store)
-        home.check_authority(epochs.stored_generation(home.store))
-        issuer = Issuer(_authority(folder), int(settings.certificate_life_s * NS_PER_S))
-        keeper = _keeper(home, settings)
-        issuer.catalog_sha256 = lambda: keeper.fingerprint
-        signer = OrderSigner(folder, issuer.authority.ca, now_unix_ns())
-        engine = Engine(home.store, home.blobs, settings, catalog, keeper=keeper, signer=signer)
-        await engine.start(await _begin_generation(home, engine))
-        await engine.release_manager.look()
-        refusals = Refusals(engine)
-        guard = Guard(engine.registry, refusals)
-        server, entry = _servers(settings, shares, guard)
-        sessions = SessionService(engine)
-        _register(server, engine, sessions, catalogs, issuer)
-        service = EnrolmentService(engine, issuer)
-        enrolment_pb2_grpc.add_EnrolmentServicer_to_server(service, entry)
-        issuer.session_port = _bind(server, host, port, issuer, mutual=True)
-        wanted = settings.entry_port or (issuer.session_port + 1 if port else 0)
-        issuer.entry_port = _bind(entry, host, wanted, issuer, mutual=False)
-        await server.start()
-        await entry.start()
-        told = await _introduce(home, engine, issuer, host, with_token)
-        advertisement = _advertisement(engine, issuer, host) if settings.advertise else None
-        if advertisement is not None:
-            await advertisement.begin()
-        gc_policy.calm()
-        loop = asyncio.get_running_loop()
-        local = loop.create_task(_keep_local(home, engine, issuer, told))
-        sweeper = loop.create_task(gc_policy.sweep())
-        monitor = loop.create_task(_monitor(engine, issuer, shares, refusals).run())
-        try:
-            ready(told)
-            await _until_told_to_stop()
-        finally:
-            local.cancel()
-            sweeper.cancel()
-            monitor.cancel()
-            if advertisement is not None:
-                await advertisement.end()
-        log.info("stopping")
-        sessions.say_bye("the controller is stopping")
-        engine.jobs.changes.close()
-        await asyncio.gather(server.stop(_GRACE_S), entry.stop(0.0))
-        await engine.stop()
+        async with AsyncExitStack() as stack:
+            await _serve(home, settings, ready, stack, (host, port), shares, with_token=with_token)
     except OSError as error:
-        if error.filename and Path(str(error.filename)).is_relative_to(folder):
+        inside = error.filename and Path(str(error.filename)).is_relative_to(folder)
+        if inside or is_disk_full(error):
             raise unwritable_home_error(folder, error) from error
         raise
     finally:
         home.close()
+
+
+async def _serve(
+    home: Home,
+    settings: Settings,
+    ready: Callable[[Ready], None],
+    stack: AsyncExitStack,
+    listen: tuple[str, int],
+    shares: ConnectionShares | None,
+    *,
+    with_token: bool,
+) -> None:
+    """Serve a locked home; `stack` ends what was begun, also if a later step fails."""
+    folder, (host, port) = home.folder, listen
+    for line in home.protect():
+        log.warning("%s", line)
+    catalogs = Catalogs(folder, [Path(place) for place in settings.catalogs])
+    catalog = catalogs.load()
+    home.check_store()
+    migrate(home.store)
+    check_integrity(home.store)
+    stored_generation = epochs.stored_generation(home.store)
+    home.check_authority(stored_generation)
+    if older := home.check_generation(stored_generation):
+        log.warning("%s", older)
+    issuer = Issuer(Authority(folder, now_unix_ns()), int(settings.certificate_life_s * NS_PER_S))
+    keeper = _keeper(home, settings)
+    issuer.catalog_sha256 = lambda: keeper.fingerprint
+    signer = OrderSigner(folder, issuer.authority.ca, now_unix_ns())
+    engine = Engine(home.store, home.blobs, settings, catalog, keeper=keeper, signer=signer)
+    await engine.start(await _begin_generation(home, engine))
+    stack.push_async_callback(engine.stop)
+    await engine.release_manager.look()
+    refusals = Refusals(engine)
+    server, entry = _servers(settings, shares, Guard(engine.registry, refusals))
+
+    async def stop_servers() -> None:
+        await asyncio.gather(server.stop(_GRACE_S), entry.stop(0.0))
+
+    stack.push_async_callback(stop_servers)
+    sessions = SessionService(engine)
+    _register(server, engine, sessions, catalogs, issuer)
+    service = EnrolmentService(engine, issuer)
+    enrolment_pb2_grpc.add_EnrolmentServicer_to_server(service, entry)
+    issuer.session_port = _bind(server, host, port, issuer, mutual=True)
+    wanted = settings.entry_port or (issuer.session_port + 1 if port else 0)
+    issuer.entry_port = _bind(entry, host, wanted, issuer, mutual=False)
+    await server.start()
+    await entry.start()
+    told = await _introduce(home, engine, issuer, host, with_token)
+    advertisement = _advertisement(engine, issuer, host) if settings.advertise else None
+    if advertisement is not None:
+        await advertisement.begin()
+    gc_policy.calm()
+    loop = asyncio.get_running_loop()
+    local = loop.create_task(_keep_local(home, engine, issuer, told))
+    sweeper = loop.create_task(gc_policy.sweep())
+    monitor = loop.create_task(_monitor(engine, issuer, shares, refusals).run())
+    try:
+        ready(told)
+        await _until_told_to_stop()
+    finally:
+        local.cancel()
+        sweeper.cancel()
+        monitor.cancel()
+        if advertisement is not None:
+            await advertisement.end()
+    log.info("stopping")
+    sessions.say_bye("the controller is stopping")
+    engine.jobs.changes.close()
 
 
 def _servers(
@@ -198,23 +225,9 @@ def _advertisement(engine: Engine, issuer: Issuer, host: str) -> Advertisement |
     return Advertisement(engine.controller_id, addresses, issuer.session_port, ca_sha256)
 
 
-def _authority(folder: Path) -> Authority:
-    try:
-        return Authority(folder, now_unix_ns())
-    except OSError as error:
-        raise FleetmarkError(
-            ErrorKind.CONFIGURATION, f"cannot be used: {error.strerror}", str(error.filename)
-        ) from error
-
-
 def _keeper(home: Home, settings: Settings) -> Keeper:
     blobs, life_s = BlobFolder(home.blobs), settings.release_life_s
-    try:
-        return Keeper(home.folder, blobs, life_s, settings.catalog_key, make=True)
-    except OSError as error:
-        raise FleetmarkError(
-            ErrorKind.CONFIGURATION, f"cannot be used: {error.strerror}", str(error.filename)
-        ) from error
+    return Keeper(home.folder, blobs, life_s, settings.catalog_key, make=True)
 
 
 async def _introduce(

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
-from fleetmark_controller.home.credential_files import CA, FOLDER
+from fleetmark_controller.home.credential_files import CA, FOLDER, admin_file
 from fleetmark_controller.home.endpoint import ENDPOINT
 from fleetmark_controller.store.db.connection import STORE_NAME
 from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.disk_space import disk_full_error, has_room, is_disk_full
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.private_files import protect_files, protect_folders
+from fleetmark_core.regular_file import check_regular, is_damage, read_regular
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DELETABLE = "blobs/partial/ may be deleted"
 
 
 def unwritable_home_error(folder: Path, error: OSError) -> FleetmarkError:
     """Return the error for a home in which a file could not be read or written."""
-    if error.errno in _FULL:
+    if is_disk_full(error):
+        return disk_full_error(folder, suggestion=_DELETABLE)
+    place = str(error.filename or folder)
+    if is_damage(error):
         return FleetmarkError(
-            ErrorKind.DISK_FULL,
-            f"the home cannot be written: {error.strerror}",
-            str(folder),
-            "Free space, or name another --home",
+            ErrorKind.CONFIGURATION,
+            f"the home is damaged: {error.strerror}",
+            place,
+            "Remove it, and restore the file from a backup",
         )
     return FleetmarkError(
         ErrorKind.CONFIGURATION,
         f"the home cannot be used: {error.strerror}",
-        str(error.filename or folder),
+        place,
         "Name a folder that this user may write as --home, or change its permissions",
     )
 
@@ -46,7 +53,7 @@ class Home:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = (folder / "controller.lock").open("a+", encoding="utf-8")
+            self._lock = _open_lock(folder / "controller.lock")
         except OSError as error:
             raise unwritable_home_error(folder, error) from error
         try:
@@ -64,8 +71,22 @@ class Home:
             self._lock.truncate(0)
             self._lock.write(str(os.getpid()))
             self._lock.flush()
+            # Whether there is room shows now, not in the middle of a migration.
+            is_writable = has_room(folder)
         except OSError as error:
             raise unwritable_home_error(folder, error) from error
+        if not is_writable:
+            raise disk_full_error(folder, suggestion=_DELETABLE)
+
+    def protect(self) -> list[str]:
+        """Take access to keys and to the home away from other users; return a line for each.
+
+        Raises:
+            FleetmarkError: CONFIGURATION: a mode cannot be changed.
+        """
+        identity = self.folder / FOLDER
+        keys = sorted(identity.iterdir()) if identity.is_dir() else []
+        return [*protect_folders((self.folder, identity)), *protect_files(keys)]
 
     def check_store(self) -> None:
         """Refuse a home without its store: an empty store would hide the fleet and all results.
@@ -75,6 +96,15 @@ class Home:
         Raises:
             FleetmarkError: STORE_UNUSABLE.
         """
+        for suffix in ("", "-wal", "-shm"):
+            path = self.store.with_name(self.store.name + suffix)
+            if path.exists() and not path.is_file():
+                raise FleetmarkError(
+                    ErrorKind.STORE_UNUSABLE,
+                    "it is part of the store, and not a regular file",
+                    str(path),
+                    "Restore the store from a backup, or start with an empty folder as --home",
+                )
         has_store = self.store.exists() and self.store.stat().st_size > 0
         if (self.folder / FOLDER / CA).exists() and not has_store:
             what = "is empty" if self.store.exists() else "is missing"
@@ -102,6 +132,40 @@ class Home:
                 f"Restore {FOLDER}/ from a backup, or start with an empty folder as --home",
             )
 
+    def check_generation(self, stored_generation: int) -> str:
+        """Refuse a store that has lost all that was written to it since it was made.
+
+        SQLite keeps what is new in a log beside the store; without it an older store is left, which
+        looks sound. A first start writes its credentials after its generation is in the store.
+
+        Args:
+            stored_generation: the store's; 0 if no controller has begun on it.
+
+        Returns:
+            What to warn of, if the store is older than the home; an empty string if it is not.
+
+        Raises:
+            FleetmarkError: STORE_UNUSABLE.
+        """
+        known = self.read_generation()
+        if stored_generation >= known:
+            return ""
+        if not stored_generation:
+            if not admin_file(self.folder).exists():
+                return ""
+            raise FleetmarkError(
+                ErrorKind.STORE_UNUSABLE,
+                "the store's log is missing or damaged, and the store without it is empty, though a"
+                " controller has run here",
+                f"{self.store}-wal",
+                "Restore both from a backup, or start with an empty folder as --home",
+            )
+        return (
+            f"{self.store}: the store is older than its home (generation {stored_generation}, the"
+            f" last was {known}): it was restored from a backup, or its log {self.store.name}-wal"
+            " was lost"
+        )
+
     @property
     def store(self) -> Path:
         """The results store."""
@@ -115,7 +179,7 @@ class Home:
     def read_generation(self) -> int:
         """The last generation that a controller on this home began; 0 if none did."""
         try:
-            return int((self.folder / "generation").read_text(encoding="ascii"))
+            return int(read_regular(self.folder / "generation"))
         except (FileNotFoundError, ValueError):
             return 0
 
@@ -132,5 +196,18 @@ class Home:
 
     def close(self) -> None:
         """Give the home free."""
-        (self.folder / ENDPOINT).unlink(missing_ok=True)
+        # What cannot be removed is told when the next start writes it.
+        with suppress(OSError):
+            (self.folder / ENDPOINT).unlink(missing_ok=True)
         self._lock.close()
+
+
+def _open_lock(path: Path) -> TextIO:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        check_regular(descriptor, path)
+        return os.fdopen(descriptor, "a+", encoding="utf-8", errors="replace")
+    except BaseException:
+        os.close(descriptor)
+        raise

@@ -13,6 +13,7 @@ from pathlib import Path
 from fleetmark_core import signing
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import read_regular
 from fleetmark_core.release import Rotation, rotate
 
 _FORMAT = 1
@@ -72,17 +73,21 @@ def read(path: Path) -> CatalogKey:
         FleetmarkError: CONFIGURATION: it cannot be read, or is none.
     """
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_regular(path))
         rotations = tuple(Rotation(**rotation) for rotation in values["rotations"])
         key = CatalogKey(values["private"].encode(), rotations)
         if rotations and rotations[-1].new != key.public:
             raise ValueError("its rotations lead to another key")
     except OSError as error:
         what = error.strerror or str(error)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"it is no catalog key: {error}"
     else:
         return key
     raise FleetmarkError(
-        ErrorKind.CONFIGURATION, what, str(path), "Make one with `controller catalog key create`"
+        ErrorKind.CONFIGURATION,
+        what,
+        str(path),
+        "Restore it from a backup; devices do not trust a new key, which"
+        " `controller catalog key create` makes",
     )

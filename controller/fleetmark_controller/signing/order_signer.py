@@ -11,6 +11,7 @@ from fleetmark_core import signing
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.order import SignedOrder, parse_signed
+from fleetmark_core.regular_file import read_regular
 
 _FILE = "orders.pem"
 _MARK = b"-----BEGIN CERTIFICATE-----"
@@ -53,7 +54,7 @@ class OrderSigner:
 
 def _read(path: Path, ca: bytes) -> Pair | None:
     try:
-        key, mark, rest = path.read_bytes().partition(_MARK)
+        key, mark, rest = read_regular(path).partition(_MARK)
         pair = Pair(key, mark + rest)
         if signing.certified_key(pair.certificate.decode(), ca) != signing.public_key(key):
             return None

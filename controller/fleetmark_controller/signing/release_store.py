@@ -23,6 +23,7 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
+from fleetmark_core.regular_file import read_regular
 from fleetmark_core.release import Envelope, Release, Rotation, parse_envelope, seal_release
 
 _RENEW_AFTER = 2 / 3
@@ -53,6 +54,8 @@ class Keeper:
             _check_public(elsewhere)
             self._trust(elsewhere, ())
         if not self.public and make and not self._key_file.exists():
+            if self._release_file.exists():
+                raise lost_trust_error(self._trust_file)
             keyfile.write(self._key_file, keyfile.make())
         if not self.public and self._key_file.exists():
             key = keyfile.read(self._key_file)
@@ -210,14 +213,17 @@ class Keeper:
 
     def _read_trust(self) -> tuple[str, tuple[Rotation, ...]]:
         try:
-            values = json.loads(self._trust_file.read_bytes())
+            values = json.loads(read_regular(self._trust_file))
             _check_public(values["public"])
             return values["public"], tuple(Rotation(**each) for each in values["rotations"])
         except FileNotFoundError:
             return "", ()
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FleetmarkError(
-                ErrorKind.CONFIGURATION, f"it is damaged: {error}", str(self._trust_file)
+                ErrorKind.CONFIGURATION,
+                f"it is damaged: {error}",
+                str(self._trust_file),
+                "Restore it from a backup",
             ) from error
 
     def _trust(self, public: str, rotations: tuple[Rotation, ...]) -> None:
@@ -227,7 +233,7 @@ class Keeper:
 
     def _read_release(self) -> None:
         try:
-            data = self._release_file.read_bytes()
+            data = read_regular(self._release_file)
         except FileNotFoundError:
             return
         try:
@@ -249,6 +255,16 @@ class Keeper:
     def _take(self, envelope: Envelope, release: Release, data: bytes) -> None:
         self.envelope, self.release, self._checked = envelope, release, {}
         self.reference = Reference(release.serial, sha256_hex(data), len(data))
+
+
+def lost_trust_error(path: Path) -> FleetmarkError:
+    """Return the error for a home that has a release, but neither its catalog key nor its trust."""
+    return FleetmarkError(
+        ErrorKind.CONFIGURATION,
+        "it is missing; devices would refuse the releases of a new catalog key",
+        str(path),
+        "Restore it from a backup",
+    )
 
 
 def key_file(home: Path) -> Path:

@@ -28,6 +28,7 @@ from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import read_regular
 from fleetmark_core.safe_unpack import Limits, unpack
 
 if sys.version_info >= (3, 11):
@@ -63,7 +64,7 @@ class Builder:
         found = {}
         for file in sorted(self._folder.glob(f"*-{toolchain.revision()}.json")):
             try:
-                entry = json.loads(file.read_bytes())
+                entry = json.loads(read_regular(file))
                 wheel = WheelFile(
                     entry["filename"],
                     entry["name"],
@@ -73,7 +74,7 @@ class Builder:
                     made=True,
                 )
                 key = str(entry["key"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 log.warning("%s is no record of a build: %s", file, error)
                 continue
             # A blob that was removed is built again.

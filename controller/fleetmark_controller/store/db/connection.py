@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from fleetmark_core.disk_space import disk_full_error, has_room
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 STORE_NAME = "results.db"
@@ -86,9 +87,24 @@ def check_integrity(path: Path) -> None:
 
 def _unusable(path: Path, reason: object) -> FleetmarkError:
     text = " ".join(str(reason).split())  # SQLite's complaints have several lines
+    if _tells_of_full_disk(path.parent, text):
+        return disk_full_error(path.parent, "the store cannot be opened")
     advice = "Restore it from a backup, or name another --home"
-    if "disk is full" in text or "unable to open" in text:
-        advice = "Free space or check the folder's permissions, or name another --home"
+    if "unable to open" in text:
+        advice = "Check the folder's permissions, or name another --home"
     return FleetmarkError(
         ErrorKind.STORE_UNUSABLE, f"the store cannot be used: {text}", str(path), advice
     )
+
+
+def _tells_of_full_disk(folder: Path, text: str) -> bool:
+    """Return whether SQLite failed for want of room, which it does not always call by its name."""
+    if "disk is full" in text:
+        return True
+    # Its shared memory and its log cannot be made: an I/O error, or a file that does not open.
+    if "disk I/O error" not in text and "unable to open" not in text:
+        return False
+    try:
+        return not has_room(folder)
+    except OSError:
+        return False

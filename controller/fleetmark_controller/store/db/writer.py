@@ -51,6 +51,7 @@ class Writer:
 
     def __init__(self, path: Path, group_s: float = GROUP_S) -> None:
         """Opens the store at `path`, which must have been migrated."""
+        self._path = path
         self._connection = connect(path)
         self._group_s = group_s
         self.commits = 0
@@ -106,7 +107,7 @@ class Writer:
             except sqlite3.Error as error:
                 self._roll_back()
                 for entry in group:
-                    entry.error = _translate(error)
+                    entry.error = _translate(error, self._path)
             _settle(group)
         self._fold()
         self._connection.close()
@@ -123,7 +124,7 @@ class Writer:
         try:
             entry.result = entry.transaction(self._connection)
         except BaseException as error:
-            entry.error = _translate(error)
+            entry.error = _translate(error, self._path)
             if not self._connection.in_transaction:
                 # SQLite gave up the whole transaction (disk full, I/O error): so must the group.
                 raise sqlite3.OperationalError(str(error)) from error
@@ -150,7 +151,7 @@ def _settle_own(entries: list[_Entry]) -> None:
         entry.settle()
 
 
-def _translate(error: BaseException) -> BaseException:
+def _translate(error: BaseException, path: Path) -> BaseException:
     if not isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError):
         return error
     if isinstance(error, sqlite3.IntegrityError):
@@ -159,7 +160,8 @@ def _translate(error: BaseException) -> BaseException:
     if "full" in text:
         return FleetmarkError(
             ErrorKind.DISK_FULL,
-            "the results store has no room: nothing was stored",
-            next_step="Free space on the controller's disk",
+            "the disk is full, the results store has no room: nothing was stored",
+            str(path.parent),
+            "Free space on the controller's disk",
         )
-    return FleetmarkError(ErrorKind.STORE_UNUSABLE, f"the results store failed: {text}")
+    return FleetmarkError(ErrorKind.STORE_UNUSABLE, f"the results store failed: {text}", str(path))
