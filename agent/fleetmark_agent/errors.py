@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 from fleetmark_cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, Problem
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -33,14 +34,26 @@ def translate(error: Exception) -> Problem | None:
 
 
 def from_os_error(error: OSError, where: str = "") -> FleetmarkError:
-    """The error in a person's words."""
-    place = where or str(error.filename or "")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FleetmarkError(
-            ErrorKind.DISK_FULL, "no space left", place, "Free space or choose another --home"
-        )
+    """Return the error for a file or folder that cannot be used.
+
+    Args:
+        error: what the system said; the file that it names is shown.
+        where: the folder or file to show if it names none.
+    """
+    from fleetmark_core.disk_space import disk_full_error, is_disk_full
+    from fleetmark_core.regular_file import is_damage
+
+    place = str(error.filename or where)
+    if is_disk_full(error):
+        path = Path(where or place)
+        folder = path if path.is_dir() else path.parent
+        return disk_full_error(folder, suggestion="cache/ may be deleted")
     text = error.strerror or str(error)
+    if is_damage(error):
+        advice = "Remove it, and restore the file from a backup if there is one"
+        return FleetmarkError(ErrorKind.STORE_UNUSABLE, text, place, advice)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         advice = "Choose a folder that you may write with --home"
         return FleetmarkError(ErrorKind.STORE_UNUSABLE, text, place, advice)
-    return FleetmarkError(ErrorKind.STORE_UNUSABLE, text, place)
+    advice = "Check the disk, or choose another --home"
+    return FleetmarkError(ErrorKind.STORE_UNUSABLE, text, place, advice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import time
@@ -27,6 +28,7 @@ from fleetmark_agent.state import identity
 from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.file_locks import is_held, try_lock
 from fleetmark_agent.state.files import RealFiles
+from fleetmark_agent.state.ledger import BUNDLES_NAME
 from fleetmark_agent.state.spool import Spool, SpoolFull
 from fleetmark_agent.state.trust_store import TrustStore
 from fleetmark_cli.sanitize import clean_line
@@ -55,10 +57,12 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.records import Record
+from fleetmark_core.regular_file import read_regular
 from fleetmark_core.serde import to_plain
 
-_DONE = "bundles.json"
+_DONE = BUNDLES_NAME
 _READ_BYTES = 1 << 20
+log = logging.getLogger(__name__)
 _DAMAGED = (
     ErrorKind.BAD_DOCUMENT,
     ErrorKind.DIGEST_MISMATCH,
@@ -96,6 +100,8 @@ def run_from(settings: Settings, file: Path, out: Path, pin: str) -> None:
     """
     lock = _take(settings.home)
     try:
+        for line in identity.protect_identity(settings.home):
+            log.warning("%s", line)
         if out.is_dir() or not out.absolute().parent.is_dir():
             raise FleetmarkError(ErrorKind.USAGE, "cannot be written there", str(out))
         with opened(file, BUNDLE) as carried:
@@ -227,13 +233,20 @@ def _accept(home: Path, order: Order, workspace: Workspace, spool: Spool) -> byt
     """
     path = home / _DONE
     try:
-        before = path.read_bytes()
+        before = read_regular(path)
     except FileNotFoundError:
         before = b"{}\n"
     try:
         done = json.loads(before)
-    except ValueError as error:
-        raise FleetmarkError(ErrorKind.CONFIGURATION, "it is damaged", str(path)) from error
+        if not isinstance(done, dict):
+            raise ValueError("not a table")
+    except (ValueError, RecursionError) as error:
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            "it is damaged",
+            str(path),
+            "Remove it; orders that were followed before could then be followed again",
+        ) from error
     key = workspace.key
     unfinished = workspace.root.exists() or spool.last_seq(key)
     if done.get(order.job_id, 0) >= order.epoch and not unfinished:
@@ -332,7 +345,7 @@ def _key(home: Path) -> bytes:
     path = identity.folder(home) / identity.KEY
     if not path.exists():
         write_atomic(path, make_key(), private=True)
-    return path.read_bytes()
+    return read_regular(path)
 
 
 def _facts(settings: Settings) -> Capabilities:

@@ -45,7 +45,10 @@ def load_settings(
     from fleetmark_core.suggest import hint
 
     path = home / "config.toml"
-    values = read_config(home)
+    try:
+        values = read_config(home)
+    except ConfigError as error:
+        raise ConfigError(f"{error}. Mend the file") from error
     checked: dict[str, Any] = {}
     for key, value in values.items():
         check = _KEYS.get(key)

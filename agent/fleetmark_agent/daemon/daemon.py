@@ -43,6 +43,7 @@ from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
+from fleetmark_core.regular_file import read_regular
 
 if TYPE_CHECKING:
     from fleetmark_agent.runner.attempt import Attempt
@@ -234,7 +235,7 @@ class Daemon:
         self._spawn(attempt.start())
 
     def _lock_of(self, key: AttemptKey) -> bytes:
-        return Workspace(self.site.attempts, key).lock.read_bytes()
+        return read_regular(Workspace(self.site.attempts, key).lock)
 
     def _stop(self, action: h.StopJob) -> None:
         attempt = self.attempts.get(action.key)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetmark_agent.state.file_locks import is_held
 from fleetmark_agent.state.files import tree_bytes
+from fleetmark_core.regular_file import read_regular
 
 
 def home_status(home: Path) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def home_status(home: Path) -> dict[str, Any]:
 def _last_words(home: Path) -> dict[str, Any]:
     """What an agent last wrote down of itself; empty if none ever did."""
     try:
-        values = json.loads((home / "status.json").read_bytes())
+        values = json.loads(read_regular(home / "status.json"))
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

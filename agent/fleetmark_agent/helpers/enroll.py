@@ -19,12 +19,14 @@ from typing import Any
 
 import grpc
 
+from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.helpers.tls_probe import trusted_ca
 from fleetmark_agent.state import identity
 from fleetmark_agent.state.identity import ACTIVE, CA, CERTIFICATE, KEY, PENDING, Enrolment
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import read_regular
 from fleetmark_core.retry import Backoff
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.status import from_rpc_error
@@ -71,13 +73,13 @@ def main() -> int:
         )
         return 1
     except OSError as error:
-        text = error.strerror or str(error)
+        found = from_os_error(error, task.home)
         _say(
             "failed",
-            kind=ErrorKind.STORE_UNUSABLE.number,
-            what=text,
-            where=str(error.filename or task.home),
-            next_step="",
+            kind=found.kind.number,
+            what=found.what,
+            where=found.where,
+            next_step=found.next_step,
         )
         return 1
     return 0
@@ -216,7 +218,7 @@ def read_key(path: Path) -> bytes:
             controller would take the board for another one.
         OSError: it cannot be read.
     """
-    key = path.read_bytes()
+    key = read_regular(path)
     try:
         key_fingerprint(key)
     except ValueError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.order_verification import Trusted, vouch
+from fleetmark_core.regular_file import read_regular
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ def main() -> int:
     task = Task(**json.loads(sys.stdin.read()))
     try:
         trusted = Trusted(
-            Path(task.ca).read_bytes(),
+            read_regular(Path(task.ca)),
             task.catalog_sha256,
             task.serial,
             task.release_sha256,
             task.now_unix_s,
         )
-        release, lock = Path(task.release).read_bytes(), Path(task.lock).read_bytes()
+        release, lock = read_regular(Path(task.release)), read_regular(Path(task.lock))
         answer = asdict(vouch(trusted, task.order.encode(), release, lock))
     except FleetmarkError as error:
         answer = {"fault": error.kind.name, "what": str(error)}

@@ -15,6 +15,7 @@ from fleetmark_agent.net.transport import TransportError
 from fleetmark_agent.session import messages as m
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind
+from fleetmark_core.regular_file import open_regular
 from fleetmark_core.serde import to_plain
 from fleetmark_protos import PROTOCOL_VERSION
 from fleetmark_protos.channel import CHUNK_BYTES
@@ -126,7 +127,7 @@ def upload_requests(path: Path, sha256: str, size_bytes: int, device_id: str) ->
 
     header = blobs_pb2.UploadHeader(sha256=sha256, size_bytes=size_bytes, device_id=device_id)
     yield blobs_pb2.UploadRequest(header=header)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while data := file.read(CHUNK_BYTES):
             yield blobs_pb2.UploadRequest(data=data)
 

@@ -43,6 +43,7 @@ from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.lockfile import DeclaredOutput, parse_lock
 from fleetmark_core.order import parse_order
+from fleetmark_core.regular_file import read_regular
 from fleetmark_core.retry import Backoff
 from fleetmark_core.serde import to_plain
 
@@ -269,7 +270,7 @@ class Attempt:
             await asyncio.sleep(backoff.next_s())
 
     def _make_plan(self) -> None:
-        lock = parse_lock(self.workspace.lock.read_bytes())
+        lock = parse_lock(read_regular(self.workspace.lock))
         outputs: tuple[DeclaredOutput, ...] = lock.program.outputs
         collect.make_plan(self.workspace, outputs, self.order.timeout_s, self._provenance())
 

@@ -20,6 +20,7 @@ from fleetmark_core.atomic_file import sync_file, sync_folder, write_atomic
 from fleetmark_core.digest import canonical_json, sha256_file
 from fleetmark_core.lockfile import DeclaredOutput
 from fleetmark_core.records import MAX_PAYLOAD_BYTES, Final, record_digest, seal
+from fleetmark_core.regular_file import open_regular, read_regular
 from fleetmark_core.resource_model import size
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 
@@ -29,6 +30,7 @@ _FEWEST_COLUMNS = 7
 """As the first agents wrote them: a job may be older than the agent that collects it."""
 _LATEST_MS = 10_000.0
 _MAX_RESULT_BYTES = 64 * 1024
+_MAX_SAMPLES_BYTES = 4 * 1024**3
 _EXIT_TEXTS = {
     10: "the job file is not valid",
     11: "an input is not valid",
@@ -170,7 +172,7 @@ def keep_power(workspace: Workspace) -> None:
         OSError: no room; it can be tried again.
     """
     try:
-        data = workspace.power.read_bytes()
+        data = read_regular(workspace.power, _MAX_SAMPLES_BYTES)
     except FileNotFoundError:
         return
     write_atomic(workspace.board_power, data[: data.rfind(b"\n") + 1])
@@ -203,7 +205,7 @@ def spool_plan(workspace: Workspace, spool: Spool) -> int:
 
 
 def _read_plan(path: Path) -> Iterator[tuple[str, bytes]]:
-    for line in path.read_bytes().split(b"\n"):
+    for line in read_regular(path, _MAX_SAMPLES_BYTES).split(b"\n"):
         kind, payload = json.loads(line)
         yield kind, payload.encode()
 
@@ -238,7 +240,7 @@ def _telemetry_rows(path: Path) -> tuple[list[list[Any]], dict[str, Any]]:
     rows: list[list[Any]] = []
     notes: dict[str, Any] = {}
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MAX_SAMPLES_BYTES)
     except FileNotFoundError:
         return rows, notes
     # What follows the last line end was being written when the sampling ended.
@@ -309,7 +311,7 @@ def _program_result(workspace: Workspace, outputs: tuple[DeclaredOutput, ...]) -
     if path is None or not _is_plain(path) or path.stat().st_size > _MAX_RESULT_BYTES:
         return None
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_regular(path, _MAX_RESULT_BYTES))
         canonical_json(values)
     except (ValueError, RecursionError):
         return None
@@ -328,7 +330,7 @@ def _fitting(final: Final) -> bytes:
 
 def _last_line(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, path.stat().st_size - 4096))
             lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:

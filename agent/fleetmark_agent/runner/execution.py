@@ -18,6 +18,7 @@ from fleetmark_agent.runner import orphans, supervisor
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.state.file_locks import is_held, try_lock, until_free
 from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.regular_file import open_regular, read_regular
 from fleetmark_core.retry import Backoff
 
 _CLEAN = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -82,7 +83,9 @@ class Execution:
         if said == supervisor.STARTED_WORD or self.workspace.was_started:
             return
         await self._reap()
-        lines = self.workspace.complaints.read_text(errors="replace").strip().splitlines()
+        lines = (
+            read_regular(self.workspace.complaints).decode(errors="replace").strip().splitlines()
+        )
         raise Refusal(
             f"the job cannot be started: {lines[-1] if lines else 'no reason'}", retryable=True
         )
@@ -183,7 +186,7 @@ class Execution:
     def _last_traced(self) -> str | None:
         job_id, epoch = self.workspace.key
         last = None
-        with suppress(OSError), self.trace.open("rb") as file:
+        with suppress(OSError), open_regular(self.trace) as file:
             for line in file:
                 with suppress(ValueError, KeyError, TypeError, RecursionError):
                     values = json.loads(line)

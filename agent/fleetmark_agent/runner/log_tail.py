@@ -15,6 +15,7 @@ from pathlib import Path
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session.messages import AttemptRef, LogLines
 from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_core.regular_file import open_regular
 
 FEATURE = "logs.v1"
 """An agent that says so in its hello understands `Tail`."""
@@ -78,7 +79,7 @@ class Tails:
 def _read(path: Path, offset: int | None) -> tuple[int, bytes]:
     """Bytes of a file from `offset` (None: its last ones), and where they begin."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if offset is None:
                 size = file.seek(0, os.SEEK_END)
                 offset = max(0, size - _FIRST_BYTES)

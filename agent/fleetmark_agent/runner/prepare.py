@@ -34,6 +34,7 @@ from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import BlobRef, Lock, parse_lock
 from fleetmark_core.order import Order
+from fleetmark_core.regular_file import read_regular
 from fleetmark_core.resource_model import COMPILED_FACTOR, UNPACKED_FACTOR
 
 MAX_LOCK_BYTES = 4 * 1024 * 1024
@@ -83,7 +84,7 @@ async def fetch_lock(
     await cache.fetch(blob, download)
     path = await cache.verified(blob)
     try:
-        lock = parse_lock(path.read_bytes())
+        lock = parse_lock(read_regular(path))
     except FleetmarkError as error:
         raise Refusal(str(error), retryable=False) from error
     provided = lock.environment.provided

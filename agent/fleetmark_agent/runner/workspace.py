@@ -9,6 +9,7 @@ from typing import Any
 from fleetmark_agent.session.messages import Progress
 from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_core.records import AGENT_FILES
+from fleetmark_core.regular_file import is_damage, read_regular
 
 POWER_ROLE = "board_power"
 """What the board's sensors of power said beside a job: a file of the agent's own."""
@@ -62,10 +63,18 @@ class Workspace:
         return self.started.exists()
 
     def read_json(self, path: Path) -> dict[str, Any] | None:
-        """The table in a file of ours; None if it is absent or not whole."""
+        """Return the table in a file of ours; None if it is absent or damaged.
+
+        Raises:
+            OSError: it cannot be read for another reason.
+        """
         try:
-            values = json.loads(path.read_bytes())
+            values = json.loads(read_regular(path))
         except (FileNotFoundError, ValueError, RecursionError):
+            return None
+        except OSError as error:
+            if not is_damage(error):
+                raise
             return None
         return values if isinstance(values, dict) else None
 

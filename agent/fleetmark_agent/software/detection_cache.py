@@ -10,6 +10,7 @@ from fleetmark_agent.software.models import Detection
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.regular_file import read_regular
 from fleetmark_core.serde import parse_own, to_plain
 
 _FRESH_S = 600.0
@@ -49,8 +50,8 @@ def load(home: Path, rules: str | None = None) -> Detection | None:
     `rules` is their digest, where it is known already.
     """
     try:
-        with (home / "software.json").open("rb") as file:
-            found = parse_own(Detection, file.read(_MAX_BYTES), "software.json")
+        data = read_regular(home / "software.json", _MAX_BYTES)
+        found = parse_own(Detection, data, "software.json")
     except (OSError, FleetmarkError):
         return None
     same = (found.rules_digest, found.boot) == (

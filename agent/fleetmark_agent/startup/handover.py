@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -18,13 +19,13 @@ from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.software.detection_cache import builtin_folder, rules_digest
 from fleetmark_agent.startup.join import join
 from fleetmark_agent.state.file_locks import try_lock
-from fleetmark_agent.state.identity import device_id
+from fleetmark_agent.state.identity import device_id, protect_identity
 from fleetmark_cli.logging_setup import set_up
-from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.disk_space import disk_full_error, has_room
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
+log = logging.getLogger(__name__)
 _TRACE_LIMIT_BYTES = 4 * 1024 * 1024
-_LEAST_ROOM_BYTES = 64 * 1024
 _MOST_BYTES = 48 * 1024
 """Of what is handed over: a pipe takes 64 KiB before anybody reads it."""
 
@@ -41,6 +42,8 @@ def become_server(settings: Settings, verbose: bool) -> NoReturn:
         os.umask(0o077)
     lock = _take_home(settings)
     set_up(verbose)
+    for line in protect_identity(settings.home):
+        log.warning("%s", line)
     if len(hand_over(settings, "", lock, verbose)) > _MOST_BYTES:
         raise FleetmarkError(
             ErrorKind.USAGE, "the labels are too many", "--label", "Use fewer or shorter ones"
@@ -93,8 +96,8 @@ def _take_home(settings: Settings) -> int:
                 "End it, or choose another --home",
             )
         # Whether there is room at all shows now, not in the middle of the first job.
-        write_atomic(home / ".writable", b"\0" * _LEAST_ROOM_BYTES)
-        (home / ".writable").unlink()
+        if not has_room(home):
+            raise disk_full_error(home, suggestion="cache/ may be deleted")
         _shorten(home / "trace.jsonl")
     except OSError as error:
         raise from_os_error(error, str(home)) from error

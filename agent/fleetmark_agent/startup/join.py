@@ -15,7 +15,7 @@ from dataclasses import replace
 from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.startup.enroll import enrol, needed
 from fleetmark_agent.startup.find_controller import answers, find_in_child
-from fleetmark_agent.state.identity import load_enrolment, not_enrolled
+from fleetmark_agent.state.identity import load_enrolment, lost_enrollment_error
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.channel import DEFAULT_PORT
 from fleetmark_protos.token import BadToken, parse_token
@@ -33,7 +33,7 @@ def join(settings: Settings) -> Settings:
     home = settings.home
     if needed(load_enrolment(home), settings.token, time.time_ns()):
         if not settings.token and load_enrolment(home) is None:
-            raise not_enrolled(str(home))
+            raise lost_enrollment_error(home)
         apply(settings)
     return settings
 

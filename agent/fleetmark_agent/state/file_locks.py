@@ -11,6 +11,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from fleetmark_core.regular_file import check_regular
+
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
 
 def try_lock(path: Path) -> int | None:
     """Lock the file; returns its descriptor, or None if somebody holds it.
@@ -19,8 +23,9 @@ def try_lock(path: Path) -> int | None:
         OSError: the file cannot be made or opened.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
+        check_regular(descriptor, path)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
@@ -32,12 +37,17 @@ def try_lock(path: Path) -> int | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock now."""
+    """Return whether somebody holds the lock now.
+
+    Raises:
+        OSError: the file cannot be opened, or is not a regular file.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, _READ)
     except FileNotFoundError:
         return False
     try:
+        check_regular(descriptor, path)
         # Shared: two who only look don't see each other.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -65,8 +75,9 @@ async def until_free(path: Path) -> None:
     def wait() -> None:
         error: OSError | None = None
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, _READ)
             try:
+                check_regular(descriptor, path)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
             finally:
                 os.close(descriptor)

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from fleetmark_core.atomic_file import sync_folder, write_atomic
+from fleetmark_core.regular_file import read_regular
+
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+_MOST_BYTES = 4 * 1024**3
 
 
 class Files(Protocol):
@@ -35,7 +39,7 @@ class Files(Protocol):
         """Remove the file, which need not exist; durable on return."""
 
     def list(self, folder: str) -> list[str]:
-        """Names (without the folder) of the files in `folder`, sorted; none if it is absent."""
+        """Names (without the folder) of all entries in `folder`, sorted; none if it is absent."""
 
     def size(self, name: str) -> int:
         """Bytes of the file; 0 if it is absent."""
@@ -54,7 +58,7 @@ class RealFiles:
     def read(self, name: str) -> bytes | None:
         """See `Files`."""
         try:
-            return (self.root / name).read_bytes()
+            return read_regular(self.root / name, _MOST_BYTES)
         except FileNotFoundError:
             return None
 
@@ -88,7 +92,7 @@ class RealFiles:
     def list(self, folder: str) -> list[str]:
         """See `Files`."""
         try:
-            return sorted(entry.name for entry in (self.root / folder).iterdir() if entry.is_file())
+            return sorted(entry.name for entry in (self.root / folder).iterdir())
         except FileNotFoundError:
             return []
 
@@ -108,7 +112,7 @@ class RealFiles:
         new = not path.exists()
         if new:
             path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, _APPEND, 0o600)
         try:
             view = memoryview(data)
             while view:

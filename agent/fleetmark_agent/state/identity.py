@@ -71,7 +71,7 @@ def load_enrolment(home: Path) -> Enrolment | None:
     """
     path = folder(home) / _STATE
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_regular(path))
         checked: dict[str, Any] = {name: kind(values[name]) for name, kind in _FIELDS.items()}
         return Enrolment(**checked)
     except FileNotFoundError:
@@ -94,14 +94,16 @@ def load_tls(home: Path) -> Tls:
     """Key and certificates of an enrolled board.
 
     Raises:
-        FleetmarkError: NOT_ENROLLED: one of the files is not there; CONFIGURATION: one is damaged,
-            or cannot be read.
+        FleetmarkError: NOT_ENROLLED: the board has never applied anywhere; CONFIGURATION: one of
+            the files is missing or damaged, or cannot be read.
     """
     place = folder(home)
     try:
         return Tls(*(_pem(place / name) for name in (CA, KEY, CERTIFICATE)))
     except FileNotFoundError as error:
-        raise not_enrolled(str(place)) from error
+        if not (place / _STATE).exists():
+            raise not_enrolled(str(place)) from error
+        raise damaged_identity_error(Path(error.filename), "it is missing") from error
 
 
 def _pem(path: Path) -> bytes:
@@ -146,6 +148,26 @@ def damaged_identity_error(path: Path, what: str) -> FleetmarkError:
     )
 
 
+def protect_identity(home: Path) -> list[str]:
+    """Take access to the key and to the home away from other users; return a line for each.
+
+    Raises:
+        FleetmarkError: CONFIGURATION: a mode cannot be changed.
+    """
+    from fleetmark_core.private_files import protect_files, protect_folders
+
+    place = folder(home)
+    return [*protect_folders((home, place)), *protect_files((place / KEY,))]
+
+
+def lost_enrollment_error(home: Path) -> FleetmarkError:
+    """Return the error for a board without enrollment: it is new, or its file is missing."""
+    if not (folder(home) / CERTIFICATE).exists():
+        return not_enrolled(str(home))
+    what = "it is missing, though this device has a certificate"
+    return damaged_identity_error(folder(home) / _STATE, what)
+
+
 def not_enrolled(where: str) -> FleetmarkError:
     """What a board without identity is told."""
     return FleetmarkError(
@@ -168,7 +190,7 @@ def device_id(home: Path) -> str:
 
     path = folder(home) / "device.json"
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         if (folder(home) / _STATE).exists():
             raise damaged_identity_error(path, "the id of this device is missing") from None

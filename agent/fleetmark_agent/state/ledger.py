@@ -16,6 +16,8 @@ from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.files import Files
 
 LEDGER_NAME = "ledger.json"
+SPOOL_FOLDER = "spool"
+BUNDLES_NAME = "bundles.json"
 _FORMAT = 1
 
 
@@ -57,12 +59,15 @@ def load(files: Files) -> Ledger:
     """The stored ledger; an empty one if there is none.
 
     Raises:
-        LedgerError: the file is not a ledger. It is never replaced silently: it says which
-            results are still owed.
+        LedgerError: the file is not a ledger, or is missing beside results. It is never replaced
+            silently: it says which results are still owed.
         OSError: the file cannot be read.
     """
     data = files.read(LEDGER_NAME)
     if data is None:
+        # Runs of bundle files keep their results in the same folder, and have no ledger.
+        if files.list(SPOOL_FOLDER) and files.read(BUNDLES_NAME) is None:
+            raise LedgerError(f"{LEDGER_NAME} is missing, though results wait in {SPOOL_FOLDER}/")
         return Ledger()
     try:
         values = json.loads(data)
@@ -73,7 +78,8 @@ def load(files: Files) -> Ledger:
         entries = tuple(_entry(item) for item in values["attempts"])
         return Ledger(int(values["highest_epoch"]), entries)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise LedgerError(f"{LEDGER_NAME} is damaged: {error!r}") from error
+        what = f"{type(error).__name__}: {error}"
+        raise LedgerError(f"{LEDGER_NAME} is damaged: {what:.200}") from error
 
 
 def save(files: Files, ledger: Ledger) -> None:

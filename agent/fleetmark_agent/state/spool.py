@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.files import Files
+from fleetmark_agent.state.ledger import SPOOL_FOLDER
 from fleetmark_core.records import KINDS, MAX_PAYLOAD_BYTES, Record
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class _Box:
 class Spool:
     """The outbox, below one `Files` folder."""
 
-    def __init__(self, files: Files, quota_bytes: int, folder: str = "spool") -> None:
+    def __init__(self, files: Files, quota_bytes: int, folder: str = SPOOL_FOLDER) -> None:
         """Read what is there; a torn tail is cut off.
 
         Raises:

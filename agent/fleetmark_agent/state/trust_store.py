@@ -14,6 +14,7 @@ from pathlib import Path
 from fleetmark_agent.state import identity
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import read_regular
 
 SIGNED = "signed.v1"
 """The feature by which both sides say that orders are signed."""
@@ -69,10 +70,10 @@ class TrustStore:
             pinned = enrolment.catalog_sha256
             fresh = Trust(enrolment.ca_sha256, pinned, pinned)
         try:
-            stored = Trust(**json.loads(self._path.read_bytes()))
+            stored = Trust(**json.loads(read_regular(self._path)))
         except FileNotFoundError:
             return fresh
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise FleetmarkError(
                 ErrorKind.CONFIGURATION,
                 "it is damaged",

@@ -50,6 +50,25 @@ def test_a_damaged_ledger_is_named_and_kept(tmp_path: Path, content: bytes) -> N
     assert path.read_bytes() == content
 
 
+def test_a_ledger_that_is_missing_beside_results_is_told(tmp_path: Path) -> None:
+    files = RealFiles(tmp_path)
+    (tmp_path / "spool").mkdir()
+    assert ledger.load(files) == Ledger()
+    (tmp_path / "spool" / "job-1.1.spool").write_bytes(b"results")
+    with pytest.raises(LedgerError, match=r"ledger\.json is missing"):
+        ledger.load(files)
+    # A home that runs bundle files has no ledger.
+    (tmp_path / "bundles.json").write_text("{}")
+    assert ledger.load(files) == Ledger()
+
+
+def test_what_a_damaged_ledger_holds_is_not_repeated_at_length(tmp_path: Path) -> None:
+    (tmp_path / "ledger.json").write_bytes(bytes(100_001))
+    with pytest.raises(LedgerError) as caught:
+        ledger.load(RealFiles(tmp_path))
+    assert len(str(caught.value)) < 400
+
+
 def test_hostile_names_in_a_ledger_are_refused(tmp_path: Path) -> None:
     ledger.save(RealFiles(tmp_path), Ledger(1, (Entry(AttemptKey("j", 1), Standing.ENDED),)))
     path = tmp_path / "ledger.json"

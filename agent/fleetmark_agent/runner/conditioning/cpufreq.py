@@ -14,6 +14,7 @@ from typing import Any
 
 from fleetmark_agent.fingerprint import sysfs
 from fleetmark_core.atomic_file import sync_folder, write_atomic
+from fleetmark_core.regular_file import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Tuning:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            document = json.loads(self.journal.read_bytes())
+            document = json.loads(read_regular(self.journal))
             settings = [
                 {name: str(setting[name]) for name in ("path", "before", "set")}
                 for setting in document["settings"]
