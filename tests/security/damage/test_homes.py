@@ -6,7 +6,6 @@ or it starts. Never does a controller make a new CA beside its store, or a devic
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,85 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import BIN, environment, fleet_in, free_port
+from tests.security.damage import damages
+from tests.security.damage.programs import Homes, last_line, start
+from tests.support.processes import BIN, environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("damages")]
-PATIENCE_S = 60.0
-
-
-@dataclass(frozen=True)
-class Homes:
-    """Homes of a controller and of a device that belonged to it; both have stopped."""
-
-    controller: Path
-    agent: Path
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Homes:
-    """Homes as real programs leave them."""
-    folder = tmp_path_factory.mktemp("recorded") / "fleet"
-    with fleet_in(folder) as fleet:
-        fleet.start_controller()
-        fleet.start_agent("board1")
-    (fleet.home / "config.toml").write_text("advertise = false\n")
-    (folder / "board1" / "config.toml").write_text("once_wait_s = 1.0\n")
-    return Homes(fleet.home, folder / "board1")
-
-
-@pytest.fixture
-def homes(recorded: Homes, tmp_path: Path) -> Homes:
-    """Copies to damage."""
-    copies = Homes(tmp_path / "controller", tmp_path / "agent")
-    shutil.copytree(recorded.controller, copies.controller, symlinks=True)
-    shutil.copytree(recorded.agent, copies.agent, symlinks=True)
-    return copies
-
-
-@dataclass(frozen=True)
-class End:
-    """How a program took it: `code` is None if it serves."""
-
-    code: int | None
-    said: str
-
-
-def start(program: str, home: Path) -> End:
-    """Run it until it ends or serves; an agent without a controller gives up after a second."""
-    address = f"127.0.0.1:{free_port()}"
-    words = {
-        "controller": ["serve", "--listen", address],
-        "agent": ["start", "--once", "--name", "board1", "--controller", address],
-    }[program]
-    child = subprocess.Popen(
-        [str(BIN / program), *words, "--home", str(home)],
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
-    try:
-        first = child.stdout.readline() if program == "controller" else ""
-        if first:
-            assert first.startswith("Controller ready"), first
-            child.terminate()
-        _, said = child.communicate(timeout=PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        pytest.fail(f"{program} neither ended nor served: {child.communicate()}")
-    finally:
-        child.stdout.close()
-    return End(None if first else child.returncode, said)
-
-
-def last_line(end: End, program: str) -> str:
-    """The line that says why it ended, which is the only one that is no log."""
-    lines = [line for line in end.said.splitlines() if line and not line.startswith("{")]
-    assert len(lines) == 1, end.said
-    assert lines[0].startswith(f"{program}: "), end.said
-    return lines[0]
 
 
 @dataclass(frozen=True)
@@ -107,43 +32,28 @@ class Damage:
 
 
 def empty(name: str) -> Callable[[Path], object]:
-    """The file is there, without a byte: what a full disk or a power cut leaves."""
-    return lambda home: (home / name).write_bytes(b"")
+    """Make a damage: the file is empty."""
+    return lambda home: damages.truncate(home / name)
 
 
 def half(name: str) -> Callable[[Path], object]:
-    """The file's first half."""
-    return lambda home: os.truncate(home / name, (home / name).stat().st_size // 2)
+    """Make a damage: the file is cut in half."""
+    return lambda home: damages.halve(home / name)
 
 
 def gone(name: str) -> Callable[[Path], object]:
-    """The file or folder is not there."""
-
-    def remove(home: Path) -> None:
-        path = home / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return remove
+    """Make a damage: the file or folder is removed."""
+    return lambda home: damages.remove(home / name)
 
 
 def folder(name: str) -> Callable[[Path], object]:
-    """A folder stands in the file's place."""
-
-    def replace(home: Path) -> None:
-        (home / name).unlink(missing_ok=True)
-        (home / name).mkdir()
-
-    return replace
+    """Make a damage: a folder stands in the file's place."""
+    return lambda home: damages.replace_by_folder(home / name)
 
 
 def fifo(name: str) -> Callable[[Path], object]:
-    """A FIFO stands in the file's place: who opens it waits for a writer that never comes."""
-
-    def replace(home: Path) -> None:
-        (home / name).unlink(missing_ok=True)
-        os.mkfifo(home / name)
-
-    return replace
+    """Make a damage: a FIFO stands in the file's place."""
+    return lambda home: damages.replace_by_fifo(home / name)
 
 
 def text(name: str, written: str) -> Callable[[Path], object]:
@@ -151,9 +61,9 @@ def text(name: str, written: str) -> Callable[[Path], object]:
     return lambda home: (home / name).write_text(written)
 
 
-def both(*damages: Callable[[Path], object]) -> Callable[[Path], object]:
+def both(*several: Callable[[Path], object]) -> Callable[[Path], object]:
     """Several at once."""
-    return lambda home: [damage(home) for damage in damages]
+    return lambda home: [damage(home) for damage in several]
 
 
 def a_file(home: Path) -> None:

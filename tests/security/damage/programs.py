@@ -1,0 +1,67 @@
+"""Starts a program on a home and reads what it says of it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import BIN, environment, free_port
+
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Homes of a controller and of a device that belonged to it; both have stopped."""
+
+    controller: Path
+    agent: Path
+
+
+@dataclass(frozen=True)
+class End:
+    """How a program took it: `code` is None if it serves."""
+
+    code: int | None
+    said: str
+
+
+def start(program: str, home: Path) -> End:
+    """Run it until it ends or serves; an agent without a controller gives up after a second."""
+    address = f"127.0.0.1:{free_port()}"
+    words = {
+        "controller": ["serve", "--listen", address],
+        "agent": ["start", "--once", "--name", "board1", "--controller", address],
+    }[program]
+    child = subprocess.Popen(
+        [str(BIN / program), *words, "--home", str(home)],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    try:
+        first = child.stdout.readline() if program == "controller" else ""
+        if first:
+            assert first.startswith("Controller ready"), first
+            child.terminate()
+        _, said = child.communicate(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        pytest.fail(f"{program} neither ended nor served: {child.communicate()}")
+    finally:
+        child.stdout.close()
+    return End(None if first else child.returncode, said)
+
+
+def last_line(end: End, program: str) -> str:
+    """The line that says why it ended, which is the only one that is no log."""
+    lines = [line for line in end.said.splitlines() if line and not line.startswith("{")]
+    assert len(lines) == 1, end.said
+    assert lines[0].startswith(f"{program}: "), end.said
+    return lines[0]

@@ -1,0 +1,25 @@
+"""What an attempt's folder says of it, also if files in it are damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fleetmark_agent.runner.workspace import Workspace
+from fleetmark_agent.state.attempt_key import AttemptKey
+from tests.security.damage.damages import DAMAGES
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_file_is_as_good_as_none(
+    damage: Callable[[Path], object], tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path, AttemptKey("job-1", 1))
+    workspace.root.mkdir()
+    workspace.progress.write_text('{"phase": "run", "done": 1, "total": 2}')
+    assert workspace.read_progress() is not None
+    damage(workspace.progress)
+    assert workspace.read_json(workspace.progress) is None
+    assert workspace.read_progress() is None
