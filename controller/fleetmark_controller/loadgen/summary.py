@@ -9,6 +9,7 @@ from pathlib import Path
 from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.loadgen_log import estimates_ns
+from fleetmark_core.regular_file import open_regular
 
 _VALIDITY = re.compile(r"^Result is : (VALID|INVALID)\s*$", re.MULTILINE)
 _SCENARIO = re.compile(r"^Scenario : (\w{1,40})\s*$", re.MULTILINE)
@@ -44,7 +45,7 @@ def read_summary(path: Path) -> Summary:
         IngestError: the file cannot be read or is too large.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(limits.MAX_SUMMARY_BYTES + 1)
     except OSError as error:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
