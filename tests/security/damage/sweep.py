@@ -26,7 +26,7 @@ START_S = 30.0
 END_S = 15.0
 WORKERS = 2
 _EXIT_CODES = (2, 4)
-"""What docs/cli.md lists for a home that cannot be used."""
+"""Of `fleetmark_core.errors`: a file that is not valid, or a home that is refused."""
 _CONNECTED = "connected to the controller"
 _ADVICE = re.compile(r"\b(Restore|restore|Remove|remove|Mend|Free|Make|Name|Choose|Run|Move)\b")
 
