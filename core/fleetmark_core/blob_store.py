@@ -14,6 +14,9 @@ from pathlib import Path
 from fleetmark_core.atomic_file import sync_file, sync_folder
 from fleetmark_core.digest import blob_path, is_sha256, sha256_file, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import open_regular
+
+_CHUNK = 1 << 20
 
 
 class BlobFolder:
@@ -88,7 +91,8 @@ class BlobFolder:
         """
         if not self.has(sha256):
             partial = self._own_partial(sha256)
-            shutil.copyfile(source, partial)
+            with open_regular(source) as content, partial.open("wb") as copy:
+                shutil.copyfileobj(content, copy, _CHUNK)
             self.commit(partial, sha256, size_bytes)
 
     def remove(self, sha256: str) -> None:

@@ -7,13 +7,13 @@ known names and blobs named by their sha256, and nothing else, each once and wit
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from typing import Any
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.digest import canonical_json, is_sha256
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
 from fleetmark_core.serde import parse_document
+from fleetmark_core.zip_reader import open_zip
 
 BUNDLE, RESULTS = "bundle.json", "results.json"
 """The document that says what the file is."""
@@ -33,6 +35,7 @@ _BLOBS = "blobs/"
 _CHUNK = 1 << 20
 _FORMAT = 1
 _TIME = (1980, 1, 1, 0, 0, 0)
+_DAMAGED = (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, struct.error)
 
 
 def write_files(path: Path, texts: Mapping[str, bytes], places: Mapping[str, Path]) -> None:
@@ -112,8 +115,8 @@ class Carried:
             FleetmarkError: BAD_DOCUMENT.
         """
         try:
-            values = json.loads(self.document(name))
-        except (ValueError, RecursionError) as error:
+            values = parse_json(self.document(name))
+        except ValueError as error:
             raise self.bad(f"{name} is no JSON") from error
         if not isinstance(values, dict) or values.get("format") != _FORMAT:
             raise self.bad(f"{name} is of no format that this version reads")
@@ -189,14 +192,14 @@ def opened(path: Path, *known: str) -> Iterator[Carried]:
         FleetmarkError: BAD_DOCUMENT: it is none, or holds what does not belong into it.
         OSError: it cannot be read.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-        what = f"it is no file of ours, or cut short: {error}"
-        raise FleetmarkError(
-            ErrorKind.BAD_DOCUMENT, what, str(path), "Get the file once more"
-        ) from error
-    with archive:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(open_zip(path))
+        except _DAMAGED as error:
+            what = f"it is no file of ours, or cut short: {error}"
+            raise FleetmarkError(
+                ErrorKind.BAD_DOCUMENT, what, str(path), "Get the file once more"
+            ) from error
         # A file that is cut within a wheel that it carries ends with that wheel's own directory.
         if min((entry.header_offset for entry in archive.infolist()), default=0):
             what = "it is cut short, or something stands before it"
@@ -231,13 +234,13 @@ def parse_signed_by_board(data: bytes) -> BoardSigned:
         FleetmarkError: BAD_DOCUMENT.
     """
     try:
-        values = json.loads(data)
+        values = parse_json(data)
         if values["format"] != _FORMAT:
             raise ValueError(f"format {values['format']!r}")
         return BoardSigned(
             values["signed"].encode(), bytes.fromhex(values["csr"]), str(values["signature"])
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"it is no document of a board: {error}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "", "Get the file once more") from error
 
@@ -306,7 +309,7 @@ def parse_results(data: bytes) -> ResultsDocument:
         FleetmarkError: BAD_DOCUMENT.
     """
     try:
-        values = json.loads(data)
+        values = parse_json(data)
         if values["format"] != _FORMAT:
             raise ValueError(f"format {values['format']!r}")
         texts = [values[n] for n in ("device_id", "job_id", "boot_id", "order_sha256", "refusal")]
@@ -325,7 +328,7 @@ def parse_results(data: bytes) -> ResultsDocument:
             blobs,
             texts[4],
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FleetmarkError(
             ErrorKind.BAD_DOCUMENT, f"it is no document of results: {error}", "results"
         ) from error

@@ -1,4 +1,4 @@
-"""Reads regular files of bounded size: no device, no FIFO."""
+"""Reads files that others may have put there: regular ones of bounded size, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 OWN_FILE_BYTES = 64 * 1024 * 1024
 """More than any file that a program of ours keeps whole in memory."""
 
-_STEP_BYTES = 1024 * 1024
+_CHUNK = 1 << 20
 
 
 class DamagedFileError(OSError):
@@ -19,16 +19,23 @@ class DamagedFileError(OSError):
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading.
+    """Open a regular file for reading; read it in pieces, since its size has no bound here.
 
-    The open does not block: a plain open of a FIFO waits for a writer.
+    The open never waits, as that of a FIFO would, and never reaches a driver: a device is refused
+    before it is opened.
+
+    Args:
+        path: the file; links are followed.
 
     Raises:
         OSError: the file does not exist or cannot be read; EISDIR if it is a folder.
-        DamagedFileError: it is not a regular file.
+        DamagedFileError: EINVAL: it is another kind of file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    _check_kind(os.stat(path), path)  # noqa: PTH116  (one call, and no second import)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
     try:
+        # The name may lead to another file since it was looked at.
         check_regular(descriptor, path)
         return os.fdopen(descriptor, "rb")
     except BaseException:
@@ -37,21 +44,29 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, limit_bytes: int = OWN_FILE_BYTES) -> bytes:
-    """Return the bytes of a regular file, at most `limit_bytes` of them.
+    """Return the bytes of a regular file.
+
+    Args:
+        path: the file; links are followed.
+        limit_bytes: the most that the file may hold; a larger one is not read.
 
     Raises:
-        OSError: the file does not exist or cannot be read; EISDIR if it is a folder.
-        DamagedFileError: it is not a regular file, or larger.
+        OSError: as `open_regular`.
+        DamagedFileError: as `open_regular`; EFBIG if the file is larger than `limit_bytes`.
     """
     with open_regular(path) as file:
-        # Reading asks for memory first: not for more than there is to read.
-        wanted = min(os.fstat(file.fileno()).st_size, limit_bytes) + 1
-        data = file.read(wanted)
-        while len(data) <= limit_bytes and (more := file.read(_STEP_BYTES)):
-            data += more  # the file has grown meanwhile
-    if len(data) > limit_bytes:
-        raise DamagedFileError(errno.EFBIG, f"it is larger than {limit_bytes:,} bytes", str(path))
-    return data
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > limit_bytes:
+            raise _too_large_error(path, limit_bytes)
+        # Files of /proc and /sys say that they hold nothing, and a file may grow.
+        parts = []
+        left = limit_bytes + 1
+        while left and (part := file.read(min(left, max(_CHUNK, size_bytes + 1)))):
+            parts.append(part)
+            left -= len(part)
+    if not left:
+        raise _too_large_error(path, limit_bytes)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def check_regular(descriptor: int, path: Path) -> None:
@@ -61,13 +76,29 @@ def check_regular(descriptor: int, path: Path) -> None:
         OSError: EISDIR: it is a folder.
         DamagedFileError: it is another thing that is not a regular file.
     """
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
-        raise DamagedFileError(errno.EINVAL, "it is not a regular file", str(path))
+    _check_kind(os.fstat(descriptor), path)
 
 
 def is_damage(error: OSError) -> bool:
     """Return whether an error tells of what stands at a path, not of permissions or room."""
     return isinstance(error, (DamagedFileError, IsADirectoryError))
+
+
+def _check_kind(found: os.stat_result, path: Path) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "a special file")
+        raise DamagedFileError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device node",
+    stat.S_IFBLK: "a device node",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def _too_large_error(path: Path, limit_bytes: int) -> DamagedFileError:
+    return DamagedFileError(errno.EFBIG, f"it is larger than {limit_bytes:,} bytes", str(path))

@@ -8,13 +8,13 @@ which proves that somebody has it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from fleetmark_core import signing
 from fleetmark_core.digest import canonical_json
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 RELEASE_FORMAT = 1
@@ -234,8 +234,8 @@ def _object(data: bytes, where: str) -> dict[str, Any]:
     if len(data) > MAX_RELEASE_BYTES:
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"it has {len(data)} bytes", where)
     try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(data)
+    except ValueError as error:
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"it is no JSON: {error}", where) from error
     if not isinstance(values, dict):
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "it is no table", where)

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import IO, TypeVar, cast
 
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import open_regular
+from fleetmark_core.zip_reader import open_zip
 
 T = TypeVar("T")
 _CHUNK = 1 << 18
@@ -119,7 +121,7 @@ def _reading(read: Callable[[], T], archive: Path) -> T:
     try:
         return read()
     except OSError as error:
-        raise _bad(f"cannot be read: {error}", archive) from error
+        raise _bad(f"cannot be read: {error.strerror or error}", archive) from error
 
 
 def _write(content: IO[bytes] | None, place: Path, entry: _Entry, archive: Path) -> int:
@@ -143,7 +145,7 @@ def _write(content: IO[bytes] | None, place: Path, entry: _Entry, archive: Path)
 
 
 def _entries(archive: Path, limits: Limits) -> Iterator[tuple[_Entry, IO[bytes] | None]]:
-    with archive.open("rb") as file:
+    with open_regular(archive) as file:
         start = file.read(4)
     if start[:2] == b"PK":
         yield from _zip_entries(archive)
@@ -239,8 +241,7 @@ _TAR_TYPES = {
 
 
 def _zip_entries(archive: Path) -> Iterator[tuple[_Entry, IO[bytes] | None]]:
-    _check_directory(archive)
-    with zipfile.ZipFile(archive) as packed:
+    with open_zip(archive) as packed:
         for info in packed.infolist():
             mode = info.external_attr >> 16
             kind = stat.S_IFMT(mode)
@@ -255,25 +256,6 @@ def _zip_entries(archive: Path) -> Iterator[tuple[_Entry, IO[bytes] | None]]:
                 continue
             with packed.open(info) as content:
                 yield entry, content
-
-
-_MAX_DIRECTORY_BYTES = 16 << 20
-
-
-def _check_directory(archive: Path) -> None:
-    """A zip's list of entries is read whole: refuse one that would not fit, by the file's end."""
-    size = archive.stat().st_size
-    with archive.open("rb") as file:
-        file.seek(max(0, size - 66_000))
-        end = file.read()
-    place = end.rfind(b"PK\x05\x06")
-    if place >= 0 and len(end) >= place + 16:
-        claimed = int.from_bytes(end[place + 12 : place + 16], "little")
-        wide = claimed == 0xFFFFFFFF
-        if wide and (far := end.rfind(b"PK\x06\x06")) >= 0:
-            claimed = int.from_bytes(end[far + 40 : far + 48], "little")
-        if claimed > _MAX_DIRECTORY_BYTES:
-            raise _bad("holds more entries than can be listed", archive)
 
 
 def _path(name: str, archive: Path) -> tuple[str, ...]:

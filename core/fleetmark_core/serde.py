@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 T = TypeVar("T")
@@ -165,8 +166,8 @@ def parse_document(cls: type[T], data: bytes, where: str = "") -> T:
         FleetmarkError: BAD_DOCUMENT.
     """
     try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(data)
+    except ValueError as error:
         what = f"{cls.__name__} is no JSON: {error}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, where) from error
     return from_plain(cls, values, where)

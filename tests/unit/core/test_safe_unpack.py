@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import resource
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -238,3 +240,29 @@ def test_no_bytes_break_it(
             assert {path.name for path in folder.iterdir()} == {"archive"}
         else:
             shutil.rmtree(folder / "target")
+
+
+def test_a_list_of_entries_that_hides_its_size_is_not_read(tmp_path: Path) -> None:
+    """The plain record says that the list is small; zipfile follows the one of 64 bits."""
+    path = tmp_path / "archive"
+    size = 1 << 32
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, size, 4)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, size + 4, 1)
+    plain = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, 46, 4, 0)
+    with path.open("wb") as file:
+        file.write(b"PK\3\4")
+        file.seek(size, os.SEEK_CUR)
+        file.write(record + locator + plain)
+    with pytest.raises(FleetmarkError, match="more entries than can be listed"):
+        unpack(path, tmp_path / "out", LIMITS)
+    assert peak_bytes() < 1 << 30
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def test_an_archive_that_is_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "archive")
+    with pytest.raises(FleetmarkError, match="FIFO, not a regular file"):
+        unpack(tmp_path / "archive", tmp_path / "out", LIMITS)

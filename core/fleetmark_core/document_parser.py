@@ -1,0 +1,148 @@
+"""Parses JSON and TOML that others hand in: whatever the bytes are, a value or one ValueError.
+
+Python's own parsers leave four things open. An integer of thousands of digits raises an error that
+advises to raise the interpreter's limit, and a hexadecimal one is accepted, and fails where it is
+printed. Deep nesting raises RecursionError in the parser, or in what walks the value later. JSON
+accepts NaN, infinities and lone surrogates, which no canonical document, database or terminal
+holds. A TOML key of many dotted parts takes time and memory that grow with their square. The size
+of the bytes is for the caller to bound: see `regular_file.read_regular`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from typing import Any
+
+MAX_DEPTH = 64
+"""How deep tables and lists may be nested."""
+_SMALLEST, _LARGEST = -(1 << 63), (1 << 64) - 1
+_MAX_DIGITS = 20
+_MAX_VALUES = 2_000_000
+_SMALL_BYTES = 4 << 20
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_MAX_DOTS = 250
+_MAX_DOTS_OF_HEADER = 64
+_LONG_INTEGER = re.compile(rb"[0-9_]{1000,}")
+
+
+def parse_json(data: bytes) -> Any:
+    """Return the value of a JSON document in UTF-8.
+
+    Args:
+        data: the document.
+
+    Raises:
+        ValueError: it is not JSON, is nested deeper than `MAX_DEPTH`, or holds millions of values,
+            an integer of more than 64 bits, NaN, an infinity or text that is not Unicode. The text
+            says which, and where.
+    """
+    # A value of two bytes takes thirty times as much memory.
+    if len(data) > _SMALL_BYTES:
+        structure = _STRING.sub(b"", data)
+        if sum(structure.count(mark) for mark in (b",", b"[", b"{")) > _MAX_VALUES:
+            raise ValueError(f"it holds more than {_MAX_VALUES:,} values")
+    try:
+        text = data.decode("utf-8-sig")
+        value = json.loads(text, parse_int=_integer, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise _depth_error() from error
+    _check(value)
+    return value
+
+
+def parse_toml(data: bytes) -> dict[str, Any]:
+    """Return the table of a TOML document.
+
+    Args:
+        data: the document.
+
+    Raises:
+        ValueError: it is not TOML, is nested deeper than `MAX_DEPTH`, or holds an integer of more
+            than 64 bits, NaN, an infinity or a key of hundreds of parts. The text says which, and
+            where.
+    """
+    # Loaded here: an idle agent reads JSON alone.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    for number, line in enumerate(data.split(b"\n"), 1):
+        most = _MAX_DOTS_OF_HEADER if line.lstrip().startswith(b"[") else _MAX_DOTS
+        if line.count(b".") > most:
+            raise ValueError(f"line {number} has more than {most} dots; break the line")
+    try:
+        table: dict[str, Any] = tomllib.loads(data.decode())
+    except RecursionError as error:
+        raise _depth_error() from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
+        raise
+    except ValueError as error:
+        # Python's limit on the digits of an integer, which does not say where.
+        found = _LONG_INTEGER.search(data)
+        line_number = data.count(b"\n", 0, found.start()) + 1 if found else 0
+        place = f"line {line_number}: " if found else ""
+        raise ValueError(f"{place}{_TOO_LARGE}") from error
+    _check(table)
+    return table
+
+
+_TOO_LARGE = "an integer does not fit into 64 bits; write at most 19 digits"
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(_TOO_LARGE)
+    return int(digits)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number that JSON has")
+
+
+def _depth_error() -> ValueError:
+    return ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _check(document: Any) -> None:
+    """Refuse what a parser accepts and nothing after it can hold; without recursion."""
+    level: list[tuple[str, Any]] = [("", document)]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[tuple[str, Any]] = []
+        for place, value in level:
+            if isinstance(value, dict):
+                for key, item in value.items():
+                    _check_leaf(key, place)
+                    below.append((key if not place else f"{place}.{key}"[:_PLACE], item))
+            elif isinstance(value, list):
+                below.extend((place, item) for item in value)
+            else:
+                _check_leaf(value, place)
+        if not below:
+            return
+        level = below
+    raise _depth_error()
+
+
+def _check_leaf(value: Any, place: str) -> None:
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{_named(place)}a text is not Unicode") from error
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{_named(place)}{value} is not a finite number")
+    elif isinstance(value, int) and not _SMALLEST <= value <= _LARGEST:
+        raise ValueError(f"{_named(place)}{_TOO_LARGE}")
+
+
+def _named(place: str) -> str:
+    return f"key {place[:_PLACE]}: " if place else ""
+
+
+_PLACE = 200
