@@ -18,7 +18,9 @@ from typing import Any
 
 MAX_DEPTH = 64
 """How deep tables and lists may be nested."""
-_SMALLEST, _LARGEST = -(1 << 63), (1 << 64) - 1
+_SMALLEST = -(1 << 63)
+_LARGEST_IN_JSON, _LARGEST_IN_TOML = (1 << 64) - 1, (1 << 63) - 1
+"""LoadGen's seeds, which stand in JSON, have 64 bits without a sign; TOML's integers have one."""
 _MAX_DIGITS = 20
 _MAX_VALUES = 2_000_000
 _SMALL_BYTES = 4 << 20
@@ -49,7 +51,7 @@ def parse_json(data: bytes) -> Any:
         value = json.loads(text, parse_int=_integer, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise _depth_error() from error
-    _check(value)
+    _check(value, _LARGEST_IN_JSON)
     return value
 
 
@@ -86,7 +88,7 @@ def parse_toml(data: bytes) -> dict[str, Any]:
         line_number = data.count(b"\n", 0, found.start()) + 1 if found else 0
         place = f"line {line_number}: " if found else ""
         raise ValueError(f"{place}{_TOO_LARGE}") from error
-    _check(table)
+    _check(table, _LARGEST_IN_TOML)
     return table
 
 
@@ -107,7 +109,7 @@ def _depth_error() -> ValueError:
     return ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
 
 
-def _check(document: Any) -> None:
+def _check(document: Any, largest: int) -> None:
     """Refuse what a parser accepts and nothing after it can hold; without recursion."""
     level: list[tuple[str, Any]] = [("", document)]
     for _ in range(MAX_DEPTH + 1):
@@ -115,19 +117,19 @@ def _check(document: Any) -> None:
         for place, value in level:
             if isinstance(value, dict):
                 for key, item in value.items():
-                    _check_leaf(key, place)
+                    _check_leaf(key, place, largest)
                     below.append((key if not place else f"{place}.{key}"[:_PLACE], item))
             elif isinstance(value, list):
                 below.extend((place, item) for item in value)
             else:
-                _check_leaf(value, place)
+                _check_leaf(value, place, largest)
         if not below:
             return
         level = below
     raise _depth_error()
 
 
-def _check_leaf(value: Any, place: str) -> None:
+def _check_leaf(value: Any, place: str, largest: int) -> None:
     if isinstance(value, str):
         if not value.isascii():
             try:
@@ -137,7 +139,7 @@ def _check_leaf(value: Any, place: str) -> None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{_named(place)}{value} is not a finite number")
-    elif isinstance(value, int) and not _SMALLEST <= value <= _LARGEST:
+    elif isinstance(value, int) and not _SMALLEST <= value <= largest:
         raise ValueError(f"{_named(place)}{_TOO_LARGE}")
 
 

@@ -22,7 +22,7 @@ from fleetmark_catalog.load.model import (
     WheelFile,
     WheelSet,
 )
-from fleetmark_catalog.load.parse import read_component
+from fleetmark_catalog.load.parse import component_bytes, read_component
 
 __all__ = [
     "BUILTIN",
@@ -41,6 +41,7 @@ __all__ = [
     "WheelFile",
     "WheelSet",
     "check_catalog",
+    "component_bytes",
     "load_catalog",
     "read_component",
     "read_folder",

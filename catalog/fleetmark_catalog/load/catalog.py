@@ -180,12 +180,19 @@ def _documents(folder: Path, report: Report = _raise) -> list[Document]:
     if not folder.is_dir():
         raise FleetmarkError(ErrorKind.INVALID_COMPONENT, "is no folder", str(folder))
     found = []
-    for kind_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
-        for place in sorted(path.parent for path in kind_folder.glob(f"*/{COMPONENT_FILE}")):
-            try:
-                found.append(_document(kind_folder.name, place))
-            except FleetmarkError as error:
-                report(error)
+    try:
+        kinds = sorted(path for path in folder.iterdir() if path.is_dir())
+        places = [place for kind in kinds for place in sorted(kind.glob(f"*/{COMPONENT_FILE}"))]
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        raise FleetmarkError(
+            ErrorKind.INVALID_COMPONENT, what, str(error.filename or folder)
+        ) from error
+    for place in (path.parent for path in places):
+        try:
+            found.append(_document(place.parent.name, place))
+        except FleetmarkError as error:
+            report(error)
     return found
 
 

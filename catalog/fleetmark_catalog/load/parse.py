@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.validators import extend
 
 from fleetmark_catalog.load.merge import merge
 from fleetmark_catalog.load.model import (
@@ -31,20 +31,19 @@ from fleetmark_catalog.load.model import (
 from fleetmark_catalog.load.schema import partial_schema, whole_schema
 from fleetmark_catalog.load.schema_errors import explain
 from fleetmark_catalog.load.validate import problems
-from fleetmark_core.digest import canonical_json, is_sha256, sha256_file, sha256_hex
+from fleetmark_core.digest import canonical_json, is_sha256, sha256_hex
+from fleetmark_core.document_parser import parse_json, parse_toml
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
+from fleetmark_core.regular_file import read_regular
 from fleetmark_core.suggest import nearest
 from fleetmark_core.versions import PYTHON
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 COMPONENT_FILE = "component.toml"
 WHEELS_FILE = "wheels.json"
 MAX_COMPONENT_BYTES = 1 << 20
+MAX_WHEELS_BYTES = 16 << 20
+MAX_PROGRAM_FILE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,10 @@ def read_document(folder: Path) -> Document:
         FleetmarkError: INVALID_COMPONENT; names file, key, what was found, what is allowed.
     """
     file = folder / COMPONENT_FILE
-    data = _bytes(file)
+    data = component_bytes(folder)
     try:
-        document = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        document = parse_toml(data)
+    except ValueError as error:
         raise _invalid(file, f"is no TOML: {error}") from error
     kind = document.get("kind")
     if kind not in KINDS:
@@ -132,20 +131,47 @@ def check(document: dict[str, Any], kind: str, file: Path, whole: bool = True) -
 
 @lru_cache(maxsize=2 * len(KINDS))
 def _validator(kind: str, whole: bool) -> Any:
-    return Draft202012Validator((whole_schema if whole else partial_schema)(kind))
+    return _Validator((whole_schema if whole else partial_schema)(kind))
+
+
+def _unique_items(
+    validator: Any, wanted: bool, instance: Any, schema: Any
+) -> Iterator[ValidationError]:
+    """Check `uniqueItems` in linear time: the library compares each table with each other one."""
+    if wanted and validator.is_type(instance, "array"):
+        texts = {json.dumps(item, sort_keys=True, default=str) for item in instance}
+        if len(texts) < len(instance):
+            yield ValidationError("has equal entries")
+
+
+_Validator: Any = extend(Draft202012Validator, {"uniqueItems": _unique_items})
 
 
 def _invalid(file: Path, what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.INVALID_COMPONENT, what, str(file))
 
 
-def _bytes(file: Path) -> bytes:
+def component_bytes(folder: Path) -> bytes:
+    """Return the bytes of the `component.toml` in `folder`.
+
+    Args:
+        folder: the component's folder.
+
+    Raises:
+        FleetmarkError: INVALID_COMPONENT: it is missing, no regular file, or too large.
+    """
+    return _bytes(folder / COMPONENT_FILE, MAX_COMPONENT_BYTES)
+
+
+def _bytes(file: Path, limit_bytes: int) -> bytes:
     try:
-        if file.stat().st_size > MAX_COMPONENT_BYTES:
-            raise _invalid(file, f"is larger than {MAX_COMPONENT_BYTES} bytes")
-        return file.read_bytes()
+        return read_regular(file, limit_bytes)
     except OSError as error:
-        raise _invalid(file, f"cannot be read: {error.strerror}") from error
+        raise _unreadable_error(file, error) from error
+
+
+def _unreadable_error(file: Path, error: OSError) -> FleetmarkError:
+    return _invalid(file, f"cannot be read: {error.strerror or error}")
 
 
 def _component(document: dict[str, Any], lineage: Sequence[Document]) -> Component:
@@ -246,12 +272,13 @@ def _files(folders: Sequence[Path], names: Iterable[str]) -> tuple[BlobRef, ...]
             raise _invalid(
                 path, f"key program.files: {name} is a link that leads out of its folder"
             )
-        found.append(BlobRef(name, sha256_file(path), path.stat().st_size))
+        data = _bytes(path, MAX_PROGRAM_FILE_BYTES)
+        found.append(BlobRef(name, sha256_hex(data), len(data)))
     return tuple(found)
 
 
 def _wheels(folders: Sequence[Path]) -> tuple[WheelSet, ...]:
-    files = [folder / WHEELS_FILE for folder in folders if (folder / WHEELS_FILE).is_file()]
+    files = [folder / WHEELS_FILE for folder in folders if (folder / WHEELS_FILE).exists()]
     return read_wheels(files[0]) if files else ()
 
 
@@ -261,10 +288,11 @@ def read_wheels(file: Path) -> tuple[WheelSet, ...]:
     Raises:
         FleetmarkError: INVALID_COMPONENT.
     """
-    if not file.is_file():
+    if not file.exists():
         return ()
+    data = _bytes(file, MAX_WHEELS_BYTES)
     try:
-        document = json.loads(file.read_bytes())
+        document = parse_json(data)
         files = {
             name: WheelFile(name, w["name"], w["version"], w["sha256"], int(w["size_bytes"]))
             for name, w in document["wheels"].items()
@@ -278,7 +306,7 @@ def read_wheels(file: Path) -> tuple[WheelSet, ...]:
             )
             for entry in document["sets"]
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _invalid(file, f"is no wheel lock: {type(error).__name__} {error}") from error
     for wheel in files.values():
         texts = (wheel.filename, wheel.name, wheel.version, wheel.sha256)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fleetmark_catalog.load import Artifact, Component
+from fleetmark_catalog.load import Artifact, Component, component_bytes
 from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.api import auth, error_handling
 from fleetmark_controller.api.trust_view import trust_message
@@ -182,7 +182,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     # --- in threads -----------------------------------------------------------------------
 
     def _detail(self, component: Component) -> catalog_pb2.ComponentDetail:
-        text = (component.folder / "component.toml").read_text(encoding="utf-8")
+        text = component_bytes(component.folder).decode(errors="replace")
         return catalog_pb2.ComponentDetail(
             component=_summary(component),
             folder=str(component.folder),

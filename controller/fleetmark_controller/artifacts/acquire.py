@@ -16,6 +16,7 @@ from pathlib import Path
 from fleetmark_catalog.load.model import Location
 from fleetmark_catalog.resolve.result import BuiltWheel, Fetch, LocalFile, Source, WheelSource
 from fleetmark_controller.artifacts.download import fetch_location
+from fleetmark_controller.artifacts.local_files import describe, is_worth_hashing
 from fleetmark_controller.artifacts.model_check import check_model
 from fleetmark_controller.artifacts.wheels import download_wheels
 from fleetmark_core.blob_store import BlobFolder
@@ -67,7 +68,9 @@ def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None
 def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
     try:
         stamp = source.path.stat()
-        found, found_size = _digest(source.path, stamp), stamp.st_size
+        found_size = stamp.st_size
+        hashed = is_worth_hashing(found_size, source.size_bytes)
+        found = _digest(source.path, stamp) if hashed else ""
     except OSError as error:
         raise FleetmarkError(
             ErrorKind.ARTIFACT_UNAVAILABLE,
@@ -78,7 +81,7 @@ def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
     if (found, found_size) != (sha256, source.size_bytes):
         raise FleetmarkError(
             ErrorKind.DIGEST_MISMATCH,
-            f"sha256 is {found} ({found_size} bytes), but its component says {sha256} "
+            f"{describe(found, found_size)}, but its component says {sha256} "
             f"({source.size_bytes} bytes)",
             str(source.path),
             "Restore the file, or write the new digest and size into component.toml",

@@ -16,10 +16,12 @@ from pathlib import Path
 from fleetmark_catalog.load import Catalog, check_catalog, load_catalog
 from fleetmark_controller.artifacts.git import fetch_commit
 from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
 
 log = logging.getLogger("fleetmark.controller")
+_MAX_LIST_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -148,14 +150,15 @@ class Catalogs:
 
     def _added(self) -> list[Added]:
         try:
-            entries = json.loads(read_regular(self._list))
+            entries = parse_json(read_regular(self._list, _MAX_LIST_BYTES))
             return [Added(**{key: str(value) for key, value in one.items()}) for one in entries]
         except FileNotFoundError:
             return []
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            why = error.strerror if isinstance(error, OSError) else None
             raise FleetmarkError(
                 ErrorKind.INVALID_COMPONENT,
-                f"is no list of catalogs: {error}",
+                f"is no list of catalogs: {why or error}",
                 str(self._list),
                 "Mend or remove the file",
             ) from error

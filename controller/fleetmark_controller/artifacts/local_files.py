@@ -44,8 +44,8 @@ def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str,
             name, size = wanted[expected]
             raise FleetmarkError(
                 ErrorKind.DIGEST_MISMATCH,
-                f"is not the {name} that is wanted: sha256 is {sha256_file(path)} "
-                f"({path.stat().st_size} bytes), expected {expected} ({size} bytes)",
+                f"is not the {name} that is wanted: {_found(path, size)}, "
+                f"expected {expected} ({size} bytes)",
                 str(path),
                 "Get the very version that the component names",
             )
@@ -53,3 +53,27 @@ def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str,
         listed = ", ".join(sorted(names)[:5])
         raise FleetmarkError(ErrorKind.NOT_FOUND, f"holds none of {listed}", str(folder))
     return found
+
+
+def is_worth_hashing(found_bytes: int, expected_bytes: int) -> bool:
+    """Return whether to read a file for its digest: of one that is far too large its size says it.
+
+    Args:
+        found_bytes: the file's size.
+        expected_bytes: the size that its component gives.
+    """
+    return found_bytes <= max(expected_bytes, _HASHED_BYTES)
+
+
+def describe(sha256: str, size_bytes: int) -> str:
+    """Return what a file is, for an error; an empty `sha256` was not worth reading."""
+    return f"sha256 is {sha256} ({size_bytes} bytes)" if sha256 else f"it has {size_bytes} bytes"
+
+
+def _found(path: Path, expected_bytes: int) -> str:
+    size_bytes = path.stat().st_size
+    hashed = is_worth_hashing(size_bytes, expected_bytes)
+    return describe(sha256_file(path) if hashed else "", size_bytes)
+
+
+_HASHED_BYTES = 1 << 30

@@ -7,6 +7,7 @@ from pathlib import Path
 from fleetmark_controller.artifacts.onnx_file import NotOnnxError, OnnxModel, read_onnx
 from fleetmark_controller.artifacts.tflite_file import NotTfliteError, TfliteModel, read_tflite
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import open_regular
 
 FORMATS = (".onnx", ".tflite")
 
@@ -64,7 +65,7 @@ def _leads_out(place: str) -> bool:
 
 def _strange(file: Path) -> str:
     """Another format that the bytes are; a pickle above all, which runs code when it is opened."""
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         start = opened.read(16)
         opened.seek(0, 2)
         opened.seek(max(0, opened.tell() - 1))

@@ -12,10 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from fleetmark_core.regular_file import open_regular
+
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
 _MAX_DEPTH = 40
 _MAX_TEXT = 4096
 _MAX_FIELDS = 5_000_000
+_MAX_NAME_BYTES = 16 << 20
+_MAX_NAMES = 200_000
+_MAX_TENSORS = 10_000
+_MAX_DIMENSIONS = 64
+_MAX_PLACES = 100
 _EXTERNAL = 1
 
 
@@ -45,23 +52,25 @@ class OnnxModel:
 
 
 def read_onnx(path: Path) -> OnnxModel:
-    """What the model at `path` says.
+    """Return what the model at `path` says.
+
+    Args:
+        path: the file.
 
     Raises:
-        NotOnnxError: it is no ONNX model.
-        OSError: it cannot be read.
+        NotOnnxError: it is no ONNX model, or names more than a model can have.
+        OSError: it cannot be read, or is not a regular file.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         walk = _Walk(file)
         walk.message(os.fstat(file.fileno()).st_size, walk.model, 0)
     if not walk.ir_version or not walk.outputs:
         raise NotOnnxError("has no graph with outputs")
-    weights = set(walk.initializers)
     return OnnxModel(
         walk.ir_version,
-        max(walk.opsets, default=0),
+        walk.opset,
         # Before version 4 weights had to be listed among the inputs too.
-        tuple(tensor for tensor in walk.inputs if tensor.name not in weights),
+        tuple(tensor for tensor in walk.inputs if tensor.name not in walk.initializers),
         tuple(walk.outputs),
         tuple(dict.fromkeys(walk.external)),
     )
@@ -75,12 +84,13 @@ class _Walk:
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.ir_version = 0
-        self.opsets: list[int] = []
+        self.opset = 0
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
-        self.initializers: list[str] = []
+        self.initializers: set[str] = set()
         self.external: list[str] = []
         self.fields = 0
+        self.name_bytes = 0
 
     # --- protobuf -------------------------------------------------------------------------
 
@@ -155,10 +165,10 @@ class _Walk:
 
         def handle(field: int, value: int, end: int, depth: int) -> bool:
             if field == 1 and end >= 0:
-                domain.append(self.text(value))
+                domain[:] = [self.text(value)]
                 return True
             if field == 2 and end < 0 and domain in ([], [""], ["ai.onnx"]):
-                self.opsets.append(value)
+                self.opset = max(self.opset, value)
             return False
 
         return handle
@@ -173,7 +183,10 @@ class _Walk:
 
     def main_graph(self, field: int, value: int, end: int, depth: int) -> bool:
         if end >= 0 and field in (11, 12):
-            (self.inputs if field == 11 else self.outputs).append(self._value_info(end, depth + 1))
+            found = self.inputs if field == 11 else self.outputs
+            if len(found) >= _MAX_TENSORS:
+                raise NotOnnxError("has too many inputs or outputs")
+            found.append(self._value_info(end, depth + 1))
             return True
         return self.any_graph(field, value, end, depth)
 
@@ -210,15 +223,32 @@ class _Walk:
 
     def tensor(self, field: int, value: int, end: int, depth: int) -> bool:
         if field == 8 and end >= 0:
-            self.initializers.append(self.text(value))
+            self._note_initializer(value)
             return True
         if field == 13 and end >= 0:
             self.message(end, self._external(), depth + 1)
             return True
         # Protobuf keeps 32 bits of a choice, however many there are.
         if field == 14 and end < 0 and value & 0xFFFFFFFF == _EXTERNAL:
-            self.external.append("")
+            self._note_place("")
         return False
+
+    def _note_initializer(self, size: int) -> None:
+        if len(self.initializers) >= _MAX_NAMES:
+            raise NotOnnxError("has too many names")
+        self.initializers.add(self._kept(size))
+
+    def _note_place(self, place: str) -> None:
+        # The model is refused for the first one; further ones are only shown.
+        if len(self.external) < _MAX_PLACES:
+            self.external.append(place)
+
+    def _kept(self, size: int) -> str:
+        """Read a name that is kept in memory; all of them together are bounded."""
+        self.name_bytes += size
+        if self.name_bytes > _MAX_NAME_BYTES:
+            raise NotOnnxError("has too many names")
+        return self.text(size)
 
     def _external(self) -> Handler:
         key: list[str] = []
@@ -228,9 +258,9 @@ class _Walk:
                 return False
             text = self.text(value)
             if field == 1:
-                key.append(text)
-            elif key[-1:] == ["location"]:
-                self.external.append(text)
+                key[:] = [text]
+            elif key == ["location"]:
+                self._note_place(text)
             return True
 
         return handle
@@ -240,7 +270,7 @@ class _Walk:
 
         def info(field: int, value: int, stop: int, depth: int) -> bool:
             if field == 1 and stop >= 0:
-                found["name"] = self.text(value)
+                found["name"] = self._kept(value)
                 return True
             return self._into(field == 2, stop, type_, depth)
 
@@ -254,6 +284,8 @@ class _Walk:
 
         def shape(field: int, value: int, stop: int, depth: int) -> bool:
             if field == 1 and stop >= 0:
+                if len(sizes) >= _MAX_DIMENSIONS:
+                    raise NotOnnxError("has a tensor of too many dimensions")
                 sizes.append(0)
             return self._into(field == 1, stop, dimension, depth)
 

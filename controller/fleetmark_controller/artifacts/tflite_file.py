@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from fleetmark_controller.artifacts.onnx_file import Tensor
+from fleetmark_core.regular_file import open_regular
 
 MAX_BYTES = 2 << 30
 _DTYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 9: "int8"}
 _MAX_TENSORS = 1000
+_MAX_DIMENSIONS = 64
+_MAX_NAME_BYTES = 400
 
 
 class NotTfliteError(ValueError):
@@ -26,85 +30,115 @@ class TfliteModel:
 
 
 def read_tflite(path: Path) -> TfliteModel:
-    """What the model at `path` says.
+    """Return what the model at `path` says.
+
+    Only what is asked for is read, a few bytes at a time: a file of gigabytes costs no memory.
+
+    Args:
+        path: the file.
 
     Raises:
         NotTfliteError: it is no TFLite model.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is not a regular file.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise NotTfliteError("is larger than a TFLite file can be")
-    reader = _Flat(path.read_bytes())
-    if reader.data[4:8] != b"TFL3":
-        raise NotTfliteError("does not say TFL3 at its fourth byte")
-    try:
-        graphs = reader.tables(reader.offset(0), 2)
-        tensors = reader.tables(graphs[0], 0)
-        sides = [
-            tuple(reader.tensor(tensors[index]) for index in reader.numbers(graphs[0], field))
-            for field in (1, 2)
-        ]
-    except (struct.error, IndexError, OverflowError) as error:
-        raise NotTfliteError("has no graph that can be read: it is cut short or changed") from error
+    with open_regular(path) as file:
+        reader = _Flat(file.fileno())
+        if reader.size_bytes > MAX_BYTES:
+            raise NotTfliteError("is larger than a TFLite file can be")
+        try:
+            if reader.bytes(4, 4) != b"TFL3":
+                raise NotTfliteError("does not say TFL3 at its fourth byte")
+            graph = reader.table(reader.offset(0), _SUBGRAPHS, 0)
+            sides = [
+                tuple(
+                    reader.tensor(reader.table(graph, _TENSORS, index))
+                    for index in reader.numbers(graph, field)
+                )
+                for field in (_INPUTS, _OUTPUTS)
+            ]
+        except (struct.error, IndexError, OverflowError) as error:
+            what = "has no graph that can be read: it is cut short or changed"
+            raise NotTfliteError(what) from error
     if not sides[0] or not sides[1]:
         raise NotTfliteError("has a graph without inputs or outputs")
     return TfliteModel(*sides)
 
 
-class _Flat:
-    """Tables, vectors and strings of a flatbuffer; whatever points outside raises."""
+_SUBGRAPHS = 2
+"""Field of the model; the next three are fields of a graph."""
+_TENSORS, _INPUTS, _OUTPUTS = 0, 1, 2
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+
+class _Flat:
+    """Tables, vectors and strings of a flatbuffer; whatever points outside raises.
+
+    The file is read at its positions and not mapped: a mapped one that is cut while it is read ends
+    the process.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size_bytes = os.fstat(descriptor).st_size
+
+    def bytes(self, place: int, size: int) -> bytes:
+        """Return `size` bytes at `place`."""
+        if place < 0 or place + size > self.size_bytes:
+            raise IndexError("outside")
+        data = os.pread(self._descriptor, size, place)
+        if len(data) < size:
+            raise IndexError("outside")
+        return data
+
+    def number(self, form: str, place: int) -> int:
+        (value,) = struct.unpack(form, self.bytes(place, struct.calcsize(form)))
+        return int(value)
 
     def offset(self, place: int) -> int:
-        (distance,) = struct.unpack_from("<I", self.data, place)
-        return place + int(distance)
+        return place + self.number("<I", place)
 
     def field(self, table: int, number: int) -> int:
-        """Where a table's field lies; 0 if it is not there."""
-        (back,) = struct.unpack_from("<i", self.data, table)
-        index = table - int(back)
-        if index < 0:
-            raise IndexError("outside")
-        (size,) = struct.unpack_from("<H", self.data, index)
+        """Return where a table's field lies; 0 if it is not there."""
+        index = table - self.number("<i", table)
+        size = self.number("<H", index)
         if 4 + number * 2 >= size:
             return 0
-        (place,) = struct.unpack_from("<H", self.data, index + 4 + number * 2)
-        return table + int(place) if place else 0
+        place = self.number("<H", index + 4 + number * 2)
+        return table + place if place else 0
 
     def vector(self, table: int, number: int) -> tuple[int, int]:
-        """Where a vector's first element lies, and how many there are."""
+        """Return where a vector's first element lies, and how many there are."""
         place = self.field(table, number)
         if not place:
             return 0, 0
         start = self.offset(place)
-        (count,) = struct.unpack_from("<I", self.data, start)
-        if int(count) * 4 > len(self.data):
+        count = self.number("<I", start)
+        if start + 4 + count * 4 > self.size_bytes:
             raise IndexError("outside")
-        return start + 4, int(count)
+        return start + 4, count
 
-    def tables(self, table: int, number: int) -> list[int]:
+    def table(self, table: int, number: int, index: int) -> int:
+        """Return where the table `index` of a vector of tables lies."""
         start, count = self.vector(table, number)
-        return [self.offset(start + 4 * index) for index in range(count)]
+        if not 0 <= index < count:
+            raise IndexError("outside")
+        return self.offset(start + 4 * index)
 
     def numbers(self, table: int, number: int) -> list[int]:
         start, count = self.vector(table, number)
         if count > _MAX_TENSORS:
             raise IndexError("outside")
-        found = list(struct.unpack_from(f"<{count}i", self.data, start)) if count else []
-        if any(value < 0 for value in found) and number in (1, 2):
-            raise IndexError("outside")
-        return found
+        return list(struct.unpack(f"<{count}i", self.bytes(start, 4 * count))) if count else []
 
     def tensor(self, table: int) -> Tensor:
         place = self.field(table, 1)
-        kind = self.data[place] if place else 0
+        kind = self.number("<B", place) if place else 0
         name = self.field(table, 3)
         text = b""
         if name:
             start = self.offset(name)
-            (size,) = struct.unpack_from("<I", self.data, start)
-            text = self.data[start + 4 : start + 4 + min(int(size), 400)]
-        shape = tuple(max(size, 0) for size in self.numbers(table, 0))
+            text = self.bytes(start + 4, min(self.number("<I", start), _MAX_NAME_BYTES))
+        sizes = self.numbers(table, 0)
+        if len(sizes) > _MAX_DIMENSIONS:
+            raise IndexError("outside")
+        shape = tuple(max(size, 0) for size in sizes)
         return Tensor(text.decode(errors="replace"), _DTYPES.get(kind, ""), shape)

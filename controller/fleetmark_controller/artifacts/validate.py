@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fleetmark_catalog.load import Component, check_catalog
+from fleetmark_controller.artifacts.local_files import describe, is_worth_hashing
 from fleetmark_controller.artifacts.model_check import check_model
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -34,11 +35,13 @@ def _files(component: Component) -> Iterator[FleetmarkError]:
             continue
         path = component.path(artifact.file)
         try:
-            found, size = sha256_file(path), path.stat().st_size
+            size = path.stat().st_size
+            hashed = is_worth_hashing(size, artifact.size_bytes)
+            found = sha256_file(path) if hashed else ""
             if (found, size) != (artifact.sha256, artifact.size_bytes):
                 yield FleetmarkError(
                     ErrorKind.DIGEST_MISMATCH,
-                    f"sha256 is {found} ({size} bytes), its component says {artifact.sha256} "
+                    f"{describe(found, size)}, its component says {artifact.sha256} "
                     f"({artifact.size_bytes} bytes)",
                     str(path),
                     "Write the new digest and size into component.toml, or restore the file",

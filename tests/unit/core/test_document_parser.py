@@ -31,7 +31,7 @@ JSON = {
 TOML = {
     "5,000 digits": (b'a = "x"\nb = %s\n' % (b"9" * 5000), "line 2: .*64 bits"),
     "hexadecimal digits": (b"[a]\nb = 0x%s" % (b"f" * 5000), "key a.b: .*64 bits"),
-    "2^64": (b"a = 18446744073709551616", "key a: .*64 bits"),
+    "2^63": (b"a = 9223372036854775808", "key a: .*64 bits"),
     "nested for the parser": (b"a = " + b"[" * 5000, "nested deeper"),
     "nested for what follows": (b"a = " + b"[" * 99 + b"]" * 99, "nested deeper"),
     "nested by keys": (b".".join([b"a"] * 99) + b" = 1", "nested deeper"),
