@@ -53,6 +53,7 @@ from fleetmark_core.device_keys import (
     signing_request,
 )
 from fleetmark_core.digest import canonical_json, is_sha256, sha256_hex
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
 from fleetmark_core.order import Order, parse_order
@@ -61,6 +62,7 @@ from fleetmark_core.regular_file import read_regular
 from fleetmark_core.serde import to_plain
 
 _DONE = BUNDLES_NAME
+_MAX_DONE_BYTES = 64 << 20
 _READ_BYTES = 1 << 20
 log = logging.getLogger(__name__)
 _DAMAGED = (
@@ -233,14 +235,14 @@ def _accept(home: Path, order: Order, workspace: Workspace, spool: Spool) -> byt
     """
     path = home / _DONE
     try:
-        before = read_regular(path)
+        before = read_regular(path, _MAX_DONE_BYTES)
     except FileNotFoundError:
         before = b"{}\n"
     try:
-        done = json.loads(before)
+        done = parse_json(before)
         if not isinstance(done, dict):
             raise ValueError("not a table")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
             "it is damaged",

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-
+from fleetmark_core.document_parser import parse_toml
 from fleetmark_core.regular_file import read_regular
 
 _CONFIG_BYTES = 1024 * 1024
@@ -39,11 +33,10 @@ def read_config(home: Path) -> dict[str, Any]:
     """
     path = home / "config.toml"
     try:
-        values: dict[str, Any] = tomllib.loads(read_regular(path, _CONFIG_BYTES).decode())
+        return parse_toml(read_regular(path, _CONFIG_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError, too
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return values

@@ -11,7 +11,10 @@ from typing import Any
 
 from fleetmark_agent.config.settings import Settings
 from fleetmark_core.device_names import RULE, is_device_name
+from fleetmark_core.regular_file import read_regular
 from fleetmark_protos.channel import DEFAULT_PORT
+
+_MAX_TOKEN_BYTES = 64 << 10
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
 
@@ -88,7 +91,7 @@ def _read_token(given: str | None, file: str | None) -> str:
         raise BadSetting("--token and --token-file: give one of the two")
     if file:
         try:
-            return Path(file).expanduser().read_text(encoding="utf-8").strip()
+            return read_regular(Path(file).expanduser(), _MAX_TOKEN_BYTES).decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
             raise BadSetting(f"--token-file {file}: {why}") from error

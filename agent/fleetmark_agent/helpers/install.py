@@ -30,6 +30,7 @@ from installer.sources import WheelFile
 from installer.utils import Scheme, construct_record_file, copyfileobj_with_hashing
 
 from fleetmark_agent.helpers import EXIT_BAD_WHEEL, EXIT_OS_ERROR
+from fleetmark_core.zip_reader import open_zip
 
 _TESTS = r"[/\\]tests?[/\\]"
 _MAX_PATH = 400
@@ -129,7 +130,7 @@ def main(spec_path: str) -> int:
 
 
 def _install(path: Path, name: str, folder: Folder) -> None:
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         # The file is named by its digest; what the wheel is called decides how it is read.
         archive.filename = name
         installer.install(WheelFile(archive), folder, {"INSTALLER": b"fleetmark\n"})

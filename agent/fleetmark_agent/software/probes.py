@@ -18,6 +18,7 @@ from fleetmark_agent.software import subprocesses
 from fleetmark_agent.software.models import first_line, last_line, line
 from fleetmark_agent.software.rules import Entry, Proof
 from fleetmark_agent.software.search_paths import Place
+from fleetmark_core.regular_file import open_regular
 
 _MAX_READ_BYTES = 64 * 1024
 _PYTHON_LIMIT_S = 10.0
@@ -171,7 +172,7 @@ def _read(place: Place, path: Path, *, content: bool) -> Met:
         fault = "" if path.exists() else "it is a link to nothing"
         return Met(str(path), shown, shown, fault, identity=identity)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(_MAX_READ_BYTES)
     except OSError as error:
         fault = f"it cannot be read: {error.strerror or error}"

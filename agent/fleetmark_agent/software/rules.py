@@ -7,7 +7,6 @@ refused alone, with its reason, and the others are used.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,8 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from fleetmark_core.document_parser import parse_toml
+from fleetmark_core.regular_file import read_regular
 
 TYPES = ("command", "file", "python_module", "library", "device_tree", "sysfs")
 _TIME_LIMIT_S = 5.0
@@ -81,13 +78,11 @@ def load_rules(folder: Path) -> tuple[list[Rule], dict[str, str]]:
     for path in sorted(folder.glob("*/component.toml")):
         name = path.parent.name
         try:
-            with path.open("rb") as file:
-                data = file.read(_MAX_RULE_BYTES)
-            rules.append(parse_rule(tomllib.loads(data.decode())))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, BadRule) as error:
+            rules.append(parse_rule(parse_toml(read_regular(path, _MAX_RULE_BYTES))))
+        except OSError as error:
+            bad[name] = f"its component.toml cannot be used: {error.strerror or error}"
+        except (ValueError, BadRule) as error:
             bad[name] = f"its component.toml cannot be used: {error}"
-        except RecursionError:
-            bad[name] = "its component.toml cannot be used: it is nested without end"
     return rules, bad
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetmark_agent.fingerprint import sysfs
+from fleetmark_core.regular_file import open_regular
 
 _PROGRAMS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 _MORE_PROGRAMS = ("/opt/homebrew/bin", "/system/bin")
@@ -185,7 +186,7 @@ def _natural(path: Path) -> tuple[tuple[int, str], ...]:
 def _machine(path: Path) -> bytes | None:
     """Word size and architecture of an ELF file; None if it is none."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(20)
     except OSError:
         return None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
 from fleetmark_core.regular_file import read_regular
@@ -21,6 +22,7 @@ from fleetmark_core.regular_file import read_regular
 PENDING, ACTIVE = "pending", "active"
 KEY, CA, CERTIFICATE = "key.pem", "ca.pem", "certificate.pem"
 _STATE = "enrolment.json"
+_STATE_BYTES = 1 << 20
 _PEM_BYTES = 1024 * 1024
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----")
 _RENEW_AFTER = 2 / 3
@@ -71,12 +73,12 @@ def load_enrolment(home: Path) -> Enrolment | None:
     """
     path = folder(home) / _STATE
     try:
-        values = json.loads(read_regular(path))
+        values = parse_json(read_regular(path, _STATE_BYTES))
         checked: dict[str, Any] = {name: kind(values[name]) for name, kind in _FIELDS.items()}
         return Enrolment(**checked)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
             "it is damaged",
@@ -190,14 +192,14 @@ def device_id(home: Path) -> str:
 
     path = folder(home) / "device.json"
     try:
-        data = read_regular(path)
+        data = read_regular(path, _STATE_BYTES)
     except FileNotFoundError:
         if (folder(home) / _STATE).exists():
             raise damaged_identity_error(path, "the id of this device is missing") from None
         return new_device_id(home)
     try:
-        return str(uuid.UUID(json.loads(data)["device_id"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return str(uuid.UUID(parse_json(data)["device_id"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
             "it does not hold a device id",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fleetmark_agent.state import identity
 from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
 
@@ -20,6 +21,7 @@ SIGNED = "signed.v1"
 """The feature by which both sides say that orders are signed."""
 _FILE = "trust.json"
 _NOTE_EVERY_S = 3600
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class TrustStore:
             pinned = enrolment.catalog_sha256
             fresh = Trust(enrolment.ca_sha256, pinned, pinned)
         try:
-            stored = Trust(**json.loads(read_regular(self._path)))
+            stored = Trust(**parse_json(read_regular(self._path, _MAX_BYTES)))
         except FileNotFoundError:
             return fresh
         except (ValueError, TypeError, RecursionError) as error:

@@ -144,7 +144,9 @@ def _unique_items(
             yield ValidationError("has equal entries")
 
 
-_Validator: Any = extend(Draft202012Validator, {"uniqueItems": _unique_items})
+_Validator: Any = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator, {"uniqueItems": _unique_items}
+)
 
 
 def _invalid(file: Path, what: str) -> FleetmarkError:

@@ -10,12 +10,14 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.zip_reader import open_zip
 
 TIME_LIMIT_S = 600
 _CHUNK = 1 << 18
@@ -113,14 +115,16 @@ def download_wheel(wheel: str, wheel_sha256: str, folder: Path) -> Path:
     return archive
 
 
-def _opened(archive: Path) -> zipfile.ZipFile:
-    try:
-        files = zipfile.ZipFile(archive)
-    except DAMAGED as error:
-        raise _unavailable(f"{archive.name} is no wheel: {error}") from error
-    if len(files.filelist) > _MAX_MEMBERS:
-        raise _unavailable(f"{archive.name} holds {len(files.filelist)} files")
-    return files
+@contextmanager
+def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
+    with ExitStack() as stack:
+        try:
+            files = stack.enter_context(open_zip(archive))
+        except DAMAGED as error:
+            raise _unavailable(f"{archive.name} is no wheel: {error}") from error
+        if len(files.filelist) > _MAX_MEMBERS:
+            raise _unavailable(f"{archive.name} holds {len(files.filelist)} files")
+        yield files
 
 
 def _content(files: zipfile.ZipFile, member: str, limit_bytes: int) -> Iterator[bytes]:

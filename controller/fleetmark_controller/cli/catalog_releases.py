@@ -287,9 +287,11 @@ def _read(path: object) -> bytes:
     from pathlib import Path
 
     from fleetmark_core.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.regular_file import read_regular
+    from fleetmark_core.release import MAX_RELEASE_BYTES
 
     try:
-        return Path(str(path)).read_bytes()
+        return read_regular(Path(str(path)), MAX_RELEASE_BYTES)
     except OSError as error:
         raise FleetmarkError(ErrorKind.USAGE, error.strerror or str(error), str(path)) from error
 

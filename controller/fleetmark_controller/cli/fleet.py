@@ -7,6 +7,8 @@ import click
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import fleet_admin, options
 
+_MAX_DEVICE_FILE_BYTES = 1 << 20
+
 
 @click.group(name="fleet")
 def command() -> None:
@@ -31,10 +33,11 @@ def add_board(file: str, name: str, as_json: bool, address: str | None) -> None:
 
     from fleetmark_cli import output
     from fleetmark_core.errors import ErrorKind, FleetmarkError
+    from fleetmark_core.regular_file import read_regular
     from fleetmark_protos.v1 import fleet_pb2
 
     try:
-        document = Path(file).read_bytes()
+        document = read_regular(Path(file), _MAX_DEVICE_FILE_BYTES)
     except OSError as error:
         raise FleetmarkError(ErrorKind.USAGE, error.strerror or str(error), file) from error
     with options.connect(address) as client:

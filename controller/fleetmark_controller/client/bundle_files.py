@@ -22,10 +22,13 @@ from fleetmark_core.bundle_file import (
 from fleetmark_core.device_keys import pem_sha256
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import read_regular
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.v1 import blobs_pb2, jobs_pb2, results_pb2
 
 _PATIENCE_S = 900.0
+_MAX_POWER_LOG_BYTES = 64 << 20
+"""As the controller takes it: see `evaluation.ptdaemon`."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def send_power(client: Client, run: str, path: Path, ahead_s: float) -> results_
         FleetmarkError: of the controller, or of the file.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MAX_POWER_LOG_BYTES)
     except OSError as error:
         raise FleetmarkError(ErrorKind.USAGE, error.strerror or str(error), str(path)) from error
     ahead_ns = round(max(-1e6, min(ahead_s, 1e6)) * 1e9)

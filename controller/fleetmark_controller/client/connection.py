@@ -124,13 +124,14 @@ class Client:
             OSError: it cannot be read.
         """
         from fleetmark_core.digest import sha256_file
+        from fleetmark_core.regular_file import open_regular
 
         sha256, size_bytes = sha256_file(path), path.stat().st_size
 
         def messages() -> Iterator[blobs_pb2.UploadRequest]:
             header = blobs_pb2.UploadHeader(sha256=sha256, size_bytes=size_bytes)
             yield blobs_pb2.UploadRequest(header=header)
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 while chunk := file.read(CHUNK_BYTES):
                     yield blobs_pb2.UploadRequest(data=chunk)
 

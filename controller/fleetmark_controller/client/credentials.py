@@ -17,6 +17,7 @@ from fleetmark_cli.output import echo
 from fleetmark_cli.paths import home_folder
 from fleetmark_controller.home.credential_files import Credentials, admin_file, read_credentials
 from fleetmark_controller.home.endpoint import read_endpoint
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.private_files import protect_files
 from fleetmark_core.regular_file import read_regular
@@ -100,9 +101,9 @@ def homes_here() -> Iterator[Path]:
 
 def _noted() -> list[str]:
     try:
-        known = json.loads(read_regular(_notes()))
+        known = parse_json(read_regular(_notes(), _MAX_NOTES_BYTES))
         return [str(text) for text in known]
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (OSError, ValueError, TypeError):
         return []
 
 
@@ -131,3 +132,4 @@ def _same(dialled: str, told: str) -> bool:
 
 
 _MOST_NOTES = 8
+_MAX_NOTES_BYTES = 1 << 20

@@ -14,6 +14,7 @@ from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.accuracy_log import Answers
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
 from fleetmark_core.regular_file import open_regular
+from fleetmark_core.zip_reader import open_zip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +66,7 @@ def load_labels(path: Path, key: str = "y", layout: str = "") -> Integers:
             if layout == "cifar":
                 labels = _records(file)
             elif magic[:2] == b"PK":
-                labels = _npz(file, key)
+                labels = _npz(path, key)
             elif magic[:2] == b"\x1f\x8b":
                 with gzip.open(file) as unpacked:
                     labels = _idx(cast(BinaryIO, unpacked))
@@ -84,10 +85,10 @@ def load_labels(path: Path, key: str = "y", layout: str = "") -> Integers:
     return labels.astype(np.int64)
 
 
-def _npz(file: BinaryIO, key: str) -> NDArray[Any]:
+def _npz(path: Path, key: str) -> NDArray[Any]:
     import numpy as np
 
-    with zipfile.ZipFile(file) as archive:
+    with open_zip(path) as archive:
         size = archive.getinfo(f"{key}.npy").file_size
         if size > 8 * limits.MAX_LABELS + 4096:
             raise IngestError(f"array {key} is larger than any list of labels")

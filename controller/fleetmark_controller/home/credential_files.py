@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
 
 FOLDER = "identity"
 CA = "ca.pem"
 _CREDENTIALS_FILE = "admin.json"
+
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,12 @@ def read_credentials(path: Path) -> Credentials:
         FleetmarkError: CONFIGURATION: it cannot be read, or is none.
     """
     try:
-        values = json.loads(read_regular(path))
+        values = parse_json(read_regular(path, _MAX_BYTES))
         names = Credentials.__dataclass_fields__
         return Credentials(**{name: str(values[name]) for name in names})
     except OSError as error:
         what = error.strerror or str(error)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         what = "this is not a credentials file"
     raise FleetmarkError(
         ErrorKind.CONFIGURATION, what, str(path), "Make one with `controller operator create`"

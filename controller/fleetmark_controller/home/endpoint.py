@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.regular_file import read_regular
 
 ENDPOINT = "endpoint.json"
+_MAX_BYTES = 64 << 10
 
 
 def write_endpoint(folder: Path, address: str, board_address: str) -> None:
@@ -24,15 +26,15 @@ def read_endpoint(folder: Path) -> tuple[str, int]:
     A controller that was killed leaves what it said behind: compare the process.
     """
     try:
-        said = json.loads(read_regular(folder / ENDPOINT))
+        said = parse_json(read_regular(folder / ENDPOINT, _MAX_BYTES))
         return str(said["address"]), int(said["pid"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "", 0
 
 
 def read_board_endpoint(folder: Path) -> str:
     """Where the controller of a home said that boards reach it; empty if it did not."""
     try:
-        return str(json.loads(read_regular(folder / ENDPOINT))["board_address"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return str(parse_json(read_regular(folder / ENDPOINT, _MAX_BYTES))["board_address"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return ""

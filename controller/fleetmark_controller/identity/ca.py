@@ -39,7 +39,7 @@ class Authority:
 
 def _read(path: Path) -> Pair | None:
     try:
-        key, mark, certificate = read_regular(path).partition(_CERTIFICATE)
+        key, mark, certificate = read_regular(path, _MAX_PEM_BYTES).partition(_CERTIFICATE)
         pair = Pair(key, mark + certificate)
         certificates.check_pair(pair)
     except FileNotFoundError:
@@ -61,3 +61,4 @@ def _make(path: Path, now_ns: int) -> Pair:
 
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_MAX_PEM_BYTES = 1 << 20

@@ -7,7 +7,7 @@ lines, files that belong to nothing. Every finding is a path and a text; an empt
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ from fleetmark_controller.mlperf.problems import Problem
 from fleetmark_controller.mlperf.rules import CLOSED, DIVISIONS, LARGEST_FILE_BYTES, TESTS, Rules
 from fleetmark_controller.mlperf.system import CHOICES, FIELDS, MAY_BE_EMPTY
 from fleetmark_controller.mlperf.templates import STAMP
+from fleetmark_core.document_parser import parse_json
+from fleetmark_core.regular_file import open_regular
 
 _IMPLEMENTATION = (
     *("input_data_types", "retraining", "starting_weights_filename"),
@@ -314,17 +316,18 @@ class _Check:
         """The bytes of a file; nothing where it is missing, which is told elsewhere."""
         if path not in self.files:
             return b""
-        with (self.folder / path).open("rb") as file:
-            return file.read(limits.MAX_DETAIL_BYTES)
+        with open_regular(self.folder / path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            return file.read(min(size_bytes, limits.MAX_DETAIL_BYTES))
 
     def _json(self, path: str) -> tuple[Mapping[str, Any], list[Problem]]:
         missing = list(self._need(path))
         if missing:
             return {}, missing
         try:
-            values = json.loads(self._read(path))
+            values = parse_json(self._read(path))
             if not isinstance(values, dict):
                 raise ValueError("no object")
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             return {}, [Problem(path, f"is no JSON: {error}")]
         return values, []

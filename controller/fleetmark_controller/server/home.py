@@ -179,7 +179,7 @@ class Home:
     def read_generation(self) -> int:
         """The last generation that a controller on this home began; 0 if none did."""
         try:
-            return int(read_regular(self.folder / "generation"))
+            return int(read_regular(self.folder / "generation", 100).decode("ascii"))
         except (FileNotFoundError, ValueError):
             return 0
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from fleetmark_core import signing
 from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.release import Rotation, rotate
 
 _FORMAT = 1
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def read(path: Path) -> CatalogKey:
         FleetmarkError: CONFIGURATION: it cannot be read, or is none.
     """
     try:
-        values = json.loads(read_regular(path))
+        values = parse_json(read_regular(path, _MAX_BYTES))
         rotations = tuple(Rotation(**rotation) for rotation in values["rotations"])
         key = CatalogKey(values["private"].encode(), rotations)
         if rotations and rotations[-1].new != key.public:

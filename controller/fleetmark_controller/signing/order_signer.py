@@ -14,6 +14,7 @@ from fleetmark_core.order import SignedOrder, parse_signed
 from fleetmark_core.regular_file import read_regular
 
 _FILE = "orders.pem"
+_MAX_PEM_BYTES = 1 << 20
 _MARK = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -54,7 +55,7 @@ class OrderSigner:
 
 def _read(path: Path, ca: bytes) -> Pair | None:
     try:
-        key, mark, rest = read_regular(path).partition(_MARK)
+        key, mark, rest = read_regular(path, _MAX_PEM_BYTES).partition(_MARK)
         pair = Pair(key, mark + rest)
         if signing.certified_key(pair.certificate.decode(), ca) != signing.public_key(key):
             return None

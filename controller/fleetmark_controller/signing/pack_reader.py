@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -12,14 +11,17 @@ from typing import Any
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.signing.pack_writer import PACK_FORMAT
 from fleetmark_core.digest import sha256_file, sha256_hex
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lock, LockedComponent, parse_lock
-from fleetmark_core.release import Release, parse_envelope
+from fleetmark_core.regular_file import read_regular
+from fleetmark_core.release import MAX_RELEASE_BYTES, Release, parse_envelope
 from fleetmark_core.release_policy import check_lock
 from fleetmark_core.safe_unpack import Limits, unpack
 
 _SUM = re.compile(r"([0-9a-f]{64})  (\S.*)")
 _MAX_ENTRIES = 1_000_000
+_MAX_LIST_BYTES = 64 << 20
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -90,7 +92,7 @@ def _verified(folder: Path, trusted: str) -> dict[str, object]:
 def _check_sums(folder: Path) -> int:
     """Every file is listed with its digest, and no other is there; returns how many."""
     try:
-        lines = (folder / "CHECKSUMS").read_text(encoding="utf-8").splitlines()
+        lines = read_regular(folder / "CHECKSUMS", _MAX_LIST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise _bad("it is no pack: CHECKSUMS is missing") from error
     listed: dict[str, str] = {}
@@ -112,7 +114,7 @@ def _check_sums(folder: Path) -> int:
 
 def _about(folder: Path) -> dict[str, Any]:
     try:
-        values = json.loads((folder / "pack.json").read_bytes())
+        values = parse_json(read_regular(folder / "pack.json", _MAX_LIST_BYTES))
         if values["format"] != PACK_FORMAT:
             raise ValueError(f"format {values['format']!r}")
         texts = [values["catalog_sha256"], values["campaign_id"], values["fleetmark"]]
@@ -148,7 +150,7 @@ def _lock(folder: Path, sha256: str, releases: Iterable[Release]) -> Lock:
 
 def _read(path: Path, sha256: str) -> bytes:
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_RELEASE_BYTES)
     except FileNotFoundError as error:
         raise _bad(f"{path.parent.name}/{path.name} is missing") from error
     if sha256_hex(data) != sha256:

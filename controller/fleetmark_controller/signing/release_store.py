@@ -21,13 +21,22 @@ from fleetmark_core import signing
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
+from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
 from fleetmark_core.regular_file import read_regular
-from fleetmark_core.release import Envelope, Release, Rotation, parse_envelope, seal_release
+from fleetmark_core.release import (
+    MAX_RELEASE_BYTES,
+    Envelope,
+    Release,
+    Rotation,
+    parse_envelope,
+    seal_release,
+)
 
 _RENEW_AFTER = 2 / 3
 _MOST_CHECKED = 10_000
+_MAX_TRUST_BYTES = 1 << 20
 
 
 class Keeper:
@@ -213,12 +222,12 @@ class Keeper:
 
     def _read_trust(self) -> tuple[str, tuple[Rotation, ...]]:
         try:
-            values = json.loads(read_regular(self._trust_file))
+            values = parse_json(read_regular(self._trust_file, _MAX_TRUST_BYTES))
             _check_public(values["public"])
             return values["public"], tuple(Rotation(**each) for each in values["rotations"])
         except FileNotFoundError:
             return "", ()
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise FleetmarkError(
                 ErrorKind.CONFIGURATION,
                 f"it is damaged: {error}",
@@ -233,9 +242,16 @@ class Keeper:
 
     def _read_release(self) -> None:
         try:
-            data = read_regular(self._release_file)
+            data = read_regular(self._release_file, MAX_RELEASE_BYTES)
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise FleetmarkError(
+                ErrorKind.CONFIGURATION,
+                f"the release cannot be read: {error.strerror or error}",
+                str(self._release_file),
+                "Remove it, and make a new one with `controller catalog release`",
+            ) from error
         try:
             envelope = parse_envelope(data)
             # After a rotation that a crash cut short, the release is still of the key before.

@@ -27,16 +27,13 @@ from fleetmark_controller.wheelbuild.target import environment, write_target
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_file
+from fleetmark_core.document_parser import parse_json, parse_toml
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.safe_unpack import Limits, unpack
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 log = logging.getLogger("fleetmark.controller")
+_MAX_PROJECT_BYTES = 1 << 20
 Say = Callable[[str], None]
 
 SLOWEST = 20
@@ -64,7 +61,7 @@ class Builder:
         found = {}
         for file in sorted(self._folder.glob(f"*-{toolchain.revision()}.json")):
             try:
-                entry = json.loads(read_regular(file))
+                entry = parse_json(read_regular(file, _MAX_PROJECT_BYTES))
                 wheel = WheelFile(
                     entry["filename"],
                     entry["name"],
@@ -218,10 +215,12 @@ def _newest_s(sdist: Path) -> int:
 
 def _backend(sources: Path, build: Build) -> str:
     try:
-        document = tomllib.loads((sources / "pyproject.toml").read_text(encoding="utf-8"))
+        document = parse_toml(read_regular(sources / "pyproject.toml", _MAX_PROJECT_BYTES))
     except FileNotFoundError:
         return ""
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise failed(build, f"its pyproject.toml: {error.strerror or error}") from error
+    except ValueError as error:
         raise failed(build, f"its pyproject.toml is no TOML: {error}") from error
     return json.dumps(document.get("build-system", {}))
 

