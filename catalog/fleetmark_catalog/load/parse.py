@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ WHEELS_FILE = "wheels.json"
 MAX_COMPONENT_BYTES = 1 << 20
 MAX_WHEELS_BYTES = 16 << 20
 MAX_PROGRAM_FILE_BYTES = 64 << 20
+_MAX_ERRORS = 1000
+"""Of which one is told."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def check(document: dict[str, Any], kind: str, file: Path, whole: bool = True) -
     Raises:
         FleetmarkError: INVALID_COMPONENT.
     """
-    errors = list(_validator(kind, whole).iter_errors(document))
+    errors = list(islice(_validator(kind, whole).iter_errors(document), _MAX_ERRORS))
     # A mistyped key is both unknown and missing; the unknown one tells more.
     unknown = [error for error in errors if error.validator == "additionalProperties"]
     error = best_match(unknown or errors)

@@ -74,6 +74,10 @@ def _translate(error: Exception) -> exit_codes.Problem | None:
         error = disk_full_error(Path(str(error.filename)).parent)
     if isinstance(error, FleetmarkError):
         return exit_codes.Problem(str(error), error.kind.exit_code)
+    if isinstance(error, OSError) and error.filename is not None:
+        # A file that the command was given, or that its home should have.
+        what = error.strerror or str(error)
+        return exit_codes.Problem(f"{os.fsdecode(error.filename)}: {what}", exit_codes.EXIT_USAGE)
     return None
 
 

@@ -22,6 +22,7 @@ from fleetmark_core.safe_unpack import Limits, unpack
 _SUM = re.compile(r"([0-9a-f]{64})  (\S.*)")
 _MAX_ENTRIES = 1_000_000
 _MAX_LIST_BYTES = 64 << 20
+_PACK = "pack"
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -50,6 +51,10 @@ def unpack_pack(archive: Path, target: Path, trusted: str = "") -> dict[str, obj
         if target.exists():
             target.rmdir()
         scratch.rename(target)
+    except FleetmarkError as error:
+        if error.where not in (_PACK, archive.name):
+            raise
+        raise FleetmarkError(error.kind, error.what, str(archive), error.next_step) from error
     except OSError as error:
         what = error.strerror or str(error)
         raise FleetmarkError(ErrorKind.USAGE, what, str(error.filename or target)) from error
@@ -189,4 +194,4 @@ def _compare(
 
 
 def _bad(what: str) -> FleetmarkError:
-    return FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "pack", "Get the file once more")
+    return FleetmarkError(ErrorKind.BAD_DOCUMENT, what, _PACK, "Get the file once more")
