@@ -52,12 +52,12 @@ class End:
     peak_bytes: int
 
 
-def command(*words: str, env: dict[str, str] | None = None) -> End:
-    """Run one command of `controller`, and measure the most memory that it had."""
+def command(*words: str, env: dict[str, str] | None = None, program: str = "controller") -> End:
+    """Run one command, and measure the most memory that it had."""
     measured = subprocess.run(
         [
             *(sys.executable, "-c", _MEASURE, str(8 << 30), str(PATIENCE_S)),
-            *(str(BIN / "controller"), *words),
+            *(str(BIN / program), *words),
         ],
         env=env or environment(),
         capture_output=True,
@@ -294,6 +294,23 @@ def test_bad_credentials_are_named(tmp_path: Path, what: str) -> None:
     make(file)
     end = command("fleet", "list", "--credentials", str(file))
     check_one_line(end, 2, str(file), says if what in SPECIAL else "not a credentials file")
+
+
+@pytest.mark.parametrize("what", SPECIAL)
+@pytest.mark.parametrize("kind", ["a bundle", "a token"])
+def test_a_file_for_an_agent_is_named(tmp_path: Path, kind: str, what: str) -> None:
+    make, says = SPECIAL[what]
+    file = tmp_path / "file"
+    make(file)
+    words = {
+        "a bundle": ("run-bundle", str(file), "--out", str(tmp_path / "out")),
+        "a token": ("start", "--token-file", str(file), "--controller", "127.0.0.1:1"),
+    }[kind]
+    end = command(*words, "--home", str(tmp_path / "home"), program="agent")
+    assert end.code in (2, 4), end
+    unlike = kind == "a bundle" and what == "600 MB"
+    check_one_line(end, end.code, str(file), "not a zip file" if unlike else says)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
