@@ -55,16 +55,17 @@ def parse_json(data: bytes) -> Any:
     return value
 
 
-def parse_toml(data: bytes) -> dict[str, Any]:
+def parse_toml(data: bytes, *, with_dates: bool = False) -> dict[str, Any]:
     """Return the table of a TOML document.
 
     Args:
         data: the document.
+        with_dates: accept dates and times, which JSON does not have.
 
     Raises:
         ValueError: it is not TOML, is nested deeper than `MAX_DEPTH`, or holds an integer of more
-            than 64 bits, NaN, an infinity or a key of hundreds of parts. The text says which, and
-            where.
+            than 64 bits, NaN, an infinity, a date or a key of hundreds of parts. The text says
+            which, and where.
     """
     # Loaded here: an idle agent reads JSON alone.
     if sys.version_info >= (3, 11):
@@ -88,7 +89,7 @@ def parse_toml(data: bytes) -> dict[str, Any]:
         line_number = data.count(b"\n", 0, found.start()) + 1 if found else 0
         place = f"line {line_number}: " if found else ""
         raise ValueError(f"{place}{_TOO_LARGE}") from error
-    _check(table, _LARGEST_IN_TOML)
+    _check(table, _LARGEST_IN_TOML, with_dates)
     return table
 
 
@@ -109,7 +110,7 @@ def _depth_error() -> ValueError:
     return ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
 
 
-def _check(document: Any, largest: int) -> None:
+def _check(document: Any, largest: int, with_dates: bool = False) -> None:
     """Refuse what a parser accepts and nothing after it can hold; without recursion."""
     level: list[tuple[str, Any]] = [("", document)]
     for _ in range(MAX_DEPTH + 1):
@@ -121,8 +122,10 @@ def _check(document: Any, largest: int) -> None:
                     below.append((key if not place else f"{place}.{key}"[:_PLACE], item))
             elif isinstance(value, list):
                 below.extend((place, item) for item in value)
-            else:
+            elif isinstance(value, (str, int, float)) or value is None:
                 _check_leaf(value, place, largest)
+            elif not with_dates:
+                raise ValueError(f"{_named(place)}a date or time is not allowed; write a text")
         if not below:
             return
         level = below

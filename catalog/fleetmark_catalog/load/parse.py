@@ -45,6 +45,7 @@ WHEELS_FILE = "wheels.json"
 MAX_COMPONENT_BYTES = 1 << 20
 MAX_WHEELS_BYTES = 16 << 20
 MAX_PROGRAM_FILE_BYTES = 64 << 20
+_SHOWN = 80
 _MAX_ERRORS = 1000
 """Of which one is told."""
 
@@ -75,8 +76,10 @@ def read_document(folder: Path) -> Document:
         raise _invalid(file, f"is no TOML: {error}") from error
     kind = document.get("kind")
     if kind not in KINDS:
-        near = f"; did you mean {nearest(kind, KINDS)!r}?" if isinstance(kind, str) else ""
-        raise _invalid(file, f"key kind: found {kind!r}, allowed {', '.join(KINDS)}{near}")
+        likely = nearest(kind[:_SHOWN], KINDS) if isinstance(kind, str) else ""
+        near = f"; did you mean {likely!r}?" if likely else ""
+        found = repr(kind)[:_SHOWN]
+        raise _invalid(file, f"key kind: found {found}, allowed {', '.join(KINDS)}{near}")
     check(document, kind, file, whole="extends" not in document)
     return Document(
         kind, document["name"], document.get("extends", ""), folder, sha256_hex(data), document

@@ -9,19 +9,22 @@ from jsonschema.exceptions import ValidationError
 
 from fleetmark_core.suggest import hint
 
+_SHOWN = 200
+
 
 def explain(error: ValidationError) -> str:
     """One schema violation for a person: key, found, allowed."""
     path = [str(part) for part in error.absolute_path]
-    key = ".".join(path)
+    key = ".".join(path)[:_SHOWN]
     rule, limit, instance = str(error.validator), error.validator_value, error.instance
     if rule == "additionalProperties" and isinstance(error.schema, dict):
         known = list(error.schema.get("properties", {}))
         unknown = next(name for name in _names(instance) if name not in known)
-        return f"key {'.'.join([*path, unknown])}: unknown key. {hint(unknown, known)}"
+        named = ".".join([*path, unknown])[:_SHOWN]
+        return f"key {named}: unknown key. {hint(unknown[:_SHOWN], known)}"
     if rule == "required":
         missing = next(name for name in _names(limit) if name not in _names(instance))
-        return f"key {'.'.join([*path, missing])}: found nothing, but it must be there"
+        return f"key {'.'.join([*path, missing])[:_SHOWN]}: found nothing, but it must be there"
     found = json.dumps(instance, default=str)[:120]
     where = f"{key} (a name in it)" if "propertyNames" in error.absolute_schema_path else key
     return (
@@ -51,7 +54,7 @@ def _allowed(rule: str, limit: Any, message: str) -> str:
         ways = [" and ".join(way.get("required", ())) for way in limit]
         few = "exactly one of" if rule == "oneOf" else "at least one of"
         return f"{few}: {' | '.join(ways)}"
-    return _ALLOWED[rule].format(limit) if rule in _ALLOWED else message
+    return _ALLOWED[rule].format(limit) if rule in _ALLOWED else message[:_SHOWN]
 
 
 def _names(value: Any) -> list[str]:

@@ -215,7 +215,9 @@ def _newest_s(sdist: Path) -> int:
 
 def _backend(sources: Path, build: Build) -> str:
     try:
-        document = parse_toml(read_regular(sources / "pyproject.toml", _MAX_PROJECT_BYTES))
+        document = parse_toml(
+            read_regular(sources / "pyproject.toml", _MAX_PROJECT_BYTES), with_dates=True
+        )
     except FileNotFoundError:
         return ""
     except OSError as error:

@@ -153,6 +153,8 @@ def test_a_rule_that_makes_no_sense_does_not_hide_the_others(board: Board, tmp_p
     for name, text in {
         "bad": "kind = ",
         "binary": "\0",
+        "deep": f"a = {'[' * 5000}",
+        "digits": f"a = {'9' * 5000}",
         "worse": 'kind = "soft"\nname = "worse"\n[soft]\ndetect = [{ type = "shell" }]\n',
         "pattern": 'kind = "soft"\nname = "p"\n[soft]\nversion_pattern = "("\ndetect = [{}]\n',
         "good": 'kind = "soft"\nname = "good"\n'
@@ -160,14 +162,19 @@ def test_a_rule_that_makes_no_sense_does_not_hide_the_others(board: Board, tmp_p
     }.items():
         (folder / name).mkdir(parents=True)
         (folder / name / "component.toml").write_text(text)
+    (folder / "fifo").mkdir()
+    os.mkfifo(folder / "fifo" / "component.toml")
     rules, bad = load_rules(folder)
     assert [made.name for made in rules] == ["good"]
-    assert sorted(bad) == ["bad", "binary", "pattern", "worse"]
+    wrong = ("bad", "binary", "deep", "digits", "fifo", "pattern", "worse")
+    assert sorted(bad) == list(wrong)
+    assert "FIFO, not a regular file" in bad["fifo"]
+    assert "64 bits" in bad["digits"]
     board.program("good", "exit 0")
     found = detect(board.place(), rules, bad).findings
     verdicts = {f.rule: f.verdict.value for f in found}
     assert verdicts.pop("good") == "found"
-    assert verdicts == dict.fromkeys(("bad", "binary", "pattern", "worse"), "absent")
+    assert verdicts == dict.fromkeys(wrong, "absent")
     assert "cannot be used" in found[1].reason
     for document in ({}, {"kind": "soft"}, {"kind": "soft", "name": "x", "soft": {}}):
         with pytest.raises(BadRule):

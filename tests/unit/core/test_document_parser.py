@@ -37,6 +37,7 @@ TOML = {
     "nested by keys": (b".".join([b"a"] * 99) + b" = 1", "nested deeper"),
     "a key of 200,000 parts": (b"x = 1\n" + b".".join([b"a"] * 200_000) + b" = 1", "line 2 has"),
     "a table of 200,000 parts": (b"[" + b".".join([b"a"] * 200_000) + b"]", "line 1 has"),
+    "a date": (b"[x]\na = [1979-05-27]", "key x.a: a date or time is not allowed"),
     "NaN": (b"a = nan", "key a: nan is not a finite number"),
     "no UTF-8": (b"\xff", "decode"),
     "no TOML": (b"a = ", "Invalid value"),
@@ -74,7 +75,8 @@ def test_sound_documents_are_values() -> None:
     ]
     assert parse_json('{"a": "ä\U0001f600", "b": null}'.encode()) == {"a": "ä\U0001f600", "b": None}
     assert parse_json(b'["' + b"," * (5 << 20) + b'"]') == ["," * (5 << 20)]
-    assert parse_toml(b'a.b = [{ c = 1979-05-27 }]\n"d" = 0x7fffffffffffffff') == {
+    dated = b'a.b = [{ c = 1979-05-27 }]\n"d" = 0x7fffffffffffffff'
+    assert parse_toml(dated, with_dates=True) == {
         "a": {"b": [{"c": date(1979, 5, 27)}]},
         "d": (1 << 63) - 1,
     }
