@@ -97,9 +97,8 @@ _TOO_LARGE = "an integer does not fit into 64 bits; write at most 19 digits"
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise ValueError(_TOO_LARGE)
-    return int(digits)
+    # One that cannot fit is told by `_check`, which knows where it stands.
+    return int(digits) if len(digits) <= _MAX_DIGITS else _LARGEST_IN_JSON + 1
 
 
 def _refuse_constant(name: str) -> float:

@@ -61,9 +61,21 @@ def _by_library(cls: type[T], values: dict[Any, Any], where: str) -> T:
     import dacite
 
     try:
-        return dacite.from_dict(cls, values, dacite.Config(strict=True, cast=[tuple, Enum]))
+        config = dacite.Config(
+            strict=True, cast=[tuple, Enum], type_hooks={int: _number, float: _number}
+        )
+        return dacite.from_dict(cls, values, config)
     except (dacite.DaciteError, ValueError, TypeError) as error:
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{cls.__name__}: {error}", where) from error
+
+
+def _number(value: Any) -> Any:
+    """Refuse true and false, which Python and the library take for 1 and 0."""
+    if isinstance(value, bool):
+        from dacite import WrongTypeError
+
+        raise WrongTypeError(field_type=int, value=value)
+    return value
 
 
 @lru_cache(maxsize=512)
