@@ -66,6 +66,20 @@ def test_a_lost_answer_is_asked_for_again(fleet: Fleet, capsys: pytest.CaptureFi
     assert rows == [("campaign.submit",)]
 
 
+def test_an_id_stands_for_one_request(fleet: Fleet) -> None:
+    campaign = uuid7()
+    with Client(fleet.address, fleet.credentials) as client:
+        asked = request(fleet, campaign)
+        *_, first = client.stream(client.jobs.Submit, asked)
+        *_, again = client.stream(client.jobs.Submit, asked)
+        assert [j.job_id for j in again.result.jobs] == [j.job_id for j in first.result.jobs]
+        asked.priority = 5
+        with pytest.raises(FleetmarkError, match="submitted with another request") as caught:
+            list(client.stream(client.jobs.Submit, asked))
+    assert caught.value.kind is ErrorKind.USAGE
+    assert fleet.query(f"SELECT count(*) FROM jobs WHERE campaign_id = '{campaign}'") == [(1,)]
+
+
 @pytest.mark.parametrize("campaign", ["x" * 65, "a b", "\x1b[2J", "../../x"])
 def test_an_id_that_could_not_be_shown_is_refused(fleet: Fleet, campaign: str) -> None:
     with Client(fleet.address, fleet.credentials) as client:

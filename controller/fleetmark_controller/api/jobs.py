@@ -49,7 +49,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     ) -> AsyncIterator[jobs_pb2.SubmitEvent]:
         """Plan, obtain what is missing, store."""
         wanted = _request(request)
-        stored = await self._stored(wanted.campaign_id) if request.campaign_id else None
+        stored = await self._stored(wanted) if request.campaign_id else None
         if stored is not None:
             # The client asks again because the first answer was lost.
             yield jobs_pb2.SubmitEvent(result=stored)
@@ -273,12 +273,24 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         async for chunk in job_logs.chunks(self._engine, job_id, request.follow):
             yield chunk
 
-    async def _stored(self, campaign_id: str) -> jobs_pb2.SubmitResult | None:
-        """Return the result of an earlier submission of this campaign, or None."""
+    async def _stored(self, wanted: Request) -> jobs_pb2.SubmitResult | None:
+        """Return the result of an earlier submission of this campaign, or None.
+
+        Raises:
+            FleetmarkError: USAGE: the campaign of this id was asked for otherwise.
+        """
+        campaign_id = wanted.campaign_id
 
         def read(c: sqlite3.Connection) -> list[JobLine] | None:
-            known = stored_campaigns.exists(c, campaign_id)
-            return listings.list_jobs(c, campaign_id) if known else None
+            if not stored_campaigns.exists(c, campaign_id):
+                return None
+            if not wanted.is_stored_as(stored_campaigns.request_of(c, campaign_id)):
+                raise FleetmarkError(
+                    ErrorKind.USAGE,
+                    f"campaign {campaign_id} was submitted with another request",
+                    next_step="Give each campaign an id of its own",
+                )
+            return listings.list_jobs(c, campaign_id)
 
         lines = await self._engine.reader.run(read)
         if lines is None:

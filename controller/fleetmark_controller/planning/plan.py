@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fleetmark_catalog.load import Build, Catalog
@@ -54,6 +55,15 @@ class Request:
     cool_down_s: float = 0.0
     min_sandbox: str = ""
     stable: bool = False
+
+    def is_stored_as(self, stored: Mapping[str, Any]) -> bool:
+        """Return whether this request was stored so, as JSON.
+
+        Fields that an older version did not have yet, and replays, which have no request, differ
+        in nothing.
+        """
+        own = json.loads(json.dumps(asdict(self)))
+        return all(own[name] == value for name, value in stored.items() if name in own)
 
 
 @dataclass(frozen=True)
