@@ -260,9 +260,6 @@ class _Evaluation:
         """LoadGen's verdict, unless its own figures or its summary deny it."""
         for text in consistency.figures(log, result):
             self._note("log_contradiction", text)
-        official = list(consistency.official_figures(log, result))
-        for text in official:
-            self._note("log_contradiction", text)
         denials = consistency.denials(log, result)
         if result.validity == "VALID" and denials:
             text = f"the detail log says VALID, but: {', '.join(denials)}"
@@ -278,7 +275,9 @@ class _Evaluation:
                 return "INVALID"
         # A second line about the verdict or early stopping, or an official figure that others deny.
         decisive = ("result_validity ", "early_stopping_")
-        if official or any(text.startswith(decisive) for text in log.contradictions):
+        if any(consistency.official_figures(log, result)) or any(
+            text.startswith(decisive) for text in log.contradictions
+        ):
             return "INVALID"
         return result.validity
 

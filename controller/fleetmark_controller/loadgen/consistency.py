@@ -36,7 +36,8 @@ def denials(log: LoadgenLog, result: Result) -> list[str]:
 
 
 def figures(log: LoadgenLog, result: Result) -> Iterator[str]:
-    """Texts about figures that contradict one another."""
+    """Texts about figures that contradict one another, the official one among them."""
+    yield from official_figures(log, result)
     scenario = log.settings.scenario
     latency = result.latency
     rate = result.throughput_samples_per_s

@@ -494,7 +494,7 @@ RESULTS = [
     ),
     Attack("results of an epoch that never was", _append(epoch=1 << 40), "FENCED"),
     Attack("an epoch beyond all numbers", _append(epoch=(1 << 64) - 1), "BAD_MESSAGE"),
-    Attack("a job id that is a path", _append(job_id="../../x"), "FENCED"),
+    Attack("a job id that is a path", _append(job_id="../../x"), "BAD_MESSAGE"),
     Attack("a job id without end", _append(job_id="x" * 10_000), "BAD_MESSAGE"),
     Attack(
         "a file that was never uploaded",
