@@ -248,7 +248,7 @@ class _Evaluation:
         facts.throughput_samples_per_s = result.throughput_samples_per_s
         # MultiStream is judged by queries (of 8 samples), everything else by samples.
         latency = result.query_latency or result.latency
-        facts.latency_mean_ms = latency.mean_ns / 1e6
+        facts.latency_mean_ms = None if latency.mean_ns is None else latency.mean_ns / 1e6
         facts.latency_p50_ms = latency.percentiles["50.00"] / 1e6
         facts.latency_p90_ms = latency.percentiles["90.00"] / 1e6
         facts.latency_p95_ms = latency.percentiles["95.00"] / 1e6

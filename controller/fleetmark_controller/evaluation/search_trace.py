@@ -87,7 +87,7 @@ def _check_kept(
     shown = {
         "Server": log.settings.target_qps,
         "Offline": result.metric_value,
-    }.get(scenario, latency.mean_ns / 1e6)
+    }.get(scenario, None if latency.mean_ns is None else latency.mean_ns / 1e6)
     if shown is None or not math.isclose(found, shown, rel_tol=_NEAR):
         raise IngestError(f"the job's search found {found:g}, the kept log shows {shown}")
 

@@ -41,7 +41,7 @@ def figures(log: LoadgenLog, result: Result) -> Iterator[str]:
     scenario = log.settings.scenario
     latency = result.latency
     rate = result.throughput_samples_per_s
-    if scenario == "SingleStream" and rate:
+    if scenario == "SingleStream" and rate and latency.mean_ns is not None:
         # One query at a time: all of them but the last, which LoadGen leaves out of the rate, and
         # at worst the longest one, fit into the time that the rate implies.
         lasted_ns = (result.sample_count - 1) * 1e9 / rate

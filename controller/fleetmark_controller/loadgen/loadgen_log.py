@@ -25,6 +25,7 @@ from pathlib import Path
 from fleetmark_controller.loadgen import limits, rules
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.mllog import RawLog, Values, read
+from fleetmark_controller.loadgen.wrapped_mean import true_mean_ns
 from fleetmark_core.regular_file import open_regular
 
 PERCENTILES = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
@@ -54,11 +55,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Latency:
-    """LoadGen's own latency figures in ns; `percentiles` by `PERCENTILES`."""
+    """LoadGen's own latency figures in ns; `percentiles` by `PERCENTILES`.
+
+    `mean_ns` is None where LoadGen's sum wrapped and the mean cannot be told, see `wrapped_mean`.
+    """
 
     min_ns: int
     max_ns: int
-    mean_ns: int
+    mean_ns: int | None
     percentiles: dict[str, int]
 
     def __post_init__(self) -> None:
@@ -68,7 +72,8 @@ class Latency:
             IngestError: they are out of order.
         """
         steps = [self.min_ns, *(self.percentiles[name] for name in PERCENTILES), self.max_ns]
-        if steps != sorted(steps) or not self.min_ns <= self.mean_ns <= self.max_ns:
+        mean_ns = self.min_ns if self.mean_ns is None else self.mean_ns
+        if steps != sorted(steps) or not self.min_ns <= mean_ns <= self.max_ns:
             raise IngestError(
                 f"latencies are out of order: min {self.min_ns}, mean {self.mean_ns}, "
                 f"max {self.max_ns}, percentiles {list(self.percentiles.values())} ns"
@@ -206,18 +211,19 @@ def _share(value: float | None) -> float | None:
     return value if value is not None and 0 < value < 1 else None
 
 
-def _latency(values: Values, *, of_query: bool = False) -> Latency:
+def _latency(values: Values, *, of_query: bool = False, offline_samples: int = 0) -> Latency:
     most = limits.MAX_LATENCY_NS
     short, long = ("query_", "per_query_") if of_query else ("", "")
-    return Latency(
-        min_ns=values.integer(f"result_min_{short}latency_ns", most),
-        max_ns=values.integer(f"result_max_{short}latency_ns", most),
-        mean_ns=values.integer(f"result_mean_{short}latency_ns", most),
-        percentiles={
-            name: values.integer(f"result_{name}_percentile_{long}latency_ns", most)
-            for name in PERCENTILES
-        },
-    )
+    lowest = values.integer(f"result_min_{short}latency_ns", most)
+    highest = values.integer(f"result_max_{short}latency_ns", most)
+    percentiles = {
+        name: values.integer(f"result_{name}_percentile_{long}latency_ns", most)
+        for name in PERCENTILES
+    }
+    mean: int | None = values.integer(f"result_mean_{short}latency_ns", most)
+    if offline_samples and mean is not None:
+        mean = true_mean_ns(mean, offline_samples, lowest, highest, percentiles)
+    return Latency(lowest, highest, mean, percentiles)
 
 
 _ESTIMATE = re.compile(r"Early stopping (\d{1,2}\.\d{1,2})th percentile estimate: (\d{1,19})(?!\d)")
@@ -247,7 +253,9 @@ def _result(values: Values, settings: Settings) -> Result:
     reasons = [values.text("result_invalid_reason")] if "result_invalid_reason" in values else []
     if values.flag("early_stopping_met") is False:
         reasons.append(values.text("early_stopping_result"))
-    latency = _latency(values)
+    sample_count = min(query_count * per_query, limits.MAX_COUNT)
+    offline = settings.scenario == "Offline"
+    latency = _latency(values, offline_samples=sample_count if offline else 0)
     query_latency = _latency(values, of_query=True) if settings.scenario == "MultiStream" else None
     name, value, throughput = _metric(values, settings, query_latency)
     return Result(
@@ -255,7 +263,7 @@ def _result(values: Values, settings: Settings) -> Result:
         failed_checks=failed,
         reasons=tuple(text for text in reasons if text),
         query_count=query_count,
-        sample_count=min(query_count * per_query, limits.MAX_COUNT),
+        sample_count=sample_count,
         metric_name=name,
         metric_value=value,
         throughput_samples_per_s=throughput,
@@ -279,7 +287,7 @@ def _metric(
     if settings.scenario == "MultiStream":
         estimate = values.integer("early_stopping_latency_ms", limits.MAX_LATENCY_NS, 0)
         # As the submission checker infers Offline from MultiStream.
-        mean_ns = query_latency.mean_ns if query_latency else 0
+        mean_ns = query_latency.mean_ns if query_latency else None
         throughput = settings.samples_per_query * 1e9 / mean_ns if mean_ns else None
         return "early_stopping_query_latency_p99_ms", estimate / 1e6 or None, throughput or None
     key, name = {

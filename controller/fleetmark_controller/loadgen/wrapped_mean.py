@@ -1,0 +1,56 @@
+"""The mean latency of Offline runs whose sum LoadGen could not hold.
+
+LoadGen 6.0.17 adds latencies up in 64 bits without a sign (`loadgen/results.cc`), and in Offline
+all samples wait from the beginning: at r samples a second for t seconds the sum is about r t^2 / 2,
+and wraps from r t^2 = 3.7e10 s on. The printed mean is then too small by a multiple of 2^64 / n ns.
+Its percentiles say between which bounds the mean lies; where one multiple alone leads there, the
+mean is known again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+_RANGE = 1 << 64
+
+
+def true_mean_ns(
+    printed_ns: int, count: int, min_ns: int, max_ns: int, percentiles: Mapping[str, int]
+) -> int | None:
+    """Return the mean of `count` latencies whose printed mean may have wrapped; None: unknown.
+
+    Args:
+        printed_ns: LoadGen's mean, the sum modulo 2^64 divided by the count.
+        count: how many samples there were.
+        min_ns: the lowest latency.
+        max_ns: the highest latency.
+        percentiles: latencies by percentile ("90.00"), in order.
+    """
+    if count <= 0 or count * max_ns < _RANGE:
+        return printed_ns
+    low, high = _bounds_of_sum(count, min_ns, max_ns, percentiles)
+    # The printed mean was rounded down: the sum is known to within the count.
+    least = printed_ns * count
+    first = max(0, -(-(low - least - count + 1) // _RANGE))
+    last = (high - least) // _RANGE
+    if first != last:
+        return None
+    return (least + first * _RANGE) // count
+
+
+def _bounds_of_sum(
+    count: int, min_ns: int, max_ns: int, percentiles: Mapping[str, int]
+) -> tuple[int, int]:
+    """Percentile p is element floor(count x p) of the latencies in order."""
+    places = [(0, min_ns)]
+    places += [
+        (min(int(count * float(name) / 100), count - 1), value)
+        for name, value in percentiles.items()
+    ]
+    places.append((count - 1, max_ns))
+    low = high = 0
+    for (start, lower), (end, upper) in pairwise(places):
+        low += (end - start) * lower
+        high += (end - start) * upper
+    return low + max_ns, high + max_ns
