@@ -179,7 +179,7 @@ def test_usage_errors(tmp_path: Path, words: tuple[str, ...], text: str) -> None
         ("cache_limit_bytes = '1G'", "cache_limit_bytes: found '1G', expected a whole number"),
         ("cache_limit_bytes = true", "cache_limit_bytes: found True"),
         ("telemetry_interval_s = 0", "telemetry_interval_s: found 0, expected seconds"),
-        ("telemetry_interval_s = nan", "telemetry_interval_s: found nan"),
+        ("telemetry_interval_s = nan", "telemetry_interval_s: nan is not a finite number"),
         ("labels = ['a']", "labels: found ['a']"),
         ("labels = {a = 1}", "label 'a' has the value 1"),
         ("controller = ", "config.toml: "),
