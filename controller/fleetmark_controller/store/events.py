@@ -49,18 +49,16 @@ def add_from_device(
     From the 60th in an hour on, the newest row counts the others instead (`repeated` and
     `repeated_at` of its detail): a device must not fill the store with events.
     """
-    before = connection.execute(_NEWEST.format("event_id, at"), (device_id, kind, 0)).fetchone()
-    oldest = connection.execute(
-        _NEWEST.format("at"), (device_id, kind, MOST_AN_HOUR - 1)
-    ).fetchone()
-    if oldest is None or oldest[0] < iso(now_ns - _HOUR_NS):
+    row = connection.execute(_NEWEST.format("at"), (device_id, kind, MOST_AN_HOUR - 1)).fetchone()
+    if row is None or row[0] < iso(now_ns - _HOUR_NS):
         add(connection, now_ns, kind, device_id=device_id, job_id=job_id, epoch=epoch, **detail)
         return
+    (newest,) = connection.execute(_NEWEST.format("event_id"), (device_id, kind, 0)).fetchone()
     connection.execute(
         """UPDATE event SET detail = json_set(detail, '$.repeated',
         coalesce(json_extract(detail, '$.repeated'), 0) + 1, '$.repeated_at', ?)
         WHERE event_id = ?""",
-        (iso(now_ns), before[0]),
+        (iso(now_ns), newest),
     )
 
 
