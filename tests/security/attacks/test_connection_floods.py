@@ -16,7 +16,7 @@ import pytest
 from fleetmark_protos.v1 import enrolment_pb2
 from tests.security.attacks.target import Member, Target, outcome, start, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("attacks")]
 DESCRIPTORS = 1024
 HANDSHAKE_S = 4.0
 QUICK_S = 10.0

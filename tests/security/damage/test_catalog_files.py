@@ -21,7 +21,7 @@ import pytest
 from tests.support.model_files import onnx_with_names, sparse, tflite, tflite_of_many_graphs
 from tests.support.processes import BIN, Fleet, environment, fleet_in
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("catalog-files")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("catalog-files")]
 PATIENCE_S = 120.0
 PEAK_BYTES = 256 << 20
 LARGE_BYTES = 600 << 20

@@ -24,6 +24,7 @@ from tests.security.damage.programs import Homes, last_line, start
 NO_MOUNTS = "" if os.geteuid() == 0 and shutil.which("mount") else "needs root, for a small tmpfs"
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.slow,
     pytest.mark.xdist_group("damages"),
     pytest.mark.skipif(bool(NO_MOUNTS), reason=NO_MOUNTS),
 ]
