@@ -196,7 +196,7 @@ def opened(path: Path, *known: str) -> Iterator[Carried]:
         try:
             archive = stack.enter_context(open_zip(path))
         except _DAMAGED as error:
-            what = f"it is no file of ours, or cut short: {error}"
+            what = f"it is not a Fleetmark file, or cut short: {error}"
             raise FleetmarkError(
                 ErrorKind.BAD_DOCUMENT, what, str(path), "Get the file once more"
             ) from error

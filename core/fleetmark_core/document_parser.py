@@ -97,7 +97,7 @@ _TOO_LARGE = "an integer does not fit into 64 bits; write at most 19 digits"
 
 
 def _integer(digits: str) -> int:
-    # One that cannot fit is told by `_check`, which knows where it stands.
+    # `_check` refuses one that cannot fit: it knows the key.
     return int(digits) if len(digits) <= _MAX_DIGITS else _LARGEST_IN_JSON + 1
 
 

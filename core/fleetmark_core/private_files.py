@@ -1,4 +1,4 @@
-"""Keeps keys and credentials readable by their owner alone, and homes writable by nobody else."""
+"""Keeps keys and credentials unreadable, and homes unwritable, for users other than the owner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def protect_files(paths: Iterable[Path]) -> list[str]:
 def protect_folders(paths: Iterable[Path]) -> list[str]:
     """Take away the right of group and others to write in folders that hold private files.
 
-    Whoever may write in a folder can put another key in place of the one there. Folders that do
+    Users who may write in a folder can put another key in place of the one there. Folders that do
     not exist are left out. Each change is one line for users, which this returns.
 
     Raises:

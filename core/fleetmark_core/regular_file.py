@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 OWN_FILE_BYTES = 64 * 1024 * 1024
-"""More than any file that a program of ours keeps whole in memory."""
+"""Larger than any file that agent or controller keeps whole in memory."""
 
 _CHUNK = 1 << 20
 

@@ -1,4 +1,4 @@
-"""Two boards from one disk image: noticed, held back, told what to do, and made two devices."""
+"""Two boards from one disk image: noticed, held back, and made two devices."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Workspace:
         return self.started.exists()
 
     def read_json(self, path: Path) -> dict[str, Any] | None:
-        """Return the table in a file of ours; None if it is absent or damaged.
+        """Return the table in a file that the agent wrote; None if it is absent or damaged.
 
         Raises:
             OSError: it cannot be read for another reason.

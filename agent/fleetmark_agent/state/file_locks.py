@@ -37,7 +37,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether somebody holds the lock now.
+    """Return whether a process holds the lock now.
 
     Raises:
         OSError: the file cannot be opened, or is not a regular file.

@@ -47,7 +47,7 @@ MAX_WHEELS_BYTES = 16 << 20
 MAX_PROGRAM_FILE_BYTES = 64 << 20
 _SHOWN = 80
 _MAX_ERRORS = 1000
-"""Of which one is told."""
+"""Of these faults one is shown."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
     """The address to dial and the credential to show there.
 
     Raises:
-        FleetmarkError: UNAUTHENTICATED: there is none; CONFIGURATION: the named one is none, or
-            other users may read it and its mode cannot be changed.
+        FleetmarkError: UNAUTHENTICATED: no credentials exist; CONFIGURATION: the named file
+            holds none, or other users may read it and its mode cannot be changed.
     """
     chosen = named or os.environ.get(VARIABLE)
     if chosen:
@@ -70,7 +70,8 @@ def _read_private(path: Path) -> Credentials:
     """Read a user's credentials file, after access to it was taken away from other users.
 
     Raises:
-        FleetmarkError: CONFIGURATION: it cannot be read or is none, or its mode cannot be changed.
+        FleetmarkError: CONFIGURATION: it cannot be read or holds no credentials, or its mode
+            cannot be changed.
     """
     for line in protect_files((path,)):
         echo(f"warning: {line}", err=True)

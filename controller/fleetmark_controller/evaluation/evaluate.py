@@ -258,7 +258,8 @@ class _Evaluation:
 
     def _validity(self, result: Result, log: LoadgenLog) -> str:
         """LoadGen's verdict, unless its own figures or its summary deny it."""
-        for text in consistency.figures(log, result):
+        official = list(consistency.official_figures(log, result))
+        for text in (*official, *consistency.figures(log, result)):
             self._note("log_contradiction", text)
         denials = consistency.denials(log, result)
         if result.validity == "VALID" and denials:
@@ -275,9 +276,7 @@ class _Evaluation:
                 return "INVALID"
         # A second line about the verdict or early stopping, or an official figure that others deny.
         decisive = ("result_validity ", "early_stopping_")
-        if any(consistency.official_figures(log, result)) or any(
-            text.startswith(decisive) for text in log.contradictions
-        ):
+        if official or any(text.startswith(decisive) for text in log.contradictions):
             return "INVALID"
         return result.validity
 

@@ -64,7 +64,7 @@ _FIGURES = _columns(
         "ms",
         "mean latency by LoadGen; of queries in MultiStream; in Offline, where all samples are "
         "issued at once, the time from then until a sample's completion, and null where LoadGen's "
-        "sum of 64 bits wrapped and the mean cannot be told from the percentiles",
+        "sum of 64 bits wrapped and the percentiles do not determine the mean",
     ),
     ("latency_p50_ms", "real", "ms", "50th percentile of the same"),
     ("latency_p90_ms", "real", "ms", "90th percentile of the same"),

@@ -34,7 +34,7 @@ class CloneWatch:
         self._shared: set[str] = set()
 
     def hello(self, device_id: str, boot_id: str) -> bool:
-        """Note a hello; return whether it proves, just now, that two agents share the identity."""
+        """Note a hello; return whether it is the first proof that two agents share the identity."""
         history = self._histories.setdefault(device_id, _History(boot_id))
         if boot_id == history.newest:
             return False

@@ -36,8 +36,7 @@ def denials(log: LoadgenLog, result: Result) -> list[str]:
 
 
 def figures(log: LoadgenLog, result: Result) -> Iterator[str]:
-    """Texts about figures that contradict one another, the official one among them."""
-    yield from official_figures(log, result)
+    """Texts about figures that contradict one another, beside those of `official_figures`."""
     scenario = log.settings.scenario
     latency = result.latency
     rate = result.throughput_samples_per_s
@@ -98,8 +97,12 @@ def _by_label(latency: Latency) -> dict[str, int]:
 def _estimate(log: LoadgenLog, result: Result) -> Iterator[str]:
     """Of early stopping: an estimate is a latency that occurred, at a place that follows."""
     latency = result.query_latency or result.latency
-    percentile = log.settings.target_percentile or early_stopping.PERCENTILE[log.settings.scenario]
+    percentile = early_stopping.PERCENTILE[log.settings.scenario]
     if result.metric_value is None:
+        return
+    judged_by = log.settings.target_percentile
+    if judged_by not in (None, percentile):
+        yield f"the figure is of percentile {judged_by:g}, MLPerf's of {percentile:g}"
         return
     found = early_stopping.bounds_ns(latency, result.query_count, percentile)
     if found is None:
@@ -111,11 +114,11 @@ def _estimate(log: LoadgenLog, result: Result) -> Iterator[str]:
             f"the early stopping estimate {result.metric_value:g} ms does not lie between"
             f" {low:g} and {high:g} ms, where {result.query_count} queries put it"
         )
-    told = result.told_estimates_ns.get(f"{percentile * 100:.1f}")
-    if told is not None and abs(told / 1e6 - result.metric_value) > 1e-9 * result.metric_value:
+    stated = result.stated_estimates_ns.get(f"{percentile * 100:.1f}")
+    if stated is not None and abs(stated / 1e6 - result.metric_value) > 1e-9 * result.metric_value:
         yield (
             f"the early stopping estimate is {result.metric_value:g} ms,"
-            f" and {told / 1e6:g} ms in LoadGen's own words"
+            f" and {stated / 1e6:g} ms in LoadGen's own words"
         )
 
 

@@ -21,25 +21,29 @@ PERCENTILE = {"SingleStream": 0.9, "MultiStream": 0.99}
 def rank_from_top(count: int, percentile: float) -> int:
     """Return which of the highest latencies the estimate is (1: the highest); 0: too few queries.
 
-    `count` queries were made; `percentile` lies between 0 and 1. The sum begins where the binomial
-    distribution is negligible, so that it takes about 10 standard deviations of steps.
+    `count` queries were made; `percentile` lies between 0 and 1. The sum begins 8 standard
+    deviations below the mean, where the binomial distribution is negligible, so that it is quick
+    for any count that a log claims.
     """
     over = 1 - percentile
+    if not 0 < over < 1:
+        return 0
     mean, deviation = count * over, math.sqrt(count * over * percentile)
-    first = max(0, int(mean - 10 * deviation))
-    total, rank = 0.0, -1
+    first = max(0, int(mean - 8 * deviation))
+    probability = math.exp(
+        math.lgamma(count + 1)
+        - math.lgamma(first + 1)
+        - math.lgamma(count - first + 1)
+        + first * math.log(over)
+        + (count - first) * math.log(percentile)
+    )
+    total, odds = 0.0, over / percentile
     for k in range(first, count + 1):
-        total += math.exp(
-            math.lgamma(count + 1)
-            - math.lgamma(k + 1)
-            - math.lgamma(count - k + 1)
-            + k * math.log(over)
-            + (count - k) * math.log(percentile)
-        )
+        total += probability
         if total > 1 - CONFIDENCE:
-            break
-        rank = k
-    return max(rank, 0)
+            return max(k - 1, 0)
+        probability *= (count - k) / (k + 1) * odds
+    return count
 
 
 def bounds_ns(latency: Latency, count: int, percentile: float) -> tuple[int, int] | None:

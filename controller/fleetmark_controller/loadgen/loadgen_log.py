@@ -57,7 +57,7 @@ class Settings:
 class Latency:
     """LoadGen's own latency figures in ns; `percentiles` by `PERCENTILES`.
 
-    `mean_ns` is None where LoadGen's sum wrapped and the mean cannot be told, see `wrapped_mean`.
+    `mean_ns` is None where LoadGen's sum wrapped and the mean is unknown, see `wrapped_mean`.
     """
 
     min_ns: int
@@ -98,7 +98,7 @@ class Result:
     throughput_samples_per_s: float | None
     latency: Latency
     query_latency: Latency | None
-    told_estimates_ns: dict[str, int] = field(default_factory=dict)
+    stated_estimates_ns: dict[str, int] = field(default_factory=dict)
     """Estimates by percentile ("90.0") as the log's text about early stopping has them."""
 
 
@@ -269,7 +269,7 @@ def _result(values: Values, settings: Settings) -> Result:
         throughput_samples_per_s=throughput,
         latency=latency,
         query_latency=query_latency,
-        told_estimates_ns=estimates_ns(values.text("early_stopping_result")),
+        stated_estimates_ns=estimates_ns(values.text("early_stopping_result")),
     )
 
 

@@ -122,6 +122,8 @@ def _any_performance(part: RunPart, log: LoadgenLog, rules: Rules) -> Iterator[P
         yield Problem(where, f"LoadGen calls it {result.validity}")
     for text in consistency.denials(log, result):
         yield Problem(where, text)
+    for text in consistency.official_figures(log, result):
+        yield Problem(where, text)
     for text in consistency.figures(log, result):
         yield Problem(where, text)
     if result.metric_value is None:

@@ -176,7 +176,7 @@ def rename(
         raise FleetmarkError(
             ErrorKind.USAGE,
             f"{new_name!r} looks like {alike!r}, another board of this fleet",
-            next_step="Choose a name that nobody takes for it",
+            next_step="Choose a name that looks different",
         )
     try:
         device_admin.rename(connection, now_ns, device.device_id, new_name)

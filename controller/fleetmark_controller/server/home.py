@@ -196,7 +196,7 @@ class Home:
 
     def close(self) -> None:
         """Give the home free."""
-        # What cannot be removed is told when the next start writes it.
+        # What cannot be removed is reported when the next start writes it.
         with suppress(OSError):
             (self.folder / ENDPOINT).unlink(missing_ok=True)
         self._lock.close()

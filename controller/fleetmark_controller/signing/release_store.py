@@ -246,12 +246,7 @@ class Keeper:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise FleetmarkError(
-                ErrorKind.CONFIGURATION,
-                f"the release cannot be read: {error.strerror or error}",
-                str(self._release_file),
-                "Remove it, and make a new one with `controller catalog release`",
-            ) from error
+            raise self._bad_release_error(f"cannot be read: {error.strerror or error}") from error
         try:
             envelope = parse_envelope(data)
             # After a rotation that a crash cut short, the release is still of the key before.
@@ -259,14 +254,17 @@ class Keeper:
             pinned = envelope.key if envelope.key in keys else self.public
             release, _ = envelope.open(signing.fingerprint(pinned))
         except FleetmarkError as error:
-            raise FleetmarkError(
-                ErrorKind.CONFIGURATION,
-                f"the release is damaged: {error.what}",
-                str(self._release_file),
-                "Remove it, and make a new one with `controller catalog release`",
-            ) from error
+            raise self._bad_release_error(f"is damaged: {error.what}") from error
         self._blobs.put_bytes(data)
         self._take(envelope, release, data)
+
+    def _bad_release_error(self, fault: str) -> FleetmarkError:
+        return FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            f"the release {fault}",
+            str(self._release_file),
+            "Remove it, and make a new one with `controller catalog release`",
+        )
 
     def _take(self, envelope: Envelope, release: Release, data: bytes) -> None:
         self.envelope, self.release, self._checked = envelope, release, {}

@@ -112,7 +112,7 @@ def test_a_result_file_of_another_shape_fails_its_job(liar: Liar, result: Any) -
     liar.hand_in("singlestream_performance", honest, {"program_result": result})
     assert liar.verdict() == ("FAILED", None)
     said = reason(liar)
-    # A number that no JSON of ours may hold is refused where the agent put the result.
+    # A number of more than 64 bits is refused where the agent put the result.
     begins = ("result.json", "final record: Final is no JSON: key provenance.program_result")
     assert said.removeprefix("its records are not valid: ").startswith(begins)
     assert said.isprintable() and len(said) < 400

@@ -1,4 +1,4 @@
-"""A disk that is full as a program starts: told in one line, and nothing is lost.
+"""A disk that is full as a program starts: one line says so, and nothing is lost.
 
 How much is free decides which of the first writes fails: all of them are tried.
 """

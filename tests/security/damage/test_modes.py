@@ -1,4 +1,4 @@
-"""Keys that other users may read, and homes that they may write: told, and set right."""
+"""Keys that others may read, and homes that they may write: warned of, and corrected."""
 
 from __future__ import annotations
 
@@ -46,17 +46,23 @@ def warnings(end: End) -> list[str]:
     return [message for message in said if " its mode was set to " in message]
 
 
+def warned_of(program: str, home: Path, name: str, wide: int) -> str:
+    """Start a program whose file or folder has this mode; return its one warning."""
+    (home / name).chmod(wide)
+    end = start(program, home)
+    assert end.code in (None, 5), end
+    (line,) = warnings(end)
+    assert str(home / name) in line
+    return line
+
+
 @pytest.mark.parametrize(("program", "name", "wide"), FILES)
 def test_a_key_that_others_may_use_is_told_and_closed(
     program: str, name: str, wide: int, homes: Homes
 ) -> None:
     """And the program serves, with one line that names the file and both modes."""
     home: Path = getattr(homes, program)
-    (home / name).chmod(wide)
-    end = start(program, home)
-    assert end.code in (None, 5), end
-    (line,) = warnings(end)
-    assert str(home / name) in line
+    line = warned_of(program, home, name, wide)
     assert f"{wide:04o}" in line
     assert "0600" in line
     assert mode(home / name) == 0o600
@@ -69,11 +75,7 @@ def test_a_home_that_others_may_write_is_told_and_closed(
 ) -> None:
     """What others may read of it stays as the operator set it."""
     home: Path = getattr(homes, program)
-    (home / name).chmod(wide)
-    end = start(program, home)
-    assert end.code in (None, 5), end
-    (line,) = warnings(end)
-    assert str(home / name) in line
+    warned_of(program, home, name, wide)
     assert mode(home / name) == wide & ~0o022
 
 

@@ -1,4 +1,4 @@
-"""The mean of a long Offline run: told again where LoadGen's sum has wrapped, or not told."""
+"""The mean of a long Offline run: recovered where LoadGen's sum has wrapped, or left unknown."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LATENCIES = st.lists(st.integers(1, 10**13), min_size=1, max_size=300)
 
 
 @given(LATENCIES, st.integers(1, 10**8))
-def test_the_mean_is_right_or_not_told(taken: list[int], times: int) -> None:
+def test_the_mean_is_right_or_unknown(taken: list[int], times: int) -> None:
     """Each latency occurs so many times; the sum wraps, or does not."""
     ordered, count = sorted(taken), len(taken) * times
     total = sum(taken) * times

@@ -1,4 +1,4 @@
-"""A dataclass is printed in the same words, whoever compiled the method."""
+"""The shared method prints a dataclass as its own would."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
 
 
 def looks_like(connection: sqlite3.Connection, device_id: str, name: str) -> str:
-    """The name of another device that looks like this one; empty: there is none."""
+    """Return the name of another device that looks like this one, or an empty string."""
     found = connection.execute(f"{_ALIKE} LIMIT 1", (device_id, name)).fetchone()
     return str(found[0]) if found else ""
 
