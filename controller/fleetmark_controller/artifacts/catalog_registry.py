@@ -1,7 +1,8 @@
 """The catalogs of a controller: built in, configured, added by people, and what they imported.
 
-What people added stands in `catalogs.json` of the controller's home; imported models lie in its
-`catalog/`, commits of git repositories in `catalogs/<commit>/`.
+`catalogs.json` of the controller's home lists the catalogs that operators added. Imported models
+lie in its `catalog/`, commits of git repositories in `catalogs/<commit>/`. A restored home also has
+copies of the folders that were outside of it, below `catalogs/copies/`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from fleetmark_catalog.load import Catalog, check_catalog, load_catalog
 from fleetmark_controller.artifacts.git import fetch_commit
+from fleetmark_controller.home.catalog_copies import copy_folder, is_replaced
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -26,11 +28,25 @@ _MAX_LIST_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Added:
-    """A catalog that a person added: a folder, or a commit of a repository below the home."""
+    """A catalog that an operator added: a folder, or a commit of a repository below the home."""
 
     location: str
     commit: str = ""
     folder: str = ""
+
+
+@dataclass(frozen=True)
+class CatalogPlace:
+    """Where a catalog from outside of the home is read."""
+
+    location: str
+    """As the operator named it: a folder, or the address of a repository."""
+    folder: Path
+    """The folder to read. It does not exist if the catalog is missing."""
+    copy: Path
+    """Where a backup keeps the catalog, below the home."""
+    is_replaced: bool = False
+    """Whether the operator's folder is missing, and the copy of a restored backup is read."""
 
 
 class Catalogs:
@@ -47,13 +63,45 @@ class Catalogs:
         """The folder of imported components."""
         return self._home / "catalog"
 
+    def places(self) -> tuple[list[CatalogPlace], list[CatalogPlace]]:
+        """Return where the configured catalogs are read, and those that operators added.
+
+        A folder that is missing is replaced by its copy, if this home was restored with one.
+
+        Raises:
+            FleetmarkError: INVALID_COMPONENT: the list of added catalogs is damaged.
+        """
+        configured = [self._outside(str(folder)) for folder in self._configured]
+        return configured, [self._place(entry) for entry in self._added()]
+
+    def _place(self, entry: Added) -> CatalogPlace:
+        if entry.commit:
+            # Below the home, wherever that has moved since.
+            folder = self._commit_folder(entry.commit)
+            return CatalogPlace(entry.location, folder, folder)
+        return self._outside(entry.folder)
+
+    def _outside(self, location: str) -> CatalogPlace:
+        copy = copy_folder(self._home, location)
+        if is_replaced(self._home, location):
+            return CatalogPlace(location, copy, copy, is_replaced=True)
+        return CatalogPlace(location, Path(location), copy)
+
     def load(self) -> Catalog:
         """Everything. What was added and is no longer valid is left out, and the log says so.
 
         Raises:
             FleetmarkError: a configured folder or the list of added ones is not valid.
         """
-        folders = list(self._configured)
+        configured, added = self.places()
+        for place in (*configured, *added):
+            if place.is_replaced:
+                log.warning(
+                    "catalog %s is missing: its copy of the restored backup is used: %s",
+                    place.location,
+                    place.folder,
+                )
+        folders = [place.folder for place in configured]
         catalog = load_catalog(folders)
         for folder in self._further():
             try:
@@ -80,7 +128,7 @@ class Catalogs:
         if not commit:
             entry = Added(location, folder=location)
             return self._check_and_record(added, entry)
-        folder = self._home / "catalogs" / commit
+        folder = self._commit_folder(commit)
         if folder.exists():
             shutil.rmtree(folder)  # left by a crash: it is in no list
         fetch_commit(location, commit, folder)
@@ -133,13 +181,18 @@ class Catalogs:
             raise
         return catalog
 
+    def _commit_folder(self, commit: str) -> Path:
+        return self._home / "catalogs" / commit
+
     def _further(self) -> list[Path]:
         own = [self.own] if self.own.is_dir() else []
-        return [*(Path(entry.folder) for entry in self._added()), *own]
+        _, added = self.places()
+        return [*(place.folder for place in added), *own]
 
     def _valid(self) -> list[Path]:
         """The folders that `load` does not leave out."""
-        folders = list(self._configured)
+        configured, _ = self.places()
+        folders = [place.folder for place in configured]
         for folder in self._further():
             try:
                 load_catalog([*folders, folder])

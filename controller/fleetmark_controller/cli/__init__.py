@@ -26,7 +26,8 @@ _COMMANDS = {
     "catalog": ("catalog", "What can run."),
     "operator": ("operator", "People: who may use the controller, and as what."),
     "audit": ("audit", "Who did what, and what was refused."),
-    "backup": ("backup", "Copy the store and its files."),
+    "backup": ("backup", "Copy everything that a controller needs."),
+    "restore": ("restore", "Restore a backup as a new home."),
     "demo": ("demo", "The main job on this machine: controller, agent, default suite, report."),
 }
 

@@ -37,7 +37,7 @@ def command(
 
     folder = paths.home_folder("controller", home)
     settings = load_settings(folder, listen=listen, mirror=mirror, catalogs=catalogs)
-    check_settings(settings)
+    check_settings(settings, folder)
     if check_config:
         echo(f"The settings of {folder} are sound")
         return

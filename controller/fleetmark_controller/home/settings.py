@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_cli.paths import ConfigError, read_config
+from fleetmark_controller.home.catalog_copies import is_replaced
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.suggest import hint
 from fleetmark_protos.channel import DEFAULT_PORT, HANDSHAKE_TIMEOUT_S
@@ -146,8 +147,10 @@ def load_settings(home: Path, **flags: Any) -> Settings:
     return settings
 
 
-def check_settings(settings: Settings) -> None:
+def check_settings(settings: Settings, home: Path) -> None:
     """Check the address and the folders that the settings name.
+
+    A catalog that is missing may be replaced by its copy in a restored `home`.
 
     Raises:
         FleetmarkError: USAGE or CONFIGURATION, naming the setting.
@@ -165,7 +168,8 @@ def check_settings(settings: Settings) -> None:
             "listen uses port 65535, so that there is no next port for new devices",
             next_step="Set entry_port, or listen on a lower port",
         )
-    for name, place in [("mirror", settings.mirror), *(("catalog", c) for c in settings.catalogs)]:
+    catalogs = [place for place in settings.catalogs if not is_replaced(home, place)]
+    for name, place in [("mirror", settings.mirror), *(("catalog", place) for place in catalogs)]:
         if place and not Path(place).is_dir():
             raise FleetmarkError(
                 ErrorKind.CONFIGURATION,

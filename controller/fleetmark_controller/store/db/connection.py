@@ -49,23 +49,42 @@ def migrate(path: Path) -> None:
 
     from fleetmark_controller.store.db.migrations import MIGRATIONS
 
+    check_version(path)
     connection = connect(path)
     try:
-        db = Database(connection)
-        known = {migration.name for migration in MIGRATIONS._migrations}
-        newer = [done.name for done in MIGRATIONS.applied(db) if done.name not in known]
-        if newer:
-            raise FleetmarkError(
-                ErrorKind.STORE_UNUSABLE,
-                f"written by a newer version (it has migration {newer[-1]})",
-                str(path),
-                "Run that version of the controller",
-            )
-        MIGRATIONS.apply(db)
+        MIGRATIONS.apply(Database(connection))
     except sqlite3.Error as error:
         raise _unusable(path, error) from error
     finally:
         connection.close()
+
+
+def check_version(path: Path) -> None:
+    """Refuse a store that a newer version of the controller has written.
+
+    Raises:
+        FleetmarkError: STORE_UNUSABLE: so it is, or it is not a database or damaged.
+    """
+    from sqlite_utils import Database
+
+    from fleetmark_controller.store.db.migrations import MIGRATIONS
+
+    connection = connect(path)
+    try:
+        known = {migration.name for migration in MIGRATIONS._migrations}
+        applied = MIGRATIONS.applied(Database(connection))
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    finally:
+        connection.close()
+    newer = [done.name for done in applied if done.name not in known]
+    if newer:
+        raise FleetmarkError(
+            ErrorKind.STORE_UNUSABLE,
+            f"written by a newer version (it has migration {newer[-1]})",
+            str(path),
+            "Run that version of the controller",
+        )
 
 
 def check_integrity(path: Path) -> None:

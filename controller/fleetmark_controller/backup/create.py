@@ -1,0 +1,196 @@
+"""Makes a backup of a controller's home, while a controller runs on it or not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fleetmark_catalog.load import KINDS
+from fleetmark_controller import __version__
+from fleetmark_controller.artifacts.catalog_registry import CatalogPlace, Catalogs
+from fleetmark_controller.backup.file_copy import copy_file
+from fleetmark_controller.backup.manifest import MANIFEST, FileEntry, Manifest
+from fleetmark_controller.home.credential_files import FOLDER
+from fleetmark_controller.home.settings import load_settings
+from fleetmark_controller.store.db.backup import copy_store, wanted_blobs
+from fleetmark_controller.store.db.connection import STORE_NAME, check_integrity
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.blob_store import BlobFolder, remove_path
+from fleetmark_core.clock import iso
+from fleetmark_core.digest import sha256_file
+from fleetmark_core.disk_space import is_disk_full
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+
+_SIGNED_FILES = ("config.toml", "catalogs.json", "catalog-trust.json", "release.json")
+"""With the keys in `identity/`, files that belong together and that a controller replaces."""
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A finished backup."""
+
+    manifest: Manifest
+    blob_bytes: int
+    catalogs: tuple[str, ...]
+    """The locations of the catalogs from outside of the home that it holds."""
+
+
+def create_backup(home: Path, target: Path, now_ns: int) -> Backup:
+    """Copy all that a controller needs to go on on another machine.
+
+    The epochs' generation is left out on purpose: a restored controller begins a new one.
+
+    Args:
+        home: the controller's home.
+        target: the new folder. Its manifest is written last: an interrupted backup has none.
+        now_ns: the time, in nanoseconds since 1970.
+
+    Raises:
+        FleetmarkError: NOT_FOUND: the home has no store; USAGE: `target` exists; DISK_FULL: the
+            target cannot be written; STORE_UNUSABLE: the store cannot be read.
+    """
+    if not (home / STORE_NAME).exists():
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND, "no store here", str(home), "Name the controller's --home"
+        )
+    if target.exists():
+        raise FleetmarkError(
+            ErrorKind.USAGE, "exists already", str(target), "Name a folder that does not exist"
+        )
+    try:
+        target.mkdir(parents=True, mode=0o700)
+        return _Writer(home, target).write(now_ns)
+    except (OSError, sqlite3.Error) as error:
+        shutil.rmtree(target, ignore_errors=True)
+        full = (isinstance(error, OSError) and is_disk_full(error)) or "full" in str(error)
+        raise FleetmarkError(
+            ErrorKind.DISK_FULL if full else ErrorKind.CONFIGURATION,
+            f"no backup was made: {'no space left' if full else error}",
+            str(target),
+            "Free space there, or name another --out" if full else "",
+        ) from error
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+@dataclass
+class _Writer:
+    home: Path
+    target: Path
+    outside: list[str] = field(default_factory=list)
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    catalogs: list[str] = field(default_factory=list)
+
+    def write(self, now_ns: int) -> Backup:
+        # The store first: a blob is there before a row of the store names it.
+        copy_store(self.home / STORE_NAME, self.target / STORE_NAME)
+        store = self.target / STORE_NAME
+        check_integrity(store)
+        self.files[STORE_NAME] = FileEntry(store.stat().st_size, sha256_file(store))
+        self._copy_signed_files()
+        self._copy_catalogs()
+        self._copy_tree(self.home / "builds", "builds", "*.json")
+        count, blob_bytes, missing = self._copy_blobs(store)
+        manifest = Manifest(
+            made_at=iso(now_ns),
+            version=__version__,
+            files=self.files,
+            blob_count=count,
+            missing_blobs=tuple(missing),
+            outside=tuple(self.outside),
+        )
+        write_atomic(self.target / MANIFEST, manifest.document(), private=True)
+        return Backup(manifest, blob_bytes, tuple(self.catalogs))
+
+    def _copy_signed_files(self) -> None:
+        """Copy keys, trust and release as they were at one moment."""
+        for _ in range(_TRIES):
+            names = [
+                *(name for name in _SIGNED_FILES if (self.home / name).exists()),
+                *(f"{FOLDER}/{path.name}" for path in _files(self.home / FOLDER)),
+            ]
+            copies = {name: self._copy(self.home / name, name) for name in names}
+            if all(self._is_unchanged(name, copy) for name, copy in copies.items()):
+                self.files |= copies
+                return
+            for name in names:
+                remove_path(self.target / name)
+        raise OSError(0, "keys and release are being changed; try again", str(self.home))
+
+    def _is_unchanged(self, name: str, copy: FileEntry) -> bool:
+        with suppress(FileNotFoundError):
+            return sha256_file(self.home / name) == copy.sha256
+        return False
+
+    def _copy(self, source: Path, name: str) -> FileEntry:
+        return copy_file(source, self.target / name)
+
+    def _copy_catalogs(self) -> None:
+        self._copy_tree(self.home / "catalog", "catalog")
+        folders: tuple[str, ...] = ()
+        try:
+            settings = load_settings(self.home)
+        except FleetmarkError as error:
+            self.outside.append(f"whatever config.toml names, since it is not valid: {error.what}")
+        else:
+            folders = settings.catalogs
+            if settings.mirror:
+                self.outside.append(f"mirror {settings.mirror}")
+            if settings.power_cycle:
+                self.outside.append(f"power_cycle command {settings.power_cycle[0]}")
+        configured, added = Catalogs(self.home, [Path(folder) for folder in folders]).places()
+        for place in (*configured, *added):
+            self._copy_catalog(place)
+
+    def _copy_catalog(self, place: CatalogPlace) -> None:
+        """Copy the components of a folder; whatever else an operator keeps there stays there."""
+        name = place.copy.relative_to(self.home).as_posix()
+        if not place.folder.is_dir():
+            self.outside.append(f"catalog {place.location}, which is missing")
+            return
+        if (self.target / name).exists():
+            return  # configured, and added as well
+        self.catalogs.append(place.location)
+        for kind in KINDS:
+            for file in sorted((place.folder / kind).glob("*/component.toml")):
+                component = file.parent
+                self._copy_tree(component, f"{name}/{kind}/{component.name}")
+
+    def _copy_tree(self, source: Path, name: str, pattern: str = "*") -> None:
+        if not source.is_dir():
+            return
+        for folder, folders, _ in os.walk(source):
+            here = Path(folder)
+            for linked in (sub for sub in sorted(folders) if (here / sub).is_symlink()):
+                self.outside.append(f"{here / linked}, a link to a folder")
+            for path in _files(here, pattern):
+                below = f"{name}/{path.relative_to(source).as_posix()}"
+                self.files[below] = self._copy(path, below)
+
+    def _copy_blobs(self, store: Path) -> tuple[int, int, list[str]]:
+        """Return how many blobs were copied, their bytes, and which needed ones are missing."""
+        blobs, copies = BlobFolder(self.home / "blobs"), BlobFolder(self.target / "blobs")
+        count = blob_bytes = 0
+        for sha256 in blobs:
+            try:
+                size_bytes = blobs.size(sha256)
+                copies.put_file(blobs.path(sha256), sha256, size_bytes)
+            except (ValueError, FileNotFoundError, FleetmarkError):
+                continue  # not a blob, deleted since, or damaged
+            count += 1
+            blob_bytes += size_bytes
+        return count, blob_bytes, [one for one in wanted_blobs(store) if not copies.has(one)]
+
+
+def _files(folder: Path, pattern: str = "*") -> Iterator[Path]:
+    """Yield the regular files of a folder, without those that are being written."""
+    for path in sorted(folder.glob(pattern)):
+        if path.is_file() and not path.name.endswith(".tmp"):
+            yield path

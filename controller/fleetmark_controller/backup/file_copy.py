@@ -1,0 +1,64 @@
+"""Copies files of a home, and proves that each copy is what it should be."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from fleetmark_controller.backup.manifest import FileEntry
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import open_regular
+
+_CHUNK = 1 << 20
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def copy_file(source: Path, target: Path) -> FileEntry:
+    """Copy a regular file, durably, to `target`, which only its owner may read.
+
+    Raises:
+        OSError: `source` cannot be read or is not a regular file, or `target` exists or cannot be
+            written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    digest = hashlib.sha256()
+    size_bytes = 0
+    with (
+        open_regular(source) as content,
+        os.fdopen(os.open(target, _NEW_FILE, 0o600), "wb") as copy,
+    ):
+        while part := content.read(_CHUNK):
+            digest.update(part)
+            size_bytes += copy.write(part)
+        copy.flush()
+        os.fsync(copy.fileno())
+    return FileEntry(size_bytes, digest.hexdigest())
+
+
+def copy_verified(source: Path, target: Path, expected: FileEntry) -> None:
+    """Copy a file of a backup.
+
+    Raises:
+        FleetmarkError: BAD_ARCHIVE: it is missing, or not the file that the manifest names.
+        OSError: as `copy_file`.
+    """
+    try:
+        found = copy_file(source, target)
+    except FileNotFoundError as error:
+        if error.filename not in (str(source), source):
+            raise
+        raise FleetmarkError(
+            ErrorKind.BAD_ARCHIVE,
+            "the backup is incomplete: this file is missing",
+            str(source),
+            "Restore another backup",
+        ) from error
+    if found != expected:
+        raise FleetmarkError(
+            ErrorKind.BAD_ARCHIVE,
+            f"the backup is damaged: sha256 is {found.sha256} ({found.size_bytes} bytes),"
+            f" expected {expected.sha256} ({expected.size_bytes} bytes)",
+            str(source),
+            "Restore another backup",
+        )

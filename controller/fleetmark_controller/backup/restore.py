@@ -1,0 +1,133 @@
+"""Restores a backup as a new home: all of it, checked, or nothing."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetmark_controller.backup.file_copy import copy_verified
+from fleetmark_controller.backup.manifest import Manifest, read_manifest
+from fleetmark_controller.home.credential_files import CA, FOLDER
+from fleetmark_controller.store.db.backup import wanted_blobs
+from fleetmark_controller.store.db.connection import STORE_NAME, check_integrity, check_version
+from fleetmark_core.atomic_file import sync_folder
+from fleetmark_core.blob_store import BlobFolder, remove_path
+from fleetmark_core.disk_space import disk_full_error, is_disk_full
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+
+_NEEDED = (STORE_NAME, f"{FOLDER}/{CA}")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored home."""
+
+    manifest: Manifest
+    blobs: int
+    damaged_blobs: tuple[str, ...]
+    """Digests of blobs that were left out, since their bytes are others."""
+    lost_blobs: int
+    """How many blobs the backup had, and that are missing now."""
+    needed_blobs: tuple[str, ...]
+    """Digests that results or unfinished jobs need, and that this home lacks."""
+
+
+def restore_backup(source: Path, home: Path) -> Restored:
+    """Make a controller's home from a backup.
+
+    Each file must be as the manifest says. A blob that is damaged or missing is left out: the rest
+    of a backup is worth more than nothing.
+
+    Args:
+        source: the backup.
+        home: the new home. It appears whole, or stays as it was.
+
+    Raises:
+        FleetmarkError: NOT_FOUND: `source` is no backup; BAD_DOCUMENT, BAD_ARCHIVE,
+            STORE_UNUSABLE: it is damaged, incomplete or of a newer version; USAGE: `home` has
+            files; DISK_FULL, CONFIGURATION: `home` cannot be written.
+    """
+    manifest = read_manifest(source)
+    for name in _NEEDED:
+        if name not in manifest.files:
+            raise FleetmarkError(
+                ErrorKind.BAD_ARCHIVE,
+                f"the backup is incomplete: it has no {name}",
+                str(source),
+                "Restore another backup",
+            )
+    scratch = home.with_name(f"{home.name}.restoring")
+    try:
+        _check_unused(home)
+        remove_path(scratch)  # of a restoration that was interrupted
+        scratch.mkdir(parents=True, mode=0o700)
+        restored = _fill(source, manifest, scratch)
+        scratch.replace(home)
+        sync_folder(home.parent)
+    except OSError as error:
+        _discard(scratch)
+        if is_disk_full(error):
+            raise disk_full_error(home, "nothing was restored") from error
+        raise FleetmarkError(
+            ErrorKind.CONFIGURATION,
+            f"nothing was restored: {error.strerror or error}",
+            str(error.filename or home),
+        ) from error
+    except BaseException:
+        _discard(scratch)
+        raise
+    return restored
+
+
+def _check_unused(home: Path) -> None:
+    if home.is_symlink() or (home.exists() and not home.is_dir()):
+        raise FleetmarkError(
+            ErrorKind.USAGE, "not a folder", str(home), "Name a folder that does not exist"
+        )
+    if home.is_dir() and any(home.iterdir()):
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            "this home has files already; nothing was restored",
+            str(home),
+            "Move it away, or name another --home",
+        )
+
+
+def _fill(source: Path, manifest: Manifest, home: Path) -> Restored:
+    for name, entry in manifest.files.items():
+        copy_verified(source / name, home / name, entry)
+    store = home / STORE_NAME
+    try:
+        check_version(store)
+        check_integrity(store)
+    except FleetmarkError as error:
+        advice = "Restore another backup, or use the version of the controller that made this one"
+        raise FleetmarkError(error.kind, error.what, str(source / STORE_NAME), advice) from error
+    wanted = wanted_blobs(store)
+    for suffix in ("-wal", "-shm"):
+        store.with_name(store.name + suffix).unlink(missing_ok=True)
+    blobs, copies = BlobFolder(source / "blobs"), BlobFolder(home / "blobs")
+    damaged, count = [], 0
+    for sha256 in blobs:
+        try:
+            copies.put_file(blobs.path(sha256), sha256, blobs.size(sha256))
+        except ValueError:
+            continue  # not a blob
+        except FleetmarkError:
+            damaged.append(sha256)
+        else:
+            count += 1
+    return Restored(
+        manifest,
+        count,
+        tuple(damaged),
+        max(0, manifest.blob_count - count - len(damaged)),
+        tuple(sha256 for sha256 in wanted if not copies.has(sha256)),
+    )
+
+
+def _discard(folder: Path) -> None:
+    with suppress(OSError):
+        shutil.rmtree(folder)
