@@ -1,1 +1,1 @@
-"""The life of jobs and attempts: pure tables and rules, no I/O."""
+"""State tables and rules for jobs and attempts. Pure: no I/O."""

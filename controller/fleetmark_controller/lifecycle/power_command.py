@@ -1,7 +1,8 @@
-"""The command that switches a device off and on, with its placeholders filled in. Pure.
+"""Fill in the placeholders of the command that switches a device off and on. Pure.
 
-A device that chose a word of the command could switch off another device. Placeholders therefore
-take values that the controller or an operator set, and never values that a device reports.
+A device that could choose a word of the command could switch off another device. Therefore
+placeholders take values that the controller or an operator set, and never values that a device
+reports.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
 class PowerCommandError(Exception):
-    """The command cannot be filled in: a value is missing or would be read as an option."""
+    """Raised when a value for the command is missing or would be read as an option."""
 
 
 def fill_power_command(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
     """Return the command with its placeholders replaced.
 
     Args:
-        words: the command of the settings; `{name}`, `{device_id}` and `{label:KEY}` in any of its
-            words but the first are placeholders. Other braces stay as they are.
-        values: what operators set, by placeholder: `name`, `device_id`, `label:KEY`.
+        words: the command from the settings. `{name}`, `{device_id}` and `{label:KEY}` are
+            placeholders in every word except the first. Other braces stay as they are.
+        values: the values that operators set, by placeholder: `name`, `device_id`, `label:KEY`.
 
     Raises:
-        PowerCommandError: a placeholder has no such value, or the value begins with a dash, is
-            empty or cannot be printed.
+        PowerCommandError: a placeholder has no value, or its value begins with a dash, is empty or
+            is not printable.
     """
 
     def value_of(match: re.Match[str]) -> str:

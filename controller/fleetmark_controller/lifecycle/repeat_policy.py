@@ -1,4 +1,4 @@
-"""Whether a stable campaign runs a configuration once more on a board. Pure."""
+"""Decide whether a stable campaign repeats a configuration on a device. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fleetmark_core.repeat_bounds import Bounds
 
 
 class Next(Enum):
-    """What follows after a run."""
+    """The decision after a run, with its reason."""
 
     WAIT = "another run of it is on its way"
     AGAIN = "its figure is not known well enough"
@@ -21,11 +21,11 @@ class Next(Enum):
 
 @dataclass(frozen=True)
 class Runs:
-    """What is there of one configuration on one board.
+    """The runs of one configuration on one device.
 
-    `figures` are the official ones of its valid runs; `half_percent` half of the 95 % interval of
-    their mean, in percent of it, None while there are too few. `waiting` jobs have not ended;
-    `ended` have, however.
+    `figures` are the official figures of the valid runs. `half_percent` is half of the 95 %
+    confidence interval of their mean, in percent of the mean; None while there are too few runs.
+    `waiting` counts the jobs that have not ended, `ended` those that have ended with any result.
     """
 
     figures: Sequence[float]
@@ -36,9 +36,9 @@ class Runs:
 
 
 def following(runs: Runs, bounds: Bounds) -> Next:
-    """What to do now.
+    """Return what to do after the last run.
 
-    What LoadGen calls invalid will be so again: only what scatters is worth a repetition.
+    A run that LoadGen calls invalid will be invalid again. A repetition only helps against scatter.
     """
     if not runs.last_is_valid:
         return Next.STOP

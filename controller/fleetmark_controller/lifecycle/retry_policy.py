@@ -1,4 +1,4 @@
-"""What follows for a job when one of its attempts ends: the retry policy, pure."""
+"""Retry policy: decide what follows for a job when one of its attempts ends. Pure."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 
 
 class Ending(Enum):
-    """How an attempt ended."""
+    """The way in which an attempt ended."""
 
-    VALID = "valid"  # finished; LoadGen is content, or gives no verdict (accuracy mode)
-    INVALID = "invalid"  # finished; LoadGen calls it invalid
-    FAILED = "failed"  # the job failed on the board; its records are stored
-    REFUSED = "refused"  # the board did not take it
-    ABORTED = "aborted"  # the board stopped it
+    VALID = "valid"  # finished; LoadGen's verdict is valid, or there is none (accuracy mode)
+    INVALID = "invalid"  # finished; LoadGen's verdict is invalid
+    FAILED = "failed"  # the job failed on the device; its records are stored
+    REFUSED = "refused"  # the device did not accept it
+    ABORTED = "aborted"  # the device stopped it
     LOST = "lost"  # no contact within the lease; it may still run
-    GONE = "gone"  # the board is back and holds nothing of it
+    GONE = "gone"  # the device reconnected and no longer has the attempt
 
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What the rules need to know of a job."""
+    """The facts of a job that the retry policy needs."""
 
     state: JobState
     attempts: int
     max_attempts: int
     newest_epoch: bool
-    """Whether the ending attempt is the job's newest."""
+    """Whether the attempt that ends is the newest of the job."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The job's next state (None: unchanged), the reason, and whether the run is official."""
+    """The next state of a job (None: unchanged), the reason, and whether the run is official."""
 
     state: JobState | None
     reason: str
@@ -41,11 +41,11 @@ class Verdict:
 
 
 def after_attempt(job: JobFacts, ending: Ending, reason: str, retryable: bool) -> Verdict:
-    """What an attempt's end does to its job.
+    """Return the effect of an attempt's end on its job.
 
-    Only the newest attempt decides. A finished one is official if the job is not yet terminal and
-    nobody asked to cancel it. A lost one sends the job back to the queue even when no try is left:
-    the board may yet bring the result; the deadline bounds the wait.
+    Only the newest attempt decides. A finished attempt is official if the job is not yet terminal
+    and not being cancelled. A lost attempt sends the job back to the queue even if no attempts are
+    left: the device may still deliver the result, and the deadline bounds the wait.
     """
     if job.state in JOB_TERMINAL or not job.newest_epoch:
         return Verdict(None, reason)

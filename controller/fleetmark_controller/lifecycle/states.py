@@ -1,4 +1,4 @@
-"""States of jobs and attempts, and every transition between them that is allowed."""
+"""States of jobs and attempts, and the allowed transitions between them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 
 class JobState(Enum):
-    """States of a job; the last four never change."""
+    """States of a job. The last four are terminal."""
 
     QUEUED = "QUEUED"
     ACTIVE = "ACTIVE"
@@ -20,7 +20,7 @@ class JobState(Enum):
 
 
 class AttemptState(Enum):
-    """States of an attempt; the last four never change."""
+    """States of an attempt. The last four are terminal."""
 
     OFFERED = "OFFERED"
     PREPARING = "PREPARING"
@@ -37,7 +37,7 @@ _J = JobState
 _A = AttemptState
 
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    # To a result from QUEUED: the lost attempt's board came back with it.
+    # QUEUED → result: the device of a lost attempt reconnected and delivered the result.
     _J.QUEUED: frozenset({_J.ACTIVE, _J.SUCCEEDED, _J.INVALID, _J.FAILED, _J.CANCELLED}),
     _J.ACTIVE: frozenset({_J.QUEUED, _J.SUCCEEDED, _J.INVALID, _J.FAILED, _J.CANCELLING}),
     _J.CANCELLING: frozenset({_J.CANCELLED}),
@@ -49,12 +49,12 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 
 _ENDS = frozenset({_A.ABORTED, _A.LOST})
 ATTEMPT_TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
-    # Forward by more than one step: the steps between happened while the link was down.
+    # An attempt may skip states that it passed while the link was down.
     _A.OFFERED: _ENDS | {_A.PREPARING, _A.RUNNING, _A.UPLOADING, _A.VERIFYING, _A.REFUSED},
     _A.PREPARING: _ENDS | {_A.RUNNING, _A.UPLOADING, _A.VERIFYING, _A.REFUSED},
     _A.RUNNING: _ENDS | {_A.UPLOADING, _A.VERIFYING},
     _A.UPLOADING: _ENDS | {_A.VERIFYING},
-    # Nothing can be lost any more: every record is in the store.
+    # An attempt can no longer be lost: every record is in the store.
     _A.VERIFYING: frozenset({_A.DONE, _A.ABORTED}),
     _A.DONE: frozenset(),
     _A.REFUSED: frozenset(),
@@ -65,27 +65,33 @@ ATTEMPT_TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
 JOB_TERMINAL = frozenset(state for state, after in JOB_TRANSITIONS.items() if not after)
 ATTEMPT_TERMINAL = frozenset(s for s, after in ATTEMPT_TRANSITIONS.items() if not after)
 ATTEMPT_ON_DEVICE = frozenset({_A.OFFERED, _A.PREPARING, _A.RUNNING, _A.UPLOADING})
-"""States in which the device still has work for the attempt."""
+"""States in which the device still has work to do for the attempt."""
 
 S = TypeVar("S", JobState, AttemptState)
 
 
 class IllegalTransition(Exception):
-    """A state was to follow another that it cannot follow: a fault of the program."""
+    """Raised when a state change is not in the table: a bug in the program."""
 
 
 def following(state: JobState | AttemptState) -> frozenset[JobState] | frozenset[AttemptState]:
-    """States that may follow this one."""
+    """Return the states that may follow this one."""
     if isinstance(state, JobState):
         return JOB_TRANSITIONS[state]
     return ATTEMPT_TRANSITIONS[state]
 
 
 def check(old: S, new: S, subject: str, history: Callable[[], str] = str) -> None:
-    """Refuse a transition that no table has.
+    """Refuse a transition that is not in the tables.
+
+    Args:
+        old: the current state.
+        new: the next state.
+        subject: the job or attempt, for the message.
+        history: returns the earlier states as text; called only for the message.
 
     Raises:
-        IllegalTransition: with the subject and its history.
+        IllegalTransition: the transition is not allowed.
     """
     if new not in following(old):
         trail = history()
