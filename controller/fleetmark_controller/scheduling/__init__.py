@@ -1,1 +1,1 @@
-"""Which waiting job runs on which free device: pure, behind one interface."""
+"""Decide which waiting job runs on which free device. Pure, behind one interface."""

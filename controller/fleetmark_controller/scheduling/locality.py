@@ -1,4 +1,4 @@
-"""How much a board would have to be sent for a job, by what it was sent before."""
+"""Blob locality: how many bytes of a job's bundle a device does not have yet."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from collections.abc import Mapping
 
 
 class Stock:
-    """Counts missing bytes; remembers what it counted."""
+    """Counter of the missing bytes per lockfile, with a cache."""
 
     def __init__(self, blobs: Mapping[str, Mapping[str, int]]) -> None:
-        """`blobs`: of each lock, sha256 and size of every blob."""
+        """Create a counter with an empty cache.
+
+        Args:
+            blobs: the SHA-256 and size of every blob of each lockfile.
+        """
         self._blobs = blobs
         self._missing: dict[tuple[frozenset[str], str], int] = {}
         self._held: dict[frozenset[str], frozenset[str]] = {}
 
     def missing_bytes(self, locks: frozenset[str], lock: str) -> int:
-        """Bytes of `lock` that a board lacks that was sent `locks`.
+        """Return how many bytes of `lock` must be sent to a device that already received `locks`.
 
-        The board may have evicted some: this is a preference, not a promise.
+        The device may have evicted some blobs, so the result is a preference and not a guarantee.
         """
         if lock in locks:
             return 0

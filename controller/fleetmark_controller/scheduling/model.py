@@ -1,4 +1,4 @@
-"""What a scheduler sees and says."""
+"""The input and the result of a scheduler."""
 
 from __future__ import annotations
 
@@ -11,46 +11,47 @@ NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True)
 class Seen:
-    """What presence says of a device now.
+    """The presence of a device at one moment.
 
-    `status` is online, suspect or offline; `rested_ns` is for how long it has been idle since its
-    last job, None if it had none in this controller's life.
+    `status` is online, suspect or offline. `rested_ns` is the time that the device has been idle
+    since its last job; None if it has run no job since this controller started.
     """
 
     status: str = "online"
     idle: bool = True
     rested_ns: int | None = None
     refusals: int = 0
-    """How many attempts it refused one after another, each worth another try."""
+    """Number of consecutive attempts that the device refused for a retryable reason."""
 
 
 @dataclass(frozen=True)
 class DeviceState:
-    """All of a device that decides whether it gets a job."""
+    """The state of a device that decides whether it gets a job."""
 
     device_id: str
     name: str
     seen: Seen = field(default_factory=Seen)
     busy_with: str = ""
-    """Job of which it still has an attempt by the store, if any."""
+    """Job of which the device still has an attempt according to the store; empty: none."""
     drained: bool = False
     drain_reason: str = ""
     reserved_for: str = ""
     reserved_until_ns: int = 0
-    """By the wall clock; a reservation that is over counts no more."""
+    """By the wall clock. A reservation that is over has no effect."""
     failures: int = 0
-    """Jobs that failed on it one after another; a success or a person sets it back."""
+    """Number of consecutive jobs that failed on the device. A success or an operator resets it."""
     locks: frozenset[str] = frozenset()
-    """Locks whose blobs it was sent before."""
+    """Lockfiles whose blobs were sent to the device before."""
     sandbox: str = ""
-    """Level that its jobs run in, as it says now; empty: it does not say."""
+    """Sandbox level of the device's jobs, as last reported. Empty: not reported."""
 
 
 @dataclass(frozen=True)
 class WaitingJob:
     """A queued job.
 
-    `devices` are those on which it resolved, each with its lock; a pinned job has one.
+    `devices` maps each device on which the job resolved to its lockfile; a pinned job has one
+    device.
     """
 
     job_id: str
@@ -59,24 +60,26 @@ class WaitingJob:
     devices: Mapping[str, str]
     created_ns: int = 0
     device_set: str = ""
-    """Name of `devices`: jobs of one owner with the same name have the same. Empty: its own."""
+    """Key of `devices`: jobs of one owner with the same key have equal `devices`. Empty: the set
+    belongs to this job alone.
+    """
     owner: str = ""
-    """Who submitted it: a reserved board takes its holder's jobs only."""
+    """The submitter. A reserved device accepts only jobs of the holder."""
     paused: bool = False
     tries_left: bool = True
     cool_down_ns: int = 0
     series: str = ""
-    """Jobs of a series take turns on one board, with nothing else between them."""
+    """Jobs of a series take turns on one device, with no other job between them."""
     turn: int = 0
     min_sandbox: str = ""
-    """Weakest level of the sandbox that it may run in; empty: any."""
+    """Weakest sandbox level that the job may run in. Empty: any."""
     health_check: bool = False
-    """It decides whether a quarantined board may return, so it may run there."""
+    """The job decides whether a quarantined device may return, so it may run on that device."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """How far a series is: the board that began it, and whether a job of it is out."""
+    """Progress of a series: the device that began it, and whether one of its jobs is active."""
 
     device_id: str = ""
     active: bool = False
@@ -84,35 +87,35 @@ class Series:
 
 @dataclass(frozen=True)
 class Policy:
-    """How a controller schedules; see its settings."""
+    """The scheduling settings of a controller."""
 
     ageing_s: float = 600.0
-    """One step of priority is worth this much waiting."""
+    """One step of priority equals this much waiting time."""
     quarantine_after: int = 3
-    """Failures in a row that quarantine a board; 0: never."""
+    """Number of consecutive failures that quarantine a device. 0: never."""
     cool_down_s: float = 0.0
-    """Least rest of a board between two jobs."""
+    """Minimum rest of a device between two jobs."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One moment of the fleet. Devices that are not among `devices` are not there."""
+    """A snapshot of the fleet. Devices that are not in `devices` count as gone."""
 
     waiting: Sequence[WaitingJob]
     devices: Mapping[str, DeviceState]
     now_unix_ns: int
     series: Mapping[str, Series] = field(default_factory=dict)
     blobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Of each lock: sha256 and size of every blob. A lock that is not named is worth nothing."""
+    """SHA-256 and size of every blob of each lockfile. An unlisted lockfile has no locality."""
     unsigned: Mapping[str, str] = field(default_factory=dict)
-    """Locks that no release names, each with what is missing: no board would follow them."""
+    """Lockfiles that the release does not contain, with what is missing. Devices reject them."""
     unsignable: str = ""
-    """Why no order can be signed at all; empty if one can."""
+    """Reason why no order can be signed; empty if orders can be signed."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Run this job on this device."""
+    """The decision to run a job on a device."""
 
     job_id: str
     device_id: str
@@ -120,23 +123,23 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run now, and why the rest waits."""
+    """The jobs to run now, and the wait reasons of the others."""
 
     assignments: list[Assignment]
     waits: dict[str, str]
-    """Of every job that was looked at and not assigned: why, in words."""
+    """Wait reason of every job that was considered and not assigned."""
     again_after_ns: int | None = None
-    """When time alone will free a board: look again then."""
+    """Time after which a device becomes free without an event; plan again then."""
 
 
 class Scheduler(Protocol):
-    """Decides; does no I/O, has no clock but what it is given, and is deterministic."""
+    """A deterministic scheduler without I/O that takes the time as input."""
 
     @property
     def ageing_s(self) -> float:
-        """How much waiting one step of priority is worth."""
+        """The waiting time in seconds that equals one step of priority."""
         ...
 
     def plan(self, view: View) -> Plan:
-        """At most one job per free device and one device per job."""
+        """Assign at most one job to each free device, and each job to at most one device."""
         ...

@@ -1,15 +1,15 @@
-"""The scheduler: priorities that age, and every board at most one job.
+"""The scheduler: priorities that age, and at most one job for each device.
 
-Jobs are looked at in the order of their *virtual arrival*: a job of priority p counts as if it had
-come p times `ageing_s` earlier. So a high priority overtakes, and yet nothing waits for ever: no
-priority is worth more than the waiting that it stands for.
+Jobs are considered in the order of their *virtual arrival*: a job of priority p counts as if it
+had arrived p times `ageing_s` earlier. A high priority overtakes, but no job starves, because a
+priority is never worth more than the waiting time that it equals.
 
-A job that may run on any board takes, of the free ones, that which lacks the fewest bytes of its
-bundle; of equal ones that for which the fewest pinned jobs wait.
+A job that may run on several devices takes the free device that lacks the fewest bytes of its
+bundle. Ties go to the device with the fewest waiting pinned jobs.
 
-A *series* (interleaved A/B) runs its jobs strictly in turn on one board. From its first job to its
-last the board takes no other job between them, except health checks; a pause or a board that may
-not take the series any more ends that hold.
+A *series* (interleaved A/B) runs its jobs strictly in turn on one device. From the first job of
+the series to the last, the device takes no other job, except health checks. A pause, or a device
+that may no longer run the series, ends this hold.
 """
 
 from __future__ import annotations
@@ -32,24 +32,28 @@ from fleetmark_controller.scheduling.model import (
 
 
 class Planner:
-    """See the module."""
+    """A scheduler that orders jobs by aged priority and fills each device with at most one job."""
 
     def __init__(self, policy: Policy | None = None) -> None:
-        """`policy`: how this controller schedules."""
+        """Create a planner.
+
+        Args:
+            policy: the scheduling settings; None: the defaults.
+        """
         self.policy = policy or Policy()
 
     @property
     def ageing_s(self) -> float:
-        """See `Scheduler.ageing_s`."""
+        """The waiting time in seconds that equals one step of priority."""
         return self.policy.ageing_s
 
     def plan(self, view: View) -> Plan:
-        """See `Scheduler.plan`."""
+        """Assign at most one job to each free device; see `Scheduler.plan`."""
         return _Round(view, self.policy).run()
 
 
 class _Round:
-    """One planning: what is free shrinks while the jobs are walked through."""
+    """One planning round: the set of free devices shrinks as the jobs are considered."""
 
     def __init__(self, view: View, policy: Policy) -> None:
         self.view = view
@@ -109,11 +113,11 @@ class _Round:
         if not self.view.unsigned:
             return ""
         missing = [self.view.unsigned.get(lock, "") for lock in job.devices.values()]
-        # A job that some board could have waits for that board.
+        # A job that has a signed lockfile for at least one device waits for that device.
         return f"unsigned: {missing[0]}" if all(missing) else ""
 
     def _standing(self, job: WaitingJob) -> str:
-        """What keeps the board of a series from it, whosoever turn it is; or nothing."""
+        """Return what keeps the device of a series from all its jobs, or an empty string."""
         began = self._series(job).device_id
         name = began or (next(iter(job.devices)) if len(job.devices) == 1 else "")
         device = self.view.devices.get(name)
@@ -123,7 +127,7 @@ class _Round:
         return f"{device.name} {obstacle}" if obstacle else ""
 
     def _place(self, job: WaitingJob) -> str:
-        """Give the job a board (`_last`), or say why it gets none."""
+        """Place the job on a device (`_last`), or return its wait reason."""
         began = self._series(job).device_id if job.series else ""
         if began:
             if began in job.devices:
@@ -156,7 +160,8 @@ class _Round:
         choice = self.choices.get(key)
         if choice is None:
             choice = self.choices[key] = self._rank(job)
-        # What one job of this kind could not take, no later one of it can: boards only fill up.
+        # A device that one job of this kind could not take is not free for a later one either:
+        # within a round, devices only fill up.
         while choice:
             device_id = choice[-1]
             if device_id in self.free:
@@ -168,7 +173,7 @@ class _Round:
         return self.phrases[key]
 
     def _rank(self, job: WaitingJob) -> list[str]:
-        """Free boards that may take the job, best last."""
+        """Return the free devices that may take the job, best last."""
         devices = self.view.devices
         fitting = [
             device_id
@@ -220,7 +225,7 @@ class _Round:
         return self.view.series.get(job.series, _NOT_BEGUN)
 
     def _holds(self) -> dict[str, str]:
-        """Boards in the middle of a series, each with that series."""
+        """Return the devices in the middle of a series, each with the name of that series."""
         held: dict[str, str] = {}
         for name, first in self.next_turn.items():
             device = self.view.devices.get(self._series(first).device_id)
@@ -250,7 +255,7 @@ _NOT_BEGUN = Series()
 
 
 def _next_turns(order: Sequence[WaitingJob]) -> dict[str, WaitingJob]:
-    """Of each series, the job that runs next."""
+    """Return the job of each series that runs next."""
     first: dict[str, WaitingJob] = {}
     for job in order:
         if not job.series or job.paused or not job.tries_left:

@@ -1,4 +1,4 @@
-"""Why a board takes no job, or not this one: in words, in the order in which people ask."""
+"""Wait reasons: why a device takes no job, or not a particular one, as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST_REST_S = 60
 
 
 def standing(device: DeviceState, policy: Policy) -> str:
-    """What keeps the board from any job but a health check; empty if nothing does."""
+    """Return what keeps the device from every job except a health check, or an empty string."""
     if device.drained:
         why = f" ({device.drain_reason})" if device.drain_reason else ""
         return f"is drained{why}"
@@ -21,7 +21,7 @@ def standing(device: DeviceState, policy: Policy) -> str:
 
 
 def presence(device: DeviceState) -> str:
-    """What keeps the board from every job just now; empty if it could begin at once."""
+    """Return what keeps the device from every job now; empty if it could start one at once."""
     if device.seen.status != "online":
         return "is offline" if device.seen.status == "offline" else "does not answer just now"
     if device.busy_with:
@@ -32,19 +32,19 @@ def presence(device: DeviceState) -> str:
 
 
 def quarantined(device: DeviceState, policy: Policy) -> bool:
-    """Whether so many jobs failed on the board that it must prove itself first."""
+    """Return whether enough jobs failed in a row to require a health check first."""
     return 0 < policy.quarantine_after <= device.failures
 
 
 def reserved(device: DeviceState, now_unix_ns: int) -> bool:
-    """Whether somebody holds the board now."""
+    """Return whether the device is reserved now."""
     return bool(device.reserved_for) and now_unix_ns < device.reserved_until_ns
 
 
 def for_job(device: DeviceState, job: WaitingJob, now_unix_ns: int, policy: Policy) -> str:
-    """What keeps the board from this job, other than presence; empty if nothing does.
+    """Return what keeps the device from this job, apart from presence; empty if nothing does.
 
-    A health check runs in spite of quarantine, drain and reservation: it is the way back.
+    A health check runs despite quarantine, drain and reservation, because it ends a quarantine.
     """
     if not sandbox_levels.at_least(device.sandbox, job.min_sandbox):
         return weaker(device.sandbox, job.min_sandbox)
@@ -59,13 +59,13 @@ def for_job(device: DeviceState, job: WaitingJob, now_unix_ns: int, policy: Poli
 
 
 def weaker(level: str, wanted: str) -> str:
-    """That a board's sandbox does not do."""
+    """Return the wait reason for a device whose sandbox is too weak."""
     have = f"the sandbox {level}" if level else "no sandbox that it tells of"
     return f"has {have}, the job wants {wanted} or a stronger one"
 
 
 def cooling_ns(device: DeviceState, job: WaitingJob, policy: Policy) -> int:
-    """For how long the board must still rest before this job; 0: it is rested."""
+    """Return how long the device must still rest before this job; 0 if it has rested enough."""
     if device.seen.rested_ns is None:
         return 0
     least_ns = max(job.cool_down_ns, int(policy.cool_down_s * NS_PER_S), _asked_again_ns(device))
@@ -73,7 +73,7 @@ def cooling_ns(device: DeviceState, job: WaitingJob, policy: Policy) -> int:
 
 
 def cooling(device: DeviceState, left_ns: int) -> str:
-    """Why the board rests for `left_ns` more, in words."""
+    """Return the wait reason for a device that rests for another `left_ns`."""
     left_s = f"{max(1.0, left_ns / NS_PER_S):.0f} s"
     asked_again_ns = _asked_again_ns(device) - (device.seen.rested_ns or 0)
     if asked_again_ns < left_ns:
@@ -83,9 +83,10 @@ def cooling(device: DeviceState, left_ns: int) -> str:
 
 
 def _asked_again_ns(device: DeviceState) -> int:
-    """Least rest after refusals: what kept the board from its job (a full disk) may last.
+    """Return the minimum rest after refusals; it doubles with each one, up to `_LONGEST_REST_S`.
 
-    Without it all attempts of a job would be gone within a moment.
+    The cause of a refusal (such as a full disk) may last. Without this rest, a job would use up all
+    its attempts within a moment.
     """
     refusals = device.seen.refusals
     return min(2 ** min(refusals, 30), _LONGEST_REST_S) * NS_PER_S if refusals else 0

@@ -1,7 +1,7 @@
-"""Presence: sessions, heartbeats and leases, by a monotonic clock that the caller reads.
+"""Presence of devices: sessions, heartbeats and leases, by a monotonic clock passed by the caller.
 
-*Suspect* is a state of the session (its stream is down, or late), never of an attempt. A lease
-that runs out makes the device offline and its attempts lost; nothing else does.
+*Suspect* is a state of the session (its stream is down, or late), never of an attempt. Only a
+lease that expires makes a device offline and its attempts lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fleetmark_controller.scheduling.model import Seen
 
 
 class Status(Enum):
-    """How present a device is."""
+    """The presence of a device."""
 
     ONLINE = "online"
     SUSPECT = "suspect"
@@ -24,45 +24,52 @@ class Status(Enum):
 
 @dataclass
 class Seat:
-    """What is known of one device now."""
+    """The presence record of one device."""
 
     device_id: str
     boot_id: str = ""
-    session: int = 0  # number of the open stream; 0: none
+    session: int = 0  # number of the open stream; 0: no stream is open
     idle: bool = False
     lease_until_ns: int = 0
     expired: bool = True
     worked: bool = False
-    """Whether it was given work in this controller's life."""
+    """Whether the device received work since this controller started."""
     rests_since_ns: int = 0
-    """When it was first idle again after its last work."""
+    """Time at which the device was first idle again after its last work."""
     refusals: int = 0
-    """How many attempts it refused one after another, each worth another try."""
+    """Number of consecutive attempts that the device refused for a retryable reason."""
     refused_epoch: int = 0
-    """The newest of them: a refusal may be said twice."""
+    """Epoch of the newest refused attempt. A device may report a refusal twice."""
 
 
 class Presence:
-    """Seats of all devices."""
+    """Presence records of all devices."""
 
     def __init__(self, lease_ns: int) -> None:
-        """`lease_ns`: how long a silent device is still counted on."""
+        """Start without devices.
+
+        Args:
+            lease_ns: how long a device without contact keeps its attempts.
+        """
         self.lease_ns = lease_ns
         self._seats: dict[str, Seat] = {}
-        self._free: dict[str, None] = {}  # kept in step: of thousands of boards few ever change
+        self._free: dict[str, None] = {}  # maintained on each change: only few devices change
         self._sessions = 0
 
     def seat(self, device_id: str) -> Seat | None:
-        """The device's seat, if it has been seen in this controller's life."""
+        """Return the device's record; None if it was not seen since this controller started."""
         return self._seats.get(device_id)
 
     def expect(self, device_id: str, now_ns: int) -> None:
-        """After a restart: give a device that holds live attempts a full lease to come back."""
+        """Give a device that holds live attempts a full lease to reconnect after a restart."""
         seat = self._seats.setdefault(device_id, Seat(device_id))
         seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
 
     def connected(self, device_id: str, boot_id: str, idle: bool, now_ns: int) -> int:
-        """A stream opened with a hello; returns the session's number. An older one is dead now."""
+        """Register a stream that opened with a hello, and return its session number.
+
+        The new session replaces an older session of the device.
+        """
         self._sessions += 1
         seat = self._seats.setdefault(device_id, Seat(device_id))
         seat.boot_id, seat.session = boot_id, self._sessions
@@ -72,18 +79,18 @@ class Presence:
         return self._sessions
 
     def current(self, device_id: str, session: int) -> bool:
-        """Whether this stream is the device's newest."""
+        """Return whether this session is the device's newest."""
         seat = self._seats.get(device_id)
         return seat is not None and seat.session == session
 
     def alive(self, device_id: str, session: int, now_ns: int) -> None:
-        """Anything that is heard on the device's newest stream extends its lease."""
+        """Extend the lease after any message on the device's newest stream."""
         if self.current(device_id, session):
             seat = self._seats[device_id]
             seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
 
     def heartbeat(self, device_id: str, session: int, idle: bool, now_ns: int) -> bool:
-        """Extend the lease; True if the device has become idle by it."""
+        """Extend the lease; return whether the device became idle with this heartbeat."""
         if not self.current(device_id, session):
             return False
         self.alive(device_id, session, now_ns)
@@ -94,63 +101,70 @@ class Presence:
         return became_idle
 
     def occupied(self, device_id: str) -> None:
-        """Work was sent: the device is not idle until it says so again."""
+        """Mark the device as not idle after work was sent, until it reports idle again."""
         seat = self._seats.get(device_id)
         if seat is not None:
             seat.idle, seat.worked, seat.rests_since_ns = False, True, 0
             self._note(seat)
 
     def refused(self, device_id: str, epoch: int) -> None:
-        """The device refused an attempt that is worth another try: it gets a rest before it."""
+        """Record a refusal for a retryable reason: the device rests before the next attempt."""
         seat = self._seats.get(device_id)
         if seat is not None and epoch > seat.refused_epoch:
             seat.refusals, seat.refused_epoch, seat.worked = seat.refusals + 1, epoch, True
 
     def took(self, device_id: str) -> None:
-        """The device began a job: whatever it refused before counts no more."""
+        """Reset the refusals of a device that began a job."""
         seat = self._seats.get(device_id)
         if seat is not None:
             seat.refusals = 0
 
     def disconnected(self, device_id: str, session: int) -> None:
-        """The stream ended. What the device does now is unknown, so it is not idle."""
+        """Close the session of a stream that ended.
+
+        The state of the device is now unknown, so it is not idle.
+        """
         seat = self._seats.get(device_id)
         if seat is not None and seat.session == session:
             seat.session, seat.idle = 0, False
             self._note(seat)
 
     def dismissed(self, device_id: str) -> None:
-        """The device counts no more: its stream is as good as ended, and its lease is over."""
+        """End the session and the lease of a device that is no longer admitted."""
         seat = self._seats.get(device_id)
         if seat is not None:
             seat.session, seat.idle, seat.expired, seat.lease_until_ns = 0, False, True, 0
             self._note(seat)
 
     def seen(self, now_ns: int) -> Mapping[str, Seen]:
-        """What the scheduler needs to know of each device, longest known first.
+        """Return the presence of each device, longest known first.
 
-        It is worked out when it is asked for, by this clock: of thousands of devices a dispatch
-        concerns a few. Another thread may ask; it then sees what was said meanwhile, too.
+        Values are computed on access, for `now_ns`, because a dispatch concerns only a few of
+        thousands of devices. Another thread may read the mapping; it then also sees later changes.
         """
         return _Moment(self._seats, partial(self._seen, now_ns=now_ns))
 
     def free(self) -> Collection[str]:
-        """Devices that are connected and have reported idle: those of whenever it is looked at."""
+        """Return a live view of the devices that are connected and have reported idle."""
         return self._free.keys()
 
     def online(self) -> int:
-        """How many devices have an open stream."""
+        """Return how many devices have an open stream."""
         return sum(1 for seat in self._seats.values() if seat.session)
 
     def status(self, device_id: str, now_ns: int) -> Status:
-        """Online: stream open and lease running; suspect: one of the two; else offline."""
+        """Return the status of a device.
+
+        Online: a stream is open and the lease is valid. Suspect: the lease is valid, but no stream
+        is open. Offline: the lease has expired.
+        """
         seat = self._seats.get(device_id)
         if seat is None or now_ns >= seat.lease_until_ns:
             return Status.OFFLINE
         return Status.ONLINE if seat.session else Status.SUSPECT
 
     def expire(self, now_ns: int) -> list[str]:
-        """Devices whose lease has just run out; each is named once."""
+        """Return the devices whose lease has expired since the last call."""
         gone = [s for s in self._seats.values() if not s.expired and now_ns >= s.lease_until_ns]
         for seat in gone:
             seat.expired, seat.idle, seat.session = True, False, 0
@@ -180,7 +194,7 @@ class Presence:
 
 
 class _Moment(Mapping[str, Seen]):
-    """See `Presence.seen`."""
+    """Read-only view of all records that computes a `Seen` on access; see `Presence.seen`."""
 
     def __init__(self, seats: Mapping[str, Seat], look: Callable[[Seat], Seen]) -> None:
         self._seats = seats
