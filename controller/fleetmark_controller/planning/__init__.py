@@ -1,1 +1,1 @@
-"""From a request to jobs: resolution, estimates, resource checks. Pure."""
+"""Turn a request into jobs: resolution, estimates, resource checks. Pure."""

@@ -13,7 +13,7 @@ from fleetmark_core.serde import to_plain
 
 @dataclass(frozen=True)
 class Device:
-    """A board as the store knows it."""
+    """A device as stored."""
 
     device_id: str
     name: str
@@ -26,21 +26,21 @@ class Device:
 
     @cached_property
     def subject(self) -> Subject:
-        """The device as selectors see it."""
+        """The device as a subject of selectors."""
         return Subject(self.name, self.labels, self.capabilities)
 
     @cached_property
     def facts_sha256(self) -> str:
-        """Digest of its capabilities: boards with the same one resolve alike."""
+        """The digest of its capabilities. Devices with the same digest resolve alike."""
         return sha256_hex(canonical_json(to_plain(self.capabilities)))
 
 
 class Roll(list[Device]):
-    """A fleet's devices. What is worked out of all of them is kept: leave the list as it is."""
+    """A list of the fleet's devices. Derived values are cached, so the list must not be changed."""
 
     @cached_property
     def words(self) -> Words:
-        """What selectors may name."""
+        """The words that a selector may use."""
         return Words(device.subject for device in self)
 
     @cached_property
@@ -51,11 +51,14 @@ class Roll(list[Device]):
         return found
 
     def matching(self, selector: Selector) -> list[Device]:
-        """The devices that a selector matches, in the same order."""
+        """Return the devices that a selector matches, ordered as in this list.
+
+        If the selector names its devices, the result is ordered by name.
+        """
         names = selector.names()
         among: list[Device] = self
         if names is not None:
-            # One of thousands is looked up, not sought.
+            # Look up named devices in the index: scanning thousands of devices would be slow.
             among = [device for name in sorted(names) for device in self._by_name.get(name, ())]
         found = [device for device in among if selector.matches(device.subject)]
         return found if names is None else sorted(found, key=lambda device: device.name)

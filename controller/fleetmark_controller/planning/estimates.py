@@ -1,4 +1,4 @@
-"""How long jobs and campaigns may take: by earlier runs where there are any, else by profile."""
+"""Estimate how long jobs and campaigns take: from earlier runs if any, else by profile."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 from fleetmark_core.modes import ACCURACY, FIND
 
 FIND_LONGEST_MS, FIND_TESTS, FIND_SERVER_TESTS = 10_000.0, 3, 12
-"""A search makes so many tests, as a rule, none longer than this."""
+"""Usual number of tests in a find-performance search (`FIND_SERVER_TESTS` in the Server scenario),
+and the longest duration of one test.
+"""
 OVERHEAD_S = 5.0
-"""What a profile does not count: preparing, loading, writing, handing over."""
+"""Time that a profile does not contain: preparing, loading, writing, delivering the results."""
 
 Key = tuple[str, str]
 """Configuration key and mode."""
@@ -19,20 +21,20 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Earlier:
-    """Mean seconds from assignment to end of earlier attempts that were done."""
+    """Mean seconds from dispatch to end of earlier attempts that are done."""
 
     on_device: Mapping[tuple[Key, str], float] = field(default_factory=dict)
     anywhere: Mapping[Key, float] = field(default_factory=dict)
 
     def of(self, key: Key, devices: Iterable[str]) -> float | None:
-        """On these devices, or else on any; None: it never ran."""
+        """Return the mean over these devices, else over all; None if there is no earlier run."""
         known = [s for d in devices if (s := self.on_device.get((key, d))) is not None]
         return sum(known) / len(known) if known else self.anywhere.get(key)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a campaign is. Times are estimates, in seconds."""
+    """The size of a campaign. Times are estimates in seconds."""
 
     jobs: int = 0
     devices: int = 0
@@ -44,7 +46,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Expected:
-    """One job of a plan: the devices that may run it, by name, and what it may take."""
+    """One job of a plan: the names of the devices that may run it, and its expected duration."""
 
     devices: tuple[str, ...]
     seconds: float
@@ -52,7 +54,7 @@ class Expected:
 
 
 def by_profile(profile: Mapping[str, Any], scenario: str, mode: str) -> float:
-    """Seconds that a benchmark's profile asks for at least, and what is done around it."""
+    """Return the minimum duration in seconds that a benchmark's profile asks for, with overhead."""
     milliseconds = float(profile.get("warmup_ms", 0)) + float(profile.get("calibration_ms", 0))
     if mode != ACCURACY:
         limits = profile.get(scenario)
@@ -65,7 +67,11 @@ def by_profile(profile: Mapping[str, Any], scenario: str, mode: str) -> float:
 
 
 def size_of(jobs: Iterable[Expected]) -> Size:
-    """Boards work side by side, each on one job at a time; whoever may go anywhere is spread."""
+    """Return the size of a campaign.
+
+    Devices run in parallel, each one job at a time. Jobs that several devices may run are spread
+    evenly.
+    """
     loads: dict[str, float] = {}
     spread_s, total_s, count, earlier = 0.0, 0.0, 0, 0
     for job in jobs:
@@ -81,7 +87,7 @@ def size_of(jobs: Iterable[Expected]) -> Size:
     if not loads:
         return Size()
     device = max(loads, key=lambda name: loads[name])
-    # At best the spread jobs fill what the pinned ones leave free.
+    # At best, the spread jobs fill the time that the pinned jobs leave free.
     longest_s = max(loads[device], (sum(loads.values()) + spread_s) / len(loads))
     named = device if loads[device] >= longest_s and loads[device] > 0 else ""
     return Size(count, len(loads), longest_s, total_s, named, earlier)
@@ -90,10 +96,15 @@ def size_of(jobs: Iterable[Expected]) -> Size:
 def left_s(
     expected_s: float | None, elapsed_s: float, phase: str, done: int, total: int
 ) -> float | None:
-    """Seconds until a running job is done; None if there is nothing to go by.
+    """Return the seconds until a running job is done; None if there is no estimate.
 
-    `elapsed_s` is since its assignment. While it measures (phase `run`), what it says itself is
-    better than what was expected, once it is a good part through.
+    Args:
+        expected_s: the expected duration of the job; None if unknown.
+        elapsed_s: the time since its dispatch.
+        phase: the phase that the device reports. In phase `run`, reported progress replaces the
+            expectation once a quarter is done.
+        done: the reported progress.
+        total: the value of `done` at the end; 0 if unknown.
     """
     if phase == "run" and total > 0 and done * 4 >= total:
         return elapsed_s * max(0, total - done) / done

@@ -1,4 +1,4 @@
-"""What is planned: campaigns, their jobs, and the devices that can run each job."""
+"""Planned campaigns, their jobs, and the devices that can run each job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NewCampaign:
-    """What one `controller schedule` submits."""
+    """A campaign as submitted by one `controller schedule`."""
 
     campaign_id: str
     benchmark: str
@@ -22,10 +22,11 @@ class NewCampaign:
 
 @dataclass(frozen=True)
 class Option:
-    """A device on which a job can run, with the lock for it and what it is predicted to need.
+    """A device on which a job can run, with its lockfile and the predicted resources.
 
-    Memory of the job's process; disk for its unpacked environment and for what it writes. Zero:
-    nothing was predicted. `min_sandbox` is the weakest level that it may run in; empty: any.
+    Memory is that of the job's process. Disk is for its unpacked environment and its output. Zero
+    means that nothing was predicted. `min_sandbox` is the weakest sandbox level that the job may
+    run in; empty: any.
     """
 
     device_id: str
@@ -39,13 +40,13 @@ class Option:
 
     @property
     def disk_bytes(self) -> int:
-        """Disk that a board needs which has nothing of it yet."""
+        """The disk space that the job needs on a device that has none of its blobs yet."""
         return self.bundle_bytes + self.environment_bytes + self.output_bytes
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """One configuration, one repetition; pinned if it has one option."""
+    """One configuration, one repetition; pinned if it has a single option."""
 
     job_id: str
     label: str
@@ -58,13 +59,13 @@ class NewJob:
     max_attempts: int
     options: tuple[Option, ...]
     series: str = ""
-    """Jobs of a series run in turn on one board."""
+    """Jobs of a series run in turn on one device."""
     turn: int = 0
     expected_s: float | None = None
-    """How long it may take, by earlier runs or its profile."""
+    """Expected duration, by earlier runs or by its profile."""
     option_set: str = ""
-    """The set of these very options that is stored already, if one is."""
+    """Key of the stored set that equals `options`; empty if it is not stored."""
 
     def only_with(self, option: Option) -> NewJob:
-        """The same for one board alone, which no stored set has."""
+        """Return a copy for one device only. Its option set is not stored yet."""
         return replace(self, options=(option,), option_set="")

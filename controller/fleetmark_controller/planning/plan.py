@@ -1,4 +1,4 @@
-"""Turns a request into jobs: what runs on which device, and who is left out. Pure."""
+"""Turn a request into jobs: what runs on which device, and which devices are left out. Pure."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ DEFAULT_MAX_ATTEMPTS = 3
 MAX_JOBS = 10_000
 _TOO_LARGE_SHOWN = 3
 DEFAULT_MAX_JOBS = 1_000
-"""More must be asked for on purpose."""
+"""A larger campaign needs an explicit `max_jobs`."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for."""
+    """A campaign request of an operator."""
 
     campaign_id: str
     benchmark: str
@@ -57,10 +57,10 @@ class Request:
     stable: bool = False
 
     def is_stored_as(self, stored: Mapping[str, Any]) -> bool:
-        """Return whether this request was stored so, as JSON.
+        """Return whether `stored` is the JSON form of this request.
 
-        Fields that an older version did not have yet, and replays, which have no request, differ
-        in nothing.
+        Fields that are missing on one side count as equal: an older version did not have every
+        field, and a replay stores no request.
         """
         own = json.loads(json.dumps(asdict(self)))
         return all(own[name] == value for name, value in stored.items() if name in own)
@@ -68,7 +68,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Planned:
-    """A job, for people; the sizes are those of the board that needs most."""
+    """A job with the values that are shown; the sizes are those of the device that needs most."""
 
     job: NewJob
     device: str
@@ -76,15 +76,15 @@ class Planned:
     memory_bytes: int
     disk_bytes: int
     boards: tuple[str, ...] = ()
-    """Names of the devices that may run it."""
+    """Names of the devices that may run the job."""
 
 
 @dataclass
 class Plan:
-    """Jobs to store, the locks they name, where their blobs come from, and who is left out.
+    """Jobs to store, their lockfiles, the sources of their blobs, and the devices left out.
 
-    `matching` and `left_out` explain devices: by name, and why. A dry run explains every one; else
-    those that the selector does not match are not named.
+    `matching` and `left_out` hold a device name and a reason each. A dry run explains every device;
+    otherwise the devices that the selector does not match are not listed.
     """
 
     jobs: list[Planned] = field(default_factory=list)
@@ -96,9 +96,10 @@ class Plan:
 
     @property
     def builds(self) -> tuple[Build, ...]:
-        """Wheels to be built before the jobs can be stored: until then their locks are provisional.
+        """The wheels to build before the jobs can be stored.
 
-        Each once, in the order of the resolutions.
+        Until then their lockfiles are provisional.
+        Each build is listed once, in the order of the resolutions.
         """
         return tuple(dict.fromkeys(b for found in self.resolutions for b in found.builds))
 
@@ -113,10 +114,17 @@ def make_plan(
     saved: Mapping[str, str] | None = None,
     dry_run: bool = False,
 ) -> Plan:
-    """Resolve a request for the devices that its selector matches, and that it fits.
+    """Resolve a request for the devices that its selector matches and that it fits.
 
-    `speeds` are what boards have shown before.
-    `saved` are the selectors of saved fleets. A dry run explains even where nothing would run.
+    Args:
+        catalog: the components.
+        request: the request to resolve.
+        devices: all devices of the fleet.
+        harness: the blob of the harness.
+        now_ns: the wall clock, for deadlines.
+        speeds: the speeds that devices have shown in earlier runs.
+        saved: the selectors of saved fleets, by name.
+        dry_run: return a plan with explanations even if nothing would run.
 
     Raises:
         FleetmarkError: an unknown benchmark, word, parameter; an invalid component.
@@ -155,7 +163,8 @@ def make_plan(
             for group in groups:
                 planned = _job(request, configuration, repetition, group, now_ns)
                 if request.interleave:
-                    # Any board: all on the same one. Else: on each of them for itself.
+                    # With any_device, the whole series runs on one device. Otherwise each device
+                    # runs a series of its own.
                     board = "" if request.any_device else group[0].device.device_id
                     series = f"{request.campaign_id}:{board}"
                     job = replace(planned.job, series=series, turn=len(plan.jobs) + 1)
@@ -191,7 +200,7 @@ def _check_bound(request: Request, configurations: int, devices: int, dry_run: b
 
 
 def _on_common_boards(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
-    """Only boards on which every configuration fits: one board must run them all."""
+    """Return only the devices on which every configuration fits: one device must run them all."""
     common = set.intersection(*({f.device.device_id for f in fits} for fits in fitting.values()))
     return {
         label: [fit for fit in fits if fit.device.device_id in common]
@@ -200,7 +209,7 @@ def _on_common_boards(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
 
 
 def estimated(plan: Plan, earlier: estimates.Earlier) -> Plan:
-    """The plan with what each job and the whole may take."""
+    """Return the plan with the expected duration of each job and of the whole campaign."""
     jobs: list[Planned] = []
     expected: list[estimates.Expected] = []
     for planned in plan.jobs:
@@ -235,7 +244,8 @@ def _matching(
     check_words(selector, devices.words)
     matching = devices.matching(selector)
     plan.matching.extend((d.name, selector.explain(d.subject).reason) for d in matching)
-    # Whoever submits has said whom he wants; only a dry run explains each of thousands of others.
+    # The selector states which devices are wanted, so only a dry run explains each of the thousands
+    # of others.
     if dry_run or not matching:
         known = {device.device_id for device in matching}
         others = [d for d in devices if d.device_id not in known]
@@ -248,7 +258,7 @@ def _matching(
 
 
 def _sandboxed(wanted: str, devices: list[Device], plan: Plan) -> list[Device]:
-    """Only boards whose sandbox is strong enough; of the others, why theirs is not."""
+    """Return the devices whose sandbox is strong enough; add the others to `plan.left_out`."""
     strong = []
     for device in devices:
         found = device.capabilities.sandbox
@@ -281,7 +291,7 @@ def _resolve_all(
     min_sandbox: str,
 ) -> dict[str, list[_Fit]]:
     fitting: dict[str, list[_Fit]] = {item.label(): [] for item in configurations}
-    # Boards of one type share a lock: resolve once per distinct set of facts that can matter.
+    # Devices of one type share a lockfile: resolve once per distinct set of capabilities.
     known: dict[tuple[str, ...], Resolution] = {}
     wanted: dict[tuple[str, ...], Resolution] = {}
     for device in devices:
@@ -302,7 +312,7 @@ def _resolve_all(
             if short:
                 too_large.append(f"{configuration.label()}: {', and '.join(short)}")
                 continue
-            # Only what is going to run is obtained and stored.
+            # Only blobs of lockfiles that will run are obtained and stored.
             wanted[group] = resolution
             content = lock.canonical()
             digest = sha256_hex(content)
@@ -366,7 +376,7 @@ def _job(
 
 
 def described(configuration: Configuration, *, stable: bool) -> tuple[dict[str, Any], str]:
-    """What a job keeps of its configuration; and the key that its runs of all modes share."""
+    """Return the configuration as a job stores it, and the key that its runs of all modes share."""
     values: dict[str, Any] = {
         "benchmark": configuration.benchmark,
         "variations": list(configuration.variations),
@@ -382,5 +392,5 @@ def described(configuration: Configuration, *, stable: bool) -> tuple[dict[str, 
 
 
 def _timeout_s(lock: Lock, profile: str) -> float:
-    """What the benchmark allows one attempt of this profile."""
+    """Return the time limit that the benchmark sets for one attempt of this profile."""
     return float(lock.job["benchmark"]["profiles"][profile]["timeout_s"])

@@ -1,4 +1,4 @@
-"""Whether a job fits a board, by what it is predicted to need. Pure."""
+"""Predict the resources that a job needs on a device. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleetmark_core.resource_model import Needs, Run, predict
 
 @dataclass(frozen=True)
 class Known:
-    """A model in one form on one runtime of one device (by its id), in one scenario."""
+    """Key of a measured speed: one model, precision and runtime on one device, in one scenario."""
 
     device: str
     model: str
@@ -22,11 +22,11 @@ class Known:
 
 
 Speeds = Mapping[Known, int]
-"""Nanoseconds a sample, of what a board has run before."""
+"""Nanoseconds per sample in earlier runs."""
 
 
 def needs_of(lock: Lock, configuration: Configuration, device_id: str, speeds: Speeds) -> Needs:
-    """What a configuration needs on a device, with the speed that it has shown."""
+    """Return the predicted needs of a configuration on a device, by its earlier speed if known."""
     model, runtime = lock.job.get("model", {}), lock.job.get("runtime", {})
     known = Known(
         device_id,
