@@ -1,1 +1,1 @@
-"""What lies in a controller's home for commands on the same host."""
+"""Files in a controller's home that commands on the same host read, and its settings."""

@@ -1,4 +1,4 @@
-"""Where a restored home keeps copies of the catalog folders that were outside of it."""
+"""Location of the copies that a restored home keeps of catalog folders outside of the home."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fleetmark_core.digest import sha256_hex
 
 
 def copy_folder(home: Path, location: str) -> Path:
-    """Return where the copy of a catalog folder lies, if there is one.
+    """Return the path of the copy of a catalog folder; the copy need not exist.
 
     Args:
         home: the controller's home.
@@ -19,5 +19,5 @@ def copy_folder(home: Path, location: str) -> Path:
 
 
 def is_replaced(home: Path, location: str) -> bool:
-    """Return whether a catalog folder is missing, and its copy is to be read."""
+    """Return whether a catalog folder is missing and its copy in the home is used."""
     return copy_folder(home, location).is_dir() and not Path(location).exists()

@@ -1,4 +1,4 @@
-"""Files of credentials, and where they lie in a controller's home."""
+"""Credentials files, and their location in a controller's home."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a person's CLI needs to be heard: PEM texts, and where the controller listens."""
+    """The credentials of an operator's CLI: PEM texts, and the address of the controller."""
 
     address: str
     ca: str
@@ -31,10 +31,10 @@ class Credentials:
 
 
 def write_credentials(path: Path, credentials: Credentials) -> None:
-    """A credentials file, readable by its owner alone.
+    """Write a credentials file that only its owner can read.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     write_atomic(
         path, json.dumps({"version": 1, **asdict(credentials)}, indent=1).encode(), private=True
@@ -42,10 +42,10 @@ def write_credentials(path: Path, credentials: Credentials) -> None:
 
 
 def read_credentials(path: Path) -> Credentials:
-    """A credentials file.
+    """Read a credentials file.
 
     Raises:
-        FleetmarkError: CONFIGURATION: it cannot be read, or is none.
+        FleetmarkError: CONFIGURATION: the file cannot be read, or is not a credentials file.
     """
     try:
         values = parse_json(read_regular(path, _MAX_BYTES))
@@ -61,5 +61,5 @@ def read_credentials(path: Path) -> Credentials:
 
 
 def admin_file(home: Path) -> Path:
-    """Where a controller leaves the credential for its own host."""
+    """Return the path of the credentials file that the controller writes for its own host."""
     return home / FOLDER / _CREDENTIALS_FILE

@@ -1,4 +1,4 @@
-"""The file in which a running controller says where it listens."""
+"""The file in which a running controller publishes its addresses on this host."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ _MAX_BYTES = 64 << 10
 
 
 def write_endpoint(folder: Path, address: str, board_address: str) -> None:
-    """Tell programs on this host where the controller listens, for them and for boards."""
+    """Publish the controller's addresses for programs on this host and for devices."""
     values = {"address": address, "board_address": board_address, "pid": os.getpid()}
     write_atomic(folder / ENDPOINT, json.dumps(values).encode(), durable=False)
 
 
 def read_endpoint(folder: Path) -> tuple[str, int]:
-    """Where the controller of a home said that it listens, and its process; empty if it did not.
+    """Return the published address of a home's controller and its process id.
 
-    A controller that was killed leaves what it said behind: compare the process.
+    Both are empty (`""`, 0) if there is no readable file. A killed controller leaves the file
+    behind, so callers must check the process.
     """
     try:
         said = parse_json(read_regular(folder / ENDPOINT, _MAX_BYTES))
@@ -33,7 +34,7 @@ def read_endpoint(folder: Path) -> tuple[str, int]:
 
 
 def read_board_endpoint(folder: Path) -> str:
-    """Where the controller of a home said that boards reach it; empty if it did not."""
+    """Return the published address for devices; empty if there is no readable file."""
     try:
         return str(parse_json(read_regular(folder / ENDPOINT, _MAX_BYTES))["board_address"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError):

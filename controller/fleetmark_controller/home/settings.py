@@ -1,4 +1,4 @@
-"""The controller's settings: flags over config.toml over defaults."""
+"""The controller's settings: flags override config.toml, which overrides the defaults."""
 
 from __future__ import annotations
 
@@ -18,60 +18,63 @@ from fleetmark_protos.channel import DEFAULT_PORT, HANDSHAKE_TIMEOUT_S
 
 @dataclass(frozen=True)
 class Settings:
-    """What `controller serve` runs with; each is a key of config.toml."""
+    """Settings of `controller serve`; each is a key of config.toml."""
 
     listen: str = f"0.0.0.0:{DEFAULT_PORT}"
-    """Where callers with a certificate are served."""
+    """Address and port for callers with a certificate."""
     entry_port: int = 0
-    """Port for enrolment, renewal and health, on the same address; 0: the one after `listen`'s."""
+    """Port for enrollment, renewal and health, on the same address. 0: the one after `listen`'s."""
     advertise: bool = True
-    """Whether boards on the local network find this controller by themselves (not on loopback)."""
+    """Whether to announce this controller to devices on the local network (not on loopback)."""
     mirror: str = ""
-    """Folder of files named by sha256, asked before any network."""
+    """Folder of files named by SHA-256 that is tried before any network."""
     catalogs: tuple[str, ...] = ()
     """Folders with further components."""
     heartbeat_idle_s: float = 15.0
     heartbeat_running_s: float = 5.0
     lease_s: float = 30.0
     credit_bytes: int = 8 * 1024 * 1024
-    """How many bytes of records a device may send ahead."""
+    """How many bytes of records a device may send before they are acknowledged."""
     max_upload_bytes: int = 4 * 1024**3
     attempt_bytes: int = 8 * 1024**3
-    """How large the files of one attempt may be in all; how many there may be its lock says."""
+    """Maximum total size of the files of one attempt. Its lockfile limits their number."""
     device_bytes_per_day: int = 64 * 1024**3
-    """How much one board may hand in in a day: no board fills the controller's disk alone."""
+    """Maximum bytes that one device may upload per day, so that it cannot fill the disk alone."""
     refusals_per_minute: int = 10
-    """After so many refused enrolments an address is not heard for the rest of a minute."""
+    """Number of refused enrollments after which an address is blocked for the rest of a minute."""
     handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S
-    """How long a new connection may take until TLS is agreed and HTTP/2 has begun."""
+    """Maximum time for a new connection to complete TLS and begin HTTP/2."""
     calls_per_device: int = 64
-    """How many calls one device may have open at once, on all its connections together."""
+    """Maximum number of open calls of one device, over all its connections."""
     calls_per_operator: int = 1000
-    """How many calls one operator may have open at once."""
+    """Maximum number of open calls of one operator."""
     certificate_life_s: float = 30 * 86_400.0
-    """How long a board's certificate lives; it is renewed after two thirds of that."""
+    """Lifetime of a device's certificate. It is renewed after two thirds of this time."""
     catalog_key: str = ""
-    """Public key of a catalog key that is kept on another machine; empty: one is made here."""
+    """Public key of a catalog key that is kept on another machine. Empty: a key is created here."""
     release_life_s: float = 90 * 86_400.0
-    """How long boards follow a release; with the key at hand it is renewed after two thirds."""
+    """How long devices accept a release. With the key on this host, it is renewed after two thirds
+    of this time.
+    """
     ageing_s: float = 600.0
-    """One step of `--priority` is worth this much waiting."""
+    """One step of `--priority` equals this much waiting time."""
     cool_down_s: float = 0.0
-    """Least rest of a board between two jobs."""
+    """Minimum rest of a device between two jobs."""
     quarantine_after: int = 3
-    """So many jobs that failed one after another quarantine a board; 0: never."""
+    """Number of consecutive failed jobs that quarantine a device. 0: never."""
     health_check: str = "fashion-mnist"
-    """Benchmark that a quarantined board must pass to return; empty: only people release it."""
+    """Benchmark that a quarantined device must pass to return. Empty: only operators release it."""
     health_check_retry_s: float = 600.0
-    """Pause before the next try of a health check that the board did not pass."""
+    """Pause before a health check is repeated on a device that did not pass."""
     power_cycle: tuple[str, ...] = ()
-    """Command that switches a board off and on; `{name}`, `{device_id}` and `{label:KEY}` are
-    filled in. Run before each health check of a quarantined board."""
+    """Command that switches a device off and on; `{name}`, `{device_id}` and `{label:KEY}` are
+    filled in. It runs before each health check of a quarantined device.
+    """
     power_cycle_timeout_s: float = 120.0
 
     @property
     def mirror_folder(self) -> Path | None:
-        """The mirror, if there is one."""
+        """The folder of the mirror, or None."""
         return Path(self.mirror) if self.mirror else None
 
 
@@ -97,11 +100,11 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "health_check_retry_s": (0.1, 30 * _DAY_S),
     "power_cycle_timeout_s": (1.0, _DAY_S),
 }
-"""Least and greatest value of each number. Others make a fleet hang, spin or refuse devices."""
+"""Minimum and maximum of each number. Other values make a fleet hang, spin or refuse devices."""
 
 
 def load_settings(home: Path, **flags: Any) -> Settings:
-    """Settings of `home`; flags that are None or empty do not count.
+    """Load the settings of `home`; ignore flags that are None or empty.
 
     Raises:
         FleetmarkError: CONFIGURATION, naming file and key: not TOML, an unknown key, a value of
@@ -150,7 +153,7 @@ def load_settings(home: Path, **flags: Any) -> Settings:
 def check_settings(settings: Settings, home: Path) -> None:
     """Check the address and the folders that the settings name.
 
-    A catalog that is missing may be replaced by its copy in a restored `home`.
+    A missing catalog folder is accepted if a restored `home` has a copy of it.
 
     Raises:
         FleetmarkError: USAGE or CONFIGURATION, naming the setting.
@@ -179,10 +182,10 @@ def check_settings(settings: Settings, home: Path) -> None:
 
 
 def _fault(key: str, value: object) -> str:
-    """Return what is wrong with a value that has the right type, or an empty string."""
+    """Return the fault of a value that has the right type, or an empty string."""
     if isinstance(value, (int, float)) and key in _RANGES:
         least, most = _RANGES[key]
-        # A comparison with nan is never true.
+        # NaN fails this check, because every comparison with NaN is false.
         if not least <= value <= most:
             return f"{value!r:.80}, expected {least:g} to {most:,.10g}"
     if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
@@ -194,7 +197,7 @@ def _fault(key: str, value: object) -> str:
 
 
 def check_listen(address: str) -> tuple[str, int]:
-    """Host (IPv6 in brackets) and port of an address to listen on.
+    """Return host (IPv6 in brackets) and port of a listen address.
 
     Raises:
         FleetmarkError: USAGE: it is not HOST:PORT with a literal address or `localhost`.
@@ -218,29 +221,32 @@ def check_listen(address: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this host can reach an address."""
+    """Return whether only this host can reach an address."""
     return ipaddress.ip_address(host.strip("[]")).is_loopback
 
 
 def is_every_address(host: str) -> bool:
-    """Whether an address stands for every one of this host."""
+    """Return whether an address stands for all addresses of this host."""
     return ipaddress.ip_address(host.strip("[]")).is_unspecified
 
 
 def own_address(host: str) -> str:
-    """Where programs of this host reach what listens on `host`."""
+    """Return the address at which programs on this host reach a server that listens on `host`."""
     if not is_every_address(host):
         return host
     return "[::1]" if ":" in host else "127.0.0.1"
 
 
 def board_address(host: str) -> str:
-    """Where other machines reach what listens on `host`: this host's address on its main link."""
+    """Return the address at which other machines reach a server that listens on `host`.
+
+    For a wildcard address, this is the host's address on its main link.
+    """
     if not is_every_address(host):
         return host
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            # Connecting a datagram socket sends nothing: it asks the routing table alone.
+            # Connecting a datagram socket sends nothing: it only asks the routing table.
             probe.connect(("192.0.2.1", 9))
             return str(probe.getsockname()[0])
         except OSError:
