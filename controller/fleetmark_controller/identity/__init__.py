@@ -1,1 +1,1 @@
-"""Who may do what: certificates, tokens, roles, and the rules about them."""
+"""Identities of devices and operators: certificates, tokens, roles and permissions."""

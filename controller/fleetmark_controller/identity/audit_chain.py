@@ -1,8 +1,8 @@
-"""The audit log's chain: each row's hash covers the row and the hash before it. Pure.
+"""The hash chain of the audit log: each row's hash covers the row and the previous hash. Pure.
 
-The head, kept apart from the rows, holds the number and hash of the last one, so that rows that
-are cut off at the end are missed, too. Who can write both can forge both: `controller audit verify`
-prints the head, which may be noted elsewhere and compared later.
+The head is stored apart from the rows. It holds the number and hash of the last row, so that
+truncation is detected. An attacker who can write both can forge both: `controller audit verify`
+prints the head, which can be recorded elsewhere and compared later.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fleetmark_core.digest import canonical_json, sha256_hex
 
 FIRST = "0" * 64
-"""What stands before the first row."""
+"""The previous hash of the first row."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Row:
     hash: str = ""
 
     def sealed(self, before: str) -> str:
-        """The hash of this row after the row with hash `before`."""
+        """Return the hash of this row when it follows the row with hash `before`."""
         values = (self.seq, self.at, self.who, self.act, self.subject, self.outcome, self.detail)
         return sha256_hex(canonical_json([before, *values]))
 
 
 def find_break(rows: Iterable[Row], head_seq: int, head_hash: str) -> str:
-    """What is wrong with the chain, and where; empty if nothing is."""
+    """Return the first fault of the chain and its position, or an empty string."""
     before, seq = FIRST, 0
     for row in rows:
         if row.seq != seq + 1:

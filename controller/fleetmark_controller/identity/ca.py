@@ -1,4 +1,4 @@
-"""The controller's keys in its home: made once, readable by their owner alone."""
+"""The controller's keys in its home: created once, readable only by their owner."""
 
 from __future__ import annotations
 
@@ -14,26 +14,30 @@ from fleetmark_core.regular_file import read_regular
 
 
 class Authority:
-    """CA and server certificate of one controller."""
+    """The CA and the server certificate of one controller."""
 
     def __init__(self, home: Path, now_ns: int) -> None:
-        """Read or make them.
+        """Read the CA, or create it.
 
         Raises:
-            FleetmarkError: CONFIGURATION: the CA's file is damaged. It is not replaced: every board
-                trusts this CA alone.
+            FleetmarkError: CONFIGURATION: the file of the CA is damaged. It is not replaced,
+                because every device trusts only this CA.
             OSError: the home cannot be read or written.
         """
         folder = home / FOLDER
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.ca = _read(folder / CA) or _make(folder / CA, now_ns)
-        # A new one at each start: it is used nowhere else, and never grows old.
+        # The server certificate is new at each start: it is used nowhere else, and so does not
+        # expire.
         self.server = certificates.make_server(self.ca, now_ns)
         self.ca_sha256 = pem_sha256(self.ca.certificate)
 
     @property
     def chain(self) -> bytes:
-        """What the server shows: its certificate, then the CA's, by which boards check tokens."""
+        """The certificates that the server presents: its own, then the CA's.
+
+        Devices compare the CA certificate with the fingerprint in their token.
+        """
         return self.server.certificate + self.ca.certificate
 
 

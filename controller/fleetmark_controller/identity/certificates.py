@@ -1,7 +1,7 @@
-"""The controller's own CA: makes, signs and reads certificates. Files lie with `ca`.
+"""The controller's CA: creates, signs and parses certificates. Files are handled in `ca`.
 
-ECDSA on P-256 throughout: BoringSSL, gRPC's TLS library, takes no Ed25519 certificates unless it
-is told to, and gRPC has no word for that.
+All keys are ECDSA on P-256: BoringSSL, gRPC's TLS library, accepts no Ed25519 certificates unless
+it is configured to, and gRPC has no option for that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fleetmark_core.signing import ORDERS_URI
 from fleetmark_protos.channel import SERVER_NAME
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-"""From when the CA and the server are valid: boards without a clock start here."""
+"""Start of validity of the CA and the server certificate: devices without a clock start here."""
 _CA_YEARS = 30
 _SERVER_LIFE = timedelta(days=825)
 _BACKDATED = timedelta(days=2)
@@ -43,7 +43,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Request:
-    """A signing request whose signature was right: the public key and its fingerprint."""
+    """A signing request with a valid signature: its public key and the key's fingerprint."""
 
     public_key: ec.EllipticCurvePublicKey
     key_sha256: str
@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Peer:
-    """Whom a certificate of ours names."""
+    """The identity that a client certificate of this controller names."""
 
     kind: Kind
     identity_id: str
@@ -60,7 +60,7 @@ class Peer:
 
 
 def make_ca(now_ns: int) -> Pair:
-    """A new authority."""
+    """Create a CA."""
     key = make_key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Fleetmark controller CA")])
     private = _private(key)
@@ -76,7 +76,7 @@ def make_ca(now_ns: int) -> Pair:
 
 
 def make_server(ca: Pair, now_ns: int) -> Pair:
-    """A key and certificate for the controller's ports."""
+    """Create a key and a certificate for the controller's ports."""
     key = make_key()
     authority = x509.load_pem_x509_certificate(ca.certificate)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER_NAME)])
@@ -91,10 +91,10 @@ def make_server(ca: Pair, now_ns: int) -> Pair:
 
 
 def read_request(der: bytes) -> Request:
-    """A signing request, checked.
+    """Parse and verify a signing request.
 
     Raises:
-        FleetmarkError: BAD_MESSAGE: it is none, or its own signature is wrong.
+        FleetmarkError: BAD_MESSAGE: it is not a signing request, or its signature is wrong.
     """
     try:
         if len(der) > _MAX_CSR_BYTES:
@@ -117,7 +117,12 @@ def read_request(der: bytes) -> Request:
 
 
 def check_document(data: bytes, csr: bytes, signature: str) -> Request:
-    """The key that signed a document which a board wrote into a file, and proved to have.
+    """Verify a document that a device wrote into a file; return the key that signed it.
+
+    Args:
+        data: the signed bytes.
+        csr: a signing request, which proves that the device has the key.
+        signature: the signature of `data`, in hexadecimal.
 
     Raises:
         FleetmarkError: BAD_MESSAGE or BAD_SIGNATURE.
@@ -135,7 +140,7 @@ def check_document(data: bytes, csr: bytes, signature: str) -> Request:
 def sign(
     ca: Pair, request: Request, kind: Kind, identity_id: str, now_ns: int, life_ns: int
 ) -> tuple[bytes, int]:
-    """A client certificate (PEM) for a key, and when it ends (unix ns)."""
+    """Return a client certificate (PEM) for a key, and its end of validity (unix ns)."""
     authority = x509.load_pem_x509_certificate(ca.certificate)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{kind.value} {identity_id}"[:64])])
     start = _time(now_ns)
@@ -148,13 +153,13 @@ def sign(
         ExtendedKeyUsageOID.CLIENT_AUTH,
     )
     certificate = _pem(builder.sign(_private(ca.key), hashes.SHA256()))
-    # Whoever gets it shows it in a moment, perhaps with a thousand others: then it is read already.
+    # Fill the cache: the client presents its certificate soon, perhaps with a thousand others.
     read_peer(certificate)
     return certificate, int(until.timestamp()) * NS_PER_S
 
 
 def certify_orders(ca: Pair, key_pem: bytes, now_ns: int) -> bytes:
-    """A certificate (PEM) that names an Ed25519 key as the one that signs orders."""
+    """Return a certificate (PEM) that names an Ed25519 key as the key that signs orders."""
     authority = x509.load_pem_x509_certificate(ca.certificate)
     key = serialization.load_pem_private_key(key_pem, password=None)
     assert isinstance(key, ed25519.Ed25519PrivateKey)
@@ -177,10 +182,10 @@ def certify_orders(ca: Pair, key_pem: bytes, now_ns: int) -> bytes:
 
 @lru_cache(maxsize=20_000)
 def read_peer(certificate: bytes) -> Peer:
-    """Whom a client certificate names; its chain has been verified by TLS.
+    """Return the identity in a client certificate whose chain TLS has verified.
 
     Raises:
-        FleetmarkError: UNAUTHENTICATED: it is not a client certificate of ours.
+        FleetmarkError: UNAUTHENTICATED: it is not a client certificate of this controller.
     """
     try:
         found = x509.load_pem_x509_certificate(certificate)
@@ -199,20 +204,24 @@ def read_peer(certificate: bytes) -> Peer:
 
 
 def expires_ns(certificate: bytes) -> int:
-    """When a certificate (PEM) ends, unix ns."""
+    """Return the end of validity of a certificate (PEM), in unix ns."""
     found = x509.load_pem_x509_certificate(certificate)
     return int(found.not_valid_after_utc.timestamp()) * NS_PER_S
 
 
 def check_pair(pair: Pair) -> None:
-    """Raises ValueError unless these are a key and a certificate of ours that belong together."""
+    """Check that a key and a certificate are usable and belong together.
+
+    Raises:
+        ValueError: they are damaged, of another kind, or do not belong together.
+    """
     try:
         key = _private(pair.key)
         found = x509.load_pem_x509_certificate(pair.certificate)
         if key.public_key() != found.public_key():
             raise ValueError("key and certificate do not belong together")
         pem_sha256(pair.certificate)
-        # Read when a certificate is signed: better looked at now.
+        # These fields are needed when a certificate is signed. Fail now instead.
         _ = (found.subject, found.not_valid_after_utc)
     except crypto_errors() as error:
         raise ValueError(str(error)) from error

@@ -1,10 +1,10 @@
-"""Tells two agents that share one identity from one agent that starts anew.
+"""Distinguish two agents that share one identity from one agent that restarts.
 
-An agent makes its boot id when its process starts. A process that has ended never comes back, so a
-boot id that returns after another one was seen belongs to a second process that lives: a copied
-home, or a card that was cloned. A single return proves nothing: after a controller was stopped for
-a while, the hello of an ended process may be read after that of its successor, and the successor
-then comes again. That makes two returns at most.
+An agent creates its boot id when its process starts. A process that has ended does not return, so
+a boot id that returns after another one was seen belongs to a second live process: a copied home,
+or a cloned SD card. A single return proves nothing: after the controller was stopped for a while,
+the hello of an ended process may be read after the hello of its successor, and then the successor
+returns. That explains two returns at most.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 RETURNS = 3
-"""How often replaced boot ids must return until a clone is proven."""
+"""Number of returns of replaced boot ids that prove a clone."""
 _REPLACED = 8
-"""How many replaced boot ids are remembered for each device."""
+"""Number of replaced boot ids that are remembered for each device."""
 
 
 @dataclass
@@ -26,15 +26,15 @@ class _History:
 
 
 class CloneWatch:
-    """The boot ids of all devices that said hello in this controller's life."""
+    """Boot ids of all devices that sent a hello since this controller started."""
 
     def __init__(self) -> None:
-        """No device has been seen yet."""
+        """Start without devices."""
         self._histories: dict[str, _History] = {}
         self._shared: set[str] = set()
 
     def hello(self, device_id: str, boot_id: str) -> bool:
-        """Note a hello; return whether it is the first proof that two agents share the identity."""
+        """Record a hello; return whether it is the first proof of two agents with one identity."""
         history = self._histories.setdefault(device_id, _History(boot_id))
         if boot_id == history.newest:
             return False
@@ -51,10 +51,10 @@ class CloneWatch:
         return True
 
     def is_shared(self, device_id: str) -> bool:
-        """Return whether two agents were seen with this identity since it was forgotten last."""
+        """Return whether two agents used this identity since it was last forgotten."""
         return device_id in self._shared
 
     def forget(self, device_id: str) -> None:
-        """Begin anew with a device: an operator has decided about it."""
+        """Delete the history of a device after an operator has decided about it."""
         self._shared.discard(device_id)
         self._histories.pop(device_id, None)

@@ -1,4 +1,4 @@
-"""Makes what the CA vouches for: certificates for keys, tokens that carry its fingerprint."""
+"""Issue certificates signed by the CA, and tokens that carry its fingerprint."""
 
 from __future__ import annotations
 
@@ -32,27 +32,32 @@ class Issued:
 
 
 class Issuer:
-    """One CA, on one pair of ports."""
+    """Issuer of certificates and tokens for one CA and one pair of ports."""
 
     def __init__(self, authority: Authority, device_life_ns: int) -> None:
-        """`device_life_ns`: how long certificates of boards live."""
+        """Create an issuer whose ports are not known yet.
+
+        Args:
+            authority: the CA.
+            device_life_ns: lifetime of device certificates.
+        """
         self.authority = authority
         self.catalog_sha256: Callable[[], str] = str
-        """Fingerprint of the catalog key that boards are to trust; empty: there is none."""
+        """Return the fingerprint of the catalog key that devices trust; empty if there is none."""
         self.entry_port = 0
         self.session_port = 0
         self._device_life_ns = device_life_ns
 
     def device(self, request: Request, device_id: str, now_ns: int) -> Issued:
-        """A board's certificate."""
+        """Issue a certificate for a device."""
         return self._issue(request, Kind.DEVICE, device_id, now_ns, self._device_life_ns)
 
     def person(self, request: Request, person_id: str, now_ns: int, life_ns: int) -> Issued:
-        """A person's certificate."""
+        """Issue a certificate for an operator."""
         return self._issue(request, Kind.PERSON, person_id, now_ns, life_ns)
 
     def new_token(self) -> JoinToken:
-        """A token with a fresh secret; it counts once it is stored."""
+        """Create a token with a fresh secret. It is valid once it is stored."""
         return JoinToken(
             os.urandom(ID_BYTES).hex(),
             os.urandom(SECRET_BYTES),
@@ -71,9 +76,9 @@ class Issuer:
 
 
 def local_key(home: Path) -> tuple[str, str]:
-    """The key of the credential in the controller's own home (PEM) and its fingerprint.
+    """Return the key (PEM) of the credentials in the controller's own home, and its fingerprint.
 
-    It stays the same over restarts, so that commands that wait survive one.
+    The key stays the same over restarts, so that waiting commands survive a restart.
     """
     try:
         key = read_credentials(admin_file(home)).key
@@ -86,10 +91,10 @@ def local_key(home: Path) -> tuple[str, str]:
 def write_local(
     home: Path, issuer: Issuer, key: str, person_id: str, address: str, now_ns: int, life_ns: int
 ) -> None:
-    """Leave the credential by which commands on this host are the administrator's.
+    """Write the credentials that give commands on this host the administrator's role.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     request = certificates.read_request(signing_request(key.encode()))
     issued = issuer.person(request, person_id, now_ns, life_ns)

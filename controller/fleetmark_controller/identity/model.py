@@ -1,4 +1,4 @@
-"""What follows from what about tokens, certificates and callers. Pure: no clock, no store."""
+"""Rules for tokens, certificates and callers. Pure: no clock, no store."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ MAX_OPERATOR_LIFE_NS = 5 * 366 * 86_400 * NS_PER_S
 
 
 class Kind(Enum):
-    """What a certificate stands for."""
+    """The kind of identity that a certificate names."""
 
     DEVICE = "device"
     PERSON = "person"
 
 
 class Role(Enum):
-    """What a person may do; each may do all that those before it may."""
+    """The role of an operator. Each role includes the permissions of the roles before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
     ADMIN = "admin"
 
     def includes(self, other: Role) -> bool:
-        """Whether who has this role may do what `other` may."""
+        """Return whether this role has the permissions of `other`."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 
 
 class State(Enum):
-    """How much an identity counts. Only PENDING → ACTIVE, and anything → REVOKED → REMOVED."""
+    """The state of an identity. Transitions: PENDING → ACTIVE, any → REVOKED, REVOKED → REMOVED."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -45,7 +45,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a call, once that is established."""
+    """The authenticated caller of a method."""
 
     kind: Kind
     identity_id: str
@@ -54,22 +54,22 @@ class Caller:
 
     @property
     def shown(self) -> str:
-        """For the audit log."""
+        """The caller as written in the audit log."""
         return f"{self.kind.value} {self.name}"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Who may call one method."""
+    """The callers that may use one method."""
 
     devices: bool = False
     people: Role | None = None
-    """The least role; None: no person."""
+    """The lowest role that may call; None: no operator."""
     anyone: bool = False
-    """Served to callers without a certificate, on the port for them."""
+    """Whether callers without a certificate are served, on the port for them."""
 
     def allows(self, caller: Caller) -> bool:
-        """Whether this caller may."""
+        """Return whether this caller may call the method."""
         if caller.kind is Kind.DEVICE:
             return self.devices
         return (
@@ -81,7 +81,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class TokenFacts:
-    """What is stored of a join token."""
+    """The stored facts of an enrollment token."""
 
     secret_sha256: str
     uses: int
@@ -90,7 +90,7 @@ class TokenFacts:
     revoked: bool
 
     def state(self, now_ns: int) -> str:
-        """usable, used, expired or revoked."""
+        """Return the state: usable, used, expired or revoked."""
         if self.revoked:
             return "revoked"
         if self.used >= self.uses:
@@ -99,9 +99,9 @@ class TokenFacts:
 
 
 def token_refusal(token: TokenFacts | None, secret_sha256: str, now_ns: int) -> str:
-    """Why a presented token does not count; empty if it does.
+    """Return why a presented token is refused, or an empty string.
 
-    Who does not know the secret learns nothing: not even whether there is such a token.
+    A caller who does not know the secret learns nothing, not even whether the token exists.
     """
     if token is None or not hmac.compare_digest(token.secret_sha256, secret_sha256):
         return "the join token is unknown"
@@ -113,20 +113,20 @@ _SAID = {"revoked": "revoked", "used": "used up", "expired": "expired"}
 
 
 def renew_at_ns(issued_ns: int, expires_ns: int) -> int:
-    """When a certificate is renewed: after two thirds of its life."""
+    """Return when a certificate is renewed: after two thirds of its lifetime."""
     return issued_ns + (expires_ns - issued_ns) * 2 // 3
 
 
 @dataclass
 class Budget:
-    """How many bytes each source hands in within a window, by a clock that the caller reads."""
+    """Limit of the bytes that each source uploads within a window; the caller passes the time."""
 
     most: int
     window_s: float = 86_400.0
     _spent: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def spend(self, source: str, size: int, now_s: float) -> bool:
-        """Count `size` bytes; False, and nothing is counted, if they are too many."""
+        """Count `size` bytes; return False, and count nothing, if they exceed the limit."""
         began, spent = self._spent.get(source, (now_s, 0))
         if now_s - began >= self.window_s:
             began, spent = now_s, 0
@@ -138,7 +138,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Most:
-    """The most files and bytes that one attempt may have."""
+    """The maximum number of files and bytes of one attempt."""
 
     files: int
     size_bytes: int
@@ -146,7 +146,7 @@ class Most:
 
 @dataclass
 class _Pool:
-    """What a source has handed in for the attempts that are awaited of it."""
+    """The files and bytes that a source uploaded for its awaited attempts."""
 
     files: int = 0
     size_bytes: int = 0
@@ -155,21 +155,25 @@ class _Pool:
 
 @dataclass
 class Allowance:
-    """How many files and bytes a source may hand in: as many as its awaited attempts may have.
+    """Limit of the files and bytes of each source: as many as its awaited attempts may have.
 
-    For which of them a file is cannot be known before its records come, so all share one pool. An
-    attempt that is no longer awaited takes the most that it could have had out of the pool: that is
-    at least what it had, so whoever hands in no more than each attempt may have is never refused,
-    in whatever order files and judgements come. Remembers `sources` of them.
+    The attempt to which a file belongs is unknown until its records arrive, so all attempts of a
+    source share one pool. When an attempt is no longer awaited, its maximum leaves the pool. That
+    is at least what it used, so a source that stays within the limit of each attempt is never
+    refused, in whatever order files and evaluations arrive. At most `sources` sources are
+    remembered.
     """
 
     sources: int = 10_000
     _pools: OrderedDict[str, _Pool] = field(default_factory=OrderedDict)
 
     def take(self, source: str, awaited: Mapping[Hashable, Most], size_bytes: int) -> bool:
-        """Count a file; False, and it is not counted, if it is more than those attempts may have.
+        """Count a file; return False, and do not count it, if it exceeds the limit.
 
-        `awaited`: the attempts of this source whose files may come, each with its most.
+        Args:
+            source: the source of the file.
+            awaited: the attempts of this source whose files may arrive, each with its maximum.
+            size_bytes: the size of the file.
         """
         pool = self._pools.setdefault(source, _Pool())
         self._pools.move_to_end(source)
@@ -189,7 +193,7 @@ class Allowance:
         return True
 
     def give_back(self, source: str, size_bytes: int) -> None:
-        """What was counted has not come."""
+        """Subtract a file that was counted but did not arrive."""
         if pool := self._pools.get(source):
             pool.files = max(0, pool.files - 1)
             pool.size_bytes = max(0, pool.size_bytes - size_bytes)
@@ -197,10 +201,10 @@ class Allowance:
 
 @dataclass
 class Limiter:
-    """Counts refusals of each source within a window; who has too many is not even heard.
+    """Limit of the refusals of each source within a window; a source at the limit is blocked.
 
-    `most` a `window_s`, by a clock that the caller reads. Remembers at most `sources` of them:
-    the oldest is forgotten first.
+    `most` refusals per `window_s`, by a clock that the caller reads. At most `sources` sources are
+    remembered; the oldest is forgotten first.
     """
 
     most: int = 10
@@ -209,12 +213,12 @@ class Limiter:
     _seen: OrderedDict[str, tuple[float, int]] = field(default_factory=OrderedDict)
 
     def blocked(self, source: str, now_s: float) -> bool:
-        """Whether this source has used up its refusals."""
+        """Return whether this source has reached its limit of refusals."""
         began, count = self._seen.get(source, (now_s, 0))
         return count >= self.most and now_s - began < self.window_s
 
     def refused(self, source: str, now_s: float) -> int:
-        """Note a refusal; returns how many there were in this window."""
+        """Record a refusal; return the number of refusals in this window."""
         began, count = self._seen.pop(source, (now_s, 0))
         if now_s - began >= self.window_s:
             began, count = now_s, 0
@@ -226,7 +230,7 @@ class Limiter:
 
 @dataclass(frozen=True)
 class Identity:
-    """One key, and for whom it stands."""
+    """A key and the device or operator that it identifies."""
 
     identity_id: str
     kind: Kind

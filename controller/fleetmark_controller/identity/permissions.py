@@ -1,4 +1,4 @@
-"""The one table of who may call what. A method that is not in it is refused to everybody."""
+"""The table of permissions. A method that is not in it is refused to every caller."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ RULES: dict[str, Rule] = {
     "/fleetmark.v1.Enrolment/Health": _ANYONE,
     "/fleetmark.v1.Enrolment/Enrol": _ANYONE,
     "/fleetmark.v1.Enrolment/Renew": _ANYONE,
-    # Agents, each as itself alone: the services compare device and attempt.
+    # Agents, each only for itself: the services compare device and attempt.
     "/fleetmark.v1.Session/Connect": _DEVICE,
     "/fleetmark.v1.Results/Append": _DEVICE,
-    # Agents: blobs that their orders name. People: files of runs, and models that they import.
+    # Agents: blobs that their orders name. Operators: files of runs, and models that they import.
     "/fleetmark.v1.Blobs/Download": Rule(devices=True, people=Role.VIEWER),
     "/fleetmark.v1.Blobs/Upload": Rule(devices=True, people=Role.OPERATOR),
     "/fleetmark.v1.Results/Rows": _VIEWER,
@@ -58,7 +58,7 @@ RULES: dict[str, Rule] = {
     "/fleetmark.v1.Catalog/ImportModel": _OPERATOR,
     "/fleetmark.v1.Catalog/GetTrust": _VIEWER,
     "/fleetmark.v1.Catalog/Pack": _VIEWER,
-    # What is added here runs on boards.
+    # Components added here run on devices.
     "/fleetmark.v1.Catalog/AddCatalog": _ADMIN,
     "/fleetmark.v1.Catalog/ProposeRelease": _ADMIN,
     "/fleetmark.v1.Catalog/InstallRelease": _ADMIN,

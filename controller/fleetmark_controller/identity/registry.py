@@ -1,4 +1,4 @@
-"""Who counts just now, in memory: looked up at every call, changed after every commit."""
+"""Current identities, in memory: read at every call, updated after every commit."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 class OpenCall(Protocol):
-    """A call that is going on."""
+    """A call in progress."""
 
     expires_ns: int
-    """When the certificate that it was begun with ends."""
+    """End of validity of the certificate with which the call began."""
 
     @property
     def peer(self) -> str:
-        """Address and port of its connection, as gRPC writes them."""
+        """Address and port of its connection, in gRPC's notation."""
 
     def end(self, error: FleetmarkError) -> None:
-        """Tell the caller why, and stop."""
+        """End the call with an error for the caller."""
 
 
 class Registry:
-    """Identities by id, and the calls that each has open."""
+    """Identities by id, and the open calls of each."""
 
     def __init__(self, most_calls: Mapping[Kind, int] | None = None) -> None:
         """Start without identities.
 
         Args:
-            most_calls: how many calls one identity of each kind may have open; a kind that is not
-                named has no limit.
+            most_calls: maximum number of open calls of one identity of each kind. A kind that is
+                not listed has no limit.
         """
         self._most_calls = dict(most_calls or {})
         self._identities: dict[str, Identity] = {}
@@ -39,7 +39,7 @@ class Registry:
         self._waiting: dict[str, set[Callable[[], None]]] = {}
 
     def update(self, identities: Iterable[Identity]) -> None:
-        """Take over what was stored; calls of whoever counts no more end at once."""
+        """Apply stored identities; end the calls of each identity that is not active."""
         for identity in identities:
             self._identities[identity.identity_id] = identity
             if identity.state is not State.ACTIVE:
@@ -49,11 +49,11 @@ class Registry:
                 told()
 
     def get(self, identity_id: str) -> Identity | None:
-        """What is known of an identity."""
+        """Return an identity, or None if it is unknown."""
         return self._identities.get(identity_id)
 
     def admit(self, kind: Kind, identity_id: str, key_sha256: str) -> Caller:
-        """The caller whom a verified certificate names.
+        """Return the caller that a verified certificate names.
 
         Raises:
             FleetmarkError: UNAUTHENTICATED, PENDING or REVOKED.
@@ -70,13 +70,13 @@ class Registry:
         return Caller(identity.kind, identity_id, identity.name, identity.role)
 
     def opened(self, caller: Caller, call: OpenCall) -> None:
-        """Note that a call began.
+        """Record that a call began.
 
-        A device cannot take all connections of the controller: each connection that it keeps
-        without a call is closed after a while.
+        A device cannot occupy all connections of the controller: a connection that it keeps without
+        a call is closed after a while.
 
         Raises:
-            FleetmarkError: BACK_PRESSURE: the identity has as many calls open as it may.
+            FleetmarkError: BACK_PRESSURE: the identity has reached its limit of open calls.
         """
         open_calls = self._calls.get(caller.identity_id, set())
         most = self._most_calls.get(caller.kind)
@@ -89,7 +89,7 @@ class Registry:
         return {call.peer for calls in self._calls.values() for call in calls}
 
     def closed(self, identity_id: str, call: OpenCall) -> None:
-        """A call ended."""
+        """Record that a call ended."""
         calls = self._calls.get(identity_id)
         if calls is not None:
             calls.discard(call)
@@ -97,14 +97,14 @@ class Registry:
                 del self._calls[identity_id]
 
     def end_expired(self, now_ns: int) -> None:
-        """End calls whose certificates have run out meanwhile."""
+        """End the calls whose certificates have expired."""
         for calls in list(self._calls.values()):
             for call in list(calls):
                 if now_ns >= call.expires_ns:
                     call.end(expired())
 
     def watch(self, identity_id: str, told: Callable[[], None]) -> Callable[[], None]:
-        """Call `told` whenever the identity changes; returns what ends this."""
+        """Call `told` whenever the identity changes; return a function that ends this."""
         self._waiting.setdefault(identity_id, set()).add(told)
 
         def stop() -> None:
@@ -126,7 +126,7 @@ def _too_many_calls_error(caller: Caller, most: int) -> FleetmarkError:
 
 
 def expired() -> FleetmarkError:
-    """What the bearer of a certificate that has run out is told."""
+    """Return the error for a certificate that has expired."""
     return FleetmarkError(
         ErrorKind.UNAUTHENTICATED,
         "the certificate has run out",
