@@ -1,1 +1,1 @@
-"""The controller process: start, settings, home directory, shutdown."""
+"""The controller process: start, home directory, ports and shutdown."""

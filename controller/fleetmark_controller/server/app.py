@@ -1,4 +1,4 @@
-"""Runs a controller: home, store, engine, gRPC server, and an orderly end."""
+"""Run a controller: home, store, engine, gRPC servers, and an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -68,28 +68,31 @@ if TYPE_CHECKING:
 log = logging.getLogger("fleetmark.controller")
 _GRACE_S = 2.0
 _SWITCH_S = 0.0005
-"""How long one thread keeps Python's lock while another waits for it. Each statement of the store
-gives it away, and would else wait 5 ms for the loop to give it back whenever the loop is busy."""
+"""Time that a thread holds Python's global interpreter lock while another thread waits for it.
+
+Each statement of the store releases it. With the default of 5 ms, the store would wait that long
+to get it back whenever the event loop is busy.
+"""
 _FIRST_TOKEN_S = 3600
 _LOCAL_LIFE_S = 825 * 86_400
 
 
 @dataclass(frozen=True)
 class Ready:
-    """What a controller tells once calls are answered."""
+    """The addresses of a controller that is ready for calls."""
 
     address: str
-    """Where this host's commands reach it."""
+    """Address for commands on this host."""
     board_address: str
-    """Where boards reach it."""
+    """Address for devices."""
     token: str
-    """A join token to paste on a first board; empty if none was wanted."""
+    """Enrollment token for a first device; empty if none was requested."""
 
 
 async def serve(
     folder: Path, settings: Settings, ready: Callable[[Ready], None], *, with_token: bool = False
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is told once calls are answered.
+    """Serve until SIGTERM or SIGINT; call `ready` once calls are answered.
 
     Raises:
         FleetmarkError: the home, the store, the catalog or the address cannot be used.
@@ -120,7 +123,7 @@ async def _serve(
     *,
     with_token: bool,
 ) -> None:
-    """Serve a locked home; `stack` ends what was begun, also if a later step fails."""
+    """Serve a locked home. `stack` stops what was started, also if a later step fails."""
     folder, (host, port) = home.folder, listen
     for line in home.protect():
         log.warning("%s", line)
@@ -183,7 +186,7 @@ async def _serve(
 def _servers(
     settings: Settings, shares: ConnectionShares | None, guard: Guard
 ) -> tuple[grpc.aio.Server, grpc.aio.Server]:
-    """Return the server for callers with a certificate, and that of the open port."""
+    """Return the server for callers with a certificate, and the server of the open port."""
     session = server_options(
         handshake_timeout_s=settings.handshake_timeout_s,
         connections=shares.session if shares else None,
@@ -201,7 +204,7 @@ def _servers(
 def _monitor(
     engine: Engine, issuer: Issuer, shares: ConnectionShares | None, refusals: Refusals
 ) -> ConnectionMonitor:
-    """Return what keeps both ports from being filled by connections without calls."""
+    """Return the monitor that keeps connections without calls from filling the ports."""
     most = {issuer.session_port: shares.session, issuer.entry_port: shares.entry} if shares else {}
 
     async def report(source: str, count: int, port: int) -> None:
@@ -215,7 +218,7 @@ def _monitor(
 
 
 def _advertisement(engine: Engine, issuer: Issuer, host: str) -> Advertisement | None:
-    """For boards nearby; None where no other machine could reach it."""
+    """Return the mDNS advertisement; None if no other machine could reach the controller by it."""
     if is_loopback(host) or ":" in host:
         return None
     from fleetmark_controller.server.mdns_advertise import Advertisement, addresses_of_host
@@ -233,7 +236,7 @@ def _keeper(home: Home, settings: Settings) -> Keeper:
 async def _introduce(
     home: Home, engine: Engine, issuer: Issuer, host: str, with_token: bool
 ) -> Ready:
-    """Leave what commands on this host need, and say how boards come."""
+    """Write what commands on this host need; return the addresses and a first token."""
     address = f"{own_address(host)}:{issuer.session_port}"
     board = f"{board_address(host)}:{issuer.session_port}"
     await _write_local(home, engine, issuer, address)
@@ -268,7 +271,7 @@ async def _write_local(home: Home, engine: Engine, issuer: Issuer, address: str)
 
 
 async def _keep_local(home: Home, engine: Engine, issuer: Issuer, told: Ready) -> None:
-    """A controller that runs for months looks after its credential and its release every day."""
+    """Renew the local credentials and the release once a day: a controller may run for months."""
     while True:
         await asyncio.sleep(86_400)
         try:
@@ -302,7 +305,7 @@ def _register(
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int, issuer: Issuer, *, mutual: bool) -> int:
-    """Listen with TLS; `mutual`: only callers whose certificate this CA has signed get through."""
+    """Listen with TLS; with `mutual`, accept only callers whose certificate this CA has signed."""
     authority = issuer.authority
     credentials = grpc.ssl_server_credentials(
         [(authority.server.key, authority.chain)],

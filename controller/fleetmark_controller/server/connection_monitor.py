@@ -1,18 +1,18 @@
-"""Closes connections without calls when they take the room that devices and operators need.
+"""Close connections without calls when they take the capacity that devices and operators need.
 
 gRPC's Python API accepts connections by itself: it has no hook before the TLS handshake, no list of
-connections, and no limit per address. What it offers is set in `fleetmark_protos.channel`: a time
-limit for handshakes, an idle time, and a number of connections per port. The rest is done here from
-outside: this process's own sockets are listed from the system's folder of open descriptors, and
-`shutdown` ends a connection, whereupon gRPC sees its end and closes it.
+connections, and no limit per address. Its own limits are set in `fleetmark_protos.channel`: a time
+limit for handshakes, an idle time, and a number of connections per port. This module does the rest
+from outside: it lists the process's own sockets in the system's folder of open descriptors, and
+ends a connection with `shutdown`, whereupon gRPC closes it.
 
-The rule: a connection counts as *proven* while an enrolled device or an operator has a call open on
-it. The others on a port may hold half of the room that the proven ones leave. If they hold more,
-the address with the most of them loses its oldest first. One address never loses a proven
+The rule: a connection is *proven* while an enrolled device or an operator has a call open on it.
+The other connections on a port may hold half of the capacity that the proven ones leave. If they
+hold more, the address with the most of them loses its oldest first. An address never loses a proven
 connection, so a fleet behind one tunnel or load balancer is not limited by its address.
 
-Not promised: where the system has no such folder (Windows) only gRPC's own limits apply. A flood
-faster than a look finds the port full until the next look.
+Limits: on a system without such a folder (Windows), only gRPC's own limits apply. A flood that is
+faster than the polling interval finds the port full until the next poll.
 """
 
 from __future__ import annotations
@@ -38,30 +38,32 @@ log = logging.getLogger("fleetmark.controller")
 Endpoint = tuple[str, int]
 """Address and port of one end of a connection."""
 Report = Callable[[str, int, int], Awaitable[None]]
-"""Takes the address that lost most connections, how many all lost, and the port they were on."""
+"""Takes the address that lost most connections, the total lost, and the port."""
 
 _FOLDERS = ("/proc/self/fd", "/dev/fd")
 _PAUSE_S = 0.5
 _FLOOD_PAUSE_S = 0.1
-"""After a look that closed connections: those that follow may fill the port at once."""
+"""Pause after a poll that closed connections: the next ones may fill the port at once."""
 _DESCRIPTORS_PER_S = 3000
-"""How many descriptors are looked at per second: with thousands of devices looks become rarer."""
+"""Number of descriptors examined per second: with thousands of devices, polls become rarer."""
 _HANDSHAKE_NS = 2 * NS_PER_S
-"""Younger connections are closed only if the port is nearly full: they may still shake hands."""
+"""Younger connections, which may still be in the handshake, are closed only if the port is nearly
+full.
+"""
 _REPORT_PAUSE_NS = 60 * NS_PER_S
 
 
 @dataclass(frozen=True)
 class Connection:
-    """One accepted connection."""
+    """An accepted connection."""
 
     descriptor: int
     inode: int
     port: int
-    """The port of this host."""
+    """The local port."""
     remote: Endpoint
     seen_ns: int
-    """When a look found it first, by the monotonic clock."""
+    """Time at which a poll first found it, by the monotonic clock."""
 
 
 def remote_of_peer(peer: str) -> Endpoint | None:
@@ -90,7 +92,7 @@ def select_connections(
     """Return the connections of one port to be closed, the first ones first.
 
     Args:
-        connections: all of the port.
+        connections: all connections of the port.
         proven: remote ends on which a known caller has a call open; these are never returned.
         most: how many connections the port may hold.
         now_ns: the monotonic time.
@@ -125,7 +127,7 @@ def _largest_first(connections: Iterable[Connection], count: int) -> list[Connec
 
 
 class ConnectionMonitor:
-    """Looks at the connections of this process's ports, more often than they can fill up."""
+    """Poller that watches the connections of this process's ports."""
 
     def __init__(
         self, most: dict[int, int], proven_peers: Callable[[], Iterable[str]], report: Report
@@ -134,7 +136,7 @@ class ConnectionMonitor:
 
         Args:
             most: how many connections each port may hold.
-            proven_peers: returns peers, as gRPC writes them, with a call of a known caller.
+            proven_peers: returns the peers, in gRPC's notation, on which a known caller has a call.
             report: called at most once a minute when connections were closed.
         """
         self._most = most
@@ -146,7 +148,7 @@ class ConnectionMonitor:
         self._reported_ns: int | None = None
 
     async def run(self) -> None:
-        """Look until the task is cancelled."""
+        """Poll until the task is cancelled."""
         if not self._folder or not self._most:
             return
         least_s = _PAUSE_S
@@ -158,7 +160,7 @@ class ConnectionMonitor:
                 log.warning("connections cannot be listed: %s", error)
 
     async def _look(self) -> bool:
-        """Return whether connections were closed."""
+        """Close excess connections; return whether there were any."""
         closed = False
         found = await asyncio.to_thread(self._list)
         proven: set[Endpoint] | None = None
@@ -198,7 +200,7 @@ class ConnectionMonitor:
     def _list(self) -> list[Connection]:
         """Return the connections of the watched ports.
 
-        A descriptor is examined once: the number of its inode shows that it is still the same.
+        A descriptor is examined once: its inode number shows whether it is still the same file.
         """
         now_ns, before = now_monotonic_ns(), self._known
         known: dict[int, tuple[int, Connection | None]] = {}
@@ -225,7 +227,7 @@ class ConnectionMonitor:
 
 
 def _ends_of(descriptor: int, inode: int) -> tuple[int, Endpoint] | None:
-    """Return the own port and the remote end of a connection; None for anything else."""
+    """Return the local port and the remote end of a connection; None for anything else."""
     with suppress(OSError), _borrowed(descriptor, inode) as connection:
         if connection.family in (socket.AF_INET, socket.AF_INET6):
             own, remote = connection.getsockname(), connection.getpeername()
@@ -234,7 +236,7 @@ def _ends_of(descriptor: int, inode: int) -> tuple[int, Endpoint] | None:
 
 
 def _end(connection: Connection) -> bool:
-    """Shut a connection down, unless its descriptor belongs to another one by now."""
+    """Shut a connection down, unless its descriptor now belongs to another file."""
     with suppress(OSError), _borrowed(connection.descriptor, connection.inode) as borrowed:
         borrowed.shutdown(socket.SHUT_RDWR)
         return True
@@ -243,15 +245,15 @@ def _end(connection: Connection) -> bool:
 
 @contextmanager
 def _borrowed(descriptor: int, inode: int) -> Iterator[socket.socket]:
-    """Lend gRPC's socket without closing it, and without a second descriptor.
+    """Lend gRPC's socket without closing it and without a second descriptor.
 
-    gRPC may close it meanwhile, and the number may then belong to another file. On one that is no
-    socket each call fails; another connection might be closed, and its client connects again. A
-    second descriptor would be worse: to close one that had become the store's file would release
-    SQLite's locks.
+    gRPC may close the socket meanwhile, and the number may then belong to another file. If that
+    file is not a socket, each call fails; if it is another connection, that one might be closed,
+    and its client reconnects. A second descriptor would be worse: closing one that had become the
+    store's file would release SQLite's locks.
 
     Raises:
-        OSError: the descriptor is closed, or it belongs to another file by now.
+        OSError: the descriptor is closed, or it now belongs to another file.
     """
     if os.fstat(descriptor).st_ino != inode:
         raise OSError("the descriptor was reused")
@@ -263,7 +265,7 @@ def _borrowed(descriptor: int, inode: int) -> Iterator[socket.socket]:
 
 
 def _normal_host(host: str) -> str:
-    """Return an address in one form: without a zone, and IPv4 also where IPv6 carries it."""
+    """Return an address in one form: without a zone, and IPv4-mapped IPv6 as IPv4."""
     with suppress(ValueError):
         address = ipaddress.ip_address(host.partition("%")[0])
         mapped = getattr(address, "ipv4_mapped", None)

@@ -1,8 +1,8 @@
-"""When Python looks for garbage in cycles: by the clock, not in the middle of a dispatch.
+"""When Python collects garbage cycles: by the clock, not in the middle of a dispatch.
 
-What it looks through grows with the fleet. With thousands of boards one look at everything takes
-longer than all else that stands between a waiting job and its board, and by Python's own rule it
-comes when many things were made, which is just when many jobs are given out.
+The cost of a full collection grows with the fleet. With thousands of devices, one full collection
+takes longer than all other steps between a waiting job and its device. Python's default policy
+starts it after many allocations, which is when many jobs are dispatched.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _EVERY_S = 600.0
 
 
 def calm() -> None:
-    """From now on look through young things alone; what is there now stays, and is left out."""
+    """Freeze the current objects, and stop automatic full collections."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_YOUNG, _NEVER)
 
 
 async def sweep(every_s: float = _EVERY_S) -> None:
-    """Look through everything from time to time, for as long as this runs."""
+    """Run a full collection every `every_s` seconds until cancelled."""
     while True:
         await asyncio.sleep(every_s)
         gc.collect()

@@ -44,7 +44,7 @@ class Home:
     """The folder with everything that a controller keeps; locked while it is open."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder if need be, and lock it.
+        """Create the folder if it does not exist, and lock it.
 
         Raises:
             FleetmarkError: HOME_IN_USE, DISK_FULL, or CONFIGURATION when it cannot be written for
@@ -71,7 +71,7 @@ class Home:
             self._lock.truncate(0)
             self._lock.write(str(os.getpid()))
             self._lock.flush()
-            # Whether there is room shows now, not in the middle of a migration.
+            # A full disk is reported now, not in the middle of a migration.
             is_writable = has_room(folder)
         except OSError as error:
             raise unwritable_home_error(folder, error) from error
@@ -79,7 +79,7 @@ class Home:
             raise disk_full_error(folder, suggestion=_DELETABLE)
 
     def protect(self) -> list[str]:
-        """Take access to keys and to the home away from other users; return a line for each.
+        """Remove other users' access to keys and to the home; return a message for each change.
 
         Raises:
             FleetmarkError: CONFIGURATION: a mode cannot be changed.
@@ -91,7 +91,8 @@ class Home:
     def check_store(self) -> None:
         """Refuse a home without its store: an empty store would hide the fleet and all results.
 
-        A first start makes the store before the CA. A killed first start never leaves only a CA.
+        A first start creates the store before the CA, so a first start that is killed never leaves
+        only a CA.
 
         Raises:
             FleetmarkError: STORE_UNUSABLE.
@@ -118,7 +119,8 @@ class Home:
     def check_authority(self, stored_generation: int) -> None:
         """Refuse a home without its CA: a new CA would lock out every device of the store.
 
-        `stored_generation` is the store's; 0 if no controller has begun on it.
+        Args:
+            stored_generation: the generation in the store; 0 if no controller has started on it.
 
         Raises:
             FleetmarkError: CONFIGURATION.
@@ -133,16 +135,17 @@ class Home:
             )
 
     def check_generation(self, stored_generation: int) -> str:
-        """Refuse a store that has lost all that was written to it since it was made.
+        """Refuse a store that has lost everything that was written to it since it was created.
 
-        SQLite keeps what is new in a log beside the store; without it an older store is left, which
-        looks sound. A first start writes its credentials after its generation is in the store.
+        SQLite keeps recent changes in a log beside the store. Without the log, an older store is
+        left, which looks intact. A first start writes its credentials after its generation is in
+        the store.
 
         Args:
-            stored_generation: the store's; 0 if no controller has begun on it.
+            stored_generation: the generation in the store; 0 if no controller has started on it.
 
         Returns:
-            What to warn of, if the store is older than the home; an empty string if it is not.
+            A warning if the store is older than the home, or an empty string.
 
         Raises:
             FleetmarkError: STORE_UNUSABLE.
@@ -168,7 +171,7 @@ class Home:
 
     @property
     def store(self) -> Path:
-        """The results store."""
+        """The path of the results store."""
         return self.folder / STORE_NAME
 
     @property
@@ -177,14 +180,14 @@ class Home:
         return self.folder / "blobs"
 
     def read_generation(self) -> int:
-        """The last generation that a controller on this home began; 0 if none did."""
+        """Return the last generation that a controller started on this home; 0 if there is none."""
         try:
             return int(read_regular(self.folder / "generation", 100).decode("ascii"))
         except (FileNotFoundError, ValueError):
             return 0
 
     def write_generation(self, generation: int) -> None:
-        """Remember a generation, durably, beside the store and in no backup of it.
+        """Write a generation durably, beside the store and excluded from its backups.
 
         Raises:
             FleetmarkError: DISK_FULL, or CONFIGURATION: it cannot be written.
@@ -195,8 +198,8 @@ class Home:
             raise unwritable_home_error(self.folder, error) from error
 
     def close(self) -> None:
-        """Give the home free."""
-        # What cannot be removed is reported when the next start writes it.
+        """Release the home."""
+        # If the file cannot be removed, the next start reports that when it writes the file.
         with suppress(OSError):
             (self.folder / ENDPOINT).unlink(missing_ok=True)
         self._lock.close()

@@ -1,6 +1,6 @@
-"""Makes a controller known on the local network (DNS-SD over multicast DNS).
+"""Advertise a controller on the local network (DNS-SD over multicast DNS).
 
-What is said here is for finding alone: boards trust the CA fingerprint in their token.
+The advertisement is only for discovery: devices trust the CA fingerprint in their token.
 """
 
 from __future__ import annotations
@@ -19,16 +19,23 @@ log = logging.getLogger("fleetmark.controller")
 
 
 def addresses_of_host() -> list[str]:
-    """IPv4 addresses of this host by which others may reach it."""
+    """Return the IPv4 addresses of this host that other machines may reach."""
     found = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
     return [text for text in found if not ipaddress.ip_address(text).is_loopback]
 
 
 class Advertisement:
-    """One controller's entry."""
+    """The DNS-SD entry of one controller."""
 
     def __init__(self, name: str, addresses: list[str], port: int, ca_sha256: str) -> None:
-        """Nothing is said before `begin`."""
+        """Create an entry that is not announced before `begin`.
+
+        Args:
+            name: the controller id.
+            addresses: IPv4 addresses.
+            port: the port for callers with a certificate.
+            ca_sha256: the fingerprint of the CA.
+        """
         self._info = ServiceInfo(
             SERVICE_TYPE,
             f"{name}.{SERVICE_TYPE}",
@@ -40,18 +47,18 @@ class Advertisement:
         self._zeroconf: AsyncZeroconf | None = None
 
     async def begin(self) -> None:
-        """Say it; without a network that carries multicast, only the log says that it failed."""
+        """Announce the entry; log a warning if the network carries no multicast."""
         try:
             self._zeroconf = AsyncZeroconf(ip_version=IPVersion.V4Only)
             await self._zeroconf.async_register_service(self._info, allow_name_change=True)
         except OSError as error:
             log.warning("boards will not find this controller by themselves: %s", error)
         except Exception as error:
-            # zeroconf's own errors have no common base; none of them may stop a controller.
+            # zeroconf's errors have no common base class, and none of them may stop a controller.
             log.warning("boards will not find this controller by themselves: %r", error)
 
     async def end(self) -> None:
-        """Take it back, so that nobody finds what is gone."""
+        """Withdraw the entry, so that devices do not find a stopped controller."""
         if self._zeroconf is None:
             return
         try:

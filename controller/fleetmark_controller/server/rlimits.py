@@ -1,4 +1,4 @@
-"""How many files and connections this process may have open at once."""
+"""Limits of the files and connections that this process may have open at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 log = logging.getLogger("fleetmark.controller")
 _WITHOUT_END = 1 << 20
-"""Where the system sets no end: more than any fleet has boards."""
+"""Limit to request where the system sets none: more than any fleet has devices."""
 _FEW = 4096
 _LARGEST_RESERVE = 1024
 
 
 @dataclass(frozen=True)
 class ConnectionShares:
-    """How many connections each port may hold, so that the store always finds descriptors."""
+    """Number of connections each port may hold, so that descriptors remain for the store."""
 
     session: int
     """On the port for callers with a certificate."""
@@ -38,10 +38,10 @@ def share_connections(limit: int | None) -> ConnectionShares | None:
 
 
 def raise_limit() -> int | None:
-    """Allow as many as the system grants; returns how many, None where there is no such limit.
+    """Raise the soft limit of open files to the hard limit; return it, or None without a limit.
 
-    Every board holds one connection: with the usual soft limit of 1,024 the next ones could not
-    connect, and nobody would be told why.
+    Every device holds one connection. With the usual soft limit of 1,024, further devices could not
+    connect, without any error message.
     """
     try:
         import resource
