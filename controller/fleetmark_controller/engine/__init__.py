@@ -1,1 +1,1 @@
-"""The event loop: transactions and effects, dispatch, leases, evaluation."""
+"""The asynchronous core: transactions and their effects, dispatch, leases, evaluation."""

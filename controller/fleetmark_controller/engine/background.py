@@ -1,4 +1,4 @@
-"""Background tasks of the controller: started, logged when they fail, cancelled at the end."""
+"""Background tasks of the controller: started, logged when they fail, cancelled at shutdown."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _REFUSED = (
     sqlite3.ProgrammingError,
     sqlite3.NotSupportedError,
 )
-"""Errors of a statement or its values. A full or failing disk raises other ones."""
+"""Errors caused by a statement or its values. A full or failing disk raises other errors."""
 
 
 class BackgroundTasks:
-    """The tasks that run beside the calls of one controller."""
+    """The background tasks of one controller."""
 
     def __init__(self) -> None:
-        """Nothing runs yet."""
+        """Start without tasks."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
-        """Run `work` in the running loop until it ends or the controller does."""
+        """Run `work` in the running loop until it ends or the controller stops."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     async def cancel(self) -> None:
-        """Cancel what still runs, and wait for it."""
+        """Cancel all running tasks, and wait for them."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -51,11 +51,15 @@ class BackgroundTasks:
 
 
 async def retry_until_done(what: str, work: Callable[[], Awaitable[T]]) -> T:
-    """Try `work` until it succeeds: a full or failing disk may be repaired meanwhile.
+    """Retry `work` until it succeeds, because a full or failing disk may be repaired meanwhile.
+
+    Args:
+        what: the name of the work, for the log.
+        work: called for each try.
 
     Raises:
-        FleetmarkError: of a kind that waiting does not repair.
-        sqlite3.Error: the store refuses the statement itself.
+        FleetmarkError: an error of a kind that waiting does not repair.
+        sqlite3.Error: the store rejects the statement itself.
     """
     backoff = Backoff(*_RETRY_S)
     while True:

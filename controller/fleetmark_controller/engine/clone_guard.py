@@ -1,4 +1,4 @@
-"""Holds back a device whose identity two agents use, and keeps the second one out."""
+"""Drain a device whose identity two agents use, and refuse the second agent."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ log = logging.getLogger("fleetmark.controller")
 
 
 class CloneGuard:
-    """Looks at the boot id of every hello, before anything else is done with it."""
+    """Checker of the boot id in every hello, before the hello has any other effect."""
 
     def __init__(self, reader: Reader, transactions: Transactions, presence: Presence) -> None:
-        """No device has been seen yet."""
+        """Start without devices."""
         self._reader = reader
         self._transactions = transactions
         self._presence = presence
         self._watch = CloneWatch()
 
     async def admit(self, device_id: str, name: str, boot_id: str) -> None:
-        """Let an agent in, unless another one with the same identity is connected.
+        """Admit an agent, unless another agent with the same identity is connected.
+
+        The first proof of a shared identity drains the device.
 
         Raises:
-            FleetmarkError: IDENTITY_IN_USE: it is, and the device is held back for that.
+            FleetmarkError: IDENTITY_IN_USE: another agent is connected with this identity.
         """
         if self._watch.hello(device_id, boot_id):
             log.warning(
@@ -46,7 +48,7 @@ class CloneGuard:
             return
         care = await self._reader.run(lambda c: device_admin.get(c, device_id))
         if not care.drained_at:
-            self._watch.forget(device_id)  # an operator has resumed it: look anew
+            self._watch.forget(device_id)  # an operator has resumed it: start a new history
             return
         seat = self._presence.seat(device_id)
         if seat is not None and seat.session and seat.boot_id != boot_id:
@@ -54,7 +56,7 @@ class CloneGuard:
 
 
 def identity_in_use_error(name: str) -> FleetmarkError:
-    """Return what the second of two agents with one identity is told."""
+    """Return the error for the second of two agents with one identity."""
     return FleetmarkError(
         ErrorKind.IDENTITY_IN_USE,
         f"another agent is connected with the identity of {name}",

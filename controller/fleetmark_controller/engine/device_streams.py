@@ -1,4 +1,4 @@
-"""The streams that devices hold: messages to each, and who of the fleet is there."""
+"""The streams of connected devices, and the messages that are sent on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Outbox = Callable[[OfferEffect | StopEffect | TailEffect], None]
 
 
 class DeviceStreams:
-    """Sessions of devices, their outboxes, and what each agent understands."""
+    """Sessions of devices, their outboxes, and the features of each agent."""
 
     def __init__(
         self,
@@ -27,14 +27,14 @@ class DeviceStreams:
         registry: Registry,
         scheduling_wanted: asyncio.Event,
     ) -> None:
-        """No device is connected yet."""
+        """Start without connected devices."""
         self._reader = reader
         self._presence = presence
         self._registry = registry
         self._scheduling_wanted = scheduling_wanted
         self._outboxes: dict[str, Outbox] = {}
         self.features: dict[str, frozenset[str]] = {}
-        """What the agent of each device understands, by its last hello."""
+        """Features that each device's agent supports, as of its last hello."""
         self.logs = Logs(self.send)
 
     def open(
@@ -45,35 +45,43 @@ class DeviceStreams:
         outbox: Outbox,
         features: frozenset[str] = frozenset(),
     ) -> int:
-        """Take a device's stream; messages for it go to `outbox`. Returns the session's number."""
+        """Register a device's stream, and return the session number.
+
+        Args:
+            device_id: the device.
+            boot_id: the boot id of its agent process.
+            idle: whether the device reports idle.
+            outbox: receives the messages to the device.
+            features: the features that the agent supports.
+        """
         self._outboxes[device_id] = outbox
         self.features[device_id] = features
         self.logs.is_back(device_id)
         return self._presence.connected(device_id, boot_id, idle, now_monotonic_ns())
 
     def close(self, device_id: str, session: int) -> None:
-        """The stream ended, for whatever reason; its lease runs on."""
+        """Unregister a stream that ended; the device's lease continues."""
         if self._presence.current(device_id, session):
             self._outboxes.pop(device_id, None)
         self._presence.disconnected(device_id, session)
 
     def alive(self, device_id: str, session: int) -> None:
-        """Something was heard of the device."""
+        """Extend the lease after any message from the device."""
         self._presence.alive(device_id, session, now_monotonic_ns())
 
     def heartbeat(self, device_id: str, session: int, idle: bool) -> None:
-        """The device lives."""
+        """Process a heartbeat; request scheduling if the device became idle."""
         if self._presence.heartbeat(device_id, session, idle, now_monotonic_ns()):
             self._scheduling_wanted.set()
 
     def send(self, message: OfferEffect | StopEffect | TailEffect) -> None:
-        """Send a message to its device, if that is connected: else its next hello is answered."""
+        """Send a message to its device if it is connected; otherwise its next hello is answered."""
         outbox = self._outboxes.get(message.key.device_id)
         if outbox is not None:
             outbox(message)
 
     async def refresh_identities(self, effects: Effects) -> None:
-        """Look up identities that changed; streams of those that count no more end."""
+        """Reload identities that changed; drop the streams of those that are no longer active."""
         if not effects.identities:
             return
         changed = set(effects.identities)
@@ -85,7 +93,7 @@ class DeviceStreams:
         self._registry.update(found)
 
     async def send_messages(self, effects: Effects) -> None:
-        """Send stops and offers to their devices."""
+        """Send stop and offer messages to their devices."""
         for stop in effects.stops:
             self.send(stop)
         for offer in effects.offers:

@@ -1,4 +1,4 @@
-"""Dispatch: binds waiting jobs to free devices whenever something changed."""
+"""Dispatch: bind waiting jobs to free devices whenever something changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_PAUSE_S = 3600.0
 
 
 class Dispatcher:
-    """Runs the scheduler, one pass at a time."""
+    """Runner of the scheduler, one pass at a time."""
 
     def __init__(
         self,
@@ -29,7 +29,16 @@ class Dispatcher:
         signing_status: Callable[[], Standing],
         wanted: asyncio.Event,
     ) -> None:
-        """`signing_status` says what orders can be given under; `wanted` asks for a pass."""
+        """Create a dispatcher.
+
+        Args:
+            reader: reads the store.
+            transactions: run the dispatch operation.
+            presence: the connected and idle devices.
+            scheduler: decides which job runs on which device.
+            signing_status: returns the release under which orders can be signed now.
+            wanted: set to request a pass.
+        """
         self._reader = reader
         self._transactions = transactions
         self._presence = presence
@@ -45,11 +54,11 @@ class Dispatcher:
             await retry_until_done("scheduling", self._pass)
 
     def request(self) -> None:
-        """Ask for a pass: something changed that the scheduler should look at."""
+        """Request a pass after a change that concerns the scheduler."""
         self._wanted.set()
 
     async def waits(self) -> dict[str, str]:
-        """Return why each waiting job waits, as the scheduler says it."""
+        """Return the wait reason of each waiting job."""
         seen = self._presence.seen(now_monotonic_ns())
         status = self._signing_status()
         return await self._reader.run(
@@ -67,6 +76,6 @@ class Dispatcher:
             )
         )
         if again_ns is not None:
-            # Time alone frees a board: a rest or a reservation ends.
+            # A device becomes free without an event when a rest or a reservation ends.
             delay_s = min(again_ns / NS_PER_S + 0.01, _LONGEST_PAUSE_S)
             asyncio.get_running_loop().call_later(delay_s, self._wanted.set)

@@ -1,7 +1,7 @@
-"""The controller's core: puts its parts together, starts and stops them.
+"""The controller's core: composes its parts, starts and stops them.
 
-Everything here is the shell around pure parts: operations decide inside transactions, presence
-and scheduler are pure, and nothing is sent before it is durable.
+The engine is the I/O shell around pure parts: operations decide inside transactions, presence and
+scheduler are pure, and nothing is sent before it is durable.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from fleetmark_core.ids import uuid7
 
 
 class Engine:
-    """One controller's state and tasks."""
+    """The state and tasks of one controller."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Engine:
         keeper: Keeper | None = None,
         signer: OrderSigner | None = None,
     ) -> None:
-        """The store at `store` must have been migrated.
+        """Compose the parts; the store at `store` must have been migrated.
 
-        Without `keeper` and `signer` orders are neither signed nor of a release.
+        Without `keeper` and `signer`, orders are not signed and name no release.
         """
         self.settings = settings
         self.catalog = catalog
@@ -72,7 +72,7 @@ class Engine:
             {Kind.DEVICE: settings.calls_per_device, Kind.PERSON: settings.calls_per_operator}
         )
         self.budget = Budget(settings.device_bytes_per_day)
-        """What each board has handed in today, files and records."""
+        """Bytes that each device has uploaded today, as files and records."""
         self.reader = Reader(store)
         self._writer = Writer(store)
         self._tasks = BackgroundTasks()
@@ -124,9 +124,13 @@ class Engine:
             self.transactions.add_handler(handler)
 
     async def start(self, generation: int) -> None:
-        """Take up what an earlier life left: leases get a full term, finished attempts a verdict.
+        """Start the tasks, and resume the work of an earlier process.
 
-        `generation` is higher than any before; epochs of this life begin with it.
+        Devices with live attempts get a full lease to reconnect, and finished attempts are
+        evaluated.
+
+        Args:
+            generation: higher than any generation before; new epochs begin with it.
         """
         self.controller_id = await self._writer.run(lambda c: epochs.begin(c, uuid7(), generation))
         self.registry.update(await self.reader.run(identities.every))
@@ -138,7 +142,7 @@ class Engine:
         self._tasks.spawn(self._leases.run())
 
     async def stop(self) -> None:
-        """Finish running transactions and close the store. Evaluation goes on at the next start."""
+        """Finish running transactions and close the store; the next start continues evaluation."""
         self.jobs.changes.close()
         self.builder.stop()
         await self._tasks.cancel()
@@ -147,7 +151,7 @@ class Engine:
         await asyncio.to_thread(self._writer.close)
 
     def count_sent(self, key: AttemptKey, count: int) -> None:
-        """Note bytes of blobs that went to a board for an attempt; nobody waits for it."""
+        """Record in the background how many bytes of blobs were sent to a device for an attempt."""
 
         async def note() -> None:
             await self._writer.run(lambda c: attempts.count_bytes(c, key, count))

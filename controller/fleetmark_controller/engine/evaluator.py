@@ -29,7 +29,7 @@ _MAX_CAUSE = 300
 
 
 class Evaluator:
-    """Evaluates each finished attempt once, a few at a time."""
+    """Scheduler of evaluations: each finished attempt once, a few at a time."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Evaluator:
         blobs: BlobFolder,
         tasks: BackgroundTasks,
     ) -> None:
-        """No worker process runs yet."""
+        """Start without worker processes."""
         self._reader = reader
         self._transactions = transactions
         self._blobs = blobs
@@ -48,16 +48,16 @@ class Evaluator:
         self._slots = asyncio.Semaphore(self._workers.count)
 
     async def load(self) -> None:
-        """Take up the attempts that an earlier life left unevaluated."""
+        """Start evaluating the attempts that an earlier process left unevaluated."""
         for key in await self._reader.run(attempts.unverified):
             self._start(key)
 
     def close(self) -> None:
-        """End the worker processes; evaluation goes on at the next start."""
+        """Stop the worker processes; evaluation continues at the next start."""
         self._workers.close()
 
     async def evaluate_finished(self, effects: Effects) -> None:
-        """Evaluate what has finished; where work was sent, make a worker ready for its result."""
+        """Start evaluating finished attempts; prepare a worker when work was sent to a device."""
         if effects.offers:
             self._workers.prepare()
         for key in effects.verify:
@@ -93,8 +93,9 @@ class Evaluator:
         try:
             async with self._slots:
                 facts = await self._in_worker(inputs(evidence, self._blobs))
-            # Whoever could not read a file said so in the facts. When it is we who cannot, the
-            # board is not to blame: this raises, and the run is judged later.
+            # A worker that cannot read a file reports that in the facts. If the controller cannot
+            # read it either, the device is not to blame: this raises, and the run is evaluated
+            # later.
             await asyncio.to_thread(check_readable, evidence, self._blobs)
         except BrokenProcessPool:
             return Judgement(
@@ -113,5 +114,5 @@ class Evaluator:
 
 
 def _cause(error: Exception) -> str:
-    """Return an error in one bounded line: its text may hold what a device sent."""
+    """Return an error as one bounded line; its text may contain data from a device."""
     return clean_text(f"{type(error).__name__}: {error}")[:_MAX_CAUSE]

@@ -1,4 +1,4 @@
-"""What watchers are told of jobs: their states from the store, their progress from devices."""
+"""Job events for watchers: states from the store, progress from devices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fleetmark_core.clock import NS_PER_S, now_monotonic_ns
 
 @dataclass(frozen=True)
 class JobEvent:
-    """How far a job is, as its device tells it. Not stored."""
+    """Progress of a job as reported by its device. Not stored."""
 
     job_id: str
     device_id: str
@@ -27,12 +27,12 @@ class JobEvent:
     total: int
     temperature_c: float | None
     left_s: float | None = None
-    """Seconds until it is done, estimated."""
+    """Estimated seconds until the job is done."""
 
 
 @dataclass(frozen=True)
 class _Open:
-    """A job that is not terminal, for those who watch."""
+    """A job that is not terminal."""
 
     campaign_id: str
     expected_s: float
@@ -41,24 +41,24 @@ class _Open:
 
 
 class JobWatch:
-    """Publishes changes of jobs to those who subscribed to their campaigns."""
+    """Publisher of job changes to the subscribers of their campaigns."""
 
     def __init__(self, reader: Reader, logs: Logs) -> None:
-        """No job is open yet."""
+        """Start without open jobs."""
         self._reader = reader
         self._logs = logs
         self._open: dict[str, _Open] = {}  # jobs that are not terminal
         self.changes: Hub[JobLine | JobEvent] = Hub()
         self.latest: dict[str, JobEvent] = {}
-        """How far each device's job is, by what it said last."""
+        """The last progress that each device reported."""
 
     async def load(self) -> None:
-        """Take up the jobs that an earlier life left active."""
+        """Load the jobs that an earlier process left active."""
         for line in await self._reader.run(lambda c: listings.list_jobs(c, state="ACTIVE")):
             self._open[line.job_id] = _Open(line.campaign_id, line.expected_s, now_monotonic_ns())
 
     def progress(self, event: JobEvent) -> None:
-        """Tell watchers how far a job is."""
+        """Record a progress report, add an estimate, and publish it to watchers."""
         job = self._open.get(event.job_id)
         if job is not None:
             elapsed_s = (now_monotonic_ns() - job.active_since_ns) / NS_PER_S
@@ -73,11 +73,11 @@ class JobWatch:
             self.changes.publish(job.campaign_id, ("progress", event.job_id), event)
 
     async def publish_jobs(self, effects: Effects) -> None:
-        """Publish the jobs that an operation changed, as the store has them now."""
+        """Publish the current state of the jobs that an operation changed."""
         if not effects.jobs:
             return
         lines = await self._reader.run(lambda c: listings.jobs_by_id(c, effects.jobs))
-        # Follow-up jobs first, so that a watcher does not see the campaign as complete.
+        # Publish follow-up jobs first, so that a watcher does not see the campaign as complete.
         for line in sorted(lines, key=lambda line: bool(line.finished_at)):
             self._publish(line)
 

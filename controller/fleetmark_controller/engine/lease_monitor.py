@@ -1,4 +1,4 @@
-"""What time alone brings about: leases and certificates run out, jobs reach their deadlines."""
+"""Effects of time: leases and certificates expire, jobs reach their deadlines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger("fleetmark.controller")
 
 
 class LeaseMonitor:
-    """Looks at all clocks of the controller several times a lease."""
+    """Watcher of all time limits of the controller, several times per lease."""
 
     def __init__(
         self,
@@ -37,7 +37,18 @@ class LeaseMonitor:
         quarantine: Caretaker,
         tasks: BackgroundTasks,
     ) -> None:
-        """`lease_s` is how long a device may be silent."""
+        """Create a monitor.
+
+        Args:
+            lease_s: how long a device without contact keeps its lease.
+            reader: reads the store.
+            transactions: run the operations.
+            presence: holds the leases.
+            registry: holds open calls, which end when their certificates expire.
+            dispatcher: knows the wait reasons of jobs.
+            quarantine: checks quarantined devices.
+            tasks: run the health checks.
+        """
         self._lease_s = lease_s
         self._reader = reader
         self._transactions = transactions
@@ -74,11 +85,11 @@ class LeaseMonitor:
 
     async def _end_overdue(self) -> None:
         if await self._reader.run(lambda c: listings.any_overdue(c, now_unix_ns())):
-            # They say what they waited for, as the scheduler has it now.
+            # Overdue jobs end with the wait reason that they have now.
             waits = await self._dispatcher.waits()
             await self._transactions.perform(partial(campaigns.end_overdue, waits=waits))
 
 
 def _record_step(connection: Connection, fx: Effects, now_ns: int, *, step_s: float) -> None:
-    """Let an operator find out why times of runs and of the audit log do not follow each other."""
+    """Record a clock step, which explains gaps in the times of runs and of the audit log."""
     audit.add(connection, now_ns, "controller", "clock.step", step_s=round(step_s, 3))

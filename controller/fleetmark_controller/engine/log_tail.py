@@ -1,4 +1,4 @@
-"""What running jobs write, for those who read along: asked for once, however many read."""
+"""Live output of running jobs: requested from the device once, for any number of readers."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from fleetmark_controller.operations.effects import TailEffect
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 
 _KEEP_BYTES = 64 * 1024
-"""What a reader who comes later still gets, of each stream."""
+"""Bytes of output that are kept for readers who join later."""
 _BACKLOG = 1000
-"""Chunks that a slow reader may fall behind; then it loses the oldest."""
+"""Number of chunks that a slow reader may lag behind; then it loses the oldest."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of stdout or stderr; the last one says `end`."""
+    """A piece of stdout or stderr; the last one has `end` set."""
 
     stream: str
     data: bytes
     end: bool = False
     until: int = 0
-    """Where in the file the next piece begins."""
+    """Offset in the file at which the next piece begins."""
 
 
 class Reader:
-    """One who reads along."""
+    """The queue of one reader of live output."""
 
     def __init__(self) -> None:
         self._chunks: deque[Chunk] = deque(maxlen=_BACKLOG)
         self._some = asyncio.Event()
 
     def put(self, chunk: Chunk) -> None:
-        """Something was written."""
+        """Append a chunk; the oldest is dropped if the queue is full."""
         self._chunks.append(chunk)
         self._some.set()
 
     async def get(self) -> Chunk:
-        """The next piece."""
+        """Wait for the next chunk, and return it."""
         while not self._chunks:
             self._some.clear()
             await self._some.wait()
@@ -57,16 +57,23 @@ class _Tail:
 
 
 class Logs:
-    """All attempts that somebody reads along."""
+    """All attempts whose output has readers."""
 
     def __init__(self, ask: Callable[[TailEffect], None]) -> None:
-        """`ask` tells a device, if it is connected."""
+        """Start without readers.
+
+        Args:
+            ask: sends a message to a device if it is connected.
+        """
         self._ask = ask
         self._tails: dict[AttemptKey, _Tail] = {}
 
     @contextmanager
     def reading(self, key: AttemptKey) -> Iterator[Reader]:
-        """A reader of an attempt; the device is asked when the first comes and the last goes."""
+        """Yield a reader of an attempt's output.
+
+        The device is asked to start with the first reader, and to stop after the last one.
+        """
         reader = Reader()
         tail = self._tails.get(key)
         if tail is None:
@@ -85,14 +92,14 @@ class Logs:
                 self._ask(TailEffect(key, False))
 
     def written(self, key: AttemptKey, stream: str, offset: int, data: bytes, end: bool) -> None:
-        """A device says what its job wrote. What was said before is not said again."""
+        """Deliver output reported by a device; bytes that were already delivered are dropped."""
         tail = self._tails.get(key)
         if tail is None or stream not in ("stdout", "stderr"):
             return
         known = tail.offsets.get(stream, offset)
         data = data[max(0, known - offset) :]
         if not data and not end and stream in tail.offsets:
-            return  # nothing new, however often it is said
+            return  # no new bytes, even if the device repeats them
         tail.offsets[stream] = max(known, offset + len(data))
         chunk = Chunk(stream, data, end, tail.offsets[stream])
         tail.kept.append(chunk)
@@ -103,13 +110,13 @@ class Logs:
             reader.put(chunk)
 
     def is_back(self, device_id: str) -> None:
-        """A device opened a new stream: it knows nothing of those who read along."""
+        """Ask a device that opened a new stream again: it does not remember the readers."""
         for key in self._tails:
             if key.device_id == device_id:
                 self._ask(TailEffect(key, True))
 
     def ended(self, job_id: str) -> None:
-        """A job is not active any more: nobody will hear more of it."""
+        """Tell readers that a job is no longer active, so that no more output follows."""
         for key, tail in self._tails.items():
             if key.job_id == job_id:
                 for reader in tail.readers:

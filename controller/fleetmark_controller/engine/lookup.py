@@ -1,4 +1,4 @@
-"""Ids of campaigns, jobs and runs from what an operator typed."""
+"""Resolve the ids of campaigns, jobs and runs that an operator typed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ async def find_id(reader: Reader, kind: str, prefix: str) -> str:
     Args:
         reader: reads the store.
         kind: `campaign`, `job` or `run`.
-        prefix: the beginning of an id; of a campaign also `last`, the newest one.
+        prefix: the beginning of an id; for a campaign also `last`, the newest one.
 
     Raises:
-        FleetmarkError: NOT_FOUND, or USAGE when several do.
+        FleetmarkError: NOT_FOUND, or USAGE when several ids begin with `prefix`.
     """
     look = (
         (lambda c: runs.find(c, prefix))

@@ -1,8 +1,8 @@
-"""Tells watchers what changed: one subscription a watcher, nothing polls.
+"""Publish changes to watchers: one subscription per watcher, without polling.
 
-A watcher that is slower than the events loses nothing that still matters: of what waits for it,
-a newer event about the same thing takes the place of the older one. So however many watch, and
-however slowly, the controller keeps at most one event a job and kind for each.
+A watcher that is slower than the events loses nothing that still matters: a newer event about the
+same subject replaces an older one in its queue. The controller therefore keeps at most one event
+per job and kind for each watcher, however slow it is.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ T = TypeVar("T")
 
 
 class Subscription(Generic[T]):
-    """What waits for one watcher."""
+    """The queue of one watcher."""
 
     def __init__(self) -> None:
-        """Nothing waits yet."""
+        """Start with an empty queue."""
         self._waiting: dict[Hashable, T] = {}
         self._some = asyncio.Event()
         self._closed = False
 
     def put(self, key: Hashable, event: T) -> None:
-        """An event about `key`; an older one that still waits is forgotten."""
-        # Put at the end, so that a job's last state never comes before another's earlier one.
+        """Append an event about `key`; it replaces an older one that is still in the queue."""
+        # Move it to the end, so that a job's last state never precedes an earlier event of another
+        # job.
         self._waiting.pop(key, None)
         self._waiting[key] = event
         self._some.set()
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """End the subscription after the queued events."""
         self._closed = True
         self._some.set()
 
     async def get(self) -> T | None:
-        """The next event; None at the end."""
+        """Wait for the next event, and return it; None at the end."""
         while not self._waiting:
             if self._closed:
                 return None
@@ -47,15 +48,15 @@ class Subscription(Generic[T]):
 
 
 class Hub(Generic[T]):
-    """Fans events of a topic out to its subscribers."""
+    """Distributor of the events of a topic to its subscribers."""
 
     def __init__(self) -> None:
-        """No topics yet."""
+        """Start without topics."""
         self._subscribers: dict[str, set[Subscription[T]]] = {}
 
     @contextmanager
     def subscribe(self, topic: str) -> Iterator[Subscription[T]]:
-        """Everything that is published on `topic` from now on."""
+        """Yield a subscription to all events that are published on `topic` from now on."""
         subscription: Subscription[T] = Subscription()
         self._subscribers.setdefault(topic, set()).add(subscription)
         try:
@@ -66,16 +67,16 @@ class Hub(Generic[T]):
                 del self._subscribers[topic]
 
     def listened(self, topic: str) -> bool:
-        """Whether anybody subscribes to `topic`, so that nobody's events are not even made."""
+        """Return whether `topic` has subscribers, so that unneeded events need not be built."""
         return topic in self._subscribers
 
     def publish(self, topic: str, key: Hashable, event: T) -> None:
-        """Hand an event about `key` to every subscriber of `topic`."""
+        """Deliver an event about `key` to every subscriber of `topic`."""
         for subscription in self._subscribers.get(topic, ()):
             subscription.put(key, event)
 
     def close(self) -> None:
-        """Tell every subscriber that nothing more will come."""
+        """End all subscriptions."""
         for subscriptions in self._subscribers.values():
             for subscription in subscriptions:
                 subscription.close()

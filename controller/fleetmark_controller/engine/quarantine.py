@@ -1,9 +1,9 @@
-"""Brings quarantined boards back: power-cycles them, and lets them prove themselves.
+"""Return quarantined devices to service: power-cycle them, and run a health check.
 
-A board on which several jobs failed one after another gets no further job. It is switched off and
-on, where a command for that is configured, then it gets a health check: one job of a configured
-benchmark. A success releases it; a failure repeats all that after a pause. People release it with
-`controller fleet resume`.
+A device on which several jobs failed one after another gets no further job. It is switched off and
+on if a command for that is configured. Then it gets a health check: one job of a configured
+benchmark. A success releases the device; a failure repeats these steps after a pause. Operators
+release it with `controller fleet resume`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SHORTEST_DEADLINE_S = 600.0
 
 
 class Caretaker:
-    """Looks after the quarantined boards of one controller."""
+    """Runner of the health checks of quarantined devices."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Caretaker:
         transactions: Transactions,
         submission: Submission,
     ) -> None:
-        """Nothing is done before `look`."""
+        """Create a runner that does nothing before `look`."""
         self._settings = settings
         self._reader = reader
         self._transactions = transactions
@@ -51,7 +51,7 @@ class Caretaker:
         self._busy: set[str] = set()
 
     async def look(self) -> list[str]:
-        """Devices that are to be checked now; `check` each of them."""
+        """Return the devices that are due for a health check; the caller calls `check` for each."""
         if not self._settings.quarantine_after or not self._settings.health_check:
             return []
         due = await self._reader.run(self._due)
@@ -87,11 +87,11 @@ class Caretaker:
         if not known.checked_at:
             return True
         pause_ns = int(self._settings.health_check_retry_s * NS_PER_S)
-        # A clock that stepped back must not keep a board in quarantine.
+        # A clock that stepped back must not keep a device in quarantine.
         return not 0 <= now_unix_ns() - parse_iso(known.checked_at) < pause_ns
 
     async def _submit(self, device: Device) -> str:
-        """Submit the health check; returns its campaign, or nothing if it cannot be made."""
+        """Submit the health check; return its campaign, or an empty string if that fails."""
         request = Request(
             campaign_id=uuid7(),
             benchmark=self._settings.health_check,
@@ -106,7 +106,7 @@ class Caretaker:
             plan = await self._submission.built(
                 request, await self._submission.plan(request), log.info
             )
-            # One job proves enough.
+            # One job is sufficient proof.
             del plan.jobs[1:]
             await self._submission.submit(request, plan, log.info, "controller", HEALTH_CHECK)
         except FleetmarkError as error:
@@ -135,7 +135,7 @@ class Caretaker:
 
 
 async def _run(words: Sequence[str], timeout_s: float) -> str:
-    """Run a command without a shell; how it went, in words."""
+    """Run a command without a shell; return the outcome as text."""
     try:
         child = await asyncio.create_subprocess_exec(
             *words,

@@ -1,4 +1,4 @@
-"""Keeps a running controller's release in step with its catalog, and says what none names yet."""
+"""Keep a controller's release in step with its catalog, and find what the release lacks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _WARN_S = 14 * 86_400
 
 
 class Desk:
-    """The one that signs, or waits for somebody who does. A controller without keys has none."""
+    """Manager of the release: signs one if the catalog key is here, else waits for a signed one.
+
+    A controller without keys has no keeper and no release.
+    """
 
     def __init__(
         self,
@@ -38,7 +41,16 @@ class Desk:
         blobs: BlobFolder,
         builder: Builder,
     ) -> None:
-        """`keeper` holds the keys and the release of the controller's home."""
+        """Create a manager.
+
+        Args:
+            keeper: the keys and the release in the controller's home; None: nothing is signed.
+            catalog: returns the current catalog.
+            reader: reads the store.
+            transactions: record releases and unsigned lockfiles.
+            blobs: receives the packed harness.
+            builder: knows the built wheels.
+        """
         self.keeper = keeper
         self._catalog = catalog
         self._reader = reader
@@ -48,11 +60,11 @@ class Desk:
         self._turn = asyncio.Lock()
 
     def standing(self) -> Standing:
-        """What orders can be given under now."""
+        """Return the release under which orders can be signed now, or why there is none."""
         return UNSIGNED if self.keeper is None else self.keeper.standing(_now_s())
 
     def known(self) -> Keeper:
-        """The keeper.
+        """Return the keeper.
 
         Raises:
             FleetmarkError: NO_CATALOG_KEY: this controller signs nothing.
@@ -62,7 +74,7 @@ class Desk:
         return self.keeper
 
     async def look(self) -> None:
-        """Renew the release where it lacks something or has grown old, and the key is at hand."""
+        """Renew the release if it is incomplete or old, provided that the key is here."""
         if self.keeper is None:
             return
         async with self._turn:
@@ -78,7 +90,14 @@ class Desk:
             await self._recheck(keeper)
 
     async def cover(self, locks: Mapping[str, bytes], say: Callable[[str], None]) -> dict[str, str]:
-        """Of each lock (by digest), what no release names: nothing, where the key is at hand."""
+        """Return, by digest, what the release lacks for each lockfile; empty texts if nothing.
+
+        If the key is here, a release that lacks something is first replaced by a complete one.
+
+        Args:
+            locks: lockfiles by digest.
+            say: receives messages for the operator.
+        """
         keeper = self.keeper
         if keeper is None:
             return {}
@@ -97,13 +116,13 @@ class Desk:
             return missing
 
     async def propose(self) -> Release:
-        """What the next release should hold, for a key that is elsewhere."""
+        """Return the contents of the next release, to be signed with a key kept elsewhere."""
         keeper = self.known()
         async with self._turn:
             return await self._proposal(keeper, {})
 
     async def release(self, who: str) -> Release:
-        """A new release by the key at hand, whether it is due or not.
+        """Sign a new release with the key that is here, even if none is due.
 
         Raises:
             FleetmarkError: NO_CATALOG_KEY.
@@ -115,7 +134,7 @@ class Desk:
             return release
 
     async def install(self, data: bytes, who: str) -> Release:
-        """Take a release that was signed elsewhere.
+        """Install a release that was signed elsewhere.
 
         Raises:
             FleetmarkError: see `Keeper.install`.
@@ -128,7 +147,7 @@ class Desk:
             return release
 
     async def rotate(self, who: str) -> Release:
-        """Hand over from the key at hand to a new one, with a release that it signs.
+        """Replace the key that is here by a new one, and sign a release with the new key.
 
         Raises:
             FleetmarkError: NO_CATALOG_KEY.
@@ -193,7 +212,7 @@ class Desk:
         await self._transactions.perform(note)
 
     async def _recheck(self, keeper: Keeper) -> None:
-        """Locks of waiting jobs: which of them the release does not name."""
+        """Record which lockfiles of waiting jobs the release does not contain."""
         locks = await self._reader.run(releases.waiting_locks)
         earlier = await self._reader.run(releases.unsigned)
         missing = await asyncio.to_thread(_missing, keeper, locks)

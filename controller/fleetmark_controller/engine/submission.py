@@ -1,4 +1,4 @@
-"""Submission of campaigns: plan, build, obtain, cover by a release, store."""
+"""Submission of campaigns: plan, build wheels, obtain blobs, cover by a release, store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 
 class Submission:
-    """Turns requests into stored campaigns whose blobs are all here."""
+    """Service that turns requests into stored campaigns whose blobs are complete."""
 
     def __init__(
         self,
@@ -43,7 +43,17 @@ class Submission:
         builder: Builder,
         release_manager: Desk,
     ) -> None:
-        """`catalog` returns the catalog of the moment."""
+        """Create the service.
+
+        Args:
+            settings: for the mirror.
+            catalog: returns the current catalog.
+            reader: reads the store.
+            transactions: store campaigns.
+            blobs: receives the obtained blobs.
+            builder: builds wheels.
+            release_manager: covers lockfiles by a release.
+        """
         self._settings = settings
         self._catalog = catalog
         self._reader = reader
@@ -55,7 +65,7 @@ class Submission:
         self._paces = Paces()
 
     async def plan(self, request: Request, dry_run: bool = False) -> Plan:
-        """Plan which jobs a request makes, on the devices that are registered now."""
+        """Return the jobs that a request would create on the devices that are registered now."""
         known, speeds, fleets = await self._reader.run(
             lambda c: (self._roster.every(c), self._paces.quickest(c), saved_fleets.every(c))
         )
@@ -74,7 +84,7 @@ class Submission:
         return estimated(plan, await self._reader.run(lambda c: job_durations.earlier(c, keys)))
 
     async def built(self, request: Request, plan: Plan, say: Say) -> Plan:
-        """Build the wheels that a plan asks for, and plan anew where it does."""
+        """Build the wheels that a plan needs, and return a new plan if there were any."""
         while plan.builds:
             mirror = self._settings.mirror_folder
             await asyncio.to_thread(self._builder.build, plan.builds, mirror, say)
@@ -87,7 +97,7 @@ class Submission:
         """Build and obtain what a plan's jobs need, then store and schedule them for `who`.
 
         Returns:
-            The plan that was stored: another one where wheels had to be built first.
+            The plan that was stored. It differs from `plan` if wheels had to be built first.
         """
         mirror = self._settings.mirror_folder
         plan = await self.built(request, plan, say)

@@ -1,4 +1,4 @@
-"""Transactions: an operation decides in one, and its effects are applied after the commit."""
+"""Transactions: an operation decides inside one, and its effects are applied after the commit."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ from fleetmark_core.clock import now_unix_ns
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection, Effects, int], T]
-"""Decides with the writer's connection, notes effects, and is told the time (Unix, ns)."""
+"""Decides on the writer's connection, records effects, and receives the time (Unix, ns)."""
 EffectHandler = Callable[[Effects], Awaitable[None]]
-"""Applies its part of what a committed operation asks for."""
+"""Applies its part of the effects of a committed operation."""
 
 
 class Transactions:
-    """Runs operations on the store's one writer. Nothing is sent before it is durable."""
+    """Runner of operations on the store's single writer. Nothing is sent before it is durable."""
 
     def __init__(self, writer: Writer, scheduling_wanted: asyncio.Event) -> None:
-        """No effect has a handler yet; `scheduling_wanted` wakes the dispatcher."""
+        """Start without effect handlers.
+
+        Args:
+            writer: the store's writer.
+            scheduling_wanted: wakes the dispatcher.
+        """
         self._writer = writer
         self._scheduling_wanted = scheduling_wanted
         self._handlers: list[EffectHandler] = []
 
     def add_handler(self, handler: EffectHandler) -> None:
-        """Apply effects by `handler` too, after those that were added before it."""
+        """Add a handler of effects; handlers run in the order in which they were added."""
         self._handlers.append(handler)
 
     async def transact(self, operation: Operation[T]) -> tuple[T, Effects]:
@@ -47,28 +52,28 @@ class Transactions:
         return result
 
     async def perform_and_schedule(self, operation: Operation[T]) -> T:
-        """Run an operation that makes work: the scheduler's transaction follows at once.
+        """Run an operation that creates work, followed at once by the scheduler's transaction.
 
-        It stands behind the operation in the writer's queue and so shares its commit, if it can:
-        a job and its first assignment become durable together.
+        The scheduler's transaction is queued right behind the operation, so that both can share one
+        commit: a job and its first dispatch then become durable together.
         """
         done = asyncio.ensure_future(self.transact(operation))
-        await asyncio.sleep(0)  # it is in the queue now
+        await asyncio.sleep(0)  # lets the operation enter the queue
         self._scheduling_wanted.set()
         result, effects = await done
         await self.apply(effects)
         return result
 
     async def apply(self, effects: Effects) -> None:
-        """Send, publish, evaluate and schedule what a committed operation asks for."""
+        """Send, publish, evaluate and schedule what a committed operation requests."""
         for handler in self._handlers:
             await handler(effects)
 
     async def request_scheduling(self, effects: Effects) -> None:
-        """Wake the dispatcher, if something became free or waiting.
+        """Wake the dispatcher if a device became free or a job became ready.
 
-        Added before handlers that read the store: whatever becomes of those, or of the caller,
-        a job that waits beside a free device is looked at.
+        This handler is added before handlers that read the store. If those fail, or the caller is
+        cancelled, the dispatcher still considers a waiting job beside a free device.
         """
         if effects.schedule:
             self._scheduling_wanted.set()

@@ -1,4 +1,4 @@
-"""Judges a finished attempt: gathers records and logs, lets a worker process evaluate them."""
+"""Evaluate a finished attempt: gather records and logs, and build the run from computed facts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMPLETED = "completed"
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that is known of a finished attempt."""
+    """The stored evidence of a finished attempt."""
 
     key: AttemptKey
     order: Order
@@ -42,13 +42,13 @@ class Evidence:
     device: Device
     received_unix_ns: int
     asked: dict[str, Any] = field(default_factory=dict)
-    """The parameters of the job: those of the order without what it was told of the board."""
+    """The parameters of the job: those of the order without the values added for the device."""
 
 
 def gather(
     connection: sqlite3.Connection, key: AttemptKey, received_unix_ns: int
 ) -> Evidence | Judgement:
-    """The evidence of an attempt, or, where it contradicts itself, the judgement at once."""
+    """Return the evidence of an attempt, or its result at once if the evidence is not valid."""
     attempt = attempts.get(connection, key)
     device = devices.get(connection, key.device_id)
     if attempt is None or attempt.final_seq is None or device is None:
@@ -63,7 +63,7 @@ def gather(
         if final.outcome == COMPLETED:
             reported.check_result(final)
     except FleetmarkError as error:
-        # Both reasons hold what the device sent.
+        # Both reasons contain data from the device.
         return Judgement(Ending.FAILED, clean_text(f"its records are not valid: {error}"))
     if final.outcome != COMPLETED:
         reason = clean_text(final.reason) or f"its outcome is {clean_text(final.outcome)}"
@@ -76,9 +76,9 @@ def gather(
 
 
 def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:
-    """What the worker needs: plain values and paths."""
+    """Return the worker's input: plain values and paths."""
     columns, rows = evidence.telemetry
-    # Labels may lie in a file of their own, or in the data set's.
+    # Labels may be in a file of their own, or in the data set's.
     labels = evidence.lock.inputs.get("labels") or evidence.lock.inputs.get("dataset")
     return RunInputs(
         lock=evidence.lock.plain(),
@@ -92,12 +92,13 @@ def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:
 
 
 def check_readable(evidence: Evidence, blobs: BlobFolder) -> None:
-    """Make sure that the evidence's files can be read here and now.
+    """Check that the controller can read the files of the evidence.
 
-    A file that is truly not there passes: that is for the judge to say.
+    A missing file passes; the evaluation reports it.
 
     Raises:
-        OSError: one cannot: a fault of the controller's disk, which proves nothing of the run.
+        OSError: a file cannot be read because of the controller's disk, which proves nothing about
+            the run.
     """
     for file in evidence.files:
         path = blobs.path(file.sha256)
@@ -105,14 +106,14 @@ def check_readable(evidence: Evidence, blobs: BlobFolder) -> None:
             with open_regular(path) as stream:
                 stream.read(1)
         except OSError as error:
-            # What stands in a file's place stays there: to try again would change nothing.
+            # A folder or special file in place of the file is permanent: a retry would not help.
             lost = isinstance(error, FileNotFoundError) and path.parent.parent.is_dir()
             if not lost and not is_damage(error):
                 raise
 
 
 def judge(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: int) -> Judgement:
-    """The run's row from evidence and evaluated facts; samples are stored as a blob."""
+    """Build the run from evidence and evaluated facts; store its samples as a blob."""
     values = to_plain(facts)
     samples: bytes | None = facts.samples
     for name in ("samples", "problems", "energy_by_source"):
@@ -133,7 +134,7 @@ def _identity(evidence: Evidence) -> dict[str, Any]:
     lock, order, device = evidence.lock, evidence.order, evidence.device
     job, facts = lock.job, device.capabilities
     runtime = job.get("runtime", {})
-    # Its shape was checked when the evidence was gathered.
+    # The shape of the result was checked when the evidence was gathered.
     used = reported.check_result(evidence.final).get("runtime") or {}
     model = lock.component("model")
     data_set = lock.component("dataset")
