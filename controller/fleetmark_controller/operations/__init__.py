@@ -1,6 +1,6 @@
-"""What can happen to the fleet: each operation is one transaction, with its effects returned.
+"""State changes of the fleet: each operation runs in one transaction and returns its effects.
 
 An operation is a function of the store's connection and of plain values. It sends nothing and
-waits for nothing; what must follow its commit (offers, stops, verifying) is collected in
-`Effects`. So the same code runs behind gRPC and inside a simulator.
+waits for nothing. Actions that must follow its commit (offers, stops, evaluations) are collected
+in `Effects`. The same code therefore runs behind gRPC and inside a simulator.
 """

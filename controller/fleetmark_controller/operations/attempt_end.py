@@ -1,4 +1,4 @@
-"""The end of an attempt, and what it does to its job."""
+"""The end of an attempt, and its effect on the job."""
 
 from __future__ import annotations
 
@@ -35,10 +35,13 @@ def end_attempt(
     reason: str,
     retryable: bool = False,
 ) -> Verdict:
-    """Give an attempt its last state and let its job follow.
+    """Move an attempt to its final state, and update its job.
 
-    An attempt that is terminal already (a lost one whose result arrives) keeps its state; its job
-    may still follow. Returns what the rules said, for the caller that stores a run.
+    An attempt that is already terminal (a lost one whose result arrives) keeps its state, but its
+    job may still change.
+
+    Returns:
+        The decision of the retry policy, for the caller that stores a run.
     """
     state = _STATE[ending]
     if state is AttemptState.REFUSED and attempt.state not in _REFUSABLE:
@@ -50,7 +53,8 @@ def end_attempt(
         raise RuntimeError(f"attempt {attempt.key} without a job")
     newest = job.newest_epoch == attempt.key.epoch
     if ending is Ending.REFUSED and newest and not retryable:
-        # What this board cannot do (its disk is full, say) another one may.
+        # Another device may be able to run what this one cannot, for example because its disk is
+        # full.
         retryable = job_options.strike_off(connection, job.job_id, attempt.key.device_id)
     facts = JobFacts(job.state, job.attempts, job.max_attempts, newest)
     verdict = after_attempt(facts, ending, reason, retryable)
@@ -69,12 +73,12 @@ def _take_care(
     ending: Ending,
     reason: str,
 ) -> None:
-    """Count what speaks for and against the board."""
+    """Update the count of consecutive failures on the device."""
     if ending in (Ending.VALID, Ending.INVALID):
         device_admin.succeeded(connection, attempt.key.device_id)
     elif (
-        # A job that people or its deadline stopped says nothing about the board. One that ended
-        # before (a lost attempt whose board is back without it) was counted before.
+        # A job that an operator or its deadline stopped says nothing about the device. An attempt
+        # that had already ended (lost, and the device is back without it) was counted then.
         job.state is not JobState.CANCELLING
         and job.state not in JOB_TERMINAL
         and attempt.state not in ATTEMPT_TERMINAL

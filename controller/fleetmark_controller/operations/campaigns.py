@@ -1,4 +1,4 @@
-"""Campaigns: submit, pause, cancel, retry, and the deadline of jobs."""
+"""Operations on campaigns: submit, pause, cancel, retry, replay, and the deadline of jobs."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def submit(
     new_jobs: Sequence[NewJob],
     locks: dict[str, bytes],
 ) -> bool:
-    """Store a campaign, once: a repeated request with the same id changes nothing.
+    """Store a campaign once: a repeated request with the same id changes nothing.
 
     Returns:
-        Whether it was stored by this call.
+        Whether this call stored it.
     """
     if campaigns.exists(connection, campaign.campaign_id):
         return False
@@ -45,9 +45,9 @@ def submit(
 def cancel(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, job_ids: Sequence[str]
 ) -> int:
-    """Cancel jobs that are not terminal; returns how many.
+    """Cancel the jobs that are not terminal; return how many.
 
-    A queued one is cancelled at once, an active one when its device has confirmed.
+    A queued job is cancelled at once, an active job when its device has confirmed.
     """
     count = 0
     for job_id in job_ids:
@@ -67,7 +67,7 @@ def cancel(
 def set_paused(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, campaign_id: str, pause: bool
 ) -> None:
-    """Let no further job of a campaign begin, or let them begin again."""
+    """Stop further jobs of a campaign from starting, or allow them to start again."""
     campaigns.set_paused(connection, now_ns, campaign_id, pause)
     effects.schedule = not pause
 
@@ -82,8 +82,11 @@ def retry(
 ) -> list[str]:
     """Queue new jobs for those of `job_ids` that ended in one of the states `again`.
 
-    A job that was retried before is not retried once more. Returns the ids of the new jobs; each
-    has the configuration, boards and tries of the old one, and as long a deadline.
+    A job that was retried before is not retried again.
+
+    Returns:
+        The ids of the new jobs. Each has the configuration, devices, number of attempts and length
+        of deadline of the old one.
     """
     new: list[str] = []
     for job_id in job_ids:
@@ -107,12 +110,15 @@ def replay(
     repetitions: int,
     submitted_by: str,
 ) -> str:
-    """A campaign that does what a run did, with the same lock on the same board.
+    """Submit a campaign that repeats a run with the same lockfile on the same device.
 
-    Returns the board's name. A repeated request with the same campaign changes nothing.
+    A repeated request with the same campaign id changes nothing.
+
+    Returns:
+        The name of the device.
 
     Raises:
-        FleetmarkError: NOTHING_FITS, the board is not there any more.
+        FleetmarkError: NOTHING_FITS: the device no longer takes jobs.
     """
     made = runs.origin(connection, run_id)
     job = jobs.get(connection, made.job_id)
@@ -135,7 +141,7 @@ def replay(
             turn=0,
         )
         if again.configuration.get("stable"):
-            # Under the same settings, but as often as it is asked for.
+            # Keep the conditions of a stable run, but run only the requested repetitions.
             again = replace(again, configuration={**again.configuration, "stable": "once"})
         campaign = NewCampaign(
             campaign_id,
@@ -159,7 +165,10 @@ def end_overdue(
     now_ns: int,
     waits: Mapping[str, str] | None = None,
 ) -> None:
-    """Fail jobs whose deadline has passed; `waits` is why each that is queued waited until now."""
+    """Fail the jobs whose deadline has passed.
+
+    `waits` gives the current wait reason of each queued job, for the message.
+    """
     for job_id in jobs.overdue(connection, now_ns):
         job = jobs.get(connection, job_id)
         if job is None:
@@ -180,7 +189,7 @@ def _stop(
     key = AttemptKey(job.device_id or "", job.job_id, job.newest_epoch)
     attempt = attempts.get(connection, key)
     if attempt is not None and attempts.is_exported(connection, key):
-        # Nobody can be told: what the board brings later is kept as late.
+        # The device cannot be notified: results that it delivers later are stored as late.
         end_attempt(connection, effects, now_ns, attempt, Ending.ABORTED, reason)
     elif attempt is not None:
         effects.stops.append(StopEffect(key, reason))

@@ -1,4 +1,4 @@
-"""Decisions about devices: name, labels, drain and reservation; saved fleets."""
+"""Operations on devices: name, labels, description, drain and reservation; saved fleets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from fleetmark_core.device_names import RULE, is_device_name
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 SHARED_IDENTITY = "two agents use its identity: is one a copy of the other?"
-"""Why a device with a clone is drained."""
+"""Reason of the drain of a device whose identity is cloned."""
 LONGEST_RESERVATION_S = 90 * 24 * 3600
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
 _VALUE = re.compile(r"[\w][\w.:/+-]{0,62}")
 
 
 def ids(connection: sqlite3.Connection, names: Sequence[str]) -> list[str]:
-    """Ids of the devices of these names or ids.
+    """Return the ids of the devices with these names or ids.
 
     Raises:
-        FleetmarkError: NOT_FOUND, with the nearest name; USAGE: none is named.
+        FleetmarkError: NOT_FOUND, with the nearest name; USAGE: `names` is empty.
     """
     if not names:
         raise FleetmarkError(ErrorKind.USAGE, "no board is named")
@@ -42,7 +42,7 @@ def label(
     names: Sequence[str],
     changes: Mapping[str, str | None],
 ) -> list[str]:
-    """Set labels of devices, or take them away (None); they win over their agents'.
+    """Set labels of devices, or remove them (None). They override the labels from the agents.
 
     Raises:
         FleetmarkError: NOT_FOUND; USAGE: a key or value that selectors could not name.
@@ -70,10 +70,10 @@ def describe(
     name: str,
     changes: Mapping[str, str | None],
 ) -> list[str]:
-    """Say what MLPerf wants to know of a device, field by field, or take it back (None).
+    """Set fields of a device's MLPerf system description, or remove them (None).
 
     Raises:
-        FleetmarkError: NOT_FOUND; USAGE: no such field, or not a value that it can have.
+        FleetmarkError: NOT_FOUND; USAGE: an unknown field, or a value that the field cannot have.
     """
     del effects
     for field, value in changes.items():
@@ -94,7 +94,7 @@ def drain(
     names: Sequence[str],
     reason: str,
 ) -> list[str]:
-    """Give devices no further job; what runs on them goes on."""
+    """Drain devices: they get no further job, and running jobs continue."""
     del effects
     found = ids(connection, names)
     for device_id in found:
@@ -105,9 +105,9 @@ def drain(
 def hold_shared_identity(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, device_id: str
 ) -> None:
-    """Give a device no further job, since two agents use its identity.
+    """Drain a device because two agents use its identity.
 
-    A drain that an operator ordered before stays as it is.
+    An earlier drain by an operator is kept unchanged.
     """
     del effects
     known = device_admin.get(connection, device_id)
@@ -136,10 +136,10 @@ def reserve(
     who: str,
     for_s: float,
 ) -> list[str]:
-    """Keep devices for the jobs of one person, for a time.
+    """Reserve devices for the jobs of one operator, for a time.
 
     Raises:
-        FleetmarkError: NOT_FOUND; USAGE; RESERVED: somebody else has one of them.
+        FleetmarkError: NOT_FOUND; USAGE; RESERVED: another operator has reserved one of them.
     """
     if not who or not 0 < for_s <= LONGEST_RESERVATION_S:
         raise FleetmarkError(
@@ -163,10 +163,10 @@ def reserve(
 def rename(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, name: str, new_name: str
 ) -> list[str]:
-    """Call a device otherwise; its results are called so, too.
+    """Rename a device. The new name also applies to stored results.
 
     Raises:
-        FleetmarkError: NOT_FOUND; USAGE: no name, or another device's.
+        FleetmarkError: NOT_FOUND; USAGE: an invalid name, or one like another device's.
     """
     if not is_device_name(new_name):
         raise FleetmarkError(ErrorKind.USAGE, f"{new_name!r} is not a name: {RULE}")
@@ -189,22 +189,23 @@ def rename(
 def save(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, name: str, selector: str
 ) -> None:
-    """Keep a selector under a name, for `@name`.
+    """Save a selector under a name, for use as `@name`.
 
     Raises:
-        FleetmarkError: USAGE: no name. FleetmarkError: the selector means nothing.
+        FleetmarkError: USAGE: an invalid name; another kind: an invalid selector.
     """
     del effects
     if not is_device_name(name):
         raise FleetmarkError(ErrorKind.USAGE, f"{name!r} is not a name: {RULE}")
-    # With itself among the saved, so that a circle is found now and not when it is used.
+    # Include the new selector, so that a circular reference is found when it is saved, not when it
+    # is used.
     parse_selector(f"@{name}", {**saved_fleets.every(connection), name: selector})
     matching(connection, selector)
     saved_fleets.save(connection, now_ns, name, selector)
 
 
 def forget(connection: sqlite3.Connection, effects: Effects, now_ns: int, name: str) -> None:
-    """Forget a saved fleet.
+    """Delete a saved fleet.
 
     Raises:
         FleetmarkError: NOT_FOUND; USAGE: another saved fleet refers to it.

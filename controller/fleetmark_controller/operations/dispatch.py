@@ -1,4 +1,4 @@
-"""Gives waiting jobs to free devices: the scheduler decides, one transaction binds."""
+"""Dispatch waiting jobs to free devices: the scheduler decides, one transaction binds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fleetmark_controller.store.security.releases import UNSIGNED, Reference, St
 from fleetmark_core.order import ORDER_FORMAT, Order
 
 _FEW = 64
-"""So many idle devices are looked at without asking first which are wanted."""
+"""Up to this many idle devices are considered without first filtering by the waiting jobs."""
 
 
 def assign(
@@ -33,13 +33,23 @@ def assign(
 ) -> int | None:
     """Bind jobs to devices that reported idle and have no work in the store.
 
-    `free` are the devices that are idle by `seen`, if the caller knows; it may change meanwhile.
-    Returns after how many nanoseconds time alone will make another assignment possible.
+    Args:
+        connection: the writer's connection.
+        effects: receives the offers.
+        now_ns: the wall clock.
+        seen: the presence of each device.
+        scheduler: decides which job runs on which device.
+        free: the idle devices according to `seen`, if known; it may change during the call.
+        trust: the release under which orders can be signed.
+
+    Returns:
+        The time in nanoseconds after which another dispatch becomes possible without an event; None
+        if there is no such time.
     """
     idle: Collection[str] = (
         dict.fromkeys(name for name, what in seen.items() if what.idle) if free is None else free
     )
-    # Of thousands of idle devices only those matter that a waiting job could run on.
+    # With thousands of idle devices, consider only those that a waiting job could run on.
     wanted = scheduler_view.wanted(connection) if len(idle) > _FEW else None
     busy = attempts.busy_devices(connection)
     open_devices = [
@@ -76,7 +86,7 @@ def waits(
     scheduler: Scheduler,
     trust: Standing = UNSIGNED,
 ) -> dict[str, str]:
-    """Of every queued job: why it waits, by the scheduler itself."""
+    """Return the wait reason of every queued job, as given by the scheduler."""
     view = scheduler_view.view(connection, now_ns, seen)
     plan = scheduler.plan(replace(view, unsignable=trust.fault))
     about = dict.fromkeys((a.job_id for a in plan.assignments), "it is about to be given a board")
@@ -90,9 +100,9 @@ def order_for(
     release: Reference | None,
     parameters: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The order of an attempt: it follows from job, device, epoch, release, and what it is told.
+    """Return the order of an attempt; it follows from job, device, epoch, release and parameters.
 
-    `parameters` are the job's own with what was found on the device; None: its own.
+    `parameters` are the job's parameters with values tuned on the device; None: the job's own.
     """
     return Order(
         format=ORDER_FORMAT,
@@ -115,6 +125,6 @@ def order_for(
         release_sha256=release.sha256 if release else "",
         release_bytes=release.size_bytes if release else 0,
         min_sandbox=option.min_sandbox,
-        # Answers are the same on a warm board.
+        # Accuracy does not depend on the temperature of the device.
         stable=bool(job.configuration.get("stable")) and job.configuration["mode"] != "accuracy",
     ).canonical()

@@ -1,4 +1,4 @@
-"""What must happen after an operation's commit, and only then."""
+"""Actions that must happen after an operation's commit, and only then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from fleetmark_controller.store.jobs.attempts import AttemptKey
 
 @dataclass(frozen=True)
 class OfferEffect:
-    """Send this order to its device. Sending twice is harmless: the epoch is the same."""
+    """Instruction to send an order to its device.
+
+    Sending it twice is harmless, because the epoch is the same.
+    """
 
     key: AttemptKey
     order: bytes
@@ -17,7 +20,7 @@ class OfferEffect:
 
 @dataclass(frozen=True)
 class StopEffect:
-    """Tell the device to stop the attempt if it runs, and to forget it."""
+    """Instruction to a device to stop an attempt if it runs, and to forget it."""
 
     key: AttemptKey
     reason: str
@@ -25,7 +28,7 @@ class StopEffect:
 
 @dataclass(frozen=True)
 class TailEffect:
-    """Somebody wants to read along what an attempt writes, or nobody does any more."""
+    """Instruction to a device to start or stop sending the output of an attempt."""
 
     key: AttemptKey
     wanted: bool
@@ -33,15 +36,15 @@ class TailEffect:
 
 @dataclass
 class Effects:
-    """Collected by an operation, carried out by its caller."""
+    """The effects of an operation, collected by the operation and applied by its caller."""
 
     offers: list[OfferEffect] = field(default_factory=list)
     stops: list[StopEffect] = field(default_factory=list)
     verify: list[AttemptKey] = field(default_factory=list)
     jobs: set[str] = field(default_factory=set)
     identities: set[str] = field(default_factory=set)
-    """Identities that are new or count differently now."""
+    """Identities that are new or whose state changed."""
     blobs: list[bytes] = field(default_factory=list)
-    """Contents that belong among the blobs, too."""
+    """Contents to be stored as blobs, too."""
     schedule: bool = False
-    """Whether something became free or waiting, so that the scheduler should look."""
+    """Whether a device became free or a job became ready, so that the scheduler must run."""

@@ -1,4 +1,4 @@
-"""Boards come, are approved, and go: join tokens and device identities, one transaction each."""
+"""Enrollment, approval and removal of devices: enrollment tokens and device identities."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def create_token(
     labels: dict[str, str],
     approve: bool,
 ) -> int:
-    """Store a token's digest; returns when it expires (unix ns).
+    """Store the digest of a token; return when it expires (unix ns).
 
     Raises:
         FleetmarkError: USAGE: life or uses out of range.
@@ -80,10 +80,10 @@ def create_token(
 def revoke_token(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, who: str, prefix: str
 ) -> str:
-    """End a token, named by its id or the beginning of it; returns the id.
+    """Revoke a token, given by its id or the beginning of it; return the id.
 
     Raises:
-        FleetmarkError: NOT_FOUND, or USAGE when several begin so.
+        FleetmarkError: NOT_FOUND, or USAGE when several ids begin with `prefix`.
     """
     del effects
     found = [
@@ -102,7 +102,7 @@ def revoke_token(
 
 @dataclass(frozen=True)
 class Applicant:
-    """A board that wants in: its key is proved, everything else is what it says."""
+    """A device that requests enrollment. Its key is proven; the other fields are unverified."""
 
     key_sha256: str
     device_id: str
@@ -117,9 +117,10 @@ def enrol(
     applicant: Applicant,
     token: JoinToken | None,
 ) -> Identity:
-    """Take a board in, pending or active; one that is known by its key needs no token.
+    """Enroll a device as pending or active. A device with a known key needs no token.
 
-    Two boards with the last use of one token: transactions come one after the other, one wins.
+    Transactions are serialized: of two devices that present the last use of one token, only one
+    succeeds.
 
     Raises:
         FleetmarkError: NOT_ENROLLED, BAD_TOKEN, REVOKED, or FORBIDDEN (another key has its id).
@@ -141,7 +142,7 @@ def enrol(
             next_step="Remove identity/ from the agent's home, and it becomes a new device",
         )
     name = devices.free_name(connection, applicant.device_id, applicant.name)
-    # A board that was here before, or says that it is one that is, is looked at by a person.
+    # An operator must approve a device that was here before or requests the name of another device.
     known_board = name != applicant.name or devices.get(connection, applicant.device_id) is not None
     active = stored.approve and not known_board
     identity = Identity(
@@ -190,7 +191,7 @@ def _again(
 
 
 def renew(connection: sqlite3.Connection, now_ns: int, key_sha256: str, address: str) -> Identity:
-    """The device whose key this is, if it counts; its renewal is logged.
+    """Return the active device with this key, and record its renewal.
 
     Raises:
         FleetmarkError: NOT_ENROLLED, PENDING or REVOKED.
@@ -230,7 +231,7 @@ def approve(
     name: str,
     fingerprint: str,
 ) -> Identity:
-    """A pending device becomes active; one that is active stays so.
+    """Activate a pending device; an active device stays active.
 
     Raises:
         FleetmarkError: NOT_FOUND; REVOKED; USAGE: `fingerprint` is not 8 to 64 hexadecimal digits;
@@ -252,7 +253,7 @@ def approve(
 
 
 def _fingerprint_digits(fingerprint: str) -> str:
-    """Return the digits of a fingerprint, which may have colons, spaces and capitals."""
+    """Return the digits of a fingerprint, which may contain colons, spaces and capital letters."""
     digits = fingerprint.replace(":", "").replace(" ", "").lower()
     if not _FINGERPRINT.fullmatch(digits):
         raise FleetmarkError(
@@ -292,8 +293,9 @@ def end_device(
 ) -> tuple[Identity, int]:
     """Revoke a device's key, or also remove the device from listings. Its results stay.
 
-    Returns what it is now, and how many jobs were cancelled: those that waited for a removed device
-    alone.
+    Returns:
+        The identity with its new state, and the number of cancelled jobs: those that waited only
+        for a removed device.
 
     Raises:
         FleetmarkError: NOT_FOUND.
@@ -317,7 +319,7 @@ def end_device(
     if devices.get(connection, identity.identity_id) is not None:
         kind = "device.removed" if remove else "device.revoked"
         events.add(connection, now_ns, kind, device_id=identity.identity_id)
-        # Nobody will hear of what it runs now.
+        # The device can no longer connect, so what it runs now is lost.
         why = "the device was removed" if remove else "the device's key was revoked"
         sessions.lease_expired(connection, effects, now_ns, identity.identity_id, why)
         if remove:
@@ -340,7 +342,7 @@ def _named(connection: sqlite3.Connection, name: str, adopt_at_ns: int | None = 
 
 
 def _adopt(connection: sqlite3.Connection, now_ns: int, name: str) -> Identity | None:
-    """A device from before devices had keys gets an identity without one, to end it by."""
+    """Create an identity without a key for a device from before devices had keys, to end it."""
     for device in devices.every(connection):
         if device.name == name and identities.get(connection, device.device_id) is None:
             keyless = f"none {device.device_id}"
@@ -353,7 +355,7 @@ def _adopt(connection: sqlite3.Connection, now_ns: int, name: str) -> Identity |
 
 
 def revoked(identity: Identity) -> FleetmarkError:
-    """What the bearer of a revoked key is told."""
+    """Return the error for a revoked key."""
     return FleetmarkError(
         ErrorKind.REVOKED,
         f"the key of {identity.kind.value} {identity.name} was revoked",

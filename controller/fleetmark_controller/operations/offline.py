@@ -1,4 +1,4 @@
-"""Orders that leave in a bundle, boards that are on no network, and results that come in a file."""
+"""Devices without network: orders in bundle files, devices added from files, imported results."""
 
 from __future__ import annotations
 
@@ -37,14 +37,25 @@ def export(
     device: str,
     trust: Standing,
 ) -> tuple[AttemptKey, bytes]:
-    """Bind a waiting job to a board that will get its order in a file; the order.
+    """Bind a waiting job to a device that gets its order in a bundle file.
 
-    A job that was exported and has not ended gives its order once more. `device` is a name, and
-    may be empty where the job can run on one board only.
+    A job that was exported and has not ended returns its order again.
+
+    Args:
+        connection: the writer's connection.
+        effects: receives the changed job.
+        now_ns: the wall clock.
+        who: the operator.
+        job_id: the job.
+        device: the name of a device; may be empty if the job can run on one device only.
+        trust: the release under which orders can be signed.
+
+    Returns:
+        The attempt and its order.
 
     Raises:
-        FleetmarkError: NOT_FOUND; USAGE; NOT_RELEASED: no release names what it runs; FENCED: it is
-            not waiting.
+        FleetmarkError: NOT_FOUND; USAGE; NOT_RELEASED: no release contains what it runs; FENCED: it
+            is not waiting.
     """
     job = jobs.get(connection, job_id)
     if job is None:
@@ -107,7 +118,7 @@ def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: records in the document, and how many were new."""
+    """The result of an import: the number of records in the document, and of new records."""
 
     records: int
     new: int
@@ -121,13 +132,21 @@ def import_results(
     said: ResultsDocument,
     key_sha256: str,
 ) -> Imported:
-    """Store what a board wrote into a file, as if it had said it on its stream. Twice is once.
+    """Store results from a file of a device, as if they had arrived on its stream.
 
-    `key_sha256` is the fingerprint of the key that signed the document.
+    A repeated import changes nothing.
+
+    Args:
+        connection: the writer's connection.
+        effects: receives the attempt to be evaluated.
+        now_ns: the wall clock.
+        who: the operator.
+        said: the document.
+        key_sha256: fingerprint of the key that signed the document.
 
     Raises:
-        FleetmarkError: FORBIDDEN or REVOKED: the key is not that of the device; FENCED: no such
-            attempt was given to it.
+        FleetmarkError: FORBIDDEN or REVOKED: the key is not that of the device; FENCED: the attempt
+            was not dispatched to the device.
     """
     identity = identities.get(connection, said.device_id)
     if identity is None or identity.kind is not Kind.DEVICE or identity.key_sha256 != key_sha256:
@@ -174,12 +193,12 @@ def add_board(
     agent_version: str,
     key_sha256: str,
 ) -> Identity:
-    """Register a board by what its agent wrote into a file; who adds it approves it.
+    """Register a device from a file of its agent. The operator who adds it thereby approves it.
 
-    The same board again only tells new facts.
+    Adding the same device again only updates its capabilities.
 
     Raises:
-        FleetmarkError: FORBIDDEN: another key has its id, or it is a person's; REVOKED.
+        FleetmarkError: FORBIDDEN: another key has its id, or the key is an operator's; REVOKED.
     """
     known = identities.by_key(connection, key_sha256)
     if known is not None and known.state in (State.REVOKED, State.REMOVED):

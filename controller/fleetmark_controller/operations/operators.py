@@ -1,4 +1,4 @@
-"""People's credentials: who may use the controller, and as what."""
+"""Operations on the credentials of operators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleetmark_core.clock import iso
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 LOCAL_NAME = "local"
-"""The administrator by the credential in the controller's own home."""
+"""Name of the administrator whose credentials are in the controller's own home."""
 _LOCAL_ID = "local"
 _MAX_NAME = 63
 
@@ -28,10 +28,10 @@ def create(
     role: Role,
     key_sha256: str,
 ) -> Identity:
-    """Register a person's key. A revoked person of the same name is replaced.
+    """Register the key of an operator. A revoked operator of the same name is replaced.
 
     Raises:
-        FleetmarkError: USAGE: a bad name, or one that is taken, or a known key.
+        FleetmarkError: USAGE: an invalid name, a name that is taken, or a known key.
     """
     if not name or len(name) > _MAX_NAME or not name.isprintable() or name != name.strip():
         raise FleetmarkError(ErrorKind.USAGE, f"{name[:80]!r} is not a name: up to 63 letters")
@@ -60,7 +60,7 @@ def create(
 def revoke(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, who: str, name: str
 ) -> Identity:
-    """A person's credential counts no more.
+    """Revoke the credentials of an operator.
 
     Raises:
         FleetmarkError: NOT_FOUND, or USAGE: the local administrator.
@@ -85,7 +85,7 @@ def revoke(
 def admit_local(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, key_sha256: str
 ) -> str:
-    """The key in the controller's home is an administrator's; returns its id."""
+    """Register the key in the controller's home as the local administrator's; return its id."""
     known = identities.get(connection, _LOCAL_ID)
     if known is None:
         identity = Identity(

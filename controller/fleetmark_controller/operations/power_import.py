@@ -1,4 +1,4 @@
-"""Gives a stored run the energy that a power analyzer measured."""
+"""Import the energy that a power analyzer measured into a stored run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def import_power(
     power: Power,
     log: runs.RunFile,
 ) -> None:
-    """Store the log with the run, and its figures in the place of the board's own."""
+    """Store the log with the run, and replace the energy figures that the device measured."""
     del effects
     figures = runs.counts(connection, run_id)
     runs.set_energy(

@@ -1,4 +1,4 @@
-"""Takes up attempts that a device holds and this store does not know: after a restored backup."""
+"""Recover attempts that a device holds and the store does not know, after a restored backup."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _SUBMITTED_BY = "unknown: from a board's order, after a restored backup"
 
 @dataclass(frozen=True)
 class Vouching:
-    """What a controller knows of its own orders.
+    """Functions by which a controller recognizes its own orders.
 
-    `read_order` gives what is in an envelope, if the controller's own key made it, else None;
-    `variations` gives those of a lock in the order that labels show.
+    `read_order` returns the order in an envelope that the controller's own key signed, else None.
+    `variations` returns the variations of a lockfile in the order in which labels show them.
     """
 
     read_order: Callable[[bytes], bytes | None]
@@ -39,14 +39,19 @@ class Vouching:
 
 
 NOBODY = Vouching(lambda envelope: None)
-"""Of a controller without keys: no envelope is its own."""
+"""For a controller without keys: it recognizes no envelope as its own."""
 
 
 class Papers:
-    """What a device shows in one hello, and who says what of it is to be believed."""
+    """The lockfiles in one hello, with the functions that verify the orders that name them."""
 
     def __init__(self, locks: tuple[bytes, ...] = (), vouching: Vouching = NOBODY) -> None:
-        """`locks` are those that the orders name."""
+        """Create an object that parses on demand.
+
+        Args:
+            locks: the lockfiles that the orders name.
+            vouching: the functions by which the controller recognizes its own orders.
+        """
         self._given = locks
         self.vouching = vouching
 
@@ -55,7 +60,7 @@ class Papers:
         return {sha256_hex(content): content for content in self._given}
 
     def believed(self, key: AttemptKey, envelope: bytes) -> Believed | None:
-        """The order of exactly this attempt and its lock, if the own signature covers both."""
+        """Return the attempt's order and lockfile if the controller signed them, else None."""
         signed = self.vouching.read_order(envelope) if envelope else None
         if signed is None:
             return None
@@ -71,7 +76,7 @@ class Papers:
 
 @dataclass(frozen=True)
 class Believed:
-    """What the controller itself once ordered."""
+    """An order that this controller signed, with its lockfile."""
 
     order: Order
     lock: Lock
@@ -79,7 +84,7 @@ class Believed:
 
     @property
     def option(self) -> Option:
-        """The device of the order, as the job's planning had it."""
+        """The option of the job that the order was made from."""
         order = self.order
         return Option(
             order.device_id,
@@ -101,14 +106,14 @@ def adopt(
     papers: Papers,
     envelope: bytes,
 ) -> Attempt | None:
-    """Record an attempt that was assigned after the backup was made; None if nothing vouches.
+    """Record an attempt that was dispatched after the backup; return None if it cannot be verified.
 
-    Where the backup knows its job, its order follows from that. A job that was submitted after
-    the backup is taken up with its campaign from the order in the `envelope` that the device
-    shows, if this controller signed it. What is not in there stays unknown: who submitted it, its
-    priority, how often it may be tried, whether a parameter was its own or told by a search, and
-    whether its runs were to repeat; they do not. The store's memory of later epochs of the same
-    job is not overruled: the highest epoch stays the newest.
+    If the backup contains the job, the order follows from the job. A job that was submitted after
+    the backup is recovered with its campaign from the order in the `envelope` that the device
+    presents, if this controller signed it. Facts that the order does not contain stay unknown: the
+    submitter, the priority, the number of attempts, whether a parameter was the job's own or tuned
+    by a search, and whether its runs were to be repeated; they are not repeated. Later epochs of
+    the same job in the store are not overruled: the highest epoch stays the newest.
     """
     shown = papers.believed(key, envelope)
     job = jobs.get(connection, key.job_id)
@@ -124,7 +129,7 @@ def adopt(
     if option is None:
         return None
     if shown is not None:
-        # It says more than what follows from the job: the release, what the board was told.
+        # The signed order contains more than the job implies: the release and tuned parameters.
         order = shown.order.canonical()
     else:
         order = order_for(job, option, key, releases.newest(connection))

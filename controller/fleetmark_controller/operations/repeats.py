@@ -1,4 +1,4 @@
-"""Repeats the runs of a stable campaign until their figure is known well enough."""
+"""Repeat the runs of a stable campaign until the figure is known precisely enough."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ def after_run(
     key: AttemptKey,
     new_id: Callable[[], str] = uuid7,
 ) -> Next | None:
-    """Decide what follows a stored official run; None: its campaign is not stable."""
+    """Decide whether to repeat a configuration after an official run, and queue the repetition.
+
+    Returns:
+        The decision; None if the job is not a performance job of a stable campaign, or cannot run
+        on the device any more.
+    """
     job = jobs.get(connection, key.job_id)
     if job is None or job.configuration.get("stable") is not True:
         return None

@@ -1,4 +1,4 @@
-"""Records in, runs out: acknowledged when durable, finalised exactly once."""
+"""Store records and runs: acknowledged when durable, finalized exactly once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def append(
     key: AttemptKey,
     batch: Sequence[Record],
 ) -> int:
-    """Store records; returns the highest contiguous seq, which the device may forget.
+    """Store records; return the highest contiguous seq, up to which the device may delete records.
 
     Raises:
         FleetmarkError: FENCED (no such attempt on this device), BAD_MESSAGE.
@@ -60,7 +60,10 @@ def append(
 
 @dataclass(frozen=True)
 class Judgement:
-    """What verifying found. `values` are columns of table run that follow from records and logs."""
+    """The result of evaluating an attempt.
+
+    `values` are columns of table run that follow from records and logs.
+    """
 
     ending: Ending
     reason: str
@@ -77,10 +80,10 @@ def finalise(
     run_id: str,
     judgement: Judgement,
 ) -> bool:
-    """Store the run of an attempt and end it, once; True if this call did it.
+    """Store the run of an attempt and end the attempt, once; return whether this call did it.
 
-    A finished attempt whose job does not want its result any more (a newer epoch, a cancelled or
-    finished job) is stored as *late*: official = 0.
+    A finished attempt whose job no longer needs its result (a newer epoch, a cancelled or finished
+    job) is stored as *late*: official = 0.
     """
     attempt = attempts.get(connection, key)
     if attempt is None or attempt.verified:

@@ -1,4 +1,4 @@
-"""What devices say: hello, capabilities, reports about attempts; and what silence means."""
+"""Messages from devices (hello, capabilities, reports of attempts), and the end of a lease."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from fleetmark_core.capabilities import Capabilities
 
 @dataclass(frozen=True)
 class Report:
-    """What a device says of an attempt that it holds."""
+    """A device's report of an attempt that it holds."""
 
     key: AttemptKey
     state: AttemptState
     reason: str = ""
     retryable: bool = False
     signed_order: bytes = b""
-    """Of a hello: what was ordered, in its envelope. Not believed."""
+    """In a hello: the order in its envelope, not yet verified."""
 
 
 @dataclass(frozen=True)
 class Hello:
-    """How a device introduces itself."""
+    """The first message of a device on a stream."""
 
     device_id: str
     name: str
@@ -49,10 +49,10 @@ class Hello:
     idle: bool
     attempts: tuple[Report, ...] = ()
     locks: tuple[bytes, ...] = ()
-    """Those that the signed orders name. Not believed."""
+    """Lockfiles that the signed orders name, not yet verified."""
 
     def without_papers(self) -> Hello:
-        """The same without what only the agreement on attempts needs, and is large."""
+        """Return a copy without the large fields that only the reconciliation of attempts needs."""
         if not self.attempts and not self.locks:
             return self
         reports = tuple(replace(report, signed_order=b"") for report in self.attempts)
@@ -75,9 +75,17 @@ def hello(
     said: Hello,
     vouching: Vouching = NOBODY,
 ) -> list[Answer]:
-    """Register the device and agree with it on every attempt that either side knows of.
+    """Register the device, and reconcile every attempt that either side knows.
 
-    `vouching` tells orders of this controller from what a device made up.
+    Args:
+        connection: the writer's connection.
+        effects: receives offers and stops.
+        now_ns: the wall clock.
+        said: the hello.
+        vouching: recognizes the orders that this controller signed.
+
+    Returns:
+        An answer for each attempt in the hello.
     """
     new = devices.upsert(
         connection,
@@ -113,25 +121,25 @@ def hello(
 
 
 def _settle(connection: sqlite3.Connection, effects: Effects, now_ns: int, said: Hello) -> None:
-    """What becomes of attempts that the store knows and the device does not name."""
+    """Offer again or end the attempts that the store knows and the device does not report."""
     held = {(report.key.job_id, report.key.epoch) for report in said.attempts}
     for attempt in attempts.on_device(connection, said.device_id):
         if (attempt.key.job_id, attempt.key.epoch) in held:
             continue
         if attempt.state is AttemptState.OFFERED and attempt.key.epoch > said.highest_epoch:
-            # The offer was lost, or its reply: the same epoch goes out again.
+            # The offer or its reply was lost: send the same epoch again.
             effects.offers.append(OfferEffect(attempt.key, attempt.order))
         else:
             end_attempt(connection, effects, now_ns, attempt, Ending.GONE, _WITHOUT_IT)
     for job_id, epoch in jobs.hopeless(connection, said.device_id):
-        # It waited for the result of its last, lost try; now it is known that none will come.
+        # The job waited for the result of its last, lost attempt, which will not arrive any more.
         lost = attempts.get(connection, AttemptKey(said.device_id, job_id, epoch))
         if lost is not None and (job_id, epoch) not in held:
             end_attempt(connection, effects, now_ns, lost, Ending.GONE, _WITHOUT_IT)
 
 
 def report(connection: sqlite3.Connection, effects: Effects, now_ns: int, said: Report) -> None:
-    """A device tells a new state of an attempt. Stale and repeated reports change nothing."""
+    """Process a new state of an attempt. Stale and repeated reports change nothing."""
     attempt = attempts.get(connection, said.key)
     if attempt is None:
         effects.stops.append(StopEffect(said.key, "unknown to this controller"))
@@ -152,8 +160,8 @@ def capabilities_changed(
     device_id: str,
     facts: Capabilities,
 ) -> None:
-    """A device found something new about itself."""
-    del effects  # nothing follows: jobs that wait were resolved when they were submitted
+    """Store the changed capabilities of a device."""
+    del effects  # no effect: waiting jobs were resolved when they were submitted
     devices.set_capabilities(connection, now_ns, device_id, facts)
     events.add_from_device(connection, now_ns, "device.capabilities", device_id=device_id)
 
@@ -165,7 +173,7 @@ def lease_expired(
     device_id: str,
     reason: str = "no contact with the device for a lease",
 ) -> None:
-    """Nothing is heard from a device any more: its attempts are lost."""
+    """Mark the attempts of a device as lost after its lease expired."""
     events.add(connection, now_ns, "device.offline", device_id=device_id)
     for attempt in attempts.on_device(connection, device_id):
         end_attempt(
@@ -202,7 +210,7 @@ def _answer(
     given_up = said.state in (AttemptState.REFUSED, AttemptState.ABORTED)
     attempt = attempts.get(connection, said.key)
     if attempt is None:
-        # What the board has given up brings no result: it is worth no job of its own.
+        # An attempt that the device has given up brings no result, so no job is recovered for it.
         envelope = b"" if given_up else said.signed_order
         attempt = adopt(connection, effects, now_ns, said.key, papers, envelope)
     if attempt is None:
@@ -213,7 +221,8 @@ def _answer(
     if attempt.verified or attempt.state in (AttemptState.REFUSED, AttemptState.ABORTED):
         return Answer(said.key, False, "recorded")
     if said.state is AttemptState.UPLOADING:
-        # It is finished: whatever became of its job, the result is stored, official or late.
+        # The attempt is finished: its result is stored, official or late, whatever the state of its
+        # job.
         _advance(connection, effects, now_ns, attempt, said.state)
         return Answer(said.key, True, "")
     job = jobs.get(connection, said.key.job_id)

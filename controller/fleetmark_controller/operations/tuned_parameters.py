@@ -1,4 +1,4 @@
-"""What a performance run is told of what its board was found to do: rate or expected latency."""
+"""Parameters of a performance run that a search found on its device: rate or expected latency."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fleetmark_core.order import parse_order
 from fleetmark_core.resource_model import MULTISTREAM_SAMPLES, Run, predict
 
 TOLD = "told"
-"""Key of a job's configuration, where it must be told what another was."""
+"""Key in the configuration of a replay: the tuned parameters of the original run."""
 _RATE, _LATENCY = "target_qps", "target_latency_ms"
 _PARAMETERS = {
     "Server": _RATE,
@@ -27,7 +27,7 @@ _PARAMETERS = {
 
 
 def told_then(job: Job, order: bytes) -> dict[str, Any]:
-    """What an attempt of a job was told beyond its own parameters, by its order."""
+    """Return the parameters in an attempt's order beyond those of the job itself."""
     own = job.configuration["parameters"]
     return {name: value for name, value in parse_order(order).parameters.items() if name not in own}
 
@@ -35,11 +35,12 @@ def told_then(job: Job, order: bytes) -> dict[str, Any]:
 def told(
     connection: sqlite3.Connection, job: Job, option: Option
 ) -> tuple[Mapping[str, Any], Option]:
-    """The parameters of an order for a job on a board, and the option with the memory for them.
+    """Return the parameters of an order for a job on a device, and the option with the resources.
 
-    They are the job's own, and, unless it says that itself, what the newest search of the same lock
-    on the board found; what a replayed run was told stands in the job (`TOLD`). The memory is then
-    predicted anew: LoadGen makes its queries beforehand.
+    The parameters are those of the job. If the job does not set its rate or latency, the newest
+    search of the same lockfile on the device provides it; for a replay, the original run does
+    (`TOLD`). Memory and output are then predicted again, because LoadGen creates its queries
+    beforehand.
     """
     configuration = job.configuration
     parameters: dict[str, Any] = configuration["parameters"]
@@ -70,7 +71,7 @@ def told(
 
 
 def _pace_ns(scenario: str, figure: float) -> int:
-    """Nanoseconds a sample at what was found."""
+    """Return the nanoseconds per sample at the rate or latency that was found."""
     if scenario in ("Server", "Offline"):
         return max(1, int(1e9 / figure))
     samples = MULTISTREAM_SAMPLES if scenario == "MultiStream" else 1
