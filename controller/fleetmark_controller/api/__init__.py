@@ -1,1 +1,1 @@
-"""The gRPC edge: one module a service; messages become plain values here and nowhere else."""
+"""The gRPC services: one module per service. Only here are messages converted to plain values."""

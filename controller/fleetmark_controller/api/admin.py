@@ -1,4 +1,4 @@
-"""Admin: the controller itself, join tokens, people, the audit log."""
+"""Service Admin: controller information, enrollment tokens, operators, the audit log."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _BATCH = 500
 
 
 class AdminService(admin_pb2_grpc.AdminServicer):
-    """What administrators do, and what the controller says of itself."""
+    """Service for administration and for information about the controller."""
 
     def __init__(self, engine: Engine, issuer: Issuer) -> None:
-        """Serves one engine with one CA."""
+        """Serve one engine with one CA."""
         self._engine = engine
         self._issuer = issuer
 
@@ -37,7 +37,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     async def GetInfo(
         self, request: admin_pb2.GetInfoRequest, context: error_handling.Context
     ) -> admin_pb2.ControllerInfo:
-        """Id, version, protocol, start, devices online."""
+        """Return id, version, protocol, start time and the number of connected devices."""
         return admin_pb2.ControllerInfo(
             controller_id=self._engine.controller_id,
             version=__version__,
@@ -51,7 +51,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     async def CreateToken(
         self, request: admin_pb2.CreateTokenRequest, context: error_handling.Context
     ) -> admin_pb2.CreateTokenReply:
-        """A new join token; its text is told here and nowhere else."""
+        """Create an enrollment token. Only this reply contains its text."""
         labels = _labels(dict(request.labels))
         who, token = auth.who(), self._issuer.new_token()
         expires_ns = await self._engine.transactions.perform(
@@ -75,7 +75,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     async def ListTokens(
         self, request: admin_pb2.ListTokensRequest, context: error_handling.Context
     ) -> admin_pb2.ListTokensReply:
-        """Tokens without their secrets, newest first."""
+        """Return the tokens without their secrets, newest first."""
         now_ns = now_unix_ns()
         return admin_pb2.ListTokensReply(
             tokens=[
@@ -98,7 +98,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     async def RevokeToken(
         self, request: admin_pb2.RevokeTokenRequest, context: error_handling.Context
     ) -> admin_pb2.RevokeTokenReply:
-        """A token that counts no more."""
+        """Revoke a token."""
         who = auth.who()
         token_id = await self._engine.transactions.perform(
             lambda c, fx, now: enrollment.revoke_token(c, fx, now, who, request.token_id)
@@ -109,7 +109,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     async def CreateOperator(
         self, request: admin_pb2.CreateOperatorRequest, context: error_handling.Context
     ) -> admin_pb2.CreateOperatorReply:
-        """Certify a person's key."""
+        """Register an operator, and issue a certificate for the operator's key."""
         try:
             role = Role(request.role)
         except ValueError as error:
@@ -145,7 +145,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     async def ListOperators(
         self, request: admin_pb2.ListOperatorsRequest, context: error_handling.Context
     ) -> admin_pb2.ListOperatorsReply:
-        """People by name."""
+        """Return the operators, by name."""
         found = await self._engine.reader.run(lambda c: identities.every(c, Kind.PERSON))
         return admin_pb2.ListOperatorsReply(
             operators=[
@@ -165,7 +165,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     async def RevokeOperator(
         self, request: admin_pb2.RevokeOperatorRequest, context: error_handling.Context
     ) -> admin_pb2.RevokeOperatorReply:
-        """A person's credential counts no more."""
+        """Revoke the credentials of an operator."""
         who = auth.who()
         person = await self._engine.transactions.perform(
             lambda c, fx, now: operators.revoke(c, fx, now, who, request.name)
@@ -176,7 +176,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     async def ListAudit(
         self, request: admin_pb2.ListAuditRequest, context: error_handling.Context
     ) -> AsyncIterator[admin_pb2.AuditBatch]:
-        """The audit log and its head, of one moment."""
+        """Yield the audit log and its head, both read in one transaction."""
         rows, head = await self._engine.reader.run(
             lambda c: (list(audit.rows(c, request.after)), audit.head(c))
         )

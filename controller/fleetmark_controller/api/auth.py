@@ -1,6 +1,6 @@
-"""In front of every servicer: who calls, whether the table lets him, and until when.
+"""Authentication and authorization of every call, before it reaches a service.
 
-A refusal reaches the audit log, changes nothing, and has the status of its kind.
+A refused call is written to the audit log, changes nothing, and ends with the status of its kind.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ AUDITED = {
     ErrorKind.BAD_MESSAGE,
     ErrorKind.DIGEST_MISMATCH,
 }
-"""Refusals that are logged whoever is refused: what an honest agent or person does not meet."""
+"""Kinds of refusals that are always logged: honest agents and operators do not cause them."""
 _MOST_ROWS = 30
 _NONSENSE = object()
-"""Stands for a message whose bytes could not be read."""
+"""Placeholder for a message whose bytes cannot be parsed."""
 _CALL: ContextVar[Call] = ContextVar("call")
 
 
 class Call:
-    """One call that was let in."""
+    """A call that the guard admitted."""
 
     def __init__(
         self,
@@ -73,16 +73,16 @@ class Call:
 
     @property
     def peer(self) -> str:
-        """The caller's address and port, as gRPC writes them."""
+        """The caller's address and port, in gRPC's notation."""
         return str(self.context.peer())
 
     @property
     def who(self) -> str:
-        """For the audit log."""
+        """The caller as written in the audit log."""
         return self.caller.shown if self.caller else f"address {self.address}"
 
     def end(self, error: FleetmarkError) -> None:
-        """Tell the caller why, and stop."""
+        """End the call with an error for the caller."""
         if self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._end(error))
 
@@ -95,26 +95,29 @@ class Call:
 
 
 def current() -> Call:
-    """The call that is being served."""
+    """Return the call in progress."""
     return _CALL.get()
 
 
 def device_id() -> str:
-    """The device that calls; empty for people.
+    """Return the id of the calling device; empty for operators.
 
-    An agent acts as itself alone: compare every device id that a message names with this.
+    An agent acts only for itself: compare every device id in a message with this one.
     """
     caller = _CALL.get().caller
     return caller.identity_id if caller and caller.kind is Kind.DEVICE else ""
 
 
 def who() -> str:
-    """The caller, for the audit log."""
+    """Return the caller as written in the audit log."""
     return _CALL.get().who
 
 
 def person() -> str:
-    """Name of the person who calls, by the certificate: nobody acts in another's name."""
+    """Return the name of the calling operator; empty for devices.
+
+    The name comes from the certificate, so an operator cannot act in another's name.
+    """
     caller = _CALL.get().caller
     return caller.name if caller and caller.kind is Kind.PERSON else ""
 
@@ -132,21 +135,21 @@ def be_device(named: str) -> None:
 
 
 def address_of(peer: str) -> str:
-    """`ipv4:192.0.2.1:1234` without its port."""
+    """Return an address such as `ipv4:192.0.2.1:1234` without its prefix and port."""
     kind, _, rest = peer.partition(":")
     return rest.rpartition(":")[0] if kind in ("ipv4", "ipv6") else peer
 
 
 class Refusals:
-    """Writes refusals into the audit log, a limited number a minute of each source."""
+    """Writer of refusals to the audit log, with a limit per minute and source."""
 
     def __init__(self, engine: Engine) -> None:
-        """Of one engine's store."""
+        """Write to the store of one engine."""
         self._engine = engine
         self._limiter = Limiter(_MOST_ROWS)
 
     async def note(self, who: str, method: str, error: FleetmarkError) -> None:
-        """One row, durable on return, unless this source has had too many."""
+        """Write one row, durable on return, unless this source has reached its limit."""
         count = self._limiter.refused(who, time.monotonic())
         if count > _MOST_ROWS:
             return
@@ -170,10 +173,15 @@ class Refusals:
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Lets in whom the table allows."""
+    """Interceptor that admits the callers that the table of permissions allows."""
 
     def __init__(self, registry: Registry, refusals: Refusals) -> None:
-        """By one registry."""
+        """Create a guard.
+
+        Args:
+            registry: the current identities.
+            refusals: writes refused calls to the audit log.
+        """
         self._registry = registry
         self._refusals = refusals
         self._wrapped: dict[str, tuple[Any, Any]] = {}
@@ -181,7 +189,7 @@ class Guard(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
     ) -> Any:
-        """Wraps the method's handler; once, for it is the same at each call."""
+        """Return the method's handler, wrapped once because it is the same for each call."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
@@ -227,7 +235,7 @@ class Guard(grpc.aio.ServerInterceptor):
         return make(wrapped, understand, handler.response_serializer)
 
     async def _understood(self, call: Call, request: Any) -> Any:
-        """The request, if its bytes made sense; of a stream, each message when it comes."""
+        """Return the request if it was parsed; messages of a stream are checked as they arrive."""
         if request is _NONSENSE:
             refusal = _nonsense()
             await self._refusals.note(call.who, call.method, refusal)
@@ -277,7 +285,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
 
 def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Bytes that are no message must not end in a traceback of gRPC's, but in a refusal."""
+    """Return a parser that marks invalid bytes: they must cause a refusal, not a traceback."""
 
     def understand(data: bytes) -> Any:
         try:
@@ -300,7 +308,7 @@ def _nonsense() -> FleetmarkError:
 
 
 async def note(error: FleetmarkError) -> None:
-    """Log an error of the call that is being served, if it is a refusal to be logged."""
+    """Write an error of the call in progress to the audit log if its kind is audited."""
     call = _CALL.get(None)
     if call is not None and error.kind in AUDITED:
         await call.refusals.note(call.who, call.method, error)

@@ -1,4 +1,4 @@
-"""Blobs: verified bytes down to boards and up from them."""
+"""Service Blobs: downloads and uploads of verified bytes."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ log = logging.getLogger("fleetmark.services")
 _READ_BYTES = 16 * CHUNK_BYTES
 _MOST_LOCKS = 256
 _OWN_FILES = 2
-"""stdout and stderr, besides the outputs that a lock declares."""
+"""stdout and stderr, besides the outputs that a lockfile declares."""
 _FARTHEST = 1 << 62
 
 
 class BlobsService(blobs_pb2_grpc.BlobsServicer):
-    """Serves the controller's folder of blobs."""
+    """Service for the controller's folder of blobs."""
 
     def __init__(self, engine: Engine) -> None:
-        """Serves one engine's folder."""
+        """Serve the folder of one engine."""
         self._engine = engine
         self._blobs = engine.blobs
         self._allowance = Allowance()
-        self._named: dict[str, set[str]] = {}  # blobs of locks
-        self._files: dict[str, int] = {}  # how many files a job of a lock may leave
+        self._named: dict[str, set[str]] = {}  # lockfile → its blobs
+        self._files: dict[str, int] = {}  # lockfile → number of files that its job may leave
 
     @error_handling.streaming
     async def Download(
         self, request: blobs_pb2.DownloadRequest, context: error_handling.Context
     ) -> AsyncIterator[blobs_pb2.BlobChunk]:
-        """Bytes of a blob from an offset."""
-        # A board of the version before does not say for which attempt; people have none.
+        """Yield the bytes of a blob from an offset."""
+        # An agent of the previous version does not name the attempt, and operators have none.
         key = None
         if auth.device_id():
             if request.HasField("attempt"):
@@ -57,7 +57,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an offset beyond all files")
         if not self._blobs.has(request.sha256):
             if not self._blobs.root.is_dir():
-                # The disk is away, not the blob: the board may try again.
+                # The disk is missing, not the blob: the device may try again.
                 raise self._unusable(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
             raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
         path, offset = self._blobs.path(request.sha256), request.offset
@@ -68,7 +68,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                     offset += len(chunk)
                     yield blobs_pb2.BlobChunk(data=chunk)
         finally:
-            # Of a transfer that is cut, too, what went out is counted.
+            # Bytes of an interrupted transfer are counted, too.
             if key is not None and offset > request.offset:
                 self._engine.count_sent(key, offset - request.offset)
 
@@ -78,7 +78,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         request_iterator: AsyncIterator[blobs_pb2.UploadRequest],
         context: error_handling.Context,
     ) -> blobs_pb2.UploadReply:
-        """Take a blob whose digest and size are announced first."""
+        """Store a blob whose digest and size are announced first."""
         messages = request_iterator.__aiter__()
         try:
             header = (await messages.__anext__()).header
@@ -113,14 +113,16 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             raise self._unusable(error) from error
         finally:
             if device_id and not came:
-                # It has not come whole: a bad link must not use up what the attempt may have.
+                # The blob did not arrive completely: a bad link must not use up the limit of the
+                # attempt.
                 self._allowance.give_back(device_id, header.size_bytes)
         return blobs_pb2.UploadReply(existed=False)
 
     def _charge(self, device_id: str, awaited: Mapping[Hashable, Most], size: int) -> None:
-        """Count an upload: for the attempts whose files are awaited, and for the day.
+        """Count an upload against the limits of the awaited attempts and of the day.
 
-        Which digests a board may hand in cannot be known before: its records name them after.
+        The digests that a device may upload are not known in advance, because its records name them
+        later.
         """
         if not self._allowance.take(device_id, awaited, size):
             raise FleetmarkError(
@@ -132,7 +134,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             raise too_much()
 
     async def _need_order(self, device_id: str, sha256: str) -> None:
-        """A board reads what its orders name, and nothing else that lies here."""
+        """Refuse a blob that no order of the device names, unless it is a release."""
 
         def read(connection: sqlite3.Connection) -> bool:
             if releases.is_release(connection, sha256):
@@ -155,7 +157,11 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             )
 
     async def _awaited(self, device_id: str) -> dict[Hashable, Most]:
-        """The device's attempts whose files may come, with the most files and bytes of each."""
+        """Return the attempts whose files may arrive, with the maximum files and bytes of each.
+
+        Raises:
+            FleetmarkError: FORBIDDEN: there is no such attempt.
+        """
 
         def read(connection: sqlite3.Connection) -> dict[Hashable, Most]:
             found: dict[Hashable, Most] = {}
@@ -176,7 +182,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         return awaited
 
     def _unusable(self, error: OSError) -> FleetmarkError:
-        """What an error of the file system means for a board: it keeps its result, and waits."""
+        """Return the error for a file system failure; the device keeps its result and waits."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return FleetmarkError(
                 ErrorKind.DISK_FULL, "the controller's disk is full", str(self._blobs.root)
@@ -207,7 +213,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
 
 
 def too_much() -> FleetmarkError:
-    """What a board is told that has handed in more than it may in a day."""
+    """Return the error for a device that has uploaded more than its daily limit."""
     return FleetmarkError(
         ErrorKind.BACK_PRESSURE,
         "this device has handed in too much today",

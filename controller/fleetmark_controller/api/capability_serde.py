@@ -1,4 +1,4 @@
-"""Capabilities from messages, and back. Parts that devices share are read once."""
+"""Convert capabilities from and to messages. Parts that devices share are parsed once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WHERE = "capabilities"
 
 
 class _Field(NamedTuple):
-    """One of Capabilities; `read` makes its parts of their bytes, None if it has leaves."""
+    """A field of Capabilities. `read` parses a part from its bytes; None for plain values."""
 
     name: Any
     read: Any
@@ -28,7 +28,7 @@ class _Field(NamedTuple):
 
 
 def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
-    """Checked facts. They share their parts with those of other boards: never change them.
+    """Return checked capabilities. Their parts are shared with other devices: never change them.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT or BAD_MESSAGE.
@@ -47,13 +47,13 @@ def capabilities_from(message: capabilities_pb2.Capabilities) -> Capabilities:
         elif optional:
             found[name] = None
         else:
-            # The long way has the words for what is missing.
+            # The slow path raises an error that names what is missing.
             return from_plain(Capabilities, validation.facts(plain.to_plain(message)), _WHERE)
     return Capabilities(**found)
 
 
 def capabilities_to(facts: Capabilities) -> capabilities_pb2.Capabilities:
-    """The message of facts."""
+    """Return the message for capabilities."""
     return plain.from_plain(to_plain(facts), capabilities_pb2.Capabilities)
 
 
@@ -62,7 +62,7 @@ def _part(read: Any, message: Any) -> Any:
 
 
 def _reader(kind: Any, message_type: Any) -> Any:
-    """What makes parts of one kind of their bytes."""
+    """Return a function that parses parts of one kind from their bytes."""
 
     def read(data: bytes) -> Any:
         values = validation.facts(plain.to_plain(message_type.FromString(data)), 1)

@@ -1,4 +1,4 @@
-"""Catalog: what can run."""
+"""Service Catalog: components, catalogs, trust and releases."""
 
 from __future__ import annotations
 
@@ -34,10 +34,16 @@ from fleetmark_protos.v1 import catalog_pb2, catalog_pb2_grpc
 
 
 class CatalogService(catalog_pb2_grpc.CatalogServicer):
-    """Serves the loaded catalog, and lets people add to it."""
+    """Service for the loaded catalog and its extensions."""
 
     def __init__(self, engine: Engine, catalogs: Catalogs, issuer: Issuer) -> None:
-        """Serves one engine's catalog; `catalogs` changes it, `issuer` says whom boards trust."""
+        """Serve the catalog of one engine.
+
+        Args:
+            engine: the engine.
+            catalogs: adds catalogs and components.
+            issuer: for the fingerprint of the CA that devices trust.
+        """
         self._engine = engine
         self._issuer = issuer
         self._catalogs = catalogs
@@ -47,7 +53,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     async def ListComponents(
         self, request: catalog_pb2.ListComponentsRequest, context: error_handling.Context
     ) -> catalog_pb2.ListComponentsReply:
-        """Components of one kind, or all."""
+        """Return the components of one kind, or all."""
         found = self._engine.catalog.all(request.kind)
         return catalog_pb2.ListComponentsReply(components=[_summary(part) for part in found])
 
@@ -55,7 +61,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     async def GetComponent(
         self, request: catalog_pb2.GetComponentRequest, context: error_handling.Context
     ) -> catalog_pb2.ComponentDetail:
-        """One component, as it is written and as it counts."""
+        """Return one component, as written and as resolved."""
         component = self._engine.catalog.named(request.name)
         return await asyncio.to_thread(self._detail, component)
 
@@ -63,7 +69,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     async def Resolve(
         self, request: catalog_pb2.ResolveRequest, context: error_handling.Context
     ) -> catalog_pb2.ResolveReply:
-        """What would run on a device."""
+        """Return what would run on a device."""
         device = await self._device(request.device)
         return await asyncio.to_thread(self._resolve, request, device)
 
@@ -71,7 +77,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     async def Fetch(
         self, request: catalog_pb2.FetchRequest, context: error_handling.Context
     ) -> AsyncIterator[catalog_pb2.FetchEvent]:
-        """Get the files of a component."""
+        """Obtain the files of a component; yield progress, then the result."""
         known = await self._engine.reader.run(devices.every)
         said: asyncio.Queue[str | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -89,7 +95,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     async def AddCatalog(
         self, request: catalog_pb2.AddCatalogRequest, context: error_handling.Context
     ) -> catalog_pb2.AddCatalogReply:
-        """Add a folder or a repository at a commit."""
+        """Add a catalog: a folder, or a repository at a commit."""
         if not request.commit and not Path(request.location).is_absolute():
             raise FleetmarkError(ErrorKind.USAGE, f"{request.location!r} is no absolute folder")
         async with self._changing:
@@ -104,7 +110,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     async def ImportModel(
         self, request: catalog_pb2.ImportModelRequest, context: error_handling.Context
     ) -> catalog_pb2.ImportModelReply:
-        """Make a component of an uploaded model, and a benchmark of its speed."""
+        """Create a component from an uploaded model, and a benchmark of its speed."""
         if not is_sha256(request.sha256) or not self._engine.blobs.has(request.sha256):
             raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
         async with self._changing:
@@ -116,14 +122,14 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     async def GetTrust(
         self, request: catalog_pb2.GetTrustRequest, context: error_handling.Context
     ) -> catalog_pb2.Trust:
-        """Which key boards are told to trust, and the release."""
+        """Return the catalog key that devices trust, and the release."""
         return await self._trust()
 
     @error_handling.unary
     async def ProposeRelease(
         self, request: catalog_pb2.ProposeReleaseRequest, context: error_handling.Context
     ) -> catalog_pb2.ReleaseProposal:
-        """What the next release should hold."""
+        """Return the contents of the next release, to be signed elsewhere."""
         desk = self._engine.release_manager
         proposal = await desk.propose()
         keeper = desk.known()
@@ -137,7 +143,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     async def InstallRelease(
         self, request: catalog_pb2.InstallReleaseRequest, context: error_handling.Context
     ) -> catalog_pb2.Trust:
-        """Take a release that was signed elsewhere."""
+        """Install a release that was signed elsewhere."""
         await self._engine.release_manager.install(request.envelope, auth.who())
         return await self._trust()
 
@@ -145,7 +151,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     async def MakeRelease(
         self, request: catalog_pb2.MakeReleaseRequest, context: error_handling.Context
     ) -> catalog_pb2.Trust:
-        """Sign a release with the key at hand, or with one that follows it."""
+        """Sign a release with the key that is here, or with a new key that replaces it."""
         desk = self._engine.release_manager
         await (desk.rotate if request.rotate else desk.release)(auth.who())
         return await self._trust()
@@ -154,7 +160,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     async def Pack(
         self, request: catalog_pb2.PackRequest, context: error_handling.Context
     ) -> AsyncIterator[catalog_pb2.PackPart]:
-        """One archive of all that a campaign ran and gave."""
+        """Yield one archive of everything that a campaign ran and produced."""
         campaign = await self._engine.find("campaign", request.campaign_id)
         with tempfile.TemporaryDirectory(prefix="fleetmark-pack-") as scratch:
             path = Path(scratch) / "pack.zip"
@@ -234,7 +240,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
             variations=request.variations,
             profile=request.profile or "quick",
         ):
-            # The lock does not depend on scenario and mode: one answer for all of them.
+            # The lockfile does not depend on scenario and mode: one answer for all of them.
             key = (configuration.benchmark, *configuration.variations)
             if key in answers:
                 continue
@@ -306,7 +312,7 @@ def _summary(component: Component) -> catalog_pb2.Component:
 def _resolved(component: Component) -> dict[str, object]:
     plain = to_plain(component)
     assert isinstance(plain, dict)
-    # Wheels are a lock of their own, and folders mean nothing elsewhere.
+    # Wheels are a lockfile of their own, and folders have no meaning on other machines.
     for key in ("folder", "folders", "wheels"):
         plain.pop(key)
     return plain

@@ -1,4 +1,4 @@
-"""Devices as operators see them: what the store knows, joined with presence and progress."""
+"""Devices as shown to operators: stored facts combined with presence and progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fleetmark_protos.v1 import common_pb2, fleet_pb2
 
 @dataclass(frozen=True)
 class StoredDevices:
-    """What the store says of some devices."""
+    """The stored facts of some devices."""
 
     devices: list[Device]
     jobs: dict[str, tuple[str, str]]
@@ -28,19 +28,19 @@ class StoredDevices:
 
 
 def stored(connection: sqlite3.Connection, found: list[Device]) -> StoredDevices:
-    """Read what the store says of these devices besides themselves."""
+    """Read the stored facts of these devices besides the devices themselves."""
     return StoredDevices(found, listings.active_jobs(connection), device_admin.every(connection))
 
 
 class DeviceView:
-    """Makes the messages about devices, for every call that answers with devices."""
+    """Builder of the messages about devices, for every call that returns devices."""
 
     def __init__(self, engine: Engine) -> None:
         """Show the devices of one engine."""
         self._engine = engine
 
     async def of(self, device_ids: list[str]) -> fleet_pb2.ListDevicesReply:
-        """Return the devices with these ids that there are."""
+        """Return the devices with these ids; unknown ids are skipped."""
 
         def read(connection: sqlite3.Connection) -> StoredDevices:
             found = [d for i in device_ids if (d := devices.get(connection, i)) is not None]
@@ -53,7 +53,7 @@ class DeviceView:
         return _reply([self._values(device, known) for device in known.devices])
 
     def fleet(self, known: StoredDevices, applied: list[Identity]) -> fleet_pb2.ListDevicesReply:
-        """Return the whole fleet by name, with the devices that have only applied."""
+        """Return the whole fleet by name, with the devices that enrolled but never connected."""
         members = [self._values(device, known) for device in known.devices]
         listed = {values["device_id"] for values in members}
         others = [
@@ -72,7 +72,7 @@ class DeviceView:
         return _reply(sorted([*members, *others], key=lambda values: str(values["name"])))
 
     def _values(self, device: Device, known: StoredDevices) -> dict[str, Any]:
-        """The fields of a device's message."""
+        """Return the fields of a device's message."""
         engine, device_id = self._engine, device.device_id
         identity = engine.registry.get(device_id)
         seat = engine.presence.seat(device_id)
@@ -119,7 +119,7 @@ class DeviceView:
 def _reply(devices: list[dict[str, Any]]) -> fleet_pb2.ListDevicesReply:
     reply = fleet_pb2.ListDevicesReply()
     for values in devices:
-        # Made where it stays: a list of messages would be copied.
+        # Build each message in place: a list of messages would be copied.
         reply.devices.add(**values)
     return reply
 

@@ -1,4 +1,4 @@
-"""Enrolment: what callers without a certificate are answered. All they say is hostile."""
+"""Service Enrolment: calls without a certificate. All their input is treated as hostile."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from fleetmark_protos.token import BadToken, JoinToken, parse_token
 from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
 
 _RENEWALS = 10
-"""So many a minute of one key; one in weeks is what an agent needs."""
+"""Maximum per minute and key. An agent needs one renewal in weeks."""
 
 
 class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
-    """Takes boards in and renews their certificates."""
+    """Service that enrolls devices and renews their certificates."""
 
     def __init__(self, engine: Engine, issuer: Issuer) -> None:
-        """Serves one engine with one CA."""
+        """Serve one engine with one CA."""
         self._engine = engine
         self._issuer = issuer
         self._guesses = Limiter(engine.settings.refusals_per_minute)
@@ -38,7 +38,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
     async def Health(
         self, request: enrolment_pb2.HealthRequest, context: error_handling.Context
     ) -> enrolment_pb2.HealthReply:
-        """That it lives, and what time it has."""
+        """Return version, protocol, time and session port, as proof that the controller works."""
         return enrolment_pb2.HealthReply(
             version=__version__,
             protocol=PROTOCOL_VERSION,
@@ -50,7 +50,10 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
     async def Enrol(
         self, request: enrolment_pb2.EnrolRequest, context: error_handling.Context
     ) -> AsyncIterator[enrolment_pb2.EnrolEvent]:
-        """A board applies; the answer is its certificate, at once or after its approval."""
+        """Enroll a device; yield its certificate, at once or after its approval.
+
+        A device that waits for approval first gets its name and fingerprint.
+        """
         source = auth.current().address
         now_s = time.monotonic()
         if self._guesses.blocked(source, now_s):
@@ -73,7 +76,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
     async def Renew(
         self, request: enrolment_pb2.RenewRequest, context: error_handling.Context
     ) -> enrolment_pb2.Certificate:
-        """A new certificate for a key that counts: the request's own signature proves the key."""
+        """Issue a new certificate for an active key, which the request's signature proves."""
         source = auth.current().address
         now_s = time.monotonic()
         if self._guesses.blocked(source, now_s):
@@ -91,7 +94,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
         return self._certificate(presented, identity)
 
     async def _decision(self, identity: Identity) -> Identity:
-        """The identity once somebody has approved it.
+        """Return the identity once an operator has approved it.
 
         Raises:
             FleetmarkError: REVOKED.

@@ -1,4 +1,4 @@
-"""What all servicers share: errors become statuses, faults of ours become log lines."""
+"""Error handling of all services: errors become gRPC statuses, bugs become log entries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger("fleetmark.services")
 
 def _meaning(error: Exception) -> FleetmarkError:
     if isinstance(error, FleetmarkError):
-        # As the caller reads it: a kind that narrows another has that one's number.
+        # Use the kind that the caller reads: a narrower kind has the number of the broader one.
         kind = ErrorKind.from_number(error.kind.number)
         return FleetmarkError(kind, error.what, error.where, error.next_step)
     log.error("a call failed", exc_info=error)
@@ -44,7 +44,7 @@ async def _refuse(context: Context, error: Exception) -> NoReturn:
 def unary(
     method: Callable[[Any, Any, Any], Awaitable[R]],
 ) -> Callable[[Any, Any, Context], Awaitable[R]]:
-    """Wraps `async def method(self, request, context)`."""
+    """Wrap `async def method(self, request, context)` with error handling."""
 
     @functools.wraps(method)
     async def call(self: Any, request: Any, context: Context) -> R:
@@ -61,7 +61,7 @@ def unary(
 def streaming(
     method: Callable[[Any, Any, Any], AsyncIterator[R]],
 ) -> Callable[[Any, Any, Context], AsyncIterator[R]]:
-    """Wraps an async generator `method(self, request, context)`."""
+    """Wrap an async generator `method(self, request, context)` with error handling."""
 
     @functools.wraps(method)
     async def call(self: Any, request: Any, context: Context) -> AsyncIterator[R]:

@@ -1,4 +1,4 @@
-"""Fleet: the devices, and what operators decide about them."""
+"""Service Fleet: the devices, and operations on them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from fleetmark_protos.v1 import fleet_pb2, fleet_pb2_grpc
 
 
 class FleetService(fleet_pb2_grpc.FleetServicer):
-    """Serves the registry, and decisions about devices."""
+    """Service for the registry of devices and for operations on devices."""
 
     def __init__(self, engine: Engine) -> None:
         """Serve one engine."""
@@ -44,7 +44,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def ListDevices(
         self, request: fleet_pb2.ListDevicesRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
-        """Devices that a selector matches, by name."""
+        """Return the devices that a selector matches, by name."""
 
         def read(connection: sqlite3.Connection) -> tuple[StoredDevices, list[Identity]]:
             return (
@@ -53,14 +53,15 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
             )
 
         known, applied = await self._engine.reader.run(read)
-        # Thousands of boards take a while: in a thread, so that no heartbeat waits for them.
+        # Thousands of devices take a while, so a thread builds the reply and heartbeats do not
+        # wait.
         return await asyncio.to_thread(self._view.fleet, known, applied)
 
     @error_handling.unary
     async def ShowDevice(
         self, request: fleet_pb2.ShowDeviceRequest, context: error_handling.Context
     ) -> fleet_pb2.DeviceDetail:
-        """One device with its history."""
+        """Return one device with its history."""
 
         def read(
             connection: sqlite3.Connection,
@@ -83,7 +84,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Approve(
         self, request: fleet_pb2.ApproveRequest, context: error_handling.Context
     ) -> fleet_pb2.ApproveReply:
-        """Take a pending device into the fleet."""
+        """Approve a pending device."""
         who = auth.who()
         identity = await self._engine.transactions.perform(
             lambda c, fx, now: enrollment.approve(
@@ -96,7 +97,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Revoke(
         self, request: fleet_pb2.RevokeRequest, context: error_handling.Context
     ) -> fleet_pb2.RevokeReply:
-        """End a device's key."""
+        """Revoke a device's key."""
         identity, _ = await self._end(request.name, remove=False)
         return fleet_pb2.RevokeReply(device_id=identity.identity_id)
 
@@ -104,7 +105,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Remove(
         self, request: fleet_pb2.RemoveRequest, context: error_handling.Context
     ) -> fleet_pb2.RemoveReply:
-        """End a device's key, and list the device no more."""
+        """Revoke a device's key, and remove the device from listings."""
         identity, cancelled = await self._end(request.name, remove=True)
         return fleet_pb2.RemoveReply(device_id=identity.identity_id, cancelled=cancelled)
 
@@ -118,12 +119,12 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def AddBoard(
         self, request: fleet_pb2.AddBoardRequest, context: error_handling.Context
     ) -> fleet_pb2.AddBoardReply:
-        """Register a board that is on no network."""
+        """Register a device without network from a file that its agent wrote."""
         envelope = parse_signed_by_board(request.document)
         key = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
         said = parse_board(envelope.signed)
-        # By way of the message: what a board says of itself passes the same bounds. Numbers first,
-        # by their names: a message cannot hold all of them.
+        # Convert the capabilities to a message and back, so that they pass the same limits as a
+        # hello. Check numbers first, with their names, because a message cannot hold all of them.
         validation.facts(to_plain(said.capabilities))
         facts = capabilities_from(capabilities_to(said.capabilities))
         name = serde.name_from(request.name or said.name)
@@ -151,7 +152,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Label(
         self, request: fleet_pb2.LabelRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
-        """Set and take away labels."""
+        """Set and remove labels."""
         changes: dict[str, str | None] = {**dict.fromkeys(request.unset), **dict(request.set)}
         return await self._decide(
             "device.label",
@@ -164,7 +165,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Drain(
         self, request: fleet_pb2.DrainRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
-        """No further jobs."""
+        """Drain devices, so that they get no further jobs."""
         reason = request.reason[:200]
         return await self._decide(
             "device.drain",
@@ -177,7 +178,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Resume(
         self, request: fleet_pb2.ResumeRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
-        """Jobs again."""
+        """Resume devices, so that they get jobs again."""
         return await self._decide(
             "device.resume",
             request.names,
@@ -188,7 +189,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Reserve(
         self, request: fleet_pb2.ReserveRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
-        """One person's jobs only."""
+        """Reserve devices for the jobs of the calling operator."""
         who, for_s = auth.person(), request.for_ns / NS_PER_S
         return await self._decide(
             "device.reserve",
@@ -202,7 +203,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Rename(
         self, request: fleet_pb2.RenameRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
-        """Another name."""
+        """Rename a device."""
         return await self._decide(
             "device.rename",
             [request.name],
@@ -214,7 +215,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Describe(
         self, request: fleet_pb2.DescribeRequest, context: error_handling.Context
     ) -> fleet_pb2.Description:
-        """What MLPerf wants to know of a device: say it, or take it back."""
+        """Set or remove fields of a device's MLPerf system description."""
         changes: dict[str, str | None] = {**dict.fromkeys(request.unset), **dict(request.set)}
         await self._decide(
             "device.describe",
@@ -228,14 +229,14 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def GetDescription(
         self, request: fleet_pb2.GetDescriptionRequest, context: error_handling.Context
     ) -> fleet_pb2.Description:
-        """What people and the catalog say of a device."""
+        """Return what operators and the catalog state about a device."""
         return await self._description(request.name)
 
     @error_handling.unary
     async def SaveFleet(
         self, request: fleet_pb2.SavedFleet, context: error_handling.Context
     ) -> fleet_pb2.SavedFleet:
-        """Keep a selector."""
+        """Save a selector under a name."""
         who = auth.who()
 
         def save(c: sqlite3.Connection, fx: Effects, now: int) -> None:
@@ -249,7 +250,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def ForgetFleet(
         self, request: fleet_pb2.ForgetFleetRequest, context: error_handling.Context
     ) -> fleet_pb2.ForgetFleetReply:
-        """Forget a selector."""
+        """Delete a saved selector."""
         who = auth.who()
 
         def forget(c: sqlite3.Connection, fx: Effects, now: int) -> None:
@@ -263,7 +264,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def ListSaved(
         self, request: fleet_pb2.ListSavedRequest, context: error_handling.Context
     ) -> fleet_pb2.ListSavedReply:
-        """All saved selectors."""
+        """Return all saved selectors."""
         known = await self._engine.reader.run(saved_fleets.every)
         return fleet_pb2.ListSavedReply(
             fleets=[fleet_pb2.SavedFleet(name=n, selector=s) for n, s in known.items()]
@@ -272,7 +273,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def _decide(
         self, act: str, names: Sequence[str], operation: Operation[list[str]], **detail: Any
     ) -> fleet_pb2.ListDevicesReply:
-        """Perform it, with its row in the audit log, and answer with the devices."""
+        """Perform an operation, with its row in the audit log, and return the devices."""
         who = auth.who()
 
         def decide(c: sqlite3.Connection, fx: Effects, now: int) -> list[str]:

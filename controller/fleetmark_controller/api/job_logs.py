@@ -1,4 +1,4 @@
-"""Jobs.Logs: what a job wrote, or writes."""
+"""Call Jobs.Logs: the stored or live output of a job."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STREAMS = ("stdout", "stderr")
 
 @dataclass(frozen=True)
 class _Newest:
-    """The newest attempt of a job, and the blobs of what it wrote, once they are here."""
+    """The newest attempt of a job, and the blobs of its output, once they are stored."""
 
     key: AttemptKey
     state: AttemptState
@@ -35,7 +35,7 @@ class _Newest:
 
 
 async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[jobs_pb2.LogChunk]:
-    """What the newest attempt of a job wrote; with `follow` also what it writes.
+    """Yield the output of a job's newest attempt; with `follow` until the attempt ends.
 
     Raises:
         FleetmarkError: NO_LOGS.
@@ -62,7 +62,8 @@ async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[job
         async for chunk in _following(reader, told) if follow else _first(reader):
             yield chunk
     if follow:
-        # A job that ended quickly may have been handed over before its last lines were sent.
+        # The device of a job that ended quickly may have delivered the result before its last
+        # lines.
         ended = await engine.reader.run(lambda c: _newest(c, job_id))
         if ended is not None and ended.key == newest.key and ended.blobs:
             async for chunk in _stored(engine, ended, told):
@@ -70,7 +71,7 @@ async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[job
 
 
 async def _following(reader: Reader, told: dict[str, int]) -> AsyncIterator[jobs_pb2.LogChunk]:
-    """Notes in `told` how far each stream was told."""
+    """Yield live output until its end; record in `told` how far each stream was sent."""
     while True:
         chunk = await reader.get()
         told[chunk.stream] = max(told.get(chunk.stream, 0), chunk.until)
@@ -81,7 +82,7 @@ async def _following(reader: Reader, told: dict[str, int]) -> AsyncIterator[jobs
 
 
 async def _first(reader: Reader) -> AsyncIterator[jobs_pb2.LogChunk]:
-    """One answer for each stream."""
+    """Yield one answer for each stream."""
     waited_for = set(_STREAMS)
     while waited_for:
         try:
@@ -100,7 +101,7 @@ async def _first(reader: Reader) -> AsyncIterator[jobs_pb2.LogChunk]:
 async def _stored(
     engine: Engine, newest: _Newest, told: Mapping[str, int] = MappingProxyType({})
 ) -> AsyncIterator[jobs_pb2.LogChunk]:
-    """What is stored, but for what was `told` already."""
+    """Yield the stored output, without the part that was already `told`."""
     if not newest.blobs:
         raise FleetmarkError(
             ErrorKind.NO_LOGS,

@@ -1,4 +1,4 @@
-"""Jobs: submit, look at, watch, pause, cancel, retry."""
+"""Service Jobs: submit, list, watch, pause, cancel, retry, replay."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _TERMINAL = {state.value for state in JOB_TERMINAL}
 
 
 class JobsService(jobs_pb2_grpc.JobsServicer):
-    """Serves campaigns and jobs."""
+    """Service for campaigns and jobs."""
 
     def __init__(self, engine: Engine) -> None:
-        """Serves one engine."""
+        """Serve one engine."""
         self._engine = engine
         self._made: tuple[object, jobs_pb2.WatchEvent] = (None, jobs_pb2.WatchEvent())
 
@@ -47,11 +47,11 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def Submit(
         self, request: jobs_pb2.SubmitRequest, context: error_handling.Context
     ) -> AsyncIterator[jobs_pb2.SubmitEvent]:
-        """Plan, obtain what is missing, store."""
+        """Plan a campaign, obtain missing blobs, and store it; yield progress, then the result."""
         wanted = _request(request)
         stored = await self._stored(wanted) if request.campaign_id else None
         if stored is not None:
-            # The client asks again because the first answer was lost.
+            # The client repeats the request because the first answer was lost.
             yield jobs_pb2.SubmitEvent(result=stored)
             return
         plan = await self._engine.submission.plan(wanted, request.dry_run)
@@ -74,7 +74,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def ListCampaigns(
         self, request: jobs_pb2.ListCampaignsRequest, context: error_handling.Context
     ) -> jobs_pb2.ListCampaignsReply:
-        """All campaigns, newest first, or the one that is named."""
+        """Return all campaigns, newest first, or the one that is named."""
         campaign = ""
         if request.campaign_id:
             campaign = await self._engine.find("campaign", request.campaign_id)
@@ -85,7 +85,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def ListJobs(
         self, request: jobs_pb2.ListJobsRequest, context: error_handling.Context
     ) -> jobs_pb2.ListJobsReply:
-        """Jobs, first come first."""
+        """Return jobs in the order in which they were submitted."""
         campaign = ""
         if request.campaign_id:
             campaign = await self._engine.find("campaign", request.campaign_id)
@@ -106,7 +106,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def GetJob(
         self, request: jobs_pb2.GetJobRequest, context: error_handling.Context
     ) -> jobs_pb2.JobDetail:
-        """One job with its attempts."""
+        """Return one job with its attempts."""
         job_id = await self._engine.find("job", request.job_id)
         page = await self._engine.reader.run(lambda c: listings.job_page(c, job_id))
         waits = await self._engine.dispatcher.waits() if page.job.state == "QUEUED" else {}
@@ -124,7 +124,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def Watch(
         self, request: jobs_pb2.WatchRequest, context: error_handling.Context
     ) -> AsyncIterator[jobs_pb2.WatchEvent]:
-        """Every job of a campaign now, then each change, until all are terminal."""
+        """Yield every job of a campaign now, then each change, until all are terminal."""
         campaign = await self._engine.find("campaign", request.campaign_id)
         with self._engine.jobs.changes.subscribe(campaign) as events:
             open_jobs: set[str] = set()
@@ -156,7 +156,8 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             count = campaigns.cancel(c, fx, now, ids)
             subject = request.job_id or request.campaign_id
             audit.add(c, now, who, "jobs.cancel", subject, jobs=count)
-            # As it is now: a board may confirm before anybody looks again.
+            # Read the states in the same transaction, because a device may confirm before the next
+            # read.
             return count, listings.jobs_by_id(c, ids)
 
         count, after = await self._engine.transactions.perform(cancel)
@@ -187,7 +188,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def ExportBundle(
         self, request: jobs_pb2.ExportBundleRequest, context: error_handling.Context
     ) -> jobs_pb2.Bundle:
-        """Give a waiting job to its board in a file."""
+        """Export a waiting job for its device as a bundle."""
         engine = self._engine
         job_id = await engine.find("job", request.job_id)
         keeper, who = engine.release_manager.known(), auth.who()
@@ -222,14 +223,14 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def Retry(
         self, request: jobs_pb2.RetryRequest, context: error_handling.Context
     ) -> jobs_pb2.RetryReply:
-        """Do again what failed."""
+        """Queue failed and invalid jobs again, on request also cancelled ones."""
         lines = await self._lines(request.campaign_id, request.job_id)
         again = {JobState.FAILED, JobState.INVALID}
         if request.cancelled:
             again.add(JobState.CANCELLED)
         ids = [line.job_id for line in lines]
         who = auth.who()
-        # A release may have come since that does not name what they run any more.
+        # A newer release may no longer contain what these jobs run.
         locks = await self._engine.reader.run(lambda c: releases.locks_of(c, ids))
         unsigned = await self._engine.release_manager.cover(locks, lambda text: None)
 
@@ -247,7 +248,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def Replay(
         self, request: jobs_pb2.ReplayRequest, context: error_handling.Context
     ) -> jobs_pb2.ReplayReply:
-        """Run again what a run ran."""
+        """Repeat a run on the same device."""
         if request.repetitions > _MAX_REPETITIONS:
             raise FleetmarkError(ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions")
         run_id = await self._engine.find("run", request.run_id)
@@ -268,7 +269,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def Logs(
         self, request: jobs_pb2.LogsRequest, context: error_handling.Context
     ) -> AsyncIterator[jobs_pb2.LogChunk]:
-        """What a job wrote, or writes."""
+        """Yield the output of a job."""
         job_id = await self._engine.find("job", request.job_id)
         async for chunk in job_logs.chunks(self._engine, job_id, request.follow):
             yield chunk
@@ -277,7 +278,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         """Return the result of an earlier submission of this campaign, or None.
 
         Raises:
-            FleetmarkError: USAGE: the campaign of this id was asked for otherwise.
+            FleetmarkError: USAGE: the campaign with this id was submitted with another request.
         """
         campaign_id = wanted.campaign_id
 
@@ -311,7 +312,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         )
 
     async def _lines(self, campaign: str, job: str) -> list[JobLine]:
-        """The jobs of a campaign, or one job."""
+        """Return the jobs of a campaign, or one job."""
         if job:
             job_id = await self._engine.find("job", job)
             return await self._engine.reader.run(lambda c: listings.jobs_by_id(c, [job_id]))
@@ -319,7 +320,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         return await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign_id))
 
     def _message(self, event: JobEvent | JobLine) -> jobs_pb2.WatchEvent:
-        """The message of an event; made once, however many watch."""
+        """Return the message of an event, which is built once for all watchers."""
         known, message = self._made
         if known is not event:
             message = (
@@ -342,7 +343,11 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
 
 
 def settle(open_jobs: set[str], ended: set[str], line: JobLine) -> None:
-    """Also of a job that is new here, a retry or a repetition: it may run before it is heard of."""
+    """Update the sets of open and ended jobs from the state of a job.
+
+    The job may be new to the watcher: a retry or a repetition. An earlier state of an ended job has
+    no effect.
+    """
     if line.state in _TERMINAL:
         open_jobs.discard(line.job_id)
         ended.add(line.job_id)

@@ -1,4 +1,4 @@
-"""Log lines of what many devices do at once: the first ones each, of the others how many."""
+"""Throttle log lines of events on many devices: log the first ones each, then only a count."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ _WINDOW_S = 1.0
 
 
 class Crowd:
-    """Devices that come or go. A fleet that lost its controller comes back in a second."""
+    """Logger of devices that connect or disconnect; a whole fleet may reconnect within a second."""
 
     def __init__(self, log: logging.Logger, what: str, window_s: float = _WINDOW_S) -> None:
-        """`what` they do: connected."""
+        """Create a logger of one kind of event.
+
+        Args:
+            log: receives the lines.
+            what: the event, such as `connected`.
+            window_s: the period for which events are counted.
+        """
         self._log = log
         self._what = what
         self._window_s = window_s
         self._count = 0
 
     def note(self, who: str) -> None:
-        """One device does it."""
+        """Log or count the event of one device."""
         if self._count == 0:
             asyncio.get_running_loop().call_later(self._window_s, self._end)
         self._count += 1

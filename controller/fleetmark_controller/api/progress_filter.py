@@ -1,4 +1,4 @@
-"""Whose progress is shown: what a board says of attempts that are not its own is not."""
+"""Drop progress reports for attempts that do not belong to the reporting device."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ _MOST = 512
 
 
 class Shown:
-    """Of one stream: which attempts its board may tell the progress of."""
+    """Filter of the progress reports on one stream."""
 
     def __init__(self, engine: Engine) -> None:
-        """Looks into the store of one engine."""
+        """Check attempts in the store of one engine."""
         self._engine = engine
         self._known: dict[AttemptKey, tuple[float, bool]] = {}
         self._strange: set[AttemptKey] = set()
 
     async def may_tell(self, key: AttemptKey) -> bool:
-        """Whether the attempt is the caller's and its job's newest.
+        """Return whether the attempt is the caller's and the newest of its job.
 
-        One that the caller never had is a row of the audit log, once; the stream goes on, because
-        a controller that was restored from a backup has forgotten what boards honestly hold.
+        An attempt that the caller never had is written to the audit log once. The stream continues,
+        because a controller that was restored from a backup does not know attempts that devices
+        hold.
         """
         looked_s, told = self._known.get(key, (0.0, False))
         now_s = time.monotonic()

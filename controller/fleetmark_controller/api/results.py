@@ -1,4 +1,4 @@
-"""Results: records up from agents, rows and runs down to people."""
+"""Service Results: records from agents, rows and runs for operators."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _BATCH_ROWS = 500
 _MAX_IMPORT_BYTES = 256 * 1024 * 1024
 _MOST_AHEAD_NS = 86_400 * 10**9
 _ROW_BYTES = 512
-"""What a record takes in the store beside its payload: many small ones are not free."""
+"""Bytes of a record in the store besides its payload, so that many small records are counted."""
 
 
 class ResultsService(results_pb2_grpc.ResultsServicer):
-    """Serves the results store."""
+    """Service for the results store."""
 
     def __init__(self, engine: Engine) -> None:
-        """Serves one engine."""
+        """Serve one engine."""
         self._engine = engine
 
     @error_handling.unary
@@ -45,7 +45,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         """Store records; acknowledge what is durable."""
         key = serde.key_from(request.attempt)
         auth.be_device(key.device_id)
-        # In a thread: parsing megabytes must not make others wait.
+        # Parse megabytes in a thread, so that other calls do not wait.
         records = await asyncio.to_thread(serde.records_from, request.records)
         for record in records:
             self._need_blob(record)
@@ -65,7 +65,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         request_iterator: AsyncIterator[results_pb2.ImportPart],
         context: error_handling.Context,
     ) -> results_pb2.ImportReply:
-        """Store what a board on no network wrote into a file."""
+        """Store the results that a device without network wrote into a file."""
         data = bytearray()
         async for part in request_iterator:
             data += part.data
@@ -88,7 +88,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         request_iterator: AsyncIterator[results_pb2.PowerPart],
         context: error_handling.Context,
     ) -> results_pb2.PowerReply:
-        """Take a run's energy from a log of PTDaemon."""
+        """Replace a run's energy by that from a PTDaemon log."""
         prefix, ahead_ns, data = "", 0, bytearray()
         async for part in request_iterator:
             prefix, ahead_ns = part.run_id or prefix, part.ahead_ns or ahead_ns
@@ -138,7 +138,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
     async def Rows(
         self, request: results_pb2.RowsRequest, context: error_handling.Context
     ) -> AsyncIterator[results_pb2.RowBatch]:
-        """Rows of a public view."""
+        """Yield the rows of a public view."""
         if request.view not in public_views.VIEWS:
             raise FleetmarkError(
                 ErrorKind.USAGE,
@@ -176,7 +176,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
     async def GetRun(
         self, request: results_pb2.GetRunRequest, context: error_handling.Context
     ) -> results_pb2.Run:
-        """One run with provenance and files."""
+        """Return one run with provenance and files."""
         run_id = await self._engine.find("run", request.run_id)
 
         def read(connection: sqlite3.Connection) -> results_pb2.Run:
@@ -210,7 +210,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
 
 
 def _opened(data: bytes) -> tuple[ResultsDocument, str]:
-    """A results document, and the fingerprint of the key that signed it."""
+    """Return a verified results document, and the fingerprint of the key that signed it."""
     envelope = parse_signed_by_board(data)
     request = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
     said = parse_results(envelope.signed)

@@ -1,4 +1,4 @@
-"""Messages to plain values and back."""
+"""Convert messages to plain values and back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ MAX_REASON = 2000
 
 
 def key_from(message: common_pb2.AttemptRef) -> AttemptKey:
-    """The attempt that a message names."""
+    """Return the attempt that a message names.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE.
+    """
     if not (message.device_id and message.job_id and 0 < message.epoch < 1 << 63):
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an attempt without device, job or epoch")
     for value in (message.device_id, message.job_id, message.boot_id):
@@ -34,14 +38,14 @@ def key_from(message: common_pb2.AttemptRef) -> AttemptKey:
 
 
 def key_to(key: AttemptKey, boot_id: str = "") -> common_pb2.AttemptRef:
-    """The message that names an attempt."""
+    """Return the message that names an attempt."""
     return common_pb2.AttemptRef(
         device_id=key.device_id, job_id=key.job_id, epoch=key.epoch, boot_id=boot_id
     )
 
 
 def report_from(message: session_pb2.AttemptReport) -> Report:
-    """What a device says of an attempt."""
+    """Return a device's report of an attempt."""
     return Report(
         key_from(message.attempt),
         state_from(message.state),
@@ -51,15 +55,15 @@ def report_from(message: session_pb2.AttemptReport) -> Report:
 
 
 def _named_in_hello(message: session_pb2.AttemptReport) -> Report:
-    """The same, with what was ordered. Nothing in it is believed yet."""
+    """Return a report in a hello with its signed order, which is not yet verified."""
     order = message.signed_order
-    # A larger one is none of ours, and no reason to keep the board out.
+    # A larger order is not from this controller, which is no reason to refuse the device.
     signed_order = order if len(order) <= MAX_ORDER_BYTES else b""
     return replace(report_from(message), signed_order=signed_order)
 
 
 def state_from(state: common_pb2.AttemptState.ValueType) -> AttemptState:
-    """The state, without the prefix of the wire's names."""
+    """Return a state from its wire value, whose name has a prefix."""
     try:
         name = common_pb2.AttemptState.Name(state).removeprefix("ATTEMPT_STATE_")
         return AttemptState(name)
@@ -68,12 +72,12 @@ def state_from(state: common_pb2.AttemptState.ValueType) -> AttemptState:
 
 
 def state_to(state: AttemptState) -> common_pb2.AttemptState.ValueType:
-    """The wire's name of a state."""
+    """Return the wire value of a state."""
     return common_pb2.AttemptState.Value(f"ATTEMPT_STATE_{state.value}")
 
 
 def name_from(text: str) -> str:
-    """A device's name, checked.
+    """Return a device's name after checking it.
 
     Raises:
         FleetmarkError: BAD_MESSAGE.
@@ -84,7 +88,7 @@ def name_from(text: str) -> str:
 
 
 def device_id_from(text: str) -> str:
-    """Return a device's id: a UUID, as its agent made it.
+    """Return a device's id: a UUID, as created by its agent.
 
     Raises:
         FleetmarkError: BAD_MESSAGE.
@@ -98,7 +102,11 @@ def device_id_from(text: str) -> str:
 
 
 def hello_from(message: session_pb2.Hello) -> Hello:
-    """A device's introduction, checked."""
+    """Return a device's hello after checking it.
+
+    Raises:
+        FleetmarkError: BAD_MESSAGE or BAD_DOCUMENT.
+    """
     name = name_from(message.name)
     if not message.device_id:
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "no device id")
@@ -121,7 +129,7 @@ def hello_from(message: session_pb2.Hello) -> Hello:
 
 
 def records_from(messages: Iterable[results_pb2.Record]) -> list[Record]:
-    """Records whose digests are right.
+    """Return records after checking their digests and payloads.
 
     Raises:
         FleetmarkError: BAD_MESSAGE.
@@ -137,7 +145,7 @@ def records_from(messages: Iterable[results_pb2.Record]) -> list[Record]:
 
 
 def check_records(records: Iterable[Record]) -> None:
-    """Refuse records that a reader of the store could not read, whichever way they came.
+    """Refuse records that a reader of the store could not parse, from a stream or a file.
 
     Raises:
         FleetmarkError: BAD_MESSAGE.
@@ -147,7 +155,7 @@ def check_records(records: Iterable[Record]) -> None:
 
 
 def cell(value: Value) -> common_pb2.Cell:
-    """One value of a row."""
+    """Return the message of one value of a row."""
     if value is None:
         return common_pb2.Cell()
     if isinstance(value, bool):
@@ -162,19 +170,19 @@ def cell(value: Value) -> common_pb2.Cell:
 
 
 def row(values: Sequence[Value]) -> common_pb2.Row:
-    """One row of a view."""
+    """Return the message of one row of a view."""
     return common_pb2.Row(cells=[cell(value) for value in values])
 
 
 def job_to(line: JobLine, waiting: str = "") -> jobs_pb2.Job:
-    """A job in a listing; `waiting` is why it waits now."""
+    """Return the message of a job in a listing, with its current wait reason."""
     values = asdict(line)
     expected_ns = int(values.pop("expected_s") * NS_PER_S)
     return jobs_pb2.Job(**values, expected_ns=expected_ns, waiting=waiting)
 
 
 def size_to(size: Size) -> jobs_pb2.Size:
-    """How large a campaign is."""
+    """Return the message of a campaign's size."""
     return jobs_pb2.Size(
         jobs=size.jobs,
         devices=size.devices,
@@ -186,10 +194,10 @@ def size_to(size: Size) -> jobs_pb2.Size:
 
 
 def campaign_to(line: CampaignLine) -> jobs_pb2.Campaign:
-    """A campaign in a listing."""
+    """Return the message of a campaign in a listing."""
     return jobs_pb2.Campaign(**asdict(line))
 
 
 def attempt_to(line: AttemptLine) -> jobs_pb2.Attempt:
-    """An attempt in a job's details."""
+    """Return the message of an attempt in a job's details."""
     return jobs_pb2.Attempt(**asdict(line))

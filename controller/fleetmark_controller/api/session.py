@@ -1,4 +1,4 @@
-"""Session: the stream that each agent holds."""
+"""Service Session: the stream that each agent keeps open."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _FEATURES = ("spool.v1", "job-contract.v1", SIGNED)
 
 
 class SessionService(session_pb2_grpc.SessionServicer):
-    """Turns streams into operations."""
+    """Service that converts messages on streams into operations."""
 
     def __init__(self, engine: Engine) -> None:
-        """Serves one engine."""
+        """Serve one engine."""
         self._engine = engine
         self._open: set[asyncio.Queue[session_pb2.ControllerMessage | None]] = set()
         self._ending = False
@@ -47,7 +47,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         )
 
     def say_bye(self, reason: str) -> None:
-        """End every stream on purpose, so that agents know that it was not cut."""
+        """End every stream with a bye, so that agents know that the link was not lost."""
         self._ending = True
         for outbox in self._open:
             outbox.put_nowait(session_pb2.ControllerMessage(bye=session_pb2.Bye(reason=reason)))
@@ -59,7 +59,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         request_iterator: AsyncIterator[session_pb2.AgentMessage],
         context: error_handling.Context,
     ) -> AsyncIterator[session_pb2.ControllerMessage]:
-        """One device's stream from hello to bye."""
+        """Serve one device's stream from hello to bye."""
         incoming = aiter_of(request_iterator)
         spoken = await _hello_of(incoming)
         protocol, features = spoken.protocol, frozenset(spoken.features)
@@ -70,7 +70,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         answers, effects = await self._engine.transactions.transact(
             lambda c, fx, now: sessions.hello(c, fx, now, said, self._vouching)
         )
-        # A stream may last for months: what only the agreement needed does not stay so long.
+        # A stream may last for months: release the data that only the reconciliation needed.
         del spoken
         said = said.without_papers()
         outbox.put_nowait(session_pb2.ControllerMessage(welcome=self._welcome(answers)))
@@ -103,7 +103,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             while (message := await outbox.get()) is not None:
                 yield message
             if not self._ending:
-                await reader  # it has ended; what it raised is the call's error
+                await reader  # the reader has ended; its exception is the error of the call
         finally:
             reader.cancel()
             self._open.discard(outbox)
@@ -121,7 +121,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         try:
             async for message in incoming:
                 if not self._engine.presence.current(device_id, session):
-                    break  # a newer stream of the same device has taken over
+                    break  # a newer stream of the same device has replaced this one
                 self._engine.streams.alive(device_id, session)
                 body = message.WhichOneof("body")
                 if body == "bye":
@@ -169,7 +169,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         said = serde.report_from(message)
         if said.key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
-        # Before the job waits again: the scheduler looks at once.
+        # Before the job is queued again, because the scheduler runs at once.
         self._note_refusal(said)
         await self._engine.transactions.perform(
             lambda c, fx, now: sessions.report(c, fx, now, said)
@@ -177,9 +177,9 @@ class SessionService(session_pb2_grpc.SessionServicer):
         await self._publish(device_id, message, None, shown)
 
     def _note_refusal(self, said: sessions.Report) -> None:
-        """A board that refuses for want of something rests before it is asked again.
+        """Record a refusal for a retryable reason, so that the device rests before the next offer.
 
-        One that runs a job does not, nor one that refuses a job for what the job is.
+        A device that runs a job, or refuses one for a permanent reason, does not rest.
         """
         if said.state is AttemptState.REFUSED and said.retryable:
             self._engine.presence.refused(said.key.device_id, said.key.epoch)
@@ -240,10 +240,11 @@ class SessionService(session_pb2_grpc.SessionServicer):
 
 
 async def _hello_of(messages: AsyncIterator[session_pb2.AgentMessage]) -> session_pb2.Hello:
-    """The hello with which a stream begins.
+    """Return the hello with which a stream begins.
 
     Raises:
-        FleetmarkError: PROTOCOL: it begins with something else, or is of a version too far away.
+        FleetmarkError: PROTOCOL: the stream begins with another message, or the protocol version is
+            not supported.
     """
     late = asyncio.get_running_loop().call_later(
         _HELLO_S,
@@ -294,14 +295,14 @@ def _out(
 def aiter_of(
     messages: AsyncIterator[session_pb2.AgentMessage],
 ) -> AsyncIterator[session_pb2.AgentMessage]:
-    """The iterator of a request stream."""
+    """Return the iterator of a request stream."""
     return messages.__aiter__()
 
 
 async def anext_of(
     messages: AsyncIterator[session_pb2.AgentMessage],
 ) -> session_pb2.AgentMessage | None:
-    """The next message, or None at the end."""
+    """Return the next message, or None at the end."""
     try:
         return await messages.__anext__()
     except StopAsyncIteration:

@@ -1,4 +1,4 @@
-"""What boards are told to trust, as operators see it."""
+"""The keys that devices trust, as shown to operators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fleetmark_protos.v1 import catalog_pb2
 
 
 async def trust_message(engine: Engine, ca_sha256: str) -> catalog_pb2.Trust:
-    """Return which catalog key boards are told to trust, the release, and what waits for one."""
+    """Return the catalog key that devices trust, the release, and what waits for a release."""
     keeper = engine.release_manager.known()
     waiting = await engine.reader.run(releases.unsigned)
     told = catalog_pb2.Trust(

@@ -1,7 +1,7 @@
-"""Bounds on what agents say: all of it is hostile until it has passed here.
+"""Limits on data from agents: all of it is hostile until it has passed here.
 
-Texts are cleaned rather than refused, because boards do have strange names in their firmware; what
-breaks a bound of count, size or range is refused.
+Texts are cleaned instead of refused, because real devices have strange names in their firmware.
+Data that exceeds a limit of count, size or range is refused.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MAX_LABEL = 200
 MAX_ID = 100
 _IDENTIFIER = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._:-]*)?")
 _GENERATIONS_AHEAD = 100_000
-"""Hours, eleven years: what a restored backup or a clock that was wrong may explain."""
+"""Hours (eleven years): the difference that a restored backup or a wrong clock may explain."""
 
 
 def text(value: str, most: int = MAX_TEXT) -> str:
-    """Printable text of bounded length: nothing in it moves a terminal's cursor."""
+    """Return printable text of bounded length; it cannot move a terminal's cursor."""
     cut = value[:most]
     if cut.isprintable():
         return cut
@@ -39,19 +39,20 @@ def text(value: str, most: int = MAX_TEXT) -> str:
 
 
 class _OutOfRangeError(ValueError):
-    """A number that no fact of a board can have."""
+    """A number that no capability of a device can have."""
 
 
 def facts(value: Any, depth: int = 0, where: str = "capabilities") -> Any:
-    """Plain values of capabilities with clean texts; `where` is what they are called.
+    """Return plain values of capabilities with cleaned texts; `where` names them in messages.
 
     Raises:
-        FleetmarkError: BAD_MESSAGE: too many, too deep, or a number out of any range, by its name.
+        FleetmarkError: BAD_MESSAGE: too many items, too deep, or a number out of range, with its
+            name.
     """
     try:
         return _facts(value, depth)
     except _OutOfRangeError as error:
-        # Looked for only now: thousands of boards say hello, and hardly one says this.
+        # Search for the number only now: of thousands of devices, hardly any has one out of range.
         name, number = next(_out_of_range(value, where))
         shown = text(str(number), 40) if abs(number) < 10**40 else "a number without end"
         raise _bad(f"{name} of {shown}; it must be between 0 and {MAX_NUMBER}") from error
@@ -75,12 +76,12 @@ def _facts(value: Any, depth: int) -> Any:
     if kind is bool or value is None:
         return value
     if kind is int or kind is float:
-        if not 0 <= value <= MAX_NUMBER:  # also false for NaN
+        if not 0 <= value <= MAX_NUMBER:  # the comparison is false for NaN, too
             raise _OutOfRangeError
         return value
     if depth >= MAX_DEPTH or len(value) > MAX_ITEMS:
         raise _bad("capabilities without end")
-    # Most are texts: those are taken without a round of their own.
+    # Most items are texts: handle them without a recursive call.
     if isinstance(value, dict):
         return {
             _clean(key, MAX_LABEL): _clean(item) if type(item) is str else _facts(item, depth + 1)
@@ -94,12 +95,12 @@ def _clean(value: str, most: int = MAX_TEXT) -> str:
 
 
 def document(payload: bytes, what: str) -> None:
-    """A record's payload must be a JSON object that every reader of the store can read.
+    """Check that a record's payload is a JSON object that every reader of the store can parse.
 
-    One that SQLite cannot read would end each query of the view that shows it, for everybody.
+    A payload that SQLite cannot parse would abort every query of the view that shows it.
 
     Raises:
-        FleetmarkError: BAD_MESSAGE: no object; too deep; NaN, an infinity or half a letter in it.
+        FleetmarkError: BAD_MESSAGE: not an object; too deep; NaN, an infinity or a lone surrogate.
     """
     try:
         value = json.loads(payload.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
@@ -128,7 +129,7 @@ def _finite(text: str) -> float:
 
 
 def labels(given: Mapping[str, str]) -> dict[str, str]:
-    """A device's labels.
+    """Return a device's labels after checking them.
 
     Raises:
         FleetmarkError: BAD_MESSAGE.
@@ -143,7 +144,7 @@ def labels(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def identifier(value: str, what: str) -> str:
-    """An id that others have made: of letters, digits and `._:-`, or empty.
+    """Return an id that another program created: letters, digits and `._:-`, or empty.
 
     Raises:
         FleetmarkError: BAD_MESSAGE.
@@ -154,7 +155,7 @@ def identifier(value: str, what: str) -> str:
 
 
 def epoch(number: int) -> int:
-    """An epoch that the store can hold.
+    """Return an epoch that the store can hold.
 
     Raises:
         FleetmarkError: BAD_MESSAGE.
@@ -165,9 +166,9 @@ def epoch(number: int) -> int:
 
 
 def epoch_seen(epoch: int, now_unix_ns: int) -> int:
-    """The highest epoch that a device says it has seen: not beyond what can be explained.
+    """Return the highest epoch that a device has seen, if a controller can have assigned it.
 
-    Unbounded, one message of one agent could use up all epochs there are.
+    Without a limit, one message of one agent could use up all epochs.
 
     Raises:
         FleetmarkError: BAD_MESSAGE.
@@ -179,12 +180,12 @@ def epoch_seen(epoch: int, now_unix_ns: int) -> int:
 
 
 def temperature(value: float | None) -> float | None:
-    """Degrees Celsius that a sensor can show; anything else (NaN, too) is no reading."""
+    """Return degrees Celsius that a sensor can show; None for any other value, including NaN."""
     return value if value is not None and -100 <= value <= 250 else None
 
 
 def count(number: int, most: int, what: str) -> None:
-    """Refuse more than `most`.
+    """Refuse more than `most` items.
 
     Raises:
         FleetmarkError: BAD_MESSAGE.
