@@ -12,7 +12,7 @@ from fleetmark_controller.operations.effects import TailEffect
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 
 _KEEP_BYTES = 64 * 1024
-"""Bytes of output that are kept for readers who join later."""
+"""Bytes per stream that are kept for readers that attach later; both streams share the sum."""
 _BACKLOG = 1000
 """Number of chunks that a slow reader may lag behind; then it loses the oldest."""
 

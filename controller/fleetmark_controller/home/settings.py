@@ -41,7 +41,7 @@ class Settings:
     device_bytes_per_day: int = 64 * 1024**3
     """Maximum bytes that one device may upload per day, so that it cannot fill the disk alone."""
     refusals_per_minute: int = 10
-    """Number of refused enrollments after which an address is blocked for the rest of a minute."""
+    """Number of refused enrollments or renewals that block an address for the rest of a minute."""
     handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S
     """Maximum time for a new connection to complete TLS and begin HTTP/2."""
     calls_per_device: int = 64
@@ -226,7 +226,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_every_address(host: str) -> bool:
-    """Return whether an address stands for all addresses of this host."""
+    """Return whether an address is the wildcard for all addresses of this host."""
     return ipaddress.ip_address(host.strip("[]")).is_unspecified
 
 

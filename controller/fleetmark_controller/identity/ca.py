@@ -27,8 +27,8 @@ class Authority:
         folder = home / FOLDER
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.ca = _read(folder / CA) or _make(folder / CA, now_ns)
-        # The server certificate is new at each start: it is used nowhere else, and so does not
-        # expire.
+        # Create a new server certificate at each start. It is not stored, so it is never older than
+        # the process.
         self.server = certificates.make_server(self.ca, now_ns)
         self.ca_sha256 = pem_sha256(self.ca.certificate)
 

@@ -43,7 +43,7 @@ class Issuer:
         """
         self.authority = authority
         self.catalog_sha256: Callable[[], str] = str
-        """Return the fingerprint of the catalog key that devices trust; empty if there is none."""
+        """Function that returns the fingerprint of the catalog key; empty if there is no key."""
         self.entry_port = 0
         self.session_port = 0
         self._device_life_ns = device_life_ns

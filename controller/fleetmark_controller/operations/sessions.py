@@ -173,7 +173,7 @@ def lease_expired(
     device_id: str,
     reason: str = "no contact with the device for a lease",
 ) -> None:
-    """Mark the attempts of a device as lost after its lease expired."""
+    """Record that a device is offline, and mark its attempts as lost."""
     events.add(connection, now_ns, "device.offline", device_id=device_id)
     for attempt in attempts.on_device(connection, device_id):
         end_attempt(
