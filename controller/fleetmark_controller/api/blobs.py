@@ -113,8 +113,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             raise self._unusable(error) from error
         finally:
             if device_id and not came:
-                # The blob did not arrive completely: a bad link must not use up the limit of the
-                # attempt.
+                # The blob did not arrive completely: a bad link must not use up the limit.
                 self._allowance.give_back(device_id, header.size_bytes)
         return blobs_pb2.UploadReply(existed=False)
 

@@ -53,8 +53,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
             )
 
         known, applied = await self._engine.reader.run(read)
-        # Thousands of devices take a while, so a thread builds the reply and heartbeats do not
-        # wait.
+        # Build large replies in a thread, so that heartbeats do not wait for them.
         return await asyncio.to_thread(self._view.fleet, known, applied)
 
     @error_handling.unary

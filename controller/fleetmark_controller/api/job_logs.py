@@ -62,8 +62,7 @@ async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[job
         async for chunk in _following(reader, told) if follow else _first(reader):
             yield chunk
     if follow:
-        # The device of a job that ended quickly may have delivered the result before its last
-        # lines.
+        # If the job ended quickly, its result may have arrived before its last lines.
         ended = await engine.reader.run(lambda c: _newest(c, job_id))
         if ended is not None and ended.key == newest.key and ended.blobs:
             async for chunk in _stored(engine, ended, told):

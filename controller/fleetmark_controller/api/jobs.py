@@ -156,8 +156,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             count = campaigns.cancel(c, fx, now, ids)
             subject = request.job_id or request.campaign_id
             audit.add(c, now, who, "jobs.cancel", subject, jobs=count)
-            # Read the states in the same transaction, because a device may confirm before the next
-            # read.
+            # Read in the same transaction: a device may confirm before the next one.
             return count, listings.jobs_by_id(c, ids)
 
         count, after = await self._engine.transactions.perform(cancel)

@@ -159,7 +159,7 @@ class Engine:
         self._tasks.spawn(note())
 
     async def find(self, kind: str, prefix: str) -> str:
-        """Return the id of a campaign, job or run that begins with `prefix`, see `find_id`."""
+        """Return the id of a campaign, job or run that begins with `prefix`; see `find_id`."""
         return await find_id(self.reader, kind, prefix)
 
     async def _store_blobs(self, effects: Effects) -> None:

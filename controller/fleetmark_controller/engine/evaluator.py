@@ -94,8 +94,8 @@ class Evaluator:
             async with self._slots:
                 facts = await self._in_worker(inputs(evidence, self._blobs))
             # A worker that cannot read a file reports that in the facts. If the controller cannot
-            # read it either, the device is not to blame: this raises, and the run is evaluated
-            # later.
+            # read it either, the device is not to blame: this raises, and a later try evaluates the
+            # run.
             await asyncio.to_thread(check_readable, evidence, self._blobs)
         except BrokenProcessPool:
             return Judgement(

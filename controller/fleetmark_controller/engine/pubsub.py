@@ -26,8 +26,7 @@ class Subscription(Generic[T]):
 
     def put(self, key: Hashable, event: T) -> None:
         """Append an event about `key`; it replaces an older one that is still in the queue."""
-        # Move it to the end, so that a job's last state never precedes an earlier event of another
-        # job.
+        # Move it to the end: a job's last state must not precede an earlier event of another.
         self._waiting.pop(key, None)
         self._waiting[key] = event
         self._some.set()

@@ -27,8 +27,7 @@ class Authority:
         folder = home / FOLDER
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.ca = _read(folder / CA) or _make(folder / CA, now_ns)
-        # Create a new server certificate at each start. It is not stored, so it is never older than
-        # the process.
+        # Not stored, but created at each start: it is never older than the process.
         self.server = certificates.make_server(self.ca, now_ns)
         self.ca_sha256 = pem_sha256(self.ca.certificate)
 

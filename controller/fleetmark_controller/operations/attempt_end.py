@@ -53,8 +53,7 @@ def end_attempt(
         raise RuntimeError(f"attempt {attempt.key} without a job")
     newest = job.newest_epoch == attempt.key.epoch
     if ending is Ending.REFUSED and newest and not retryable:
-        # Another device may be able to run what this one cannot, for example because its disk is
-        # full.
+        # Another device may be able to run what this one cannot (for example, its disk is full).
         retryable = job_options.strike_off(connection, job.job_id, attempt.key.device_id)
     facts = JobFacts(job.state, job.attempts, job.max_attempts, newest)
     verdict = after_attempt(facts, ending, reason, retryable)

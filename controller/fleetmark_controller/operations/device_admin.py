@@ -197,8 +197,7 @@ def save(
     del effects
     if not is_device_name(name):
         raise FleetmarkError(ErrorKind.USAGE, f"{name!r} is not a name: {RULE}")
-    # Include the new selector, so that a circular reference is found when it is saved, not when it
-    # is used.
+    # Include the new selector, so that a circular reference is found now and not on use.
     parse_selector(f"@{name}", {**saved_fleets.every(connection), name: selector})
     matching(connection, selector)
     saved_fleets.save(connection, now_ns, name, selector)

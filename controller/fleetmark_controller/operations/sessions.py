@@ -61,7 +61,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Answer:
-    """CONTINUE (keep going) or STOP for one attempt named in a hello."""
+    """The answer to one attempt named in a hello: CONTINUE if `keep` is set, otherwise STOP."""
 
     key: AttemptKey
     keep: bool
@@ -221,8 +221,7 @@ def _answer(
     if attempt.verified or attempt.state in (AttemptState.REFUSED, AttemptState.ABORTED):
         return Answer(said.key, False, "recorded")
     if said.state is AttemptState.UPLOADING:
-        # The attempt is finished: its result is stored, official or late, whatever the state of its
-        # job.
+        # The attempt is finished: store its result, official or late, whatever its job's state.
         _advance(connection, effects, now_ns, attempt, said.state)
         return Answer(said.key, True, "")
     job = jobs.get(connection, said.key.job_id)

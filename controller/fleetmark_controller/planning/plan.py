@@ -244,8 +244,7 @@ def _matching(
     check_words(selector, devices.words)
     matching = devices.matching(selector)
     plan.matching.extend((d.name, selector.explain(d.subject).reason) for d in matching)
-    # The selector states which devices are wanted, so only a dry run explains each of the thousands
-    # of others.
+    # The selector states the wanted devices, so only a dry run explains all of the others.
     if dry_run or not matching:
         known = {device.device_id for device in matching}
         others = [d for d in devices if d.device_id not in known]

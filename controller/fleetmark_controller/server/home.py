@@ -1,4 +1,4 @@
-"""The controller's home: one process at a time."""
+"""The home folder of a controller, locked by one process at a time."""
 
 from __future__ import annotations
 
