@@ -29,7 +29,7 @@ _MAX_CAUSE = 300
 
 
 class Evaluator:
-    """Scheduler of evaluations: each finished attempt once, a few at a time."""
+    """Runner of evaluations: each finished attempt once, a few at a time."""
 
     def __init__(
         self,

@@ -91,5 +91,5 @@ class LeaseMonitor:
 
 
 def _record_step(connection: Connection, fx: Effects, now_ns: int, *, step_s: float) -> None:
-    """Record a clock step, which explains gaps in the times of runs and of the audit log."""
+    """Record a clock step: it explains times of runs and audit rows that are out of order."""
     audit.add(connection, now_ns, "controller", "clock.step", step_s=round(step_s, 3))

@@ -57,7 +57,7 @@ class _Tail:
 
 
 class Logs:
-    """All attempts whose output has readers."""
+    """Distributor of the live output of attempts to their readers."""
 
     def __init__(self, ask: Callable[[TailEffect], None]) -> None:
         """Start without readers.

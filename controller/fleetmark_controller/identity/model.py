@@ -35,7 +35,7 @@ class Role(Enum):
 
 
 class State(Enum):
-    """The state of an identity. Transitions: PENDING → ACTIVE, any → REVOKED, REVOKED → REMOVED."""
+    """The state of an identity: PENDING becomes ACTIVE; any state becomes REVOKED or REMOVED."""
 
     PENDING = "pending"
     ACTIVE = "active"

@@ -76,7 +76,7 @@ def remote_of_peer(peer: str) -> Endpoint | None:
 
 
 def source_of(host: str) -> str:
-    """Return the source that one caller controls: an IPv4 address, or the /64 network of an IPv6 address."""
+    """Return the source of a connection: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
