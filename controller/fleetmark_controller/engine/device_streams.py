@@ -75,7 +75,10 @@ class DeviceStreams:
             self._scheduling_wanted.set()
 
     def send(self, message: OfferEffect | StopEffect | TailEffect) -> None:
-        """Send a message to its device if it is connected; otherwise its next hello replaces it."""
+        """Send a message to its device if it is connected.
+
+        Otherwise the reply to its next hello takes the place of the message.
+        """
         outbox = self._outboxes.get(message.key.device_id)
         if outbox is not None:
             outbox(message)
