@@ -38,7 +38,7 @@ def pack_harness(folder: Path | None = None) -> tuple[BlobRef, bytes]:
 
 @lru_cache(maxsize=2)
 def _packed(folder: Path, stamps: tuple[tuple[Path, int, int], ...]) -> tuple[BlobRef, bytes]:
-    """Return the same, cached by the state of the files, because every campaign needs it."""
+    """Return the wheel, cached by the state of the files, because every campaign needs it."""
     files = {
         f"{_PACKAGE}/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for path, _, _ in stamps

@@ -79,8 +79,8 @@ def read_onnx(path: Path) -> OnnxModel:
 Handler = Callable[[int, int, int, int], bool]
 """Handles a field, given its number, its value or length, its end and its depth.
 
-The value is that of a number, whose end is negative; bytes have a length and an end. Returns
-whether the handler consumed the bytes.
+For a number, the second argument is its value and the end is negative. For bytes, it is their
+length. Returns whether the handler consumed the bytes.
 """
 
 

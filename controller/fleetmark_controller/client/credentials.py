@@ -30,7 +30,7 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
 
     Raises:
         FleetmarkError: UNAUTHENTICATED: no credentials exist. UNREACHABLE: no address is given and
-            no controller of this user has run on this host. CONFIGURATION: the named file has no
+            no controller has run in the default home. CONFIGURATION: the named file has no
             credentials, or other users may read it and its mode cannot be changed.
     """
     chosen = named or os.environ.get(VARIABLE)

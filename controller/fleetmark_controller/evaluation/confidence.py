@@ -51,8 +51,8 @@ def within_run(samples: Samples, scenario: str) -> float | None:
     samples, each with the latency of its slowest sample.
 
     Returns:
-        None if there is no interval: in Offline, where all samples are one query, or for too few
-        samples.
+        None if there is no interval: in Offline, where all samples are one query, for too few
+        samples, or if MultiStream's samples do not form complete queries.
     """
     import numpy as np
 

@@ -139,9 +139,9 @@ def of_interval(series: Series, started_unix_ns: int, duration_s: float) -> Ener
 def chosen(sources: Sequence[Source], known: dict[str, float]) -> tuple[tuple[Source, ...], str]:
     """Return the sensors that make up the official figure, and the scope that it covers.
 
-    MLPerf measures the whole board, so a sensor of the board comes first. Next is the battery that
-    the device runs from, and then the sum of its processors and their memory, which is less than
-    the whole.
+    MLPerf measures the whole device, so a sensor of scope `board` comes first. Next is the battery
+    that the device runs from, and then the sum of its processors and their memory, which is less
+    than the whole.
     """
     usable = [source for source in sources if source.name in known]
     for scope in ("board", "battery"):

@@ -70,7 +70,7 @@ class RowSource:
                 yield None
 
     def dictionaries(self, view: str) -> Iterator[dict[str, Value]]:
-        """Yield the same rows as dictionaries by column name."""
+        """Yield the rows of `clean` as dictionaries by column name."""
         for row in self.clean(view):
             yield dict(zip(self.columns, row, strict=True))
 

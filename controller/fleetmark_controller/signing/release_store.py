@@ -214,7 +214,7 @@ class Keeper:
         return self._checked[digest]
 
     def known_lacks(self, digests: Collection[str]) -> dict[str, str] | None:
-        """Return the same for lockfiles given by digest.
+        """Return the results of `lacks` for lockfiles given by digest.
 
         Returns:
             None unless `lacks` has checked all of them under the current release.

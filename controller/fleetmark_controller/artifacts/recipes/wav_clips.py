@@ -1,7 +1,7 @@
 """Recipe for clips of equal length from the WAV files of Debian packages, one class per package.
 
-Options: `classes` is a list of tables with `deb`, `paths` and `without` (patterns) and `cut`. `cut
-= "start"` takes the first clip of each file that is long enough; "every" takes as many as each file
+Options: `classes` is a list of tables with `deb`, `paths` and `without` (patterns) and `cut`:
+"start" takes the first clip of each file that is long enough, "every" takes as many as each file
 holds. `most` limits the clips per file. `rate_hz` is the sample rate that the files must have
 (mono, 16 bits), and `samples` the length of a clip. The result is a NumPy archive with `x` (int16
 [N, samples]) and `y` (the index of the class in the list).
