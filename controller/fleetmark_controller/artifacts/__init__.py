@@ -1,4 +1,4 @@
-"""Makes bundles whole: packs the harness, and obtains every blob that a lock names."""
+"""Complete bundles: pack the harness, and obtain every blob that a lockfile names."""
 
 from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.harness import pack_harness

@@ -1,8 +1,8 @@
-"""Obtains the blobs of a lock for the controller's folder, each verified before it is visible.
+"""Obtain the blobs of a lockfile for the controller, each verified before it is visible.
 
-The places, in this order: the mirror folder (files named by sha256), the component's own folder,
-a package index by way of pip, the locations that the component names. What a recipe builds was
-built before, see `fleetmark_controller.wheelbuild`.
+The sources, in this order: the mirror folder (files named by SHA-256), the component's own folder,
+a package index (through pip), and the locations that the component names. Wheels from build recipes
+are built earlier; see `fleetmark_controller.wheelbuild`.
 """
 
 from __future__ import annotations
@@ -27,19 +27,26 @@ Say = Callable[[str], None]
 
 
 def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None, say: Say) -> None:
-    """Make sure that every blob of `sources` (by sha256) lies in `blobs`.
+    """Ensure that every blob of `sources` (by SHA-256) is in `blobs`.
 
-    `say` gets one line for each thing that takes time. Blobs that are there already cost nothing.
-    May take minutes: run it outside an event loop.
+    Blobs that are stored already cost nothing. This may take minutes, so run it outside an event
+    loop.
+
+    Args:
+        sources: Where each blob comes from.
+        blobs: Blob folder to fill.
+        mirror: Folder of files named by SHA-256, which is searched first.
+        say: Called with one line for each step that takes time.
 
     Raises:
-        FleetmarkError: DIGEST_MISMATCH: a file is not what its component says;
-            ARTIFACT_UNAVAILABLE: no place has a blob; the text lists what was tried; BAD_DOCUMENT:
-            a model is none, or a pickle, or keeps its weights elsewhere. What was obtained before
-            stays.
+        FleetmarkError: DIGEST_MISMATCH: a file differs from what its component says.
+            ARTIFACT_UNAVAILABLE: no source has a blob; the text lists what was tried. BAD_DOCUMENT:
+            a model file is not a model, is a pickle, or keeps its weights in other files. Blobs
+            that were obtained before are kept.
     """
-    # What lies beside its component is checked even when the blob is there from before: a changed
-    # model must be found when a campaign is made, not when the cache happens to be empty.
+    # Files in a component's folder are checked even if their blobs are stored already: a changed
+    # model must be detected when a campaign is created, not only when the cache happens to be
+    # empty.
     for sha256, source in sorted(sources.items()):
         if isinstance(source, LocalFile):
             _take_local(sha256, source, blobs)
@@ -91,9 +98,10 @@ def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
 
 
 def _digest(path: Path, stat: os.stat_result) -> str:
-    """A file's digest; read anew only when the file may have changed since it was read last.
+    """Return a file's digest; read the file only if it may have changed since it was last read.
 
-    A file that was written a moment ago may be so once more within one tick of its times.
+    The digest of a file is cached only once the file is older than `_SETTLED_NS`, because it could
+    be written again without a visible change of its times.
     """
     stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     known, digest = _DIGESTS.get(path, (None, ""))
@@ -122,12 +130,12 @@ def _take_mirrored(
     except FleetmarkError as error:
         if error.kind is ErrorKind.BAD_DOCUMENT and sha256_file(mirror / sha256) == sha256:
             raise
-        # A rotten copy in the mirror must not stop what another place can give.
+        # A damaged copy in the mirror must not block the other sources.
         say(f"mirror's copy is not used: {error}")
 
 
 def place_of(location: Location) -> str:
-    """Where a location is, for people."""
+    """Return a description of a location, for operators."""
     return (
         location.url
         or (location.wheel and f"wheel {location.wheel}")

@@ -1,8 +1,8 @@
-"""The catalogs of a controller: built in, configured, added by people, and what they imported.
+"""The catalogs of a controller: built in, configured, and added or imported by operators.
 
-`catalogs.json` of the controller's home lists the catalogs that operators added. Imported models
-lie in its `catalog/`, commits of git repositories in `catalogs/<commit>/`. A restored home also has
-copies of the folders that were outside of it, below `catalogs/copies/`.
+`catalogs.json` in the controller's home lists the catalogs that operators added. Imported models
+are in its `catalog/`, commits of git repositories in `catalogs/<commit>/`. A restored home also has
+copies of the folders outside it, in `catalogs/copies/`.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ class Added:
 
 @dataclass(frozen=True)
 class CatalogPlace:
-    """Where a catalog from outside of the home is read."""
+    """The place from which a catalog outside the home is read."""
 
     location: str
-    """As the operator named it: a folder, or the address of a repository."""
+    """As the operator gave it: a folder, or the address of a repository."""
     folder: Path
     """The folder to read. It does not exist if the catalog is missing."""
     copy: Path
-    """Where a backup keeps the catalog, below the home."""
+    """The folder below the home in which a backup keeps the catalog."""
     is_replaced: bool = False
-    """Whether the operator's folder is missing, and the copy of a restored backup is read."""
+    """Whether the operator's folder is missing and the copy from a restored backup is used."""
 
 
 class Catalogs:
-    """Loads and changes the catalogs of one home. One caller at a time."""
+    """Loads and changes the catalogs of one home. Not safe for concurrent use."""
 
     def __init__(self, home: Path, configured: Sequence[Path] = ()) -> None:
-        """`configured` are the folders of config.toml and flags."""
+        """Use the catalogs of `home`; `configured` are the folders from config.toml and flags."""
         self._home = home
         self._configured = tuple(configured)
         self._list = home / "catalogs.json"
@@ -64,9 +64,9 @@ class Catalogs:
         return self._home / "catalog"
 
     def places(self) -> tuple[list[CatalogPlace], list[CatalogPlace]]:
-        """Return where the configured catalogs are read, and those that operators added.
+        """Return the places of the configured catalogs, and of those that operators added.
 
-        A folder that is missing is replaced by its copy, if this home was restored with one.
+        A missing folder is replaced by its copy, if this home was restored with one.
 
         Raises:
             FleetmarkError: INVALID_COMPONENT: the list of added catalogs is damaged.
@@ -76,7 +76,7 @@ class Catalogs:
 
     def _place(self, entry: Added) -> CatalogPlace:
         if entry.commit:
-            # Below the home, wherever that has moved since.
+            # Derived from the current home, because the home may have been moved.
             folder = self._commit_folder(entry.commit)
             return CatalogPlace(entry.location, folder, folder)
         return self._outside(entry.folder)
@@ -88,10 +88,10 @@ class Catalogs:
         return CatalogPlace(location, Path(location), copy)
 
     def load(self) -> Catalog:
-        """Everything. What was added and is no longer valid is left out, and the log says so.
+        """Load all catalogs. Added catalogs that are no longer valid are logged and left out.
 
         Raises:
-            FleetmarkError: a configured folder or the list of added ones is not valid.
+            FleetmarkError: a configured folder or the list of added catalogs is not valid.
         """
         configured, added = self.places()
         for place in (*configured, *added):
@@ -113,10 +113,14 @@ class Catalogs:
         return catalog
 
     def add(self, location: str, commit: str = "") -> tuple[Catalog, list[str]]:
-        """Add a folder of this machine, or a repository at a commit; returns the new components.
+        """Add a folder of this machine, or a repository at a commit.
+
+        Returns:
+            The catalog, and the ids of the new components.
 
         Raises:
-            FleetmarkError: it is not valid, there already, or cannot be had; nothing has changed.
+            FleetmarkError: the catalog is not valid, already added, or not available; nothing has
+                changed.
             OSError: the home cannot be written.
         """
         added = self._added()
@@ -130,7 +134,7 @@ class Catalogs:
             return self._check_and_record(added, entry)
         folder = self._commit_folder(commit)
         if folder.exists():
-            shutil.rmtree(folder)  # left by a crash: it is in no list
+            shutil.rmtree(folder)  # left by a crash, because no list names it
         fetch_commit(location, commit, folder)
         try:
             return self._check_and_record(added, Added(location, commit, str(folder)))
@@ -156,10 +160,10 @@ class Catalogs:
         return catalog, new
 
     def include(self, kind: str, name: str, text: str) -> Catalog:
-        """Add a component of our own making to the home's folder, whole or not at all.
+        """Add a generated component to the home's folder, completely or not at all.
 
         Raises:
-            FleetmarkError: there is one of this name, or it is not valid.
+            FleetmarkError: a component of this name exists, or the new one is not valid.
             OSError: the home cannot be written.
         """
         if self.load().has(kind, name):
@@ -190,7 +194,7 @@ class Catalogs:
         return [*(place.folder for place in added), *own]
 
     def _valid(self) -> list[Path]:
-        """The folders that `load` does not leave out."""
+        """Return the folders that `load` does not leave out."""
         configured, _ = self.places()
         folders = [place.folder for place in configured]
         for folder in self._further():

@@ -1,4 +1,4 @@
-"""Fetches one file from one location, within declared sizes. The caller verifies the digest."""
+"""Fetch a file from a location, within the declared sizes. The caller verifies the digest."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _CHUNK = 1 << 18
 
 
 def fetch_location(location: Location, folder: Path, size_bytes: int) -> Path:
-    """The file of `location`, decompressed, somewhere in `folder`.
+    """Fetch the file of `location` into `folder`, decompress it, and return its path.
 
-    The transfer is bounded by the location's size, the decompressed file by `size_bytes`.
+    The transfer is limited by the location's size, the decompressed file by `size_bytes`.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE: not reachable, not there, larger than declared.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: not reachable, not found, or larger than declared.
         OSError: `folder` cannot be written.
     """
     limit = location.size_bytes
@@ -74,10 +74,10 @@ def _copy(source: IO[bytes], target: Path, limit_bytes: int, limit_s: float) -> 
 
 
 def unpack_gzip(source: Path, target: Path, limit_bytes: int) -> None:
-    """Unpack one gzip stream, at most `limit_bytes` of it.
+    """Decompress one gzip stream of at most `limit_bytes`.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE: no gzip, cut short, larger than declared.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: not gzip, truncated, or larger than declared.
     """
     written = 0
     with source.open("rb") as packed, target.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Which files `controller catalog fetch` means: those that the fleet's boards would be sent."""
+"""List the files for `controller catalog fetch`: those that the fleet's devices would receive."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 def sources_of(
     catalog: Catalog, name: str, devices: Sequence[Device]
 ) -> tuple[dict[str, Source], tuple[Build, ...]]:
-    """By sha256, every file of component `name`, wheels as `devices` need them; and what to build.
+    """Return every file of component `name`, by SHA-256, and the wheels that must be built.
 
-    Where something has to be built first, ask again afterwards.
+    Wheels are those that `devices` need. After building, call this again to include the built
+    wheels.
 
     Raises:
-        FleetmarkError: NOT_FOUND; UNRESOLVABLE: it has no file, or no device can have them.
+        FleetmarkError: NOT_FOUND. NOTHING_FITS: the component has no file, or no device can use
+            one.
     """
     kind, slash, bare = name.partition("/")
     if not slash:

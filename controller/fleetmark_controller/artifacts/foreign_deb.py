@@ -1,7 +1,7 @@
-"""Debian packages of another release or architecture than this machine's, by its own apt.
+"""Debian packages of a release or architecture other than this machine's, through its own apt.
 
-Nothing of the machine changes and no root is needed: apt works in a private state folder. Where
-packages come from is what the machine is configured for; only release and architecture are others.
+Nothing on the machine changes and no root is needed: apt works in a private state folder. It uses
+the package sources that the machine is configured for, with another release and architecture.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 TIME_LIMIT_S = 600
 RELEASES = {"bullseye": 11, "bookworm": 12, "trixie": 13}
-"""Releases of Debian by name, with their numbers."""
+"""Names of Debian releases, with their version numbers."""
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 class ForeignDebian:
-    """Packages of one release and architecture of Debian."""
+    """Downloads packages of one release and architecture of Debian."""
 
     def __init__(self, release: str, arch: str, folder: Path) -> None:
-        """`release` is its name, `arch` Debian's (`arm64`); all that apt keeps lies in `folder`."""
+        """Use the named release, Debian's `arch` (`arm64`), and `folder` for apt's files."""
         self._release = release
         self._arch = arch
         self._folder = folder
         self._ready = False
 
     def download(self, packages: Sequence[str]) -> list[Path]:
-        """The newest version of each package as a file, verified by apt.
+        """Download the newest version of each package, verified by apt, and return the files.
 
         Raises:
-            FleetmarkError: ARTIFACT_UNAVAILABLE, with what apt said.
+            FleetmarkError: ARTIFACT_UNAVAILABLE, with apt's errors.
             OSError: the folder cannot be written.
         """
         self._prepare()
@@ -85,7 +85,7 @@ class ForeignDebian:
             "Dir::Etc::preferencesparts": "-",
             "APT::Architecture": self._arch,
             "APT::Architectures": self._arch,
-            # As root, apt would become another user, who may not write here.
+            # As root, apt would switch to another user, who cannot write to this folder.
             "APT::Sandbox::User": "root",
         }
         command = ["apt-get", "--quiet", *(f"-o{key}={value}" for key, value in options.items())]
@@ -116,15 +116,18 @@ _LISTING = ["--no-release-info", "--format", "$(CREATED_BY)|$(RELEASE)|$(COMPONE
 
 
 def archives(listing: str) -> list[str]:
-    """Addresses of the archives that hold whole releases, from what `apt-get indextargets` says.
+    """Return the addresses of the archives that hold whole releases.
+
+    Args:
+        listing: Output of `apt-get indextargets` in the format of `_LISTING`.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE: the machine's sources name no release of Debian.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: the machine's sources contain no release of Debian.
     """
     found: dict[str, None] = {}
     for line in listing.splitlines():
         created, release, component, address = (line.split("|") + [""] * 4)[:4]
-        # `bookworm-security` and the like hold updates only.
+        # Archives such as `bookworm-security` hold updates only.
         if created == "Packages" and component == "main" and release in RELEASES:
             found[re.sub(r"/+$", "/", address)] = None
     if not found:
@@ -135,7 +138,7 @@ def archives(listing: str) -> list[str]:
 
 
 def unpack(package: Path, folder: Path) -> None:
-    """Put the files of a package below `folder`.
+    """Extract the files of a package below `folder`.
 
     Raises:
         FleetmarkError: ARTIFACT_UNAVAILABLE.

@@ -18,10 +18,10 @@ _MAX_PACKAGE_BYTES = 1 << 30
 
 
 def fetch_member(package: str, member: str, folder: Path, limit_bytes: int) -> Path:
-    """The file `member` of the package, in `folder`.
+    """Extract the file `member` of a package into `folder`, and return its path.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE: no apt, no such package or file, too large.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: no apt, no such package or file, or too large.
         OSError: `folder` cannot be written.
     """
     target = folder / "member"
@@ -34,9 +34,9 @@ def fetch_member(package: str, member: str, folder: Path, limit_bytes: int) -> P
 def matching(
     package: str, patterns: list[str], folder: Path, limit_bytes: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Path and content of the package's regular files that match one of `patterns`.
+    """Yield the path and content of each regular file of the package that matches a pattern.
 
-    In the package's order; together at most `limit_bytes`.
+    The files come in the order of the package and may have at most `limit_bytes` together.
 
     Raises:
         FleetmarkError: ARTIFACT_UNAVAILABLE.

@@ -1,4 +1,4 @@
-"""Files inside wheels: models and pictures that registry packages carry."""
+"""Files inside wheels: models and pictures that are published in registry packages."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ DAMAGED: tuple[type[Exception], ...] = (
     zlib.error,
     lzma.LZMAError,
 )
-"""What reading a zip file may raise: damaged, encrypted, or packed in ways that Python lacks."""
+"""Errors from reading a zip file that is damaged, encrypted or packed in an unsupported way."""
 
 
 def fetch_member(
     wheel: str, wheel_sha256: str, member: str, folder: Path, limit_bytes: int
 ) -> Path:
-    """The file `member` of the exact wheel `wheel`, in `folder`.
+    """Extract the file `member` of the exact wheel `wheel` into `folder`, and return its path.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE: no such wheel, another digest, no such member, or
-            it is too large.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: no such wheel, another digest, no such member, or too
+            large.
     """
     archive = download_wheel(wheel, wheel_sha256, folder)
     target = folder / "member"
@@ -54,7 +54,7 @@ def fetch_member(
 
 
 def read_members(archive: Path, members: list[str], limit_bytes: int) -> list[bytes]:
-    """The content of `members`, together at most `limit_bytes`.
+    """Return the content of each of `members`, together at most `limit_bytes`.
 
     Raises:
         FleetmarkError: ARTIFACT_UNAVAILABLE.
@@ -68,10 +68,10 @@ def read_members(archive: Path, members: list[str], limit_bytes: int) -> list[by
 
 
 def download_wheel(wheel: str, wheel_sha256: str, folder: Path) -> Path:
-    """The exact wheel, by pip: from whichever index this machine is configured for.
+    """Download the exact wheel with pip, from the index that this machine is configured for.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE, with what pip said.
+        FleetmarkError: ARTIFACT_UNAVAILABLE, with pip's errors.
     """
     try:
         name, version, _, tags = parse_wheel_filename(wheel)
@@ -82,7 +82,7 @@ def download_wheel(wheel: str, wheel_sha256: str, folder: Path) -> Path:
     interpreters = sorted({tag.interpreter for tag in tags})
     abis = sorted({tag.abi for tag in tags})
     platforms = sorted({tag.platform for tag in tags})
-    # py3 alone says no more than this; cp311 does.
+    # Only tags such as cp311 name a Python version for pip; py3 does not.
     exact = [text[2:] for text in interpreters if text.startswith("cp")]
     command = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"),

@@ -1,7 +1,7 @@
-"""Takes a catalog from a git repository at a pinned commit, as files that nobody has to trust.
+"""Fetch a catalog from a git repository at a pinned commit, as untrusted plain files.
 
-Nothing is checked out by git: its archive of the commit goes through our own unpacking, so that
-neither links nor hooks nor submodules come with it.
+git checks nothing out. Its archive of the commit is unpacked by Fleetmark's own code, so that no
+links, hooks or submodules come with it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def is_commit(text: str) -> bool:
-    """Whether `text` is the whole id of a commit; a branch or a tag may mean another one later."""
+    """Return whether `text` is a full commit id; branches and tags may move to another commit."""
     return _COMMIT.fullmatch(text) is not None
 
 
 def fetch_commit(address: str, commit: str, target: Path) -> None:
-    """The files of a commit as the new folder `target`; on any fault it is not there.
+    """Fetch the files of a commit into the new folder `target`; on failure it does not exist.
 
     Raises:
-        FleetmarkError: UNKNOWN_WORD: `commit` is no whole id, or `address` none of git's;
-            UNAVAILABLE: no git, no such repository or commit; BAD_DOCUMENT: it holds more than
-            plain files.
+        FleetmarkError: UNKNOWN_WORD: `commit` is not a full id of a commit, or `address` is not the
+            address of a repository. ARTIFACT_UNAVAILABLE: no git, no such repository or commit.
+            BAD_DOCUMENT: it contains other than plain files.
         OSError: the target cannot be written.
     """
     if not is_commit(commit):
@@ -61,7 +61,7 @@ def fetch_commit(address: str, commit: str, target: Path) -> None:
         try:
             _git(*here, "fetch", "--quiet", "--depth=1", "--no-tags", "--", address, commit)
         except FleetmarkError:
-            # Some servers give away branches and tags only.
+            # Some servers allow only branches and tags to be fetched.
             every = "+refs/*:refs/fetched/*"
             _git(*here, "fetch", "--quiet", "--no-tags", "--", address, every)
         kind = _git(*here, "cat-file", "-t", commit).strip()
@@ -74,7 +74,7 @@ def fetch_commit(address: str, commit: str, target: Path) -> None:
 
 
 def _git(*arguments: str) -> str:
-    # Nobody is there to answer a question, and helpers that run programs stay out.
+    # git must not prompt for input, and must not run helper programs for other protocols.
     environment = {
         **os.environ,
         "GIT_TERMINAL_PROMPT": "0",

@@ -1,4 +1,4 @@
-"""Packs `fleetmark_harness` into a wheel, the same bytes from the same files everywhere."""
+"""Pack `fleetmark_harness` into a wheel: the same files give the same bytes everywhere."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
 
 _PACKAGE = "fleetmark_harness"
-# Zip knows no time before 1980; a wheel's files need none.
+# The zip format starts at 1980, and the files of a wheel need no times.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def pack_harness(folder: Path | None = None) -> tuple[BlobRef, bytes]:
-    """The harness as a wheel: its reference and its bytes.
+    """Return the harness as a wheel: its reference and its bytes.
 
-    `folder` is the package's folder; by default the installed one, which is found but not
-    imported: nothing of it may run in the controller.
+    Args:
+        folder: Folder of the package. By default it is the installed one, which is located but not
+            imported, because harness code must not run in the controller.
 
     Raises:
         FleetmarkError: ARTIFACT_UNAVAILABLE: the harness is not installed.
@@ -37,7 +38,7 @@ def pack_harness(folder: Path | None = None) -> tuple[BlobRef, bytes]:
 
 @lru_cache(maxsize=2)
 def _packed(folder: Path, stamps: tuple[tuple[Path, int, int], ...]) -> tuple[BlobRef, bytes]:
-    """The same, once for each state of the files: every campaign asks."""
+    """Return the wheel, cached by the state of the files, because every campaign needs it."""
     files = {
         f"{_PACKAGE}/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for path, _, _ in stamps
@@ -58,7 +59,7 @@ def _packed(folder: Path, stamps: tuple[tuple[Path, int, int], ...]) -> tuple[Bl
 
 
 def _installed() -> Path:
-    # For a top-level package find_spec runs none of its code.
+    # find_spec does not run code of a top-level package.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise FleetmarkError(
@@ -89,7 +90,7 @@ def _record(files: dict[str, bytes], own: str) -> bytes:
 
 def _zip(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
-    # Stored, not deflated: compressed bytes differ between versions of zlib.
+    # Stored, not deflated, because compressed bytes differ between versions of zlib.
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in sorted(files.items()):
             entry = zipfile.ZipInfo(name, _TIME)

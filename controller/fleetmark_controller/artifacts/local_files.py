@@ -1,4 +1,4 @@
-"""Finds files by their content in a folder that a person gives."""
+"""Find files by their content in a folder that an operator names."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ _MAX_FILES = 1_000_000
 
 
 def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str, Path]:
-    """By sha256, the files below `folder` that are wanted (sha256 → name and size in bytes).
+    """Return the wanted files below `folder`, by SHA-256.
 
     Only files of a wanted size are read. Links are not followed.
 
+    Args:
+        folder: Folder to search.
+        wanted: Name and size in bytes of each file, by SHA-256.
+
     Raises:
-        FleetmarkError: NOT_FOUND: none of them is there; DIGEST_MISMATCH: a file has the name, and
-            other content; BAD_DOCUMENT: a model is none.
+        FleetmarkError: NOT_FOUND: the folder has none of them. DIGEST_MISMATCH: a file has a wanted
+            name but other content. BAD_DOCUMENT: a model file is not a model. UNKNOWN_WORD: the
+            folder has too many files.
         OSError: a file cannot be read.
     """
     names = {name: sha256 for sha256, (name, _) in wanted.items()}
@@ -56,17 +61,17 @@ def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str,
 
 
 def is_worth_hashing(found_bytes: int, expected_bytes: int) -> bool:
-    """Return whether to read a file for its digest: of one that is far too large its size says it.
+    """Return whether to compute a file's digest; a file that is far too large needs none.
 
     Args:
-        found_bytes: the file's size.
-        expected_bytes: the size that its component gives.
+        found_bytes: Size of the file.
+        expected_bytes: Size that its component gives.
     """
     return found_bytes <= max(expected_bytes, _HASHED_BYTES)
 
 
 def describe(sha256: str, size_bytes: int) -> str:
-    """Return what a file is, for an error; an empty `sha256` was not worth reading."""
+    """Return the digest and size of a file as text; `sha256` is empty if not computed."""
     return f"sha256 is {sha256} ({size_bytes} bytes)" if sha256 else f"it has {size_bytes} bytes"
 
 

@@ -1,4 +1,4 @@
-"""Looks into a model's file before anybody trusts it: is it what its name says, and whole?"""
+"""Check a model file before it is used: its format must match its name, and it must be complete."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FORMATS = (".onnx", ".tflite")
 
 
 def check_model(file: Path, name: str) -> OnnxModel | TfliteModel | None:
-    """What the model `file`, called `name`, says of itself; None where the name is of no model.
+    """Return the metadata of the model `file`; None if `name` is not that of a model.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: it is no such model, or a pickle, or keeps its weights in
-            other files.
-        OSError: it cannot be read.
+        FleetmarkError: BAD_DOCUMENT: the file is not such a model, is a pickle, or keeps its
+            weights in other files.
+        OSError: the file cannot be read.
     """
     ending = Path(name).suffix.lower()
     if ending not in FORMATS:
@@ -64,7 +64,10 @@ def _leads_out(place: str) -> bool:
 
 
 def _strange(file: Path) -> str:
-    """Another format that the bytes are; a pickle above all, which runs code when it is opened."""
+    """Return the other format that the file has, or an empty string.
+
+    A pickle matters most, because it runs code when it is loaded.
+    """
     with open_regular(file) as opened:
         start = opened.read(16)
         opened.seek(0, 2)

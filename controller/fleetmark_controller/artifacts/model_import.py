@@ -1,4 +1,4 @@
-"""Writes the component of a user's own model from what its file says."""
+"""Generate the component of an operator's own model from the metadata in its file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ _NOT_A_NAME = re.compile(r"[^a-z0-9._-]+")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a person says of the model; empty texts are made from the file's name."""
+    """Properties that the operator gave for a model.
+
+    An empty name or title is derived from the file's name, the other empty ones from the model or
+    from defaults.
+    """
 
     file_name: str
     name: str = ""
@@ -29,12 +33,12 @@ class Wanted:
 
 
 def component_of(file: Path, sha256: str, wanted: Wanted) -> tuple[str, str]:
-    """Name and `component.toml` of the model in `file`, which lies in the blob store.
+    """Return the name and the `component.toml` of the model in `file`, which is in the blob store.
 
     Raises:
-        FleetmarkError: UNKNOWN_WORD: not a name, or a format that no runtime here reads;
-            BAD_DOCUMENT: the file is no such model.
-        OSError: it cannot be read.
+        FleetmarkError: UNKNOWN_WORD: the name is not valid, or no runtime reads the format.
+            BAD_DOCUMENT: the file is not such a model.
+        OSError: the file cannot be read.
     """
     ending = Path(wanted.file_name).suffix.lower()
     if ending not in FORMATS:
@@ -94,7 +98,7 @@ def component_of(file: Path, sha256: str, wanted: Wanted) -> tuple[str, str]:
 
 
 SPEED = (("program", "raw-tensors"), ("dataset", "random-tensors"))
-"""What the benchmark of an imported model is made of, besides the model."""
+"""Components that the benchmark of an imported model requires besides the model."""
 
 _BENCHMARK = """
 [benchmark]
@@ -124,7 +128,7 @@ Offline = { min_duration_ms = 600000, min_query_count = 1, min_sample_count = 24
 
 
 def benchmark_of(name: str) -> str:
-    """`component.toml` of a benchmark that measures the speed of model `name`."""
+    """Return the `component.toml` of a benchmark that measures the speed of model `name`."""
     lines = [
         'kind = "benchmark"',
         f"name = {_text(name)}",
@@ -150,7 +154,7 @@ def _precision(tensor: Tensor) -> str:
 def _table(tensor: Tensor, batched: bool, output: bool = False) -> str:
     shape: Sequence[int] = tensor.shape[1:] if batched and len(tensor.shape) > 1 else tensor.shape
     parts = [f"name = {_text(_plain(tensor.name))}"] if tensor.name else []
-    # A size that the file leaves open can be anything; one is what every model takes.
+    # A dimension without a fixed size accepts any size; size one works for every model.
     if shape:
         parts.append(f"shape = [{', '.join(str(max(1, size)) for size in shape)}]")
     if output and len(shape) == 1 and shape[0] > 0:
@@ -165,5 +169,5 @@ def _plain(name: str) -> str:
 
 
 def _text(value: str) -> str:
-    # A JSON string of printable characters is a TOML string.
+    # A JSON string of printable characters is also a TOML string.
     return json.dumps(_plain(value), ensure_ascii=False)

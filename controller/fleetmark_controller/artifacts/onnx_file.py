@@ -1,7 +1,7 @@
-"""Reads what matters of an ONNX file (protobuf), without any library of ONNX.
+"""Read the metadata of an ONNX file (protobuf) without an ONNX library.
 
-Only tags and lengths are followed; what is not asked for is stepped over, so that a file of many
-gigabytes costs little. Nothing in it is executed or unpickled.
+Only tags and lengths are parsed and all other data is skipped, so that a file of many gigabytes
+costs little. Nothing in it is executed or unpickled.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _EXTERNAL = 1
 
 
 class NotOnnxError(ValueError):
-    """The bytes are no ONNX model; the text says why."""
+    """The bytes are not an ONNX model; the text says why."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A graph's input or output; a dimension without a fixed size is 0."""
+    """An input or output of a graph; a dimension without a fixed size is 0."""
 
     name: str
     dtype: str
@@ -41,25 +41,25 @@ class Tensor:
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """What a file says of itself."""
+    """The metadata of an ONNX model."""
 
     ir_version: int
     opset: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     external: tuple[str, ...]
-    """Files that hold its weights, as the model names them; none where it is whole."""
+    """Files that hold its weights, as the model names them; empty if the model is complete."""
 
 
 def read_onnx(path: Path) -> OnnxModel:
-    """Return what the model at `path` says.
+    """Return the metadata of the model at `path`.
 
     Args:
-        path: the file.
+        path: The file.
 
     Raises:
-        NotOnnxError: it is no ONNX model, or names more than a model can have.
-        OSError: it cannot be read, or is not a regular file.
+        NotOnnxError: the file is not an ONNX model, or has more parts than a model can have.
+        OSError: the file cannot be read, or is not a regular file.
     """
     with open_regular(path) as file:
         walk = _Walk(file)
@@ -69,7 +69,7 @@ def read_onnx(path: Path) -> OnnxModel:
     return OnnxModel(
         walk.ir_version,
         walk.opset,
-        # Before version 4 weights had to be listed among the inputs too.
+        # Before IR version 4, weights also had to be listed among the inputs.
         tuple(tensor for tensor in walk.inputs if tensor.name not in walk.initializers),
         tuple(walk.outputs),
         tuple(dict.fromkeys(walk.external)),
@@ -77,7 +77,11 @@ def read_onnx(path: Path) -> OnnxModel:
 
 
 Handler = Callable[[int, int, int, int], bool]
-"""(field number, value of a number or length of bytes, end, depth) → whether it took the bytes."""
+"""Handles a field, given its number, its value or length, its end and its depth.
+
+For a number, the second argument is its value and the end is negative. For bytes, it is their
+length. Returns whether the handler consumed the bytes.
+"""
 
 
 class _Walk:
@@ -95,7 +99,7 @@ class _Walk:
     # --- protobuf -------------------------------------------------------------------------
 
     def message(self, end: int, handler: Handler, depth: int) -> None:
-        """Hand each field up to the position `end` to `handler`."""
+        """Pass each field up to the position `end` to `handler`."""
         if depth > _MAX_DEPTH:
             raise NotOnnxError("is nested too deeply")
         while (here := self.file.tell()) < end:
@@ -228,7 +232,7 @@ class _Walk:
         if field == 13 and end >= 0:
             self.message(end, self._external(), depth + 1)
             return True
-        # Protobuf keeps 32 bits of a choice, however many there are.
+        # Protobuf parsers keep 32 bits of an enum, so the higher bits are ignored here too.
         if field == 14 and end < 0 and value & 0xFFFFFFFF == _EXTERNAL:
             self._note_place("")
         return False
@@ -239,12 +243,12 @@ class _Walk:
         self.initializers.add(self._kept(size))
 
     def _note_place(self, place: str) -> None:
-        # The model is refused for the first one; further ones are only shown.
+        # One entry is enough to reject the model; further ones are only shown.
         if len(self.external) < _MAX_PLACES:
             self.external.append(place)
 
     def _kept(self, size: int) -> str:
-        """Read a name that is kept in memory; all of them together are bounded."""
+        """Read a name that is kept in memory; the total size of such names is limited."""
         self.name_bytes += size
         if self.name_bytes > _MAX_NAME_BYTES:
             raise NotOnnxError("has too many names")

@@ -1,4 +1,4 @@
-"""Reads what matters of a TFLite file (flatbuffer) without any library of TFLite."""
+"""Read the metadata of a TFLite file (flatbuffer) without a TFLite library."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ _MAX_NAME_BYTES = 400
 
 
 class NotTfliteError(ValueError):
-    """The bytes are no TFLite model; the text says why."""
+    """The bytes are not a TFLite model; the text says why."""
 
 
 @dataclass(frozen=True)
 class TfliteModel:
-    """What a file says of itself."""
+    """The metadata of a TFLite model."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
 
 def read_tflite(path: Path) -> TfliteModel:
-    """Return what the model at `path` says.
+    """Return the metadata of the model at `path`.
 
-    Only what is asked for is read, a few bytes at a time: a file of gigabytes costs no memory.
+    Only the needed parts are read, a few bytes at a time, so that a file of gigabytes needs little
+    memory.
 
     Args:
-        path: the file.
+        path: The file.
 
     Raises:
-        NotTfliteError: it is no TFLite model.
-        OSError: it cannot be read, or is not a regular file.
+        NotTfliteError: the file is not a TFLite model.
+        OSError: the file cannot be read, or is not a regular file.
     """
     with open_regular(path) as file:
         reader = _Flat(file.fileno())
@@ -65,15 +66,17 @@ def read_tflite(path: Path) -> TfliteModel:
 
 
 _SUBGRAPHS = 2
-"""Field of the model; the next three are fields of a graph."""
+"""Field of the model; the next three are fields of a subgraph."""
 _TENSORS, _INPUTS, _OUTPUTS = 0, 1, 2
 
 
 class _Flat:
-    """Tables, vectors and strings of a flatbuffer; whatever points outside raises.
+    """Reads tables, vectors and strings of a flatbuffer.
 
-    The file is read at its positions and not mapped: a mapped one that is cut while it is read ends
-    the process.
+    An offset outside the file raises IndexError.
+
+    The file is read and not mapped, because a mapped file that is truncated meanwhile kills the
+    process.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -97,7 +100,7 @@ class _Flat:
         return place + self.number("<I", place)
 
     def field(self, table: int, number: int) -> int:
-        """Return where a table's field lies; 0 if it is not there."""
+        """Return the position of a table's field; 0 if the field is absent."""
         index = table - self.number("<i", table)
         size = self.number("<H", index)
         if 4 + number * 2 >= size:
@@ -106,7 +109,7 @@ class _Flat:
         return table + place if place else 0
 
     def vector(self, table: int, number: int) -> tuple[int, int]:
-        """Return where a vector's first element lies, and how many there are."""
+        """Return the position of a vector's first element, and the number of elements."""
         place = self.field(table, number)
         if not place:
             return 0, 0
@@ -117,7 +120,7 @@ class _Flat:
         return start + 4, count
 
     def table(self, table: int, number: int, index: int) -> int:
-        """Return where the table `index` of a vector of tables lies."""
+        """Return the position of the table `index` in a vector of tables."""
         start, count = self.vector(table, number)
         if not 0 <= index < count:
             raise IndexError("outside")

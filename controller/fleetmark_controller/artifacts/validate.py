@@ -1,4 +1,4 @@
-"""Checks a catalog folder without a controller: components, references, files, models."""
+"""Validate a catalog folder without a controller: components, references, files, models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 def validate_folder(folder: Path) -> tuple[list[str], list[FleetmarkError]]:
-    """Ids of the valid components below `folder`, and all that is wrong with the others."""
+    """Return the ids of the valid components below `folder`, and all errors of the others."""
     catalog, wrong = check_catalog([folder])
     own = [part for part in catalog.all() if part.folder.is_relative_to(folder)]
     if not own and not wrong:

@@ -1,4 +1,4 @@
-"""Downloads exact wheels for foreign platforms, by pip as a child process."""
+"""Download exact wheels for foreign platforms, with pip as a child process."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def download_wheels(
     say: Callable[[str], None],
     time_limit_s: float = TIME_LIMIT_S,
 ) -> None:
-    """Put `wheels` into `blobs`: a call of pip for each Python and platform.
+    """Download `wheels` into `blobs`, with calls of pip for each Python version and platform.
 
-    The hashes are given to pip, so that it takes these files or none; the blob folder checks again.
+    pip gets the hashes, so that it accepts only these files. The blob folder verifies them again.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE, with what pip said.
+        FleetmarkError: ARTIFACT_UNAVAILABLE, with pip's errors.
     """
     groups: dict[tuple[str, str], list[WheelSource]] = {}
     for wheel in wheels:
@@ -53,10 +53,10 @@ def download_wheels(
 
 
 def _without_rivals(wheels: Sequence[WheelSource]) -> list[list[WheelSource]]:
-    """`wheels` in as few lists as possible, none with two versions of one distribution.
+    """Split `wheels` into the fewest lists without two versions of one distribution.
 
-    Pip resolves what it is given as one environment, even with --no-deps; a campaign may well hold
-    several versions of a runtime.
+    pip resolves all its arguments as one environment, even with --no-deps, while a campaign may
+    need several versions of a runtime.
     """
     lists: list[list[WheelSource]] = []
     seen: Counter[str] = Counter()
@@ -70,7 +70,7 @@ def _without_rivals(wheels: Sequence[WheelSource]) -> list[list[WheelSource]]:
 
 
 def _machine(platforms: Sequence[str]) -> str:
-    """`manylinux_2_28_x86_64` → `x86_64`."""
+    """Return the architecture in the first tag: `manylinux_2_28_x86_64` gives `x86_64`."""
     return _PLATFORM.sub("", platforms[0])
 
 

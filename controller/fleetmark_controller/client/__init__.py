@@ -1,1 +1,1 @@
-"""What commands use to talk to a controller."""
+"""The client that commands use to call a controller."""

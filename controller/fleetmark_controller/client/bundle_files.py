@@ -1,4 +1,7 @@
-"""Writes bundles to files and reads results from them, for commands. The controller decides."""
+"""Write bundles to files and read results from them, for commands.
+
+The controller makes all decisions.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +31,25 @@ from fleetmark_protos.v1 import blobs_pb2, jobs_pb2, results_pb2
 
 _PATIENCE_S = 900.0
 _MAX_POWER_LOG_BYTES = 64 << 20
-"""As the controller takes it: see `evaluation.ptdaemon`."""
+"""The limit of the controller; see `evaluation.ptdaemon`."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """A bundle that was written: for which board, and what a new one must be told to trust."""
+    """A bundle file that was written.
+
+    `device` is the device that it is for; `pin` has the fingerprints that a new device must pin.
+    """
 
     device: str
     pin: str
 
 
 def write_bundle(client: Client, job: str, device: str, out: Path) -> tuple[Written, int]:
-    """Export a job into the file `out`; returns its size in bytes, too.
+    """Export a job into the bundle file `out`; return what was written, and its size in bytes.
 
     Raises:
-        FleetmarkError: of the controller, or of the file.
+        FleetmarkError: an error of the controller or of the file.
     """
     request = jobs_pb2.ExportBundleRequest(job_id=job, device=device)
     bundle = client.call(client.jobs.ExportBundle, request, _PATIENCE_S)
@@ -67,15 +73,15 @@ def write_bundle(client: Client, job: str, device: str, out: Path) -> tuple[Writ
 
 
 def send_results(client: Client, path: Path) -> results_pb2.ImportReply:
-    """Give the controller what is in a file of results.
+    """Upload the content of a results file to the controller.
 
     Raises:
-        FleetmarkError: the file is damaged; or of the controller.
+        FleetmarkError: the file is damaged, or an error of the controller.
     """
     try:
         with opened(path, RESULTS) as carried, tempfile.TemporaryDirectory() as room:
             document = carried.document(RESULTS)
-            # What it names is sent; whether it is signed is for the controller to say.
+            # Every blob that the document names is sent; the controller verifies the signature.
             said = parse_results(parse_signed_by_board(document).signed)
             if set(carried.blobs) != {sha256 for sha256, _ in said.blobs}:
                 raise carried.bad("it does not hold the files that its records name")
@@ -95,10 +101,10 @@ def send_results(client: Client, path: Path) -> results_pb2.ImportReply:
 
 
 def send_power(client: Client, run: str, path: Path, ahead_s: float) -> results_pb2.PowerReply:
-    """Give the controller a log of PTDaemon for a run.
+    """Upload a log of PTDaemon for a run to the controller.
 
     Raises:
-        FleetmarkError: of the controller, or of the file.
+        FleetmarkError: an error of the controller or of the file.
     """
     try:
         data = read_regular(path, _MAX_POWER_LOG_BYTES)

@@ -1,4 +1,4 @@
-"""A person's connection to a controller: calls whose errors are `FleetmarkError`s."""
+"""An operator's connection to a controller; errors of its calls are `FleetmarkError`s."""
 
 from __future__ import annotations
 
@@ -32,13 +32,16 @@ Value = int | float | str | bool | None
 
 
 class Client:
-    """Stubs of every service that people use, on one channel."""
+    """Stubs of all services that operators use, on one channel."""
 
     def __init__(self, address: str | None = None, credentials: str | None = None) -> None:
-        """Nothing is sent before the first call. `credentials` is the path of a file.
+        """Set up the channel; nothing is sent before the first call.
+
+        `address` is HOST:PORT, and `credentials` the path of a credentials file. Missing ones are
+        found by `fleetmark_controller.client.credentials.find`.
 
         Raises:
-            FleetmarkError: USAGE, or what `fleetmark_controller.client.credentials.find` raises.
+            FleetmarkError: USAGE, or an error of `find`.
         """
         if address is not None:
             host, _, port = address.rpartition(":")
@@ -73,10 +76,10 @@ class Client:
         self._channel.close()
 
     def call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-        """One unary call.
+        """Make a unary call and return the reply.
 
         Raises:
-            FleetmarkError: as the controller meant it, or UNREACHABLE.
+            FleetmarkError: the error that the controller reports, or UNREACHABLE.
         """
         try:
             return method(request, timeout=timeout_s)
@@ -84,10 +87,10 @@ class Client:
             raise from_rpc_error(error, self.address) from error
 
     def stream(self, method: Any, request: Any) -> Iterator[Any]:
-        """Messages of a streaming call, as long as it lasts.
+        """Yield the messages of a streaming call until it ends.
 
         Raises:
-            FleetmarkError: as the controller meant it, or UNREACHABLE.
+            FleetmarkError: the error that the controller reports, or UNREACHABLE.
         """
         try:
             yield from method(request)
@@ -95,7 +98,7 @@ class Client:
             raise from_rpc_error(error, self.address) from error
 
     def rows(self, **wanted: Any) -> tuple[list[str], Iterator[tuple[Value, ...]]]:
-        """Columns and rows of a public view; the arguments are those of `RowsRequest`."""
+        """Return columns and rows of a public view; the arguments are those of `RowsRequest`."""
         batches = self.stream(self.results.Rows, results_pb2.RowsRequest(**wanted))
         first = next(batches)
 
@@ -107,7 +110,7 @@ class Client:
         return list(first.columns), rest()
 
     def blob(self, sha256: str) -> bytes:
-        """All bytes of a blob, verified."""
+        """Return all bytes of a blob, after verifying its digest."""
         from fleetmark_core.digest import sha256_hex
 
         request = blobs_pb2.DownloadRequest(sha256=sha256)
@@ -117,11 +120,11 @@ class Client:
         return data
 
     def upload(self, path: Path) -> tuple[str, int]:
-        """Give the controller a file; returns its sha256 and size in bytes.
+        """Upload a file to the controller; return its SHA-256 and size in bytes.
 
         Raises:
-            FleetmarkError: as the controller meant it, or UNREACHABLE.
-            OSError: it cannot be read.
+            FleetmarkError: the error that the controller reports, or UNREACHABLE.
+            OSError: the file cannot be read.
         """
         from fleetmark_core.digest import sha256_file
         from fleetmark_core.regular_file import open_regular
@@ -135,13 +138,13 @@ class Client:
                 while chunk := file.read(CHUNK_BYTES):
                     yield blobs_pb2.UploadRequest(data=chunk)
 
-        # An hour: a file of gigabytes over a slow link is no fault.
+        # The limit is one hour, because a file of gigabytes over a slow link is legitimate.
         self.call(self.blobs.Upload, messages(), UPLOAD_TIMEOUT_S)
         return sha256, size_bytes
 
 
 def values(row: common_pb2.Row) -> tuple[Value, ...]:
-    """A row's cells; what is not set is None."""
+    """Return the values of a row's cells; a cell that is not set is None."""
     return tuple(_value(cell) for cell in row.cells)
 
 

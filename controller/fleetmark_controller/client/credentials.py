@@ -1,7 +1,7 @@
-"""Finds the credential by which a command is heard.
+"""Find the credentials with which a command authenticates.
 
-In this order: the file that was named (`--credentials`, FLEETMARK_CREDENTIALS); the one that a
-controller on this host left in its home, if it listens where the command dials; the user's own,
+The sources, in this order: the named file (`--credentials`, FLEETMARK_CREDENTIALS); the file that a
+controller on this host left in its home, if it listens at the dialed address; the user's own file,
 `credentials.json` in the user's configuration folder.
 """
 
@@ -26,11 +26,12 @@ VARIABLE = "FLEETMARK_CREDENTIALS"
 
 
 def find(address: str | None, named: str | None = None) -> tuple[str, Credentials]:
-    """The address to dial and the credential to show there.
+    """Return the address to dial and the credentials to use there.
 
     Raises:
-        FleetmarkError: UNAUTHENTICATED: no credentials exist; CONFIGURATION: the named file
-            holds none, or other users may read it and its mode cannot be changed.
+        FleetmarkError: UNAUTHENTICATED: no credentials exist. UNREACHABLE: no address is given and
+            no controller has run in the default home. CONFIGURATION: the named file has no
+            credentials, or other users may read it and its mode cannot be changed.
     """
     chosen = named or os.environ.get(VARIABLE)
     if chosen:
@@ -55,7 +56,7 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
             " --credentials",
         )
     if admin_file(default).exists():
-        # It ran here and may do so again: the call itself will say.
+        # A controller ran here and may be running again; the call will show.
         last = read_credentials(admin_file(default))
         return address or last.address, last
     raise FleetmarkError(
@@ -67,11 +68,11 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
 
 
 def _read_private(path: Path) -> Credentials:
-    """Read a user's credentials file, after access to it was taken away from other users.
+    """Read a user's credentials file, after removing the access of other users.
 
     Raises:
-        FleetmarkError: CONFIGURATION: it cannot be read or holds no credentials, or its mode
-            cannot be changed.
+        FleetmarkError: CONFIGURATION: it cannot be read or has no credentials, or its mode cannot
+            be changed.
     """
     for line in protect_files((path,)):
         echo(f"warning: {line}", err=True)
@@ -79,13 +80,13 @@ def _read_private(path: Path) -> Credentials:
 
 
 def user_file() -> Path:
-    """Where a user keeps a credential for commands without further words."""
+    """Return the path of the credentials file that a user's commands use by default."""
     config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(config) / "fleetmark" / "credentials.json"
 
 
 def note_home(home: Path) -> None:
-    """Let this user's commands find a controller whose home is not the default one."""
+    """Record a home, so that this user's commands find a controller outside the default home."""
     with suppress(OSError):
         path = _notes()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -94,7 +95,7 @@ def note_home(home: Path) -> None:
 
 
 def homes_here() -> Iterator[Path]:
-    """Homes of this user's controllers: the default one, then those that ran last."""
+    """Yield the homes of this user's controllers: the default one, then the most recent ones."""
     yield home_folder("controller", None)
     for text in _noted():
         yield Path(text)
@@ -114,7 +115,7 @@ def _notes() -> Path:
 
 
 def _runs(pid: int) -> bool:
-    """Whether there is such a process: a controller that was killed leaves its word behind."""
+    """Return whether a process exists; the endpoint file of a killed controller remains."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -125,7 +126,10 @@ def _runs(pid: int) -> bool:
 
 
 def _same(dialled: str, told: str) -> bool:
-    """Whether two addresses are one of this host's: ports are what tells controllers apart."""
+    """Return whether two addresses are the same on this host.
+
+    Any loopback host matches, because controllers on one host differ by their ports.
+    """
     host, _, port = dialled.rpartition(":")
     if told == dialled:
         return True

@@ -1,4 +1,4 @@
-"""Gets rows from a controller and writes them to a file."""
+"""Fetch rows from a controller and write them to a file."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def export_view(
     since: str = "",
     samples: bool = False,
 ) -> int:
-    """Write the rows of a view to `out`; returns how many.
+    """Write the rows of a view to `out`; return how many.
 
-    With `samples`, every sample of the view's runs instead. An html report holds runs, results
-    and plots of the samples, whatever the view.
+    With `samples`, every sample of the view's runs is written instead. The form html writes a
+    report of runs, results and plots of the samples, whatever the view.
 
     Raises:
-        FleetmarkError: of the controller, or of the file.
+        FleetmarkError: an error of the controller or of the file.
     """
     wanted = {"campaign_id": campaign, "selector": selector, "since": since}
     if form != "html" and not samples:

@@ -1,4 +1,4 @@
-"""Gets runs from a controller and writes a submission to MLPerf Inference."""
+"""Fetch runs from a controller and write a submission to MLPerf Inference."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from fleetmark_protos.v1 import fleet_pb2, results_pb2
 
 _SUBMITTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 Describe = Callable[[str], tuple[Mapping[str, str], Mapping[str, str]]]
-"""What people, and what the catalog, say of a device, by its name."""
+"""Returns an operator's and the catalog's description of a device, given its name."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what was not and why."""
+    """The paths of the results that were written, and the runs left out with their reasons."""
 
     results: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
@@ -56,8 +56,8 @@ def export_mlperf(
     """Write the submission that a controller's runs make to the new folder `out`.
 
     Raises:
-        FleetmarkError: USAGE; NOTHING_FITS: no run can be submitted, with the reasons; of the
-            controller.
+        FleetmarkError: USAGE. NOTHING_FITS: no run can be submitted, with the reasons.
+            SUBMISSION_INVALID: the result breaks rules. Or an error of the controller.
     """
     runs = stored_runs(client, campaign=campaign, selector=selector, since=since)
     layout = Layout(round_name, division, submitter)
@@ -69,10 +69,10 @@ def export_mlperf(
 def stored_runs(
     client: Client, *, campaign: str = "", selector: str = "", since: str = ""
 ) -> list[StoredRun]:
-    """The runs that a controller has, with their locks and the digests of their files.
+    """Return the runs that a controller has, with their lockfiles and the digests of their files.
 
     Raises:
-        FleetmarkError: of the controller.
+        FleetmarkError: an error of the controller.
     """
     columns, rows = client.rows(view="runs", campaign_id=campaign, selector=selector, since=since)
     place = columns.index("run_id")
@@ -80,7 +80,7 @@ def stored_runs(
 
 
 def descriptions_of(client: Client) -> Describe:
-    """Asks a controller what is said of its devices."""
+    """Return a function that fetches the descriptions of a device from the controller."""
 
     def said(device: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
         found = client.call(
@@ -92,10 +92,10 @@ def descriptions_of(client: Client) -> Describe:
 
 
 def check_tree(tree: Path, round_name: str) -> list[Problem]:
-    """What is wrong with a submission that lies in the folder `tree`, whoever wrote it.
+    """Return the problems of a submission in the folder `tree`, whichever tool wrote it.
 
     Raises:
-        FleetmarkError: USAGE: no such folder or round.
+        FleetmarkError: USAGE: no such folder or round, or it cannot be read.
     """
     if round_name not in ROUNDS:
         raise FleetmarkError(ErrorKind.USAGE, f"rounds are {', '.join(ROUNDS)}", "--round")
@@ -117,10 +117,11 @@ def write_submission(
     out: Path,
     find_rules: Callable[[str, str], Rules] = rules,
 ) -> Exported:
-    """Choose, build, check, and only then let `out` appear.
+    """Choose runs, build and validate the submission, and only then create `out`.
 
     Raises:
-        FleetmarkError: USAGE; NOTHING_FITS.
+        FleetmarkError: USAGE. NOTHING_FITS: no run can be submitted. SUBMISSION_INVALID: the result
+            breaks rules.
     """
     _check_words(layout, out)
     choice = choose(
@@ -195,7 +196,10 @@ def _describe(entry: Entry, said: Describe, layout: Layout) -> Description:
 
 
 def _described(choice: Choice, descriptions: Mapping[str, Description]) -> Choice:
-    """Only systems of which everything is said; the others with the command that says the rest."""
+    """Keep the systems with a complete description.
+
+    The others are left out, with the command that adds the missing fields.
+    """
     kept: list[Entry] = []
     left_out = list(choice.left_out)
     for entry in choice.entries:

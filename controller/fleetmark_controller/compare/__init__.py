@@ -1,1 +1,1 @@
-"""Compares results: faster, slower, or cannot tell. Pure, but for `render`, which makes texts."""
+"""Compare results: faster, slower, or cannot tell. Pure, except `render`, which formats texts."""

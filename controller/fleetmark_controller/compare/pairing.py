@@ -1,4 +1,4 @@
-"""Which runs of A stand against which of B: the same configuration on the same board."""
+"""Match the runs of sides A and B: the same configuration on the same device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleetmark_controller.compare.side import Chosen, Row, fact, parameters
 from fleetmark_controller.compare.statistics import LEAST_PAIRS, Side
 
 _IDENTITY = ("benchmark", "model", "precision", "runtime", "scenario", "profile")
-"""What makes two results comparable. Not versions: a newer runtime is what people compare."""
+"""Properties that must agree. Not the versions: operators want to compare newer runtimes."""
 _OF_THE_BOARD = ("arch", "os", "board")
 
 _RATES = ("samples_per_s", "completed_samples_per_s", "throughput_samples_per_s")
@@ -20,26 +20,26 @@ _RATES = ("samples_per_s", "completed_samples_per_s", "throughput_samples_per_s"
 
 @dataclass(frozen=True)
 class Metric:
-    """What is compared. Rates are compared as the time that one sample takes."""
+    """The compared figure. Rates are compared as the time per sample."""
 
     name: str
 
     @property
     def is_rate(self) -> bool:
-        """Whether more is faster."""
+        """Return whether a higher value is faster."""
         return self.name in _RATES
 
     def time(self, value: float) -> float:
-        """The value as a time: what is longer is slower."""
+        """Return the value as a time: longer is slower."""
         return 1.0 / value if self.is_rate else value
 
 
 @dataclass(frozen=True)
 class Found:
-    """The values of one configuration on one board, on either side.
+    """The values of one configuration on one device, for both sides.
 
-    `left_out` counts runs that are no evidence: LoadGen's verdict is INVALID, or the metric was
-    not measured. `doubtful` counts those whose quality is suspicious; they do count.
+    `left_out` counts runs that are no evidence: LoadGen's verdict is not VALID, or the metric or
+    start time is missing. `doubtful` counts runs in suspicious condition, which are included.
     """
 
     device: str
@@ -62,7 +62,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Matched:
-    """All that can be compared, and what stands on one side alone (in words)."""
+    """All configurations on both sides, and descriptions of those on one side only."""
 
     found: tuple[Found, ...]
     only_a: tuple[str, ...]
@@ -72,10 +72,10 @@ class Matched:
 def match(
     chosen_a: Chosen, a: Sequence[Row], chosen_b: Chosen, b: Sequence[Row], metric: str = ""
 ) -> Matched:
-    """Put the results of both sides together.
+    """Match the results of both sides.
 
-    What either side was narrowed by is what differs on purpose: it does not have to agree. An
-    empty `metric` is LoadGen's official one.
+    Properties by which the sides were narrowed differently differ on purpose, so they need not
+    agree. An empty `metric` means LoadGen's official one.
     """
     free = {
         name
@@ -155,7 +155,7 @@ def _accuracy(rows: Sequence[Row]) -> float | None:
 
 
 def _alternate(a: Sequence[Row], b: Sequence[Row]) -> bool:
-    """Whether enough runs of A and B took turns: then the n-th of A belongs to the n-th of B."""
+    """Return whether enough runs of A and B alternated, so that the n-th runs form a pair."""
     if len(a) != len(b) or len(a) < LEAST_PAIRS:
         return False
     begins = [(str(row["started_at"]), side) for side, rows in (("a", a), ("b", b)) for row in rows]

@@ -1,4 +1,4 @@
-"""A comparison as rows, sentences, Markdown and JUnit XML."""
+"""Format a comparison as rows, sentences, Markdown and JUnit XML."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNITS = {
 
 
 def figure(value: object, metric: object) -> str | None:
-    """A figure with its unit, like `0.104 ms (p90)`."""
+    """Return a figure with its unit, such as `0.104 ms (p90)`."""
     if not isinstance(value, (int, float)):
         return None
     number = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
@@ -29,7 +29,7 @@ def figure(value: object, metric: object) -> str | None:
 
 
 def row(verdict: Verdict) -> tuple[str | None, ...]:
-    """The cells of a verdict, as `COLUMNS` names them."""
+    """Return the cells of a verdict, in the order of `COLUMNS`."""
     effect = verdict.effect
     return (
         verdict.device or (f"{verdict.boards} boards" if verdict.boards > 1 else "any board"),
@@ -45,7 +45,7 @@ def row(verdict: Verdict) -> tuple[str | None, ...]:
 
 
 def notes(verdicts: Sequence[Verdict], only_a: Sequence[str], only_b: Sequence[str]) -> list[str]:
-    """What a reader has to know beside the table."""
+    """Return notes that a reader needs besides the table."""
     lines = []
     told = sum(verdict.effect is not None for verdict in verdicts)
     if told:
@@ -67,7 +67,7 @@ def notes(verdicts: Sequence[Verdict], only_a: Sequence[str], only_b: Sequence[s
 
 
 def plain(verdict: Verdict, bounds: Sequence[Bound]) -> dict[str, object]:
-    """A verdict for `--json`."""
+    """Return a verdict as a table for `--json`."""
     effect = verdict.effect
     return {
         "device": verdict.device or None,
@@ -94,14 +94,17 @@ def plain(verdict: Verdict, bounds: Sequence[Bound]) -> dict[str, object]:
 
 
 def markdown(title: str, verdicts: Sequence[Verdict], said: Sequence[str]) -> str:
-    """A table for a merge request or a report."""
+    """Return a table for a merge request or a report."""
     lines = [f"## {_cell(title)}", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     lines += [f"| {' | '.join(_cell(cell or '–') for cell in row(v))} |" for v in verdicts]
     return "\n".join([*lines, "", *(f"{_cell(line)}  " for line in said), ""])
 
 
 def junit(title: str, verdicts: Sequence[Verdict], bounds: Sequence[Bound]) -> bytes:
-    """JUnit XML: a test case a verdict; it fails by a bound, and is skipped if nothing is told."""
+    """Return JUnit XML with one test case per verdict.
+
+    A test case fails if a bound is broken, and is skipped if there is no effect to show.
+    """
     broken = [v for v in verdicts if any(bound.broken_by(v) for bound in bounds)]
     untold = [v for v in verdicts if v.effect is None]
     suite = ElementTree.Element(

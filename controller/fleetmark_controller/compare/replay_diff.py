@@ -1,4 +1,4 @@
-"""What differs between a run and its replays: in what they ran on, and in their figures."""
+"""Differences between a run and its replays: in what they ran on, and in their figures."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _OWN = (
     *("capabilities.storage.cache_bytes", "energy_by_source_j", "telemetry.began_unix_ns"),
     *("stable.waited_s", "stable.before_c", "stable.start_c", "stable.began_because"),
 )
-"""What every run has of its own or calibrates anew, or what its figures say already."""
+"""Provenance that differs in every run, is calibrated again, or is compared as figures."""
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(what, then, now) of everything in the provenance that a replay should have alike."""
+    """Return (name, then, now) of all provenance that differs although a replay should match it."""
     before, after = dict(_leaves(then)), dict(_leaves(now))
     return [
         (name, before.get(name, "–"), after.get(name, "–"))
@@ -39,7 +39,10 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[s
 
 
 def figures(then: Row, now: Sequence[Row]) -> list[tuple[str, Any, Any, Any, Any]]:
-    """(figure, then, least now, most now, change of the middle one as a share) of what has one."""
+    """Return (figure, then, lowest now, highest now, change) for each figure that has a value.
+
+    The change is that of the median, as a fraction.
+    """
     found = []
     for name in FIGURES:
         values = sorted(row[name] for row in now if row[name] is not None)
@@ -70,7 +73,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _label(value: Any, number: int) -> str:
-    """An item is known by its name or path, so that one more does not shift the others."""
+    """Return an item's name or path, so that an added item does not shift the others."""
     if isinstance(value, Mapping):
         for key in ("name", "path", "kind"):
             if isinstance(value.get(key), str):

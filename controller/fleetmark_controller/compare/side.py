@@ -1,4 +1,7 @@
-"""What is compared: `CAMPAIGN`, or some of its results, as `CAMPAIGN:threads=1,runtime=litert`."""
+"""Parse a side of a comparison.
+
+A side is `CAMPAIGN`, or some of its results, such as `CAMPAIGN:threads=1,runtime=litert`.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +17,25 @@ FACTS = (
     *("device", "arch", "os", "board", "benchmark", "model", "precision", "dataset"),
     *("runtime", "runtime_version", "accelerator", "scenario", "profile"),
 )
-"""Columns of the view `results` by which a side may be narrowed; parameters are the other words."""
+"""Columns of the view `results` by which a side may be narrowed; other names are parameters."""
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """One side as it was written: a campaign, and what its results must be like."""
+    """One side as written by the operator: a campaign, and required properties of its results."""
 
     text: str
     campaign: str
     must: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows that are meant.
+        """Return the rows that have the required properties.
 
         Raises:
-            FleetmarkError: USAGE, no row knows a word of it; NOT_FOUND, none has its values.
+            FleetmarkError: USAGE: no row has a property of this name. NOT_FOUND: no row has the
+                values.
         """
         known = {*FACTS, *(name for row in rows for name in parameters(row))}
         for name in self.must if rows else ():
@@ -61,10 +65,10 @@ class Chosen:
 
 
 def parse(text: str) -> Chosen:
-    """A side as written on the command line.
+    """Parse a side as written on the command line.
 
     Raises:
-        FleetmarkError: USAGE: it is no campaign and no `CAMPAIGN:KEY=VALUE,…`.
+        FleetmarkError: USAGE: it is neither a campaign nor `CAMPAIGN:KEY=VALUE,…`.
     """
     campaign, colon, rest = text.partition(":")
     must: dict[str, str] = {}
@@ -89,13 +93,13 @@ def parse(text: str) -> Chosen:
 
 
 def parameters(row: Row) -> dict[str, str]:
-    """The parameters of the program, as words."""
+    """Return the parameters of the program, as texts."""
     found = json.loads(row["parameters"] or "{}")
     return {name: _word(value) for name, value in found.items()}
 
 
 def fact(row: Row, name: str) -> str:
-    """A column or parameter of a result, as a word; empty where there is none."""
+    """Return a column or parameter of a result, as text; empty if there is none."""
     if name in FACTS:
         value = row[name]
         return "" if value is None else str(value)

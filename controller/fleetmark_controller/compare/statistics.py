@@ -1,15 +1,15 @@
-"""How much longer B takes than A, with an interval: a bootstrap over runs.
+"""Ratio of B's time to A's, with an interval: a bootstrap over runs.
 
-A run is the unit, not a sample: samples of one run share its start, its temperature and its place
-in memory, and are no evidence of what the next run would give. Times are compared as logarithms,
-so that effects are ratios and `A against B` is the mirror image of `B against A`.
+The unit is a run, not a sample: samples of one run share its start, its temperature and its memory
+placement, and are no evidence of what the next run would give. Times are compared as logarithms, so
+that effects are ratios and `A against B` is the mirror image of `B against A`.
 
 The interval is the percentile bootstrap at the expanded level of Hesterberg (2015), "What Teachers
-Should Know About the Bootstrap", The American Statistician 69(4), section 4.1.3: a plain percentile
-interval of few runs is too narrow, by the factor sqrt((n-1)/n) of the bootstrap's standard error
-and by taking normal for Student's t. Both are made good by reading it at the level
-alpha' / 2 = Phi(-t(alpha / 2, df) * se / se_bootstrap); of several groups of runs se, se_bootstrap
-and the degrees of freedom are those of Welch (1947) and Satterthwaite (1946).
+Should Know About the Bootstrap", The American Statistician 69(4), section 4.1.3. A plain percentile
+interval of few runs is too narrow: by the factor sqrt((n-1)/n) of the bootstrap's standard error,
+and because it uses the normal distribution in place of Student's t. Reading it at the level alpha'
+/ 2 = Phi(-t(alpha / 2, df) * se / se_bootstrap) corrects both. For several groups of runs, se,
+se_bootstrap and the degrees of freedom are those of Welch (1947) and Satterthwaite (1946).
 """
 
 from __future__ import annotations
@@ -27,20 +27,23 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 LEAST_RUNS = 4
-"""Of each side: with three, every run of B is slower than every run of A by chance in one case of
-twenty, and faster in another, so that no test at 5 % could be made of them."""
+"""Minimum runs of each side.
+
+With three, every run of B is slower than every run of A by chance in one case of twenty, and faster
+in another, so that no test at 5 % is possible.
+"""
 LEAST_PAIRS = 6
-"""Six pairs show the same sign by chance in one case of 32; five in one of 16."""
+"""Minimum pairs: six have the same sign by chance in one case of 32; five in one of 16."""
 _RESAMPLES = 9_999
-_SEED = 20_150_401  # any: the same runs give the same interval
+_SEED = 20_150_401  # arbitrary: the same runs give the same interval
 
 
 @dataclass(frozen=True)
 class Side:
-    """Times (seconds, or any unit) of one board's runs of A and of B.
+    """Times (in seconds, or any unit) of one device's runs of A and of B.
 
-    Paired runs alternated on the board: the n-th of A belongs to the n-th of B, so that what
-    drifted (temperature above all) met both alike.
+    Paired runs alternated on the device: the n-th of A belongs to the n-th of B, so that drift
+    (temperature above all) affected both equally.
     """
 
     a: tuple[float, ...]
@@ -49,14 +52,14 @@ class Side:
 
     @property
     def enough(self) -> bool:
-        """Whether something can be said at all."""
+        """Return whether there are enough runs for an interval."""
         least = LEAST_PAIRS if self.paired else LEAST_RUNS
         return min(len(self.a), len(self.b)) >= least
 
 
 @dataclass(frozen=True)
 class Effect:
-    """B's time over A's, and the interval in which the true ratio lies (at `LEVEL`)."""
+    """Ratio of B's time to A's, and the interval that contains the true ratio (at `LEVEL`)."""
 
     ratio: float
     low: float
@@ -64,38 +67,38 @@ class Effect:
 
     @property
     def slower(self) -> bool:
-        """Whether B is slower beyond chance."""
+        """Return whether B is slower beyond chance."""
         return self.low > 1.0
 
     @property
     def faster(self) -> bool:
-        """Whether B is faster beyond chance."""
+        """Return whether B is faster beyond chance."""
         return self.high < 1.0
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Independent runs, and the weight with which their mean counts."""
+    """Independent runs, and the weight of their mean."""
 
     values: Reals
     weight: float
 
 
 def point(sides: Sequence[Side]) -> float:
-    """B's time over A's: the geometric mean over the boards, each with the same weight."""
+    """Return the ratio of B's time to A's: the geometric mean over devices with equal weights."""
     return math.exp(sum(group.weight * float(group.values.mean()) for group in _groups(sides)))
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """Of positive values, at least one."""
+    """Return the geometric mean of positive values, of which there must be at least one."""
     return math.exp(math.fsum(math.log(value) for value in values) / len(values))
 
 
 def effect(sides: Sequence[Side]) -> Effect | None:
-    """The effect on one board, or over several; None where runs are too few to tell.
+    """Return the effect on one device or over several; None if there are too few runs.
 
-    Boards are not drawn from a population: the interval is about these boards, and the runs that
-    they would give on another day like this.
+    Devices are not drawn from a population: the interval is about these devices, and the runs that
+    they would give on a similar day.
     """
     if not sides or not all(side.enough for side in sides):
         return None
@@ -141,7 +144,7 @@ def _weighted(groups: Sequence[_Group]) -> Any:
 
 
 def _expanded(groups: Sequence[_Group]) -> float:
-    """The level alpha' at which a percentile interval covers as one of alpha should."""
+    """Return the level alpha' at which a percentile interval has the coverage of alpha."""
     from scipy import stats
 
     parts = [

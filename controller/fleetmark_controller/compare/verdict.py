@@ -1,4 +1,4 @@
-"""The answer: faster, slower, or cannot tell, for each board and over all of them."""
+"""Decide whether B is faster or slower than A, per device and over all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 class Answer(Enum):
-    """What may be said of B against A."""
+    """The possible answers about B compared with A."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -24,10 +24,10 @@ class Answer(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One row of the answer; of a fleet, `device` is empty and `boards` counts them.
+    """One row of the answer. For a fleet, `device` is empty and `boards` counts the devices.
 
-    `ratio` is B's time over A's, `effect` has its interval; both None where runs are too few or
-    none are valid, which `why` says.
+    `ratio` is B's time over A's, and `effect` has its interval. Both are None if there are too few
+    runs or no valid ones, for which `why` has the reason.
     """
 
     device: str
@@ -50,22 +50,22 @@ class Verdict:
 
     @property
     def change(self) -> float | None:
-        """How much longer B takes, as a share: 0.03 is 3 % slower, -0.03 takes 3 % less time."""
+        """The relative change of time: 0.03 is 3 % slower, -0.03 takes 3 % less time."""
         return None if self.ratio is None else self.ratio - 1.0
 
 
 @dataclass(frozen=True)
 class Bound:
-    """What is not accepted: an answer, and from which change on (a share, above or equal 0)."""
+    """An answer that is not accepted, and the smallest change (fraction ≥ 0) that counts."""
 
     answer: Answer
     share: float
 
     def broken_by(self, verdict: Verdict) -> bool:
-        """Whether a verdict is of that answer, and its change as large.
+        """Return whether a verdict has the bound's answer with a change at least as large.
 
-        The interval proves the direction, the estimate has the size: a tiny slowdown that is
-        beyond doubt is accepted, and a large one that may be chance is no failure either.
+        The interval proves the direction, the estimate has the size. A tiny slowdown is accepted
+        even if it is certain, and a large one that may be chance does not fail either.
         """
         change = verdict.change
         return verdict.answer is self.answer and change is not None and abs(change) >= self.share
@@ -75,10 +75,10 @@ _BOUND = re.compile(r"(faster|slower)(?:=([0-9]+(?:\.[0-9]+)?)%)?")
 
 
 def parse_bound(text: str) -> Bound:
-    """`slower=3%`, `slower`, `faster=10%`.
+    """Parse a bound: `slower=3%`, `slower`, `faster=10%`.
 
     Raises:
-        FleetmarkError: USAGE: it is none.
+        FleetmarkError: USAGE: it is not a bound.
     """
     match = _BOUND.fullmatch(text.replace(" ", ""))
     if match is None:
@@ -89,7 +89,10 @@ def parse_bound(text: str) -> Bound:
 
 
 def judge(matched: Matched) -> list[Verdict]:
-    """A verdict on each board and configuration; after those of several boards, one on them all."""
+    """Return a verdict for each device and configuration.
+
+    A configuration with enough runs on several devices also gets a verdict over all of these.
+    """
     by_configuration: dict[tuple[str, str], list[Found]] = defaultdict(list)
     for found in matched.found:
         by_configuration[found.configuration, found.metric.name].append(found)
@@ -150,7 +153,7 @@ def _answer(effect: Effect | None) -> Answer:
 
 
 def _typical(values: Sequence[float]) -> float | None:
-    """The geometric mean: its ratios are the effects."""
+    """Return the geometric mean, because ratios of geometric means are the effects."""
     return statistics.geometric_mean(values) if values else None
 
 

@@ -1,1 +1,1 @@
-"""The main job on one machine: real processes, the default suite, files to look at."""
+"""The demo on one machine: real processes, the default suite, and files with the results."""

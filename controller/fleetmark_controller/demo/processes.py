@@ -1,4 +1,4 @@
-"""Child processes that are started again when they die, as an init system would do."""
+"""Child processes that are restarted when they die, as an init system would do."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 _LOOK_EVERY_S = 0.2
 _MOST_RESTARTS = 20
 # A demo that is killed must not leave a controller and an agent behind: Linux sends them SIGTERM
-# (PR_SET_PDEATHSIG = 1) when the thread that started them is gone. Set after the fork, by a
-# program that then becomes the real one: forking with Python code in between is not safe here.
+# (PR_SET_PDEATHSIG = 1) when the thread that started them has ended. A launcher program sets this
+# after the fork and then becomes the real program, because running Python code between fork and
+# exec is not safe here.
 _LAUNCH = "import ctypes,os,sys;ctypes.CDLL(None).prctl(1,15);os.execv(sys.argv[1],sys.argv[1:])"
 _ENDS_WITH_PARENT = [sys.executable, "-I", "-S", "-c", _LAUNCH] if sys.platform == "linux" else []
 
 
 class Kept:
-    """A program that is kept running until `stop`."""
+    """Keeps a program running until `stop`."""
 
     def __init__(
         self,
@@ -31,9 +32,14 @@ class Kept:
         say: Callable[[str], None],
         extra: dict[str, str] | None = None,
     ) -> None:
-        """Start it; what it prints goes to `log`. `command` is asked anew at each start.
+        """Start the program.
 
-        `extra` goes into its environment.
+        Args:
+            name: Name of the program, for messages.
+            command: Returns the command line; called again at each start.
+            log: File for the program's output.
+            say: Called with each message.
+            extra: Additional environment variables.
         """
         self.name = name
         self._command = command
@@ -47,7 +53,7 @@ class Kept:
         self._thread.start()
 
     def stop(self, patience_s: float = 15.0) -> None:
-        """End it cleanly, or at once when patience is over."""
+        """Terminate the program, or kill it after `patience_s`."""
         self._stopping.set()
         self._thread.join()
         if self.process.poll() is None:
@@ -59,13 +65,13 @@ class Kept:
                 self.process.wait()
 
     def last_words(self) -> str:
-        """The last line of its log."""
+        """Return the last line of the program's log."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else "it printed nothing"
 
     @property
     def given_up(self) -> bool:
-        """Whether it died so often that it is not started again."""
+        """Return whether the program died so often that it is not restarted any more."""
         return self._restarts > _MOST_RESTARTS
 
     def _keep(self) -> None:
@@ -93,7 +99,7 @@ class Kept:
 
 
 def program(name: str) -> str:
-    """Path of one of our commands, beside this interpreter.
+    """Return the path of a Fleetmark command, which must be installed beside this interpreter.
 
     Raises:
         FleetmarkError: INSTALL_MISSING.

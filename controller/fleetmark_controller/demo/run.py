@@ -1,4 +1,4 @@
-"""Runs the main job: controller, agent, default suite, exports."""
+"""Run the demo: controller, agent, default suite, exports."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _FILES = {"results.csv": ("csv", "results"), "results.parquet": ("parquet", "res
 
 
 class Demo:
-    """One demonstration in one folder."""
+    """Runs one demo in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Homes and files lie in `folder`; what an earlier demo left there is kept."""
+        """Use `folder` for homes and files; the files of an earlier demo are kept."""
         self.folder = folder
         self.steps: list[tuple[str, float]] = []
         self._agent_home = folder / "agent"
         self._address = ""
 
     def run(self) -> int:
-        """The whole job; 0 if every run succeeded."""
+        """Run the whole demo; return 0 if every run succeeded."""
         self._make_folder()
         children: list[Kept] = []
         try:
@@ -118,14 +118,15 @@ class Demo:
         )
 
     def _listen(self) -> str:
-        """Where our controller is to listen: where it did before, or on a port free just now.
+        """Return the controller's listening address: the previous one, or one with a free port.
 
-        Another program may take that port first; then ours ends and is started with another.
+        Another program may take that port first. The controller then exits, and is started with
+        another.
         """
         return self._address or f"127.0.0.1:{_free_port()}"
 
     def _answering(self, pid: int) -> str:
-        """Where our controller answers; nothing as long as it does not."""
+        """Return the address at which the demo's controller answers; empty until it does."""
         address, owner = read_endpoint(self.folder)
         if owner != pid:
             return ""
@@ -137,7 +138,7 @@ class Demo:
         return address
 
     def _until(self, look: Callable[[], Any], kept: Kept, what: str) -> Any:
-        """Waits for a child that has just been started; not for work."""
+        """Wait for a child process that was just started to become ready."""
         until = time.monotonic() + _START_PATIENCE_S
         while time.monotonic() < until and not kept.given_up:
             found = look()
@@ -196,9 +197,9 @@ def _shown(path: Path) -> str:
 
 
 def _free_port() -> int:
-    # Below the range from which clients' own ports are taken.
+    # These ports are below the range of ephemeral client ports.
     for port in range(20117, 32000, 7):
-        # The next port is for boards that enrol.
+        # The next port is the enrollment port.
         with socket.socket() as probe, socket.socket() as next_probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -210,7 +211,7 @@ def _free_port() -> int:
 
 
 def _token(client: Client) -> str:
-    """By which the demo's board joins without a person's approval: both are ours."""
+    """Return a token that enrolls the demo's device without an operator's approval."""
     request = admin_pb2.CreateTokenRequest(approve=True, ttl_ns=int(_START_PATIENCE_S * 1e9))
     return str(client.call(client.admin.CreateToken, request).token)
 
@@ -219,13 +220,14 @@ def _online(client: Client) -> fleet_pb2.Device | None:
     reply = client.call(client.fleet.ListDevices, fleet_pb2.ListDevicesRequest())
     for device in reply.devices:
         if device.enrolment == "pending":
-            # It was here before, under this name: the controller wants a person's word for it.
+            # This device was enrolled under the same name before, so it needs an operator's
+            # approval.
             client.call(client.fleet.Approve, fleet_pb2.ApproveRequest(name=device.name))
     return next((device for device in reply.devices if device.presence == "online"), None)
 
 
 def _unfinished(client: Client) -> str:
-    """A campaign that an interrupted demo left; it is finished instead of begun anew."""
+    """Return a campaign of an interrupted demo, which is continued; empty if there is none."""
     reply = client.call(client.jobs.ListCampaigns, jobs_pb2.ListCampaignsRequest())
     for campaign in reply.campaigns:
         if campaign.state == "running":

@@ -1,6 +1,6 @@
-"""Ingest: reads the raw files of a finished attempt and judges them.
+"""Evaluation: read the raw files of a finished attempt and derive the facts of its run.
 
-Nothing here trusts a run: figures and verdicts are recomputed from LoadGen's logs, bounded and
-checked against one another. `evaluate.evaluate` is the one entry point; it is a plain function of
-picklable values, so that it can run in a process pool.
+A run's own claims are not trusted: figures, validity and condition are recomputed from LoadGen's
+logs, within bounds and with cross-checks. `evaluate.evaluate` is the only entry point. It is a
+plain function of picklable values, so that it can run in a process pool.
 """

@@ -1,4 +1,4 @@
-"""Recomputes top-1 accuracy from LoadGen's accuracy log and the data set's labels."""
+"""Recompute top-1 accuracy from LoadGen's accuracy log and the data set's labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 METRIC = "top-1"
 _CIFAR_RECORD = 1 + 3 * 32 * 32
-# What zip and gzip raise on damaged, encrypted or exotic files.
+# Errors that zipfile and gzip raise for damaged, encrypted or unsupported files.
 _UNREADABLE = (
     OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError
 )  # fmt: skip
@@ -32,7 +32,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Accuracy:
-    """`correct` of `total` samples; `expected` is how many the data set has."""
+    """The counts of an accuracy run: correct answers, answers, and samples of the data set."""
 
     correct: int
     total: int
@@ -40,22 +40,25 @@ class Accuracy:
 
     @property
     def value(self) -> float:
-        """Share of right answers, 0 to 1."""
+        """The fraction of correct answers, 0 to 1."""
         return self.correct / self.total
 
     @property
     def complete(self) -> bool:
-        """Whether every sample of the data set was answered."""
+        """Return whether every sample of the data set was answered."""
         return self.total == self.expected
 
 
 def load_labels(path: Path, key: str = "y", layout: str = "") -> Integers:
-    """The classes of a data set: array `key` of an .npz or .zip file, or an idx file (or gzipped).
+    """Return the classes of a data set's samples.
 
-    `layout` is the data set's own word: of `cifar` each record begins with its class.
+    Args:
+        path: An .npz or .zip file with array `key`, or an idx file, which may be gzipped.
+        key: Name of the array with the classes.
+        layout: The data set's layout. With `cifar`, the file has records that begin with the class.
 
     Raises:
-        IngestError: it is neither, or larger than any data set here.
+        IngestError: the file has none of these formats, or is larger than any supported data set.
     """
     import numpy as np
 
@@ -124,12 +127,14 @@ def top_1(answers: Answers, labels: Integers, expected: int | None = None) -> Ac
     """Compare answers with labels.
 
     Args:
-        answers: what the program said.
-        labels: the data set's classes, by index of the sample.
-        expected: how many samples LoadGen says there are; all labels by default.
+        answers: Classes that the program answered, by sample.
+        labels: Classes of the data set, by index of the sample.
+        expected: Number of samples according to LoadGen. Completeness is measured against this
+            number or the number of labels, whichever is higher.
 
     Raises:
-        IngestError: no answer, an index that the data set lacks, or a sample answered twice.
+        IngestError: there is no answer, an index that the data set lacks, or a sample was answered
+            twice.
     """
     import numpy as np
 

@@ -1,12 +1,12 @@
-"""The quality verdict: what speaks against a run's figures, though LoadGen may call it VALID.
+"""The condition of a run: reasons to doubt its figures even if LoadGen calls it VALID.
 
-`good`: it was checked, and nothing speaks against it. `suspicious`: there is a reason.
-`unchecked`: nobody watched what else ran on the board, which moves latencies most (no telemetry
-while it measured). Accuracy does not depend on the board's state, so that an accuracy run is never
-`unchecked`.
+`good`: it was checked and there is no reason. `suspicious`: there is at least one reason.
+`unchecked`: there was no telemetry during the measurement, so that competing load, which affects
+latencies most, is unknown. Accuracy does not depend on the device's state, so that an accuracy run
+is never `unchecked`.
 
-A reason is a table `{"code", "text", "value", "limit"}`: the code is for programs and stays as it
-is, the text for people; value and limit are null where there is no figure.
+A reason is a table `{"code", "text", "value", "limit"}`. The code is for programs and is stable;
+the text is for operators. Value and limit are null if there is no figure.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ Reason = dict[str, Any]
 
 
 def reason(code: str, text: str, value: float | None = None, limit: float | None = None) -> Reason:
-    """A quality reason; `code` is one of `CODES`."""
+    """Return a reason; `code` must be one of `CODES`."""
     if code not in CODES:
         raise ValueError(f"no quality code: {code}")
     return {"code": code, "text": text, "value": value, "limit": limit}
 
 
 def verdict(reasons: list[Reason], *, checked: bool) -> str:
-    """One word for a run."""
+    """Return the condition of a run."""
     return SUSPICIOUS if reasons else GOOD if checked else UNCHECKED
 
 
@@ -67,7 +67,7 @@ THROTTLES: Mapping[int, str] = {
     16: "its thermal counter rose",
     32: "the kernel slowed it to cool it",
 }
-"""The bits of a reading of `throttled`; the first four are a Raspberry Pi's own."""
+"""The bits of a `throttled` reading; the first four are defined by the Raspberry Pi."""
 
 
 def disturbances(
@@ -77,10 +77,13 @@ def disturbances(
     start_c: float | None = None,
     power_modes: Sequence[str] = (),
 ) -> list[Reason]:
-    """What the board's readings, taken while measuring, say against the figures.
+    """Return the reasons that follow from the device's readings during the measurement.
 
-    `start_c` is its temperature before the job began; `power_modes` the words for the readings of
-    `power_mode`.
+    Args:
+        telemetry: Readings during the measurement.
+        limit: Thresholds.
+        start_c: Temperature of the device before the job began.
+        power_modes: Names of the values of `power_mode` readings.
     """
     return [
         *_competing_load(telemetry.readings("foreign_cpu_percent"), limit),
@@ -94,7 +97,7 @@ def disturbances(
 
 
 def interval(percent: float | None, limit: Thresholds) -> list[Reason]:
-    """What the width of the official figure's interval within the run says against it."""
+    """Return a reason if the interval of the official figure within the run is too wide."""
     if percent is None or percent <= limit.run_interval_percent:
         return []
     text = f"the official figure is known to ± {percent:.1f} % only"
@@ -147,7 +150,7 @@ def _warm_start(start_c: float | None, limit: Thresholds) -> list[Reason]:
 def _throttled(readings: list[float]) -> list[Reason]:
     bits = 0
     for value in readings:
-        # A reading is any number up to a bound: only bits that mean something count.
+        # A reading may be any number within its range; unknown bits get no text.
         bits |= int(value)
     if not bits:
         return []
@@ -196,11 +199,11 @@ def _swap(telemetry: Telemetry, limit: Thresholds) -> list[Reason]:
 def timings(
     ordered: Samples, official: Latency, scenario: str, expected_count: int, limit: Thresholds
 ) -> list[Reason]:
-    """Whether the job's own timings agree with LoadGen's percentiles.
+    """Return a reason if the job's own timings do not agree with LoadGen's percentiles.
 
-    LoadGen times around the system under test, so its figures lie above by what the call costs.
-    In Offline it starts before the job has the list of queries, however long that is; in Server
-    its latency contains the time that a query waited, so only the lower bound holds.
+    LoadGen times around the system under test, so its figures are higher by the cost of the call.
+    In Offline it starts before the job has the list of queries, whatever its length. In Server its
+    latency includes the time that a query waited, so that only the lower bound applies.
     """
     from fleetmark_controller.evaluation.samples import percentile
 

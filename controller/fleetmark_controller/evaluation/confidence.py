@@ -1,10 +1,10 @@
-"""How well a figure is known: 95 % intervals, within one run and over several. Pure.
+"""Confidence of a figure: 95 % intervals, within one run and over several. Pure.
 
-Within a run latencies depend on each other (heat, caches, neighbours), so that formulas for
-independent values would promise too much. The run is cut into `BATCHES` parts in the order of
-time, the official percentile is taken of each, and Student's t over these (batch means, sectioning:
-Law, Simulation Modeling and Analysis, chapter 9): slow changes make the parts differ, and the
-interval wide.
+Latencies within a run depend on each other (heat, caches, other processes), so that formulas for
+independent values would give intervals that are too narrow. The run is therefore cut into `BATCHES`
+parts in order of time, the official percentile of each part is taken, and Student's t is applied to
+these (batch means, sectioning: Law, Simulation Modeling and Analysis, chapter 9). Slow changes make
+the parts differ, and the interval wide.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ if TYPE_CHECKING:
 
 BATCHES = 10
 _FEWEST = {90: 60, 99: 300}
-"""Samples that a part needs, lest its percentile is its highest value."""
+"""Minimum samples per part, by percentile; with fewer, the percentile would be the maximum."""
 
 T95 = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
-"""Student's t for 95 %, two-sided, by degrees of freedom from 1; beyond the table the last one."""
+"""Student's t for 95 %, two-sided, by degrees of freedom from 1; above the table, use the last."""
 
 
 def half_percent(values: Sequence[float]) -> float | None:
-    """Half of the 95 % interval of the mean, in percent of it; None for less than two values."""
+    """Return half of the 95 % interval of the mean, in percent of the mean.
+
+    Returns:
+        None for fewer than two values, or if the mean is not positive and finite.
+    """
     if len(values) < 2:
         return None
     mean = fmean(values)
@@ -41,10 +45,14 @@ def half_percent(values: Sequence[float]) -> float | None:
 
 
 def within_run(samples: Samples, scenario: str) -> float | None:
-    """Half of the interval of the official percentile, in percent; None where there is none.
+    """Return half of the 95 % interval of the official percentile within a run, in percent.
 
-    `samples` are latencies in the order in which they were taken. In Offline all samples are one
-    query; MultiStream is judged by queries of 8 samples, by the slowest of each.
+    `samples` are latencies in the order in which they were taken. MultiStream uses queries of 8
+    samples, each with the latency of its slowest sample.
+
+    Returns:
+        None if there is no interval: in Offline, where all samples are one query, for too few
+        samples, or if MultiStream's samples do not form complete queries.
     """
     import numpy as np
 

@@ -1,12 +1,12 @@
-"""Energy of the measured interval, from what the board's own sensors said beside the job. Pure.
+"""Energy of the measured interval, from the device's own sensors, read during the job. Pure.
 
-The file is what the agent wrote: a table with the sensors, then one list a line: nanoseconds since
-the table's time, and a reading of each. A *counter* of joules is unwrapped, and its difference over
-the interval taken; between two readings it is taken to grow evenly. *Power* is taken to change
-evenly between two readings, and integrated (trapezoid rule). What lies outside of the measured
-interval does not count: loading, warm-up, writing.
+The agent writes the file: a table of the sensors, then one list per line with the nanoseconds since
+the table's time and a reading of each sensor. For a *counter* of joules, the unwrapped difference
+over the interval counts; it is interpolated linearly between readings. *Power* is interpolated
+linearly and integrated (trapezoid rule). Time outside the measured interval does not count:
+loading, warm-up, writing.
 
-Readings that do not cover the interval, or leave it for too long, give no figure, and the reason.
+Readings that do not cover the interval, or have too long a gap, give no figure but a reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fleetmark_core.regular_file import open_regular
 
 COUNTER, POWER = "counter", "power"
 SLACK_NS = 50_000_000
-"""Readings may begin or end this much inside the interval: LoadGen marks it by the millisecond."""
+"""Readings may begin or end this much inside the interval, which LoadGen marks in ms."""
 LONGEST_GAP_NS = 2_500_000_000
 _MOST_SOURCES = 64
 _MOST_READING = 1 << 64
@@ -37,7 +37,7 @@ _About = tuple[str, str, str, float, int | None]
 
 @dataclass(frozen=True)
 class Source:
-    """A sensor, see the agent's `telemetry.power_sensors`. Readings are (nanoseconds, value)."""
+    """A sensor and its readings with their times; see the agent's `telemetry.power_sensors`."""
 
     name: str
     scope: str
@@ -50,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Series:
-    """All sensors of a board, and the board's time when their times were 0."""
+    """All sensors of a device, and the device's clock at their time 0."""
 
     began_unix_ns: int
     sources: tuple[Source, ...]
@@ -58,7 +58,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Energy:
-    """What the interval took: by sensor, and the figure that counts, or why there is none."""
+    """The energy of an interval per sensor, and the official figure or why there is none."""
 
     joules: float | None
     source: str
@@ -71,10 +71,10 @@ class NoFigure(Exception):
 
 
 def read(path: Path) -> Series:
-    """Read a file of the agent's.
+    """Read a power file written by the agent.
 
     Raises:
-        IngestError: it is no such file, is too large, or holds figures that can't be.
+        IngestError: it is not such a file, is too large, or contains impossible figures.
     """
     try:
         with open_regular(path) as file:
@@ -83,7 +83,7 @@ def read(path: Path) -> Series:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
     if len(data) > thresholds.MAX_POWER_BYTES:
         raise IngestError(f"is larger than {thresholds.MAX_POWER_BYTES >> 20} MiB", path.name)
-    # What follows the last line end was being written when the sampling ended.
+    # Text after the last newline was still being written when the sampling ended.
     lines = data.split(b"\n")[:-1]
     try:
         head = json.loads(lines[0])
@@ -114,7 +114,7 @@ def read(path: Path) -> Series:
 
 
 def of_interval(series: Series, started_unix_ns: int, duration_s: float) -> Energy:
-    """The energy of a measured interval, by the board's own clock."""
+    """Return the energy of a measured interval, given in the device's own clock."""
     start_ns = started_unix_ns - series.began_unix_ns
     end_ns = start_ns + round(duration_s * 1e9)
     by_source: dict[str, float] = {}
@@ -137,10 +137,11 @@ def of_interval(series: Series, started_unix_ns: int, duration_s: float) -> Ener
 
 
 def chosen(sources: Sequence[Source], known: dict[str, float]) -> tuple[tuple[Source, ...], str]:
-    """Which sensors make up the figure, and what it then covers.
+    """Return the sensors that make up the official figure, and the scope that it covers.
 
-    The whole board, if a sensor measures it, is what MLPerf means; else the battery that it runs
-    from; else the sum of its processors and their memory, which is less than the whole.
+    MLPerf measures the whole device, so a sensor of scope `board` comes first. Next is the battery
+    that the device runs from, and then the sum of its processors and their memory, which is less
+    than the whole.
     """
     usable = [source for source in sources if source.name in known]
     for scope in ("board", "battery"):
@@ -153,10 +154,10 @@ def chosen(sources: Sequence[Source], known: dict[str, float]) -> tuple[tuple[So
 
 
 def joules(source: Source, start_ns: int, end_ns: int) -> float:
-    """What one sensor says for the interval.
+    """Return the joules that one sensor measured in the interval.
 
     Raises:
-        NoFigure: nothing that could be relied on.
+        NoFigure: the sensor has no reliable figure.
     """
     times, values = source.times_ns, source.values
     if len(times) < 2:
@@ -182,7 +183,7 @@ def joules(source: Source, start_ns: int, end_ns: int) -> float:
 
 
 def _unwrapped(values: Sequence[int], wraps_at: int | None) -> list[int]:
-    """A counter that begins anew at `wraps_at` (the highest value that it takes, then 0)."""
+    """Unwrap a counter that restarts at 0 after `wraps_at`, its highest value."""
     found: list[int] = []
     added = 0
     for before, value in zip((values[0], *values), values, strict=False):
@@ -195,7 +196,7 @@ def _unwrapped(values: Sequence[int], wraps_at: int | None) -> list[int]:
 
 
 def _difference(times: Sequence[int], values: Sequence[int], start_ns: int, end_ns: int) -> float:
-    # Differences to the first keep large counters exact.
+    # Differences from the first value keep large counters exact.
     grown = [value - values[0] for value in values]
     return _at(times, grown, end_ns) - _at(times, grown, start_ns)
 
@@ -213,9 +214,10 @@ def _integral(times: Sequence[int], values: Sequence[int], start_ns: int, end_ns
 
 
 def _at(times: Sequence[int], values: Sequence[int], at_ns: int, *, held: bool = False) -> float:
-    """The value at a time, on the line between its neighbours; beyond the ends on the last line.
+    """Return the value at a time, linearly interpolated between its neighbors.
 
-    `held`: beyond the ends it stays as it is.
+    Outside the readings, the first or last segment is extrapolated; with `held`, the first or last
+    value is returned.
     """
     if len(times) < 2:
         return float(values[0])
@@ -245,7 +247,7 @@ def _described(table: dict[str, Any]) -> _About:
 
 
 def _told_apart(described: list[_About]) -> list[_About]:
-    """Two sensors of one name become two names."""
+    """Make the names of sensors unique by appending numbers."""
     seen: dict[str, int] = {}
     found = []
     for name, *rest in described:

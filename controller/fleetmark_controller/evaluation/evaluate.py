@@ -1,8 +1,8 @@
-"""From the raw files of an attempt to the facts of its run.
+"""Derive the facts of a run from the raw files of its attempt.
 
-`evaluate` is a plain function of picklable values and never raises for what the files hold, so
-that it can run in a process pool. What a job claims (result.json) is used only where no log tells
-it (memory), and compared where one does; it never overrides a log.
+`evaluate` is a plain function of picklable values and never raises for the content of the files, so
+that it can run in a process pool. Claims of the job (result.json) are used only if no log has the
+figure (memory), and compared if one does; they never override a log.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ _MAX_UNIX_NS = float(1 << 63)
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Everything that a run is judged by.
+    """All inputs of an evaluation.
 
     Args:
-        lock: the lock, as plain values (core.lockfile.Lock).
-        order: the order, as plain values (core.order.Order).
-        final: the final record, as plain values (core.records.Final).
-        files: role to path of the attempt's files.
-        telemetry: names of the columns, and rows.
-        labels_path: the data set with its labels, for accuracy.
-        received_unix_ns: when the controller received it, by its own clock.
+        lock: The lockfile, as plain values (core.lockfile.Lock).
+        order: The order, as plain values (core.order.Order).
+        final: The final record, as plain values (core.records.Final).
+        files: Paths of the attempt's files, by role.
+        telemetry: Names of the columns, and rows.
+        labels_path: The data set with its labels, for accuracy.
+        received_unix_ns: When the controller received the result, by its own clock.
     """
 
     lock: Mapping[str, Any]
@@ -71,11 +71,11 @@ class RunInputs:
 class RunFacts:
     """The columns of view `runs` that follow from the logs; None: not measured in this mode.
 
-    `loadgen_validity` is LoadGen's word, but INVALID too where the files do not prove a valid run:
-    `problems` then says why, in texts for a person. In a sound accuracy run it is None.
-    `quality` and `quality_reasons`: see module `condition`. `samples` is the encoded blob. `search`
-    is what mode find-performance found, see module `search_trace`.
-    `energy_by_source`: joules by each sensor of the board.
+    `loadgen_validity` is LoadGen's verdict, but also INVALID if the files do not prove a valid run:
+    `problems` then says why, in texts for operators. It is None for an accuracy run without
+    problems. `quality` and `quality_reasons` are the condition; see module `condition`. `samples`
+    is the encoded blob. `search` is the result of mode find-performance; see module `search_trace`.
+    `energy_by_source` has the joules that each sensor of the device measured.
     """
 
     started_at: str | None = None
@@ -116,7 +116,7 @@ class RunFacts:
 
 
 def evaluate(job: RunInputs) -> RunFacts:
-    """Judge a finished attempt by its files."""
+    """Evaluate a finished attempt from its files."""
     return _Evaluation(job).run()
 
 
@@ -180,7 +180,7 @@ class _Evaluation:
         path = self.job.files.get(role)
         return Path(path) if path is not None else None
 
-    # What the logs say.
+    # Figures from the logs.
 
     def _log(self) -> LoadgenLog | None:
         path = self._file("loadgen_detail")
@@ -246,7 +246,7 @@ class _Evaluation:
         facts.metric_name = result.metric_name
         facts.metric_value = result.metric_value
         facts.throughput_samples_per_s = result.throughput_samples_per_s
-        # MultiStream is judged by queries (of 8 samples), everything else by samples.
+        # In MultiStream the figure is a latency of queries (of 8 samples), otherwise of samples.
         latency = result.query_latency or result.latency
         facts.latency_mean_ms = None if latency.mean_ns is None else latency.mean_ns / 1e6
         facts.latency_p50_ms = latency.percentiles["50.00"] / 1e6
@@ -257,7 +257,7 @@ class _Evaluation:
         self._samples(result)
 
     def _validity(self, result: Result, log: LoadgenLog) -> str:
-        """LoadGen's verdict, unless its own figures or its summary deny it."""
+        """Return LoadGen's verdict, or INVALID if its own figures or its summary contradict it."""
         official = list(consistency.official_figures(log, result))
         for text in (*official, *consistency.figures(log, result)):
             self._note("log_contradiction", text)
@@ -274,7 +274,8 @@ class _Evaluation:
                 text = f"the detail log says {result.validity}, the summary {summary.validity}"
                 self._note("log_contradiction", text)
                 return "INVALID"
-        # A second line about the verdict or early stopping, or an official figure that others deny.
+        # Log lines that repeat the verdict or early stopping with another value, or an official
+        # figure that other figures contradict.
         decisive = ("result_validity ", "early_stopping_")
         if official or any(text.startswith(decisive) for text in log.contradictions):
             return "INVALID"
@@ -353,10 +354,10 @@ class _Evaluation:
             said = excerpt(claimed.get("value"))
             self._note("accuracy_claim", f"the job claims {said}, its log shows {found.value:.6g}")
 
-    # What the board says.
+    # Figures from the device.
 
     def _claim(self) -> Mapping[str, Any]:
-        """The job's result.json, or what the agent made of it; empty if it is not sound."""
+        """Return the job's result.json, or the agent's copy of it; empty if it is not valid."""
         path = self._file("result")
         if path is None:
             provenance = _table(self.job.final.get("provenance"))
@@ -369,7 +370,10 @@ class _Evaluation:
             return {}
 
     def _memory(self, claim: Mapping[str, Any], observed: telemetry.Telemetry) -> int | None:
-        """The highest of what the job says and what was seen, if the board has that much."""
+        """Return the higher of claimed and observed peak memory.
+
+        Figures above the memory and swap of the device are ignored.
+        """
         provenance = _table(self.job.final.get("provenance"))
         board = _table(_table(provenance.get("capabilities")).get("memory"))
         total = _number(board.get("total_bytes"), thresholds.MAX_MEMORY_BYTES)
@@ -384,7 +388,7 @@ class _Evaluation:
         return peak or None
 
     def _during(self, observed: telemetry.Telemetry, log: LoadgenLog | None) -> telemetry.Telemetry:
-        # A claim of the agent: it may be any number, one too large for a float too.
+        # The agent's claim may be any number, even one that is too large for a float.
         began = _number(self.job.final.get("started_unix_ns"), _MAX_UNIX_NS)
         if log is None or log.started_unix_ns is None or began is None:
             return observed
@@ -395,7 +399,7 @@ class _Evaluation:
         return _table(self.job.final.get("provenance"))
 
     def _start_c(self, observed: telemetry.Telemetry) -> float | None:
-        """The temperature before the job began, or else the first one beside it."""
+        """Return the temperature before the job began, or else the first reading during the job."""
         told = _table(self._provenance().get("temperatures")).get("start_c")
         if isinstance(told, (int, float)) and not isinstance(told, bool) and -80 <= told <= 250:
             return float(told)
@@ -406,7 +410,7 @@ class _Evaluation:
         return [clean_text(name) for name in names] if isinstance(names, list) else []
 
     def _energy(self, log: LoadgenLog | None) -> None:
-        """The energy of the measured interval, or why it is not known."""
+        """Set the energy of the measured interval, or the reason why it is unknown."""
         facts = self.facts
         found = self._measured_energy(log)
         facts.energy_by_source = found.by_source
@@ -437,10 +441,13 @@ class _Evaluation:
             return energy.Energy(None, "", f"the file of power readings {error.what}", {})
         return energy.of_interval(series, log.started_unix_ns, log.duration_s)
 
-    # What MLPerf would take.
+    # MLPerf's requirements.
 
     def _submittable(self, log: LoadgenLog) -> bool:
-        """Whether the run alone meets MLPerf's minimums; what a round wants besides is export's."""
+        """Return whether the run alone meets MLPerf's minimums.
+
+        The export checks the other rules of a round.
+        """
         damning = {"log_contradiction", "log_damaged", "loadgen_errors", "loadgen_version"}
         damning |= {"accuracy_claim", "accuracy_incomplete"}
         codes = {found["code"] for found in self.facts.quality_reasons}
@@ -468,7 +475,7 @@ def _table(value: object) -> Mapping[str, Any]:
 
 
 def _number(value: object, most: float) -> float | None:
-    """A finite, non-negative number up to `most`, else None."""
+    """Return `value` as a float if it is a finite number from 0 to `most`, otherwise None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
         return None
     return float(value)

@@ -1,4 +1,4 @@
-"""The worker processes that evaluate logs, and their life."""
+"""Worker processes that evaluate logs, and their lifecycle."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs, evalua
 
 
 class Workers:
-    """A few processes, started when there is something to expect, and kept."""
+    """Owns a few worker processes, which start when the first job is dispatched."""
 
     def __init__(self) -> None:
-        """No process is started yet."""
+        """Set up without starting a process."""
         self.count = max(1, (os.cpu_count() or 2) // 2)
         self._pool: ProcessPoolExecutor | None = None
 
     def prepare(self) -> None:
-        """A job was given out: start the first worker now, so that its result need not wait.
+        """Start the first worker when a job is dispatched, so that its result need not wait.
 
-        A process with numpy in it takes longer to start than many a small job takes to run.
+        A process that imports numpy takes longer to start than many small jobs take to run.
         """
         if self._pool is None:
             self._pool = self._make()
             try:
                 self._pool.submit(ready)
             except OSError:
-                # This host cannot start a process just now; evaluating will try again.
+                # This host cannot start a process at the moment; `evaluate` will try again.
                 self._pool = None
 
     async def evaluate(self, job: RunInputs) -> RunFacts:
-        """What `evaluate` finds, in a worker.
+        """Run `evaluate` in a worker and return its result.
 
         Raises:
-            BrokenProcessPool: the worker died; the next call has a new one.
+            BrokenProcessPool: the worker died; the next call starts a new one.
         """
         if self._pool is None:
             self._pool = self._make()
@@ -50,7 +50,7 @@ class Workers:
             raise
 
     def close(self) -> None:
-        """Let go of what runs."""
+        """Cancel queued evaluations and shut the pool down without waiting."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -63,13 +63,13 @@ class Workers:
 
 
 def ready() -> None:
-    """Nothing: a worker that did it has imported all that evaluating needs."""
+    """Do nothing. A worker that runs it has imported everything that an evaluation needs."""
 
 
 def end_with_controller() -> None:
-    """Initialise a worker: it ends when the controller does, even when that was killed.
+    """Initialize a worker so that it exits when the controller does, even if that is killed.
 
-    A worker that waits for its next job would otherwise wait for ever.
+    Otherwise a worker that waits for its next job would never exit.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

@@ -1,13 +1,13 @@
-"""Reads a log of PTDaemon, the program that MLPerf measures power with. Pure.
+"""Read a log of PTDaemon, the program that MLPerf measures power with. Pure.
 
-`spl.txt`, as the power server of MLCommons' power-dev writes it, has a line a second:
+`spl.txt`, as written by the power server of MLCommons' power-dev, has one line per second:
 
     Time,11-23-2026 20:53:04.371,Watts,22.950000,Volts,228.57,Amps,0.206430,PF,0.486,Mark,…
 
 The time is month, day, year in UTC, as the submission checker reads it; logs of the power server's
-first years have the day first. The figure is the checker's (tools/submission, get_power_metric):
-the mean of the positive samples that lie inside LoadGen's `power_begin` and `power_end`, times the
-length of that interval.
+first years have the day first. The figure is that of the checker (tools/submission,
+get_power_metric): the mean of the positive samples between LoadGen's `power_begin` and `power_end`,
+multiplied by the length of that interval.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MONTH_FIRST, _DAY_FIRST = "%m-%d-%Y %H:%M:%S.%f", "%d-%m-%Y %H:%M:%S.%f"
 
 @dataclass(frozen=True)
 class Power:
-    """What the analyzer saw during a measured interval."""
+    """The analyzer's measurement of an interval."""
 
     mean_w: float
     energy_j: float
@@ -34,10 +34,12 @@ class Power:
 
 
 def evaluate(data: bytes, started_unix_ns: int, duration_s: float, ahead_ns: int = 0) -> Power:
-    """The power of a measured interval; `ahead_ns`: the power server's clock less the board's.
+    """Return the power of a measured interval.
+
+    `ahead_ns` is the power server's clock minus the device's clock.
 
     Raises:
-        IngestError: it is no such log, or has no sample in the interval.
+        IngestError: it is not such a log, or has no sample in the interval.
     """
     begin_s = (started_unix_ns + ahead_ns) / 1e9
     end_s = begin_s + duration_s

@@ -1,7 +1,7 @@
-"""Checks the records of an attempt: everything in them comes from a device and its program.
+"""Check the records of an attempt, which come from a device and its program.
 
-Nothing here trusts a type or a range. Whatever does not have the shape that core.records and
-docs/job-contract.md describe raises `FleetmarkError`, and the attempt fails with that reason.
+No type or range is trusted. Anything other than the format described by core.records and
+docs/job-contract.md raises `FleetmarkError`, and the attempt fails with that reason.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ RESULT_SCHEMA: dict[str, Any] = {
         "peak_memory_bytes": _COUNT,
     },
 }
-"""JSON Schema (2020-12) of `result.json`: every key may be absent, and others may stand there."""
+"""JSON Schema (2020-12) of `result.json`: every key is optional, and other keys are allowed."""
 
 
 class ReportedFile(NamedTuple):
-    """A file that an attempt handed in; its bytes are the blob `sha256`."""
+    """A file that an attempt uploaded; its bytes are the blob `sha256`."""
 
     name: str
     role: str
@@ -79,11 +79,11 @@ class ReportedFile(NamedTuple):
 
 
 def parse_sealed(records: Sequence[Record]) -> Final:
-    """Return the final record of an attempt, if it is about just these records.
+    """Return the final record of an attempt after verifying that it seals exactly these records.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: it cannot be read, its values are out of range, or count or
-            digest are not those of the records.
+        FleetmarkError: BAD_DOCUMENT: it cannot be parsed, its values are out of range, or its count
+            or digest does not match the records.
     """
     if not records:
         raise _record_error("there are none")
@@ -100,9 +100,9 @@ def parse_files(records: Iterable[Record], lockfile: Lock) -> tuple[ReportedFile
     """Return the files that an attempt's records name.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: a file that is neither a declared output of the lockfile's
-            program nor one that agents add, a name that could lead out of a folder, a digest that
-            is none, a size out of range, or two files of one name.
+        FleetmarkError: BAD_DOCUMENT: a file is neither a declared output of the lockfile's program
+            nor one that agents add, its name could lead out of a folder, its digest is not a
+            digest, its size is out of range, or two files have one name.
     """
     allowed = {output.name: output.role for output in lockfile.program.outputs}
     allowed.update({name: role for role, name in AGENT_FILES.items()})
@@ -134,7 +134,7 @@ def parse_files(records: Iterable[Record], lockfile: Lock) -> tuple[ReportedFile
 
 
 def parse_telemetry(records: Iterable[Record]) -> tuple[tuple[str, ...], list[list[Any]]]:
-    """Return the columns and rows of an attempt's telemetry; readings are checked elsewhere.
+    """Return the columns and rows of an attempt's telemetry; `telemetry.read` checks the readings.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT: it has no lists of columns and rows, or other columns.
@@ -157,10 +157,10 @@ def parse_telemetry(records: Iterable[Record]) -> tuple[tuple[str, ...], list[li
 
 
 def check_result(final: Final) -> Mapping[str, Any]:
-    """Return what the program wrote into `result.json`; empty if it wrote none.
+    """Return the content of the program's `result.json`; empty if it wrote none.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: it does not have the shape of `RESULT_SCHEMA`.
+        FleetmarkError: BAD_DOCUMENT: it does not match `RESULT_SCHEMA`.
     """
     value = final.provenance.get("program_result")
     if value is None:
@@ -176,7 +176,7 @@ def check_result(final: Final) -> Mapping[str, Any]:
 
 
 def plain_text(value: object, limit: int = 200) -> str | None:
-    """Return `value` if it is a short printable text that a column can hold; None if it is not."""
+    """Return `value` if it is short, printable text that a column can hold, otherwise None."""
     if not isinstance(value, str) or len(value) > limit or not value.isprintable():
         return None
     return value

@@ -1,9 +1,9 @@
-"""Samples: every latency of a run, as one compact blob; and their percentiles.
+"""Samples: all latencies of a run in one compact blob, and their percentiles.
 
-The blob is a header of 16 bytes (`FMSL`, version 1, element size 8, count; little-endian), then
-one zstd frame of the int64 nanoseconds with their bytes shuffled: all lowest bytes first, then the
-next ones … Latencies are alike in their upper bytes, which makes for 2.6 to 2.8 bytes a sample;
-differences between neighbours, which are noise, pack worse.
+The blob is a header of 16 bytes (`FMSL`, version 1, element size 8, count; little-endian), followed
+by one zstd frame of the int64 nanoseconds with their bytes shuffled: all lowest bytes first, then
+the next ones, and so on. The upper bytes of latencies are similar, which compresses to 2.6 to 2.8
+bytes per sample. Differences between neighbors are noise, and compress worse.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _ZSTD_LEVEL = 1
 
 
 def encode(samples: Samples) -> bytes:
-    """The blob of a run's samples.
+    """Encode a run's samples as a blob.
 
     Raises:
-        IngestError: more samples than a run can have, or not a list of them.
+        IngestError: there are more samples than a run can have, or they are not a list.
     """
     import numpy as np
     import zstandard
@@ -48,10 +48,10 @@ def encode(samples: Samples) -> bytes:
 
 
 def decode(blob: bytes) -> Samples:
-    """The samples of a blob, in the order in which they were taken.
+    """Decode the samples of a blob, in the order in which they were taken.
 
     Raises:
-        IngestError: not such a blob, damaged, or larger than it may be.
+        IngestError: it is not such a blob, is damaged, or is larger than permitted.
     """
     import numpy as np
     import zstandard
@@ -67,7 +67,7 @@ def decode(blob: bytes) -> Samples:
         raise IngestError(f"claims {count} samples, at most {thresholds.MAX_SAMPLES}")
     frame = blob[_HEADER.size :]
     try:
-        # The frame's own claim decides what is allocated, so it is checked first.
+        # The size that the frame claims is what is allocated, so it is checked first.
         if zstandard.frame_content_size(frame) != count * _ITEM_BYTES:
             raise IngestError("the samples' size is not what the header claims")
         shuffled = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
@@ -82,10 +82,10 @@ def decode(blob: bytes) -> Samples:
 
 
 def read_raw(path: Path) -> Samples:
-    """The samples as the harness wrote them: little-endian int64 nanoseconds, nothing else.
+    """Read samples as the harness writes them: little-endian int64 nanoseconds and nothing else.
 
     Raises:
-        IngestError: the file cannot be read, is cut off, or holds what is no latency.
+        IngestError: the file cannot be read, is truncated, or contains impossible latencies.
     """
     import numpy as np
 
@@ -109,9 +109,9 @@ def read_raw(path: Path) -> Samples:
 
 
 def percentile(ordered: Samples, share: float) -> int:
-    """A percentile of sorted samples, as LoadGen takes it: element floor(count × share).
+    """Return a percentile of sorted samples as LoadGen computes it: element floor(count × share).
 
-    No interpolation: the result is a latency that occurred, and at least that share of all
-    samples is not above it. `share` lies below 1; the list is not empty.
+    There is no interpolation: the result is a latency that occurred, and at least that share of all
+    samples is not above it. `share` must be below 1, and the list must not be empty.
     """
     return int(ordered[min(int(ordered.size * share), ordered.size - 1)])

@@ -1,7 +1,7 @@
-"""The trace of a search for performance, as its job tells it, checked before it is believed.
+"""The trace of a find-performance search, as reported by its job, checked before it is stored.
 
-No log tells of the tests but the one that was kept. That one must be the one that the trace says it
-is: what was found follows from its log. All else is bounded, and brought into one form.
+Only the test that was kept has a log. It must agree with the trace, because the result of the
+search follows from it. All other values are checked against bounds and normalized.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ MOST_RUNS = 64
 _MOST_TEXT = 200
 _MOST = 1e12
 _NEAR = 1e-4
-"""LoadGen prints rates with six digits."""
+"""Relative tolerance, because LoadGen prints rates with six digits."""
 
 
 def read_search(claim: object, scenario: str, log: LoadgenLog) -> dict[str, Any]:
-    """The trace in `claim` (result.json's `search`), as it is stored.
+    """Return the trace in `claim` (result.json's `search`), in the form in which it is stored.
 
-    `found` is None where no test was valid. `runs` are the tests in their order; `kept` is the
-    number, from 1, of the one whose logs the run has.
+    `found` is None if no test was valid. `runs` are the tests in their order; `kept` is the number,
+    from 1, of the test whose logs the run has.
 
     Raises:
-        IngestError: it is no trace, or not one of the kept log.
+        IngestError: it is not a trace, or does not agree with the kept log.
     """
     if not isinstance(claim, Mapping):
         raise IngestError("the job tells of no search")

@@ -1,4 +1,4 @@
-"""Telemetry of an attempt: readings over time, checked, and the figures that follow from them."""
+"""Telemetry of an attempt: checked readings over time, and the figures derived from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetmark_controller.evaluation import thresholds
 
-# What a reading may lie between; anything else is not a reading. The first figure is inclusive.
+# Lowest and highest value of each reading, both inclusive; any other value is rejected.
 _RANGES: dict[str, tuple[float, float]] = {
     "elapsed_ms": (0, 1e12),
     "temperature_c": (-80, 250),
@@ -22,8 +22,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "throttled": (0, 1e12),
     "power_mode": (0, 1e3),
 }
-# A reading of these covers the time since the one before it, so one just after the end still
-# counts. All others are of one moment: after the end they are of an idle board.
+# A reading of these columns covers the time since the previous one, so that one just after the end
+# still counts. All others are instantaneous: after the end they describe an idle device.
 _COVERING = frozenset(
     ("cpu_percent", "foreign_cpu_percent", "swap_bytes", "swapped_bytes", "throttled")
 )
@@ -32,24 +32,24 @@ _READING_MS = 1000.0
 
 @dataclass(frozen=True)
 class Telemetry:
-    """Readings by column, equally long; None where the board does not offer it."""
+    """Readings by column, all equally long; None if the device does not offer the reading."""
 
     columns: dict[str, list[float | None]]
     refused: int = 0
-    """Readings that could not be: not finite, negative, out of range."""
+    """Number of rejected readings: not a number, not finite, or out of range."""
 
     def readings(self, name: str) -> list[float]:
-        """The column's readings that are there."""
+        """Return the readings of a column, without the missing ones."""
         return [value for value in self.columns.get(name, []) if value is not None]
 
     def maximum(self, name: str) -> float | None:
-        """The highest reading, None if there is none."""
+        """Return the highest reading of a column; None if there is none."""
         return max(self.readings(name), default=None)
 
     def during(self, start_ms: float, end_ms: float) -> Telemetry:
-        """Only what covers this time; everything, if nothing does (the clocks disagree).
+        """Return the readings of an interval; all readings if none is in it (the clocks disagree).
 
-        Of what was short after the end, only readings that look back are kept.
+        Of the readings shortly after the end, only those that cover earlier time are kept.
         """
         elapsed = self.columns.get("elapsed_ms", [])
         kept = [
@@ -59,7 +59,7 @@ class Telemetry:
         ]
         if not kept:
             return self
-        # In a run so short that no reading fell into it the one after it must do.
+        # If the run is so short that it has no reading, the next one is used.
         within = any(inside for _, inside in kept)
         return Telemetry(
             {
@@ -73,7 +73,10 @@ class Telemetry:
 
 
 def read(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Telemetry:
-    """Check readings; unknown columns and rows of the wrong length are left out."""
+    """Check readings.
+
+    Unknown columns are left out. Rows of the wrong length count as refused.
+    """
     names = [str(name) for name in columns]
     table: dict[str, list[float | None]] = {name: [] for name in names if name in _RANGES}
     refused = 0
@@ -87,7 +90,7 @@ def read(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Telemetry:
             reading = _reading(value, *_RANGES[name])
             refused += value is not None and reading is None
             table[name].append(reading)
-    # A column named twice would be twice as long as the others.
+    # A column that is named twice is longer than the others.
     lengths = {len(column) for column in table.values()}
     return Telemetry(table, refused) if len(lengths) <= 1 else Telemetry({}, len(rows))
 
@@ -95,7 +98,8 @@ def read(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Telemetry:
 def _reading(value: object, low: float, high: float) -> float | None:
     if isinstance(value, bool):
         value = int(value)
-    # The number is compared as it is: it may have too many digits for a float. NaN is in no range.
+    # The number is compared before conversion, because it may have too many digits for a float. NaN
+    # is in no range.
     if not isinstance(value, (int, float)) or not low <= value <= high:
         return None
     return float(value)

@@ -1,5 +1,5 @@
 """Export: rows of the public views as files.
 
-`write.write` is the one entry point; `columns` documents every view. Whatever the format, the
-same rows and columns come out, and a file appears whole or not at all.
+`write.write` is the only entry point; `columns` documents every view. All formats have the same
+rows and columns, and a file is written completely or not at all.
 """

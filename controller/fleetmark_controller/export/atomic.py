@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def atomic(out: Path) -> Iterator[Path]:
-    """A path beside `out` to write to; renamed to `out` at the end, deleted if anything fails.
+    """Yield a path beside `out` to write to; rename it to `out` at the end.
 
-    What was at `out` stays until then.
+    If anything fails, it is deleted. An existing file at `out` is kept until the end.
 
     Raises:
-        FleetmarkError: USAGE, `out` cannot be written; DISK_FULL, no room.
+        FleetmarkError: USAGE: `out` cannot be written. DISK_FULL: there is no space left.
     """
     if out.is_dir():
         raise FleetmarkError(ErrorKind.USAGE, "is a folder", str(out), "Name a file in it")
@@ -34,7 +34,8 @@ def atomic(out: Path) -> Iterator[Path]:
         )
     try:
         with replacement(out) as scratch:
-            # SQLite's own, beside a file that it could not finish: of this process or a former one.
+            # The journal of SQLite beside an unfinished file, left by this process or an earlier
+            # one.
             journal = scratch.with_name(f"{scratch.name}-journal")
             journal.unlink(missing_ok=True)
             try:

@@ -1,8 +1,8 @@
-"""The public views, column by column: type, unit, meaning. The one documentation of them.
+"""The public views, column by column: type, unit and meaning. Their only documentation.
 
-Parquet's schema is made from it, and `docs` may print it. Types: `text`; `integer` (64 bit);
+Parquet's schema and the documentation are generated from it. Types: `text`; `integer` (64 bit);
 `real`; `boolean`; `json` (text that holds JSON); `time` (text, ISO 8601 in UTC, `…Z`). Any value
-may be null: the board does not offer it, or the mode does not measure it.
+may be null: the device does not offer it, or the mode does not measure it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TYPES = ("text", "integer", "real", "boolean", "json", "time")
 
 
 class Column(NamedTuple):
-    """One column of a view. `unit` is empty where there is none."""
+    """One column of a view. `unit` is empty for a column without a unit."""
 
     name: str
     type: str
@@ -248,11 +248,11 @@ VIEWS: Mapping[str, Mapping[str, Column]] = {
     "events": _EVENTS,
     "samples": _SAMPLES,
 }
-"""The eight views of the store, and `samples`, which only exports have."""
+"""The eight views of the store, and `samples`, which exists in exports only."""
 
 
 def column(view: str, name: str) -> Column:
-    """A view's column; one that is not in the table (a newer controller's) is text.
+    """Return a column of a view; an unknown one (of a newer controller) is text.
 
     Raises:
         KeyError: there is no such view.

@@ -1,4 +1,4 @@
-"""Writes docs/views.md: `python -m fleetmark_controller.export.document > docs/views.md`."""
+"""Generate docs/views.md: `python -m fleetmark_controller.export.document > docs/views.md`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Made from `controller/fleetmark_controller/export/columns.py`.
 
 
 def text() -> str:
-    """The document."""
+    """Return the documentation of all views as Markdown."""
     parts = [_HEAD]
     for view, columns in VIEWS.items():
         parts.append(f"\n## {view}\n\n| column | type | unit | meaning |\n|---|---|---|---|\n")

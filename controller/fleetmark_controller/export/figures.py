@@ -1,8 +1,8 @@
-"""Latency plots as inline SVG, made with matplotlib.
+"""Latency plots as inline SVG, drawn with matplotlib.
 
-A figure is one panel of about the width of a phone, so that its text stays readable there; wide
-pages put several beside one another. Colours are CSS variables of the page (light and dark), text
-is text, ids are unique by the figure's prefix, and equal samples give equal bytes.
+A figure is one panel about as wide as a phone, so that its text stays readable there; wide pages
+put several side by side. Colors are CSS variables of the page (light and dark), text stays text,
+ids are unique by the figure's prefix, and equal samples give equal bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Reals = NDArray[np.float64]
 
-# Colours that matplotlib writes and the page's variables that take their places.
+# Colors that matplotlib writes, and the page's variables that replace them.
 _INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
 _DATA, _SOFT, _P50, _P90, _P99 = "#040404", "#050505", "#060606", "#070707", "#080808"
 _VARIABLES: Mapping[str, str] = {
@@ -44,7 +44,7 @@ _SIZE_INCHES = (5.2, 2.8)
 _BINS = 90
 _POINTS = 160
 _LONG_TAIL = 4.0
-"""Where p99 is this many times the fastest, latencies are drawn on a logarithmic axis."""
+"""Ratio of the slow latencies to the fastest above which the latency axis is logarithmic."""
 
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -71,11 +71,11 @@ _RC: dict[Any, Any] = {
 
 
 def distribution(samples: Samples, prefix: str) -> str:
-    """Histogram of latencies with marks at p50, p90 and p99, as an SVG element.
+    """Draw a histogram of latencies with marks at p50, p90 and p99, as an SVG element.
 
     Args:
-        samples: latencies in ns, at least one.
-        prefix: makes the SVG's ids unique on the page.
+        samples: Latencies in ns, at least one.
+        prefix: Makes the SVG's ids unique on the page.
     """
     import numpy as np
 
@@ -86,7 +86,7 @@ def distribution(samples: Samples, prefix: str) -> str:
     if logarithmic:
         edges = np.geomspace(low / 1.02, high * 1.02, _BINS + 1)
     else:
-        # The slowest one in a hundred would squeeze all others into one bin.
+        # The slowest percent of samples would squeeze all others into one bin.
         right = max(top, low * 1.001, low + 1e-6)
         margin = 0.05 * (right - low)
         edges = np.linspace(max(low - margin, 0.0), right + margin, _BINS + 1)
@@ -110,9 +110,10 @@ def distribution(samples: Samples, prefix: str) -> str:
 
 
 def over_time(samples: Samples, prefix: str) -> str:
-    """Latency over the run: median, middle 80 % and the slowest of each moment.
+    """Draw the latency over the run: the median, the middle 80 % and the slowest of each moment.
 
-    For queries that follow one another (SingleStream), so that their sum is the time.
+    This is for queries that follow one another (SingleStream), so that their sum is the elapsed
+    time.
     """
     import numpy as np
 
@@ -142,7 +143,7 @@ def over_time(samples: Samples, prefix: str) -> str:
 
 
 def completion(samples: Samples, prefix: str) -> str:
-    """Offline: share of samples completed over time, with marks at p50, p90 and p99."""
+    """Draw the completed fraction of samples over time (Offline), with p50, p90 and p99."""
     import numpy as np
 
     ordered = np.sort(samples) / 1e9
@@ -162,12 +163,12 @@ def completion(samples: Samples, prefix: str) -> str:
 
 
 def rate(samples: Samples, prefix: str) -> str:
-    """Offline: completed samples per second over the run, and their mean."""
+    """Draw the completed samples per second over the run (Offline), and their mean."""
     import numpy as np
 
     ordered = np.sort(samples) / 1e9
     end = float(ordered[-1]) or 1e-9
-    # Samples complete in batches: bins narrower than a few batches would show only these.
+    # Samples complete in batches, and bins narrower than a few batches would show only these.
     batches = int(np.unique(ordered).size)
     bins = int(min(60, max(4, batches // 8)))
     counts, edges = np.histogram(ordered, np.linspace(0, end, bins + 1))
@@ -188,7 +189,7 @@ def rate(samples: Samples, prefix: str) -> str:
 
 
 class _Style:
-    """matplotlib with our settings, imported only now (it takes a third of a second)."""
+    """Applies the report's settings to matplotlib, and imports it lazily (a third of a second)."""
 
     def __enter__(self) -> None:
         _writable_cache()
@@ -202,10 +203,10 @@ class _Style:
 
 
 def _writable_cache() -> None:
-    """Let matplotlib keep its font list in the temporary folder, unless it was told where.
+    """Let matplotlib keep its font list in the temporary folder, unless MPLCONFIGDIR is set.
 
-    A home may be read-only or missing. The folder's name is known to others, so it is used only
-    if it is ours and nobody else's to write.
+    The home directory may be read-only or missing. Other users can predict the folder's name, so it
+    is used only if this user owns it and no other user can write to it.
     """
     if "MPLCONFIGDIR" in os.environ:
         return
@@ -225,7 +226,7 @@ def _panel() -> tuple[Figure, Axes]:
 
     figure = Figure(figsize=_SIZE_INCHES)
     figure.patch.set_visible(False)
-    # Fixed margins: fitting them takes as long as all the rest, and panels should line up.
+    # Margins are fixed, because fitting them takes as long as the rest, and panels should align.
     axes = figure.add_axes((0.135, 0.185, 0.85, 0.725))
     axes.patch.set_visible(False)
     axes.grid(axis="y")
@@ -235,12 +236,12 @@ def _panel() -> tuple[Figure, Axes]:
 
 
 def _at(ordered: Reals, share: float) -> float:
-    """LoadGen's percentile: see evaluation.samples.percentile."""
+    """Return LoadGen's percentile; see evaluation.samples.percentile."""
     return float(ordered[min(int(ordered.size * share), ordered.size - 1)])
 
 
 def _mark(axes: Axes, ordered: Reals, logarithmic: bool, unit: str = "ms") -> None:
-    """Lines at the percentiles, their labels at three heights so that none hides another."""
+    """Draw lines at the percentiles, with labels at three heights so that none hides another."""
     left, right = axes.get_xlim()
     for level, (share, name, colour) in enumerate(_MARKS):
         value = _at(ordered, share)
@@ -268,7 +269,7 @@ def _mark(axes: Axes, ordered: Reals, logarithmic: bool, unit: str = "ms") -> No
 
 
 def _dots(axes: Axes, x: Reals, y: Reals, colour: str) -> None:
-    """Round dots in one path: lines without length, but with round caps."""
+    """Draw round dots as one path: lines of zero length with round caps."""
     import numpy as np
 
     gap = np.full_like(x, np.nan)
@@ -281,7 +282,7 @@ def _note(axes: Axes, text: str) -> None:
 
 
 def _plain_log_ticks(axes: Axes, low: float, high: float, *, vertical: bool = False) -> None:
-    """Ticks at round values, the fewer the more decades there are, in plain numbers."""
+    """Set ticks at round values, with fewer per decade if there are more decades."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     ratio = high / low
@@ -297,7 +298,7 @@ def _plain_log_ticks(axes: Axes, low: float, high: float, *, vertical: bool = Fa
 
 
 def _short(value: float) -> str:
-    """Three significant digits, without an exponent where it can be avoided."""
+    """Return three significant digits, without an exponent if possible."""
     if value >= 100:
         return f"{value:,.0f}"
     text = f"{value:.3g}"
@@ -305,7 +306,7 @@ def _short(value: float) -> str:
 
 
 def _svg(figure: Figure, prefix: str) -> str:
-    """The figure as an SVG element for the page: see the module's text."""
+    """Return the figure as an SVG element for the page; the module describes its properties."""
     import matplotlib as mpl
 
     drawn = io.StringIO()
@@ -324,7 +325,7 @@ def _svg(figure: Figure, prefix: str) -> str:
     for sentinel, variable in _VARIABLES.items():
         text = text.replace(sentinel, variable)
     text = text.replace("'DejaVu Sans'", _FONTS)
-    # In attributes, a hundredth of a pixel is enough.
+    # A hundredth of a pixel is precise enough in attributes.
     text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
     text = re.sub(r"\n\s*", "\n", text)
     return text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)

@@ -1,4 +1,4 @@
-"""Parquet, with the types, units and meanings of the column table in its schema."""
+"""The Parquet format, with types, units and meanings of the columns in its schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BATCH_ROWS = 20_000
 
 
 def write_parquet(rows: RowSource, view: str, path: Path) -> int:
-    """Write a Parquet file; returns the number of rows."""
+    """Write a Parquet file; return the number of rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

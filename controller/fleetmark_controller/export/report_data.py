@@ -1,4 +1,4 @@
-"""What the report says, worked out from rows of views `runs` and `results`. Pure."""
+"""Compute the report's content from rows of views `runs` and `results`. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 Row = Mapping[str, Any]
 
 MAX_PLOTS = 200
-"""So many configurations are plotted; the page stays below some 10 MB."""
+"""Maximum number of configurations with plots; it limits the page to about 10 MB."""
 MAX_ROWS = 1000
-"""So many configurations are listed."""
+"""Maximum number of configurations that are listed."""
 MAX_BARS = 24
-"""So many bars has one comparison."""
+"""Maximum number of bars in one comparison."""
 
 LOWER_IS_BETTER = ("SingleStream", "MultiStream")
 _SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
@@ -58,22 +58,22 @@ class Configuration:
 
     @property
     def anchor(self) -> str:
-        """Id of its figure on the page."""
+        """The id of its figure on the page."""
         return f"c{self.number}"
 
     @property
     def title(self) -> str:
-        """Model, precision, runtime."""
+        """Return the model, precision and runtime."""
         return " · ".join(part for part in (self.model, self.precision, self.runtime) if part)
 
     @property
     def unit(self) -> str:
-        """Unit of the official metric."""
+        """Return the unit of the official metric."""
         return _UNITS.get(self.metric_name, ("", ""))[0]
 
     @property
     def has_latency(self) -> bool:
-        """Whether its latencies are those of inferences: in Offline they are waiting times."""
+        """Return whether its latencies are of inferences; in Offline they are waiting times."""
         return self.scenario != "Offline"
 
 
@@ -92,7 +92,7 @@ class Comparison:
 
 @dataclass
 class Device:
-    """What ran, and on what."""
+    """A device, its facts, and the configurations that ran on it."""
 
     name: str
     facts: list[tuple[str, str]]
@@ -101,7 +101,7 @@ class Device:
 
 @dataclass
 class Report:
-    """Everything on the page but the plots."""
+    """Everything on the page except the plots."""
 
     configurations: list[Configuration]
     left_out: int
@@ -117,17 +117,17 @@ class Report:
 
     @property
     def benchmarks(self) -> list[str]:
-        """Names of all benchmarks."""
+        """Return the names of all benchmarks."""
         return sorted({c.benchmark for c in self.configurations})
 
     @property
     def accuracies(self) -> list[float]:
-        """All that is known, lowest first."""
+        """Return all known accuracies, lowest first."""
         return sorted(c.accuracy for c in self.configurations if c.accuracy is not None)
 
 
 def build(runs: Iterable[Row], results: Iterable[Row]) -> Report:
-    """The report's content. Rows are read once."""
+    """Return the report's content; each row is read once."""
     all_runs = list(runs)
     by_id = {str(row.get("run_id")): row for row in all_runs}
     rows = list(results)
@@ -179,7 +179,7 @@ def _json(value: object) -> Any:
 
 
 def _varying(rows: list[Row]) -> set[str]:
-    """Parameters that are not the same everywhere: only these tell configurations apart."""
+    """Return the parameters whose values differ: only these distinguish configurations."""
     seen: dict[str, set[str]] = defaultdict(set)
     tables = [found for row in rows if isinstance(found := _json(row.get("parameters")), dict)]
     for table in tables:

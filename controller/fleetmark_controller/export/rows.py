@@ -1,4 +1,4 @@
-"""Rows on their way into a file: a source, and the one form that their values have there."""
+"""Rows for an export: a source of rows, and the common form of their values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_INTEGER = (1 << 63) - 1
 
 @dataclass
 class RowSource:
-    """Names of the columns, and rows that are read once, one after the other: any size streams."""
+    """Column names, and rows that are read once, one by one, so that any size streams."""
 
     columns: Sequence[str]
     rows: Iterable[Sequence[Any]]
@@ -28,19 +28,19 @@ class RowSource:
     """Number of values per column that did not fit its type and were read as null."""
 
     def described(self, view: str) -> list[Column]:
-        """What is known of each column."""
+        """Return the description of each column."""
         return [column(view, name) for name in self.columns]
 
     def clean(self, view: str) -> Iterator[tuple[Value, ...]]:
-        """Rows with values of their columns' types, the same for every format.
+        """Yield rows with values of their columns' types, the same for every format.
 
-        SQLite's 0 and 1 become booleans, an integer in a column of reals becomes one, what is not
-        finite becomes null, and lone surrogates, which UTF-8 does not have, question marks. A value
-        that does not fit its column becomes null and counts in `misfits`: one bad cell must not
-        keep the rows of a whole fleet from being exported.
+        SQLite's 0 and 1 become booleans, an integer in a column of reals becomes a real, a
+        non-finite number becomes null, and lone surrogates, which UTF-8 does not have, become
+        question marks. A value that does not fit its column becomes null and is counted in
+        `misfits`: one bad value must not block the export of a whole fleet.
 
         Raises:
-            FleetmarkError: BAD_MESSAGE, a row has more or fewer values than there are columns.
+            FleetmarkError: BAD_MESSAGE: a row has more or fewer values than there are columns.
         """
         described = self.described(view)
         converters = [_CONVERTERS[found.type] for found in described]
@@ -70,7 +70,7 @@ class RowSource:
                 yield None
 
     def dictionaries(self, view: str) -> Iterator[dict[str, Value]]:
-        """The same rows, by name of the column."""
+        """Yield the rows of `clean` as dictionaries by column name."""
         for row in self.clean(view):
             yield dict(zip(self.columns, row, strict=True))
 

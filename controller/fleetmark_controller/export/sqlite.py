@@ -1,4 +1,4 @@
-"""A fresh SQLite file with one table, named like the view."""
+"""The SQLite format: a new file with one table, named after the view."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TYPES = {"integer": "INTEGER", "real": "REAL", "boolean": "INTEGER"}
 
 
 def write_sqlite(rows: RowSource, view: str, path: Path) -> int:
-    """Write the file; returns the number of rows. Booleans are 0 and 1."""
+    """Write the file; return the number of rows. Booleans are 0 and 1."""
     described = rows.described(view)
     table = _quote(view)
     columns = ", ".join(f"{_quote(c.name)} {_TYPES.get(c.type, 'TEXT')}" for c in described)
@@ -27,7 +27,7 @@ def write_sqlite(rows: RowSource, view: str, path: Path) -> int:
             yield row
 
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        # The file is new and renamed only when it is whole: SQLite's own safety would be idle.
+        # The file is new and renamed only when it is complete, so SQLite need not synchronize it.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")
         connection.execute(f"CREATE TABLE {table} ({columns})")

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from fleetmark_controller.export.rows import RowSource, Value
 
-# A spreadsheet would run a text cell that begins so as a formula.
+# A spreadsheet would evaluate a text cell that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-# JSON allows these in a text, but many readers take them for the end of a line.
+# JSON allows these in a string, but many readers treat them as the end of a line.
 _ESCAPES = {ord(end): f"\\u{ord(end):04x}" for end in "\u0085\u2028\u2029"}
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
 
 
 def write_csv(rows: RowSource, view: str, path: Path) -> int:
-    """Write CSV in UTF-8 with a header; returns the number of rows.
+    """Write CSV in UTF-8 with a header; return the number of rows.
 
-    Null is an empty cell, an empty text `""`; booleans are `true` and `false`. A text that a
-    spreadsheet would take for a formula gets a leading apostrophe.
+    Null is an empty cell, an empty text is `""`, and booleans are `true` and `false`. A text that a
+    spreadsheet would evaluate as a formula gets a leading apostrophe.
     """
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -27,7 +27,7 @@ def write_csv(rows: RowSource, view: str, path: Path) -> int:
         alone = len(rows.columns) == 1
         for row in rows.clean(view):
             line = ",".join([_cell(value) for value in row])
-            # A line that is empty altogether would be no row.
+            # A completely empty line would not count as a row.
             file.write((line or '""' if alone else line) + "\r\n")
             count += 1
     return count
@@ -48,7 +48,7 @@ def _cell(value: Value) -> str:
 
 
 def write_jsonl(rows: RowSource, view: str, path: Path) -> int:
-    """Write one JSON object a line; returns the number of rows.
+    """Write one JSON object per line; return the number of rows.
 
     Columns of type json hold text, as in every format: `jq '.parameters | fromjson'`.
     """

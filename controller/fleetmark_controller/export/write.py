@@ -1,4 +1,4 @@
-"""Writes rows to a file of a format."""
+"""Write rows to a file in one of the formats."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def write(
     samples: FetchSamples | None = None,
     title: str = "",
 ) -> int:
-    """Write `rows` of `view` to `out`, atomically; returns how many there were.
+    """Write `rows` of `view` to `out`, atomically; return how many there were.
 
     Args:
-        format: one of `FORMATS`.
-        rows: what to write; for html, rows of view `runs`.
-        out: the file; what was there is replaced when the new one is whole.
-        view: which view the rows are of: it decides the columns' types.
-        results: for html only, rows of view `results`.
-        samples: for html only, gives a run's samples by its id, or None if it has none.
-        title: for html only.
+        format: One of `FORMATS`.
+        rows: The rows to write; for html, rows of view `runs`.
+        out: The file; an existing one is replaced when the new one is complete.
+        view: The view that the rows belong to, which determines the columns' types.
+        results: Rows of view `results`, for html only.
+        samples: Returns a run's samples by its id, or None if it has none; for html only.
+        title: Title of the page, for html only.
 
     Raises:
         FleetmarkError: USAGE (format, view, path), DISK_FULL, BAD_MESSAGE (rows do not fit).
@@ -69,7 +69,7 @@ def write(
 
 
 def sample_rows(run_ids: Iterable[str], fetch: FetchSamples) -> RowSource:
-    """Every sample of these runs as rows of view `samples`; one run at a time is in memory."""
+    """Return the samples of these runs as rows of view `samples`, one run in memory at a time."""
 
     def rows() -> Iterator[tuple[str, int, int]]:
         for run_id in run_ids:

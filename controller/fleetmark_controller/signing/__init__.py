@@ -1,1 +1,1 @@
-"""Keys that boards trust, releases and signed orders."""
+"""Keys that devices trust, releases, signed orders and packs."""

@@ -1,7 +1,7 @@
 """The file of a catalog key: the private key, and the rotations that lead to it.
 
-It is all that a machine needs to sign releases, and may lie anywhere: in the controller's home by
-default, or on another machine.
+This file is all that a machine needs to sign releases. By default it is in the controller's home,
+but it may be on another machine.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class CatalogKey:
-    """A catalog key with its private part (PEM)."""
+    """A catalog key with its private part (PEM) and the rotations that lead to it."""
 
     private: bytes
     rotations: tuple[Rotation, ...] = ()
 
     @property
     def public(self) -> str:
-        """The public key, hexadecimal."""
+        """The public key, in hexadecimal."""
         return signing.public_key(self.private)
 
     @property
     def fingerprint(self) -> str:
-        """What boards pin."""
+        """The fingerprint that devices pin."""
         return signing.fingerprint(self.public)
 
     def successor(self) -> CatalogKey:
-        """A new key that this one hands over to."""
+        """Return a new key that continues this key's rotations."""
         made = signing.make_signing_key()
         return CatalogKey(made, (*self.rotations, rotate(self.private, made)))
 
 
 def make() -> CatalogKey:
-    """A new key that follows no other one."""
+    """Return a new key without predecessors."""
     return CatalogKey(signing.make_signing_key())
 
 
 def write(path: Path, key: CatalogKey, *, replace: bool = False) -> None:
-    """Store a key, readable by its owner alone.
+    """Write a key to a file that only its owner can read.
 
     Raises:
-        FleetmarkError: USAGE: there is a file already, and `replace` does not say to go over it.
-        OSError: it cannot be written.
+        FleetmarkError: USAGE: the file exists and `replace` is false.
+        OSError: the file cannot be written.
     """
     if path.exists() and not replace:
         raise FleetmarkError(
@@ -69,10 +69,10 @@ def write(path: Path, key: CatalogKey, *, replace: bool = False) -> None:
 
 
 def read(path: Path) -> CatalogKey:
-    """A key from its file.
+    """Read a key from its file.
 
     Raises:
-        FleetmarkError: CONFIGURATION: it cannot be read, or is none.
+        FleetmarkError: CONFIGURATION: the file cannot be read, or is not a catalog key.
     """
     try:
         values = parse_json(read_regular(path, _MAX_BYTES))

@@ -1,4 +1,4 @@
-"""Signs orders with the controller's own key, which its CA certifies for that and nothing else."""
+"""Sign orders with the controller's order key, which its CA certifies for this purpose only."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ _MARK = b"-----BEGIN CERTIFICATE-----"
 
 
 class OrderSigner:
-    """The key and its certificate, in the home's `identity/`."""
+    """Signs orders with the key and certificate in the home's `identity/`."""
 
     def __init__(self, home: Path, ca: Pair, now_ns: int) -> None:
-        """Read them, or make them: they vouch for nothing but what this CA vouches for.
+        """Read the key and its certificate; create them if they are missing or damaged.
+
+        Creating new ones is safe, because devices trust the CA and not this certificate.
 
         Raises:
             OSError: the home cannot be read or written.
@@ -37,13 +39,16 @@ class OrderSigner:
         self._pair = found
 
     def signed(self, order: bytes) -> bytes:
-        """The envelope of an order, which is canonical JSON. The same order has the same one."""
+        """Return the signed envelope of an order, which is canonical JSON.
+
+        Equal orders get equal envelopes.
+        """
         signature = signing.sign(signing.ORDER, order, self._pair.key)
         certificate = self._pair.certificate.decode()
         return SignedOrder(1, order.decode(), signature, certificate).canonical()
 
     def own(self, envelope: bytes) -> bytes | None:
-        """The order in an envelope that this controller once made; None if it is not its own."""
+        """Return the order in an envelope if this controller signed it, otherwise None."""
         try:
             found = parse_signed(envelope)
             order = found.signed.encode()
@@ -60,6 +65,6 @@ def _read(path: Path, ca: bytes) -> Pair | None:
         if signing.certified_key(pair.certificate.decode(), ca) != signing.public_key(key):
             return None
     except (FileNotFoundError, ValueError, FleetmarkError):
-        # Lost or damaged: a new one costs nothing, for boards look at the CA alone.
+        # A lost or damaged key can be replaced at no cost, because devices check only the CA.
         return None
     return pair

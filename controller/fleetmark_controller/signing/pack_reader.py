@@ -1,4 +1,4 @@
-"""Verifies a pack and lays it out: digests, signatures, and that all follows from its releases."""
+"""Verify and unpack a pack: its digests, its signatures, and that all follows from its releases."""
 
 from __future__ import annotations
 
@@ -27,16 +27,21 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def unpack_pack(archive: Path, target: Path, trusted: str = "") -> dict[str, object]:
-    """Verify `archive` and lay it out in the new folder `target`, or leave nothing.
+    """Verify `archive` and unpack it into the new folder `target`; on failure leave nothing.
 
-    `trusted` is the fingerprint of the catalog key that must have signed its releases; without it
-    the pack's own word is taken, which shows no more than that it is whole.
+    Args:
+        archive: File of the pack.
+        target: Folder that is empty or does not exist.
+        trusted: Fingerprint of the catalog key that must have signed the releases. Without it, the
+            fingerprint that the pack names is used, which only shows that the pack is consistent.
 
-    Returns what there is, for people.
+    Returns:
+        Facts about the pack, to be shown to the operator.
 
     Raises:
-        FleetmarkError: what of it is wrong.
-        FleetmarkError: USAGE: `target` is there, or cannot be written.
+        FleetmarkError: the pack is damaged, incomplete, or not signed by the key.
+        FleetmarkError: USAGE: `trusted` is not a fingerprint, or `target` is not empty or cannot be
+            written.
     """
     if trusted and not _HEX.fullmatch(trusted):
         raise FleetmarkError(ErrorKind.USAGE, "is no fingerprint of a catalog key", "--trust")
@@ -45,7 +50,7 @@ def unpack_pack(archive: Path, target: Path, trusted: str = "") -> dict[str, obj
     scratch = target.with_name(f".{target.name}.unpacking")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        # Its entries are stored as they are: together they cannot be larger than the file.
+        # The entries are stored uncompressed, so together they cannot be larger than the file.
         unpack(archive, scratch, Limits(archive.stat().st_size, _MAX_ENTRIES))
         found = _verified(scratch, trusted)
         if target.exists():
@@ -95,7 +100,7 @@ def _verified(folder: Path, trusted: str) -> dict[str, object]:
 
 
 def _check_sums(folder: Path) -> int:
-    """Every file is listed with its digest, and no other is there; returns how many."""
+    """Verify that CHECKSUMS lists exactly the files of the folder; return how many there are."""
     try:
         lines = read_regular(folder / "CHECKSUMS", _MAX_LIST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -166,9 +171,13 @@ def _read(path: Path, sha256: str) -> bytes:
 def _compare(
     folder: Path, parts: Iterable[LockedComponent]
 ) -> tuple[list[str], list[str], list[str]]:
-    """Components that this installation has in the same form, has not, and has otherwise.
+    """Compare the components of the pack's lockfiles with the installed ones.
 
-    Those that it has not are laid out in `added/`, as a catalog of their own.
+    Components that are not installed here are copied to `added/`, as a catalog of their own.
+
+    Returns:
+        The names of components that are installed with the same digest, those copied to `added/`,
+        and those that are available only with another digest or not at all.
     """
     own = load_catalog()
     packed = folder / "components"

@@ -1,4 +1,4 @@
-"""Writes a pack: all that a campaign ran and gave, for others to verify and to repeat."""
+"""Write a pack: all inputs and results of a campaign, so that others can verify and repeat it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SKIPPED = ("__pycache__",)
 
 @dataclass(frozen=True)
 class _Found:
-    """What the store has of a campaign."""
+    """The stored data of a campaign that goes into its pack."""
 
     request: dict[str, Any]
     locks: dict[str, bytes]
@@ -42,7 +42,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _About:
-    """Which campaign, of what."""
+    """The campaign, and the catalog and key that it belongs to."""
 
     campaign_id: str
     catalog: Catalog
@@ -60,11 +60,17 @@ async def write_pack(
 ) -> None:
     """Write the pack of a campaign; the same campaign in the same state gives the same bytes.
 
-    `catalog_sha256` is the fingerprint of the catalog key that its releases lead to.
+    Args:
+        campaign_id: The campaign.
+        path: File to write.
+        reader: Reader of the store.
+        blobs: Blobs that the pack includes.
+        catalog: Catalog from which the component files are copied.
+        catalog_sha256: Fingerprint of the catalog key to which the signatures of its releases lead.
 
     Raises:
         FleetmarkError: NOT_FOUND: the campaign has no finished run; BLOB_MISSING.
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     found = await reader.run(lambda c: _read(c, campaign_id))
     about = _About(campaign_id, catalog, catalog_sha256)
@@ -135,19 +141,19 @@ def _write(about: _About, found: _Found, blobs: BlobFolder, path: Path) -> None:
 
 
 def _component_files(catalog: Catalog, locks: Iterable[Lock]) -> Iterator[tuple[str, Path]]:
-    """Name in the pack and place of all that belongs to the components of the locks."""
+    """Yield the name in the pack and the path of each file of the lockfiles' components."""
     wanted = {(part.kind, part.name) for lock in locks for part in lock.components}
     for kind, name in sorted(wanted):
         component = catalog.find(kind, name)
         if component is None:
-            continue  # it was taken away since; the release still says what it was
+            continue  # removed from the catalog since; the release still contains its definition
         for folder in (component.folder, *component.folders):
             for file in sorted(folder.rglob("*")):
                 plain = file.is_file() and not file.is_symlink()
                 if not plain or set(_SKIPPED) & set(file.parts):
                     continue
                 if file.stat().st_size > _MAX_FILE_BYTES:
-                    continue  # an artefact: it is in the mirror
+                    continue  # an artifact, which is in the mirror folder
                 yield f"components/{kind}/{folder.name}/{file.relative_to(folder)}", file
 
 
@@ -158,7 +164,7 @@ def _blob(blobs: BlobFolder, sha256: str) -> Path:
 
 
 def command_of(request: dict[str, Any]) -> str:
-    """The `controller schedule` that makes the same campaign on every board that fits."""
+    """Return the `controller schedule` command that repeats a campaign on all matching devices."""
     words = ["controller", "schedule", request["benchmark"]]
     for option, key in (("--scenario", "scenarios"), ("--mode", "modes"), ("--with", "variations")):
         for value in request.get(key) or ():

@@ -1,4 +1,4 @@
-"""What a release should hold, and what a lock lacks in one. Pure."""
+"""Build the proposal of the next release, and compare releases and lockfiles. Pure."""
 
 from __future__ import annotations
 
@@ -24,11 +24,19 @@ def propose(
     last: Release | None = None,
     needed: Iterable[bytes] = (),
 ) -> Release:
-    """A release of all that the catalog has now, with the wheels that were built.
+    """Return a release of everything in the catalog, together with the wheels that were built.
 
-    The serial is the time in seconds, or one more than that of the `last` release: so it rises even
-    where a controller came back from an older copy. What the locks `needed` (jobs that wait) name,
-    and the last release vouched for, stays.
+    The serial is the current time in seconds, or the serial of the `last` release plus one if that
+    is higher. It therefore rises even after a controller was restored from an older copy.
+
+    Args:
+        catalog: Catalog whose components the release lists.
+        harness: Blob of the current harness.
+        built: Wheels that the controller built.
+        now_s: Current time, in Unix seconds.
+        life_s: Seconds until the release expires.
+        last: The previous release.
+        needed: Lockfiles of waiting jobs. Entries of the previous release that they name are kept.
     """
     components = {_id(found): found for found in map(definition, catalog.all())}
     harnesses = {_blob(harness)}
@@ -54,7 +62,7 @@ def propose(
 
 
 def holds(release: Release, other: Release) -> bool:
-    """Whether all that `other` names is in `release`."""
+    """Return whether `release` contains all entries of `other`."""
     return (
         all(release.by_id.get(_id(found)) == found for found in other.components)
         and set(other.harnesses) <= set(release.harnesses)
@@ -63,7 +71,7 @@ def holds(release: Release, other: Release) -> bool:
 
 
 def new_in(release: Release, last: Release | None) -> list[str]:
-    """What a release has and the last one has not, for people: a line each."""
+    """Return a line for each entry of a release that the last one does not have, for operators."""
     before = last.by_id if last is not None else {}
     lines = [
         f"{found['kind']}/{found['name']} {found['version']}"
@@ -80,7 +88,7 @@ def new_in(release: Release, last: Release | None) -> list[str]:
 
 
 def lacks(release: Release, lock: bytes) -> str:
-    """What keeps a lock from following from a release; empty if nothing does."""
+    """Return why a lockfile does not follow from a release; empty if it does."""
     try:
         check_lock(release, parse_lock(lock))
     except FleetmarkError as error:

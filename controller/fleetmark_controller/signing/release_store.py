@@ -1,7 +1,8 @@
-"""A controller's catalog key, if it is at hand, and the release that its orders name.
+"""The controller's catalog key, if it is on this host, and the current release.
 
-In the home: `identity/catalog-key.json` (private; may be taken away), `catalog-trust.json` (which
-catalog key boards are told to trust, and the rotations so far) and `release.json`.
+Files in the home: `identity/catalog-key.json` (private; may be moved elsewhere),
+`catalog-trust.json` (the public catalog key that devices pin, and its rotations so far) and
+`release.json`.
 """
 
 from __future__ import annotations
@@ -40,17 +41,23 @@ _MAX_TRUST_BYTES = 1 << 20
 
 
 class Keeper:
-    """Keys and release of one home. One caller at a time."""
+    """Keeps the catalog key and the release of one home. Not safe for concurrent use."""
 
     def __init__(
         self, home: Path, blobs: BlobFolder, life_s: float, elsewhere: str = "", *, make: bool
     ) -> None:
-        """Read what the home has. With `make`, a home without any catalog key gets one.
+        """Read the keys and the release of a home.
 
-        `elsewhere` is the public key of a catalog key that is kept on another machine.
+        Args:
+            home: The controller's home.
+            blobs: Blob store that receives the releases.
+            life_s: Seconds for which a new release is valid.
+            elsewhere: Public key of a catalog key that is kept on another machine.
+            make: Create a catalog key if the home has none.
 
         Raises:
-            FleetmarkError: CONFIGURATION: a file is damaged, or `elsewhere` is no key.
+            FleetmarkError: CONFIGURATION: a file is damaged or missing, or `elsewhere` is not a
+                public key.
             OSError: the home cannot be read or written.
         """
         self._blobs = blobs
@@ -73,16 +80,16 @@ class Keeper:
         self.envelope: Envelope | None = None
         self.release: Release | None = None
         self.reference: Reference | None = None
-        self._checked: dict[str, str] = {}  # by lock: what of it this release lacks
+        self._checked: dict[str, str] = {}  # by digest: why this release lacks a lockfile
         self._read_release()
 
     @property
     def fingerprint(self) -> str:
-        """What boards are told to trust; empty if there is no catalog key."""
+        """The fingerprint that devices pin; empty if there is no catalog key."""
         return signing.fingerprint(self.public) if self.public else ""
 
     def key(self) -> CatalogKey | None:
-        """The private catalog key, if it is at hand."""
+        """Return the private catalog key; None if it is not on this host."""
         if not self._key_file.exists():
             return None
         key = keyfile.read(self._key_file)
@@ -96,7 +103,7 @@ class Keeper:
         needed: Iterable[bytes],
         now_s: int,
     ) -> Release:
-        """What the next release should hold."""
+        """Return a proposal of the next release; see `release_builder.propose`."""
         return release_builder.propose(
             catalog,
             harness,
@@ -108,20 +115,24 @@ class Keeper:
         )
 
     def is_due(self, proposal: Release, now_s: int) -> bool:
-        """Whether the release lacks something of a proposal, or has grown old."""
+        """Return whether a new release is needed.
+
+        That is so if the current one lacks an entry of the proposal, is signed by an older key, or
+        has passed two thirds of its lifetime.
+        """
         if self.release is None or not release_builder.holds(self.release, proposal):
             return True
         if self.envelope is not None and self.envelope.key != self.public:
-            return True  # a rotation was cut short: boards that join now trust the new key alone
+            return True  # an interrupted rotation: devices that enroll now pin only the new key
         life_s = self.release.expires_unix_s - self.release.made_unix_s
         return now_s > self.release.made_unix_s + life_s * _RENEW_AFTER
 
     def sign(self, proposal: Release) -> Release:
-        """Make a proposal the release, by the key at hand.
+        """Sign a proposal with the catalog key on this host, and install it.
 
         Raises:
             FleetmarkError: NO_CATALOG_KEY.
-            OSError: it cannot be stored.
+            OSError: the release cannot be stored.
         """
         key = self.key()
         if key is None:
@@ -134,11 +145,12 @@ class Keeper:
         return self.install(seal_release(proposal, key.private, key.rotations).canonical())
 
     def install(self, data: bytes) -> Release:
-        """Take a signed release; its key is the one that is trusted, or follows it by rotation.
+        """Install a signed release. Its key must be the trusted one, or follow it by rotation.
 
         Raises:
-            FleetmarkError: it is not signed by that key, older than the release here, or damaged.
-            OSError: it cannot be stored.
+            FleetmarkError: the release is not signed by that key, not newer than the current one,
+                or damaged.
+            OSError: the release cannot be stored.
         """
         envelope = parse_envelope(data)
         if not self.public:
@@ -157,11 +169,13 @@ class Keeper:
         return release
 
     def rotate(self) -> CatalogKey:
-        """A successor of the key at hand, stored in its place. Sign a release with it next.
+        """Replace the catalog key on this host by a successor, and return the successor.
+
+        The caller must sign a release with it next.
 
         Raises:
             FleetmarkError: NO_CATALOG_KEY.
-            OSError: it cannot be stored.
+            OSError: the key cannot be stored.
         """
         key = self.key()
         if key is None:
@@ -177,7 +191,7 @@ class Keeper:
         return successor
 
     def fault(self, now_s: int) -> str:
-        """Why no order can be given just now; empty if nothing is wrong."""
+        """Return why no order can be issued now; empty if orders can be issued."""
         if self.release is None:
             return "there is no signed release yet"
         if self.release.expires_unix_s <= now_s:
@@ -185,11 +199,11 @@ class Keeper:
         return ""
 
     def standing(self, now_s: int) -> Standing:
-        """What orders can be given under now."""
+        """Return the release under which orders can be issued now, or why there is none."""
         return Standing(self.reference, self.fault(now_s))
 
     def lacks(self, lock: bytes) -> str:
-        """What of a lock is not in the release; empty if all is."""
+        """Return why a lockfile does not follow from the release; empty if it does."""
         if self.release is None:
             return "there is no signed release yet"
         digest = sha256_hex(lock)
@@ -200,7 +214,11 @@ class Keeper:
         return self._checked[digest]
 
     def known_lacks(self, digests: Collection[str]) -> dict[str, str] | None:
-        """The same of locks by their digests, where each was looked at under this release."""
+        """Return the results of `lacks` for lockfiles given by digest.
+
+        Returns:
+            None unless `lacks` has checked all of them under the current release.
+        """
         if any(digest not in self._checked for digest in digests):
             return None
         return {digest: self._checked[digest] for digest in digests}
@@ -208,10 +226,10 @@ class Keeper:
     # --- files ---
 
     def _catch_up(self) -> None:
-        """Trust the key at hand, if it follows the one that was trusted: a rotation was cut short.
+        """Finish an interrupted rotation: trust the key on this host if it follows the trusted one.
 
         Raises:
-            FleetmarkError: CONFIGURATION: its file is damaged.
+            FleetmarkError: CONFIGURATION: the key's file is damaged.
         """
         if self.public and self._key_file.exists():
             key = keyfile.read(self._key_file)
@@ -249,7 +267,7 @@ class Keeper:
             raise self._bad_release_error(f"cannot be read: {error.strerror or error}") from error
         try:
             envelope = parse_envelope(data)
-            # After a rotation that a crash cut short, the release is still of the key before.
+            # After an interrupted rotation, the release is still signed by the previous key.
             keys = [self.public, *(rotation.old for rotation in self.rotations)]
             pinned = envelope.key if envelope.key in keys else self.public
             release, _ = envelope.open(signing.fingerprint(pinned))
@@ -282,7 +300,7 @@ def lost_trust_error(path: Path) -> FleetmarkError:
 
 
 def key_file(home: Path) -> Path:
-    """Where a controller's home has its catalog key, unless that is kept elsewhere."""
+    """Return the path of the catalog key in a controller's home, unless it is kept elsewhere."""
     return home / FOLDER / "catalog-key.json"
 
 

@@ -1,1 +1,1 @@
-"""The results store: SQLite, one writer, migrations, one module an aggregate, public views."""
+"""The results store: SQLite with one writer, migrations, one module per aggregate, public views."""

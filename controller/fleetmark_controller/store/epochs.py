@@ -1,4 +1,4 @@
-"""The store's own facts: controller id, generation, the epoch counter."""
+"""Metadata of the store: the controller id, the generation and the epoch counter."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 from fleetmark_controller.store.db.connection import connect
 
 GENERATION_SHIFT = 32
-"""Epoch = generation << 32 | n."""
+"""Number of bits to the right of the generation: epoch = generation << 32 | n."""
 
 
 def get(connection: sqlite3.Connection, key: str) -> str | None:
-    """A value, or None."""
+    """Return the value of a key; None if it is not set."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
 
 
 def put(connection: sqlite3.Connection, key: str, value: str) -> None:
-    """Set a value."""
+    """Set the value of a key."""
     connection.execute(
         "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         (key, value),
@@ -26,12 +26,12 @@ def put(connection: sqlite3.Connection, key: str, value: str) -> None:
 
 
 def generation(connection: sqlite3.Connection) -> int:
-    """The generation of the last epoch that was given out; 0 in a fresh store."""
+    """Return the generation of the last issued epoch; 0 in a new store."""
     return int(get(connection, "last_epoch") or 0) >> GENERATION_SHIFT
 
 
 def stored_generation(path: Path) -> int:
-    """The generation of the store at `path`, which was migrated.
+    """Return the generation of the store at `path`, which must have been migrated.
 
     Raises:
         FleetmarkError: STORE_UNUSABLE.
@@ -44,10 +44,11 @@ def stored_generation(path: Path) -> int:
 
 
 def begin(connection: sqlite3.Connection, controller_id: str, new_generation: int) -> str:
-    """A controller starts on this store; returns the store's controller id.
+    """Begin a new generation when a controller starts, and return the store's controller id.
 
-    Every start is a new generation: the store may be an older copy, and what was given out after
-    it was made must never be given out again.
+    The store may have been restored from an older copy. The new generation ensures that epochs
+    issued
+    after that copy was made are never issued again.
     """
     if get(connection, "controller_id") is None:
         put(connection, "controller_id", controller_id)
@@ -56,16 +57,19 @@ def begin(connection: sqlite3.Connection, controller_id: str, new_generation: in
 
 
 def next_epoch(connection: sqlite3.Connection) -> int:
-    """Raise the epoch. Only an assignment does this."""
+    """Return the next epoch. Only an assignment may call this."""
     epoch = int(get(connection, "last_epoch") or 0) + 1
     put(connection, "last_epoch", str(epoch))
     return epoch
 
 
 def saw_epoch(connection: sqlite3.Connection, epoch: int) -> bool:
-    """A device has seen `epoch`. If this store never gave it out, begin a new generation.
+    """Begin a new generation if a device has seen an epoch that this store never issued.
 
-    That happens after an older copy of the store was restored; True if it did.
+    That happens after an older copy of the store was restored.
+
+    Returns:
+        Whether a new generation began.
     """
     if epoch == 0 or epoch <= int(get(connection, "last_epoch") or 0):
         return False

@@ -9,9 +9,9 @@ from typing import Any
 from fleetmark_core.clock import NS_PER_S, iso
 
 MOST_AN_HOUR = 60
-"""Rows that one device may cause of each kind of `BY_DEVICES`."""
+"""Maximum number of rows per hour that one device may cause, for each kind of `BY_DEVICES`."""
 BY_DEVICES = "'device.connected', 'device.capabilities', 'alarm.record_differs', 'alarm.generation'"
-"""Kinds of events that devices cause without having been given a job; indexed by migration 13."""
+"""Kinds of events that devices can cause without having a job; indexed by migration 13."""
 _HOUR_NS = 3600 * NS_PER_S
 _NEWEST = f"""SELECT {{}} FROM event WHERE device_id = ? AND kind = ? AND kind IN ({BY_DEVICES})
     ORDER BY event_id DESC LIMIT 1 OFFSET ?"""  # noqa: S608
@@ -44,10 +44,10 @@ def add_from_device(
     epoch: int | None = None,
     **detail: Any,
 ) -> None:
-    """Append an event of `BY_DEVICES`, which a device can cause as often as it likes.
+    """Append an event of a kind in `BY_DEVICES`, which a device can cause as often as it likes.
 
-    From the 60th in an hour on, the newest row counts the others instead (`repeated` and
-    `repeated_at` of its detail): a device must not fill the store with events.
+    After 60 events within an hour, further ones are counted in the newest row (`repeated` and
+    `repeated_at` of its detail), so that a device cannot fill the store.
     """
     row = connection.execute(_NEWEST.format("at"), (device_id, kind, MOST_AN_HOUR - 1)).fetchone()
     if row is None or row[0] < iso(now_ns - _HOUR_NS):
@@ -63,7 +63,7 @@ def add_from_device(
 
 
 def history(connection: sqlite3.Connection, job_id: str) -> str:
-    """A job's events in one line, for messages about what should not have happened."""
+    """Return a job's events in one line, for error messages about illegal states."""
     rows = connection.execute(
         "SELECT at, kind, epoch, detail FROM event WHERE job_id = ? ORDER BY event_id", (job_id,)
     )

@@ -1,13 +1,13 @@
-"""Builds one wheel by its own PEP 517 backend, for a Python that is not the one it runs on.
+"""Build one wheel with its own PEP 517 backend, for a Python other than the running one.
 
     python -I -S backend.py TASK.json
 
-The controller runs this file as a child in an environment that it made from nothing. The task:
-`source` (folder of the unpacked sdist), `tools` (folder of pinned build tools), `target` (folder
-with the foreign Python's configuration), `out` (an empty folder), `epoch_s` (the time that the
-build is told) and `backend` (JSON of pyproject.toml's `build-system`, or empty). It ends with all
-that it started when its standard input does: nothing outlives the controller. Standard library
-only; imports nothing of ours.
+The controller runs this file as a child process in an environment built from scratch. The task has
+these keys: `source` (folder of the unpacked sdist), `tools` (folder of pinned build tools),
+`target` (folder with the foreign Python's configuration), `out` (an empty folder), `epoch_s` (the
+time that the build sees) and `backend` (JSON of pyproject.toml's `build-system`, or empty). When
+its standard input closes, the process kills itself and all its children, so that nothing outlives
+the controller. It uses the standard library only and imports nothing from Fleetmark.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ DEFAULT_BACKEND = "setuptools.build_meta:__legacy__"
 
 
 def main(task_file: str) -> int:
-    """Follow the task; the wheel lies in `out` when this returns 0."""
+    """Build the wheel that the task describes into `out`; return the exit code 0."""
     task = json.loads(Path(task_file).read_bytes())
     threading.Thread(target=end_with_parent, daemon=True).start()
     os.umask(0o022)
     stop_clock(task["epoch_s"])
     os.chdir(task["source"])
     name, extra = backend_of(Path("pyproject.toml"), task["backend"])
-    # First what describes the target, then the tools, then what the sdist says is its own.
+    # Search order: the target's configuration, then the tools, then the sdist's own folders.
     sys.path[:0] = [task["target"], task["tools"], *extra]
     module_name, _, inner = name.partition(":")
     backend: Any = importlib.import_module(module_name)
@@ -45,10 +45,10 @@ def main(task_file: str) -> int:
 
 
 def backend_of(pyproject: Path, text: str) -> tuple[str, list[str]]:
-    """The backend's name, and the folders beside the sources that hold it.
+    """Return the name of the backend, and the folders in the sources that contain it.
 
-    `text` is what the controller read from pyproject.toml: the Python that runs this may have no
-    reader of TOML.
+    `text` is the table that the controller read from pyproject.toml, because the Python that runs
+    this file may have no TOML parser.
     """
     if not text:
         return DEFAULT_BACKEND, []
@@ -60,17 +60,17 @@ def backend_of(pyproject: Path, text: str) -> tuple[str, list[str]]:
 
 
 def end_with_parent() -> None:
-    """Wait for the end of standard input, then end the whole process group."""
+    """Wait for the end of standard input, then kill the whole process group."""
     while os.read(0, 4096):
         pass
     os.killpg(0, signal.SIGKILL)
 
 
 def stop_clock(epoch_s: int) -> None:
-    """Let everything that asks for the time hear the same one, or builds would never be equal."""
+    """Make all clocks of this process show `epoch_s`, so that builds are reproducible."""
 
     class Stopped(datetime.datetime):
-        """The time of the sources."""
+        """A datetime whose current time is that of the sources."""
 
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> Any:
@@ -85,7 +85,7 @@ def stop_clock(epoch_s: int) -> None:
             return cls.now()
 
     datetime.datetime = Stopped  # type: ignore[misc]
-    # `date.today` asks this one too.
+    # `date.today` uses this clock too.
     time.time = lambda: float(epoch_s)
 
 

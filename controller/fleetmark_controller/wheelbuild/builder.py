@@ -1,8 +1,8 @@
-"""Builds wheels and remembers them: `builds/<name>.json` of the home says what is in the blobs.
+"""Build wheels and record them in the home: `builds/<name>.json` says which blob is which wheel.
 
-A build works in a scratch folder, in an environment made from nothing. Its wheel becomes a blob,
-and only then is it remembered; a build that fails or is interrupted leaves nothing but a folder
-that the next start removes.
+A build works in a scratch folder, in an environment built from scratch. The record is written after
+the wheel has become a blob. A build that fails or is interrupted leaves nothing but a folder that
+the next start removes.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _MAX_PROJECT_BYTES = 1 << 20
 Say = Callable[[str], None]
 
 SLOWEST = 20
-"""A build may take this many times what its recipe says, on a slow or busy machine."""
+"""Factor by which a build may exceed the minutes in its recipe, for slow or busy machines."""
 NEEDED_BYTES = 1 << 30
 _SOURCES = Limits(total_bytes=1 << 30, entries=100_000)
 _BACKEND = Path(__file__).with_name("backend.py")
-_EARLIEST_S = 315532800  # 1980: archives know nothing older
+_EARLIEST_S = 315532800  # 1980, the earliest time that zip archives can hold
 
 
 class Builder:
-    """The builds of one home."""
+    """Builds the wheels of one home, one at a time, and lists the known ones."""
 
     def __init__(self, home: Path, blobs: BlobFolder) -> None:
-        """Removes what interrupted builds left."""
+        """Remove the folders of interrupted builds."""
         self._folder = home / "builds"
         self._blobs = blobs
         self._one = threading.Lock()
@@ -57,7 +57,7 @@ class Builder:
             shutil.rmtree(left, ignore_errors=True)
 
     def known(self) -> dict[str, WheelFile]:
-        """By the key of their build, the wheels that were built in this version's way."""
+        """Return the wheels that this toolchain revision built, by the key of their build."""
         found = {}
         for file in sorted(self._folder.glob(f"*-{toolchain.revision()}.json")):
             try:
@@ -74,19 +74,24 @@ class Builder:
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 log.warning("%s is no record of a build: %s", file, error)
                 continue
-            # A blob that was removed is built again.
+            # A wheel whose blob was removed is built again.
             if self._blobs.has(wheel.sha256):
                 found[key] = wheel
         return found
 
     def build(self, builds: Iterable[Build], mirror: Path | None, say: Say) -> None:
-        """Build what is not known yet, one after the other; `say` hears how it goes.
+        """Build the wheels that are not known yet, one after the other.
 
-        Takes minutes: run it in a thread. Whoever asks for the same at the same time waits.
+        This takes minutes, so run it in a thread. Concurrent calls wait for each other.
+
+        Args:
+            builds: Wheels to build.
+            mirror: Folder of files named by SHA-256, searched for sdists first.
+            say: Called with each progress message.
 
         Raises:
-            FleetmarkError: ARTIFACT_UNAVAILABLE: what could not be had, did not compile, or found
-                no room; what was built before stays.
+            FleetmarkError: ARTIFACT_UNAVAILABLE: an input could not be downloaded, a build failed,
+                or the disk is full. Wheels that were built before are kept.
         """
         with self._one:
             known = self.known()
@@ -110,7 +115,7 @@ class Builder:
                 ) from error
 
     def stop(self) -> None:
-        """End a running build; whoever waits for it gets an error."""
+        """Stop a running build; its callers get an error."""
         self._children.stop()
 
     def _make(self, build: Build, mirror: Path | None, workshop: Path, say: Say) -> None:
@@ -126,7 +131,7 @@ class Builder:
         say(f"built {build.filename} in {time.monotonic() - began:.0f} s")
 
     def _follow(self, build: Build, mirror: Path | None, workshop: Path, say: Say) -> Path:
-        # Builds that follow each other share tools, and what the compiler makes for itself.
+        # The builds of one call share the tools and the compiler's cache.
         tools = workshop / f"tools-{toolchain.digest_of(build.tools)}"
         if not tools.is_dir():
             toolchain.install_tools(build.tools, tools, self._children)
@@ -205,7 +210,7 @@ class Builder:
 
 
 def _newest_s(sdist: Path) -> int:
-    """When the newest of the sources was changed: the time that the build is told."""
+    """Return the newest modification time in the sources, which is the time that the build sees."""
     try:
         with tarfile.open(sdist) as archive:
             return max(_EARLIEST_S, *(int(entry.mtime) for entry in archive))
@@ -228,7 +233,10 @@ def _backend(sources: Path, build: Build) -> str:
 
 
 def _telling(lines: Sequence[str]) -> str:
-    """The line of a build's output that says most: the compiler's first error, else the last."""
+    """Return the most informative line of a build's output.
+
+    That is the compiler's first error, else the last line with an error, else the last line.
+    """
     said = [line.strip() for line in lines if line.strip()]
     of_compiler = [line for line in said if ": error: " in line or ": fatal error: " in line]
     errors = [line for line in said if "error" in line.lower()]

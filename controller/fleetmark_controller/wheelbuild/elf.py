@@ -1,4 +1,4 @@
-"""What a shared library needs of the board that loads it (ELF, 64-bit, little-endian)."""
+"""Requirements of a shared library on the device that loads it (ELF, 64-bit, little-endian)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NEEDED, _STRTAB, _VERNEED, _VERNEEDNUM = 1, 5, 0x6FFFFFFE, 0x6FFFFFFF
 
 @dataclass(frozen=True)
 class Needs:
-    """Architecture, names of libraries, and symbol versions (`GLIBC_2.17`) by library."""
+    """Required architecture, names of libraries, and symbol versions (`GLIBC_2.17`) by library."""
 
     arch: str
     libraries: tuple[str, ...]
@@ -20,10 +20,10 @@ class Needs:
 
 
 def read_needs(data: bytes) -> Needs:
-    """What the library `data` needs.
+    """Return the requirements of the shared library `data`.
 
     Raises:
-        ValueError: it is no such library, or cut short.
+        ValueError: `data` is not such a library, or is truncated.
     """
     if data[:6] != b"\x7fELF\x02\x01":
         raise ValueError("is no 64-bit little-endian ELF file")
@@ -40,7 +40,7 @@ def _read(data: bytes) -> Needs:
     segments = [struct.unpack_from("<IIQQQQ", data, table + size * i) for i in range(count)]
 
     def offset(address: int) -> int:
-        """Where in the file that address of memory comes from."""
+        """Return the file offset that is mapped to a memory address."""
         return next(
             int(address - start + place)
             for kind, _, place, start, _, length in segments
@@ -80,7 +80,8 @@ def _read(data: bytes) -> Needs:
     return Needs(MACHINES.get(machine, f"machine {machine}"), libraries, versions)
 
 
-# PEP 600: what every board with the GNU C library has. Anything else belongs into the wheel.
+# Libraries that PEP 600 guarantees on every system with the GNU C library. A wheel must contain any
+# other.
 _EVERYWHERE = {
     *("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1"),
     *("ld-linux-aarch64.so.1", "ld-linux-x86-64.so.2"),
@@ -88,7 +89,10 @@ _EVERYWHERE = {
 
 
 def misfit(needs: Needs, arch: str, glibc: str) -> str:
-    """Why a library with these needs does not run on every board of `arch` with `glibc` (2.28)."""
+    """Return why a library cannot run on every device of `arch` with `glibc` (such as 2.28).
+
+    The result is empty if it can.
+    """
     if needs.arch != arch:
         return f"is for {needs.arch}, not {arch}"
     strange = [name for name in needs.libraries if name not in _EVERYWHERE]

@@ -1,4 +1,4 @@
-"""Python.h of a given minor version: from a Python of this machine, else from Debian's packages."""
+"""Find Python.h of a minor version: in a Python of this machine, else in Debian's packages."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ print(json.dumps([sysconfig.get_python_version(), struct.calcsize("P"),
 
 
 def collect_headers(python: str, arch: str, folder: Path) -> None:
-    """Put Python.h of `python` (3.11), and what belongs to it, into the new `folder`.
+    """Copy Python.h of `python` (such as 3.11), and the headers it needs, into the new `folder`.
 
-    Headers of a 64-bit Linux serve any other: `pyconfig.h` differs only in what Python itself uses.
+    The headers of any 64-bit Linux will do: `pyconfig.h` differs only in values that Python itself
+    uses.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE: what was looked for and where.
+        FleetmarkError: ARTIFACT_UNAVAILABLE, with what was searched and where.
         OSError: the folder cannot be written.
     """
     for include, configuration in _installed(python):
@@ -61,12 +62,12 @@ def collect_headers(python: str, arch: str, folder: Path) -> None:
 
 def _copy(include: Path, configuration: Path, folder: Path) -> None:
     shutil.copytree(include, folder)
-    # Debian's own only leads to that of the machine's architecture.
+    # Debian's own pyconfig.h only includes the one of the machine's architecture.
     shutil.copyfile(configuration, folder / "pyconfig.h")
 
 
 def _installed(python: str) -> Iterator[tuple[Path, Path]]:
-    """Folders of Python.h with their pyconfig.h, of this machine's Pythons of that version."""
+    """Yield the include folder and the pyconfig.h of each installed Python of that version."""
     names = [getattr(sys, "_base_executable", None) or sys.executable]
     folders = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/bin", "/usr/local/bin"]
     names += [str(Path(folder) / f"python{python}") for folder in folders if folder]

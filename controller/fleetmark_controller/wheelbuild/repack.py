@@ -1,4 +1,4 @@
-"""Turns a build backend's wheel into the one that is kept: tags proved, bytes fixed."""
+"""Convert a build backend's wheel into the stored one: verified tags, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BEGINNING = (1980, 1, 1, 0, 0, 0)
 
 
 def repack(source: Path, build: Build, target: Path) -> None:
-    """Write `source` anew as `target`: same files, sorted, without times, with the build's tags.
+    """Write the wheel `source` to `target`: sorted files, fixed times, and the build's tags.
 
     Raises:
         FleetmarkError: ARTIFACT_UNAVAILABLE: it is not the wheel that was to be built, or would not
-            run where its tags promise.
+            run on every device that its tags cover.
     """
     try:
         with open_zip(source) as archive:
@@ -48,7 +48,7 @@ def repack(source: Path, build: Build, target: Path) -> None:
     listing = [f"{name},{_digest(data)},{len(data)}" for name, (data, _) in sorted(content.items())]
     content[record] = ("\n".join([*listing, f"{record},,", ""]).encode(), False)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        # What describes the wheel comes last, as PEP 427 recommends.
+        # The metadata comes last, as PEP 427 recommends.
         for name in sorted(content, key=lambda name: (name.startswith(f"{folder}/"), name)):
             data, executable = content[name]
             entry = zipfile.ZipInfo(name, _BEGINNING)
@@ -64,7 +64,7 @@ def _check_size(archive: zipfile.ZipFile, build: Build) -> None:
 
 
 def _information(build: Build, content: dict[str, tuple[bytes, bool]]) -> str:
-    """The wheel's folder of metadata, which must be that of what was to be built."""
+    """Return the wheel's metadata folder, whose name and version must match the build."""
     suffix = ".dist-info"
     found = {path.partition("/")[0] for path in content if path.endswith(f"{suffix}/WHEEL")}
     wanted = (canonicalize_name(build.distribution), canonicalize_version(build.version))
@@ -94,7 +94,7 @@ def _digest(data: bytes) -> str:
 
 
 def failed(build: Build, what: str) -> FleetmarkError:
-    """The error of a build that did not give its wheel."""
+    """Return the error for a build that did not produce its wheel."""
     return FleetmarkError(
         ErrorKind.ARTIFACT_UNAVAILABLE,
         f"{build} could not be built: {what}",

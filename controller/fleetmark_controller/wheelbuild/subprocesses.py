@@ -1,4 +1,4 @@
-"""The child processes of builds: limited in time, ended when the controller stops."""
+"""Child processes of builds: they have a time limit and end when the controller stops."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ NEWS_S = 30.0
 
 
 class Children:
-    """Runs one child at a time."""
+    """Runs one child process at a time."""
 
     def __init__(self) -> None:
-        """None runs."""
+        """Start without a child."""
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
     def stop(self) -> None:
-        """End the child that runs, with all that it started, and start no other."""
+        """Kill the running child with all its descendants, and start no other."""
         self._stopping = True
         child = self._child
         if child is not None:
@@ -37,13 +37,22 @@ class Children:
         limit_s: float,
         news: News = lambda _: None,
     ) -> tuple[int, list[str]]:
-        """Run it in `folder`; returns its exit code and what it printed, by line.
+        """Run a command in `folder`, and kill all its descendants when it ends.
 
-        `news` hears now and then how many seconds have passed. What the child started ends with it.
+        Args:
+            command: Program and arguments.
+            environment: The complete environment of the child.
+            folder: Working directory, which also gets the log.
+            limit_s: Seconds after which the child is killed.
+            news: Called every 30 s with the seconds that have passed.
+
+        Returns:
+            The exit code, and the output by line.
 
         Raises:
-            FleetmarkError: ARTIFACT_UNAVAILABLE: it did not end in time, or the controller stops.
-            OSError: it cannot be started, or `folder` not written.
+            FleetmarkError: ARTIFACT_UNAVAILABLE: the time limit was exceeded, or the controller
+                stops.
+            OSError: the child cannot be started, or `folder` cannot be written.
         """
         began = time.monotonic()
         output = folder / f"log-{time.monotonic_ns()}.txt"
@@ -52,7 +61,7 @@ class Children:
                 raise _stopped()
             child = subprocess.Popen(
                 command,
-                # Ours end when this pipe does, however the controller ends.
+                # The build backend kills itself when this pipe closes, however the controller ends.
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,

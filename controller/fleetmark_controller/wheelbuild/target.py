@@ -1,4 +1,4 @@
-"""The foreign Python, as build backends see it: its configuration, and a compiler for it."""
+"""The foreign Python as build backends see it: its configuration, and a compiler for it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ CFLAGS = "-O2 -g0 -fPIC -fwrapv -DNDEBUG -fno-sanitize=undefined"
 
 
 def write_target(build: Build, headers: Path, zig: Path, sources: Path, folder: Path) -> None:
-    """Put the configuration module and the compilers `fleetmark-cc`, `fleetmark-c++` into `folder`.
+    """Write the configuration module and the compilers `fleetmark-cc` and `fleetmark-c++`.
 
-    `headers` holds Python.h of the wanted minor, `sources` is where the sdist lies unpacked.
+    Args:
+        build: The wheel to build.
+        headers: Folder with Python.h of the wanted minor version.
+        zig: Path of the Zig compiler.
+        sources: Folder of the unpacked sdist.
+        folder: Folder to write to.
     """
     variables = {
         "AR": "fleetmark-ar",
@@ -43,12 +48,12 @@ def write_target(build: Build, headers: Path, zig: Path, sources: Path, folder: 
         "SIZEOF_VOID_P": 8,
         "SOABI": f"cpython-{_nodot(build)}-{_TRIPLES[build.arch]}",
         "VERSION": build.python,
-        # What names the wheel; Python sets it before it reads this module, which wins.
+        # These name the wheel. Python sets them before it reads this module, whose values win.
         "py_version_nodot": _nodot(build),
         "py_version_short": build.python,
     }
     (folder / f"{MODULE}.py").write_text(f"build_time_vars = {variables!r}\n", encoding="utf-8")
-    # A header that Python 3.10 wants and the C library of the compiler does not bring.
+    # Python 3.10 includes this header, which the compiler's C library does not have.
     fallback = folder / "fallback"
     fallback.mkdir()
     (fallback / "crypt.h").write_text("")
@@ -56,7 +61,7 @@ def write_target(build: Build, headers: Path, zig: Path, sources: Path, folder: 
     options = [
         *("-target", target),
         *("-idirafter", str(fallback)),
-        # No path of this machine may get into what is built.
+        # Paths of this machine must not appear in the built files.
         f"-ffile-prefix-map={sources}=.",
         f"-ffile-prefix-map={headers}=include",
         f"-ffile-prefix-map={zig.parent}=zig",
@@ -68,7 +73,7 @@ def write_target(build: Build, headers: Path, zig: Path, sources: Path, folder: 
 
 
 def environment(build: Build, folder: Path, scratch: Path, epoch_s: int) -> dict[str, str]:
-    """The whole environment of a build: nothing of ours is inherited."""
+    """Return the complete environment of a build; nothing is inherited from the controller."""
     return {
         "PATH": f"{folder}:/usr/bin:/bin",
         "HOME": str(scratch),
@@ -81,7 +86,7 @@ def environment(build: Build, folder: Path, scratch: Path, epoch_s: int) -> dict
         "_PYTHON_SYSCONFIGDATA_NAME": MODULE,
         "_PYTHON_HOST_PLATFORM": f"linux-{build.arch}",
         "ZIG_LOCAL_CACHE_DIR": str(scratch / "compiler-cache"),
-        # Where a sdist looks for its compiler itself.
+        # Variables in which an sdist looks for its compiler.
         "CC": "fleetmark-cc",
         "CXX": "fleetmark-c++",
         "AR": "fleetmark-ar",

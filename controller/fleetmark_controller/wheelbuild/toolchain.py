@@ -1,7 +1,8 @@
-"""The compiler and build backends of a build: exact wheels from the machine's package index.
+"""Install the compiler and build backends: exact wheels from the configured package index.
 
-The compiler is Zig's clang, which brings the headers and stubs of every glibc and a C++ library
-that it links statically: no root, no system compiler, and an older glibc as the target.
+The compiler is Zig's clang. It brings the headers and stubs of every glibc version, and a C++
+library that it links statically. It therefore needs no root and no system compiler, and can target
+an older glibc.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ COMPILER_SHA256 = {
     "x86_64": "6eb9d4d759b292c83810dbee2e9e8e3fbfbf01d864e6e9811bae711fd74e1c2f",
     "aarch64": "7994b27f3cbfcedea43f9b7552e38b45857bdf0e9a45065474092dd74e7048cf",
 }
-"""The wheel for the controller's own machine."""
+"""Digests of the compiler's wheels for the controller's own machine."""
 FLAGS = 1
-"""Raised whenever what a build is given changes: compiler flags, environment, packing."""
+"""To be raised whenever the inputs of a build change: compiler flags, environment, packing."""
 TIME_LIMIT_S = 900
 
 
 def revision() -> str:
-    """Names how this version builds: wheels of another revision are built anew."""
+    """Return the id of this version's toolchain; wheels of another revision are built again."""
     return sha256_hex(canonical_json([COMPILER, FLAGS]))[:16]
 
 
 def digest_of(tools: Sequence[Tool]) -> str:
-    """Names a set of tools."""
+    """Return an id of a set of tools."""
     return sha256_hex(canonical_json([tool.sha256 for tool in tools]))[:16]
 
 
@@ -42,7 +43,7 @@ def install_tools(tools: Sequence[Tool], folder: Path, children: Children) -> No
     """Install the compiler and `tools` into the new `folder`.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE, with what pip said.
+        FleetmarkError: ARTIFACT_UNAVAILABLE, with pip's errors.
     """
     listing = folder.with_name(f"{folder.name}.txt")
     hashes = " ".join(f"--hash=sha256:{digest}" for digest in COMPILER_SHA256.values())
@@ -58,19 +59,19 @@ def install_tools(tools: Sequence[Tool], folder: Path, children: Children) -> No
 
 
 def compiler(folder: Path) -> Path:
-    """Zig in a folder of tools."""
+    """Return the path of Zig in a folder of tools."""
     return folder / "ziglang" / "zig"
 
 
 def download_sdist(
     requirement: str, sdist: Sdist, tools: Path, folder: Path, children: Children
 ) -> Path:
-    """The exact sdist of `name==version`, in `folder`.
+    """Download the exact sdist of `requirement` (`name==version`) to `folder`; return its path.
 
-    pip asks an sdist for its metadata, so the tools must be there; the digest is checked before.
+    pip builds the metadata of an sdist, so the tools must be installed. It checks the digest first.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE, with what pip said.
+        FleetmarkError: ARTIFACT_UNAVAILABLE, with pip's errors.
     """
     listing = folder / "sdist.txt"
     listing.write_text(f"{requirement} --hash=sha256:{sdist.sha256}\n")
@@ -96,7 +97,7 @@ def _pip(
         *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", arguments[0]),
         *("--quiet", "--no-deps", *arguments[1:]),
     ]
-    # Where the index is and how it is reached is the machine's; all else could change the outcome.
+    # The machine configures its index and proxies; any other variable could change the result.
     kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
     added = {"PYTHONPATH": str(python_path)} if python_path is not None else {}
     environment = {**kept, **added, "PYTHONDONTWRITEBYTECODE": "1"}

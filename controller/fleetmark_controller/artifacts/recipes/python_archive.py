@@ -1,8 +1,8 @@
-"""A Python in one archive, from the Debian packages that it is spread over.
+"""Recipe for a Python interpreter in one archive, from the Debian packages that contain its parts.
 
-Options: `debs`, the packages; `paths` and `without`, patterns of the files that are taken and left
-out. The result is a tar file of regular files, in the order of their names, without times, owners
-and compression: the same bytes wherever the packages are the same.
+Options: `debs` are the packages; `paths` and `without` are patterns of the files to include and to
+leave out. The result is an uncompressed tar file of regular files, sorted by name, without times
+and owners: equal packages give equal bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fleetmark_controller.artifacts import from_deb
 
 
 def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
-    """See the module."""
+    """Generate the file; the module describes the options."""
     patterns = [str(path) for path in options["paths"]]
     without = [str(path) for path in options.get("without", ())]
     files: dict[str, bytes] = {}

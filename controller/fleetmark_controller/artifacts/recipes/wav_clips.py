@@ -1,10 +1,10 @@
-"""Clips of equal length from the WAV files of Debian packages, one class a package.
+"""Recipe for clips of equal length from the WAV files of Debian packages, one class per package.
 
-Options: `classes`, a list of tables with `deb`, `paths` and `without` (patterns) and `cut`:
-"start" takes the first clip of each file that is long enough, "every" as many as each file holds,
-up to `most`; `rate_hz`, which the files must have (mono, 16 bits); `samples`, the length of a clip.
-The result is a NumPy archive with `x` (int16 [N, samples]) and `y` (the place of the class in the
-list).
+Options: `classes` is a list of tables with `deb`, `paths` and `without` (patterns) and `cut`:
+"start" takes the first clip of each file that is long enough, "every" takes as many as each file
+holds. `most` limits the clips per file. `rate_hz` is the sample rate that the files must have
+(mono, 16 bits), and `samples` the length of a clip. The result is a NumPy archive with `x` (int16
+[N, samples]) and `y` (the index of the class in the list).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
-    """See the module."""
+    """Generate the file; the module describes the options."""
     length, rate_hz = int(options["samples"]), int(options["rate_hz"])
     clips: list[Any] = []
     classes: list[int] = []
@@ -47,7 +47,7 @@ def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
         raise ValueError("no file holds a clip")
     target = folder / "clips.npz"
     arrays = {"x": np.stack(clips).astype("<i2"), "y": np.array(classes, np.uint8)}
-    # Stored and without times: numpy's own archive would differ from one version to the next.
+    # Stored and without times, because NumPy's own archives differ between versions.
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             data = io.BytesIO()

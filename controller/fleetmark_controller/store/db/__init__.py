@@ -1,1 +1,1 @@
-"""SQLite itself: connections, reader pool, group-commit writer, migrations, backup."""
+"""The SQLite layer: connections, reader pool, group-commit writer, migrations and backup."""

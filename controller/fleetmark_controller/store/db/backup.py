@@ -1,4 +1,4 @@
-"""Copies the store while it is in use."""
+"""Copy the store while it is in use, and list the blobs that a backup needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from fleetmark_core.lockfile import parse_lock
 
 
 def copy_store(source: Path, target: Path) -> None:
-    """A consistent copy of the store at `source`, whole at `target` or not there.
+    """Copy the store at `source` to `target`.
+
+    The copy is consistent. `target` is complete or does not exist.
 
     Raises:
         FleetmarkError: STORE_UNUSABLE: `source` cannot be read.
@@ -22,7 +24,7 @@ def copy_store(source: Path, target: Path) -> None:
         writing = sqlite3.connect(partial)
         try:
             reading.backup(writing)
-            # One file that can be copied as it is; the controller turns WAL on again.
+            # The copy is one file that can be moved; the controller turns WAL on again.
             writing.execute("PRAGMA journal_mode = DELETE")
         finally:
             writing.close()
@@ -32,7 +34,12 @@ def copy_store(source: Path, target: Path) -> None:
 
 
 def wanted_blobs(store: Path) -> list[str]:
-    """Digests of the blobs that runs and records name, and that unfinished jobs need to run."""
+    """Return the digests of the blobs that a backup of the store must contain.
+
+    These are the blobs that runs and records name, all lockfiles, and the blobs that unfinished
+    jobs
+    need to run.
+    """
     connection = connect(store, read_only=True)
     try:
         rows = connection.execute(

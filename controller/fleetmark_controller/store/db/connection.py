@@ -1,4 +1,4 @@
-"""Opens the store: pragmas, migrations, and the errors that a person can mend."""
+"""Open the store: pragmas, migrations, and errors that tell an operator what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BUSY_TIMEOUT_MS = 10_000
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection with our pragmas; transactions are begun explicitly.
+    """Open a connection with the controller's pragmas. Transactions must be begun explicitly.
 
     Raises:
         FleetmarkError: STORE_UNUSABLE.
@@ -38,9 +38,9 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def migrate(path: Path) -> None:
-    """Bring the store at `path` to this version's schema, making it if it is not there.
+    """Migrate the store at `path` to this version's schema; create it if it does not exist.
 
-    Each migration is one transaction: a killed one has not happened.
+    Each migration is one transaction: an interrupted migration leaves no trace.
 
     Raises:
         FleetmarkError: STORE_UNUSABLE: not a database, damaged, or written by a newer version.
@@ -60,10 +60,10 @@ def migrate(path: Path) -> None:
 
 
 def check_version(path: Path) -> None:
-    """Refuse a store that a newer version of the controller has written.
+    """Raise an error if a newer version of the controller wrote the store.
 
     Raises:
-        FleetmarkError: STORE_UNUSABLE: so it is, or it is not a database or damaged.
+        FleetmarkError: STORE_UNUSABLE: written by a newer version, not a database, or damaged.
     """
     from sqlite_utils import Database
 
@@ -88,7 +88,7 @@ def check_version(path: Path) -> None:
 
 
 def check_integrity(path: Path) -> None:
-    """Refuse a store whose pages are damaged.
+    """Raise an error if pages of the store are damaged.
 
     Raises:
         FleetmarkError: STORE_UNUSABLE, with SQLite's first complaint.
@@ -105,7 +105,7 @@ def check_integrity(path: Path) -> None:
 
 
 def _unusable(path: Path, reason: object) -> FleetmarkError:
-    text = " ".join(str(reason).split())  # SQLite's complaints have several lines
+    text = " ".join(str(reason).split())  # SQLite's messages can have several lines
     if _tells_of_full_disk(path.parent, text):
         return disk_full_error(path.parent, "the store cannot be opened")
     advice = "Restore it from a backup, or name another --home"
@@ -117,10 +117,11 @@ def _unusable(path: Path, reason: object) -> FleetmarkError:
 
 
 def _tells_of_full_disk(folder: Path, text: str) -> bool:
-    """Return whether SQLite failed for want of room, which it does not always call by its name."""
+    """Return whether SQLite failed because the disk is full; its message does not always say so."""
     if "disk is full" in text:
         return True
-    # Its shared memory and its log cannot be made: an I/O error, or a file that does not open.
+    # SQLite reports an I/O error or "unable to open" when it cannot create its shared memory or its
+    # write-ahead log.
     if "disk I/O error" not in text and "unable to open" not in text:
         return False
     try:

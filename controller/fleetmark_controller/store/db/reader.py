@@ -1,4 +1,4 @@
-"""Read-only connections, one a thread, for listings and exports."""
+"""Read-only connections, one per thread, for listings and exports."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ T = TypeVar("T")
 
 
 class Reader:
-    """Runs queries on a consistent snapshot, beside the writer."""
+    """Runs read-only queries, each on a consistent snapshot, concurrently with the writer."""
 
     def __init__(self, path: Path, threads: int = 4) -> None:
-        """The store at `path` must have been migrated."""
+        """Set up a pool of `threads` for the store at `path`, which must have been migrated."""
         self._path = path
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="store-reader")
 
     async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """The query's result; all its statements see one state of the store."""
+        """Return the result of `query`; all its statements see the same state of the store."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._apply, query)
 
     def close(self) -> None:
-        """Wait for running queries, then close."""
+        """Wait for running queries, then close all connections."""
         self._pool.shutdown()
         for connection in self._connections:
             connection.close()
@@ -45,8 +45,10 @@ class Reader:
             result = query(connection)
             connection.execute("ROLLBACK")
         except BaseException:
-            # A statement that failed midway may keep its snapshot for as long as its cursor lives:
-            # this thread would serve an old state of the store from then on.
+            # A statement that failed midway may hold its snapshot for as long as its cursor lives,
+            # and this
+            # thread would then read an old state of the store. The connection is therefore
+            # replaced.
             self._local.connection = None
             self._connections.remove(connection)
             connection.close()

@@ -1,8 +1,8 @@
-"""The one writer: transactions from anywhere, committed in groups by one thread.
+"""The only writer: one thread runs all transactions and commits them in groups.
 
-A transaction is a function of the connection. Those that wait at the same time share one COMMIT
-(synchronous=FULL), each inside a savepoint, so that one that fails undoes only itself. A caller
-gets its result after the COMMIT, never before.
+A transaction is a function of the connection. Transactions that wait at the same time share one
+COMMIT (synchronous=FULL). Each runs in its own savepoint, so that a failing one undoes only itself.
+A caller gets its result after the COMMIT, never before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 Transaction = Callable[[sqlite3.Connection], T]
 
 GROUP_S = 0.005
-"""How long a group stays open for more transactions."""
+"""Maximum number of seconds for which a group accepts more transactions."""
 
 
 class _Entry:
@@ -37,7 +37,7 @@ class _Entry:
         self.error: BaseException | None = None
 
     def settle(self) -> None:
-        """In the caller's loop: give it what came of its transaction."""
+        """Pass the transaction's result or error to the caller. Runs in the caller's event loop."""
         if self.future.cancelled():
             return
         if self.error is not None:
@@ -47,25 +47,25 @@ class _Entry:
 
 
 class Writer:
-    """Runs transactions in its own thread."""
+    """Runs transactions in a thread of its own."""
 
     def __init__(self, path: Path, group_s: float = GROUP_S) -> None:
-        """Opens the store at `path`, which must have been migrated."""
+        """Open the store at `path`, which must have been migrated, and start the thread."""
         self._path = path
         self._connection = connect(path)
         self._group_s = group_s
         self.commits = 0
-        """How many groups were committed."""
+        """Number of groups committed so far."""
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
     async def run(self, transaction: Transaction[T]) -> T:
-        """The transaction's result, once it is durable.
+        """Run a transaction and return its result once it is durable.
 
         Raises:
-            FleetmarkError: STORE_UNUSABLE or DISK_FULL: nothing of it was stored.
-            Exception: whatever the transaction raised; nothing of it was stored.
+            FleetmarkError: STORE_UNUSABLE or DISK_FULL: nothing was stored.
+            Exception: any exception that the transaction raised; nothing was stored.
         """
         entry = _Entry(transaction, asyncio.get_running_loop())
         self._queue.put(entry)
@@ -73,7 +73,7 @@ class Writer:
         return result
 
     def close(self) -> None:
-        """Finish what waits, then close the store."""
+        """Run the queued transactions, then close the store."""
         self._queue.put(None)
         self._thread.join()
 
@@ -90,8 +90,9 @@ class Writer:
                 until = time.monotonic() + self._group_s
                 while True:
                     try:
-                        # Whoever comes while the first was applied shares its commit; nobody
-                        # waits for others that may never come.
+                        # Transactions that arrived while the first one ran share its commit. The
+                        # writer never waits for
+                        # further ones, because they may not come.
                         entry = self._queue.get_nowait()
                     except queue.Empty:
                         break
@@ -113,7 +114,7 @@ class Writer:
         self._connection.close()
 
     def _fold(self) -> None:
-        # After a clean end the store is one file, which can be copied as it is.
+        # After a clean shutdown the store is one file, which can be copied as it is.
         try:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error:
@@ -126,7 +127,8 @@ class Writer:
         except BaseException as error:
             entry.error = _translate(error, self._path)
             if not self._connection.in_transaction:
-                # SQLite gave up the whole transaction (disk full, I/O error): so must the group.
+                # SQLite rolled back the whole transaction (disk full, I/O error), so the group has
+                # failed.
                 raise sqlite3.OperationalError(str(error)) from error
             self._connection.execute("ROLLBACK TO one")
         self._connection.execute("RELEASE one")
@@ -140,7 +142,10 @@ class Writer:
 
 
 def _settle(group: list[_Entry]) -> None:
-    """Wake those who wait, each loop once: waking it is dearer than most transactions."""
+    """Wake the waiting callers, each event loop once.
+
+    Waking a loop costs more than most transactions.
+    """
     for loop in {entry.loop for entry in group}:
         own = [entry for entry in group if entry.loop is loop]
         loop.call_soon_threadsafe(_settle_own, own)

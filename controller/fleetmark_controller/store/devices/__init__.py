@@ -1,1 +1,1 @@
-"""Devices: what they are and what operators decided about them."""
+"""Devices: their identity and capabilities, and what operators set for them."""

@@ -1,4 +1,4 @@
-"""How fast boards have shown to be: what predictions of memory follow from."""
+"""Calibrated speeds of devices, from which the memory needs of later jobs are predicted."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ from fleetmark_controller.planning.resources import Known
 
 
 class Paces:
-    """The quickest that each board was, read on from where it was read last.
+    """Caches the shortest calibrated time per sample of each device and model.
 
-    Runs only ever come, and every campaign asks: reading all of them anew would take longer with
-    each. Any thread may ask.
+    Runs are only added, and every campaign asks for these times. Each call therefore reads only the
+    runs that were stored since the last one. Safe to use from any thread.
     """
 
     def __init__(self) -> None:
-        """Nothing is known yet."""
+        """Start with an empty cache."""
         self._turn = threading.Lock()
         self._last = 0
         self._known: dict[Known, int] = {}
 
     def quickest(self, connection: sqlite3.Connection) -> Mapping[Known, int]:
-        """Nanoseconds a sample, the least that any official run was calibrated to.
+        """Return the shortest time per sample, in nanoseconds, of all official runs.
 
-        The calibration and not the result, since that is what LoadGen's queries follow from; a
-        program that tells none is taken by its result. The mapping is shared: leave it as it is.
+        It is the time that the calibration measured, because LoadGen derives its number of queries
+        from
+        it. For a program that reports no calibration, it follows from the run's result.
+
+        Returns:
+            A mapping that is shared between callers; do not change it.
         """
         with self._turn:
             newest = connection.execute("SELECT coalesce(max(rowid), 0) FROM run").fetchone()[0]
             if newest < self._last:
-                # Not the rows that were read before: the store was rebuilt.
+                # The rows that were read before are gone: the store was rebuilt.
                 self._last, self._known = 0, {}
             for row in connection.execute(_NEW, (self._last,)):
                 pace = row[5]

@@ -1,9 +1,9 @@
-"""The one owner of capabilities that are kept in memory: parts, their texts, whole devices.
+"""In-memory cache of capabilities: their parts, their JSON texts, and whole devices.
 
-A fleet has few types of devices, and devices of one type say the same of most of their parts. Each
-part is read and checked once, and its text is made once: of a thousand devices that register at
-once, that was most of what the controller did in Python. Everything here is bounded, so that a
-device that reports ever new values fills no memory.
+A fleet has few types of devices, and devices of one type report the same values for most parts.
+Each part is parsed and checked once, and its text is built once: this was most of the Python time
+of the controller when a thousand devices registered at once. Everything here is bounded, so that a
+device that keeps reporting new values cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from fleetmark_core.serde import from_plain, to_plain
 T = TypeVar("T")
 
 MAX_SHARED_PARTS = 512
-"""Parts of one kind that are shared; the least recently used is dropped."""
+"""Maximum number of shared parts of one kind; the least recently used one is dropped."""
 MAX_SHARED_BYTES = 2048
-"""Larger parts are read each time."""
+"""Size above which a part is not shared but parsed each time."""
 _MAX_TEXT_LETTERS = 32 * 1024 * 1024
 _VOLATILE = {"storage": ("free_bytes",), "controls": ("current",)}
-"""What changes from hello to hello and says nothing about the device."""
+"""Fields that change from hello to hello and do not describe the device."""
 _NOTHING: tuple[str, ...] = ()
 _TEXTS = "_texts"
-"""Attribute of a shared part: its texts, by the fields that each leaves out."""
+"""Attribute of a shared part that holds its texts, by the fields that each text leaves out."""
 
 
 class CapabilityCache:
-    """Shares capabilities and their parts between devices. Any thread may ask.
+    """Shares capabilities and their parts between devices. Safe to use from any thread.
 
-    What it returns is shared: never change it.
+    Returned objects are shared: never change them.
     """
 
     def __init__(self, max_letters: int = _MAX_TEXT_LETTERS) -> None:
-        """Nothing is kept yet; `max_letters` bounds the texts of whole devices."""
+        """Start with an empty cache; `max_letters` limits the total length of its texts."""
         self._shared: list[Any] = []
         self._by_text: dict[str, Capabilities] = {}
         self._letters = 0
@@ -47,12 +47,12 @@ class CapabilityCache:
         self._lock = threading.Lock()
 
     def share_parts(self, read: Callable[[bytes], T]) -> Callable[[bytes], T]:
-        """Return a reader of one kind of part that gives the same bytes the same object."""
+        """Return a reader of one kind of part that returns the same object for the same bytes."""
 
         @lru_cache(maxsize=MAX_SHARED_PARTS)
         def shared(data: bytes) -> T:
             part = read(data)
-            # Texts live and die with the part that they are of.
+            # The texts are stored on the part, so that they are freed with it.
             object.__setattr__(part, _TEXTS, {})
             return part
 
@@ -63,19 +63,19 @@ class CapabilityCache:
         return read_part
 
     def shared_parts(self) -> list[int]:
-        """Return how many parts of each kind are shared now."""
+        """Return how many parts of each kind are cached now."""
         return [shared.cache_info().currsize for shared in self._shared]
 
     def text(self, capabilities: Capabilities) -> str:
-        """Return the capabilities as JSON, as `json.dumps` writes what `to_plain` gives."""
+        """Return the capabilities as JSON, in the format that `json.dumps` gives for `to_plain`."""
         return _text(capabilities, {})
 
     def steady_text(self, capabilities: Capabilities) -> str:
-        """Return the same without what changes from hello to hello."""
+        """Return the capabilities as JSON, without the fields that change from hello to hello."""
         return _text(capabilities, _VOLATILE)
 
     def parse(self, text: str) -> Capabilities:
-        """Return the capabilities of a stored text."""
+        """Return the capabilities that a stored text describes."""
         found = self._by_text.get(text)
         if found is None:
             found = from_plain(Capabilities, json.loads(text))
@@ -83,7 +83,7 @@ class CapabilityCache:
         return found
 
     def keep(self, text: str, capabilities: Capabilities) -> None:
-        """Keep the capabilities of a text that is being stored: it need not be parsed again."""
+        """Cache the capabilities of a text that is being stored, so that it is not parsed later."""
         if len(text) > self._max_letters // 100:
             return
         with self._lock:
@@ -96,7 +96,7 @@ class CapabilityCache:
 
 
 CAPABILITIES = CapabilityCache()
-"""That of this process: the API shares what it reads with the store."""
+"""The cache of this process: the API and the store share it."""
 
 
 def _text(capabilities: Capabilities, without: Mapping[str, tuple[str, ...]]) -> str:

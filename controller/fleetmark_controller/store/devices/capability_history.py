@@ -1,4 +1,4 @@
-"""What a device was before: its capabilities, each time that they changed."""
+"""History of each device's capabilities: one row per change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import NS_PER_S, iso
 
 MOST_A_DAY = 100
-"""Changes of one device's capabilities that are kept."""
+"""Maximum number of changes per device and day that are kept."""
 _DAY_NS = 24 * 3600 * NS_PER_S
 
 
@@ -23,9 +23,9 @@ def note(
     *,
     new: bool = False,
 ) -> None:
-    """Keep these capabilities if they differ from the last ones that were kept.
+    """Store these capabilities if they differ from the last stored ones.
 
-    Of a `new` device none were.
+    With `new`, the device is new and has no stored capabilities, so none are looked up.
     """
     text = CAPABILITIES.steady_text(capabilities)
     last = None if new else _last(connection, device_id)
@@ -34,7 +34,12 @@ def note(
 
 
 def _keep(connection: sqlite3.Connection, now_ns: int, device_id: str, text: str) -> None:
-    """Add a row, or replace the newest of `MOST_A_DAY`: no device may fill the store."""
+    """Add a row.
+
+    If the device already has `MOST_A_DAY` rows of the last 24 hours, the new row replaces the
+    newest
+    one, so that no device can fill the store.
+    """
     row = connection.execute(
         "SELECT at FROM device_history WHERE device_id = ? ORDER BY at DESC LIMIT 1 OFFSET ?",
         (device_id, MOST_A_DAY - 1),
@@ -59,7 +64,7 @@ def _last(connection: sqlite3.Connection, device_id: str) -> str | None:
 
 
 def changes(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, str]]:
-    """When the device's capabilities changed, and what, in words; the newest last."""
+    """Return the time and a description of each change of a device's capabilities, oldest first."""
     rows = connection.execute(
         "SELECT at, capabilities FROM device_history WHERE device_id = ? ORDER BY at",
         (device_id,),
@@ -92,7 +97,10 @@ def _differences(before: dict[str, str], now: dict[str, str]) -> list[str]:
 
 
 def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
-    """Leaves by their path; things in lists by their names, so that order means nothing."""
+    """Return the leaves of a value, each with its path.
+
+    Items of a list are identified by name instead of position, so that their order does not matter.
+    """
     if isinstance(value, dict):
         return [
             leaf

@@ -1,4 +1,4 @@
-"""What people said of boards for MLPerf's description of systems: field and value."""
+"""Fields that operators set for MLPerf's system description of a device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fleetmark_controller.store import events
 
 
 def of(connection: sqlite3.Connection, device_id: str) -> dict[str, str]:
-    """Fields of one device, by name."""
+    """Return the description fields of one device, by name."""
     rows = connection.execute(
         "SELECT field, value FROM device_description WHERE device_id = ? ORDER BY field",
         (device_id,),
@@ -23,7 +23,7 @@ def change(
     device_id: str,
     changes: Mapping[str, str | None],
 ) -> None:
-    """Set fields, or take them away (None)."""
+    """Set description fields of a device; a value of None removes the field."""
     for field, value in changes.items():
         if value is None:
             connection.execute(

@@ -1,4 +1,4 @@
-"""What people and the controller decided about devices: names, labels, drains, reservations."""
+"""Administrative state of devices: names, labels, drains, reservations, quarantine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from fleetmark_core.clock import iso, parse_iso
 
 @dataclass(frozen=True)
 class Care:
-    """The decisions about one device; empty is none. Times are ISO 8601 in UTC."""
+    """The administrative state of one device; a field that was never set is empty.
+
+    Times are ISO 8601 in UTC.
+    """
 
     drained_at: str = ""
     drain_reason: str = ""
@@ -26,7 +29,7 @@ class Care:
 
 
 def reserved_until_ns(care: Care) -> int:
-    """Until when the device is reserved, by the wall clock; 0: it is not."""
+    """Return the wall-clock time in ns at which the reservation ends; 0 if not reserved."""
     return parse_iso(care.reserved_until) if care.reserved_until else 0
 
 
@@ -35,13 +38,13 @@ _COLUMNS = """coalesce(drained_at, ''), drain_reason, reserved_for, reserved_unt
 
 
 def every(connection: sqlite3.Connection) -> dict[str, Care]:
-    """Of each device about which something was decided: what."""
+    """Return the administrative state of every device that has one, by device id."""
     rows = connection.execute(f"SELECT device_id, {_COLUMNS} FROM device_care")  # noqa: S608
     return {row[0]: Care(*tuple(row)[1:]) for row in rows}
 
 
 def get(connection: sqlite3.Connection, device_id: str) -> Care:
-    """What was decided about one device."""
+    """Return the administrative state of one device."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM device_care WHERE device_id = ?",  # noqa: S608
         (device_id,),
@@ -50,13 +53,13 @@ def get(connection: sqlite3.Connection, device_id: str) -> Care:
 
 
 def drain(connection: sqlite3.Connection, now_ns: int, device_id: str, reason: str) -> None:
-    """Give the device no further job until it is resumed."""
+    """Dispatch no further jobs to the device until it is resumed."""
     _set(connection, device_id, drained_at=iso(now_ns), drain_reason=reason)
     events.add(connection, now_ns, "device.drained", device_id=device_id, reason=reason)
 
 
 def resume(connection: sqlite3.Connection, now_ns: int, device_id: str) -> None:
-    """End drain, reservation and quarantine: it takes jobs again."""
+    """End the drain, reservation and quarantine of a device, so that it takes jobs again."""
     _set(
         connection,
         device_id,
@@ -76,7 +79,7 @@ def resume(connection: sqlite3.Connection, now_ns: int, device_id: str) -> None:
 def reserve(
     connection: sqlite3.Connection, now_ns: int, device_id: str, who: str, until_ns: int
 ) -> None:
-    """Until then, give the device only jobs that `who` submits."""
+    """Reserve the device: until `until_ns`, it takes only jobs that `who` submits."""
     _set(connection, device_id, reserved_for=who, reserved_until=iso(until_ns))
     events.add(
         connection,
@@ -89,10 +92,12 @@ def reserve(
 
 
 def rename(connection: sqlite3.Connection, now_ns: int, device_id: str, name: str) -> None:
-    """Call the device so, whatever its agent says; its results are called so, too.
+    """Rename a device. The new name also applies to its stored results.
+
+    It takes precedence over the name that the agent reports.
 
     Raises:
-        sqlite3.IntegrityError: another device has this name, or applies with it.
+        sqlite3.IntegrityError: another device has this name or is enrolling with it.
     """
     old = connection.execute(
         "SELECT name FROM device WHERE device_id = ?", (device_id,)
@@ -114,7 +119,17 @@ def label(
     device_id: str,
     changes: dict[str, str | None],
 ) -> dict[str, str]:
-    """Set labels; None takes one away. They win over those of the agent. Returns all labels."""
+    """Set labels of a device. They take precedence over the labels that the agent reports.
+
+    Args:
+        connection: Connection in a transaction.
+        now_ns: Current time, for the event log.
+        device_id: Device to label.
+        changes: New labels; None removes a label, also one that the agent reports.
+
+    Returns:
+        All labels of the device.
+    """
     connection.executemany(
         "INSERT INTO device_label VALUES (?, ?, ?)"
         " ON CONFLICT (device_id, key) DO UPDATE SET value = excluded.value",
@@ -135,7 +150,7 @@ def label(
 def labels_of(
     connection: sqlite3.Connection, device_id: str, of_agent: dict[str, str]
 ) -> dict[str, str]:
-    """The agent's labels under those that people gave."""
+    """Return the agent's labels, overridden by those that operators set."""
     given: dict[str, str | None] = {
         row[0]: row[1]
         for row in connection.execute(
@@ -146,9 +161,11 @@ def labels_of(
 
 
 def set_values(connection: sqlite3.Connection, device_id: str) -> dict[str, str]:
-    """Return what operators set of a device: `name`, if they gave one, and `label:KEY`.
+    """Return what operators set for a device: `name`, if they set one, and `label:KEY`.
 
-    Labels of its join token are an administrator's word. What the agent says is not among them.
+    The labels of its enrollment token count as set by an operator. Values that the agent reports
+    are
+    not included.
     """
     row = connection.execute(
         "SELECT (SELECT name FROM device_care WHERE device_id = ?1),"
@@ -161,7 +178,7 @@ def set_values(connection: sqlite3.Connection, device_id: str) -> dict[str, str]
 
 
 def failed(connection: sqlite3.Connection, device_id: str, job_id: str, why: str) -> None:
-    """A job failed on the device; however often it is tried in a row, it counts once."""
+    """Record that a job failed on the device. Consecutive failures of one job count once."""
     connection.execute("INSERT OR IGNORE INTO device_care (device_id) VALUES (?)", (device_id,))
     connection.execute(
         "UPDATE device_care SET failures = failures + (failed_job <> ?1), failed_job = ?1,"
@@ -171,7 +188,7 @@ def failed(connection: sqlite3.Connection, device_id: str, job_id: str, why: str
 
 
 def succeeded(connection: sqlite3.Connection, device_id: str) -> None:
-    """A job succeeded on the device: what failed before it counts no more."""
+    """Record that a job succeeded on the device, which resets its failure count."""
     connection.execute(
         "UPDATE device_care SET failures = 0, failed_job = '', last_failure = '',"
         " check_campaign = '', checked_at = '' WHERE device_id = ? AND failures > 0",
@@ -180,12 +197,15 @@ def succeeded(connection: sqlite3.Connection, device_id: str) -> None:
 
 
 def checking(connection: sqlite3.Connection, now_ns: int, device_id: str, campaign: str) -> None:
-    """A health check of a quarantined device was submitted (or could not be: empty)."""
+    """Record that a health check of a quarantined device was submitted.
+
+    `campaign` is empty if the check could not be submitted.
+    """
     _set(connection, device_id, check_campaign=campaign, checked_at=iso(now_ns))
 
 
 def quarantined(connection: sqlite3.Connection, after: int) -> list[str]:
-    """Devices on which at least `after` jobs failed one after another."""
+    """Return the ids of devices on which at least `after` jobs failed in a row."""
     rows = connection.execute(
         "SELECT device_id FROM device_care LEFT JOIN identity ON identity_id = device_id"
         " WHERE failures >= ? AND coalesce(state, 'active') NOT IN ('revoked', 'removed')",

@@ -1,6 +1,7 @@
-"""The fleet as the store has it, read anew only when a device has changed.
+"""Cache of the fleet's devices, reloaded only when a device has changed.
 
-Reading thousands of devices takes longer than all else of a small campaign, and they seldom change.
+Reading thousands of devices takes longer than everything else in a small campaign, and devices
+rarely change.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from fleetmark_controller.store.devices import devices
 
 
 class Roster:
-    """Keeps what it read last; any thread may ask."""
+    """Caches the list of devices. Safe to use from any thread."""
 
     def __init__(self) -> None:
-        """Nothing is known yet."""
+        """Start with an empty cache."""
         self._known: tuple[int, Roll] = (-1, Roll())
 
     def every(self, connection: sqlite3.Connection) -> Roll:
-        """See `devices.every`. The list is shared: leave it as it is.
+        """Return the list of `devices.every`. The list is shared; do not change it.
 
-        `connection` is in a transaction, so that version and devices are of one moment.
+        `connection` must be in a transaction, so that the version and the devices belong to the
+        same state
+        of the store.
         """
         version = int(connection.execute("SELECT version FROM roster").fetchone()[0])
         known = self._known

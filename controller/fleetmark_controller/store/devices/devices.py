@@ -1,4 +1,4 @@
-"""Devices: identity, labels, capabilities."""
+"""Registered devices: names, labels and capabilities."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ def upsert(
     agent_version: str,
     boot_id: str,
 ) -> bool:
-    """Register a device or bring it up to date; True if it is new.
+    """Register a device or update it.
 
-    A name and labels that people gave it stay, also labels of its identity. A name that another
-    device has gets a number: names are how people tell boards apart.
+    A name and labels that operators set take precedence, as do the labels of its identity. A name
+    that
+    another device has gets a number, because operators tell devices apart by their names.
+
+    Returns:
+        Whether the device is new.
     """
     text = CAPABILITIES.text(capabilities)
     CAPABILITIES.keep(text, capabilities)
@@ -35,9 +39,9 @@ def upsert(
     known, applied_as, of_identity, given, labelled, taken = found
     name = given or (free_name(connection, device_id, name) if taken else name)
     if applied_as not in (None, name):
-        # An identity that has a name keeps in step with it: people say one name for both.
+        # The identity's name follows the device's name, because operators use one name for both.
         connection.execute("UPDATE identity SET name = ? WHERE identity_id = ?", (name, device_id))
-    # Labels that came with its join token are an administrator's word, and stand above its own.
+    # An operator chose the labels of the enrollment token, so they override the agent's labels.
     labels = {**labels, **json.loads(of_identity or "{}")}
     if labelled:
         labels = device_admin.labels_of(connection, device_id, labels)
@@ -64,18 +68,20 @@ def upsert(
 LOOK = "lower({})"
 for _seen, _meant in ALIKE:
     LOOK = f"replace({LOOK}, '{_seen}', '{_meant}')"
-"""SQL of `fleetmark_core.device_names.look`; indexed by migration 13."""
+"""SQL version of `fleetmark_core.device_names.look`; indexed by migration 13."""
 _DEVICE_LOOK, _IDENTITY_LOOK, _ASKED = (
     LOOK.format(name) for name in ("device.name", "identity.name", "?2")
 )
 _ALIKE = f"""SELECT device.name FROM device WHERE {_DEVICE_LOOK} = {_ASKED} AND device_id != ?1
     UNION ALL SELECT identity.name FROM identity WHERE kind = 'device' AND state <> 'removed'
     AND {_IDENTITY_LOOK} = {_ASKED} AND identity_id != ?1"""  # noqa: S608
-"""Names of other devices, and of those that have applied, that look like a name."""
+"""Selects names of other registered or enrolling devices that look like a given name."""
 _TAKEN = f"""SELECT 1 FROM ({_ALIKE}) WHERE name = ?2
     OR NOT EXISTS (SELECT 1 FROM device WHERE device_id = ?1 AND name = ?2)"""  # noqa: S608
-"""Whether another device has a name, or one that looks like it. A device keeps the name that it
-has, though an older controller gave a similar one to another."""
+"""Selects a row if another device has a name, or one that looks like it.
+
+A device keeps its name even if an older controller gave a similar name to another device.
+"""
 _STANDING = f"""SELECT (SELECT 1 FROM device WHERE device_id = ?1), identity.name, identity.labels,
     (SELECT name FROM device_care WHERE device_id = ?1),
     EXISTS (SELECT 1 FROM device_label WHERE device_id = ?1), EXISTS ({_TAKEN})
@@ -85,7 +91,7 @@ _STANDING = f"""SELECT (SELECT 1 FROM device WHERE device_id = ?1), identity.nam
 def set_capabilities(
     connection: sqlite3.Connection, now_ns: int, device_id: str, facts: Capabilities
 ) -> None:
-    """Replace a device's capabilities; the history keeps the former ones."""
+    """Replace a device's capabilities; the history keeps the previous ones."""
     capability_history.note(connection, now_ns, device_id, facts)
     connection.execute(
         "UPDATE device SET capabilities = ? WHERE device_id = ?",
@@ -94,18 +100,18 @@ def set_capabilities(
 
 
 def get(connection: sqlite3.Connection, device_id: str) -> Device | None:
-    """One device."""
+    """Return the device with this id; None if it is not registered."""
     row = connection.execute("SELECT * FROM device WHERE device_id = ?", (device_id,)).fetchone()
     return None if row is None else _device(row)
 
 
 def rename(connection: sqlite3.Connection, device_id: str, name: str) -> None:
-    """Call a device by another name, which must be free."""
+    """Rename a device; the name must not be in use."""
     connection.execute("UPDATE device SET name = ? WHERE device_id = ?", (name, device_id))
 
 
 def every(connection: sqlite3.Connection) -> Roll:
-    """The devices of the fleet by name: without those whose keys were revoked."""
+    """Return the fleet's devices by name, without those that were revoked or removed."""
     rows = connection.execute(
         "SELECT device.* FROM device LEFT JOIN identity ON identity_id = device_id"
         " WHERE coalesce(state, 'active') NOT IN ('revoked', 'removed') ORDER BY device.name"
@@ -114,7 +120,7 @@ def every(connection: sqlite3.Connection) -> Roll:
 
 
 def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
-    """The name, or with a number when another device bears it or has applied with it."""
+    """Return `name`, with a number appended if another device has it or is enrolling with it."""
     candidate, number = name, 2
     while _is_taken(connection, device_id, candidate):
         candidate, number = f"{name}-{number}", number + 1
@@ -122,7 +128,7 @@ def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:
 
 
 def looks_like(connection: sqlite3.Connection, device_id: str, name: str) -> str:
-    """Return the name of another device that looks like this one, or an empty string."""
+    """Return the name of another device that looks like `name`, or an empty string."""
     found = connection.execute(f"{_ALIKE} LIMIT 1", (device_id, name)).fetchone()
     return str(found[0]) if found else ""
 

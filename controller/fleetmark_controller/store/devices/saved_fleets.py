@@ -1,4 +1,4 @@
-"""Saved fleets: selectors under a name."""
+"""Saved fleets: selectors stored under a name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fleetmark_core.clock import iso
 
 
 def every(connection: sqlite3.Connection) -> dict[str, str]:
-    """Selector of each saved fleet, by name."""
+    """Return the selector of each saved fleet, by name."""
     return {
         row[0]: row[1]
         for row in connection.execute("SELECT name, selector FROM saved_fleet ORDER BY name")
@@ -16,7 +16,7 @@ def every(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def save(connection: sqlite3.Connection, now_ns: int, name: str, selector: str) -> None:
-    """Keep a selector under a name; an older one of that name is replaced."""
+    """Store a selector under a name, replacing an earlier one of that name."""
     connection.execute(
         "INSERT INTO saved_fleet VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
         " SET selector = excluded.selector, saved_at = excluded.saved_at",
@@ -25,5 +25,5 @@ def save(connection: sqlite3.Connection, now_ns: int, name: str, selector: str) 
 
 
 def forget(connection: sqlite3.Connection, name: str) -> bool:
-    """Forget a saved fleet; False if there is none."""
+    """Delete a saved fleet and return whether it existed."""
     return connection.execute("DELETE FROM saved_fleet WHERE name = ?", (name,)).rowcount > 0

@@ -1,4 +1,4 @@
-"""Queries that need a selector, or the name of a device."""
+"""Queries that find devices by selector or by name."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fleetmark_core.suggest import hint
 
 
 def matching(connection: sqlite3.Connection, selector: str) -> list[Device]:
-    """Devices that a selector matches; all for an empty one.
+    """Return the devices that a selector matches; all devices for an empty selector.
 
     Raises:
-        FleetmarkError: the selector does not parse, or names what no device has.
+        FleetmarkError: the selector does not parse, or contains a word that no device has.
     """
     found = devices.every(connection)
     if not selector:
@@ -26,12 +26,12 @@ def matching(connection: sqlite3.Connection, selector: str) -> list[Device]:
 
 
 def matching_names(connection: sqlite3.Connection, selector: str) -> list[str]:
-    """Names of the devices that a selector matches."""
+    """Return the names of the devices that a selector matches."""
     return [device.name for device in matching(connection, selector)]
 
 
 def named(connection: sqlite3.Connection, name: str) -> Device:
-    """The device of this name or id.
+    """Return the device with this name or id.
 
     Raises:
         FleetmarkError: NOT_FOUND, with the nearest name.

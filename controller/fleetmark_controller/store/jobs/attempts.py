@@ -1,4 +1,4 @@
-"""Attempts: every statement compares device and epoch, so that a stale message changes nothing."""
+"""Attempts: each update compares device and epoch, so that a stale message changes nothing."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _ON_DEVICE = ",".join(
 
 
 _NEWEST = 64
-"""More than a device can hold at once, by far."""
+"""Limit of listed attempts; far more than a device can hold at once."""
 
 
 class AttemptKey(NamedTuple):
-    """Names one try at a job."""
+    """Identifies one attempt at a job."""
 
     device_id: str
     job_id: str
@@ -35,7 +35,7 @@ class AttemptKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt as stored. `final_seq` is the seq of its final record once that is here."""
+    """An attempt as stored. `final_seq` is the seq of its final record, once that has arrived."""
 
     key: AttemptKey
     state: AttemptState
@@ -47,12 +47,12 @@ class Attempt:
 
     @property
     def complete(self) -> bool:
-        """Whether every record up to the final one is stored."""
+        """Return whether every record up to the final one is stored."""
         return self.final_seq is not None and self.through_seq >= self.final_seq
 
 
 def add(connection: sqlite3.Connection, now_ns: int, key: AttemptKey, order: bytes) -> None:
-    """Bind a job to a device under a new epoch."""
+    """Store a new attempt in state OFFERED, with its signed order."""
     connection.execute(
         "INSERT INTO attempt (job_id, epoch, device_id, state, reason, orders, created_at)"
         " VALUES (?, ?, ?, ?, '', ?, ?)",
@@ -62,7 +62,7 @@ def add(connection: sqlite3.Connection, now_ns: int, key: AttemptKey, order: byt
 
 
 def get(connection: sqlite3.Connection, key: AttemptKey) -> Attempt | None:
-    """The attempt, if device, job and epoch are all as stored."""
+    """Return the attempt; None unless device, job and epoch are all as stored."""
     row = connection.execute(
         "SELECT * FROM attempt WHERE job_id = ? AND epoch = ? AND device_id = ?",
         (key.job_id, key.epoch, key.device_id),
@@ -71,7 +71,7 @@ def get(connection: sqlite3.Connection, key: AttemptKey) -> Attempt | None:
 
 
 def newest_of(connection: sqlite3.Connection, job_id: str) -> Attempt | None:
-    """Return the newest attempt of a job; None if there was none yet."""
+    """Return the newest attempt of a job; None if it has no attempt yet."""
     row = connection.execute(
         "SELECT * FROM attempt WHERE job_id = ? ORDER BY epoch DESC LIMIT 1", (job_id,)
     ).fetchone()
@@ -89,7 +89,10 @@ def orders_with_runs(connection: sqlite3.Connection, campaign_id: str) -> list[b
 
 
 def set_exported(connection: sqlite3.Connection, now_ns: int, key: AttemptKey) -> None:
-    """The order leaves in a bundle: the board says nothing of it before its results come."""
+    """Record that the order was exported in a bundle file.
+
+    The device then reports nothing about the attempt until its results are imported.
+    """
     connection.execute(
         "UPDATE attempt SET exported_at = ? WHERE job_id = ? AND epoch = ? AND device_id = ?",
         (iso(now_ns), key.job_id, key.epoch, key.device_id),
@@ -97,7 +100,7 @@ def set_exported(connection: sqlite3.Connection, now_ns: int, key: AttemptKey) -
 
 
 def is_exported(connection: sqlite3.Connection, key: AttemptKey) -> bool:
-    """Whether the order left in a bundle."""
+    """Return whether the order was exported in a bundle file."""
     row = connection.execute(
         "SELECT exported_at FROM attempt WHERE job_id = ? AND epoch = ? AND device_id = ?",
         (key.job_id, key.epoch, key.device_id),
@@ -106,7 +109,7 @@ def is_exported(connection: sqlite3.Connection, key: AttemptKey) -> bool:
 
 
 def on_device(connection: sqlite3.Connection, device_id: str) -> list[Attempt]:
-    """Attempts for which the device still has work, oldest first; not those in a bundle."""
+    """Return a device's unfinished attempts, oldest first, other than in bundle files."""
     rows = connection.execute(
         f"SELECT * FROM attempt WHERE device_id = ? AND state IN ({_ON_DEVICE})"  # noqa: S608
         " AND exported_at IS NULL ORDER BY epoch",
@@ -116,7 +119,7 @@ def on_device(connection: sqlite3.Connection, device_id: str) -> list[Attempt]:
 
 
 def busy_devices(connection: sqlite3.Connection) -> set[str]:
-    """Devices that have work, other than in a bundle."""
+    """Return the ids of devices that have an unfinished attempt, other than in bundle files."""
     query = (
         f"SELECT DISTINCT device_id FROM attempt WHERE state IN ({_ON_DEVICE})"  # noqa: S608
         " AND exported_at IS NULL"
@@ -125,7 +128,7 @@ def busy_devices(connection: sqlite3.Connection) -> set[str]:
 
 
 def is_newest(connection: sqlite3.Connection, key: AttemptKey) -> bool | None:
-    """Whether an attempt is its job's newest; None: the device has no such attempt."""
+    """Return whether the attempt is its job's newest; None if the device has no such attempt."""
     row = connection.execute(
         "SELECT newest_epoch = epoch FROM attempt JOIN job USING (job_id)"
         " WHERE job_id = ? AND epoch = ? AND attempt.device_id = ?",
@@ -135,7 +138,10 @@ def is_newest(connection: sqlite3.Connection, key: AttemptKey) -> bool | None:
 
 
 def unjudged(connection: sqlite3.Connection, device_id: str) -> list[tuple[AttemptKey, str]]:
-    """A device's newest attempts whose result may still come, and the digest of each one's lock."""
+    """Return a device's newest attempts whose results were not yet evaluated and may still arrive.
+
+    Each comes with the digest of its lockfile.
+    """
     rows = connection.execute(
         "SELECT device_id, job_id, epoch, lock_sha256"  # noqa: S608
         f" FROM attempt JOIN {OPTIONS} USING (job_id, device_id)"
@@ -147,7 +153,7 @@ def unjudged(connection: sqlite3.Connection, device_id: str) -> list[tuple[Attem
 
 
 def unverified(connection: sqlite3.Connection) -> list[AttemptKey]:
-    """Attempts whose records are all here but were not yet judged."""
+    """Return the attempts whose records are all stored but not yet evaluated, by epoch."""
     rows = connection.execute(
         "SELECT device_id, job_id, epoch FROM attempt"
         " WHERE final_seq NOT NULL AND verified = 0 AND through_seq >= final_seq ORDER BY epoch"
@@ -158,10 +164,10 @@ def unverified(connection: sqlite3.Connection) -> list[AttemptKey]:
 def transition(
     connection: sqlite3.Connection, now_ns: int, attempt: Attempt, new: AttemptState, reason: str
 ) -> None:
-    """Move an attempt along the table, with its event.
+    """Move an attempt to the state `new` and log the event.
 
     Raises:
-        IllegalTransition: a fault of the program.
+        IllegalTransition: a bug in this program.
     """
     key = attempt.key
     check(
@@ -189,7 +195,7 @@ def transition(
 
 
 def set_verified(connection: sqlite3.Connection, key: AttemptKey) -> None:
-    """The attempt's records were judged; they will not be again."""
+    """Mark the attempt as evaluated, so that it is not evaluated again."""
     connection.execute(
         "UPDATE attempt SET verified = 1 WHERE job_id = ? AND epoch = ? AND device_id = ?",
         (key.job_id, key.epoch, key.device_id),
@@ -197,7 +203,7 @@ def set_verified(connection: sqlite3.Connection, key: AttemptKey) -> None:
 
 
 def count_bytes(connection: sqlite3.Connection, key: AttemptKey, count: int) -> None:
-    """Add bytes that were sent to the device for the attempt."""
+    """Add to the number of bytes that were sent to the device for the attempt."""
     connection.execute(
         "UPDATE attempt SET bytes_sent = bytes_sent + ?"
         " WHERE job_id = ? AND epoch = ? AND device_id = ?",

@@ -1,4 +1,4 @@
-"""Campaigns: stored whole with their jobs, paused, finished."""
+"""Campaigns: each is stored in one piece with its jobs, may be paused, and finishes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fleetmark_core.clock import iso
 
 
 def exists(connection: sqlite3.Connection, campaign_id: str) -> bool:
-    """Whether the campaign was stored, so that a repeated request changes nothing."""
+    """Return whether the campaign is stored, so that a repeated request changes nothing."""
     query = "SELECT 1 FROM campaign WHERE campaign_id = ?"
     return connection.execute(query, (campaign_id,)).fetchone() is not None
 
@@ -26,7 +26,11 @@ def is_unfinished(connection: sqlite3.Connection, campaign_id: str) -> bool:
 
 
 def request_of(connection: sqlite3.Connection, campaign_id: str) -> dict[str, Any]:
-    """Return what was asked for. Replays and recovered campaigns have no request of a person."""
+    """Return what was requested.
+
+    Replays and recovered campaigns have no operator's request; their benchmark and profile are
+    returned.
+    """
     row = connection.execute(
         "SELECT request, benchmark, profile FROM campaign WHERE campaign_id = ?", (campaign_id,)
     ).fetchone()
@@ -40,7 +44,7 @@ def add(
     new_jobs: Iterable[NewJob],
     locks: dict[str, bytes],
 ) -> None:
-    """Store a campaign with its jobs and locks, all queued."""
+    """Store a campaign with its jobs, all queued, and their lockfiles."""
     at = iso(now_ns)
     connection.execute(
         """INSERT INTO campaign (campaign_id, benchmark, selector, profile, request, created_at,
@@ -63,7 +67,7 @@ def add(
 
 
 def set_paused(connection: sqlite3.Connection, now_ns: int, campaign_id: str, pause: bool) -> None:
-    """Mark a campaign as paused, or not."""
+    """Pause a campaign or, with `pause` false, resume it."""
     connection.execute(
         "UPDATE campaign SET paused_at = ? WHERE campaign_id = ?",
         (iso(now_ns) if pause else None, campaign_id),
@@ -73,7 +77,7 @@ def set_paused(connection: sqlite3.Connection, now_ns: int, campaign_id: str, pa
 
 
 def states(connection: sqlite3.Connection, campaign_id: str) -> dict[str, int]:
-    """How many jobs of a campaign are in each state; of a job and its retry the retry counts."""
+    """Return how many of a campaign's jobs are in each state; retried jobs are not counted."""
     rows = connection.execute(
         "SELECT state, count(*) FROM job WHERE campaign_id = ? AND retried_as IS NULL"
         " GROUP BY state",

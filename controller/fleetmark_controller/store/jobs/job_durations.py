@@ -1,4 +1,4 @@
-"""How long earlier attempts took, for estimates."""
+"""Durations of earlier attempts, for estimates."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Collection
 from fleetmark_controller.planning.estimates import Earlier, Key
 
 _NEWEST = 1000
-"""So many jobs of a configuration are looked at: what was long before says little of now."""
+"""Number of newest jobs per configuration that are read; older ones are less representative."""
 
 
 def earlier(connection: sqlite3.Connection, keys: Collection[str]) -> Earlier:
-    """Of configurations with these keys: mean seconds by device, and on all of them."""
+    """Return the mean seconds of these configurations' attempts, per device and overall."""
     on_device: dict[tuple[Key, str], float] = {}
     sums: dict[Key, tuple[float, int]] = {}
     for configuration in sorted(set(keys)):

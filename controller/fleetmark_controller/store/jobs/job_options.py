@@ -1,4 +1,4 @@
-"""The devices on which each job can run. Jobs that have the same share one stored set."""
+"""The devices on which each job can run. Jobs with equal options share one stored set."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fleetmark_core.ids import uuid7
 
 OPTIONS = """(SELECT job.job_id, option_row.* FROM job JOIN option_row USING (option_set))
     AS job_option"""
-"""A row for each job and each of its boards; jobs that have the same share the rows beneath."""
+"""SQL for one row per job and device; jobs with the same option set share the underlying rows."""
 _OPTION = ", ".join(field.name for field in fields(Option))
 _OPTION_MARKS = ", ".join("?" * len(fields(Option)))
 
 
 def get(connection: sqlite3.Connection, job_id: str, device_id: str) -> Option | None:
-    """How the job runs on a device; None if it cannot."""
+    """Return how the job runs on a device; None if it cannot run there."""
     row = connection.execute(
         f"SELECT {_OPTION} FROM {OPTIONS} WHERE job_id = ? AND device_id = ?",  # noqa: S608
         (job_id, device_id),
@@ -26,7 +26,7 @@ def get(connection: sqlite3.Connection, job_id: str, device_id: str) -> Option |
 
 
 def get_all(connection: sqlite3.Connection, job_id: str) -> tuple[Option, ...]:
-    """Return every device on which the job can run."""
+    """Return one option for each device on which the job can run."""
     rows = connection.execute(
         f"SELECT {_OPTION} FROM {OPTIONS} WHERE job_id = ?",  # noqa: S608
         (job_id,),
@@ -53,7 +53,11 @@ def add(connection: sqlite3.Connection, job_id: str, option: Option) -> None:
 
 
 def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> bool:
-    """Offer a job to this device no more, if another may still take it; whether that is so."""
+    """Remove a device from a job's options, unless it is the only one.
+
+    Returns:
+        Whether the device was removed.
+    """
     others = connection.execute(
         f"SELECT 1 FROM {OPTIONS} WHERE job_id = ? AND device_id <> ?",  # noqa: S608
         (job_id, device_id),
@@ -65,7 +69,10 @@ def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> b
 
 
 def _own_options(connection: sqlite3.Connection, job_id: str, but: str) -> None:
-    """Give a job a set of options of its own, without one device: the others keep theirs."""
+    """Give a job its own copy of its options, without device `but`.
+
+    Other jobs that share the set keep it unchanged.
+    """
     own_set = uuid7()
     connection.execute(
         f"""INSERT INTO option_row (option_set, {_OPTION})
@@ -76,7 +83,7 @@ def _own_options(connection: sqlite3.Connection, job_id: str, but: str) -> None:
 
 
 def exist(connection: sqlite3.Connection, job_id: str) -> bool:
-    """Whether a device that is still registered can run the job."""
+    """Return whether the job can run on a device that has not been removed."""
     query = (
         f"SELECT 1 FROM {OPTIONS} WHERE job_id = ? AND device_id NOT IN"  # noqa: S608
         " (SELECT identity_id FROM identity WHERE state = 'removed')"

@@ -1,4 +1,4 @@
-"""Jobs: every transition, and what else changes them."""
+"""Jobs: state transitions and all other changes to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fleetmark_core.clock import iso, parse_iso
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the rules see it."""
+    """A job with the fields that the lifecycle rules need."""
 
     job_id: str
     campaign_id: str
@@ -40,7 +40,8 @@ def add_jobs(
     sequence = connection.execute("SELECT coalesce(max(sequence), 0) FROM job").fetchone()[0]
     sets: dict[tuple[int, ...], str] = {}
     for number, job in enumerate(jobs, sequence + 1):
-        # Repetitions have the very same options: stored once, under the first one's id.
+        # Repetitions share the same option objects, which are stored once, under the first one's
+        # id.
         alike = tuple(map(id, job.options))
         new_set = not job.option_set and alike not in sets
         option_set = job.option_set or sets.setdefault(alike, job.job_id)
@@ -77,7 +78,7 @@ def add_jobs(
 
 
 def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
-    """One job."""
+    """Return one job; None if it does not exist."""
     row = connection.execute("SELECT * FROM job WHERE job_id = ?", (job_id,)).fetchone()
     if row is None:
         return None
@@ -99,10 +100,10 @@ def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
 def transition(
     connection: sqlite3.Connection, now_ns: int, job: Job, new: JobState, reason: str
 ) -> None:
-    """Move a job along the table, with its event.
+    """Move a job to the state `new` and log the event. Finish its campaign if it was the last one.
 
     Raises:
-        IllegalTransition: a fault of the program.
+        IllegalTransition: a bug in this program.
     """
     check(job.state, new, f"job {job.job_id}", lambda: events.history(connection, job.job_id))
     finished = iso(now_ns) if new in JOB_TERMINAL else None
@@ -118,7 +119,7 @@ def transition(
 
 
 def bind(connection: sqlite3.Connection, job_id: str, device_id: str, epoch: int) -> None:
-    """Count a try and make `epoch` the job's newest."""
+    """Bind a job to a device, count an attempt, and make `epoch` the job's newest."""
     connection.execute(
         "UPDATE job SET attempts = attempts + 1, newest_epoch = ?, device_id = ?"
         " WHERE job_id = ? AND newest_epoch < ?",
@@ -129,7 +130,7 @@ def bind(connection: sqlite3.Connection, job_id: str, device_id: str, epoch: int
 def repetitions(
     connection: sqlite3.Connection, campaign_id: str, key: str, mode: str, device_id: str
 ) -> int:
-    """The highest repetition of a configuration on a device in a campaign; 0 if there is none."""
+    """Return the highest repetition of a configuration on a device in a campaign; 0 if none."""
     row = connection.execute(
         """SELECT max(repetition) FROM job WHERE campaign_id = ? AND configuration_key = ?
         AND configuration ->> '$.mode' = ? AND device_id = ?""",
@@ -139,13 +140,13 @@ def repetitions(
 
 
 def is_retried(connection: sqlite3.Connection, job_id: str) -> bool:
-    """Whether another job does this one again."""
+    """Return whether another job retries this one."""
     query = "SELECT 1 FROM job WHERE job_id = ? AND retried_as NOT NULL"
     return connection.execute(query, (job_id,)).fetchone() is not None
 
 
 def repeat(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> str:
-    """Queue a new job that does an ended one again, in its campaign; returns the new id."""
+    """Queue a job that repeats a finished one, in the same campaign, and return its id."""
     add_again(connection, now_ns, job.campaign_id, like(connection, now_ns, job, new_id))
     connection.execute("UPDATE job SET retried_as = ? WHERE job_id = ?", (new_id, job.job_id))
     events.add(connection, now_ns, "job.retried", job_id=job.job_id, retried_as=new_id)
@@ -153,7 +154,7 @@ def repeat(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -
 
 
 def add_again(connection: sqlite3.Connection, now_ns: int, campaign_id: str, job: NewJob) -> None:
-    """Queue one more job of a campaign, which may have ended: then it has not, after all."""
+    """Queue one more job of a campaign, and reopen the campaign if it had finished."""
     add_jobs(connection, now_ns, campaign_id, [job])
     connection.execute(
         "UPDATE campaign SET finished_at = NULL WHERE campaign_id = ?", (campaign_id,)
@@ -161,7 +162,7 @@ def add_again(connection: sqlite3.Connection, now_ns: int, campaign_id: str, job
 
 
 def like(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> NewJob:
-    """A new job that is like one there is: its configuration, its boards, as long a deadline."""
+    """Return a new job with the configuration, options and deadline interval of an existing one."""
     row = connection.execute("SELECT * FROM job WHERE job_id = ?", (job.job_id,)).fetchone()
     allowed_ns = parse_iso(row["deadline_at"]) - parse_iso(row["created_at"])
     return NewJob(
@@ -183,7 +184,7 @@ def like(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> 
 
 
 def waiting_only_for(connection: sqlite3.Connection, device_id: str) -> list[str]:
-    """Queued jobs that no other device of the fleet can run."""
+    """Return the ids of queued jobs that no other device of the fleet can run."""
     rows = connection.execute(
         """SELECT job_id FROM job WHERE state = 'QUEUED' AND EXISTS (
             SELECT 1 FROM option_row
@@ -198,7 +199,10 @@ def waiting_only_for(connection: sqlite3.Connection, device_id: str) -> list[str
 
 
 def hopeless(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, int]]:
-    """(job, epoch) of queued jobs with no try left, whose last one was lost on this device."""
+    """Return (job id, epoch) of queued jobs that have no attempts left and await a lost result.
+
+    Their last attempt was lost on this device before its final record arrived.
+    """
     rows = connection.execute(
         "SELECT job_id, newest_epoch FROM job JOIN attempt USING (job_id, device_id)"
         " WHERE job.state = 'QUEUED' AND attempts >= max_attempts AND job.device_id = ?"
@@ -209,7 +213,7 @@ def hopeless(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, 
 
 
 def overdue(connection: sqlite3.Connection, now_ns: int) -> list[str]:
-    """Ids of jobs that are not terminal at their deadline."""
+    """Return the ids of queued and active jobs whose deadline has passed."""
     rows = connection.execute(
         "SELECT job_id FROM job WHERE deadline_at <= ? AND state IN ('QUEUED', 'ACTIVE')",
         (iso(now_ns),),
@@ -218,7 +222,8 @@ def overdue(connection: sqlite3.Connection, now_ns: int) -> list[str]:
 
 
 def _finish_campaign(connection: sqlite3.Connection, now_ns: int, campaign_id: str) -> None:
-    # The states as index `job_open` has them, or each end would look through all that ended before.
+    # The condition must match the partial index `job_open`; otherwise each finished job would cause
+    # a scan of all the campaign's finished jobs.
     connection.execute(
         """UPDATE campaign SET finished_at = ? WHERE campaign_id = ? AND NOT EXISTS (
         SELECT 1 FROM job WHERE job.campaign_id = campaign.campaign_id

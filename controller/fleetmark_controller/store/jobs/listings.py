@@ -1,4 +1,4 @@
-"""What people and watchers see of campaigns, jobs and attempts."""
+"""Campaigns, jobs and attempts as operators and watchers see them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _JOB = """SELECT job_id, campaign_id,
 
 @dataclass(frozen=True)
 class JobLine:
-    """One job in a listing; what is not known is empty."""
+    """One job in a listing; unknown fields are empty."""
 
     job_id: str
     campaign_id: str
@@ -47,9 +47,9 @@ class CampaignLine:
     finished_at: str
     jobs_by_state: dict[str, int]
     bundle_bytes: int
-    """What the bundles of its jobs name, each job's counted."""
+    """Sum over the jobs of the sizes of their bundles; shared blobs count once per job."""
     bytes_sent: int
-    """Blobs sent to boards for its jobs."""
+    """Bytes of blobs that were sent to devices for its jobs."""
     paused_at: str = ""
     submitted_by: str = ""
 
@@ -70,7 +70,7 @@ class AttemptLine:
 
 @dataclass(frozen=True)
 class JobPage:
-    """A job with everything that is known of it."""
+    """A job with all its details; its sizes are those of the option with the largest memory."""
 
     job: JobLine
     attempts: list[AttemptLine]
@@ -82,7 +82,7 @@ class JobPage:
 
 
 def jobs_by_id(connection: sqlite3.Connection, ids: Collection[str]) -> list[JobLine]:
-    """The named jobs, first come first."""
+    """Return the jobs with these ids, in order of submission."""
     marks = ",".join("?" * len(ids))
     rows = connection.execute(f"{_JOB} WHERE job_id IN ({marks}) ORDER BY sequence", tuple(ids))
     return [JobLine(*row) for row in rows]
@@ -91,7 +91,7 @@ def jobs_by_id(connection: sqlite3.Connection, ids: Collection[str]) -> list[Job
 def list_jobs(
     connection: sqlite3.Connection, campaign_id: str = "", state: str = ""
 ) -> list[JobLine]:
-    """Jobs, first come first; empty filters take all."""
+    """Return jobs in order of submission; an empty filter matches all."""
     rows = connection.execute(
         f"{_JOB} WHERE (? = '' OR campaign_id = ?) AND (? = '' OR state = ?) ORDER BY sequence",
         (campaign_id, campaign_id, state, state),
@@ -100,7 +100,7 @@ def list_jobs(
 
 
 def list_campaigns(connection: sqlite3.Connection, campaign_id: str = "") -> list[CampaignLine]:
-    """Campaigns, newest first; or the one that is named."""
+    """Return all campaigns, newest first, or only the one with this id."""
     rows = connection.execute(
         f"""SELECT campaign_id, benchmark, selector, created_at, coalesce(finished_at, ''),
         (SELECT coalesce(sum(bytes), 0) FROM
@@ -132,7 +132,7 @@ def list_campaigns(connection: sqlite3.Connection, campaign_id: str = "") -> lis
 
 
 def find(connection: sqlite3.Connection, kind: str, prefix: str) -> list[str]:
-    """Ids of campaigns or jobs that begin with `prefix`; two at most."""
+    """Return at most two ids of campaigns or jobs that begin with `prefix`."""
     column, table = {"campaign": ("campaign_id", "campaign"), "job": ("job_id", "job")}[kind]
     rows = connection.execute(
         f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ? LIMIT 2",  # noqa: S608
@@ -142,7 +142,7 @@ def find(connection: sqlite3.Connection, kind: str, prefix: str) -> list[str]:
 
 
 def newest_campaign(connection: sqlite3.Connection) -> list[str]:
-    """The campaign that was submitted last; none if there is none. Health checks do not count."""
+    """Return the id of the campaign submitted last, if any; health checks do not count."""
     rows = connection.execute(
         "SELECT campaign_id FROM campaign WHERE purpose = '' ORDER BY rowid DESC LIMIT 1"
     )
@@ -150,7 +150,7 @@ def newest_campaign(connection: sqlite3.Connection) -> list[str]:
 
 
 def job_page(connection: sqlite3.Connection, job_id: str) -> JobPage:
-    """Everything that is known of a job that exists."""
+    """Return all details of a job, which must exist."""
     (line,) = jobs_by_id(connection, [job_id])
     rows = connection.execute(
         """SELECT epoch, name, attempt.state, attempt.reason, attempt.created_at,
@@ -171,7 +171,7 @@ def job_page(connection: sqlite3.Connection, job_id: str) -> JobPage:
 
 
 def active_jobs(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
-    """For each device that has work: its job, and what that runs."""
+    """Return the id and label of the current job of each device that has one."""
     rows = connection.execute(
         "SELECT attempt.device_id, job_id, label FROM attempt JOIN job USING (job_id)"
         " WHERE attempt.state IN ('OFFERED', 'PREPARING', 'RUNNING', 'UPLOADING') ORDER BY epoch"
@@ -180,7 +180,7 @@ def active_jobs(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
 
 
 def job_states_on(connection: sqlite3.Connection, device_id: str) -> dict[str, int]:
-    """How many jobs that a device had, or waits for, are in each state."""
+    """Return how many of the jobs bound to a device are in each state."""
     rows = connection.execute(
         "SELECT state, count(*) FROM job WHERE device_id = ? GROUP BY state", (device_id,)
     )
@@ -188,5 +188,5 @@ def job_states_on(connection: sqlite3.Connection, device_id: str) -> dict[str, i
 
 
 def any_overdue(connection: sqlite3.Connection, now_ns: int) -> bool:
-    """Whether a job is past its deadline."""
+    """Return whether a job is past its deadline."""
     return bool(jobs.overdue(connection, now_ns))

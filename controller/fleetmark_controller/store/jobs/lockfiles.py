@@ -1,4 +1,4 @@
-"""Lockfiles that jobs run, by their digests."""
+"""Lockfiles of jobs, stored by their digests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fleetmark_core.lockfile import Lock, parse_lock
 
 
 def add(connection: sqlite3.Connection, locks: dict[str, bytes]) -> None:
-    """Store locks by their digests, if they are not here already."""
+    """Store lockfiles by their digests, unless they are stored already."""
     connection.executemany("INSERT OR IGNORE INTO lock VALUES (?, ?)", locks.items())
 
 
@@ -24,7 +24,7 @@ def get(connection: sqlite3.Connection, lock_sha256: str) -> Lock:
     """Return a stored lockfile.
 
     Raises:
-        KeyError: it is not stored.
+        KeyError: no lockfile with this digest is stored.
     """
     data = content(connection, lock_sha256)
     if data is None:

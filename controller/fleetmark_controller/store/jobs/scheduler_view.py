@@ -1,4 +1,4 @@
-"""What the scheduler looks at: waiting jobs, boards and series, as one moment of the store."""
+"""The scheduler's input: waiting jobs, devices and series in one consistent state of the store."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import parse_lock
 
 HEALTH_CHECK = "health check"
-"""Purpose of a campaign that decides whether a quarantined board may return."""
+"""Purpose of a campaign that decides whether a quarantined device may return to service."""
 _LOOK_AT = 1000
-"""Jobs that are looked at for each open board; it gets one of them."""
+"""Number of jobs considered for each open device; the device gets one of them."""
 _FEW = 20
-"""So many boards are looked for among those of each job; of more, every job is looked at."""
+"""Up to this many devices, waiting jobs are looked up by device; above it, all are read."""
 
 
 def view(
@@ -29,19 +29,26 @@ def view(
     ageing_s: float = 0.0,
     open_devices: Iterable[str] | None = None,
 ) -> View:
-    """The fleet now. `seen` is what presence says; devices that it does not name are offline.
+    """Return the state of the fleet for the scheduler.
 
-    With `open_devices` only these, and the first jobs that could run on them: enough to decide
-    what they do next. Without, everything that waits: enough to say why.
+    Args:
+        connection: Connection in a read transaction.
+        now_ns: Current wall-clock time.
+        seen: Presence of each device; a device that is missing here is offline.
+        ageing_s: Seconds of waiting that count as much as one level of priority.
+        open_devices: Restricts the view to these devices and to the first jobs that could run on
+            them, which is enough to decide what they do next. None: all waiting jobs and devices,
+            which is needed to determine wait reasons.
     """
     names = None if open_devices is None else list(open_devices)
     reserved = _reserved(connection, now_ns)
     waiting = _waiting(connection, ageing_s, names, reserved)
     if names is not None:
-        # Those for which nothing waits do not matter.
+        # Devices for which no job waits are irrelevant.
         sets = {(job.device_set, job.owner): job.devices for job in waiting}
         wanted = set().union(*sets.values())
-        # And those that time alone will free for jobs that were passed over.
+        # Keep reserved devices too: when a reservation ends, jobs that were passed over can run
+        # there.
         wanted |= reserved.keys()
         names = [name for name in names if name in wanted]
     devices = _devices(connection, seen, names)
@@ -53,9 +60,10 @@ def view(
 
 
 def wanted(connection: sqlite3.Connection, most: int = 2000) -> set[str] | None:
-    """Boards that waiting jobs could run on; None if too many jobs and boards are to be looked at.
+    """Return the ids of devices that waiting jobs could run on, whether or not they are free.
 
-    It says nothing of whether a board could take one now.
+    Returns:
+        None if there are `most` or more combinations of job and device to read.
     """
     rows = connection.execute(
         """SELECT option_row.device_id FROM job JOIN option_row USING (option_set)
@@ -67,7 +75,7 @@ def wanted(connection: sqlite3.Connection, most: int = 2000) -> set[str] | None:
 
 
 def _reserved(connection: sqlite3.Connection, now_ns: int) -> dict[str, str]:
-    """For whom each board is reserved that is so now."""
+    """Return the holder of each current reservation, by device id."""
     query = "SELECT device_id, reserved_for FROM device_care WHERE reserved_until > ?"
     return {row[0]: row[1] for row in connection.execute(query, (iso(now_ns),))}
 
@@ -96,7 +104,7 @@ def _waiting(
     options = _Options(connection, None if names is None else set(names), reserved)
     waiting = []
     for row in rows:
-        # Reservations do not count for what the controller itself asks for.
+        # Reservations do not apply to jobs that the controller itself submits.
         owner = row[4] if row[10] == "" else None
         devices, min_sandbox = options.of(row[11], owner)
         if names is not None and not options.worth_looking(row[11], devices):
@@ -123,9 +131,10 @@ def _waiting(
 
 
 class _Options:
-    """Boards of jobs, each set read once: the scheduler ranks boards once for all that share it.
+    """Reads the options of jobs, each set once, so that jobs that share a set are ranked once.
 
-    With `names` only these boards, and of those that are reserved only what their holder submits.
+    With `names`, only these devices are included, and a reserved device only for jobs of the
+    reservation's holder.
     """
 
     def __init__(
@@ -139,9 +148,9 @@ class _Options:
         self._looked: Counter[str] = Counter()
 
     def of(self, option_set: str, owner: str | None) -> tuple[dict[str, str], str]:
-        """Boards with their locks, and the weakest sandbox that all of them may have.
+        """Return the digest of the lockfile per device, and the highest required sandbox level.
 
-        `owner` is who submitted the job; None: reservations do not count for it.
+        `owner` is the operator who submitted the job; None: reservations do not apply.
         """
         found = self._sets.get(option_set)
         if found is None:
@@ -159,9 +168,9 @@ class _Options:
         return self._free_to[key], min_sandbox
 
     def worth_looking(self, option_set: str, devices: Mapping[str, str]) -> bool:
-        """Whether the next job of this set can get a board in this round; it counts as looked at.
+        """Return whether the next job of this set may get a device in this round, and count it.
 
-        They are asked in the order in which they would get one.
+        Callers must ask in the order in which jobs get devices.
         """
         if not devices:
             return False
@@ -220,7 +229,7 @@ def _devices(
 def _series(connection: sqlite3.Connection, waiting: Iterable[WaitingJob]) -> dict[str, Series]:
     found: dict[str, Series] = {}
     for name in {job.series for job in waiting if job.series}:
-        # The board of its newest try goes on with it, unless its next job cannot run there.
+        # The device of the series' newest attempt is kept unless the next job cannot run there.
         row = connection.execute(
             """SELECT max(state IN ('ACTIVE', 'CANCELLING')) AS active,
             (SELECT device_id FROM job WHERE series = ?1 AND attempts > 0
@@ -260,7 +269,7 @@ def _blobs(
 
 @lru_cache(maxsize=4096)
 def _blobs_of(content: bytes) -> Mapping[str, int]:
-    """Digest and size in bytes of all that a lock names; nothing if it cannot be read."""
+    """Return the size in bytes of each blob of a lockfile, by digest; empty if it is unreadable."""
     try:
         return {blob.sha256: blob.size_bytes for blob in parse_lock(content).blobs()}
     except FleetmarkError:
@@ -268,7 +277,10 @@ def _blobs_of(content: bytes) -> Mapping[str, int]:
 
 
 def was_sent(connection: sqlite3.Connection, now_ns: int, device_id: str, job_id: str) -> None:
-    """A device has all blobs of a job: its run has begun."""
+    """Record that a device has all blobs of a job, because the job's run has begun there.
+
+    Only the 100 newest lockfiles per device are kept.
+    """
     connection.execute(
         f"""INSERT INTO device_lock SELECT device_id, lock_sha256, ? FROM {OPTIONS}
         WHERE job_id = ? AND device_id = ?

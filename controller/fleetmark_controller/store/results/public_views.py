@@ -1,4 +1,4 @@
-"""Rows of the public views, filtered."""
+"""Filtered rows of the public views."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Value = int | float | str | bytes | None
 
 
 def run(connection: sqlite3.Connection, run_id: str) -> tuple[list[str], tuple[Value, ...]]:
-    """Return the columns of view `runs` and the row of one run, which is stored."""
+    """Return the columns of view `runs` and the row of one run, which must be stored."""
     cursor = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,))
     columns = [column[0] for column in cursor.description]
     return columns, tuple(cursor.fetchone())
@@ -46,13 +46,18 @@ def select(
     since: str = "",
     samples: bool = False,
 ) -> tuple[list[str], Iterator[tuple[Value, ...]]]:
-    """Columns and rows of a view, in a stable order.
+    """Return the columns and rows of a view, in a stable order.
 
-    `devices` are names; None means all. `since` is an ISO 8601 time. `samples` adds the column
-    samples_sha256 to runs.
+    Args:
+        connection: Connection in a read transaction.
+        view: One of `VIEWS`.
+        campaign_id: Campaign to include; empty means all.
+        devices: Names of devices to include; None means all.
+        since: ISO 8601 time; earlier rows are left out.
+        samples: Add the column samples_sha256 to the view `runs`.
 
     Raises:
-        KeyError: no such view.
+        KeyError: there is no such view.
     """
     if view not in VIEWS:
         raise KeyError(view)

@@ -1,4 +1,4 @@
-"""Records of attempts: inserted or ignored, acknowledged only up to the first gap."""
+"""Records of attempts: inserted or ignored, and acknowledged only up to the first gap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fleetmark_core.records import Record
 
 
 def count(connection: sqlite3.Connection, key: AttemptKey) -> int:
-    """How many records of an attempt are stored."""
+    """Return how many records of an attempt are stored."""
     row = connection.execute(
         "SELECT count(*) FROM record WHERE job_id = ? AND epoch = ?", (key.job_id, key.epoch)
     ).fetchone()
@@ -24,10 +24,10 @@ def count(connection: sqlite3.Connection, key: AttemptKey) -> int:
 def insert(
     connection: sqlite3.Connection, now_ns: int, key: AttemptKey, records: Iterable[Record]
 ) -> int:
-    """Store records of an attempt that exists; returns the highest contiguous seq.
+    """Store records of an attempt that exists, and return the highest contiguous seq.
 
-    The first record under a key stays. Another payload under the same key is an alarm, in the
-    event log, and changes nothing.
+    The first record under a key is kept. A different payload under the same key logs an alarm event
+    and changes nothing.
     """
     for record in records:
         inserted = connection.execute(
@@ -61,7 +61,7 @@ def insert(
 
 
 def of(connection: sqlite3.Connection, key: AttemptKey) -> list[Record]:
-    """All records of an attempt, in order."""
+    """Return all records of an attempt, by seq."""
     rows = connection.execute(
         "SELECT seq, kind, payload FROM record WHERE job_id = ? AND epoch = ? ORDER BY seq",
         (key.job_id, key.epoch),
@@ -70,12 +70,12 @@ def of(connection: sqlite3.Connection, key: AttemptKey) -> list[Record]:
 
 
 def payloads(connection: sqlite3.Connection, key: AttemptKey, kind: str) -> list[dict[str, Any]]:
-    """The JSON payloads of one kind of records, in order."""
+    """Return the JSON payloads of an attempt's records of one kind, by seq."""
     return [json.loads(record.payload) for record in of(connection, key) if record.kind == kind]
 
 
 def _contiguous(connection: sqlite3.Connection, key: AttemptKey) -> int:
-    # Starts from what was contiguous before: O(new records), not O(all records).
+    # Starting from the previous contiguous seq costs O(new records) instead of O(all records).
     row = connection.execute(
         "SELECT through_seq FROM attempt WHERE job_id = ? AND epoch = ?", (key.job_id, key.epoch)
     ).fetchone()

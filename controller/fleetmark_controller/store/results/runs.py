@@ -18,7 +18,10 @@ class RunFile(NamedTuple):
 
 
 def add(connection: sqlite3.Connection, values: dict[str, Any], files: Iterable[RunFile]) -> None:
-    """Store a run: `values` by column of table run; lists and tables become JSON."""
+    """Store a run and its files.
+
+    `values` are named after the columns of table run; lists and mappings are stored as JSON.
+    """
     columns = {
         name: json.dumps(value, sort_keys=True, ensure_ascii=False)
         if isinstance(value, (dict, list, tuple))
@@ -46,7 +49,7 @@ class Origin(NamedTuple):
 
 
 def origin(connection: sqlite3.Connection, run_id: str) -> Origin:
-    """Return where a stored run came from."""
+    """Return the attempt that a stored run came from."""
     row = connection.execute(
         "SELECT run.job_id, device_id, name, orders FROM run JOIN attempt USING (job_id, epoch)"
         " JOIN device USING (device_id) WHERE run.run_id = ?",
@@ -56,7 +59,7 @@ def origin(connection: sqlite3.Connection, run_id: str) -> Origin:
 
 
 class Counts(NamedTuple):
-    """What a run's figures are divided by, and when it measured."""
+    """The divisors of a run's energy figures, and the time span of its measurement."""
 
     mode: str
     queries: int | None
@@ -66,7 +69,7 @@ class Counts(NamedTuple):
 
 
 def counts(connection: sqlite3.Connection, run_id: str) -> Counts:
-    """Of a run that is stored."""
+    """Return the counts and the time span of a stored run."""
     row = connection.execute(
         "SELECT mode, query_count, sample_count, started_at, duration_s FROM run WHERE run_id = ?",
         (run_id,),
@@ -77,7 +80,7 @@ def counts(connection: sqlite3.Connection, run_id: str) -> Counts:
 def set_energy(
     connection: sqlite3.Connection, run_id: str, values: dict[str, Any], log: RunFile
 ) -> None:
-    """Replace a run's energy: `values` by column; `log` is what they are from."""
+    """Replace a run's energy columns with `values`; `log` is the file that they were read from."""
     marks = ", ".join(f"{name} = ?" for name in values)
     connection.execute(
         f"UPDATE run SET {marks} WHERE run_id = ?",  # noqa: S608 - names of our own
@@ -87,7 +90,7 @@ def set_energy(
 
 
 class Repetition(NamedTuple):
-    """One job of a configuration on a board, with its official run if it has one."""
+    """One job of a configuration on a device, with its official run if it has one."""
 
     job_id: str
     state: str
@@ -98,7 +101,7 @@ class Repetition(NamedTuple):
 
 
 def repetitions(connection: sqlite3.Connection, job_id: str, device_id: str) -> list[Repetition]:
-    """All jobs that do what this one does, in its campaign, on this device."""
+    """Return all jobs with the same configuration and mode in the job's campaign on this device."""
     rows = connection.execute(
         """SELECT other.job_id, other.state, other.repetition, run.run_id, run.loadgen_validity,
         run.metric_value FROM job AS own JOIN job AS other USING (campaign_id, configuration_key)
@@ -115,7 +118,7 @@ def repetitions(connection: sqlite3.Connection, job_id: str, device_id: str) -> 
 def set_repeat_interval(
     connection: sqlite3.Connection, run_ids: Iterable[str], half_percent: float | None
 ) -> None:
-    """Note how well the figure is known that these runs have in common."""
+    """Store the confidence interval over these runs (half its width, in percent) with each run."""
     connection.executemany(
         "UPDATE run SET repeat_interval_percent = ? WHERE run_id = ?",
         ((half_percent, run_id) for run_id in run_ids),
@@ -125,7 +128,7 @@ def set_repeat_interval(
 def add_reason(
     connection: sqlite3.Connection, run_ids: Iterable[str], why: dict[str, Any], quality: str
 ) -> None:
-    """Add a reason to the quality verdict of runs that were stored before."""
+    """Add a reason to the condition of runs that are stored already, and set the condition."""
     for run_id in run_ids:
         (known,) = connection.execute(
             "SELECT quality_reasons FROM run WHERE run_id = ?", (run_id,)
@@ -138,7 +141,7 @@ def add_reason(
 
 
 def find(connection: sqlite3.Connection, prefix: str) -> list[str]:
-    """Ids of runs that begin with `prefix`; two at most."""
+    """Return at most two ids of runs that begin with `prefix`."""
     pattern = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     rows = connection.execute(
         "SELECT run_id FROM run WHERE run_id LIKE ? ESCAPE '\\' ORDER BY run_id LIMIT 2", (pattern,)
@@ -147,7 +150,7 @@ def find(connection: sqlite3.Connection, prefix: str) -> list[str]:
 
 
 def files(connection: sqlite3.Connection, run_id: str) -> list[RunFile]:
-    """The raw files of a run, by name."""
+    """Return the raw files of a run, by name."""
     rows = connection.execute(
         "SELECT name, role, sha256, size_bytes FROM run_file WHERE run_id = ? ORDER BY name",
         (run_id,),
@@ -156,6 +159,6 @@ def files(connection: sqlite3.Connection, run_id: str) -> list[RunFile]:
 
 
 def provenance(connection: sqlite3.Connection, run_id: str) -> str:
-    """The provenance of a run, as JSON."""
+    """Return the provenance of a run, as JSON."""
     row = connection.execute("SELECT provenance FROM run WHERE run_id = ?", (run_id,)).fetchone()
     return str(row[0])

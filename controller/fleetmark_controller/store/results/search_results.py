@@ -1,4 +1,4 @@
-"""What mode find-performance found on a board: what later performance runs there are told."""
+"""Results of find-performance runs, which set parameters of later runs on the same device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleetmark_core.modes import FIND
 
 _LOOKED_AT = 50
 _OF_THE_SEARCH = ("min_duration_s",)
-"""Parameters that may differ between a search and the run that it is for."""
+"""Parameters that may differ between a search and the run that uses its result."""
 
 
 def newest(
@@ -20,10 +20,17 @@ def newest(
     lock_sha256: str,
     configuration: Mapping[str, Any],
 ) -> float | None:
-    """What the newest official search of the same lock on the same device found.
+    """Return the result of the newest official search with the same lockfile on the same device.
 
-    `configuration` is that of the job that wants to know: scenario, profile and parameters must be
-    the same, but for how long a test lasts. None: there is no such search, or it found nothing.
+    Args:
+        connection: Connection in a read transaction.
+        device_id: Device of the search.
+        lock_sha256: Digest of the lockfile.
+        configuration: Configuration of the job that uses the result. Scenario, profile and
+            parameters must be the same, except for the minimum duration of a test.
+
+    Returns:
+        None if there is no such search, or if it found nothing.
     """
     rows = connection.execute(
         "SELECT run.search, run.parameters FROM run JOIN attempt USING (job_id, epoch)"

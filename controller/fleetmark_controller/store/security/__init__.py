@@ -1,1 +1,1 @@
-"""Identities, join tokens, the audit log and releases."""
+"""Identities, enrollment tokens, the audit log and releases."""

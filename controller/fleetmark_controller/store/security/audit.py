@@ -1,4 +1,4 @@
-"""The audit log: who did what, and what was refused, each row chained to the one before."""
+"""The audit log: actions and refusals with their actors, each row chained to the previous one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add(
     outcome: str = DONE,
     **detail: Any,
 ) -> None:
-    """Append a row, in the transaction of the act itself."""
+    """Append a row, in the same transaction as the action itself."""
     seq, before = head(connection)
     row = Row(
         seq + 1,
@@ -46,7 +46,7 @@ def add(
 
 
 def head(connection: sqlite3.Connection) -> tuple[int, str]:
-    """Number and hash of the last row."""
+    """Return the number and hash of the last row."""
     stored = epochs.get(connection, _HEAD)
     if stored is None:
         return 0, FIRST
@@ -55,7 +55,7 @@ def head(connection: sqlite3.Connection) -> tuple[int, str]:
 
 
 def rows(connection: sqlite3.Connection, after: int = 0) -> Iterator[Row]:
-    """Rows in order."""
+    """Yield the rows after number `after`, in order."""
     found = connection.execute("SELECT * FROM audit WHERE seq > ? ORDER BY seq", (after,))
     for row in found:
         yield Row(*row)

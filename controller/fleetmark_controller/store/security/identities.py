@@ -1,4 +1,4 @@
-"""Identities: keys of devices and people, and how much they count."""
+"""Identities of devices and operators: their keys, states and roles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add(
     """Store a new identity.
 
     Raises:
-        sqlite3.IntegrityError: id, key or name is taken.
+        sqlite3.IntegrityError: its id, key or name is taken.
     """
     connection.execute(
         "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
@@ -39,7 +39,7 @@ def add(
 
 
 def set_state(connection: sqlite3.Connection, now_ns: int, identity_id: str, state: State) -> None:
-    """Approve, revoke or remove."""
+    """Approve, revoke or remove an identity."""
     column = "approved_at" if state is State.ACTIVE else "ended_at"
     connection.execute(
         f"UPDATE identity SET state = ?, {column} = ? WHERE identity_id = ?",  # noqa: S608
@@ -48,41 +48,41 @@ def set_state(connection: sqlite3.Connection, now_ns: int, identity_id: str, sta
 
 
 def set_key(connection: sqlite3.Connection, identity_id: str, key_sha256: str) -> None:
-    """Give an identity another key, which counts from now on instead of the old one."""
+    """Replace the key of an identity; the old key is no longer accepted."""
     connection.execute(
         "UPDATE identity SET key_sha256 = ? WHERE identity_id = ?", (key_sha256, identity_id)
     )
 
 
 def rename(connection: sqlite3.Connection, identity_id: str, name: str) -> None:
-    """Call it by another name, which must be free."""
+    """Rename an identity; the name must not be in use."""
     connection.execute("UPDATE identity SET name = ? WHERE identity_id = ?", (name, identity_id))
 
 
 def get(connection: sqlite3.Connection, identity_id: str) -> Identity | None:
-    """One identity."""
+    """Return the identity with this id; None if there is none."""
     return _one(connection, "identity_id = ?", identity_id)
 
 
 def by_key(connection: sqlite3.Connection, key_sha256: str) -> Identity | None:
-    """The identity of a key."""
+    """Return the identity that has this key; None if there is none."""
     return _one(connection, "key_sha256 = ?", key_sha256)
 
 
 def by_name(connection: sqlite3.Connection, kind: Kind, name: str) -> Identity | None:
-    """The identity that bears a name now."""
+    """Return the identity of this kind that has the name now; None if there is none."""
     return _one(connection, "kind = ? AND name = ? AND state <> 'removed'", kind.value, name)
 
 
 def every(connection: sqlite3.Connection, kind: Kind | None = None) -> list[Identity]:
-    """All identities by name; removed ones, too."""
+    """Return all identities of a kind, by name, including removed ones."""
     rows = connection.execute("SELECT * FROM identity ORDER BY name, created_at")
     found = [_identity(row) for row in rows]
     return [identity for identity in found if kind in (None, identity.kind)]
 
 
 def some(connection: sqlite3.Connection, wanted: Collection[str]) -> list[Identity]:
-    """Identities by id."""
+    """Return the identities with these ids; unknown ids are ignored."""
     found = (get(connection, identity_id) for identity_id in wanted)
     return [identity for identity in found if identity is not None]
 

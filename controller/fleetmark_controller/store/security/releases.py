@@ -1,4 +1,4 @@
-"""Releases that there were, and locks that none names yet."""
+"""Installed releases, and lockfiles with entries that no release contains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleetmark_core.clock import NS_PER_S, iso
 
 @dataclass(frozen=True)
 class Reference:
-    """How an order names the release that it is of."""
+    """Reference to a release, as orders contain it."""
 
     serial: int
     sha256: str
@@ -20,14 +20,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class Standing:
-    """What orders can be given under now: a release, or why none."""
+    """The release under which orders can be issued, or the reason why there is none."""
 
     reference: Reference | None = None
     fault: str = ""
 
 
 UNSIGNED = Standing()
-"""A controller without keys: its orders name no release."""
+"""The standing of a controller without keys: its orders name no release."""
 
 
 def add(
@@ -41,7 +41,7 @@ def add(
     made_unix_s: int,
     expires_unix_s: int,
 ) -> bool:
-    """Note a release; True if it was not noted before."""
+    """Record an installed release; return whether it is new."""
     values = (
         *(serial, sha256, size_bytes, key_sha256),
         *(iso(made_unix_s * NS_PER_S), iso(expires_unix_s * NS_PER_S), iso(now_ns)),
@@ -51,7 +51,7 @@ def add(
 
 
 def newest(connection: sqlite3.Connection) -> Reference | None:
-    """The release of the highest serial, if there was one."""
+    """Return the release with the highest serial; None if there is none."""
     row = connection.execute(
         "SELECT serial, release_sha256, size_bytes FROM release ORDER BY serial DESC LIMIT 1"
     ).fetchone()
@@ -59,13 +59,13 @@ def newest(connection: sqlite3.Connection) -> Reference | None:
 
 
 def is_release(connection: sqlite3.Connection, sha256: str) -> bool:
-    """Whether a blob is a release; they are no secret."""
+    """Return whether a blob is a release, which every device may read."""
     row = connection.execute("SELECT 1 FROM release WHERE release_sha256 = ?", (sha256,)).fetchone()
     return row is not None
 
 
 def waiting_locks(connection: sqlite3.Connection) -> dict[str, bytes]:
-    """By digest, locks of jobs that wait for a board."""
+    """Return the lockfiles of queued jobs, by digest."""
     rows = connection.execute(
         """SELECT DISTINCT lock_sha256, content FROM job JOIN option_row USING (option_set)
         JOIN lock USING (lock_sha256) WHERE state = 'QUEUED'"""
@@ -74,7 +74,7 @@ def waiting_locks(connection: sqlite3.Connection) -> dict[str, bytes]:
 
 
 def locks_of(connection: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str, bytes]:
-    """By digest, locks of these jobs, whatever became of them."""
+    """Return the lockfiles of these jobs in any state, by digest."""
     found: dict[str, bytes] = {}
     for job_id in job_ids:
         rows = connection.execute(
@@ -87,7 +87,10 @@ def locks_of(connection: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str
 
 
 def set_unsigned(connection: sqlite3.Connection, reasons: Mapping[str, str]) -> None:
-    """Say of each of these locks (by digest) what no release names; an empty text: nothing."""
+    """Record what no release contains, for each of these lockfiles (by digest).
+
+    An empty reason means that the release contains everything.
+    """
     for lock, reason in reasons.items():
         if reason:
             connection.execute(
@@ -100,6 +103,6 @@ def set_unsigned(connection: sqlite3.Connection, reasons: Mapping[str, str]) -> 
 
 
 def unsigned(connection: sqlite3.Connection) -> dict[str, str]:
-    """Locks that no release names, each with what is missing."""
+    """Return the lockfiles with entries that no release contains, each with the reason."""
     rows = connection.execute("SELECT lock_sha256, reason FROM unsigned_lock")
     return {row[0]: row[1] for row in rows}

@@ -1,4 +1,4 @@
-"""Join tokens, by digest: who reads the store can enrol nothing."""
+"""Enrollment tokens, stored by digest: reading the store does not let anyone enroll a device."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def add(
 
 
 def get(connection: sqlite3.Connection, token_id: str) -> Token | None:
-    """One token."""
+    """Return one token; None if it does not exist."""
     row = connection.execute("SELECT * FROM token WHERE token_id = ?", (token_id,)).fetchone()
     return None if row is None else _token(row)
 
 
 def every(connection: sqlite3.Connection) -> list[Token]:
-    """All tokens, newest first."""
+    """Return all tokens, newest first."""
     rows = connection.execute("SELECT * FROM token ORDER BY created_at DESC, token_id")
     return [_token(row) for row in rows]
 
@@ -68,7 +68,7 @@ def use(connection: sqlite3.Connection, token_id: str) -> None:
 
 
 def revoke(connection: sqlite3.Connection, now_ns: int, token_id: str) -> None:
-    """It counts no more."""
+    """Revoke a token; the time of an earlier revocation is kept."""
     connection.execute(
         "UPDATE token SET revoked_at = coalesce(revoked_at, ?) WHERE token_id = ?",
         (iso(now_ns), token_id),

@@ -1,4 +1,4 @@
-"""Ordered, atomic migrations. A migration that has been released is never edited."""
+"""Ordered, atomic migrations. A released migration is never edited."""
 
 from __future__ import annotations
 

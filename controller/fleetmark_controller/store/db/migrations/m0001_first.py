@@ -1,4 +1,4 @@
-"""The first schema: tables are internal, the eight views are public."""
+"""The first schema: the tables are internal, the eight views are public."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TABLES = (
         PRIMARY KEY (job_id, epoch))""",
     """CREATE INDEX attempt_live ON attempt (device_id)
         WHERE state IN ('OFFERED', 'PREPARING', 'RUNNING', 'UPLOADING')""",
-    # An attempt is verified once every record up to its final one is here.
+    # An attempt is verified once every record up to its final one is stored.
     """CREATE INDEX attempt_unverified ON attempt (final_seq)
         WHERE final_seq NOT NULL AND verified = 0""",
     """CREATE TABLE record (
@@ -101,7 +101,7 @@ _VIEWS = (
         through_seq AS records, bytes_sent
         FROM attempt JOIN device USING (device_id) JOIN job USING (job_id)""",
     f"CREATE VIEW runs AS SELECT {_RUN_COLUMNS} FROM run JOIN job USING (job_id)",  # noqa: S608
-    # One row a configuration on a device: the newest official performance run joined with the
+    # One row per configuration and device: the newest official performance run joined with the
     # newest official accuracy run of the same campaign, device, configuration and repetition.
     """CREATE VIEW results AS
         WITH official AS (
@@ -152,6 +152,6 @@ _VIEWS = (
 
 
 def apply(db: Database) -> None:
-    """Create tables and views."""
+    """Create the tables and views."""
     for statement in (*_TABLES, *_VIEWS):
         db.conn.execute(statement)

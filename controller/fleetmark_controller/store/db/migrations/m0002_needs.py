@@ -1,4 +1,4 @@
-"""What a job needs of each board that may run it, predicted when it was planned."""
+"""Predicted needs of a job on each device that may run it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from sqlite_utils import Database
 
 
 def apply(db: Database) -> None:
-    """Three figures beside the size of the bundle; 0 where nothing was predicted."""
+    """Add three predicted sizes in bytes; 0 means that nothing was predicted."""
     for name in ("memory_bytes", "environment_bytes", "output_bytes"):
         db.conn.execute(f"ALTER TABLE job_option ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")

@@ -1,11 +1,11 @@
-"""Join tokens, identities of devices and people, the audit log; attempts by device."""
+"""Enrollment tokens, identities of devices and operators, the audit log; attempts by device."""
 
 from __future__ import annotations
 
 from sqlite_utils import Database
 
 _TABLES = (
-    # The secret itself is nowhere: 160 random bits need no salt.
+    # The secret itself is not stored. Its 160 random bits need no salt.
     """CREATE TABLE token (
         token_id TEXT PRIMARY KEY, secret_sha256 TEXT NOT NULL, labels TEXT NOT NULL,
         approve INTEGER NOT NULL, uses INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 0,

@@ -1,11 +1,12 @@
-"""Fleets that are partly broken: care of devices, saved fleets, pauses, turns, retries."""
+"""Fleets with partial failures: administrative state, saved fleets, pauses, turns, retries."""
 
 from __future__ import annotations
 
 from sqlite_utils import Database
 
 _STATEMENTS = (
-    # What people and the controller decided about a device; what it says of itself is in `device`.
+    # Decisions of operators and the controller about a device; facts that the device reports are in
+    # `device`.
     """CREATE TABLE device_care (
         device_id TEXT PRIMARY KEY REFERENCES device, name TEXT,
         drained_at TEXT, drain_reason TEXT NOT NULL DEFAULT '',
@@ -14,14 +15,15 @@ _STATEMENTS = (
         last_failure TEXT NOT NULL DEFAULT '',
         check_campaign TEXT NOT NULL DEFAULT '', checked_at TEXT NOT NULL DEFAULT ''
         ) WITHOUT ROWID""",
-    # A label that people gave a device, over its agent's; without a value: taken away.
+    # Labels that operators set; they override the agent's. NULL means that the label was removed.
     """CREATE TABLE device_label (
         device_id TEXT NOT NULL REFERENCES device, key TEXT NOT NULL, value TEXT,
         PRIMARY KEY (device_id, key)) WITHOUT ROWID""",
     """CREATE TABLE device_history (
         device_id TEXT NOT NULL REFERENCES device, at TEXT NOT NULL, capabilities TEXT NOT NULL,
         PRIMARY KEY (device_id, at)) WITHOUT ROWID""",
-    # Locks whose blobs a device was sent: where a job need not send them again.
+    # Lockfiles whose blobs a device received, so that jobs can be placed where no transfer is
+    # needed.
     """CREATE TABLE device_lock (
         device_id TEXT NOT NULL REFERENCES device, lock_sha256 TEXT NOT NULL REFERENCES lock,
         at TEXT NOT NULL, PRIMARY KEY (device_id, lock_sha256)) WITHOUT ROWID""",
@@ -37,7 +39,7 @@ _STATEMENTS = (
     "ALTER TABLE job ADD COLUMN expected_s REAL",
     "CREATE INDEX job_by_configuration ON job (configuration_key)",
     "CREATE INDEX job_in_series ON job (series, turn) WHERE series <> ''",
-    # Public views: devices without those that were removed, and what is new of the others.
+    # Public views: `devices` without removed devices, and the new columns of the others.
     "DROP VIEW devices",
     """CREATE VIEW devices AS SELECT device_id, name, labels, capabilities,
         json_extract(capabilities, '$.arch') AS arch,
@@ -60,6 +62,6 @@ _STATEMENTS = (
 
 
 def apply(db: Database) -> None:
-    """Add tables, columns and their views."""
+    """Add the tables and columns, and recreate the views that show them."""
     for statement in _STATEMENTS:
         db.conn.execute(statement)

@@ -1,4 +1,4 @@
-"""The sandbox of jobs: the weakest that one may run in, and the level that each run had."""
+"""The sandbox of jobs: the weakest permitted level, and the level of each run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlite_utils import Database
 
 
 def apply(db: Database) -> None:
-    """A column for what is asked for, and one more in the view of runs, whatever it has by now."""
+    """Add the column of the permitted level, and append the level to the current view of runs."""
     db.conn.execute("ALTER TABLE job_option ADD COLUMN min_sandbox TEXT NOT NULL DEFAULT ''")
     (old,) = db.conn.execute("SELECT sql FROM sqlite_master WHERE name = 'runs'").fetchone()
     before, _, after = old.partition(" FROM run JOIN job USING (job_id)")

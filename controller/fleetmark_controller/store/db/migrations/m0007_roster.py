@@ -1,4 +1,7 @@
-"""A number that rises whenever a device or an identity changes: who keeps a copy asks it first."""
+"""A version number that rises when a device or an identity changes.
+
+Caches of the fleet compare it before they reload.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,6 @@ _STATEMENTS = (
 
 
 def apply(db: Database) -> None:
-    """Make it."""
+    """Create the table and its triggers."""
     for statement in _STATEMENTS:
         db.conn.execute(statement)

@@ -1,4 +1,4 @@
-"""What people say of a board for MLPerf's description of systems."""
+"""Fields that operators set for MLPerf's system description of a device."""
 
 from __future__ import annotations
 

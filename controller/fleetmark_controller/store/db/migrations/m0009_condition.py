@@ -1,4 +1,4 @@
-"""The board's condition and energy: columns of runs, of results and of telemetry."""
+"""Measuring conditions and energy: columns of runs, results and telemetry."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _COLUMNS = {
     "energy_official": "INTEGER",
     "temperature_start_c": "REAL",
 }
-# Places in a row of telemetry; rows of older agents end before them.
+# Indexes in a telemetry row; rows of older agents are shorter.
 _READINGS = {"swap_bytes": 7, "swapped_bytes": 8, "throttled": 9, "power_mode": 10}
 
 
 def apply(db: Database) -> None:
-    """Add the columns, and show them at the end of the views, whatever these have by now."""
+    """Add the columns, and append them to the current definitions of the views."""
     for name, kind in _COLUMNS.items():
         db.conn.execute(f"ALTER TABLE run ADD COLUMN {name} {kind}")
     _widen(db, "runs", " FROM run JOIN job USING (job_id)", ", ".join(_COLUMNS))
@@ -33,7 +33,7 @@ def apply(db: Database) -> None:
 
 def _widen(db: Database, view: str, before: str, more: str) -> None:
     (old,) = db.conn.execute("SELECT sql FROM sqlite_master WHERE name = ?", (view,)).fetchone()
-    # Line ends and spaces are as they were written: the last such words are the view's own.
+    # Whitespace differs from how the view was first written. The last match is the view's own FROM.
     flat = " ".join(old.split())
     head, found, tail = flat.rpartition(before)
     if not found:

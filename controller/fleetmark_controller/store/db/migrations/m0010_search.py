@@ -1,4 +1,4 @@
-"""What runs in mode find-performance found, with every test that they made."""
+"""Results of find-performance runs, with every test of the search."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlite_utils import Database
 
 
 def apply(db: Database) -> None:
-    """A column of JSON, and the same in the view of runs, whatever that has by now."""
+    """Add a column of JSON, and append it to the current definition of the view of runs."""
     db.conn.execute("ALTER TABLE run ADD COLUMN search TEXT")
     (old,) = db.conn.execute("SELECT sql FROM sqlite_master WHERE name = 'runs'").fetchone()
     before, _, after = old.partition(" FROM run JOIN job USING (job_id)")

@@ -1,8 +1,8 @@
-"""What a large fleet asks for: indexes, and one set of options for all jobs that have the same.
+"""Indexes for large fleets, and one option set shared by all jobs with the same options.
 
-At each hello, each second and each end of a job something is looked up; that must not take longer
-with all the jobs that there have been. And of thousands of jobs that any of a thousand boards may
-run, each had a row of its own for each of the boards.
+Each hello, each second and each finished job causes lookups, whose time must not grow with the
+number of jobs ever stored. Before this migration, each of thousands of jobs that any of a thousand
+devices could run had a row of its own per device.
 """
 
 from __future__ import annotations
@@ -32,6 +32,6 @@ _STATEMENTS = (
 
 
 def apply(db: Database) -> None:
-    """Make them."""
+    """Create the indexes, and move the options into shared sets."""
     for statement in _STATEMENTS:
         db.conn.execute(statement)

@@ -1,15 +1,15 @@
-"""View telemetry shows readings only: any other value that a device sent is NULL, not an error.
+"""View telemetry shows valid readings only: any other value that a device sent becomes NULL.
 
-The rows lie in the records as devices sent them. A row that is not a list, or a text instead of a
-number, must not end every query of the view. The ranges are those of the evaluation.
+The records hold the rows as devices sent them. A row that is not a list, or a text in place of a
+number, must not make every query of the view fail. The ranges are those of the evaluation.
 """
 
 from __future__ import annotations
 
 from sqlite_utils import Database
 
-# Name, lowest, highest, whether whole: by place in a row. As evaluation.telemetry had them when
-# this migration was made; a later change of these is a later migration.
+# Name, minimum, maximum and whether an integer, by index in a row. Copied from evaluation.telemetry
+# when this migration was written; later changes need a later migration.
 _READINGS = (
     ("elapsed_ms", 0, 1e12, False),
     ("temperature_c", -80, 250, False),
@@ -26,7 +26,7 @@ _READINGS = (
 
 
 def apply(db: Database) -> None:
-    """Make the view anew, with the same columns in the same order."""
+    """Recreate the view with the same columns in the same order."""
     shown = []
     for place, (name, low, high, whole) in enumerate(_READINGS):
         value = f"json_extract(reading, '$[{place}]')"
@@ -36,7 +36,7 @@ def apply(db: Database) -> None:
             f"CASE WHEN {kind} IN ('integer', 'real', 'true', 'false')"
             f" AND {value} BETWEEN {low} AND {high} THEN {result} END AS {name}"
         )
-    # json_each gives a list as JSON text; of anything else there are no readings.
+    # json_each returns a list as JSON text; any other value has no readings.
     rows = """SELECT run.run_id, job.campaign_id, run.device,
         CASE WHEN sample.type = 'array' THEN sample.value ELSE '[]' END AS reading
         FROM run JOIN job USING (job_id)

@@ -1,13 +1,14 @@
-"""What a hello looks up: whether another device's name looks the same, and how often this one came.
+"""Indexes for the lookups of a hello: similar device names, and how often a device caused an event.
 
-Indexes by what names look like, and of the events that devices cause as often as they like.
+They cover the normalized form of names, and the events that devices can cause as often as they
+like.
 """
 
 from __future__ import annotations
 
 from sqlite_utils import Database
 
-# As core.device_names.ALIKE had them when this migration was made.
+# Copied from core.device_names.ALIKE when this migration was written.
 _ALIKE = (("1", "l"), ("i", "l"), ("0", "o"), ("rn", "m"), ("vv", "w"), ("_", "-"))
 
 _BY_DEVICES = (
@@ -16,7 +17,7 @@ _BY_DEVICES = (
 
 
 def apply(db: Database) -> None:
-    """Add an index to devices, to those that have applied, and to events."""
+    """Add an index to devices, to identities, and to events."""
     look = "lower(name)"
     for seen, meant in _ALIKE:
         look = f"replace({look}, '{seen}', '{meant}')"
