@@ -19,7 +19,7 @@ from fleetmark_core.release import MAX_RELEASE_BYTES
 HELPER = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.verify_order")
 _TIME_LIMIT_S = 120.0
 _AGAIN = (ErrorKind.UNSIGNED,)
-"""Failed checks that a later order may pass: this order was made before the first release."""
+"""Checks that the next order may pass: an unsigned order predates the first release."""
 _CHECK_NAMES = {ErrorKind.ROLLED_BACK: "older than what was seen"}
 """Names of checks in a refusal that differ from the names of their error kinds."""
 

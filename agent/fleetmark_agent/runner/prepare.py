@@ -207,7 +207,7 @@ def expand_command(
 
 
 def job_environment(lock: Lock, workspace: Workspace, cache: Cache) -> dict[str, str]:
-    """Return the whole environment of a job; the program's declarations cannot override ours.
+    """Return the whole environment of a job; the program cannot override the agent's values.
 
     Folders of archives come first on PATH. On LD_LIBRARY_PATH they come before the folders that the
     program declares.

@@ -57,7 +57,7 @@ def shares(pids: list[int], otherwise: int) -> int:
 def tree_bytes(folders: list[str], limit: int) -> int:
     """Return the disk space that the folders use; stop counting above `limit`.
 
-    With more than `_MOST_ENTRIES` entries, return `limit`.
+    Return `limit` if there are more than `_MOST_ENTRIES` files and folders.
     """
     total = entries = 0
     waiting = list(folders)

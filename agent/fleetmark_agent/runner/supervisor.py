@@ -54,7 +54,7 @@ class Spec:
     """What to run. Paths are absolute.
 
     Attributes:
-        command: argument of execve, as are environment and folder.
+        command: the program and its arguments, as for execve.
         environment: all environment variables of the job.
         folder: the working directory.
         stdout: file that gets at most `max_output_bytes`; the rest is only counted.

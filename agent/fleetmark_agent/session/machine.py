@@ -3,8 +3,8 @@
 It has no clock, does no I/O and starts nothing: `handle` takes one event and the time, and returns
 the actions to perform, in order. Its rules:
 
-- An attempt is accepted only when the device is idle. It is in the durable ledger before the
-  controller is told. An epoch that was seen once is never accepted again.
+- An attempt is accepted only when the device is idle. It is in the durable ledger before it is
+  reported to the controller. An epoch that was seen once is never accepted again.
 - Lost contact does not change an attempt: only the controller can stop it.
 - Records are uploaded in order of seq. An attempt is forgotten only when the controller has
   acknowledged its last record, or has sent `Stop` after it learned that the attempt has ended. A

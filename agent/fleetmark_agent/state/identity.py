@@ -31,7 +31,7 @@ _RENEW_AFTER = 2 / 3
 
 @dataclass(frozen=True)
 class Enrolment:
-    """The state of enrollment with the controller that this device belongs to or has applied to.
+    """State of the enrollment with the controller that this device belongs to or has applied to.
 
     `address` is the last address at which the controller was reached. Times are unix nanoseconds of
     the controller's clock; they are 0 while the state is PENDING.

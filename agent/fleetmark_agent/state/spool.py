@@ -187,7 +187,7 @@ class Spool:
             self._files.append_lazy(self._name(attempt), frame)
             box.size_bytes += len(frame)
         except OSError:
-            # On a full disk, a lost acknowledgement costs less than a failed attempt would.
+            # Ignored: a lost acknowledgement only means that the records are sent again.
             self._mend(attempt, box.size_bytes)
 
     def forget(self, attempt: AttemptKey) -> None:
