@@ -1,7 +1,8 @@
-"""What an agent is compared with: a grpc.aio client that holds one stream and does nothing else.
+"""Baseline for an agent: a grpc.aio client that holds one stream and does nothing else.
 
-`baseline_client.py ADDRESS PERIOD_S (plain|CA_FILE) (bytes|messages)`: says something, hears the
-answer, and again after each period. `bytes` needs no protobuf; `messages` loads the agent's stubs.
+`baseline_client.py ADDRESS PERIOD_S (plain|CA_FILE) (bytes|messages)`: sends a message, reads the
+reply, and repeats this after each period. `bytes` needs no protobuf; `messages` loads the agent's
+stubs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ NAME = "controller.fleetmark.internal"
 
 
 async def main(address: str, period_s: float, security: str, kind: str) -> None:
-    """Until killed."""
+    """Exchange messages until killed."""
     options = client_options()
     if security == "plain":
         channel = grpc.aio.insecure_channel(address, options=options)

@@ -1,4 +1,4 @@
-"""The floor under a fleet: a bare grpc.aio server with bare clients, and a job's bare program."""
+"""Baselines for a fleet: a bare grpc.aio server with bare clients, and a job's bare program."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 
 
 def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
-    """A bare server, and as many bare clients."""
+    """Measure a bare server with as many bare clients as simulated agents."""
     import grpc
 
     from fleetmark_protos.channel import client_options
@@ -76,13 +76,13 @@ def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
 
 
 def bare_child_s(folder: Path, tries: int) -> list[float]:
-    """Seconds of the program that does nothing, started without anything of ours."""
+    """Return the seconds of each run of the no-op program, started without Fleetmark."""
     from tests.support import noop_benchmark as toy
 
     program = folder / "catalog" / "program" / "toy"
     found = []
     for number in range(tries):
-        # Where its marks say that it ran on a board.
+        # The program's marks identify the device by this path.
         out = folder / "home" / "attempts" / f"bare{number}" / "out"
         out.mkdir(parents=True)
         job = out.parent / "job.json"

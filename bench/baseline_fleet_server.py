@@ -1,11 +1,11 @@
-"""The floor under a fleet: bare grpc.aio over TLS of which both sides prove themselves.
+"""Baseline for a fleet: bare grpc.aio over mutual TLS.
 
     baseline_fleet_server.py server PORT FOLDER
     baseline_fleet_server.py clients PORT FIRST COUNT FOLDER     as fleet_agents.py
 
-The server echoes what comes on a stream, and hands what `push` brings to the stream that it names.
-A client says its number, a beat every 15 s, and when it was handed something. FOLDER holds the
-certificate of the run. Options are those of controller and agents.
+The server echoes the messages of a stream, and forwards each `push` to the stream that it names. A
+client sends its number, then a heartbeat every 15 s, and prints when it receives a push. FOLDER
+holds the certificate of the run. The channel options are those of controller and agents.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ async def server(port: int, folder: Path) -> None:
 
 
 async def clients(port: int, first: int, count: int, folder: Path) -> None:
-    """Dial and leave as told."""
+    """Connect and disconnect clients on command."""
     raise_file_limit()
     certificate, key = pair(folder)
     credentials = grpc.ssl_channel_credentials(certificate, key, certificate)
@@ -114,7 +114,7 @@ async def clients(port: int, first: int, count: int, folder: Path) -> None:
 
 
 async def _beat(call: Any, name: bytes) -> None:
-    # Spread, as those of a fleet that has run for a while.
+    # Spread over the period, as in a fleet that has run for a while.
     await asyncio.sleep(random.random() * _BEAT_S)
     while True:
         await call.write((name + b" ").ljust(_BEAT_BYTES, b"x"))
@@ -122,7 +122,7 @@ async def _beat(call: Any, name: bytes) -> None:
 
 
 def pair(folder: Path) -> tuple[bytes, bytes]:
-    """Certificate and key of the run."""
+    """Return certificate and key of the run."""
     return (folder / "certificate.pem").read_bytes(), (folder / "key.pem").read_bytes()
 
 

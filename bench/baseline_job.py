@@ -1,4 +1,4 @@
-"""What our job is compared with, run with the job's own interpreter and wheels.
+"""Baseline for a job, run with the job's own interpreter and wheels.
 
 `baseline_job.py (loop|loadgen) SPEC`: SPEC is a JSON file with `paths` (of the environment),
 `model`, `samples`, `seconds`, `out` (a folder). `loop` times each call of the session; `loadgen` is
@@ -16,13 +16,13 @@ from typing import Any
 
 WARMUP_S = 0.1
 CALIBRATION_S = 0.2
-# As the harness tells LoadGen: so both pre-generate alike.
+# The same value as in the harness, so that LoadGen pre-generates equally many queries.
 LATENCY_MARGIN = 1.4
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
 def main(kind: str, spec: dict[str, Any]) -> dict[str, float]:
-    """One block."""
+    """Run one block; return its percentiles in nanoseconds."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     sys.path[:0] = spec["paths"]
     import numpy as np
@@ -101,7 +101,7 @@ def _loadgen(run: Any, outputs: Any, feeds: Any, expected_ms: float, spec: dict[
 
 
 def _percentiles(out: Path) -> dict[str, float]:
-    """LoadGen's own figures."""
+    """Return LoadGen's own percentiles."""
     names = {
         "result_50.00_percentile_latency_ns": "p50",
         "result_90.00_percentile_latency_ns": "p90",

@@ -1,4 +1,4 @@
-"""The other side of bare clients: `baseline_server.py PORT TLS_PORT CERT KEY` answers them."""
+"""Echo server for the bare clients: `baseline_server.py PORT TLS_PORT CERT KEY`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Echo(grpc.GenericRpcHandler):
 
 
 async def main(port: str, tls_port: str, pair: tuple[bytes, bytes]) -> None:
-    """Until killed."""
+    """Serve until killed."""
     server = grpc.aio.server(options=server_options())
     server.add_generic_rpc_handlers((_Echo(),))
     server.add_insecure_port(f"127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""A certificate for a measuring run: made in its scratch folder, gone with it."""
+"""A self-signed certificate for one measuring run, stored in its scratch folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def write_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A key and its own certificate for the host `name`, valid for a day; returns both paths."""
+    """Create a key and a self-signed certificate for the host `name`, valid for a day.
+
+    Returns:
+        The paths of certificate and key.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.timezone.utc)

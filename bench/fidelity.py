@@ -1,9 +1,10 @@
-"""Whether our jobs measure what is there: `make bench-fidelity`.
+"""Measures how much Fleetmark's jobs distort a measurement: `make bench-fidelity`.
 
-For models of about 0.1, 1 and 10 ms, blocks of three kinds take turns: A, a bare loop around the
-runtime; B, the shortest LoadGen SUT; C, our job through a real controller and agent, telemetry on;
-and A again, which shows what the machine itself does. All use the same interpreter, wheels and
-model. Printed are ratios of percentiles, with bootstrap intervals over the rounds.
+For models of about 0.1, 1 and 10 ms, blocks of three kinds alternate: A, a bare loop around the
+runtime; B, the shortest LoadGen SUT; C, a Fleetmark job through a real controller and agent, with
+telemetry; and A again, which shows the variation of the machine itself. All use the same
+interpreter, wheels and model. The output is the ratios of percentiles, with bootstrap intervals
+over the rounds.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from fleetmark_catalog.load import BUILTIN
 
 QUANTILES = ("p50", "p90", "p99")
 FOREIGN_LIMIT = 0.1
-"""A block is marked when other programs take more of one core than this."""
+"""A block is marked if other programs use more than this share of one core."""
 RESAMPLES = 4000
 FEWEST_CLEAN = 3
 CATALOG_MODEL = "fashion-mnist"
@@ -40,7 +41,7 @@ RATIOS = (("B", "A"), ("C", "B"), ("C", "A"), ("A'", "A"))
 
 @dataclass(frozen=True)
 class Block:
-    """Percentiles in ms, and how much of a core others used meanwhile."""
+    """One measured block: percentiles in ms, and the share of a core that other programs used."""
 
     kind: str
     figures: dict[str, float]
@@ -49,7 +50,7 @@ class Block:
 
 @dataclass
 class Subject:
-    """One model in all three forms."""
+    """One model, as it is used in all three kinds of blocks."""
 
     title: str
     benchmark: str
@@ -60,13 +61,13 @@ class Subject:
 
 
 class Bench:
-    """A lab with one agent, and what the first job has left there."""
+    """A lab with one agent, and the environment that the first job left there."""
 
     def __init__(self, lab: Lab, seconds: float) -> None:
-        """Starts everything; the first job makes the environment that all blocks use."""
+        """Start controller and agent; the first job creates the environment that all blocks use."""
         self.lab, self.seconds = lab, seconds
         lab.start_controller()
-        # Looking for software is not what is measured.
+        # Software detection is not part of this measurement.
         lab.start_agent("board", "detect_interval_s = 0\n")
         first = Subject("", CATALOG_MODEL, ["fp32", "onnx"], Path(), 0)
         self.job(first, 0.2)
@@ -78,7 +79,7 @@ class Bench:
         self.paths = [str(environment)]
 
     def job(self, subject: Subject, seconds: float) -> dict[str, float]:
-        """C: LoadGen's percentiles of one job, in ms."""
+        """Run block C: return LoadGen's percentiles of one job, in ms."""
         words = [subject.benchmark, "--fleet", "name=board", *JOB]
         for variation in subject.variations:
             words += ["--with", variation]
@@ -86,7 +87,7 @@ class Bench:
             self.lab.controller("schedule", *words, "--set", f"min_duration_s={seconds}", "--json")
         )
         campaign = said["campaign_id"]
-        # A short block of a slow model may have too few queries for LoadGen's verdict.
+        # A short block of a slow model may have too few queries for a VALID result.
         said = self.lab.controller("jobs", "watch", campaign, may_end_with=(0, 1))
         runs = json.loads(
             self.lab.controller("results", "list", "--runs", "--campaign", campaign, "--json")
@@ -96,7 +97,7 @@ class Bench:
         return {name: float(runs[0][f"latency_{name}_ms"]) for name in QUANTILES}
 
     def bare(self, kind: str, subject: Subject, seconds: float) -> dict[str, float]:
-        """A or B: percentiles in ms."""
+        """Run block A or B: return the percentiles in ms."""
         with tempfile.TemporaryDirectory(dir=self.lab.folder) as out:
             values = {
                 "paths": self.paths,
@@ -116,7 +117,7 @@ class Bench:
         return {name: value / 1e6 for name, value in json.loads(done.stdout).items()}
 
     def block(self, kind: str, subject: Subject) -> Block:
-        """One block, with what others did meanwhile."""
+        """Run one block, and measure what other programs used in the meantime."""
         busy, own, began = readings.machine_busy_s(), readings.own_busy_s(), time.monotonic()
         if kind == "C":
             figures = self.job(subject, self.seconds)
@@ -127,7 +128,7 @@ class Bench:
 
 
 def subjects(bench: Bench) -> list[Subject]:
-    """The catalog's small model, and generated ones of about 1 and 10 ms on this machine."""
+    """Return the catalog's small model, and generated ones of about 1 and 10 ms on this machine."""
     shipped = BUILTIN / "model" / "fashion-mnist-dscnn" / "dscnn_fp32.onnx"
     found = [Subject("DS-CNN (0.1 ms)", CATALOG_MODEL, ["fp32", "onnx"], shipped, 1000)]
     probe = bench.lab.folder / "probe.onnx"
@@ -144,9 +145,12 @@ def subjects(bench: Bench) -> list[Subject]:
 
 
 def measure(options: argparse.Namespace) -> tuple[list[Subject], float]:
-    """All rounds of all models, and the agent's memory after them (MiB).
+    """Run all rounds of all models.
 
-    In every second round the order of B and C is turned around.
+    In every second round the order of B and C is swapped.
+
+    Returns:
+        The measured models, and the agent's memory after all jobs in MiB.
     """
     with (
         tempfile.TemporaryDirectory(prefix="fleetmark-bench-") as scratch,
@@ -166,7 +170,7 @@ def measure(options: argparse.Namespace) -> tuple[list[Subject], float]:
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
-    """The median of the rounds' ratios, and its 95 % interval by bootstrap over the rounds."""
+    """Return the median of the rounds' ratios, and its 95 % bootstrap interval over the rounds."""
     values = np.array(ratios)
     random = np.random.default_rng(1)
     drawn = values[random.integers(0, len(values), (RESAMPLES, len(values)))]
@@ -175,7 +179,7 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
 
 
 def report(found: list[Subject], agent_mib: float) -> str:
-    """The table."""
+    """Return the report as Markdown."""
     rows, marks = [], []
     for subject in found:
         clean = [r for r in subject.rounds if all(b.foreign <= FOREIGN_LIMIT for b in r.values())]
@@ -225,7 +229,7 @@ def _round_line(subject: Subject, number: int, blocks: dict[str, Block]) -> str:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="bench/fidelity.py")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each block")

@@ -1,15 +1,15 @@
 """A fleet at scale: `bench/fleet.py [--agents 1000] [--more 5000] [--dispatches 300] [--no-peers]`.
 
-A real `controller serve`, and simulated agents in processes of their own (`fleet_agents.py`) over
-mutual TLS on loopback. For each size, beside bare grpc.aio in the same number of processes
-(`baseline_fleet_server.py`): until all are connected and a list shows them online; dispatch, from
-the job that is ready to run (the time with which it was stored) to its order at the agent, `--rate`
-jobs a second, while all heartbeat, and the same from the call of `Submit`; CPU of the controller
-and of the load generator, which share the cores. On one real agent: from `Submit` to the first
-result of a benchmark that does nothing, beside its program as a bare child process. In the same run
-labgrid's coordinator shows as many exporters, and Flower brings the first result of an app that
-does nothing (`fleet_peers.py`). Prints a table, and what missed its goal; ends with 0 all the same,
-unless `--strict`.
+It runs a real `controller serve`, and simulated agents in separate processes (`fleet_agents.py`)
+over mutual TLS on loopback. For each size it measures, compared with bare grpc.aio in the same
+number of processes (`baseline_fleet_server.py`): the time until all agents are connected and a
+listing shows them online; the dispatch latency at `--rate` jobs a second while all agents send
+heartbeats, from the job being ready to run (its stored time) to its order at the agent, and also
+from the call of `Submit`; the CPU time of the controller and of the load generator, which share the
+cores. On one real agent it measures the time from `Submit` to the first result of a no-op
+benchmark, compared with its program as a bare child process. In the same run labgrid's coordinator
+shows as many exporters, and Flower returns the first result of a no-op app (`fleet_peers.py`). It
+prints a table and the missed goals. The exit code is 0 even then, unless `--strict` is given.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ _SETTINGS = "heartbeat_idle_s = 15.0\nlease_s = 45.0\nadvertise = false\ncatalog
 
 
 def say(text: str) -> None:
-    """What is being done, for those who wait."""
+    """Print the current step."""
     print(f"» {text}", flush=True)
 
 
 class Ours:
-    """A controller with its agents."""
+    """A controller with its agents, as measured by this bench."""
 
     def __init__(self, lab: Lab, client: Client) -> None:
-        """Both are up."""
+        """Use a controller and a client that are already running."""
         self.lab = lab
         self.client = client
         self.pid = lab.children["controller"].pid
 
     def submit(self, selector: str, duration_s: float = 0.0) -> str:
-        """A campaign of one job of the benchmark that does nothing; returns its id."""
+        """Submit a campaign with one job of the no-op benchmark; return its id."""
         from fleetmark_core.ids import uuid7
         from fleetmark_protos.v1 import jobs_pb2
 
@@ -81,7 +81,7 @@ class Ours:
         return str(request.campaign_id)
 
     def first_result_s(self) -> float:
-        """Seconds from the call of Submit until a watcher is told of the stored run."""
+        """Return the seconds from the call of Submit until a watcher receives the stored run."""
         from fleetmark_protos.v1 import jobs_pb2
 
         began = time.monotonic()
@@ -92,12 +92,12 @@ class Ours:
         raise RuntimeError("no result came")
 
     def watched_cores(self, seconds: float) -> float:
-        """What the controller takes of a core while many watch a job that runs."""
+        """Return the cores that the controller uses while many clients watch a running job."""
         from fleetmark_protos.v1 import jobs_pb2
 
         watch = jobs_pb2.WatchRequest(campaign_id=self.submit("name=real", seconds + 4))
         streams = [self.client.jobs.Watch(watch) for _ in range(WATCHERS)]
-        # Each begins when it is first read; a thread for each reads on.
+        # A stream begins when it is first read; one thread per stream keeps reading.
         threads = [Thread(target=lambda s=s: [None for _ in s]) for s in streams]
         for thread in threads:
             thread.start()
@@ -110,7 +110,7 @@ class Ours:
         return spent.server_s / spent.wall_s
 
     def line_s(self) -> float:
-        """Seconds from a line that a job has written until a reader of its log has it."""
+        """Return the seconds from a line written by a job until a log reader receives it."""
         from fleetmark_protos.v1 import jobs_pb2
 
         request = jobs_pb2.ListJobsRequest(campaign_id=self.submit("name=real", 3))
@@ -121,12 +121,12 @@ class Ours:
         for chunk in self.client.stream(self.client.jobs.Logs, logs):
             if b"the toy ends" in chunk.data:
                 shown = time.time()
-                (end,) = marks.glob(f"real.{job.job_id}.*.end")  # made right after that line
+                (end,) = marks.glob(f"real.{job.job_id}.*.end")  # created right after that line
                 return max(0.0, shown - end.stat().st_mtime)
         raise RuntimeError("the last line was not shown")
 
     def command_s(self) -> float:
-        """Seconds of `controller schedule --wait`, from its start to its end."""
+        """Return the seconds of a complete `controller schedule --wait`."""
         marks = f"marks={self.lab.folder / 'marks'}"
         began = time.monotonic()
         self.lab.controller(
@@ -136,7 +136,7 @@ class Ours:
         return time.monotonic() - began
 
     def online(self) -> int:
-        """How many of the simulated agents a list shows online."""
+        """Return how many of the simulated agents a listing shows online."""
         from fleetmark_protos.v1 import fleet_pb2
 
         request = fleet_pb2.ListDevicesRequest(selector="name=herd*")
@@ -144,7 +144,7 @@ class Ours:
         return sum(device.presence == "online" for device in listed)
 
     def facts(self) -> dict[str, Any]:
-        """Capabilities of the real agent."""
+        """Return the capabilities of the real agent."""
         from fleetmark_protos.plain import to_plain
         from fleetmark_protos.v1 import fleet_pb2
 
@@ -153,12 +153,13 @@ class Ours:
         return to_plain(real.capabilities)
 
     def measure(self, herd: Herd, firsts: list[int], size: int, plan: Plan) -> Size:
-        """One size of fleet."""
+        """Measure one fleet size."""
         found = Size()
         pids = (self.pid, [child.process.pid for child in herd.children])
         with Phase(found.connect, *pids):
             began = herd.dial(size)
-            # Nobody looks before all were answered: a list of a thousand boards is work, too.
+            # No listing before all agents were answered: a listing of a thousand devices costs
+            # time, too.
             until(lambda: self.online() == size, f"{size} agents in the list")
         found.visible_s = time.monotonic() - began
         with Phase(found.idle, *pids):
@@ -180,7 +181,7 @@ class Ours:
         return found
 
     def ready_unix_ns(self) -> dict[str, int]:
-        """When each job was stored and could run, cut to milliseconds."""
+        """Return when each job was stored and ready to run, truncated to milliseconds."""
         from fleetmark_core.clock import parse_iso
         from fleetmark_protos.v1 import jobs_pb2
 
@@ -189,13 +190,13 @@ class Ours:
 
 
 def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
-    """A controller, one real agent and many simulated ones."""
+    """Measure a controller with one real agent and many simulated ones."""
     from tests.support import noop_benchmark as toy
 
     from fleetmark_controller.client.connection import Client
 
     folder.mkdir()
-    # A job has a user of its own where the agent is root's.
+    # A root agent runs jobs as a separate user, which must be able to write here.
     (folder / "marks").mkdir()
     (folder / "marks").chmod(0o777)
     catalog = str(toy.make_catalog(folder / "catalog"))
@@ -206,7 +207,7 @@ def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
         with Client(lab.address, credentials) as client:
             ours = Ours(lab, client)
             say("submit to first result, on a real agent")
-            time.sleep(_SETTLE_S)  # it looks for software after it has registered
+            time.sleep(_SETTLE_S)  # the agent detects software after it has registered
             found.cold_s = ours.first_result_s()
             for _ in range(plan.tries):
                 found.first_s.append(ours.first_result_s())
@@ -238,7 +239,7 @@ def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
 
 
 def main() -> int:
-    """Measure, and print."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--agents", type=int, default=1000)
     parser.add_argument("--more", type=int, default=5000)
@@ -275,7 +276,7 @@ def main() -> int:
 
 
 def measure_peers(count: int, folder: Path, found: Figures) -> None:
-    """Labgrid and Flower, on the same work."""
+    """Measure labgrid and Flower with the same work."""
     labgrid = fleet_peers.environment("labgrid", say)
     flower = fleet_peers.environment("flower", say)
     say(f"labgrid: {count} exporters")

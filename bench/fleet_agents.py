@@ -1,11 +1,11 @@
 """Simulated agents: `fleet_agents.py ADDRESS FIRST COUNT CAPABILITIES`.
 
-The agent's own session, link and wire, many in one process, each with its own key and connection,
-and nothing to run jobs with. They enrol with the token in FLEETMARK_TOKEN and say `ready`. Then
-they do as standard input says: `prepare N` brings the first N as far as agents that do not connect
-yet, `dial N` connects them: they say `connected` with the moment when the last one was welcome;
-`leave` disconnects all. Each job that one accepts durably is said with that moment, by the wall
-clock, too. Moments are those of time.monotonic, which all processes share.
+Each agent uses the real session, connection and codec, with its own key and connection; many agents
+share one process, and none can run jobs. They enroll with the token in FLEETMARK_TOKEN and print
+`ready`. Then they follow commands on standard input. `prepare N` brings the first N to the state of
+started agents that do not connect yet. `dial N` connects them; they print `connected` with the time
+of the last welcome. `leave` disconnects all. Each durably accepted job is printed with its time,
+also by the wall clock. Times are those of time.monotonic, which all processes share.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from fleetmark_protos import channel
 from fleetmark_protos.token import parse_token
 from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
 
-_AT_ONCE = 4  # the entry refuses more than 8 streams of one connection
+_AT_ONCE = 4  # the enrollment port refuses more than 8 streams per connection
 
 
 class Member:
-    """One agent: it accepts every offer, says when, and refuses to run it."""
+    """One agent: it accepts every offer, prints the time, and refuses to run the job."""
 
     def __init__(
         self, identity: Identity, address: str, tls: Tls, welcome: Callable[[], None]
@@ -53,18 +53,18 @@ class Member:
         self._timer: asyncio.TimerHandle | None = None
 
     def prepare(self) -> None:
-        """Come as far as an agent that was just started, and does not connect yet."""
+        """Set up the state of an agent that was started but does not connect yet."""
         self._session = Session(self._identity, Ledger(), device_free=True, spooled={})
         self._transport = grpc_transport.GrpcTransport(self._address, lambda: self._tls)
         self._link = Link(self._transport, self._tell, lambda: None)
         self._greeted = False
 
     def dial(self) -> None:
-        """Connect."""
+        """Connect to the controller."""
         self._task = asyncio.get_running_loop().create_task(self._link.run())
 
     async def leave(self) -> None:
-        """Disconnect without a word, as an agent that was killed."""
+        """Disconnect without a bye, as a killed agent does."""
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
@@ -98,7 +98,7 @@ class Member:
 
 
 async def enrolled(address: str, first: int, count: int) -> list[tuple[str, str, Tls]]:
-    """Device id, name and keys of boards that joined by the token in the environment."""
+    """Enroll devices with the token in the environment; return their ids, names and TLS files."""
     token = os.environ["FLEETMARK_TOKEN"]
     known = parse_token(token)
     host = address.rpartition(":")[0]
@@ -128,7 +128,7 @@ async def enrolled(address: str, first: int, count: int) -> list[tuple[str, str,
 
 
 async def main(address: str, first: int, count: int, capabilities: Path) -> None:
-    """See the module."""
+    """Run the simulated agents; see the module."""
     raise_file_limit()
     _own_connections()
     text = capabilities.read_text()  # noqa: ASYNC240 - before anything else runs
@@ -166,13 +166,13 @@ async def main(address: str, first: int, count: int, capabilities: Path) -> None
 
 
 def _of_board(facts: Capabilities, number: int) -> Capabilities:
-    """Of boards of one type: what is free on its disk each has for itself."""
+    """Return the capabilities of one of many equal devices: only their free disk differs."""
     free_bytes = max(0, facts.storage.free_bytes - 4096 * number)
     return replace(facts, storage=replace(facts.storage, free_bytes=free_bytes))
 
 
 def _own_connections() -> None:
-    # Within one process gRPC shares a connection between channels, unless it is told not to.
+    # Within one process gRPC shares a connection between channels, unless this option is set.
     shared = channel.client_options
     grpc_transport.client_options = channel.client_options = lambda *args: [  # type: ignore[attr-defined, assignment]
         *shared(*args),

@@ -1,4 +1,4 @@
-"""Processes of the fleet bench: they are told by lines what to do, and say what happened."""
+"""Child processes of the fleet bench: commands and events are lines on their pipes."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from readings import memory_kib, spent_s
 
 PATIENCE_S = 240.0
 PROCESSES = 2
-"""In so many the clients of a server are simulated."""
+"""Number of processes that simulate the clients of a server."""
 
 
 def raise_file_limit() -> None:
-    """As many open files as the system grants this user."""
+    """Raise the limit of open files to the hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def commands() -> AsyncIterator[list[str]]:
-    """Lines of standard input, as words, until its end."""
+    """Yield the lines of standard input as words, until its end."""
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         yield line.split()
 
 
 class Child:
-    """One process; its lines wait until they are asked for."""
+    """One child process; its output lines are queued."""
 
     def __init__(
         self, words: Sequence[object], log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        """Start it; what it complains about goes to `log`."""
+        """Start the process; its stderr is appended to `log`."""
         self._log = log
         with log.open("ab") as complaints:
             self.process = subprocess.Popen(
@@ -57,16 +57,16 @@ class Child:
         threading.Thread(target=self._read, daemon=True).start()
 
     def tell(self, line: str) -> None:
-        """Give it a line."""
+        """Write a line to the child."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
 
     def hears(self, word: str) -> list[str]:
-        """The words after `word` of the next line that begins with it; others are dropped.
+        """Return the words after `word` of the next line that begins with it; drop other lines.
 
         Raises:
-            RuntimeError: it ended, or nothing came.
+            RuntimeError: the child ended, or printed no such line in time.
         """
         end = time.monotonic() + PATIENCE_S
         while True:
@@ -83,14 +83,14 @@ class Child:
                 return rest
 
     def hears_number(self) -> float:
-        """The next line, which is a number."""
+        """Return the next line, which must be a number."""
         line = self._lines.get(timeout=PATIENCE_S)
         if not line:
             raise RuntimeError(f"{self.process.args} ended without a word")
         return float(line)
 
     def end(self) -> None:
-        """Kill it and wait."""
+        """Kill the child and wait for it."""
         with suppress(OSError):
             self.process.kill()
         self.process.wait()
@@ -104,10 +104,10 @@ class Child:
 
 
 class Herd:
-    """Clients in several processes; all end with the block."""
+    """Clients in several processes, which are killed at the end of the block."""
 
     def __init__(self, children: Sequence[Child]) -> None:
-        """The children have been started."""
+        """Take over started children."""
         self.children = children
 
     def __enter__(self) -> Herd:
@@ -123,14 +123,14 @@ class Herd:
             child.end()
 
     def ready(self) -> None:
-        """Wait until all are."""
+        """Wait until all children are ready."""
         for child in self.children:
             child.hears("ready")
 
     def dial(self, count: int) -> float:
-        """Connect `count` clients; returns when it began, once every one was answered.
+        """Connect `count` clients and wait until each was answered; return the start time.
 
-        Their channel objects are made before, for us, for the floor and for peers alike.
+        Their channel objects are created before the start, for agents, baseline and peers alike.
         """
         each = list(zip(self.children, shares(count, len(self.children)), strict=True))
         for child, share in each:
@@ -144,7 +144,7 @@ class Herd:
         return began
 
     def leave(self) -> None:
-        """Disconnect all."""
+        """Disconnect all clients."""
         for child in self.children:
             child.tell("leave")
         for child in self.children:
@@ -152,12 +152,12 @@ class Herd:
 
 
 def shares(count: int, parts: int) -> list[int]:
-    """`count` in nearly equal parts."""
+    """Split `count` into nearly equal parts."""
     return [count // parts + (part < count % parts) for part in range(parts)]
 
 
 def targets(size: int, firsts: Sequence[int], count: int) -> list[tuple[int, int]]:
-    """Process and number of the clients that get something, spread over all that are connected."""
+    """Return process and number of `count` receivers, spread over all connected clients."""
     parts = shares(size, len(firsts))
     found = []
     for step in range(count):
@@ -167,24 +167,24 @@ def targets(size: int, firsts: Sequence[int], count: int) -> list[tuple[int, int
 
 
 class Pace:
-    """So many a second, evenly; whoever is late catches up with nothing."""
+    """Evenly spaced ticks at a given rate; a late caller does not catch up."""
 
     def __init__(self, rate: float) -> None:
-        """The first one is due at once."""
+        """Set the rate; the first tick is due immediately."""
         self._gap_s = 1 / rate
         self._due = time.monotonic()
 
     def wait(self) -> None:
-        """Until the next one is due."""
+        """Wait until the next tick is due."""
         time.sleep(max(0.0, self._due - time.monotonic()))
         self._due = max(self._due, time.monotonic() - self._gap_s) + self._gap_s
 
 
 class Phase:
-    """What a server and its clients spend between two moments, on the cores that they share."""
+    """Measures the CPU time of a server and its clients, which share the cores, within a block."""
 
     def __init__(self, spent: Spent, server: int, clients: Sequence[int]) -> None:
-        """`spent` gets it at the end of the block; `server` and `clients` are process ids."""
+        """Write the result to `spent` at the end of the block; `server` and `clients` are pids."""
         self._spent, self._server, self._clients = spent, server, clients
 
     def __enter__(self) -> None:
@@ -206,5 +206,5 @@ class Phase:
 
 
 def resident_mib(pid: int) -> float:
-    """Memory of a process."""
+    """Return the resident memory of a process in MiB."""
     return memory_kib(pid)["rss"] / 1024

@@ -1,4 +1,4 @@
-"""What the fleet bench measured, and its table."""
+"""The figures of the fleet bench, and its table."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ WATCHERS = 100
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """The extent of the measurement."""
 
     sizes: list[int]
     dispatches: int
     rate: float
-    """Dispatches a second."""
+    """Dispatches per second."""
     tries: int
     idle_s: float
 
@@ -31,38 +31,38 @@ class Spent:
 
 @dataclass
 class Size:
-    """Figures of one size of fleet."""
+    """Figures of one fleet size."""
 
     visible_s: float = 0.0
     connect: Spent = field(default_factory=Spent)
     idle: Spent = field(default_factory=Spent)
     work: Spent = field(default_factory=Spent)
     dispatch_ms: list[float] = field(default_factory=list)
-    """From the job that is ready to run to the order at its agent."""
+    """From the job being ready to run to the order at its agent."""
     submit_ms: list[float] = field(default_factory=list)
     """From the call of Submit to the order at the agent."""
     server_mib: float = 0.0
 
     @property
     def server_cores(self) -> float:
-        """What the server takes of a core while its clients only heartbeat."""
+        """Return the cores that the server uses while its clients only send heartbeats."""
         return self.idle.server_s / self.idle.wall_s
 
     @property
     def clients_cores(self) -> float:
-        """The same of all its clients."""
+        """Return the cores that all clients use in that time."""
         return self.idle.clients_s / self.idle.wall_s
 
     @property
     def dispatch_cpu_ms(self) -> float:
-        """CPU milliseconds of the server for one dispatch, beyond what it takes anyway."""
+        """Return the server's CPU milliseconds per dispatch, without its load when idle."""
         extra_s = self.work.server_s - self.server_cores * self.work.wall_s
         return 1000 * extra_s / max(1, len(self.dispatch_ms))
 
 
 @dataclass
 class Figures:
-    """All figures: ours, the floor's, the peers'."""
+    """All figures: of Fleetmark, of the baseline and of the peers."""
 
     ours: dict[int, Size] = field(default_factory=dict)
     bare: dict[int, Size] = field(default_factory=dict)
@@ -71,21 +71,21 @@ class Figures:
     child_s: list[float] = field(default_factory=list)
     command_s: list[float] = field(default_factory=list)
     line_s: list[float] = field(default_factory=list)
-    """From a line that a job wrote to the reader of its log."""
+    """From a line written by a job to the reader of its log."""
     watched_cores: float = 0.0
     labgrid_s: float | None = None
     flower_s: list[float] = field(default_factory=list)
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which `share` of the values lie."""
+    """Return the value at the given share of the sorted values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: figures of the same unit, and what was wished for."""
+    """A line of the table: figures of the same unit, and the goal."""
 
     what: str
     ours: float
@@ -97,7 +97,7 @@ class Row:
     met: bool | None = None
 
     def cells(self) -> list[str]:
-        """As text; ratios to ours."""
+        """Return the cells as text, including ratios to Fleetmark's figure."""
 
         def shown(value: float | None) -> str:
             return "–" if value is None else f"{value:.{self.digits}f}"
@@ -123,7 +123,7 @@ HEADS = ("", "ours", "floor", "ours/floor", "peer", "peer/ours", "goal", "met")
 
 
 def rows(found: Figures) -> list[Row]:
-    """What was measured, with the goals."""
+    """Return the table's rows: the figures with their goals."""
     table_rows = []
     for size, ours in found.ours.items():
         table_rows += _of_size(found, size, ours, found.bare[size])
@@ -144,7 +144,7 @@ def rows(found: Figures) -> list[Row]:
     ]
     line = max(found.line_s)
     cores = found.watched_cores
-    goal = "< 0.1"  # of a core: little, that is
+    goal = "< 0.1"  # of a core
     table_rows += [
         Row("a line of a job's log, written to shown, s", line, goal="< 1", met=line < 1),
         Row(f"{WATCHERS} watch a job: server, cores", cores, digits=3, goal=goal, met=cores < 0.1),

@@ -1,6 +1,6 @@
-"""The fleet bench's peers, each in an environment of its own: labgrid's coordinator, and Flower.
+"""Peers of the fleet bench: labgrid's coordinator and Flower, each in its own environment.
 
-Their environments are made once, from locked versions with hashes, in `.cache/bench`.
+The environments are created once, from locked versions with hashes, in `.cache/bench`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _PATIENCE_S = 120.0
 
 
 def environment(name: str, say: Callable[[str], None]) -> Path:
-    """The folder with the programs of a peer; installed if it is not here.
+    """Return the folder with the programs of a peer; install them if they are missing.
 
     Raises:
-        subprocess.CalledProcessError: it cannot be installed.
+        subprocess.CalledProcessError: the installation failed.
     """
     lock = HERE / "locks" / f"{name}.txt"
     digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
@@ -41,9 +41,9 @@ def environment(name: str, say: Callable[[str], None]) -> Path:
 
 
 def labgrid_visible_s(programs: Path, count: int, processes: int, folder: Path) -> float:
-    """Seconds until a client of labgrid's coordinator sees the resources of `count` exporters.
+    """Return the seconds until a labgrid client sees the resources of `count` exporters.
 
-    labgrid has no TLS: both sides talk in the clear.
+    labgrid has no TLS, so the connections are not encrypted.
     """
     folder.mkdir()
     address = f"127.0.0.1:{free_port()}"
@@ -52,7 +52,7 @@ def labgrid_visible_s(programs: Path, count: int, processes: int, folder: Path) 
     with log.open("ab") as said:
         coordinator = subprocess.Popen(
             [str(programs / "labgrid-coordinator"), "--listen", address],
-            cwd=folder,  # where it keeps its places
+            cwd=folder,  # stores its places there
             stdout=said,
             stderr=said,
         )
@@ -77,9 +77,10 @@ def labgrid_visible_s(programs: Path, count: int, processes: int, folder: Path) 
 
 
 def flower_first_result_s(programs: Path, tries: int, folder: Path) -> list[float]:
-    """Seconds from the start of `flwr run` until its one node has answered the app's one message.
+    """Return the seconds from the start of `flwr run` until its one node has answered its message.
 
-    In the clear, without installing what an app depends on: nothing but the way there and back.
+    Connections are not encrypted and the app's dependencies are not installed: only the round trip
+    is measured.
     """
     folder.mkdir()
     address = f"127.0.0.1:{free_port()}"
@@ -92,7 +93,7 @@ def flower_first_result_s(programs: Path, tries: int, folder: Path) -> list[floa
         "HOME": str(folder),
         "FLWR_HOME": str(folder),
         "FLWR_TELEMETRY_ENABLED": "0",
-        # Its programs start each other by name.
+        # Flower's programs start each other by name.
         "PATH": f"{programs}:{os.environ['PATH']}",
     }
     children: list[subprocess.Popen[bytes]] = []

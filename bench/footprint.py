@@ -1,8 +1,9 @@
-"""What an idle, connected agent costs its board: `make bench-agent`.
+"""Measures what an idle, connected agent costs its device: `make bench-agent`.
 
-A real controller, real agents and bare grpc.aio clients run side by side, several times; figures
-are medians with the least and the most, and ratios within one repetition, so that a busy machine
-moves both sides alike. Nothing is written outside a scratch folder.
+A real controller, real agents and bare grpc.aio clients run at the same time, in several
+repetitions. Figures are medians with minimum and maximum. Ratios are computed within one
+repetition, so that a busy machine affects both sides alike. Nothing is written outside a scratch
+folder.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ REFERENCE = "bare client, TLS"
 
 
 class Idle:
-    """What was read of one process in one repetition."""
+    """Readings of one process in one repetition."""
 
     def __init__(self, pid: int) -> None:
-        """Begins the window in which nothing should happen."""
+        """Begin the window in which the process should be idle."""
         self.pid = pid
         self._began = time.monotonic(), readings.cpu_s(pid)
 
     def end(self) -> Idle:
-        """Ends the window."""
+        """End the window."""
         self.memory = readings.memory_kib(self.pid)
         elapsed_s = time.monotonic() - self._began[0]
         self.cpu_percent = 100 * (readings.cpu_s(self.pid) - self._began[1]) / elapsed_s
@@ -53,15 +54,15 @@ class Idle:
 
 
 class Written:
-    """What an agent wrote between two moments, by the kernel's account and by its home."""
+    """What an agent wrote between two moments, according to the kernel and to its home."""
 
     def __init__(self, lab: Lab, name: str) -> None:
-        """Begins."""
+        """Begin the window."""
         self._pid, self._home = lab.children[name].pid, lab.folder / name
         self._before = readings.written_bytes(self._pid), readings.files_in(self._home)
 
     def end(self) -> tuple[int, int, list[str]]:
-        """Bytes to disk, bytes in write calls, and the files that changed."""
+        """Return the bytes written to disk, the bytes in write calls, and the changed files."""
         after, files = readings.written_bytes(self._pid), readings.files_in(self._home)
         before, files_before = self._before
         changed = sorted(set(files.items()) ^ set(files_before.items()))
@@ -73,7 +74,7 @@ class Written:
 
 
 class Footprint:
-    """All repetitions' figures."""
+    """The figures of all repetitions."""
 
     def __init__(self) -> None:
         self.idle: dict[str, list[Idle]] = {AGENT: [], **{name: [] for name in BARE}}
@@ -86,13 +87,13 @@ class Footprint:
         self.supervisor: list[Cost] = []
 
     def ratios(self, field: str, to: str, of: str = AGENT) -> list[float]:
-        """How much more than `to`, repetition by repetition."""
+        """Return the ratios of `of` to `to`, one per repetition."""
         pairs = zip(self.idle[of], self.idle[to], strict=True)
         return [one.memory[field] / other.memory[field] for one, other in pairs]
 
 
 def measure(options: argparse.Namespace) -> Footprint:
-    """Everything, in a scratch folder."""
+    """Measure everything in a scratch folder."""
     found = Footprint()
     with (
         tempfile.TemporaryDirectory(prefix="fleetmark-bench-") as scratch,
@@ -110,7 +111,7 @@ def measure(options: argparse.Namespace) -> Footprint:
             name: [*client, f"127.0.0.1:{ports[way]}", str(HEARTBEAT_S), security[way], kind]
             for name, (way, kind) in BARE.items()
         }
-        # The first repetition compiles what it imports, and is not counted.
+        # The first repetition compiles the imported modules, and is not counted.
         for number in range(options.repeat + 1):
             _repetition(lab, found, commands, options, f"agent-{number}", count=number > 0)
         found.supervisor = [
@@ -159,14 +160,14 @@ def _repetition(
 
 
 def _wait_until_detected(lab: Lab, agent: str) -> None:
-    """Software is looked for after registering: until that helper and what it runs are gone."""
+    """Wait until the helper that detects software, and its children, have ended."""
     pid = lab.children[agent].pid
     until((lab.folder / agent / "software.json").exists, "the detection")
     until(lambda: not readings.children_of(pid), "the end of the helpers")
 
 
 def _two_hours(lab: Lab, found: Footprint, options: argparse.Namespace) -> None:
-    """As many heartbeats as an agent sends in two hours, in less time."""
+    """Let an agent send the heartbeats of two hours in less time."""
     period_s = 0.05
     count = round(TWO_HOURS_S / HEARTBEAT_S) if options.idle_s >= 10 else 20
     lab.start_controller(
@@ -178,14 +179,14 @@ def _two_hours(lab: Lab, found: Footprint, options: argparse.Namespace) -> None:
     written = Written(lab, "hours")
     time.sleep(count * period_s)
     found.hours, found.hours_heartbeats = written.end(), count
-    # The lease is shorter than that: it would be offline had it said nothing.
+    # The lease is shorter than the wait: without heartbeats the agent would be offline.
     listed = json.loads(lab.controller("fleet", "list", "--json"))
     if next(device["presence"] for device in listed if device["name"] == "hours") != "online":
         raise RuntimeError("the agent sent no heartbeats")
 
 
 def report(found: Footprint) -> str:
-    """The tables."""
+    """Return the tables as Markdown."""
     rows = []
     for name, windows in found.idle.items():
         cells = [name]
@@ -232,7 +233,7 @@ def report(found: Footprint) -> str:
 
 
 def missed(found: Footprint) -> list[str]:
-    """Goals that are not met, each as a sentence."""
+    """Return the missed goals, each as a sentence."""
     ratio = statistics.median(found.ratios("rss", REFERENCE))
     cpu = statistics.median(window.cpu_percent for window in found.idle[AGENT])
     start_s = statistics.median(found.next_start_s + found.first_start_s)
@@ -258,7 +259,7 @@ def _verdicts(found: Footprint, disk: int, changed: list[str]) -> list[str]:
 
 
 def main() -> int:
-    """The command; returns 1 where a goal is missed."""
+    """Run the command; return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(prog="bench/footprint.py")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--idle-s", type=float, default=32.0, help="length of each idle window")

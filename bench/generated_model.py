@@ -1,7 +1,7 @@
-"""Convolutional networks of any size as ONNX files, for where only speed matters.
+"""Generates convolutional networks of any size as ONNX files, for cases where only speed matters.
 
-Written by hand, in protobuf's wire format: no library of ONNX is needed. Each layer is a 3×3
-convolution and a ReLU, so time is proportional to their number.
+The files are encoded directly in protobuf's wire format, so no ONNX library is needed. Each layer
+is a 3×3 convolution and a ReLU, so the run time is proportional to the number of layers.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _FLOAT, _INTS = 1, 7
 
 
 def write_cnn(path: Path, layers: int) -> None:
-    """A network of `layers` layers that takes [1, 32, 28, 28] and gives [1, 32, 1, 1]."""
+    """Write a network of `layers` layers with input [1, 32, 28, 28] and output [1, 32, 1, 1]."""
     random = np.random.default_rng(1)
-    # Values keep their size from layer to layer: tiny ones (subnormal) would be slow.
+    # This scale keeps the magnitude of values across layers: subnormal numbers would be slow.
     scale = np.sqrt(2.0 / (9 * CHANNELS))
     nodes, weights = b"", b""
     last = "input"

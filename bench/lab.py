@@ -1,4 +1,4 @@
-"""Real processes for the benches: a controller and agents, in a scratch folder, on loopback."""
+"""Real processes for the benches: a controller and agents in a scratch folder, on loopback."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PORTS = iter(range(23000, 32000, 2))
 
 
 def free_port() -> int:
-    """A port of loopback on which nobody listens, below those that clients are given.
+    """Return an unused port of loopback, below the range of ephemeral ports.
 
-    The one after it is free, too: that is where boards enrol.
+    The next port is unused as well: the enrollment service listens there.
     """
     for port in _PORTS:
         with socket.socket() as probe, socket.socket() as entry:
@@ -36,10 +36,10 @@ def free_port() -> int:
 def until(
     look: Callable[[], object], what: str, patience_s: float = PATIENCE_S, every_s: float = 0.05
 ) -> None:
-    """Wait until `look` is true.
+    """Wait until `look` returns a true value.
 
     Raises:
-        TimeoutError: it never was.
+        TimeoutError: it did not in time.
     """
     end = time.monotonic() + patience_s
     while not look():
@@ -49,10 +49,10 @@ def until(
 
 
 class Lab:
-    """A scratch folder and the processes that a bench started; both end with the block."""
+    """A scratch folder and the processes started in it, which end with the `with` block."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is empty."""
+        """Use `folder`, which must be empty."""
         self.folder = folder
         self.address = f"127.0.0.1:{free_port()}"
         self.children: dict[str, subprocess.Popen[bytes]] = {}
@@ -70,16 +70,17 @@ class Lab:
             self.stop(name)
 
     def environment(self) -> dict[str, str]:
-        """As a user's, but compiled modules are kept here.
+        """Return the user's environment with a private folder for compiled modules.
 
-        On a board they are compiled; compiling would count as memory, and the tree is not ours.
+        On a device, modules are compiled already. Compiling them here would count as memory, and
+        would write to the source tree.
         """
         dropped = ("PYTHON", "FLEETMARK_", "MALLOC_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
         return {**kept, "PYTHONPYCACHEPREFIX": str(self.folder / "pycache")}
 
     def start(self, name: str, command: Sequence[str], token: str = "") -> subprocess.Popen[bytes]:
-        """Start a program under a name; what it prints goes to its log."""
+        """Start a program under a name; its output is appended to its log."""
         extra = {"FLEETMARK_TOKEN": token} if token else {}
         with (self.folder / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
@@ -92,7 +93,7 @@ class Lab:
         return self.children[name]
 
     def stop(self, name: str) -> None:
-        """End a program, and wait for its end."""
+        """Stop a program and wait for its end."""
         child = self.children.pop(name)
         child.terminate()
         try:
@@ -102,7 +103,7 @@ class Lab:
             child.wait()
 
     def start_controller(self, settings: str = "") -> None:
-        """A controller with a new home, and `settings` as its config.toml."""
+        """Start a controller with a new home and `settings` as its config.toml."""
         home = self.folder / "controller"
         home.mkdir(exist_ok=True)
         (home / "config.toml").write_text(settings)
@@ -119,9 +120,9 @@ class Lab:
         until(lambda: answers() or self._ended("controller"), "the controller")
 
     def start_agent(self, name: str, settings: str = "") -> float:
-        """An agent with the home `name`; returns the seconds until it was registered.
+        """Start an agent with the home `name`; return the seconds until it was registered.
 
-        A new home joins the controller first, once; that start is not the one that counts.
+        A new home first enrolls in a separate start, which is not measured.
         """
         home = self.folder / name
         home.mkdir(exist_ok=True)
@@ -138,7 +139,7 @@ class Lab:
         child = self.start(name, [str(BIN / "agent"), *words], token)
 
         def registered() -> bool:
-            # The agent writes this when the controller has welcomed it.
+            # The agent writes this file after the controller's welcome.
             try:
                 status = json.loads((home / "status.json").read_bytes())
             except (OSError, ValueError):
@@ -149,10 +150,10 @@ class Lab:
         return time.monotonic() - began
 
     def controller(self, *words: str, may_end_with: Sequence[int] = (0,)) -> str:
-        """What a command of `controller` prints.
+        """Run a `controller` command; return its output.
 
         Raises:
-            RuntimeError: it ended with another code.
+            RuntimeError: it ended with an unexpected exit code.
         """
         done = subprocess.run(
             [str(BIN / "controller"), *words],

@@ -1,4 +1,4 @@
-"""Figures as small Markdown tables."""
+"""Formats figures as small Markdown tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; columns are as wide as they must be, and all but the first are set right."""
+    """Return a table with the narrowest columns; all but the first are right-aligned."""
     widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
 
     def line(cells: Sequence[str]) -> str:
@@ -24,6 +24,6 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """`median (least–most)`."""
+    """Return `median (least–most)`."""
     low, high = min(values), max(values)
     return f"{statistics.median(values):.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"

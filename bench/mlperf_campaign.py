@@ -1,16 +1,16 @@
-"""From nothing to what an official checker says: one round of MLPerf, with real processes.
+"""Runs a whole MLPerf round with real processes, up to the official checker.
 
     python bench/mlperf_campaign.py --checkers FOLDER --round v6.1 [--division closed] [--seconds S]
 
-A controller and an agent are started in a scratch folder; a campaign over all scenarios of edge
-systems is scheduled, its runs are exported, our own validator and that round's official checker
-look at the tree, and, where there are compliance tests (always in the closed division), MLCommons'
-verification scripts at the runs. FOLDER: see official_checker.py. The exit code is the checker's,
-or 1 if anything before it failed.
+It starts a controller and an agent in a scratch folder, schedules a campaign over all scenarios of
+edge systems and exports its runs. Fleetmark's validator and the round's official checker examine
+the tree. Where there are compliance tests (always in the closed division), MLCommons' verification
+scripts examine the runs. FOLDER: see official_checker.py. The exit code is the checker's, or 1 if a
+step before it failed.
 
-600 seconds a run are what MLPerf asks for. With fewer it is a try of the way only: runs are of
-profile `quick`, are taken for long ones by this script and nowhere else, and validator and checker
-must refuse the tree for what is short about it. Both say so themselves; their words are printed.
+MLPerf requires 600 seconds per run. With fewer, this is only a rehearsal of the process: the runs
+have the profile `quick`, only this script treats them as long ones, and validator and checker must
+reject the tree for the requirements that it does not meet. Their messages are printed.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ SAID = (
     *("host_storage_type=SSD", "host_networking=loopback", "host_networking_topology=none"),
     *("host_network_card_count=1", "cooling=unknown: a rehearsal"),
 )
-"""What a person says of the board; everything else its agent measures."""
+"""What an operator states about the device; its agent measures everything else."""
 
 
 def main() -> int:
-    """Run the campaign; the exit code of the official checker."""
+    """Run the campaign; return the official checker's exit code."""
     options = _options()
     checker = find_checker(options.checkers, options.round)
     room = options.out or Path(tempfile.mkdtemp(prefix="fleetmark-mlperf-"))
@@ -98,7 +98,7 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(lab: Lab, options: argparse.Namespace) -> None:
-    """Schedule it, and wait until all jobs have ended."""
+    """Schedule the campaign, and wait until all jobs have ended."""
     words = ["schedule", BENCHMARK, "--fleet", f"name={BOARD}", "--round", options.round]
     words += ["--with", options.variations, "--scenario", options.scenarios, "--wait"]
     words += ["--mode", f"performance,accuracy{',compliance' if options.tests else ''}"]
@@ -107,7 +107,7 @@ def _measure(lab: Lab, options: argparse.Namespace) -> None:
     else:
         words += ["--set", f"min_duration_s={options.seconds:g}"]
     print(f"{time.strftime('%H:%M:%S')} controller {' '.join(words)}", flush=True)
-    # A job that LoadGen calls INVALID ends the command with 1; what is left may be enough.
+    # A job that LoadGen calls INVALID makes the command exit with 1; the other runs may suffice.
     lab.controller(*words, may_end_with=(0, 1))
     for row in json.loads(lab.controller("results", "list", "--runs", "--json")):
         figure = row["metric_value"] if row["mode"] != "accuracy" else row["accuracy"]
@@ -139,7 +139,7 @@ def _export(lab: Lab, tree: Path, options: argparse.Namespace) -> None:
 
 
 def _as_if_long(run: StoredRun) -> StoredRun:
-    """A quick run taken for a long one, if LoadGen does not call it INVALID."""
+    """Return a quick run relabeled as a valid one; LoadGen's own verdict is kept."""
     return replace(run, row={**run.row, "profile": "valid", "submittable": 1})
 
 

@@ -1,11 +1,11 @@
-"""Runs an official submission checker of MLCommons on an exported tree, as it is.
+"""Runs an official, unmodified MLCommons submission checker on an exported tree.
 
     python bench/official_checker.py --checkers FOLDER --tree OUT --round v6.1 [--python PROGRAM]
 
-FOLDER has a checkout of mlcommons/inference for each round, named after it: `v5.1` of tag v5.1.1,
-whose checker is `tools/submission/submission_checker.py`, and `v6.1`, whose checker is the folder
-`tools/submission/submission_checker` and needs PyYAML in the Python that runs it. `--checker PATH`
-names such a file or folder itself. No check is skipped. The exit code is the checker's.
+FOLDER has a checkout of mlcommons/inference for each round, named after the round: `v5.1` of tag
+v5.1.1, whose checker is `tools/submission/submission_checker.py`, and `v6.1`, whose checker is the
+folder `tools/submission/submission_checker` and needs PyYAML in the Python that runs it. `--checker
+PATH` names such a file or folder directly. No check is skipped. The exit code is the checker's.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _PLACES = ("tools/submission/submission_checker", "tools/submission/submission_c
 
 @dataclass(frozen=True)
 class Checked:
-    """What a checker said."""
+    """The exit code and output of a checker."""
 
     code: int
     lines: tuple[str, ...]
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """The lines that tell of an error."""
+        """Output lines that report an error."""
         return tuple(line for line in self.lines if "ERROR" in line)
 
     def show(self) -> None:
@@ -40,10 +40,10 @@ class Checked:
 
 
 def find_checker(checkers: Path, round_name: str) -> Path:
-    """The checker of a round in a folder of checkouts.
+    """Return the checker of a round in a folder of checkouts.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the round has no checkout there.
     """
     for place in _PLACES:
         path = checkers / round_name / place
@@ -55,7 +55,7 @@ def find_checker(checkers: Path, round_name: str) -> Path:
 
 
 def run_checker(checker: Path, tree: Path, round_name: str, python: str) -> Checked:
-    """Run it unchanged, in its own folder; what it writes goes to a scratch folder."""
+    """Run the unmodified checker in its own folder; its files go to a scratch folder."""
     command = [python, "-B"]
     command += ["-m", f"{checker.name}.main"] if checker.is_dir() else [str(checker)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -74,7 +74,7 @@ def run_checker(checker: Path, tree: Path, round_name: str, python: str) -> Chec
 
 
 def main() -> int:
-    """Run it; print its last lines and its exit code."""
+    """Run the checker; print its errors, last lines and exit code."""
     parser = argparse.ArgumentParser(description="Run an official MLPerf submission checker.")
     parser.add_argument("--checkers", default="")
     parser.add_argument("--checker", default="")

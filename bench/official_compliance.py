@@ -1,12 +1,12 @@
-"""Runs MLCommons' verification scripts of TEST01 and TEST04 on what a submission was made of.
+"""Runs MLCommons' verification scripts of TEST01 and TEST04 on the runs of a submission.
 
     python bench/official_compliance.py --checkers FOLDER --tree OUT --round v6.1 [--python PROGRAM]
 
-The scripts want whole accuracy logs, of which a submission has only the ends. So the runs that the
-tree's manifests name are fetched from the controller (`controller results show RUN --save`) and
-laid out as the scripts expect. They are run unchanged, from FOLDER/ROUND/compliance (see
-official_checker.py), with NumPy in the Python that runs them. They end with 0 whatever they find:
-what counts is what they print. Exit code 0 if every test of every result passed, else 1.
+The scripts need complete accuracy logs, of which a submission holds only the ends. So the runs that
+the tree's manifests name are fetched from the controller (`controller results show RUN --save`) and
+laid out as the scripts expect. The scripts run unmodified, from FOLDER/ROUND/compliance (see
+official_checker.py), with NumPy in the Python that runs them. They exit with 0 whatever they find,
+so their output decides. The exit code is 0 if every test of every result passed, else 1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TESTS = {
     "TEST01": ("Accuracy check pass: True", "Performance check pass: True"),
     "TEST04": ("Performance check pass: True",),
 }
-"""What the script of each test prints where all is well."""
+"""Lines that the script of each test prints if it passes."""
 _ANSWERS = "mlperf_log_accuracy.json"
 _SUMMARY, _DETAIL = "mlperf_log_summary.txt", "mlperf_log_detail.txt"
 Save = Callable[[str, Path], None]
@@ -35,7 +35,7 @@ Save = Callable[[str, Path], None]
 
 @dataclass(frozen=True)
 class Verified:
-    """What the script of a test said of a result."""
+    """The outcome of one test's script for one result."""
 
     result: str
     test: str
@@ -43,17 +43,17 @@ class Verified:
     lines: tuple[str, ...]
 
     def show(self) -> None:
-        """Print its last lines."""
+        """Print the outcome and the script's last lines; all its lines if it failed."""
         print(f"{self.result} {self.test}: {'passed' if self.passed else 'NOT passed'}")
         for line in self.lines if not self.passed else self.lines[-3:]:
             print(f"    {line}")
 
 
 def verify(tree: Path, tests: Path, python: str, save: Save) -> Iterator[Verified]:
-    """Every compliance test of every result of a submission, one after the other.
+    """Run every compliance test of every result of a submission; yield each outcome.
 
     Raises:
-        FileNotFoundError: there are no such scripts.
+        FileNotFoundError: the scripts are missing.
     """
     for test in TESTS:
         if not (tests / test / "run_verification.py").is_file():
@@ -91,7 +91,8 @@ def _verify(
                 *(("--dtype", "int32") if test == "TEST01" else ()),
             ],
             cwd=room,
-            # One of them imports a module of its neighbours, and not all rounds' say where that is.
+            # One script imports a module of a sibling folder, and not all rounds' scripts add its
+            # path.
             env={
                 **{"PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"},
                 "PYTHONPATH": str((tests.parent / "tools" / "submission").resolve()),
@@ -107,10 +108,10 @@ def _verify(
 
 
 def save_by_command(run_id: str, folder: Path) -> None:
-    """By the command `controller`, as whoever calls this script.
+    """Save a run with the `controller` command, under the caller's identity.
 
     Raises:
-        RuntimeError: it ended with an error.
+        RuntimeError: the command failed.
     """
     done = subprocess.run(
         [str(BIN / "controller"), "results", "show", run_id, "--save", str(folder), "--json"],
@@ -123,7 +124,7 @@ def save_by_command(run_id: str, folder: Path) -> None:
 
 
 def show_all(found: list[Verified]) -> int:
-    """Print what was found; the exit code."""
+    """Print the outcomes; return the exit code."""
     for one in found:
         one.show()
     passed = sum(one.passed for one in found)
@@ -132,7 +133,7 @@ def show_all(found: list[Verified]) -> int:
 
 
 def main() -> int:
-    """Run them; print what they say."""
+    """Run the scripts and print their outcomes."""
     parser = argparse.ArgumentParser(description="Run MLPerf's official compliance scripts.")
     parser.add_argument("--checkers", type=Path, required=True)
     parser.add_argument("--tree", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""What Linux says of processes, of their files, and of the whole machine."""
+"""Reads the usage of processes, of their files and of the whole machine from Linux."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def memory_kib(pid: int) -> dict[str, int]:
-    """`rss`, `pss` and `private` (memory that is nobody else's and written to) in KiB."""
+    """Return `rss`, `pss` and `private` (unshared and written) memory in KiB."""
     names = {"Rss": "rss", "Pss": "pss", "Private_Dirty": "private"}
     found = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -20,7 +20,7 @@ def memory_kib(pid: int) -> dict[str, int]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far, exact to nanoseconds: all its threads that live."""
+    """Return the CPU seconds of a process's live threads, in nanosecond resolution."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
@@ -31,14 +31,14 @@ def cpu_s(pid: int) -> float:
 
 
 def spent_s(pid: int) -> float:
-    """CPU seconds of a process and of its children that have ended, in steps of 10 ms."""
+    """Return the CPU seconds of a process and its reaped children, in steps of 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     # utime, stime, and those of children that were waited for.
     return sum(int(value) for value in fields[11:15]) * _TICK_S
 
 
 def written_bytes(pid: int) -> dict[str, int]:
-    """`disk`: bytes for a block device; `calls`: bytes given to write calls, of any kind."""
+    """Return `disk`: bytes for a block device; `calls`: bytes passed to write calls of any kind."""
     values = dict(
         line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().strip().splitlines()
     )
@@ -46,7 +46,7 @@ def written_bytes(pid: int) -> dict[str, int]:
 
 
 def files_in(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Each file below `folder` with its inode, size and time: equal when nobody wrote."""
+    """Return inode, size and time of each file below `folder`: equal if no file was written."""
     found = {}
     for path in folder.rglob("*"):
         status = path.lstat()
@@ -55,7 +55,7 @@ def files_in(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def children_of(pid: int) -> list[int]:
-    """Its direct children."""
+    """Return the direct children of a process."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         found += [int(word) for word in (task / "children").read_text().split()]
@@ -63,7 +63,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def machine_busy_s() -> float:
-    """CPU seconds that all cores together were busy since boot."""
+    """Return the CPU seconds that all cores together were busy since boot."""
     user, nice, system, _idle, _iowait, irq, softirq, *rest = (
         int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     )
@@ -72,7 +72,7 @@ def machine_busy_s() -> float:
 
 
 def own_busy_s() -> float:
-    """CPU seconds of this process and of all that descend from it, also of those that ended."""
+    """Return the CPU seconds of this process and all its descendants, also of reaped ones."""
     total, waiting = 0.0, [os.getpid()]
     while waiting:
         pid = waiting.pop()
@@ -85,7 +85,7 @@ def own_busy_s() -> float:
 
 
 def machine() -> str:
-    """One line about the machine and what else runs on it."""
+    """Return one line about the machine and its current load."""
     model = ""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.lower().startswith(("model name", "model\t")):

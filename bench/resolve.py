@@ -1,10 +1,10 @@
-"""How long resolving takes: `make bench-resolve`.
+"""Measures resolving: `make bench-resolve`.
 
-A catalog of 1,000 components (packages in three layers, in four versions each, with ranges) and
-100 boards of which no two are alike. Each board resolves a benchmark, then ten. Nothing is kept
-between boards but what the library itself caches. Prints JSON; exits with 1 when the first
-figure, resolving one benchmark for each board, takes more CPU time than the limit: one thread does
-all, and a busy neighbour must not decide.
+It uses a catalog of 1,000 components (packages in three layers, in four versions each, with version
+ranges) and 100 different devices. Each device resolves one benchmark, then ten. Only the library's
+own caches are kept between devices. It prints JSON, and exits with 1 if the first figure, resolving
+one benchmark for each device, exceeds the limit in CPU time: one thread does everything, and a busy
+neighbor must not affect the result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HARNESS = BlobRef("fleetmark_harness-1.0.0-py3-none-any.whl", "0" * 64, 1000)
 
 
 def main() -> int:
-    """The command; returns its exit code."""
+    """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="bench/resolve.py")
     parser.add_argument("--components", type=int, default=1000)
     parser.add_argument("--devices", type=int, default=100)

@@ -1,4 +1,4 @@
-"""Makes a catalog of any size and boards of many kinds, the same for the same numbers."""
+"""Generates a catalog of any size and devices of many kinds, deterministically."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ VERSIONS = 4
 
 
 def write_catalog(folder: Path, components: int, seed: int = 1) -> None:
-    """Components below `folder`, `components` of them with the built-in ones.
+    """Write components below `folder`, so that there are `components` with the built-in ones.
 
-    Six of ten are packages in layers, each in four versions that need two or three of the layer
-    below within a range; the others are models and benchmarks whose program needs packages of the
-    top layer.
+    Six of ten are packages in layers. Each has four versions, which need two or three packages of
+    the layer below within a version range. The others are models and benchmarks, whose programs
+    need packages of the top layer.
     """
     chance = random.Random(seed)
     wanted = components - len(load_catalog().all())
@@ -105,7 +105,7 @@ def _write_benchmark(folder: Path, name: str, needs: list[str], chance: random.R
         text = text.replace("[benchmark]\n", 'device = "memory>=8GiB"\n[benchmark]\n', 1)
     place = folder / "benchmark" / name
     place.mkdir(parents=True)
-    # A top-level key must stand before the first table.
+    # A top-level key must precede the first table.
     head, mark, tail = text.partition('device = "memory>=8GiB"\n')
     (place / "component.toml").write_text(mark + head + tail)
 
@@ -122,7 +122,7 @@ def _write(folder: Path, kind: str, name: str, text: str, version: str) -> Path:
 
 
 def make_boards(count: int) -> list[Capabilities]:
-    """Boards that all differ: architecture, interpreters, C library, memory, software."""
+    """Return different devices: architecture, interpreters, C library, memory and software vary."""
     return [_board(number) for number in range(count)]
 
 
@@ -156,5 +156,5 @@ def _interpreter(version: str, arch: str, glibc: int) -> Interpreter:
 
 
 def load(folder: Path) -> Catalog:
-    """The built-in catalog with the one that was written."""
+    """Load the built-in catalog together with the generated one."""
     return load_catalog([folder])

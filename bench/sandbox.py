@@ -1,10 +1,10 @@
-"""What the sandbox costs a job: `make bench-sandbox`.
+"""Measures what the sandbox costs a job: `make bench-sandbox`.
 
-A model of about 1 ms (dense layers, by NumPy on one thread) runs in blocks under the real
-supervisor: N, in no sandbox; S, in the strongest that this board reaches; and N again, which shows
-what the machine itself does. They take turns, so that whatever changes meanwhile meets them all.
-Printed are ratios of the percentiles, the median of the rounds with its quartiles. The goal is
-under 1 % of p50 beside what the machine does of itself.
+A model of about 1 ms (dense layers in NumPy on one thread) runs in blocks under the real
+supervisor: N, without a sandbox; S, in the strongest sandbox of this device; and N again, which
+shows the variation of the machine itself. The blocks alternate, so that changes over time affect
+all of them. The output is the ratios of the percentiles: the median of the rounds with its
+quartiles. The goal is less than 1 % of p50 above the variation of the machine.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _CALIBRATION_LAYERS = 10
 
 
 def block(folder: Path, means: Means, layers: int, seconds: float) -> dict[str, float]:
-    """One run of the model under a supervisor; percentiles in ms."""
+    """Run the model once under a supervisor; return its percentiles in ms."""
     work = Path(tempfile.mkdtemp(dir=folder))
     for name in ("out", "tmp", "shm"):
         (work / name).mkdir()
@@ -78,7 +78,7 @@ def block(folder: Path, means: Means, layers: int, seconds: float) -> dict[str, 
     path.chmod(0o644)
     lock, alive = try_lock(work / "lock"), try_lock(work / "alive")
     assert lock is not None and alive is not None
-    # A job that is watched as those of agents are; none in the block without a sandbox.
+    # The job is watched as an agent's jobs are, except in the block without a sandbox.
     watched = {"memory_bytes": 1 << 40, "processes": 4000, "scratch_bytes": 1 << 34}
     spec: dict[str, Any] = {
         "command": made.command,

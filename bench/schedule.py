@@ -1,10 +1,11 @@
 """Planning time of the scheduler: `bench/schedule.py [--jobs 10000] [--devices 1000]`.
 
-Three mixes of waiting jobs on a fleet that is partly broken: pinned ones, ones that any board may
-take, and interleaved series; each planned once cold with every board free but the broken ones, and
-once with every board busy (all that is left to do is to say why each job waits). The last figure
-is the ratio of twice the jobs to once: 2 is linear. Then the same from a real store, with all that
-is read and written: submitting the jobs, giving one to every board, saying why each waits.
+It plans three mixes of waiting jobs on a fleet that is partly unavailable: pinned jobs, jobs that
+any device may run, and interleaved series. Each mix is planned once without history, with every
+available device free, and once with every device busy, where only the wait reasons remain to be
+found. The last figure is the ratio of twice the jobs to once: 2 is linear. Then the same is
+measured on a real store, including all reads and writes: submitting the jobs, dispatching one to
+every device, and finding the wait reasons of the others.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ BLOBS = {f"lock{n}": {f"blob{n}-{m}": 1000 * m for m in range(20)} for n in rang
 
 
 def fleet(count: int, dice: random.Random, busy: bool) -> dict[str, DeviceState]:
-    """Boards of which a tenth is broken in some way."""
+    """Return devices of which a tenth is unavailable in some way."""
     found = {}
     for number in range(count):
         broken = dice.random() < 0.1
@@ -57,7 +58,7 @@ def job(
     series: str = "",
     device_set: str = "",
 ) -> WaitingJob:
-    """One waiting job."""
+    """Return one waiting job."""
     return WaitingJob(
         f"job{number}",
         number,
@@ -72,13 +73,13 @@ def job(
 
 
 def pinned(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:
-    """Each job for one board."""
+    """Return jobs that are each pinned to one device."""
     jobs = [job(n, {f"d{n % devices}": f"lock{n % LOCKS}"}, dice) for n in range(count)]
     return jobs, {}
 
 
 def anywhere(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:
-    """Each job for any board, in as many configurations as there are locks."""
+    """Return jobs for any device, in as many configurations as there are lockfiles."""
     options = [{f"d{n}": f"lock{k}" for n in range(devices)} for k in range(LOCKS)]
     return [
         job(n, options[n % LOCKS], dice, device_set=f"set{n % LOCKS}") for n in range(count)
@@ -86,7 +87,7 @@ def anywhere(count: int, devices: int, dice: random.Random) -> tuple[list[Waitin
 
 
 def series(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:
-    """Interleaved A/B on every board, half of them begun."""
+    """Return jobs of interleaved A/B series on every device; half of the series have begun."""
     jobs = [
         job(n, {f"d{n % devices}": f"lock{n % LOCKS}"}, dice, f"s{n % devices}")
         for n in range(count)
@@ -103,7 +104,7 @@ MIXES: dict[str, Callable[[int, int, random.Random], tuple[list[WaitingJob], dic
 
 
 def planned(mix: str, jobs: int, devices: int, busy: bool) -> tuple[float, int]:
-    """CPU seconds of one planning, and how many jobs were assigned."""
+    """Plan once; return the CPU seconds and the number of assigned jobs."""
     dice = random.Random(7)
     boards = fleet(devices, dice, busy)
     waiting, begun = MIXES[mix](jobs, devices, dice)
@@ -116,7 +117,7 @@ def planned(mix: str, jobs: int, devices: int, busy: bool) -> tuple[float, int]:
 
 
 def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, float]:
-    """CPU seconds of one round of the scheduler on a store."""
+    """Return the CPU seconds of one round of the scheduler on a store."""
     sys.path.insert(0, str(ROOT))
     from tests.support.stores import LOCK, TestStore
 
@@ -164,7 +165,7 @@ def _facts() -> Any:
 
 
 def main() -> int:
-    """Measure and print; 1 if a planning took longer than the limit."""
+    """Measure and print; return 1 if planning took longer than the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--devices", type=int, default=1_000)

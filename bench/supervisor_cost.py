@@ -1,4 +1,4 @@
-"""What a job's own supervisor and its telemetry cost, started just as an agent starts them."""
+"""Measures the cost of a job's supervisor and telemetry, started in the same way as by an agent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,17 @@ from fleetmark_agent.state.attempt_key import AttemptKey
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one job that does nothing. `start_ms`: from spawning the supervisor to the job's start."""
+    """Cost of one no-op job.
+
+    Attributes:
+        rss_kib: resident memory of the supervisor.
+        private_kib: private memory of the supervisor.
+        cpu_percent: CPU of the supervisor while the job runs.
+        start_ms: from spawning the supervisor to the start of the job.
+        end_ms: from the end of the job to its outcome file.
+        sampler_rss_kib: resident memory of the telemetry sampler.
+        sampler_cpu_percent: CPU of the telemetry sampler.
+    """
 
     rss_kib: int
     private_kib: int
@@ -33,7 +43,7 @@ class Cost:
 
 
 def measure_supervisor(folder: Path, job_s: float) -> Cost:
-    """Run a job that waits, and look at its supervisor for a third of `job_s`."""
+    """Run a job that waits, and measure its supervisor for a third of `job_s`."""
     return asyncio.run(_measure(folder, max(job_s, 3.0)))
 
 
@@ -41,7 +51,7 @@ async def _measure(folder: Path, job_s: float) -> Cost:
     workspace = Workspace(folder / "attempts", AttemptKey("bench", 1))
     workspace.make_fresh()
     execution = Execution(workspace, folder / "device.lock", folder / "trace.jsonl")
-    # The job reads from it, and ends when we have written nothing into it.
+    # The job reads from the FIFO, and ends when it is closed without data.
     end = folder / "end"
     os.mkfifo(end)
     lock_fd, alive_fd = await execution.take_locks()
@@ -93,5 +103,5 @@ async def _measure(folder: Path, job_s: float) -> Cost:
 
 
 def _samples(pid: int, workspace: Workspace) -> bool:
-    """Whether it is the sampler of this job: that of a former one may not have ended yet."""
+    """Return whether a process is the sampler of this job: an earlier one may still run."""
     return os.fsencode(workspace.telemetry_spec) in Path(f"/proc/{pid}/cmdline").read_bytes()

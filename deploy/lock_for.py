@@ -1,6 +1,7 @@
-"""Prints the part of a lock that one Python on Linux installs: lock_for.py LOCK 3.11 aarch64.
+"""Print the part of a lockfile that one Python on Linux installs: lock_for.py LOCK 3.11 aarch64.
 
-`pip download` judges markers by the Python that runs it, even for another one.
+`pip download` evaluates markers for the Python that runs it, even when it downloads for another
+one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pip._vendor.packaging.requirements import Requirement
 
 
 def lock_for(lock: str, python: str, machine: str) -> str:
-    """The entries whose markers hold, without their markers; hashes stay."""
+    """Return the entries whose markers apply, without the markers but with their hashes."""
     environment = {
         "python_version": python,
         "python_full_version": f"{python}.0",

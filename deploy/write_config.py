@@ -1,8 +1,8 @@
-"""Puts a device's name and labels into an agent's config.toml: write_config.py HOME [options].
+"""Write a device's name and labels into an agent's config.toml: write_config.py HOME [options].
 
-Run by install-agent.sh with the Python of the new environment. All other lines stay as they are.
-The agent's own reader judges the result before it replaces the file, so that a mistake shows when
-the board is installed and not when its agent starts.
+install-agent.sh runs it with the Python of the new environment. All other lines are unchanged. The
+agent's own loader verifies the result before it replaces the file, so that a mistake is reported
+during installation and not when the agent starts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAME = "config.toml"
 
 
 def merge(text: str, name: str | None, labels: dict[str, str]) -> str:
-    """The text of a config.toml with `name` and `labels` set in it."""
+    """Return the text of a config.toml with `name` and `labels` set in it."""
     lines = text.splitlines()
     if name is not None:
         first = next((i for i, line in enumerate(lines) if line.startswith("[")), len(lines))
@@ -38,9 +38,9 @@ def merge(text: str, name: str | None, labels: dict[str, str]) -> str:
 
 
 def _set(lines: list[str], start: int, end: int, key: str, value: str) -> None:
-    """Replace the line of `key` between two indexes, or put one there."""
+    """Replace the line of `key` between two indexes, or insert one there."""
     bare = bool(re.fullmatch(r"[A-Za-z0-9_-]+", key))
-    # A JSON text without surrogates is a TOML text.
+    # A JSON string without surrogates is a TOML string.
     line = f"{key if bare else json.dumps(key)} = {json.dumps(value, ensure_ascii=False)}"
     own = re.compile(rf"""\s*(["']?){re.escape(key)}\1\s*=""")
     for index in range(start, end):
@@ -53,7 +53,7 @@ def _set(lines: list[str], start: int, end: int, key: str, value: str) -> None:
 
 
 def main() -> int:
-    """Returns 0, or 2 with a line on stderr if a value is not allowed."""
+    """Return 0, or 2 after a line on stderr if a value is not allowed."""
     parser = argparse.ArgumentParser(prog="write_config")
     parser.add_argument("home", type=Path)
     parser.add_argument("--controller", help="only checked; it is kept elsewhere")

@@ -1,4 +1,4 @@
-"""What can go wrong on a board, and what each of it means to a person at its terminal."""
+"""Errors of the agent, and their translation into a message and an exit code for its operator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 class Refusal(Exception):
-    """An attempt cannot be prepared here. `retryable`: another try on this device may do better."""
+    """Raised when this device cannot prepare an attempt.
+
+    Attributes:
+        reason: why, for the operator.
+        retryable: whether another attempt on this device may succeed.
+    """
 
     def __init__(self, reason: str, *, retryable: bool) -> None:
         super().__init__(reason)
@@ -19,7 +24,11 @@ class Refusal(Exception):
 
 
 def translate(error: Exception) -> Problem | None:
-    """One line and exit code for what a user or a board caused; None for faults of ours."""
+    """Return the problem to print for an error caused by the user or the device.
+
+    Returns:
+        The message and exit code, or None if the error is a bug of the agent.
+    """
     if isinstance(error, FleetmarkError):
         return Problem(str(error), error.kind.exit_code)
     kind = type(error).__name__
@@ -37,8 +46,8 @@ def from_os_error(error: OSError, where: str = "") -> FleetmarkError:
     """Return the error for a file or folder that cannot be used.
 
     Args:
-        error: what the system said; the file that it names is shown.
-        where: the folder or file to show if it names none.
+        error: the operating system's error; the file that it names is shown.
+        where: the file or folder to show if `error` names none.
     """
     from fleetmark_core.disk_space import disk_full_error, is_disk_full
     from fleetmark_core.regular_file import is_damage

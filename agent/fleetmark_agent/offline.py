@@ -1,4 +1,4 @@
-"""Runs bundles that come in a file, on a board on no network, and writes results into one."""
+"""Run an order from a bundle file on a device without network and write a results file."""
 
 from __future__ import annotations
 
@@ -72,11 +72,14 @@ _DAMAGED = (
     ErrorKind.FOREIGN_KEY,
     ErrorKind.BAD_SIGNATURE,
 )
-"""Faults of what a bundle file carries."""
+"""Error kinds that mean that the contents of a bundle file are damaged or not trusted."""
 
 
 def write_description(settings: Settings, out: Path) -> str:
-    """Write what this board is into `out`; returns the fingerprint of its key.
+    """Write the id, capabilities and public key of this device into `out`.
+
+    Returns:
+        The fingerprint of the device's key.
 
     Raises:
         FleetmarkError: the home or `out` cannot be used.
@@ -96,9 +99,15 @@ def write_description(settings: Settings, out: Path) -> str:
 def run_from(settings: Settings, file: Path, out: Path, pin: str) -> None:
     """Run the order in `file` and write its results to `out`.
 
+    Args:
+        settings: the settings of the agent.
+        file: the bundle file.
+        out: the results file to write.
+        pin: the value of `--trust`, or empty: digests of the CA certificate and the catalog key.
+
     Raises:
-        FleetmarkError: the file, the home or `out` cannot be used; the order was not followed, or
-            the job failed: then `out` says why, too.
+        FleetmarkError: the file, the home or `out` cannot be used; the order was refused or the job
+            failed: in these two cases `out` is written and contains the reason.
     """
     lock = _take(settings.home)
     try:
@@ -160,7 +169,7 @@ def _run(settings: Settings, carried: Carried, out: Path, pin: str) -> None:
     spool.forget(key)
     workspace.remove()
     if isinstance(ended, h.JobRefused):
-        # What was not followed keeps nobody from following a better one.
+        # A refused order must not block a later bundle with the same job and epoch.
         write_atomic(home / _DONE, before)
         raise FleetmarkError(ErrorKind.FORBIDDEN, ended.reason, f"job {order.job_id}")
     final = json.loads(said.records[-1].payload)
@@ -193,10 +202,13 @@ def _bundle(carried: Carried) -> _Bundle:
 
 
 def _trust(store: TrustStore, bundle: _Bundle, pin: str) -> None:
-    """Make sure that this board trusts somebody; a bundle alone is nobody.
+    """Verify that the bundle belongs to the controller that this device trusts.
+
+    A bundle alone does not establish trust: the device must be enrolled or `pin` must be given.
 
     Raises:
-        FleetmarkError: UNTRUSTED.
+        FleetmarkError: UNTRUSTED: the device trusts no controller, or another one; USAGE: `pin` is
+            malformed.
     """
     ca_sha256 = pem_sha256(bundle.ca)
     if pin:
@@ -226,12 +238,14 @@ def _trust(store: TrustStore, bundle: _Bundle, pin: str) -> None:
 
 
 def _accept(home: Path, order: Order, workspace: Workspace, spool: Spool) -> bytes:
-    """Note durably that the order is being followed: none is followed twice.
+    """Record durably that the order is being executed, so that no order is executed twice.
 
-    Returns what stood there before.
+    Returns:
+        The previous bytes of the record file.
 
     Raises:
-        FleetmarkError: it was followed before; the device is busy; results fill the spool.
+        FleetmarkError: the order was executed before; the device is busy; the spool is full; the
+            record file is damaged.
     """
     path = home / _DONE
     try:
@@ -269,7 +283,7 @@ def _accept(home: Path, order: Order, workspace: Workspace, spool: Spool) -> byt
 
 
 class _Source:
-    """The blobs of a bundle, asked for as if they came by network."""
+    """Blob source for an attempt that reads from a bundle file instead of the network."""
 
     def __init__(self, carried: Carried) -> None:
         self._carried = carried

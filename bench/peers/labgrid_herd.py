@@ -1,10 +1,10 @@
-"""Exporters and a client of labgrid, run by labgrid's own environment.
+"""Exporters and a client of labgrid, run in labgrid's own environment.
 
     labgrid_herd.py exporters ADDRESS FIRST COUNT    each with its own connection and one resource
     labgrid_herd.py client ADDRESS COUNT             until a client sees that many resources
 
-Both say `ready`, begin on a line of their standard input, and the client then says when it saw the
-last one, by time.monotonic.
+Both print `ready`. The exporters begin on a line of standard input. The client prints the
+time.monotonic of the moment when it saw the last one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
 
 async def line() -> None:
-    """Wait for the word to begin."""
+    """Wait for a line of standard input."""
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
 
 async def exporters(address: str, first: int, count: int) -> None:
-    """As labgrid's exporter does: startup, then its resource, then wait."""
+    """Act as labgrid's exporters do: send startup and one resource, then wait."""
 
     async def one(number: int, channel: grpc.aio.Channel) -> None:
         outbox: asyncio.Queue[pb.ExporterInMessage] = asyncio.Queue()
@@ -56,7 +56,7 @@ async def exporters(address: str, first: int, count: int) -> None:
 
 
 async def client(address: str, count: int) -> None:
-    """As labgrid's client does: one stream that is told of every resource."""
+    """Act as labgrid's client does: hold one stream that reports every resource."""
     outbox: asyncio.Queue[pb.ClientInMessage] = asyncio.Queue()
     startup, wanted = pb.ClientInMessage(), pb.ClientInMessage()
     startup.startup.version, startup.startup.name = "26.0.1", "bench"

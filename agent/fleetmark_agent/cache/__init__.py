@@ -1,1 +1,1 @@
-"""Blobs, environments and archives that jobs share."""
+"""Cached blobs, environments and unpacked archives, shared by all jobs."""

@@ -1,4 +1,4 @@
-"""Archives of a job: unpacked once per content beside the environments, shared by all jobs."""
+"""Unpacked archives of jobs, cached by content next to the environments."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from fleetmark_core.lockfile import Environment, PackageArchive
 
 
 def archive_folder(package: PackageArchive) -> str:
-    """Name of the folder, beside the environments, that holds its files."""
+    """Return the name of the folder, next to the environments, for the unpacked archive."""
     return f"archive-{package.archive.sha256}"
 
 
 async def ensure_archives(environment: Environment, cache: Cache) -> None:
-    """Unpack what is not here. The archives must be.
+    """Unpack archives that are not unpacked yet. Their blobs must be in the cache.
 
     Raises:
-        Refusal: one is not what was promised, lacks a folder, or there is no room; of that one
-            nothing is left behind. Or the agent's home has a path that PATH cannot hold.
+        Refusal: an archive is not as declared, lacks a folder, or does not fit on the disk; no part
+            of it remains. Or the path of the agent's home contains `:` or `;`, which PATH cannot
+            hold.
     """
     if any(search_paths(environment, cache)) and any(sign in str(cache.root) for sign in ":;"):
         raise Refusal(
@@ -40,7 +41,7 @@ async def ensure_archives(environment: Environment, cache: Cache) -> None:
 
 
 def packages(environment: Environment, cache: Cache) -> dict[str, str]:
-    """By name, the folder of each archive."""
+    """Return the folder of each archive, by package name."""
     return {
         package.name: str(cache.environments / archive_folder(package))
         for package in environment.archives
@@ -48,7 +49,7 @@ def packages(environment: Environment, cache: Cache) -> dict[str, str]:
 
 
 def module_folders(environment: Environment, cache: Cache) -> list[str]:
-    """What archives add to sys.path."""
+    """Return the folders that the archives add to sys.path."""
     return [
         str(_inside(cache, package, folder))
         for package in environment.archives
@@ -57,7 +58,7 @@ def module_folders(environment: Environment, cache: Cache) -> list[str]:
 
 
 def search_paths(environment: Environment, cache: Cache) -> tuple[str, str]:
-    """What archives add to PATH and to LD_LIBRARY_PATH; empty if nothing."""
+    """Return the values that the archives add to PATH and LD_LIBRARY_PATH; each may be empty."""
     programs, libraries = (
         [
             str(_inside(cache, package, folder))

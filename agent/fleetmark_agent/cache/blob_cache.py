@@ -1,4 +1,4 @@
-"""The device's blobs: fetched once, resumed when cut, verified, evicted when nothing needs them."""
+"""The device's blob cache: resumable downloads, verification and least-recently-used eviction."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from fleetmark_core.resource_model import size
 from fleetmark_core.retry import Backoff
 
 Download = Callable[[str, int], AsyncIterator[bytes]]
-"""Bytes of a blob (sha256) from an offset; raises `TransportError`."""
+"""Yields the bytes of a blob (sha256) from an offset; raises `TransportError`."""
 
 _BEAT_S = (0.2, 15.0)
 
 
 @dataclass(frozen=True)
 class _Item:
-    """Something evictable: a blob or an environment."""
+    """An entry that can be evicted: a blob, a partial download or an environment."""
 
     name: str
     path: Path
@@ -38,10 +38,16 @@ class _Item:
 
 
 class Cache:
-    """Blobs at `root`/blobs and environments at `root`/envs, under one limit."""
+    """Cache of blobs (`root`/blobs) and environments (`root`/envs) under one size limit."""
 
     def __init__(self, root: Path, limit_bytes: int, min_free_bytes: int) -> None:
-        """`min_free_bytes` stay free on the file system whatever is fetched."""
+        """Set the folders and limits.
+
+        Args:
+            root: the cache folder.
+            limit_bytes: the size above which entries are evicted.
+            min_free_bytes: bytes of the file system that downloads must leave free.
+        """
         self.root = root
         self.blobs = BlobFolder(root / "blobs")
         self.environments = root / "envs"
@@ -50,19 +56,19 @@ class Cache:
         self._pins: dict[object, frozenset[str]] = {}
 
     def clean(self) -> None:
-        """Remove what an interrupted process left half done. Call once, before use."""
+        """Remove the leftovers of an interrupted process. Call once, before use."""
         for path in self.environments.glob("*.tmp-*"):
             shutil.rmtree(path, ignore_errors=True)
         for path in self.environments.glob("*.json"):
-            # What a helper process was told.
+            # The task file of a helper process.
             path.unlink(missing_ok=True)
         for path in (self.blobs.root / "partial").glob("*.*"):
-            # A name with a suffix belongs to a copy that nobody will resume.
+            # A name with a suffix is a temporary copy that is never resumed.
             path.unlink(missing_ok=True)
 
     @contextmanager
     def pinned(self, owner: object, names: Iterable[str]) -> Iterator[None]:
-        """While this lasts, blobs (sha256) and environments (key) of `names` are not evicted."""
+        """Hold the blobs (sha256) and environments (key) in `names` in the cache."""
         self._pins[owner] = frozenset(names)
         try:
             yield
@@ -70,21 +76,27 @@ class Cache:
             del self._pins[owner]
 
     def used_bytes(self) -> int:
-        """Bytes of everything here."""
+        """Return the size in bytes of everything in the cache folder."""
         return tree_bytes(self.root)
 
     def lacking(self, blobs: Iterable[BlobRef]) -> list[BlobRef]:
-        """Those that are not here, each once."""
+        """Return the blobs that are not in the cache, without duplicates."""
         found = {blob.sha256: blob for blob in blobs if not self.blobs.has(blob.sha256)}
         return list(found.values())
 
     def make_room(self, needed_bytes: int, what: str = "", beside_bytes: int = 0) -> None:
-        """Make sure that `needed_bytes` more fit, evicting what is needed by no attempt.
+        """Evict entries that no attempt needs until `needed_bytes` more fit.
 
-        `beside_bytes` more must be free on the disk for what does not come into the cache.
+        Free space on the disk is required. The size limit is not: it may be exceeded once nothing
+        more can be evicted.
+
+        Args:
+            needed_bytes: bytes that will be added to the cache.
+            what: the purpose, for the error message.
+            beside_bytes: further bytes that must be free on the disk, outside the cache.
 
         Raises:
-            Refusal: they don't fit; it says both figures.
+            Refusal: the disk has too little free space; the message names both figures.
         """
         whole = needed_bytes + beside_bytes
         if not needed_bytes and self._fits(whole):
@@ -107,14 +119,19 @@ class Cache:
         )
 
     async def fetch(self, blob: BlobRef, download: Download, *, patient: bool = True) -> Path:
-        """The blob's path, fetched if it is not here; a cut transfer goes on where it was cut.
+        """Return the path of the blob; download it if it is missing, resuming a partial download.
 
-        A controller that is away is waited for while `patient`. Bytes that are not those named
-        are fetched anew once.
+        If the downloaded bytes do not match the digest, they are downloaded once more.
+
+        Args:
+            blob: the blob.
+            download: the source of the bytes.
+            patient: whether to wait for a controller that cannot be reached.
 
         Raises:
-            Refusal: the controller does not have it, sends other bytes, or there is no room.
-            TransportError: the controller is away and `patient` is False.
+            Refusal: the controller does not have the blob or sends wrong bytes, or the disk is
+                full.
+            TransportError: the controller cannot be reached and `patient` is False.
         """
         for last in (False, True):
             try:
@@ -124,17 +141,17 @@ class Cache:
                 if last:
                     raise Refusal(f"{blob.name}: {error.what}", retryable=False) from error
             except OSError as error:
-                # What was collected so far would keep the disk full.
+                # The partial download would keep the disk full.
                 self.blobs.partial(blob.sha256).unlink(missing_ok=True)
                 raise refusal_of(error, self.root, blob.name) from error
         raise AssertionError("the second try returns or raises")
 
     async def verified(self, blob: BlobRef) -> Path:
-        """Path of a blob that is here, after its bytes were checked against its digest again.
+        """Verify the digest of a cached blob again and return its path.
 
         Raises:
-            Refusal: they have changed on the disk; the blob is removed, so that a further try
-                fetches it.
+            Refusal: the bytes have changed on the disk; the blob is removed, so that a retry
+                downloads it again.
         """
         path = self.blobs.path(blob.sha256)
         found = await asyncio.to_thread(sha256_file, path)
@@ -145,7 +162,7 @@ class Cache:
         return path
 
     async def _collect(self, blob: BlobRef, download: Download, patient: bool) -> None:
-        """Bring the partial file to the blob's size."""
+        """Download the rest of the blob into its partial file."""
         if self.blobs.has(blob.sha256):
             return
         partial = self.blobs.partial(blob.sha256)
@@ -192,7 +209,7 @@ class Cache:
         return needed_bytes + self.min_free_bytes <= free_bytes(self.root)
 
     def _evictable(self) -> Iterator[_Item]:
-        """What no attempt needs, the least recently used first."""
+        """Return the entries that no attempt needs, least recently used first."""
         pinned = frozenset().union(*self._pins.values())
         items: list[_Item] = []
         for sha256 in self.blobs:
@@ -210,7 +227,7 @@ class Cache:
 
 
 def refusal_of(error: OSError, root: Path, name: str) -> Refusal:
-    """What an error of the file system at `root` means for an attempt that needs `name` there."""
+    """Return the refusal of an attempt that needs `name`, for a file system error at `root`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = size(free_bytes(root))
         return Refusal(
@@ -222,7 +239,7 @@ def refusal_of(error: OSError, root: Path, name: str) -> Refusal:
 
 def _delete(path: Path) -> None:
     if path.is_dir():
-        # Renamed first: a half-deleted environment must not be taken for a whole one.
+        # Renamed first: a partly deleted environment must not be used as a complete one.
         doomed = path.with_name(f"{path.name}.tmp-{os.getpid()}")
         path.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)

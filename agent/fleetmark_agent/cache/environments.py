@@ -1,4 +1,4 @@
-"""Environments of jobs: the wheels of a lock in a plain folder, made once per content."""
+"""Environments of jobs: the wheels of a lockfile in a plain folder, cached by content."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from fleetmark_core.lockfile import BlobRef, Environment, ProvidedPython
 from fleetmark_core.wheel_tags import wheel_rank
 
 MAX_ENVIRONMENT_BYTES = 8 * 1024**3
-"""Files of one environment, unpacked: beyond it a wheel is taken for an attack."""
+"""Maximum unpacked size of an environment; a larger wheel is treated as an attack."""
 
 
 def choose_interpreter(
     environment: Environment, interpreters: tuple[Interpreter, ...]
 ) -> Interpreter:
-    """The first of the board's interpreters that the lock's wheels are for.
+    """Return the first interpreter of the device that the lockfile's wheels fit.
 
     Raises:
-        Refusal: there is none; it names what the board has, or the wheel that does not fit.
+        Refusal: no interpreter fits; the message names the device's versions, or the wheel that
+            does not fit.
     """
     wanted = environment.python_version
     fitting = [
@@ -49,17 +50,19 @@ def choose_interpreter(
 
 
 def environment_key(environment: Environment, interpreter: Interpreter) -> str:
-    """Name of the folder that holds the environment on this board."""
+    """Return the name of the environment's folder on this device."""
     return environment.key(interpreter.platforms[0] if interpreter.platforms else "any")
 
 
 async def ensure_environment(
     environment: Environment, interpreter: Interpreter, cache: Cache
 ) -> Path:
-    """The environment's folder; it is made if it is not here. Its wheels must be.
+    """Return the environment's folder; install it if it is missing.
+
+    Its wheels must be in the cache.
 
     Raises:
-        Refusal: a wheel cannot be installed, or there is no room. Nothing is left behind.
+        Refusal: a wheel cannot be installed, or the disk is full. Nothing remains of the folder.
     """
     target = cache.environments / environment_key(environment, interpreter)
     if target.is_dir():
@@ -81,22 +84,22 @@ async def ensure_environment(
 
 
 def python_folder(provided: ProvidedPython) -> str:
-    """Name of the folder, beside the environments, that holds a Python which came along."""
+    """Return the name of the folder, next to the environments, of a provided Python."""
     return f"python-{provided.archive.sha256}"
 
 
 def provided_interpreter(provided: ProvidedPython, cache: Cache) -> Interpreter:
-    """What it is once it is unpacked."""
+    """Return the interpreter that the unpacked archive contains."""
     path = cache.environments / python_folder(provided) / provided.python
     return Interpreter(str(path), provided.version, "cpython", provided.abis, provided.platforms)
 
 
 async def ensure_python(provided: ProvidedPython, cache: Cache) -> None:
-    """Unpack a Python that came along, if it is not here. Its archive must be.
+    """Unpack a Python provided with the job, if it is missing. Its archive must be in the cache.
 
     Raises:
-        Refusal: it is not what was promised, does not run here, or there is no room. Nothing is
-            left behind.
+        Refusal: the Python is not as declared, does not run on this device, or does not fit on the
+            disk. Nothing remains of the folder.
     """
     await ensure_unpacked(
         provided.archive,
@@ -116,15 +119,20 @@ async def ensure_unpacked(
     cache: Cache,
     what: str,
 ) -> None:
-    """Unpack an archive, whose bytes are here, into `folder` beside the environments.
+    """Unpack a cached archive into `folder` next to the environments; skip it if that exists.
 
-    `promises` are what `fleetmark_agent.helpers.unpack` proves before the folder appears; `what`
-    is how people call the archive.
-
-    Nothing is done where the folder is.
+    Args:
+        archive: the blob, which must be in the cache.
+        folder: the name of the folder.
+        unpacked_bytes: the declared size of its files.
+        promises: the declarations that `fleetmark_agent.helpers.unpack` verifies before the folder
+            appears.
+        cache: the cache of the device.
+        what: the name of the archive in error messages.
 
     Raises:
-        Refusal: it is not what was promised, or there is no room. Nothing is left behind.
+        Refusal: the archive is not as declared, or does not fit on the disk. Nothing remains of the
+            folder.
     """
     target = cache.environments / folder
     if target.is_dir():

@@ -1,1 +1,1 @@
-"""Settings of an agent and where they come from."""
+"""Settings of an agent and their sources."""

@@ -1,4 +1,4 @@
-"""The agent's settings: flags over environment over config.toml over defaults."""
+"""Loads the agent's settings: flags over environment over config.toml over defaults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
 
 
 class BadSetting(Exception):
-    """A flag's value is not allowed; the text says which and what is."""
+    """Raised when a flag has an invalid value; the message names the value and the rule."""
 
 
 def load_settings(
@@ -38,11 +38,11 @@ def load_settings(
 ) -> Settings:
     """Combine the arguments (flags), the environment and `home`/config.toml.
 
-    A join token in the environment is taken out of it: child processes must not have it.
+    A token in the environment is removed from it, so that child processes do not inherit it.
 
     Raises:
-        ConfigError: config.toml is not TOML, or holds a key or value that is not allowed.
-        BadSetting: a flag or an environment variable holds one.
+        ConfigError: config.toml is not TOML, or has an invalid key or value.
+        BadSetting: a flag or an environment variable has an invalid value.
     """
     from fleetmark_cli.paths import ConfigError, read_config
     from fleetmark_core.suggest import hint
@@ -99,10 +99,10 @@ def _read_token(given: str | None, file: str | None) -> str:
 
 
 def parse_label(text: str) -> tuple[str, str]:
-    """`key=value`, as `--label` takes it.
+    """Parse `key=value`, the argument of `--label`.
 
     Raises:
-        ValueError: it is not of this form.
+        ValueError: the text does not have this form, or key or value is invalid.
     """
     key, equals, value = text.partition("=")
     if not equals:

@@ -1,4 +1,4 @@
-"""What an agent is started with and holds for months; `loader` says where it comes from."""
+"""The settings of a running agent; see `loader` for their sources."""
 
 from __future__ import annotations
 
@@ -10,25 +10,35 @@ GIB = 1024**3
 
 @dataclass(frozen=True)
 class Settings:
-    """What an agent is started with. Sizes are in bytes, times in seconds.
+    """Settings of a running agent. Sizes are in bytes, times in seconds.
 
-    `controller`: HOST:PORT; empty: the one that it belongs to, or one that is found nearby.
-    `token`: a join token, for a board that belongs to no controller yet; it is not stored.
-    `spool_limit_bytes`: while results of this size wait for the controller, no new run begins.
-    `cache_limit_bytes`: of blobs and environments; what an attempt needs is never evicted.
-    `min_free_bytes`: room that a transfer or an installation must leave on the file system.
-    `detect_interval_s`: software is looked for after the start and then this often; 0: only when
-    SIGHUP asks for it.
-    `once_wait_s`: how long `--once` tries to reach the controller.
-    `sandbox`: the strongest sandbox that jobs are put into; the board's own is found out.
-    `allow_network`: whether jobs whose component asks for the network get it.
-    `allow_folders`: folders that every job may read and write, besides its own.
-    `job_memory_bytes`, `job_processes` (with threads): of one job; 0: by what the board has.
-    `job_scratch_bytes`: what a job may write, its results included.
-    `system_root`: below it are the board's /sys and /proc, by which its condition and energy are
-    read and its governor is set; for an agent in a container, its host's.
-    `energy_input`: name of the sensor that measures what the whole board uses; empty: as its label
-    says.
+    Attributes:
+        home: the agent's home.
+        controller: HOST:PORT; empty for the device's own controller, or one found by discovery.
+        name: the name of the device.
+        labels: labels of the device.
+        cache_limit_bytes: limit of blobs and environments; what an attempt needs is never evicted.
+        spool_limit_bytes: no new run begins while results of this size wait for the controller.
+        min_free_bytes: space that a transfer or an installation must leave free on the file system.
+        telemetry_interval_s: seconds between telemetry samples.
+        job_output_limit_bytes: limit of a job's kept output.
+        stop_grace_s: time between the request to a job to end and its kill.
+        detect_interval_s: software is detected after the start and then at this interval; 0 detects
+            only on SIGHUP.
+        once_wait_s: how long `--once` tries to reach the controller.
+        sandbox: the strongest sandbox level for jobs; the level that the device supports is
+            measured.
+        allow_network: whether jobs whose component needs the network get access.
+        allow_folders: folders that every job may read and write, besides its own.
+        job_memory_bytes: memory limit of a job; 0 derives it from the device's memory.
+        job_processes: limit of a job's processes and threads; 0 derives it from the device.
+        job_scratch_bytes: how much a job may write, including its results.
+        system_root: root of the device's /sys and /proc, which are used to read condition and
+            energy and to set the governor; in a container, the root of its host.
+        energy_input: the sensor that measures the power of the whole device; empty to choose it by
+            label.
+        once: whether to exit after the first settled attempts.
+        token: an enrollment token for a device without a controller; it is not stored.
     """
 
     home: Path

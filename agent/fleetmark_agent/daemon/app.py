@@ -1,4 +1,4 @@
-"""Puts an agent together from its home and settings, and runs it."""
+"""Assembles an agent from its home and settings, and runs it."""
 
 from __future__ import annotations
 
@@ -38,17 +38,23 @@ _RAISED_PRIORITY = -5
 
 
 class _RefusedAtOnce(FleetmarkError):
-    """The board's key was refused before it ever connected: a token may make it count again.
+    """Raised if the device's key was refused before it ever connected; a token may enroll it again.
 
-    A board whose key is revoked while it is connected ends, whatever token it was started with.
+    A device whose key is revoked while it is connected exits, whether or not it has a token.
     """
 
 
 def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen[bytes]) -> int:
-    """Serve the home, which is ours, until asked to end; returns the exit code.
+    """Run the agent on a locked home until it is asked to exit.
 
-    `rules` is the digest of the detection rules; `measuring` the helper that prints the board's
-    facts.
+    Args:
+        settings: the settings of the agent.
+        own_id: the id of the device.
+        rules: the digest of the detection rules.
+        measuring: the helper process that prints the device's capabilities.
+
+    Returns:
+        The exit code.
 
     Raises:
         FleetmarkError: the home is unusable; the key was revoked; with `--once`, no controller
@@ -74,7 +80,7 @@ def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen
 
 
 def measured_by(helper: subprocess.Popen[bytes]) -> Capabilities:
-    """The board's facts, measured by a process that ends: what it loads is gone with it.
+    """Return the device's capabilities, measured by a process that frees its memory when it ends.
 
     Raises:
         FleetmarkError: the measurement failed.
@@ -96,7 +102,7 @@ async def _serve(
 ) -> int:
     home = settings.home
     with suppress(OSError):
-        # Heartbeats must not wait behind a job that uses all cores.
+        # Heartbeats must not be delayed by a job that uses all cores.
         os.setpriority(os.PRIO_PROCESS, 0, _RAISED_PRIORITY)
     transport = GrpcTransport(settings.controller, lambda: load_tls(home))
     files = RealFiles(home)
@@ -104,9 +110,9 @@ async def _serve(
         spool = Spool(files, settings.spool_limit_bytes)
     except OSError as error:
         raise from_os_error(error, str(home)) from error
-    # Nothing else is to be done meanwhile, and a thread would cost its memory for good.
+    # Blocking is acceptable here, and a thread would hold its memory permanently.
     measured = facts()
-    # What was found before a restart is said at once; it is looked for again after the hello.
+    # Software found before a restart is reported at once and detected again after the hello.
     known = detection_cache.load(home, rules)
     capabilities = with_findings(measured, known.findings if known else ())
     identity = Identity(

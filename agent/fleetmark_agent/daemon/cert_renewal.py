@@ -1,4 +1,4 @@
-"""Renews this board's certificate while it serves. Light: what renews is a helper process."""
+"""Schedules certificate renewal in the running agent. A helper process does the renewal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AGAIN_S = 120.0
 
 
 class Renewal:
-    """Renews the certificate in time, and when the controller does not take it any more."""
+    """Renews the certificate before it expires, and when the controller no longer accepts it."""
 
     def __init__(
         self,
@@ -33,7 +33,15 @@ class Renewal:
         renewed: Callable[[], None],
         offset_ns: Callable[[], int],
     ) -> None:
-        """`renewed` is called after each; `offset_ns`: how far the controller's clock is ahead."""
+        """Set up the schedule; nothing runs before `run`.
+
+        Args:
+            home: the agent's home.
+            address: the address of the controller.
+            name: the name of the device.
+            renewed: called after each renewal.
+            offset_ns: returns how far the controller's clock is ahead.
+        """
         self._address, self._name = address, name
         self._home = home
         self._renewed = renewed
@@ -42,18 +50,18 @@ class Renewal:
         self._tried_s = -_AGAIN_S
 
     def ask(self) -> None:
-        """The controller cannot be reached, or does not know us: perhaps the certificate is old."""
+        """Request a renewal: the connection failed, maybe because the certificate has expired."""
         if time.monotonic() - self._tried_s >= _AGAIN_S:
             self._asked.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Renew on schedule and on request, until cancelled."""
         while True:
             known = identity.load_enrolment(self._home)
             if known is None:
-                return  # a test's identity, or one that was taken away: nothing to renew
+                return  # no enrollment (a test, or it was removed): nothing to renew
             left_s = (known.renew_ns - time.time_ns() - self._offset_ns()) / 1e9
-            # Wall clocks step, boards sleep: look again now and then.
+            # Wall clocks jump and devices sleep, so check again periodically.
             wait_s = min(max(left_s, 0.0), _LOOK_S)
             if left_s <= 0:
                 wait_s = max(0.0, self._tried_s + _AGAIN_S - time.monotonic())

@@ -1,4 +1,4 @@
-"""The shell around the session: performs its actions, tells it what happens."""
+"""The imperative shell around the session: performs its actions and feeds it events."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _NOTE_NS = 3600 * 10**9
 
 
 class Daemon:
-    """One agent from its start to its end."""
+    """One agent from start to exit."""
 
     def __init__(
         self,
@@ -72,9 +72,15 @@ class Daemon:
         measured: Capabilities,
         known: Detection | None,
     ) -> None:
-        """Reads the ledger; cleans away what belongs to attempts that are no longer held.
+        """Read the ledger; remove the data of attempts that are no longer held.
 
-        `measured` are the board's facts without its software, `known` what is known of that.
+        Args:
+            identity: the fields of every hello.
+            site: the environment of attempts on this device.
+            files: the durable files of the home.
+            transport: the calls to the controller.
+            measured: the device's capabilities without its software.
+            known: the last software detection, if there is one.
 
         Raises:
             LedgerError: the ledger is damaged.
@@ -98,7 +104,7 @@ class Daemon:
         self.link = Link(transport, self.tell, self._look_at_room, self._not_connected)
         self.tails = Tails(site.attempts, self.link.send)
         self.refusal: TransportError | None = None
-        """Why the controller wants nothing more of this board, once it said so."""
+        """The error with which the controller rejected this device; None if it did not."""
         self._renewal = Renewal(
             self.settings.home,
             transport.address,
@@ -124,7 +130,7 @@ class Daemon:
         self.watch = Watch(self.settings.home, self.settings.detect_interval_s, known, self._found)
 
     async def run(self) -> int:
-        """Until asked to end; returns the exit code."""
+        """Serve until asked to exit; return the exit code."""
         loop = asyncio.get_running_loop()
         self._quit = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -156,7 +162,7 @@ class Daemon:
         return code
 
     def tell(self, event: h.Event) -> None:
-        """Let the session handle an event, and perform what follows, in order."""
+        """Let the session handle an event and perform the resulting actions, in order."""
         self._events.append(event)
         if self._busy:
             return
@@ -183,7 +189,7 @@ class Daemon:
             if isinstance(message, Heartbeat):
                 message = dataclasses.replace(message, temperature_c=read_temperature(self.root))
             elif isinstance(message, Hello) and message.attempts:
-                # Not before there is a job: many an agent idles for days.
+                # Imported only when an attempt exists, because many agents idle for days.
                 from fleetmark_agent.session.order_evidence import with_papers
 
                 message = with_papers(message, self.session.held, self._lock_of)
@@ -222,7 +228,7 @@ class Daemon:
             self._events.append(h.Persisted(action.number))
 
     def _start(self, action: h.StartJob) -> None:
-        # Not before there is a job: many an agent idles for days.
+        # Imported only when a job starts, because many agents idle for days.
         from fleetmark_agent.runner.attempt import Attempt
 
         try:
@@ -249,7 +255,7 @@ class Daemon:
         try:
             self.site.spool.forget(key)
         except OSError as error:
-            # It is no longer in the ledger: the next start removes it.
+            # The attempt is no longer in the ledger, so the next start removes the file.
             log.warning("the spool of %s cannot be removed: %s", key.name, error)
         Workspace(self.site.attempts, key).remove()
         self._uploaded = {item for item in self._uploaded if item[0] != key}
@@ -284,7 +290,7 @@ class Daemon:
 
     async def _upload_file(self, key: AttemptKey, payload: bytes) -> None:
         path, sha256, size_bytes = Workspace(self.site.attempts, key).file_of(payload)
-        # After a crash between trimming and forgetting the file is gone, and delivered.
+        # After a crash between `Trim` and `Forget` the file is gone, because it was delivered.
         if (key, sha256) not in self._uploaded and path.exists():
             await self.transport.upload(path, sha256, size_bytes, self.site.device_id)
             self._uploaded.add((key, sha256))
@@ -316,7 +322,7 @@ class Daemon:
                 self._note_trust(told, "")
 
     def _note_trust(self, told_ns: int, catalog_sha256: str) -> None:
-        """By what its controller says a board without a clock knows that a release has expired."""
+        """Store the controller's time, so that a device without a clock detects expiry."""
         self._noted_ns = told_ns
         try:
             if self.site.trust.heard(told_ns // 10**9, catalog_sha256):
@@ -339,7 +345,7 @@ class Daemon:
             if self._quit is not None and not self._quit.done():
                 self._quit.set_result(EXIT_REFUSED)
         elif error.kind in (ErrorKind.UNREACHABLE, ErrorKind.UNAUTHENTICATED):
-            # A refused handshake looks like a controller that is not there.
+            # A refused TLS handshake looks like an unreachable controller.
             self._renewal.ask()
 
     def _certificate_renewed(self) -> None:
@@ -360,7 +366,7 @@ class Daemon:
         self.tell(h.DeviceChanged(free=True))
 
     def _set_back(self) -> None:
-        """Undo what an agent that was killed had set for a job. Nothing runs on the device now."""
+        """Undo settings that a killed agent left behind. No job runs on the device now."""
         if (self.settings.home / "tuning.json").exists():
             from fleetmark_agent.runner.conditioning.cpufreq import Tuning
 
@@ -376,7 +382,7 @@ class Daemon:
 
     def _asked_to_look(self) -> None:
         if self._on_terminal and not has_terminal():
-            self._asked_to_end()  # the terminal was closed, as SIGHUP says of old
+            self._asked_to_end()  # SIGHUP in its original meaning: the terminal was closed
             return
         log.info("looking for software: a signal asked for it")
         self.watch.wake()
@@ -417,10 +423,10 @@ class Daemon:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # --- what others may read ---
+    # --- status ---
 
     def _write_status(self, *, connected: bool) -> None:
-        """For `agent status`: written when it changes, never while nothing happens."""
+        """Write the file for `agent status`, only when its content changes."""
         values = {
             "pid": os.getpid(),
             "device_id": self.session.identity.device_id,
@@ -446,7 +452,7 @@ class Daemon:
 
 
 def has_terminal() -> bool:
-    """Whether there is a terminal that could be closed."""
+    """Return whether the process has a terminal, which may be closed later."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
@@ -457,8 +463,8 @@ def has_terminal() -> bool:
 async def end_tasks(tasks: set[asyncio.Future[Any]]) -> None:
     """Cancel tasks until they have ended.
 
-    Once is not enough: before Python 3.12, `asyncio.wait_for` loses a cancellation that comes in
-    the moment in which what it waits for ends.
+    One cancellation is not enough: before Python 3.12, `asyncio.wait_for` loses a cancellation that
+    arrives at the moment when the awaited object completes.
     """
     while tasks:
         for task in tasks:

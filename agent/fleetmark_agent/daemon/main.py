@@ -1,7 +1,7 @@
-"""The long-lived process of an agent: `python -I -m fleetmark_agent.daemon.main DESCRIPTOR`.
+"""Entry point of the long-lived process: `python -I -m fleetmark_agent.daemon.main DESCRIPTOR`.
 
-`agent start` becomes this when the home is in order. What it imports stays in memory for months,
-so everything that is needed only at times is imported when it is needed, or run as a helper.
+`agent start` executes it once the home is ready. Its imports stay in memory for months, so
+everything that is needed only occasionally is imported on demand, or run in a helper process.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 MEASURE = (sys.executable, "-I", "-m", "fleetmark_agent.fingerprint")
-"""The helper that prints the board's facts as JSON; the home and the sandbox follow."""
+"""Helper that prints the capabilities as JSON; arguments for home and sandbox are appended."""
 
 
 def main(descriptor: int) -> int:
-    """Serve until asked to end; returns the exit code. What a user caused becomes one line."""
+    """Serve until asked to exit; return the exit code. Print a user's error as one line."""
     handed = _handed_over(descriptor)
     values = handed["settings"]
-    # The measurement is a process of its own: gRPC loads while it runs.
+    # The measurement runs in a separate process while gRPC is imported.
     measuring = subprocess.Popen(
         (*MEASURE, "--home", values["home"], "--sandbox", values["sandbox"]),
         stdout=subprocess.PIPE,
@@ -37,7 +37,7 @@ def main(descriptor: int) -> int:
 
     settings = Settings(**{**values, "home": Path(values["home"])})
     set_up(handed["verbose"])
-    # Free what the imports left behind: the connection then reuses that memory.
+    # Free the leftovers of the imports, so that the connection can reuse the memory.
     sys.path_importer_cache.clear()
     gc.collect()
     try:
@@ -54,10 +54,10 @@ def main(descriptor: int) -> int:
 
 
 def _handed_over(descriptor: int) -> dict[str, Any]:
-    """What `agent start` left in the pipe, see `startup.handover`."""
+    """Read the values that `agent start` wrote to the pipe; see `startup.handover`."""
     with os.fdopen(descriptor, "rb") as pipe:
         handed: dict[str, Any] = json.load(pipe)
-    # Held as long as this process lives; what it starts must not hold it longer.
+    # This process holds the lock until it ends; a child process must not hold it longer.
     os.set_inheritable(handed["lock"], False)
     return handed
 

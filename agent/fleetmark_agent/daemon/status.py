@@ -1,4 +1,4 @@
-"""What can be said of an agent's home from outside, whether or not an agent runs with it."""
+"""Status of an agent's home, readable whether or not an agent is running."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleetmark_core.regular_file import read_regular
 
 
 def home_status(home: Path) -> dict[str, Any]:
-    """Return what runs, whether it is connected or why not, what it holds. Stable keys.
+    """Return what runs, the connection state or outage, and the held attempts. Keys are stable.
 
     Raises:
         OSError: the home cannot be read.
@@ -36,7 +36,7 @@ def home_status(home: Path) -> dict[str, Any]:
 
 
 def _last_words(home: Path) -> dict[str, Any]:
-    """What an agent last wrote down of itself; empty if none ever did."""
+    """Return the content of the agent's status file; empty if there is none."""
     try:
         values = json.loads(read_regular(home / "status.json"))
     except (FileNotFoundError, ValueError, RecursionError):

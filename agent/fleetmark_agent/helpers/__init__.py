@@ -1,6 +1,6 @@
-"""Short-lived child processes for rare work: Python never gives memory back."""
+"""Short-lived child processes for rare work, because Python never returns memory."""
 
 EXIT_BAD_WHEEL = 3
-"""A wheel holds what must not be installed; stderr says what."""
+"""Exit code: a wheel or archive must not be installed; stderr says why."""
 EXIT_OS_ERROR = 4
-"""The file system refused; stderr begins with the error's number."""
+"""Exit code: a file system error; stderr begins with its errno."""

@@ -1,9 +1,10 @@
-"""Enrols this board or renews its certificate: `python -I -m fleetmark_agent.helpers.enroll`.
+"""Enroll this device or renew its certificate: `python -I -m fleetmark_agent.helpers.enroll`.
 
-A process of its own, because an idle agent must not carry what it loads. It reads one JSON document
-from stdin (`Task`; so the join token is in no argument list and in no environment) and prints JSON
-lines: {"event": "waiting" | "pending" | "skew" | "enrolled" | "failed", …}. It ends when its parent
-does. What it stores is whole after every step, so that it may be killed and run again.
+It is a separate process, so that an idle agent does not hold the modules that it loads. It reads
+one JSON document (`Task`) from stdin, so that the token appears in no argument list and no
+environment. It prints JSON lines: {"event": "waiting" | "pending" | "skew" | "enrolled" | "failed",
+…}. It ends with its parent. Its stored state is consistent after every step, so it may be killed
+and run again.
 """
 
 from __future__ import annotations
@@ -47,7 +48,13 @@ _PASSING = {
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of this process. `token` may be empty; `patient`: wait for the controller."""
+    """The request to this process.
+
+    Attributes:
+        token: the enrollment token; empty to use the stored enrollment.
+        renew: whether to renew the certificate.
+        patient: whether to retry while the controller cannot be reached.
+    """
 
     home: str
     address: str
@@ -58,7 +65,7 @@ class Task:
 
 
 def main() -> int:
-    """0: enrolled; 1: it said why not."""
+    """Enroll or renew; return 0 on success, or 1 after a `failed` event."""
     task = Task(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -86,7 +93,7 @@ def main() -> int:
 
 
 def _insist(task: Task) -> None:
-    """Until it is enrolled or refused: a controller that does not answer may do so later."""
+    """Retry until the device is enrolled or refused. Retry transient errors only if `patient`."""
     backoff, said = Backoff(*_DELAYS_S, jitter=0.5), ""
     while True:
         try:
@@ -98,12 +105,12 @@ def _insist(task: Task) -> None:
             if str(error) != said:
                 said = str(error)
                 _say("waiting", why=said)
-        # Not in step with a whole fleet that waits for the same controller.
+        # Jitter, so that a fleet that waits for one controller does not retry at the same time.
         time.sleep(backoff.next_s())
 
 
 class _Application:
-    """One try."""
+    """One try to enroll or to renew."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -117,7 +124,7 @@ class _Application:
     def run(self) -> None:
         known, token = self._known, self._token
         if token is not None and (known is None or known.ca_sha256 != token.ca_sha256):
-            # Another controller: the key that the first one knows is not shown to it.
+            # A different controller: the key that the previous controller knows is not shown to it.
             known = Enrolment(
                 PENDING, self._task.address, token.entry_port, token.ca_sha256, token.catalog_sha256
             )
@@ -147,12 +154,13 @@ class _Application:
         except FleetmarkError as error:
             if error.kind not in _NEW_KEY or self._token is None:
                 raise
-            # This key is done with: with a new token the board comes back as a new device.
+            # The controller no longer accepts this key. With a new token the device enrolls as a
+            # new device.
             self._begin_anew()
             self._apply(stub, ca, known)
 
     def _begin_anew(self) -> None:
-        """A new key, and a new id with it: to a controller this is another device."""
+        """Create a new key, and a new device id if the device had a key or an enrollment before."""
         if (self._folder / KEY).exists() or self._known is not None:
             identity.new_device_id(self._home)
         write_atomic(self._folder / KEY, make_key(), private=True)
@@ -211,12 +219,12 @@ class _Application:
 
 
 def read_key(path: Path) -> bytes:
-    """The board's own key.
+    """Read the private key of this device.
 
     Raises:
-        FleetmarkError: CONFIGURATION: the file does not hold one. It is not replaced: the
-            controller would take the board for another one.
-        OSError: it cannot be read.
+        FleetmarkError: CONFIGURATION: the file does not hold a key. It is not replaced, because the
+            controller would see another device.
+        OSError: the file cannot be read.
     """
     key = read_regular(path)
     try:
@@ -232,7 +240,7 @@ def read_key(path: Path) -> bytes:
 
 
 class _meaning:
-    """Turns whatever gRPC raises into a `FleetmarkError`."""
+    """Context manager that converts gRPC errors to `FleetmarkError`."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -261,7 +269,7 @@ def _say(event: str, **values: object) -> None:
 
 
 def _end_with_parent() -> None:
-    # The parent holds the other end as long as it lives.
+    # The parent keeps the other end open as long as it lives.
     sys.stdin.read()
     os._exit(1)
 

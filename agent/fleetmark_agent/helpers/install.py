@@ -1,11 +1,11 @@
-"""Installs wheels into a plain folder: `python -I -m fleetmark_agent.helpers.install SPEC`.
+"""Install wheels into a plain folder: `python -I -m fleetmark_agent.helpers.install SPEC`.
 
-A process of its own, so that an idle agent carries none of it. The folder appears whole, under its
-final name, or not at all. SPEC is a JSON file: `wheels` (path and name of each), `target`,
-`interpreter` (compiles the modules), `max_bytes` (of all files together).
+It is a separate process, so that an idle agent does not hold the modules that it loads. The folder
+appears complete under its final name, or not at all. SPEC is a JSON file: `wheels` (path and name
+of each), `target`, `interpreter` (compiles the modules), `max_bytes` (of all files together).
 
-Only regular files are written, only below the folder. Scripts, headers and data files of wheels are
-left out: a job imports modules and nothing else.
+Only regular files below the folder are written. Scripts, headers and data files of wheels are
+skipped: a job only imports modules.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ _MAX_PATH = 400
 
 
 class BadWheel(Exception):
-    """A wheel holds what must not be installed."""
+    """Raised when a wheel or archive must not be installed."""
 
 
 class Folder(WheelDestination):
-    """Writes regular files below `root`, at most `room` bytes in all."""
+    """Destination that writes regular files below `root`, at most `room` bytes in total."""
 
     def __init__(self, root: Path, room: int) -> None:
         self.root = root
         self.room = room
 
     def write_script(self, name: str, module: str, attr: str, section: str) -> RecordEntry:
-        """Not written: nobody calls it."""
+        """Skip the script: jobs do not call scripts."""
         return RecordEntry(f"../bin/{name}", None, None)
 
     def write_file(
         self, scheme: Scheme, path: str | os.PathLike[str], stream: BinaryIO, is_executable: bool
     ) -> RecordEntry:
-        """Write one module or data file of a package."""
+        """Write one file of a package; skip headers, scripts and data files."""
         name = os.fspath(path)
         if scheme not in ("purelib", "platlib"):
             return RecordEntry(f"../{scheme}/{name}", None, None)
         target = self.root / _checked(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # O_EXCL: a second file of the same name, in another wheel or spelled twice, is refused.
+        # O_EXCL detects a second file with the same name, from another wheel or listed twice.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         try:
             descriptor = os.open(target, flags, 0o644)
         except FileExistsError as error:
-            # Wheels that share a namespace may share its files, too.
+            # Wheels that share a namespace package may contain the same files.
             if target.read_bytes() != stream.read():
                 raise BadWheel(f"two different files are called {name}") from error
             return RecordEntry(name, None, None)
@@ -78,13 +78,13 @@ class Folder(WheelDestination):
     def finalize_installation(
         self, scheme: Scheme, record_file_path: str, records: Iterable[tuple[Scheme, RecordEntry]]
     ) -> None:
-        """Write RECORD, by which importlib.metadata knows a package's files."""
+        """Write RECORD, in which importlib.metadata finds the files of a package."""
         with construct_record_file(records) as stream:
             self.write_file(scheme, record_file_path, stream, is_executable=False)
 
 
 class _Limited:
-    """A stream that counts against the folder's room: a wheel may claim any size."""
+    """A stream that counts bytes against the folder's limit: a wheel may declare any size."""
 
     def __init__(self, stream: BinaryIO, folder: Folder) -> None:
         self._stream = stream
@@ -99,9 +99,9 @@ class _Limited:
 
 
 def main(spec_path: str) -> int:
-    """Install; says in one line on stderr what is wrong."""
+    """Install the wheels; return 0, or an exit code after one line of error on stderr."""
     die_with_parent()
-    # What lies here is everybody's to read: jobs may run as a user of their own.
+    # Other users may read the environments, because jobs may run as a separate user.
     os.umask(0o022)
     spec = json.loads(Path(spec_path).read_bytes())
     target = Path(spec["target"])
@@ -131,7 +131,7 @@ def main(spec_path: str) -> int:
 
 def _install(path: Path, name: str, folder: Folder) -> None:
     with open_zip(path) as archive:
-        # The file is named by its digest; what the wheel is called decides how it is read.
+        # The blob's file is named by its digest, but `WheelFile` parses the wheel's file name.
         archive.filename = name
         installer.install(WheelFile(archive), folder, {"INSTALLER": b"fleetmark\n"})
 
@@ -145,9 +145,9 @@ def _checked(name: str) -> PurePosixPath:
 
 
 def compile_modules(interpreter: str, folder: Path) -> None:
-    """Compile what is below `folder` for the interpreter, so that jobs need not."""
-    # Never checked against the source again: content is fixed by the folder's name. What does not
-    # compile (templates, code for newer Pythons) is read as source, if anybody ever imports it.
+    """Compile the modules below `folder` for the interpreter, so that jobs need not."""
+    # Bytecode is never checked against the source again, because the folder's name fixes its
+    # content. Files that do not compile (templates, code for newer Pythons) are compiled on import.
     command = [interpreter, "-I", "-S", "-m", "compileall", "-q", "-q", "-j", "0", "-x", _TESTS]
     command += ["--invalidation-mode", "unchecked-hash", "."]
     subprocess.run(
@@ -156,7 +156,7 @@ def compile_modules(interpreter: str, folder: Path) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Make everything on the folder's file system durable: cheaper than file by file."""
+    """Sync the folder's whole file system, which costs less than one sync per file."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         if ctypes.CDLL(None).syncfs(descriptor) != 0:
@@ -168,7 +168,7 @@ def sync(folder: Path) -> None:
 
 
 def die_with_parent() -> None:
-    """End with the agent: a killed one leaves no installation behind that nobody waits for."""
+    """Ask the kernel to kill this process when the agent ends, so that it is never orphaned."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
 

@@ -1,6 +1,6 @@
-"""Looks at whoever answers at an address, before anything is told to him.
+"""Identify the server at an address before the device sends anything to it.
 
-Used by the enrolment helper alone: it loads `ssl` and `cryptography`.
+Only the enrollment helper uses this module, because it loads `ssl` and `cryptography`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ _TIMEOUT_S = 10.0
 
 
 def trusted_ca(host: str, port: int, ca_sha256: str, now: datetime | None = None) -> bytes:
-    """The CA certificate (PEM) of the controller at this address, if it is the one that is meant.
+    """Return the CA certificate (PEM) of the controller at this address, if its digest matches.
 
-    Only a TLS handshake is made: the board shows nothing of itself.
+    Only a TLS handshake is made; the device reveals nothing about itself.
 
     Raises:
-        FleetmarkError: UNREACHABLE; UNTRUSTED: it is another one; CLOCK_SKEW: it may be the right
-            one, but this board's clock is outside of its certificate's life.
+        FleetmarkError: UNREACHABLE: no server answers; UNTRUSTED: the server is not the expected
+            controller; CLOCK_SKEW: it may be the expected one, but this device's clock is outside
+            the validity of its certificate.
     """
     where = f"{host}:{port}"
     try:
@@ -36,7 +37,7 @@ def trusted_ca(host: str, port: int, ca_sha256: str, now: datetime | None = None
         raise FleetmarkError(
             ErrorKind.UNTRUSTED, f"no TLS is spoken there: {error.reason}", where, _CHECK
         ) from error
-    except (OSError, UnicodeError) as error:  # the latter: a name that no host can have
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
         raise FleetmarkError(
             ErrorKind.UNREACHABLE,
             f"no controller answers at {where}",
@@ -46,7 +47,7 @@ def trusted_ca(host: str, port: int, ca_sha256: str, now: datetime | None = None
 
 
 def check_chain(chain: list[bytes], ca_sha256: str, where: str, now: datetime) -> bytes:
-    """The CA certificate (PEM) in a chain (DER), if chain, name and time are right.
+    """Verify a chain (DER) for digest, signature, name and time; return its CA certificate (PEM).
 
     Raises:
         FleetmarkError: UNTRUSTED or CLOCK_SKEW.
@@ -87,10 +88,10 @@ def check_chain(chain: list[bytes], ca_sha256: str, where: str, now: datetime) -
 
 
 def fetch_chain(host: str, port: int) -> list[bytes]:
-    """The certificates that the server shows, as DER: its own first. Nothing is verified.
+    """Return the server's certificates as DER, its own first, without verification.
 
     Raises:
-        OSError: nobody answers, or not in TLS (ssl.SSLError).
+        OSError: no server answers, or it does not speak TLS (ssl.SSLError).
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -109,7 +110,7 @@ def _chain(secured: Any) -> list[bytes]:
     public = getattr(secured, "get_unverified_chain", None)
     if public is not None:
         return [bytes(der) for der in public()]
-    # Python 3.13 made this public; before, the same method is one attribute further away.
+    # Public since Python 3.13; before, the private SSL object has the same method.
     shown = secured._sslobj.get_unverified_chain() or ()
     return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in shown]
 

@@ -1,8 +1,8 @@
-"""Unpacks what came with a job: `python -I -m fleetmark_agent.helpers.unpack SPEC`.
+"""Unpack an archive of a job: `python -I -m fleetmark_agent.helpers.unpack SPEC`.
 
-The folder appears whole, under its final name, or not at all, and only after it was proved to be
-what was promised: its Python has run and said its version, its folders are there. SPEC is a JSON
-file: `archive` and its `name`, `target`, `max_bytes`, and what is promised, `python` (relative) and
+The folder appears complete under its final name, or not at all, and only after verification: its
+Python ran and printed the declared version, or its declared folders exist. SPEC is a JSON file:
+`archive` and its `name`, `target`, `max_bytes`, and the declarations: `python` (relative) and
 `version`, or `folders` (relative).
 """
 
@@ -26,9 +26,9 @@ _QUESTION = "import encodings, json, platform, zlib; print(platform.python_versi
 
 
 def main(spec_path: str) -> int:
-    """Unpack and prove; says in one line on stderr what is wrong."""
+    """Unpack and verify; return 0, or an exit code after one line of error on stderr."""
     die_with_parent()
-    # What lies here is everybody's to read: jobs may run as a user of their own.
+    # Other users may read the environments, because jobs may run as a separate user.
     os.umask(0o022)
     spec = json.loads(Path(spec_path).read_bytes())
     target, name = Path(spec["target"]), spec["name"]

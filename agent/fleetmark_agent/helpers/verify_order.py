@@ -1,8 +1,8 @@
-"""Checks an order before anything runs: `python -I -m fleetmark_agent.helpers.verify_order`.
+"""Verify an order before it is executed: `python -I -m fleetmark_agent.helpers.verify_order`.
 
-A process of its own, because an idle agent must not carry what it loads. It reads one JSON document
-from stdin (`Task`) and prints one: {"catalog_sha256", "serial", "release_sha256"}, or {"fault",
-"what"} where the order must not be followed.
+It is a separate process, so that an idle agent does not hold the modules that it loads. It reads
+one JSON document (`Task`) from stdin and prints one: {"catalog_sha256", "serial",
+"release_sha256"}, or {"fault", "what"} if the order must not be executed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fleetmark_core.regular_file import read_regular
 
 @dataclass(frozen=True)
 class Task:
-    """What is trusted, and what is to be checked: the order itself, and where the rest lies."""
+    """The trust anchors, the order to verify, and the paths of CA, release and lockfile."""
 
     ca: str
     catalog_sha256: str
@@ -32,7 +32,7 @@ class Task:
 
 
 def main() -> int:
-    """0: there is an answer, whichever."""
+    """Print the result of the verification, valid or not; return 0."""
     task = Task(**json.loads(sys.stdin.read()))
     try:
         trusted = Trusted(

@@ -1,4 +1,4 @@
-"""Keeps one stream to the controller open: dials, listens, and dials again with jitter."""
+"""Keeps a stream to the controller open and reconnects with jitter."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LONGEST_DELAY_S = 5.0
 _AGAIN_S = 30.0
 _AGAIN_LONGEST_S = 3600.0
 _MOST_REASONS = 16
-"""How many reasons of one outage are logged: a foreign server may answer differently each time."""
+"""Maximum number of reasons logged per outage: a foreign server may vary its answers."""
 
 
 class Link:
-    """Tells `Opened`, `Received` and `Closed` of one stream after another."""
+    """Maintains the stream and reports `Opened`, `Received` and `Closed` events."""
 
     def __init__(
         self,
@@ -31,9 +31,14 @@ class Link:
         before_offer: Callable[[], None],
         failed: Callable[[TransportError], None] = lambda error: None,
     ) -> None:
-        """`failed` is called after each stream that ended with an error.
+        """Prepare the connection; nothing is sent before `run`.
 
-        `before_offer` is called before an offer is told, so that what decides it is fresh.
+        Args:
+            transport: the calls to the controller.
+            tell: called with each event.
+            before_offer: called before an offer is reported, so that admission is decided on fresh
+                data.
+            failed: called after each stream that ended with an error.
         """
         self._transport = transport
         self._tell = tell
@@ -43,17 +48,17 @@ class Link:
         self._outgoing: asyncio.Queue[AgentMessage | None] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self._wait_at_least_s = 0.0
-        # Jitter: a whole fleet that lost its controller must not come back in step.
+        # Jitter, so that a fleet that lost its controller does not reconnect at the same time.
         self._backoff = Backoff(_FIRST_DELAY_S, _LONGEST_DELAY_S, jitter=0.5)
         self.outage = ""
-        """Why there is no connection, as it was logged last; empty while there is one."""
+        """The last logged reason of the outage; empty while connected."""
         self._logged: dict[str, tuple[float, Backoff]] = {}
         self._drop_reason = ""
         self._ended = False
         self.was_connected = False
 
     async def run(self) -> None:
-        """Until `say_last`, or cancelled."""
+        """Keep a stream open until `say_last` or cancellation."""
         while not self._ended:
             reason = await self._one_stream()
             if self._ended:
@@ -64,12 +69,12 @@ class Link:
             self._wait_at_least_s = 0.0
 
     def send(self, message: AgentMessage) -> None:
-        """Say it on the open stream, in order; without one it is lost, as the session expects."""
+        """Queue the message for the open stream, in order; without a stream it is dropped."""
         if self._stream is not None:
             self._outgoing.put_nowait(message)
 
     def drop(self, reason: str, after_s: float) -> None:
-        """End the stream and dial again after `after_s` at the earliest."""
+        """Close the stream and reconnect after at least `after_s` seconds."""
         self._wait_at_least_s = max(0.0, min(after_s, 3600.0))
         stream = self._stream
         if stream is None:
@@ -79,7 +84,7 @@ class Link:
             self._closing = asyncio.ensure_future(stream.close())
 
     async def say_last(self, timeout_s: float) -> None:
-        """Wait until everything is said, then end the stream."""
+        """Send all queued messages, then close the stream; wait at most `timeout_s`."""
         self._ended = True
         stream, writer = self._stream, self._writer
         if stream is None or writer is None:
@@ -91,8 +96,8 @@ class Link:
     def _note_outage(self, reason: str) -> None:
         """Log why there is no connection, once for each reason of an outage.
 
-        A reason that comes back is logged again after a pause that doubles from 30 s to an hour, so
-        that two that alternate with every try do not fill the log.
+        A recurring reason is logged again after a pause that doubles from 30 s to an hour, so that
+        two reasons that alternate with every attempt do not fill the log.
         """
         if reason == self.outage:
             return
@@ -107,7 +112,7 @@ class Link:
         log.warning("%s; trying on", reason)
 
     async def _one_stream(self) -> str:
-        """Returns why it ended."""
+        """Run one stream and return the reason why it ended."""
         self._drop_reason = ""
         try:
             stream = await self._transport.connect()
@@ -133,7 +138,8 @@ class Link:
         finally:
             self._stream = None
             self._writer.cancel()
-            # Unlike a suppressed CancelledError, this does not swallow the end of our own task.
+            # Unlike a suppressed CancelledError, this does not swallow the cancellation of this
+            # task.
             await asyncio.gather(self._writer, return_exceptions=True)
             await stream.close()
         ended = f"the stream to the controller at {self._transport.address} has ended"
@@ -144,6 +150,6 @@ class Link:
             try:
                 await stream.send(message)
             except TransportError as error:
-                # The reader learns of it, too, and says why.
+                # The reader gets the same error and reports the reason.
                 log.debug("not said: %s", error)
                 return

@@ -1,4 +1,4 @@
-"""Messages to and from the wire. Nothing else of the agent knows protobuf."""
+"""Converts messages to and from the wire. No other module of the agent uses protobuf."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _TEMPORARY = {
 
 
 class Stubs:
-    """The calls that an agent makes. Messages that only jobs need are loaded with the first one."""
+    """The calls that an agent makes. Modules that only jobs need are imported on first use."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
         self._session: Any = session_pb2_grpc.SessionStub(channel)
 
     def connect(self) -> Any:
-        """The session stream."""
+        """Open the session stream."""
         return self._session.Connect()
 
     def download(self, sha256: str, offset: int, attempt: m.AttemptRef) -> Any:
-        """A stream of chunks."""
+        """Start a download; its result is a stream of chunks."""
         from fleetmark_protos.v1 import blobs_pb2
 
         return self._blobs().Download(
@@ -55,11 +55,11 @@ class Stubs:
         )
 
     def upload(self) -> Any:
-        """A stream of requests, see `upload_requests`."""
+        """Start an upload, which takes a stream of requests; see `upload_requests`."""
         return self._blobs().Upload()
 
     async def append(self, message: m.Append, timeout_s: float) -> m.Appended:
-        """Hand over records."""
+        """Upload records of one attempt."""
         from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
 
         request = results_pb2.AppendRequest(
@@ -84,7 +84,7 @@ class Stubs:
 
 @contextmanager
 def errors(address: str) -> Iterator[None]:
-    """Turn whatever gRPC raises into a `TransportError`."""
+    """Convert gRPC errors to `TransportError`."""
     try:
         yield
     except grpc.RpcError as error:
@@ -100,12 +100,12 @@ def errors(address: str) -> Iterator[None]:
 
 
 def is_end(answer: object) -> bool:
-    """Whether a read says that there is no more."""
+    """Return whether the result of a read marks the end of the stream."""
     return answer is grpc.aio.EOF
 
 
 async def check_status(call: Any) -> None:
-    """Raise what a finished call ended with, if that is not success."""
+    """Raise the status of a finished call if it is not OK."""
     code = await call.code()
     if code is not grpc.StatusCode.OK:
         raise grpc.aio.AioRpcError(
@@ -117,12 +117,12 @@ async def check_status(call: Any) -> None:
 
 
 def chunk_data(chunk: object) -> bytes | None:
-    """The chunk's bytes; None at the end."""
+    """Return the bytes of the chunk; None at the end of the stream."""
     return None if is_end(chunk) else bytes(cast("blobs_pb2.BlobChunk", chunk).data)
 
 
 def upload_requests(path: Path, sha256: str, size_bytes: int, device_id: str) -> Iterator[object]:
-    """Header and chunks of a file."""
+    """Yield the header and the chunks of a file."""
     from fleetmark_protos.v1 import blobs_pb2
 
     header = blobs_pb2.UploadHeader(sha256=sha256, size_bytes=size_bytes, device_id=device_id)
@@ -133,7 +133,7 @@ def upload_requests(path: Path, sha256: str, size_bytes: int, device_id: str) ->
 
 
 def to_wire(message: m.AgentMessage) -> session_pb2.AgentMessage:
-    """What the agent says, for the stream."""
+    """Convert a message of the agent to its wire format."""
     if isinstance(message, m.Hello):
         return _hello(message)
     if isinstance(message, m.Heartbeat):
@@ -163,7 +163,7 @@ def to_wire(message: m.AgentMessage) -> session_pb2.AgentMessage:
 
 
 def from_wire(message: session_pb2.ControllerMessage) -> m.ControllerMessage | None:
-    """What the controller said; None if this version has no word for it."""
+    """Convert a message of the controller; return None if this version does not know it."""
     body = message.WhichOneof("body")
     if body == "welcome":
         welcome = message.welcome
@@ -202,7 +202,7 @@ def from_wire(message: session_pb2.ControllerMessage) -> m.ControllerMessage | N
 
 
 def _hello(hello: m.Hello) -> session_pb2.AgentMessage:
-    # As plain values: messages that are put into others are copied.
+    # Plain values, because protobuf copies messages that are put into other messages.
     said: Any = {
         "protocol": PROTOCOL_VERSION,
         "agent_version": hello.agent_version,
@@ -221,8 +221,8 @@ def _hello(hello: m.Hello) -> session_pb2.AgentMessage:
 
 
 def _capabilities(capabilities: Capabilities) -> capabilities_pb2.Capabilities:
-    # The twin of our dataclass, field by field; what is None is not set. protobuf's JSON mapping
-    # does the same, and would stay in memory for this one message.
+    # The message has the same fields as the dataclass; None leaves a field unset. The JSON mapping
+    # of protobuf would do the same, but would stay in memory for this one message.
     return capabilities_pb2.Capabilities(**to_plain(capabilities))
 
 

@@ -1,4 +1,4 @@
-"""The one form of `Transport`: over gRPC, with mutual TLS."""
+"""The only implementation of `Transport`: gRPC with mutual TLS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GrpcTransport:
     """`Transport` over gRPC."""
 
     def __init__(self, address: str, identity: Callable[[], Tls]) -> None:
-        """No connection is made before the first call; `identity` is read now and at `renew`."""
+        """Create the channel, which connects on first use. `renew` calls `identity` again."""
         self.address = address
         self._identity = identity
         self._closing: set[asyncio.Future[None]] = set()
@@ -39,7 +39,7 @@ class GrpcTransport:
         self._stubs = grpc_codec.Stubs(self._channel)
 
     def renew(self) -> None:
-        """Show the identity as it is now in every new call; those that go on may end in peace."""
+        """Use the currently stored identity for new calls; running calls may finish."""
         old = self._channel
         self._channel = open_channel(self.address, self._identity())
         self._stubs = grpc_codec.Stubs(self._channel)
@@ -71,7 +71,7 @@ class GrpcTransport:
         try:
             with grpc_codec.errors(self.address):
                 await self._send_file(call, path, sha256, size_bytes, device_id)
-                # The reply comes after the controller has synchronised the bytes to its disk.
+                # The controller replies after it has synced the bytes to its disk.
                 await asyncio.wait_for(call, CALL_TIMEOUT_S + size_bytes / 5e6)
         finally:
             call.cancel()
@@ -83,7 +83,8 @@ class GrpcTransport:
             try:
                 await asyncio.wait_for(call.write(request), _STALL_TIMEOUT_S)  # type: ignore[attr-defined]
             except asyncio.InvalidStateError:
-                # It has answered already: it had the blob, or it refuses. The reply says which.
+                # The controller has replied early: it has the blob, or refuses it. The reply says
+                # which.
                 return
         await call.done_writing()  # type: ignore[attr-defined]
 
@@ -115,7 +116,8 @@ class _GrpcStream:
                 with grpc_codec.errors(self._address):
                     answer = await self._call.read()
             except asyncio.CancelledError:
-                # gRPC reports our own `close` like this; a cancelled task must stay cancelled.
+                # gRPC reports this object's own `close` in this way; a cancelled task must stay
+                # cancelled.
                 if self._closed:
                     return None
                 raise
@@ -124,7 +126,7 @@ class _GrpcStream:
                     await grpc_codec.check_status(self._call)
                 return None
             message = grpc_codec.from_wire(answer)
-            # A newer controller may say what this agent has no word for.
+            # A newer controller may send messages that this version does not know.
             if message is not None:
                 return message
 
@@ -133,12 +135,16 @@ class _GrpcStream:
             self._closed = True
             with suppress(Exception):
                 await asyncio.wait_for(self._call.done_writing(), _FAREWELL_S)
-                # A cancelled call may take its last words with it: the other side ends it first.
+                # Cancelling may drop messages that are still in transit, so let the controller end
+                # the call.
                 await asyncio.wait_for(asyncio.shield(self._call.code()), _FAREWELL_S)
         self._call.cancel()
 
 
 def open_channel(address: str, identity: Tls) -> grpc.aio.Channel:
-    """The one place where a channel is made: both sides show certificates of one CA."""
+    """Create a channel with mutual TLS; one CA issues both certificates.
+
+    This is the only place where the agent creates a channel with its identity.
+    """
     credentials = grpc.ssl_channel_credentials(identity.ca, identity.key, identity.certificate)
     return grpc.aio.secure_channel(address, credentials, options=client_options())

@@ -1,4 +1,4 @@
-"""How an agent reaches its controller: the interface, and what it raises."""
+"""The interface through which an agent calls its controller, and its error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fleetmark_core.errors import ErrorKind
 
 
 class TransportError(Exception):
-    """A call did not come to its end. `temporary`: the same call may succeed later."""
+    """Raised when a call fails. `temporary`: the same call may succeed later."""
 
     def __init__(self, text: str, *, temporary: bool, kind: ErrorKind | None = None) -> None:
         super().__init__(text)
@@ -29,17 +29,17 @@ class Stream(Protocol):
     """One open session stream."""
 
     async def send(self, message: AgentMessage) -> None:
-        """Say something. Raises `TransportError` when the stream is gone."""
+        """Send a message. Raise `TransportError` if the stream is closed."""
 
     async def receive(self) -> ControllerMessage | None:
-        """What the controller says next; None when it ended the stream.
+        """Return the next message of the controller, or None if it ended the stream.
 
         Raises:
-            TransportError: the stream is gone.
+            TransportError: the connection was lost.
         """
 
     async def close(self) -> None:
-        """End the stream from our side."""
+        """Close the stream from the agent's side."""
 
 
 class Transport(Protocol):
@@ -48,19 +48,19 @@ class Transport(Protocol):
     address: str
 
     async def connect(self) -> Stream:
-        """Open a session stream; it fails later if nobody answers."""
+        """Open a session stream; if no controller answers, a later call on the stream fails."""
 
     def download(self, sha256: str, offset: int, attempt: AttemptRef) -> AsyncIterator[bytes]:
-        """A blob's bytes from `offset`, for an attempt."""
+        """Yield the bytes of a blob from `offset`, for an attempt."""
 
     async def upload(self, path: Path, sha256: str, size_bytes: int, device_id: str) -> None:
-        """Hand over a file as a blob; returns when the controller has it for good."""
+        """Upload a file as a blob; return when the controller has stored it durably."""
 
     async def append(self, message: Append) -> Appended:
-        """Hand over records."""
+        """Upload records of one attempt."""
 
     def renew(self) -> None:
-        """Show the identity as it is stored now, from the next call on."""
+        """Use the currently stored identity from the next call on."""
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Close all connections."""

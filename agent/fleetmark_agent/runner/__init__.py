@@ -1,1 +1,1 @@
-"""One attempt from its order to its records, in steps that a restarted agent can take up."""
+"""Runs one attempt from its order to its records, in steps that a restarted agent can resume."""

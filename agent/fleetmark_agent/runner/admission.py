@@ -1,4 +1,4 @@
-"""Whether a job fits the board as it is now: asked before anything of it is fetched."""
+"""Checks that a job fits the device's current memory and disk, before anything is downloaded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from fleetmark_core.resource_model import HELPERS_BYTES, Needs, disk_shortage, m
 
 
 def check(order: Order, cache: Cache, available_bytes: int | None) -> None:
-    """Compare what an order says that its job needs with what there is.
+    """Compare the resource needs in an order with the available resources.
 
-    `available_bytes` of memory are free now; None where the board does not say. Of the disk all
-    counts that could be had: free room, and the whole cache, whether the job finds there what it
-    needs or others' things make room for it. Once the lock is here, `prepare` looks more closely.
+    All disk space that could be made available counts: the free space and the whole cache. The job
+    may find its blobs in the cache, or other entries may be evicted. Once the lockfile is present,
+    `prepare` checks more precisely.
+
+    Args:
+        order: the order of the job.
+        cache: the cache of the device.
+        available_bytes: memory that is free now; None if unknown.
 
     Raises:
-        Refusal: it does not fit, with both figures.
+        Refusal: the job does not fit; the message names both figures.
     """
     needs = Needs(order.memory_bytes, order.environment_bytes, order.output_bytes)
     reasons = []
@@ -27,7 +32,7 @@ def check(order: Order, cache: Cache, available_bytes: int | None) -> None:
     if order.environment_bytes or order.output_bytes:
         free = free_bytes(cache.root) - cache.min_free_bytes
         if disk_shortage(needs, order.bundle_bytes, free):
-            # Only now, for counting the cache takes its time.
+            # Measured only now, because the size of the cache takes time to compute.
             room = max(0, free + cache.used_bytes())
             reasons.append(disk_shortage(needs, order.bundle_bytes, room))
     found = [reason for reason in reasons if reason]
@@ -36,5 +41,5 @@ def check(order: Order, cache: Cache, available_bytes: int | None) -> None:
 
 
 def available_memory() -> int | None:
-    """Bytes that a job can get now, see `facts.memory.available`."""
+    """Return the bytes of memory that a job can get now; see `fingerprint.memory.available`."""
     return memory.available()

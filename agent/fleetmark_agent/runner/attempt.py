@@ -1,4 +1,4 @@
-"""Runs one attempt through its steps, from wherever a former process left it."""
+"""Runs one attempt through its steps, resuming where an earlier process stopped."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _GOVERNORS = (
 
 
 class Attempt:
-    """One attempt. `run` tells what happens; last, `JobEnded`, `JobRefused` or `JobStopped`."""
+    """One attempt. `run` reports events; the last is `JobEnded`, `JobRefused` or `JobStopped`."""
 
     def __init__(
         self, key: AttemptKey, order: bytes, site: Site, tell: Callable[[Event], None]
@@ -81,12 +81,12 @@ class Attempt:
         self._collecting = False
 
     def start(self) -> asyncio.Task[None]:
-        """Run in a task of its own."""
+        """Start `run` in a new task."""
         self._task = asyncio.get_running_loop().create_task(self.run(), name=self.key.name)
         return self._task
 
     async def stop(self) -> None:
-        """End it; `run` tells `JobStopped`, unless the job was through: results are kept."""
+        """Stop the attempt; `run` reports `JobStopped`. Results of a finished job are kept."""
         self._stopping = True
         if self._executing:
             await self._execution.stop(self.site.settings.stop_grace_s)
@@ -94,11 +94,11 @@ class Attempt:
             self._task.cancel()
 
     def progress(self) -> Progress | None:
-        """How far the job is, when it runs."""
+        """Return the progress of the job; None unless it runs."""
         return self.workspace.read_progress() if self._executing else None
 
     async def run(self) -> None:
-        """All steps that are not done yet."""
+        """Perform all steps that are not done yet, and report the result as an event."""
         try:
             last_seq = await self._steps()
         except asyncio.CancelledError:
@@ -110,7 +110,7 @@ class Attempt:
             await asyncio.to_thread(self.workspace.remove)
             self._tell(JobRefused(self.key, refusal.reason, refusal.retryable))
         except Exception as error:
-            # A fault of ours: the controller hears of it, and the device does not hang on it.
+            # A bug of the agent: report it to the controller and free the device.
             log.exception("job %s", self.key.job_id)
             self._tell(JobStopped(self.key, f"the agent failed: {type(error).__name__}: {error}"))
         else:
@@ -123,7 +123,7 @@ class Attempt:
             return await self._collect()
         if workspace.was_started:
             log.info("job %s: taking up what was started before", self.key.job_id)
-            # Its end may be long past, or hours away.
+            # The job may have ended long ago, or may run for hours.
             async with self.site.transfers:
                 if not self.workspace.outcome.exists():
                     self._tell(JobRunning(self.key))
@@ -173,19 +173,20 @@ class Attempt:
         if order.stable:
             self._report("cool")
             waited = await stabilize.until_cool(site, bundle.lock)
-        # What is being uploaded comes to its end first: it would disturb the measurement.
+        # Wait for running uploads, which would disturb the measurement.
         async with site.transfers:
             try:
                 settled = self._settle(waited)
                 await self._launch(bundle, command, environment, settled)
                 await self._watch()
             finally:
-                # An agent that only ends leaves the job running, and its settings to the next one.
+                # If only the agent ends, the job keeps running; its settings are restored by the
+                # next agent.
                 if not self.workspace.was_started or not is_held(self.workspace.alive):
                     stabilize.undo(site)
 
     def _settle(self, waited: stabilize.Waited | None) -> stabilize.Settled:
-        """What a stable run wants of the board before it begins."""
+        """Apply the device settings that a stable run requires, and record them."""
         if waited is None:
             return stabilize.Settled()
         try:
@@ -232,7 +233,7 @@ class Attempt:
         except OSError as error:
             self._executing = False
             raise refusal_of(error, site.attempts, "the workspace of the job") from error
-        # Told at once: a short job may be over before anybody looks.
+        # Reported at once, because a short job may end before the next progress report.
         self._tell(JobRunning(self.key))
         self._execution.start_telemetry(settings, settled.other_cores)
 
@@ -241,7 +242,7 @@ class Attempt:
     async def _watch(self) -> None:
         self._executing = True
         if self._stopping:
-            # Asked for while the supervisor was being started.
+            # The stop was requested while the supervisor was starting.
             await self._execution.stop(self.site.settings.stop_grace_s)
         await self._execution.finished()
         self._executing = False
@@ -249,14 +250,14 @@ class Attempt:
         await self._execution.sampled()
 
     def _ended_by_itself(self) -> bool:
-        """Whether the job was through before it could be stopped: then its results count."""
+        """Return whether the job exited before it could be stopped: its results then count."""
         outcome = self.workspace.read_json(self.workspace.outcome)
         return outcome is not None and outcome["outcome"] == "exited"
 
     # --- collect ---
 
     async def _collect(self) -> int:
-        """Records into the spool; a full disk is waited for, for results are never dropped."""
+        """Write the records to the spool; retry while the disk is full, to never drop data."""
         self._collecting = True
         backoff = Backoff(*_RETRY_S)
         while True:
@@ -274,7 +275,7 @@ class Attempt:
         outputs: tuple[DeclaredOutput, ...] = lock.program.outputs
         collect.make_plan(self.workspace, outputs, self.order.timeout_s, self._provenance())
 
-    # --- what is known of it ---
+    # --- provenance ---
 
     def _provenance(self) -> dict[str, Any]:
         return {
@@ -287,7 +288,7 @@ class Attempt:
     def _write_context(
         self, bundle: prepare.Bundle, sandbox: dict[str, Any], settled: stabilize.Settled
     ) -> None:
-        """What must be known later, also to another process: written before the job starts."""
+        """Write what later steps need, maybe in another process. Called before the job starts."""
         root = Path(self.site.settings.system_root)
         governor = None
         for name in _GOVERNORS:

@@ -1,4 +1,4 @@
-"""What all attempts on a device share. Light: an idle agent holds one, and nothing of a runner."""
+"""State that all attempts on a device share. Light, because an idle agent holds it too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Site:
-    """What all attempts on this device share."""
+    """Settings, identity and services that all attempts on this device share."""
 
     settings: Settings
     device_id: str
@@ -33,19 +33,19 @@ class Site:
     capabilities: Capabilities
     spool: Spool
     download: Callable[[str, int, AttemptRef], AsyncIterator[bytes]]
-    """A blob's bytes: its sha256, from where, for which attempt."""
+    """Yields the bytes of a blob; arguments are its sha256, the offset and the attempt."""
     clock: Callable[[], dict[str, Any]]
     transfers: asyncio.Lock
-    """Held by whoever moves bulk data; a run holds it, so that nothing else is moved meanwhile."""
+    """Held during bulk transfers, and during a run, which a transfer would disturb."""
 
     @cached_property
     def trust(self) -> TrustStore:
-        """What this board trusts."""
+        """Trust anchors of this device."""
         return TrustStore(self.settings.home)
 
     @cached_property
     def cache(self) -> Cache:
-        """The device's blobs and environments; cleaned when the first attempt asks for it."""
+        """Blobs and environments of the device; leftovers are removed on first use."""
         from fleetmark_agent.cache.blob_cache import Cache
 
         settings = self.settings
@@ -56,22 +56,22 @@ class Site:
 
     @property
     def attempts(self) -> Path:
-        """The folder of all workspaces."""
+        """Folder of all workspaces."""
         return self.settings.home / "attempts"
 
     @property
     def device_lock(self) -> Path:
-        """Held while anything of a job lives."""
+        """Lock file that is held while any process of a job is alive."""
         return self.settings.home / "device.lock"
 
     @property
     def trace(self) -> Path:
-        """When each attempt's job began and ended, as the device itself saw it."""
+        """File with the start and end of each attempt's job, as seen by the device itself."""
         return self.settings.home / "trace.jsonl"
 
 
 def clean_attempts(folder: Path, held: set[str]) -> None:
-    """Remove workspaces that belong to no held attempt: their results are delivered."""
+    """Remove workspaces of attempts that are no longer held: their results are delivered."""
     if not folder.is_dir():
         return
     for entry in os.scandir(folder):

@@ -1,4 +1,4 @@
-"""The job itself: hands the device's lock to a supervisor and waits for what becomes of it."""
+"""Execution of the job: starts a supervisor with the device's lock and waits for its outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LAST_READING_S = 1.0
 
 
 class Execution:
-    """One supervisor, started by this process or by a former one."""
+    """One supervisor, started by this process or by an earlier agent process."""
 
     def __init__(self, workspace: Workspace, device_lock: Path, trace: Path) -> None:
         self.workspace = workspace
@@ -37,10 +37,13 @@ class Execution:
         self._child: subprocess.Popen[bytes] | None = None
 
     async def take_locks(self) -> tuple[int, int]:
-        """Wait for the device; returns the locked descriptors of the device and of the attempt.
+        """Wait until the device is free, then lock it for the attempt.
+
+        Returns:
+            The locked descriptors of the device and of the attempt.
 
         Raises:
-            OSError: a lock file cannot be made.
+            OSError: a lock file cannot be created.
         """
         while (lock_fd := try_lock(self.device_lock)) is None:
             await until_free(self.device_lock)
@@ -53,17 +56,17 @@ class Execution:
         return lock_fd, alive_fd
 
     async def start(self, spec: dict[str, object], command: list[str]) -> None:
-        """Start the supervisor with the locks named in `spec`; they are its from now on.
+        """Start the supervisor, which takes over the locks named in `spec`.
 
         Raises:
-            Refusal: it did not start; nothing of the job runs.
+            Refusal: the supervisor did not start; no process of the job runs.
             OSError: its files cannot be written.
         """
         descriptors = (int(str(spec["lock_fd"])), int(str(spec["alive_fd"])))
         try:
             write_atomic(self.workspace.spec, json.dumps(spec).encode())
             with self.workspace.complaints.open("wb") as complaints:
-                # Not asyncio's: that one kills its children when the loop ends.
+                # Not asyncio's subprocess, which kills its children when the event loop ends.
                 self._child = subprocess.Popen(  # noqa: ASYNC220
                     command,
                     stdin=subprocess.DEVNULL,
@@ -91,7 +94,10 @@ class Execution:
         )
 
     def start_telemetry(self, settings: Settings, cores: list[int]) -> None:
-        """Start the sampling, on these cores if any; a run without it is still a run."""
+        """Start telemetry sampling on `cores`; empty: any. Failures are ignored.
+
+        A run without telemetry is still a run.
+        """
         pid = self._pid()
         if pid is None:
             return
@@ -108,7 +114,7 @@ class Execution:
         command = [sys.executable, "-I", "-m", "fleetmark_agent.runner.telemetry.sampler"]
         with suppress(OSError):
             write_atomic(self.workspace.telemetry_spec, json.dumps(values).encode(), durable=False)
-            # Its end is of no interest; init or we reap it.
+            # The exit status does not matter; init or this process reaps the sampler.
             self._sampler = subprocess.Popen(
                 [*command, str(self.workspace.telemetry_spec)],
                 stdin=subprocess.DEVNULL,
@@ -120,10 +126,10 @@ class Execution:
             )
 
     async def finished(self) -> None:
-        """Return when nothing of the job runs any more and the device is free.
+        """Wait until no process of the job runs and the device is free.
 
-        The supervisor's end is noticed by its lock. If it was killed, what its job left running
-        is ended here, and the trace gets the line that it could not write.
+        The release of the supervisor's lock signals its end. If the supervisor was killed, the
+        remaining processes of its job are killed here, and its missing line is added to the trace.
         """
         await until_free(self.workspace.alive)
         await self._reap()
@@ -137,13 +143,13 @@ class Execution:
         await free
 
     async def sampled(self) -> None:
-        """Wait for the last reading of the board's power: it follows the job's end at once."""
+        """Wait for the last power reading, which the sampler takes right after the job's end."""
         if self.workspace.power.exists():
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(until_free(self.workspace.sampling), _LAST_READING_S)
 
     async def stop(self, grace_s: float) -> None:
-        """End the job: the supervisor is asked, and killed if it does not answer."""
+        """Stop the job: send SIGTERM to the supervisor, and kill it if it does not end in time."""
         self._signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(until_free(self.workspace.alive), grace_s + _PATIENCE_S)
@@ -151,7 +157,7 @@ class Execution:
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        # While its lock is held the supervisor lives, so that the number is still its own.
+        # While its lock is held the supervisor is alive, so its pid cannot have been reused.
         pid = self._pid() if is_held(self.workspace.alive) else None
         if pid is not None:
             with suppress(ProcessLookupError, PermissionError):
@@ -168,7 +174,7 @@ class Execution:
             await asyncio.to_thread(self._child.wait)
 
     def _trace_end(self) -> None:
-        """The line that a killed supervisor owes, if it wrote that the job began."""
+        """Append the missing end of the job to the trace, after its supervisor was killed."""
         job_id, epoch = self.workspace.key
         if self._last_traced() != "started":
             return

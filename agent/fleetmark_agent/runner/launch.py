@@ -1,7 +1,7 @@
-"""Starts a job's program: `python -I -S -B launch.py --path FOLDER… -- SCRIPT ARGUMENT…`.
+"""Start a job's program: `python -I -S -B launch.py --path FOLDER… -- SCRIPT ARGUMENT…`.
 
-The folders come first on sys.path, in their order; the script runs as `__main__`. Nothing of the
-user's or the system's site-packages is seen, unless the interpreter was started without -S.
+The folders come first on sys.path, in the given order; the script runs as `__main__`. The
+site-packages of the user and the system are hidden, unless the interpreter was started without -S.
 """
 
 from __future__ import annotations

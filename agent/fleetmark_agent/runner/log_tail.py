@@ -1,8 +1,8 @@
-"""Lets somebody read along what a running job writes.
+"""Streams the output of a running job to followers.
 
-Nothing of this runs unless somebody asked for it: while a job measures, an agent that nobody reads
-along only heartbeats. Whoever reads along costs the board two `stat` calls every quarter of a
-second and one message when something was written, at most `_RATE_BYTES` a second.
+Nothing here runs without a follower: while a job measures, an agent without followers only sends
+heartbeats. A follower costs the device a few file operations every quarter of a second, and one
+message for each of the two files with new output, at most `_RATE_BYTES` per second and file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_core.regular_file import open_regular
 
 FEATURE = "logs.v1"
-"""An agent that says so in its hello understands `Tail`."""
+"""Feature flag of the hello: the agent supports `Tail`."""
 _PAUSE_S = 0.25
 _FIRST_BYTES = 16 * 1024
 _RATE_BYTES = 256 * 1024
@@ -26,28 +26,28 @@ _STEP_BYTES = int(_RATE_BYTES * _PAUSE_S)
 
 
 class Tails:
-    """The attempts that somebody reads along."""
+    """The attempts whose output is being followed."""
 
     def __init__(self, attempts: Path, send: Callable[[LogLines], None]) -> None:
-        """`attempts` is the folder of all workspaces; `send` says something on the open stream."""
+        """Set the folder of all workspaces and the function that sends on the open stream."""
         self._attempts = attempts
         self._send = send
         self._tasks: dict[AttemptKey, asyncio.Task[None]] = {}
 
     def want(self, ref: AttemptRef) -> None:
-        """Send what the attempt's job wrote last, and what it writes from now on."""
+        """Send the last output of the attempt's job, and its new output from now on."""
         self.stop(ref.key)
         task = asyncio.get_running_loop().create_task(self._follow(ref))
         self._tasks[ref.key] = task
 
     def stop(self, key: AttemptKey) -> None:
-        """Nobody reads along any more."""
+        """Stop streaming the output of the attempt."""
         task = self._tasks.pop(key, None)
         if task is not None:
             task.cancel()
 
     def stop_all(self) -> None:
-        """The stream is gone, and with it whoever read along."""
+        """Stop streaming all output: the stream is closed, so there are no followers."""
         for key in list(self._tasks):
             self.stop(key)
 
@@ -57,7 +57,8 @@ class Tails:
         offsets: dict[str, int] = {}
         seen = False
         while True:
-            # Looked at before the files are read: what was written before the end is not missed.
+            # Checked before the files are read, so that output written before the end is not
+            # missed.
             there = workspace.root.exists()
             over = workspace.outcome.exists() or (seen and not there)
             seen = seen or there
@@ -77,7 +78,7 @@ class Tails:
 
 
 def _read(path: Path, offset: int | None) -> tuple[int, bytes]:
-    """Bytes of a file from `offset` (None: its last ones), and where they begin."""
+    """Return bytes of a file from `offset` (None: its last ones), and the offset of their start."""
     try:
         with open_regular(path) as file:
             if offset is None:

@@ -1,4 +1,4 @@
-"""Before anything of a bundle is opened: is its order one that this board may follow?"""
+"""Verifies an order, its release and its lockfile before any of the bundle is used."""
 
 from __future__ import annotations
 
@@ -19,28 +19,38 @@ from fleetmark_core.release import MAX_RELEASE_BYTES
 HELPER = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.verify_order")
 _TIME_LIMIT_S = 120.0
 _AGAIN = (ErrorKind.UNSIGNED,)
-"""What the next order may have: it was made before there were releases."""
+"""Checks that the next order may pass: an unsigned order predates the first release."""
 _CHECK_NAMES = {ErrorKind.ROLLED_BACK: "older than what was seen"}
-"""Checks whose names in a refusal are not those of their kinds."""
+"""Names of checks in a refusal that differ from the names of their error kinds."""
 
 
 async def vouched(
     data: bytes, order: Order, store: TrustStore, cache: Cache, download: Download
 ) -> dict[str, Any]:
-    """Check an order with its release and lock, which are fetched; what to note in the run.
+    """Verify an order with its release and lockfile, which are downloaded if they are missing.
 
-    `data` are the bytes that came, `order` what they say. What was seen is durable when this
-    returns: an older release is never followed again.
+    The release serial is stored durably before this returns, so that an older release is never
+    accepted again.
+
+    Args:
+        data: the bytes of the order as received.
+        order: the parsed order.
+        store: the trust anchors of the device.
+        cache: the blob cache.
+        download: the source of missing blobs.
+
+    Returns:
+        The verification facts for the run's provenance.
 
     Raises:
-        Refusal: it must not be followed; what was fetched for it is removed.
+        Refusal: the order must not be executed; blobs downloaded for it are removed.
     """
     try:
         trust = store.load()
     except (FleetmarkError, OSError) as error:
         raise Refusal(f"untrusted: {error}", retryable=False) from error
     if not trust.catalog_sha256:
-        # Joined before there were signatures, and its controller still makes none.
+        # The device enrolled before signatures existed, and its controller has no catalog key yet.
         return {"signed": False}
     if not is_signed(data):
         raise refused(ErrorKind.UNSIGNED, "the order is not signed")
@@ -72,7 +82,7 @@ async def vouched(
 
 
 def refused(kind: ErrorKind, what: str) -> Refusal:
-    """The refusal of an order that is not to be trusted: it names the check that failed."""
+    """Return the refusal of an untrusted order; it names the failed check."""
     name = _CHECK_NAMES.get(kind, kind.name.lower().replace("_", " "))
     return Refusal(f"untrusted ({name}): {what}", retryable=kind in _AGAIN)
 
@@ -105,7 +115,7 @@ async def _ask(
             helper.kill()
             await helper.wait()
     if not isinstance(answer, dict):
-        # Not checked is not trusted.
+        # Without a verification the order is not trusted.
         lines = errors.decode(errors="replace").strip().splitlines()
         what = lines[-1] if lines else "no answer"
         raise Refusal(f"untrusted: its signatures could not be checked: {what}", retryable=True)

@@ -1,7 +1,7 @@
-"""Finds and ends what a killed supervisor left running.
+"""Finds and kills processes that a killed supervisor left running.
 
-The job's first process dies with its supervisor (PDEATHSIG); its children may not. They keep the
-device's lock held, so nothing else starts, and they carry the attempt's name in their environment.
+The job's first process dies with its supervisor (PDEATHSIG), but its children may not. They keep
+the device's lock held, so no other job starts, and their environment names the job file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def processes_of(job: Path, proc: Path = Path("/proc")) -> list[int]:
-    """Processes that were started for the job file `job`, by their environment."""
+    """Return the processes whose environment names the job file `job`."""
     mark = b"FLEETMARK_JOB=" + os.fsencode(job)
     found: list[int] = []
     for entry in proc.glob("[0-9]*"):
@@ -24,7 +24,7 @@ def processes_of(job: Path, proc: Path = Path("/proc")) -> list[int]:
 
 
 def end_processes(job: Path) -> int:
-    """Kill them; returns how many there were."""
+    """Kill the processes of the job file; return how many were found."""
     found = processes_of(job)
     for pid in found:
         with suppress(ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""First steps of an attempt: its blobs, its environment, its workspace. All can be repeated."""
+"""First steps of an attempt: its blobs, its environment, its workspace. All are repeatable."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ NO_TELEMETRY = {
     "DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
-"""What libraries of models ask for before they tell anybody of their use."""
+"""Variables that disable the telemetry of model libraries."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An order with its lock, and the interpreter that will run it."""
+    """An order with its lockfile, and the interpreter that will run it."""
 
     order: Order
     lock: Lock
@@ -60,7 +60,7 @@ class Bundle:
     environment_key: str
 
     def names(self) -> set[str]:
-        """What the cache must keep while the attempt lives."""
+        """Return the names of cache entries that must be kept while the attempt exists."""
         blobs = {blob.sha256 for blob in self.lock.blobs()}
         provided = self.lock.environment.provided
         python = set() if provided is None else {python_folder(provided)}
@@ -71,10 +71,10 @@ class Bundle:
 async def fetch_lock(
     order: Order, cache: Cache, download: Download, capabilities: Capabilities
 ) -> Bundle:
-    """Get the lock, and choose the interpreter that its wheels are for.
+    """Download the lockfile, and choose the interpreter that its wheels fit.
 
     Raises:
-        Refusal: the lock is not valid, or nothing on this board can run it.
+        Refusal: the lockfile is not valid, or no interpreter of the device fits.
     """
     if not 0 < order.lock_bytes <= MAX_LOCK_BYTES:
         raise Refusal(f"the lock has {order.lock_bytes} bytes", retryable=False)
@@ -96,10 +96,10 @@ async def fetch_lock(
 
 
 async def fetch_blobs(bundle: Bundle, cache: Cache, download: Download) -> None:
-    """Get what the cache lacks, after checking that all of it will fit.
+    """Download the missing blobs, after checking that blobs and environment will fit.
 
     Raises:
-        Refusal: it won't fit, or a blob cannot be had.
+        Refusal: they do not fit, or a blob cannot be downloaded.
     """
     lock = bundle.lock
     built = (cache.environments / bundle.environment_key).is_dir()
@@ -129,7 +129,7 @@ async def fetch_blobs(bundle: Bundle, cache: Cache, download: Download) -> None:
 
 
 async def build_environment(bundle: Bundle, cache: Cache) -> Path:
-    """The folder with the job's modules, after what else came along is in its place."""
+    """Install archives, a provided Python and the wheels; return the folder of the wheels."""
     await ensure_archives(bundle.lock.environment, cache)
     if bundle.lock.environment.provided is not None:
         await ensure_python(bundle.lock.environment.provided, cache)
@@ -139,10 +139,13 @@ async def build_environment(bundle: Bundle, cache: Cache) -> Path:
 async def lay_workspace(
     bundle: Bundle, environment: Path, cache: Cache, workspace: Workspace
 ) -> list[str]:
-    """Fresh folders, program and inputs in their places, the job file. Returns the command.
+    """Create the workspace: empty folders, program and inputs, and the job file.
+
+    Returns:
+        The command of the job.
 
     Raises:
-        Refusal: a blob has changed on the disk, or there is no room.
+        Refusal: a blob has changed on the disk, or the disk is full.
     """
     lock, order = bundle.lock, bundle.order
     try:
@@ -178,10 +181,16 @@ async def lay_workspace(
 def expand_command(
     lock: Lock, interpreter: Interpreter, folders: list[str], program: Path
 ) -> list[str]:
-    """The lock's command with `{python}` and `{program}` filled in; `folders` are on sys.path.
+    """Return the lockfile's command with `{python}` and `{program}` replaced.
+
+    Args:
+        lock: the lockfile.
+        interpreter: the interpreter that replaces `{python}`.
+        folders: the folders that are put on sys.path.
+        program: the folder that replaces `{program}`.
 
     Raises:
-        Refusal: the command is empty, or does not begin with a path.
+        Refusal: the command is empty, or does not begin with an absolute path.
     """
     isolation = ["-I", "-B"] if lock.environment.system_site else ["-I", "-S", "-B"]
     python = [interpreter.path, *isolation, str(_LAUNCH)]
@@ -198,9 +207,10 @@ def expand_command(
 
 
 def job_environment(lock: Lock, workspace: Workspace, cache: Cache) -> dict[str, str]:
-    """All the variables that a job sees; what the program declares cannot change ours.
+    """Return the whole environment of a job; the program cannot override the agent's values.
 
-    Folders of archives come first on PATH, and on LD_LIBRARY_PATH before what the program says.
+    Folders of archives come first on PATH. On LD_LIBRARY_PATH they come before the folders that the
+    program declares.
     """
     programs, libraries = search_paths(lock.environment, cache)
     declared = lock.program.environment
@@ -235,7 +245,7 @@ def supervisor_spec(
     alive_fd: int,
     cores: list[int],
 ) -> dict[str, object]:
-    """What the supervisor is told, see `fleetmark_agent.runner.supervisor.Spec`."""
+    """Return the supervisor's specification, see `fleetmark_agent.runner.supervisor.Spec`."""
     order = bundle.order
     return {
         "command": launch.command,
@@ -263,7 +273,7 @@ def supervisor_spec(
 
 
 def _place(source: Path, target: Path) -> None:
-    """Give the job a file under its own name without a second copy where that is possible."""
+    """Give the job a file under its own name, as a hard link if possible, else as a copy."""
     try:
         target.hardlink_to(source)
     except OSError:

@@ -1,4 +1,4 @@
-"""What the processes of a job use, as a supervisor sees them. Standard library only."""
+"""Resource usage of a job's processes, as seen by its supervisor. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import resource
 from contextlib import suppress
 
 _MOST_ENTRIES = 100_000
-"""Files and folders in a job's scratch: each takes room that its size does not show."""
+"""Limit of files and folders in a job's scratch: each uses space that its size does not show."""
 
 
 class Usage:
-    """What all that was reaped used; a process's own figures include what it reaped itself."""
+    """Total usage of reaped processes. The figures of a process include what it reaped itself."""
 
     def __init__(self) -> None:
         self.peak_bytes = 0
         self.user_s = self.system_s = 0.0
 
     def add(self, usage: resource.struct_rusage) -> None:
-        """Count one more that was reaped."""
+        """Add the usage of a reaped process."""
         self.peak_bytes = max(self.peak_bytes, usage.ru_maxrss * 1024)
         self.user_s += usage.ru_utime
         self.system_s += usage.ru_stime
 
 
 def used_by(pids: list[int]) -> tuple[int, int]:
-    """Resident bytes (what they share counts for each) and threads of processes."""
+    """Return the resident bytes and threads of processes. Shared memory counts for each of them."""
     memory = tasks = 0
     for pid in pids:
         path = f"/proc/{pid}/stat"
@@ -37,7 +37,10 @@ def used_by(pids: list[int]) -> tuple[int, int]:
 
 
 def shares(pids: list[int], otherwise: int) -> int:
-    """Resident bytes of processes, what they share divided among them: right, but slow to ask."""
+    """Return the proportional set size of processes: accurate for shared memory, but slow to read.
+
+    If it cannot be read, return `otherwise`.
+    """
     total = 0
     for pid in pids:
         try:
@@ -52,7 +55,10 @@ def shares(pids: list[int], otherwise: int) -> int:
 
 
 def tree_bytes(folders: list[str], limit: int) -> int:
-    """What lies in the folders takes on the disk; at most one more than the limit is counted."""
+    """Return the disk space that the folders use; stop counting above `limit`.
+
+    Return `limit` if there are more than `_MOST_ENTRIES` files and folders.
+    """
     total = entries = 0
     waiting = list(folders)
     while waiting and total <= limit:

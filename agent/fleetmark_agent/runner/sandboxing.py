@@ -1,4 +1,4 @@
-"""Puts one job into the sandbox that its board was proven to have."""
+"""Prepares the launch of one job in the sandbox that its device was proven to support."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 
 @dataclass(frozen=True)
 class Confined:
-    """How a job is started and watched, and what is told of its sandbox in its run."""
+    """How a job is started and supervised; `told` describes its sandbox in the run."""
 
     launch: Launch
     limits: dict[str, int]
@@ -42,11 +42,11 @@ class Confined:
 
 
 def check(bundle: Bundle, site: Site) -> None:
-    """Whether the job may run here as it is.
+    """Verify that the device's sandbox and settings permit the job.
 
     Raises:
-        Refusal: the order asks for a stronger sandbox than there is, or the job for a network or
-            for devices that it does not get. Each names what would change that.
+        Refusal: the order requires a stronger sandbox than the device has, or the job needs the
+            network and is not allowed to use it. The message says what would change that.
     """
     proven = site.capabilities.sandbox
     level = sandbox_levels.NONE if proven is None else proven.level
@@ -74,12 +74,18 @@ def confine(
     workspace: Workspace,
     available_bytes: int | None,
 ) -> Confined:
-    """Lay down what starts the job in its sandbox, and give the job what is its own.
+    """Write the files that start the job in its sandbox, and give the job's user access to them.
 
-    `available_bytes` of memory are free now.
+    Args:
+        bundle: the order, its lockfile and the interpreter.
+        command: the expanded command of the job.
+        environment: the folder of the job's environment.
+        site: what all attempts on the device share.
+        workspace: the workspace of the attempt.
+        available_bytes: memory that is free now; None if unknown.
 
     Raises:
-        Refusal: it cannot be written.
+        Refusal: the files cannot be written.
     """
     settings, lock, cache = site.settings, bundle.lock, site.cache
     means = means_of(site.capabilities.sandbox)
@@ -105,10 +111,11 @@ def confine(
     made = launch(
         needs,
         Limits(
-            # Drivers of accelerators reserve far more than they use.
+            # Drivers of accelerators reserve far more memory than they use.
             data_bytes=0 if nodes else memory,
             file_bytes=scratch,
-            # Where the kernel counts all processes of a user, the agent's are among them.
+            # The kernel counts all processes of a user; without a user of its own, the job shares
+            # the count with the agent.
             processes=processes + (0 if means.user is not None else _own_tasks()),
         ),
         means,
@@ -140,7 +147,7 @@ def confine(
 def _read(
     bundle: Bundle, command: list[str], environment: Path, site: Site, workspace: Workspace
 ) -> list[str]:
-    """Whatever the job may see and not change."""
+    """Return the paths that the job may read but not change."""
     lock, cache = bundle.lock, site.cache
     hidden = [site.settings.home]
     paths = [str(path) for path in (environment, workspace.program, workspace.inputs, _LAUNCH)]
@@ -156,7 +163,7 @@ def _read(
 
 
 def _memory(settings: Settings, available_bytes: int | None, needed_bytes: int) -> int:
-    """Bytes that the job may use: what is free, less what agent and helpers need."""
+    """Return the memory limit of the job: the free memory without what agent and helpers need."""
     if settings.job_memory_bytes:
         return settings.job_memory_bytes
     if available_bytes is None:
@@ -165,7 +172,7 @@ def _memory(settings: Settings, available_bytes: int | None, needed_bytes: int) 
 
 
 def _group(site: Site, workspace: Workspace, memory: int, processes: int) -> str:
-    """The job's control group; none where it cannot be made after all: other limits hold."""
+    """Create the job's control group; return "" if that fails, because other limits still apply."""
     proven = site.capabilities.sandbox
     if proven is None or proven.control_group is None:
         return ""
@@ -178,7 +185,7 @@ def _group(site: Site, workspace: Workspace, memory: int, processes: int) -> str
 
 
 def _groups(nodes: list[str]) -> set[int]:
-    """Groups through which the nodes are reached, for a user that is in none."""
+    """Return the groups that may read the nodes, for a user that is in no group."""
     found: set[int] = set()
     for node in nodes:
         with suppress(OSError):
@@ -189,7 +196,7 @@ def _groups(nodes: list[str]) -> set[int]:
 
 
 def _own_tasks() -> int:
-    """Threads of all processes of our user."""
+    """Return the number of threads of all processes of this user."""
     own, count = os.getuid(), 0
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -201,12 +208,13 @@ def _own_tasks() -> int:
 def _hand_over(
     workspace: Workspace, environment: Path, cache: Cache, bundle: Bundle, means: Means
 ) -> None:
-    """Give the job's own user its folders, and let it read what it runs."""
+    """Make the job's own user the owner of its folders, and let it read what it runs."""
     if means.user is None:
         return
     for folder in (workspace.out, workspace.home, workspace.temporary, workspace.shared):
         os.chown(folder, means.user, means.user)
-        # What lies below /tmp is shown in the scratch: it is a way there.
+        # Mounts below /tmp appear in the scratch folder, so other users must be able to pass
+        # through.
         folder.chmod(0o711 if folder in (workspace.temporary, workspace.shared) else 0o700)
     workspace.root.chmod(0o711)
     for path in (workspace.job, workspace.sandbox):
@@ -218,13 +226,13 @@ def _hand_over(
     folders += [] if provided is None else [python_folder(provided)]
     for folder in (environment, *(cache.environments / name for name in folders)):
         open_to_all(folder)
-    # On the way to them, without a bubble: passed through, not listed.
+    # Parent folders must be passable even without bubblewrap, but not listable.
     for folder in (cache.root, cache.environments, workspace.root.parent):
         folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o111)
 
 
 def open_to_all(folder: Path) -> None:
-    """Let everybody read what is below the folder. The folder itself last: it tells that all is."""
+    """Make everything below the folder world-readable; the folder itself last, as a marker."""
     if stat.S_IMODE(folder.stat().st_mode) & 0o005 == 0o005:
         return
     for parent, folders, files in os.walk(folder):

@@ -1,13 +1,13 @@
 """Runs one job and outlives its agent. Standard library only.
 
-`python -I -S -B supervisor.py SPEC FOLDER…`: our packages lie in the folders.
+`python -I -S -B supervisor.py SPEC FOLDER…`: the folders contain Fleetmark's packages.
 
-The agent hands over two locked files: the device's lock, which the job inherits, so that it stays
-held while anything of the job lives; and the attempt's own lock, which this process alone holds,
-so that an agent notices its end. In the order of things: a mark that the attempt was started, a
-line in the device's trace, the job in its own process group, its end or a limit or SIGTERM, the end
-of every process that it left behind, a line in the trace, and last the outcome. Whoever
-finds the mark without the outcome, and the locks free, knows that this process was killed.
+The agent hands over two locked files. The job inherits the device's lock, which stays held while
+any process of the job is alive. The attempt's own lock is held by this process alone, so that its
+release tells the agent that the supervisor ended. The sequence is: write a mark that the attempt
+was started; append a line to the device's trace; start the job in its own process group; wait for
+its end, a limit or SIGTERM; kill every remaining process; append a line to the trace; write the
+outcome. If the mark exists, the outcome does not and the locks are free, this process was killed.
 
 The specification is a JSON object, see `Spec`.
 """
@@ -25,19 +25,19 @@ import sys
 import time
 
 if not __package__:
-    # Run as a script, by an isolated interpreter: its command says where our packages lie.
+    # Run as a script in an isolated interpreter: the arguments name the folders of the packages.
     sys.path.extend(sys.argv[2:])
 from fleetmark_agent.runner import resource_usage
 from fleetmark_core import process_tree
 
 EXIT_ALREADY_STARTED = 75
-"""Exit code when the attempt was started before: it is never started twice."""
+"""Exit code if the attempt was started before: it is never started twice."""
 EXIT_DEVICE_BUSY = 76
-"""Exit code when another holds the device's lock."""
+"""Exit code if another process holds the device's lock."""
 STARTED_WORD = b"started\n"
-"""What this process says on its standard output once the mark is durable."""
+"""Line written to standard output once the mark is durable."""
 JOB_LOCK_FD = 4
-"""Where the job has the device's lock; 3 is its progress pipe."""
+"""Descriptor of the device's lock in the job; 3 is the progress pipe."""
 
 _PR_SET_PDEATHSIG = 1
 _MAX_LINE_BYTES = 16 * 1024
@@ -47,23 +47,37 @@ _SIGNALED = 128
 _OUTCOME_BYTES = 1024
 _FIRST_LOOK_S, _LOOK_S = 0.1, 1.0
 _LOOK_SHARE = 0.01
-"""Looking at limits takes at most this share of one core."""
+"""Maximum share of one core that is spent on checking limits."""
 
 
 class Spec:
     """What to run. Paths are absolute.
 
-    command, environment, folder: as for execve; `folder` is the working directory.
-    stdout, stderr: files that get at most `max_output_bytes` each; the rest is counted.
-    timeout_s: after this long the job is killed. grace_s: between SIGTERM and SIGKILL.
-    started, progress, outcome: files that this process writes. trace: file that it appends to.
-    attempt: plain values that go into the trace. nice: the job's scheduling priority.
-    lock_fd, alive_fd: the two locked files, as inherited.
-    monitored: whether the command only waits for the job (bubblewrap): then the job's end is told
-    by its exit code, 128 and more being a signal, and it is the group of the child of the command
-    that gets signals. control_group: folder that the job joins; empty: none.
-    limits: `memory_bytes` and `processes` of all its processes together, `scratch_bytes` of the
-    folders `scratch`; 0: no limit. cores: where the job runs; empty: anywhere.
+    Attributes:
+        command: the program and its arguments, as for execve.
+        environment: all environment variables of the job.
+        folder: the working directory.
+        stdout: file that gets at most `max_output_bytes`; the rest is only counted.
+        stderr: as `stdout`.
+        max_output_bytes: limit of each of the two files.
+        timeout_s: time after which the job is stopped.
+        grace_s: time between SIGTERM and SIGKILL.
+        started: the mark file, written by this process.
+        progress: file with the latest progress, written by this process.
+        outcome: file with the outcome, written by this process.
+        trace: file that this process appends to.
+        attempt: plain values that are copied into the trace.
+        nice: scheduling priority of the job.
+        lock_fd: inherited descriptor of the device's lock.
+        alive_fd: inherited descriptor of the attempt's lock.
+        monitored: whether the command only waits for the job (bubblewrap). Then its exit code
+            reports the job's end, 128 and more being a signal, and signals are sent to the process
+            group of the command's child.
+        control_group: folder of the control group that the job joins; empty for none.
+        limits: `memory_bytes` and `processes` of all processes of the job together, and
+            `scratch_bytes` of the folders `scratch`; 0 for no limit.
+        scratch: the folders to which `scratch_bytes` applies.
+        cores: the cores on which the job runs; empty for all.
     """
 
     def __init__(self, values: dict[str, object]) -> None:
@@ -100,13 +114,13 @@ def command(spec: str) -> list[str]:
 
 
 def main(path: str) -> int:
-    """Run the job of the specification at `path`."""
-    # Who asks for the end before we can hear it must not kill us between mark and outcome.
+    """Run the job of the specification at `path`; return the exit code."""
+    # SIGTERM must not kill this process between mark and outcome, before it has a handler.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     with open(path, "rb") as file:  # noqa: PTH123  (pathlib costs more to import than it gives here)
         spec = Spec(json.load(file))
     try:
-        # Normally the agent has locked it already and hands it over; then this changes nothing.
+        # Normally the agent has already locked the inherited descriptor; then this changes nothing.
         fcntl.flock(spec.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return EXIT_DEVICE_BUSY
@@ -121,16 +135,16 @@ def main(path: str) -> int:
     reserve(spec.outcome)
     _sync_folder(spec.started)
     with contextlib.suppress(OSError):
-        # Whoever started us may be gone already; the job runs all the same.
+        # The agent may have ended already; the job runs regardless.
         os.write(1, STARTED_WORD)
     return Supervisor(spec).run()
 
 
 class Supervisor:
-    """One job from its start to its outcome."""
+    """Runs one job from its start to its outcome."""
 
     def __init__(self, spec: Spec) -> None:
-        """Takes over signals: SIGTERM asks for the job's end; SIGINT and SIGHUP are not for us."""
+        """Install signal handlers: SIGTERM stops the job; SIGINT and SIGHUP are ignored."""
         self.spec = spec
         self.reason = ""
         self.selector = selectors.DefaultSelector()
@@ -152,7 +166,7 @@ class Supervisor:
         self.started_ns = 0
 
     def run(self) -> int:
-        """Returns this process's exit code; what became of the job is in the outcome."""
+        """Run the job; return this process's exit code. The outcome file has the job's result."""
         process_tree.become_subreaper()
         self._trace("started")
         self.started_unix_ns, self.started_ns = time.time_ns(), time.monotonic_ns()
@@ -176,7 +190,7 @@ class Supervisor:
             self._become_job(parent, [write for _, write in pipes])
         for _, write in pipes:
             os.close(write)
-        # Both sides set the group, so that it exists whoever comes first.
+        # Parent and child both set the group, so that it exists whichever runs first.
         with contextlib.suppress(OSError):
             os.setpgid(self.pid, self.pid)
         sinks: tuple[_Sink | _Progress, ...] = (
@@ -190,7 +204,7 @@ class Supervisor:
             self.selector.register(read, selectors.EVENT_READ)
 
     def _become_job(self, parent: int, writes: list[int]) -> None:
-        """In the child: never returns."""
+        """Become the job; runs in the child and never returns."""
         spec = self.spec
         try:
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -214,7 +228,7 @@ class Supervisor:
             if spec.cores:
                 with contextlib.suppress(OSError, AttributeError):
                     os.sched_setaffinity(0, spec.cores)
-            # Above all that is in use, so that no copy below overwrites a source.
+            # Above all descriptors in use, so that no copy below overwrites a source.
             stdout, stderr, progress, lock = (
                 _dup_above(descriptor, 64) for descriptor in (*writes, spec.lock_fd)
             )
@@ -223,7 +237,8 @@ class Supervisor:
             for source, target in targets:
                 os.dup2(source, target, inheritable=True)
             os.closerange(JOB_LOCK_FD + 1, 4096)
-            # Folders that bubblewrap makes on the way to a job's own are to be passed by its user.
+            # bubblewrap creates parent folders of the job's folders; the job's user must be able to
+            # enter them.
             os.umask(0o022)
             os.chdir(spec.folder)
             os.execve(spec.command[0], spec.command, spec.environment)  # noqa: S606
@@ -233,10 +248,10 @@ class Supervisor:
         os._exit(_SPAWN_FAILED)
 
     def _watch(self) -> None:
-        """Until the job's first process has ended, of itself or by us."""
+        """Wait until the job's first process has ended; stop it on timeout, limit or request."""
         deadline = time.monotonic() + self.spec.timeout_s
         kill_at: float | None = None
-        # Often in the beginning, when nothing is measured yet and most of what goes wrong does.
+        # Check often at first, when nothing is measured yet and most failures occur.
         pause_s = _FIRST_LOOK_S
         look_at = time.monotonic() + pause_s if self.spec.limits else deadline
         while not self._reaped():
@@ -257,7 +272,7 @@ class Supervisor:
             self._read(max(0.0, due - now))
 
     def _over_a_limit(self) -> bool:
-        """Whether the job uses more than it may; then that is the reason of its end."""
+        """Return whether the job exceeds a limit; if it does, record the limit as the reason."""
         limits = self.spec.limits
         job = process_tree.descendants(os.getpid())
         memory, tasks = resource_usage.used_by(job)
@@ -269,14 +284,14 @@ class Supervisor:
                 self.spec.scratch, limits["scratch_bytes"]
             )
         for name, limit in limits.items():
-            # Of processes, the kernel allows so many and not one more.
+            # The kernel allows exactly `limit` processes, so the count never exceeds it.
             if limit and used[name] >= limit:
                 self.reason, self.passed = "limit", {name: used[name], f"{name}_limit": limit}
                 return True
         return False
 
     def _reaped(self) -> bool:
-        """Whether the job's first process is gone; adopted ones that ended are buried too."""
+        """Return whether the job's first process has ended; reap adopted processes as well."""
         while self.status is None:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -291,36 +306,38 @@ class Supervisor:
         return True
 
     def _signal_job(self, number: int) -> None:
-        """To the job's group; what waits for a job in bubblewrap would end without its job."""
+        """Signal the job's group, but not bubblewrap, which would end without its job."""
         leaders = process_tree.children_of(self.pid) if self.spec.monitored else [self.pid]
         for pid in leaders:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
 
     def _kill_job(self) -> None:
-        """All of it at once, where there is a way: a job that forks must not outrun us."""
+        """Kill the whole job at once if possible, so that it cannot escape by forking."""
         if self.spec.control_group:
             kill = f"{self.spec.control_group}/cgroup.kill"
             with contextlib.suppress(OSError), open(kill, "w") as file:  # noqa: PTH123
                 file.write("1")
-        # The first process in a namespace takes all others along.
+        # If the first process of a PID namespace dies, the kernel kills all others in it.
         for pid in process_tree.children_of(self.pid) if self.spec.monitored else ():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         process_tree.kill_group(self.pid)
 
     def _end_all(self) -> None:
-        """Kill whatever the job left behind: its group, and what was re-parented to us."""
+        """Kill all remaining processes of the job: its group and those re-parented here."""
         self._kill_job()
         while True:
             left = process_tree.descendants(os.getpid())
-            # Stopped first: what forks faster than it is killed does not any more.
+            # SIGSTOP comes first, so that a process that forks faster than it is killed stops
+            # forking.
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in left:
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, number)
             try:
-                # An orphan of a killed child arrives as a child of ours: look again each time.
+                # Orphans of a killed child are re-parented to this process, so list the descendants
+                # again.
                 pid, _, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 break
@@ -332,7 +349,7 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 os.rmdir(self.spec.control_group)  # noqa: PTH106
 
-    # --- what it says ---
+    # --- output of the job ---
 
     def _read(self, timeout_s: float) -> None:
         for key, _ in self.selector.select(timeout_s):
@@ -349,7 +366,7 @@ class Supervisor:
                 self._close(descriptor)
 
     def _drain(self) -> None:
-        """All writers are dead: what is in the pipes is all there will be."""
+        """Read the rest of the pipes; all writers are dead, so nothing can be added."""
         for descriptor in list(self.sinks):
             while descriptor in self.sinks:
                 try:
@@ -370,7 +387,7 @@ class Supervisor:
         if number == signal.SIGTERM:
             self.asked_to_end = True
 
-    # --- what we say ---
+    # --- trace and outcome ---
 
     def _trace(self, event: str, **more: str) -> None:
         line = {
@@ -383,11 +400,15 @@ class Supervisor:
         append_line(self.spec.trace, {**self.spec.attempt, **line, **more})
 
     def _outcome(self) -> str:
-        """`exited` or `signaled` by itself; `stopped`, `timeout` or `limit` by us."""
+        """Return how the job ended.
+
+        This is `exited` or `signaled`, or, if this process ended it, `stopped`, `timeout` or
+        `limit`.
+        """
         return self.reason or ("exited" if self._signal() is None else "signaled")
 
     def _signal(self) -> int | None:
-        """The signal that ended the job."""
+        """Return the signal that ended the job; None if it exited."""
         status = self.status or 0
         if os.WIFSIGNALED(status):
             return os.WTERMSIG(status)
@@ -412,7 +433,7 @@ class Supervisor:
 
 
 class _Sink:
-    """A file that takes so much and no more; a full disk is not the job's fault."""
+    """Output file with a size limit. Ignores write errors: a full disk must not fail the job."""
 
     def __init__(self, path: str, max_bytes: int) -> None:
         self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -434,7 +455,7 @@ class _Sink:
 
 
 class _Progress:
-    """The job's progress lines: the latest sound one goes into a small file, once a second."""
+    """Keeps the latest valid progress line of the job in a small file, written once per second."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -476,13 +497,13 @@ def _progress(line: bytes) -> dict[str, object] | None:
 
 
 def prctl(option: int, value: int) -> None:
-    """Linux's prctl; elsewhere nothing."""
+    """Call prctl on Linux; do nothing elsewhere."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def append_line(path: str, values: dict[str, object]) -> None:
-    """Append one JSON line, durably; a full disk leaves it out."""
+    """Append one JSON line durably; ignore write errors such as a full disk."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -493,10 +514,10 @@ def append_line(path: str, values: dict[str, object]) -> None:
 
 
 def reserve(path: str) -> None:
-    """Make room for the outcome now: the job may leave the disk full.
+    """Reserve disk space for the outcome now, because the job may fill the disk.
 
     Raises:
-        OSError: there is no room even now.
+        OSError: the disk is full already.
     """
     with open(f"{path}.tmp", "wb") as file:  # noqa: PTH123
         file.write(b" " * _OUTCOME_BYTES)
@@ -505,7 +526,7 @@ def reserve(path: str) -> None:
 
 
 def write_reserved(path: str, data: bytes) -> None:
-    """Put `data` in the reserved place and show it under `path`, whole and durable."""
+    """Write `data` into the reserved space and rename it to `path`, atomically and durably."""
     with open(f"{path}.tmp", "r+b") as file:  # noqa: PTH123
         file.write(data.ljust(_OUTCOME_BYTES))
         file.flush()

@@ -1,4 +1,4 @@
-"""The folder of one attempt: what lies where, and how far the attempt got."""
+"""The folder of one attempt: its layout, and the progress of the attempt."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fleetmark_core.records import AGENT_FILES
 from fleetmark_core.regular_file import is_damage, read_regular
 
 POWER_ROLE = "board_power"
-"""What the board's sensors of power said beside a job: a file of the agent's own."""
+"""Role of the agent's own file with the power readings taken during a job."""
 
 
 class Workspace:
     """Paths below `attempts/<job_id>.<epoch>/`; the job sees only some of them."""
 
     def __init__(self, attempts: Path, key: AttemptKey) -> None:
-        """Nothing is made yet."""
+        """Set the paths; create nothing."""
         self.key = key
         self.root = attempts / key.name
         self.out = self.root / "out"
@@ -48,10 +48,10 @@ class Workspace:
         self.plan = self.root / "records.jsonl"
 
     def make_fresh(self) -> None:
-        """Empty folders for a job that was never started.
+        """Create empty folders for a job that was never started.
 
         Raises:
-            OSError: no room or no permission.
+            OSError: the disk is full, or a permission is missing.
         """
         for folder in (self.out, *self._only_while_running()):
             _remove_tree(folder)
@@ -66,7 +66,7 @@ class Workspace:
         """Return the table in a file that the agent wrote; None if it is absent or damaged.
 
         Raises:
-            OSError: it cannot be read for another reason.
+            OSError: the file cannot be read for another reason.
         """
         try:
             values = json.loads(read_regular(path))
@@ -79,7 +79,7 @@ class Workspace:
         return values if isinstance(values, dict) else None
 
     def read_progress(self) -> Progress | None:
-        """How far the job said it is."""
+        """Return the latest progress of the job; None if it reported none."""
         values = self.read_json(self.progress) or {}
         try:
             return Progress(str(values["phase"]), int(values["done"]), int(values["total"]))
@@ -87,7 +87,7 @@ class Workspace:
             return None
 
     def file_of(self, payload: bytes) -> tuple[Path, str, int]:
-        """Path, sha256 and size of the file that a record of kind `file` names."""
+        """Return path, sha256 and size of the file that a record of kind `file` names."""
         values = json.loads(payload)
         own = {"stdout": self.stdout, "stderr": self.stderr, POWER_ROLE: self.board_power}
         path = own.get(values["role"]) or self.out / values["name"]
@@ -102,7 +102,7 @@ class Workspace:
         return (self.program, self.inputs, self.home, self.temporary, self.shared)
 
     def trim(self) -> None:
-        """Delete what is large and no longer needed once all records are acknowledged."""
+        """Delete the large files that are not needed once all records are acknowledged."""
         self.clear_inputs()
         _remove_tree(self.out)
         logs = (self.stdout, self.stderr, self.telemetry, self.power, self.board_power)
@@ -110,12 +110,12 @@ class Workspace:
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Delete everything."""
+        """Delete the whole workspace."""
         _remove_tree(self.root)
 
 
 def _remove_tree(folder: Path) -> None:
-    """Remove what can be removed. The library for it is loaded only where there is something."""
+    """Remove what can be removed. shutil is imported only if the folder exists."""
     if folder.exists():
         import shutil
 

@@ -1,1 +1,1 @@
-"""The sandbox of jobs: what a board can do is proven (`prove`), then used (`plan`, `confine`)."""
+"""Sandbox of jobs: `prove` tests what the device supports, `plan` and `confine` use it."""

@@ -1,17 +1,18 @@
-"""Gives up rights, then becomes the job: `python -I -S -B confine.py SPEC`. Standard library only.
+"""Drop privileges and become the job: `python -I -S -B confine.py SPEC`. Standard library only.
 
-The last step before a job, inside bubblewrap where there is that. It replaces itself by the job
-(execve), so that nothing of it runs beside the job or between it and the kernel. SPEC is a JSON
-file:
+This is the last step before a job, inside bubblewrap where that is used. It replaces itself with
+the job (execve), so that no part of it runs next to the job or between the job and the kernel. SPEC
+is a JSON file:
 
-command, environment, folder: as for execve; `folder` is the working directory.
-limits: `processes`, `file_bytes`, `data_bytes`; 0 or absent: none.
-user: number of the user and group to become, null to stay; groups: further groups.
-guarded: whether the job dies with the process whose child this is; else bubblewrap sees to that.
-isolate: whether to take a network of its own, in which there is only loopback.
-landlock: null, or `read`, `write` and `devices`, lists of paths, and `no_tcp`.
+command, environment, folder: arguments of execve; `folder` is the working directory.
+limits: `processes`, `file_bytes`, `data_bytes`; 0 or absent means no limit.
+user: number of the user and group to become, null to keep the current ones; groups: further groups.
+guarded: whether the job must die with its parent process; otherwise bubblewrap ensures that.
+isolate: whether to create a network namespace that contains only loopback.
+landlock: null, or the lists of paths `read`, `write` and `devices`, and `no_tcp`.
 
-Whatever cannot be given up ends this process: a job never runs with more rights than were planned.
+If a privilege cannot be dropped, this process ends: a job never runs with more privileges than
+planned.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 1, 38, 24
 _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x08000000, 0x10000000, 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
-# Of linux/landlock.h; the numbers are the same on every architecture.
+# From linux/landlock.h; the numbers are the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _ABI_QUESTION, _PATH_BENEATH = 1, 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -43,17 +44,17 @@ _MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
 _TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-"""How many of the rights on files each version of the interface knows."""
+"""Number of file system rights in each version of the Landlock ABI."""
 _ABI_TCP, _ABI_SCOPES = 4, 6
 _BIND_AND_CONNECT, _ABSTRACT_SOCKETS_AND_SIGNALS = 3, 3
 
 
 class CannotConfine(Exception):
-    """A right cannot be given up; the text says which and why."""
+    """Raised when a privilege cannot be dropped; the message names it and the cause."""
 
 
 def main(path: str) -> int:
-    """Never returns if all goes well."""
+    """Become the job; return an exit code only on failure."""
     with open(path, "rb") as file:  # noqa: PTH123  (pathlib costs more to import than it gives here)
         spec = json.load(file)
     guardian = os.getppid() if spec["guarded"] else 0
@@ -61,7 +62,7 @@ def main(path: str) -> int:
         rules = _ruleset(spec["landlock"]) if spec["landlock"] else None
         if spec["isolate"]:
             _isolate()
-        # Where memory is short the kernel is to take the job, not its agent.
+        # When memory runs out, the kernel must kill the job, not the agent.
         with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123
             file.write("1000")
         _limit(spec["limits"])
@@ -117,16 +118,17 @@ def _become(user: int | None, groups: list[int]) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Nothing that is executed from here on gets a capability or another user's rights."""
+    """Deny capabilities and set-user-ID privileges to everything executed from here on."""
     libc = ctypes.CDLL(None, use_errno=True)
     for number in range(64):
-        # Those that we may not drop we do not have either, now that nothing new is granted.
+        # A failure is harmless: a capability that cannot be dropped here is not held either, and
+        # no_new_privs prevents gaining it.
         libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
     _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
 
 
 def _die_with(guardian: int) -> None:
-    """Changing the user has undone what the guardian had set."""
+    """Arrange to be killed when the guardian ends; a change of user cleared the earlier setting."""
     if not guardian:
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -135,7 +137,7 @@ def _die_with(guardian: int) -> None:
 
 
 def _isolate() -> None:
-    """A network in which there is nothing but loopback."""
+    """Move into a network namespace that contains only loopback."""
     user, group = os.geteuid(), os.getegid()
     flags = _CLONE_NEWNET | _CLONE_NEWIPC | (_CLONE_NEWUSER if user else 0)
     _check(ctypes.CDLL(None, use_errno=True).unshare(flags), "a network of its own")
@@ -166,13 +168,13 @@ def _raise_loopback() -> None:
 
 
 def landlock_abi() -> int:
-    """Version of the kernel's interface; 0: it has none, or it is switched off."""
+    """Return the version of the kernel's Landlock ABI; 0 if it is missing or disabled."""
     found = _syscall(_CREATE_RULESET, None, 0, _ABI_QUESTION)
     return max(0, found)
 
 
 def _ruleset(allowed: dict[str, Any]) -> int:
-    """A ruleset that allows what is listed and nothing else; returns its descriptor."""
+    """Create a ruleset that allows only the listed paths; return its descriptor."""
     abi = landlock_abi()
     if abi < 1:
         raise CannotConfine("the kernel has no Landlock")
@@ -218,7 +220,7 @@ def _syscall(number: int, *arguments: int | bytes | None) -> int:
         return -1
     call = ctypes.CDLL(None, use_errno=True).syscall
     call.restype = ctypes.c_long
-    # Plain integers would be passed as 32 bits, of which the upper half of a register is not set.
+    # A plain int is passed as 32 bits, which leaves the upper half of the register undefined.
     passed = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
     return int(call(ctypes.c_long(number), *passed))
 

@@ -1,9 +1,8 @@
-"""Control groups (version 2) of jobs, where the agent's own one is delegated to it.
+"""Control groups (version 2) of jobs, where the agent's own group is delegated to it.
 
-A group makes limits hold for all processes of a job together, and ends them all at once. The
-kernel hands controllers only to groups that hold no process themselves, so the agent first moves
-into a group of its own, `fleetmark-agent`, beside which jobs get theirs. With systemd that is
-`Delegate=yes`.
+A group applies limits to all processes of a job together, and kills all of them at once. The kernel
+enables controllers only for groups that contain no process. So the agent first moves into a
+subgroup, `fleetmark-agent`, and jobs get sibling groups. With systemd this needs `Delegate=yes`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _PATIENCE_S = 5.0
 
 
 def usable(root: Path = Path("/")) -> tuple[str | None, str]:
-    """The folder in which groups of jobs can be made, or None and why not. Changes nothing."""
+    """Return the folder for groups of jobs, or None and the reason. Changes nothing."""
     folder = _own_group(root)
     if folder is None:
         return None, "there are no cgroups v2"
@@ -40,7 +39,7 @@ def usable(root: Path = Path("/")) -> tuple[str | None, str]:
 
 
 def prepare(folder: Path) -> None:
-    """Move what is in the group into one below, then hand the controllers down.
+    """Move the group's processes into a subgroup, then enable the controllers for subgroups.
 
     Raises:
         OSError: the kernel refuses it; then jobs get no groups.
@@ -56,17 +55,17 @@ def prepare(folder: Path) -> None:
 
 
 def make(folder: Path, name: str, memory_bytes: int, processes: int) -> Path:
-    """A group for one job, with its limits; 0: none.
+    """Create a group for one job with its limits; 0 means no limit.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the group cannot be created.
     """
     group = folder / name
     group.mkdir(exist_ok=True)
     if memory_bytes:
         (group / "memory.max").write_text(str(memory_bytes))
         with suppress(OSError):
-            # Else the job would push the board into its swap first. Not every kernel counts that.
+            # Otherwise the job would use the device's swap first. Not every kernel has this file.
             (group / "memory.swap.max").write_text("0")
         with suppress(OSError):
             (group / "memory.oom.group").write_text("1")
@@ -76,7 +75,7 @@ def make(folder: Path, name: str, memory_bytes: int, processes: int) -> Path:
 
 
 def end(group: Path) -> None:
-    """Kill everything in the group at once and remove it; what is left is not ours to see."""
+    """Kill all processes in the group and remove it; give up after `_PATIENCE_S`."""
     with suppress(OSError):
         (group / "cgroup.kill").write_text("1")
     until = time.monotonic() + _PATIENCE_S

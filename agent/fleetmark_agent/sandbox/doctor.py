@@ -1,4 +1,4 @@
-"""What `agent doctor` finds: the sandbox of this board's jobs, proven anew."""
+"""Sandbox findings of `agent doctor`: the sandbox of this device's jobs, proven again."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NETWORKS = {
 
 @dataclass(frozen=True)
 class Findings:
-    """`allow_network` and `allow_folders` are what the operator opens to jobs."""
+    """The proven sandbox, and the network access and folders that the operator allows to jobs."""
 
     sandbox: Sandbox
     allow_network: bool
     allow_folders: list[str]
 
     def fields(self) -> dict[str, object]:
-        """For people."""
+        """Return the findings as labels and values for display."""
         found = self.sandbox
         user = "the agent's" if found.user is None else f"its own, {found.user}"
         return {
@@ -39,7 +39,7 @@ class Findings:
 
 
 def examine(home: Path) -> Findings:
-    """Run a small job in each sandbox, from the strongest that `home`/config.toml allows.
+    """Run a small job in each sandbox, starting with the strongest that `home`/config.toml allows.
 
     Raises:
         ConfigError: config.toml is not valid.

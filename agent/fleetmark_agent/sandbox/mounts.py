@@ -1,6 +1,6 @@
-"""What of the board a job may see besides its own folders: programs, libraries, the kernel's facts.
+"""The files that a job may see besides its own folders: programs, libraries and kernel interfaces.
 
-A list of what is allowed, never of what is forbidden: a new secret on a board is hidden by itself.
+This is a list of allowed paths, not of forbidden ones: a new secret on a device stays hidden.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ SYSTEM = (
 SETTINGS = (
     *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ld-musl-*.path"),
     *("passwd", "group", "nsswitch.conf", "localtime", "timezone", "os-release", "hosts"),
-    # Of accelerators: which drivers there are.
+    # Accelerators: the installed drivers.
     *("OpenCL", "vulkan", "glvnd", "nv_tegra_release", "nvidia*", "rocm*"),
 )
-"""Below /etc."""
+"""Names or patterns below /etc."""
 NETWORK_SETTINGS = ("resolv.conf", "ssl/certs", "ca-certificates", "pki", "gai.conf", "services")
-"""Below /etc, for a job that may use the network."""
+"""Names below /etc, for a job that may use the network."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-"""Below /dev, for every job."""
+"""Names below /dev, for every job."""
 
 
 def system_paths(network: bool, hidden: Iterable[Path], root: Path = Path("/")) -> list[str]:
-    """Existing paths that every job may read; nothing of them holds anything of `hidden`."""
+    """Return the existing paths that every job may read, without any that contain `hidden`."""
     names = (*SETTINGS, *(NETWORK_SETTINGS if network else ()))
     found = [root / path[1:] for path in SYSTEM]
     for name in names:
         found.extend(sorted((root / "etc").glob(name)))
     if network:
-        # Where resolv.conf leads to.
+        # The target of resolv.conf.
         found.append((root / "etc/resolv.conf").resolve().parent)
     avoid = [Path(os.path.realpath(path)) for path in hidden]
     shown = (part for path in found if path.exists() for part in _without(path, avoid))
@@ -42,10 +42,10 @@ def system_paths(network: bool, hidden: Iterable[Path], root: Path = Path("/")) 
 
 
 def python_paths(interpreter: str, hidden: Iterable[Path]) -> list[str]:
-    """What an interpreter needs: itself, its standard library and its shared libraries.
+    """Return the paths that an interpreter needs: itself, its standard and shared libraries.
 
-    Its whole folder is shown where it is one of its own, such as /opt/python; of a folder that
-    holds anything else of a user, only these parts.
+    If the interpreter has a prefix of its own, such as /opt/python, the whole prefix is returned.
+    If the prefix contains other files of a user, only the needed parts are.
     """
     program = Path(os.path.realpath(interpreter))
     prefix = program.parent.parent
@@ -59,7 +59,7 @@ def python_paths(interpreter: str, hidden: Iterable[Path]) -> list[str]:
 
 
 def device_nodes(patterns: Iterable[str], root: Path = Path("/")) -> list[str]:
-    """Nodes that match a component's patterns, which are below /dev."""
+    """Return the nodes below /dev that match a component's patterns."""
     found: list[str] = []
     for pattern in patterns:
         for path in sorted(root.glob(pattern.lstrip("/"))):
@@ -70,7 +70,7 @@ def device_nodes(patterns: Iterable[str], root: Path = Path("/")) -> list[str]:
 
 
 def _without(path: Path, hidden: list[Path]) -> Iterator[Path]:
-    """`path`, or those of its parts that lead to nothing hidden."""
+    """Yield `path`, or only those of its parts that contain nothing hidden."""
     real = Path(os.path.realpath(path))
     if any(real.is_relative_to(secret) for secret in hidden):
         return

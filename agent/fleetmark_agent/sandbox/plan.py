@@ -1,7 +1,7 @@
-"""From what a job needs and what a board can do to the command that starts it. Pure.
+"""Derives the command that starts a job from the job's needs and the device's sandbox. Pure.
 
-The agent makes a plan; the supervisor executes its command; `confine` gives up rights and becomes
-the job. See these modules.
+The agent makes a plan, the supervisor executes its command, and `confine` drops privileges and
+becomes the job. See these modules.
 """
 
 from __future__ import annotations
@@ -22,10 +22,16 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 @dataclass(frozen=True)
 class Needs:
-    """What one job runs as. Paths are absolute and exist.
+    """What one job needs to run. Paths are absolute and exist.
 
-    `read`, `write`: files and folders; `folder` is the working directory, `scratch` becomes /tmp
-    and `shared` /dev/shm where the job has a root of its own. `devices`: nodes below /dev.
+    Attributes:
+        folder: the working directory.
+        scratch: becomes /tmp if the job has its own root.
+        shared: becomes /dev/shm if the job has its own root.
+        read: readable files and folders.
+        write: writable files and folders.
+        devices: nodes below /dev.
+        network: whether the job may use the network.
     """
 
     command: tuple[str, ...]
@@ -41,7 +47,13 @@ class Needs:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one job; 0: none. Bytes of a process's data, of a file; processes with their threads."""
+    """Limits of one job; 0 means no limit.
+
+    Attributes:
+        data_bytes: data segment of one process.
+        file_bytes: size of one file.
+        processes: processes, including their threads.
+    """
 
     data_bytes: int = 0
     file_bytes: int = 0
@@ -50,10 +62,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Means:
-    """What is used, as it was proven to work.
+    """The sandbox means to use, as proven on the device.
 
-    `network`: how a job is kept from it: `namespace`, `tcp` (Landlock: no TCP, but UDP) or `open`.
-    `user`: number of the job's own user, None for the agent's.
+    Attributes:
+        level: the sandbox level.
+        network: how the job's network access is blocked: `namespace`, `tcp` (Landlock blocks TCP
+            but not UDP) or `open`.
+        user: number of the job's own user; None for the agent's.
+        bubblewrap: path of the program.
     """
 
     level: str = sandbox_levels.NONE
@@ -64,15 +80,15 @@ class Means:
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a job: `command` with `environment`, once `spec` is in a file at `spec_path`."""
+    """How to start a job: `command` with `environment`, after writing `spec` to `spec_path`."""
 
     command: list[str]
     environment: dict[str, str]
     spec: dict[str, Any] | None = None
     monitored: bool = False
-    """Whether the command is not the job itself, but waits for it (and ends with 128 + signal)."""
+    """Whether the command is a parent that waits for the job (and exits with 128 + signal)."""
     network: str = "open"
-    """How the job is kept from the network, as in `Means`."""
+    """How the job's network access is blocked, as in `Means`."""
 
 
 def launch(
@@ -86,11 +102,17 @@ def launch(
     groups: tuple[int, ...] = (),
     is_root: bool | None = None,
 ) -> Launch:
-    """The launch of a job by the given means.
+    """Plan the launch of a job by the given means.
 
-    `mark` are variables by which processes of the job are recognised, even before it begins.
-    `groups` are those through which the job's own user reaches its devices. `python` runs
-    `confine`: by default the interpreter under ours.
+    Args:
+        needs: the needs of the job.
+        limits: the limits of the job.
+        means: the sandbox means.
+        spec_path: the path of the file for `Launch.spec`.
+        mark: environment variables that identify the job's processes, even before the job begins.
+        python: the interpreter that runs `confine`; by default the agent's base interpreter.
+        groups: groups through which the job's own user may access its devices.
+        is_root: whether the agent runs as root; by default determined from the process.
     """
     if means.level == sandbox_levels.NONE:
         return Launch(list(needs.command), needs.environment)
@@ -128,7 +150,7 @@ def launch(
 
 
 def base_python() -> str:
-    """The interpreter under ours."""
+    """Return the base interpreter of this process, outside any virtual environment."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
@@ -140,20 +162,20 @@ def _bubblewrap(needs: Needs, means: Means, spec_path: str, root: bool, network:
     else:
         words += ["--cap-drop", "ALL"]
     if root and means.user is not None:
-        # To become the job's own user; it has none any more then.
+        # Needed to become the job's own user, which then has no capabilities.
         words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     if network == "namespace":
         words.append("--unshare-net")
     words += ["--proc", "/proc", "--dev", "/dev"]
-    # First: whatever else lies below /tmp is shown in there.
+    # First, so that later mounts below /tmp appear in it.
     words += ["--bind", needs.scratch, "/tmp", "--bind", needs.shared, "/dev/shm"]  # noqa: S108
     read = _outermost([*needs.read, str(CONFINE), spec_path, "/sys"])
     write = _outermost(needs.write)
     for folder in _above([*read, *write]):
-        # Those that it makes of itself are closed to the job's own user.
+        # Folders that bubblewrap creates implicitly are not accessible to the job's own user.
         words += ["--dir", folder]
     for path in read:
-        # A link is made anew: what it leads to is shown under its own name.
+        # A symbolic link is recreated; its target is mounted under its own name.
         link = Path(path).is_symlink()
         words += ["--symlink", str(Path(path).readlink()), path] if link else []
         words += [] if link else ["--ro-bind", path, path]
@@ -161,12 +183,12 @@ def _bubblewrap(needs: Needs, means: Means, spec_path: str, root: bool, network:
         words += ["--bind", path, path]
     for path in needs.devices:
         words += ["--dev-bind", path, path]
-    # Not into the job's folder: `confine` goes there once it is the user whom it belongs to.
+    # Not the job's folder: `confine` enters it after it has become the folder's owner.
     return [*words, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
 
 
 def _above(paths: list[str]) -> list[str]:
-    """The folders that lead to the paths, but for those that these show themselves."""
+    """Return the parent folders of the paths, except those that are inside one of the paths."""
     found: dict[str, None] = {}
     for path in paths:
         parts = path.split("/")[1:-1]
@@ -177,7 +199,7 @@ def _above(paths: list[str]) -> list[str]:
 
 
 def _outermost(paths: list[str] | tuple[str, ...]) -> list[str]:
-    """Without those that lie within another, which shows them already."""
+    """Return the paths that are not inside another one of them."""
     kept: list[str] = []
     for path in sorted(set(paths)):
         if not any(path.startswith(f"{other}/") for other in kept if not Path(other).is_symlink()):

@@ -1,8 +1,8 @@
-"""Which sandbox this board reaches: proven by running it, the strongest first.
+"""Determines the sandbox level of this device by running it, strongest level first.
 
-That a program is installed or a system call exists proves nothing: containers, kernels and
-security modules forbid namespaces in many ways. So a small job is run in each sandbox in turn, and
-asked what it can do. The first that holds what it promises is the board's.
+An installed program or an existing system call proves nothing: containers, kernels and security
+modules forbid namespaces in many ways. So a small job runs in each sandbox in turn and reports what
+it can do. The first sandbox whose guarantees hold becomes the level of the device.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 _TIMEOUT_S = 60.0
 _PROCESSES = 4000
 _FIRST_USER, _USERS = 1_879_048_192, 268_000_000
-"""Numbers that no distribution hands out: see `Users, Groups, UIDs and GIDs` of systemd."""
+"""User numbers that no distribution assigns: see `Users, Groups, UIDs and GIDs` of systemd."""
 
 _QUESTION = """
 import json, os, resource, socket, sys
@@ -65,9 +65,11 @@ print(json.dumps({
 
 
 def prove(home: Path, strongest: str = sandbox_levels.BUBBLEWRAP) -> Sandbox:
-    """What jobs on this board run in, and what keeps it from being stronger.
+    """Return the sandbox of jobs on this device, and what prevents a stronger one.
 
-    `strongest`: what the operator allows. `home` is the agent's: jobs run below it.
+    Args:
+        home: the agent's home; jobs run below it.
+        strongest: the strongest level that the operator allows.
     """
     shortfalls: list[Shortfall] = []
     group, why = control_groups.usable()
@@ -93,7 +95,7 @@ def prove(home: Path, strongest: str = sandbox_levels.BUBBLEWRAP) -> Sandbox:
 
 
 def means_of(proven: Sandbox | None) -> Means:
-    """How to start a job in what was proven."""
+    """Return the means to start a job in the proven sandbox."""
     if proven is None:
         return Means()
     program = shutil.which(BUBBLEWRAP, path=PROGRAMS) or ""
@@ -101,7 +103,7 @@ def means_of(proven: Sandbox | None) -> Means:
 
 
 def own_user(home: Path) -> int:
-    """The number of the user as which a root agent with this home runs its jobs."""
+    """Return the user number with which a root agent with this home runs its jobs."""
     return _FIRST_USER + zlib.crc32(os.fsencode(os.path.realpath(home))) % _USERS
 
 
@@ -118,7 +120,7 @@ class _Proof:
         self.read = (*read, *python_paths(self.python, hidden=[folder.parent]))
 
     def best(self, level: str) -> tuple[Means | None, list[str]]:
-        """The best means of a level that hold, or None; and what did not hold before."""
+        """Return the best working means of a level, or None; and why better ones failed."""
         reasons: list[str] = []
         for means in self._candidates(level, reasons):
             reason = self._try(means)
@@ -150,7 +152,7 @@ class _Proof:
                 yield Means(level, network, user, program)
 
     def _try(self, means: Means) -> str:
-        """Run it; returns what does not hold."""
+        """Run the small job; return the first violated guarantee, or an empty string."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             asked = {
                 "secret": str(self.secret),
@@ -160,7 +162,7 @@ class _Proof:
             said = self._run(means, json.dumps(asked))
         if isinstance(said, str):
             return said
-        # A path may be its own inside: what counts is what is there outside.
+        # Inside the sandbox the path may be a private one: only a file that exists outside counts.
         said["writes"] = self.outside.exists()
         self.outside.unlink(missing_ok=True)
         confined = means.level in (sandbox_levels.LANDLOCK, sandbox_levels.BUBBLEWRAP)
@@ -181,7 +183,7 @@ class _Proof:
         for path in (self.out, self.folder / "tmp", self.folder / "shm"):
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir()
-            # As an attempt's: closed, but for ways through /tmp.
+            # The same modes as an attempt's folders: private, but with passage through tmp and shm.
             path.chmod(0o700 if path == self.out else 0o711)
             if user is not None:
                 os.chown(path, user, user)
@@ -190,7 +192,7 @@ class _Proof:
         try:
             self._make_folders(means.user)
         except OSError as error:
-            # A user namespace in which root is the only user knows no other.
+            # In a user namespace that maps only root, no other user exists.
             return f"no folder for user {means.user}: {error.strerror}"
         needs = Needs(
             command=(self.python, "-I", "-S", "-B", "-c", _QUESTION, asked),
@@ -230,13 +232,13 @@ class _Proof:
 
 @contextmanager
 def _workspace(home: Path) -> Iterator[Path]:
-    """A folder below the home, as those of jobs are; elsewhere where there is no home yet."""
+    """Create a folder below the home, where jobs run too, or elsewhere if there is no home yet."""
     parent: Path | None = home
     if not os.access(home, os.W_OK) or home == Path("/"):
         parent = None
     folder = Path(tempfile.mkdtemp(prefix=".proof-", dir=parent))
     try:
-        # As open as an attempt's: what keeps others out are the folders above.
+        # As accessible as an attempt's folder: the parent folders keep other users out.
         folder.chmod(0o755)
         (folder / "secret").write_text("secret")
         (folder / "secret").chmod(0o600)
@@ -247,7 +249,7 @@ def _workspace(home: Path) -> Iterator[Path]:
 
 
 def _weak_points(means: Means, reasons: list[str]) -> Iterator[Shortfall]:
-    """What is missing within the level that was reached."""
+    """Yield the weaknesses within the level that was reached."""
     if os.geteuid() == 0 and means.user is None:
         yield Shortfall(
             "own user",

@@ -1,6 +1,6 @@
-"""What the session is told (events) and what it wants done (actions).
+"""Events that the session receives and actions that it returns.
 
-Plain values: the daemon and the simulator both produce the one and perform the other.
+They are plain values: the daemon and the simulator produce the events and perform the actions.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from fleetmark_core.shared_repr import SharedRepr
 
 @dataclass(frozen=True, repr=False)
 class Opened(SharedRepr):
-    """A stream to a controller is open; nothing was said yet."""
+    """Event: a stream to a controller is open; no message was exchanged yet."""
 
 
 @dataclass(frozen=True, repr=False)
 class Received(SharedRepr):
-    """The controller said something."""
+    """Event: a message from the controller arrived."""
 
     message: ControllerMessage
 
 
 @dataclass(frozen=True, repr=False)
 class Closed(SharedRepr):
-    """The stream is gone, for whatever reason."""
+    """Event: the stream is closed, for any reason."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True, repr=False)
 class Persisted(SharedRepr):
-    """The ledger of this number is durable."""
+    """Event: the ledger with this number is durable."""
 
     number: int
 
 
 @dataclass(frozen=True, repr=False)
 class PersistFailed(SharedRepr):
-    """The ledger of this number could not be stored; the one before still is."""
+    """Event: the ledger with this number could not be stored; the previous one is unchanged."""
 
     number: int
     reason: str
@@ -52,14 +52,14 @@ class PersistFailed(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class JobRunning(SharedRepr):
-    """The attempt's job has been started, or was found running."""
+    """Event: the attempt's job was started, or was found running."""
 
     key: AttemptKey
 
 
 @dataclass(frozen=True, repr=False)
 class JobProgressed(SharedRepr):
-    """The attempt is further than before."""
+    """Event: the attempt made progress."""
 
     key: AttemptKey
     progress: Progress
@@ -67,7 +67,7 @@ class JobProgressed(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class JobRefused(SharedRepr):
-    """The attempt could not be prepared; no job of it was ever started."""
+    """Event: the attempt could not be prepared; its job was never started."""
 
     key: AttemptKey
     reason: str
@@ -76,7 +76,7 @@ class JobRefused(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class JobEnded(SharedRepr):
-    """Nothing of the attempt runs any more; records 1 to `last_seq`, all there are, are spooled."""
+    """Event: no process of the attempt runs; all its records, 1 to `last_seq`, are spooled."""
 
     key: AttemptKey
     last_seq: int
@@ -84,9 +84,9 @@ class JobEnded(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class JobStopped(SharedRepr):
-    """Nothing of the attempt runs any more, as `StopJob` wanted; it has no final record.
+    """Event: no process of the attempt runs, because of `StopJob`; it has no final record.
 
-    `reason` is set when nobody wanted it: a fault of the agent itself.
+    `reason` is set if the stop was not requested but caused by a fault of the agent.
     """
 
     key: AttemptKey
@@ -95,18 +95,18 @@ class JobStopped(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class UploadDone(SharedRepr):
-    """The controller answered: it has records up to `through_seq`, and room for `credit_bytes`."""
+    """Event: the controller has records up to `through_seq` and grants `credit_bytes`."""
 
     key: AttemptKey
     through_seq: int
     credit_bytes: int
     nothing_sent: bool = False
-    """Only the credit was asked for."""
+    """Whether the upload only asked for credit."""
 
 
 @dataclass(frozen=True, repr=False)
 class UploadFailed(SharedRepr):
-    """Records could not be handed over this time."""
+    """Event: an upload failed; it is retried later."""
 
     key: AttemptKey
     reason: str
@@ -114,35 +114,38 @@ class UploadFailed(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class DeviceChanged(SharedRepr):
-    """The device's lock is held by somebody (`free` False) or by nobody."""
+    """Event: the device's file lock became free, or was taken by a process (`free` False)."""
 
     free: bool
 
 
 @dataclass(frozen=True, repr=False)
 class AdmissionChanged(SharedRepr):
-    """Why no new attempt may begin (a full spool, say); empty when one may."""
+    """Event: the reason why no new attempt may start (a full spool, for example) has changed.
+
+    It is empty if an attempt may start.
+    """
 
     obstacle: str
 
 
 @dataclass(frozen=True, repr=False)
 class CapabilitiesFound(SharedRepr):
-    """The board's facts, as they are known now."""
+    """Event: the device's capabilities were measured."""
 
     capabilities: Capabilities
 
 
 @dataclass(frozen=True, repr=False)
 class Leaving(SharedRepr):
-    """The agent is asked to end."""
+    """Event: the agent was asked to exit."""
 
     reason: str
 
 
 @dataclass(frozen=True, repr=False)
 class Tick(SharedRepr):
-    """Time has passed."""
+    """Event: time has passed."""
 
 
 Event = (
@@ -171,16 +174,16 @@ Event = (
 
 @dataclass(frozen=True, repr=False)
 class Send(SharedRepr):
-    """Say this on the open stream; it may get lost with the stream."""
+    """Action: send the message on the open stream; it may be lost with the stream."""
 
     message: AgentMessage
 
 
 @dataclass(frozen=True, repr=False)
 class Persist(SharedRepr):
-    """Store the ledger, then tell: `Persisted` or `PersistFailed` with its number.
+    """Action: store the ledger, then report `Persisted` or `PersistFailed` with its number.
 
-    Later numbers replace earlier ones and must not be overtaken by them.
+    A later number replaces an earlier one; an earlier ledger must not overwrite a later one.
     """
 
     number: int
@@ -189,7 +192,7 @@ class Persist(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class StartJob(SharedRepr):
-    """Prepare, run and collect the attempt; or go on with it where a former process left off."""
+    """Action: prepare, run and collect the attempt, or resume it after an agent restart."""
 
     key: AttemptKey
     order: bytes
@@ -197,7 +200,7 @@ class StartJob(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class StopJob(SharedRepr):
-    """End the attempt's job, whatever it is at; then tell `JobStopped` (or what came first)."""
+    """Action: end the attempt's job in any phase, then report `JobStopped` or an earlier end."""
 
     key: AttemptKey
     reason: str
@@ -205,9 +208,9 @@ class StopJob(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Upload(SharedRepr):
-    """Hand over records after `after_seq`, at most `max_bytes`, their files before them.
+    """Action: upload records after `after_seq`, at most `max_bytes`, and their files before them.
 
-    With `max_bytes` 0 no record is sent; the answer tells the credit.
+    If `max_bytes` is 0, no record is sent and the response only updates the credit.
     """
 
     key: AttemptKey
@@ -217,7 +220,7 @@ class Upload(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Acknowledge(SharedRepr):
-    """Remember in the spool up to where the controller has the records."""
+    """Action: store in the spool that the controller has all records up to `through_seq`."""
 
     key: AttemptKey
     through_seq: int
@@ -225,21 +228,21 @@ class Acknowledge(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Trim(SharedRepr):
-    """Delete the attempt's large files: the controller has them, or wants none of them."""
+    """Action: delete the attempt's large files; the controller has them or does not want them."""
 
     key: AttemptKey
 
 
 @dataclass(frozen=True, repr=False)
 class Forget(SharedRepr):
-    """Delete all that is left of the attempt."""
+    """Action: delete all remaining data of the attempt."""
 
     key: AttemptKey
 
 
 @dataclass(frozen=True, repr=False)
 class Reconnect(SharedRepr):
-    """Drop the stream and dial again, not before `after_s`."""
+    """Action: drop the stream and reconnect, not before `after_s` seconds."""
 
     reason: str
     after_s: float = 0.0
@@ -247,7 +250,7 @@ class Reconnect(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class ReadAlong(SharedRepr):
-    """Send what the attempt's job writes while the stream lasts; or do so no more."""
+    """Action: start or stop streaming the output of the attempt's job, while the stream lasts."""
 
     attempt: AttemptRef
     wanted: bool
@@ -255,7 +258,7 @@ class ReadAlong(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Quit(SharedRepr):
-    """All is said: close the stream and end the process."""
+    """Action: close the stream and exit; everything was sent."""
 
 
 Action = (

@@ -1,14 +1,14 @@
 """The agent's side of the protocol, as a pure state machine.
 
-It has no clock, does no I/O and starts nothing: `handle` takes one event and the time, and
-returns the actions that follow, to be performed in order. The rules that it keeps:
+It has no clock, does no I/O and starts nothing: `handle` takes one event and the time, and returns
+the actions to perform, in order. Its rules:
 
-- An attempt is accepted only when the device is idle, and stands in the durable ledger before the
-  controller hears of it. Whatever epoch was seen once is never accepted again.
-- Lost contact changes nothing for an attempt: only the controller's word stops it.
-- Records are handed over in order of seq, and an attempt is forgotten only when the controller
-  acknowledged its last record, or said `Stop` after it heard that the attempt has ended. A `Stop`
-  that crosses the end of the job comes too late: what is finished is handed over.
+- An attempt is accepted only when the device is idle. It is in the durable ledger before it is
+  reported to the controller. An epoch that was seen once is never accepted again.
+- Lost contact does not change an attempt: only the controller can stop it.
+- Records are uploaded in order of seq. An attempt is forgotten only when the controller has
+  acknowledged its last record, or has sent `Stop` after it learned that the attempt has ended. A
+  `Stop` that crosses the end of the job is too late: the finished result is uploaded.
 - While a job measures, nothing is uploaded.
 """
 
@@ -72,7 +72,7 @@ from fleetmark_core.retry import Backoff
 from fleetmark_protos import PROTOCOL_VERSION
 
 UPLOAD_BYTES = 1024 * 1024
-"""Records are handed over in batches of at most this size."""
+"""Maximum size of one batch of uploaded records."""
 _FIRST_CREDIT_BYTES = UPLOAD_BYTES
 _RETRY_MIN_S = 0.5
 _RETRY_MAX_S = 30.0
@@ -86,7 +86,7 @@ _GIVEN_UP = (AttemptState.REFUSED, AttemptState.ABORTED)
 
 @dataclass(frozen=True)
 class Identity:
-    """Who this agent is, in every hello."""
+    """The fields that identify this agent in every hello."""
 
     device_id: str
     boot_id: str
@@ -99,7 +99,7 @@ class Identity:
 
 @dataclass
 class Held:
-    """One attempt that the agent holds. For readers outside of this module: look, don't touch."""
+    """One attempt that the agent holds. Other modules may read it but must not change it."""
 
     key: AttemptKey
     order: bytes
@@ -108,16 +108,16 @@ class Held:
     retryable: bool = False
     progress: Progress | None = None
     announced: bool = False
-    """The controller may hear of it: its acceptance is durable."""
+    """Whether reports may include the attempt: its acceptance is durable."""
     stop_reason: str | None = None
     last_seq: int = 0
     acknowledged: int = 0
     leaving: bool = False
-    """Being forgotten: it stands in no ledger and no report any more."""
+    """Whether the attempt is being forgotten: it is no longer in the ledger or in reports."""
 
 
 class Session:
-    """See the module. Times are seconds of any clock that never goes back."""
+    """The session state machine. Times are seconds of a monotonic clock."""
 
     def __init__(
         self,
@@ -127,7 +127,14 @@ class Session:
         device_free: bool,
         spooled: dict[AttemptKey, int],
     ) -> None:
-        """Begin with what the disk says: `spooled` is the last seq of each attempt in the spool."""
+        """Restore the state from disk.
+
+        Args:
+            identity: the fields of every hello.
+            ledger: the stored ledger.
+            device_free: whether no process holds the device's file lock.
+            spooled: the last seq of each attempt in the spool.
+        """
         self.identity = identity
         self.connected = False
         self.device_free = device_free
@@ -147,8 +154,8 @@ class Session:
                 held.last_seq = spooled.get(entry.key, 0)
             self.held[entry.key] = held
         self._open = False
-        self._told_finished: set[AttemptKey] = set()  # in the hello of this stream
-        self._told_capabilities: Capabilities | None = None  # on this stream
+        self._told_finished: set[AttemptKey] = set()  # UPLOADING in this stream's hello
+        self._told_capabilities: Capabilities | None = None  # last sent on this stream
         self._obstacle = ""
         self._number = 0
         self._stored = 0
@@ -167,23 +174,23 @@ class Session:
         self._quit_at: float | None = None
         self._quit = False
 
-    # --- what others may ask ---
+    # --- public interface ---
 
     def start(self) -> list[Action]:
-        """Go on with the attempts that a former process left unfinished. Call once, first."""
+        """Return the actions that resume unfinished attempts. Call it once, before any event."""
         return [StartJob(held.key, held.order) for held in self._in(*_UNFINISHED)]
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of ours runs or is about to run on the device."""
+        """Return whether no job runs on the device or is about to run."""
         return self.device_free and not self._in(*_UNFINISHED)
 
     def ledger(self) -> Ledger:
-        """What must be durable now."""
+        """Return the ledger that must be durable now."""
         return Ledger(self.highest_epoch, tuple(self._entries()))
 
     def next_tick(self) -> float | None:
-        """The time at which `Tick` is due; None while only events can change anything."""
+        """Return the time at which `Tick` is due; None if only other events matter."""
         times: list[float] = []
         if self._open:
             times.append(self._last_heard + self._silence_s())
@@ -200,7 +207,7 @@ class Session:
     # --- events ---
 
     def handle(self, event: Event, now: float) -> list[Action]:
-        """What follows from `event`. Events about attempts that are not held are ignored."""
+        """Apply `event` and return the actions. Ignore events of attempts that are not held."""
         actions = list(self._react(event, now))
         actions += self._housekeeping(now)
         return actions
@@ -278,7 +285,7 @@ class Session:
             if verdict.stop:
                 known = verdict.attempt.key in self._told_finished
                 actions += self._stop(Stop(verdict.attempt, verdict.reason), now, final=known)
-        # What changed between the hello and now was said to nobody.
+        # Changes between the hello and this welcome were not sent to the controller.
         actions += self._tell_capabilities()
         actions += [Send(report) for report in self._reports()]
         return actions
@@ -299,7 +306,7 @@ class Session:
         return [self._persist()]
 
     def _fault(self, offer: Offer) -> tuple[str, bool]:
-        """Why the offer cannot be accepted, and whether another try may be."""
+        """Return why the offer must be refused (empty if not), and whether a retry may succeed."""
         ref = offer.attempt
         if ref.device_id != self.identity.device_id:
             return "the offer names another device", False
@@ -327,13 +334,19 @@ class Session:
         return self._obstacle, True
 
     def _stop(self, stop: Stop, now: float, *, final: bool = False) -> list[Action]:
-        """`final`: the controller says it of an attempt that it knows to be finished."""
+        """Apply a `Stop`.
+
+        Args:
+            stop: the controller's message.
+            now: the current time.
+            final: whether the controller knows that the attempt has finished.
+        """
         key = stop.attempt.key
         held = self.held.get(key)
         if held is None:
             if not key.is_valid() or key.epoch <= self.highest_epoch:
                 return []
-            # The offer never arrived. It must not be accepted when it does.
+            # The offer has not arrived. It must not be accepted when it does.
             self.highest_epoch = key.epoch
             self.held[key] = Held(
                 key, b"", AttemptState.ABORTED, "it was stopped before it arrived", retryable=True
@@ -345,7 +358,7 @@ class Session:
             return self._forget(held)
         reason = stop.reason or "the controller stopped it"
         if held.state is AttemptState.UPLOADING and not final:
-            # It crossed the end of the job. What is finished is handed over, wanted or not.
+            # The `Stop` crossed the end of the job. A finished result is uploaded in any case.
             return []
         if held.state is AttemptState.UPLOADING or not held.announced:
             return self._give_up(held, AttemptState.ABORTED, reason, retryable=False)
@@ -397,7 +410,7 @@ class Session:
             self._upload_at = now if event.credit_bytes else now + _CREDIT_POLL_S
             return []
         before = held.acknowledged
-        # A controller that was restored from a backup says less than before: it gets it again.
+        # A controller restored from a backup acknowledges less than before; it gets the rest again.
         held.acknowledged = min(event.through_seq, held.last_seq)
         if held.acknowledged > before:
             self._upload_at = now
@@ -419,7 +432,7 @@ class Session:
         return Persist(self._number, self.ledger())
 
     def _stored_now(self, now: float) -> list[Action]:
-        """The newest ledger is durable: do what waited for it."""
+        """Perform the actions that waited for the newest ledger to be durable."""
         if self._stored < self._number:
             return []
         actions: list[Action] = []
@@ -446,7 +459,7 @@ class Session:
             if held.state is AttemptState.PREPARING:
                 held.state, held.retryable = AttemptState.REFUSED, True
                 held.reason = f"the device cannot store that it accepted: {event.reason}"
-            # A refusal may be said without being durable: the offer is refused again if it is lost.
+            # A refusal may be sent before it is durable: if it is lost, the offer is refused again.
             held.announced = True
             actions += self._say(held)
         return actions
@@ -473,7 +486,7 @@ class Session:
 
     def _forget(self, held: Held) -> list[Action]:
         held.leaving = True
-        # Large files go first: on a full disk they make the room that the ledger needs.
+        # Delete large files first: on a full disk this frees the space that the ledger needs.
         return [Trim(held.key), self._persist()]
 
     # --- time ---
@@ -536,7 +549,7 @@ class Session:
         if self._leaving is not None:
             return []
         self._leaving = reason
-        # A job gets its grace to end; after that the next start of the agent finds what is left.
+        # Give a running job time to end; after that, the next start of the agent collects the rest.
         self._quit_at = now + _FAREWELL_S + (_JOB_END_S if self._in(*_UNFINISHED) else 0.0)
         actions: list[Action] = []
         for held in self._in(*_UNFINISHED):
@@ -547,7 +560,7 @@ class Session:
                 actions.append(StopJob(held.key, reason))
         return actions
 
-    # --- words ---
+    # --- messages ---
 
     def _in(self, *states: AttemptState) -> list[Held]:
         return [held for held in self.held.values() if held.state in states]
@@ -583,8 +596,8 @@ class Session:
             who.boot_id,
             who.labels,
             who.capabilities,
-            # An acceptance that is not durable yet is not heard of, so the offer is not seen yet:
-            # the controller sends it again, rather than taking it for lost.
+            # Exclude offers whose acceptance is not durable yet: the controller then sends them
+            # again instead of treating them as lost.
             min([self.highest_epoch, *(h.key.epoch - 1 for h in unheard)]),
             self._reports(),
             self.idle,

@@ -1,7 +1,7 @@
-"""What an agent and its controller say, as plain dataclasses.
+"""The messages between agent and controller, as plain dataclasses.
 
-Only `net.grpc_codec` knows how these look on the wire; everything else of the agent works with
-these. Durations end in `_s` here and are nanoseconds on the wire.
+Only `net.grpc_codec` knows their wire format; all other modules of the agent use these classes.
+Durations end in `_s` here and are nanoseconds on the wire.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fleetmark_core.shared_repr import SharedRepr
 
 @dataclass(frozen=True, repr=False)
 class AttemptRef(SharedRepr):
-    """An attempt, named whole: every message about it carries all four."""
+    """The full reference of an attempt; every message about an attempt carries all four fields."""
 
     device_id: str
     job_id: str
@@ -26,7 +26,7 @@ class AttemptRef(SharedRepr):
 
     @property
     def key(self) -> AttemptKey:
-        """What is left when device and process life are known."""
+        """Key of the attempt within this device and this life of the agent process."""
         return AttemptKey(self.job_id, self.epoch)
 
 
@@ -42,7 +42,7 @@ class AttemptState(Enum):
 
 @dataclass(frozen=True, repr=False)
 class Progress(SharedRepr):
-    """How far a job is; `total` 0 means that the end is not known."""
+    """Progress of a job; `total` 0 means that the total is unknown."""
 
     phase: str
     done: int = 0
@@ -51,9 +51,9 @@ class Progress(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class AttemptReport(SharedRepr):
-    """State of one attempt. `reason` and `retryable` matter when refused or aborted.
+    """State of one attempt; `reason` and `retryable` apply to REFUSED and ABORTED.
 
-    Only a hello shows orders: for a controller that was restored from an older copy.
+    Only a hello carries `signed_order`: for a controller that was restored from an older backup.
     """
 
     attempt: AttemptRef
@@ -86,7 +86,7 @@ class Hello(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Heartbeat(SharedRepr):
-    """Presence, and the state of every held attempt."""
+    """Sign of life with the state of every held attempt."""
 
     sequence: int
     idle: bool
@@ -96,14 +96,14 @@ class Heartbeat(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class CapabilitiesChanged(SharedRepr):
-    """The board's facts have changed since the hello."""
+    """The device's capabilities have changed since the hello."""
 
     capabilities: Capabilities
 
 
 @dataclass(frozen=True, repr=False)
 class Bye(SharedRepr):
-    """The stream ends because its sender wants it; either side may say it."""
+    """The sender ends the stream; either side may send it."""
 
     reason: str
     retry_after_s: float = 0.0
@@ -111,7 +111,7 @@ class Bye(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class LogLines(SharedRepr):
-    """A piece of what a job wrote, for those who read along; `offset` is its place in the file."""
+    """A chunk of a job's output for an operator who follows it; `offset` is its file position."""
 
     attempt: AttemptRef
     stream: str
@@ -128,7 +128,7 @@ AgentMessage = Hello | Heartbeat | CapabilitiesChanged | AttemptReport | Bye | L
 
 @dataclass(frozen=True, repr=False)
 class Verdict(SharedRepr):
-    """What is to become of one attempt named in a hello."""
+    """The controller's decision about one attempt of a hello: continue or stop."""
 
     attempt: AttemptRef
     stop: bool
@@ -137,7 +137,7 @@ class Verdict(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Welcome(SharedRepr):
-    """Answer to a hello: intervals, the controller's clock, a verdict on each attempt."""
+    """Response to a hello: intervals, the controller's clock and a decision on each attempt."""
 
     protocol: int
     controller_version: str
@@ -153,7 +153,7 @@ class Welcome(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class HeartbeatAck(SharedRepr):
-    """The controller has seen the heartbeat of this number."""
+    """Response to the heartbeat with this sequence number."""
 
     sequence: int
     controller_time_unix_ns: int = 0
@@ -161,7 +161,7 @@ class HeartbeatAck(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Offer(SharedRepr):
-    """Work: an attempt and the bytes of its order."""
+    """An offered attempt and the bytes of its order."""
 
     attempt: AttemptRef
     order: bytes
@@ -169,7 +169,7 @@ class Offer(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Stop(SharedRepr):
-    """End the attempt; or, if it has ended without a result, forget it."""
+    """Request to end the attempt or, if it has ended without a result, to forget it."""
 
     attempt: AttemptRef
     reason: str = ""
@@ -177,7 +177,7 @@ class Stop(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Tail(SharedRepr):
-    """Somebody wants to read along what a job writes, or nobody does any more."""
+    """Request to start or stop streaming a job's output."""
 
     attempt: AttemptRef
     wanted: bool
@@ -186,12 +186,12 @@ class Tail(SharedRepr):
 ControllerMessage = Welcome | HeartbeatAck | Offer | Stop | Bye | Tail
 
 
-# --- calls of their own ---
+# --- unary calls ---
 
 
 @dataclass(frozen=True, repr=False)
 class Append(SharedRepr):
-    """Records of one attempt, in order of seq; none of them asks only for credit."""
+    """Records of one attempt in order of seq; an empty tuple only asks for credit."""
 
     attempt: AttemptRef
     records: tuple[Record, ...] = field(default=())
@@ -199,7 +199,7 @@ class Append(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Appended(SharedRepr):
-    """What is stored for good, and how many more bytes are welcome."""
+    """Response to `Append`: the highest seq stored durably, and the credit for further bytes."""
 
     through_seq: int
     credit_bytes: int

@@ -1,4 +1,4 @@
-"""Lets a hello show what was ordered of each attempt that it names."""
+"""Adds signed orders and lockfiles to a hello."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from fleetmark_agent.session.messages import AttemptReport, AttemptState, Hello
 from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_protos.channel import MAX_ORDER_BYTES, MAX_SHOWN_BYTES
 
-# What is finished comes first, should there be no room for all.
+# Finished attempts come first, in case there is not enough space for all.
 _SHOWN = (AttemptState.UPLOADING, AttemptState.RUNNING, AttemptState.PREPARING)
 
 
 def with_papers(
     hello: Hello, held: Mapping[AttemptKey, Held], read_lock: Callable[[AttemptKey], bytes]
 ) -> Hello:
-    """The hello with orders and locks of attempts that may still have a result.
+    """Return `hello` with the orders and lockfiles of attempts that may still have a result.
 
-    A controller that knows them does not look. One that was restored from a copy of the time
-    before their job was submitted takes the job up from its own signature: nothing that a board
-    has finished is lost with what the copy does not know. `read_lock` may raise OSError.
+    A controller that knows these attempts ignores the orders. A controller that was restored from a
+    backup older than their jobs restores each job from its own signed order, so that the results of
+    the device are not lost.
+
+    Args:
+        hello: the message without orders.
+        held: the attempts that the agent holds.
+        read_lock: returns the lockfile of an attempt; it may raise OSError.
     """
     orders: dict[AttemptKey, bytes] = {}
     locks: dict[bytes, None] = {}
@@ -33,7 +38,7 @@ def with_papers(
         try:
             lock = read_lock(key)
         except OSError:
-            continue  # not fetched yet, so nothing of it has run
+            continue  # not downloaded yet, so its job has not started
         needs = len(order) + (0 if lock in locks else len(lock))
         if 0 < len(order) <= MAX_ORDER_BYTES and needs <= room:
             orders[key] = order

@@ -1,4 +1,4 @@
-"""Prints what was detected as JSON: `python -I -m fleetmark_agent.software`."""
+"""Print the detected software as JSON: `python -I -m fleetmark_agent.software`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STALE_S = 3600.0
 
 
 def main() -> int:
-    """Detect on this board."""
+    """Detect the software of this device and write it to stdout."""
     own = Path(tempfile.gettempdir()) / f"fleetmark-detect-{os.getpid()}-{secrets.token_hex(8)}"
 
     def give_up(_number: int, _frame: FrameType | None) -> None:
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _clean(own: Path) -> None:
-    """Leave neither processes nor files, though threads may be about to make some."""
+    """Remove all processes and files, although other threads may still create some."""
     quiet = 0
     for _ in range(100):
         busy = process_tree.kill_descendants() or own.exists()
@@ -66,7 +66,7 @@ def _clean(own: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a helper left that was killed: only what is ours, and long over."""
+    """Remove the leftovers of killed helpers: only the user's own, and only old ones."""
     for path in folder.glob("fleetmark-detect-*"):
         with contextlib.suppress(OSError):
             found = path.lstat()
@@ -75,7 +75,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _be_modest() -> None:
-    """What we and all that we start may use; who started us ends us with it."""
+    """Limit the resources of this process and its children, and end it with its parent."""
     import resource
 
     process_tree.become_subreaper()

@@ -1,4 +1,4 @@
-"""Software among the facts: what a detection found, and the tags that follow from it."""
+"""Adds detected software, and the tags that follow from it, to the capabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleetmark_core.capabilities import Capabilities, Software
 
 
 def software_of(findings: Sequence[Finding]) -> tuple[Software, ...]:
-    """What was found and proved to run, by name; of one name in the order of the rule."""
+    """Return the software that was verified, sorted by name; equal names keep their rule order."""
     found = [
         Software(finding.software, finding.version, finding.path, dict(finding.details))
         for finding in found_only(findings)
@@ -20,7 +20,7 @@ def software_of(findings: Sequence[Finding]) -> tuple[Software, ...]:
 
 
 def with_findings(measured: Capabilities, findings: Sequence[Finding]) -> Capabilities:
-    """The measured facts, together with what was found; broken and wrong versions do not count."""
+    """Return `measured` with the found software and its tags; other verdicts do not count."""
     facts = dataclasses.replace(measured, software=software_of(findings))
     given = {tag for finding in found_only(findings) for tag in finding.tags}
     return dataclasses.replace(facts, tags=tuple(sorted({*tags.derive(facts), *given})))

@@ -1,4 +1,4 @@
-"""Detection in a helper process, for who has nothing else to do meanwhile."""
+"""Detection in a helper process, for callers that may block until it ends."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.serde import parse_own
 
 COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.software")
-"""The helper, which prints a `Detection` as JSON."""
+"""Command of the helper, which prints a `Detection` as JSON."""
 TIME_LIMIT_S = 180.0
-"""A helper that runs longer is ended; it ends its programs by itself well before."""
+"""A helper that exceeds this limit is killed; its own limits end its programs much earlier."""
 
 
 def detect_in_child() -> Detection:
-    """Look for all software that the rules know.
+    """Detect the software of all rules.
 
     Raises:
         FleetmarkError: the helper failed.

@@ -1,4 +1,4 @@
-"""Remembers in the agent's home what was detected, so that a restart need not look again."""
+"""Stores the last detection in the agent's home, so that a restart can reuse it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MAX_BYTES = 4 * 1024 * 1024
 
 
 def builtin_folder() -> Path:
-    """Where the rules lie that are installed with the agent."""
+    """Return the folder of the rules that are installed with the agent."""
     import fleetmark_catalog
 
     return Path(fleetmark_catalog.__file__).parent / "components" / "soft"
 
 
 def rules_digest(folder: Path) -> str:
-    """Changes when a rule does."""
+    """Return a digest that changes when a rule changes."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -37,7 +37,7 @@ def rules_digest(folder: Path) -> str:
 
 
 def boot_mark(root: Path = Path("/")) -> str:
-    """Names the kernel's present life; empty where it has no name."""
+    """Return the kernel's boot id; an empty string if it has none."""
     try:
         return (root / "proc/sys/kernel/random/boot_id").read_text().strip()[:60]
     except (OSError, UnicodeDecodeError):
@@ -45,9 +45,11 @@ def boot_mark(root: Path = Path("/")) -> str:
 
 
 def load(home: Path, rules: str | None = None) -> Detection | None:
-    """What was detected last by these rules since this boot; None if nothing was.
+    """Return the last detection with these rules since this boot, or None.
 
-    `rules` is their digest, where it is known already.
+    Args:
+        home: the agent's home.
+        rules: the digest of the rules, if it is already known.
     """
     try:
         data = read_regular(home / "software.json", _MAX_BYTES)
@@ -62,13 +64,13 @@ def load(home: Path, rules: str | None = None) -> Detection | None:
 
 
 def save(home: Path, detection: Detection) -> None:
-    """Remember it, if the disk takes it: without, the next start looks again."""
+    """Store the detection; ignore a failed write, after which the next start detects again."""
     with contextlib.suppress(OSError):
         data = canonical_json(to_plain(detection))
         write_atomic(home / "software.json", data, durable=False)
 
 
 def is_fresh(detection: Detection, now_unix_s: float | None = None) -> bool:
-    """Whether it is so young that a restart need not look again."""
+    """Return whether the detection is so recent that a restart need not repeat it."""
     now = time.time() if now_unix_s is None else now_unix_s
     return 0 <= now - detection.finished_unix_s < _FRESH_S

@@ -1,4 +1,4 @@
-"""One detection: all rules, several at a time, each to its verdict."""
+"""One detection: applies all rules, several in parallel, and returns their findings."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from fleetmark_agent.software.search_paths import Place
 log = logging.getLogger(__name__)
 
 TOTAL_LIMIT_S = 120.0
-"""After this long no further program is run."""
+"""After this time no further program is started."""
 MAX_FINDINGS = 32
-"""Of one rule."""
+"""Maximum number of findings of one rule."""
 REAL = "real"
-"""The detail by which a proof says what it really is, behind links and wrappers."""
+"""Key of the detail in which a proof reports the real path, behind links and wrappers."""
 _RULES_AT_ONCE = 8
 
 
@@ -40,9 +40,14 @@ def detect(
     digest: str = "",
     time_limit_s: float = TOTAL_LIMIT_S,
 ) -> Detection:
-    """Try every rule that fits the board's kind of system. Never raises for what a rule meets.
+    """Apply every rule for the device's operating system family. A failing rule never raises.
 
-    `bad` are rules that cannot be used, with their reasons: they are reported as such.
+    Args:
+        place: the device's files and search paths.
+        rules: the rules.
+        bad: reasons by name for rules that cannot be used; they are reported as absent.
+        digest: the digest of the rules.
+        time_limit_s: the limit of the whole detection.
     """
     started = time.monotonic()
     fitting = by_family(rules, place.family)
@@ -67,14 +72,14 @@ def detect(
 def _safely(bench: probes.Bench, rule: Rule) -> list[Finding]:
     try:
         return apply(bench, rule)
-    except Exception as error:  # one rule's surprise must not hide what the others find
+    except Exception as error:  # a failing rule must not hide the findings of the others
         log.warning("rule %s", rule.name, exc_info=True)
         reason = f"it could not be looked for: {type(error).__name__}: {error}"
         return [Finding(rule.name, rule.software, Verdict.ABSENT, reason=line(reason))]
 
 
 def apply(bench: probes.Bench, rule: Rule) -> list[Finding]:
-    """The findings of one rule; one that says `absent` if there is nothing."""
+    """Return the findings of one rule, or one finding `absent` if it found nothing."""
     met = list(_all(bench, rule))[:MAX_FINDINGS]
     found = verdicts.chosen(met, rule.several)
     if found:
@@ -142,7 +147,7 @@ def _judged(
 
 
 def _sought(entry: Entry) -> str:
-    """What an entry looks for, in words."""
+    """Describe what an entry searches for."""
     words: Iterable[str] = {
         "command": (f"program {entry.command[0] if entry.command else ''}",),
         "file": entry.paths,

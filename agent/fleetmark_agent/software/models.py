@@ -1,6 +1,6 @@
-"""What a detection says: one finding for each thing that a rule met, or one that nothing was met.
+"""The result of a detection: the findings of each rule, or one `absent` finding.
 
-Texts come from foreign programs: what is kept is printable, one line and short.
+Texts come from foreign programs; what is kept is printable, one line and short.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 
 
 class Verdict(Enum):
-    """What became of a rule; the value is what people and programs read."""
+    """Outcome of a rule; the value is part of the public output."""
 
     FOUND = "found"
     ABSENT = "absent"
     WRONG_VERSION = "wrong version"
     BROKEN = "broken"
-    """It is there, and does not work."""
+    """It is present but does not work."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One piece of software at one place; `reason` says why it is not simply found.
+    """One piece of software at one path; `reason` explains every verdict except FOUND.
 
-    `path` is the program, library, file, or the Python that has the module. `tags` are those that
-    the board gets for it.
+    `path` is the program, library, file, or the Python that has the module. `tags` are the tags
+    that the device gets for it.
     """
 
     rule: str
@@ -46,10 +46,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Detection:
-    """All findings of one look at the board.
+    """All findings of one detection.
 
-    `rules_digest` names the rules that were used, `boot` the kernel's life in which they were; what
-    was found under others is not worth keeping. `finished_unix_s` is the board's clock.
+    `rules_digest` identifies the rules, and `boot` the boot in which they were applied. A detection
+    with other values of these is outdated. `finished_unix_s` is read from the device's clock.
     """
 
     findings: tuple[Finding, ...]
@@ -60,13 +60,13 @@ class Detection:
 
 
 def line(text: str, limit: int = MAX_TEXT) -> str:
-    """What may be shown and stored of a foreign text: printable, one line, bounded."""
+    """Return a foreign text made safe to show and store: printable, one line, limited."""
     plain = "".join(c if c.isprintable() else " " for c in text[: 8 * limit])
     return " ".join(plain.split())[:limit]
 
 
 def details_of(output: str) -> dict[str, str]:
-    """The lines `key=value` of what a proof printed; other lines mean nothing."""
+    """Return the `key=value` lines of a proof's output; other lines are ignored."""
     found: dict[str, str] = {}
     for row in output.splitlines():
         key, equals, value = row.partition("=")
@@ -78,12 +78,12 @@ def details_of(output: str) -> dict[str, str]:
 
 
 def last_line(*texts: str) -> str:
-    """The last line that says something, of the first text that does: how Python's errors end."""
+    """Return the last non-empty line of the first non-empty text: Python's errors end with it."""
     return _a_line(texts, -1)
 
 
 def first_line(*texts: str) -> str:
-    """The first line that says something, of the first text that does: how other errors begin."""
+    """Return the first non-empty line of the first non-empty text: other errors begin with it."""
     return _a_line(texts, 0)
 
 
@@ -97,5 +97,5 @@ def _a_line(texts: tuple[str, ...], which: int) -> str:
 
 
 def found_only(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings that count as capabilities of the board."""
+    """Return the findings that count as capabilities of the device."""
     return [finding for finding in findings if finding.verdict is Verdict.FOUND]

@@ -1,7 +1,7 @@
-"""When to detect: after the agent has registered, from time to time, and when asked (SIGHUP).
+"""Schedules detection: after registration, periodically, and on request (SIGHUP).
 
-The looking is done by a helper process that ends. It gives way to jobs: nothing is looked for while
-one is prepared or measured, and a detection that a job interrupts is begun again afterwards.
+A short-lived helper process does the detection. Jobs take precedence: no detection runs while a job
+is prepared or measured, and a detection that a job interrupts is repeated afterwards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GRACE_S = 10.0
 
 
 class Watch:
-    """Keeps what is known of the board's software up to date."""
+    """Keeps the known software of the device up to date."""
 
     def __init__(
         self,
@@ -34,9 +34,13 @@ class Watch:
         last: Detection | None,
         tell: Callable[[Detection], None],
     ) -> None:
-        """`last` is what is known already; `tell` hears of every detection that came to its end.
+        """Set up the schedule; nothing runs before `run`.
 
-        With an `interval_s` of 0 nothing is looked for unless asked.
+        Args:
+            home: the agent's home, where detections are stored.
+            interval_s: seconds between detections; 0 detects only on request.
+            last: the stored detection, if there is one.
+            tell: called with every completed detection.
         """
         self._home = home
         self._interval_s = interval_s
@@ -50,16 +54,16 @@ class Watch:
             self._asked.set()
 
     def begin(self) -> None:
-        """From now on: the controller knows of this agent."""
+        """Allow detection: the agent is registered with the controller."""
         self._begin.set()
 
     def wake(self) -> None:
-        """Look now, or as soon as no job is here."""
+        """Request a detection now, or as soon as no job runs."""
         self._asked.set()
         self._begin.set()
 
     def quiet(self, quiet: bool) -> None:
-        """Say whether the device is idle. Where it is not, a detection under way is given up."""
+        """Set whether the device is idle. If it is not, abort a running detection."""
         if quiet:
             self._quiet.set()
             return
@@ -69,7 +73,7 @@ class Watch:
             _end(self._process)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Detect on schedule and on request, until cancelled."""
         await self._begin.wait()
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
@@ -94,7 +98,7 @@ class Watch:
                 self._tell(detection)
             if not self._interrupted:
                 return
-            # Jobs come in rows: between two of them is no time to look.
+            # Jobs often follow each other; the gap between two is too short for a detection.
             await asyncio.sleep(_SETTLE_S)
 
     async def _detect(self) -> Detection | None:
@@ -136,7 +140,7 @@ def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """See to it that it has ended; it ends what it started when it is asked to."""
+    """Terminate the process and wait for it; on SIGTERM it ends its own children."""
     if process.returncode is not None:
         return
     _end(process)

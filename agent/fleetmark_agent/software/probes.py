@@ -1,4 +1,4 @@
-"""Looks for what a rule's entry describes. One function for each type of entry."""
+"""Searches for the software of a rule's entry, with one function for each type of entry."""
 
 from __future__ import annotations
 
@@ -57,9 +57,14 @@ _LOAD_LIBRARY = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
 
 @dataclass(frozen=True)
 class Met:
-    """Something that an entry met: where it is, what it said, or what is wrong with it.
+    """One match of an entry: its path and output, or its fault.
 
-    `target` is what a proof gets; `python` is the Python that runs the proof's program.
+    Attributes:
+        target: the argument of a proof.
+        shown: the path as reported.
+        said: the text in which the version is searched.
+        fault: why it does not work; empty if no fault is known.
+        python: the Python that runs the proof; empty for the default one.
     """
 
     target: str
@@ -68,14 +73,20 @@ class Met:
     fault: str = ""
     python: str = ""
     identity: str = ""
-    """Things of the same identity and version are one thing under two names."""
+    """Matches with the same identity and version are one installation under two names."""
 
 
 class Bench:
-    """Runs the foreign programs of one detection, a few at a time, each in a folder of its own."""
+    """Runs the foreign programs of one detection, a few in parallel, each in its own folder."""
 
     def __init__(self, place: Place, at_once: int, time_limit_s: float) -> None:
-        """`time_limit_s` is that of the whole detection."""
+        """Create the scratch folder and start the time limit.
+
+        Args:
+            place: the device's files and search paths.
+            at_once: the maximum number of parallel programs.
+            time_limit_s: the limit of the whole detection.
+        """
         self.place = place
         self.folder = Path(tempfile.mkdtemp(prefix="fleetmark-detect-"))
         self._slots = threading.BoundedSemaphore(at_once)
@@ -84,7 +95,7 @@ class Bench:
         self._pythons: list[tuple[str, str]] | None = None
 
     def run(self, command: Sequence[str], time_limit_s: float) -> subprocesses.Ran:
-        """Run a program, in what is left of the detection's time."""
+        """Run a program within its own limit and the rest of the detection's limit."""
         with self._slots:
             left = self._deadline - time.monotonic()
             if left <= 0:
@@ -97,14 +108,14 @@ class Bench:
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def pythons(self) -> list[tuple[str, str]]:
-        """Path and version of each Python that answers: base interpreters, each once."""
+        """Return path and version of each working base interpreter, without duplicates."""
         with self._lock:
             if self._pythons is None:
                 self._pythons = list(dict.fromkeys(self._ask_pythons()))
             return self._pythons
 
     def close(self) -> None:
-        """Remove all that programs wrote."""
+        """Remove all files that the programs wrote."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _ask_pythons(self) -> Iterator[tuple[str, str]]:
@@ -124,14 +135,14 @@ class Bench:
 
 
 def look(bench: Bench, entry: Entry) -> Iterator[Met]:
-    """All that `entry` meets on the board. What does not count by its `match` is left out."""
+    """Yield all matches of `entry` on the device, filtered by its `match` pattern."""
     for met in _LOOKS[entry.type](bench, entry):
         if not entry.match or met.fault or entry.match.search(met.said):
             yield met
 
 
 def prove(bench: Bench, entry: Entry, met: Met, proof: Proof | None) -> subprocesses.Ran:
-    """Run the proof that it works; without one, what is customary for the type of entry."""
+    """Run the proof of a match; without one, run the default check of the entry's type, if any."""
     limit_s = proof.time_limit_s if proof else entry.time_limit_s
     python = met.python or bench.place.python
     if proof and proof.command:
@@ -208,7 +219,7 @@ def _modules(bench: Bench, entry: Entry) -> Iterator[Met]:
         fault = ran.fault and f"Python {python_version} cannot import it: " + (
             last_line(ran.errors) or ran.fault
         )
-        # Modules may print on import: the answer is the last two lines.
+        # Modules may print on import; the version follows the last line `present`.
         answer = ran.output.rpartition("present\n")[2].strip()
         yield Met(python, shown, answer, fault, python=python, identity=python)
 

@@ -1,7 +1,7 @@
 """Detection rules: the catalog's `soft` components, read without the catalog's loader.
 
-The controller validates components before they are released; here a file that makes no sense is
-refused alone, with its reason, and the others are used.
+The controller validates components before their release. Here, an invalid file is rejected with its
+reason, and the other rules are used.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _MAX_RULE_BYTES = 256 * 1024
 
 
 class BadRule(Exception):
-    """A rule cannot be used; the text says which key, and why."""
+    """Raised when a rule cannot be used; the message names the key and the reason."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How it is shown that what was found works: a command, or a Python program."""
+    """How to verify that found software works: a command, or a Python program."""
 
     time_limit_s: float
     command: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Entry:
-    """One way in which a rule's software may be found. Only the keys of its type are set."""
+    """One way to find the software of a rule. Only the keys of its type are set."""
 
     type: str
     time_limit_s: float
@@ -69,9 +69,10 @@ class Rule:
 
 
 def load_rules(folder: Path) -> tuple[list[Rule], dict[str, str]]:
-    """All rules below `folder`; and what is wrong with those that cannot be used, by folder.
+    """Read all rules below `folder`, which need not exist.
 
-    A folder that is not there holds no rules.
+    Returns:
+        The valid rules, and the reason for each invalid one by the name of its folder.
     """
     rules: list[Rule] = []
     bad: dict[str, str] = {}
@@ -87,10 +88,10 @@ def load_rules(folder: Path) -> tuple[list[Rule], dict[str, str]]:
 
 
 def parse_rule(document: Mapping[str, Any]) -> Rule:
-    """The rule that a `component.toml` describes.
+    """Parse a `component.toml` of kind `soft`.
 
     Raises:
-        BadRule: something in it makes no sense.
+        BadRule: the document is not a valid rule.
     """
     name, body = document.get("name"), document.get("soft")
     if document.get("kind") != "soft" or not isinstance(name, str) or not isinstance(body, dict):
@@ -189,5 +190,5 @@ def _regex(values: Mapping[str, Any], key: str) -> re.Pattern[str] | None:
 
 
 def by_family(rules: Iterable[Rule], family: str) -> list[Rule]:
-    """The rules that look for something on this family of systems."""
+    """Return the rules that apply to this operating system family."""
     return [rule for rule in rules if not rule.os or family in rule.os]

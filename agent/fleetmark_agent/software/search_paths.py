@@ -1,6 +1,6 @@
-"""Where a detection looks: the file tree, the folders of programs, the loader's folders, Pythons.
+"""Search paths of a detection: file tree, program folders, the loader's folders, Pythons.
 
-All of it lies below a root, so that a test can lay out another board's files.
+All paths are below a root, so that a test can lay out the files of another device.
 """
 
 from __future__ import annotations
@@ -27,9 +27,14 @@ _KEPT_VARIABLES = ("ANDROID_ROOT", "ANDROID_DATA")
 
 @dataclass(frozen=True)
 class Place:
-    """`path` are the real folders of programs; `python` runs the proofs that are Python.
+    """The file tree and search paths of one device.
 
-    `own` are Pythons that are looked at besides those in `path`.
+    Attributes:
+        root: the root of the file tree.
+        path: the existing folders of programs.
+        family: the operating system family.
+        python: the Python that runs proofs written in Python.
+        own: Pythons that are examined in addition to those in `path`.
     """
 
     root: Path
@@ -40,7 +45,7 @@ class Place:
 
     @classmethod
     def here(cls) -> Place:
-        """This board, as it is."""
+        """Return the search paths of this device."""
         named = [Path(name) for name in os.environ.get("PATH", "").split(os.pathsep)]
         folders = [*named, *map(Path, (*_PROGRAMS, *_MORE_PROGRAMS))]
         base = _base_python()
@@ -48,26 +53,30 @@ class Place:
 
     @classmethod
     def below(cls, root: Path, path: tuple[Path, ...] | None = None) -> Place:
-        """A board whose files are laid out below `root`; programs are its own, or those of `path`.
+        """Return search paths for a device whose files are laid out below `root`.
 
-        Its programs are run by this machine.
+        This device runs its programs.
+
+        Args:
+            root: the root of the file tree.
+            path: the program folders, instead of the standard ones below `root`.
         """
         folders = [root / name[1:] for name in _PROGRAMS] if path is None else list(path)
         return cls(root, _distinct(folders), _family(root), _base_python())
 
     def shown(self, path: Path | str) -> str:
-        """The path as the board itself has it."""
+        """Return the path as seen on the device itself."""
         try:
             return f"/{Path(path).relative_to(self.root)}"
         except ValueError:
             return str(path)
 
     def inside(self, absolute: str) -> Path:
-        """Where the board's file of this absolute path lies."""
+        """Return the path below `root` of an absolute path of the device."""
         return self.root / absolute.lstrip("/")
 
     def programs(self, pattern: str) -> list[Path]:
-        """Programs of this name or glob, in the order of PATH; absolute ones as they are."""
+        """Return the programs that match a name or glob in PATH order, or an absolute one."""
         if pattern.startswith("/"):
             return [path for path in self.files(pattern) if _is_program(path)]
         found: list[Path] = []
@@ -81,7 +90,7 @@ class Place:
         return found[:_MAX_MATCHES]
 
     def files(self, pattern: str) -> list[Path]:
-        """What an absolute path or glob of the board matches, in natural order."""
+        """Return the files that match an absolute path or glob of the device, in natural order."""
         relative = pattern.lstrip("/")
         if not set(relative) & set("*?["):
             path = self.root / relative
@@ -92,7 +101,10 @@ class Place:
             return []
 
     def libraries(self, pattern: str) -> list[Path]:
-        """Shared libraries of this name or glob in the loader's folders, for our architecture."""
+        """Return the matching shared libraries of the loader's folders.
+
+        Libraries for another architecture than that of `python` are left out.
+        """
         found: dict[str, Path] = {}
         own = _machine(Path(self.python))
         for folder in self._loader_folders():
@@ -103,7 +115,7 @@ class Place:
         return list(found.values())[:_MAX_MATCHES]
 
     def environment(self, scratch: Path) -> dict[str, str]:
-        """All that foreign programs get to see; what they write at home goes to `scratch`."""
+        """Return the whole environment of foreign programs; their HOME is `scratch`."""
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         return {
             **kept,
@@ -150,7 +162,7 @@ def _family(root: Path) -> str:
 
 
 def _distinct(folders: list[Path]) -> tuple[Path, ...]:
-    """Absolute folders that exist, each once: `/bin` is often another name of `/usr/bin`."""
+    """Return the existing absolute folders without duplicates: `/bin` may link to `/usr/bin`."""
     found: dict[str, Path] = {}
     for folder in folders:
         if folder.is_absolute() and folder.is_dir():
@@ -159,7 +171,7 @@ def _distinct(folders: list[Path]) -> tuple[Path, ...]:
 
 
 def _trusted(folders: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Without those in which anybody may put a program: we may have rights that others lack."""
+    """Drop world-writable folders: a program placed there would run with the agent's privileges."""
     return tuple(folder for folder in folders if not folder.stat().st_mode & stat.S_IWOTH)
 
 
@@ -168,7 +180,7 @@ def _is_program(path: Path) -> bool:
 
 
 def _natural(path: Path) -> tuple[tuple[int, str], ...]:
-    """Order in which cpu10 comes after cpu9."""
+    """Return a sort key that orders cpu10 after cpu9."""
     text = str(path)
     words: list[tuple[int, str]] = []
     digits = ""
@@ -184,7 +196,7 @@ def _natural(path: Path) -> tuple[tuple[int, str], ...]:
 
 
 def _machine(path: Path) -> bytes | None:
-    """Word size and architecture of an ELF file; None if it is none."""
+    """Return word size and architecture of an ELF file; None for any other file."""
     try:
         with open_regular(path) as file:
             head = file.read(20)

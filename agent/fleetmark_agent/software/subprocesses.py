@@ -1,4 +1,4 @@
-"""Runs foreign programs: bounded in time and output, without a terminal, leaving none behind."""
+"""Runs foreign programs: limited in time and output, without a terminal or leftovers."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from pathlib import Path
 from fleetmark_core import process_tree
 
 KEPT_BYTES = 64 * 1024
-"""What is kept of each of a program's two outputs; the rest is read and dropped."""
+"""Bytes kept of each of a program's two outputs; the rest is read and discarded."""
 MAX_BYTES = 16 * 1024 * 1024
-"""A program that says more than this is ended."""
+"""A program that writes more than this is killed."""
 _LOOK_S = 0.05
 _stopping = threading.Event()
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a program said. `fault` is empty if it ended by itself with exit code 0."""
+    """Output of a program; `fault` is empty if it exited with code 0."""
 
     output: str
     errors: str
     fault: str = ""
     exited: bool = True
-    """It ended by itself, with whatever exit code."""
+    """Whether the program ended without being killed by a limit, with any exit code."""
 
 
 def run(
     command: Sequence[str], environment: Mapping[str, str], folder: Path, time_limit_s: float
 ) -> Ran:
-    """Run a program to its end, or to its limit of time; its children end with it.
+    """Run a program until it ends or reaches its time limit, then kill its process group.
 
-    It gets no input and has no terminal, so that it can ask nobody for a password.
+    It gets no input and no terminal, so it cannot ask for a password.
     """
     deadline = time.monotonic() + time_limit_s
     if _stopping.is_set():
@@ -75,7 +75,7 @@ def _listen(
     deadline: float,
     time_limit_s: float,
 ) -> str:
-    """Read until the program has ended; why it has to be ended, if so."""
+    """Read until the program has ended; return why it must be killed, or an empty string."""
     total = 0
     with selectors.DefaultSelector() as selector:
         for number, stream in enumerate((child.stdout, child.stderr)):
@@ -83,7 +83,7 @@ def _listen(
             os.set_blocking(stream.fileno(), False)
             selector.register(stream, selectors.EVENT_READ, kept[number])
         while True:
-            # A child's child may keep the pipes open: the program's own end is what counts.
+            # A grandchild may keep the pipes open; only the end of the program itself counts.
             ended = child.poll() is not None
             remaining = deadline - time.monotonic()
             ready = selector.select(0 if ended else max(0.0, min(remaining, _LOOK_S)))
@@ -117,5 +117,5 @@ def _exit_fault(code: int) -> str:
 
 
 def stop() -> None:
-    """From now on nothing is run: this process is about to end."""
+    """Refuse to start further programs: this process is about to end."""
     _stopping.set()

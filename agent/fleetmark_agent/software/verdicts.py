@@ -1,4 +1,4 @@
-"""Verdicts from what programs said. Pure."""
+"""Pure functions that derive verdicts from the output of programs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _RANK = {Verdict.FOUND: 0, Verdict.BROKEN: 1, Verdict.WRONG_VERSION: 2, Verdict.
 
 
 def version_in(pattern: re.Pattern[str] | None, text: str) -> str | None:
-    """The version that `text` tells; None if it tells none where it should.
+    """Return the version in `text`, or None if the pattern does not match.
 
-    Without a pattern there is no version to tell, which is an empty text.
+    Without a pattern, return an empty string: the entry has no version.
     """
     if pattern is None:
         return ""
@@ -29,10 +29,10 @@ def version_in(pattern: re.Pattern[str] | None, text: str) -> str | None:
 
 
 def comparable(version: str) -> Version | None:
-    """A version in the terms of PEP 440.
+    """Parse a version as PEP 440 defines it.
 
-    What is no such version is compared by its leading numbers: `10.2.1-6ubuntu1` as 10.2.1. None
-    if there are none.
+    Any other version is reduced to its leading numbers: `10.2.1-6ubuntu1` becomes 10.2.1. Return
+    None if it has none.
     """
     try:
         return Version(version)
@@ -42,7 +42,7 @@ def comparable(version: str) -> Version | None:
 
 
 def version_fault(version: str, wanted: SpecifierSet) -> str:
-    """Why a version does not do; empty if it does."""
+    """Return why a version does not meet the requirement; an empty string if it does."""
     if not wanted:
         return ""
     compared = comparable(version)
@@ -52,7 +52,7 @@ def version_fault(version: str, wanted: SpecifierSet) -> str:
 
 
 def chosen(met: Sequence[Finding], several: bool) -> list[Finding]:
-    """What a rule reports of all that was met: everything, or the first that is best."""
+    """Return the findings that a rule reports: all that are present, or only the best."""
     present = [finding for finding in met if finding.verdict is not Verdict.ABSENT]
     if several or len(present) < 2:
         return present

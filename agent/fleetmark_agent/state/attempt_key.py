@@ -1,4 +1,4 @@
-"""The name of one try at a job, in memory and on disk."""
+"""The key of an attempt, in memory and in file names."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _JOB_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 
 class AttemptKey(NamedTuple):
-    """One try at a job, as this device tells them apart."""
+    """Job id and epoch: they identify an attempt on this device."""
 
     job_id: str
     epoch: int
 
     @property
     def name(self) -> str:
-        """A file name for what belongs to the attempt."""
+        """File name stem for the files of the attempt."""
         return f"{self.job_id}.{self.epoch}"
 
     @classmethod
     def from_name(cls, name: str) -> AttemptKey | None:
-        """The key whose `name` this is; None if it is no such name."""
+        """Parse a `name`; return None if it is not the name of a valid key."""
         job_id, _, epoch = name.rpartition(".")
         if not epoch.isascii() or not epoch.isdecimal():
             return None
@@ -30,5 +30,5 @@ class AttemptKey(NamedTuple):
         return key if key.is_valid() and key.name == name else None
 
     def is_valid(self) -> bool:
-        """Whether the parts are such that `name` is a plain file name."""
+        """Return whether the parts are in range, so that `name` is a safe file name."""
         return _JOB_ID.fullmatch(self.job_id) is not None and 0 < self.epoch <= MAX_EPOCH

@@ -1,7 +1,7 @@
-"""OS locks on files (flock): of the agent's home, of the device, of a supervisor.
+"""OS file locks (flock) for the agent's home, the device and a supervisor.
 
-A lock belongs to the open file, not to the process: a child that inherits the descriptor keeps it
-held, and the system frees it when the last holder is gone, however it ended.
+A lock belongs to the open file description, not to the process. A child that inherits the
+descriptor keeps the lock held, and the kernel releases it when the last holder closes it or exits.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def try_lock(path: Path) -> int | None:
-    """Lock the file; returns its descriptor, or None if somebody holds it.
+    """Lock the file without waiting.
+
+    Returns:
+        The descriptor that holds the lock, or None if another process holds it.
 
     Raises:
-        OSError: the file cannot be made or opened.
+        OSError: the file cannot be created or opened.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
@@ -37,7 +40,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a process holds the lock now.
+    """Return whether a process holds the lock.
 
     Raises:
         OSError: the file cannot be opened, or is not a regular file.
@@ -48,7 +51,7 @@ def is_held(path: Path) -> bool:
         return False
     try:
         check_regular(descriptor, path)
-        # Shared: two who only look don't see each other.
+        # A shared lock: two concurrent checks do not report each other as a holder.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -58,9 +61,13 @@ def is_held(path: Path) -> bool:
 
 
 async def until_free(path: Path) -> None:
-    """Return when nobody holds the lock. Waits in a thread of its own: nothing polls.
+    """Wait until no process holds the lock.
 
-    A cancelled wait leaves its thread behind until the lock is free or the process ends.
+    The wait blocks in a dedicated thread, so nothing polls. If the caller is cancelled, the thread
+    remains until the lock is released or the process ends.
+
+    Raises:
+        OSError: the file cannot be opened, or is not a regular file.
     """
     import asyncio
     import threading
@@ -85,7 +92,7 @@ async def until_free(path: Path) -> None:
             pass
         except OSError as problem:
             error = problem
-        # The loop may have ended meanwhile.
+        # The loop may have been closed in the meantime.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(finish, error)
 

@@ -1,7 +1,7 @@
-"""Durable files: the one way by which session state reaches the disk.
+"""Durable file access for session state.
 
-Everything that must survive a crash goes through `Files`, so that a simulator can stand in for
-the disk and keep only what was made durable.
+Everything that must survive a crash goes through `Files`, so that a simulator can replace the disk
+and keep only the data that was made durable.
 """
 
 from __future__ import annotations
@@ -18,41 +18,44 @@ _MOST_BYTES = 4 * 1024**3
 
 
 class Files(Protocol):
-    """Files below one folder, by relative name with `/`. All methods may raise OSError."""
+    """Interface to the files below one folder, named by relative paths with `/`.
+
+    All methods may raise OSError.
+    """
 
     def read(self, name: str) -> bytes | None:
-        """The whole content; None if there is no such file."""
+        """Return the whole content, or None if the file does not exist."""
 
     def write_atomic(self, name: str, data: bytes) -> None:
-        """Replace the file's content: after a crash it is the old or the new one, whole."""
+        """Replace the content atomically: after a crash it is either the old or the new content."""
 
     def append_sync(self, name: str, data: bytes) -> None:
-        """Append, durable on return. On an error nothing, part or all may have been appended."""
+        """Append and sync. After an error none, some or all of `data` may have been appended."""
 
     def append_lazy(self, name: str, data: bytes) -> None:
-        """Append; a crash may lose it, or part of its end."""
+        """Append without syncing; a crash may lose all of `data` or its end."""
 
     def truncate(self, name: str, size_bytes: int) -> None:
-        """Cut the file to `size_bytes`, durable on return."""
+        """Truncate the file to `size_bytes` and sync it."""
 
     def remove(self, name: str) -> None:
-        """Remove the file, which need not exist; durable on return."""
+        """Remove the file durably; do nothing if it does not exist."""
 
     def list(self, folder: str) -> list[str]:
-        """Names (without the folder) of all entries in `folder`, sorted; none if it is absent."""
+        """Return the sorted entry names of `folder`, without the folder; empty if it is absent."""
 
     def size(self, name: str) -> int:
-        """Bytes of the file; 0 if it is absent."""
+        """Return the size of the file in bytes; 0 if it is absent."""
 
     def free_bytes(self) -> int:
-        """Room that is left for us on the file system."""
+        """Return how many bytes this process may still write to the file system."""
 
 
 class RealFiles:
     """`Files` on a real file system, below `root`."""
 
     def __init__(self, root: Path) -> None:
-        """Folders are made when a file is first written in them."""
+        """Set the root; its folders are created when a file is first written to them."""
         self.root = root
 
     def read(self, name: str) -> bytes | None:
@@ -126,7 +129,7 @@ class RealFiles:
 
 
 def free_bytes(path: Path) -> int:
-    """Room for us on the file system of `path`, which need not exist yet."""
+    """Return the free bytes of the file system of `path`, which need not exist yet."""
     while not path.exists():
         path = path.parent
     import shutil
@@ -135,7 +138,7 @@ def free_bytes(path: Path) -> int:
 
 
 def tree_bytes(folder: Path) -> int:
-    """Bytes of all regular files below `folder`; 0 if it is absent."""
+    """Return the bytes of all files below `folder`, links not followed; 0 if it is absent."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:

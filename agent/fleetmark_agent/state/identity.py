@@ -1,7 +1,8 @@
-"""Who this device is: an id made once, a key of its own, and what a controller has certified.
+"""The device's identity: its permanent id, its private key and its enrollment with a controller.
 
-All lies in the home's `identity/`, readable by its owner alone. A helper process makes and renews
-it (`fleetmark_agent.helpers.enroll`); this module only reads, and loads no cryptography.
+The files are in the home's `identity/`, readable by the owner only. The helper process
+`fleetmark_agent.helpers.enroll` creates and renews key and certificate; this module loads no
+cryptography.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ _RENEW_AFTER = 2 / 3
 
 @dataclass(frozen=True)
 class Enrolment:
-    """What is known of the controller that this board belongs to, or has applied to.
+    """State of the enrollment with the controller that this device belongs to or has applied to.
 
-    `address` is where it was reached last. Times are in unix ns, by the controller's clock, and 0
-    as long as the state is PENDING.
+    `address` is the last address at which the controller was reached. Times are unix nanoseconds of
+    the controller's clock; they are 0 while the state is PENDING.
     """
 
     state: str
@@ -46,13 +47,13 @@ class Enrolment:
 
     @property
     def renew_ns(self) -> int:
-        """When the certificate should be renewed."""
+        """Time at which the certificate is due for renewal, in unix nanoseconds."""
         return self.issued_ns + int((self.expires_ns - self.issued_ns) * _RENEW_AFTER)
 
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM texts by which both sides know each other."""
+    """PEM texts for mutual TLS."""
 
     ca: bytes
     key: bytes
@@ -60,16 +61,16 @@ class Tls:
 
 
 def folder(home: Path) -> Path:
-    """Where identities lie."""
+    """Return the folder of the identity files."""
     return home / "identity"
 
 
 def load_enrolment(home: Path) -> Enrolment | None:
-    """What was stored last; None if this board has never applied anywhere.
+    """Return the stored enrollment, or None if this device never requested one.
 
     Raises:
         FleetmarkError: the file is damaged.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     path = folder(home) / _STATE
     try:
@@ -88,16 +89,16 @@ def load_enrolment(home: Path) -> Enrolment | None:
 
 
 def save_enrolment(home: Path, enrolment: Enrolment) -> None:
-    """Store it, whole."""
+    """Store the enrollment atomically."""
     write_atomic(folder(home) / _STATE, json.dumps(asdict(enrolment), indent=1).encode() + b"\n")
 
 
 def load_tls(home: Path) -> Tls:
-    """Key and certificates of an enrolled board.
+    """Read the key and certificates of an enrolled device.
 
     Raises:
-        FleetmarkError: NOT_ENROLLED: the board has never applied anywhere; CONFIGURATION: one of
-            the files is missing or damaged, or cannot be read.
+        FleetmarkError: NOT_ENROLLED: the device never requested enrollment; CONFIGURATION: a file
+            is missing, damaged or unreadable.
     """
     place = folder(home)
     try:
@@ -109,7 +110,7 @@ def load_tls(home: Path) -> Tls:
 
 
 def _pem(path: Path) -> bytes:
-    """Read a file of PEM blocks, and check that each is whole.
+    """Read a PEM file and verify that each block is complete.
 
     gRPC aborts the process for an empty key or certificate, trusts public CAs if the CA file is
     empty, and reports other damage as an unreachable address.
@@ -140,7 +141,7 @@ def _is_der(block: tuple[bytes, bytes]) -> bool:
 
 
 def damaged_identity_error(path: Path, what: str) -> FleetmarkError:
-    """Return the error for a file of the identity that cannot be used."""
+    """Return the error for an identity file that cannot be used."""
     return FleetmarkError(
         ErrorKind.CONFIGURATION,
         what,
@@ -151,7 +152,10 @@ def damaged_identity_error(path: Path, what: str) -> FleetmarkError:
 
 
 def protect_identity(home: Path) -> list[str]:
-    """Take access to the key and to the home away from other users; return a line for each.
+    """Revoke other users' access to the key and the home.
+
+    Returns:
+        One line per changed file or folder.
 
     Raises:
         FleetmarkError: CONFIGURATION: a mode cannot be changed.
@@ -163,7 +167,7 @@ def protect_identity(home: Path) -> list[str]:
 
 
 def lost_enrollment_error(home: Path) -> FleetmarkError:
-    """Return the error for a board without enrollment: it is new, or its file is missing."""
+    """Return the error for a device without enrollment: it is new, or its file is missing."""
     if not (folder(home) / CERTIFICATE).exists():
         return not_enrolled(str(home))
     what = "it is missing, though this device has a certificate"
@@ -171,7 +175,7 @@ def lost_enrollment_error(home: Path) -> FleetmarkError:
 
 
 def not_enrolled(where: str) -> FleetmarkError:
-    """What a board without identity is told."""
+    """Return the error for a device without an identity."""
     return FleetmarkError(
         ErrorKind.NOT_ENROLLED,
         "this board belongs to no controller yet",
@@ -181,14 +185,14 @@ def not_enrolled(where: str) -> FleetmarkError:
 
 
 def device_id(home: Path) -> str:
-    """The device's id; a new one in a new home.
+    """Return the device id; create one in a new home.
 
     Raises:
-        FleetmarkError: the file is damaged. It is not replaced: the controller would take the
-            board for another one. Or it is missing, though the device has applied somewhere.
+        FleetmarkError: the file is damaged, or is missing although the device requested enrollment.
+            It is not replaced, because the controller would see another device.
         OSError: the home cannot be read or written.
     """
-    import uuid  # asked once, before the agent idles
+    import uuid  # called once, before the agent idles
 
     path = folder(home) / "device.json"
     try:
@@ -209,7 +213,7 @@ def device_id(home: Path) -> str:
 
 
 def new_device_id(home: Path) -> str:
-    """Give the device another id: it is a new one for every controller."""
+    """Store and return a new device id; controllers then see a new device."""
     made = uuid7()
     folder(home).mkdir(parents=True, exist_ok=True, mode=0o700)
     write_atomic(folder(home) / "device.json", json.dumps({"device_id": made}).encode() + b"\n")

@@ -1,7 +1,8 @@
-"""The ledger: which attempts this agent holds, and the highest epoch that it has ever seen.
+"""The ledger: the attempts that this agent holds, and the highest epoch that it has seen.
 
-It is one small file, replaced whole. An attempt stands in it before the agent reports that it
-prepares it, and leaves it only when the controller has its results or has no use for them.
+It is one small file that is replaced atomically. An attempt is written to it before the agent
+reports the attempt as PREPARING, and removed when the controller has its results or does not want
+them.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ _FORMAT = 1
 
 
 class Standing(Enum):
-    """How far an attempt is, as far as a restarted agent must know."""
+    """The state of an attempt, as far as a restarted agent needs it."""
 
     ACCEPTED = "accepted"
-    """Being prepared or run; its workspace tells more."""
+    """Being prepared or run; the workspace holds the details."""
     ENDED = "ended"
-    """Nothing of it runs; all its records are in the spool."""
+    """No process of the attempt runs; all its records are in the spool."""
     REFUSED = "refused"
     ABORTED = "aborted"
 
@@ -52,15 +53,16 @@ class Ledger:
 
 
 class LedgerError(Exception):
-    """The ledger's file is damaged; the text names it."""
+    """Raised when the ledger file is damaged or missing; the message names it."""
 
 
 def load(files: Files) -> Ledger:
-    """The stored ledger; an empty one if there is none.
+    """Read the stored ledger; return an empty one if the home is new.
 
     Raises:
-        LedgerError: the file is not a ledger, or is missing beside results. It is never replaced
-            silently: it says which results are still owed.
+        LedgerError: the file is damaged, or is missing although the spool holds results. It is
+            never replaced silently, because it lists the attempts whose results must still be
+            delivered.
         OSError: the file cannot be read.
     """
     data = files.read(LEDGER_NAME)
@@ -83,10 +85,10 @@ def load(files: Files) -> Ledger:
 
 
 def save(files: Files, ledger: Ledger) -> None:
-    """Store the ledger; durable on return.
+    """Store the ledger durably.
 
     Raises:
-        OSError: it could not be stored; the one before still is.
+        OSError: the ledger could not be stored; the previous one is unchanged.
     """
     values = {
         "format": _FORMAT,

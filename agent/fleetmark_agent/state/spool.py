@@ -1,10 +1,10 @@
 """The spool: the agent's durable outbox of records that the controller has not acknowledged.
 
-One append-only file per attempt, made of frames: length and crc32 of a body, then the body. A
-body is a record (`R`, seq, kind, payload) or an acknowledgement (`A`, through_seq). A crash can
-leave a torn frame at the end only; it is cut off when the spool is opened. A record is durable
-before `append` returns. An acknowledgement is not: when one is lost, records are sent again,
-which is harmless because they are stored once per (job, epoch, seq).
+Each attempt has one append-only file of frames. A frame is the length and CRC-32 of a body, then
+the body. A body is a record (`R`, seq, kind, payload) or an acknowledgement (`A`, through_seq). A
+crash can leave a torn frame only at the end; it is truncated when the spool is opened. A record is
+durable before `append` returns. An acknowledgement is not: if it is lost, records are sent again,
+which is harmless because the controller stores each (job, epoch, seq) once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SUFFIX = ".spool"
 
 
 class SpoolFull(Exception):
-    """The quota does not allow another attempt; both figures are in bytes."""
+    """Raised when the quota does not allow another attempt; both figures are in bytes."""
 
     def __init__(self, used_bytes: int, quota_bytes: int) -> None:
         super().__init__(
@@ -42,7 +42,7 @@ class SpoolFull(Exception):
 
 @dataclass
 class _Box:
-    """What is known of one attempt's file. `places` holds (offset, length) of each record."""
+    """State of one attempt's file; `places` holds (offset, length) of each record's frame."""
 
     size_bytes: int = 0
     acknowledged: int = 0
@@ -51,13 +51,13 @@ class _Box:
 
 
 class Spool:
-    """The outbox, below one `Files` folder."""
+    """The outbox of all attempts, in one folder of a `Files`."""
 
     def __init__(self, files: Files, quota_bytes: int, folder: str = SPOOL_FOLDER) -> None:
-        """Read what is there; a torn tail is cut off.
+        """Read the existing files and truncate torn tails.
 
         Raises:
-            OSError: the folder cannot be read or mended.
+            OSError: the folder cannot be read, or a torn tail cannot be truncated.
         """
         self._files = files
         self._folder = folder
@@ -69,18 +69,21 @@ class Spool:
                 self._boxes[key] = self._open(key)
 
     def attempts(self) -> list[AttemptKey]:
-        """Attempts that have a file here."""
+        """Return the attempts that have a file, ordered by epoch."""
         return sorted(self._boxes, key=lambda key: key.epoch)
 
     def used_bytes(self) -> int:
-        """Bytes of all files."""
+        """Return the size of all files in bytes."""
         return sum(box.size_bytes for box in self._boxes.values())
 
     def admit(self, other_bytes: int = 0) -> None:
-        """Check that a further attempt may begin; `other_bytes` wait outside of the files.
+        """Check that the quota allows another attempt.
 
-        Only the beginning of an attempt is subject to the quota: once begun, its results are
-        kept whatever their size, for data is never dropped.
+        The quota applies only when an attempt begins. The results of a started attempt are kept
+        whatever their size, because data is never dropped.
+
+        Args:
+            other_bytes: bytes outside the spool that also wait for the controller.
 
         Raises:
             SpoolFull: the quota is used up.
@@ -90,16 +93,17 @@ class Spool:
             raise SpoolFull(used, self.quota_bytes)
 
     def append(self, attempt: AttemptKey, kind: str, payload: bytes) -> Record:
-        """Add one record; it is durable when this returns. See `extend`."""
+        """Append one record; it is durable on return. See `extend`."""
         return self.extend(attempt, [(kind, payload)])[0]
 
     def extend(self, attempt: AttemptKey, entries: Sequence[tuple[str, bytes]]) -> list[Record]:
-        """Add records with the next numbers, with one synchronisation; durable on return.
+        """Append records with consecutive numbers and one sync; they are durable on return.
 
         Raises:
             SpoolFull: the attempt is new and the quota is used up.
-            OSError: no room on the file system; nothing of `entries` is kept then.
-            ValueError: a payload is too large, of no known kind, or comes after the last record.
+            OSError: the write failed, for example on a full file system; none of `entries` is kept.
+            ValueError: a payload is too large, its kind is unknown, or the final record was already
+                appended.
         """
         box = self._boxes.get(attempt)
         if box is None:
@@ -130,25 +134,27 @@ class Spool:
         return records
 
     def last_seq(self, attempt: AttemptKey) -> int:
-        """Number of the attempt's last record; 0 if there is none."""
+        """Return the seq of the attempt's last record; 0 if it has no record."""
         box = self._boxes.get(attempt)
         return len(box.places) if box else 0
 
     def is_sealed(self, attempt: AttemptKey) -> bool:
-        """Whether the attempt's final record is here."""
+        """Return whether the attempt's final record is stored."""
         box = self._boxes.get(attempt)
         return box is not None and box.sealed
 
     def acknowledged(self, attempt: AttemptKey) -> int:
-        """Up to where the controller has the attempt's records, as far as we remember."""
+        """Return the highest seq known to be acknowledged by the controller; 0 if none is."""
         box = self._boxes.get(attempt)
         return box.acknowledged if box else 0
 
     def read(self, attempt: AttemptKey, after_seq: int, max_bytes: int) -> list[Record]:
-        """Records after `after_seq`, in order: as many as `max_bytes` holds, but at least one.
+        """Return records after `after_seq`, in order, up to `max_bytes` but at least one.
+
+        Returns an empty list if `max_bytes` is 0 or no such record exists.
 
         Raises:
-            OSError: the file cannot be read, or is no longer what it was.
+            OSError: the file cannot be read, or a record is damaged.
         """
         box = self._boxes.get(attempt)
         if box is None or max_bytes <= 0 or after_seq >= len(box.places):
@@ -167,11 +173,11 @@ class Spool:
         return found
 
     def pending(self, attempt: AttemptKey, max_bytes: int) -> list[Record]:
-        """Records that are not acknowledged, in order; see `read`."""
+        """Return the records that are not acknowledged, in order; see `read`."""
         return self.read(attempt, self.acknowledged(attempt), max_bytes)
 
     def acknowledge(self, attempt: AttemptKey, through_seq: int) -> None:
-        """Remember up to where the controller has the records. A crash may forget it."""
+        """Record that the controller has all records up to `through_seq`. A crash may lose this."""
         box = self._boxes.get(attempt)
         if box is None or not box.acknowledged < through_seq <= len(box.places):
             return
@@ -181,11 +187,11 @@ class Spool:
             self._files.append_lazy(self._name(attempt), frame)
             box.size_bytes += len(frame)
         except OSError:
-            # On a full disk the note is not worth more than its absence costs.
+            # Ignored: a lost acknowledgement only means that the records are sent again.
             self._mend(attempt, box.size_bytes)
 
     def forget(self, attempt: AttemptKey) -> None:
-        """Delete the attempt's file: only after the controller has everything, or wants nothing.
+        """Delete the attempt's file. Call only when the controller has all records or wants none.
 
         Raises:
             OSError: the file cannot be removed.
@@ -197,7 +203,7 @@ class Spool:
         return f"{self._folder}/{attempt.name}{_SUFFIX}"
 
     def _mend(self, attempt: AttemptKey, size_bytes: int) -> None:
-        # What a failed append left behind must not stand before the next frame.
+        # Bytes left by a failed append must not precede the next frame.
         if self._files.size(self._name(attempt)) > size_bytes:
             self._files.truncate(self._name(attempt), size_bytes)
 
@@ -233,7 +239,7 @@ def _frame(body: bytes) -> bytes:
 
 
 def _body(data: bytes, offset: int) -> bytes | None:
-    """The body of the whole and sound frame at `offset`; None if there is none."""
+    """Return the body of the frame at `offset`; None if the frame is incomplete or damaged."""
     start = offset + _FRAME.size
     if start > len(data):
         return None

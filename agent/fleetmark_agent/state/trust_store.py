@@ -1,7 +1,8 @@
-"""What this board trusts: a catalog key, the newest release that it saw, the controller's time.
+"""The trust anchors of this device: catalog key, newest release seen, controller time.
 
-It stands in the home's `identity/trust.json` and never goes back. It loads no cryptography: keys
-and signatures are looked at by a helper process (`fleetmark_agent.helpers.verify_order`).
+They are stored in the home's `identity/trust.json` and never roll back. This module loads no
+cryptography: the helper process `fleetmark_agent.helpers.verify_order` verifies keys and
+signatures.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
 
 SIGNED = "signed.v1"
-"""The feature by which both sides say that orders are signed."""
+"""Feature flag by which both sides announce that orders are signed."""
 _FILE = "trust.json"
 _NOTE_EVERY_S = 3600
 _MAX_BYTES = 1 << 20
@@ -26,11 +27,12 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Trust:
-    """What is held on to for one controller.
+    """Trust anchors for one controller.
 
-    `pinned_sha256` is the fingerprint of the catalog key that came with the join token,
-    `catalog_sha256` that of the newest key that it led to; empty: none yet. `serial` is the highest
-    of a release that was seen, `release_sha256` its digest. Times are unix seconds.
+    `pinned_sha256` is the fingerprint of the catalog key from the enrollment token.
+    `catalog_sha256` is the fingerprint of the newest key that the pinned key has delegated to. Both
+    are empty while unknown. `serial` is the highest release serial seen, and `release_sha256` the
+    digest of that release. Times are unix seconds.
     """
 
     ca_sha256: str
@@ -41,30 +43,30 @@ class Trust:
     controller_unix_s: int = 0
 
     def now_unix_s(self) -> int:
-        """The later of the board's clock and the last time that the controller told."""
+        """Return the later of the device's clock and the last stored controller time."""
         return max(int(time.time()), self.controller_unix_s)
 
 
 class TrustStore:
-    """The trust of one home."""
+    """Stored trust anchors of one home."""
 
     def __init__(self, home: Path) -> None:
-        """Nothing is read before it is asked for."""
+        """Set the paths; files are read on demand."""
         self._home = home
         self._path = identity.folder(home) / _FILE
 
     @property
     def ca_file(self) -> Path:
-        """The CA certificate of the board's controller."""
+        """Path of the CA certificate of the device's controller."""
         return identity.folder(self._home) / identity.CA
 
     def load(self) -> Trust:
-        """What is trusted now. Another controller than before begins anew.
+        """Return the stored trust anchors; start fresh if the controller is a different one.
 
         Raises:
-            FleetmarkError: CONFIGURATION: the file is damaged. It is not replaced: an older release
-                could slip in.
-            OSError: it cannot be read.
+            FleetmarkError: CONFIGURATION: the file is damaged. It is not replaced, because a
+                rollback to an older release would then be possible.
+            OSError: the file cannot be read.
         """
         enrolment = identity.load_enrolment(self._home)
         fresh = Trust("")
@@ -85,15 +87,15 @@ class TrustStore:
         if stored.ca_sha256 != fresh.ca_sha256 and fresh.ca_sha256:
             return fresh
         if fresh.pinned_sha256 and stored.pinned_sha256 != fresh.pinned_sha256:
-            # A person gave the board a token with another catalog key.
+            # The operator used a token with another catalog key.
             return replace(fresh, controller_unix_s=stored.controller_unix_s)
         return stored
 
     def followed(self, catalog_sha256: str, serial: int, release_sha256: str) -> None:
-        """An order under this release was found valid.
+        """Store the catalog key and release of an order that was verified.
 
         Raises:
-            OSError: it cannot be made durable; then the order must not be followed.
+            OSError: the file cannot be stored durably; the order must then not be executed.
         """
         before = self.load()
         after = replace(
@@ -103,12 +105,16 @@ class TrustStore:
             self._save(after)
 
     def heard(self, controller_unix_s: int, catalog_sha256: str = "") -> bool:
-        """The board's own controller told its time and its catalog key; True if that was pinned.
+        """Store the time and catalog key that the device's own controller sent.
 
-        A board that joined before there was a catalog key takes the first that it hears of.
+        A device that enrolled before a catalog key existed pins the first one that its controller
+        sends. The time is stored at most once per hour.
+
+        Returns:
+            Whether the catalog key was pinned by this call.
 
         Raises:
-            OSError: it cannot be stored.
+            OSError: the file cannot be stored.
         """
         before = self.load()
         after = before
@@ -122,11 +128,13 @@ class TrustStore:
         return after.catalog_sha256 != before.catalog_sha256
 
     def pin(self, ca: bytes, ca_sha256: str, catalog_sha256: str) -> None:
-        """Trust these keys, as a person says who is at the board.
+        """Trust the keys that the operator gave on this device.
+
+        A CA certificate and a catalog key that are already stored are kept.
 
         Raises:
-            FleetmarkError: UNTRUSTED: the board trusts others already.
-            OSError: it cannot be stored.
+            FleetmarkError: UNTRUSTED: the device belongs to another controller.
+            OSError: the file cannot be stored.
         """
         before = self.load()
         if before.ca_sha256 not in ("", ca_sha256):

@@ -1,1 +1,1 @@
-"""A Flower app that does nothing: what `bench/fleet_peers.py` submits."""
+"""A no-op Flower app, submitted by `bench/fleet_peers.py`."""

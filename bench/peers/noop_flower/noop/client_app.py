@@ -1,4 +1,4 @@
-"""Answers at once."""
+"""Client of the app: replies immediately."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ app = ClientApp()
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """The shortest work that there is."""
+    """Reply with an empty record, the least possible work."""
     del context
     return Message(content=RecordDict(), reply_to=message)

@@ -1,4 +1,4 @@
-"""Sends one message to the first node, and notes when the answer is here."""
+"""Server of the app: sends one message to the first node and records when the reply arrives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """`mark` of the run's configuration is the file that gets the moment, by time.monotonic."""
+    """Write the time.monotonic of the reply to the file `mark` of the run's configuration."""
     while not (nodes := list(grid.get_node_ids())):
         time.sleep(0.05)
     wanted = Message(content=RecordDict(), dst_node_id=nodes[0], message_type=MessageType.QUERY)
