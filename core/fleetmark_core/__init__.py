@@ -1,1 +1,1 @@
-"""The component model's light core: facts, locks, orders, records and their digests."""
+"""Data types shared by agents and controllers: capabilities, lockfiles, orders, records, hashes."""
