@@ -1,9 +1,8 @@
 """Warm-up and calibration, before LoadGen starts its clock.
 
-LoadGen creates its queries before the run, from the latency or rate that it is told to expect. If
-the expected latency is too high (the rate too low), the run ends as INVALID; if it is too low,
-memory is wasted. Therefore the latency is measured, and a value from the fast end of the measured
-latencies is used.
+LoadGen creates its queries before the run, from an expected latency or rate. If the expected
+latency is too high (the rate too low), the run ends as INVALID; if it is too low, memory is wasted.
+Therefore the latency is measured, and a value from the fast end of the measured latencies is used.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Ran:
 
 
 class Test:
-    """A test that can be run once."""
+    """A LoadGen test that can be run once."""
 
     def __init__(self, loadgen: Any, job: Job, task: Task, batch_size: int, expected: int) -> None:
         """Set up the system under test; `expected` is the approximate number of samples."""

@@ -94,7 +94,7 @@ def latency_limit_ms(settings: Mapping[str, Any], wanted: Wanted) -> float | Non
 
 
 def expected_ms(calibration: Calibration, wanted: Wanted) -> float:
-    """Return the query latency that LoadGen is told to expect in SingleStream and MultiStream."""
+    """Return the query latency that LoadGen must expect in SingleStream and MultiStream."""
     return wanted.target_latency_ms or calibration.latency_ns * _LATENCY_MARGIN / 1e6
 
 

@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 
 class FixedBatch(Exception):
-    """The graph accepts one sample per call, even after its input was resized."""
+    """Raised if the graph accepts only one sample per call, even after its input was resized."""
 
 
 class TfliteModel:
@@ -61,8 +61,7 @@ class TfliteModel:
         self.provider = self._delegate()
 
     def prepare(self, values: Array) -> Array:
-        """Return the values in the input's type, quantized with its scale if it is an integer type.
-        """
+        """Return the values in the input's type; integer types are quantized with its scale."""
         dtype = self._input["dtype"]
         scale, zero_point = self._input["quantization"]
         if not np.issubdtype(dtype, np.integer) or not scale:
