@@ -13,7 +13,7 @@ _CONFIG_BYTES = 1024 * 1024
 
 
 class ConfigError(Exception):
-    """config.toml cannot be read; the message says where and why."""
+    """Raised when config.toml cannot be read; the message says where and why."""
 
 
 def home_folder(role: str, flag: str | None) -> Path:

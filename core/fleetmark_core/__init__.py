@@ -1,1 +1,1 @@
-"""Data types shared by agents and controllers: capabilities, lockfiles, orders, records, hashes."""
+"""Data types of agents and controllers: capabilities, lockfiles, orders, records and digests."""

@@ -15,7 +15,7 @@ _CHUNK = 1 << 20
 
 
 class DamagedFileError(OSError):
-    """A file is not regular or exceeds its size limit: something else must have put it there."""
+    """Raised for a file that is not regular or is too large: something else put it there."""
 
 
 def open_regular(path: Path) -> BinaryIO:

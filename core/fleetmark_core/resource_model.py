@@ -19,16 +19,17 @@ Memory is the sum of
   (LATENCY_MARGIN × latency)`, at least the profile's minimum, of `QUERY_BYTES`. In Offline there
   are `RATE_MARGIN × duration ÷ latency` samples, at least the profile's minimum, of
   `OFFLINE_SAMPLE_BYTES`. MultiStream is like SingleStream with queries of 8 samples. In Server
-  there are `SERVER_FACTOR × duration × rate`. In accuracy mode every sample of the data set is one;
-- the harness's own time for each sample, and its copies when they are written.
+  there are `SERVER_FACTOR × duration × rate`. In accuracy mode there is one per sample of the data
+  set;
+- the duration of each sample that the harness records, and the copies when they are written.
 
 The latency is that of earlier runs of the same model on the device, times `QUICKER_NEXT_TIME`.
 Without earlier runs it is `least_latency_ns`, which only the smallest networks on fast servers
 undercut.
 
 Disk is the sum of the blobs, the environment that is unpacked from the wheels (`UNPACKED_FACTOR`),
-the archives at their declared unpacked size (`unpacked_bytes`), and what the job writes: logs and
-samples, and a second copy of them on the way to the controller.
+the archives at their declared unpacked size (`unpacked_bytes`), and the job's output (logs and
+samples) with a second copy on the way to the controller.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ its highest rate relative to the calibrated one."""
 OFFLINE_SAMPLE_BYTES = 220
 """LoadGen's own sample, Python's view of it while the query is handed over, ids and indices."""
 SAMPLE_BYTES = 40
-"""Times in the harness: an array that may double (8 + 16), and two copies during writing (16)."""
+"""Durations in the harness: an array that may double (8 + 16), and two copies when written (16)."""
 CALIBRATION_SAMPLES = 64
 """Equals `_KEPT_SAMPLES` of fleetmark_harness.calibrate: held once as samples and once as batches.
 """

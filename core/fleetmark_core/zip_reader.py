@@ -27,7 +27,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
             than `MAX_DIRECTORY_BYTES`.
         OSError: it cannot be read, or is not a regular file.
         ValueError, NotImplementedError, EOFError, struct.error: as zipfile raises them for damaged
-        bytes.
+            bytes.
     """
     with open_regular(path) as file:
         guarded = _Guarded(file)

@@ -26,7 +26,7 @@ _NO_KEY = bytes(32)
 
 
 class BadToken(ValueError):
-    """A text is not an enrollment token. The message says why, and contains nothing of the text."""
+    """Raised for a text that is not an enrollment token; the message never contains it."""
 
 
 @dataclass(frozen=True)
