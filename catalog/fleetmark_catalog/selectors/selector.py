@@ -52,7 +52,7 @@ class Selector:
     def explain(self, subject: Subject) -> Explanation:
         """Match `subject` and return the reason. Never raises.
 
-        A property that the device lacks matches only `!=`.
+        A property that the device lacks matches only `!=` and negated terms.
         """
         return _explain(self.node, subject)
 
