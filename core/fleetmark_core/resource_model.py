@@ -15,10 +15,10 @@ Memory is the sum of
   `fixed_batch`), or else `arena_guess`;
 - the data set as stored, and samples as the model takes them: those of the calibration or, if more,
   those of the performance set with the copies that preparation makes; and the copies of a batch;
-- LoadGen's queries, which it creates before the run. In SingleStream there are `2 × duration ÷
-  (LATENCY_MARGIN × latency)`, at least the profile's minimum, of `QUERY_BYTES`. In Offline there
-  are `RATE_MARGIN × duration ÷ latency` samples, at least the profile's minimum, of
-  `OFFLINE_SAMPLE_BYTES`. MultiStream is like SingleStream with queries of 8 samples. In Server
+- LoadGen's queries, which it creates before the run. In SingleStream there are
+  `2 × duration ÷ (LATENCY_MARGIN × latency)`, at least the profile's minimum, of `QUERY_BYTES`.
+  In Offline there are `RATE_MARGIN × duration ÷ latency` samples, at least the profile's minimum,
+  of `OFFLINE_SAMPLE_BYTES`. MultiStream is like SingleStream with queries of 8 samples. In Server
   there are `SERVER_FACTOR × duration × rate`. In accuracy mode there is one per sample of the data
   set;
 - the duration of each sample that the harness records, and the copies when they are written.
