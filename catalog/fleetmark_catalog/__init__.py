@@ -1,4 +1,5 @@
-"""What can run: components, their resolution into locks, and selectors of devices.
+"""The component catalog, its resolution into lockfiles, and device selectors.
 
-`core` is light and shared with agents; `load`, `resolve` and `selectors` are the controller's.
+The controller uses `load`, `resolve` and `selectors`. Agents use only the folder `components/soft`,
+which they read without importing these packages.
 """

@@ -1,4 +1,4 @@
-"""Boxes of single-shot detectors: where their anchors lie, and which boxes mean the same object."""
+"""Boxes of single-shot detectors: anchor positions and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ Floats = npt.NDArray[np.float32]
 
 
 def anchors(size: int, strides: Sequence[int], each: Sequence[int]) -> Floats:
-    """Centres of the anchors [count, 2], from 0 to 1, in the order of the model's output."""
+    """Return the centers of the anchors [count, 2], from 0 to 1, in the model's output order.
+
+    Args:
+        size: side of the square input, in pixels.
+        strides: pixels between anchors, per layer.
+        each: anchors per position, per layer.
+    """
     centres = []
     for stride, count in zip(strides, each, strict=True):
         steps = (np.arange(size // stride, dtype=np.float32) + 0.5) * stride / size
@@ -21,7 +27,14 @@ def anchors(size: int, strides: Sequence[int], each: Sequence[int]) -> Floats:
 
 
 def suppress(boxes: Floats, scores: Floats, overlap: float, most: int) -> list[int]:
-    """Places of the boxes that stay, the surest first; `boxes` are [left, top, right, bottom]."""
+    """Return the indices of the boxes to keep, with the highest score first.
+
+    Args:
+        boxes: [N, 4] as left, top, right, bottom.
+        scores: one score per box.
+        overlap: boxes with a larger intersection over union with a kept box are dropped.
+        most: maximum number of boxes to keep.
+    """
     order = np.argsort(-scores, kind="stable")
     areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
     kept: list[int] = []

@@ -1,8 +1,8 @@
 """Warm-up and calibration, before LoadGen starts its clock.
 
-LoadGen generates its queries beforehand from the latency or rate that it is told to expect: too
-high a latency (too low a rate) ends in INVALID, the contrary costs memory. So the figure is
-measured, and taken from the quick end of what was seen.
+LoadGen creates its queries before the run, from an expected latency or rate. If the expected
+latency is too high (the rate too low), the run ends as INVALID; if it is too low, memory is wasted.
+Therefore the latency is measured, and a value from the fast end of the measured latencies is used.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from fleetmark_harness.task import Task
 
 _MIN_RUNS = 8
 _MAX_RUNS = 100_000
-# Batches of seconds are run as often as this many times the limit holds, and at least twice.
+# Slow batches run fewer than _MIN_RUNS times: after this many times the limit, 2 runs are enough.
 _PATIENCE = 5
-# Samples that the batches in turn hold together, where one batch is not larger: enough that the
-# model does not see the same ones each time, and little memory beside the samples themselves.
+# Number of distinct samples in the rotating batches, unless one batch is larger: enough that the
+# model does not get the same samples each time, with little memory besides the samples themselves.
 _KEPT_SAMPLES = 64
 _QUICK_QUANTILE = 0.05
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """`latency_ns` is that of one batch of `batch_size`, at the quick end of `run_count` runs."""
+    """The result of a calibration.
+
+    `latency_ns` is the latency of one batch of `batch_size` samples, at the fast end of `run_count`
+    runs.
+    """
 
     latency_ns: int
     batch_size: int
@@ -36,14 +40,14 @@ class Calibration:
 
     @property
     def samples_per_s(self) -> float:
-        """The rate that the latency means."""
+        """The rate that corresponds to the latency."""
         return self.batch_size * 1e9 / self.latency_ns
 
 
 def calibrate(
     task: Task, batch_size: int, warmup_ms: int, calibration_ms: int, progress: Progress
 ) -> Calibration:
-    """Run batches of the first samples for the given times, at least a few each."""
+    """Run batches of the first samples for the given times, at least twice in each phase."""
     count = min(task.performance_count, max(_KEPT_SAMPLES, batch_size))
     data = task.prepare(np.arange(count, dtype=np.int64))
     chosen = np.arange(batch_size) % count

@@ -1,4 +1,4 @@
-"""Classification of labelled samples: pictures, text, features of sound."""
+"""Classification of labeled samples: images, text, audio features."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from fleetmark_harness.task import Accuracy
 
 
 class Classification:
-    """A classifier and labelled samples; the answer is the class with the highest output."""
+    """A classifier and labeled samples; the answer is the class with the highest output."""
 
     def __init__(
         self, job: Job, adapter: Adapter, data: Labelled, shape: tuple[int, ...] = ()
     ) -> None:
-        """`shape` is that of a prepared sample, where it is not what the model takes at once."""
+        """Set up the task.
+
+        Args:
+            job: the job.
+            adapter: the loaded model.
+            data: the labeled samples.
+            shape: shape of a prepared sample, if it differs from the shape of the model's input.
+        """
         model = job.table("model")
         tensor = model["input"]
         self.total_count = len(data.labels)
@@ -29,15 +36,15 @@ class Classification:
         self._data = data
         self._scale = np.float32(tensor.get("scale", 1.0))
         self._offset = np.float32(tensor.get("offset", 0.0))
-        # Words and bytes are numbers of a list, which nothing may scale.
+        # Words and bytes are indices into a vocabulary, which must not be scaled.
         self._numbers = tensor.get("dtype") in ("int32", "int64")
         self._shape = shape or tuple(tensor.get("shape", data.values.shape[1:]))
         self._channels_first = tensor.get("layout") == "NCHW"
-        # Some models have a class 0 for none of the data set's.
+        # Some models have an additional class 0 that is not in the data set.
         self._first_class = int(model.get("output", {}).get("first_class", 0))
 
     def prepare(self, indices: Any) -> Any:
-        """Samples as the model's input: scaled, in its layout and type."""
+        """Return samples as the model's input: scaled, in its layout and type."""
         values = self._data.values[indices]
         if not self._numbers:
             values = values.astype(np.float32) * self._scale + self._offset
@@ -46,24 +53,26 @@ class Classification:
         return self._adapter.prepare(values.reshape(len(indices), *self._shape))
 
     def answer(self, outputs: Any) -> Any:
-        """The class of each sample."""
+        """Return the class of each sample."""
         classes = outputs.argmax(axis=-1)
         return classes - self._first_class if self._first_class else classes
 
     def score(self, answers: Any) -> Accuracy:
-        """Top-1 over the whole data set."""
+        """Return the top-1 accuracy over the whole data set."""
         correct = int((answers == self._data.labels).sum())
         return Accuracy("top-1", correct, self.total_count)
 
 
 def load(job: Job, batch_size: int) -> tuple[Adapter, Classification]:
-    """Model, data set and the task that they make."""
+    """Load the model and the data set, and return the adapter and the task."""
     adapter, data = opened(job, batch_size)
     return adapter, Classification(job, adapter, data)
 
 
 def opened(job: Job, batch_size: int) -> tuple[Adapter, Labelled]:
-    """The data set first: it is quick to check, and a wrong one should not wait for the model.
+    """Load the data set and then the model.
+
+    The data set comes first because it is quick to check, so that an invalid one fails early.
 
     Raises:
         JobError: BAD_JOB, BAD_INPUT, NO_RUNTIME.

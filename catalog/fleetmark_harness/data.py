@@ -1,4 +1,4 @@
-"""Reads data sets: from NumPy archives, idx files, CIFAR's records or zipped pictures.
+"""Reads data sets from NumPy archives, idx files, CIFAR records or zipped images.
 
 Nothing is unpickled.
 """
@@ -21,13 +21,13 @@ from fleetmark_harness.exits import BAD_INPUT, NO_RUNTIME, JobError
 _IDX_UINT8 = 0x08
 CIFAR_RECORD = 1 + 3 * 32 * 32
 _TYPES = (np.uint8, np.int16, np.int32, np.float32)
-# Of each picture the middle seven eighths are used, as is the custom with ImageNet.
+# The central seven eighths of each image are used, as is usual for ImageNet.
 _CROP = 0.875
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Samples [N, …] as they are stored, and their classes as int64 [N]."""
+    """Samples [N, …] as stored, and their classes as int64 [N]."""
 
     values: npt.NDArray[Any]
     labels: npt.NDArray[np.int64]
@@ -39,12 +39,17 @@ def read_labelled(
     labels: Path | None = None,
     shape: Sequence[int] = (),
 ) -> Labelled:
-    """The data set that `dataset` (the component's table) describes.
+    """Read the data set that `dataset` (the component's table) describes.
 
-    `shape` is what the model takes: pictures are brought to that height and width.
+    Args:
+        dataset: the data set's table.
+        values: the file with the samples.
+        labels: the file with the labels, for layout idx.
+        shape: shape of the model's input; images are resized to its height and width.
 
     Raises:
-        JobError: BAD_INPUT: not readable, or not of the shape, type and size that it should be.
+        JobError: BAD_INPUT: not readable, or of another shape, type or size than declared;
+            NO_RUNTIME: Pillow is not installed.
     """
     try:
         if dataset["layout"] == "npz":
@@ -81,7 +86,7 @@ def _idx(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _cifar(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Records of a class and three planes of 32 by 32 pixels."""
+    """Read records of one class byte and three planes of 32 by 32 pixels."""
     records = np.frombuffer(path.read_bytes(), np.uint8)
     if records.size % CIFAR_RECORD:
         raise ValueError(f"is no file of records of {CIFAR_RECORD} bytes")
@@ -92,7 +97,7 @@ def _cifar(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
 def _pictures(
     path: Path, labels: str, shape: Sequence[int]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
-    """Pictures of a zip file in the order of their names, each scaled to cover and then cut."""
+    """Read the images of a zip file in the order of their names; scale each and crop its center."""
     try:
         from PIL import Image
     except ImportError as error:

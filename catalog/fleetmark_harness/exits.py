@@ -9,9 +9,9 @@ import traceback
 from typing import NoReturn
 
 DONE = 0
-"""The run ended; LoadGen's INVALID is a result too."""
+"""The run ended. LoadGen's INVALID is also a result."""
 FAULT = 1
-"""Any fault without a code of its own."""
+"""Any fault without an exit code of its own."""
 BAD_JOB = 10
 """The job file is missing or not valid."""
 BAD_INPUT = 11
@@ -19,7 +19,7 @@ BAD_INPUT = 11
 NO_RUNTIME = 12
 """The runtime or LoadGen cannot be loaded."""
 LOADGEN_FAILED = 13
-"""LoadGen failed, or a callback of it raised."""
+"""LoadGen failed, or one of its callbacks raised an exception."""
 NO_MEMORY = 14
 """Out of memory."""
 NO_SPACE = 15
@@ -27,20 +27,20 @@ NO_SPACE = 15
 
 
 class JobError(Exception):
-    """An end of the job with a code and one line for a person."""
+    """An error that ends the job with an exit code and one line for users."""
 
     def __init__(self, code: int, what: str) -> None:
-        """`what` says what was wrong and where."""
+        """Store the exit code, and `what`, which says what is wrong and where."""
         super().__init__(what)
         self.code = code
         self.what = what
 
 
 def code_of(error: BaseException, otherwise: int) -> int:
-    """The exit code that an error means."""
+    """Return the exit code for an error, or `otherwise` if it has none."""
     if isinstance(error, JobError):
         return error.code
-    # C++ runtimes report a failed allocation as an error of their own with this text.
+    # C++ runtimes report a failed allocation as their own error type with this text.
     if (
         isinstance(error, MemoryError)
         or "bad_alloc" in str(error)
@@ -53,7 +53,10 @@ def code_of(error: BaseException, otherwise: int) -> int:
 
 
 def complain(error: BaseException, where: str) -> None:
-    """The error on stderr; the trace only where we did not foresee it. The line comes last."""
+    """Write an error to stderr; the last line is the message.
+
+    A traceback is written only for unexpected errors.
+    """
     if not isinstance(error, JobError):
         traceback.print_exception(type(error), error, error.__traceback__)
     text = str(error) or type(error).__name__
@@ -64,8 +67,8 @@ def complain(error: BaseException, where: str) -> None:
 def end_now(error: BaseException, where: str) -> NoReturn:
     """End the process from inside a LoadGen callback.
 
-    An exception must not pass through LoadGen: it surfaces, and then the process crashes at exit
-    or hangs waiting for queries that never complete.
+    An exception must not propagate through LoadGen: the process would then crash at exit, or wait
+    forever for queries that never complete.
     """
     complain(error, where)
     sys.stdout.flush()

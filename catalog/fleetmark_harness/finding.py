@@ -1,11 +1,12 @@
-"""Mode find-performance: short tests that find what LoadGen is to be told in a performance run.
+"""Mode find-performance: short tests that find the settings for a performance run.
 
-In Server that is the highest rate at which LoadGen calls a run VALID (`search.py` decides which
-rates are tried). The other scenarios have no rate to be found: a few tests measure the rate
-(Offline) or the latency of a query (SingleStream, MultiStream), each expecting what the one before
-it measured. Every test is one of LoadGen's own, in performance mode; of one of them the logs are
-kept as the logs of this run: of the last valid one at the rate that was found, or of the test in
-the middle. If none was valid the last one's tell why.
+In Server it finds the highest rate at which LoadGen reports a run as VALID (`search.py` decides
+which rates are tried). The other scenarios have no rate to search: a few tests measure the rate
+(Offline) or the latency of a query (SingleStream, MultiStream), and each test expects the value
+that the previous one measured. Every test is a LoadGen test in performance mode. The logs of one
+test are kept as the logs of this run: those of the last valid test at the rate that was found, or
+of the test with the median value. If no test was valid, the logs of the last test are kept, because
+they say why.
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ from fleetmark_harness.task import Task
 
 FORMAT = 1
 LONGEST_MS = 10_000
-"""A test of a search lasts as long as the profile says, but not longer than this."""
+"""Maximum duration of a test; shorter profiles use their own duration."""
 REPEATS, MOST_REPEATS = 3, 5
-"""Valid tests where there is no rate to be found, and how many tests are made for them at most."""
+"""Number of valid tests in scenarios without a rate search, and maximum number of tests for them.
+"""
 _ABOVE = 1.1
-"""The calibration takes the quick end, so rates above this many times its own are not tried."""
+"""Highest rate to try, relative to the calibrated rate, which is from the fast end already."""
 _TIME_SHARE = 0.5
-"""When this share of the profile's time limit is over no further test begins."""
+"""No test begins after this share of the profile's time limit."""
 _FOLDER, _SAMPLES = "search", "samples"
 _UNITS = {"Server": "queries_per_s", "Offline": "samples_per_s"}
 _STREAM_UNIT = "ms_per_query"
@@ -80,9 +82,10 @@ _CHECKS = {
 
 @dataclass(frozen=True)
 class _Done:
-    """A test that was made: what became of it, and where its logs are.
+    """A finished test: its outcome and the folder of its logs.
 
-    The samples of `ran` are in the folder, too: those of many tests are not kept in memory.
+    The samples of `ran` are stored in that folder: the samples of many tests are not kept in
+    memory.
     """
 
     trial: Trial
@@ -98,7 +101,7 @@ def find(
     batch_size: int,
     progress: Progress,
 ) -> Measured:
-    """Make the tests, keep the logs of one, and say what was found.
+    """Run the tests, keep the logs of one of them, and return the result.
 
     Raises:
         JobError: LOADGEN_FAILED, NO_SPACE, BAD_JOB.
@@ -162,7 +165,7 @@ def find(
 
 
 def _told(scenario: str, wanted: Wanted, target: float) -> Wanted:
-    """What a test is told. In Server the latency is a limit, and stays as it is."""
+    """Return the settings of one test. In Server the latency is a limit and does not change."""
     if scenario in _UNITS:
         return replace(wanted, target_qps=target)
     return replace(wanted, target_latency_ms=target)
@@ -198,7 +201,7 @@ def _in_the_middle(test: Callable[[float], Trial], target: float, end_s: float) 
 
 
 def _kept(tests: list[_Done], scenario: str, found: float | None) -> _Done:
-    """The test whose logs are kept."""
+    """Return the test whose logs are kept."""
 
     def is_it(trial: Trial) -> bool:
         return trial.valid and found == (trial.target if scenario == "Server" else trial.measured)
@@ -207,10 +210,10 @@ def _kept(tests: list[_Done], scenario: str, found: float | None) -> _Done:
 
 
 def outcome(detail: Path, scenario: str, target: float) -> Trial:
-    """What LoadGen's detail log says of a test.
+    """Read the outcome of a test from LoadGen's detail log.
 
     Raises:
-        JobError: LOADGEN_FAILED: a figure is not there.
+        JobError: LOADGEN_FAILED: a value is missing.
     """
     prefix = b":::MLLOG "
     lines = [line for line in detail.read_bytes().splitlines() if line.startswith(prefix)]

@@ -1,4 +1,4 @@
-"""The job file: read once, checked, immutable."""
+"""The job file: read once, validated, immutable."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fleetmark_harness.exits import BAD_JOB, JobError
 FORMAT = 1
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 TESTS = ("TEST01", "TEST04")
-"""MLPerf's compliance tests: performance runs under an audit.config."""
+"""MLPerf's compliance tests: performance runs with an audit.config."""
 FIND = "find-performance"
-"""Short performance runs that find what a performance run is to be told."""
+"""Short performance runs that find the settings for a performance run."""
 MODES = ("performance", "accuracy", *TESTS, FIND)
 MULTISTREAM_SAMPLES = 8
-"""Samples of a query in MultiStream, by MLPerf's rules."""
+"""Samples per query in MultiStream, as MLPerf's rules require."""
 _TABLES = ("model", "dataset", "runtime", "benchmark")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to run. `parameters` are complete: defaults where nothing was set."""
+    """The job to run. `parameters` are complete: unset ones have their defaults."""
 
     job_id: str
     epoch: int
@@ -38,12 +38,12 @@ class Job:
     out: Path
 
     def table(self, name: str) -> Mapping[str, Any]:
-        """What the lock says of `model`, `dataset`, `runtime` or `benchmark`."""
+        """Return the lockfile's table of `model`, `dataset`, `runtime` or `benchmark`."""
         found: Mapping[str, Any] = self.job[name]
         return found
 
     def input(self, name: str) -> Path:
-        """The file of an input.
+        """Return the file of an input.
 
         Raises:
             JobError: BAD_JOB: the job has no such input.
@@ -61,10 +61,10 @@ class Job:
 
     @property
     def batch_size(self) -> int:
-        """Samples that the model is given at once.
+        """The number of samples that the model gets per call.
 
         Raises:
-            JobError: BAD_JOB: the parameter is no whole number.
+            JobError: BAD_JOB: the parameter is not a positive integer.
         """
         if self.scenario == "Offline":
             return self.integer("batch_size")
@@ -72,10 +72,10 @@ class Job:
 
     @property
     def audit(self) -> Mapping[str, int]:
-        """LoadGen's settings in this compliance test; empty in other modes.
+        """LoadGen's settings for this compliance test; empty in other modes.
 
         Raises:
-            JobError: BAD_JOB: the benchmark does not say them.
+            JobError: BAD_JOB: the benchmark does not define them.
         """
         if self.mode not in TESTS:
             return {}
@@ -88,10 +88,10 @@ class Job:
             ) from error
 
     def positive(self, name: str) -> float | None:
-        """A parameter above 0; None where it is not set.
+        """Return a parameter that is a number above 0, or None if it is not set.
 
         Raises:
-            JobError: BAD_JOB: it is no such number.
+            JobError: BAD_JOB: it is not a number between 0 and 1e9.
         """
         value = self.parameters.get(name)
         if value is None:
@@ -101,10 +101,10 @@ class Job:
         return float(value)
 
     def integer(self, name: str, minimum: int = 1) -> int:
-        """A whole-numbered parameter.
+        """Return an integer parameter.
 
         Raises:
-            JobError: BAD_JOB: missing, of another type or too small.
+            JobError: BAD_JOB: it is missing, has another type, or is below `minimum`.
         """
         value = self.parameters.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
@@ -115,7 +115,7 @@ class Job:
 
 
 def read_job(environment: Mapping[str, str] = os.environ) -> Job:
-    """The job that `FLEETMARK_JOB` and `FLEETMARK_OUT` name.
+    """Read the job that `FLEETMARK_JOB` and `FLEETMARK_OUT` name.
 
     Raises:
         JobError: BAD_JOB, naming what is wrong.

@@ -1,4 +1,4 @@
-"""One test under LoadGen: its settings, its system under test, and the logs that it leaves."""
+"""One LoadGen test: its settings, its system under test, and the logs that it writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOGS = (SUMMARY, DETAIL, ANSWERS)
 
 @dataclass(frozen=True)
 class Ran:
-    """What the harness itself saw of a test. `samples` are nanoseconds each."""
+    """The harness's own measurements of a test. `samples` are durations in nanoseconds."""
 
     query_count: int
     sample_count: int
@@ -37,10 +37,10 @@ class Ran:
 
 
 class Test:
-    """A test that is about to run, once."""
+    """A LoadGen test that can be run once."""
 
     def __init__(self, loadgen: Any, job: Job, task: Task, batch_size: int, expected: int) -> None:
-        """`expected` is about how many samples there will be."""
+        """Set up the system under test; `expected` is the approximate number of samples."""
         self.answers = np.full(task.total_count, -1, np.int32)
         self._loadgen, self._task = loadgen, task
         self._library = Library(task)
@@ -56,16 +56,21 @@ class Test:
 
     @property
     def answered(self) -> int:
-        """Samples that were answered so far."""
+        """The number of samples that were answered so far."""
         return self._sut.samples.count
 
     @property
     def lasted_ms(self) -> int:
-        """How long it has been running."""
+        """The time since the test began, in milliseconds."""
         return (time.perf_counter_ns() - self._began) // 1_000_000
 
     def run(self, settings: Any, out: Path, audit: str = "") -> Ran:
-        """Run it; LoadGen's logs go to `out`. `audit` is the text of an audit.config.
+        """Run the test.
+
+        Args:
+            settings: LoadGen's test settings.
+            out: folder for LoadGen's logs.
+            audit: text of an audit.config; empty for none.
 
         Raises:
             JobError: LOADGEN_FAILED.
@@ -102,11 +107,13 @@ class Test:
 
 
 def _flush() -> None:
-    """LoadGen's callback after its last query: nothing is held back here."""
+    """Do nothing: LoadGen calls this after its last query, and no query is held back."""
 
 
 def read_settings(loadgen: Any, job: Job, text: str) -> Any:
-    """LoadGen's settings from the text of a user.conf. Once a process: see `test_settings`.
+    """Return LoadGen's settings from the text of a user.conf.
+
+    Call it once per process: see `test_settings`.
 
     Raises:
         JobError: LOADGEN_FAILED.
@@ -122,9 +129,10 @@ def read_settings(loadgen: Any, job: Job, text: str) -> Any:
 
 @contextlib.contextmanager
 def _audited(folder: Path, text: str) -> Iterator[None]:
-    """With an audit.config in `folder`, if there is a text for it, as long as the body runs.
+    """Hold an audit.config in `folder` while the body runs, if `text` is not empty.
 
-    LoadGen looks for it in the working directory, which a program may have been started in or not.
+    LoadGen looks for it in the working directory, which is not always `folder`, so the working
+    directory is changed as well.
     """
     path = folder / AUDIT_CONFIG
     if text:
@@ -139,10 +147,10 @@ def _audited(folder: Path, text: str) -> Iterator[None]:
 
 
 def check_logs(out: Path, *, accuracy: bool) -> None:
-    """LoadGen does not say when it cannot write: look whether its logs are whole.
+    """Verify that LoadGen's logs are complete, because LoadGen does not report write errors.
 
     Raises:
-        JobError: NO_SPACE or LOADGEN_FAILED: they are not.
+        JobError: NO_SPACE or LOADGEN_FAILED: they are not complete.
     """
     marker = b"loadgen_version" if accuracy else b"result_validity"
     try:

@@ -1,4 +1,4 @@
-"""Progress lines on file descriptor 3, which cost the measured path nothing."""
+"""Progress lines on file descriptor 3, without cost for the measured path."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _INTERVAL_S = 0.5
 
 
 class Progress:
-    """Writes `{"phase", "done", "total"}` lines, at most a few a second, and never waits."""
+    """Writes `{"phase", "done", "total"}` lines, at most a few per second, and never blocks."""
 
     def __init__(self, descriptor: int = _DESCRIPTOR) -> None:
-        """Where the descriptor is no pipe or socket, nothing is ever written."""
+        """Use `descriptor` if it is a pipe or socket; otherwise nothing is ever written."""
         self._descriptor = -1
         self._last = 0.0
         self._phase = ""
         with contextlib.suppress(OSError):
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-                # A reader that does not read must not stop a measurement.
+                # A reader that does not read must not block a measurement.
                 os.set_blocking(descriptor, False)
                 self._descriptor = descriptor
 
     def report(self, phase: str, done: int = 0, total: int = 0) -> None:
-        """Say how far the job is; dropped when the last line is too recent, but for new phases."""
+        """Report the progress; drop the line if the last line of the same phase is too recent."""
         now = time.monotonic()
         if self._descriptor < 0 or (phase == self._phase and now - self._last < _INTERVAL_S / 2):
             return
@@ -41,7 +41,7 @@ class Progress:
 
     @contextlib.contextmanager
     def watching(self, phase: str, done: Callable[[], int], total: int) -> Iterator[None]:
-        """Report `done()` of a phase twice a second from a thread, while the body runs."""
+        """Report `done()` of a phase twice a second from a thread while the body runs."""
         if self._descriptor < 0:
             yield
             return

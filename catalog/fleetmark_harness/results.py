@@ -1,4 +1,4 @@
-"""Writes what a job leaves behind: the samples and result.json."""
+"""Writes the output of a job: the samples and result.json."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that one run under LoadGen gave."""
+    """All results of one run under LoadGen."""
 
     query_count: int
     sample_count: int
@@ -39,11 +39,11 @@ class Measured:
     start_unix_ns: int
     duration_ns: int
     search: Mapping[str, Any] | None = None
-    """What mode find-performance found, and each of its tests."""
+    """The result of mode find-performance and each of its tests."""
 
 
 def write_results(job: Job, adapter: Adapter, measured: Measured) -> None:
-    """Write `samples.i64` (but for accuracy) and, last, `result.json`.
+    """Write `samples.i64` (except in accuracy mode) and, last, `result.json`.
 
     Raises:
         OSError: they cannot be written.
@@ -58,7 +58,7 @@ def _write(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
         file.flush()
-        # A full disk must be found here, not by whoever reads the file.
+        # A full disk must be detected here, not by a later reader of the file.
         os.fsync(file.fileno())
 
 
@@ -105,8 +105,8 @@ def _document(job: Job, adapter: Adapter, measured: Measured) -> dict[str, Any]:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process had resident."""
-    # getrusage would count what the parent had before exec; the status file counts this image only.
+    """Return the peak resident memory of this process."""
+    # getrusage would include the parent's memory from before exec; the status file does not.
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""One job from its file to its results: warm up, calibrate, run under LoadGen, write."""
+"""Runs one job from its file to its results: warm up, calibrate, run under LoadGen, write."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fleetmark_harness.settings import audit_config, expected_samples, user_conf
 from fleetmark_harness.task import Task
 
 Load = Callable[[Job, int], tuple[Adapter, Task]]
-"""A program's way from a job and a batch size to its loaded runtime and its task."""
+"""A program's function that loads the runtime and the task for a job and a batch size."""
 
 
 def main(load: Load) -> int:
-    """Run the job that the environment names; returns the exit code. Never raises."""
+    """Run the job that the environment names and return the exit code. Never raises."""
     try:
         run(read_job(), load, Progress())
     except BaseException as error:
@@ -33,10 +33,10 @@ def main(load: Load) -> int:
 
 
 def run(job: Job, load: Load, progress: Progress) -> None:
-    """Run `job` and leave its results in its folder.
+    """Run `job` and write its results into its folder.
 
     Raises:
-        JobError: with the exit code that says what was wrong.
+        JobError: its exit code says what is wrong.
         OSError: a result cannot be written.
     """
     loadgen = _import_loadgen()
@@ -51,7 +51,7 @@ def run(job: Job, load: Load, progress: Progress) -> None:
     except JobError:
         raise
     except Exception as error:
-        # The model opened, but does not take this data set's samples.
+        # The model could be opened, but does not accept this data set's samples.
         raise JobError(
             exits.code_of(error, exits.BAD_INPUT),
             f"the model does not run on the data set: {error}",

@@ -1,16 +1,19 @@
-"""Finding the highest rate that is valid, in few short runs of which each may be wrong. Pure.
+"""Finds the highest valid rate in a few short runs, each of which may be misleading. Pure.
 
-Whether a run is valid at a rate is a matter of chance near the limit, and a neighbour's burst may
-spoil one far below it. So no rate is given up for one bad run, and none is believed for one good:
+Near the limit it is random whether a run is valid, and a load burst of another process can spoil a
+run far below the limit. So no rate is rejected for one invalid run, and none is accepted for one
+valid run:
 
-- A rate is *good* while more of its runs were valid than not, *bad* after two that were not, unless
-  as many were valid. One that began with a bad run is tried again at once.
-- First the limit is bracketed: up by `STEP` from a rate that is expected to be good, or down by
-  half. Then the bracket is halved, geometrically, until its ends are `RESOLUTION` apart.
+- A rate is *good* while more of its runs were valid than invalid. It is *bad* if at least two runs
+  were invalid and more were invalid than valid. A rate whose first run was invalid is tried again
+  at once.
+- First the limit is bracketed: upwards by `STEP` from a rate that is expected to be good, or
+  downwards by half. Then the bracket is halved, geometrically, until its ends are `RESOLUTION`
+  apart.
 - The highest good rate must be valid `CONFIRMED` times. If that fails it is bad, and the next lower
   good rate is taken, or a rate a little below.
-- After `MAX_RUNS` runs, or when time is over, the highest rate that is good by then is the answer.
-  What is answered was valid at least once, more often than not.
+- After `MAX_RUNS` runs, or when the time is over, the result is the highest rate that is good at
+  that moment. A result was valid at least once, and more often valid than invalid.
 """
 
 from __future__ import annotations
@@ -20,20 +23,21 @@ from dataclasses import dataclass
 from math import sqrt
 
 STEP = 1.4
-"""Upwards. Capacity is roughly known: two or three steps from half of it end above it."""
+"""Upward factor. Capacity is roughly known: two or three steps from half of it exceed it."""
 RESOLUTION = 1.03
 CONFIRMED = 2
 MAX_RUNS = 20
 LEAST_SHARE = 1 / 256
-"""Below this share of the first rate nothing is looked for: something else is wrong."""
+"""Below this share of the first rate the search stops: something else is wrong."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a search: what LoadGen was told to expect, and what it said.
+    """One run of a search: the expectation given to LoadGen, and LoadGen's result.
 
-    `target` and `measured` are queries or samples a second, or ms a query; `percentile_ms` is the
-    latency that the scenario judges by; `why` says why LoadGen calls the run INVALID.
+    `target` and `measured` are queries or samples per second, or milliseconds per query.
+    `percentile_ms` is the latency percentile that the scenario uses. `why` says why LoadGen
+    reported the run as INVALID.
     """
 
     target: float
@@ -47,9 +51,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """How far a search is. `record` gives the next state; nothing changes in place.
+    """The state of a search. `record` returns the next state; nothing changes in place.
 
-    `ceiling` is a rate that cannot be kept, or none that is worth trying; above it nothing is run.
+    `ceiling` is a rate that cannot be sustained or is not worth trying; no run exceeds it.
     """
 
     start: float
@@ -57,16 +61,16 @@ class Search:
     trials: tuple[Trial, ...] = ()
 
     def record(self, trial: Trial) -> Search:
-        """The state after one more run."""
+        """Return the state after one more run."""
         return Search(self.start, self.ceiling, (*self.trials, trial))
 
     def next_rate(self) -> float | None:
-        """The rate of the next run; None: it is over, see `found`."""
+        """Return the rate of the next run, or None if the search is over; see `found`."""
         if len(self.trials) >= MAX_RUNS:
             return None
         if self.trials:
             last = self.trials[-1].target
-            # The same once more, while its runs disagree or its only one was bad.
+            # Repeat the same rate while its runs disagree, or if its only run was invalid.
             if not self._bad(last) and not self._good(last):
                 return last
         low, high = self._low(), self._high()
@@ -82,7 +86,7 @@ class Search:
 
     @property
     def found(self) -> float | None:
-        """The highest rate that is good; None: no run was valid, or none more often than not."""
+        """The highest good rate, or None if no rate was valid more often than invalid."""
         return self._low()
 
     def _downwards(self, high: float | None) -> float | None:
@@ -92,7 +96,7 @@ class Search:
         return lower if lower >= self.start * LEAST_SHARE else None
 
     def _votes(self, rate: float) -> tuple[int, int]:
-        """Of the runs at a rate, how many were valid, and how many were not."""
+        """Return how many runs at a rate were valid, and how many were invalid."""
         valid = [trial.valid for trial in self.trials if trial.target == rate]
         return sum(valid), len(valid) - sum(valid)
 
@@ -109,21 +113,21 @@ class Search:
         return yes >= CONFIRMED and yes > no
 
     def _low(self) -> float | None:
-        """The highest good rate below every bad one."""
+        """Return the highest good rate below every bad rate."""
         high = self._high()
         good = {trial.target for trial in self.trials if self._good(trial.target)}
         return max((rate for rate in good if high is None or rate < high), default=None)
 
     def _high(self) -> float | None:
-        """The lowest bad rate."""
+        """Return the lowest bad rate."""
         bad = (trial.target for trial in self.trials if self._bad(trial.target))
         return min(bad, default=None)
 
 
 def middle(trials: Sequence[Trial]) -> Trial | None:
-    """Of runs without a rate to be found the one in the middle, by what they measured.
+    """Return the valid run with the median measured value, or None if no run was valid.
 
-    Of an even number the lower one. None: no run was valid.
+    Of an even number of runs it is the lower of the two in the middle.
     """
     valid = sorted((t for t in trials if t.valid), key=lambda trial: trial.measured)
     return valid[(len(valid) - 1) // 2] if valid else None

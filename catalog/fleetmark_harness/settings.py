@@ -13,25 +13,25 @@ from fleetmark_harness.job import Job
 
 USER_CONF = "user.conf"
 AUDIT_CONFIG = "audit.config"
-"""LoadGen looks for it in the working directory, and it overrides every other setting."""
+"""LoadGen looks for it in the working directory. It overrides every other setting."""
 _KEYS = {"min_duration_ms": "min_duration", "min_query_count": "min_query_count"}
-# LoadGen makes twice the queries that duration ÷ latency asks for. With this factor the run stays
-# long enough unless it is a third quicker than the quick end of the calibration, and the queries,
-# 370 bytes each, take two thirds of the memory that the bare figure would cost.
+# LoadGen creates twice as many queries as duration ÷ latency. With this factor the run is long
+# enough unless it is a third faster than the fast end of the calibration, and the queries, 370
+# bytes each, take two thirds of the memory that they would take without it.
 _LATENCY_MARGIN = 1.4
-# LoadGen adds a tenth of its own.
+# LoadGen itself adds another tenth.
 _RATE_MARGIN = 1.1
-# In Server queries come at random times: at half of the rate that the calibration shows, few wait.
+# In Server, queries arrive at random times: at half of the calibrated rate, few of them wait.
 _SERVER_SHARE = 0.5
 _PERFORMANCE_ONLY = 2
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a job may say instead of its profile, and instead of what the calibration shows.
+    """Values of a job that replace those of its profile and of the calibration.
 
-    `target_qps` is Server's rate, or the one that LoadGen expects in Offline. `target_latency_ms`
-    is the limit in Server, elsewhere the latency of a query that LoadGen expects.
+    `target_qps` is Server's rate, or the rate that LoadGen expects in Offline. `target_latency_ms`
+    is the limit in Server, and in other scenarios the query latency that LoadGen expects.
     """
 
     min_duration_ms: int
@@ -40,10 +40,10 @@ class Wanted:
 
 
 def wanted_of(job: Job) -> Wanted:
-    """What a job says.
+    """Return the values that the job's parameters set.
 
     Raises:
-        JobError: BAD_JOB: a parameter is no number above 0.
+        JobError: BAD_JOB: a parameter is not a number above 0.
     """
     override = job.positive("min_duration_s")
     table = job.profile_settings[job.scenario]
@@ -54,16 +54,21 @@ def wanted_of(job: Job) -> Wanted:
 def user_conf(
     scenario: str, settings: Mapping[str, Any], calibration: Calibration, wanted: Wanted
 ) -> str:
-    """The text of user.conf for one scenario.
+    """Return the text of user.conf for one scenario.
 
-    `settings` are the profile's for this scenario; what `wanted` says replaces theirs.
+    Args:
+        scenario: the scenario.
+        settings: the profile's settings for this scenario.
+        calibration: the measured latency.
+        wanted: values that replace those of `settings`.
     """
     values: dict[str, Any] = {_KEYS[key]: value for key, value in settings.items() if key in _KEYS}
     values["min_duration"] = min_duration_ms = wanted.min_duration_ms
     if scenario == "Offline":
         rate = (wanted.target_qps or calibration.samples_per_s) * _RATE_MARGIN
         if "min_sample_count" in settings:
-            # LoadGen issues one query of rate × duration samples: the rate carries the minimum.
+            # LoadGen issues one query of rate × duration samples, so the rate must ensure the
+            # minimum.
             rate = max(rate, int(settings["min_sample_count"]) * 1000.0 / min_duration_ms)
         values["target_qps"] = f"{rate:.6g}"
     elif scenario == "Server":
@@ -72,32 +77,32 @@ def user_conf(
         if limit_ms:
             values["target_latency"] = f"{limit_ms:.6g}"
     else:
-        # In milliseconds.
+        # user.conf has target_latency in milliseconds.
         values["target_latency"] = f"{expected_ms(calibration, wanted):.6g}"
     return "".join(f"*.{scenario}.{key} = {value}\n" for key, value in sorted(values.items()))
 
 
 def server_rate(calibration: Calibration, wanted: Wanted) -> float:
-    """Queries a second in Server."""
+    """Return the queries per second in Server."""
     return wanted.target_qps or calibration.samples_per_s * _SERVER_SHARE
 
 
 def latency_limit_ms(settings: Mapping[str, Any], wanted: Wanted) -> float | None:
-    """The latency that bounds Server, if anybody says one."""
+    """Return the latency limit in Server, or None if neither the job nor the profile sets one."""
     limit = wanted.target_latency_ms or settings.get("target_latency_ms")
     return float(limit) if limit else None
 
 
 def expected_ms(calibration: Calibration, wanted: Wanted) -> float:
-    """The latency of a query that LoadGen is told to expect in SingleStream and MultiStream."""
+    """Return the query latency that LoadGen must expect in SingleStream and MultiStream."""
     return wanted.target_latency_ms or calibration.latency_ns * _LATENCY_MARGIN / 1e6
 
 
 def retarget(settings: Any, scenario: str, target: float) -> None:
-    """Change what LoadGen is told to expect: queries or samples a second, or ms a query.
+    """Change the value that LoadGen expects: queries or samples per second, or ms per query.
 
-    As `user_conf` says it with the same value in `Wanted`; for a test after the first one of a
-    process, which can read no user.conf any more.
+    The effect equals that of `user_conf` with the same value in `Wanted`. It is for all tests of a
+    process after the first one, because a process can read user.conf only once.
     """
     if scenario == "Server":
         settings.server_target_qps = target
@@ -110,13 +115,13 @@ def retarget(settings: Any, scenario: str, target: float) -> None:
 
 
 def audit_config(settings: Mapping[str, int]) -> str:
-    """The text of audit.config: a performance run with these settings."""
+    """Return the text of audit.config: a performance run with these settings."""
     values = {"mode": _PERFORMANCE_ONLY, **settings}
     return "".join(f"*.*.{key} = {value}\n" for key, value in values.items())
 
 
 def expected_samples(scenario: str, calibration: Calibration, wanted: Wanted) -> int:
-    """About how many samples a performance run will have; a bound in the usual case."""
+    """Return the approximate number of samples of a performance run, usually an upper bound."""
     min_duration_ms = wanted.min_duration_ms
     rate = calibration.samples_per_s
     if scenario == "Server":
@@ -128,17 +133,19 @@ def expected_samples(scenario: str, calibration: Calibration, wanted: Wanted) ->
 
 
 def test_settings(loadgen: Any, conf: Path, model: str, scenario: str, mode: str) -> Any:
-    """LoadGen's settings from `conf` and its embedded mlperf.conf, which only the first call reads.
+    """Return LoadGen's settings from `conf` and LoadGen's embedded mlperf.conf.
+
+    Only the first call in a process reads the files.
 
     Raises:
-        JobError: LOADGEN_FAILED: LoadGen does not take the file.
+        JobError: LOADGEN_FAILED: LoadGen does not accept the file.
     """
     settings = loadgen.TestSettings()
     code = settings.FromConfig(str(conf), model, scenario)
     if code != 0:
         raise JobError(LOADGEN_FAILED, f"LoadGen refuses {conf.name}: FromConfig gave {code}")
     settings.scenario = getattr(loadgen.TestScenario, scenario)
-    # A compliance test is a performance run: its audit.config says what is different.
+    # A compliance test is a performance run; its audit.config contains the differences.
     modes = loadgen.TestMode
     settings.mode = modes.AccuracyOnly if mode == "accuracy" else modes.PerformanceOnly
     return settings

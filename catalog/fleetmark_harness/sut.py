@@ -1,7 +1,7 @@
 """Systems under test: they answer LoadGen's queries and time each sample themselves.
 
-LoadGen's default logs hold percentiles only, and its trace costs 660 bytes a query. Here a sample
-costs 8 bytes in an array that exists before the run.
+LoadGen's default logs contain only percentiles, and its trace takes 660 bytes per query. Here a
+sample takes 8 bytes in an array that is allocated before the run.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class Samples:
     """Durations in nanoseconds, in the order of completion."""
 
     def __init__(self, expected: int) -> None:
-        """Room for `expected` durations; it doubles if that was too few."""
+        """Allocate room for `expected` durations; it doubles when it is full."""
         self._grow(np.zeros(max(expected, 1024), np.int64))
         self.count = 0
 
     def _grow(self, array: npt.NDArray[np.int64]) -> None:
         self._array = array
-        # Setting an item through a memoryview costs half of what it does through the array.
+        # Setting an item through a memoryview takes half the time of setting it through the array.
         self._view = memoryview(array.data)
 
     def add(self, duration_ns: int) -> None:
-        """One more."""
+        """Add one sample."""
         count = self.count
         if count == len(self._array):
             self._grow(np.concatenate([self._array, np.zeros_like(self._array)]))
@@ -41,35 +41,36 @@ class Samples:
         self.count = count + 1
 
     def add_many(self, duration_ns: int, count: int) -> None:
-        """`count` samples that ended together."""
+        """Add `count` samples that ended together."""
         while self.count + count > len(self._array):
             self._grow(np.concatenate([self._array, np.zeros_like(self._array)]))
         self._array[self.count : self.count + count] = duration_ns
         self.count += count
 
     def values(self) -> npt.NDArray[np.int64]:
-        """All of them."""
+        """Return all durations."""
         return self._array[: self.count]
 
 
 class Library:
-    """The query sample library: samples that are loaded, ready for the model."""
+    """The query sample library: the loaded samples, prepared for the model."""
 
     def __init__(self, task: Task) -> None:
-        """Nothing is loaded yet."""
+        """Create an empty library."""
         self._task = task
         self._slots = np.zeros(task.total_count, np.int64)
         self.data: npt.NDArray[Any] = np.zeros(0)
         self.singles: list[Any] = []
-        """Batches of one loaded sample each, by the sample's index: made before they are needed."""
+        """Batches of one loaded sample each, by the sample's index, created before they are needed.
+        """
 
     def load(self, indices: Sequence[int]) -> None:
-        """LoadGen's callback before a run, untimed."""
+        """Load samples; LoadGen calls this before a run, untimed."""
         try:
             wanted = np.fromiter(indices, np.int64)
             self.data = self._task.prepare(wanted)
             self._slots[wanted] = np.arange(len(wanted))
-            # An item of a list is quicker than a slice of an array.
+            # Accessing a list item is faster than slicing an array.
             self.singles = [None] * len(self._slots)
             for slot, index in enumerate(wanted.tolist()):
                 self.singles[index] = self.data[slot : slot + 1]
@@ -77,26 +78,26 @@ class Library:
             end_now(error, "loading samples")
 
     def unload(self, indices: Sequence[int]) -> None:
-        """LoadGen's callback after a run."""
+        """Drop all loaded samples; LoadGen calls this after a run."""
         self.data, self.singles = np.zeros(0), []
 
     def take(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """A batch of loaded samples."""
+        """Return a batch of loaded samples."""
         return self.data[self._slots[indices]]
 
 
 class Sut(Protocol):
-    """What LoadGen calls, and what it leaves behind."""
+    """The interface of a system under test: LoadGen's callback, and the recorded samples."""
 
     samples: Samples
     query_count: int
 
     def issue(self, query: Sequence[Any]) -> None:
-        """LoadGen's callback for a query."""
+        """Answer a query or pass it on to a worker; LoadGen calls this for every query."""
         ...
 
     def close(self) -> None:
-        """End what the SUT started; nothing is issued any more."""
+        """End everything that the SUT started; no query is issued afterwards."""
         ...
 
 
@@ -111,7 +112,7 @@ class InlineSut:
         answers: npt.NDArray[np.int32],
         expected: int,
     ) -> None:
-        """`answers` receives the last answer to each sample, by index."""
+        """Set up the SUT; `answers` receives the last answer to each sample, by index."""
         self.samples = Samples(expected)
         self.query_count = 0
         self._run, self._answer = task.run, task.answer
@@ -120,15 +121,16 @@ class InlineSut:
         self._clock = time.perf_counter_ns
         self._library = library
         self._answers = answers
-        # LoadGen copies the answer inside QuerySamplesComplete; until then it must stay alive.
+        # LoadGen copies the answer inside QuerySamplesComplete; until then its memory must stay
+        # valid.
         self._buffer = np.zeros(1, np.int32)
         self._address = self._buffer.ctypes.data
 
     def issue(self, query: Sequence[Any]) -> None:
-        """Run, answer, complete.
+        """Run the model, answer the query and complete it.
 
-        LoadGen's clock runs until the samples are complete: what can be looked up or written down
-        before or after is not done within.
+        LoadGen's clock runs until the samples are complete. Therefore everything that can be looked
+        up before or recorded afterwards is kept out of that time.
         """
         try:
             run, to_answer, buffer, clock = self._run, self._answer, self._buffer, self._clock
@@ -146,14 +148,14 @@ class InlineSut:
             end_now(error, "answering a query")
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: no thread was started."""
 
 
 class QuerySut(InlineSut):
-    """Answers a whole query by one call of the model: MultiStream, whose queries have 8 samples."""
+    """Answers a whole query with one model call: MultiStream, whose queries have 8 samples."""
 
     def issue(self, query: Sequence[Any]) -> None:
-        """Run, answer, complete; all samples of the query take as long as it does."""
+        """Run, answer and complete; the duration of each sample is that of the query."""
         try:
             start = self._clock()
             indices = np.fromiter((sample.index for sample in query), np.int64, len(query))
@@ -165,7 +167,7 @@ class QuerySut(InlineSut):
                 response(sample.id, address + 4 * place, 4) for place, sample in enumerate(query)
             ]
             end = self._clock()
-            # LoadGen copies the answers before this returns.
+            # LoadGen copies the answers before this call returns.
             self._complete(responses)
             self.samples.add_many(end - start, len(responses))
             self._answers[indices] = answers
@@ -175,9 +177,10 @@ class QuerySut(InlineSut):
 
 
 class WorkerSut:
-    """Answers in one long-lived thread: Offline and Server, which issue before it is answered.
+    """Answers in one long-lived thread: Offline and Server, where queries do not wait for answers.
 
-    A thread per query crashes LoadGen in accuracy mode; one that lives as long as the run does not.
+    A thread per query crashes LoadGen in accuracy mode; a thread that lives as long as the run does
+    not.
     """
 
     def __init__(
@@ -189,7 +192,7 @@ class WorkerSut:
         expected: int,
         batch_size: int,
     ) -> None:
-        """The worker waits for its first query."""
+        """Start the worker thread, which waits for its first query."""
         self.samples = Samples(expected)
         self.query_count = 0
         self._loadgen = loadgen
@@ -204,7 +207,7 @@ class WorkerSut:
         self._thread.start()
 
     def issue(self, query: Sequence[Any]) -> None:
-        """Copy the ids out of LoadGen's list, which dies with this call, and hand them over."""
+        """Copy the ids out of LoadGen's list, which is freed after this call, and queue them."""
         try:
             start = time.perf_counter_ns()
             count = len(query)
@@ -215,7 +218,7 @@ class WorkerSut:
             end_now(error, "taking a query")
 
     def close(self) -> None:
-        """Let the worker end."""
+        """End the worker thread after it has answered all queued queries."""
         self._queue.put(None)
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""What a program brings to the harness: its samples, its model, its answers and their score."""
+"""The interface between a program and the harness: samples, model, answers and their score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many answers were right."""
+    """The number of correct answers."""
 
     metric: str
     correct: int
@@ -21,30 +21,30 @@ class Accuracy:
 
     @property
     def value(self) -> float:
-        """Between 0 and 1."""
+        """The share of correct answers, from 0 to 1."""
         return self.correct / self.total if self.total else 0.0
 
 
 class Task(Protocol):
-    """A program's part. Everything but `run` and `answer` is outside the measured path."""
+    """A program's part of a run. Only `run` and `answer` are in the measured path."""
 
     total_count: int
-    """Samples of the data set."""
+    """Number of samples of the data set."""
     performance_count: int
-    """Samples that are in memory at once in a performance run."""
+    """Number of samples that are in memory at once in a performance run."""
 
     def prepare(self, indices: npt.NDArray[np.int64]) -> Array:
-        """These samples, ready for the model."""
+        """Return the samples with these indices, ready for the model."""
         ...
 
     def run(self, batch: Array) -> Array:
-        """The model's outputs for a prepared batch."""
+        """Return the model's outputs for a prepared batch."""
         ...
 
     def answer(self, outputs: Array) -> npt.NDArray[np.integer[Any]]:
-        """One whole number per sample, within 32 bits: what LoadGen logs in accuracy mode."""
+        """Return one 32-bit integer per sample, which LoadGen logs in accuracy mode."""
         ...
 
     def score(self, answers: npt.NDArray[np.int32]) -> Accuracy:
-        """The accuracy of answers to all samples, in the order of the data set."""
+        """Return the accuracy of the answers to all samples, in the order of the data set."""
         ...

@@ -1,6 +1,6 @@
-"""Random samples of a model's own signature: for how fast it is, where nothing labelled is at hand.
+"""Random samples that match a model's signature, for measuring speed without labeled data.
 
-The same seed gives the same samples on every board.
+The same seed gives the same samples on every device.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 
 class RandomTensors:
-    """A model and random inputs for it. There is nothing that an answer could be compared with."""
+    """A model and random inputs for it; there are no labels to compare answers with."""
 
     def __init__(self, job: Job, adapter: Adapter) -> None:
         dataset, tensor = job.table("dataset"), job.table("model").get("input", {})
@@ -42,12 +42,16 @@ class RandomTensors:
         limits = np.iinfo(self._dtype) if whole else None
         low, high = tensor.get("range") or ((limits.min, limits.max) if limits else (0.0, 1.0))
         if whole and np.dtype(tensor.get("dtype", "float32")).kind == "f":
-            # A quantised input: its range is that of the real values, so take all that it can hold.
+            # A quantized input: the declared range is that of the real values, so use the full
+            # integer range.
             low, high = (limits.min, limits.max) if limits else (low, high)
         self._low, self._high, self._whole = low, high, whole
 
     def prepare(self, indices: Array) -> Array:
-        """One generator a sample, so that a sample does not depend on which others are loaded."""
+        """Return the samples with these indices.
+
+        Each sample has its own generator, so that it does not depend on which others are loaded.
+        """
         samples = np.empty((len(indices), *self._shape), self._dtype)
         for place, index in enumerate(indices.tolist()):
             generator = np.random.default_rng([self._seed, index])
@@ -61,14 +65,14 @@ class RandomTensors:
         return samples
 
     def answer(self, outputs: Any) -> npt.NDArray[np.integer[Any]]:
-        """The place of the highest value: something of the output must be read."""
+        """Return the index of the highest output, so that the output is actually read."""
         places: npt.NDArray[np.integer[Any]] = (
             np.asarray(outputs).reshape(len(outputs), -1).argmax(axis=-1)
         )
         return places
 
     def score(self, answers: Array) -> Accuracy:
-        """There is none.
+        """Raise an error, because random samples have no labels.
 
         Raises:
             JobError: BAD_JOB, always.
@@ -77,7 +81,11 @@ class RandomTensors:
 
 
 def load(job: Job, batch_size: int) -> tuple[Adapter, RandomTensors]:
-    """The model of the job, and samples of its signature."""
+    """Load the job's model, and create random samples for it.
+
+    Raises:
+        JobError: BAD_JOB in accuracy mode; BAD_INPUT, NO_RUNTIME.
+    """
     if job.mode == "accuracy":
         raise JobError(BAD_JOB, "random samples have no labels: there is no accuracy to measure")
     adapter = open_model(

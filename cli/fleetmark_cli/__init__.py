@@ -1,1 +1,1 @@
-"""How both commands speak to a person: tables, --json, errors and exit codes, homes, logging."""
+"""Command-line parts shared by both commands: tables, JSON, errors, exit codes, homes, logging."""

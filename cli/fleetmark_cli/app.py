@@ -1,4 +1,4 @@
-"""Runs a click command so that every error becomes one clear line and a designed exit code."""
+"""Runs a click command; every error becomes one line on stderr and a defined exit code."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from fleetmark_cli.output import echo
 def run(command: click.Command, translate: Callable[[Exception], Problem | None]) -> NoReturn:
     """Run `command` on sys.argv and exit.
 
-    `translate` says what an exception means to a person, or None if it is a fault of the
-    program: then, and only then, a traceback is shown.
+    Args:
+        command: the click command.
+        translate: returns the problem that an exception represents for users, or None if it is a
+            fault of the program. Only in that case a traceback is shown.
     """
     try:
         result = command.main(prog_name=command.name, standalone_mode=False)
@@ -32,7 +34,7 @@ def run(command: click.Command, translate: Callable[[Exception], Problem | None]
     except click.ClickException as error:
         code = _say(Problem(error.format_message(), EXIT_USAGE), command)
     except BrokenPipeError:
-        # The reader (`| head`) has enough; Python's own flush at exit must not complain.
+        # The reader (`| head`) closed the pipe; Python's flush at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:

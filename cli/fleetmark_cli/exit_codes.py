@@ -1,4 +1,4 @@
-"""What a command that did not do its work ends with. Loads nothing: a service needs it, too."""
+"""Exit codes of commands that fail. Imports little, because services use it too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXIT_INTERRUPTED = 130
 
 
 class Problem(NamedTuple):
-    """One line, which names the command before it is shown, and an exit code."""
+    """One line for users, to be prefixed with the command's name, and an exit code."""
 
     line: str
     exit_code: int

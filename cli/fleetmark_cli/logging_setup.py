@@ -1,4 +1,4 @@
-"""Logging: readable on a terminal, JSON lines otherwise."""
+"""Logging setup: readable lines on a terminal, JSON lines otherwise."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class _Lines(logging.Formatter):
 
 
 def set_up(verbose: bool = False) -> None:
-    """Log to stderr from now on; debug messages only if `verbose`."""
-    # Nothing that is written here names them, and each costs a line some microseconds.
+    """Send log messages to stderr; include debug messages only if `verbose`."""
+    # No format uses these values, and each costs some microseconds per log line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     if sys.stderr.isatty():

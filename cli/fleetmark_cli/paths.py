@@ -1,4 +1,4 @@
-"""Where a command keeps its files, and how flags, environment and config.toml combine."""
+"""Home folders of the commands, and the precedence of flags, environment and config.toml."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ _CONFIG_BYTES = 1024 * 1024
 
 
 class ConfigError(Exception):
-    """config.toml cannot be read; the text says where and why."""
+    """Raised when config.toml cannot be read; the message says where and why."""
 
 
 def home_folder(role: str, flag: str | None) -> Path:
-    """The home of `role` (agent, controller): flag, FLEETMARK_<ROLE>_HOME, or the user's data."""
+    """Return the home of `role`: the flag, FLEETMARK_<ROLE>_HOME, or a folder in the user's data.
+
+    Args:
+        role: `agent` or `controller`.
+        flag: the value of --home, if given.
+    """
     chosen = flag or os.environ.get(f"FLEETMARK_{role.upper()}_HOME")
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -26,10 +31,11 @@ def home_folder(role: str, flag: str | None) -> Path:
 
 
 def read_config(home: Path) -> dict[str, Any]:
-    """The values of config.toml in `home`; none if there is no such file.
+    """Return the values of config.toml in `home`, or an empty dict if the file does not exist.
 
     Raises:
-        ConfigError: the file is not TOML, no regular file, larger than 1 MiB, or cannot be read.
+        ConfigError: the file is not TOML, is not a regular file, is larger than 1 MiB, or cannot be
+            read.
     """
     path = home / "config.toml"
     try:

@@ -1,4 +1,4 @@
-"""Tables for people, by rich. Imported where a table is printed: it takes 40 ms."""
+"""Tables for terminals, printed with rich. Import it where a table is printed: rich takes 40 ms."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def print_table(
     title: str = "",
     droppable: Sequence[str] = (),
 ) -> None:
-    """A table whose cells are always whole; None reads as a dash.
+    """Print a table without truncating cells; None is printed as a dash.
 
-    On a terminal that is too narrow, columns of `droppable` are left out, the first named first,
-    and said so; what is piped has all of them.
+    On a terminal that is too narrow, `droppable` columns are omitted in the given order, and a note
+    lists them. Piped output has all columns.
     """
     columns = [clean_line(name) for name in columns]
     cells = [[_cell(value) for value in row] for row in rows]
@@ -39,7 +39,7 @@ def print_table(
             break
         del widths[name]
         dropped.append(name)
-    # Never narrower than its content: a terminal wraps a long line, rich would cut figures off.
+    # Never narrower than the content: a terminal wraps long lines, but rich would truncate values.
     needed = sum(widths.values()) + _GAP * (len(widths) + 1)
     console = Console(width=max(needed, terminal.width), highlight=False)
     shown_title = Text(clean_line(title), style="table.title") if title else None
@@ -48,7 +48,7 @@ def print_table(
     for index in shown:
         numeric = all(isinstance(row[index], (int, float, type(None))) for row in rows)
         justify = "right" if numeric and rows else "left"
-        # A text, for rich reads its markup in a plain string.
+        # Text, because rich would interpret markup in a plain string.
         header = Text(columns[index], style="table.header")
         table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in cells:

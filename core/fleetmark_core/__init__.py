@@ -1,1 +1,1 @@
-"""The component model's light core: facts, locks, orders, records and their digests."""
+"""Data types of agents and controllers: capabilities, lockfiles, orders, records and digests."""

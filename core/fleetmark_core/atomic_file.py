@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, synchronised, renamed."""
+"""Atomic file replacement: write a scratch file beside the target, synchronize it, rename it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True, private: bool = False) -> None:
-    """Replace `path` by a file with `data`, whole or not at all.
+    """Replace `path` atomically with a file that contains `data`.
 
     Args:
-        path: the file; its folder is made if it is absent.
-        data: the whole content.
-        durable: the content survives a power failure once this returns.
-        private: the file's owner alone may read it, from its first moment on; so is a folder that
-            is made for it.
+        path: the file. Its parent folder is created if it does not exist.
+        data: the complete content.
+        durable: synchronize the file and its folder, so that the content survives a power failure
+            once this function has returned.
+        private: create the file with mode 0600, so that only its owner can ever read it. If the
+            parent folder is created, it gets mode 0700.
 
     Raises:
-        OSError: there is no room or no permission; then the old content is still there.
+        OSError: no space or no permission. The old content is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
     with (
@@ -33,13 +34,15 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True, private: bool
 
 @contextmanager
 def replacement(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it replaces `path` at the end.
+    """Yield a scratch path beside `path`, and rename it to `path` when the body succeeds.
 
-    A process has one writer of a path at a time: what a killed one left is overwritten. If anything
-    fails, it is deleted, and what was at `path` stays.
+    A process must have one writer per path at a time: a scratch file that a killed writer left is
+    overwritten. If the body or the rename fails, the scratch file is deleted and `path` is
+    unchanged.
 
     Raises:
-        OSError: the file was not written, or cannot be synchronised or renamed; it names `path`.
+        OSError: the file was not written, or cannot be synchronized or renamed. The error names
+            `path`.
     """
     scratch = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
     try:
@@ -52,7 +55,7 @@ def replacement(path: Path, *, durable: bool = True) -> Iterator[Path]:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(scratch), scratch):
-            # Users know the file, not the scratch file beside it.
+            # Users know the target file, not the scratch file.
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     if durable:
@@ -69,6 +72,6 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make a folder's entries durable: after a rename in it, for example."""
-    # A folder is opened and synchronised just as a file is.
+    """Make a folder's entries durable, for example after a rename in it."""
+    # Folders are opened and synchronized like files.
     sync_file(path)

@@ -1,7 +1,7 @@
-"""A folder of content-addressed blobs: what lies in it is whole and verified, always.
+"""A folder of content-addressed blobs in which every blob is complete and verified.
 
-Bytes arrive in a partial file, which may be resumed; `commit` checks size and sha256, makes them
-durable (fsync, rename, fsync of the folder) and only then are they visible.
+Bytes arrive in a partial file, which can be resumed. `commit` checks size and SHA-256 and makes the
+bytes durable (fsync, rename, fsync of the folder). Only then is the blob visible.
 """
 
 from __future__ import annotations
@@ -20,37 +20,41 @@ _CHUNK = 1 << 20
 
 
 class BlobFolder:
-    """Blobs below `root`, at `sha256/ab/<hex>`; partial ones at `partial/<hex>`."""
+    """Content-addressed blobs at `root`/sha256/ab/<hex>; partial files are in `root`/partial."""
 
     def __init__(self, root: Path) -> None:
-        """The folders are made when they are first needed."""
+        """Store `root`; folders are created when they are first needed."""
         self.root = root
 
     def path(self, sha256: str) -> Path:
-        """Where the blob lies or would lie."""
+        """Return the path of a blob, whether or not the blob exists."""
         return blob_path(self.root, sha256)
 
     def has(self, sha256: str) -> bool:
-        """Whether the blob is here, whole."""
+        """Return whether the complete blob exists."""
         return is_sha256(sha256) and self.path(sha256).is_file()
 
     def size(self, sha256: str) -> int:
-        """Bytes of a blob that is here."""
+        """Return the size in bytes of an existing blob."""
         return self.path(sha256).stat().st_size
 
     def partial(self, sha256: str) -> Path:
-        """The file into which the blob's bytes are collected; its folder exists."""
+        """Return the file that collects the blob's bytes, and create its folder.
+
+        Raises:
+            ValueError: `sha256` is not a SHA-256 digest.
+        """
         if not is_sha256(sha256):
             raise ValueError(f"not a sha256 digest: {sha256[:80]!r}")
         folder = self.root / "partial"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / sha256
         if path.exists() and not path.is_file():
-            remove_path(path)  # nothing that could be resumed
+            remove_path(path)  # not a file, so it cannot be resumed
         return path
 
     def commit(self, partial: Path, sha256: str, size_bytes: int) -> Path:
-        """Verify the collected bytes and make them a blob; on any mismatch they are deleted.
+        """Verify the collected bytes and publish them as a blob; delete them on a mismatch.
 
         Raises:
             FleetmarkError: DIGEST_MISMATCH.
@@ -68,13 +72,13 @@ class BlobFolder:
         target.parent.mkdir(parents=True, exist_ok=True)
         sync_file(partial)
         if target.is_dir():
-            remove_path(target)  # damage: a blob is a file
+            remove_path(target)  # damage: a blob must be a file
         partial.replace(target)
         sync_folder(target.parent)
         return target
 
     def put_bytes(self, data: bytes) -> str:
-        """Store `data`; returns its digest."""
+        """Store `data` and return its digest."""
         sha256 = sha256_hex(data)
         if not self.has(sha256):
             partial = self._own_partial(sha256)
@@ -83,11 +87,11 @@ class BlobFolder:
         return sha256
 
     def put_file(self, source: Path, sha256: str, size_bytes: int) -> None:
-        """Store a copy of `source`, if it is what is named.
+        """Store a copy of `source` if it has this digest and size.
 
         Raises:
             FleetmarkError: DIGEST_MISMATCH.
-            OSError: `source` cannot be read or the folder not written.
+            OSError: `source` cannot be read, or the folder cannot be written.
         """
         if not self.has(sha256):
             partial = self._own_partial(sha256)
@@ -96,22 +100,22 @@ class BlobFolder:
             self.commit(partial, sha256, size_bytes)
 
     def remove(self, sha256: str) -> None:
-        """Forget a blob; it need not be here."""
+        """Remove a blob if it exists."""
         remove_path(self.path(sha256))
 
     def __iter__(self) -> Iterator[str]:
-        """Digests of all blobs."""
+        """Yield the digests of all blobs."""
         for folder in sorted((self.root / "sha256").glob("??")):
             yield from sorted(entry.name for entry in folder.iterdir())
 
     def _own_partial(self, sha256: str) -> Path:
-        # Two writers of the same content must not share a file.
+        # Two concurrent writers of the same content must not share a partial file.
         partial = self.partial(sha256)
         return partial.with_name(f"{sha256}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
 def remove_path(path: Path) -> None:
-    """Remove a file, or whatever stands in its place; it need not exist.
+    """Remove the file or folder at `path` if it exists.
 
     Raises:
         OSError: it cannot be removed.

@@ -1,8 +1,8 @@
-"""Files that people carry: bundles to boards on no network, and their results back.
+"""Bundle files: they carry work to devices without network, and carry their results back.
 
-Both are zip files whose entries are stored as they are, in sorted order and without times, so that
-equal content has equal bytes. Nothing of such a file is believed: it may hold a few documents of
-known names and blobs named by their sha256, and nothing else, each once and within its size.
+Both are zip files. Entries are stored uncompressed, in sorted order and without times, so that
+equal content gives equal bytes. Such a file is untrusted input: it may contain only documents of
+known names and blobs named by their SHA-256, each once and within its size limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fleetmark_core.serde import parse_document
 from fleetmark_core.zip_reader import open_zip
 
 BUNDLE, RESULTS = "bundle.json", "results.json"
-"""The document that says what the file is."""
+"""Name of the document that identifies the kind of file."""
 MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
 _MAX_ENTRIES = 100_000
 _BLOBS = "blobs/"
@@ -39,10 +39,10 @@ _DAMAGED = (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, struc
 
 
 def write_files(path: Path, texts: Mapping[str, bytes], places: Mapping[str, Path]) -> None:
-    """Write a zip of `texts` and of the files at `places`, by the names that they have in it.
+    """Write a zip file with the documents `texts` and the files `places`, both by entry name.
 
     Raises:
-        OSError: it cannot be written, or a file not read.
+        OSError: the zip file cannot be written, or a file cannot be read.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted({*texts, *places}):
@@ -58,12 +58,12 @@ def write_files(path: Path, texts: Mapping[str, bytes], places: Mapping[str, Pat
 
 
 def blob_name(sha256: str) -> str:
-    """What a blob is called in a carried file."""
+    """Return the entry name of a blob in a bundle file."""
     return f"{_BLOBS}{sha256}"
 
 
 class Carried:
-    """A file that came from somewhere, opened and looked through."""
+    """An opened bundle file or results file whose entry list was checked."""
 
     def __init__(self, archive: zipfile.ZipFile, path: Path, known: frozenset[str]) -> None:
         self._archive = archive
@@ -98,10 +98,10 @@ class Carried:
         found[key] = entry
 
     def document(self, name: str, limit_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
-        """The bytes of a document.
+        """Return the bytes of a document.
 
         Raises:
-            FleetmarkError: BAD_DOCUMENT: it is not there, too large, or damaged.
+            FleetmarkError: BAD_DOCUMENT: it is missing, too large or damaged.
         """
         entry = self.documents.get(name)
         if entry is None:
@@ -109,7 +109,7 @@ class Carried:
         return self._read(entry, limit_bytes)
 
     def table(self, name: str) -> dict[str, Any]:
-        """The document as a table, of a format that this version reads.
+        """Return a JSON document as a dict, if its format is one that this version reads.
 
         Raises:
             FleetmarkError: BAD_DOCUMENT.
@@ -123,7 +123,7 @@ class Carried:
         return values
 
     def blob(self, sha256: str, limit_bytes: int) -> bytes:
-        """The bytes of a small blob; their digest is not checked.
+        """Return the bytes of a small blob without checking their digest.
 
         Raises:
             FleetmarkError: BAD_DOCUMENT.
@@ -134,7 +134,7 @@ class Carried:
         return self._read(entry, limit_bytes)
 
     def chunks(self, sha256: str, offset: int = 0) -> Iterator[bytes]:
-        """The bytes of a blob from an offset, piece by piece; their digest is not checked.
+        """Yield the bytes of a blob in chunks, from an offset, without checking their digest.
 
         Raises:
             FleetmarkError: BAD_DOCUMENT.
@@ -151,11 +151,11 @@ class Carried:
             raise self.bad(f"{entry.filename} cannot be read: {error}") from error
 
     def store(self, sha256: str, size_bytes: int, blobs: BlobFolder) -> None:
-        """Put a blob into a folder, if it is what its name says; else nothing is left of it.
+        """Copy a blob into a blob folder if its bytes match its digest; otherwise leave nothing.
 
         Raises:
             FleetmarkError: BAD_DOCUMENT, DIGEST_MISMATCH.
-            OSError: it cannot be written.
+            OSError: the blob cannot be written.
         """
         if blobs.has(sha256):
             return
@@ -170,7 +170,7 @@ class Carried:
             partial.unlink(missing_ok=True)
 
     def bad(self, what: str) -> FleetmarkError:
-        """An error about this file."""
+        """Return a BAD_DOCUMENT error about this file."""
         return FleetmarkError(
             ErrorKind.BAD_DOCUMENT, what, str(self._path), "Get the file once more"
         )
@@ -186,10 +186,11 @@ class Carried:
 
 @contextmanager
 def opened(path: Path, *known: str) -> Iterator[Carried]:
-    """A carried file with documents of these names at most.
+    """Open a bundle file or results file that may contain only the documents `known`, and blobs.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: it is none, or holds what does not belong into it.
+        FleetmarkError: BAD_DOCUMENT: it is not such a file, or contains an entry that is not
+            allowed.
         OSError: it cannot be read.
     """
     with ExitStack() as stack:
@@ -200,7 +201,8 @@ def opened(path: Path, *known: str) -> Iterator[Carried]:
             raise FleetmarkError(
                 ErrorKind.BAD_DOCUMENT, what, str(path), "Get the file once more"
             ) from error
-        # A file that is cut within a wheel that it carries ends with that wheel's own directory.
+        # A file that was truncated inside an embedded wheel ends with that wheel's own zip
+        # directory, whose offsets do not begin at 0.
         if min((entry.header_offset for entry in archive.infolist()), default=0):
             what = "it is cut short, or something stands before it"
             raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, str(path), "Get the file once more")
@@ -209,14 +211,14 @@ def opened(path: Path, *known: str) -> Iterator[Carried]:
 
 @dataclass(frozen=True)
 class BoardSigned:
-    """A document that a board wrote, with its signature; `csr` proves the board's key."""
+    """A document that a device wrote, with its signature; `csr` proves possession of the key."""
 
     signed: bytes
     csr: bytes
     signature: str
 
     def canonical(self) -> bytes:
-        """The bytes that are carried."""
+        """Return the canonical bytes of the envelope."""
         return canonical_json(
             {
                 "format": _FORMAT,
@@ -228,7 +230,7 @@ class BoardSigned:
 
 
 def parse_signed_by_board(data: bytes) -> BoardSigned:
-    """A board's document in its envelope; no signature is checked.
+    """Parse the envelope of a document from a device without checking its signature.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
@@ -247,7 +249,7 @@ def parse_signed_by_board(data: bytes) -> BoardSigned:
 
 @dataclass(frozen=True)
 class BoardDocument:
-    """How a board on no network introduces itself."""
+    """The identity and capabilities that a device without network exports for enrollment."""
 
     format: int
     device_id: str
@@ -257,7 +259,7 @@ class BoardDocument:
 
 
 def parse_board(data: bytes) -> BoardDocument:
-    """A board's introduction.
+    """Parse the identity document of a device.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
@@ -267,7 +269,7 @@ def parse_board(data: bytes) -> BoardDocument:
 
 @dataclass(frozen=True)
 class ResultsDocument:
-    """What a board on no network has to say of one attempt."""
+    """The records of one attempt on a device without network, or the reason why it was refused."""
 
     device_id: str
     job_id: str
@@ -277,10 +279,10 @@ class ResultsDocument:
     records: tuple[Record, ...]
     blobs: tuple[tuple[str, int], ...]
     refusal: str = ""
-    """Why the board did not follow the order; then there are no records."""
+    """Why the device refused the order; then there are no records."""
 
     def canonical(self) -> bytes:
-        """The bytes that are signed."""
+        """Return the canonical bytes, which the device signs."""
         return canonical_json(
             {
                 "format": _FORMAT,
@@ -303,7 +305,7 @@ def _whole(value: object, name: str) -> int:
 
 
 def parse_results(data: bytes) -> ResultsDocument:
-    """A results document from its bytes; no signature is checked.
+    """Parse a results document without checking its signature.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.

@@ -1,7 +1,7 @@
-"""What a board is and has: typed facts measured by its agent.
+"""Capabilities: the typed facts of a device, measured by its agent.
 
-A field that is None is *unavailable*: the board does not offer that reading. It is never a zero.
-The wire's twin is `protos/fleetmark_protos/v1/capabilities.proto`, field by field.
+A field that is None is *unavailable*: the device does not offer that reading. None never means
+zero. The wire format `protos/fleetmark_protos/v1/capabilities.proto` has the same fields.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Os(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Board(SharedRepr):
-    """The product, from the device tree or DMI, and what contains it."""
+    """The hardware model, from the device tree or DMI, and the container or virtual machine."""
 
     model: str | None = None
     vendor: str | None = None
@@ -35,7 +35,7 @@ class Board(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Cpu(SharedRepr):
-    """The processor; `usable_cores` is what affinity and cgroup quota leave."""
+    """The processor; `usable_cores` is the number left by CPU affinity and cgroup quota."""
 
     logical_cores: int
     usable_cores: int
@@ -48,7 +48,7 @@ class Cpu(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Memory(SharedRepr):
-    """Main memory; `limit_bytes` is the lowest limit of cgroup or process below the total."""
+    """Main memory; `limit_bytes` is the lowest cgroup or process limit that is below the total."""
 
     total_bytes: int
     swap_bytes: int
@@ -59,8 +59,8 @@ class Memory(SharedRepr):
 class Storage(SharedRepr):
     """The file system that holds the agent's home.
 
-    `cache_bytes` are what the agent keeps of former jobs: a new one finds there what it needs, or
-    the agent gives it up.
+    `cache_bytes` is the size of the agent's cache of earlier jobs. A new job either reuses cached
+    content, or the agent evicts it to make room.
     """
 
     total_bytes: int
@@ -70,7 +70,7 @@ class Storage(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Accelerator(SharedRepr):
-    """A device besides the CPU that can run models: gpu, npu, tpu, dsp."""
+    """A processor besides the CPU that can run models: gpu, npu, tpu, dsp."""
 
     kind: str
     name: str
@@ -81,7 +81,7 @@ class Accelerator(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Sensor(SharedRepr):
-    """A reading that the board offers: temperature, frequency, power, battery."""
+    """A reading that the device offers: temperature, frequency, power, battery."""
 
     kind: str
     name: str
@@ -90,7 +90,7 @@ class Sensor(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Software(SharedRepr):
-    """Software that was found on the board and proved to run."""
+    """Software that was found on the device and proved to run."""
 
     name: str
     version: str
@@ -100,7 +100,7 @@ class Software(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Interpreter(SharedRepr):
-    """A Python that jobs may use, with the tags (PEP 425) of the wheels that fit it."""
+    """A Python interpreter that jobs may use, with the wheel tags (PEP 425) that it accepts."""
 
     path: str
     version: str
@@ -111,7 +111,7 @@ class Interpreter(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Control(SharedRepr):
-    """A setting of the board that a run may want to change: governor, affinity, priority."""
+    """A device setting that a run may change: governor, affinity, priority."""
 
     name: str
     writable: bool
@@ -121,7 +121,7 @@ class Control(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Shortfall(SharedRepr):
-    """Something stronger that the board does not reach: what, why, and what would change that."""
+    """A stronger sandbox feature that the device lacks: what, why, and how to get it."""
 
     what: str
     reason: str
@@ -130,11 +130,11 @@ class Shortfall(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Sandbox(SharedRepr):
-    """What jobs run in, proven by running it; `level` is one of `core.sandbox.LEVELS`.
+    """The sandbox that jobs run in, proven by running it.
 
-    `network`: how jobs are kept from it: `namespace`, `tcp` (UDP stays open) or `open`. `user`:
-    number of the jobs' own user, where the agent is root. `control_group`: folder in which jobs
-    get control groups.
+    `level` is one of `fleetmark_core.sandbox_levels.LEVELS`. `network` is how jobs are kept off the
+    network: `namespace`, `tcp` (UDP stays open) or `open`. `user` is the number of the jobs' own
+    user where the agent is root. `control_group` is the folder in which jobs get control groups.
     """
 
     level: str
@@ -146,7 +146,7 @@ class Sandbox(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Capabilities(SharedRepr):
-    """All facts of one board, and the tags that follow from them."""
+    """All facts of one device, and the tags that follow from them."""
 
     os: Os
     arch: str

@@ -1,4 +1,4 @@
-"""Times: UTC in ISO 8601 for people and the database, nanoseconds inside."""
+"""Times: nanoseconds internally, UTC in ISO 8601 for users and the database."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ NS_PER_S = 1_000_000_000
 
 @lru_cache(maxsize=256)
 def iso(unix_ns: int) -> str:
-    """`2026-01-31T12:00:00.123Z`; sorts like the time itself."""
+    """Return a time as `2026-01-31T12:00:00.123Z`; the text sorts like the time."""
     moment = datetime.fromtimestamp(unix_ns // 1_000_000 / 1000, timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_iso(text: str) -> int:
-    """Nanoseconds since 1970 of an ISO 8601 time; without a zone it is UTC.
+    """Return the nanoseconds since 1970 of an ISO 8601 time; a time without a zone is UTC.
 
     Raises:
-        ValueError: not a time, or not between the years 1 and 9999 of UTC.
+        ValueError: `text` is not a time, or the time is not between the years 1 and 9999 in UTC.
     """
     moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     if moment.tzinfo is None:
@@ -33,14 +33,17 @@ def parse_iso(text: str) -> int:
 
 
 class StepWatch:
-    """Notices when the wall clock steps, by the monotonic clock beside it."""
+    """Detects steps of the wall clock by comparing it with the monotonic clock."""
 
     def __init__(self, unix_ns: int, monotonic_ns: int, tolerance_ns: int = 10 * NS_PER_S) -> None:
         self._difference_ns = unix_ns - monotonic_ns
         self._tolerance_ns = tolerance_ns
 
     def look(self, unix_ns: int, monotonic_ns: int) -> float:
-        """By how many seconds the wall clock stepped since the last step; 0.0 if it did not."""
+        """Return the seconds by which the wall clock stepped since the last detected step, or 0.0.
+
+        Differences up to the tolerance do not count as a step.
+        """
         step_ns = unix_ns - monotonic_ns - self._difference_ns
         if abs(step_ns) <= self._tolerance_ns:
             return 0.0
@@ -49,10 +52,10 @@ class StepWatch:
 
 
 def now_unix_ns() -> int:
-    """The wall clock, for what is stored and shown. Never for leases."""
+    """Return the wall-clock time, for stored and displayed times. Never use it for leases."""
     return time.time_ns()
 
 
 def now_monotonic_ns() -> int:
-    """The monotonic clock, for leases and time limits."""
+    """Return the monotonic time, for leases and time limits."""
     return time.monotonic_ns()

@@ -1,6 +1,6 @@
-"""Keys of boards and people: made where they are used, kept readable by their owner alone.
+"""Private keys of devices and operators. A key is created where it is used.
 
-`cryptography` is imported when a function needs it: an idle agent never does.
+`cryptography` is imported by the functions that need it: an idle agent never loads it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def crypto_errors() -> tuple[type[Exception], ...]:
-    """Return what reading others' certificates, signing requests and keys may raise.
+    """Return the exceptions that reading untrusted certificates, requests and keys may raise.
 
-    `cryptography` has no common base for it, and looks at parts only when they are asked for.
+    `cryptography` has no common base class for them, and parses some parts only on access.
     """
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -35,7 +35,7 @@ def crypto_errors() -> tuple[type[Exception], ...]:
 
 
 def make_key() -> bytes:
-    """A new private key (ECDSA on P-256, which every TLS library takes), PEM."""
+    """Return a new private key in PEM (ECDSA on P-256, which every TLS library supports)."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -47,12 +47,12 @@ def make_key() -> bytes:
 
 
 def signing_request(key_pem: bytes) -> bytes:
-    """A certificate signing request (PKCS #10, DER), signed by the key that it presents.
+    """Return a certificate signing request (PKCS #10, DER), signed by the key that it presents.
 
-    It names nobody: who a key belongs to is for the controller to say.
+    The subject is empty: the controller decides which identity the key gets.
 
     Raises:
-        ValueError: it is no key of ours.
+        ValueError: `key_pem` is not a PEM private key on an elliptic curve.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -64,7 +64,11 @@ def signing_request(key_pem: bytes) -> bytes:
 
 
 def sign_document(key_pem: bytes, data: bytes) -> str:
-    """A board's signature under what it writes into a file, hexadecimal (ECDSA, SHA-256)."""
+    """Return a device's signature of a document, hexadecimal (ECDSA, SHA-256).
+
+    Raises:
+        ValueError: `key_pem` is not a PEM private key on an elliptic curve.
+    """
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -75,10 +79,10 @@ def sign_document(key_pem: bytes, data: bytes) -> str:
 
 
 def key_fingerprint(key_pem: bytes) -> str:
-    """sha256 of the public part of a private key, as both sides show it to people.
+    """Return the SHA-256 of the key's public part, as agent and controller show it to users.
 
     Raises:
-        ValueError: it is no key of ours.
+        ValueError: `key_pem` is not a PEM private key on an elliptic curve.
     """
     from cryptography.hazmat.primitives import serialization
 
@@ -103,10 +107,10 @@ def _read(key_pem: bytes) -> EllipticCurvePrivateKey:
 
 
 def pem_sha256(pem: bytes) -> str:
-    """sha256 of the certificate in a PEM text, as tokens carry it.
+    """Return the SHA-256 of the certificate in a PEM text, as tokens contain it.
 
     Raises:
-        ValueError: it holds no certificate.
+        ValueError: `pem` contains no certificate.
     """
     import ssl
 

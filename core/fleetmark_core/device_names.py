@@ -1,7 +1,7 @@
-"""What a device, or a saved fleet, may be called. One rule for agents, enrollment and operators.
+"""The rule for names of devices and saved fleets, shared by agents, enrollment and operators.
 
-Names are ASCII, so that none can be mistaken for another by letters of other alphabets. Of names
-that still look alike (`board-1` and `board-l`) a fleet has one: see `look`.
+Names are ASCII, so that letters of other alphabets cannot imitate a name. Names that still look
+alike (`board-1` and `board-l`) must not both exist in a fleet: see `look`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import re
 RULE = "up to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 ALIKE = (("1", "l"), ("i", "l"), ("0", "o"), ("rn", "m"), ("vv", "w"), ("_", "-"))
-"""Replaced one after another in a lower-case name: the ASCII part of Unicode's confusables
-(UTS 39, section 4), and what few fonts tell apart."""
+"""Replacements that are applied one after another to a lower-case name: the ASCII part of Unicode's
+confusables (UTS 39, section 4), and pairs that few fonts distinguish."""
 
 
 def is_device_name(name: str) -> bool:
-    """Return whether a device can be called so."""
+    """Return whether `name` is a valid device name."""
     return _NAME.fullmatch(name) is not None
 
 
 def look(name: str) -> str:
-    """Return what two names that look alike have in common."""
+    """Return the skeleton of a name; two names that look alike have the same skeleton."""
     found = name.lower()
     for seen, meant in ALIKE:
         found = found.replace(seen, meant)

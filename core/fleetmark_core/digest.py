@@ -1,6 +1,6 @@
-"""Canonical bytes and sha256 digests: the names of everything that travels.
+"""Canonical bytes and SHA-256 digests, by which all transferred content is named.
 
-`hashlib` brings OpenSSL with it, so it is loaded by the first digest: an idle agent makes none.
+`hashlib` loads OpenSSL, so it is imported by the first digest: an idle agent computes none.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def canonical_json(value: object) -> bytes:
-    """The one byte string of a JSON value: sorted keys, no spaces, UTF-8, no NaN.
+    """Return the canonical bytes of a JSON value: sorted keys, no spaces, UTF-8, no NaN.
 
     Raises:
-        ValueError: the value holds NaN or an infinity, which JSON does not have.
+        ValueError: the value contains NaN or an infinity, which JSON does not have.
     """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -26,17 +26,17 @@ def canonical_json(value: object) -> bytes:
 
 
 def sha256_hex(data: bytes) -> str:
-    """Lower-case hexadecimal sha256."""
+    """Return the lower-case hexadecimal SHA-256 of `data`."""
     import hashlib
 
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """Return the lower-case hexadecimal sha256 of a regular file's bytes.
+    """Return the lower-case hexadecimal SHA-256 of a regular file's bytes.
 
     Raises:
-        OSError: it cannot be read, or is not a regular file.
+        OSError: the file cannot be read, or is not a regular file.
     """
     import hashlib
 
@@ -48,15 +48,15 @@ def sha256_file(path: Path) -> str:
 
 
 def is_sha256(text: str) -> bool:
-    """Whether `text` is a digest as we write them; anything else never becomes a path."""
+    """Return whether `text` is a lower-case hexadecimal SHA-256. Nothing else may become a path."""
     return _HEX.fullmatch(text) is not None
 
 
 def blob_path(folder: Path, sha256: str) -> Path:
-    """Where a blob lies below `folder`: `sha256/ab/<hex>`.
+    """Return the path of a blob below `folder`: `sha256/ab/<hex>`.
 
     Raises:
-        ValueError: `sha256` is no digest.
+        ValueError: `sha256` is not a SHA-256 digest.
     """
     if not is_sha256(sha256):
         raise ValueError(f"not a sha256 digest: {sha256[:80]!r}")

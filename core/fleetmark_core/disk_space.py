@@ -1,4 +1,4 @@
-"""Tells a full disk from other faults of a folder, and says what to do about it."""
+"""Detects full disks, and builds the error that tells users what to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = ".writable"
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Return whether an error says that there is no room, or that a quota is used up."""
+    """Return whether an error means that the file system is full or a quota is used up."""
     return error.errno in _FULL
 
 
@@ -22,9 +22,9 @@ def disk_full_error(folder: Path, what: str = "", suggestion: str = "") -> Fleet
     """Return the error for a folder on a full disk.
 
     Args:
-        folder: what cannot be written; users free space on its file system.
-        what: what was not done, for example "the store cannot be opened"; may be empty.
-        suggestion: what in the folder may be deleted; empty if nothing.
+        folder: the folder that cannot be written; users must free space on its file system.
+        what: the consequence, for example "the store cannot be opened"; may be empty.
+        suggestion: what in the folder may be deleted; may be empty.
     """
     consequence = f", {what}" if what else ""
     return FleetmarkError(
@@ -37,10 +37,10 @@ def disk_full_error(folder: Path, what: str = "", suggestion: str = "") -> Fleet
 
 
 def has_room(folder: Path) -> bool:
-    """Return whether a folder that exists takes another 64 KiB.
+    """Return whether another 64 KiB can be written to an existing folder.
 
     Raises:
-        OSError: it cannot be written for another reason.
+        OSError: the folder cannot be written for another reason.
     """
     path = folder / _NAME
     try:
@@ -50,7 +50,7 @@ def has_room(folder: Path) -> bool:
             data = memoryview(bytes(_LEAST_FREE_BYTES))
             while data:
                 data = data[os.write(descriptor, data) :]
-            os.fsync(descriptor)  # some file systems find out only now
+            os.fsync(descriptor)  # some file systems report a full disk only here
         finally:
             os.close(descriptor)
             path.unlink(missing_ok=True)

@@ -1,11 +1,15 @@
-"""Parses JSON and TOML that others hand in: whatever the bytes are, a value or one ValueError.
+"""Parsers for untrusted JSON and TOML: any bytes give either a value or one ValueError.
 
-Python's own parsers leave four things open. An integer of thousands of digits raises an error that
-advises to raise the interpreter's limit, and a hexadecimal one is accepted, and fails where it is
-printed. Deep nesting raises RecursionError in the parser, or in what walks the value later. JSON
-accepts NaN, infinities and lone surrogates, which no canonical document, database or terminal
-holds. A TOML key of many dotted parts takes time and memory that grow with their square. The size
-of the bytes is for the caller to bound: see `regular_file.read_regular`.
+Python's own parsers leave these problems open:
+
+- An integer of thousands of digits raises an error that advises raising the interpreter's limit. A
+  hexadecimal one is accepted, and fails where it is printed.
+- Deep nesting raises RecursionError, in the parser or in code that walks the value later.
+- JSON accepts NaN, infinities and lone surrogates, which canonical documents, databases and
+  terminals cannot represent.
+- A TOML key of many dotted parts takes time and memory that grow with the square of their number.
+
+The caller must limit the size of the bytes: see `regular_file.read_regular`.
 """
 
 from __future__ import annotations
@@ -17,10 +21,10 @@ import sys
 from typing import Any
 
 MAX_DEPTH = 64
-"""How deep tables and lists may be nested."""
+"""Maximum nesting depth of tables and lists."""
 _SMALLEST = -(1 << 63)
 _LARGEST_IN_JSON, _LARGEST_IN_TOML = (1 << 64) - 1, (1 << 63) - 1
-"""LoadGen's seeds, which stand in JSON, have 64 bits without a sign; TOML's integers have one."""
+"""JSON holds LoadGen's seeds, which are unsigned 64-bit integers; TOML's integers are signed."""
 _MAX_DIGITS = 20
 _MAX_VALUES = 2_000_000
 _SMALL_BYTES = 4 << 20
@@ -37,11 +41,11 @@ def parse_json(data: bytes) -> Any:
         data: the document.
 
     Raises:
-        ValueError: it is not JSON, is nested deeper than `MAX_DEPTH`, or holds millions of values,
-            an integer of more than 64 bits, NaN, an infinity or text that is not Unicode. The text
-            says which, and where.
+        ValueError: it is not JSON, is nested deeper than `MAX_DEPTH`, or contains more than two
+            million values, an integer of more than 64 bits, NaN, an infinity or text that is not
+            Unicode. The message says which, and where.
     """
-    # A value of two bytes takes thirty times as much memory.
+    # A value of two bytes takes thirty times as much memory when parsed.
     if len(data) > _SMALL_BYTES:
         structure = _STRING.sub(b"", data)
         if sum(structure.count(mark) for mark in (b",", b"[", b"{")) > _MAX_VALUES:
@@ -63,11 +67,11 @@ def parse_toml(data: bytes, *, with_dates: bool = False) -> dict[str, Any]:
         with_dates: accept dates and times, which JSON does not have.
 
     Raises:
-        ValueError: it is not TOML, is nested deeper than `MAX_DEPTH`, or holds an integer of more
-            than 64 bits, NaN, an infinity, a date or a key of hundreds of parts. The text says
-            which, and where.
+        ValueError: it is not TOML, is nested deeper than `MAX_DEPTH`, or contains an integer of
+            more than 64 bits, NaN, an infinity, a date or a key of hundreds of parts. The message
+            says which, and where.
     """
-    # Loaded here: an idle agent reads JSON alone.
+    # Imported here: an idle agent reads only JSON.
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -84,7 +88,7 @@ def parse_toml(data: bytes, *, with_dates: bool = False) -> dict[str, Any]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError):
         raise
     except ValueError as error:
-        # Python's limit on the digits of an integer, which does not say where.
+        # Python's limit on the digits of an integer; its message does not name the line.
         found = _LONG_INTEGER.search(data)
         line_number = data.count(b"\n", 0, found.start()) + 1 if found else 0
         place = f"line {line_number}: " if found else ""
@@ -97,7 +101,7 @@ _TOO_LARGE = "an integer does not fit into 64 bits; write at most 19 digits"
 
 
 def _integer(digits: str) -> int:
-    # `_check` refuses one that cannot fit: it knows the key.
+    # Return an integer that `_check` rejects: `_check` can name the key.
     return int(digits) if len(digits) <= _MAX_DIGITS else _LARGEST_IN_JSON + 1
 
 
@@ -110,7 +114,7 @@ def _depth_error() -> ValueError:
 
 
 def _check(document: Any, largest: int, with_dates: bool = False) -> None:
-    """Refuse what a parser accepts and nothing after it can hold; without recursion."""
+    """Reject values that parsers accept but later code cannot represent. Does not recurse."""
     level: list[tuple[str, Any]] = [("", document)]
     for _ in range(MAX_DEPTH + 1):
         below: list[tuple[str, Any]] = []

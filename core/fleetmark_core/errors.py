@@ -1,10 +1,11 @@
 """The error catalog: every error that crosses the wire or ends a command.
 
-Numbers are only added, never reused. Each kind has a gRPC status, for the wire, and an exit code,
-for people: 1 a job failed, was invalid or a comparison regressed; 2 usage; 3 not found, nothing
+Numbers are only added, never reused. Each kind has a gRPC status for the wire and an exit code for
+commands: 1 a job failed, was invalid or a comparison regressed; 2 usage; 3 not found, nothing
 matches or nothing fits; 4 refused; 5 controller unreachable; 130 interrupted.
 
-A kind that narrows another has its number: on the wire it is read as the first kind that has it.
+A kind that refines another kind shares its number. The receiver reads the number as the first kind
+that has it.
 """
 
 from __future__ import annotations
@@ -79,12 +80,12 @@ class ErrorKind(Enum):
 
     @property
     def status(self) -> str:
-        """Name of the gRPC status."""
+        """The name of the gRPC status."""
         return self.value.status
 
     @property
     def exit_code(self) -> int:
-        """Exit code of a command that ends with it."""
+        """The exit code of a command that ends with this error."""
         return self.value.exit_code
 
     @property
@@ -94,15 +95,18 @@ class ErrorKind(Enum):
 
     @classmethod
     def from_number(cls, number: int) -> ErrorKind:
-        """The kind with this number; a newer side's unknown kind reads as INTERNAL."""
+        """Return the first kind with this number, or INTERNAL for an unknown number.
+
+        A newer peer may send numbers that this version does not know.
+        """
         return next((kind for kind in cls if kind.number == number), cls.INTERNAL)
 
 
 class FleetmarkError(Exception):
-    """An error for a person: what was wrong, where, and what to do next."""
+    """An error for users: what is wrong, where, and what to do next."""
 
     def __init__(self, kind: ErrorKind, what: str, where: str = "", next_step: str = "") -> None:
-        """Texts are short and whole: no trailing full stop."""
+        """Store the parts of the message; texts are complete and have no trailing full stop."""
         super().__init__(what)
         self.kind = kind
         self.what = what
@@ -110,7 +114,7 @@ class FleetmarkError(Exception):
         self.next_step = next_step
 
     def __str__(self) -> str:
-        """One line."""
+        """Return all parts as one line."""
         place = f"{self.where}: " if self.where else ""
         advice = f". {self.next_step}" if self.next_step else ""
         return f"{place}{self.what}{advice}"

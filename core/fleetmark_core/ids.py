@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7 (RFC 9562, section 5.7). Python's uuid module has it from 3.14 on only."""
+"""Identifiers: UUIDv7 (RFC 9562, section 5.7), which Python's uuid module has only since 3.14."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 
 
 def uuid7(unix_ns: int | None = None) -> str:
-    """Return a new identifier; later ones sort after earlier ones, to the millisecond.
+    """Return a new identifier. Identifiers sort by their time, to the millisecond.
 
     Args:
-        unix_ns: the time that it carries, in nanoseconds since 1970; None: now.
+        unix_ns: the time that the identifier contains, in nanoseconds since 1970; None means now.
     """
     milliseconds = (time.time_ns() if unix_ns is None else unix_ns) // 1_000_000
     random = int.from_bytes(os.urandom(10), "big")

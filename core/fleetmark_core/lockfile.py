@@ -1,4 +1,4 @@
-"""A lock: exact versions, variations and artefacts of one benchmark on one platform."""
+"""Lockfiles: exact versions, variations and artifacts of one benchmark on one platform."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOCK_FORMAT = 1
 
 @dataclass(frozen=True)
 class BlobRef:
-    """Content by digest. `name` is a plain file name, never a path."""
+    """A reference to content by digest. `name` is a plain file name, never a path."""
 
     name: str
     sha256: str
@@ -24,7 +24,7 @@ class BlobRef:
 
 @dataclass(frozen=True)
 class LockedComponent:
-    """A component as chosen: the digest is that of its component.toml."""
+    """A component as it was chosen; `sha256` is the digest of its component.toml."""
 
     kind: str
     name: str
@@ -35,10 +35,10 @@ class LockedComponent:
 
 @dataclass(frozen=True)
 class ProvidedPython:
-    """A Python that comes along, where the board's own do not fit.
+    """A Python that is shipped with the job because the device's own interpreters do not fit.
 
-    `archive` holds regular files only; `python` is the program in it, a relative path. `abis` and
-    `platforms` are the tags of the wheels that fit it on the board.
+    `archive` contains regular files only. `python` is the relative path of the program in it.
+    `abis` and `platforms` are the tags of the wheels that it accepts on the device.
     """
 
     archive: BlobRef
@@ -51,10 +51,10 @@ class ProvidedPython:
 
 @dataclass(frozen=True)
 class PackageArchive:
-    """Files that come along as they are: a job finds their folder as `packages[name]`.
+    """An archive that is unpacked unchanged; a job finds its folder as `packages[name]`.
 
-    `archive` holds regular files only. `bin`, `lib` and `python` are folders in it, relative paths
-    or `.`, which a job has on PATH, on LD_LIBRARY_PATH and on sys.path.
+    `archive` contains regular files only. `bin`, `lib` and `python` are folders in it (relative
+    paths, or `.`) that are added to the job's PATH, LD_LIBRARY_PATH and sys.path.
     """
 
     name: str
@@ -65,15 +65,15 @@ class PackageArchive:
     python: tuple[str, ...] = ()
 
     def folders(self) -> tuple[str, ...]:
-        """All that a job sees, each once."""
+        """Return all folders that a job sees, each once."""
         return tuple(dict.fromkeys((*self.bin, *self.lib, *self.python)))
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The Python that a job runs with, the wheels in its folder, and archives beside it.
+    """The Python that a job runs with, the wheels to install, and the archives to unpack.
 
-    `provided` is that Python, unless it is one of the board's own.
+    `provided` is None when the job uses one of the device's own interpreters.
     """
 
     python_version: str
@@ -83,10 +83,11 @@ class Environment:
     archives: tuple[PackageArchive, ...] = ()
 
     def key(self, platform: str) -> str:
-        """Name of the folder that holds it: equal content, equal key.
+        """Return the name of the environment's folder; equal content gives an equal key.
 
-        Python, platform, wheel digests and the system-site flag decide, not the whole lock, so
-        that variations of one benchmark share an environment. Archives lie in folders of their own.
+        The key depends on Python, platform, wheel digests and the system-site flag, not on the
+        whole lockfile, so that variations of one benchmark share an environment. Archives have
+        their own folders.
         """
         parts: dict[str, object] = {
             "python": self.python_version,
@@ -101,7 +102,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class DeclaredOutput:
-    """A file that the program promises to write into its output folder."""
+    """A file that the program declares to write into its output folder."""
 
     name: str
     role: str
@@ -110,9 +111,10 @@ class DeclaredOutput:
 
 @dataclass(frozen=True)
 class Program:
-    """What to execute. `{python}` and `{program}` in the command are filled in by the agent.
+    """The program to execute. The agent fills in `{python}` and `{program}` in the command.
 
-    `devices`: patterns of the nodes below /dev that a job reaches; `network`: whether it needs it.
+    `devices` are patterns of the device nodes below /dev that the job may access. `network` is
+    whether the job needs the network.
     """
 
     command: tuple[str, ...]
@@ -125,10 +127,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Lock:
-    """Everything that decides what a job runs, but its parameters.
+    """A lockfile: everything that determines what a job runs, except its parameters.
 
-    `inputs` maps an input's name (model, dataset) to its file; `job` holds what the program must
-    know of them (formats, tensors, labels), as the components declare it.
+    `inputs` maps an input's name (model, dataset) to its file. `job` contains what the program must
+    know about the inputs (formats, tensors, labels), as the components declare it.
     """
 
     format: int
@@ -140,7 +142,7 @@ class Lock:
     job: dict[str, Any]
 
     def blobs(self) -> Iterator[BlobRef]:
-        """Every blob that a device needs besides the lock itself."""
+        """Yield every blob that a device needs besides the lockfile."""
         yield from self.program.files
         yield from (self.inputs[name] for name in sorted(self.inputs))
         yield from self.environment.wheels
@@ -150,18 +152,18 @@ class Lock:
             yield package.archive
 
     def size_bytes(self) -> int:
-        """Bytes of all distinct blobs."""
+        """Return the total size in bytes of all distinct blobs."""
         return sum({blob.sha256: blob.size_bytes for blob in self.blobs()}.values())
 
     def component(self, kind: str) -> LockedComponent | None:
-        """The first component of a kind."""
+        """Return the first component of a kind, or None."""
         return next((part for part in self.components if part.kind == kind), None)
 
     def plain(self) -> dict[str, Any]:
-        """The values of its document.
+        """Return the lockfile as plain JSON values.
 
-        A lock without archives, devices or network does not speak of them: it is the one that it
-        was before there were any, and agents of that time read it.
+        Keys for archives, devices and network are omitted when they are empty. Then the document
+        equals the one from before these keys existed, and agents of that time can read it.
         """
         values: dict[str, Any] = to_plain(self)
         for name in ("devices", "network"):
@@ -172,12 +174,12 @@ class Lock:
         return values
 
     def canonical(self) -> bytes:
-        """The bytes whose sha256 names the lock."""
+        """Return the canonical bytes, whose SHA-256 identifies the lockfile."""
         return canonical_json(self.plain())
 
 
 def parse_lock(data: bytes) -> Lock:
-    """Read and check a lock.
+    """Parse and validate a lockfile.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
@@ -203,7 +205,7 @@ def parse_lock(data: bytes) -> Lock:
 
 
 def is_device_pattern(pattern: str) -> bool:
-    """Whether it names nodes below /dev, and no way out of it."""
+    """Return whether a pattern matches only nodes below /dev."""
     parts = pattern.split("/")
     return (
         parts[:2] == ["", "dev"] and len(parts) > 2 and not {"", ".", "..", "**"} & set(parts[2:])
@@ -216,7 +218,7 @@ def _check_archives(archives: tuple[PackageArchive, ...]) -> None:
         for folder in package.folders():
             for part in folder.split("/") if folder != "." else ():
                 check_file_name(part, "lock")
-            # PATH and LD_LIBRARY_PATH would take what follows for another folder.
+            # PATH and LD_LIBRARY_PATH treat these characters as separators.
             if ":" in folder or ";" in folder:
                 raise FleetmarkError(
                     ErrorKind.BAD_DOCUMENT, f"not a folder: {folder[:80]!r}", "lock"
@@ -227,14 +229,22 @@ def _check_archives(archives: tuple[PackageArchive, ...]) -> None:
 
 
 def check_blob(blob: BlobRef, where: str) -> None:
-    """Refuse a reference whose name could become a path or whose digest is none."""
+    """Reject a reference with an unsafe name, an invalid digest or a negative size.
+
+    Raises:
+        FleetmarkError: BAD_DOCUMENT.
+    """
     check_file_name(blob.name, where)
     if not is_sha256(blob.sha256) or blob.size_bytes < 0:
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{blob.name}: bad digest or size", where)
 
 
 def check_file_name(name: str, where: str) -> None:
-    """Refuse what is not a plain, printable file name."""
+    """Reject a name that is not a plain, printable file name.
+
+    Raises:
+        FleetmarkError: BAD_DOCUMENT.
+    """
     strange = name in {"", ".", ".."} or len(name) > 200 or not name.isprintable()
     if strange or "/" in name or "\\" in name:
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"not a plain file name: {name[:80]!r}", where)

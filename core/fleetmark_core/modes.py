@@ -1,4 +1,4 @@
-"""The modes that a benchmark may run in: what it says itself, and what follows from that. Pure."""
+"""The modes in which a benchmark may run, from its component and its program. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 PERFORMANCE, ACCURACY = "performance", "accuracy"
 FIND = "find-performance"
-"""Short tests find what LoadGen is to be told in a performance run, where the program has it."""
+"""Short tests find the settings for a performance run, if the program supports this mode."""
 
 
 def modes_of(benchmark: Mapping[str, Any], program: Mapping[str, Any]) -> tuple[str, ...]:
-    """Every mode of a benchmark with a program, by their tables.
+    """Return all modes of a benchmark with a program, from their component tables.
 
-    Those that the benchmark says are run without a word; compliance tests and FIND only on request.
+    The modes that the benchmark declares run by default. Compliance tests and FIND run only on
+    request.
     """
     said = tuple(benchmark.get("modes", ()))
     tests = tuple(benchmark.get("compliance", {}))

@@ -1,7 +1,7 @@
-"""An order: the controller's instruction for one attempt.
+"""Orders: the controller's instruction for one attempt.
 
-A signed order travels as an *envelope*: the order's canonical JSON as a text, the signature, and
-the certificate by which the controller's CA names the key that made it.
+A signed order is transferred as an *envelope*: the order's canonical JSON as a text, the signature,
+and the certificate in which the controller's CA names the signing key.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from fleetmark_core.serde import parse_document, to_plain
 ORDER_FORMAT = 1
 _LONGEST_S = 366 * 86_400.0
 SIGNED = "signed.v1"
-"""The feature by which both sides say that orders are signed."""
+"""The protocol feature by which both sides announce that orders are signed."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """Device, job, epoch, lock and parameters of one attempt.
+    """The device, job, epoch, lockfile and parameters of one attempt.
 
-    `bundle_bytes` is the size of all blobs that the lock names; `memory_bytes` is what the job's
-    process is predicted to need, `environment_bytes` and `output_bytes` what it needs of the disk
-    besides: so a board can refuse before it transfers anything. Zero: nothing was predicted.
-    `min_sandbox` is the weakest level that the job may run in; empty: any. `stable`: the board
-    cools first, and sets what makes its runs alike.
+    `bundle_bytes` is the size of all blobs that the lockfile names. `memory_bytes` is the predicted
+    memory of the job's process; `environment_bytes` and `output_bytes` are its predicted disk use
+    besides the bundle. With them a device can refuse an order before any transfer. Zero means that
+    there is no prediction. `min_sandbox` is the weakest sandbox level that the job may run in;
+    empty means any. `stable` makes the device cool down first and apply the settings that make runs
+    comparable.
     """
 
     format: int
@@ -53,7 +54,10 @@ class Order:
     stable: bool = False
 
     def canonical(self) -> bytes:
-        """The bytes that travel. What nobody asked for is not spoken of: older agents read it."""
+        """Return the canonical bytes.
+
+        Unset optional keys are omitted, so that older agents can read the order.
+        """
         values: dict[str, Any] = to_plain(self)
         if not self.min_sandbox:
             del values["min_sandbox"]
@@ -67,7 +71,7 @@ class Order:
 
 @dataclass(frozen=True)
 class SignedOrder:
-    """An order as it travels; `certificate` is PEM. Nothing is checked yet."""
+    """The envelope of a signed order; `certificate` is PEM. Nothing is verified yet."""
 
     format: int
     signed: str
@@ -75,15 +79,15 @@ class SignedOrder:
     certificate: str
 
     def canonical(self) -> bytes:
-        """The bytes that travel."""
+        """Return the canonical bytes of the envelope."""
         return canonical_json(to_plain(self))
 
 
 def parse_signed(data: bytes) -> SignedOrder:
-    """The envelope of an order; no signature is checked.
+    """Parse the envelope of an order without verifying its signature.
 
     Raises:
-        FleetmarkError: UNSIGNED: an order without envelope; BAD_DOCUMENT.
+        FleetmarkError: UNSIGNED: the order has no envelope; BAD_DOCUMENT.
     """
     if not is_signed(data):
         raise FleetmarkError(ErrorKind.UNSIGNED, "the order is not signed")
@@ -91,19 +95,19 @@ def parse_signed(data: bytes) -> SignedOrder:
 
 
 def without_release(data: bytes) -> bytes:
-    """A plain order as agents of the time before there were releases read it."""
+    """Return the order without its release, unsigned, for agents older than releases."""
     order = parse_order(data)
     return replace(order, release_serial=0, release_sha256="", release_bytes=0).canonical()
 
 
 def is_signed(data: bytes) -> bool:
-    """Whether the bytes are an order in an envelope, by their form."""
-    # Canonical JSON: its keys are sorted, and no key of an order comes before this one.
+    """Return whether the bytes have the form of an order in an envelope."""
+    # Canonical JSON has sorted keys: an envelope begins with this one, which plain orders lack.
     return data.startswith(b'{"certificate":')
 
 
 def parse_order(data: bytes) -> Order:
-    """Read and check an order, with or without its envelope. No signature is checked.
+    """Parse and validate an order, with or without its envelope, without verifying a signature.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
@@ -114,7 +118,7 @@ def parse_order(data: bytes) -> Order:
     if order.format != ORDER_FORMAT:
         what = f"format {order.format}, this version reads {ORDER_FORMAT}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "order")
-    # Written so that NaN is refused, too.
+    # Written so that NaN is rejected as well.
     timed = 0 < order.timeout_s <= _LONGEST_S
     if not is_sha256(order.lock_sha256) or not timed or order.epoch <= 0:
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "bad digest, time limit or epoch", "order")

@@ -1,6 +1,6 @@
-"""Whether a board may follow an order: its own check of both signatures and all that they name.
+"""Verification of an order on the device: both signatures, and everything that they cover.
 
-Pure but for `cryptography`, which it loads: agents run it in a helper process.
+Pure except for `cryptography`, which it loads: agents run it in a helper process.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from fleetmark_core.release_policy import check_lock, check_order
 
 @dataclass(frozen=True)
 class Trusted:
-    """What a board holds on to. `ca` is PEM; `catalog_sha256` the fingerprint of a catalog key.
+    """The trust state of a device.
 
-    `serial` is the highest that was seen, `release_sha256` the release that had it; `now_unix_s`
-    is the later of the board's clock and the last time that its controller told.
+    `ca` is PEM; `catalog_sha256` is the fingerprint of a catalog key. `serial` is the highest
+    release serial that the device has seen, and `release_sha256` is that release. `now_unix_s` is
+    the later of the device's clock and the last time that its controller sent.
     """
 
     ca: bytes
@@ -33,7 +34,7 @@ class Trusted:
 
 @dataclass(frozen=True)
 class Vouched:
-    """What follows from a valid order: the newest catalog key and the release's serial."""
+    """The new trust state after a valid order: the newest catalog key and the release's serial."""
 
     catalog_sha256: str
     serial: int
@@ -41,7 +42,7 @@ class Vouched:
 
 
 def open_order(data: bytes, ca: bytes) -> Order:
-    """The order in an envelope, if the controller of this CA has signed it.
+    """Return the order in an envelope after verifying that the controller of this CA signed it.
 
     Raises:
         FleetmarkError: UNSIGNED, FOREIGN_KEY, BAD_SIGNATURE, BAD_DOCUMENT.
@@ -59,10 +60,10 @@ def open_order(data: bytes, ca: bytes) -> Order:
 
 
 def vouch(trusted: Trusted, order_data: bytes, release: bytes, lock: bytes) -> Vouched:
-    """Check an order with the bytes of its release and of its lock.
+    """Verify an order together with the bytes of its release and of its lockfile.
 
     Raises:
-        FleetmarkError: the fault says which check failed; see `ErrorKind`.
+        FleetmarkError: the kind says which check failed; see `ErrorKind`.
     """
     order = open_order(order_data, trusted.ca)
     release_sha256 = sha256_hex(release)

@@ -1,6 +1,6 @@
-"""Values of parameters and of open variations: what a definition allows. Pure.
+"""Validation of values of parameters and of open variations against their definitions. Pure.
 
-Both sides use it: the controller when it makes an order, the board before it follows one.
+Both sides use it: the controller when it creates an order, the device before it runs one.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def parse_value(name: str, definition: Mapping[str, Any], text: str) -> Any:
-    """The value of parameter `name` that `text` stands for.
+    """Return the value of parameter `name` that `text` represents.
 
     Raises:
-        FleetmarkError: UNKNOWN_WORD: not of the type, out of range or not among the choices.
+        FleetmarkError: UNKNOWN_WORD: wrong type, out of range, or not among the choices.
     """
     value = _typed(definition["type"], text.strip())
     if value is None:
@@ -34,7 +34,7 @@ def parse_value(name: str, definition: Mapping[str, Any], text: str) -> Any:
 
 
 def check_value(name: str, definition: Mapping[str, Any], value: Any) -> None:
-    """Refuse a value that its definition does not allow.
+    """Reject a value that its definition does not allow.
 
     Raises:
         FleetmarkError: UNKNOWN_WORD.
@@ -51,7 +51,7 @@ def check_value(name: str, definition: Mapping[str, Any], value: Any) -> None:
 
 
 def allowed(definition: Mapping[str, Any]) -> str:
-    """The allowed values for a person: `int from 1 to 256`."""
+    """Return the allowed values as text for users: `int from 1 to 256`."""
     if "choices" in definition:
         return "one of " + ", ".join(map(str, definition["choices"]))
     bounds = [
@@ -63,7 +63,7 @@ def allowed(definition: Mapping[str, Any]) -> str:
 
 
 def overlay(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """`change` over `table`: tables are merged key by key, any other value is the change's."""
+    """Return `table` overlaid with `change`: tables merge key by key, other values are replaced."""
     merged = dict(table)
     for key, value in change.items():
         earlier = merged.get(key)
@@ -75,9 +75,9 @@ def overlay(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
 
 
 def filled(name: str, definition: Mapping[str, Any], word: str, change: Any) -> Any:
-    """What the open variation `name` changes when it is chosen as `word` (`threads.4`).
+    """Return the changes that the open variation `name` makes when it is chosen as `word`.
 
-    `#` in `change` becomes the value at the end of the word.
+    `word` is for example `threads.4`; each `#` in `change` becomes the value at its end.
 
     Raises:
         FleetmarkError: UNKNOWN_WORD: the definition does not allow that value.

@@ -1,4 +1,4 @@
-"""Keeps keys and credentials unreadable, and homes unwritable, for users other than the owner."""
+"""Protects keys and credentials from other users' access, and home folders from their writes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ _WRITE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def protect_files(paths: Iterable[Path]) -> list[str]:
-    """Set the mode of each private file to 0600 if group or others have any right to it.
+    """Set the mode of each private file to 0600 if group or others have any access to it.
 
-    Files that do not exist are left out. What they hold may have been read already: each change is
-    one line for users, which this returns.
+    Files that do not exist are skipped. The content may already have been read, so each change is
+    reported to users.
+
+    Returns:
+        One line for users per changed file.
 
     Raises:
         FleetmarkError: CONFIGURATION: a mode cannot be set.
@@ -30,10 +33,12 @@ def protect_files(paths: Iterable[Path]) -> list[str]:
 
 
 def protect_folders(paths: Iterable[Path]) -> list[str]:
-    """Take away the right of group and others to write in folders that hold private files.
+    """Remove write access of group and others from folders that contain private files.
 
-    Users who may write in a folder can put another key in place of the one there. Folders that do
-    not exist are left out. Each change is one line for users, which this returns.
+    Users who may write in a folder can replace a key in it. Folders that do not exist are skipped.
+
+    Returns:
+        One line for users per changed folder.
 
     Raises:
         FleetmarkError: CONFIGURATION: a mode cannot be set.
@@ -57,11 +62,11 @@ def exposed_file_error(path: Path, mode: int, wanted: int, why: str) -> Fleetmar
 
 
 def _narrow(path: Path, unwanted: int, wanted: int | None) -> int | None:
-    """Set a mode without the `unwanted` bits; return the one before, or None if it was narrow."""
+    """Clear the `unwanted` mode bits; return the former mode, or None if nothing was changed."""
     try:
         found = path.stat()
     except OSError:
-        return None  # the code that reads it says what is wrong
+        return None  # the code that reads the path reports the error
     mode = stat.S_IMODE(found.st_mode)
     expected_kind = stat.S_ISDIR if wanted is None else stat.S_ISREG
     if not mode & unwanted or not expected_kind(found.st_mode):

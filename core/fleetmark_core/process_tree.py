@@ -1,6 +1,6 @@
-"""Processes below a process, and their end. Standard library only: a supervisor loads it.
+"""Finds and kills the processes below a process. Standard library only: a supervisor loads it.
 
-Linux: read from /proc. Elsewhere nothing is found, and process groups are all there is.
+On Linux they are read from /proc. On other systems none are found, and only process groups work.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import time
 
 _PR_SET_CHILD_SUBREAPER = 36
 _ROUNDS = 20
-"""So often what is left is killed: a child that is being made may be missed once."""
+"""Number of kill rounds: one round may miss a child that is being created."""
 
 
 def parents() -> dict[int, int]:
-    """Return every process that there is, with its parent; ended ones that nobody reaped too."""
+    """Return all processes with their parents, including zombies."""
     found: dict[int, int] = {}
     for name in _listed("/proc"):
         if name.isdigit() and (words := _stat(name)):
@@ -26,7 +26,7 @@ def parents() -> dict[int, int]:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the children of a process. The kernel's own list is quicker, where it has one."""
+    """Return the children of a process, from the kernel's own list if it has one (faster)."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:  # noqa: PTH123
             return [int(word) for word in file.read().split()]
@@ -35,7 +35,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes below a process, whichever thread of it started them."""
+    """Return all processes below a process, whichever of its threads started them."""
     below: dict[int, list[int]] = {}
     for child, parent in parents().items():
         below.setdefault(parent, []).append(child)
@@ -46,13 +46,13 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_group(group: int) -> None:
-    """Kill a process group; processes that left it are the matter of `kill_descendants`."""
+    """Kill a process group. `kill_descendants` handles processes that left the group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
 
 
 def become_subreaper() -> None:
-    """Let orphans below this process become its children, so that none escapes (Linux)."""
+    """Make orphans below this process its children, so that none escapes (Linux)."""
     if sys.platform == "linux":
         import ctypes
 
@@ -61,7 +61,7 @@ def become_subreaper() -> None:
 
 
 def kill_descendants() -> bool:
-    """Kill and reap every process below this one, also those in sessions of their own (Linux).
+    """Kill and reap every process below this one, including those in other sessions (Linux).
 
     Returns:
         Whether there were any.
@@ -86,10 +86,13 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _stat(pid: str) -> list[bytes]:
-    """Return the fields of /proc/PID/stat from the state on; none if the process is gone."""
+    """Return the fields of /proc/PID/stat from the state on, or an empty list if there are none.
+
+    The list is empty if the process is gone.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-            # The name in brackets may hold anything; state and parent follow it.
+            # The process name in parentheses may contain any character; state and parent follow it.
             words = file.read().rpartition(b")")[2].split()
     except OSError:
         return []

@@ -1,7 +1,7 @@
-"""Files whose names come from elsewhere: a received name never leads out of its folder.
+"""Safe handling of files with received names: a name never leads out of its folder.
 
 A name must be a plain file name on Linux, macOS and Windows, whichever the operator uses. Names
-that differ only in letter case are one file on macOS and Windows.
+that differ only in letter case are the same file on macOS and Windows.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 MAX_NAME_BYTES = 200
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.I)
-"""Device names of Windows (Microsoft, "Naming Files, Paths, and Namespaces")."""
+"""Windows device names (Microsoft, "Naming Files, Paths, and Namespaces")."""
 
 
 def name_fault(name: str) -> str:
-    """Return why `name` is not a plain file name everywhere, or an empty string."""
+    """Return why `name` is not a plain file name on every system, or an empty string."""
     if not name or name in (".", ".."):
         return "is not a file name"
     if not name.isprintable():
@@ -39,10 +39,10 @@ def name_fault(name: str) -> str:
 
 
 def received_path(folder: Path, name: str) -> Path:
-    """Return where a received file of this name lies in `folder`.
+    """Return the path in `folder` of a received file with this name.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: the name could lead elsewhere.
+        FleetmarkError: BAD_DOCUMENT: the name is unsafe.
     """
     fault = name_fault(name)
     if fault:
@@ -53,10 +53,10 @@ def received_path(folder: Path, name: str) -> Path:
 
 
 def received_tree_path(folder: Path, name: str) -> Path:
-    """Return where a received file lies below `folder`; `/` separates the parts of its name.
+    """Return the path below `folder` of a received file; `/` separates the parts of its name.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: a part could lead elsewhere.
+        FleetmarkError: BAD_DOCUMENT: a part of the name is unsafe.
     """
     path = folder
     for part in name.split("/"):
@@ -65,7 +65,7 @@ def received_tree_path(folder: Path, name: str) -> Path:
 
 
 def check_distinct(names: Iterable[str]) -> None:
-    """Refuse names that a case-insensitive file system takes for one file.
+    """Reject names that a case-insensitive file system treats as one file.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
@@ -80,12 +80,12 @@ def check_distinct(names: Iterable[str]) -> None:
 
 
 def write_received(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Write received files into `folder`, which is made; all names are checked before.
+    """Write received files into `folder`, which is created, after checking all names.
 
-    A link that lies in the folder under such a name is replaced, not followed.
+    A symbolic link of that name in the folder is replaced, not followed.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: a name could lead elsewhere, or two are one file.
+        FleetmarkError: BAD_DOCUMENT: a name is unsafe, or two names are the same file.
         OSError: the disk is full, or the folder cannot be written.
     """
     check_distinct(contents)

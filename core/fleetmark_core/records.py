@@ -1,13 +1,14 @@
 """Records: what an attempt reports, in order, exactly once.
 
 A record is (seq, kind, payload). `seq` counts from 1 per (job, epoch). The payload is canonical
-JSON of at most 256 KiB. The last record is of kind `final` and seals the others: it holds their
-count and the digest of their digests.
+JSON of at most 256 KiB. The last record has the kind `final` and seals the others: it contains
+their count and the digest of their digests.
 
 Payloads by kind:
 
 - event: `{"at_unix_ns", "phase", "detail"}`
-- telemetry: `{"columns": ["elapsed_ms", …], "rows": [[…], …]}`; a reading that is not there is null
+- telemetry: `{"columns": ["elapsed_ms", …], "rows": [[…], …]}`; a reading that is unavailable is
+  null
 - file: `{"name", "role", "sha256", "size_bytes"}`; the blob was uploaded before
 - final: see `Final`
 """
@@ -24,7 +25,7 @@ from fleetmark_core.serde import parse_document, to_plain
 MAX_PAYLOAD_BYTES = 256 * 1024
 KINDS = ("event", "telemetry", "file", "final")
 AGENT_FILES = {"stdout": "stdout.txt", "stderr": "stderr.txt", "board_power": "power.jsonl"}
-"""Role and name of the files that an agent adds to a program's declared outputs."""
+"""Role and name of the files that an agent adds to the outputs that a program declares."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,17 @@ class Record:
 
     @property
     def sha256(self) -> str:
-        """Digest over seq, kind and payload."""
+        """The digest of seq, kind and payload."""
         return record_digest(self.seq, self.kind, self.payload)
 
 
 @dataclass(frozen=True)
 class Final:
-    """Payload of the last record.
+    """The payload of the last record.
 
-    `count` is this record's seq; `digest` is `seal` of the records before it. `outcome` is
-    completed, failed, timeout or stopped. `provenance` is everything that a reader of the number
-    must know.
+    `count` is this record's seq. `digest` is the `seal` of the records before it. `outcome` is
+    completed, failed, timeout or stopped. `provenance` is everything that a reader needs to
+    interpret the result.
     """
 
     count: int
@@ -61,12 +62,12 @@ class Final:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def payload(self) -> bytes:
-        """The record's bytes."""
+        """Return the payload as canonical bytes."""
         return canonical_json(to_plain(self))
 
 
 def parse_final(payload: bytes) -> Final:
-    """Read a final record's payload.
+    """Parse the payload of a final record.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
@@ -75,12 +76,12 @@ def parse_final(payload: bytes) -> Final:
 
 
 def record_digest(seq: int, kind: str, payload: bytes) -> str:
-    """sha256 of `<seq> <kind> <payload>`."""
+    """Return the SHA-256 of `<seq> <kind> <payload>`."""
     return sha256_hex(b"%d %s " % (seq, kind.encode()) + payload)
 
 
 def seal(digests: Iterable[str]) -> str:
-    """Digest of records' digests, in order of seq."""
+    """Return the digest of the records' digests, in order of seq."""
     import hashlib
 
     total = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Reads files that others may have put there: regular ones of bounded size, and nothing else."""
+"""Reads files from untrusted places: regular files of limited size, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 OWN_FILE_BYTES = 64 * 1024 * 1024
-"""Larger than any file that agent or controller keeps whole in memory."""
+"""Larger than any file that agent or controller reads into memory as a whole."""
 
 _CHUNK = 1 << 20
 
 
 class DamagedFileError(OSError):
-    """A file is not regular, or larger than it may be: something else put it there."""
+    """Raised for a file that is not regular or is too large: something else put it there."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; read it in pieces, since its size has no bound here.
+    """Open a regular file for reading. Read it in chunks: its size is not limited here.
 
-    The open never waits, as that of a FIFO would, and never reaches a driver: a device is refused
-    before it is opened.
+    The open never blocks, as it would for a FIFO, and never reaches a driver: a device node is
+    rejected before it is opened.
 
     Args:
         path: the file; links are followed.
@@ -35,7 +35,7 @@ def open_regular(path: Path) -> BinaryIO:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags)
     try:
-        # The name may lead to another file since it was looked at.
+        # The path may refer to another file since the first check.
         check_regular(descriptor, path)
         return os.fdopen(descriptor, "rb")
     except BaseException:
@@ -48,7 +48,7 @@ def read_regular(path: Path, limit_bytes: int = OWN_FILE_BYTES) -> bytes:
 
     Args:
         path: the file; links are followed.
-        limit_bytes: the most that the file may hold; a larger one is not read.
+        limit_bytes: maximum size of the file; a larger file is not read.
 
     Raises:
         OSError: as `open_regular`.
@@ -58,7 +58,7 @@ def read_regular(path: Path, limit_bytes: int = OWN_FILE_BYTES) -> bytes:
         size_bytes = os.fstat(file.fileno()).st_size
         if size_bytes > limit_bytes:
             raise _too_large_error(path, limit_bytes)
-        # Files of /proc and /sys say that they hold nothing, and a file may grow.
+        # Files in /proc and /sys report a size of 0, and a file may grow.
         parts = []
         left = limit_bytes + 1
         while left and (part := file.read(min(left, max(_CHUNK, size_bytes + 1)))):
@@ -70,17 +70,17 @@ def read_regular(path: Path, limit_bytes: int = OWN_FILE_BYTES) -> bytes:
 
 
 def check_regular(descriptor: int, path: Path) -> None:
-    """Refuse what is open under `descriptor` unless it is a regular file; `path` is its name.
+    """Reject an open descriptor unless it refers to a regular file; `path` is used in the error.
 
     Raises:
         OSError: EISDIR: it is a folder.
-        DamagedFileError: it is another thing that is not a regular file.
+        DamagedFileError: it is another kind of file that is not regular.
     """
     _check_kind(os.fstat(descriptor), path)
 
 
 def is_damage(error: OSError) -> bool:
-    """Return whether an error tells of what stands at a path, not of permissions or room."""
+    """Return whether an error is about the kind or size of a file, not about access or space."""
     return isinstance(error, (DamagedFileError, IsADirectoryError))
 
 

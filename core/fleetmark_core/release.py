@@ -1,9 +1,9 @@
-"""Releases: signed lists of all that may run, and the chain of keys that sign them.
+"""Releases: signed lists of everything that may run, and the chain of keys that sign them.
 
-A release travels as an *envelope*: the release's canonical JSON as a text, the public key, the
-signature, and the rotations that lead from any earlier catalog key to this one. Each rotation is
-signed by the key before it, so that a board which pinned that one follows, and by the new key,
-which proves that somebody has it.
+A release is transferred as an *envelope*: the release's canonical JSON as a text, the public key,
+the signature, and the rotations that lead from any earlier catalog key to this one. Each rotation
+is signed by the old key, so that a device that pinned the old key can follow it, and by the new
+key, which proves possession of the new key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_ROTATIONS = 1000
 
 @dataclass(frozen=True)
 class Rotation:
-    """One catalog key hands over to the next."""
+    """A statement that one catalog key replaces another, signed by both keys."""
 
     old: str
     new: str
@@ -33,11 +33,16 @@ class Rotation:
 
     @staticmethod
     def statement(old: str, new: str) -> bytes:
-        """The bytes that both keys sign."""
+        """Return the bytes that both keys sign."""
         return canonical_json({"format": RELEASE_FORMAT, "old": old, "new": new})
 
     def check(self) -> None:
-        """Raises FleetmarkError (BAD_SIGNATURE) unless both keys have signed it."""
+        """Verify that both keys signed this rotation.
+
+        Raises:
+            FleetmarkError: BAD_SIGNATURE: one of the signatures is not valid. BAD_DOCUMENT: a key
+                or signature is malformed.
+        """
         said = self.statement(self.old, self.new)
         for name, key, signature in (
             ("the old key", self.old, self.by_old),
@@ -50,7 +55,7 @@ class Rotation:
 
 
 def rotate(old_pem: bytes, new_pem: bytes) -> Rotation:
-    """Let the owner of one key say that another one follows."""
+    """Return the rotation from one key to another, signed by both."""
     old, new = signing.public_key(old_pem), signing.public_key(new_pem)
     said = Rotation.statement(old, new)
     return Rotation(
@@ -63,10 +68,10 @@ def rotate(old_pem: bytes, new_pem: bytes) -> Rotation:
 
 @dataclass(frozen=True)
 class Release:
-    """What a catalog key vouches for.
+    """A signed list of everything that may run.
 
-    `components` are definitions (see `fleetmark_catalog.load.release_definitions`), `harnesses` and
-    `built` wheels as [name, sha256, size]. Times are unix seconds.
+    `components` are definitions (see `fleetmark_catalog.load.release_definitions`). `harnesses` and
+    `built` are wheels as [name, sha256, size]. Times are Unix seconds.
     """
 
     serial: int
@@ -77,7 +82,7 @@ class Release:
     built: tuple[tuple[str, str, int], ...]
 
     def canonical(self) -> bytes:
-        """The bytes that are signed."""
+        """Return the canonical bytes, which are signed."""
         return canonical_json(
             {
                 "format": RELEASE_FORMAT,
@@ -98,7 +103,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Envelope:
-    """A release as it travels. `signed` are the release's bytes; nothing is checked yet."""
+    """A release with its signature. `signed` is the release's bytes; nothing is verified yet."""
 
     signed: bytes
     key: str
@@ -106,7 +111,7 @@ class Envelope:
     rotations: tuple[Rotation, ...] = ()
 
     def canonical(self) -> bytes:
-        """The bytes that travel; their sha256 is what orders name."""
+        """Return the canonical bytes of the envelope; orders name their SHA-256."""
         return canonical_json(
             {
                 "format": RELEASE_FORMAT,
@@ -118,11 +123,11 @@ class Envelope:
         )
 
     def leads_from(self, pinned: str) -> tuple[str, ...]:
-        """Fingerprints of the keys from the pinned one to that of the release, both included.
+        """Return the fingerprints of all keys from the pinned key to the release's key.
 
         Raises:
-            FleetmarkError: FOREIGN_KEY: no chain leads there; BAD_SIGNATURE: a link of it is
-                forged.
+            FleetmarkError: FOREIGN_KEY: no chain of rotations connects them; BAD_SIGNATURE: a
+                rotation in the chain is forged.
         """
         path = [pinned]
         following = {signing.fingerprint(rotation.old): rotation for rotation in self.rotations}
@@ -140,7 +145,7 @@ class Envelope:
         return tuple(path)
 
     def open(self, pinned: str) -> tuple[Release, tuple[str, ...]]:
-        """The release, if the owner of the pinned key vouches for it, and the keys that lead to it.
+        """Verify the release against the pinned key; return it and the chain of key fingerprints.
 
         Raises:
             FleetmarkError: FOREIGN_KEY, BAD_SIGNATURE, BAD_DOCUMENT.
@@ -156,17 +161,17 @@ class Envelope:
 def seal_release(
     release: Release, key_pem: bytes, rotations: tuple[Rotation, ...] = ()
 ) -> Envelope:
-    """Sign a release."""
+    """Sign a release and return its envelope."""
     data = release.canonical()
     signature = signing.sign(signing.RELEASE, data, key_pem)
     return Envelope(data, signing.public_key(key_pem), signature, rotations)
 
 
 def parse_envelope(data: bytes) -> Envelope:
-    """An envelope from its bytes; no signature is checked.
+    """Parse the envelope of a release without verifying a signature.
 
     Raises:
-        FleetmarkError: UNSIGNED: a release without envelope; BAD_DOCUMENT.
+        FleetmarkError: UNSIGNED: the release has no envelope; BAD_DOCUMENT.
     """
     values = _object(data, "release")
     if "signature" not in values and "serial" in values:
@@ -191,7 +196,7 @@ def parse_envelope(data: bytes) -> Envelope:
 
 
 def parse_release(data: bytes) -> Release:
-    """A release from the bytes that were signed.
+    """Parse a release from the bytes that were signed.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.

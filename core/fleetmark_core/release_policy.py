@@ -1,9 +1,9 @@
-"""Whether a lock and an order follow from a release: what a board checks before anything runs.
+"""Checks that a lockfile and an order follow from a release, before a device runs anything.
 
-Nothing of a lock is believed but its choice: which components with which variations. All that it
-says beyond that (command, environment, files, inputs, what the program is told) is made anew from
-the signed definitions and compared. So whoever made the lock can choose among what was released,
-and say nothing of his own. Pure: no clock, no files, no cryptography.
+Only one part of a lockfile is taken as given: its choice of components and variations. All other
+content (command, environment, files, inputs, job parameters) is derived again from the signed
+definitions and compared. So the author of a lockfile can choose among released components but
+cannot add anything. Pure: no clock, no files, no cryptography.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _TOLD = ("benchmark", "model", "dataset")
 
 
 def check_lock(release: Release, lock: Lock) -> None:
-    """Refuse a lock that holds anything which does not follow from the release.
+    """Reject a lockfile that contains anything that does not follow from the release.
 
     Raises:
-        FleetmarkError: NOT_RELEASED: a component or blob that the release does not name;
+        FleetmarkError: NOT_RELEASED: a component or blob that the release does not contain;
             NOT_ALLOWED: a command, variable or value that does not follow from its components.
     """
     parts = [_Part(release, locked) for locked in lock.components]
@@ -38,9 +38,9 @@ def check_lock(release: Release, lock: Lock) -> None:
 
 
 def check_order(release: Release, order: Order, lock: Lock) -> None:
-    """Refuse an order whose scenario, mode, profile or parameters its components do not allow.
+    """Reject an order whose scenario, mode, profile or parameters its components do not allow.
 
-    The lock must have passed `check_lock`.
+    The lockfile must have passed `check_lock`.
 
     Raises:
         FleetmarkError: NOT_ALLOWED.
@@ -72,7 +72,7 @@ def check_order(release: Release, order: Order, lock: Lock) -> None:
 
 
 class _Part:
-    """A locked component with its definition, and its own table as its variations make it."""
+    """A locked component with its released definition; `body` has the variations applied."""
 
     def __init__(self, release: Release, locked: LockedComponent) -> None:
         self.locked = locked
@@ -86,7 +86,7 @@ class _Part:
             )
         self.definition = found
         own = (found["version"], *found["body"].get("newer", ()), *found["body"].get("older", ()))
-        # What a board has of its own has the version that it was found in.
+        # Software that the device already has is locked at the version that was detected there.
         if locked.kind in ("package", *_TOLD, "program") and locked.version not in own:
             raise FleetmarkError(
                 ErrorKind.NOT_RELEASED, f"{self.id} has no version {locked.version} in the release"
@@ -229,7 +229,7 @@ def _named(part: _Part, name: str) -> list[BlobRef]:
 
 
 def _check_told(parts: Sequence[_Part], lock: Lock) -> None:
-    """What the job's own document says of the components."""
+    """Compare the job document with what its components define."""
     told = dict(lock.job)
     expected: dict[str, Any] = {
         part.locked.kind: {**part.body, "name": part.locked.name, "version": part.locked.version}

@@ -1,7 +1,7 @@
-"""What `--stable` waits for, and how long: the board cools before a run, runs repeat until sure.
+"""Limits of `--stable` campaigns: how long a device cools and how often a run repeats.
 
-A benchmark component may set these figures (`[benchmark.condition]`); agent and controller read
-them from the lock.
+A benchmark component may set these values (`[benchmark.condition]`). Agent and controller read them
+from the lockfile.
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Bounds:
-    """Figures of a stable campaign."""
+    """Limits of a stable campaign."""
 
     start_temperature_c: float = 65.0
-    """Above this a board is too warm to begin: it may slow down before it is done."""
+    """Above this temperature a run does not start: the device might throttle before the run ends.
+    """
     cool_wait_s: float = 300.0
-    """The longest wait for that."""
+    """Longest time to wait for that temperature."""
     interval_percent: float = 5.0
-    """Half of the 95 % interval of the official figure over the runs, in percent of their mean."""
+    """Target for half of the 95 % confidence interval of the official metric over all runs, in
+    percent of their mean."""
     least_runs: int = 3
-    """Before so many there is no interval worth the name."""
+    """Minimum number of runs: fewer runs give no meaningful interval."""
     most_runs: int = 10
-    """After so many it is left as it is."""
+    """Maximum number of runs, after which the interval is accepted as it is."""
 
 
 def bounds_of(benchmark: object) -> Bounds:
-    """The bounds of a lock's benchmark table; what is no sensible number is ignored."""
+    """Return the limits from a lockfile's benchmark table; values out of range are ignored."""
     table = benchmark.get("condition") if isinstance(benchmark, Mapping) else None
     if not isinstance(table, Mapping):
         return Bounds()

@@ -1,35 +1,35 @@
-"""What a job needs of a board: memory and disk, known before anything is sent. Pure.
+"""Predicts the memory and disk that a job needs on a device, before anything is sent. Pure.
 
-The prediction follows the job from its start to its results, with what the lock, the profile and
-the parameters say. It is meant to be an upper bound that is not far above: for all benchmarks of
-the catalog it lies between 1 and 3 times what was measured
-(`tests/unit/core/test_resource_model.py`). Unless another source is named, constants were measured
-on x86-64 Linux, Python 3.11, as growth of the resident peak (VmHWM) of a job's process, and rounded
-up.
+The prediction follows the job from its start to its results, from the lockfile, the profile and the
+parameters. It is an upper bound that is meant to be tight: for all benchmarks of the catalog it is
+between 1 and 3 times the measured value (`tests/unit/core/test_resource_model.py`). Unless another
+source is named, constants were measured on x86-64 Linux, Python 3.11, as growth of the peak
+resident memory (VmHWM) of a job's process, and rounded up.
 
 Memory is the sum of
 
 - Python with NumPy, LoadGen and the harness (`HARNESS_BYTES`);
-- the runtime with an opened model of no size: `memory_bytes` of its package component;
+- the runtime with an open model of size zero: `memory_bytes` of its package component;
 - the model: its file, read, parsed and packed for the CPU (`MODEL_COPIES`), and for each sample of
-  a batch the tensors between its layers: `arena_bytes` of the model component (once, where it says
-  `fixed_batch`), else `arena_guess`;
-- the data set as it is stored, and samples as the model takes them: those of the calibration or,
-  if they are more, those of the performance set with the copies that preparing makes; and the
-  copies of a batch;
-- LoadGen's queries, which it makes before the run. In SingleStream they are
-  `2 × duration ÷ (LATENCY_MARGIN × latency)`, at least the profile's minimum, of `QUERY_BYTES`; in
-  Offline `RATE_MARGIN × duration ÷ latency` samples, at least the profile's minimum, of
-  `OFFLINE_SAMPLE_BYTES`; in MultiStream as in SingleStream, by queries of 8 samples; in Server
-  `SERVER_FACTOR × duration × rate`; in accuracy mode every sample of the data set;
-- the harness's own time for each sample, and its copies when they are written.
+  a batch the tensors between its layers: `arena_bytes` of the model component (only once if it sets
+  `fixed_batch`), or else `arena_guess`;
+- the data set as stored, and samples as the model takes them: those of the calibration or, if more,
+  those of the performance set with the copies that preparation makes; and the copies of a batch;
+- LoadGen's queries, which it creates before the run. In SingleStream there are
+  `2 × duration ÷ (LATENCY_MARGIN × latency)`, at least the profile's minimum, of `QUERY_BYTES`.
+  In Offline there are `RATE_MARGIN × duration ÷ latency` samples, at least the profile's minimum,
+  of `OFFLINE_SAMPLE_BYTES`. MultiStream is like SingleStream with queries of 8 samples. In Server
+  there are `SERVER_FACTOR × duration × rate`. In accuracy mode there is one per sample of the data
+  set;
+- the duration of each sample that the harness records, and the copies when they are written.
 
-The latency is that of earlier runs of the same model on the board, times `QUICKER_NEXT_TIME`; where
-nothing is known, `least_latency_ns`, which only the smallest networks on fast servers undercut.
+The latency is that of earlier runs of the same model on the device, times `QUICKER_NEXT_TIME`.
+Without earlier runs it is `least_latency_ns`, which only the smallest networks on fast servers
+undercut.
 
-Disk is the blobs, the environment that is unpacked from the wheels (`UNPACKED_FACTOR`), archives as
-they say that they unpack (`unpacked_bytes`), and what the job writes: logs and samples, and once
-more on their way to the controller.
+Disk is the sum of the blobs, the environment that is unpacked from the wheels (`UNPACKED_FACTOR`),
+the archives at their declared unpacked size (`unpacked_bytes`), and the job's output (logs and
+samples) with a second copy on the way to the controller.
 """
 
 from __future__ import annotations
@@ -46,74 +46,78 @@ from fleetmark_core.modes import FIND
 MB = 1_000_000
 
 HARNESS_BYTES = 42 * MB
-"""33 MB beside NumPy 2, 41 MB beside NumPy 1.26."""
+"""33 MB with NumPy 2, 41 MB with NumPy 1.26."""
 PYTHON_BYTES = 12 * MB
-"""A program without LoadGen: bare Python has 9 MB."""
+"""A program without LoadGen: bare Python takes 9 MB."""
 RUNTIME_BYTES = 120 * MB
-"""A runtime whose component does not say: more than any in the catalog."""
+"""A runtime whose component declares no `memory_bytes`: more than any in the catalog."""
 MODEL_COPIES = 3
-"""ONNX Runtime holds the file, the parsed weights and the packed ones while it opens a model."""
+"""ONNX Runtime holds the file, the parsed weights and the packed weights while it opens a model."""
 ARENA_FACTOR = 16
-"""Layers widen a picture's channels and halve its sides: 3 to 5 times in the catalog's models."""
+"""Layers widen an image's channels and halve its sides: 3 to 5 times in the catalog's models."""
 SMALL_INPUT_BYTES, SMALL_ARENA_FACTOR = 16_384, 96
-"""A small input is not halved at once: 64 channels at its resolution, and the next layer's."""
+"""A small input is not halved at once: 64 channels at its resolution, plus the next layer's."""
 QUERY_BYTES = 370
-"""LoadGen 6.0.17, SingleStream: 2 million queries take 682 MB, and the list of their latencies."""
+"""LoadGen 6.0.17, SingleStream: 2 million queries and the list of their latencies take 682 MB."""
 MULTISTREAM_SAMPLES = 8
-"""Samples of a query in MultiStream, by MLPerf's rules."""
+"""Samples per query in MultiStream, as MLPerf's rules require."""
 FURTHER_SAMPLE_BYTES = 130
-"""Each sample of a query beyond its first."""
+"""Each sample of a query after the first."""
 SERVER_SHARE = 0.5
-"""`_SERVER_SHARE` of fleetmark_harness.settings."""
+"""Equals `_SERVER_SHARE` of fleetmark_harness.settings."""
 SERVER_FACTOR = 2.0
-"""LoadGen makes queries for twice the duration."""
+"""LoadGen creates queries for twice the duration."""
 FIND_LONGEST_NS, FIND_SHARE = 10_000_000_000, 1.1
-"""`LONGEST_MS` and `_ABOVE` of fleetmark_harness.finding: a test of a search, and its rate."""
+"""Equal `LONGEST_MS` and `_ABOVE` of fleetmark_harness.finding: the longest test of a search, and
+its highest rate relative to the calibrated one."""
 OFFLINE_SAMPLE_BYTES = 220
 """LoadGen's own sample, Python's view of it while the query is handed over, ids and indices."""
 SAMPLE_BYTES = 40
-"""Times in the harness: an array that may double (8 + 16), and two copies when written (16)."""
+"""Durations in the harness: an array that may double (8 + 16), and two copies when written (16)."""
 CALIBRATION_SAMPLES = 64
-"""`_KEPT_SAMPLES` of fleetmark_harness.calibrate: once as they are, once as batches."""
+"""Equals `_KEPT_SAMPLES` of fleetmark_harness.calibrate: held once as samples and once as batches.
+"""
 PREPARED_COPIES = 3
-"""Preparing in float32: converted, scaled, and brought into the model's type."""
+"""Preparation in float32: converted, scaled, and converted to the model's type."""
 LATENCY_MARGIN = 1.4
-"""`_LATENCY_MARGIN` of fleetmark_harness.settings."""
+"""Equals `_LATENCY_MARGIN` of fleetmark_harness.settings."""
 RATE_MARGIN = 1.1 * 1.1
-"""`_RATE_MARGIN` of fleetmark_harness.settings; LoadGen adds a tenth."""
+"""`_RATE_MARGIN` of fleetmark_harness.settings, times the tenth that LoadGen adds."""
 QUICKER_NEXT_TIME = 0.75
-"""The calibration takes the quick end (5 %) of what it sees: rarely less of a median than this."""
+"""The calibration takes the 5 % quantile of its latencies, which is rarely below this share of the
+median."""
 LEAST_LATENCY_NS = 20_000
-"""Of the catalog's models three are quicker on a fast server; Python's way alone costs 8 µs."""
+"""Three of the catalog's models are faster on a fast server. Python's call path alone takes 8 µs.
+"""
 WEIGHTS_PER_NS = 40
-"""Bytes of weights that one core reads from its caches in a nanosecond, at most."""
+"""Maximum bytes of weights that one core reads from its caches per nanosecond."""
 UNPACKED_FACTOR = 4.5
-"""An environment's size over that of its wheels, compiled modules included, at most as a rule."""
+"""Size of an environment, including compiled modules, relative to its wheels: a typical maximum."""
 COMPILED_FACTOR = 1.6
-"""A Python that comes along is compiled on the board: its library, once more."""
+"""A provided Python is compiled on the device, which adds a second copy of its library."""
 LOG_BYTES = 1 * MB
-"""LoadGen's logs without answers, result.json, telemetry, and what a program prints as a rule."""
+"""LoadGen's logs without answers, result.json, telemetry, and the usual output of a program."""
 ANSWER_BYTES = 110
 """One answer in LoadGen's accuracy log."""
 COPIES_ON_DISK = 2
-"""What a job wrote lies in its workspace and, until it is acknowledged, in the spool."""
+"""A job's output is in its workspace and, until it is acknowledged, also in the spool."""
 
 AGENT_BYTES = 96 * MB
-"""Kept of a board's memory for others: agent 61 MB, supervisor 12, telemetry 15, and a little."""
+"""Memory reserved for other processes: agent 61 MB, supervisor 12, telemetry 15, and a margin."""
 HELPERS_BYTES = 32 * MB
-"""Kept of what is free while the agent runs: supervisor and telemetry."""
+"""Part of the free memory reserved while the agent runs: supervisor and telemetry."""
 FREE_DISK_BYTES = 64 * 1024 * 1024
-"""Kept free on a board's disk: the agent's `min_free_bytes`, unless it is told otherwise."""
+"""Disk space kept free on a device: the default of the agent's `min_free_bytes`."""
 
 _ITEM_BYTES = {"uint8": 1, "int8": 1, "bool": 1, "int16": 2, "float16": 2, "int64": 8}
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a job needs besides its bundle.
+    """The resources that a job needs besides its bundle.
 
-    `queries` are those that LoadGen will make beforehand, `latency_ns` is what they follow from,
-    and `latency_measured` says whether the board has shown it.
+    `queries` is the number of queries that LoadGen creates before the run. It follows from
+    `latency_ns`. `latency_measured` is whether that latency was measured on the device.
     """
 
     memory_bytes: int
@@ -126,7 +130,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Run:
-    """How a lock is run: what the order adds to it."""
+    """The part of an order that decides how a lockfile is run."""
 
     scenario: str
     mode: str
@@ -135,10 +139,13 @@ class Run:
 
 
 def predict(lock: Lock, run: Run, latency_ns: int = 0) -> Needs:
-    """What `run` of `lock` needs.
+    """Return what `run` of `lock` needs.
 
-    `latency_ns` is the shortest time a sample that a run of this model and runtime was calibrated
-    to on the board, in the same scenario; 0 if there was none.
+    Args:
+        lock: the lockfile.
+        run: scenario, mode, profile and parameters.
+        latency_ns: the shortest latency per sample to which a run of this model and runtime was
+            calibrated on the device in the same scenario; 0 if there was none.
     """
     tables = lock.job
     model, dataset = _table(tables, "model"), _table(tables, "dataset")
@@ -174,12 +181,12 @@ def predict(lock: Lock, run: Run, latency_ns: int = 0) -> Needs:
 
 
 def least_latency_ns(lock: Lock) -> int:
-    """A time that an inference of the lock's model takes at least: every weight is read once."""
+    """Return a lower bound of the model's latency per inference: every weight is read once."""
     return max(LEAST_LATENCY_NS, _size(lock, "model") // WEIGHTS_PER_NS)
 
 
 def memory_shortage(needs: Needs, available_bytes: int) -> str:
-    """Why the memory does not suffice, with both figures; empty if it does."""
+    """Return why the memory does not suffice, with both values, or an empty string if it does."""
     if needs.memory_bytes <= available_bytes:
         return ""
     return (
@@ -189,7 +196,7 @@ def memory_shortage(needs: Needs, available_bytes: int) -> str:
 
 
 def disk_shortage(needs: Needs, bundle_bytes: int, available_bytes: int) -> str:
-    """Why the disk does not suffice, with both figures; empty if it does."""
+    """Return why the disk does not suffice, with both values, or an empty string if it does."""
     needed = disk_bytes(needs, bundle_bytes)
     if needed <= available_bytes:
         return ""
@@ -197,14 +204,15 @@ def disk_shortage(needs: Needs, bundle_bytes: int, available_bytes: int) -> str:
 
 
 def disk_bytes(needs: Needs, bundle_bytes: int) -> int:
-    """All that a board which has nothing yet must have room for."""
+    """Return the disk space that a job needs on a device that has none of its blobs yet."""
     return bundle_bytes + needs.environment_bytes + needs.output_bytes
 
 
 def shortages(needs: Needs, bundle_bytes: int, board: Capabilities) -> list[str]:
-    """Why a job does not fit a board with these facts; empty if it does.
+    """Return why a job does not fit a device, or an empty list if it fits.
 
-    What the agent's cache holds counts as free: the job finds there what it needs, or it goes.
+    Space that the agent's cache uses counts as free: the job reuses cached content, or the agent
+    evicts it.
     """
     limit = board.memory.limit_bytes
     usable = board.memory.total_bytes if limit is None else min(limit, board.memory.total_bytes)
@@ -215,7 +223,7 @@ def shortages(needs: Needs, bundle_bytes: int, board: Capabilities) -> list[str]
 
 
 def size(count_bytes: float) -> str:
-    """Bytes in the unit that suits them: `53.1 MB`."""
+    """Return a byte count in a suitable unit: `53.1 MB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count_bytes < 1000:
             return f"{count_bytes:.0f} bytes" if unit == "bytes" else f"{count_bytes:.1f} {unit}"
@@ -236,7 +244,7 @@ def _because(needs: Needs) -> str:
 
 
 def _queries(tables: Mapping[str, Any], run: Run, pace_ns: int, total: int) -> tuple[int, int]:
-    """Queries that LoadGen makes (in Offline: samples), and samples that are answered, at most."""
+    """Return upper bounds of created queries (in Offline: samples) and of answered samples."""
     if run.mode == "accuracy":
         return total, total
     profile = _table(_table(_table(tables, "benchmark"), "profiles"), run.profile)
@@ -251,7 +259,7 @@ def _queries(tables: Mapping[str, Any], run: Run, pace_ns: int, total: int) -> t
     least = _whole(settings.get("min_query_count"))
     target = _positive(run.parameters.get("target_qps"))
     if run.scenario == "Server":
-        # A search goes up to what the board can do.
+        # A search tries rates up to the device's limit.
         share = FIND_SHARE if run.mode == FIND else SERVER_SHARE
         rate = target if target and run.mode != FIND else share * 1e9 / max(1, pace_ns)
         count = max(int(SERVER_FACTOR * rate * duration_ns / 1e9), least)
@@ -282,7 +290,7 @@ def _runtime_bytes(tables: Mapping[str, Any]) -> int:
 
 
 def arena_guess(input_bytes: int) -> int:
-    """What a model needs for one sample between its layers, where nobody measured it."""
+    """Return the estimated tensor memory per sample of a model without a measured `arena_bytes`."""
     small = SMALL_ARENA_FACTOR * min(input_bytes, SMALL_INPUT_BYTES)
     return max(small, ARENA_FACTOR * input_bytes)
 
@@ -305,17 +313,17 @@ def _data_bytes(
     loaded: int,
     batch: int,
 ) -> int:
-    """The data set with labels and answers, and samples as the model takes them."""
-    # A model that listens window by window takes less at once than a sample has.
+    """Return the size of the data set with labels and answers, and of the prepared samples."""
+    # A streaming model takes one window at a time, which is smaller than a sample.
     elements = max(_elements(model, dataset), _stored_elements(dataset))
     calibrating = max(CALIBRATION_SAMPLES, batch) + max(CALIBRATION_SAMPLES, 2 * batch)
-    # Labels as int64, answers as int32, the place of each sample as an array and as a list.
+    # Labels as int64, answers as int32, and the slot of each sample in an array and in a list.
     counted = total * (8 + 4 + 8 + 40)
     if dataset.get("layout") == "random":
         samples = max(calibrating, loaded) + 2 * batch
         return counted + samples * elements * _item_bytes(model)
     stored = total * _stored_elements(dataset) * _ITEM_BYTES.get(str(dataset.get("dtype")), 1)
-    # Pictures are decoded one by one and then stacked; CIFAR's planes are turned.
+    # Pictures are decoded one by one and then stacked; CIFAR's planes are transposed.
     copies = 2 if dataset.get("layout") in ("pictures", "cifar") else 1
     samples = max(min(calibrating, loaded + batch), loaded * PREPARED_COPIES) + 2 * batch
     return counted + max(stored, _size(lock, "dataset")) * copies + samples * elements * 4
@@ -336,7 +344,7 @@ def _item_bytes(model: Mapping[str, Any]) -> int:
 
 
 def _batch(tables: Mapping[str, Any], run: Run) -> int:
-    """Samples that the model is given at once."""
+    """Return how many samples the model gets per call."""
     if run.scenario != "Offline":
         return MULTISTREAM_SAMPLES if run.scenario == "MultiStream" else 1
     defaults = _table(tables, "defaults")
@@ -354,7 +362,7 @@ def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _positive(value: object) -> float:
-    """A number above 0, else 0."""
+    """Return `value` as a float if it is a number above 0, otherwise 0."""
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
     return float(value) if usable else 0.0  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Exponential backoff between tries."""
+"""Exponential backoff between retries."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 
 
 class Backoff:
-    """Delays that double from the first to the longest. The caller waits; this only counts."""
+    """Delays that double from the first to the longest; the caller does the waiting."""
 
     def __init__(self, first_s: float, longest_s: float, *, jitter: float = 0.0) -> None:
         """Begin with the first delay.
 
         Args:
             first_s: the delay before the second try, in seconds.
-            longest_s: no delay is longer, in seconds.
-            jitter: each delay is shortened by a random share of up to this much (0 to 1), so that
-                a whole fleet does not try in step.
+            longest_s: the maximum delay, in seconds.
+            jitter: each delay is shortened by a random share of at most this value (0 to 1), so
+                that a whole fleet does not retry in step.
         """
         self._first_s = first_s
         self._longest_s = longest_s
@@ -23,7 +23,7 @@ class Backoff:
         self._delay_s = first_s
 
     def next_s(self) -> float:
-        """Return the delay before the next try, in seconds, and double the one after it."""
+        """Return the delay before the next try, in seconds, and double the following one."""
         delay_s = self._delay_s
         self._delay_s = min(delay_s * 2, self._longest_s)
         if not self._jitter:
@@ -31,5 +31,5 @@ class Backoff:
         return delay_s * (1.0 - self._jitter * os.urandom(1)[0] / 255)
 
     def reset(self) -> None:
-        """Begin with the first delay again: something succeeded."""
+        """Begin with the first delay again, after a success."""
         self._delay_s = self._first_s

@@ -1,8 +1,8 @@
-"""Unpacks archives that nobody has to trust: regular files only, below the target, within limits.
+"""Unpacks untrusted archives: regular files only, below the target, within limits.
 
-Everything is looked at before anything appears: entries are written into a scratch folder beside
-the target, which takes its name only when all of them are whole. On any fault nothing is left.
-Nothing of an archive but names, bytes and the owner's execute bit is believed.
+Entries are unpacked into a scratch folder beside the target, which is renamed to the target only
+when all entries are complete and valid. On any fault nothing is left. Only names, bytes and the
+owner's execute bit are taken from an archive.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _RESERVED = frozenset(
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may become: all its files together, their number, and the largest one."""
+    """Limits of an unpacked archive: total size, number of entries, size of the largest file."""
 
     total_bytes: int
     entries: int = 10_000
@@ -62,13 +62,14 @@ class _Entry:
 def unpack(archive: Path, target: Path, limits: Limits) -> list[Path]:
     """Unpack a zip or tar file (plain, gzip, bzip2, xz) into the new folder `target`.
 
-    Returns the files, relative to `target`, sorted.
+    Returns:
+        The files, relative to `target`, sorted.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: no archive, cut short, larger than the limits, or an entry
-            is anything but a regular file or folder with a plain relative name of its own.
-        FileExistsError: `target` is there.
-        OSError: it cannot be written.
+        FleetmarkError: BAD_DOCUMENT: not an archive, truncated, larger than the limits, or an entry
+            is not a regular file or folder with a unique, plain relative name.
+        FileExistsError: `target` exists.
+        OSError: `target` cannot be written.
     """
     if target.exists() or target.is_symlink():
         raise FileExistsError(17, os.strerror(17), str(target))
@@ -81,7 +82,7 @@ def unpack(archive: Path, target: Path, limits: Limits) -> list[Path]:
     except (*_UNREADABLE, EOFError) as error:
         raise _bad(f"cannot be read: {str(error) or 'cut short'}", archive) from error
     except (NotImplementedError, RuntimeError, ValueError, OverflowError) as error:
-        # zipfile: encrypted, an unknown method, a broken field.
+        # zipfile raises these for encryption, an unknown method or a damaged field.
         raise _bad(f"cannot be read: {error}", archive) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -117,7 +118,8 @@ def _unpack(archive: Path, scratch: Path, limits: Limits) -> list[Path]:
 
 
 def _reading(read: Callable[[], T], archive: Path) -> T:
-    # An archive can send its reader anywhere; that is no fault of the disk that is written to.
+    # A malformed archive can cause an OSError on reading, which must not be reported as an error of
+    # the target disk.
     try:
         return read()
     except OSError as error:
@@ -133,7 +135,7 @@ def _write(content: IO[bytes] | None, place: Path, entry: _Entry, archive: Path)
         read = partial(content.read, _CHUNK) if content is not None else bytes
         while chunk := _reading(read, archive):
             written += len(chunk)
-            # What the header says is a promise, not a fact.
+            # The size in the header is not trusted.
             if written > entry.size_bytes:
                 raise _bad(f"{'/'.join(entry.path)} is larger than it says", archive)
             file.write(chunk)
@@ -180,10 +182,10 @@ def _decompressed(archive: Path) -> IO[bytes]:
 
 
 class _Forward:
-    """What tarfile may read of a stream: forward, a little at a time, and not for ever.
+    """A forward-only reader for tarfile with limits on the size of a read and on the total.
 
-    tarfile reads an extended header whole, however large it says it is: a few compressed bytes
-    would fill the memory.
+    tarfile reads an extended header as a whole, whatever size it declares, so that a few compressed
+    bytes could fill the memory.
     """
 
     def __init__(self, stream: IO[bytes], allowed_bytes: int) -> None:
@@ -202,7 +204,7 @@ class _Forward:
         if back > 0:
             if back > len(self._last):
                 raise tarfile.ReadError("its entries are not in order")
-            # Kept for the next read: tarfile looks at the byte before the next header.
+            # Kept for the next read: tarfile reads the byte before the next header.
             self._pending = self._last[-back:] + self._pending
             self._last = self._last[:-back]
             self._position = position
@@ -248,7 +250,7 @@ def _zip_entries(archive: Path) -> Iterator[tuple[_Entry, IO[bytes] | None]]:
             folder = info.is_dir()
             if kind not in (0, stat.S_IFDIR if folder else stat.S_IFREG):
                 raise _bad(f"{info.filename[:80]!r} is not a regular file", archive)
-            # zipfile cuts names at NUL and turns backslashes: what was written must be seen.
+            # zipfile truncates names at NUL and converts backslashes, so check the original name.
             path = _path(info.orig_filename, archive)
             entry = _Entry(path, info.file_size, bool(mode & stat.S_IXUSR), folder)
             if folder:
@@ -259,7 +261,7 @@ def _zip_entries(archive: Path) -> Iterator[tuple[_Entry, IO[bytes] | None]]:
 
 
 def _path(name: str, archive: Path) -> tuple[str, ...]:
-    """The parts of a plain relative path; a leading `./` is nothing."""
+    """Return the parts of a plain relative path, without a leading `./`."""
     shown = repr(name[:80])
     if not name or len(name) > _MAX_PATH:
         raise _bad(f"{shown} is no file name", archive)
@@ -281,7 +283,7 @@ def _path(name: str, archive: Path) -> tuple[str, ...]:
 
 
 def _claim(entry: _Entry, names: dict[str, str], archive: Path) -> None:
-    """Refuse names that are, or on some file systems would be, one and the same."""
+    """Reject names that are the same, or that are the same on some file systems."""
     for depth in range(1, len(entry.path) + 1):
         name = "/".join(entry.path[:depth])
         whole = depth == len(entry.path)

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to and from plain JSON values, with errors that name the field."""
+"""Converts frozen dataclasses to and from plain JSON values, with errors that name the field."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _LEAVES = frozenset({str, int, float, bool, type(None)})
 
 
 def to_plain(value: Any) -> Any:
-    """Dicts, lists, numbers and strings of a dataclass instance."""
-    # Most of what a board tells is a leaf: those are taken without a call of their own.
+    """Return a dataclass instance as dicts, lists, numbers and strings."""
+    # Most values in a device's messages are leaves: handle them without a recursive call.
     kind: Any = type(value)
     if kind in _LEAVES:
         return value
@@ -41,7 +41,7 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(cls: type[T], values: object, where: str = "") -> T:
-    """An instance of dataclass `cls`; every field is checked, unknown ones are refused.
+    """Return an instance of dataclass `cls`; check every field and reject unknown fields.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT, naming the field.
@@ -52,7 +52,7 @@ def from_plain(cls: type[T], values: object, where: str = "") -> T:
     try:
         made: T = _maker(kind)(values)
     except (TypeError, ValueError, LookupError, AttributeError):
-        # Not quite as it must be: the library says what and where, or knows how to take it.
+        # The fast path failed: dacite either accepts the value or reports the field and the fault.
         return _by_library(cls, values, where)
     return made
 
@@ -70,7 +70,7 @@ def _by_library(cls: type[T], values: dict[Any, Any], where: str) -> T:
 
 
 def _number(value: Any) -> Any:
-    """Refuse true and false, which Python and the library take for 1 and 0."""
+    """Reject booleans, which Python and dacite accept as the numbers 1 and 0."""
     if isinstance(value, bool):
         from dacite import WrongTypeError
 
@@ -80,7 +80,7 @@ def _number(value: Any) -> Any:
 
 @lru_cache(maxsize=512)
 def _names(cls: type[Any]) -> tuple[str, ...] | None:
-    """The fields of a dataclass; None for everything else, a dataclass itself included."""
+    """Return the field names of a dataclass, or None for any other type."""
     if not dataclasses.is_dataclass(cls):
         return None
     return tuple(field.name for field in dataclasses.fields(cls))
@@ -88,10 +88,10 @@ def _names(cls: type[Any]) -> tuple[str, ...] | None:
 
 @lru_cache(maxsize=1024)
 def _maker(kind: Any) -> Callable[[Any], Any]:
-    """What makes a value of a kind from plain ones, as the library would, and much faster.
+    """Return a function that converts plain values to `kind` as dacite would, but much faster.
 
-    It takes only what needs no second thought, and raises for everything else, also for kinds
-    that it does not know.
+    The function accepts only values that need no conversion rules and raises for all others. For an
+    unknown kind it always raises.
     """
     if kind in _LEAVES:
         return partial(_leaf, kind)
@@ -133,7 +133,7 @@ def _leaf(kind: type[Any], value: Any) -> Any:
 
 
 def _leaves(kind: Any) -> frozenset[type[Any]]:
-    """The types of a field that holds a leaf, or a leaf or nothing; empty for other fields."""
+    """Return the accepted types of a leaf or optional leaf; an empty set for other fields."""
     if kind in _LEAVES:
         return frozenset({kind})
     parts = frozenset(get_args(kind))
@@ -172,7 +172,7 @@ def _maybe(make: Callable[[Any], Any], value: Any) -> Any:
 
 
 def parse_document(cls: type[T], data: bytes, where: str = "") -> T:
-    """An instance of dataclass `cls` from the bytes of a JSON document.
+    """Parse a JSON document into an instance of dataclass `cls`.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
@@ -186,10 +186,11 @@ def parse_document(cls: type[T], data: bytes, where: str = "") -> T:
 
 
 def parse_own(cls: type[T], data: bytes, where: str = "") -> T:
-    """Like `parse_document`, for what a process of ours wrote with `to_plain`.
+    """Parse a document that a Fleetmark process wrote with `to_plain`.
 
-    Fields are taken by name; the types of plain values are not looked at. It loads nothing: the
-    library that checks them would stay in the memory of an agent that reads two documents a day.
+    Like `parse_document`, but fields are taken by name and the types of plain values are not
+    checked. It imports nothing: dacite would stay in the memory of an agent that reads two
+    documents a day.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
@@ -202,7 +203,7 @@ def parse_own(cls: type[T], data: bytes, where: str = "") -> T:
 
 
 def _made(kind: Any, value: Any) -> Any:
-    """`value` as `kind`: a dataclass, a tuple of one kind, an enumeration, one of these or None."""
+    """Convert `value` to `kind`: a dataclass, a tuple of one type, an enum, or an optional one."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         kinds = get_type_hints(kind)
         return kind(**{name: _made(kinds[name], item) for name, item in value.items()})

@@ -1,4 +1,4 @@
-"""One `__repr__` for many dataclasses."""
+"""One `__repr__` method shared by many dataclasses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class SharedRepr:
-    """Base of dataclasses with `repr=False`: prints them as `dataclasses` would.
+    """Base of dataclasses with `repr=False`; prints them as `dataclasses` would.
 
     `@dataclass` compiles a `__repr__` per class, about 5 KiB each. An idle agent would hold those
-    of its messages, events and facts for months and print none of them.
+    of its messages, events and capabilities for months without using them.
     """
 
     __slots__ = ()

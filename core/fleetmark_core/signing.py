@@ -1,7 +1,8 @@
-"""Ed25519 keys and signatures over named kinds of documents.
+"""Ed25519 keys, and signatures of documents of a named kind.
 
-What is signed is always the kind's name, a zero byte and the document's exact bytes, so that a
-signature of one kind never counts for another. `cryptography` is imported when a function needs it.
+The signed bytes are always the kind's name, a zero byte and the document's exact bytes, so that a
+signature of one kind is not valid for another kind. `cryptography` is imported by the functions
+that need it.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ RELEASE, ROTATION, ORDER, RESULTS = (
     "fleetmark order 1",
     "fleetmark results 1",
 )
-"""Kinds of documents that are signed."""
+"""Kinds of signed documents."""
 _KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
 
 
 def make_signing_key() -> bytes:
-    """A new private key, PEM."""
+    """Return a new private key in PEM."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -39,10 +40,10 @@ def make_signing_key() -> bytes:
 
 
 def public_key(key_pem: bytes) -> str:
-    """The public part of a private key: its 32 bytes, hexadecimal.
+    """Return the public part of a private key: its 32 bytes, hexadecimal.
 
     Raises:
-        ValueError: it is no Ed25519 key.
+        ValueError: `key_pem` is not an Ed25519 private key.
     """
     from cryptography.hazmat.primitives import serialization
 
@@ -53,28 +54,28 @@ def public_key(key_pem: bytes) -> str:
 
 @lru_cache(maxsize=64)
 def fingerprint(public: str) -> str:
-    """sha256 of a public key's bytes: what boards pin, and people compare.
+    """Return the SHA-256 of a public key's bytes, which devices pin and operators compare.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: it is no public key.
+        FleetmarkError: BAD_DOCUMENT: `public` is not a public key.
     """
     return hashlib.sha256(_bytes(public, _KEY_BYTES)).hexdigest()
 
 
 def sign(kind: str, data: bytes, key_pem: bytes) -> str:
-    """The signature of a document, hexadecimal. The same key and bytes have the same one.
+    """Return the signature of a document, hexadecimal. It is deterministic.
 
     Raises:
-        ValueError: it is no Ed25519 key.
+        ValueError: `key_pem` is not an Ed25519 private key.
     """
     return _private(key_pem).sign(signed_bytes(kind, data)).hex()
 
 
 def verify(kind: str, data: bytes, signature: str, public: str) -> bool:
-    """Whether the signature is that of the key's owner under exactly this document.
+    """Return whether `signature` is the key's signature of exactly this document.
 
     Raises:
-        FleetmarkError: BAD_DOCUMENT: key or signature are none.
+        FleetmarkError: BAD_DOCUMENT: key or signature are malformed.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -88,7 +89,7 @@ def verify(kind: str, data: bytes, signature: str, public: str) -> bool:
 
 
 def signed_bytes(kind: str, data: bytes) -> bytes:
-    """What a signature covers."""
+    """Return the bytes that a signature covers."""
     return kind.encode() + b"\0" + data
 
 
@@ -119,17 +120,17 @@ def _bytes(text: str, length: int) -> bytes:
 
 
 ORDERS_URI = "fleetmark:orders"
-"""What a controller's CA calls the key that signs its orders."""
+"""Name in the certificate that a controller's CA issues for the key that signs orders."""
 
 
 def certified_key(certificate_pem: str, ca_pem: bytes) -> str:
-    """The public key that a CA certifies for orders; nothing else that it signed counts.
+    """Return the public key that a CA certified for signing orders.
 
-    How long the certificate lives is not looked at: boards may have no clock, and an order is good
-    as long as its release is.
+    Other certificates of the same CA are not accepted. The validity period is not checked: devices
+    may have no clock, and an order is valid as long as its release is.
 
     Raises:
-        FleetmarkError: FOREIGN_KEY: another CA signed it, or for another purpose.
+        FleetmarkError: FOREIGN_KEY: the certificate is from another CA, or for another purpose.
     """
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm

@@ -1,4 +1,4 @@
-"""Find the known word that a mistyped one probably meant."""
+"""Finds the known word that is closest to a mistyped one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word that is most like `word`, or an empty string when none is."""
-    # Imported here: an idle agent mistypes nothing.
+    """Return the known word that is closest to `word`, or an empty string if none is similar."""
+    # Imported here: an idle agent never needs it.
     import difflib
 
     found = difflib.get_close_matches(word, sorted(set(known)), n=5, cutoff=0.55)
 
     def likeness(other: str) -> tuple[float, bool]:
-        # Swapped letters (arm46) are the commonest slip: they decide between equals.
+        # Swapped letters (arm46) are the most common mistake, so they break ties.
         ratio = difflib.SequenceMatcher(None, other, word).ratio()
         return round(ratio, 6), sorted(other) == sorted(word)
 
@@ -21,7 +21,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """Return `Did you mean 'x'?`, or the known words when none is near, or an empty string."""
+    """Return `Did you mean 'x'?`, or the known words if none is similar, or an empty string."""
     words = sorted(set(known))
     near = nearest(word, words)
     if near:

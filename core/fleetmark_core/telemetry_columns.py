@@ -1,4 +1,4 @@
-"""Columns of telemetry records. Loads nothing: the process that samples beside a job needs it."""
+"""Columns of telemetry records. Imports nothing: the process that samples beside a job uses it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ TELEMETRY_COLUMNS = (
     "throttled",
     "power_mode",
 )
-"""In this order: older agents send fewer, newer ones add more at the end.
+"""Fixed order: older agents send fewer columns, newer agents append columns.
 
-`cpu_percent` is the job's (100 is one busy core), `foreign_cpu_percent` that of all other
-processes. `throttled` holds the bits of the agent's `runner.telemetry.board_condition`.
-`power_mode` is an index into the list `power_modes` of the final record.
-"""
+`cpu_percent` is that of the job (100 is one busy core); `foreign_cpu_percent` is that of all other
+processes. `throttled` contains the bits defined in the agent's `runner.telemetry.board_condition`.
+`power_mode` is an index into the list `power_modes` of the final record."""

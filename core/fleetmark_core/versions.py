@@ -1,19 +1,19 @@
-"""Versions and ranges: Python's scheme, and a general one for everything else.
+"""Versions and version ranges: Python's scheme, and a general scheme for everything else.
 
 Scheme `python` is PEP 440 (`1.23.2`, `2.0rc1`; ranges `>=1.20,<2`, `~=2.14.0`, `==1.*`).
 
-Scheme `general` orders any text that people use as a version (`r35.4.1`, `8.6.1-1+cuda11.8`,
-`2024a`, `10.2.0-1ubuntu1`):
+Scheme `general` orders any text that is used as a version (`r35.4.1`, `8.6.1-1+cuda11.8`, `2024a`,
+`10.2.0-1ubuntu1`):
 
-1. A leading `v`, `V`, `r` or `R` before a digit means nothing.
-2. The text falls into numbers and words, at every sign and where letters meet digits; case means
-   nothing.
-3. Parts are compared from the left: numbers by value, words by the alphabet, and a number is above
-   a word. Where one text ends, the other is below it if its next part is one of the words `dev`,
-   `a`, `alpha`, `b`, `beta`, `c`, `rc`, `pre`, `preview`; else it is above. Zeros at the end count
-   for nothing: `1.2` equals `1.2.0`.
+1. A leading `v`, `V`, `r` or `R` before a digit is ignored.
+2. The text is split into numbers and words, at every punctuation character and between letters and
+   digits. Case is ignored.
+3. Parts are compared from the left: numbers by value, words alphabetically, and a number is above a
+   word. If one text is a prefix of the other, the longer one is below if its next part is one of
+   the words `dev`, `a`, `alpha`, `b`, `beta`, `c`, `rc`, `pre`, `preview`, and above otherwise.
+   Trailing zeros are ignored: `1.2` equals `1.2.0`.
 4. A range is a comma-separated list of `==`, `!=`, `>=`, `<=`, `>`, `<`, each with a version; all
-   must hold. `==1.2.*` and `!=1.2.*` look at the parts before the star.
+   of them must hold. `==1.2.*` and `!=1.2.*` compare the parts before the star.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _END: _Part = (2, 0, "")
 
 
 def is_version(text: str, scheme: str = PYTHON) -> bool:
-    """Whether `text` is a version of this scheme."""
+    """Return whether `text` is a version of this scheme."""
     if scheme == PYTHON:
         try:
             Version(text)
@@ -49,7 +49,7 @@ def is_version(text: str, scheme: str = PYTHON) -> bool:
 
 
 def is_range(text: str, scheme: str = PYTHON) -> bool:
-    """Whether `text` is a range of this scheme; the empty one allows everything."""
+    """Return whether `text` is a range of this scheme. The empty range allows everything."""
     try:
         _test(text, scheme)
     except ValueError:
@@ -59,20 +59,22 @@ def is_range(text: str, scheme: str = PYTHON) -> bool:
 
 @functools.lru_cache(maxsize=65536)
 def in_range(version: str, wanted: str, scheme: str = PYTHON) -> bool:
-    """Whether `version` lies in the range `wanted`; what is no version lies in the empty one only.
+    """Return whether `version` is in the range `wanted`.
+
+    A text that is not a version is only in the empty range.
 
     Raises:
-        ValueError: `wanted` is no range of this scheme.
+        ValueError: `wanted` is not a range of this scheme.
     """
     test = _test(wanted, scheme)
     return test(version) if is_version(version, scheme) else not wanted.strip()
 
 
 def compare(one: str, other: str, scheme: str = PYTHON) -> int:
-    """-1, 0 or 1: `one` is below, equal to or above `other`.
+    """Return -1, 0 or 1 if `one` is below, equal to or above `other`.
 
     Raises:
-        ValueError: one of them is no version of this scheme.
+        ValueError: one of them is not a version of this scheme.
     """
     if scheme == PYTHON:
         left, right = Version(one), Version(other)
@@ -84,7 +86,7 @@ def compare(one: str, other: str, scheme: str = PYTHON) -> int:
 
 
 def _parts(text: str) -> tuple[_Part, ...]:
-    """Parts in their order: words that mean "not yet", the text's end, words, numbers."""
+    """Return the parts as sortable tuples: pre-release words, end of text, words, numbers."""
     lower = text.lower()
     if re.match(r"[vr]\d", lower):
         lower = lower[1:]
@@ -102,7 +104,7 @@ def _parts(text: str) -> tuple[_Part, ...]:
 
 
 def _without_zeros(parts: list[_Part]) -> tuple[_Part, ...]:
-    # 1.0-rc1 must be below 1: zeros before a word count for nothing either.
+    # 1.0-rc1 must be below 1, so zeros before a word are ignored as well.
     kept: list[_Part] = []
     for index, part in enumerate(parts):
         following = next((p for p in parts[index:] if p != (4, 0, "")), _END)

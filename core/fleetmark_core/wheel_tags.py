@@ -1,4 +1,4 @@
-"""Which wheels fit which interpreter (PEP 425, PEP 600)."""
+"""Matches wheels to interpreters by their tags (PEP 425, PEP 600)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def _ranks(version: str, abis: tuple[str, ...], platforms: tuple[str, ...]) -> d
 
 
 def wheel_rank(filename: str, interpreter: Interpreter) -> int | None:
-    """How well the wheel `filename` fits, 0 best; None if it does not fit or is no wheel."""
+    """Return how well the wheel `filename` fits (0 is best), or None if it does not fit.
+
+    A file name that is not that of a wheel also gives None.
+    """
     try:
         tags = parse_wheel_filename(filename)[3]
     except InvalidWheelFilename:

@@ -1,4 +1,4 @@
-"""Opens zip files that others hand in, without reading a list of entries that does not fit."""
+"""Opens untrusted zip files without reading an entry list that is too large for the memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from fleetmark_core.regular_file import open_regular
 
 MAX_DIRECTORY_BYTES = 16 << 20
-"""How large the list of entries may be, which zipfile reads whole."""
+"""Maximum size of the list of entries, which zipfile reads as a whole."""
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         path: the file.
 
     Raises:
-        zipfile.BadZipFile: it is not a zip file, is cut short, or its list of entries is larger
+        zipfile.BadZipFile: it is not a zip file, is truncated, or its list of entries is larger
             than `MAX_DIRECTORY_BYTES`.
         OSError: it cannot be read, or is not a regular file.
         ValueError, NotImplementedError, EOFError, struct.error: as zipfile raises them for damaged
@@ -37,10 +37,10 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 class _Guarded(io.RawIOBase):
-    """A file of which zipfile may read a bounded piece at once until it has listed the entries.
+    """A file that limits the size of zipfile's reads until zipfile has listed the entries.
 
-    Where the list lies, and how large it is, stands in up to three places of the file, which need
-    not agree: the bound is on what is read.
+    The position and size of the entry list are stored in up to three places of the file, which need
+    not agree. Therefore the limit applies to the bytes that are read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -52,7 +52,7 @@ class _Guarded(io.RawIOBase):
         if not self.listed and (size < 0 or size > MAX_DIRECTORY_BYTES):
             if size >= 0:
                 raise zipfile.BadZipFile("it holds more entries than can be listed")
-            # zipfile reads the end of the file so, where a comment may stand.
+            # zipfile reads the end of the file this way, where a comment may be.
             data = self._file.read(MAX_DIRECTORY_BYTES + 1)
             if len(data) > MAX_DIRECTORY_BYTES:
                 raise zipfile.BadZipFile("it holds more entries than can be listed")

@@ -1,4 +1,4 @@
-"""What agents and controllers say to each other: messages, error catalog, channel options."""
+"""The wire protocol between agents and controllers: messages, error statuses, channel options."""
 
 PROTOCOL_VERSION = 1
-"""Version of the wire protocol. One version older or newer works."""
+"""Version of the wire protocol. Peers that are one version older or newer are supported."""

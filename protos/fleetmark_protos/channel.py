@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""Largest message that a controller or an agent takes, and that an agent or a person sends."""
+"""Largest message that a controller or an agent receives, and that an agent or a command sends."""
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
-"""Largest answer that a person's command takes: a list of thousands of boards is one message."""
+"""Largest response that a command receives: a list of thousands of devices is one message."""
 
 CHUNK_BYTES = 64 * 1024
-"""Bytes of a blob per message: cost is per message up to here, beyond it nothing is gained."""
+"""Bytes of a blob per message. Up to this size larger chunks are faster; beyond it they are not."""
 
 MAX_ORDER_BYTES = 64 * 1024
-"""Largest order that is shown in a hello."""
+"""Largest order that is included in a hello."""
 
 MAX_SHOWN_BYTES = 2 * 1024 * 1024
-"""All orders and locks that a hello shows: with the rest it must fit into one message."""
+"""Maximum total size of orders and lockfiles in a hello, which must fit into one message."""
 
 DEFAULT_PORT = 7117
 """Below 32768, so that it never collides with a client's ephemeral port."""
 
 ENTRY_MESSAGE_BYTES = 64 * 1024
-"""Largest message that is taken from a caller who has proved nothing yet."""
+"""Largest message that is accepted from a caller that is not authenticated yet."""
 
 SERVER_NAME = "controller.fleetmark.internal"
-"""The name in every controller's certificate, which clients check whatever address they dial."""
+"""The name in every controller's certificate. Clients check it, whatever address they connect to.
+"""
 
 HANDSHAKE_TIMEOUT_S = 20.0
-"""How long a connection may take for TLS and the first HTTP/2 frame. gRPC's default is 120 s."""
+"""Time limit of a connection for TLS and the first HTTP/2 frame. gRPC's default is 120 s."""
 
 _IDLE_S = 300.0
 _ENTRY_IDLE_S = 30.0
 
 SERVICE_TYPE = "_fleetmark._tcp.local."
-"""Under which controllers make themselves known on the local network (DNS-SD)."""
+"""Service type by which controllers are announced on the local network (DNS-SD)."""
 
 _SHARED = [
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -43,9 +44,11 @@ _SHARED = [
 def client_options(
     keepalive_s: float = 10.0, most_bytes: int = MAX_MESSAGE_BYTES
 ) -> list[tuple[str, int | str]]:
-    """Options of a channel that notices a cut link within `keepalive_s` plus five seconds.
+    """Return the options of a channel that detects a broken link.
 
-    `most_bytes`: the largest answer that it takes.
+    Args:
+        keepalive_s: a broken link is detected within this many seconds plus five.
+        most_bytes: size of the largest response that the channel accepts.
     """
     return [
         *_SHARED,
@@ -54,10 +57,10 @@ def client_options(
         ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 200),
-        # Whoever calls waits by itself, with jitter: while the channel waits, too, a call fails
-        # without trying, and a controller that is back for a moment is missed.
+        # Callers retry with jitter themselves. While the channel itself backs off, calls fail
+        # without an attempt, so that a controller that is back only briefly would be missed.
         ("grpc.max_reconnect_backoff_ms", 500),
-        # Names and proxies of the environment must not decide where a fleet's traffic goes.
+        # Proxy variables of the environment must not redirect a fleet's traffic.
         ("grpc.enable_http_proxy", 0),
         ("grpc.ssl_target_name_override", SERVER_NAME),
     ]
@@ -69,7 +72,7 @@ def server_options(
     handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
     connections: int | None = None,
 ) -> list[tuple[str, int]]:
-    """Return the options of a server that a whole fleet may dial at the same moment.
+    """Return the options of a server to which a whole fleet may connect at the same moment.
 
     gRPC's defaults drop up to a fifth of 5,000 simultaneous connections; the two
     `max_pending_requests` limits below drop none.
@@ -97,7 +100,9 @@ def server_options(
 def entry_options(
     *, handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S, connections: int | None = None
 ) -> list[tuple[str, int]]:
-    """Return the options of the open port: small messages, few streams, short idle times.
+    """Return the options of the port that is open to unauthenticated callers (enrollment).
+
+    Messages are small, streams are few, and idle times are short.
 
     Args:
         handshake_timeout_s: see `_connection_options`.
@@ -126,11 +131,12 @@ def _connection_options(
     """Return the options that close connections which do no work.
 
     Args:
-        handshake_timeout_s: seconds from accepting a connection to its first HTTP/2 settings
-            frame. It covers slow handshakes and clients that stop after TLS.
+        handshake_timeout_s: seconds from accepting a connection to its first HTTP/2 settings frame.
+            It covers slow handshakes and clients that stop after TLS.
         idle_s: seconds without a call after which a connection is closed. An agent's stream is a
             call, so an idle device is not affected.
-        connections: how many the port holds; gRPC accepts and closes more at once. None: no limit.
+        connections: maximum number of open connections; gRPC accepts and closes further ones. None
+            means no limit.
     """
     options = [
         ("grpc.server_handshake_timeout_ms", int(handshake_timeout_s * 1000)),

@@ -23,7 +23,7 @@ def generate(target: Path) -> None:
     """Write the stubs of every .proto file below folder `target`.
 
     Raises:
-        RuntimeError: the generator is missing, of another version, or refused a file.
+        RuntimeError: the generator is missing, has another version, or rejected a file.
     """
     try:
         found = version("grpcio-tools")
@@ -35,7 +35,7 @@ def generate(target: Path) -> None:
         )
     sources = sorted(str(path.relative_to(_ROOT)) for path in (_PACKAGE / "v1").glob("*.proto"))
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I", str(_ROOT)]
-    # The plugin is found beside this interpreter, whether or not its folder is on PATH.
+    # Take the plugin beside this interpreter, whether or not its folder is on PATH.
     command += [f"--plugin=protoc-gen-mypy={Path(sys.executable).parent / 'protoc-gen-mypy'}"]
     command += [f"--python_out={target}", f"--grpc_python_out={target}", f"--mypy_out={target}"]
     done = subprocess.run(
@@ -46,7 +46,7 @@ def generate(target: Path) -> None:
 
 
 def differences() -> list[str]:
-    """Names of committed stubs that differ from what the .proto files give now."""
+    """Return the names of committed stubs that differ from what the .proto files generate now."""
     with tempfile.TemporaryDirectory() as scratch:
         generate(Path(scratch))
         fresh = _read(Path(scratch) / "fleetmark_protos" / "v1")
@@ -63,7 +63,12 @@ def _read(folder: Path) -> dict[str, bytes]:
 
 
 def main() -> int:
-    """Command line: 0 done or equal, 1 different, 2 the generator is not as pinned."""
+    """Run the command and return its exit code.
+
+    Returns:
+        0: done, or no differences; 1: stubs differ; 2: the generator failed or is not the pinned
+            one.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only say what differs")
     check = parser.parse_args().check

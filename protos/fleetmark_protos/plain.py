@@ -1,4 +1,4 @@
-"""Messages to and from plain Python values (dicts, lists, numbers, strings)."""
+"""Converts messages to and from plain Python values (dicts, lists, numbers, strings)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ M = TypeVar("M", bound=Message)
 
 
 class _Form(Enum):
-    """How a field is read."""
+    """The form of a field, which decides how it is read."""
 
     VALUE = 1
     OPTIONAL = 2
@@ -22,14 +22,14 @@ class _Form(Enum):
     MAP = 6
 
 
-_VALUE = _Form.VALUE  # looked up once: most fields are one
+_VALUE = _Form.VALUE  # looked up once, because most fields have it
 
 
 def to_plain(message: Message) -> dict[str, object]:
-    """The message as plain values, under the names of the .proto file.
+    """Return a message as plain values, under the field names of the .proto file.
 
-    Unlike protobuf's JSON mapping, 64-bit integers stay integers. An `optional` field or a
-    message field that is not set is None; everything else has its default.
+    Unlike protobuf's JSON mapping, 64-bit integers stay integers. An `optional` field or a message
+    field that is not set is None; every other unset field has its default.
     """
     kind: Any = type(message)
     return {
@@ -53,7 +53,10 @@ def _read(message: Message, name: str, form: _Form) -> object:
 
 @lru_cache(maxsize=256)
 def _forms(message_type: type[Message]) -> tuple[tuple[str, _Form], ...]:
-    """Fields and their forms: asking the descriptor takes longer than reading the message."""
+    """Return all fields with their forms; cached, because reading descriptors is slow.
+
+    Without the cache it takes longer than reading the message.
+    """
     return tuple((field.name, _form(field)) for field in message_type.DESCRIPTOR.fields)
 
 
@@ -68,13 +71,13 @@ def _form(field: Any) -> _Form:
 
 
 def from_plain(values: dict[str, object], message_type: type[M]) -> M:
-    """A message from plain values; None means not set.
+    """Return a message made from plain values; None means that a field is not set.
 
     Raises:
-        ValueError: a name or a type that the message does not have.
+        ValueError: the message has no such field, or a value has the wrong type.
     """
     try:
-        # Ten times as fast as the JSON mapping, which has the better errors.
+        # Ten times as fast as the JSON mapping, which has better error messages.
         return message_type(**values)
     except (TypeError, ValueError):
         pass

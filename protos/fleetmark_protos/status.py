@@ -1,4 +1,4 @@
-"""Translates between `FleetmarkError` and gRPC statuses; the one place for both directions."""
+"""Converts between `FleetmarkError` and gRPC statuses, in both directions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1.common_pb2 import ErrorDetail
 
 DETAIL_KEY = "fleetmark-error-bin"
-"""Trailing metadatum that carries a serialised `ErrorDetail`."""
+"""Key of the trailing metadata that contains a serialized `ErrorDetail`."""
 _BROKEN = "Internal error from Core"
-"""What grpc.aio says when a connection goes away under a call that is sending."""
+"""The details that grpc.aio reports when a connection breaks during a call that is sending."""
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FleetmarkError) -> NoReturn:
-    """End the call with the error's status and its parts as trailing metadata."""
+    """End the call with the error's status, and its parts as trailing metadata."""
     detail = ErrorDetail(
         code=error.kind.number, what=error.what, where=error.where, next_step=error.next_step
     )
@@ -30,10 +30,10 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FleetmarkErr
 
 
 def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
-    """The error that the controller at `address` meant.
+    """Return the `FleetmarkError` that an RPC error from the controller at `address` represents.
 
-    A status without our metadata comes from gRPC itself: nobody listens, the call ran out of
-    time, or a foreign server answered.
+    A status without Fleetmark's metadata comes from gRPC itself: no server listens, the call ran
+    out of time, or another kind of server answered.
     """
     metadata: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     for key, value in metadata or ():
@@ -67,7 +67,7 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
 
 
 def _handshake(said: str, address: str) -> FleetmarkError | None:
-    """What a TLS handshake that failed means, by the words of gRPC's TLS library."""
+    """Return the error for a failed TLS handshake, recognized by the text of gRPC's TLS library."""
     if "certificate has expired" in said or "certificate is not yet valid" in said:
         return FleetmarkError(
             ErrorKind.CLOCK_SKEW,

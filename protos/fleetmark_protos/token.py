@@ -1,8 +1,8 @@
-"""Join tokens: what a controller hands out and a board presents, in one line of text.
+"""Enrollment tokens, which a controller issues and a device presents, as one line of text.
 
-A token carries more than its secret: the fingerprint of the controller's CA, so that the board
-knows whom it talks to before it says anything; the fingerprint of the catalog key; and the port of
-the services that take it. Format 1 is `fleetmark1.` and the base64url text of
+A token contains more than its secret: the fingerprint of the controller's CA, so that the device
+can authenticate the controller before it sends anything; the fingerprint of the catalog key; and
+the port of the services that accept the token. Format 1 is `fleetmark1.` and the base64url text of
 
     id (8 bytes), secret (20), sha256 of the CA certificate (32), sha256 of the catalog key
     (32, zeros: none yet), port (2, big-endian), first 4 bytes of the sha256 of all before
@@ -26,12 +26,12 @@ _NO_KEY = bytes(32)
 
 
 class BadToken(ValueError):
-    """A text is not a join token; the message says why, and holds nothing of the text."""
+    """Raised for a text that is not an enrollment token; the message never contains it."""
 
 
 @dataclass(frozen=True)
 class JoinToken:
-    """A token in its parts. `catalog_sha256` is empty when the controller had no catalog key."""
+    """The parts of a token. `catalog_sha256` is empty if the controller had no catalog key."""
 
     token_id: str
     secret: bytes
@@ -40,11 +40,11 @@ class JoinToken:
     entry_port: int
 
     def __repr__(self) -> str:
-        """Without the secret: a token that reaches a log by accident must not be usable."""
+        """Return a text without the secret, so that a logged token cannot be used."""
         return f"JoinToken({self.token_id})"
 
     def text(self) -> str:
-        """The line to paste."""
+        """Return the token as the line that operators paste."""
         packed = _FORMAT.pack(
             bytes.fromhex(self.token_id),
             self.secret,
@@ -57,10 +57,10 @@ class JoinToken:
 
 
 def parse_token(text: str) -> JoinToken:
-    """A token from its text.
+    """Parse the text of a token.
 
     Raises:
-        BadToken: not a token, cut off, mistyped, or of a newer format.
+        BadToken: not a token, truncated, mistyped, or of a newer format.
     """
     text = text.strip()
     if not text.startswith(PREFIX):

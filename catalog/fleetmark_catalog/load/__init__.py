@@ -1,4 +1,4 @@
-"""Reads the catalog: components from folders, validated, with errors that name file and key."""
+"""Loads the catalog: components from folders, validated, with errors that name file and key."""
 
 from fleetmark_catalog.load.catalog import (
     BUILTIN,

@@ -1,4 +1,4 @@
-"""JSON Schemas of the kinds that describe boards: soft, os, container, system."""
+"""JSON Schemas of the component kinds that describe devices: soft, os, container, system."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OF_TYPE: dict[str, tuple[str, ...]] = {
     "device_tree": ("path",),
     "sysfs": ("paths", "read"),
 }
-"""Keys of each type of detect entry besides those that every one may have; the first is needed."""
+"""Keys of each type of detect entry, in addition to `_EVERY`. The first key is required."""
 
 _DETECT = table(
     {
@@ -151,5 +151,7 @@ SYSTEM = table(
     },
     ("mlperf",),
 )
-"""`boards` are patterns of the board's model, `compatible` of its device tree; `mlperf` holds what
-a submission's system description wants and detection cannot know, under MLPerf's own names."""
+"""Schema of a system component.
+
+`boards` are patterns of the board model, `compatible` of the device tree. `mlperf` contains fields
+of a submission's system description that cannot be detected, under MLPerf's own names."""

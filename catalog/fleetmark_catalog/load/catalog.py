@@ -1,4 +1,4 @@
-"""The catalog: all components of the built-in folder and of further ones."""
+"""The catalog: all components of the built-in folder and of additional folders."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BUILTIN = Path(__file__).resolve().parent.parent / "components"
 
 
 class Catalog:
-    """Components by kind and name, and the wheels that were built. Immutable once made."""
+    """Components by kind and name, and the wheels that were built. Immutable after construction."""
 
     def __init__(self, components: Iterable[Component]) -> None:
-        """Two components of one kind and name are refused.
+        """Index the components; two components of the same kind and name are an error.
 
         Raises:
             FleetmarkError: INVALID_COMPONENT.
@@ -33,17 +33,17 @@ class Catalog:
                 raise _twice(component.id, component.folder, other.folder)
 
     def knowing(self, built: Mapping[str, WheelFile]) -> Catalog:
-        """The same catalog where these wheels, by the key of their build, exist already."""
-        _ = self.shared_distributions  # counted once, for all copies
+        """Return a copy of this catalog in which the wheels `built` exist, by build key."""
+        _ = self.shared_distributions  # computed once, for all copies
         other = copy.copy(self)
         other.built = built
         return other
 
     def get(self, kind: str, name: str) -> Component:
-        """The component of this kind and name.
+        """Return the component of this kind and name.
 
         Raises:
-            FleetmarkError: NOT_FOUND; the next step has the nearest name.
+            FleetmarkError: NOT_FOUND; the next step names the closest name.
         """
         found = self._components.get((kind, name))
         if found is None:
@@ -54,15 +54,15 @@ class Catalog:
         return found
 
     def find(self, kind: str, name: str) -> Component | None:
-        """The component of this kind and name, or None."""
+        """Return the component of this kind and name, or None."""
         return self._components.get((kind, name))
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether there is such a component."""
+        """Return whether the catalog has a component of this kind and name."""
         return (kind, name) in self._components
 
     def all(self, kind: str = "") -> list[Component]:
-        """All components, or those of one kind, by kind and name."""
+        """Return all components, or those of one kind, sorted by kind and name."""
         return [
             component
             for (kind_, _), component in sorted(self._components.items())
@@ -70,10 +70,11 @@ class Catalog:
         ]
 
     def named(self, text: str) -> Component:
-        """The component that a person means by `name` or `kind/name`.
+        """Return the component that a user names as `name` or `kind/name`.
 
         Raises:
-            FleetmarkError: NOT_FOUND, with the nearest; UNKNOWN_WORD where several kinds have one.
+            FleetmarkError: NOT_FOUND, with the closest name; UNKNOWN_WORD if components of several
+                kinds have this name.
         """
         kind, slash, name = text.partition("/")
         if slash and kind in KINDS:
@@ -96,7 +97,7 @@ class Catalog:
 
     @cached_property
     def shared_distributions(self) -> frozenset[str]:
-        """Distributions whose wheels more than one package brings."""
+        """Distributions whose wheels are part of more than one package."""
         brought: dict[str, set[str]] = {}
         for part in self.all("package"):
             for wheel in {wheel.name for entry in part.wheels for wheel in entry.wheels}:
@@ -104,7 +105,7 @@ class Catalog:
         return frozenset(name for name, parts in brought.items() if len(parts) > 1)
 
     def tags(self) -> set[str]:
-        """All tags of components and those that their variations pass on."""
+        """Return all tags of components, and those that their variations pass on."""
         own = {tag for part in self._components.values() for tag in part.tags}
         return own | {
             tag
@@ -114,7 +115,7 @@ class Catalog:
         }
 
     def problems(self) -> list[FleetmarkError]:
-        """What components name and the catalog does not have; in the order of `all`."""
+        """Return all references to things that the catalog lacks, in the order of `all`."""
         tags = self.tags()
         return [
             FleetmarkError(
@@ -126,9 +127,9 @@ class Catalog:
 
 
 def load_catalog(folders: Sequence[Path] = ()) -> Catalog:
-    """The built-in components, then those of further catalog folders, which add but never replace.
+    """Load the built-in components and those of additional folders, which may not replace any.
 
-    A catalog folder holds `<kind>/<name>/component.toml`.
+    A catalog folder contains `<kind>/<name>/component.toml`.
 
     Raises:
         FleetmarkError: INVALID_COMPONENT.
@@ -137,23 +138,23 @@ def load_catalog(folders: Sequence[Path] = ()) -> Catalog:
 
 
 def read_folder(folder: Path) -> list[Component]:
-    """The components below one catalog folder; they may extend each other only.
+    """Return the components of one catalog folder, which may extend only each other.
 
     Raises:
-        FleetmarkError: INVALID_COMPONENT, also where a component's place is not that which its
-            kind and name ask for, and where the folder is none.
+        FleetmarkError: INVALID_COMPONENT. This includes a component whose folder does not match its
+            kind and name, and a `folder` that is not a folder.
     """
     return _build(_documents(folder))
 
 
 def check_catalog(folders: Sequence[Path]) -> tuple[Catalog, list[FleetmarkError]]:
-    """The catalog as far as it is valid, and all that is wrong with the further `folders`.
+    """Return the valid part of the catalog, and all errors in the additional `folders`.
 
     Raises:
         FleetmarkError: the built-in components are not valid.
     """
     wrong: list[FleetmarkError] = []
-    # The built-in components can be looked at like any others.
+    # The built-in folder itself can be checked as well.
     itself = any(folder.resolve() == BUILTIN for folder in folders)
     documents = [] if itself else list(_documents(BUILTIN))
     own: list[Document] = []

@@ -1,4 +1,4 @@
-"""JSON Schemas of what each kind says in the table of its own name."""
+"""JSON Schemas of the tables that are named after their component's kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fleetmark_catalog.load.schema_parts import (
     unique,
 )
 
-# How a package with sources only gets a wheel; see "Build recipes" in catalog/README.md.
+# Builds a wheel of a package that has only sources; see "Build recipes" in catalog/README.md.
 BUILD = table(
     {
         "where": {"enum": ["controller"]},
@@ -65,7 +65,7 @@ BUILD = table(
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _GLIBC = {"type": "string", "pattern": r"^2\.[1-9][0-9]$"}
 _FOLDERS = unique({"type": "string", "pattern": rf"^(\.|{_PART}(/{_PART})*)$"}, 1)
-# Files that are unpacked as they are; see "Bring an archive" in catalog/README.md.
+# Files that are unpacked unchanged; see "Bring an archive" in catalog/README.md.
 ARCHIVE = table(
     {
         "name": WORD,
@@ -82,7 +82,7 @@ ARCHIVE = table(
 )
 
 _FIGURE = {"type": "number", "minimum": 0, "maximum": 1e18}
-# Thresholds of the verdict on the board's condition, and bounds of `--stable`.
+# Thresholds for the condition of a run, and limits of `--stable`.
 _CONDITION = (
     *("foreign_cpu_mean_percent", "foreign_cpu_peak_percent", "temperature_c"),
     *("start_temperature_c", "frequency_drift_percent", "swap_bytes", "run_interval_percent"),
@@ -99,15 +99,16 @@ BODIES: dict[str, dict[str, Any]] = {
                 "type": "object",
                 "propertyNames": SCENARIO,
                 "minProperties": 1,
-                # One on request runs only when it is named.
+                # An `on_request` scenario runs only if it is named.
                 "additionalProperties": table(
                     {"metric": TEXT, "on_request": {"type": "boolean"}}, ("metric",)
                 ),
             },
             "modes": unique(MODE, 1),
-            # The MLPerf benchmark by whose rules it is measured, and what is not official about it.
+            # The MLPerf benchmark whose rules apply, and how this one deviates from the official
+            # one.
             "mlperf": table({"benchmark": WORD, "rehearsal": TEXT}, ("benchmark",)),
-            # What LoadGen's audit.config says in each test.
+            # Content of LoadGen's audit.config for each compliance test.
             "compliance": {
                 "type": "object",
                 "propertyNames": TEST,
@@ -127,7 +128,8 @@ BODIES: dict[str, dict[str, Any]] = {
                 },
                 ("metric", "reference", "target"),
             ),
-            # When a board's condition speaks against a figure, and what `--stable` waits for.
+            # Thresholds for rejecting a run because of the device's condition, and limits of
+            # `--stable`.
             "condition": table(dict.fromkeys(_CONDITION, _FIGURE)),
             "profiles": {
                 "type": "object",
@@ -137,7 +139,7 @@ BODIES: dict[str, dict[str, Any]] = {
             },
         },
         ("task", "scenarios", "modes", "profiles"),
-        # Accuracy needs something to be judged by; a benchmark of speed alone has nothing.
+        # Accuracy mode needs a quality target; a benchmark that only measures speed has none.
         **{"if": {"properties": {"modes": {"contains": {"const": "accuracy"}}}}},
         then={"required": ["quality"]},
     ),
@@ -146,11 +148,11 @@ BODIES: dict[str, dict[str, Any]] = {
             "contract": {"const": 1},
             "command": {"type": "array", "items": TEXT, "minItems": 1},
             "files": unique(FILE, 1),
-            # Whether it has mode find-performance.
+            # True if the program supports mode find-performance.
             "find_performance": {"type": "boolean"},
             "inputs": unique(WORD),
             "environment": {"type": "object", "additionalProperties": {"type": "string"}},
-            # What a job is given beside its files, where the operator of the board allows it.
+            # Access that a job gets besides its files, if the device's operator allows it.
             "network": {"type": "boolean"},
             "devices": DEVICES,
             "outputs": {
@@ -179,9 +181,9 @@ BODIES: dict[str, dict[str, Any]] = {
             "constants": {"type": "array", "items": TENSOR},
             "output": TENSOR,
             "settings": {"type": "object"},
-            # Between its layers, for one sample: what a job needs is predicted with it.
+            # Size of the tensors between the layers for one sample, used to predict a job's memory.
             "arena_bytes": {"type": "integer", "minimum": 1},
-            # What an MLPerf submission says about its weights.
+            # Statements of an MLPerf submission about the weights.
             "mlperf": table(
                 {
                     "input_data_types": TEXT,
@@ -190,7 +192,7 @@ BODIES: dict[str, dict[str, Any]] = {
                     "weight_transformations": TEXT,
                 }
             ),
-            # The graph takes one sample at a time, whatever the batch.
+            # The graph accepts one sample per call, whatever the batch size.
             "fixed_batch": {"type": "boolean"},
         },
         ("task", "input", "output"),
@@ -204,7 +206,7 @@ BODIES: dict[str, dict[str, Any]] = {
             "samples": {"type": "integer", "minimum": 1},
             "performance_samples": {"type": "integer", "minimum": 1},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
-            # Of the samples as they are stored; uint8 unless it is said.
+            # Type of the samples as stored; the default is uint8.
             "dtype": {"enum": ["uint8", "int16", "int32", "float32"]},
             "images": WORD,
             "labels": WORD,
@@ -221,11 +223,11 @@ BODIES: dict[str, dict[str, Any]] = {
             "adapter": WORD,
             "module": {"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_.]*$"},
             "round": WORD,
-            # Of a runtime: what importing it and opening a small model takes, beside NumPy.
+            # For a runtime: memory to import it and open a small model, in addition to NumPy.
             "memory_bytes": {"type": "integer", "minimum": 1},
             "environment": {"type": "object", "additionalProperties": {"type": "string"}},
             "devices": DEVICES,
-            # A Python, by architecture: the artefact that holds it, as an archive of regular files.
+            # A Python per architecture: the artifact that contains it, an archive of regular files.
             "interpreters": {
                 "type": "array",
                 "minItems": 1,
@@ -243,7 +245,7 @@ BODIES: dict[str, dict[str, Any]] = {
                     ("arch", "glibc", "artifact", "python", "unpacked_bytes"),
                 ),
             },
-            # By architecture and version; the first that fits a board is taken.
+            # By architecture and version; the first one that fits a device is used.
             "archives": {"type": "array", "minItems": 1, "items": ARCHIVE},
             "constraints": unique(TEXT),
             "omit": {"type": "object", "additionalProperties": TEXT},
@@ -274,4 +276,4 @@ BODIES: dict[str, dict[str, Any]] = {
     "container": CONTAINER,
     "system": SYSTEM,
 }
-"""Schema of each kind's own table."""
+"""Schema of the table that is named after its kind."""

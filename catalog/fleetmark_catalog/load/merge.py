@@ -1,4 +1,4 @@
-"""`extends`: a component takes over all that it does not say itself from another of its kind."""
+"""Implements `extends`: a component inherits all that it does not set from another of its kind."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _KEYED = {"requires": "role", "artifacts": "name"}
 
 
 def merge(parent: Mapping[str, Any], child: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """The child's table over the parent's.
+    """Return the child's table merged over the parent's table.
 
-    Tables are merged key by key. Requirements of one role and artefacts of one name are replaced,
-    others are kept; tags add up; any other list or value is the child's.
+    Tables are merged key by key. Requirements of the same role and artifacts of the same name are
+    replaced, others are kept. Tags are united. Any other list or value is the child's.
     """
     merged = dict(parent)
     for key, value in child.items():
@@ -37,7 +37,7 @@ def _replace(
 
 
 def name_of(key: str, entry: Mapping[str, Any]) -> str:
-    """By which requirements (their role) and artefacts (their name) are told apart."""
+    """Return the key that identifies a requirement (its role) or an artifact (its name)."""
     given = entry.get(_KEYED[key])
     if given:
         return str(given)

@@ -1,4 +1,4 @@
-"""The component model: what a validated `component.toml` says, as immutable values."""
+"""The component model: the content of a validated `component.toml` as immutable values."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Choice:
-    """What would meet a requirement: a component by name, or whichever has all of `tags`.
+    """One way to meet a requirement: a named component, or any component that has all of `tags`.
 
-    `version` is a range of the component's scheme, or empty.
+    `version` is a range of the component's version scheme, or empty.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Choice:
     tags: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """`package/numpy<2`, `dataset with tags imagenet, size-160`."""
+        """Return text like `package/numpy<2` or `dataset with tags imagenet, size-160`."""
         if not self.name:
             return f"{self.kind} with tags {', '.join(self.tags)}"
         return f"{self.kind}/{self.name}{self.version}"
@@ -48,10 +48,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a component needs: the first of `choices` that fits, in the order of preference.
+    """A requirement of a component: the first of `choices` that fits, in order of preference.
 
-    A variation's requirement replaces the component's one of the same `role`. `when` is a selector
-    over the device's facts; where it does not match, nothing is required.
+    A variation's requirement replaces the component's requirement of the same `role`. `when` is a
+    selector over the device's facts; the requirement applies only to devices that match it.
     """
 
     role: str
@@ -61,12 +61,13 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Variation:
-    """A named change. At most one variation of a `group` is chosen; ungrouped ones add up.
+    """A named change of a component.
 
-    A name that ends with `.#` stands for all `name.VALUE` whose value `value` (a definition like a
-    program's parameter) allows; then `#` in `set` becomes the value. `excludes` are variations that
-    cannot be chosen together with it, `when` is a selector that the device must match. `tags` are
-    passed on to the other components of the benchmark.
+    At most one variation of a `group` is chosen; ungrouped ones add up. A name that ends with `.#`
+    represents all `name.VALUE` whose value is allowed by `value` (a definition like a program's
+    parameter); `#` in `set` is replaced by the value. `excludes` are variations that cannot be
+    combined with it. `when` is a selector that the device must match. `tags` are passed on to the
+    other components of the benchmark.
     """
 
     name: str
@@ -82,19 +83,20 @@ class Variation:
 
     @property
     def open(self) -> bool:
-        """Whether the name stands for many words: `threads.#`."""
+        """Return whether the name represents many words, like `threads.#`."""
         return self.name.endswith(".#")
 
 
 @dataclass(frozen=True)
 class Location:
-    """A place besides the component's folder that holds an artefact's bytes.
+    """A source of an artifact's bytes other than the component's folder.
 
-    One of: `url`; `deb` (a package of the machine's own apt sources) with `path` inside it; `wheel`
-    (file name of a wheel on the machine's own package index) with its sha256 and `path` inside it;
-    `recipe` (a name in artifacts/recipes) that makes the file from others, as `options` say;
-    `provided`: nobody but a person can get it, and this text says how.
-    `compression` is `gzip` or empty. `size_bytes` bounds the transfer.
+    Exactly one of these is set: `url`; `deb` (a package of the host's apt sources) with `path`
+    inside it; `wheel` (file name of a wheel on the host's package index) with its sha256 and `path`
+    inside it; `recipe` (a name in artifacts/recipes) that makes the file from others according to
+    `options`; `provided`: only an operator can get the file, and this text says how.
+
+    `compression` is `gzip` or empty. `size_bytes` limits the transfer.
     """
 
     url: str = ""
@@ -111,10 +113,10 @@ class Location:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Bytes that a component owns. `sha256` and `size_bytes` are those of the decompressed file.
+    """A file that a component owns. `sha256` and `size_bytes` are those of the decompressed file.
 
-    Chosen when all words of `when` are among the variations and all of `tags` are passed on by
-    variations. `role` is the input's name in a job.
+    It is chosen if all words of `when` are among the chosen variations and all of `tags` are passed
+    on by variations. `role` is the input's name in a job.
     """
 
     name: str
@@ -128,13 +130,13 @@ class Artifact:
 
     @property
     def blob(self) -> BlobRef:
-        """The artefact as a lock names it."""
+        """The artifact as it is named in a lockfile."""
         return BlobRef(self.name, self.sha256, self.size_bytes)
 
 
 @dataclass(frozen=True)
 class Sdist:
-    """The exact sources of one version of a distribution, to be had from a package index."""
+    """The exact source distribution of one version, available from a package index."""
 
     file: str
     sha256: str
@@ -143,7 +145,7 @@ class Sdist:
 
 @dataclass(frozen=True)
 class Tool:
-    """A pure Python wheel that a build needs, to be had from a package index: `name==version`."""
+    """A pure Python wheel that a build needs, available from a package index as `name==version`."""
 
     requirement: str
     sha256: str
@@ -151,11 +153,11 @@ class Tool:
 
 @dataclass(frozen=True)
 class BuildRecipe:
-    """How a package that has only sources gets a wheel.
+    """The recipe for building a wheel of a package that has only sources.
 
-    `where` it is built (`controller`), for which `arches` and `pythons` (3.11), against which
-    `glibc` (`2.28`: whatever has that or a newer one can run it), with which `tools`, from which
-    `sdists` by version, and about how many `minutes` that takes.
+    `where` is the place of the build (`controller`). `arches` and `pythons` (`3.11`) are the
+    targets. `glibc` is the oldest glibc that can run the wheel (`2.28`). `tools` are needed for the
+    build, `sdists` are the sources by version, and `minutes` is the approximate duration.
     """
 
     where: str
@@ -169,7 +171,7 @@ class BuildRecipe:
 
 @dataclass(frozen=True)
 class Build:
-    """One wheel that a recipe makes: of `distribution` `version`, for a Python and architecture."""
+    """One wheel that a recipe builds: `distribution` `version` for one Python and architecture."""
 
     distribution: str
     version: str
@@ -182,7 +184,7 @@ class Build:
 
     @property
     def filename(self) -> str:
-        """What the wheel is called, with the tags that say what it runs on."""
+        """The file name of the wheel, with the tags of the platforms that it supports."""
         name = canonicalize_name(self.distribution).replace("-", "_")
         tag = f"cp{self.python.replace('.', '')}"
         platform = f"manylinux_{self.glibc.replace('.', '_')}_{self.arch}"
@@ -190,7 +192,7 @@ class Build:
 
     @property
     def key(self) -> str:
-        """Digest of all that the catalog says of it: equal keys are the same build."""
+        """The digest of everything that defines the build; equal keys are the same build."""
         return sha256_hex(
             canonical_json(
                 {
@@ -202,7 +204,7 @@ class Build:
         )
 
     def __str__(self) -> str:
-        """`mlcommons-loadgen 6.0.17 for Python 3.11 on aarch64`."""
+        """Return text like `mlcommons-loadgen 6.0.17 for Python 3.11 on aarch64`."""
         return f"{self.distribution} {self.version} for Python {self.python} on {self.arch}"
 
 
@@ -210,8 +212,8 @@ class Build:
 class WheelFile:
     """One exact wheel of a distribution.
 
-    With `build` it does not exist yet: then `sha256` is the build's key and the size unknown.
-    `made` says that the controller built it, and no index has it.
+    If `build` is set, the wheel does not exist yet: `sha256` is the build's key and the size is
+    unknown. `made` means that the controller built it and no index has it.
     """
 
     filename: str
@@ -224,15 +226,16 @@ class WheelFile:
 
     @property
     def blob(self) -> BlobRef:
-        """The wheel as a lock names it."""
+        """The wheel as it is named in a lockfile."""
         return BlobRef(self.filename, self.sha256, self.size_bytes)
 
 
 @dataclass(frozen=True)
 class WheelSet:
-    """All wheels of one version of a package for one Python and architecture; the own one first.
+    """All wheels of one version of a package for one Python and architecture; its own wheel first.
 
-    `python` is like `3.11`. What further package components of the catalog supply is not in it.
+    `python` is like `3.11`. Wheels that other package components of the catalog supply are not
+    included.
     """
 
     version: str
@@ -245,12 +248,12 @@ class WheelSet:
 class Component:
     """One unit of the catalog.
 
-    `sha256` is that of the component.toml, or, where it extends others, that of the list of its own
-    digest and theirs. `parents` are the ids of what it extends, the nearest first; `folders` are
-    its own folder and theirs. `body` is the kind's own table, validated; `files` are the digests of
-    files that a program executes, taken when the component was loaded; `wheels` is a package's
-    wheel lock, `recipe` says how it is built where it has no wheel; `scheme` is that of its
-    versions.
+    `sha256` is the digest of the component.toml or, if it extends other components, of the list of
+    its own digest and theirs. `parents` are the ids of the components that it extends, the nearest
+    first. `folders` are its own folder and theirs. `body` is the validated table named after the
+    kind. `files` are the digests of a program's files, computed when the component was loaded.
+    `wheels` is a package's wheel lockfile; `recipe` says how to build it if it has no wheel.
+    `scheme` is its version scheme.
     """
 
     kind: str
@@ -275,7 +278,7 @@ class Component:
     folders: tuple[Path, ...] = ()
 
     def path(self, name: str) -> Path:
-        """Where the file `name` of the component lies: with itself, else with what it extends."""
+        """Return the path of file `name`, in the component's own folder or in that of a parent."""
         for folder in self.folders:
             if (folder / name).exists():
                 return folder / name
@@ -283,22 +286,22 @@ class Component:
 
     @property
     def id(self) -> str:
-        """`kind/name`."""
+        """The id, as `kind/name`."""
         return f"{self.kind}/{self.name}"
 
     def knows(self, word: str) -> bool:
-        """Whether `word` is one of its variations, `threads.4` by `threads.#` too."""
+        """Return whether `word` is one of its variations; `threads.#` covers `threads.4`."""
         return self.variation(word) is not None
 
     def variation(self, word: str) -> Variation | None:
-        """The variation that `word` means; the value of `threads.4` is not checked here."""
+        """Return the variation for `word`, or None; the value in `threads.4` is not validated."""
         found = self.variations.get(word)
         if found is None and "." in word:
             found = self.variations.get(word.rpartition(".")[0] + ".#")
         return None if found is not None and found.name == word and found.open else found
 
     def groups(self) -> dict[str, list[str]]:
-        """Variation names by group, in the order of the file."""
+        """Return the variation names by group, in the order of the file."""
         groups: dict[str, list[str]] = {}
         for variation in self.variations.values():
             if variation.group:
@@ -306,6 +309,6 @@ class Component:
         return groups
 
     def versions(self) -> tuple[str, ...]:
-        """Versions that can be had, the preferred one first."""
+        """Return all available versions, with the preferred one first."""
         others = (*self.body.get("newer", ()), *self.body.get("older", ()))
         return (self.version, *map(str, others))

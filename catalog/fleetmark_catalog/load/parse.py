@@ -1,4 +1,4 @@
-"""Reads `component.toml`: from bytes to a validated `Component`, with errors that name the key."""
+"""Parses `component.toml` into a validated `Component`, with errors that name the key."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ MAX_WHEELS_BYTES = 16 << 20
 MAX_PROGRAM_FILE_BYTES = 64 << 20
 _SHOWN = 80
 _MAX_ERRORS = 1000
-"""Of these faults one is shown."""
+"""Maximum number of schema violations to collect; one of them is reported."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A `component.toml` as it was read: valid in itself, what it extends not yet looked up."""
+    """A `component.toml` that is valid in itself, before its parents are looked up."""
 
     kind: str
     name: str
@@ -63,10 +63,11 @@ class Document:
 
 
 def read_document(folder: Path) -> Document:
-    """What the file in `folder` says.
+    """Read and validate the `component.toml` in `folder`.
 
     Raises:
-        FleetmarkError: INVALID_COMPONENT; names file, key, what was found, what is allowed.
+        FleetmarkError: INVALID_COMPONENT; it names the file, the key, the value and the allowed
+            values.
     """
     file = folder / COMPONENT_FILE
     data = component_bytes(folder)
@@ -87,10 +88,11 @@ def read_document(folder: Path) -> Document:
 
 
 def read_component(folder: Path) -> Component:
-    """The component that lies in `folder` and extends no other.
+    """Read the component in `folder`, which must not extend another component.
 
     Raises:
-        FleetmarkError: INVALID_COMPONENT; names file, key, what was found, what is allowed.
+        FleetmarkError: INVALID_COMPONENT; it names the file, the key, the value and the allowed
+            values.
     """
     document = read_document(folder)
     if document.extends:
@@ -102,7 +104,7 @@ def read_component(folder: Path) -> Component:
 
 
 def build(lineage: Sequence[Document]) -> Component:
-    """The component of a document, followed by what it extends, the nearest first.
+    """Return the component of a lineage: its document, followed by its parents, the nearest first.
 
     Raises:
         FleetmarkError: INVALID_COMPONENT.
@@ -122,13 +124,19 @@ def build(lineage: Sequence[Document]) -> Component:
 
 
 def check(document: dict[str, Any], kind: str, file: Path, whole: bool = True) -> None:
-    """Validate against the kind's schema.
+    """Validate a document against the schema of its kind.
+
+    Args:
+        document: the parsed document.
+        kind: the kind of component.
+        file: named in errors.
+        whole: require all keys; False for a document that extends another one.
 
     Raises:
         FleetmarkError: INVALID_COMPONENT.
     """
     errors = list(islice(_validator(kind, whole).iter_errors(document), _MAX_ERRORS))
-    # A mistyped key is both unknown and missing; the unknown one tells more.
+    # A mistyped key is both unknown and missing; the unknown key is the more useful error.
     unknown = [error for error in errors if error.validator == "additionalProperties"]
     error = best_match(unknown or errors)
     if error is not None:
@@ -143,7 +151,7 @@ def _validator(kind: str, whole: bool) -> Any:
 def _unique_items(
     validator: Any, wanted: bool, instance: Any, schema: Any
 ) -> Iterator[ValidationError]:
-    """Check `uniqueItems` in linear time: the library compares each table with each other one."""
+    """Check `uniqueItems` in linear time: the library compares all pairs of entries."""
     if wanted and validator.is_type(instance, "array"):
         texts = {json.dumps(item, sort_keys=True, default=str) for item in instance}
         if len(texts) < len(instance):
@@ -166,7 +174,7 @@ def component_bytes(folder: Path) -> bytes:
         folder: the component's folder.
 
     Raises:
-        FleetmarkError: INVALID_COMPONENT: it is missing, no regular file, or too large.
+        FleetmarkError: INVALID_COMPONENT: it is missing, not a regular file, or too large.
     """
     return _bytes(folder / COMPONENT_FILE, MAX_COMPONENT_BYTES)
 
@@ -230,7 +238,7 @@ def _choice(table: dict[str, Any]) -> Choice:
 def _variation(name: str, table: dict[str, Any]) -> Variation:
     return Variation(
         name=name,
-        # Values of one parameter exclude each other.
+        # Values of the same open variation exclude each other.
         group=table.get("group", name if name.endswith(".#") else ""),
         default=table.get("default", False),
         title=table.get("title", ""),
@@ -275,7 +283,7 @@ def _files(folders: Sequence[Path], names: Iterable[str]) -> tuple[BlobRef, ...]
         if path is None:
             what = f"key program.files: no file {name} beside it"
             raise _invalid(folders[0] / COMPONENT_FILE, what)
-        # Boards are sent these bytes, whatever they are: a link must not pick a file of the host.
+        # These bytes are sent to devices, so a link must not select another file of this host.
         if not path.resolve().is_relative_to(path.parent.resolve()):
             raise _invalid(
                 path, f"key program.files: {name} is a link that leads out of its folder"
@@ -291,7 +299,7 @@ def _wheels(folders: Sequence[Path]) -> tuple[WheelSet, ...]:
 
 
 def read_wheels(file: Path) -> tuple[WheelSet, ...]:
-    """A package's wheel lock; empty where there is none yet.
+    """Read a package's wheel lockfile; return an empty tuple if the file does not exist.
 
     Raises:
         FleetmarkError: INVALID_COMPONENT.

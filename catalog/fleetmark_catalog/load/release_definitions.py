@@ -1,4 +1,4 @@
-"""What a release says of a component: all from which a lock follows, as plain JSON. Pure."""
+"""Component definitions for a release: everything that a lockfile follows from, as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from fleetmark_core.lockfile import BlobRef
 from fleetmark_core.serde import to_plain
 
 _WHOLE = ("benchmark", "program", "model", "dataset", "package")
-"""Kinds whose own table decides what runs; of the others only what reaches a job is told."""
+"""Kinds whose whole table decides what runs. For other kinds only `_REACHES_JOBS` is included."""
 _REACHES_JOBS = ("environment", "system_site", "adapter", "module", "memory_bytes", "round")
 
 
 def definition(component: Component) -> dict[str, Any]:
-    """The component for `fleetmark_core.release_policy`; equal components have equal ones."""
+    """Return the component's definition for `fleetmark_core.release_policy`.
+
+    Equal components have equal definitions.
+    """
     body = dict(component.body)
     if component.kind not in _WHOLE:
         body = {key: body[key] for key in _REACHES_JOBS if key in body}

@@ -2,34 +2,34 @@ r"""JSON Schemas of `component.toml`, from code, one per kind.
 
 Detection rules (kind `soft`)
 -----------------------------
-Agents read these files with a bare TOML reader, so that the structure is flat:
+Agents read these files with a bare TOML reader, so the structure is flat:
 
     kind = "soft"                  # name, version (of the rule), title, license as everywhere
     name = "gcc"
 
     [soft]
     software = "gcc"               # reported under this name; default: the component's name
-    os = ["linux"]                 # looked for on these families only; default: everywhere
+    os = ["linux"]                 # only on these OS families; default: all
     version_pattern = '(\d+\.\d+\.\d+)'   # Python regex; its first group is the version
-    versions = ">=9"               # PEP 440; what is found outside of it is a wrong version
-    several = true                 # report all that are found side by side; default: the first
-    tags = ["gcc"]                 # the board gets these when it is found and proved to run
+    versions = ">=9"               # PEP 440; software outside of this range has a wrong version
+    several = true                 # report all versions found side by side; default: the first
+    tags = ["gcc"]                 # tags of the device if the software is found and proved to run
     time_limit_s = 5               # of each child process; default 5
 
     [[soft.detect]]                # entries are tried in this order
     type = "command"
-    command = ["gcc-[0-9]*", "--version"]   # argv; the program is a name or glob, found by PATH
+    command = ["gcc-[0-9]*", "--version"]   # argv; the program is a name or glob, found in PATH
     [[soft.detect]]
     type = "file"
     paths = ["/opt/gcc-*/bin/gcc"] # globs; absolute
     read = "content"               # version_pattern reads the content, or "path" (default)
     [[soft.detect]]
-    type = "python_module"         # looked for in each Python that jobs may use
-    module = "onnxruntime"         # what is imported by the proof
-    distribution = "onnxruntime"   # whose metadata tell the version; default: module.__version__
+    type = "python_module"         # searched in each Python that jobs may use
+    module = "onnxruntime"         # imported by the proof
+    distribution = "onnxruntime"   # its metadata has the version; default: module.__version__
     [[soft.detect]]
     type = "library"
-    libraries = ["libnvidia-ml.so.1", "libnvinfer.so.*"]   # names or globs, as the loader has them
+    libraries = ["libnvidia-ml.so.1", "libnvinfer.so.*"]   # names or globs, as for the loader
     [[soft.detect]]
     type = "device_tree"
     path = "compatible"            # below /proc/device-tree
@@ -38,18 +38,19 @@ Agents read these files with a bare TOML reader, so that the structure is flat:
     paths = ["/sys/class/thermal/thermal_zone*/temp"]
     read = "content"
 
-    [soft.prove]                   # must end with exit code 0, else it is broken (found, runs not)
+    [soft.prove]                   # must end with exit code 0, else broken: found, does not run
     command = ["{path}", "-fsyntax-only", "-x", "c", "/dev/null"]
     # or: python = "import onnxruntime; print('providers=' + ...)"
     version_pattern = '...'        # reads the proof's output instead
     time_limit_s = 20
 
 Every detect entry may have its own `version_pattern`, `time_limit_s` and `prove`, and a `match`: a
-regex that what is read (a command's output, the content of a file, node or sysfs entry) must
-contain for the entry to count. Without any version_pattern the version is an empty text. In a
-proof, `{path}` in `command` is what was found, and `python` runs in a child (the Python in which a
-module was found, else the agent's base interpreter) with it as `sys.argv[1]`. What a proof prints
-as lines `key=value` becomes the software's details. No rule is run by a shell.
+regex that the text that is read (the output of a command, the content of a file, node or sysfs
+entry) must contain for the entry to count. Without any version_pattern the version is an empty
+text. In a proof, `{path}` in `command` is the path that was found, and `python` runs in a child
+process (the Python in which a module was found, else the agent's base interpreter) with the path as
+`sys.argv[1]`. Lines `key=value` in the output of a proof become the software's details. No rule is
+run by a shell.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ REQUIRED = ("kind", "name", "version", "title", "license")
 
 
 def schema(kind: str) -> dict[str, Any]:
-    """The whole JSON Schema of a `component.toml` of this kind.
+    """Return the complete JSON Schema of a `component.toml` of this kind.
 
-    What extends another component may leave out what that one says.
+    A component that extends another one may omit what the other one defines.
     """
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -88,18 +89,21 @@ def schema(kind: str) -> dict[str, Any]:
 
 
 def whole_schema(kind: str) -> dict[str, Any]:
-    """The schema of a component that says all itself, or with all that it takes over."""
+    """Return the schema of a complete component, before or after merging with its parents."""
     return table(_properties(kind, BODIES[kind]), (*REQUIRED, kind))
 
 
 def partial_schema(kind: str) -> dict[str, Any]:
-    """The schema of what a component says itself that extends another."""
+    """Return the schema of a document that extends another component."""
     properties = {key: _relaxed(part) for key, part in _properties(kind, BODIES[kind]).items()}
     return table(properties, ("kind", "name", "extends"))
 
 
 def _relaxed(part: dict[str, Any]) -> dict[str, Any]:
-    """A table's schema of which nothing must be there: its tables are merged, its lists are not."""
+    """Return a table schema without required keys, for tables that are merged with a parent's.
+
+    Lists are not merged, so their schemas are unchanged.
+    """
     if part.get("type") != "object":
         return part
     relaxed = {

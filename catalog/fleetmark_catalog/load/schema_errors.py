@@ -1,4 +1,4 @@
-"""Says what a schema found wrong, for a person: key, what was found, what is allowed."""
+"""Explains schema violations to users: key, found value, allowed values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN = 200
 
 
 def explain(error: ValidationError) -> str:
-    """One schema violation for a person: key, found, allowed."""
+    """Return one schema violation as text for users: key, found value, allowed values."""
     path = [str(part) for part in error.absolute_path]
     key = ".".join(path)[:_SHOWN]
     rule, limit, instance = str(error.validator), error.validator_value, error.instance

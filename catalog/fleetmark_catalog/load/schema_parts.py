@@ -1,4 +1,4 @@
-"""Pieces that the schemas of several kinds share."""
+"""Schema parts that several component kinds share."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ SIZE = {"type": "integer", "minimum": 0, "maximum": 1 << 40}
 SCENARIO = {"enum": ["SingleStream", "MultiStream", "Server", "Offline"]}
 MODE = {"enum": ["performance", "accuracy"]}
 TEST = {"enum": ["TEST01", "TEST04"]}
-"""MLPerf's compliance tests: each is a mode too, which runs only when it is asked for."""
+"""MLPerf's compliance tests. Each is also a mode, which runs only on request."""
 PROFILE = {"enum": ["quick", "valid"]}
 
 
 def unique(item: dict[str, Any], minimum: int = 0) -> dict[str, Any]:
-    """A list whose entries differ."""
+    """Return the schema of a list whose entries must differ."""
     return {"type": "array", "items": item, "minItems": minimum, "uniqueItems": True}
 
 
-# Nodes that a job reaches, with the shell's wildcards: /dev/nvidia*, /dev/dri/renderD*.
+# Device nodes that a job may access, with shell wildcards: /dev/nvidia*, /dev/dri/renderD*.
 DEVICES = unique(
     {
         "type": "string",
@@ -39,7 +39,7 @@ DEVICES = unique(
 def table(
     properties: dict[str, Any], required: tuple[str, ...] = (), **more: Any
 ) -> dict[str, Any]:
-    """A table that has these keys and no others."""
+    """Return the schema of a table that allows only these keys."""
     return {
         "type": "object",
         "properties": properties,

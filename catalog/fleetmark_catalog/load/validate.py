@@ -1,4 +1,4 @@
-"""What a schema cannot say: the parts of a component, and components, agree with each other."""
+"""Consistency checks that a schema cannot express, within a component and between components."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Find = Callable[[str, str], "Component | None"]
 
 
 def problems(component: Component) -> Iterator[str]:
-    """What is wrong within one component; each text names key, what was found, what is allowed."""
+    """Yield the errors within one component; each names key, value and allowed values."""
     yield from _versions(component)
     yield from _variations(component)
     for artifact in component.artifacts:
@@ -45,7 +45,7 @@ def problems(component: Component) -> Iterator[str]:
 
 
 def _archives(component: Component) -> Iterator[str]:
-    """Archives of a package, and Pythons in them, are artefacts of its own."""
+    """Yield errors about archives and Pythons of a package, which must be its own artifacts."""
     body = component.body
     held = sorted({artifact.name for artifact in component.artifacts})
     for key in ("interpreters", "archives"):
@@ -126,7 +126,13 @@ def _rule(component: Component) -> Iterator[str]:
 
 
 def dangling(component: Component, find: Find, tags: Iterable[str]) -> Iterator[str]:
-    """What `component` names and the catalog, which `find` looks into, does not have."""
+    """Yield the references of `component` that are not in the catalog.
+
+    Args:
+        component: the component.
+        find: looks up a component of the catalog by kind and name.
+        tags: all tags of the catalog.
+    """
     known = set(tags)
     for requirement in _requirements(component):
         for choice in requirement.choices:

@@ -1,15 +1,15 @@
-"""Writes the wheel locks of package components: exact wheels for each Python and architecture.
+"""Writes the wheel lockfiles of package components: exact wheels per Python and architecture.
 
     python -m fleetmark_catalog.load.wheels [--catalog FOLDER] [--upgrade] [NAME ...]
 
 For every package component (or the named ones), version, Python 3.10 to 3.13 and Linux
-architecture, pip is asked which wheels it would install (`--dry-run`, binary wheels only, for the
+architecture, pip reports which wheels it would install (`--dry-run`, binary wheels only, for the
 foreign platform). Then the wheels are downloaded once, so that size and digest are those of the
-real bytes, and `wheels.json` beside the component is written anew. Versions that are locked stay
-as they are unless `--upgrade` is given. The file names no index.
+real bytes, and `wheels.json` beside the component is rewritten. Locked versions stay unless
+`--upgrade` is given. The file does not name an index.
 
-pip evaluates environment markers for the Python it runs on, not for the one it is asked about.
-Therefore dependencies are followed here, step by step, with markers evaluated for the target.
+pip evaluates environment markers for the Python that it runs on, not for the target. Therefore
+dependencies are followed here, step by step, with markers evaluated for the target.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ TIME_LIMIT_S = 600
 
 @dataclass(frozen=True)
 class Target:
-    """A Python on a Linux architecture."""
+    """A Python version on a Linux architecture."""
 
     python: str
     arch: str
 
     def platforms(self) -> list[str]:
-        """Platform tags from the newest glibc down, so that pip may choose any wheel there is."""
+        """Return the platform tags from the newest glibc down, so that pip may choose any wheel."""
         modern = [f"manylinux_2_{minor}_{self.arch}" for minor in range(NEWEST_GLIBC, 16, -1)]
         return [*modern, f"manylinux2014_{self.arch}", f"linux_{self.arch}"]
 
     def environment(self) -> dict[str, str]:
-        """Values of environment markers (PEP 508)."""
+        """Return the values of the environment markers (PEP 508)."""
         return {
             "implementation_name": "cpython",
             "implementation_version": f"{self.python}.0",
@@ -68,13 +68,13 @@ class Target:
         }
 
     def pip_options(self) -> list[str]:
-        """Options that make pip resolve for this target."""
+        """Return the options that make pip resolve for this target."""
         platforms = [f"--platform={platform}" for platform in self.platforms()]
         return [*platforms, f"--python-version={self.python}", "--only-binary=:all:", "--no-deps"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m fleetmark_catalog.load.wheels")
     parser.add_argument("--catalog", type=Path, default=BUILTIN, help="folder of components")
     parser.add_argument("--upgrade", action="store_true", help="take newer dependencies")
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     catalog = Catalog(read_folder(options.catalog))
     for component in catalog.all("package"):
-        # What brings a Python or other files has no wheels.
+        # A package that contains a Python or archives has no wheels.
         asked = not options.names or component.name in options.names
         if asked and not {"interpreters", "archives"} & component.body.keys():
             document = lock_package(catalog, component, options.upgrade)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def lock_package(catalog: Catalog, component: Component, upgrade: bool) -> dict[str, Any]:
-    """The content of `wheels.json` for one package component."""
+    """Return the content of `wheels.json` for one package component."""
     supplied = {
         canonicalize_name(catalog.get(choice.kind, choice.name).body["distribution"])
         for requirement in component.requires
@@ -149,9 +149,17 @@ def _locked(component: Component) -> dict[tuple[str, str, str], list[str]]:
 def resolve_wheels(
     root: str, target: Target, left_out: set[NormalizedName], pins: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """(requirement `name==version`, file name) of the root and all that it needs, the root first.
+    """Resolve the root requirement and all its dependencies for a target.
 
-    Empty where no wheel of the root fits the target.
+    Args:
+        root: requirement of the root, as `name==version`.
+        target: Python and architecture.
+        left_out: distributions that are not followed.
+        pins: additional version constraints.
+
+    Returns:
+        Pairs of `name==version` and file name, the root first. Empty if no wheel of the root fits
+        the target.
     """
     wanted: dict[NormalizedName, set[str]] = {canonicalize_name(Requirement(root).name): {root}}
     bound: dict[NormalizedName, list[str]] = {}
@@ -187,7 +195,7 @@ def resolve_wheels(
 
 
 def _dry_run(requirements: Sequence[str], target: Target) -> Any:
-    # --target only because pip refuses foreign platforms without it; nothing is written there.
+    # pip rejects foreign platforms without --target; nothing is written there.
     command = [
         *(sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"),
         *("--report", "-", "--target", tempfile.gettempdir()),
@@ -205,7 +213,7 @@ def _dry_run(requirements: Sequence[str], target: Target) -> Any:
 
 
 def download(chosen: Sequence[tuple[str, str]], target: Target, folder: Path) -> list[Path]:
-    """The chosen wheels as files in `folder`, in the given order."""
+    """Return the chosen wheels as files in `folder`, in the given order; download missing ones."""
     missing = [requirement for requirement, name in chosen if not (folder / name).is_file()]
     if missing:
         command = [

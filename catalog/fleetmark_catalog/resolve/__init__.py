@@ -1,4 +1,4 @@
-"""From a request to configurations, and from a configuration and a device to a lock. Pure."""
+"""Expands requests to configurations, and resolves them on a device to a lockfile. Pure."""
 
 from fleetmark_catalog.resolve.configuration import Configuration, expand
 from fleetmark_catalog.resolve.device import board_type

@@ -1,4 +1,4 @@
-"""Packages that are archives of plain files: which one a board gets, or why none. Pure."""
+"""Packages that are archives of plain files: selects the archive for a device. Pure."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.lockfile import PackageArchive
 
 ANY = "any"
-"""The architecture of what runs, or is read, on all."""
+"""The architecture of archives that work on every device."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The artefact that is unpacked, and what a lock says of it."""
+    """The artifact to unpack, and its entry in the lockfile."""
 
     artifact: Artifact
     lock: PackageArchive
 
 
 def has_archives(component: Component) -> bool:
-    """Whether the package is archives; what else it could be are wheels."""
+    """Return whether the package consists of archives; other packages consist of wheels."""
     return "archives" in component.body
 
 
 def fit_archive(
     component: Component, version: str, board: Capabilities
 ) -> tuple[Archive | None, str]:
-    """The first archive of `version` that the board can use, or None and what is missing."""
+    """Return the first archive of `version` that fits the device, or None and the reason."""
     entries = [
         entry
         for entry in component.body["archives"]

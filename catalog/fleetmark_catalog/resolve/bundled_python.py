@@ -1,4 +1,4 @@
-"""Pythons that the catalog brings, for boards whose own do not fit a job's packages. Pure."""
+"""Pythons that the catalog provides, for devices whose own do not fit a job's packages. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fleetmark_core.capabilities import Capabilities, Interpreter
 from fleetmark_core.lockfile import ProvidedPython
 
 PLACE = "{provided}"
-"""Stands for the folder where the agent unpacks it."""
+"""Placeholder for the folder into which the agent unpacks the archive."""
 _OLDEST_GLIBC = 17
 _OLD_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A Python that a board could be given, and the archive that it comes in."""
+    """A Python that a device can be given, and the archive that contains it."""
 
     component: Component
     artifact: Artifact
@@ -28,7 +28,7 @@ class Offer:
 
 
 def offers(catalog: Catalog, board: Capabilities) -> Iterator[Offer | str]:
-    """What the catalog has for this board, by name; for what does not run there, why not."""
+    """Yield the catalog's Pythons for this device; for each that does not run there, the reason."""
     for component in catalog.all("package"):
         for build in component.body.get("interpreters", ()):
             if build["arch"] == board.arch:
@@ -58,7 +58,7 @@ def _offer(component: Component, build: dict[str, object], board: Capabilities) 
 
 
 def _platforms(board: Capabilities) -> Iterator[str]:
-    """As PEP 600 has them for the board's own C library, the newest first."""
+    """Yield the platform tags of PEP 600 for the device's C library, the newest first."""
     for minor in range(glibc_minor(board.os.libc_version or ""), _OLDEST_GLIBC - 1, -1):
         yield f"manylinux_2_{minor}_{board.arch}"
         if minor in _OLD_NAMES:

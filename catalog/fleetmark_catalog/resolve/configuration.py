@@ -1,4 +1,4 @@
-"""What is to be measured: configurations of a benchmark, and the grid that a request expands to."""
+"""Configurations of a benchmark, and the expansion of a request to a grid of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fleetmark_core.parameter_values import parse_value
 from fleetmark_core.suggest import hint
 
 COMPLIANCE = "compliance"
-"""Stands for all compliance tests of a benchmark, where modes are named."""
+"""Represents all compliance tests of a benchmark where modes are named."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One way to run a benchmark. `parameters` holds those that were set, not the defaults."""
+    """One way to run a benchmark. `parameters` contains those that were set, not the defaults."""
 
     benchmark: str
     variations: tuple[str, ...]
@@ -31,7 +31,7 @@ class Configuration:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def label(self) -> str:
-        """For people: `fashion-mnist fp32,onnx SingleStream performance threads=2`."""
+        """Return text for users: `fashion-mnist fp32,onnx SingleStream performance threads=2`."""
         parts = [self.benchmark, ",".join(self.variations), self.scenario, self.mode]
         parts += [f"{name}={value}" for name, value in sorted(self.parameters.items())]
         return " ".join(part for part in parts if part)
@@ -39,7 +39,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class _Member:
-    """A benchmark of a suite, or the benchmark itself, with what the suite says about it."""
+    """A benchmark of a suite with the suite's settings for it, or a single benchmark."""
 
     benchmark: Component
     variations: tuple[str, ...] = ()
@@ -57,17 +57,21 @@ def expand(
     parameters: Mapping[str, Sequence[str]] | None = None,
     profile: str = "quick",
 ) -> list[Configuration]:
-    """All configurations of benchmark or suite `name`, in a stable order, none twice.
+    """Return all configurations of benchmark or suite `name`, in a stable order, each once.
 
-    Empty `scenarios` and `modes` mean those of the component, but for scenarios on request,
-    compliance tests and find-performance. `variations` are added to a suite member's own ones and
-    win within their group. `parameters` maps a name to the texts of its
-    values; the grid is their product. A parameter that only some scenarios have is left out of the
-    others.
+    Args:
+        catalog: the catalog.
+        name: a benchmark or suite.
+        scenarios: empty means those of the component, except scenarios on request.
+        modes: empty means those of the component, except compliance tests and find-performance.
+        variations: added to the variations of a suite's member; they win within their group.
+        parameters: texts of the values of each parameter; the grid is their product. A parameter
+            that only some scenarios have is omitted in the others.
+        profile: the profile.
 
     Raises:
         FleetmarkError: NOT_FOUND for the benchmark; UNKNOWN_WORD for any other word, and for a
-            value out of range, with the nearest or the allowed ones.
+            value out of range, with the closest or the allowed ones.
     """
     found: list[Configuration] = []
     for member in _members(catalog, name):
@@ -127,7 +131,7 @@ def _members(catalog: Catalog, name: str) -> list[_Member]:
 def _modes(
     words: Sequence[str], body: Mapping[str, Any], program: Mapping[str, Any], benchmark: Component
 ) -> tuple[str, ...]:
-    """The modes that are meant; COMPLIANCE stands for all tests that the benchmark has."""
+    """Return the modes for these words; COMPLIANCE expands to all tests that the benchmark has."""
     tests = list(body.get("compliance", {}))
     allowed = [*modes_of(body, program), *([COMPLIANCE] if tests else [])]
     found: list[str] = []

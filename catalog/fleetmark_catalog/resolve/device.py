@@ -1,4 +1,4 @@
-"""What a device is and has, as requirements see it. Pure."""
+"""Matches requirements and conditions with the facts of a device. Pure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _selector(text: str) -> Selector:
 
 
 def applies(when: str, subject: Subject) -> bool:
-    """Whether the device meets the condition `when`; the empty one always."""
+    """Return whether the device meets the condition `when`; an empty condition is always met."""
     return not when or _selector(when).matches(subject)
 
 
 def misfit(condition: str, subject: Subject) -> str:
-    """The failing predicate of `condition` with the device's actual value; empty if it fits."""
+    """Return the failing predicate of `condition` with the actual value; empty if it matches."""
     if not condition:
         return ""
     explanation = _selector(condition).explain(subject)
@@ -33,7 +33,7 @@ def misfit(condition: str, subject: Subject) -> str:
 
 
 def glibc_misfit(oldest: str, board: Capabilities) -> str:
-    """Why what needs glibc `oldest` (`2.28`) or a newer one does not run; empty if it does."""
+    """Return why a file that needs glibc `oldest` (`2.28`) or newer cannot run; empty if it can."""
     system = board.os
     if system.family != "linux" or system.libc != "glibc" or not system.libc_version:
         return f"needs glibc: the device has {system.libc or 'another C library'}"
@@ -43,20 +43,20 @@ def glibc_misfit(oldest: str, board: Capabilities) -> str:
 
 
 def glibc_minor(version: str) -> int:
-    """36 of `2.36`."""
+    """Return the minor version, for example 36 for `2.36`."""
     _, _, minor = version.partition(".")
     digits = minor.partition(".")[0]
     return int(digits) if digits.isdecimal() else 0
 
 
 def unfit(component: Component, subject: Subject) -> str:
-    """Why the device does not meet the component's `device` condition; empty if it does."""
+    """Return why the device does not meet the component's `device` condition; empty if it does."""
     reason = misfit(component.device, subject)
     return f"{component.id} needs {component.device}: {reason}" if reason else ""
 
 
 def detected(component: Component, subject: Subject) -> list[str]:
-    """Versions of the software of a detection rule that the device has, the highest first."""
+    """Return the detected versions of a detection rule's software, the highest first."""
     name = component.body.get("software", component.name)
     found = dict.fromkeys(s.version for s in subject.capabilities.software if s.name == name)
     return sorted(found, key=lambda version: _key(component, version), reverse=True)
@@ -72,7 +72,7 @@ def _key(component: Component, version: str) -> tuple[int, Version, str]:
 
 
 def board_type(catalog: Catalog, capabilities: Capabilities) -> Component | None:
-    """The `system` component that describes boards of this type: it names the board's model."""
+    """Return the `system` component whose board patterns match this device's model, or None."""
     subject = Subject("", {}, capabilities)
     for component in catalog.all("system"):
         if component.body.get("boards") and not platform_misfit(component, subject):
@@ -81,7 +81,10 @@ def board_type(catalog: Catalog, capabilities: Capabilities) -> Component | None
 
 
 def platform_misfit(component: Component, subject: Subject) -> str:
-    """Why the device is not what an `os`, `system` or `container` component describes."""
+    """Return why the device does not match an `os`, `system` or `container` component.
+
+    The text is empty if it matches.
+    """
     facts = subject.capabilities
     if component.kind == "os":
         family, names = component.body["family"], component.body.get("names", ())

@@ -1,4 +1,4 @@
-"""Parameters that nobody set. `checked` stands in `fleetmark_core.parameter_values`."""
+"""Default values of parameters. `fleetmark_core.parameter_values` validates values that are set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def defaults(definitions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Values of parameters that nobody set; those without a default are not there."""
+    """Return the default values; parameters without a default are omitted."""
     return {
         name: definition["default"]
         for name, definition in sorted(definitions.items())

@@ -1,4 +1,4 @@
-"""Resolve: benchmark + variations + capabilities → lock, or the reasons why not. Pure."""
+"""Resolves benchmark, variations and capabilities to a lockfile, or to reasons why not. Pure."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def resolve(
     capabilities: Capabilities,
     harness: BlobRef,
 ) -> Resolution:
-    """The lock of `configuration` on a device, or why there is none.
+    """Resolve `configuration` on a device to a lockfile, or to the reasons why it cannot run.
 
-    The lock does not depend on scenario, mode, profile and parameters: those are the order's. The
-    device's interpreters are tried in its own order of preference, then the catalog's. `harness` is
-    the wheel that the controller packs; it joins the environment and has no source. Where the
-    answer has `builds`, its lock is provisional: ask again, with a catalog that knows the built
-    wheels, before it is used.
+    The lockfile does not depend on scenario, mode, profile and parameters: those belong to the
+    order. The device's interpreters are tried in its own order of preference, then the catalog's.
+    `harness` is the wheel that the controller packs; it is part of the environment and has no
+    source. If the result has `builds`, its lockfile is provisional: resolve again, with a catalog
+    that knows the built wheels, before it is used.
 
     Raises:
-        FleetmarkError: the configuration names what the catalog does not have.
+        FleetmarkError: the configuration names something that the catalog does not have.
     """
     selection = select(
         catalog, catalog.get("benchmark", configuration.benchmark), (), configuration.variations
@@ -91,7 +91,7 @@ def resolve(
 def _interpreters(
     catalog: Catalog, board: Capabilities, reasons: dict[str, None]
 ) -> Iterator[tuple[Interpreter, Offer | None]]:
-    """The board's own Pythons, then those that the catalog could bring; why not goes to reasons."""
+    """Yield the device's Pythons, then the catalog's; add reasons against others to `reasons`."""
     for own in board.interpreters:
         yield own, None
     for offer in offers(catalog, board):
@@ -102,7 +102,7 @@ def _interpreters(
 
 
 def _content(selection: Selection) -> Iterator[str]:
-    """What the variations chose, for a person."""
+    """Yield lines for users about the components and artifacts that the variations chose."""
     for part in selection.components:
         words = ",".join(word for word, _ in selection.chosen(part))
         yield f"{part.id} {part.version}{f' with {words}' if words else ''}"
@@ -130,7 +130,7 @@ def _chosen(packages: tuple[Chosen, ...]) -> Iterator[str]:
 
 
 def _misfits(selection: Selection, subject: Subject) -> Iterator[str]:
-    """Conditions of components and of chosen variations that the device does not meet."""
+    """Yield conditions of components and of chosen variations that the device does not meet."""
     for part in selection.components:
         reason = unfit(part, subject)
         if reason:
@@ -194,7 +194,7 @@ def _lock(
 
 
 def _devices(program: Mapping[str, Any], packages: tuple[Chosen, ...]) -> tuple[str, ...]:
-    """Nodes that the program or one of its packages reaches."""
+    """Return the device nodes that the program or one of its packages accesses."""
     bodies = (program, *(chosen.component.body for chosen in packages))
     return tuple(sorted({pattern for body in bodies for pattern in body.get("devices", ())}))
 
@@ -235,7 +235,7 @@ def _inputs(selection: Selection, wanted: Any) -> dict[str, BlobRef]:
 
 
 def _job(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, Any]:
-    """What the program must know of the components, as they declare it."""
+    """Return what the program must know about the components, as they declare it."""
     by_role = {chosen.role: chosen for chosen in packages}
     job: dict[str, Any] = {
         part.kind: {**selection.body(part), "name": part.name, "version": part.version}
@@ -297,9 +297,15 @@ def _builds(packages: tuple[Chosen, ...]) -> Iterator[Build]:
 def wheels_for(
     component: Component, interpreter: Interpreter, built: Mapping[str, WheelFile]
 ) -> tuple[dict[str, Source], tuple[Build, ...]]:
-    """By sha256, the wheels of the first version that fits the interpreter; none if none does.
+    """Return the wheels of the first version that fits the interpreter, and builds they need.
 
-    And what has to be built first, with `built` there already.
+    Args:
+        component: the package.
+        interpreter: the Python.
+        built: wheels that were built already, by build key.
+
+    Returns:
+        Sources by sha256, and builds; both are empty if no version fits.
     """
     for version in component.versions():
         wheels, _ = fit(component, version, interpreter, built)

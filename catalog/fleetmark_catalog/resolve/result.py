@@ -1,4 +1,4 @@
-"""What resolving gives: a lock and where its blobs come from, or the reasons why not."""
+"""The result of resolving: a lockfile and the sources of its blobs, or the reasons why not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleetmark_core.lockfile import Lock
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file of a component's own folder."""
+    """A file in a component's own folder."""
 
     name: str
     size_bytes: int
@@ -21,10 +21,10 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class WheelSource:
-    """An exact wheel, to be had from a package index.
+    """An exact wheel from a package index.
 
-    `requirement` is `name==version`; `python_version` (3.11) and `platforms` (tags) are what pip
-    must be told to find it from any machine.
+    `requirement` is `name==version`. `python_version` (3.11) and `platforms` (tags) are the options
+    that pip needs to find it from any host.
     """
 
     requirement: str
@@ -37,7 +37,7 @@ class WheelSource:
 
 @dataclass(frozen=True)
 class BuiltWheel:
-    """A wheel that the controller builds by a recipe; nobody else has it."""
+    """A wheel that the controller builds from a recipe; no index has it."""
 
     name: str
     size_bytes: int
@@ -45,7 +45,7 @@ class BuiltWheel:
 
 @dataclass(frozen=True)
 class Fetch:
-    """A file that is fetched on demand from the first location that has it."""
+    """A file that is downloaded on demand from the first location that has it."""
 
     name: str
     size_bytes: int
@@ -57,10 +57,11 @@ Source = Union[LocalFile, WheelSource, BuiltWheel, Fetch]  # noqa: UP007 - an al
 
 @dataclass(frozen=True)
 class Resolution:
-    """Either `lock`, with the source of every blob but the harness by sha256, or `reasons`.
+    """Either `lock` with `sources`, or `reasons`.
 
-    `explanation` tells a person how it came to that: what was chosen and for whom, what was not.
-    `builds` are wheels that must be built first; until then the lock names each by its build's key.
+    `sources` are by sha256 and contain every blob except the harness. `explanation` tells users
+    what was chosen, for which requirement, and what was not chosen. `builds` are wheels that must
+    be built first; until then the lockfile names each of them by its build's key.
     """
 
     lock: Lock | None

@@ -1,4 +1,4 @@
-"""Which components a benchmark consists of, under chosen variations. Pure."""
+"""Selects the components of a benchmark for chosen variations. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from fleetmark_core.suggest import hint
 from fleetmark_core.versions import in_range
 
 CONTENT = ("program", "model", "dataset")
-"""Kinds that a benchmark names directly; their variations are chosen together with its own."""
+"""Kinds that a benchmark names directly. Their variations are chosen together with its own."""
 
 _MAX_ROUNDS = 16
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A benchmark and its program, models and data sets, with the variations that hold for all.
+    """A benchmark with its program, models and data sets, and the variations chosen for them.
 
-    `words` are all chosen variations, defaults included, in a stable order: a word given to the
-    benchmark reaches every component that knows it (a tflite model takes the tflite runtime).
-    `tags` are those that the chosen variations pass on.
+    `words` are all chosen variations, including defaults, in a stable order. A word applies to
+    every component that has this variation (with `tflite`, a TFLite model is run by the TFLite
+    runtime). `tags` are those that the chosen variations pass on.
     """
 
     components: tuple[Component, ...]
@@ -34,14 +34,14 @@ class Selection:
     tags: frozenset[str] = frozenset()
 
     def chosen(self, component: Component) -> tuple[tuple[str, Variation], ...]:
-        """Words that `component` knows, each with its variation, in the order of its file."""
+        """Return the words that `component` knows, each with its variation, in the file's order."""
         known = [(word, component.variation(word)) for word in self.words]
         order = list(component.variations)
         found = [(word, variation) for word, variation in known if variation is not None]
         return tuple(sorted(found, key=lambda pair: order.index(pair[1].name)))
 
     def body(self, component: Component) -> dict[str, Any]:
-        """The kind's own table with what the variations set; tables are merged key by key."""
+        """Return the table of the component's kind with the changes of its variations merged in."""
         body: dict[str, Any] = dict(component.body)
         for word, variation in self.chosen(component):
             if variation.set:
@@ -49,16 +49,16 @@ class Selection:
         return body
 
     def requires(self, component: Component) -> tuple[Requirement, ...]:
-        """Requirements; a variation's one replaces that of the same role."""
+        """Return the requirements; a variation's requirement replaces that of the same role."""
         return _requires(component, self.words)
 
     def artifacts(self, component: Component) -> tuple[Artifact, ...]:
-        """Artefacts that variations and passed tags pick, one a role.
+        """Return the artifacts that variations and passed tags select, one per role.
 
-        Of two that fit, the one that asks for more is meant.
+        If two artifacts of a role match, the one with more tags is selected.
 
         Raises:
-            FleetmarkError: NOTHING_FITS: two artefacts of one role fit equally well.
+            FleetmarkError: NOTHING_FITS: two artifacts of one role match equally well.
         """
         found: dict[str, Artifact] = {}
         for artifact in component.artifacts:
@@ -76,7 +76,7 @@ class Selection:
         return tuple(found.values())
 
     def only(self, kind: str) -> Component:
-        """The component of a kind that a benchmark has exactly one of.
+        """Return the component of a kind that must occur exactly once.
 
         Raises:
             FleetmarkError: INVALID_COMPONENT.
@@ -96,15 +96,16 @@ def select(
     base: Sequence[str],
     words: Sequence[str] = (),
 ) -> Selection:
-    """The selection for `words`; those of `base` hold too, but lose within a group.
+    """Return the selection for `words`. Those of `base` also apply, but lose within a group.
 
     Raises:
         FleetmarkError: UNKNOWN_WORD: no component knows a word, its value is out of range, or two
-            exclude each other; NOT_FOUND: a required component is not in the catalog.
+            words exclude each other; NOT_FOUND: a required component is not in the catalog;
+            NOTHING_FITS: the tags of the variations change each other in a circle.
     """
     given = tuple(dict.fromkeys(words))
-    # A variation may replace a component, whose own variations count then, and the tags of one may
-    # choose another: repeat until it rests.
+    # A variation may replace a component by one with other variations, and its tags may choose
+    # further variations: repeat until nothing changes.
     chosen: tuple[str, ...] = tuple(dict.fromkeys([*base, *given]))
     tags: frozenset[str] = frozenset()
     components = _reach(catalog, benchmark, chosen, tags)
@@ -152,7 +153,8 @@ def _check_exclusions(
                 meant = component.variation(other)
                 names = {other, meant.name if meant is not None else other}
                 if other != word and variation is not None and names & set(variation.excludes):
-                    # One that nobody asked for gives way, if there is something to give way to.
+                    # `choose` drops defaults that exclude requested words. For a default that still
+                    # conflicts, suggest another choice.
                     advice = "" if other in given else f"{other} is a default: choose another"
                     raise FleetmarkError(
                         ErrorKind.UNKNOWN_WORD,
@@ -201,7 +203,7 @@ def _reach(
 def _content(
     catalog: Catalog, benchmark: Component, requirement: Requirement, tags: frozenset[str]
 ) -> Component:
-    """The first alternative that the catalog has in a fitting version."""
+    """Return the first alternative that the catalog has in a matching version."""
     refused = []
     for choice in requirement.choices:
         if not choice.name:
@@ -227,6 +229,6 @@ def _content(
 
 
 def with_tags(catalog: Catalog, choice: Choice, tags: frozenset[str]) -> list[Component]:
-    """Components with all tags of `choice`: first those that have most of the passed `tags`."""
+    """Return components with all tags of `choice`, those with most of the passed `tags` first."""
     found = [part for part in catalog.all(choice.kind) if set(choice.tags) <= set(part.tags)]
     return sorted(found, key=lambda part: (-len(tags & set(part.tags)), part.name))

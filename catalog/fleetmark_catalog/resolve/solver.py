@@ -1,8 +1,8 @@
-"""Chooses package versions, exact wheels and archives for one interpreter, by resolvelib. Pure.
+"""Chooses package versions, wheels and archives for one interpreter with resolvelib. Pure.
 
-Everything that the solver sees has one order, so that the same question has the same answer on
-every machine. What it can choose between (`Candidate`) are packages at a version with the wheels
-or the archive that fit, software that the board has, and the alternatives of a requirement.
+All inputs of the solver have a fixed order, so that the same request has the same result on every
+host. A candidate is a package at a version with the wheels or the archive that fit, software that
+the device has, or one alternative of a requirement.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ABSENT = "nothing"
 
 @dataclass(frozen=True)
 class Need:
-    """A requirement and who has it, as people would name him: `tflite-runtime 2.14.0`."""
+    """A requirement, and the label of the component that has it: `tflite-runtime 2.14.0`."""
 
     requirer: str
     requirement: Requirement
@@ -44,7 +44,7 @@ class Need:
 class Chosen:
     """A package at one version with the wheels or the archive that fit.
 
-    Without either, detected software, or what the board is.
+    Without either it is detected software, or a component that describes the device.
     """
 
     component: Component
@@ -56,13 +56,13 @@ class Chosen:
 
     @property
     def label(self) -> str:
-        """`numpy 2.2.6`."""
+        """Name and version, like `numpy 2.2.6`."""
         return f"{self.component.name} {self.version}"
 
 
 @dataclass(frozen=True)
 class _Wish:
-    """What the solver calls a requirement: something that `identity` must be or allow."""
+    """A requirement in resolvelib's terms: a condition on the candidate for `identity`."""
 
     identity: tuple[str, str]
     requirer: str
@@ -92,7 +92,7 @@ class _Candidate:
 
 @dataclass
 class Solver:
-    """Solves package needs for one interpreter of one device, and collects why it could not."""
+    """Solves package needs for one interpreter of one device, and collects reasons for failures."""
 
     catalog: Catalog
     interpreter: Interpreter
@@ -101,19 +101,20 @@ class Solver:
     _known: dict[tuple[str, str], list[_Candidate]] = field(default_factory=dict)
 
     def solve(self, needs: Sequence[Need]) -> tuple[Chosen, ...] | None:
-        """The preferred choice that meets all needs, or None; then `reasons` says why not."""
+        """Return the preferred choice that meets all needs, or None; then `reasons` says why."""
         wishes = [wish for need in needs for wish in self._wishes(need)]
         found = self._solve(wishes)
         if found is not None:
             return found
-        # Every need by itself, so that a reader learns all obstacles and not just the first.
+        # Solve every need separately, so that `reasons` has all failures and not only the first
+        # one.
         for wish in wishes if len(wishes) > 1 else ():
             self._solve([wish])
         return None
 
     def _solve(self, wishes: Sequence[_Wish]) -> tuple[Chosen, ...] | None:
-        # Not `Resolver`: it follows parents to the root without looking for circles, and does not
-        # come back from one that was left over by backtracking.
+        # Not `Resolver`: it follows parents to the root without detecting cycles, and does not
+        # terminate if backtracking left a cycle over.
         resolution: Resolution[_Wish, _Candidate, tuple[str, str]] = Resolution(
             _Provider(self), BaseReporter()
         )
@@ -140,14 +141,15 @@ class Solver:
             if candidate.chosen is not None and identity in roles
         )
 
-    # --- what the provider asks -----------------------------------------------------------
+    # --- called by the provider ---
 
     def candidates(self, identity: tuple[str, str], wishes: Sequence[_Wish]) -> list[_Candidate]:
-        """All that `identity` could be under all `wishes`, the preferred first."""
+        """Return all candidates for `identity` that meet all `wishes`, the preferred one first."""
         kind, name = identity
         if not wishes:
-            # After backtracking the solver still asks about what nobody wants any more. Nothing
-            # must come of that, or a package that is not needed could forbid one that is.
+            # After backtracking, resolvelib still asks for identities that nothing requires
+            # anymore. They must have no effect, or a package that is not needed could exclude one
+            # that is.
             return [_Candidate(identity, _ABSENT, "")]
         if kind == _ALTERNATIVES:
             return self._alternatives(identity, wishes)
@@ -225,14 +227,14 @@ class Solver:
             for requirement in component.requires
             for wish in self._wishes(Need(label, requirement))
         ]
-        # Two packages may bring one distribution, in the same version only.
+        # Two packages may contain the same distribution only in the same version.
         wishes += [
             _Wish((_WHEEL, wheel.name), label, version=wheel.version)
             for wheel in (wheels.wheels if wheels is not None else ())
             if wheel.name in self.catalog.shared_distributions
         ]
         if archive is not None:
-            # A job finds one folder by one name.
+            # A job finds a folder by its name, so each name must be unique.
             wishes.append(_Wish((_FOLDER, archive.lock.name), label, version=label))
         chosen = Chosen(component, version, wheels, "", archive=archive)
         identity = (component.kind, component.name)
@@ -277,7 +279,7 @@ class Solver:
 
 
 class _Provider(AbstractProvider[_Wish, _Candidate, tuple[str, str]]):
-    """The solver's questions, answered from the catalog and the device."""
+    """The resolvelib provider, which answers from the catalog and the device."""
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
@@ -293,7 +295,8 @@ class _Provider(AbstractProvider[_Wish, _Candidate, tuple[str, str]]):
         information: Mapping[tuple[str, str], Iterator[Any]],
         backtrack_causes: Sequence[Any],
     ) -> tuple[int, int]:
-        # What conflicted is looked at first; then alternatives last, since each narrows the rest.
+        # Causes of conflicts come first. Alternatives come last, because each choice narrows the
+        # others.
         causes = any(cause.requirement.identity == identifier for cause in backtrack_causes)
         return (0 if causes else 1, 1 if identifier[0] == _ALTERNATIVES else 0)
 
@@ -321,11 +324,11 @@ class _Provider(AbstractProvider[_Wish, _Candidate, tuple[str, str]]):
 
 
 def _conflicts(wishes: Sequence[_Wish]) -> Iterator[str]:
-    """One line for each thing that two or more want differently."""
+    """Yield one line for each identity on which two or more requirers disagree."""
     by_identity: dict[tuple[str, str], dict[str, None]] = {}
     for wish in wishes:
         if wish.choice is not None and not wish.choice.version:
-            continue  # takes any version: it is no side of a conflict
+            continue  # accepts any version, so it cannot conflict
         verb = "brings" if wish.identity[0] in _BROUGHT else "requires"
         line = f"{wish.requirer} {verb} {wish}"
         by_identity.setdefault(wish.identity, {}).setdefault(line)
@@ -337,7 +340,10 @@ def _conflicts(wishes: Sequence[_Wish]) -> Iterator[str]:
 def _roles(
     wishes: Sequence[_Wish], mapping: Mapping[tuple[str, str], _Candidate]
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], dict[str, None]]]:
-    """In which role each thing was first wanted, roots before what they need; and by whom."""
+    """Return the first role of each identity, and the requirers of each identity.
+
+    Root requirements are visited before their dependencies.
+    """
     roles: dict[tuple[str, str], str] = {}
     requirers: dict[tuple[str, str], dict[str, None]] = {}
     queue = list(wishes)

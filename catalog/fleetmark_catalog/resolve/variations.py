@@ -1,4 +1,4 @@
-"""Which variations hold: those asked for, then passed tags, then defaults. Pure."""
+"""Chooses the variations: requested ones first, then passed tags, then defaults. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def choose(
     given: Sequence[str],
     tags: frozenset[str],
 ) -> tuple[str, ...]:
-    """The words that hold: one a group.
+    """Return the chosen words, one per group.
 
-    `given` win over `base`, both over variations that a passed tag names, those over defaults. A
-    default that excludes what was asked for, or is excluded by it, gives way.
+    `given` words win over `base` words. Both win over variations that a passed tag names, and those
+    win over defaults. A default that excludes a requested word, or is excluded by one, is dropped.
 
     Raises:
         FleetmarkError: UNKNOWN_WORD: two given words are of one group.
@@ -38,7 +38,7 @@ def choose(
         by_group.setdefault(groups.of(word), word)
     asked = set(by_group.values())
     for tag in sorted(tags):
-        # Only a word of a group: a tag must not switch on what stands by itself.
+        # Only words of a group: a tag must not enable an ungrouped variation.
         if groups.grouped(tag):
             by_group.setdefault(groups.of(tag), tag)
     for group, word in groups.defaults.items():
@@ -54,7 +54,8 @@ class _Groups:
     def __init__(self, components: Sequence[Component]) -> None:
         self._components = components
         self.defaults: dict[str, str] = {}
-        # What a benchmark and a model prefer counts more: a program runs what the model is.
+        # Defaults of the benchmark and the model take precedence, because the program runs the
+        # model.
         order = sorted(components, key=lambda c: _WEIGHT.get(c.kind, len(_WEIGHT)))
         for component in order:
             for variation in component.variations.values():
@@ -62,7 +63,7 @@ class _Groups:
                     self.defaults.setdefault(variation.group or variation.name, variation.name)
 
     def of(self, word: str) -> str:
-        """The group of `word`; without one, itself."""
+        """Return the group of `word`, or `word` itself if it has no group."""
         for component in self._components:
             variation = component.variation(word)
             if variation is not None and variation.group:
@@ -90,12 +91,12 @@ def _excluded(components: Sequence[Component], word: str, asked: set[str]) -> bo
 
 
 def in_order(components: Sequence[Component], words: Iterable[str]) -> tuple[str, ...]:
-    """The words in the one order that labels show: by the model's groups, optional ones last."""
+    """Return the words in the order of labels: by the model's groups, ungrouped words last."""
     return tuple(sorted(dict.fromkeys(words), key=lambda word: (*_rank(components, word), word)))
 
 
 def variations_of(catalog: Catalog, lock: Lock) -> tuple[str, ...]:
-    """The variations that a lock was resolved with, in the order of `in_order`."""
+    """Return the variations that a lockfile was resolved with, in the order of `in_order`."""
     parts = (catalog.find(part.kind, part.name) for part in lock.components)
     words = (name for part in lock.components for name in part.variations)
     return in_order([part for part in parts if part is not None], words)

@@ -1,4 +1,4 @@
-"""Which of a package's wheels fit an interpreter, and what is missing where none do. Pure."""
+"""Matches a package's wheels to an interpreter, and explains what is missing if none fits. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def fit(
     interpreter: Interpreter,
     built: Mapping[str, WheelFile],
 ) -> tuple[WheelSet | None, str]:
-    """The wheels of `version` for the interpreter, or None and what is missing.
+    """Return the wheels of `version` for the interpreter, or None and what is missing.
 
-    Where no wheel fits and a recipe makes one, it is the wheel of that name: the one in `built`
-    (by the build's key), or one that is yet to be built.
+    If no existing wheel fits and a recipe builds one that does, the result is that wheel: the one
+    in `built` (by the build's key), or a wheel that is yet to be built.
     """
     minor = minor_of(interpreter)
     name = component.name
@@ -55,7 +55,7 @@ def fit(
 
 
 def builds_of(component: Component, version: str) -> Iterator[Build]:
-    """What the component's recipe can make of `version`."""
+    """Yield the wheels of `version` that the component's recipe can build."""
     recipe = component.recipe
     if recipe is None or version not in recipe.sdists:
         return
@@ -81,7 +81,7 @@ def _to_build(build: Build, built: Mapping[str, WheelFile]) -> WheelSet:
 
 
 def fits(filename: str, interpreter: Interpreter) -> bool:
-    """Whether the interpreter can install the wheel."""
+    """Return whether the interpreter can install the wheel."""
     return _fits(filename, interpreter.version, interpreter.abis, interpreter.platforms)
 
 
@@ -100,29 +100,29 @@ def _tags(filename: str) -> frozenset[Tag]:
 
 
 def platforms(filenames: Iterable[str]) -> set[str]:
-    """Platform tags of the wheels."""
+    """Return the platform tags of the wheels."""
     return {tag.platform for filename in filenames for tag in _tags(filename)}
 
 
 def minor_of(interpreter: Interpreter) -> str:
-    """`3.11`."""
+    """Return the Python version without its patch level: `3.11`."""
     return ".".join(interpreter.version.split(".")[:2])
 
 
 def describe(interpreter: Interpreter) -> str:
-    """`cp314 on manylinux_2_36_x86_64`: the tags of an interpreter that say most."""
-    # `linux_x86_64` may come first, and says nothing of the C library.
+    """Return the most specific tags of an interpreter: `cp314 on manylinux_2_36_x86_64`."""
+    # `linux_x86_64` may come first, and does not name the C library.
     telling = [name for name in interpreter.platforms if not name.startswith("linux_")]
     platforms = telling or list(interpreter.platforms)
     return " on ".join([*interpreter.abis[:1], *platforms[:1]])
 
 
 def _instead(have_wheels: Iterable[tuple[str, str]], interpreter: Interpreter) -> str:
-    """What there is of a distribution, the nearest to what the interpreter wants.
+    """Return the wheels that a distribution has instead, limited to those nearest to the target.
 
-    `have_wheels` are Python versions with names of wheels. Those for its own Python and
-    architecture if there are any, else for its own platform, else all: the reader sees what
-    differs, and nothing else.
+    `have_wheels` are Python versions with names of wheels. Shown is the first of these groups that
+    is not empty: the same Python and architecture, a platform of the interpreter, the same
+    architecture, the same Python, all. So the reader sees only what differs.
     """
     pairs = {
         (f"cp{python.replace('.', '')}", least)
@@ -152,7 +152,10 @@ def _instead(have_wheels: Iterable[tuple[str, str]], interpreter: Interpreter) -
 
 
 def _least(filename: str, platform: str) -> str:
-    """`platform` if it asks least of a board among the wheel's platforms of that architecture."""
+    """Return `platform` if no other platform of the wheel and architecture requires less.
+
+    Otherwise return an empty string.
+    """
     arch = arch_of(platform)
     rivals = [other for other in platforms([filename]) if arch_of(other) == arch]
     return platform if platform == min(rivals, key=_demand) else ""
@@ -167,13 +170,13 @@ def _demand(platform: str) -> tuple[int, int, str]:
     if found is None or found[5] == "linux":
         return (0, 0, platform)
     if found[5]:
-        # PEP 600 gives the old names a number; between equals the number is shown.
+        # PEP 600 maps the old names to numbers; of two equal ones the numeric name is shown.
         return (*_OLD_NAMES.get(found[5], (0, 0)), f"~{platform}")
     return (int(found[2]), int(found[3]), platform)
 
 
 def arch_of(platform: str) -> str:
-    """`manylinux_2_28_x86_64` → `x86_64`; what is no Linux platform stays whole."""
+    """Return `x86_64` for `manylinux_2_28_x86_64`; other texts are returned unchanged."""
     found = _PLATFORM.fullmatch(platform)
     return (found[4] or found[6]) if found else platform
 

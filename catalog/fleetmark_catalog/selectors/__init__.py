@@ -1,4 +1,4 @@
-"""Selectors: a small language over devices' tags, labels and facts."""
+"""Selectors: a small query language over the tags, labels and facts of devices."""
 
 from fleetmark_catalog.selectors.selector import (
     Explanation,

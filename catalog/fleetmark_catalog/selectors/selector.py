@@ -1,4 +1,4 @@
-"""Selectors: which devices, and why not. Pure."""
+"""Evaluates selectors: which devices match, and why others do not. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """Whether a device matches, and why: on a miss the failing predicate with the actual value."""
+    """The result of matching a device; on a miss, `reason` has the failing predicate and value."""
 
     matches: bool
     reason: str
@@ -50,32 +50,39 @@ class Selector:
     node: Node
 
     def explain(self, subject: Subject) -> Explanation:
-        """Match `subject`. Never raises: what a device does not have, it does not match."""
+        """Match `subject` and return the reason. Never raises.
+
+        A property that the device lacks matches only `!=` and negated terms.
+        """
         return _explain(self.node, subject)
 
     def matches(self, subject: Subject) -> bool:
-        """Whether `subject` matches; quicker than `explain`, for thousands of them."""
+        """Return whether `subject` matches; faster than `explain`, for thousands of devices."""
         return _matches(self.node, subject)
 
     def names(self) -> frozenset[str] | None:
-        """Names, in canonical form, of which a device must bear one to match; None: any name."""
+        """Return the canonical names of which a device must have one to match; None: any name."""
         return _names(self.node)
 
 
 def parse_selector(text: str, saved: Mapping[str, str] | None = None) -> Selector:
-    """Read a selector; `saved` maps the names that `@name` may use to their texts.
+    """Parse a selector.
+
+    Args:
+        text: the selector.
+        saved: texts of the saved fleets, by the name that `@name` refers to.
 
     Raises:
-        FleetmarkError: UNKNOWN_WORD: bad syntax, with a caret under the place, or an unknown
-            saved name.
+        FleetmarkError: UNKNOWN_WORD: bad syntax, with a caret under the place, or an unknown saved
+            name.
     """
     return Selector(text, parse(text, saved))
 
 
 def unknown_words(selector: Selector, fleet: Words | Iterable[Subject]) -> list[str]:
-    """Words that mean nothing for any device of a fleet, each with the nearest known one.
+    """Return the words that no device of a fleet has, each with the closest known word.
 
-    A word of our own vocabulary (an architecture, say) is known even where no device has it.
+    A word of `VOCABULARY` (an architecture, for example) is known even if no device has it.
     """
     words = fleet if isinstance(fleet, Words) else Words(fleet)
     return [
@@ -85,10 +92,11 @@ def unknown_words(selector: Selector, fleet: Words | Iterable[Subject]) -> list[
 
 
 def check_words(selector: Selector, fleet: Words | Iterable[Subject]) -> None:
-    """Refuse a selector with a word that means nothing for any device of a fleet.
+    """Reject a selector with a word that no device of a fleet has.
 
     Raises:
-        FleetmarkError: UNKNOWN_WORD, with a caret under each such word, and the nearest known.
+        FleetmarkError: UNKNOWN_WORD, with a caret under each such word, and the closest known
+            words.
     """
     words = fleet if isinstance(fleet, Words) else Words(fleet)
     found = _unknown(selector, words)
@@ -99,14 +107,14 @@ def check_words(selector: Selector, fleet: Words | Iterable[Subject]) -> None:
         for match in re.finditer(rf"(?<![\w.:/+*-]){re.escape(word)}(?![\w.:/+*-])", selector.text):
             carets[match.start() : match.end()] = "^" * len(word)
     what = "; ".join(unknown_words(selector, words))
-    # A word of a saved fleet does not stand in the text.
+    # A word of a saved fleet is not in the text.
     shown = "".join(carets).rstrip()
     place = f"\n  {selector.text}\n  {shown}" if shown else f", in {selector.text}"
     raise FleetmarkError(ErrorKind.UNKNOWN_WORD, f"no device has {what}{place}")
 
 
 def _unknown(selector: Selector, fleet: Words) -> list[tuple[str, str]]:
-    """Each unknown word with the nearest known one, or an empty string."""
+    """Return each unknown word with the closest known word or an empty string."""
     found: dict[str, str] = {}
     for node in _leaves(selector.node):
         if isinstance(node, Tag):
@@ -122,10 +130,13 @@ def _unknown(selector: Selector, fleet: Words) -> list[tuple[str, str]]:
 
 
 class Words:
-    """Words that mean something: ours at once, those of a fleet when they are asked for."""
+    """The known words: the fixed vocabulary, and those of a fleet, collected on demand."""
 
     def __init__(self, subjects: Iterable[Subject]) -> None:
-        """`subjects` are looked at once, and only if our own words do not do."""
+        """Store `subjects`.
+
+        They are read at most once, and only if the fixed vocabulary does not suffice.
+        """
         self._given = subjects
 
     @cached_property
@@ -133,34 +144,34 @@ class Words:
         return list(self._given)
 
     def has_tag(self, word: str) -> bool:
-        """Whether a word that stands alone means something."""
+        """Return whether a word is known as a tag or as the key of a label."""
         either = {word, canonical(word)}
         return bool(either & VOCABULARY or either & (self.tags | self.labels))
 
     def has_key(self, word: str) -> bool:
-        """Whether devices can be compared by a word."""
+        """Return whether devices can be compared by a word."""
         either = {word, canonical(word)}
         return bool(either & _OUR_KEYS or either & self.keys)
 
     @cached_property
     def tags(self) -> set[str]:
-        """Ours and those of the fleet."""
+        """The tags of the vocabulary and of the fleet."""
         return {*VOCABULARY, *(tag for subject in self._subjects for tag in subject.tags)}
 
     @cached_property
     def labels(self) -> set[str]:
-        """Keys of the labels that people gave."""
+        """The keys of the labels that operators set."""
         return {label for subject in self._subjects for label in subject.labels}
 
     @cached_property
     def keys(self) -> set[str]:
-        """What devices can be compared by."""
+        """All keys that devices can be compared by."""
         words = (key for subject in self._subjects for key in subject.words())
         return {*_OUR_KEYS, *words}
 
     @cached_property
     def canonical_tags(self) -> set[str]:
-        """The tags, one word for one architecture."""
+        """The tags, with one word per architecture."""
         return {canonical(word) for word in self.tags}
 
 
@@ -244,7 +255,7 @@ def _explain_comparison(node: Comparison, subject: Subject) -> Explanation:
     looked_up = subject.lookup(node.key)
     kind, actual = looked_up or ("text", ())
     if not actual:
-        # Only "is not" holds for what is not there.
+        # A missing value matches only `!=`.
         missing = f"{node.key} is unavailable" if node.key in FACTS else f"no {node.key}"
         return Explanation(node.operator == "!=", f"{wanted}: {missing}")
     shown = ", ".join(_shown(kind, value) for value in actual)
@@ -283,7 +294,7 @@ def _equal(kind: str, text: str, wanted: str) -> bool:
         versions = _versions((text, wanted))
         if versions is not None and versions[0] == versions[1]:
             return True
-        # python=3.11 means every 3.11.x.
+        # python=3.11 matches every 3.11.x.
         return text == wanted or text.startswith(wanted + ".")
     if "*" in wanted:
         return fnmatch.fnmatchcase(text.lower(), wanted.lower())

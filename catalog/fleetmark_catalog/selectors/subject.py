@@ -1,4 +1,4 @@
-"""What a selector looks at: a device's name, labels and facts, under the words people use."""
+"""The view of a device that selectors evaluate: its name, labels and facts, by selector key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALIASES = {
     "i386": "x86",
     "i686": "x86",
 }
-"""Other words for an architecture. Both sides of a comparison are read through this table."""
+"""Other names of architectures. Both sides of a comparison are converted with this table."""
 
 VOCABULARY = frozenset(
     {"arm64", "armv7", "armv6", "x86", "x86_64", "riscv64", *ALIASES}
@@ -28,7 +28,7 @@ VOCABULARY = frozenset(
     | {"rpi3", "rpi4", "rpi5", "jetson", "cuda", "tensorrt", "gpu", "npu", "tpu"}
     | {"onnxruntime", "tflite-runtime", "ai-edge-litert", "container", "vm"}
 )
-"""Words that are right even where no device of the moment has them."""
+"""Words that are valid even if no current device has them."""
 
 _SIZE = "size"
 _NUMBER = "number"
@@ -38,7 +38,7 @@ _VERSION = "version"
 
 @dataclass(frozen=True)
 class Fact:
-    """How a fact is read and compared. No values: the device does not offer it."""
+    """The type of a fact and its accessor; no values mean that the device does not offer it."""
 
     kind: str
     values: Callable[[Capabilities], tuple[str | int | float, ...]]
@@ -75,7 +75,7 @@ FACTS: dict[str, Fact] = {
     ),
     "sensor": Fact(_TEXT, lambda c: tuple(sorted({s.kind for s in c.sensors}))),
 }
-"""Facts by the word that people compare with."""
+"""Facts by the key that selectors use."""
 
 
 def _usable_memory(capabilities: Capabilities) -> int:
@@ -94,19 +94,19 @@ class Subject:
 
     @cached_property
     def tags(self) -> frozenset[str]:
-        """All words that hold for the device, in canonical form."""
+        """All words that apply to the device, in canonical form."""
         facts = self.capabilities
         words = {*facts.tags, facts.arch, facts.os.family, *(s.name for s in facts.software)}
         return frozenset(canonical(word) for word in words if word)
 
     def words(self) -> set[str]:
-        """All words that this device can be compared by."""
+        """Return all keys that this device can be compared by."""
         return {"name", *FACTS, *self.labels, *(s.name for s in self.capabilities.software)}
 
     def lookup(self, key: str) -> tuple[str, tuple[str | int | float, ...]] | None:
-        """Kind and values of `key`: name, a fact, a label or a software's version, in this order.
+        """Return type and values of `key`, or None if the device has nothing of this name.
 
-        None where the device has nothing of this name.
+        A key is the name, a fact, a label or the version of a software, in this order.
         """
         if key == "name":
             return _TEXT, (self.name,)
@@ -121,13 +121,13 @@ class Subject:
 
 
 def canonical(word: str) -> str:
-    """Lower case, one word for one architecture."""
+    """Return the word in lower case, with one word per architecture."""
     lower = word.strip().lower()
     return ALIASES.get(lower, lower)
 
 
 def readable_size(size_bytes: float) -> str:
-    """`3.7 GiB`."""
+    """Return a byte count as text like `3.7 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(size_bytes) < 1024 or unit == "GiB":
             return f"{size_bytes:.4g} {unit}"
@@ -144,7 +144,7 @@ _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
 def quantity(text: str) -> float | None:
-    """The number that `4GiB`, `1.5GHz` or `8` means; None if it is none."""
+    """Return the number that `4GiB`, `1.5GHz` or `8` represents, or None for other text."""
     match = _QUANTITY.fullmatch(text.strip())
     factor = _UNITS.get(match[2].lower()) if match else None
     return None if match is None or factor is None else float(match[1]) * factor

@@ -1,4 +1,4 @@
-"""The grammar of selectors, and trees of predicates from text."""
+"""The grammar of selectors, and its parser from text to trees of predicates."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ STRING: /"[^"\n]*"/
 
 @dataclass(frozen=True)
 class Tag:
-    """A word that must hold."""
+    """A tag, or the key of a label, that the device must have."""
 
     word: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`key operator value`; values of `in` are several, of which one must be equal."""
+    """A comparison `key operator value`; `in` has several values, of which one must be equal."""
 
     key: str
     operator: str
@@ -51,21 +51,21 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Not:
-    """The opposite."""
+    """The negation of a term."""
 
     term: Node
 
 
 @dataclass(frozen=True)
 class All:
-    """Every term."""
+    """A conjunction: every term must match."""
 
     terms: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A saved fleet, by name, and what it stands for."""
+    """A saved fleet: its name, and the tree of its selector."""
 
     name: str
     term: Node
@@ -75,11 +75,15 @@ Node = Union[Tag, Comparison, Not, All, Saved]  # noqa: UP007 - evaluated at run
 
 
 def parse(text: str, saved: Mapping[str, str] | None = None) -> Node:
-    """The tree of a selector. `saved` maps names of saved fleets to their texts.
+    """Parse a selector into a tree.
+
+    Args:
+        text: the selector.
+        saved: texts of the saved fleets, by name.
 
     Raises:
-        FleetmarkError: UNKNOWN_WORD: bad syntax, with a caret under the place, or an unknown
-            or circular saved name.
+        FleetmarkError: UNKNOWN_WORD: bad syntax, with a caret under the place, or an unknown or
+            circular saved name.
     """
     return _parse(text, saved or {}, ())
 
@@ -103,7 +107,7 @@ def _parse(text: str, saved: Mapping[str, str], within: tuple[str, ...]) -> Node
 
 
 def syntax_error(text: str, error: UnexpectedInput) -> FleetmarkError:
-    """The text with a caret under the character that could not be read."""
+    """Return the error for a syntax error, with a caret under the character that cannot be read."""
     at = error.pos_in_stream
     ended = isinstance(error, UnexpectedToken) and error.token.type == "$END"
     if at is None or at < 0 or ended:
@@ -123,7 +127,7 @@ def _parser() -> Lark:
 
 
 class _Build(Transformer[Token, Node]):
-    """Makes nodes of the parsed tree."""
+    """Transforms the parsed tree into nodes."""
 
     def __init__(self, saved: Mapping[str, str], within: tuple[str, ...]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One thin adapter per runtime, all with the same small protocol."""
+"""Adapters, one per runtime, all with the same small protocol."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ Array = npt.NDArray[Any]
 
 
 class Adapter(Protocol):
-    """A loaded model on a runtime, ready for batches of a fixed largest size."""
+    """A model that is loaded on a runtime, for batches up to a fixed size."""
 
     version: str
     """Version of the runtime that was imported."""
     provider: str
     """The execution provider or delegate that is actually used."""
     input_name: str
-    """The input that samples go to; what else a model takes is constant."""
+    """The input that receives the samples; all other inputs of the model are constant."""
     input_shape: tuple[int, ...]
-    """Shape of one sample; 0 where the model leaves a size open."""
+    """Shape of one sample; 0 for each size that the model leaves open."""
     dtype: npt.DTypeLike
-    """The input's own type."""
+    """The data type of the input."""
     samples_per_call: int
-    """How many samples the runtime is really given at once."""
+    """How many samples the runtime actually gets per call."""
 
     def prepare(self, values: Array) -> Array:
-        """Real values [N, …] as the model's input type (quantised where it wants integers)."""
+        """Return real values [N, …] in the model's input type, quantized for integer inputs."""
         ...
 
     def run(self, batch: Array) -> Array:
-        """Outputs of the first output tensor for a prepared batch of at most the batch size."""
+        """Return the first output tensor for a prepared batch of at most the batch size."""
         ...
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """All outputs, in the model's order, for inputs by name; constants need not be named."""
+        """Return all outputs, in the model's order, for inputs by name; constants are optional."""
         ...
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What an adapter is asked to open: `table` is what the catalog says of the model."""
+    """The request to open a model; `table` is the model's table from the catalog."""
 
     library: Any
     runtime: Mapping[str, Any]
@@ -72,12 +72,18 @@ def open_model(
     batch_size: int,
     table: Mapping[str, Any] | None = None,
 ) -> Adapter:
-    """Load `model` with the runtime that the lock names.
+    """Load `model` with the runtime that the lockfile names.
 
-    `table` is what the catalog says of the model: the input that samples go to, and constants.
+    Args:
+        runtime: the runtime's table of the lockfile.
+        model: the model file.
+        threads: number of threads that the runtime may use.
+        batch_size: maximum number of samples per batch.
+        table: the model's table from the catalog, with the input that receives the samples, and
+            constants.
 
     Raises:
-        JobError: BAD_JOB: no adapter of this name; NO_RUNTIME: the runtime cannot be imported or
+        JobError: BAD_JOB: no adapter has this name; NO_RUNTIME: the runtime cannot be imported or
             does not work; BAD_INPUT: the model is not valid for it.
     """
     name = str(runtime.get("name"))
@@ -95,7 +101,7 @@ def open_model(
     except JobError:
         raise
     except (ImportError, AttributeError, SystemError) as error:
-        # tflite-runtime beside numpy 2 imports, and fails here.
+        # With numpy 2, tflite-runtime can be imported, but fails here.
         raise JobError(NO_RUNTIME, f"runtime {name} does not work: {error}") from error
     except Exception as error:
         code = code_of(error, BAD_INPUT)
@@ -107,7 +113,7 @@ def open_model(
 
 
 def constants(table: Mapping[str, Any], batch_size: int) -> dict[str, tuple[Array, int | None]]:
-    """Inputs that are the same for every sample: value, and the axis that counts the batch."""
+    """Return the inputs that are equal for every sample: the value, and the batch axis or None."""
     found: dict[str, tuple[Array, int | None]] = {}
     for tensor in table.get("constants", ()):
         shape = [int(size) for size in tensor.get("shape", ())]
@@ -120,7 +126,7 @@ def constants(table: Mapping[str, Any], batch_size: int) -> dict[str, tuple[Arra
 
 
 def first_of(values: tuple[Array, int | None], count: int) -> Array:
-    """A constant for a batch of `count` samples."""
+    """Return a constant for a batch of `count` samples."""
     value, axis = values
     if axis is None or value.shape[axis] == count:
         return value
@@ -128,10 +134,10 @@ def first_of(values: tuple[Array, int | None], count: int) -> Array:
 
 
 def wanted_input(table: Mapping[str, Any], names: list[str], model: Path) -> str:
-    """The name of the input that samples go to: the one that is no constant.
+    """Return the name of the input that receives the samples: the only one that is not constant.
 
     Raises:
-        JobError: BAD_INPUT: there is not just one.
+        JobError: BAD_INPUT: there is not exactly one such input, or a constant is not an input.
     """
     fixed = {str(tensor["name"]) for tensor in table.get("constants", ())}
     left = [name for name in names if name not in fixed]

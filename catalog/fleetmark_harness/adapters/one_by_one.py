@@ -1,4 +1,4 @@
-"""Batches for models whose graph takes one sample at a time."""
+"""Batches for models whose graph accepts only one sample per call."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Array = npt.NDArray[Any]
 
 
 class OneByOne:
-    """Gives an adapter the samples of a batch one after another."""
+    """An adapter that passes the samples of a batch one by one to another adapter."""
 
     def __init__(self, adapter: Any) -> None:
-        """`adapter` is opened for single samples."""
+        """Wrap `adapter`, which must be opened for single samples."""
         self._adapter = adapter
         self.version: str = adapter.version
         self.provider: str = adapter.provider
@@ -25,18 +25,21 @@ class OneByOne:
         self.samples_per_call = 1
 
     def prepare(self, values: Array) -> Array:
-        """As the adapter has it."""
+        """Return the values as the wrapped adapter prepares them."""
         prepared: Array = self._adapter.prepare(values)
         return prepared
 
     def run(self, batch: Array) -> Array:
-        """One call a sample; an answer is copied, for a runtime may use its memory again."""
+        """Call the model once per sample.
+
+        Each output is copied, because a runtime may reuse its memory in the next call.
+        """
         run = self._adapter.run
         answers = [np.array(run(batch[place : place + 1])) for place in range(len(batch))]
         return np.concatenate(answers)
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """One call a sample."""
+        """Call the model once per sample and return all outputs."""
         count = len(feeds[self.input_name])
         each = [
             [

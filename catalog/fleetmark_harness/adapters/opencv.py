@@ -1,4 +1,4 @@
-"""OpenCV's DNN module: many boards have OpenCV anyway, and no other runtime."""
+"""OpenCV's DNN module: on many devices OpenCV is already installed and no other runtime is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OpencvModel:
     """A network that takes float tensors in the layout of its ONNX file."""
 
     def __init__(self, opening: Opening) -> None:
-        """Runs on OpenCV's own CPU kernels."""
+        """Load the network on OpenCV's own CPU kernels."""
         library, table = opening.library, opening.table.get("input", {})
         library.setNumThreads(opening.threads)
         self._net = library.dnn.readNetFromONNX(str(opening.model))
@@ -37,17 +37,17 @@ class OpencvModel:
         self.provider = "OpenCV CPU"
 
     def prepare(self, values: Array) -> Array:
-        """Floats as they are."""
+        """Return the values as float32."""
         return np.ascontiguousarray(values, np.float32)
 
     def run(self, batch: Array) -> Array:
-        """One pass through the network."""
+        """Run one forward pass and return the first output."""
         self._net.setInput(batch)
         output: Array = self._net.forward(self._outputs[0])
         return output
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """One pass through the network for all its outputs."""
+        """Run one forward pass and return all outputs."""
         for name, value in feeds.items():
             self._net.setInput(value, name)
         outputs: list[Array] = list(self._net.forward(self._outputs))
@@ -55,9 +55,10 @@ class OpencvModel:
 
 
 def open_model(opening: Opening) -> OpencvModel | OneByOne:
-    """An ONNX model of float tensors.
+    """Open an ONNX model with float inputs.
 
-    Quantised layers of OpenCV 4.12 give wrong answers for batches, so those are given one by one.
+    Quantized layers of OpenCV 4.12 give wrong answers for batches, so such models get single
+    samples.
     """
     model = OpencvModel(opening)
     if opening.batch_size > 1 and model.quantised:

@@ -14,10 +14,10 @@ Array = npt.NDArray[Any]
 
 
 class OpenvinoModel:
-    """A compiled model and one request, for batches of one size."""
+    """A compiled model and one inference request, for batches of one fixed size."""
 
     def __init__(self, opening: Opening) -> None:
-        """Compiled for latency, in the precision that the file has."""
+        """Compile the model for latency, in the precision of the file."""
         library = opening.library
         core = library.Core()
         model = core.read_model(str(opening.model))
@@ -38,7 +38,7 @@ class OpenvinoModel:
                 **{name: list(value.shape) for name, (value, _) in self._constants.items()},
             }
         )
-        # By default newer CPUs compute float models in bf16, which is another measurement.
+        # By default, newer CPUs compute float models in bf16, which would not be comparable.
         compiled = core.compile_model(
             model,
             "CPU",
@@ -58,11 +58,11 @@ class OpenvinoModel:
         self._full = np.zeros([self._size, *self.input_shape], self.dtype)
 
     def prepare(self, values: Array) -> Array:
-        """The values as they are, in the input's type."""
+        """Return the values unchanged, in the input's type."""
         return np.ascontiguousarray(values, self.dtype)
 
     def run(self, batch: Array) -> Array:
-        """One inference; a short batch fills the first places of a full one."""
+        """Run one inference; a short batch fills the first slots of a full batch."""
         count = len(batch)
         if count != self._size:
             self._full[:count] = batch
@@ -72,7 +72,7 @@ class OpenvinoModel:
         return output[:count]
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """One inference for all outputs; batches must be full."""
+        """Run one inference and return all outputs; the batch must be full."""
         rest = {name: value for name, value in self._rest().items() if name not in feeds}
         self._request.infer({**rest, **feeds})
         return [np.array(self._request.get_tensor(output).data) for output in self._outputs]
@@ -82,5 +82,8 @@ class OpenvinoModel:
 
 
 def open_model(opening: Opening) -> OpenvinoModel:
-    """An ONNX model: of a quantised TFLite file OpenVINO does not tell the input's scale."""
+    """Open an ONNX model.
+
+    TFLite files are not used, because OpenVINO does not report the input scale of quantized ones.
+    """
     return OpenvinoModel(opening)

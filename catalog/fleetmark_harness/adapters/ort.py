@@ -1,4 +1,4 @@
-"""ONNX Runtime."""
+"""ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ _TYPES = {
 
 
 class OnnxModel:
-    """An inference session; samples go to one input, others are constant."""
+    """An inference session; samples go to one input, other inputs are constant."""
 
     def __init__(self, opening: Opening) -> None:
-        """Takes what the installed build offers first; the session tells what it really uses."""
+        """Open a session on the CPU execution provider.
+
+        `provider` is the provider that the session reports.
+        """
         library, model = opening.library, opening.model
         options = library.SessionOptions()
         options.intra_op_num_threads = opening.threads
@@ -50,11 +53,11 @@ class OnnxModel:
         self._outputs = [self._session.get_outputs()[0].name]
 
     def prepare(self, values: Array) -> Array:
-        """The values as they are, in the input's type."""
+        """Return the values unchanged, in the input's type."""
         return np.ascontiguousarray(values, self.dtype)
 
     def run(self, batch: Array) -> Array:
-        """One call of the session."""
+        """Run the session once and return the first output."""
         feeds = {self.input_name: batch}
         if self._constants:
             feeds.update(self._rest(feeds))
@@ -62,7 +65,7 @@ class OnnxModel:
         return output
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """One call of the session for all its outputs."""
+        """Run the session once and return all outputs."""
         outputs: list[Array] = self._session.run(None, {**self._rest(feeds), **feeds})
         return outputs
 
@@ -76,5 +79,5 @@ class OnnxModel:
 
 
 def open_model(opening: Opening) -> OnnxModel:
-    """An ONNX model; its batch dimension must be dynamic for a batch size above 1."""
+    """Open an ONNX model; its batch dimension must be dynamic for a batch size above 1."""
     return OnnxModel(opening)

@@ -1,4 +1,4 @@
-"""TFLite, by LiteRT (ai-edge-litert) or the former tflite-runtime: they share one interface."""
+"""TFLite, through LiteRT (ai-edge-litert) or the older tflite-runtime, which share an interface."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ Array = npt.NDArray[Any]
 
 
 class FixedBatch(Exception):
-    """The graph takes one sample at a time, whatever its input is resized to."""
+    """Raised if the graph accepts only one sample per call, even after its input was resized."""
 
 
 class TfliteModel:
     """An interpreter whose input tensor is resized to the batch size."""
 
     def __init__(self, opening: Opening) -> None:
-        """Tensors are allocated once, for full batches."""
+        """Load the model and allocate its tensors once, for full batches.
+
+        Raises:
+            FixedBatch: the output does not follow the batch size of the input.
+        """
         batch_size = opening.batch_size
         self._interpreter = opening.library.Interpreter(
             model_path=str(opening.model), num_threads=opening.threads
@@ -57,7 +61,7 @@ class TfliteModel:
         self.provider = self._delegate()
 
     def prepare(self, values: Array) -> Array:
-        """Values as they are; for quantised models by the input tensor's own scale."""
+        """Return the values in the input's type; integer types are quantized with its scale."""
         dtype = self._input["dtype"]
         scale, zero_point = self._input["quantization"]
         if not np.issubdtype(dtype, np.integer) or not scale:
@@ -67,7 +71,7 @@ class TfliteModel:
         return np.ascontiguousarray(np.clip(quantised, limits.min, limits.max).astype(dtype))
 
     def run(self, batch: Array) -> Array:
-        """One call of the interpreter; a short batch fills the first places of a full one."""
+        """Run the interpreter once; a short batch fills the first slots of a full batch."""
         count = len(batch)
         if count != len(self._full):
             self._full[:count] = batch
@@ -78,7 +82,7 @@ class TfliteModel:
         return output[:count]
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """One call of the interpreter for all its outputs."""
+        """Run the interpreter once and return all outputs."""
         count = len(feeds[self.input_name])
         for name, value in feeds.items():
             tensor = value
@@ -90,8 +94,8 @@ class TfliteModel:
         return [self._interpreter.get_tensor(index)[:count] for index in self._outputs]
 
     def _delegate(self) -> str:
-        # The interpreter has no public word for what it delegated to; the list of operators does,
-        # and calls a delegate's node DELEGATE. We pass none, so it is the default one.
+        # The interpreter has no public API for its delegate. The list of operators shows a
+        # delegate's node as DELEGATE. No delegate is passed here, so it is the default one.
         try:
             names = {str(node["op_name"]) for node in self._interpreter._get_ops_details()}
         except (AttributeError, KeyError, TypeError):
@@ -100,12 +104,12 @@ class TfliteModel:
 
 
 def open_model(opening: Opening) -> TfliteModel | OneByOne:
-    """A TFLite model for batches of the wanted size; one by one where its graph wants that."""
+    """Open a TFLite model for the batch size, or for single samples if its graph requires that."""
     try:
         return TfliteModel(opening)
     except (RuntimeError, ValueError, FixedBatch):
-        # Many converted graphs have a batch of 1 in their middle. What is wrong with the file
-        # itself comes up again here.
+        # Many converted graphs contain a fixed batch of 1. If the file itself is invalid, the
+        # second attempt raises the same error.
         if opening.batch_size == 1:
             raise
         return OneByOne(TfliteModel(replace(opening, batch_size=1)))

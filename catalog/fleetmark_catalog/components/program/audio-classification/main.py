@@ -1,7 +1,7 @@
-"""Tells speech from other sound with a streaming model under MLPerf LoadGen.
+"""Distinguishes speech from other sound with a streaming model under MLPerf LoadGen.
 
-A sample is a clip. The model hears it window by window, each with the end of the one before, and
-carries its state from one to the next, as it would listening to a microphone.
+A sample is a clip. The model gets it window by window, each with the end of the previous window,
+and carries its state from one window to the next, as it would with a microphone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fleetmark_harness.run import main
 
 
 class Listening:
-    """Clips of sound; the answer is 1 where at least half of the windows are speech, else 0."""
+    """Audio clips; the answer is 1 if at least half of the windows are speech, else 0."""
 
     def __init__(self, job: Job, adapter: Adapter, clips: Classification) -> None:
         settings = job.table("model").get("settings", {})
@@ -39,9 +39,9 @@ class Listening:
         self._input = adapter.input_name
 
     def run(self, batch: Any) -> Any:
-        """The share of speech in each window of each clip: [N, windows]."""
+        """Return the speech probability of each window of each clip: [N, windows]."""
         count, length = batch.shape
-        # The middle size of the state counts the clips.
+        # The middle dimension of the state is the number of clips.
         state = np.zeros((self._state_shape[0], count, self._state_shape[2]), np.float32)
         heard = np.zeros((count, self._context), np.float32)
         shares = []
@@ -55,12 +55,12 @@ class Listening:
         return np.concatenate(shares, axis=1)
 
     def answer(self, outputs: Any) -> Any:
-        """1 for speech, 0 for anything else."""
+        """Return 1 for speech and 0 for anything else, per clip."""
         return (np.median(outputs, axis=1) >= self._threshold).astype(np.int32)
 
 
 def load(job: Job, batch_size: int) -> tuple[Adapter, Listening]:
-    """The clips and the model."""
+    """Load the clips and the model."""
     adapter, data = opened(job, batch_size)
     clips = Classification(job, adapter, data, data.values.shape[1:])
     return adapter, Listening(job, adapter, clips)

@@ -1,7 +1,7 @@
-"""Finds objects with a single-shot detector under MLPerf LoadGen.
+"""Detects objects with a single-shot detector under MLPerf LoadGen.
 
-What is timed is what an application waits for: the model, the decoding of its boxes from anchors,
-and the suppression of boxes that mean the same object.
+The measured time contains everything that an application waits for: the model, the decoding of its
+boxes from anchors, and non-maximum suppression.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fleetmark_harness.tensors import load as load_tensors
 
 
 class Detection:
-    """Pictures and a detector; the answer is the number of objects."""
+    """Images and a detector; the answer is the number of objects."""
 
     def __init__(self, job: Job, adapter: Adapter, pictures: RandomTensors) -> None:
         settings = job.table("model").get("settings", {})
@@ -44,7 +44,7 @@ class Detection:
         self._input = adapter.input_name
 
     def run(self, batch: Any) -> Any:
-        """Boxes [N, kept, 4] from 0 to 1 and their scores, a list a picture."""
+        """Return one pair per image: boxes [kept, 4] from 0 to 1, and their scores."""
         outputs = self._call({self._input: batch})
         return [
             self._decode(boxes, scores)
@@ -61,12 +61,12 @@ class Detection:
         return found[kept], sure[places][kept]
 
     def answer(self, outputs: Any) -> Any:
-        """How many objects were found in each picture."""
+        """Return how many objects were found in each image."""
         return np.array([len(scores) for _, scores in outputs], np.int32)
 
 
 def load(job: Job, batch_size: int) -> tuple[Adapter, Detection]:
-    """The model and pictures for it."""
+    """Load the model, and create images for it."""
     adapter, pictures = load_tensors(job, batch_size)
     return adapter, Detection(job, adapter, pictures)
 

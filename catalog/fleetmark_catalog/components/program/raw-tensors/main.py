@@ -1,4 +1,4 @@
-"""Measures any model's speed on random inputs of its own signature under MLPerf LoadGen."""
+"""Measures any model's speed under MLPerf LoadGen on random inputs that match its signature."""
 
 from __future__ import annotations
 
