@@ -14,10 +14,13 @@ TELEMETRY_COLUMNS = (
     "swapped_bytes",
     "throttled",
     "power_mode",
+    "quota_periods",
+    "quota_throttled",
 )
 """In this order: older agents send fewer, newer ones add more at the end.
 
 `cpu_percent` is the job's (100 is one busy core), `foreign_cpu_percent` that of all other
 processes. `throttled` holds the bits of the agent's `runner.telemetry.board_condition`.
-`power_mode` is an index into the list `power_modes` of the final record.
+`power_mode` is an index into the list `power_modes` of the final record. `quota_periods` counts the
+periods of CPU quotas since the last reading, `quota_throttled` those in which a quota was used up.
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetmark_agent.fingerprint.cpu_quota import ThrottleCount
 from fleetmark_agent.runner.telemetry import board_condition
 from fleetmark_agent.runner.telemetry.board_condition import Condition
 from tests.support.board_tree import CPU, BoardTree
@@ -21,7 +22,14 @@ def board(tmp_path: Path) -> BoardTree:
 def test_a_calm_board(board: BoardTree) -> None:
     seen = Condition(board.root).look()
     assert seen == board_condition.Reading(
-        45.0, 1_800_000_000, 0, 1000 * mmap.PAGESIZE, 0, "governor=powersave, power=mains"
+        45.0,
+        1_800_000_000,
+        0,
+        1000 * mmap.PAGESIZE,
+        0,
+        "governor=powersave, power=mains",
+        ThrottleCount(0, 0),
+        {"cpu-thermal": 45.0},
     )
     assert Condition(board.root).unavailable() == {}
 
@@ -31,7 +39,7 @@ def test_a_board_that_offers_nothing_is_unavailable_never_zero(tmp_path: Path) -
     assert bare.look() == board_condition.Reading(None, None, None, None, None, "")
     assert set(bare.unavailable()) == {
         *("temperature_c", "frequency_hz", "swap_bytes", "swapped_bytes", "throttled"),
-        "power_mode",
+        *("power_mode", "quota_throttled"),
     }
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_agent.runner.conditioning.cooling import Cooling, cooling, cores_for, others
-from fleetmark_agent.runner.conditioning.cpufreq import Tuning, capacities
+from fleetmark_agent.runner.conditioning.cooling import Cooling, cooling
+from fleetmark_agent.runner.conditioning.cpufreq import Tuning
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.repeat_bounds import Bounds
 from tests.support.agent_process import AgentProcess
@@ -40,6 +40,9 @@ BOUNDS = Bounds(start_temperature_c=60, cool_wait_s=300)
         ([(0, 99.0), (60, 97.0), (299, 62.0)], Cooling.WAIT),
         ([(0, 99.0), (60, 97.0), (300, 62.0)], Cooling.TOO_LONG),
         ([(0, 80.0), (10, None)], Cooling.UNKNOWN),
+        ([(n * 2.0, 80.0) for n in range(15)], Cooling.WAIT),
+        ([(n * 2.0, 80.0) for n in range(16)], Cooling.UNCHANGED),
+        ([(n * 2.0, 80.0 - (n == 3)) for n in range(16)], Cooling.WAIT),
     ],
 )
 def test_cooling(looks: list[tuple[float, float | None]], decision: Cooling) -> None:
@@ -54,43 +57,6 @@ def test_every_wait_ends_in_time(temperatures: list[float | None]) -> None:
         if cooling(looks, BOUNDS) is not Cooling.WAIT:
             break
     assert looks[-1][0] <= BOUNDS.cool_wait_s
-
-
-@pytest.mark.parametrize(
-    ("allowed", "capacity", "threads", "chosen"),
-    [
-        ([0, 1, 2, 3], {}, 0, []),
-        ([0, 1, 2, 3], {}, 4, []),
-        ([0, 1, 2, 3], {}, 1, [3]),
-        ([0, 1, 2, 3], {}, 2, [2, 3]),
-        ([0, 1, 2, 3], {0: 400, 1: 400, 2: 1024, 3: 1024}, 0, [2, 3]),
-        ([0, 1, 2, 3], {0: 400, 1: 400, 2: 1024, 3: 1024}, 1, [3]),
-        ([0, 1, 2, 3], {0: 400, 1: 400, 2: 1024, 3: 1024}, 8, [2, 3]),
-        ([0, 1], {2: 1024}, 0, []),
-        ([5], {}, 1, []),
-        ([], {}, 1, []),
-    ],
-)
-def test_cores(
-    allowed: list[int], capacity: dict[int, int], threads: int, chosen: list[int]
-) -> None:
-    assert cores_for(allowed, capacity, threads) == chosen
-    assert others([0, 1, 2, 3], [2, 3]) == [0, 1]
-    assert others([0, 1], []) == others([0, 1], [0, 1]) == [0, 1]
-
-
-@given(st.sets(st.integers(0, 15)), st.dictionaries(st.integers(0, 15), st.integers(0, 3)),
-       st.integers(0, 20))  # fmt: skip
-def test_a_job_keeps_to_cores_that_it_may_use(
-    allowed: set[int], capacity: dict[int, int], threads: int
-) -> None:
-    chosen = cores_for(sorted(allowed), capacity, threads)
-    assert set(chosen) < allowed or not chosen
-    if threads > 0 and chosen:
-        fastest = max(capacity.get(core, 0) for core in allowed)
-        assert {capacity.get(core, 0) for core in chosen} == {fastest}
-        assert len(chosen) <= threads
-    assert set(others(sorted(allowed), chosen)) <= allowed
 
 
 def test_an_order_that_is_not_stable_does_not_speak_of_it() -> None:
@@ -189,13 +155,6 @@ def test_settings_that_stay_are_tried_again(
     assert tuning.journal.exists()
     tuning.undo()
     assert governors(board) == ["powersave", "schedutil"]
-
-
-def test_capacities(board: BoardTree) -> None:
-    assert capacities(board.root) == {}
-    board.put(f"{CPU}/cpu0/cpu_capacity", 380)
-    board.put(f"{CPU}/cpu1/cpufreq/cpuinfo_max_freq", 1_800_000)
-    assert capacities(board.root) == {0: 380, 1: 1_800_000}
 
 
 # The agent as a process.
