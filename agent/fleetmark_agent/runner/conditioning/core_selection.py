@@ -116,8 +116,8 @@ def other_cores(allowed: Sequence[int], choice: CoreChoice, cores: Mapping[int, 
 
 
 def _order(cluster: Sequence[Core]) -> tuple[int, int]:
-    """Fastest first, and so in one order whatever order they came in."""
-    return -max(core.speed or 0 for core in cluster), min(core.number for core in cluster)
+    """Fastest first; where speeds are not known, the last ones: most devices count upward."""
+    return -max(core.speed or 0 for core in cluster), -max(core.number for core in cluster)
 
 
 def _is_one_kind(kind: Sequence[Core], cluster: Sequence[Core]) -> bool:
