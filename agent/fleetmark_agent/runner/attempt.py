@@ -294,11 +294,13 @@ class Attempt:
         for name in _GOVERNORS:
             with suppress(OSError):
                 governor = (root / name).read_text().strip()
-        temperatures = Thermometer(root).read()
+        thermometer = Thermometer(root)
+        temperatures = thermometer.read()
         stuck = {} if settled.waited is None else settled.waited.stuck
         context = {
             "temperature_c": hottest_c(temperatures, stuck),
             "temperatures_c": temperatures,
+            "temperature_left_out": dict(thermometer.choice.left_out),
             "stuck_sensors": stuck,
             "events": self._events,
             "provenance": {

@@ -156,7 +156,7 @@ MODES: dict[str, tuple[Callable[[BoardTree], object], str]] = {
         lambda b: b.power_supply(mains=False, discharging=False),
         "governor=powersave, power=battery",
     ),
-    "battery of a mouse": (lambda b: mouse(b), "governor=powersave, power=mains"),
+    "battery of a mouse": (mouse, "governor=powersave, power=mains"),
     "battery that is charged": (
         lambda b: b.power_supply(mains=True, discharging=True),
         "governor=powersave, power=mains",

@@ -42,19 +42,73 @@ def chip(board: BoardTree, number: int, name: str, **readings: object) -> None:
         board.put(f"{folder}/temp{place}_input", value)
 
 
-SOC = (
-    "cpu-thermal, cpu_thermal, x86_pkg_temp, soc-thermal, bigcore0-thermal, tj-thermal, CPU- "
-    "therm, AO-therm, GPU-therm, PLL-therm, Tdiode_tegra, cpu-0-0-usr, gpuss-0, littlecore- "
-    "thermal, package-thermal, center-thermal, npu-thermal, mtktscpu, BIG, soc_thermal, "
-    "cv0-thermal, TCPU, B0D4, main0-thermal, LITTLE, G3D, SOC0-therm, tsens_tz_sensor1"
-).split(", ")
-FOREIGN = (
-    "PMIC-Die, pm8150_tz, pmk8350-tz, battery, BAT0, bms, charger, iwlwifi_1, mt7921_phy0, "
-    "nvme, quiet-therm, xo-therm, skin-therm, Tboard_tegra, pch_cannonlake, thermal-fan-est, "
-    "INT3400 Thermal, ambient, mdm-core, mtktsbattery, mtktspmic, ddr-thermal, wlan, modem-0, "
-    "usb-conn, TMEM, SEN1, rp1_adc, ds3231, sys-therm, nct6775 SYSTIN, ath10k_hwmon, "
-    "drivetemp, jc42, fuel-gauge"
-).split(", ")
+SOC = [
+    "cpu-thermal",
+    "cpu_thermal",
+    "x86_pkg_temp",
+    "soc-thermal",
+    "bigcore0-thermal",
+    "tj-thermal",
+    "CPU-therm",
+    "AO-therm",
+    "GPU-therm",
+    "PLL-therm",
+    "Tdiode_tegra",
+    "cpu-0-0-usr",
+    "gpuss-0",
+    "littlecore-thermal",
+    "package-thermal",
+    "center-thermal",
+    "npu-thermal",
+    "mtktscpu",
+    "BIG",
+    "soc_thermal",
+    "cv0-thermal",
+    "TCPU",
+    "B0D4",
+    "main0-thermal",
+    "LITTLE",
+    "G3D",
+    "SOC0-therm",
+    "tsens_tz_sensor1",
+]
+FOREIGN = [
+    "PMIC-Die",
+    "pm8150_tz",
+    "pmk8350-tz",
+    "battery",
+    "BAT0",
+    "bms",
+    "charger",
+    "iwlwifi_1",
+    "mt7921_phy0",
+    "nvme",
+    "quiet-therm",
+    "xo-therm",
+    "skin-therm",
+    "Tboard_tegra",
+    "pch_cannonlake",
+    "thermal-fan-est",
+    "INT3400 Thermal",
+    "ambient",
+    "mdm-core",
+    "mtktsbattery",
+    "mtktspmic",
+    "ddr-thermal",
+    "wlan",
+    "modem-0",
+    "usb-conn",
+    "TMEM",
+    "SEN1",
+    "rp1_adc",
+    "ds3231",
+    "sys-therm",
+    "nct6775 SYSTIN",
+    "ath10k_hwmon",
+    "drivetemp",
+    "jc42",
+    "fuel-gauge",
+]
 
 
 @pytest.mark.parametrize("name", SOC)

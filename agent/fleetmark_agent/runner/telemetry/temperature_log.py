@@ -25,11 +25,12 @@ def evaluate(
         readings: of each row, in °C, those of the sensors in `notes`; empty in a log of an agent
             from before, whose rows stay as they are.
         notes: tables of the log; gets the reason if no temperature is left.
-        context: what was known before the job: `temperatures_c` by sensor, and `stuck_sensors` of
-            the time in which the device cooled.
+        context: what was known before the job: `temperatures_c` by sensor, `temperature_left_out`
+            by name, and `stuck_sensors` of the time in which the device cooled.
     """
     names = [str(name) for name in _list(notes.pop("temperature_sensors", []))]
-    left_out = _texts(notes.pop("temperature_left_out", {}))
+    left_out = _texts(context.get("temperature_left_out"))
+    left_out |= _texts(notes.pop("temperature_left_out", {}))
     before = _table(context.get("temperatures_c"))
     looks = [
         (float(row[_AT] or 0) / 1000, dict(zip(names, values, strict=False)))
@@ -45,8 +46,10 @@ def evaluate(
             row[_CELSIUS] = hottest_c(found, stuck)
     start_c = hottest_c(before, stuck) if before else context.get("temperature_c")
     highest = max((row[_CELSIUS] for row in rows if row[_CELSIUS] is not None), default=None)
-    used = [name for name in names if name not in stuck]
-    if names and not used:
+    # A job may be over before its log begins.
+    known = names or list(before)
+    used = [name for name in known if name not in stuck]
+    if known and not used:
         unavailable = notes.setdefault("unavailable", {})
         if isinstance(unavailable, dict):
             unavailable["temperature_c"] = "; ".join(f"{n}: {why}" for n, why in stuck.items())
