@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetmark_agent.runner.conditioning import stabilize
 from fleetmark_agent.runner.conditioning.cooling import Cooling, cooling
 from fleetmark_agent.runner.conditioning.cpufreq import Tuning
 from fleetmark_core.order import Order, parse_order
@@ -57,6 +61,74 @@ def test_every_wait_ends_in_time(temperatures: list[float | None]) -> None:
         if cooling(looks, BOUNDS) is not Cooling.WAIT:
             break
     assert looks[-1][0] <= BOUNDS.cool_wait_s
+
+
+class Clock:
+    """Time that passes while the agent sleeps, and what happens to the device meanwhile."""
+
+    def __init__(self, device: BoardTree, **zones: Callable[[float], float]) -> None:
+        self.now_s = 1000.0
+        self.began_s = self.now_s
+        self.device = device
+        self.zones = zones
+        self.show()
+
+    def show(self) -> None:
+        for number, (name, celsius) in enumerate(self.zones.items()):
+            folder = f"sys/class/thermal/thermal_zone{number}"
+            self.device.put(f"{folder}/type", name)
+            value = round(1000 * celsius(self.now_s - self.began_s))
+            self.device.put(f"{folder}/temp", value)
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.show()
+
+
+def wait_until_cool(
+    device: BoardTree, monkeypatch: pytest.MonkeyPatch, **zones: Callable[[float], float]
+) -> stabilize.Waited:
+    clock = Clock(device, **zones)
+    monkeypatch.setattr(stabilize.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(stabilize.asyncio, "sleep", clock.sleep)
+    site: Any = SimpleNamespace(settings=SimpleNamespace(system_root=str(device.root)))
+    lock: Any = SimpleNamespace(job={"benchmark": {"condition": {"start_temperature_c": 60}}})
+    waiting = stabilize.until_cool(site, lock)
+    with pytest.raises(StopIteration) as end:
+        waiting.send(None)
+    waited = end.value.value
+    assert isinstance(waited, stabilize.Waited)
+    return waited
+
+
+def test_a_stuck_sensor_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name does not give it away, so that only its behavior does."""
+    device = BoardTree(tmp_path)
+    zones = {"zone-a": lambda at_s: 70.0 - at_s / 10, "zone-b": lambda _: 100.0}
+    waited = wait_until_cool(device, monkeypatch, **zones)
+    assert (waited.why, waited.seconds) == (Cooling.COOL, 100.0)
+    assert (waited.first_c, waited.last_c) == (70.0, 60.0)
+    assert waited.stuck == {"zone-b": "it read 100.0 °C for 100 s, while others changed by 10.0 °C"}
+    assert stabilize.Settled(waited).told()["stuck_sensors"] == waited.stuck
+
+
+def test_a_device_of_which_no_sensor_changes_waits_half_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = wait_until_cool(BoardTree(tmp_path), monkeypatch, **{"cpu-thermal": lambda _: 85.0})
+    assert (waited.why, waited.seconds, waited.stuck) == (Cooling.UNCHANGED, 30.0, {})
+    assert waited.last_c == 85.0
+
+
+def test_sensors_of_other_parts_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zones = {"CPU-therm": lambda _: 45.0, "PMIC-Die": lambda _: 100.0}
+    waited = wait_until_cool(BoardTree(tmp_path), monkeypatch, **zones)
+    assert (waited.why, waited.seconds) == (Cooling.COOL, 0.0)
 
 
 def test_an_order_that_is_not_stable_does_not_speak_of_it() -> None:
