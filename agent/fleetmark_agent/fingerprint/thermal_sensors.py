@@ -3,7 +3,7 @@
 A device has sensors in thermal zones and in hwmon chips, and many of them say nothing of how hot
 the processor is: those of batteries, radios, disks and the board, and some that are stuck. A sensor
 counts if its name is known to be the SoC's; where no such sensor gives a reading, those of unknown
-names count. Which of these never change is seen only over time: `stuck_sensors`.
+names count. Which of these never change is seen only over time: `SensorHistory`.
 
 Names are those of the kernel's drivers and device trees (`type` of a thermal zone, `name` and
 `temp*_label` of a hwmon chip).
@@ -21,8 +21,8 @@ from fleetmark_agent.fingerprint import sysfs
 LOWEST_C, HIGHEST_C = -40.0, 125.0
 """No SoC runs outside; an absent sensor reads -274, -256, 127.9 or 255."""
 STUCK_S, STUCK_LOOKS = 30.0, 10
-"""A sensor is stuck if it never changed in this time while others changed, or if none changed in
-twice that time."""
+"""A sensor is stuck if it never changed in this time while others changed; on a device that works,
+also if none changed in twice that time."""
 MOVED_C = 2.0
 """By how much others must have changed."""
 _MOST_SENSORS, _MOST_USED = 256, 64
@@ -133,31 +133,70 @@ def hottest_c(readings: Mapping[str, float | None], without: Iterable[str] = ())
     return max((value for value in found if value is not None), default=None)
 
 
-def stuck_sensors(looks: Sequence[tuple[float, Mapping[str, float | None]]]) -> dict[str, str]:
-    """Return the sensors that never changed, with the reason. Pure.
+@dataclass
+class _Span:
+    """What one sensor read: from when to when, how often, and between which values."""
 
-    Args:
-        looks: seconds, and the readings by sensor, in the order of time.
-    """
-    series: dict[str, list[tuple[float, float]]] = {}
-    for at_s, readings in looks:
+    first_s: float
+    last_s: float
+    lowest_c: float
+    highest_c: float
+    count: int = 1
+
+
+class SensorHistory:
+    """What sensors read so far, as far as it tells which of them never change."""
+
+    def __init__(self) -> None:
+        self._spans: dict[str, _Span] = {}
+
+    def add(self, at_s: float, readings: Mapping[str, float | None]) -> None:
+        """Add one look at the sensors; times do not go back."""
         for name, reading in readings.items():
-            if (value := possible_c(reading)) is not None:
-                series.setdefault(name, []).append((at_s, value))
-    spreads = {name: max(v for _, v in s) - min(v for _, v in s) for name, s in series.items()}
-    most = max(spreads.values(), default=0.0)
-    found: dict[str, str] = {}
-    for name, readings_of in series.items():
-        span_s = readings_of[-1][0] - readings_of[0][0]
-        patience = 1 if most >= MOVED_C else 2
-        if (
-            spreads[name] == 0
-            and span_s >= patience * STUCK_S
-            and len(readings_of) >= patience * STUCK_LOOKS
-        ):
-            others = f", while others changed by {most:.1f} °C" if most >= MOVED_C else ""
-            found[name] = f"it read {readings_of[0][1]:.1f} °C for {span_s:.0f} s{others}"
-    return found
+            value, span = possible_c(reading), self._spans.get(name)
+            if value is None:
+                continue
+            if span is None:
+                if len(self._spans) < _MOST_SENSORS:
+                    self._spans[name] = _Span(at_s, at_s, value, value)
+                continue
+            span.last_s, span.count = at_s, span.count + 1
+            span.lowest_c = min(span.lowest_c, value)
+            span.highest_c = max(span.highest_c, value)
+
+    def stuck(self, *, under_load: bool = False) -> dict[str, str]:
+        """Return the sensors that never changed, with the reason.
+
+        Args:
+            under_load: whether the device worked meanwhile. An idle one may keep its temperature
+                for long, so that a sensor is stuck only if another one changed.
+        """
+        spans = self._spans.values()
+        most = max((span.highest_c - span.lowest_c for span in spans), default=0.0)
+        moved = most >= MOVED_C
+        patience = 1 if moved else 2
+        found: dict[str, str] = {}
+        for name, span in self._spans.items():
+            span_s = span.last_s - span.first_s
+            if (
+                (moved or under_load)
+                and span.lowest_c == span.highest_c
+                and span_s >= patience * STUCK_S
+                and span.count >= patience * STUCK_LOOKS
+            ):
+                others = f", while others changed by {most:.1f} °C" if moved else ""
+                found[name] = f"it read {span.lowest_c:.1f} °C for {span_s:.0f} s{others}"
+        return found
+
+
+def stuck_sensors(
+    looks: Iterable[tuple[float, Mapping[str, float | None]]], *, under_load: bool = False
+) -> dict[str, str]:
+    """Return the sensors that never changed in these looks: (seconds, readings by sensor)."""
+    history = SensorHistory()
+    for at_s, readings in looks:
+        history.add(at_s, readings)
+    return history.stuck(under_load=under_load)
 
 
 def _why_no_reading(value: float | None) -> str:

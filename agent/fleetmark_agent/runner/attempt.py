@@ -296,7 +296,8 @@ class Attempt:
                 governor = (root / name).read_text().strip()
         thermometer = Thermometer(root)
         temperatures = thermometer.read()
-        stuck = {} if settled.waited is None else settled.waited.stuck
+        stuck = self.site.thermometer.history.stuck()
+        stuck |= {} if settled.waited is None else settled.waited.stuck
         context = {
             "temperature_c": hottest_c(temperatures, stuck),
             "temperatures_c": temperatures,

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fleetmark_agent.runner.conditioning import stabilize
 from fleetmark_agent.runner.conditioning.cooling import Cooling, cooling
 from fleetmark_agent.runner.conditioning.cpufreq import Tuning
+from fleetmark_agent.runner.telemetry.temperature import LastingThermometer
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.repeat_bounds import Bounds
 from tests.support.agent_process import AgentProcess
@@ -66,9 +67,10 @@ def test_every_wait_ends_in_time(temperatures: list[float | None]) -> None:
 class Clock:
     """Time that passes while the agent sleeps, and what happens to the device meanwhile."""
 
-    def __init__(self, device: BoardTree, **zones: Callable[[float], float]) -> None:
-        self.now_s = 1000.0
-        self.began_s = self.now_s
+    def __init__(
+        self, device: BoardTree, began_s: float, zones: dict[str, Callable[[float], float]]
+    ) -> None:
+        self.now_s = self.began_s = began_s
         self.device = device
         self.zones = zones
         self.show()
@@ -89,12 +91,19 @@ class Clock:
 
 
 def wait_until_cool(
-    device: BoardTree, monkeypatch: pytest.MonkeyPatch, **zones: Callable[[float], float]
+    device: BoardTree,
+    monkeypatch: pytest.MonkeyPatch,
+    thermometer: LastingThermometer | None = None,
+    began_s: float = 1000.0,
+    **zones: Callable[[float], float],
 ) -> stabilize.Waited:
-    clock = Clock(device, **zones)
+    clock = Clock(device, began_s, zones)
     monkeypatch.setattr(stabilize.time, "monotonic", clock.monotonic)
     monkeypatch.setattr(stabilize.asyncio, "sleep", clock.sleep)
-    site: Any = SimpleNamespace(settings=SimpleNamespace(system_root=str(device.root)))
+    site: Any = SimpleNamespace(
+        settings=SimpleNamespace(system_root=str(device.root)),
+        thermometer=thermometer or LastingThermometer(device.root),
+    )
     lock: Any = SimpleNamespace(job={"benchmark": {"condition": {"start_temperature_c": 60}}})
     waiting = stabilize.until_cool(site, lock)
     with pytest.raises(StopIteration) as end:
@@ -121,6 +130,19 @@ def test_a_device_of_which_no_sensor_changes_waits_half_a_minute(
     waited = wait_until_cool(BoardTree(tmp_path), monkeypatch, **{"cpu-thermal": lambda _: 85.0})
     assert (waited.why, waited.seconds, waited.stuck) == (Cooling.UNCHANGED, 30.0, {})
     assert waited.last_c == 85.0
+
+
+def test_what_is_known_of_a_sensor_is_not_found_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run of a stable campaign begins at once."""
+    device = BoardTree(tmp_path)
+    thermometer = LastingThermometer(tmp_path)
+    zones = {"zone-a": lambda at_s: 70.0 - at_s / 10, "zone-b": lambda _: 100.0}
+    wait_until_cool(device, monkeypatch, thermometer, **zones)
+    zones["zone-a"] = lambda _: 45.0
+    waited = wait_until_cool(device, monkeypatch, thermometer, 5000.0, **zones)
+    assert (waited.why, waited.seconds, list(waited.stuck)) == (Cooling.COOL, 0.0, ["zone-b"])
 
 
 def test_sensors_of_other_parts_are_not_waited_for(

@@ -19,7 +19,11 @@ from fleetmark_agent.fingerprint.thermal_sensors import (
     stuck_sensors,
 )
 from fleetmark_agent.runner.telemetry import temperature_log
-from fleetmark_agent.runner.telemetry.temperature import Thermometer, read_temperature
+from fleetmark_agent.runner.telemetry.temperature import (
+    LastingThermometer,
+    Thermometer,
+    read_temperature,
+)
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 from tests.support.board_tree import BoardTree
 
@@ -185,10 +189,14 @@ def test_a_sensor_that_never_changes_is_stuck() -> None:
     assert stuck_sensors(looks(20, board=100.0, cpu=rising)) == {}, "too short to tell"
     assert stuck_sensors(looks(5, 10.0, board=100.0, cpu=rising)) == {}, "too few to tell"
     assert stuck_sensors(looks(40, board=100.0)) == {}, "nothing else changed"
-    assert stuck_sensors(looks(61, board=100.0)) == {"board": "it read 100.0 °C for 60 s"}
+    assert stuck_sensors(looks(500, board=45.0)) == {}, "an idle device keeps its temperature"
+    assert stuck_sensors(looks(60, board=100.0), under_load=True) == {}
+    assert stuck_sensors(looks(61, board=100.0), under_load=True) == {
+        "board": "it read 100.0 °C for 60 s"
+    }
     steady = looks(90, cpu=lambda n: 71.0 + n % 2 / 10)
-    assert stuck_sensors(steady) == {}
-    assert stuck_sensors(looks(90, gone=None, odd=-274.0)) == {}
+    assert stuck_sensors(steady, under_load=True) == {}
+    assert stuck_sensors(looks(90, gone=None, odd=-274.0), under_load=True) == {}
     assert stuck_sensors([]) == {}
 
 
@@ -214,6 +222,25 @@ def test_any_readings(series: list[tuple[float, dict[str, float | None]]]) -> No
     for _, look in series:
         hottest = hottest_c(look, stuck)
         assert hottest is None or LOWEST_C <= hottest <= HIGHEST_C
+
+
+def test_an_agent_learns_which_sensors_never_change(tmp_path: Path) -> None:
+    now_s = 0.0
+    board = zones(tmp_path, **{"zone-a": 40_000, "zone-b": 100_000})
+    thermometer = LastingThermometer(tmp_path, lambda: now_s)
+    assert thermometer.celsius() == 100.0
+    for number in range(10):
+        now_s += 15.0
+        board.put("sys/class/thermal/thermal_zone0/temp", 40_000 + 500 * number)
+        seen = thermometer.celsius()
+    assert seen == 44.5 and list(thermometer.history.stuck()) == ["zone-b"]
+    board.put("sys/class/thermal/thermal_zone1/temp", 99_000)
+    assert thermometer.celsius() == 99.0, "it does change"
+    # A driver that is loaded later.
+    board.put("sys/class/thermal/thermal_zone2/type", "cpu-thermal")
+    board.put("sys/class/thermal/thermal_zone2/temp", 51_000)
+    now_s += 600.0
+    assert thermometer.celsius() == 51.0
 
 
 def run(

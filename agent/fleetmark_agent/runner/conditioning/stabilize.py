@@ -88,11 +88,14 @@ async def until_cool(site: Site, lock: Lock) -> Waited:
     thermometer = Thermometer(root)
     began = time.monotonic()
     looks: list[tuple[float, dict[str, float | None]]] = []
+    history = site.thermometer.history
     while True:
-        looks.append((time.monotonic() - began, thermometer.read()))
-        stuck = stuck_sensors(looks)
-        if len(stuck) == len(thermometer.choice.used):
-            # Without one that changes nothing shows that these are wrong.
+        now_s, readings = time.monotonic(), thermometer.read()
+        history.add(now_s, readings)
+        looks.append((now_s - began, readings))
+        stuck = history.stuck() | stuck_sensors(looks)
+        if set(stuck) >= set(readings):
+            # One must be left: others that changed before show that these are wrong.
             stuck = {}
         hottest = [(at_s, hottest_c(readings, stuck)) for at_s, readings in looks]
         why = cooling.cooling(hottest, bounds)

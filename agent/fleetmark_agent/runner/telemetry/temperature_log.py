@@ -40,7 +40,7 @@ def evaluate(
     cooled = _texts(context.get("stuck_sensors"))
     changed = {n for n in names if len({look[n] for _, look in looks if n in look}) > 1}
     stuck = {name: why for name, why in cooled.items() if name not in changed}
-    stuck |= stuck_sensors([(0.0, start), *looks])
+    stuck |= stuck_sensors([(0.0, start), *looks], under_load=True)
     if names:
         for row, (_, found) in zip(rows, looks, strict=True):
             row[_CELSIUS] = hottest_c(found, stuck)
