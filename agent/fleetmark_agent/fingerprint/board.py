@@ -34,7 +34,7 @@ def probe(root: Path = Path("/")) -> Board:
 
 
 def _compatible(root: Path) -> list[str]:
-    """The device tree's list: the device first, then more and more general, the SoC last.
+    """Return the device tree's list: the device first, then more and more general, the SoC last.
 
     See the Devicetree Specification, "compatible" of the root node.
     """

@@ -45,7 +45,7 @@ def control_groups(root: Path, controller: str) -> Iterator[ControlGroup]:
 
 
 def _trees(root: Path, controller: str) -> dict[Path, str]:
-    """Where trees are mounted, and this process's path in each."""
+    """Return where trees are mounted, and this process's path in each."""
     mounts = root / "sys/fs/cgroup"
     trees: dict[Path, str] = {mounts: "/", mounts / controller: "/"}
     for line in (sysfs.text(root / "proc/self/cgroup") or "0::/").splitlines():

@@ -68,7 +68,7 @@ def throttle_count(root: Path = Path("/")) -> ThrottleCount | None:
 
 
 def _quota(folder: Path) -> float | None:
-    """Cores that one group's quota amounts to; None if it has none."""
+    """Return the cores that one group's quota amounts to; None if it has none."""
     words = (sysfs.text(folder / "cpu.max") or "").split()
     if len(words) == 2:
         quota, period = (_number(word) for word in words)
@@ -89,7 +89,7 @@ def _counters(folder: Path) -> dict[str, int]:
 
 
 def _number(text: str | None) -> int | None:
-    """A count as the kernel writes it; None for `max`, for -1, and for what is no count."""
+    """Parse a count as the kernel writes it; None for `max`, for -1, and for anything else."""
     if text is None or not text.isascii() or not text.isdecimal() or len(text) > _MOST_DIGITS:
         return None
     return int(text)

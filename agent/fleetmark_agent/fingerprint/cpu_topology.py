@@ -122,7 +122,7 @@ def _policies(root: Path, folders: Mapping[int, Path]) -> dict[int, int]:
 
 
 def _speeds(folders: Mapping[int, Path]) -> dict[int, int]:
-    """Capacities where every core has one, else highest clocks: the two are not comparable."""
+    """Return capacities, or highest clocks where more cores have one: they are not comparable."""
     clocks: dict[int, int] = {}
     capacities: dict[int, int] = {}
     for number, folder in folders.items():

@@ -89,7 +89,7 @@ def _all(facts: Capabilities) -> Iterator[str]:
 
 
 def _of_soc(compatible: str) -> Iterator[str]:
-    """Tags of the SoCs in `compatible`, which holds names with a space between them."""
+    """Yield the tags of the SoCs in `compatible`: names with a space between them."""
     for word in compatible.lower().split():
         for pattern, forms in _SOCS:
             found = re.fullmatch(pattern, word)

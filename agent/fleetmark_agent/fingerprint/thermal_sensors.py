@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from fleetmark_agent.fingerprint import sysfs
@@ -41,7 +42,7 @@ _FOREIGN = (
     (r"\brtc|\bds\d{4}|\brv\d{4}|\bpcf\d", "a clock chip"),
     (
         r"skin|quiet|\bxo\b|ambient|board|tskn|\bcase\b|\blcd\b|display|\bcam|flash|\busb|conn\b"
-        r"|\bsys|\baux ?tin|\bnct\d|\bit8\d|\bw83|\bf71|asus|dell|thinkpad|applesmc|\bsen\d|tsen\b"
+        r"|\bsys|\baux ?tin|\bnct\d|\bit8\d|\bw83|\bf71|asus|dell|thinkpad|applesmc|\bsen\d|\bntc"
         r"|\blm\d+|\btmp\d|\badt7|\bsht\d|\bbm[ep]\d|\bsi70|\bhtu\d|\baht\d|\bmcp9|\bsurface\b"
         r"|backlight|\bled|\bdc ?in\b|\bpsu|\bpwr|power|\bina\d|\bina2|\bsec\b|\brp1\b|fan|\bnpcm",
         "the board's, not the SoC's",
@@ -68,7 +69,7 @@ class ThermalSensor:
     is_soc: bool = False
 
     def celsius(self) -> float | None:
-        """Read it now; None where it gives no number."""
+        """Read the sensor; None where it gives no number."""
         value = sysfs.whole(self.path)
         return None if value is None or abs(value) > 10**9 else value / 1000
 
@@ -88,19 +89,18 @@ def find_sensors(root: Path = Path("/")) -> list[ThermalSensor]:
     # The kernel shows a thermal zone once more as a hwmon chip.
     chips = [(name, path) for chip, name, path in _chips(root) if _words(chip) not in shown]
     real = {name.rpartition(" ")[0] for name, _ in chips if name.endswith(" Tdie")}
-    found: list[ThermalSensor] = []
-    numbers: dict[str, int] = {}
+    found: dict[str, ThermalSensor] = {}
     for name, path in [*zones, *chips][:_MOST_SENSORS]:
-        numbers[name] = number = numbers.get(name, 0) + 1
         foreign = _foreign(name)
         chip, _, label = name.rpartition(" ")
         if label == "Tctl" and chip in real:
             # See the kernel's documentation of k10temp: a scale of its own for the fan.
             foreign = "a value for the fan; Tdie is the temperature"
         is_soc = not foreign and _SOC.search(_words(name)) is not None
-        shown_name = name if number == 1 else f"{name} #{number}"
-        found.append(ThermalSensor(shown_name, path, foreign, is_soc))
-    return found
+        numbered = (name if n == 1 else f"{name} #{n}" for n in count(1))
+        own_name = next(candidate for candidate in numbered if candidate not in found)
+        found[own_name] = ThermalSensor(own_name, path, foreign, is_soc)
+    return list(found.values())
 
 
 def choose_sensors(sensors: Sequence[ThermalSensor]) -> SensorChoice:
@@ -135,17 +135,17 @@ def hottest_c(readings: Mapping[str, float | None], without: Iterable[str] = ())
 
 @dataclass
 class _Span:
-    """What one sensor read: from when to when, how often, and between which values."""
+    """Readings of one sensor: from when to when, how often, and between which values."""
 
     first_s: float
     last_s: float
     lowest_c: float
     highest_c: float
-    count: int = 1
+    looks: int = 1
 
 
 class SensorHistory:
-    """What sensors read so far, as far as it tells which of them never change."""
+    """Remembers of each sensor what tells whether it ever changes."""
 
     def __init__(self) -> None:
         self._spans: dict[str, _Span] = {}
@@ -160,7 +160,7 @@ class SensorHistory:
                 if len(self._spans) < _MOST_SENSORS:
                     self._spans[name] = _Span(at_s, at_s, value, value)
                 continue
-            span.last_s, span.count = at_s, span.count + 1
+            span.last_s, span.looks = at_s, span.looks + 1
             span.lowest_c = min(span.lowest_c, value)
             span.highest_c = max(span.highest_c, value)
 
@@ -182,7 +182,7 @@ class SensorHistory:
                 (moved or under_load)
                 and span.lowest_c == span.highest_c
                 and span_s >= patience * STUCK_S
-                and span.count >= patience * STUCK_LOOKS
+                and span.looks >= patience * STUCK_LOOKS
             ):
                 others = f", while others changed by {most:.1f} °C" if moved else ""
                 found[name] = f"it read {span.lowest_c:.1f} °C for {span_s:.0f} s{others}"
@@ -211,7 +211,7 @@ def _foreign(name: str) -> str:
 
 
 def _words(name: str) -> str:
-    """The name in lower case with one space for each sign: `cpu-thermal` is `cpu_thermal`."""
+    """Return the name in lower case, with one space for other signs: `cpu thermal`."""
     return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
 
 
@@ -222,7 +222,7 @@ def _zones(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _chips(root: Path) -> Iterator[tuple[str, str, Path]]:
-    """The chip's name, the sensor's and its file."""
+    """Yield the chip's name, the sensor's and its file."""
     for folder in sorted((root / "sys/class/hwmon").glob("hwmon*"), key=_by_number):
         chip = _shown(sysfs.text(folder / "name"), folder.name)
         for path in sorted(folder.glob("temp*_input"), key=_by_number):

@@ -238,7 +238,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def _telemetry_rows(path: Path) -> tuple[list[list[Any]], list[list[Any]], dict[str, Any]]:
-    """The samples, the readings of temperature sensors of each, and the tables between them."""
+    """Return the samples, each one's readings of temperature sensors, and the tables between."""
     rows: list[list[Any]] = []
     sensors: list[list[Any]] = []
     notes: dict[str, Any] = {}

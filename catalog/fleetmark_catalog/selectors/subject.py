@@ -50,7 +50,7 @@ def _maybe(*values: str | int | None) -> tuple[str | int | float, ...]:
 
 
 def _socs(compatible: str | None) -> tuple[str, ...]:
-    """The names without their vendors: `rk3588` of `rockchip,rk3588`."""
+    """Return the names without their vendors: `rk3588` of `rockchip,rk3588`."""
     return tuple(word.partition(",")[2] or word for word in (compatible or "").split())
 
 

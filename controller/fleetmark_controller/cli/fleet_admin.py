@@ -188,7 +188,7 @@ def show(name: str, as_json: bool, address: str | None) -> None:
 
 
 def _cores(cpu: capabilities_pb2.Cpu) -> str:
-    """Usable cores, and what leaves fewer than there are."""
+    """Write the usable cores, of how many, and the CPU quota if there is one."""
     text = f"{cpu.usable_cores} of {cpu.logical_cores}"
     return f"{text}, CPU quota {cpu.quota_cores:g}" if cpu.HasField("quota_cores") else text
 

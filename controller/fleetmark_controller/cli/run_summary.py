@@ -104,7 +104,7 @@ def _stable(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _kinds(told: Mapping[str, Any]) -> str:
-    """The cores by kind, `6, 7 of Cortex-A76 and 3 of Cortex-A55`; empty if a kind has no name."""
+    """Write cores by kind, `6, 7 of Cortex-A76 and 3 of Cortex-A55`; empty without names."""
     kinds = [kind for kind in _list(told.get("core_kinds")) if isinstance(kind, Mapping)]
     if not all(kind.get("kind") for kind in kinds):
         return ""

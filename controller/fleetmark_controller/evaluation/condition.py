@@ -159,7 +159,7 @@ def _throttled(readings: list[float]) -> list[Reason]:
 
 
 def _cpu_quota(telemetry: Telemetry) -> list[Reason]:
-    """Any period that a quota ended early: processes stood still until the next one, up to 0.1 s.
+    """Name periods in which a quota was used up: processes stood still until the next period.
 
     See the kernel's documentation, "CFS Bandwidth Control".
     """

@@ -168,6 +168,15 @@ def test_a_zone_is_not_counted_again_as_a_chip(tmp_path: Path) -> None:
     assert names == ["cpu-thermal", "nvme Composite", "nvme Composite #2"]
 
 
+def test_each_sensor_has_a_name_of_its_own(tmp_path: Path) -> None:
+    board = BoardTree(tmp_path)
+    for number, name in enumerate(("cpu", "cpu #2", "cpu", "cpu")):
+        board.put(f"sys/class/thermal/thermal_zone{number}/type", name)
+        board.put(f"sys/class/thermal/thermal_zone{number}/temp", 40_000 + number)
+    names = [sensor.name for sensor in find_sensors(tmp_path)]
+    assert names == ["cpu", "cpu #2", "cpu #3", "cpu #4"]
+
+
 # Over time.
 
 

@@ -116,12 +116,12 @@ def other_cores(allowed: Sequence[int], choice: CoreChoice, cores: Mapping[int, 
 
 
 def _order(cluster: Sequence[Core]) -> tuple[int, int]:
-    """Fastest first; where speeds are not known, the last ones: most devices count upward."""
+    """Order clusters by speed; without speeds by number: most devices count upward."""
     return -max(core.speed or 0 for core in cluster), -max(core.number for core in cluster)
 
 
 def _is_one_kind(kind: Sequence[Core], cluster: Sequence[Core]) -> bool:
-    """Whether a cluster that is not faster than a kind belongs to it."""
+    """Return whether a cluster that is not faster than a kind belongs to it."""
     first, other = kind[0], cluster[0]
     if first.design != other.design:
         return False
@@ -133,7 +133,7 @@ def _is_one_kind(kind: Sequence[Core], cluster: Sequence[Core]) -> bool:
 
 
 def _hardware_threads(cores: Mapping[int, Core]) -> dict[int, int]:
-    """The place of each among the hardware threads of its physical core, from 0."""
+    """Number the hardware threads of each physical core from 0."""
     places: dict[int, int] = {}
     seen: dict[int, int] = {}
     for number in sorted(cores):

@@ -55,7 +55,7 @@ def examine_measuring(root: Path = Path("/")) -> MeasuringFacts:
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:
-    """`0-3,8` as the kernel writes it."""
+    """Write numbers as the kernel does: `0-3,8`."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:
