@@ -72,7 +72,7 @@ def _all(facts: Capabilities) -> Iterator[str]:
         yield re.sub(r"[^a-z0-9]", "", distribution[0].lower())
     model = (facts.board.model or "").lower()
     for pattern, tag in _BOARDS:
-        found = re.search(pattern, model)
+        found = re.search(pattern, model, re.ASCII)
         if found:
             yield tag.format(*found.groups())
     yield from _of_soc(facts.board.soc or "")
@@ -92,7 +92,7 @@ def _of_soc(compatible: str) -> Iterator[str]:
     """Yield the tags of the SoCs in `compatible`: names with a space between them."""
     for word in compatible.lower().split():
         for pattern, forms in _SOCS:
-            found = re.fullmatch(pattern, word)
+            found = re.fullmatch(pattern, word, re.ASCII)
             for form in forms if found else ():
                 tag = form.format(*(found.groups() if found else ()))
                 yield tag

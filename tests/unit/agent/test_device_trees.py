@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from fleetmark_agent.fingerprint.arm_cores import core_name, implementer_name
 from fleetmark_agent.fingerprint.cpu_topology import read_cores
 from fleetmark_agent.runner.conditioning.core_selection import choose_cores
 from fleetmark_agent.runner.conditioning.doctor import examine_measuring
-from fleetmark_agent.runner.telemetry.board_condition import Condition
+from fleetmark_agent.runner.telemetry.board_condition import Condition, Reading
 from fleetmark_agent.runner.telemetry.temperature import read_temperature
+from fleetmark_controller.evaluation import condition, telemetry
+from fleetmark_controller.evaluation.thresholds import Thresholds
+from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 from tests.support import DEVICE_TREES
 from tests.support.board_tree import BoardTree
 
@@ -110,6 +114,39 @@ def test_a_reason_for_each_odd_sensor() -> None:
     assert examine_measuring(DEVICE_TREES / "amd-hwmon-only").temperature_sensors == (
         "k10temp Tctl",
     )
+
+
+def reasons(*readings: Reading) -> dict[str, str]:
+    """What the controller says of a run with these readings: texts by code."""
+    rows = [
+        [n * 1000.0, r.temperature_c, *[None] * (len(TELEMETRY_COLUMNS) - 4),
+         r.quota.periods if r.quota else None, r.quota.throttled if r.quota else None]
+        for n, r in enumerate(readings)
+    ]  # fmt: skip
+    seen = telemetry.read(TELEMETRY_COLUMNS, rows)
+    found = condition.disturbances(seen, Thresholds())
+    return {reason["code"]: reason["text"] for reason in found}
+
+
+def test_a_temperature_that_only_hwmon_has_reaches_the_verdict() -> None:
+    reading = Condition(DEVICE_TREES / "amd-hwmon-only").look()
+    assert reasons(reading) == {"hot": "the board reached 91 °C"}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_throttling_by_a_quota_reaches_the_verdict(tmp_path: Path, version: int) -> None:
+    name = "cgroup1-docker-quota" if version == 1 else "cgroup2-unit-quota"
+    shutil.copytree(DEVICE_TREES / name, tmp_path, dirs_exist_ok=True)
+    group = "cpu/docker/abc" if version == 1 else "system.slice/fleetmark-agent.service"
+    board = BoardTree(tmp_path)
+    board.put(f"sys/fs/cgroup/{group}/cpu.stat", "nr_periods 1000\nnr_throttled 900")
+    watched = Condition(tmp_path)
+    calm = watched.look()
+    assert reasons(calm) == {}
+    board.put(f"sys/fs/cgroup/{group}/cpu.stat", "nr_periods 1438\nnr_throttled 1248")
+    assert reasons(calm, watched.look()) == {
+        "cpu_quota": "the CPU quota was used up in 348 of 438 periods"
+    }
 
 
 def test_a_jetson_with_a_stuck_power_regulator(tmp_path: Path) -> None:
