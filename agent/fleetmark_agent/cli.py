@@ -126,16 +126,26 @@ def capabilities(home: str | None, as_json: bool) -> None:
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(home: str | None, as_json: bool) -> None:
-    """Say which sandbox jobs on this board run in, proven now, and what would make it stronger."""
+    """Show what jobs on this device run in and are measured by, and what would improve it.
+
+    The sandbox is proven now. Of the temperature sensors those of the SoC count; the others are
+    shown with the reason why they do not.
+    """
+    from fleetmark_agent.config.loader import load_settings
+    from fleetmark_agent.runner.conditioning.doctor import examine_measuring
     from fleetmark_agent.sandbox.doctor import examine
     from fleetmark_cli.output import print_fields, print_json
     from fleetmark_core.serde import to_plain
 
-    found = examine(_home(home))
+    folder = _home(home)
+    found = examine(folder)
+    measuring = examine_measuring(Path(load_settings(folder).system_root))
     if as_json:
-        print_json(to_plain(found))
+        print_json({**to_plain(found), "measuring": to_plain(measuring)})
         return
-    print_fields(found.fields())
+    print_fields({**found.fields(), **measuring.fields()})
+    for name, why in measuring.left_out_sensors.items():
+        echo(f"\ntemperature sensor {name} does not count: {why}")
     for shortfall in found.sandbox.shortfalls:
         echo(f"\n{shortfall.what}: {shortfall.reason}\n  to change that: {shortfall.remedy}")
 

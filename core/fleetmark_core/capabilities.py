@@ -25,17 +25,25 @@ class Os(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Board(SharedRepr):
-    """The hardware model, from the device tree or DMI, and the container or virtual machine."""
+    """The hardware model, from the device tree or DMI, and the container or virtual machine.
+
+    `soc`: what the device tree's `compatible` names after the device itself, the system on chip
+    last: `rockchip,rk3588`.
+    """
 
     model: str | None = None
     vendor: str | None = None
     container: str | None = None
     virtualization: str | None = None
+    soc: str | None = None
 
 
 @dataclass(frozen=True, repr=False)
 class Cpu(SharedRepr):
-    """The processor; `usable_cores` is the number left by CPU affinity and cgroup quota."""
+    """The processor; `usable_cores` is the number left by affinity and the tightest CPU quota.
+
+    `quota_cores`: how many cores' time the tightest quota of the agent's control groups allows.
+    """
 
     logical_cores: int
     usable_cores: int
@@ -44,6 +52,7 @@ class Cpu(SharedRepr):
     physical_cores: int | None = None
     max_frequency_hz: int | None = None
     features: tuple[str, ...] = ()
+    quota_cores: float | None = None
 
 
 @dataclass(frozen=True, repr=False)

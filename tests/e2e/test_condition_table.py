@@ -143,9 +143,17 @@ DISTURBANCES: dict[str, tuple[str, Callable[[BoardTree], object], str]] = {
     ),
     "swap": ("swap", lambda t: t.swap(used_mib=64, swapped_pages=20_000), "swapped in and out"),
     "heat": ("hot", lambda t: t.temperature(88), "the board reached 88 °C"),
+    "CPU quota": (
+        "cpu_quota",
+        lambda t: t.cpu_quota(periods=438, throttled=348),
+        "the CPU quota was used up in 348 of 438 periods",
+    ),
     "cooled by the kernel": ("throttled", lambda t: t.ceiling(600), "its clock was capped"),
 }
-ALL_AT_ONCE = ("fake throttling", "frequency drift", "battery switch", "swap", "heat")
+ALL_AT_ONCE = (
+    *("fake throttling", "frequency drift", "battery switch", "swap", "heat"),
+    "CPU quota",
+)
 
 
 def test_all_at_once_and_then_nothing(board: Board) -> None:

@@ -8,3 +8,4 @@ TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 DATA = TESTS / "data"
 LOADGEN_LOGS = DATA / "loadgen"
+DEVICE_TREES = DATA / "devices"

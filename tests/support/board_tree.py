@@ -59,6 +59,13 @@ class BoardTree:
         self.put("proc/meminfo", f"SwapTotal: 1048576 kB\nSwapFree: {1048576 - used_mib * 1024} kB")
         self.put("proc/vmstat", f"nr_free_pages 7\npswpin {swapped_pages}\npswpout 0")
 
+    def cpu_quota(self, *, periods: int, throttled: int, quota: str = "max 100000") -> None:
+        """The agent's own control group, of version 2."""
+        group = "sys/fs/cgroup/system.slice/agent.service"
+        self.put("proc/self/cgroup", "0::/system.slice/agent.service")
+        self.put(f"{group}/cpu.max", quota)
+        self.put(f"{group}/cpu.stat", f"nr_periods {periods}\nnr_throttled {throttled}")
+
     def rapl(self, zone: str, name: str, microjoules: int, wraps_at: int = 262_143_328_850) -> None:
         folder = f"sys/class/powercap/{zone}"
         self.put(f"{folder}/name", name)
@@ -74,4 +81,5 @@ class BoardTree:
         self.firmware(0)
         self.power_supply(mains=True, discharging=False)
         self.swap(used_mib=0, swapped_pages=1000)
+        self.cpu_quota(periods=0, throttled=0)
         return self

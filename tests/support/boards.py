@@ -35,7 +35,7 @@ def board(*interpreters: Interpreter, arch: str = "x86_64", memory: int = 4 << 3
     return Capabilities(
         os=Os("linux", "debian", "12", "6.1.0-13-amd64", "glibc", "2.36"),
         arch=arch,
-        board=Board(model="Raspberry Pi 4 Model B"),
+        board=Board(model="Raspberry Pi 4 Model B", soc="brcm,bcm2711"),
         cpu=Cpu(logical_cores=4, usable_cores=4, max_frequency_hz=1_500_000_000),
         memory=Memory(memory, 0),
         storage=Storage(32 << 30, 8 << 30),

@@ -19,7 +19,6 @@ from fleetmark_agent.net.connection import Link
 from fleetmark_agent.net.transport import Transport, TransportError
 from fleetmark_agent.runner.context import Site, clean_attempts
 from fleetmark_agent.runner.log_tail import Tails
-from fleetmark_agent.runner.telemetry.temperature import read_temperature
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Identity, Session
@@ -187,7 +186,9 @@ class Daemon:
         if isinstance(action, h.Send):
             message = action.message
             if isinstance(message, Heartbeat):
-                message = dataclasses.replace(message, temperature_c=read_temperature(self.root))
+                message = dataclasses.replace(
+                    message, temperature_c=self.site.thermometer.celsius()
+                )
             elif isinstance(message, Hello) and message.attempts:
                 # Imported only when an attempt exists, because many agents idle for days.
                 from fleetmark_agent.session.order_evidence import with_papers

@@ -7,25 +7,43 @@ from pathlib import Path
 from fleetmark_agent.fingerprint import sysfs
 from fleetmark_core.capabilities import Board
 
+_DEVICE_TREES = ("proc/device-tree", "sys/firmware/devicetree/base")
+_MOST_COMPATIBLE = 32
 _PLACEHOLDERS = {"to be filled by o.e.m.", "system product name", "default string", "none", "n/a"}
 
 
 def probe(root: Path = Path("/")) -> Board:
-    """Model and vendor, and what contains us."""
-    model = None
-    for place in ("proc/device-tree/model", "sys/firmware/devicetree/base/model"):
-        model = model or sysfs.printable(sysfs.text(root / place))
-    vendor = None
+    """Model, vendor and system on chip, and what contains us."""
+    model = vendor = None
+    for tree in _DEVICE_TREES:
+        model = model or sysfs.printable(sysfs.text(root / tree / "model"))
+    compatible = _compatible(root)
     if model is None:
         model = _dmi(root, "product_name")
         vendor = _dmi(root, "sys_vendor")
-    else:
+    elif compatible:
         # `raspberrypi,4-model-b`: the part before the comma is the vendor's short name.
-        compatible = (sysfs.text(root / "proc/device-tree/compatible") or "").split("\0")[0]
-        vendor = sysfs.printable(compatible.partition(",")[0]) if "," in compatible else None
+        vendor = compatible[0].partition(",")[0]
     return Board(
-        model=model, vendor=vendor, container=_container(root), virtualization=_virtual(root)
+        model=model,
+        vendor=vendor,
+        container=_container(root),
+        virtualization=_virtual(root),
+        soc=" ".join(compatible[1:]) or None,
     )
+
+
+def _compatible(root: Path) -> list[str]:
+    """Return the device tree's list: the device first, then more and more general, the SoC last.
+
+    See the Devicetree Specification, "compatible" of the root node.
+    """
+    for tree in _DEVICE_TREES:
+        words = (sysfs.text(root / tree / "compatible") or "").split("\0")[:_MOST_COMPATIBLE]
+        found = [name for word in words if (name := sysfs.printable(word, 64)) and "," in name]
+        if found:
+            return ["_".join(name.split()) for name in found]
+    return []
 
 
 def _dmi(root: Path, name: str) -> str | None:

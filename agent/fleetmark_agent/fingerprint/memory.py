@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from fleetmark_agent.fingerprint import sysfs
+from fleetmark_agent.fingerprint.cgroups import control_groups
 from fleetmark_core.capabilities import Memory
 
 _UNLIMITED = 1 << 60
@@ -55,7 +56,8 @@ def available(root: Path = Path("/")) -> int | None:
 
 def limits(root: Path = Path("/")) -> list[Limit]:
     """Every limit of memory that holds for this process."""
-    found = [limit for folder in _groups(root) if (limit := _limit_of(folder)) is not None]
+    groups = control_groups(root, "memory")
+    found = [limit for group in groups if (limit := _limit_of(group.folder)) is not None]
     if root == Path("/"):
         found.extend(_process_limits())
     return found
@@ -68,28 +70,6 @@ def _meminfo(root: Path) -> dict[str, int]:
         for name, _, value in (line.partition(":") for line in lines)
         if (words := value.split()) and words[0].isdecimal()
     }
-
-
-def _groups(root: Path) -> Iterator[Path]:
-    """Folders of our cgroup and all above it: each may have a limit, and each of them holds.
-
-    In a container that sees the host's path, only the topmost one is there; it is our own then.
-    """
-    mounts = root / "sys/fs/cgroup"
-    lines = (sysfs.text(root / "proc/self/cgroup") or "0::/").splitlines()
-    tops: dict[Path, str] = {mounts: "/", mounts / "memory": "/"}
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if not controllers:
-            for top in (mounts, mounts / "unified"):
-                tops[top] = path
-        elif "memory" in controllers.split(","):
-            tops[mounts / "memory"] = path
-    for top, path in tops.items():
-        parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
-        for depth in range(len(parts), -1, -1):
-            yield top.joinpath(*parts[:depth])
 
 
 def _limit_of(folder: Path) -> Limit | None:

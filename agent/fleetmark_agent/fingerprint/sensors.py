@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fleetmark_agent.fingerprint import sysfs
+from fleetmark_agent.fingerprint.power_supplies import own_supplies
 from fleetmark_core.capabilities import Sensor
 
 
@@ -38,7 +39,7 @@ def _all(root: Path) -> Iterator[Sensor]:
             yield _sensor(
                 "energy", sysfs.text(path.with_name("name")) or path.parent.name, path, root
             )
-    for path in sorted((root / "sys/class/power_supply").glob("*/capacity")):
+    for path in (folder / "capacity" for folder in own_supplies(root)):
         if sysfs.whole(path) is not None:
             yield _sensor("battery", path.parent.name, path, root)
 

@@ -14,6 +14,7 @@ from typing import Any
 from fleetmark_agent import AGENT_VERSION
 from fleetmark_agent.cache.blob_cache import refusal_of
 from fleetmark_agent.errors import Refusal
+from fleetmark_agent.fingerprint.thermal_sensors import hottest_c
 from fleetmark_agent.runner import (
     admission,
     collect,
@@ -25,7 +26,7 @@ from fleetmark_agent.runner import (
 from fleetmark_agent.runner.conditioning import stabilize
 from fleetmark_agent.runner.context import Site
 from fleetmark_agent.runner.execution import Execution
-from fleetmark_agent.runner.telemetry.temperature import read_temperature
+from fleetmark_agent.runner.telemetry.temperature import Thermometer
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session.events import (
     Event,
@@ -294,8 +295,15 @@ class Attempt:
         for name in _GOVERNORS:
             with suppress(OSError):
                 governor = (root / name).read_text().strip()
+        thermometer = Thermometer(root)
+        temperatures = thermometer.read()
+        stuck = self.site.thermometer.history.stuck()
+        stuck |= {} if settled.waited is None else settled.waited.stuck
         context = {
-            "temperature_c": read_temperature(root),
+            "temperature_c": hottest_c(temperatures, stuck),
+            "temperatures_c": temperatures,
+            "temperature_left_out": dict(thermometer.choice.left_out),
+            "stuck_sensors": stuck,
             "events": self._events,
             "provenance": {
                 "boot_id": self.site.boot_id,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fleetmark_agent.runner.telemetry import temperature_log
 from fleetmark_agent.runner.workspace import POWER_ROLE, Workspace
 from fleetmark_agent.state.spool import Spool
 from fleetmark_core.atomic_file import sync_file, sync_folder, write_atomic
@@ -111,7 +112,8 @@ def make_plan(
     for event in context.get("events", []):
         entries.append(("event", canonical_json(event)))
     keep_power(workspace)
-    rows, notes = _telemetry_rows(workspace.telemetry)
+    rows, readings, notes = _telemetry_rows(workspace.telemetry)
+    temperatures = temperature_log.evaluate(rows, readings, notes, context)
     _since_the_start(rows, notes, outcome)
     for start in range(0, len(rows), _ROWS_PER_RECORD):
         part = {"columns": list(TELEMETRY_COLUMNS), "rows": rows[start : start + _ROWS_PER_RECORD]}
@@ -143,7 +145,7 @@ def make_plan(
         **provenance,
         **context.get("provenance", {}),
         "program_result": _program_result(workspace, outputs),
-        "temperatures": _temperatures(rows, context),
+        "temperatures": temperatures,
         "competing_load": _competing_load(rows),
         "telemetry": notes,
         "peak_memory_bytes": (outcome or {}).get("peak_memory_bytes"),
@@ -235,14 +237,15 @@ def _is_plain(path: Path) -> bool:
         return False
 
 
-def _telemetry_rows(path: Path) -> tuple[list[list[Any]], dict[str, Any]]:
-    """The samples, and what the tables between them say."""
+def _telemetry_rows(path: Path) -> tuple[list[list[Any]], list[list[Any]], dict[str, Any]]:
+    """Return the samples, each one's readings of temperature sensors, and the tables between."""
     rows: list[list[Any]] = []
+    sensors: list[list[Any]] = []
     notes: dict[str, Any] = {}
     try:
         data = read_regular(path, _MAX_SAMPLES_BYTES)
     except FileNotFoundError:
-        return rows, notes
+        return rows, sensors, notes
     # What follows the last line end was being written when the sampling ended.
     for line in data.split(b"\n")[:-1]:
         try:
@@ -251,13 +254,18 @@ def _telemetry_rows(path: Path) -> tuple[list[list[Any]], dict[str, Any]]:
             continue
         if isinstance(row, dict):
             notes.update(row)
-        elif (
-            isinstance(row, list)
-            and _FEWEST_COLUMNS <= len(row) <= len(TELEMETRY_COLUMNS)
+            continue
+        if not isinstance(row, list):
+            continue
+        readings = row.pop() if row and isinstance(row[-1], list) else []
+        if (
+            _FEWEST_COLUMNS <= len(row) <= len(TELEMETRY_COLUMNS)
             and all(map(_is_reading, row))
+            and all(map(_is_reading, readings))
         ):
             rows.append(row + [None] * (len(TELEMETRY_COLUMNS) - len(row)))
-    return rows, notes
+            sensors.append(readings)
+    return rows, sensors, notes
 
 
 def _since_the_start(
@@ -285,11 +293,6 @@ def _is_reading(value: object) -> bool:
 def _column(rows: list[list[Any]], name: str) -> list[float]:
     index = TELEMETRY_COLUMNS.index(name)
     return [row[index] for row in rows if row[index] is not None]
-
-
-def _temperatures(rows: list[list[Any]], context: dict[str, Any]) -> dict[str, float | None]:
-    found = _column(rows, "temperature_c")
-    return {"start_c": context.get("temperature_c"), "max_c": max(found) if found else None}
 
 
 def _competing_load(rows: list[list[Any]]) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.runner.telemetry.temperature import LastingThermometer
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session.messages import AttemptRef
 from fleetmark_agent.state.attempt_key import AttemptKey
@@ -42,6 +43,11 @@ class Site:
     def trust(self) -> TrustStore:
         """Trust anchors of this device."""
         return TrustStore(self.settings.home)
+
+    @cached_property
+    def thermometer(self) -> LastingThermometer:
+        """The device's temperature, and what is known of its sensors."""
+        return LastingThermometer(Path(self.settings.system_root))
 
     @cached_property
     def cache(self) -> Cache:

@@ -25,7 +25,8 @@ ALIASES = {
 VOCABULARY = frozenset(
     {"arm64", "armv7", "armv6", "x86", "x86_64", "riscv64", *ALIASES}
     | {"linux", "macos", "android", "windows"}
-    | {"rpi3", "rpi4", "rpi5", "jetson", "cuda", "tensorrt", "gpu", "npu", "tpu"}
+    | {"rpi3", "rpi4", "rpi5", "cm4", "jetson", "jetson-orin", "rk3588", "bcm2711", "tegra234"}
+    | {"cuda", "tensorrt", "gpu", "npu", "tpu"}
     | {"onnxruntime", "tflite-runtime", "ai-edge-litert", "container", "vm"}
 )
 """Words that are valid even if no current device has them."""
@@ -48,6 +49,11 @@ def _maybe(*values: str | int | None) -> tuple[str | int | float, ...]:
     return tuple(value for value in values if value is not None and value != "")
 
 
+def _socs(compatible: str | None) -> tuple[str, ...]:
+    """Return the names without their vendors: `rk3588` of `rockchip,rk3588`."""
+    return tuple(word.partition(",")[2] or word for word in (compatible or "").split())
+
+
 FACTS: dict[str, Fact] = {
     "arch": Fact(_TEXT, lambda c: _maybe(c.arch)),
     "os": Fact(_TEXT, lambda c: _maybe(c.os.family, c.os.name)),
@@ -57,6 +63,7 @@ FACTS: dict[str, Fact] = {
     "libc_version": Fact(_VERSION, lambda c: _maybe(c.os.libc_version)),
     "board": Fact(_TEXT, lambda c: _maybe(c.board.model)),
     "vendor": Fact(_TEXT, lambda c: _maybe(c.board.vendor)),
+    "soc": Fact(_TEXT, lambda c: _socs(c.board.soc)),
     "container": Fact(_TEXT, lambda c: _maybe(c.board.container)),
     "virtualization": Fact(_TEXT, lambda c: _maybe(c.board.virtualization)),
     "cpu": Fact(_TEXT, lambda c: _maybe(c.cpu.model)),

@@ -10,7 +10,7 @@ from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
-    from fleetmark_protos.v1 import fleet_pb2
+    from fleetmark_protos.v1 import capabilities_pb2, fleet_pb2
 
 _names = click.argument("names", metavar="NAME…", nargs=-1, required=True)
 
@@ -170,9 +170,10 @@ def show(name: str, as_json: bool, address: str | None) -> None:
             "labels": ", ".join(f"{k}={v}" for k, v in sorted(device.labels.items())) or "–",
             "tags": ", ".join(facts.tags) or "–",
             "board": facts.board.model or None,
+            "soc": facts.board.soc or None,
             "system": f"{facts.os.name} {facts.os.version}, {facts.arch}",
             "cpu": facts.cpu.model or None,
-            "cores": facts.cpu.usable_cores,
+            "cores": _cores(facts.cpu),
             "memory": f"{facts.memory.total_bytes / 2**30:.1f} GiB",
             "software": ", ".join(software) or "–",
             "agent": device.agent_version,
@@ -184,6 +185,12 @@ def show(name: str, as_json: bool, address: str | None) -> None:
     tables.print_table(
         ("at", "capabilities"), [(change.at, change.what) for change in found.history]
     )
+
+
+def _cores(cpu: capabilities_pb2.Cpu) -> str:
+    """Write the usable cores, of how many, and the CPU quota if there is one."""
+    text = f"{cpu.usable_cores} of {cpu.logical_cores}"
+    return f"{text}, CPU quota {cpu.quota_cores:g}" if cpu.HasField("quota_cores") else text
 
 
 @click.command(name="save")

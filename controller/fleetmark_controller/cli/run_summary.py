@@ -27,7 +27,10 @@ _WATCHED = {
     "swapped_bytes": "swapping",
     "throttled": "throttling",
     "power_mode": "power mode",
+    "quota_throttled": "CPU quota",
 }
+_MOST_SENSORS = 5
+"""Sensors that were left out, by line: a phone has dozens. All are in the provenance."""
 
 
 def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[str]:
@@ -46,12 +49,21 @@ def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator
     for name, why in missing.items():
         if name in _WATCHED:
             yield f"           - not watched: {_WATCHED[name]} ({why})"
+    yield from _left_out(_table(_table(provenance.get("temperatures")).get("left_out")))
     root = provenance.get("system_root")
     if isinstance(root, str) and root != "/":
         yield f"           - the board's files were read below {root}"
     yield from _stable(_table(provenance.get("stable")))
     yield from _intervals(figures)
     yield from _energy(figures)
+
+
+def _left_out(sensors: Mapping[str, Any]) -> Iterator[str]:
+    for name, why in list(sensors.items())[:_MOST_SENSORS]:
+        yield f"           - temperature sensor {name} left out: {why}"
+    more = len(sensors) - _MOST_SENSORS
+    if more > 0:
+        yield f"           - {more} more temperature sensors left out"
 
 
 def _reason(reason: Mapping[str, Any]) -> str:
@@ -84,10 +96,23 @@ def _stable(told: Mapping[str, Any]) -> Iterator[str]:
         parts.append(f"governor {told['governor']} instead of {told.get('governor_before')}")
     cores = _list(told.get("cores"))
     if cores:
-        parts.append(f"on cores {', '.join(map(str, cores))}")
+        why = told.get("cores_because")
+        parts.append(f"on cores {_kinds(told) or _numbers(cores)}{f' ({why})' if why else ''}")
     yield f"Stable     {'; '.join(parts) or 'as it was'}"
     for reason in _list(told.get("not_set")):
         yield f"           - not set: {reason}"
+
+
+def _kinds(told: Mapping[str, Any]) -> str:
+    """Write cores by kind, `6, 7 of Cortex-A76 and 3 of Cortex-A55`; empty without names."""
+    kinds = [kind for kind in _list(told.get("core_kinds")) if isinstance(kind, Mapping)]
+    if not all(kind.get("kind") for kind in kinds):
+        return ""
+    return " and ".join(f"{_numbers(_list(k.get('cores')))} of {k['kind']}" for k in kinds)
+
+
+def _numbers(cores: list[Any]) -> str:
+    return ", ".join(map(str, cores))
 
 
 def _energy(figures: Mapping[str, Any]) -> Iterator[str]:

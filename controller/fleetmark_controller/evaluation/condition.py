@@ -28,6 +28,7 @@ CODES: Mapping[str, str] = {
     "hot": "the board was as hot as where boards slow down",
     "warm_start": "the board was warm before it began",
     "throttled": "the board said that it throttled",
+    "cpu_quota": "a CPU quota of the agent's control groups stopped processes while it measured",
     "power_mode_change": "governor, power model or power supply changed while it measured",
     "interval_wide": "the official figure is not known well enough: its 95 % interval is wide",
     "frequency_drift": "the CPU's clock fell while it measured",
@@ -90,6 +91,7 @@ def disturbances(
         *_warm_start(start_c, limit),
         *_heat(telemetry, limit),
         *_throttled(telemetry.readings("throttled")),
+        *_cpu_quota(telemetry),
         *_frequency(telemetry.readings("frequency_hz"), limit),
         *_power_mode(telemetry.readings("power_mode"), power_modes),
         *_swap(telemetry, limit),
@@ -157,6 +159,19 @@ def _throttled(readings: list[float]) -> list[Reason]:
     how = ", ".join(text for bit, text in THROTTLES.items() if bits & bit)
     text = f"the board throttled: {how}" if how else "the board says that it throttled"
     return [reason("throttled", text, float(bits), 0.0)]
+
+
+def _cpu_quota(telemetry: Telemetry) -> list[Reason]:
+    """Name periods in which a quota was used up: processes stood still until the next period.
+
+    See the kernel's documentation, "CFS Bandwidth Control".
+    """
+    throttled = sum(telemetry.readings("quota_throttled"))
+    if not throttled:
+        return []
+    periods = max(throttled, sum(telemetry.readings("quota_periods")))
+    text = f"the CPU quota was used up in {throttled:.0f} of {periods:.0f} periods"
+    return [reason("cpu_quota", text, throttled, 0.0)]
 
 
 def _power_mode(readings: list[float], names: Sequence[str]) -> list[Reason]:

@@ -21,11 +21,16 @@ _RANGES: dict[str, tuple[float, float]] = {
     "swapped_bytes": (0, 1e18),
     "throttled": (0, 1e12),
     "power_mode": (0, 1e3),
+    "quota_periods": (0, 1e12),
+    "quota_throttled": (0, 1e12),
 }
 # A reading of these columns covers the time since the previous one, so that one just after the end
 # still counts. All others are instantaneous: after the end they describe an idle device.
 _COVERING = frozenset(
-    ("cpu_percent", "foreign_cpu_percent", "swap_bytes", "swapped_bytes", "throttled")
+    (
+        *("cpu_percent", "foreign_cpu_percent", "swap_bytes", "swapped_bytes", "throttled"),
+        *("quota_periods", "quota_throttled"),
+    )
 )
 _READING_MS = 1000.0
 

@@ -220,6 +220,8 @@ _TELEMETRY = _columns(
         "16 thermal counter rose, 32 cooled by the kernel",
     ),
     ("power_mode", "integer", "", "place in the list `telemetry.power_modes` of the provenance"),
+    ("quota_periods", "integer", "periods", "periods of CPU quotas since the reading before"),
+    ("quota_throttled", "integer", "periods", "of these, periods in which a quota was used up"),
 )
 _EVENTS = _columns(
     ("event_id", "integer", "", "number of the event"),

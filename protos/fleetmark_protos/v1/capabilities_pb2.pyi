@@ -149,6 +149,7 @@ class Board(_message.Message):
     VENDOR_FIELD_NUMBER: _builtins.int
     CONTAINER_FIELD_NUMBER: _builtins.int
     VIRTUALIZATION_FIELD_NUMBER: _builtins.int
+    SOC_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Raspberry Pi 4 Model B Rev 1.4"""
     vendor: _builtins.str
@@ -156,6 +157,8 @@ class Board(_message.Message):
     """docker, podman, lxc where the agent runs inside one"""
     virtualization: _builtins.str
     """kvm, vmware, … where the kernel says so"""
+    soc: _builtins.str
+    """What the device tree's `compatible` names after the device, the SoC last: rockchip,rk3588"""
     def __init__(
         self,
         *,
@@ -163,15 +166,18 @@ class Board(_message.Message):
         vendor: _builtins.str | None = ...,
         container: _builtins.str | None = ...,
         virtualization: _builtins.str | None = ...,
+        soc: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_container", b"_container", "_model", b"_model", "_vendor", b"_vendor", "_virtualization", b"_virtualization", "container", b"container", "model", b"model", "vendor", b"vendor", "virtualization", b"virtualization"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_container", b"_container", "_model", b"_model", "_soc", b"_soc", "_vendor", b"_vendor", "_virtualization", b"_virtualization", "container", b"container", "model", b"model", "soc", b"soc", "vendor", b"vendor", "virtualization", b"virtualization"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_container", b"_container", "_model", b"_model", "_vendor", b"_vendor", "_virtualization", b"_virtualization", "container", b"container", "model", b"model", "vendor", b"vendor", "virtualization", b"virtualization"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_container", b"_container", "_model", b"_model", "_soc", b"_soc", "_vendor", b"_vendor", "_virtualization", b"_virtualization", "container", b"container", "model", b"model", "soc", b"soc", "vendor", b"vendor", "virtualization", b"virtualization"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__container: _TypeAlias = _typing.Literal["container"]  # noqa: Y015
     _WhichOneofArgType__container: _TypeAlias = _typing.Literal["_container", b"_container"]  # noqa: Y015
     _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
     _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
+    _WhichOneofReturnType__soc: _TypeAlias = _typing.Literal["soc"]  # noqa: Y015
+    _WhichOneofArgType__soc: _TypeAlias = _typing.Literal["_soc", b"_soc"]  # noqa: Y015
     _WhichOneofReturnType__vendor: _TypeAlias = _typing.Literal["vendor"]  # noqa: Y015
     _WhichOneofArgType__vendor: _TypeAlias = _typing.Literal["_vendor", b"_vendor"]  # noqa: Y015
     _WhichOneofReturnType__virtualization: _TypeAlias = _typing.Literal["virtualization"]  # noqa: Y015
@@ -180,6 +186,8 @@ class Board(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__container) -> _WhichOneofReturnType__container | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__soc) -> _WhichOneofReturnType__soc | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__vendor) -> _WhichOneofReturnType__vendor | None: ...
     @_typing.overload
@@ -198,6 +206,7 @@ class Cpu(_message.Message):
     USABLE_CORES_FIELD_NUMBER: _builtins.int
     MAX_FREQUENCY_HZ_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    QUOTA_CORES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     vendor: _builtins.str
     logical_cores: _builtins.int
@@ -205,6 +214,8 @@ class Cpu(_message.Message):
     usable_cores: _builtins.int
     """Cores that this process may use (affinity and cgroup quota)."""
     max_frequency_hz: _builtins.int
+    quota_cores: _builtins.float
+    """How many cores' time the tightest CPU quota of the agent's control groups allows."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -217,10 +228,11 @@ class Cpu(_message.Message):
         usable_cores: _builtins.int = ...,
         max_frequency_hz: _builtins.int | None = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
+        quota_cores: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_frequency_hz", b"_max_frequency_hz", "_model", b"_model", "_physical_cores", b"_physical_cores", "_vendor", b"_vendor", "max_frequency_hz", b"max_frequency_hz", "model", b"model", "physical_cores", b"physical_cores", "vendor", b"vendor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_frequency_hz", b"_max_frequency_hz", "_model", b"_model", "_physical_cores", b"_physical_cores", "_quota_cores", b"_quota_cores", "_vendor", b"_vendor", "max_frequency_hz", b"max_frequency_hz", "model", b"model", "physical_cores", b"physical_cores", "quota_cores", b"quota_cores", "vendor", b"vendor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_frequency_hz", b"_max_frequency_hz", "_model", b"_model", "_physical_cores", b"_physical_cores", "_vendor", b"_vendor", "features", b"features", "logical_cores", b"logical_cores", "max_frequency_hz", b"max_frequency_hz", "model", b"model", "physical_cores", b"physical_cores", "usable_cores", b"usable_cores", "vendor", b"vendor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_frequency_hz", b"_max_frequency_hz", "_model", b"_model", "_physical_cores", b"_physical_cores", "_quota_cores", b"_quota_cores", "_vendor", b"_vendor", "features", b"features", "logical_cores", b"logical_cores", "max_frequency_hz", b"max_frequency_hz", "model", b"model", "physical_cores", b"physical_cores", "quota_cores", b"quota_cores", "usable_cores", b"usable_cores", "vendor", b"vendor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_frequency_hz: _TypeAlias = _typing.Literal["max_frequency_hz"]  # noqa: Y015
     _WhichOneofArgType__max_frequency_hz: _TypeAlias = _typing.Literal["_max_frequency_hz", b"_max_frequency_hz"]  # noqa: Y015
@@ -228,6 +240,8 @@ class Cpu(_message.Message):
     _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
     _WhichOneofReturnType__physical_cores: _TypeAlias = _typing.Literal["physical_cores"]  # noqa: Y015
     _WhichOneofArgType__physical_cores: _TypeAlias = _typing.Literal["_physical_cores", b"_physical_cores"]  # noqa: Y015
+    _WhichOneofReturnType__quota_cores: _TypeAlias = _typing.Literal["quota_cores"]  # noqa: Y015
+    _WhichOneofArgType__quota_cores: _TypeAlias = _typing.Literal["_quota_cores", b"_quota_cores"]  # noqa: Y015
     _WhichOneofReturnType__vendor: _TypeAlias = _typing.Literal["vendor"]  # noqa: Y015
     _WhichOneofArgType__vendor: _TypeAlias = _typing.Literal["_vendor", b"_vendor"]  # noqa: Y015
     @_typing.overload
@@ -236,6 +250,8 @@ class Cpu(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__physical_cores) -> _WhichOneofReturnType__physical_cores | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_cores) -> _WhichOneofReturnType__quota_cores | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__vendor) -> _WhichOneofReturnType__vendor | None: ...
 

@@ -23,9 +23,12 @@ async def test_a_stable_job_is_run_under_its_settings(
 ) -> None:
     await tuned.start()
     board.temperature(75)
+    board.put("sys/class/thermal/thermal_zone9/type", "PMIC-Die")
+    board.put("sys/class/thermal/thermal_zone9/temp", 100_000)
     order = stable_order(controller, tuned)
     controller.offer(order)
-    await asyncio.sleep(1.0)
+    # The first look at the temperature is taken before this is sent.
+    await controller.wait_for(lambda: [r for r in controller.reports if r.progress.phase == "cool"])
     assert governors(board) == ["powersave", "schedutil"], "it is too warm to begin"
     board.temperature(55)
     await running(controller, board, tuned)
@@ -39,6 +42,11 @@ async def test_a_stable_job_is_run_under_its_settings(
     assert final.provenance["governor"] == "performance"
     if len(os.sched_getaffinity(0)) > 1:
         assert told["cores"] == [max(os.sched_getaffinity(0))]
+        assert told["core_kinds"] == [{"kind": None, "cores": told["cores"]}]
+    assert told["cores_because"] == "1 thread, as many cores"
+    assert final.provenance["temperatures"]["sensors"] == ["cpu-thermal"]
+    assert final.provenance["temperatures"]["left_out"] == {"PMIC-Die": "it is a power regulator"}
+    assert told["stuck_sensors"] == {}
     assert governors(board) == ["powersave", "schedutil"]
     assert not (tuned.home / "tuning.json").exists()
 

@@ -21,6 +21,8 @@ from fleetmark_agent.fingerprint.interpreters import _understood
 from fleetmark_agent.fingerprint.system import probe as probe_system
 from fleetmark_agent.net.grpc_codec import from_wire
 from fleetmark_agent.runner import collect, supervisor
+from fleetmark_agent.runner.conditioning.doctor import examine_measuring
+from fleetmark_agent.runner.telemetry.board_condition import Condition
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.software import detection_cache, models, rules, verdicts
 from fleetmark_agent.startup import enroll
@@ -267,11 +269,12 @@ def test_a_progress_line_is_sound_or_nothing(data: bytes) -> None:
         assert str(found["phase"]).isprintable() and 0 <= int(str(found["done"])) < 1 << 63
 
 
-ROW = json.dumps([1.0] * len(TELEMETRY_COLUMNS)).encode()
+ROW = json.dumps([*[1.0] * len(TELEMETRY_COLUMNS), [45.0, None]]).encode()
+NOTE = b'{"temperature_sensors": ["a", "b"], "temperature_left_out": {"c": "d"}}\n'
 
 
 @pytest.mark.fuzz("telemetry rows and a program's own result")
-@given(damaged(ROW + b"\n" + ROW + b"\n"), documents(b'{"accuracy": 0.5}'))
+@given(damaged(NOTE + ROW + b"\n" + ROW + b"\n"), documents(b'{"accuracy": 0.5}'))
 def test_what_a_job_leaves_behind_becomes_records(rows: bytes, result: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         space = Workspace(Path(folder), AttemptKey("j", 1))
@@ -298,6 +301,7 @@ FILES = {
     "etc/os-release": b'NAME="Debian GNU/Linux"\nVERSION_ID="12"\n',
     "etc/nv_tegra_release": b"# R35 (release), REVISION: 4.1\n",
     "sys/fs/cgroup/cpu.max": b"200000 100000\n",
+    "sys/fs/cgroup/cpu.stat": b"nr_periods 5\nnr_throttled 2\n",
     "sys/fs/cgroup/memory.max": b"1000\n",
     "sys/fs/cgroup/memory.stat": b"file 5\nfile_mapped 2\n",
     "sys/fs/cgroup/cpu/cpu.cfs_quota_us": b"5",
@@ -306,6 +310,16 @@ FILES = {
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": b"ondemand\n",
     "sys/class/thermal/thermal_zone0/temp": b"45000\n",
     "sys/class/thermal/thermal_zone0/type": b"cpu\n",
+    "sys/class/hwmon/hwmon0/name": b"k10temp\n",
+    "sys/class/hwmon/hwmon0/temp1_label": b"Tctl\n",
+    "sys/class/hwmon/hwmon0/temp1_input": b"61000\n",
+    "sys/class/power_supply/BAT0/type": b"Battery\n",
+    "sys/class/power_supply/BAT0/scope": b"Device\n",
+    "sys/class/power_supply/BAT0/capacity": b"50\n",
+    "sys/devices/cpu_core/cpus": b"0-1\n",
+    "sys/devices/system/cpu/cpu0/cpu_capacity": b"1024\n",
+    "sys/devices/system/cpu/cpu0/cpufreq/related_cpus": b"0 1\n",
+    "sys/devices/system/cpu/cpu0/topology/thread_siblings_list": b"0-1\n",
     "sys/class/drm/renderD128/device/uevent": b"DRIVER=v3d\n",
     "sys/class/dmi/id/product_name": b"KVM\n",
 }
@@ -335,6 +349,10 @@ def test_a_strange_board_has_facts_all_the_same(strange: dict[str, bytes]) -> No
         )
         assert all(isinstance(tag, str) for tag in tags.derive(facts))
         memory.available(root)
+        found = examine_measuring(root)
+        assert found.usable_cores >= 1 and found.fields()
+        watched = Condition(root)
+        assert watched.look().quota is not None and watched.unavailable() is not None
 
 
 @pytest.mark.fuzz("tags")
@@ -343,13 +361,16 @@ def test_tags_follow_from_any_words(model: str, name: str, arch: str, vendor: st
     facts = Capabilities(
         Os("linux", name, "1", "6", None, None),
         arch,
-        Board(model=model),
+        Board(model=model, soc=f"{vendor},{name} {vendor},{model}"),
         Cpu(1, 1),
         Memory(1, 0),
         Storage(1, 1),
         accelerators=(Accelerator("gpu", model, vendor),),
     )
-    assert tags.derive(facts) == tags.derive(facts)
+    found = tags.derive(facts)
+    assert found == tags.derive(facts)
+    # What the system and the model are called shows in tags only as far as it is plain.
+    assert all(tag.isascii() for tag in found if tag not in (arch, "gpu"))
 
 
 PYTHON = {

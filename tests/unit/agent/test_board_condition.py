@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_agent.runner.telemetry import board_condition
+from fleetmark_agent.fingerprint import sensors
+from fleetmark_agent.fingerprint.cpu_quota import ThrottleCount
+from fleetmark_agent.runner.telemetry import board_condition, power_sensors
 from fleetmark_agent.runner.telemetry.board_condition import Condition
 from tests.support.board_tree import CPU, BoardTree
 
@@ -21,7 +23,14 @@ def board(tmp_path: Path) -> BoardTree:
 def test_a_calm_board(board: BoardTree) -> None:
     seen = Condition(board.root).look()
     assert seen == board_condition.Reading(
-        45.0, 1_800_000_000, 0, 1000 * mmap.PAGESIZE, 0, "governor=powersave, power=mains"
+        45.0,
+        1_800_000_000,
+        0,
+        1000 * mmap.PAGESIZE,
+        0,
+        "governor=powersave, power=mains",
+        ThrottleCount(0, 0),
+        {"cpu-thermal": 45.0},
     )
     assert Condition(board.root).unavailable() == {}
 
@@ -31,7 +40,7 @@ def test_a_board_that_offers_nothing_is_unavailable_never_zero(tmp_path: Path) -
     assert bare.look() == board_condition.Reading(None, None, None, None, None, "")
     assert set(bare.unavailable()) == {
         *("temperature_c", "frequency_hz", "swap_bytes", "swapped_bytes", "throttled"),
-        "power_mode",
+        *("power_mode", "quota_throttled"),
     }
 
 
@@ -83,6 +92,48 @@ def test_what_happened_before_the_job_does_not_count(board: BoardTree) -> None:
     assert watched.look().throttled == 0, "a counter that stands still"
 
 
+def mouse(board: BoardTree) -> None:
+    """A wireless mouse at a computer without a battery of its own."""
+    folder = "sys/class/power_supply/hidpp_battery_0"
+    for name, value in {"type": "Battery", "scope": "Device", "status": "Discharging"}.items():
+        board.put(f"{folder}/{name}", value)
+
+
+def test_a_mini_pc_with_a_wireless_mouse_is_not_on_battery(tmp_path: Path) -> None:
+    board = BoardTree(tmp_path)
+    mouse(board)
+    board.put("sys/class/power_supply/hidpp_battery_0/capacity", 50)
+    board.put("sys/class/power_supply/hidpp_battery_0/power_now", 1_000_000)
+    # A port that powers a peripheral, and a bay without a battery.
+    board.put("sys/class/power_supply/ucsi-source-psy-1/type", "USB")
+    board.put("sys/class/power_supply/ucsi-source-psy-1/scope", "Device")
+    board.put("sys/class/power_supply/ucsi-source-psy-1/online", 0)
+    board.put("sys/class/power_supply/BAT1/type", "Battery")
+    board.put("sys/class/power_supply/BAT1/present", 0)
+    board.put("sys/class/power_supply/BAT1/status", "Discharging")
+    assert Condition(board.root).look().power_mode == ""
+    assert power_sensors.find(board.root).sources == ()
+    assert sensors.probe(board.root) == ()
+
+
+def test_periods_of_a_quota_since_the_last_look(board: BoardTree) -> None:
+    board.cpu_quota(periods=900, throttled=700, quota="200000 100000")
+    watched = Condition(board.root)
+    assert watched.look().quota == ThrottleCount(0, 0), "what was before does not count"
+    board.cpu_quota(periods=1338, throttled=1048)
+    assert watched.look().quota == ThrottleCount(438, 348)
+    assert watched.look().quota == ThrottleCount(0, 0)
+
+
+def test_why_no_temperature_counts(tmp_path: Path) -> None:
+    board = BoardTree(tmp_path)
+    board.put("sys/class/thermal/thermal_zone0/type", "iwlwifi_1")
+    board.put("sys/class/thermal/thermal_zone0/temp", 51_000)
+    assert Condition(board.root).unavailable()["temperature_c"] == (
+        "no sensor of the SoC; iwlwifi_1: it is a radio or a network card"
+    )
+
+
 MODES: dict[str, tuple[Callable[[BoardTree], object], str]] = {
     "governor": (lambda b: b.governor("performance"), "governor=performance, power=mains"),
     "nvpmodel": (
@@ -105,6 +156,7 @@ MODES: dict[str, tuple[Callable[[BoardTree], object], str]] = {
         lambda b: b.power_supply(mains=False, discharging=False),
         "governor=powersave, power=battery",
     ),
+    "battery of a mouse": (mouse, "governor=powersave, power=mains"),
     "battery that is charged": (
         lambda b: b.power_supply(mains=True, discharging=True),
         "governor=powersave, power=mains",

@@ -83,7 +83,7 @@ def test_rows_of_an_older_agent_are_read(workspace: Workspace) -> None:
     make_plan(workspace, OUTPUTS, 60, {})
     entries = [json.loads(line) for line in workspace.plan.read_text().splitlines()]
     rows = next(json.loads(p)["rows"] for kind, p in entries if kind == "telemetry")
-    assert rows == [[250, 40.0, None, 1.0, 5, 3.0, 0.5, None, None, None, None]]
+    assert rows == [[250, 40.0, None, 1.0, 5, 3.0, 0.5, *[None] * (len(TELEMETRY_COLUMNS) - 7)]]
     final = parse_final(entries[-1][1].encode())
     assert final.provenance["telemetry"]["unavailable"] == {"throttled": "no"}
 
@@ -108,7 +108,10 @@ def test_all_records_of_a_run(workspace: Workspace, tmp_path: Path) -> None:
     final = parse_final(records[-1].payload)
     assert (final.count, final.outcome, final.started_unix_ns) == (last, "completed", 5)
     assert final.digest == seal(record_digest(r.seq, r.kind, r.payload) for r in records[:-1])
-    assert final.provenance["temperatures"] == {"start_c": 41.5, "max_c": 40.0 + 2499}
+    assert final.provenance["temperatures"] == {
+        **{"start_c": 41.5, "max_c": 40.0 + 2499},
+        **{"sensors": [], "left_out": {}},
+    }
     assert final.provenance["competing_load"] == {"mean_percent": 3.0, "max_percent": 3.0}
     assert final.provenance["program_result"] == {"answer": 42}
     assert final.provenance["sandbox"] == "none" and final.provenance["cpu_s"] == 1.5

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_agent.runner.conditioning.cooling import Cooling, cooling, cores_for, others
-from fleetmark_agent.runner.conditioning.cpufreq import Tuning, capacities
+from fleetmark_agent.runner.conditioning import stabilize
+from fleetmark_agent.runner.conditioning.cooling import Cooling, cooling
+from fleetmark_agent.runner.conditioning.cpufreq import Tuning
+from fleetmark_agent.runner.telemetry.temperature import LastingThermometer
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.repeat_bounds import Bounds
 from tests.support.agent_process import AgentProcess
@@ -40,6 +45,9 @@ BOUNDS = Bounds(start_temperature_c=60, cool_wait_s=300)
         ([(0, 99.0), (60, 97.0), (299, 62.0)], Cooling.WAIT),
         ([(0, 99.0), (60, 97.0), (300, 62.0)], Cooling.TOO_LONG),
         ([(0, 80.0), (10, None)], Cooling.UNKNOWN),
+        ([(n * 2.0, 80.0) for n in range(15)], Cooling.WAIT),
+        ([(n * 2.0, 80.0) for n in range(16)], Cooling.UNCHANGED),
+        ([(n * 2.0, 80.0 - (n == 3)) for n in range(16)], Cooling.WAIT),
     ],
 )
 def test_cooling(looks: list[tuple[float, float | None]], decision: Cooling) -> None:
@@ -56,41 +64,93 @@ def test_every_wait_ends_in_time(temperatures: list[float | None]) -> None:
     assert looks[-1][0] <= BOUNDS.cool_wait_s
 
 
-@pytest.mark.parametrize(
-    ("allowed", "capacity", "threads", "chosen"),
-    [
-        ([0, 1, 2, 3], {}, 0, []),
-        ([0, 1, 2, 3], {}, 4, []),
-        ([0, 1, 2, 3], {}, 1, [3]),
-        ([0, 1, 2, 3], {}, 2, [2, 3]),
-        ([0, 1, 2, 3], {0: 400, 1: 400, 2: 1024, 3: 1024}, 0, [2, 3]),
-        ([0, 1, 2, 3], {0: 400, 1: 400, 2: 1024, 3: 1024}, 1, [3]),
-        ([0, 1, 2, 3], {0: 400, 1: 400, 2: 1024, 3: 1024}, 8, [2, 3]),
-        ([0, 1], {2: 1024}, 0, []),
-        ([5], {}, 1, []),
-        ([], {}, 1, []),
-    ],
-)
-def test_cores(
-    allowed: list[int], capacity: dict[int, int], threads: int, chosen: list[int]
-) -> None:
-    assert cores_for(allowed, capacity, threads) == chosen
-    assert others([0, 1, 2, 3], [2, 3]) == [0, 1]
-    assert others([0, 1], []) == others([0, 1], [0, 1]) == [0, 1]
+class Clock:
+    """Time that passes while the agent sleeps, and what happens to the device meanwhile."""
+
+    def __init__(
+        self, device: BoardTree, began_s: float, zones: dict[str, Callable[[float], float]]
+    ) -> None:
+        self.now_s = self.began_s = began_s
+        self.device = device
+        self.zones = zones
+        self.show()
+
+    def show(self) -> None:
+        for number, (name, celsius) in enumerate(self.zones.items()):
+            folder = f"sys/class/thermal/thermal_zone{number}"
+            self.device.put(f"{folder}/type", name)
+            value = round(1000 * celsius(self.now_s - self.began_s))
+            self.device.put(f"{folder}/temp", value)
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.show()
 
 
-@given(st.sets(st.integers(0, 15)), st.dictionaries(st.integers(0, 15), st.integers(0, 3)),
-       st.integers(0, 20))  # fmt: skip
-def test_a_job_keeps_to_cores_that_it_may_use(
-    allowed: set[int], capacity: dict[int, int], threads: int
+def wait_until_cool(
+    device: BoardTree,
+    monkeypatch: pytest.MonkeyPatch,
+    thermometer: LastingThermometer | None = None,
+    began_s: float = 1000.0,
+    **zones: Callable[[float], float],
+) -> stabilize.Waited:
+    clock = Clock(device, began_s, zones)
+    monkeypatch.setattr(stabilize.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(stabilize.asyncio, "sleep", clock.sleep)
+    site: Any = SimpleNamespace(
+        settings=SimpleNamespace(system_root=str(device.root)),
+        thermometer=thermometer or LastingThermometer(device.root),
+    )
+    lock: Any = SimpleNamespace(job={"benchmark": {"condition": {"start_temperature_c": 60}}})
+    waiting = stabilize.until_cool(site, lock)
+    with pytest.raises(StopIteration) as end:
+        waiting.send(None)
+    waited = end.value.value
+    assert isinstance(waited, stabilize.Waited)
+    return waited
+
+
+def test_a_stuck_sensor_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name does not give it away, so that only its behavior does."""
+    device = BoardTree(tmp_path)
+    zones = {"zone-a": lambda at_s: 70.0 - at_s / 10, "zone-b": lambda _: 100.0}
+    waited = wait_until_cool(device, monkeypatch, **zones)
+    assert (waited.why, waited.seconds) == (Cooling.COOL, 100.0)
+    assert (waited.first_c, waited.last_c) == (70.0, 60.0)
+    assert waited.stuck == {"zone-b": "it read 100.0 °C for 100 s, while others changed by 10.0 °C"}
+    assert stabilize.Settled(waited).told()["stuck_sensors"] == waited.stuck
+
+
+def test_a_device_of_which_no_sensor_changes_waits_half_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = cores_for(sorted(allowed), capacity, threads)
-    assert set(chosen) < allowed or not chosen
-    if threads > 0 and chosen:
-        fastest = max(capacity.get(core, 0) for core in allowed)
-        assert {capacity.get(core, 0) for core in chosen} == {fastest}
-        assert len(chosen) <= threads
-    assert set(others(sorted(allowed), chosen)) <= allowed
+    waited = wait_until_cool(BoardTree(tmp_path), monkeypatch, **{"cpu-thermal": lambda _: 85.0})
+    assert (waited.why, waited.seconds, waited.stuck) == (Cooling.UNCHANGED, 30.0, {})
+    assert waited.last_c == 85.0
+
+
+def test_what_is_known_of_a_sensor_is_not_found_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run of a stable campaign begins at once."""
+    device = BoardTree(tmp_path)
+    thermometer = LastingThermometer(tmp_path)
+    zones = {"zone-a": lambda at_s: 70.0 - at_s / 10, "zone-b": lambda _: 100.0}
+    wait_until_cool(device, monkeypatch, thermometer, **zones)
+    zones["zone-a"] = lambda _: 45.0
+    waited = wait_until_cool(device, monkeypatch, thermometer, 5000.0, **zones)
+    assert (waited.why, waited.seconds, list(waited.stuck)) == (Cooling.COOL, 0.0, ["zone-b"])
+
+
+def test_sensors_of_other_parts_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zones = {"CPU-therm": lambda _: 45.0, "PMIC-Die": lambda _: 100.0}
+    waited = wait_until_cool(BoardTree(tmp_path), monkeypatch, **zones)
+    assert (waited.why, waited.seconds) == (Cooling.COOL, 0.0)
 
 
 def test_an_order_that_is_not_stable_does_not_speak_of_it() -> None:
@@ -189,13 +249,6 @@ def test_settings_that_stay_are_tried_again(
     assert tuning.journal.exists()
     tuning.undo()
     assert governors(board) == ["powersave", "schedutil"]
-
-
-def test_capacities(board: BoardTree) -> None:
-    assert capacities(board.root) == {}
-    board.put(f"{CPU}/cpu0/cpu_capacity", 380)
-    board.put(f"{CPU}/cpu1/cpufreq/cpuinfo_max_freq", 1_800_000)
-    assert capacities(board.root) == {0: 380, 1: 1_800_000}
 
 
 # The agent as a process.

@@ -60,6 +60,8 @@ MATCHES = {
     "libc_version>=2.28": True,
     'board="Raspberry Pi 4 Model B"': True,
     "board=Raspberry*": True,
+    "soc=bcm2711": True,
+    "soc=rk3588": False,
     "name=bench-07": True,
     "name=bench-*": True,
     "name in (a,bench-07)": True,

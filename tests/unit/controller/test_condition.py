@@ -27,6 +27,8 @@ CALM: dict[str, list[float]] = {
     "swapped_bytes": [4096.0] * 10,
     "throttled": [0.0] * 10,
     "power_mode": [0.0] * 10,
+    "quota_periods": [10.0] * 10,
+    "quota_throttled": [0.0] * 10,
 }
 DISTURBANCES: dict[str, dict[str, list[float]]] = {
     "competing_load": {"foreign_cpu_percent": [90.0] * 10},
@@ -35,6 +37,7 @@ DISTURBANCES: dict[str, dict[str, list[float]]] = {
     "frequency_drift": {"frequency_hz": [1.8e9] * 9 + [0.6e9]},
     "swap": {"swapped_bytes": [4096.0] * 9 + [4096.0 + (2 << 20)]},
     "power_mode_change": {"power_mode": [0.0] * 5 + [1.0] * 5},
+    "cpu_quota": {"quota_periods": [43.8] * 10, "quota_throttled": [34.8] * 10},
 }
 
 
@@ -55,7 +58,7 @@ def test_a_calm_board_is_good() -> None:
 
 
 def test_every_combination_of_disturbances_names_just_these() -> None:
-    """All 128: none hides another, none is named without cause."""
+    """All 256: none hides another, none is named without cause."""
     for size in range(len(DISTURBANCES) + 1):
         for chosen in itertools.combinations(DISTURBANCES, size):
             columns: dict[str, list[float]] = {}
@@ -77,6 +80,9 @@ def test_a_reason_has_its_figure_and_its_limit() -> None:
     assert (found["value"], found["limit"]) == (71.0, LIMIT.start_temperature_c)
     (found,) = judged(**DISTURBANCES["power_mode_change"])
     assert found["text"] == "the power mode changed: power=mains became power=battery"
+    (found,) = judged(**DISTURBANCES["cpu_quota"])
+    assert found["text"] == "the CPU quota was used up in 348 of 438 periods"
+    assert (found["value"], found["limit"]) == (pytest.approx(348), 0.0)
     assert set(DISTURBANCES) | {"warm_start", "interval_wide"} <= set(condition.CODES)
 
 
@@ -101,6 +107,7 @@ def test_throttling_is_told_in_words(bits: int, words: str) -> None:
         ("swapped_bytes", [0.0, 1048576.0], [0.0, 1048577.0]),
         ("swap_bytes", [0.0, 1048576.0], [0.0, 1048577.0]),
         ("swap_bytes", [1e9, 0.0], [0.0, 1e9]),
+        ("quota_throttled", [0.0, 0.0], [0.0, 1.0]),
     ],
 )
 def test_thresholds(column: str, below: list[float], above: list[float]) -> None:
@@ -145,11 +152,13 @@ def test_readings_of_one_moment_after_the_end_do_not_count() -> None:
         "elapsed_ms": [0.0, 500.0, 1000.0, 1500.0],
         "frequency_hz": [1e9, 1e9, 1e9, 1e8],
         "foreign_cpu_percent": [0.0, 0.0, 0.0, 99.0],
+        "quota_throttled": [0.0, 0.0, 0.0, 3.0],
     }
     seen = telemetry.Telemetry({name: list(column) for name, column in columns.items()})
     during = seen.during(0, 1200)
     assert during.readings("frequency_hz") == [1e9, 1e9, 1e9]
     assert during.readings("foreign_cpu_percent") == [0.0, 0.0, 0.0, 99.0]
+    assert during.readings("quota_throttled") == [0.0, 0.0, 0.0, 3.0]
     # In a run between two readings the one after it must do.
     assert seen.during(1100, 1200).readings("frequency_hz") == [1e8]
 

@@ -51,6 +51,8 @@ def test_everything_else() -> None:
             "governor": "performance",
             "governor_before": "powersave",
             "cores": [2, 3],
+            "cores_because": "4 threads, 2 cores: the agent may use no others",
+            "core_kinds": [{"kind": None, "cores": [2, 3]}],
             "not_set": ["governor: policy4 may only be changed by root"],
         },
     }
@@ -73,7 +75,7 @@ def test_everything_else() -> None:
         "Condition  unchecked: nobody watched what else ran on the board",
         "           - not watched: throttling (no firmware)",
         "Stable     began after 12 s: it is cool enough; governor performance instead of powersave;"
-        " on cores 2, 3",
+        " on cores 2, 3 (4 threads, 2 cores: the agent may use no others)",
         "           - not set: governor: policy4 may only be changed by root",
         "Interval   95 % of the official figure: ± 3.2 % within the run, ± 1.0 % over its"
         " repetitions",
@@ -90,6 +92,29 @@ def test_everything_else() -> None:
     assert shown(loadgen_validity=None)[0] == "LoadGen    gives no verdict in accuracy mode"
 
 
+def test_cores_by_kind() -> None:
+    stable = {
+        "cores": [3, 6, 7],
+        "cores_because": "3 threads: the fastest kind has fewer physical cores",
+        "core_kinds": [
+            {"kind": "Cortex-A76", "cores": [6, 7]},
+            {"kind": "Cortex-A55", "cores": [3]},
+        ],
+    }
+    assert shown({"stable": stable})[2] == (
+        "Stable     on cores 6, 7 of Cortex-A76 and 3 of Cortex-A55"
+        " (3 threads: the fastest kind has fewer physical cores)"
+    )
+    assert shown({"stable": {"cores": [1]}})[2] == "Stable     on cores 1", "of an older agent"
+
+
+def test_sensors_that_were_left_out() -> None:
+    left_out = {f"sensor {n}": "it is a disk" for n in range(7)}
+    lines = shown({"temperatures": {"left_out": left_out}})
+    assert lines[2] == "           - temperature sensor sensor 0 left out: it is a disk"
+    assert lines[7] == "           - 2 more temperature sensors left out"
+
+
 NONSENSE = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
     lambda inner: st.one_of(
@@ -101,7 +126,7 @@ NONSENSE = st.recursive(
 
 @given(
     st.dictionaries(st.sampled_from(sorted(run_summary.TOLD)), NONSENSE),
-    st.dictionaries(st.sampled_from(("problems", "telemetry", "stable")), NONSENSE),
+    st.dictionaries(st.sampled_from(("problems", "telemetry", "stable", "temperatures")), NONSENSE),
 )
 def test_whatever_a_board_said_lines_are_printed(
     figures: dict[str, Any], provenance: dict[str, Any]

@@ -126,15 +126,3 @@ class Tuning:
             sync_folder(self.journal.parent)
         except OSError as error:
             log.warning("%s cannot be removed: %s", self.journal, error)
-
-
-def capacities(root: Path) -> dict[int, int]:
-    """How fast each core is by comparison, where cores differ; empty where they do not say."""
-    found = {}
-    for folder in (root / "sys/devices/system/cpu").glob("cpu[0-9]*"):
-        value = sysfs.whole(folder / "cpu_capacity")
-        if value is None:
-            value = sysfs.whole(folder / "cpufreq/cpuinfo_max_freq")
-        if value is not None and folder.name[3:].isdecimal():
-            found[int(folder.name[3:])] = value
-    return found

@@ -1,4 +1,4 @@
-"""Prepares the board for a stable run, and takes it all back: the shell around `cooling`."""
+"""Prepares the device for a stable run, and takes it all back. Decisions are in other modules."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fleetmark_agent.fingerprint.cpu_quota import tightest_quota
+from fleetmark_agent.fingerprint.cpu_topology import read_cores
+from fleetmark_agent.fingerprint.thermal_sensors import hottest_c, stuck_sensors
 from fleetmark_agent.runner.conditioning import cooling
 from fleetmark_agent.runner.conditioning.cooling import Cooling
-from fleetmark_agent.runner.conditioning.cpufreq import Tuning, capacities
+from fleetmark_agent.runner.conditioning.core_selection import (
+    CoreChoice,
+    choose_cores,
+    other_cores,
+)
+from fleetmark_agent.runner.conditioning.cpufreq import Tuning
 from fleetmark_agent.runner.context import Site
-from fleetmark_agent.runner.telemetry.temperature import read_temperature
+from fleetmark_agent.runner.telemetry.temperature import Thermometer
 from fleetmark_core.lockfile import Lock
 from fleetmark_core.order import Order
 from fleetmark_core.repeat_bounds import bounds_of
@@ -21,12 +29,16 @@ from fleetmark_core.repeat_bounds import bounds_of
 
 @dataclass(frozen=True)
 class Waited:
-    """How long the board cooled, from what to what, and why no longer."""
+    """How long the device cooled, from what to what, and why no longer.
+
+    `stuck`: sensors that never changed meanwhile, with the reason; they do not count.
+    """
 
     seconds: float
     first_c: float | None
     last_c: float | None
     why: Cooling
+    stuck: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,13 @@ class Settled:
 
     waited: Waited | None = None
     tuned: dict[str, Any] = field(default_factory=dict)
-    cores: list[int] = field(default_factory=list)
+    choice: CoreChoice | None = None
     other_cores: list[int] = field(default_factory=list)
+
+    @property
+    def cores(self) -> list[int]:
+        """Return where the job runs; empty: anywhere."""
+        return [] if self.choice is None else self.choice.cores
 
     def told(self) -> dict[str, Any]:
         """For the run's provenance."""
@@ -46,8 +63,15 @@ class Settled:
             "before_c": waited.first_c,
             "start_c": waited.last_c,
             "began_because": waited.why.value,
+            "stuck_sensors": waited.stuck,
         }  # fmt: skip
-        return {**cool, **self.tuned, "cores": self.cores or None}
+        chosen: dict[str, Any] = {"cores": self.cores or None}
+        if self.choice is not None:
+            chosen["cores_because"] = self.choice.why
+            chosen["core_kinds"] = [
+                {"kind": kind.name or None, "cores": list(kind.cores)} for kind in self.choice.kinds
+            ]
+        return {**cool, **self.tuned, **chosen}
 
     def words(self) -> str:
         """For the attempt's events."""
@@ -61,13 +85,22 @@ async def until_cool(site: Site, lock: Lock) -> Waited:
     """Wait until the board is cool enough, or waiting is of no use."""
     bounds = bounds_of(lock.job.get("benchmark"))
     root = Path(site.settings.system_root)
+    thermometer = Thermometer(root)
     began = time.monotonic()
-    looks: list[tuple[float, float | None]] = []
+    looks: list[tuple[float, dict[str, float | None]]] = []
+    history = site.thermometer.history
     while True:
-        looks.append((time.monotonic() - began, read_temperature(root)))
-        why = cooling.cooling(looks, bounds)
+        now_s, readings = time.monotonic(), thermometer.read()
+        history.add(now_s, readings)
+        looks.append((now_s - began, readings))
+        stuck = history.stuck() | stuck_sensors(looks)
+        if set(stuck) >= set(readings):
+            # One must be left: others that changed before show that these are wrong.
+            stuck = {}
+        hottest = [(at_s, hottest_c(readings, stuck)) for at_s, readings in looks]
+        why = cooling.cooling(hottest, bounds)
         if why is not Cooling.WAIT:
-            return Waited(looks[-1][0], looks[0][1], looks[-1][1], why)
+            return Waited(hottest[-1][0], hottest[0][1], hottest[-1][1], why, stuck)
         await asyncio.sleep(cooling.LOOK_S)
 
 
@@ -81,8 +114,11 @@ def settle(site: Site, order: Order, waited: Waited) -> Settled:
     tuned = Tuning(site.settings.home, root).apply()
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     threads = order.parameters.get("threads")
-    cores = cooling.cores_for(allowed, capacities(root), threads if isinstance(threads, int) else 0)
-    return Settled(waited, tuned, cores, cooling.others(allowed, cores))
+    cores = read_cores(root)
+    choice = choose_cores(
+        cores, allowed, threads if isinstance(threads, int) else 0, tightest_quota(root)
+    )
+    return Settled(waited, tuned, choice, other_cores(allowed, choice, cores))
 
 
 def undo(site: Site) -> None:

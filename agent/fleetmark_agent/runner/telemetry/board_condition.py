@@ -10,13 +10,16 @@ from __future__ import annotations
 import mmap
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleetmark_agent.fingerprint import sysfs
-from fleetmark_agent.runner.telemetry.temperature import read_temperature
+from fleetmark_agent.fingerprint.cpu_quota import ThrottleCount, throttle_count
+from fleetmark_agent.fingerprint.power_supplies import own_supplies
+from fleetmark_agent.fingerprint.thermal_sensors import hottest_c
+from fleetmark_agent.runner.telemetry.temperature import Thermometer
 
 UNDER_VOLTAGE, CAPPED, THROTTLED, SOFT_LIMIT = 1, 2, 4, 8
 """The first four bits of column `throttled` are those of a Raspberry Pi's `get_throttled`."""
@@ -37,7 +40,11 @@ _NVPMODEL = "var/lib/nvpmodel/status"
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at the board. `throttled` is a sum of the bits above, of now or since the last."""
+    """One look at the board. `throttled` is a sum of the bits above, of now or since the last.
+
+    `quota` counts the periods of CPU quotas since the last look; `temperatures_c` are the readings
+    of the sensors that count, by their names, of which `temperature_c` is the highest.
+    """
 
     temperature_c: float | None
     frequency_hz: int | None
@@ -45,6 +52,8 @@ class Reading:
     swapped_bytes: int | None
     throttled: int | None
     power_mode: str
+    quota: ThrottleCount | None = None
+    temperatures_c: Mapping[str, float | None] = field(default_factory=dict)
 
 
 class Condition:
@@ -68,31 +77,57 @@ class Condition:
         self._asked_s: float | None = None
         self._firmware_said = 0
         self._sticky: int | None = None
-        supplies = sorted((root / "sys/class/power_supply").glob("*"))
+        self.thermometer = Thermometer(root)
+        self._quota = throttle_count(root)
+        supplies = list(own_supplies(root))
         self._batteries = [p for p in supplies if sysfs.text(p / "type") == "Battery"]
         self._mains = [p for p in supplies if sysfs.text(p / "type") in ("Mains", "USB")]
 
     def look(self) -> Reading:
         """The board's condition now."""
         used, swapped = self._swap()
+        temperatures = self.thermometer.read()
         return Reading(
-            read_temperature(self.root), self._clock(), used, swapped, self._slowed(), self._mode()
+            hottest_c(temperatures),
+            self._clock(),
+            used,
+            swapped,
+            self._slowed(),
+            self._mode(),
+            self._stopped(),
+            temperatures,
         )
 
     def unavailable(self) -> dict[str, str]:
         """By column of telemetry: why this board gives no reading."""
         now = self.look()
         reasons = {
-            "temperature_c": "no thermal zone under /sys/class/thermal",
+            "temperature_c": self._no_temperature(),
             "frequency_hz": "no cpufreq under /sys/devices/system/cpu",
             "swap_bytes": "no /proc/meminfo that names swap",
             "swapped_bytes": "no /proc/vmstat that counts swapped pages",
             "throttled": "no firmware, thermal counter, cooling device or cpufreq that tells of it",
         }
         found = {name: why for name, why in reasons.items() if getattr(now, name) is None}
+        if now.quota is None:
+            found["quota_throttled"] = "no control groups under /sys/fs/cgroup"
         if not now.power_mode:
             found["power_mode"] = "no governor, power model or power supply to read"
         return found
+
+    def _no_temperature(self) -> str:
+        left_out = self.thermometer.choice.left_out
+        if not left_out:
+            return "no sensor under /sys/class/thermal and /sys/class/hwmon"
+        name, why = next(iter(left_out.items()))
+        more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        return f"no sensor of the SoC; {name}: {why}{more}"
+
+    # --- CPU quota ---
+
+    def _stopped(self) -> ThrottleCount | None:
+        before, self._quota = self._quota, throttle_count(self.root)
+        return None if self._quota is None else self._quota.since(before or self._quota)
 
     # --- clocks ---
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleetmark_agent.fingerprint import sysfs
+from fleetmark_agent.fingerprint.power_supplies import own_supplies
 from fleetmark_agent.runner.telemetry import nvml
 from fleetmark_agent.runner.telemetry.power_source import (
     BATTERY,
@@ -161,7 +162,7 @@ def _jetson_rails(root: Path) -> Iterator[Source]:
 
 
 def _batteries(root: Path) -> Iterator[Source]:
-    for path in sorted((root / "sys/class/power_supply").glob("*")):
+    for path in own_supplies(root):
         if sysfs.text(path / "type") != "Battery":
             continue
         if (path / "power_now").exists():

@@ -35,6 +35,8 @@ class Sampler:
 
         self._psutil = psutil
         self._condition = condition
+        self.sensors = [sensor.name for sensor in condition.thermometer.choice.used]
+        """Names of the temperature sensors whose readings follow each row."""
         self.power_modes: list[str] = []
         """Each power mode that was seen, in the order in which they came."""
         self.root = psutil.Process(root_pid)
@@ -52,7 +54,10 @@ class Sampler:
         return False
 
     def sample(self) -> list[Any]:
-        """One row, see `TELEMETRY_COLUMNS`."""
+        """One row, see `TELEMETRY_COLUMNS`; after it the readings of `sensors`, as a list.
+
+        Which sensors are stuck is known only at the end: what collects the rows decides by these.
+        """
         now = time.monotonic()
         memory, job_s = self._tree()
         times = self._psutil.cpu_times()
@@ -78,6 +83,9 @@ class Sampler:
             board.swapped_bytes,
             board.throttled,
             self._mode(board.power_mode),
+            None if board.quota is None else board.quota.periods,
+            None if board.quota is None else board.quota.throttled,
+            [board.temperatures_c.get(name) for name in self.sensors],
         ]
 
     def _mode(self, words: str) -> int | None:
@@ -208,6 +216,8 @@ def _note(file: Any, sampler: Sampler, condition: Condition, found: Found) -> No
         "began_unix_ns": time.time_ns() - (time.monotonic_ns() - sampler.begun_ns),
         "unavailable": unavailable,
         "energy_unavailable": list(found.unavailable),
+        "temperature_sensors": sampler.sensors,
+        "temperature_left_out": dict(condition.thermometer.choice.left_out),
     }
     with suppress(OSError):
         file.write(json.dumps(table) + "\n")
