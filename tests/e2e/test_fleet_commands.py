@@ -285,7 +285,7 @@ def test_a_deadline_ends_what_waits_and_says_for_what(fleet: Fleet) -> None:
     (job,) = jobs(fleet, late)
     assert job["state"] == "FAILED"
     said = ok(fleet, "jobs", "show", job["job_id"])
-    assert "unmet at its deadline: one is drained (new fan)" in said
+    assert "its deadline passed: one is drained (new fan)" in said
     ok(fleet, "fleet", "resume", "one")
 
 
