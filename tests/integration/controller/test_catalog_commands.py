@@ -228,7 +228,7 @@ def test_walled_data_is_provided_by_its_digest(fleet: Fleet, tmp_path: Path) -> 
     given.mkdir()
     catalog(fleet, "provide", "model/walled", str(given), code=3)
     (given / "wall.bin").write_bytes(data[:-1] + b"!")
-    assert "is not the wall.bin that is wanted" in catalog(
+    assert "is not the expected wall.bin" in catalog(
         fleet, "provide", "model/walled", str(given), code=4
     )
     assert files(fleet) == before

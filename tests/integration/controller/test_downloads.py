@@ -137,8 +137,8 @@ BAD = {
     "missing": "404|Not Found",
     "plain": "not https|refused",
     "local": "not allowed|redirect",
-    "nonsense": "data.bin could not be had",
-    "silent": "data.bin could not be had",
+    "nonsense": "data.bin could not be fetched",
+    "silent": "data.bin could not be fetched",
 }
 
 
