@@ -179,11 +179,14 @@ def test_boards_with_a_weaker_sandbox_are_left_out(fleet: Fleet) -> None:
     try:
         plan = json.loads(fleet.run(*words).stdout)
         reasons = {x["device"]: x["reason"] for x in plan["left_out"]}
-        assert "has the sandbox limits, the job wants landlock or a stronger one" in reasons["weak"]
+        assert (
+            "has sandbox level limits, but the job requires landlock or a stronger one"
+            in reasons["weak"]
+        )
         assert "forbids it" in reasons["weak"]
         assert "weak" not in {job["device"] for job in plan["jobs"]}
         alone = fleet.run(*words[:2], *words[4:], "--fleet", "site=lab3")
-        assert alone.returncode == 3 and "the job wants landlock" in alone.stderr
+        assert alone.returncode == 3 and "the job requires landlock" in alone.stderr
         wrong = fleet.run("schedule", "toy", "--min-sandbox", "landlok")
         assert wrong.returncode == 2 and "Did you mean 'landlock'?" in wrong.stderr
     finally:
