@@ -348,7 +348,7 @@ def test_what_a_job_writes_is_read_along_by_any_number_and_stays(fleet: Fleet) -
     assert done.stderr == "a word of warning\n"
     ok(fleet, "fleet", "drain", "one")
     (waiting,) = jobs(fleet, submit(fleet, "--fleet", "name=one"))
-    assert "has not begun" in refused(fleet, 3, "jobs", "logs", waiting["job_id"])
+    assert "has not started" in refused(fleet, 3, "jobs", "logs", waiting["job_id"])
     ok(fleet, "jobs", "cancel", waiting["job_id"])
     ok(fleet, "fleet", "resume", "one")
 

@@ -298,7 +298,7 @@ def test_bad_credentials_are_named(tmp_path: Path, what: str) -> None:
     if file.is_file():
         file.chmod(0o600)  # else a second line warns that others may read it
     end = command("fleet", "list", "--credentials", str(file))
-    check_one_line(end, 2, str(file), says if what in SPECIAL else "not a credentials file")
+    check_one_line(end, 2, str(file), says if what in SPECIAL else "not a valid credentials file")
 
 
 @pytest.mark.parametrize("what", SPECIAL)
