@@ -164,7 +164,7 @@ class Demo:
         facts = device.capabilities
         output.print_fields(
             {
-                "  board": device.name,
+                "  device": device.name,
                 "  system": f"{facts.os.name} {facts.os.version}, {facts.arch}",
                 "  processor": f"{facts.cpu.model or 'unknown'}, {facts.cpu.usable_cores} cores",
                 "  memory": f"{facts.memory.total_bytes / 2**30:.1f} GiB",

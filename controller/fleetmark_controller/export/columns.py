@@ -57,7 +57,7 @@ _FIGURES = _columns(
         "early_stopping_query_latency_p99_ms (MultiStream), samples_per_s (Offline), "
         "completed_samples_per_s (Server)",
     ),
-    ("metric_value", "real", "as metric_name says", "LoadGen's official figure"),
+    ("metric_value", "real", "see metric_name", "LoadGen's official figure"),
     (
         "latency_mean_ms",
         "real",
