@@ -118,7 +118,7 @@ def test_labels_of_people_win_and_last(fleet: Fleet) -> None:
     assert "one" in ok(fleet, "fleet", "list", "--fleet", "rack=r7")
     assert "two" not in ok(fleet, "fleet", "list", "--fleet", "rack=r7")
     ok(fleet, "fleet", "label", "one", "site=lab1", "--unset", "rack")
-    assert "cannot be a label" in refused(fleet, 2, "fleet", "label", "one", "memory=4")
+    assert "is not a valid label" in refused(fleet, 2, "fleet", "label", "one", "memory=4")
     assert "'two'" in refused(fleet, 3, "fleet", "label", "twoo", "a=b")
 
 
@@ -388,7 +388,9 @@ def test_two_configurations_alternate_on_one_board(fleet: Fleet) -> None:
     on_board = [str(found) for found, device, _ in rows if device == mine[0][0]]
     first = on_board.index(campaign)
     assert on_board[first : first + 6] == [campaign] * 6, "nothing came between"
-    assert "cannot alternate" in refused(fleet, 2, "schedule", "toy", "--interleave")
+    assert "at least two configurations to alternate" in refused(
+        fleet, 2, "schedule", "toy", "--interleave"
+    )
 
 
 def test_a_board_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:

@@ -68,7 +68,7 @@ def test_a_transfer_is_bounded_and_must_stay_on_https(
 ) -> None:
     folder, address = web
     (folder / "a").write_bytes(DATA)
-    with pytest.raises(FleetmarkError, match="not https"):
+    with pytest.raises(FleetmarkError, match="without https"):
         fetch_location(Location(url=f"{address}/a", size_bytes=len(DATA)), tmp_path, len(DATA))
 
 

@@ -170,7 +170,7 @@ def test_a_repository_is_added_at_a_commit_only(fleet: Fleet, tmp_path: Path) ->
     catalog(fleet, "add", "ext::sh -c id", "--commit", "0" * 40, code=2)
     assert files(fleet) == before
     assert catalog(fleet, "add", str(tmp_path), "--commit", commit).split() == ["model/from-git"]
-    assert "added already" in catalog(fleet, "add", str(tmp_path), "--commit", commit, code=4)
+    assert "already registered" in catalog(fleet, "add", str(tmp_path), "--commit", commit, code=4)
     # What the repository becomes later does not matter.
     shutil.rmtree(tmp_path / ".git")
     assert "from-git" in catalog(fleet, "list", "model")
