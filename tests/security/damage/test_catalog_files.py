@@ -185,7 +185,11 @@ MODELS: dict[str, tuple[str, Make, str]] = {
         lambda path: tflite_of_many_graphs(path, LARGE_BYTES),
         "a graph without inputs or outputs",
     ),
-    "TFLite that points outside": ("m.tflite", written(b"\xff\xff\xff\x7fTFL3" + bytes(99)), "cut"),
+    "TFLite that points outside": (
+        "m.tflite",
+        written(b"\xff\xff\xff\x7fTFL3" + bytes(99)),
+        "truncated",
+    ),
     "TFLite that points back": ("m.tflite", written(tflite(back=True)), "truncated or damaged"),
     "TFLite cut": ("m.tflite", written(tflite()[:-40]), "truncated or damaged"),
     "ONNX of 600 MB": ("m.onnx", large, "not a protobuf message at byte 0"),
@@ -259,7 +263,7 @@ def test_a_model_of_another_size_is_not_read(tmp_path: Path) -> None:
     file = model_catalog(tmp_path, written(b"x" * 100), "m.onnx")
     os.truncate(file, 1 << 40)
     check_one_line(
-        command("catalog", "validate", str(tmp_path)), 4, str(file), f"has {1 << 40} bytes"
+        command("catalog", "validate", str(tmp_path)), 4, str(file), f"size is {1 << 40} bytes"
     )
 
 
