@@ -117,7 +117,7 @@ def test_a_restored_controller_runs_what_was_imported_and_added(
             "model/committed-model",
             "benchmark/toy",
         }
-        assert "its copy of the restored backup is used" in fleet.log("controller")
+        assert "using its copy from the restored backup" in fleet.log("controller")
         before = json.loads(run(fleet, "results", "list", "--runs", "--json").stdout)
         assert {row["benchmark"] for row in before} == {"mine"}
         fleet.start_agent("bench-02")

@@ -142,13 +142,13 @@ DISTURBANCES: dict[str, tuple[str, Callable[[BoardTree], object], str]] = {
         "nvpmodel=0001",
     ),
     "swap": ("swap", lambda t: t.swap(used_mib=64, swapped_pages=20_000), "swapped in and out"),
-    "heat": ("hot", lambda t: t.temperature(88), "the board reached 88 °C"),
+    "heat": ("hot", lambda t: t.temperature(88), "the device reached 88 °C"),
     "CPU quota": (
         "cpu_quota",
         lambda t: t.cpu_quota(periods=438, throttled=348),
         "the CPU quota was used up in 348 of 438 periods",
     ),
-    "cooled by the kernel": ("throttled", lambda t: t.ceiling(600), "its clock was capped"),
+    "cooled by the kernel": ("throttled", lambda t: t.ceiling(600), "CPU clock capped"),
 }
 ALL_AT_ONCE = (
     *("fake throttling", "frequency drift", "battery switch", "swap", "heat"),
@@ -197,7 +197,8 @@ def test_a_warm_start_is_named(board: Board) -> None:
     board.tree.temperature(72)
     run = board.run()
     assert board.figures(run)["codes"] - {"competing_load"} == {"warm_start"}
-    assert "warm_start: the board had 72 °C before it began (72, limit 65)" in board.shown(run)
+    shown = board.shown(run)
+    assert "warm_start: the device was at 72 °C before the job began (72, limit 65)" in shown
 
 
 @pytest.mark.slow
@@ -285,7 +286,7 @@ def _import_power(board: Board, run: str, found: dict[str, Any]) -> None:
     path.write_text("nothing of power\n")
     other = board.fleet.run("results", "import-power", run, str(path))
     assert (other.returncode, other.stdout) == (4, "")
-    assert "holds no line of PTDaemon" in other.stderr
+    assert "contains no PTDaemon line" in other.stderr
     assert board.fleet.run("results", "import-power", "0000", str(path)).returncode == 3
     acts = json.loads(board.fleet.run("audit", "show", "--json").stdout)
     assert [row["subject"] for row in acts if row["act"] == "run.import_power"] == [run] * 3

@@ -118,7 +118,7 @@ def test_labels_of_people_win_and_last(fleet: Fleet) -> None:
     assert "one" in ok(fleet, "fleet", "list", "--fleet", "rack=r7")
     assert "two" not in ok(fleet, "fleet", "list", "--fleet", "rack=r7")
     ok(fleet, "fleet", "label", "one", "site=lab1", "--unset", "rack")
-    assert "cannot be a label" in refused(fleet, 2, "fleet", "label", "one", "memory=4")
+    assert "is not a valid label" in refused(fleet, 2, "fleet", "label", "one", "memory=4")
     assert "'two'" in refused(fleet, 3, "fleet", "label", "twoo", "a=b")
 
 
@@ -179,11 +179,14 @@ def test_boards_with_a_weaker_sandbox_are_left_out(fleet: Fleet) -> None:
     try:
         plan = json.loads(fleet.run(*words).stdout)
         reasons = {x["device"]: x["reason"] for x in plan["left_out"]}
-        assert "has the sandbox limits, the job wants landlock or a stronger one" in reasons["weak"]
+        assert (
+            "has sandbox level limits, but the job requires landlock or a stronger one"
+            in reasons["weak"]
+        )
         assert "forbids it" in reasons["weak"]
         assert "weak" not in {job["device"] for job in plan["jobs"]}
         alone = fleet.run(*words[:2], *words[4:], "--fleet", "site=lab3")
-        assert alone.returncode == 3 and "the job wants landlock" in alone.stderr
+        assert alone.returncode == 3 and "the job requires landlock" in alone.stderr
         wrong = fleet.run("schedule", "toy", "--min-sandbox", "landlok")
         assert wrong.returncode == 2 and "Did you mean 'landlock'?" in wrong.stderr
     finally:
@@ -285,7 +288,7 @@ def test_a_deadline_ends_what_waits_and_says_for_what(fleet: Fleet) -> None:
     (job,) = jobs(fleet, late)
     assert job["state"] == "FAILED"
     said = ok(fleet, "jobs", "show", job["job_id"])
-    assert "unmet at its deadline: one is drained (new fan)" in said
+    assert "its deadline passed: one is drained (new fan)" in said
     ok(fleet, "fleet", "resume", "one")
 
 
@@ -345,7 +348,7 @@ def test_what_a_job_writes_is_read_along_by_any_number_and_stays(fleet: Fleet) -
     assert done.stderr == "a word of warning\n"
     ok(fleet, "fleet", "drain", "one")
     (waiting,) = jobs(fleet, submit(fleet, "--fleet", "name=one"))
-    assert "has not begun" in refused(fleet, 3, "jobs", "logs", waiting["job_id"])
+    assert "has not started" in refused(fleet, 3, "jobs", "logs", waiting["job_id"])
     ok(fleet, "jobs", "cancel", waiting["job_id"])
     ok(fleet, "fleet", "resume", "one")
 
@@ -385,7 +388,9 @@ def test_two_configurations_alternate_on_one_board(fleet: Fleet) -> None:
     on_board = [str(found) for found, device, _ in rows if device == mine[0][0]]
     first = on_board.index(campaign)
     assert on_board[first : first + 6] == [campaign] * 6, "nothing came between"
-    assert "cannot alternate" in refused(fleet, 2, "schedule", "toy", "--interleave")
+    assert "at least two configurations to alternate" in refused(
+        fleet, 2, "schedule", "toy", "--interleave"
+    )
 
 
 def test_a_board_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:

@@ -153,7 +153,7 @@ def test_two_boards_with_one_token_one_wins(fleet: Fleet) -> None:
     until(settled, "one winner and one loser")
     loser = next(number for number, child in enumerate(children) if child.poll() is not None)
     assert children[loser].returncode == 4
-    assert "the join token is used up" in fleet.log(f"twin{loser}")
+    assert "the enrollment token is used up" in fleet.log(f"twin{loser}")
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ def test_a_board_that_an_older_backup_does_not_know_joins_anew_with_a_token(tmp_
         fleet._token = ""
         fleet.start_controller()
         child = spawn(fleet, "board")
-        until(lambda: "whom the controller knows" in fleet.log("board"), "its word")
+        until(lambda: "not registered with this controller" in fleet.log("board"), "its word")
         assert child.poll() is None, "it goes on trying: the right store may come back"
         fleet.kill("board")
         spawn(fleet, "board", FLEETMARK_TOKEN=fleet.token)

@@ -55,7 +55,7 @@ def test_a_demo_whose_processes_are_killed_loses_nothing_and_finishes(tmp_path: 
         demo.kill()
         demo.wait()
     assert demo.returncode == 0, said
-    assert said.count("starting it again") == 4
+    assert said.count("restarting it") == 4
     with sqlite3.connect(out / "results.db") as store:
         rows = store.execute("SELECT job_id, epoch, official FROM runs").fetchall()
         states = store.execute("SELECT DISTINCT state FROM jobs").fetchall()

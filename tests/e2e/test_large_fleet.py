@@ -66,10 +66,10 @@ def test_the_largest_campaign_is_stored_and_every_job_says_why_it_waits(fleet: F
     waiting = {re.sub(r"^board-\d+ ", "", job["waiting"]) for job in jobs}
     assert waiting == {
         "is offline",
-        "is offline; 1 job for it comes first",
-        *(f"is offline; {n} jobs for it come first" for n in range(2, 10)),
+        "is offline; 1 queued job for it runs first",
+        *(f"is offline; {n} queued jobs for it run first" for n in range(2, 10)),
     }
     shown = ok(fleet, "jobs", "show", jobs[-1]["job_id"])
-    assert "board-0999 is offline; 9 jobs for it come first" in shown
+    assert "board-0999 is offline; 9 queued jobs for it run first" in shown
     assert "10000 queued" in ok(fleet, "jobs", "show", "last")
     assert "Cancelling 10000 jobs" in ok(fleet, "jobs", "cancel", "last")

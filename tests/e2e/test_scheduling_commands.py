@@ -89,16 +89,16 @@ def test_each_kind_of_waiting_says_why(fleet: Fleet) -> None:
     until_states(fleet, busy, "ACTIVE")
     queue = submit(fleet, "--fleet", "name=one", "--repeat", "2")
     job = jobs(fleet, busy)[0]["job_id"]
-    assert f"one runs job {job}; 1 job for it comes first" in shown(fleet, queue)
+    assert f"one runs job {job}; 1 queued job for it runs first" in shown(fleet, queue)
     fleet.kill("two", signal.SIGKILL)
     until(lambda: fleet.presence("two") == "offline", "the end of its lease")
     away = submit(fleet, "--fleet", "name=two")
     assert "two is offline" in shown(fleet, away)
     anywhere = submit(fleet, "--any")
-    assert "none of 2 boards is free for it: 1 busy, 1 offline" in shown(fleet, anywhere)
+    assert "none of 2 devices is free for it: 1 busy, 1 offline" in shown(fleet, anywhere)
     turns = submit(fleet, "--fleet", "name=one", "--interleave", "--set", "duration_s=0,0.1")
     first = jobs(fleet, turns)[0]["job_id"]
-    assert f"it takes turns: job {first} runs first" in shown(fleet, turns)
+    assert f"interleaved: job {first} runs first" in shown(fleet, turns)
     fleet.start_agent("two")
     ok(fleet, "jobs", "cancel", busy)
     for campaign in (queue, away, anywhere, turns):

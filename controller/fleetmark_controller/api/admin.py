@@ -115,11 +115,14 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         except ValueError as error:
             known = ", ".join(role.value for role in Role)
             raise FleetmarkError(
-                ErrorKind.USAGE, f"no role {request.role[:40]!r}", next_step=f"Roles: {known}"
+                ErrorKind.USAGE, f"unknown role {request.role[:40]!r}", next_step=f"Roles: {known}"
             ) from error
         life_ns = request.life_ns or _OPERATOR_LIFE_NS
         if not 0 < life_ns <= MAX_OPERATOR_LIFE_NS:
-            raise FleetmarkError(ErrorKind.USAGE, "a credential lives up to five years")
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                "a credential must be valid for more than 0 s and at most five years",
+            )
         presented = certificates.read_request(request.csr)
         who, person_id = auth.who(), uuid7()
         await self._engine.transactions.perform(
@@ -201,10 +204,10 @@ class AdminService(admin_pb2_grpc.AdminServicer):
 
 def _labels(labels: dict[str, str]) -> dict[str, str]:
     if len(labels) > _MAX_LABELS:
-        raise FleetmarkError(ErrorKind.USAGE, f"at most {_MAX_LABELS} labels")
+        raise FleetmarkError(ErrorKind.USAGE, f"too many labels: at most {_MAX_LABELS} are allowed")
     for key, value in labels.items():
         if not key or len(key) > _MAX_LABEL or len(value) > _MAX_LABEL:
-            raise FleetmarkError(ErrorKind.USAGE, f"bad label {key[:40]!r}")
+            raise FleetmarkError(ErrorKind.USAGE, f"invalid label {key[:40]!r}")
         if not (key + value).isprintable():
-            raise FleetmarkError(ErrorKind.USAGE, f"bad label {key[:40]!r}")
+            raise FleetmarkError(ErrorKind.USAGE, f"invalid label {key[:40]!r}")
     return labels

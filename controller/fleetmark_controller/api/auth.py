@@ -87,7 +87,7 @@ class Call:
             self._ending = asyncio.get_running_loop().create_task(self._end(error))
 
     async def _end(self, error: FleetmarkError) -> None:
-        log.info("%s: call of %s ended: %s", self.method, self.who, error)
+        log.info("call ended method=%s caller=%s error=%s", self.method, self.who, error)
         with suppress(Exception):
             await abort(self.context, error)
         if self._task is not None:
@@ -130,7 +130,7 @@ def be_device(named: str) -> None:
     """
     if named != device_id():
         raise FleetmarkError(
-            ErrorKind.FORBIDDEN, f"device {named[:80]!r} is not the one that calls"
+            ErrorKind.FORBIDDEN, f"device id {named[:80]!r} is not the id of the calling device"
         )
 
 
@@ -154,7 +154,9 @@ class Refusals:
         if count > _MOST_ROWS:
             return
         what = (
-            error.what if count < _MOST_ROWS else f"{error.what}; more of this minute is left out"
+            error.what
+            if count < _MOST_ROWS
+            else f"{error.what}; further refusals in this minute are not recorded"
         )
         try:
             await self._engine.transactions.transact(
@@ -169,7 +171,7 @@ class Refusals:
                 )
             )
         except FleetmarkError as trouble:
-            log.error("a refusal could not be logged: %s", trouble)
+            log.error("refusal not recorded in the audit log error=%s", trouble)
 
 
 class Guard(grpc.aio.ServerInterceptor):
@@ -275,7 +277,7 @@ class Guard(grpc.aio.ServerInterceptor):
             raise FleetmarkError(
                 ErrorKind.UNAUTHENTICATED,
                 "this call needs a certificate",
-                next_step="Enrol the board, or use a credentials file",
+                next_step="Enroll the device, or use a credentials file",
             )
         peer = read_peer(bytes(shown[0]))
         if now_unix_ns() >= peer.expires_ns:
@@ -304,7 +306,7 @@ async def _sensible(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 def _nonsense() -> FleetmarkError:
-    return FleetmarkError(ErrorKind.BAD_MESSAGE, "the bytes are no message of this call")
+    return FleetmarkError(ErrorKind.BAD_MESSAGE, "the bytes are not a valid message for this call")
 
 
 async def note(error: FleetmarkError) -> None:

@@ -54,7 +54,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 auth.be_device(key.device_id)
             await self._need_order(auth.device_id(), request.sha256)
         if request.offset > _FARTHEST:
-            raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an offset beyond all files")
+            raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the offset is beyond the end of any file")
         if not self._blobs.has(request.sha256):
             if not self._blobs.root.is_dir():
                 # The disk is missing, not the blob: the device may try again.
@@ -83,7 +83,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         try:
             header = (await messages.__anext__()).header
         except StopAsyncIteration:
-            raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an upload of nothing") from None
+            raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the upload is empty") from None
         device_id, awaited = auth.device_id(), dict[Hashable, Most]()
         if device_id:
             auth.be_device(header.device_id)
@@ -126,7 +126,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         if not self._allowance.take(device_id, awaited, size):
             raise FleetmarkError(
                 ErrorKind.FORBIDDEN,
-                "the attempts of this device have all the files that they can have",
+                "the attempts of this device already have the maximum number of files",
             )
         if not self._engine.budget.spend(device_id, size, time.monotonic()):
             self._allowance.give_back(device_id, size)
@@ -176,7 +176,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         awaited = await self._engine.reader.run(read)
         if not awaited:
             raise FleetmarkError(
-                ErrorKind.FORBIDDEN, "this device has no attempt whose files are awaited"
+                ErrorKind.FORBIDDEN, "this device has no attempt that can upload files"
             )
         return awaited
 
@@ -186,12 +186,12 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             return FleetmarkError(
                 ErrorKind.DISK_FULL, "the controller's disk is full", str(self._blobs.root)
             )
-        log.error("the blobs at %s cannot be used: %s", self._blobs.root, error)
+        log.error("blob folder failed folder=%s error=%s", self._blobs.root, error)
         return FleetmarkError(
             ErrorKind.STORE_UNUSABLE,
-            f"the controller's blobs cannot be used: {error.strerror or error}",
+            f"the controller's blob folder cannot be used: {error.strerror or error}",
             str(self._blobs.root),
-            "Mend the disk or the permissions of that folder",
+            "Repair the disk or the permissions of that folder",
         )
 
     async def _collect(
@@ -206,7 +206,8 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 size += len(message.data)
                 if size > header.size_bytes:
                     raise FleetmarkError(
-                        ErrorKind.BAD_MESSAGE, f"more than the announced {header.size_bytes} bytes"
+                        ErrorKind.BAD_MESSAGE,
+                        f"the upload is larger than the declared {header.size_bytes} bytes",
                     )
                 file.write(message.data)
 
@@ -215,7 +216,7 @@ def too_much() -> FleetmarkError:
     """Return the error for a device that has uploaded more than its daily limit."""
     return FleetmarkError(
         ErrorKind.BACK_PRESSURE,
-        "this device has handed in too much today",
+        "this device has reached its upload limit for today",
         next_step="Raise device_bytes_per_day in the controller's config.toml",
     )
 

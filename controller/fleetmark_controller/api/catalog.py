@@ -97,7 +97,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     ) -> catalog_pb2.AddCatalogReply:
         """Add a catalog: a folder, or a repository at a commit."""
         if not request.commit and not Path(request.location).is_absolute():
-            raise FleetmarkError(ErrorKind.USAGE, f"{request.location!r} is no absolute folder")
+            raise FleetmarkError(ErrorKind.USAGE, f"{request.location!r} is not an absolute path")
         async with self._changing:
             catalog, new = await asyncio.to_thread(
                 self._catalogs.add, request.location, request.commit

@@ -27,11 +27,11 @@ def _meaning(error: Exception) -> FleetmarkError:
         # Use the kind that the caller reads: a narrower kind has the number of the broader one.
         kind = ErrorKind.from_number(error.kind.number)
         return FleetmarkError(kind, error.what, error.where, error.next_step)
-    log.error("a call failed", exc_info=error)
+    log.error("call failed", exc_info=error)
     return FleetmarkError(
         ErrorKind.INTERNAL,
-        f"a fault of the controller: {type(error).__name__}",
-        next_step="Its log has the details",
+        f"internal error of the controller: {type(error).__name__}",
+        next_step="See the controller's log for details",
     )
 
 

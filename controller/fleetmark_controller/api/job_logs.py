@@ -44,8 +44,8 @@ async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[job
     if newest is None:
         raise FleetmarkError(
             ErrorKind.NO_LOGS,
-            f"job {job_id} has not begun",
-            next_step="`controller jobs show` says why",
+            f"job {job_id} has not started",
+            next_step="See the reason with `controller jobs show`",
         )
     if newest.state not in ATTEMPT_ON_DEVICE:
         async for chunk in _stored(engine, newest):
@@ -54,8 +54,8 @@ async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[job
     if _FEATURE not in engine.streams.features.get(newest.key.device_id, frozenset()):
         raise FleetmarkError(
             ErrorKind.NO_LOGS,
-            "its board is away, or its agent is too old to show what runs",
-            next_step="When the job has ended, they are here",
+            "its device is not connected, or its agent is too old to send output of a running job",
+            next_step="The logs are available after the job has ended",
         )
     with engine.streams.logs.reading(newest.key) as reader:
         told: dict[str, int] = {}
@@ -88,7 +88,7 @@ async def _first(reader: Reader) -> AsyncIterator[jobs_pb2.LogChunk]:
             chunk = await asyncio.wait_for(reader.get(), _ANSWER_S)
         except asyncio.TimeoutError as error:
             raise FleetmarkError(
-                ErrorKind.NO_LOGS, f"its board did not answer within {_ANSWER_S:g} s"
+                ErrorKind.NO_LOGS, f"its device did not answer within {_ANSWER_S:g} s"
             ) from error
         if chunk.data:
             yield jobs_pb2.LogChunk(stream=chunk.stream, data=chunk.data)
@@ -105,7 +105,7 @@ async def _stored(
         raise FleetmarkError(
             ErrorKind.NO_LOGS,
             f"the last attempt ended as {newest.state.value} and left no output",
-            next_step="`controller jobs show` says how it ended",
+            next_step="See the reason with `controller jobs show`",
         )
     for stream, digest in newest.blobs.items():
         data = await asyncio.to_thread(read_regular, engine.blobs.path(digest), _MOST_BYTES)

@@ -197,7 +197,10 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             )
         )
         if engine.signer is None:
-            raise FleetmarkError(ErrorKind.NO_CATALOG_KEY, "this controller signs nothing")
+            raise FleetmarkError(
+                ErrorKind.NO_CATALOG_KEY,
+                "this controller has no catalog release: it does not sign orders",
+            )
         said = parse_order(order)
 
         def read(c: sqlite3.Connection) -> tuple[Lock, str]:
@@ -249,7 +252,9 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     ) -> jobs_pb2.ReplayReply:
         """Repeat a run on the same device."""
         if request.repetitions > _MAX_REPETITIONS:
-            raise FleetmarkError(ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions")
+            raise FleetmarkError(
+                ErrorKind.USAGE, f"too many repetitions: at most {_MAX_REPETITIONS}"
+            )
         run_id = await self._engine.find("run", request.run_id)
         campaign = request.campaign_id or uuid7()
         if not _CAMPAIGN_ID.fullmatch(campaign):
@@ -288,7 +293,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
                 raise FleetmarkError(
                     ErrorKind.USAGE,
                     f"campaign {campaign_id} was submitted with another request",
-                    next_step="Give each campaign an id of its own",
+                    next_step="Give each campaign a unique id",
                 )
             return listings.list_jobs(c, campaign_id)
 
@@ -358,14 +363,15 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
     times = (message.timeout_ns, message.deadline_ns, message.cool_down_ns)
     if message.repetitions > _MAX_REPETITIONS or min(times) < 0:
         raise FleetmarkError(
-            ErrorKind.USAGE, f"at most {_MAX_REPETITIONS} repetitions; no negative times"
+            ErrorKind.USAGE,
+            f"at most {_MAX_REPETITIONS} repetitions are allowed, and times must not be negative",
         )
     if message.campaign_id and not _CAMPAIGN_ID.fullmatch(message.campaign_id):
         raise _campaign_id_error()
     if message.min_sandbox and message.min_sandbox not in LEVELS:
         raise FleetmarkError(
             ErrorKind.USAGE,
-            f"{message.min_sandbox[:40]!r} is no level of the sandbox",
+            f"{message.min_sandbox[:40]!r} is not a sandbox level",
             "--min-sandbox",
             hint(message.min_sandbox[:40], LEVELS),
         )

@@ -36,4 +36,4 @@ class Crowd:
     def _end(self) -> None:
         more, self._count = self._count - _EACH, 0
         if more > 0:
-            self._log.info("%d more devices %s, see the events", more, self._what)
+            self._log.info("%d more devices %s; see the events", more, self._what)

@@ -40,6 +40,8 @@ class Shown:
         self._known[key] = (now_s, bool(newest))
         if newest is None and key not in self._strange and len(self._strange) < _MOST:
             self._strange.add(key)
-            what = f"progress of job {key.job_id}, epoch {key.epoch}, which this device never had"
+            what = (
+                f"progress of job {key.job_id}, epoch {key.epoch}: this device has no such attempt"
+            )
             await auth.note(FleetmarkError(ErrorKind.FENCED, what))
         return bool(newest)

@@ -96,13 +96,15 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
             if len(data) > ptdaemon.MAX_BYTES:
                 raise FleetmarkError(ErrorKind.BAD_POWER_LOG, "the log is too large")
         if abs(ahead_ns) > _MOST_AHEAD_NS:
-            raise FleetmarkError(ErrorKind.USAGE, "clocks differ by a day at most", "--ahead")
+            raise FleetmarkError(
+                ErrorKind.USAGE, "the difference of the clocks must be at most one day", "--ahead"
+            )
         run_id = await self._engine.find("run", prefix)
         known = await self._engine.reader.run(lambda c: runs.counts(c, run_id))
         if known.mode == "accuracy" or not known.started_at or not known.duration_s:
             raise FleetmarkError(
                 ErrorKind.BAD_POWER_LOG,
-                "this run has no measured interval: power is of performance runs",
+                "this run has no measured interval; power logs belong to performance runs",
                 f"run {run_id}",
             )
         try:
@@ -118,7 +120,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
                 ErrorKind.BAD_POWER_LOG,
                 f"the log {error.what}",
                 f"run {run_id}",
-                "If the clocks differed, say so: --ahead",
+                "If the clocks differed, give the difference with --ahead",
             ) from error
         sha256 = await asyncio.to_thread(self._engine.blobs.put_bytes, bytes(data))
         log = runs.RunFile(power_import.NAME, power_import.ROLE, sha256, len(data))
@@ -142,7 +144,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         if request.view not in public_views.VIEWS:
             raise FleetmarkError(
                 ErrorKind.USAGE,
-                f"no view {request.view!r}",
+                f"unknown view {request.view!r}",
                 next_step=f"Views: {', '.join(public_views.VIEWS)}",
             )
         since = _since(request.since)
@@ -231,6 +233,6 @@ def _since(text: str) -> str:
     except ValueError as error:
         raise FleetmarkError(
             ErrorKind.USAGE,
-            f"--since {text!r} is no ISO 8601 time",
-            next_step="Like 2026-01-31T12:00Z",
+            f"--since: {text!r} is not an ISO 8601 time",
+            next_step="Example: 2026-01-31T12:00Z",
         ) from error

@@ -31,7 +31,7 @@ def key_from(message: common_pb2.AttemptRef) -> AttemptKey:
         FleetmarkError: BAD_MESSAGE.
     """
     if not (message.device_id and message.job_id and 0 < message.epoch < 1 << 63):
-        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "an attempt without device, job or epoch")
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the attempt has no device, job or epoch")
     for value in (message.device_id, message.job_id, message.boot_id):
         validation.identifier(value, "an id")
     return AttemptKey(message.device_id, message.job_id, message.epoch)
@@ -83,7 +83,9 @@ def name_from(text: str) -> str:
         FleetmarkError: BAD_MESSAGE.
     """
     if not is_device_name(text):
-        raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"{text[:40]!r} is not a device's name: {RULE}")
+        raise FleetmarkError(
+            ErrorKind.BAD_MESSAGE, f"{text[:40]!r} is not a valid device name: a name has {RULE}"
+        )
     return text
 
 
@@ -97,7 +99,7 @@ def device_id_from(text: str) -> str:
         return str(uuid.UUID(text))
     except ValueError as error:
         raise FleetmarkError(
-            ErrorKind.BAD_MESSAGE, f"{text[:40]!r} is not a device's id: it is not a UUID"
+            ErrorKind.BAD_MESSAGE, f"{text[:40]!r} is not a valid device id: it is not a UUID"
         ) from error
 
 
@@ -109,11 +111,11 @@ def hello_from(message: session_pb2.Hello) -> Hello:
     """
     name = name_from(message.name)
     if not message.device_id:
-        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "no device id")
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the device id is missing")
     validation.count(len(message.attempts), validation.MAX_ATTEMPTS, "attempts")
     reports = tuple(_named_in_hello(item) for item in message.attempts)
     if any(report.key.device_id != message.device_id for report in reports):
-        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "a report of another device's attempt")
+        raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the report is for another device's attempt")
     return Hello(
         device_id=validation.identifier(message.device_id, "a device id"),
         name=name,

@@ -86,8 +86,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
         self._coming.note(f"{said.name} ({said.device_id})")
         if protocol != PROTOCOL_VERSION:
             log.info(
-                "device %s speaks protocol %d, this controller %d: they understand each other, but"
-                " update the %s when it suits",
+                "protocol versions differ device=%s agent=%d controller=%d: both are compatible;"
+                " update the %s when convenient",
                 said.name,
                 protocol,
                 PROTOCOL_VERSION,
@@ -168,7 +168,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
     ) -> None:
         said = serde.report_from(message)
         if said.key.device_id != device_id:
-            raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
+            raise FleetmarkError(ErrorKind.FENCED, "the report is for another device's attempt")
         # Before the job is queued again, because the scheduler runs at once.
         self._note_refusal(said)
         await self._engine.transactions.perform(
@@ -189,7 +189,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
     def _log_lines(self, device_id: str, lines: session_pb2.LogLines) -> None:
         key = serde.key_from(lines.attempt)
         if key.device_id != device_id:
-            raise FleetmarkError(ErrorKind.FENCED, "lines of another device's attempt")
+            raise FleetmarkError(ErrorKind.FENCED, "the log lines are for another device's attempt")
         self._engine.streams.logs.written(key, lines.stream, lines.offset, lines.data, lines.end)
 
     async def _publish(
@@ -201,7 +201,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
     ) -> None:
         key = serde.key_from(report.attempt)
         if key.device_id != device_id:
-            raise FleetmarkError(ErrorKind.FENCED, "a report of another device's attempt")
+            raise FleetmarkError(ErrorKind.FENCED, "the report is for another device's attempt")
         progress = report.progress
         event = JobEvent(
             key.job_id,
@@ -249,14 +249,14 @@ async def _hello_of(messages: AsyncIterator[session_pb2.AgentMessage]) -> sessio
     late = asyncio.get_running_loop().call_later(
         _HELLO_S,
         auth.current().end,
-        FleetmarkError(ErrorKind.PROTOCOL, "no hello came in time"),
+        FleetmarkError(ErrorKind.PROTOCOL, "the agent did not send its hello in time"),
     )
     try:
         first = await anext_of(messages)
     finally:
         late.cancel()
     if first is None or first.WhichOneof("body") != "hello":
-        raise FleetmarkError(ErrorKind.PROTOCOL, "a stream begins with a hello")
+        raise FleetmarkError(ErrorKind.PROTOCOL, "the first message of a stream must be a hello")
     _check_protocol(first.hello.protocol)
     return first.hello
 
@@ -265,7 +265,7 @@ def _check_protocol(version: int) -> None:
     if abs(version - PROTOCOL_VERSION) > 1:
         raise FleetmarkError(
             ErrorKind.PROTOCOL,
-            f"the agent speaks protocol {version}, the controller {PROTOCOL_VERSION}",
+            f"the agent speaks protocol {version}, but the controller speaks {PROTOCOL_VERSION}",
             next_step=f"Update the {_older(version)}",
         )
 

@@ -64,9 +64,9 @@ def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None
         if isinstance(source, BuiltWheel) and not blobs.has(sha256):
             raise FleetmarkError(
                 ErrorKind.ARTIFACT_UNAVAILABLE,
-                f"{source.name} was built here, and is no longer there",
+                f"{source.name} was built here, but its file no longer exists",
                 "",
-                "Ask once more: it is built again",
+                "Repeat the command to build it again",
             )
         if isinstance(source, Fetch) and not blobs.has(sha256):
             _fetch(sha256, source, blobs, say)
@@ -88,7 +88,7 @@ def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
     if (found, found_size) != (sha256, source.size_bytes):
         raise FleetmarkError(
             ErrorKind.DIGEST_MISMATCH,
-            f"{describe(found, found_size)}, but its component says {sha256} "
+            f"{describe(found, found_size)}, but its component declares {sha256} "
             f"({source.size_bytes} bytes)",
             str(source.path),
             "Restore the file, or write the new digest and size into component.toml",
@@ -131,7 +131,7 @@ def _take_mirrored(
         if error.kind is ErrorKind.BAD_DOCUMENT and sha256_file(mirror / sha256) == sha256:
             raise
         # A damaged copy in the mirror must not block the other sources.
-        say(f"mirror's copy is not used: {error}")
+        say(f"skipping the copy in the mirror folder: {error}")
 
 
 def place_of(location: Location) -> str:
@@ -168,10 +168,10 @@ def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
                 return
     raise FleetmarkError(
         ErrorKind.ARTIFACT_UNAVAILABLE,
-        f"{source.name} could not be had. Tried " + "; ".join(tried),
+        f"{source.name} could not be fetched. Tried " + "; ".join(tried),
         "",
-        f"Put the file into the mirror folder under the name {sha256}, or give a folder with it to "
-        "`controller catalog provide NAME DIR`",
+        f"Put the file into the mirror folder under the name {sha256}, or run "
+        "`controller catalog provide NAME DIR` with a folder that holds it",
     )
 
 

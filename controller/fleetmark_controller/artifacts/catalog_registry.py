@@ -97,7 +97,8 @@ class Catalogs:
         for place in (*configured, *added):
             if place.is_replaced:
                 log.warning(
-                    "catalog %s is missing: its copy of the restored backup is used: %s",
+                    "catalog folder missing, using its copy from the restored backup"
+                    " catalog=%s copy=%s",
                     place.location,
                     place.folder,
                 )
@@ -107,7 +108,7 @@ class Catalogs:
             try:
                 catalog = load_catalog([*folders, folder])
             except FleetmarkError as error:
-                log.error("catalog %s is left out: %s", folder, error)
+                log.error("catalog not loaded folder=%s error=%s", folder, error)
             else:
                 folders.append(folder)
         return catalog
@@ -125,7 +126,7 @@ class Catalogs:
         """
         added = self._added()
         if any((entry.location, entry.commit) == (location, commit) for entry in added):
-            what = f"{location} is added already"
+            what = f"catalog {location} is already registered"
             raise FleetmarkError(
                 ErrorKind.INVALID_COMPONENT, what, "", "See `controller catalog list`"
             )
@@ -152,9 +153,9 @@ class Catalogs:
         if not new:
             raise FleetmarkError(
                 ErrorKind.INVALID_COMPONENT,
-                "holds no component",
+                "the folder holds no component",
                 entry.location,
-                "A catalog has <kind>/<name>/component.toml",
+                "A catalog has files <kind>/<name>/component.toml",
             )
         self._record([*added, entry])
         return catalog, new
@@ -169,7 +170,7 @@ class Catalogs:
         if self.load().has(kind, name):
             raise FleetmarkError(
                 ErrorKind.INVALID_COMPONENT,
-                f"the catalog has a {kind} {name!r} already",
+                f"the catalog already has a {kind} {name!r}",
                 "",
                 "Choose another --name",
             )
@@ -215,9 +216,9 @@ class Catalogs:
             why = error.strerror if isinstance(error, OSError) else None
             raise FleetmarkError(
                 ErrorKind.INVALID_COMPONENT,
-                f"is no list of catalogs: {why or error}",
+                f"is not a valid list of catalogs: {why or error}",
                 str(self._list),
-                "Mend or remove the file",
+                "Correct or remove the file",
             ) from error
 
     def _record(self, added: Sequence[Added]) -> None:
@@ -231,5 +232,5 @@ def _several(wrong: Sequence[FleetmarkError]) -> FleetmarkError:
         ErrorKind.INVALID_COMPONENT,
         f"{len(wrong)} faults: {more}",
         "",
-        "See `controller catalog validate DIR` for all",
+        "Run `controller catalog validate DIR` to list all",
     )

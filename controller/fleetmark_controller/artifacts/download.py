@@ -53,7 +53,7 @@ def _download(url: str, target: Path, limit_bytes: int) -> Path:
     try:
         with urllib.request.urlopen(request, timeout=CONNECT_LIMIT_S) as answer:  # noqa: S310
             if not answer.geturl().startswith("https://"):
-                raise _unavailable("was redirected to an address that is not https")
+                raise _unavailable("was redirected to an address without https")
             _copy(answer, target, limit_bytes, TIME_LIMIT_S + limit_bytes / SLOWEST_BYTES_PER_S)
     except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException, SSLError) as error:
         raise _unavailable(str(getattr(error, "reason", error)) or type(error).__name__) from error
@@ -88,7 +88,7 @@ def unpack_gzip(source: Path, target: Path, limit_bytes: int) -> None:
                     raise _unavailable(f"unpacks to more than the declared {limit_bytes} bytes")
                 file.write(chunk)
         except zlib.error as error:
-            raise _unavailable(f"is no gzip file: {error}") from error
+            raise _unavailable(f"is not a gzip file: {error}") from error
 
 
 def _inflate(packed: IO[bytes]) -> Iterator[bytes]:
@@ -96,7 +96,7 @@ def _inflate(packed: IO[bytes]) -> Iterator[bytes]:
     while not engine.eof:
         data = engine.unconsumed_tail or packed.read(_CHUNK)
         if not data:
-            raise _unavailable("the gzip file is cut short")
+            raise _unavailable("the gzip file is truncated")
         yield engine.decompress(data, _CHUNK)
 
 

@@ -41,7 +41,7 @@ def sources_of(
                     found.update(wheels)
                     builds.update(dict.fromkeys(missing))
         if not found:
-            advice = "" if devices or component.kind != "package" else "Register a board first"
+            advice = "" if devices or component.kind != "package" else "Enroll a device first"
             raise FleetmarkError(
                 ErrorKind.NOTHING_FITS, f"{component.id} has no file to fetch", "", advice
             )
@@ -65,9 +65,9 @@ def _of_benchmark(
     if not devices:
         raise FleetmarkError(
             ErrorKind.NOTHING_FITS,
-            f"what {name} needs depends on the boards, and none is registered",
+            f"the files of {name} depend on the devices, and no device is registered",
             "",
-            "Run `agent start` on a board, or fetch its models and data sets by name",
+            "Run `agent start` on a device, or fetch the models and data sets by name",
         )
     harness, _ = pack_harness()
     found: dict[str, Source] = {}

@@ -48,7 +48,7 @@ class ForeignDebian:
                 file for file in target.glob(f"{name}_*.deb") if file.stem.split("_")[0] == name
             ]
             if len(files) != 1:
-                raise _unavailable(f"apt gave {len(files)} files of package {name}, not 1")
+                raise _unavailable(f"apt fetched {len(files)} files of package {name} instead of 1")
             found.append(files[0])
         return found
 
@@ -57,7 +57,7 @@ class ForeignDebian:
             return
         for tool in ("apt-get", "dpkg-deb"):
             if shutil.which(tool) is None:
-                raise _unavailable(f"this machine has no {tool}")
+                raise _unavailable(f"{tool} is not installed on this machine")
         for name in ("lists/partial", "cache/archives/partial"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         (self._folder / "status").touch()
@@ -108,7 +108,9 @@ class ForeignDebian:
         if done.returncode != 0:
             lines = [line for line in done.stderr.splitlines() if line.startswith("E:")]
             said = " ".join(lines[:3]) or done.stderr.strip()[-300:] or "no reason given"
-            raise _unavailable(f"packages of {self._release} for {self._arch}: apt said: {said}")
+            raise _unavailable(
+                f"packages of {self._release} for {self._arch}: apt reported: {said}"
+            )
         return done.stdout
 
 
@@ -132,7 +134,7 @@ def archives(listing: str) -> list[str]:
             found[re.sub(r"/+$", "/", address)] = None
     if not found:
         raise _unavailable(
-            f"this machine's package sources name no release of Debian ({', '.join(RELEASES)})"
+            f"this machine's package sources name no known Debian release ({', '.join(RELEASES)})"
         )
     return list(found)
 
@@ -159,5 +161,5 @@ def _unavailable(what: str) -> FleetmarkError:
         ErrorKind.ARTIFACT_UNAVAILABLE,
         what,
         "",
-        "Check this machine's way to its Debian package sources",
+        "Check this machine's connection to its Debian package sources",
     )

@@ -61,13 +61,13 @@ def matching(
 
 def _content_of(package: str, folder: Path, limit_bytes: int) -> Path:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise _unavailable("this machine has no apt")
+        raise _unavailable("apt is not installed on this machine")
     scratch = folder / f"deb-{package}"
     scratch.mkdir(exist_ok=True)
     _run(["apt-get", "--quiet", "download", package], scratch)
     found = sorted(scratch.glob("*.deb"))
     if len(found) != 1:
-        raise _unavailable(f"apt gave {len(found)} packages, not 1")
+        raise _unavailable(f"apt fetched {len(found)} packages instead of 1")
     if found[0].stat().st_size > min(limit_bytes, _MAX_PACKAGE_BYTES):
         raise _unavailable(f"the package is larger than the declared {limit_bytes} bytes")
     archive = scratch / "content.tar"

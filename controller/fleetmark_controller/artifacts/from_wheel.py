@@ -76,7 +76,7 @@ def download_wheel(wheel: str, wheel_sha256: str, folder: Path) -> Path:
     try:
         name, version, _, tags = parse_wheel_filename(wheel)
     except InvalidWheelFilename as error:
-        raise _unavailable(f"{wheel} is no name of a wheel") from error
+        raise _unavailable(f"{wheel} is not a valid wheel file name") from error
     listing = folder / "wanted.txt"
     listing.write_text(f"{name}=={version} --hash=sha256:{wheel_sha256}\n")
     interpreters = sorted({tag.interpreter for tag in tags})
@@ -104,14 +104,16 @@ def download_wheel(wheel: str, wheel_sha256: str, folder: Path) -> Path:
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
     except subprocess.TimeoutExpired as error:
-        raise _unavailable(f"pip did not end within {TIME_LIMIT_S} s fetching {wheel}") from error
+        raise _unavailable(
+            f"pip exceeded its time limit of {TIME_LIMIT_S} s while fetching {wheel}"
+        ) from error
     archive = folder / wheel
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         said = " ".join(errors[-2:]) or done.stderr.strip()[-300:]
-        raise _unavailable(f"pip does not give {wheel}: {said}")
+        raise _unavailable(f"pip could not fetch {wheel}: {said}")
     if not archive.is_file() or sha256_file(archive) != wheel_sha256:
-        raise _unavailable(f"pip gave another file than {wheel}")
+        raise _unavailable(f"the file that pip fetched does not match {wheel}")
     return archive
 
 
@@ -121,9 +123,11 @@ def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
         try:
             files = stack.enter_context(open_zip(archive))
         except DAMAGED as error:
-            raise _unavailable(f"{archive.name} is no wheel: {error}") from error
+            raise _unavailable(f"{archive.name} is not a valid wheel: {error}") from error
         if len(files.filelist) > _MAX_MEMBERS:
-            raise _unavailable(f"{archive.name} holds {len(files.filelist)} files")
+            raise _unavailable(
+                f"{archive.name} holds {len(files.filelist)} files, too many for a wheel"
+            )
         yield files
 
 
@@ -133,7 +137,7 @@ def _content(files: zipfile.ZipFile, member: str, limit_bytes: int) -> Iterator[
             while chunk := content.read(_CHUNK):
                 limit_bytes -= len(chunk)
                 if limit_bytes < 0:
-                    raise _unavailable(f"{member} is larger than what was declared")
+                    raise _unavailable(f"{member} is larger than its declared size")
                 yield chunk
     except KeyError as error:
         raise _unavailable(f"the wheel holds no file {member}") from error

@@ -38,20 +38,20 @@ def fetch_commit(address: str, commit: str, target: Path) -> None:
     if not is_commit(commit):
         raise FleetmarkError(
             ErrorKind.UNKNOWN_WORD,
-            f"{commit[:80]!r} is no commit: a branch or tag can change",
+            f"{commit[:80]!r} is not a commit id; branches and tags can change",
             "--commit",
-            "Give the whole id: git rev-parse HEAD",
+            "Give the full id, as printed by `git rev-parse HEAD`",
         )
     if address.startswith("-") or "::" in address:
         raise FleetmarkError(
-            ErrorKind.UNKNOWN_WORD, f"{address[:80]!r} is no address of a repository"
+            ErrorKind.UNKNOWN_WORD, f"{address[:80]!r} is not a valid repository address"
         )
     if shutil.which("git") is None:
         raise FleetmarkError(
             ErrorKind.ARTIFACT_UNAVAILABLE,
-            "this machine has no git",
+            "git is not installed on this machine",
             "",
-            "Install git, or add a folder",
+            "Install git, or add the catalog as a folder",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fleetmark-git-", dir=target.parent) as scratch:
@@ -93,7 +93,7 @@ def _git(*arguments: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        what = f"git did not end within {TIME_LIMIT_S} s"
+        what = f"git exceeded its time limit of {TIME_LIMIT_S} s"
         raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what) from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]

@@ -77,7 +77,7 @@ def _version(source: str) -> str:
             names = [target.id for target in node.targets if isinstance(target, ast.Name)]
             if names == ["__version__"]:
                 return str(node.value.value)
-    raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, f"{_PACKAGE} does not say its __version__")
+    raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, f"{_PACKAGE} does not define __version__")
 
 
 def _record(files: dict[str, bytes], own: str) -> bytes:

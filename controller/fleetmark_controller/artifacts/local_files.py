@@ -34,7 +34,10 @@ def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str,
     for number, path in enumerate(sorted(folder.rglob("*"))):
         if number > _MAX_FILES:
             raise FleetmarkError(
-                ErrorKind.UNKNOWN_WORD, "holds too many files", str(folder), "Name a smaller folder"
+                ErrorKind.UNKNOWN_WORD,
+                "the folder holds too many files",
+                str(folder),
+                "Give a smaller folder",
             )
         if path.is_symlink() or not path.is_file():
             continue
@@ -49,14 +52,16 @@ def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str,
             name, size = wanted[expected]
             raise FleetmarkError(
                 ErrorKind.DIGEST_MISMATCH,
-                f"is not the {name} that is wanted: {_found(path, size)}, "
+                f"is not the expected {name}: {_found(path, size)}, "
                 f"expected {expected} ({size} bytes)",
                 str(path),
-                "Get the very version that the component names",
+                "Get the version that the component declares",
             )
     if wanted and not found:
         listed = ", ".join(sorted(names)[:5])
-        raise FleetmarkError(ErrorKind.NOT_FOUND, f"holds none of {listed}", str(folder))
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND, f"the folder contains none of {listed}", str(folder)
+        )
     return found
 
 
@@ -72,7 +77,7 @@ def is_worth_hashing(found_bytes: int, expected_bytes: int) -> bool:
 
 def describe(sha256: str, size_bytes: int) -> str:
     """Return the digest and size of a file as text; `sha256` is empty if not computed."""
-    return f"sha256 is {sha256} ({size_bytes} bytes)" if sha256 else f"it has {size_bytes} bytes"
+    return f"sha256 is {sha256} ({size_bytes} bytes)" if sha256 else f"size is {size_bytes} bytes"
 
 
 def _found(path: Path, expected_bytes: int) -> str:

@@ -36,7 +36,9 @@ def check_model(file: Path, name: str) -> OnnxModel | TfliteModel | None:
         model = read_onnx(file)
     except (NotOnnxError, NotTfliteError) as error:
         raise FleetmarkError(
-            ErrorKind.BAD_DOCUMENT, f"is no model in {ending[1:].upper()} format: it {error}", name
+            ErrorKind.BAD_DOCUMENT,
+            f"is not a model in {ending[1:].upper()} format: it {error}",
+            name,
         ) from error
     if model.external:
         raise _external(model.external, name)
@@ -47,7 +49,7 @@ def _external(places: tuple[str, ...], name: str) -> FleetmarkError:
     named = [place for place in places if place]
     outside = [place for place in named if _leads_out(place)]
     if outside:
-        what = f"keeps weights in {outside[0][:120]!r}, outside of its own folder"
+        what = f"keeps weights in {outside[0][:120]!r}, outside its own folder"
         return FleetmarkError(ErrorKind.BAD_DOCUMENT, what, name, "Do not trust this file")
     which = f" ({', '.join(repr(place[:80]) for place in named[:3])})" if named else ""
     return FleetmarkError(
@@ -78,14 +80,14 @@ def _strange(file: Path) -> str:
     if start[:1] in (b"(", b"c", b"]", b"}") and last == b".":
         return "a pickle"
     known = {
-        b"PK": "a zip archive (PyTorch keeps pickles in those)",
+        b"PK": "a zip archive (a format in which PyTorch stores pickles)",
         b"\x89HDF": "an HDF5 file",
         b"\x1f\x8b": "a gzip file",
         b"\x7fELF": "a program",
         b"MZ": "a program",
         b"#!": "a script",
         b"\x93NUMPY": "a NumPy array",
-        b"version https": "a pointer of Git LFS, without the content",
-        b"<": "a page of text",
+        b"version https": "a Git LFS pointer without the content",
+        b"<": "a markup file such as HTML",
     }
     return next((what for mark, what in known.items() if start.startswith(mark)), "")

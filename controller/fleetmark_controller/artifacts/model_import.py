@@ -44,21 +44,21 @@ def component_of(file: Path, sha256: str, wanted: Wanted) -> tuple[str, str]:
     if ending not in FORMATS:
         raise FleetmarkError(
             ErrorKind.UNKNOWN_WORD,
-            f"a model in format {ending or 'without an ending'} cannot be imported",
+            f"cannot import a model with the file name ending {ending or '(none)'}",
             wanted.file_name,
-            f"Known: {', '.join(FORMATS)}",
+            f"Supported endings: {', '.join(FORMATS)}",
         )
     model = check_model(file, wanted.file_name)
     assert model is not None
     name = wanted.name or _NOT_A_NAME.sub("-", Path(wanted.file_name).stem.lower()).strip("-._")
     if not name or _NOT_A_NAME.search(name) or not name[0].isalnum() or len(name) > 80:
-        what = f"{name[:80]!r} is no name of a component"
+        what = f"{name[:80]!r} is not a valid component name"
         raise FleetmarkError(
-            ErrorKind.UNKNOWN_WORD, what, "--name", "Use small letters, digits, dots and dashes"
+            ErrorKind.UNKNOWN_WORD, what, "--name", "Use lowercase letters, digits, dots and dashes"
         )
     first = model.inputs[0] if model.inputs else None
     if first is None:
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "has no input", wanted.file_name)
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "the model has no input", wanted.file_name)
     form = ending[1:]
     precision = wanted.precision or _precision(first)
     lines = [
@@ -89,7 +89,7 @@ def component_of(file: Path, sha256: str, wanted: Wanted) -> tuple[str, str]:
         f"sha256 = {_text(sha256)}",
         f"size_bytes = {file.stat().st_size}",
         "",
-        "# It was put into the controller's store when it was imported.",
+        "# The import stored the file in the controller's blob store.",
         "[[artifacts.locations]]",
         f"provided = {_text(f'import {Path(wanted.file_name).name} again')}",
         f"size_bytes = {file.stat().st_size}",

@@ -109,7 +109,7 @@ class _Walk:
             tag = self.number()
             field, wire = tag >> 3, tag & 7
             if field == 0:
-                raise NotOnnxError(f"is no protobuf message at byte {here}")
+                raise NotOnnxError(f"is not a protobuf message at byte {here}")
             if wire == 0:
                 handler(field, self.number(), -1, depth)
             elif wire in (1, 5):
@@ -118,35 +118,35 @@ class _Walk:
                 size = self.number()
                 stop = self.file.tell() + size
                 if stop > end:
-                    raise NotOnnxError("is cut short")
+                    raise NotOnnxError("is truncated")
                 if not handler(field, size, stop, depth):
                     self.file.seek(stop)
                 elif self.file.tell() != stop:
                     raise NotOnnxError("has a field of the wrong length")
             else:
-                raise NotOnnxError(f"is no protobuf message at byte {here}")
+                raise NotOnnxError(f"is not a protobuf message at byte {here}")
         if self.file.tell() != end:
-            raise NotOnnxError("is cut short")
+            raise NotOnnxError("is truncated")
 
     def number(self) -> int:
         value = 0
         for shift in range(0, 70, 7):
             byte = self.file.read(1)
             if not byte:
-                raise NotOnnxError("is cut short")
+                raise NotOnnxError("is truncated")
             value |= (byte[0] & 0x7F) << shift
             if byte[0] < 0x80:
                 return value
-        raise NotOnnxError("has a number that does not end")
+        raise NotOnnxError("has a number with too many bytes")
 
     def skip(self, size: int, end: int) -> None:
         if self.file.tell() + size > end:
-            raise NotOnnxError("is cut short")
+            raise NotOnnxError("is truncated")
         self.file.seek(size, os.SEEK_CUR)
 
     def text(self, size: int) -> str:
         if size > _MAX_TEXT:
-            raise NotOnnxError("has a name that is far too long")
+            raise NotOnnxError("has a name that is too long")
         return self.file.read(size).decode(errors="replace")
 
     # --- ONNX, by the field numbers of onnx.proto -----------------------------------------
@@ -289,7 +289,7 @@ class _Walk:
         def shape(field: int, value: int, stop: int, depth: int) -> bool:
             if field == 1 and stop >= 0:
                 if len(sizes) >= _MAX_DIMENSIONS:
-                    raise NotOnnxError("has a tensor of too many dimensions")
+                    raise NotOnnxError("has a tensor with too many dimensions")
                 sizes.append(0)
             return self._into(field == 1, stop, dimension, depth)
 

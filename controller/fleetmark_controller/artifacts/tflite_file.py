@@ -45,10 +45,10 @@ def read_tflite(path: Path) -> TfliteModel:
     with open_regular(path) as file:
         reader = _Flat(file.fileno())
         if reader.size_bytes > MAX_BYTES:
-            raise NotTfliteError("is larger than a TFLite file can be")
+            raise NotTfliteError("is larger than the format allows")
         try:
             if reader.bytes(4, 4) != b"TFL3":
-                raise NotTfliteError("does not say TFL3 at its fourth byte")
+                raise NotTfliteError("does not have the mark TFL3 at byte 4")
             graph = reader.table(reader.offset(0), _SUBGRAPHS, 0)
             sides = [
                 tuple(
@@ -58,7 +58,7 @@ def read_tflite(path: Path) -> TfliteModel:
                 for field in (_INPUTS, _OUTPUTS)
             ]
         except (struct.error, IndexError, OverflowError) as error:
-            what = "has no graph that can be read: it is cut short or changed"
+            what = "has no readable graph: it is truncated or damaged"
             raise NotTfliteError(what) from error
     if not sides[0] or not sides[1]:
         raise NotTfliteError("has a graph without inputs or outputs")

@@ -20,9 +20,9 @@ def validate_folder(folder: Path) -> tuple[list[str], list[FleetmarkError]]:
         wrong = [
             FleetmarkError(
                 ErrorKind.INVALID_COMPONENT,
-                "holds no component",
+                "the folder holds no component",
                 str(folder),
-                "A catalog has <kind>/<name>/component.toml",
+                "A catalog has files <kind>/<name>/component.toml",
             )
         ]
     bad = [error for part in own for error in _files(part)]
@@ -41,7 +41,7 @@ def _files(component: Component) -> Iterator[FleetmarkError]:
             if (found, size) != (artifact.sha256, artifact.size_bytes):
                 yield FleetmarkError(
                     ErrorKind.DIGEST_MISMATCH,
-                    f"{describe(found, size)}, its component says {artifact.sha256} "
+                    f"{describe(found, size)}, its component declares {artifact.sha256} "
                     f"({artifact.size_bytes} bytes)",
                     str(path),
                     "Write the new digest and size into component.toml, or restore the file",

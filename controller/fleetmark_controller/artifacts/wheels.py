@@ -48,7 +48,7 @@ def download_wheels(
             for wheel in wanted:
                 file = Path(scratch) / wheel.filename
                 if not file.is_file():
-                    raise _unavailable(f"pip did not give {wheel.filename}")
+                    raise _unavailable(f"pip did not fetch {wheel.filename}")
                 blobs.put_file(file, wheel.sha256, wheel.size_bytes)
 
 
@@ -103,12 +103,12 @@ def _pip_download(
         )
     except subprocess.TimeoutExpired as error:
         raise _unavailable(
-            f"pip did not end within {time_limit_s:.0f} s fetching {names}"
+            f"pip exceeded its time limit of {time_limit_s:.0f} s while fetching {names}"
         ) from error
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         said = " ".join(errors[-3:]) or done.stderr.strip()[-500:] or f"exit code {done.returncode}"
-        raise _unavailable(f"{names}: mirror folder, then pip, which said: {said}")
+        raise _unavailable(f"{names}: not in the mirror folder, and pip reported: {said}")
 
 
 def _unavailable(what: str) -> FleetmarkError:
@@ -116,6 +116,6 @@ def _unavailable(what: str) -> FleetmarkError:
         ErrorKind.ARTIFACT_UNAVAILABLE,
         what,
         "",
-        "Check this machine's way to its package index, or put the files, named by sha256, into "
-        "the mirror folder",
+        "Check this machine's connection to its package index, or put the files, named by their "
+        "sha256, into the mirror folder",
     )

@@ -32,7 +32,7 @@ def row(verdict: Verdict) -> tuple[str | None, ...]:
     """Return the cells of a verdict, in the order of `COLUMNS`."""
     effect = verdict.effect
     return (
-        verdict.device or (f"{verdict.boards} boards" if verdict.boards > 1 else "any board"),
+        verdict.device or (f"{verdict.boards} devices" if verdict.boards > 1 else "any device"),
         verdict.configuration,
         figure(verdict.a, verdict.metric),
         figure(verdict.b, verdict.metric),
@@ -51,14 +51,16 @@ def notes(verdicts: Sequence[Verdict], only_a: Sequence[str], only_b: Sequence[s
     if told:
         chance = f"{told * (1 - LEVEL):.2g}"
         lines.append(
-            f"B takes so much more or less time than A; intervals at {LEVEL:.0%}. Of {told}"
-            f" comparison{'s' if told > 1 else ''} about {chance} would say faster or slower by"
-            " chance alone."
+            f"The column B takes shows the change in time from A to B, with {LEVEL:.0%} intervals."
+            f" Of {told} comparison{'s' if told > 1 else ''}, about {chance} would show faster or"
+            " slower by chance alone."
         )
     if left_out := sum(verdict.left_out for verdict in verdicts):
-        lines.append(f"{_count(left_out, 'run')} left out: not VALID, or without the figure.")
+        lines.append(f"{_count(left_out, 'run')} left out: not VALID, or the figure is missing.")
     if doubtful := sum(verdict.doubtful for verdict in verdicts):
-        lines.append(f"{_count(doubtful, 'run')} of suspicious quality: see `results list --runs`.")
+        lines.append(
+            f"{_count(doubtful, 'run')} with suspicious quality: see `results list --runs`."
+        )
     for name, only in (("A", only_a), ("B", only_b)):
         if only:
             more = f" and {len(only) - 3} more" if len(only) > 3 else ""

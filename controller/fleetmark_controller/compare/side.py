@@ -42,7 +42,7 @@ class Chosen:
             if name not in known:
                 raise FleetmarkError(
                     ErrorKind.USAGE,
-                    f"no result has a {name!r}",
+                    f"unknown property {name!r}: no result has it",
                     self.text,
                     hint(name, known),
                 )
@@ -50,9 +50,9 @@ class Chosen:
         if not found:
             raise FleetmarkError(
                 ErrorKind.NOT_FOUND,
-                "no result with a performance run is like that",
+                "no result with a performance run matches",
                 self.text,
-                self._others(rows) or "`controller results list` shows what there is",
+                self._others(rows) or "See `controller results list`",
             )
         return found
 
@@ -60,7 +60,9 @@ class Chosen:
         for name in self.must:
             values = sorted({fact(row, name) for row in rows})
             if values and self.must[name] not in values:
-                return f"{name} is {', '.join(values[:8])}{', …' if len(values) > 8 else ''}"
+                return (
+                    f"Values of {name}: {', '.join(values[:8])}{', …' if len(values) > 8 else ''}"
+                )
         return ""
 
 
@@ -79,15 +81,15 @@ def parse(text: str) -> Chosen:
                 ErrorKind.USAGE,
                 f"{part.strip() or text!r} is not KEY=VALUE",
                 text,
-                "Like `last:threads=1`, or `01a2:runtime=onnxruntime,precision=int8`",
+                "Examples: `last:threads=1`, `01a2:runtime=onnxruntime,precision=int8`",
             )
         must[name] = value
     if not campaign.strip():
         raise FleetmarkError(
             ErrorKind.USAGE,
-            "no campaign is named",
+            "the campaign is missing",
             text,
-            "Its id or the beginning of it, or `last`",
+            "Give its id, the beginning of its id, or `last`",
         )
     return Chosen(text, campaign.strip(), must)
 

@@ -83,7 +83,10 @@ def parse_bound(text: str) -> Bound:
     match = _BOUND.fullmatch(text.replace(" ", ""))
     if match is None:
         raise FleetmarkError(
-            ErrorKind.USAGE, f"{text!r} is no bound", "--fail-if", "Like slower=3%, or slower"
+            ErrorKind.USAGE,
+            f"{text!r} is not a valid bound",
+            "--fail-if",
+            "Examples: slower=3%, slower",
         )
     return Bound(Answer(match[1]), float(match[2] or 0) / 100)
 

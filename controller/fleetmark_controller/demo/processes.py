@@ -81,10 +81,10 @@ class Kept:
                 continue
             self._restarts += 1
             if self.given_up:
-                self._say(f"The {self.name} keeps dying: {self.last_words()}")
+                self._say(f"The {self.name} ended several times in a row: {self.last_words()}")
                 continue
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            self._say(f"The {self.name} ended ({how}); starting it again.")
+            self._say(f"The {self.name} ended ({how}); restarting it.")
             self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -59,7 +59,7 @@ class Demo:
                 self._address = address
                 client = Client(address, str(admin_file(self.folder)))
             with client:
-                with self._step("start an agent, which reports what this machine is"):
+                with self._step("start an agent, which reports this machine's capabilities"):
                     name = platform.node() or "this-machine"
                     agent = self._keep(
                         "agent",
@@ -78,7 +78,7 @@ class Demo:
                 child.stop()
 
     def _measure(self, client: Client) -> int:
-        with self._step("submit the default suite (the first time: fetch what it needs)"):
+        with self._step("submit the default suite (fetches its files the first time)"):
             campaign = _unfinished(client) or _submit(client)
         with self._step("run it"):
             code = watch.follow(client, campaign)
@@ -99,7 +99,9 @@ class Demo:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FleetmarkError(
-                ErrorKind.DISK_FULL, f"cannot be made: {error.strerror}", str(self.folder)
+                ErrorKind.DISK_FULL,
+                f"the folder cannot be created: {error.strerror}",
+                str(self.folder),
             ) from error
 
     def _keep(
@@ -147,7 +149,7 @@ class Demo:
             time.sleep(0.05)
         raise FleetmarkError(
             ErrorKind.UNREACHABLE,
-            f"waited in vain for {what}: {kept.last_words()}",
+            f"timed out waiting for {what}: {kept.last_words()}",
             next_step=f"See {self.folder / (kept.name + '.log')}",
         )
 
@@ -162,7 +164,7 @@ class Demo:
         facts = device.capabilities
         output.print_fields(
             {
-                "  board": device.name,
+                "  device": device.name,
                 "  system": f"{facts.os.name} {facts.os.version}, {facts.arch}",
                 "  processor": f"{facts.cpu.model or 'unknown'}, {facts.cpu.usable_cores} cores",
                 "  memory": f"{facts.memory.total_bytes / 2**30:.1f} GiB",
@@ -173,7 +175,7 @@ class Demo:
 
     def _show_steps(self) -> None:
         rows = [(what, f"{seconds:.1f} s") for what, seconds in self.steps]
-        rows.append(("together", f"{sum(seconds for _, seconds in self.steps):.1f} s"))
+        rows.append(("total", f"{sum(seconds for _, seconds in self.steps):.1f} s"))
         tables.print_table(("step", "time"), rows)
 
     def _show_next(self, client: Client) -> None:

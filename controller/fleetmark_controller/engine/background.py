@@ -47,7 +47,7 @@ class BackgroundTasks:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a task of the controller failed", exc_info=task.exception())
+            log.error("background task failed", exc_info=task.exception())
 
 
 async def retry_until_done(what: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -70,5 +70,5 @@ async def retry_until_done(what: str, work: Callable[[], Awaitable[T]]) -> T:
                 raise
             if isinstance(error, _REFUSED):
                 raise
-            log.error("%s has to wait: %s", what, error)
+            log.error("operation failed, retrying operation=%r error=%s", what, error)
         await asyncio.sleep(backoff.next_s())

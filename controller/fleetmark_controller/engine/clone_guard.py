@@ -36,8 +36,8 @@ class CloneGuard:
         """
         if self._watch.hello(device_id, boot_id):
             log.warning(
-                "two agents use the identity of device %s (%s): it gets no further job until an"
-                " operator resumes it",
+                "two agents use one identity device=%s device_id=%s: the device gets no job until"
+                " an operator resumes it",
                 name,
                 device_id,
             )
@@ -60,6 +60,6 @@ def identity_in_use_error(name: str) -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.IDENTITY_IN_USE,
         f"another agent is connected with the identity of {name}",
-        next_step="If this board is a copy of that one, stop its agent, run `agent new-identity`"
-        f" and start it with a join token; then run `controller fleet resume {name}`",
+        next_step="If this device is a copy of that one, stop its agent, run `agent new-identity`"
+        f" and start it with an enrollment token; then run `controller fleet resume {name}`",
     )

@@ -51,7 +51,7 @@ class Dispatcher:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            await retry_until_done("scheduling", self._pass)
+            await retry_until_done("schedule jobs", self._pass)
 
     def request(self) -> None:
         """Request a pass after a change that concerns the scheduler."""

@@ -70,13 +70,13 @@ class Evaluator:
 
     async def _evaluate(self, key: AttemptKey) -> None:
         try:
-            judgement = await retry_until_done("judging a run", partial(self._judgement, key))
+            judgement = await retry_until_done("evaluate a run", partial(self._judgement, key))
             await self._store(key, judgement)
         except Exception as error:
             # Every attempt must end in a run or in a failure with a reason. A second try would fail
             # in the same way, and the job would stay in VERIFYING.
-            log.exception("attempt %s could not be evaluated", key)
-            reason = f"its results could not be evaluated: {_cause(error)}"
+            log.exception("evaluation failed attempt=%s", key)
+            reason = f"the evaluation of its results failed: {_cause(error)}"
             await self._store(key, Judgement(Ending.FAILED, reason))
         finally:
             self._evaluating.discard(key)
@@ -84,7 +84,7 @@ class Evaluator:
     async def _store(self, key: AttemptKey, judgement: Judgement) -> None:
         finalise = partial(results.finalise, key=key, run_id=uuid7(), judgement=judgement)
         perform = partial(self._transactions.perform, finalise)
-        await retry_until_done("storing a run", perform)
+        await retry_until_done("store a run", perform)
 
     async def _judgement(self, key: AttemptKey) -> Judgement:
         evidence = await self._reader.run(lambda c: gather(c, key, now_unix_ns()))
@@ -99,7 +99,7 @@ class Evaluator:
             await asyncio.to_thread(check_readable, evidence, self._blobs)
         except BrokenProcessPool:
             return Judgement(
-                Ending.FAILED, "its logs could not be evaluated: the worker died twice"
+                Ending.FAILED, "the evaluation of its logs failed: the worker process died twice"
             )
         return await asyncio.to_thread(judge, evidence, facts, self._blobs, now_unix_ns())
 

@@ -67,20 +67,24 @@ class LeaseMonitor:
             step_s = clocks.look(now_unix_ns(), now_monotonic_ns())
             if step_s:
                 log.warning(
-                    "this host's clock stepped by %+.0f s: times shown from now on do; leases,"
+                    "clock stepped step_s=%+.0f: later timestamps include the step; leases,"
                     " durations and the order of results do not",
                     step_s,
                 )
                 record = partial(self._transactions.perform, partial(_record_step, step_s=step_s))
-                self._tasks.spawn(retry_until_done("the audit row of a clock step", record))
+                self._tasks.spawn(retry_until_done("record a clock step in the audit log", record))
             for device_id in self._presence.expire(now_monotonic_ns()):
-                log.warning("device %s: no contact for %g s", device_id, self._lease_s)
+                log.warning(
+                    "lease expired device_id=%s: no contact for %g s", device_id, self._lease_s
+                )
                 expire = partial(sessions.lease_expired, device_id=device_id)
                 perform = partial(self._transactions.perform, expire)
-                await retry_until_done("the end of a lease", perform)
-            await retry_until_done("the deadline of jobs", self._end_overdue)
+                await retry_until_done("end a lease", perform)
+            await retry_until_done("end overdue jobs", self._end_overdue)
             self._registry.end_expired(now_unix_ns())
-            for device_id in await retry_until_done("care of boards", self._quarantine.look):
+            for device_id in await retry_until_done(
+                "find devices due for a health check", self._quarantine.look
+            ):
                 self._tasks.spawn(self._quarantine.check(device_id))
 
     async def _end_overdue(self) -> None:

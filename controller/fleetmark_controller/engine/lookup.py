@@ -40,7 +40,7 @@ async def find_id(reader: Reader, kind: str, prefix: str) -> str:
     if len(found) > 1:
         raise FleetmarkError(
             ErrorKind.USAGE,
-            f"several {kind}s begin with {prefix!r}",
-            next_step="Give more of the id",
+            f"{prefix!r} is ambiguous: several {kind}s begin with it",
+            next_step="Give more characters of the id",
         )
     return found[0]

@@ -64,7 +64,7 @@ class Caretaker:
         try:
             device = await self._reader.run(lambda c: devices.get(c, device_id))
             if device is not None:
-                log.warning("device %s is quarantined: a health check follows", device.name)
+                log.warning("device quarantined, submitting a health check device=%s", device.name)
                 await self._power_cycle(device)
                 campaign = await self._submit(device)
                 await self._transactions.perform(
@@ -110,7 +110,7 @@ class Caretaker:
             del plan.jobs[1:]
             await self._submission.submit(request, plan, log.info, "controller", HEALTH_CHECK)
         except FleetmarkError as error:
-            log.warning("device %s: its health check cannot be made: %s", device.name, error)
+            log.warning("health check not submitted device=%s error=%s", device.name, error)
             return ""
         return request.campaign_id
 
@@ -126,7 +126,7 @@ class Caretaker:
             outcome = f"not done: {error}"
         else:
             outcome = await _run(words, self._settings.power_cycle_timeout_s)
-        log.warning("device %s: power cycle: %s", device.name, outcome)
+        log.warning("power cycle ended device=%s outcome=%s", device.name, outcome)
         await self._transactions.perform(
             lambda c, _fx, now: events.add(
                 c, now, "device.power_cycled", device_id=device.device_id, outcome=outcome
@@ -150,5 +150,5 @@ async def _run(words: Sequence[str], timeout_s: float) -> str:
     except asyncio.TimeoutError:
         child.kill()
         await child.wait()
-        return f"{words[0]} was not done after {timeout_s:g} s"
+        return f"{words[0]} did not end within {timeout_s:g} s"
     return "done" if code == 0 else f"{words[0]} ended with exit code {code}"

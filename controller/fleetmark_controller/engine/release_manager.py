@@ -70,7 +70,10 @@ class Desk:
             FleetmarkError: NO_CATALOG_KEY: this controller signs nothing.
         """
         if self.keeper is None:
-            raise FleetmarkError(ErrorKind.NO_CATALOG_KEY, "this controller signs nothing")
+            raise FleetmarkError(
+                ErrorKind.NO_CATALOG_KEY,
+                "this controller has no catalog release: it does not sign orders",
+            )
         return self.keeper
 
     async def look(self) -> None:
@@ -112,7 +115,7 @@ class Desk:
                 await self._recheck(keeper)
                 missing = await asyncio.to_thread(_missing, keeper, locks)
             for reason in dict.fromkeys(filter(None, missing.values())):
-                say(f"unsigned: {reason}. It waits for `controller catalog release`")
+                say(f"unsigned: {reason}. The job waits for `controller catalog release`")
             return missing
 
     async def propose(self) -> Release:
@@ -225,13 +228,14 @@ class Desk:
         await self._transactions.perform(store)
 
     def _warn(self, keeper: Keeper) -> None:
-        release, advice = keeper.release, "run `controller catalog release --key FILE` where it is"
+        release = keeper.release
+        advice = "run `controller catalog release --key FILE` on the host that has the key"
         if release is None:
-            log.warning("there is no release, and the catalog key is not here: %s", advice)
+            log.warning("no signed release exists, and this host has no catalog key: %s", advice)
         elif release.expires_unix_s - _now_s() < _WARN_S:
             days = (release.expires_unix_s - _now_s()) / 86_400
             log.warning(
-                "release %d expires in %.1f days, and the catalog key is not here: %s",
+                "release expires soon serial=%d days=%.1f, and this host has no catalog key: %s",
                 *(release.serial, days, advice),
             )
 

@@ -64,9 +64,11 @@ def gather(
             reported.check_result(final)
     except FleetmarkError as error:
         # Both reasons contain data from the device.
-        return Judgement(Ending.FAILED, clean_text(f"its records are not valid: {error}"))
+        return Judgement(Ending.FAILED, clean_text(f"the device sent invalid records: {error}"))
     if final.outcome != COMPLETED:
-        reason = clean_text(final.reason) or f"its outcome is {clean_text(final.outcome)}"
+        reason = (
+            clean_text(final.reason) or f"the job ended with outcome {clean_text(final.outcome)}"
+        )
         return Judgement(Ending.FAILED, reason, final.retryable)
     job = jobs.get(connection, key.job_id)
     asked = order.parameters if job is None else job.configuration["parameters"]

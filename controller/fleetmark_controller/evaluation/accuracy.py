@@ -82,9 +82,11 @@ def load_labels(path: Path, key: str = "y", layout: str = "") -> Integers:
     except IngestError as error:
         raise IngestError(error.what, path.name) from error
     if labels.ndim != 1 or not 0 < labels.size <= limits.MAX_LABELS:
-        raise IngestError(f"labels have the shape {labels.shape}, must be one list", path.name)
+        raise IngestError(
+            f"labels have the shape {labels.shape}, expected one dimension", path.name
+        )
     if labels.dtype.kind not in "iu":
-        raise IngestError(f"labels are of type {labels.dtype}, must be whole numbers", path.name)
+        raise IngestError(f"labels have type {labels.dtype}, expected integers", path.name)
     return labels.astype(np.int64)
 
 
@@ -94,7 +96,7 @@ def _npz(path: Path, key: str) -> NDArray[Any]:
     with open_zip(path) as archive:
         size = archive.getinfo(f"{key}.npy").file_size
         if size > 8 * limits.MAX_LABELS + 4096:
-            raise IngestError(f"array {key} is larger than any list of labels")
+            raise IngestError(f"array {key} is too large for a list of labels")
         with archive.open(f"{key}.npy") as member:
             return np.lib.format.read_array(member, allow_pickle=False)
 
@@ -104,7 +106,7 @@ def _records(file: BinaryIO) -> NDArray[Any]:
 
     data = file.read(thresholds.MAX_RECORD_FILE_BYTES + 1)
     if len(data) > thresholds.MAX_RECORD_FILE_BYTES or len(data) % _CIFAR_RECORD:
-        raise IngestError(f"is no file of records of {_CIFAR_RECORD} bytes")
+        raise IngestError(f"is not a file of records of {_CIFAR_RECORD} bytes")
     return np.frombuffer(data, np.uint8)[::_CIFAR_RECORD]
 
 
@@ -116,10 +118,10 @@ def _idx(file: BinaryIO) -> NDArray[Any]:
         raise IngestError("is neither an .npz file nor an idx file of labels")
     count = int.from_bytes(header[4:], "big")
     if count > limits.MAX_LABELS:
-        raise IngestError(f"claims {count} labels")
+        raise IngestError(f"declares {count} labels, more than {limits.MAX_LABELS}")
     body = file.read(count + 1)
     if len(body) != count:
-        raise IngestError(f"holds {len(body)} labels, claims {count}")
+        raise IngestError(f"holds {len(body)} labels, but declares {count}")
     return np.frombuffer(body, np.uint8)
 
 
@@ -143,7 +145,8 @@ def top_1(answers: Answers, labels: Integers, expected: int | None = None) -> Ac
     largest = int(answers.indices.max())
     if largest >= labels.size:
         raise IngestError(
-            f"names sample {largest}, the data set has {labels.size}", "mlperf_log_accuracy.json"
+            f"names sample {largest}, but the data set has {labels.size} samples",
+            "mlperf_log_accuracy.json",
         )
     if np.unique(answers.indices).size != answers.indices.size:
         raise IngestError("answers a sample twice", "mlperf_log_accuracy.json")

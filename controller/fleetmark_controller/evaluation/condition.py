@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 GOOD, SUSPICIOUS, UNCHECKED = "good", "suspicious", "unchecked"
 
 CODES: Mapping[str, str] = {
-    "competing_load": "other processes took CPU time while it measured",
-    "hot": "the board was as hot as where boards slow down",
-    "warm_start": "the board was warm before it began",
-    "throttled": "the board said that it throttled",
+    "competing_load": "other processes used CPU time during the measurement",
+    "hot": "the device reached a temperature at which devices throttle",
+    "warm_start": "the device was warm before the job began",
+    "throttled": "the device reported throttling",
     "cpu_quota": "a CPU quota of the agent's control groups stopped processes while it measured",
-    "power_mode_change": "governor, power model or power supply changed while it measured",
-    "interval_wide": "the official figure is not known well enough: its 95 % interval is wide",
-    "frequency_drift": "the CPU's clock fell while it measured",
-    "swap": "the board swapped while it measured",
-    "percentiles_disagree": "latencies timed inside the job are not those of LoadGen",
-    "samples_missing": "the job's own samples are missing, or not as many as LoadGen's",
-    "accuracy_claim": "the job claimed another accuracy than its log shows",
+    "power_mode_change": "governor, power mode or power supply changed during the measurement",
+    "interval_wide": "the 95 % interval of the official figure is too wide",
+    "frequency_drift": "the CPU clock fell during the measurement",
+    "swap": "the device swapped during the measurement",
+    "percentiles_disagree": "latencies timed by the job disagree with LoadGen's",
+    "samples_missing": "the job's own samples are missing, or their number differs from LoadGen's",
+    "accuracy_claim": "the accuracy that the job reported differs from its log",
     "accuracy_incomplete": "not every sample of the data set was answered",
     "log_contradiction": "LoadGen's logs contradict themselves or each other",
     "log_damaged": "lines of LoadGen's log could not be read",
     "loadgen_errors": "LoadGen logged errors",
-    "loadgen_version": "another LoadGen than the one that was locked",
-    "clock": "the board's clock is wrong",
-    "refused_figures": "figures that can't be were refused",
+    "loadgen_version": "the LoadGen version differs from the lockfile",
+    "clock": "the device's clock is wrong",
+    "refused_figures": "impossible figures were rejected",
 }
 
 Reason = dict[str, Any]
@@ -62,11 +62,11 @@ def verdict(reasons: list[Reason], *, checked: bool) -> str:
 
 THROTTLES: Mapping[int, str] = {
     1: "under-voltage",
-    2: "its clock was capped",
+    2: "CPU clock capped",
     4: "throttled",
     8: "soft temperature limit",
-    16: "its thermal counter rose",
-    32: "the kernel slowed it to cool it",
+    16: "thermal counter increased",
+    32: "slowed by the kernel to cool down",
 }
 """The bits of a `throttled` reading; the first four are defined by the Raspberry Pi."""
 
@@ -102,7 +102,7 @@ def interval(percent: float | None, limit: Thresholds) -> list[Reason]:
     """Return a reason if the interval of the official figure within the run is too wide."""
     if percent is None or percent <= limit.run_interval_percent:
         return []
-    text = f"the official figure is known to ± {percent:.1f} % only"
+    text = f"the 95 % interval of the official figure is ± {percent:.1f} %"
     return [reason("interval_wide", text, round(percent, 2), limit.run_interval_percent)]
 
 
@@ -137,7 +137,7 @@ def _heat(telemetry: Telemetry, limit: Thresholds) -> list[Reason]:
     hottest = telemetry.maximum("temperature_c")
     if hottest is not None and hottest >= limit.temperature_c:
         found.append(
-            reason("hot", f"the board reached {hottest:.0f} °C", hottest, limit.temperature_c)
+            reason("hot", f"the device reached {hottest:.0f} °C", hottest, limit.temperature_c)
         )
     return found
 
@@ -145,7 +145,7 @@ def _heat(telemetry: Telemetry, limit: Thresholds) -> list[Reason]:
 def _warm_start(start_c: float | None, limit: Thresholds) -> list[Reason]:
     if start_c is None or start_c <= limit.start_temperature_c:
         return []
-    text = f"the board had {start_c:.0f} °C before it began"
+    text = f"the device was at {start_c:.0f} °C before the job began"
     return [reason("warm_start", text, start_c, limit.start_temperature_c)]
 
 
@@ -157,7 +157,7 @@ def _throttled(readings: list[float]) -> list[Reason]:
     if not bits:
         return []
     how = ", ".join(text for bit, text in THROTTLES.items() if bits & bit)
-    text = f"the board throttled: {how}" if how else "the board says that it throttled"
+    text = f"the device throttled: {how}" if how else "the device reported throttling"
     return [reason("throttled", text, float(bits), 0.0)]
 
 
@@ -195,7 +195,7 @@ def _frequency(readings: list[float], limit: Thresholds) -> list[Reason]:
     drift = 100 * (1 - min(readings) / max(readings))
     if drift <= limit.frequency_drift_percent:
         return []
-    text = f"the CPU's clock fell from {max(readings) / 1e6:.0f} to {min(readings) / 1e6:.0f} MHz"
+    text = f"the CPU clock fell from {max(readings) / 1e6:.0f} to {min(readings) / 1e6:.0f} MHz"
     return [reason("frequency_drift", text, round(drift, 1), limit.frequency_drift_percent)]
 
 
@@ -223,7 +223,7 @@ def timings(
     from fleetmark_controller.evaluation.samples import percentile
 
     if ordered.size != expected_count:
-        text = f"the job timed {ordered.size} samples, LoadGen {expected_count}"
+        text = f"the job timed {ordered.size} samples, LoadGen timed {expected_count}"
         return [reason("samples_missing", text, float(ordered.size), float(expected_count))]
     for name, tail in (("50.00", False), ("90.00", False), ("99.00", True)):
         inside, around = percentile(ordered, float(name) / 100), official.percentiles[name]

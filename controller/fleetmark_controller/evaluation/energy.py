@@ -88,14 +88,14 @@ def read(path: Path) -> Series:
     try:
         head = json.loads(lines[0])
         if head["format"] != 1:
-            raise IngestError("is of another format", path.name)
+            raise IngestError("has an unknown format", path.name)
         began = head["began_unix_ns"]
         described = _told_apart([_described(table) for table in head["sources"][:_MOST_SOURCES]])
         rows = [row for line in lines[1:] if (row := _row(line, len(described))) is not None]
     except (IndexError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise IngestError("is not what an agent writes", path.name) from error
+        raise IngestError("is not a valid file of power readings", path.name) from error
     if type(began) is not int or not 0 <= began < 1 << 63:
-        raise IngestError("has no time of its beginning", path.name)
+        raise IngestError("has no valid start time", path.name)
     columns: list[tuple[list[int], list[int]]] = [([], []) for _ in described]
     last_ns = -1
     for at_ns, *values in rows:
@@ -129,8 +129,8 @@ def of_interval(series: Series, started_unix_ns: int, duration_s: float) -> Ener
         why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         only = ", ".join(by_source)
         if not why and only:
-            why = f"no sensor is known to measure the whole board (there are: {only})"
-        return Energy(None, "", why or "the board has no sensor of power or energy", by_source)
+            why = f"no sensor is known to measure the whole device (available: {only})"
+        return Energy(None, "", why or "the device has no power or energy sensor", by_source)
     total = sum(by_source[source.name] for source in counted)
     names = " + ".join(source.name for source in counted)
     return Energy(total, f"{names} ({scope})", "", by_source)
@@ -161,9 +161,9 @@ def joules(source: Source, start_ns: int, end_ns: int) -> float:
     """
     times, values = source.times_ns, source.values
     if len(times) < 2:
-        raise NoFigure("it gave no readings")
+        raise NoFigure("it returned no readings")
     if end_ns <= start_ns:
-        raise NoFigure("the measured interval is not known")
+        raise NoFigure("the measured interval is unknown")
     if times[0] > start_ns + SLACK_NS or times[-1] < end_ns - SLACK_NS:
         raise NoFigure("its readings do not cover the measured interval")
     first = max(0, bisect_right(times, start_ns) - 1)
@@ -171,14 +171,14 @@ def joules(source: Source, start_ns: int, end_ns: int) -> float:
     times, values = times[first:last], values[first:last]
     gap_ns = max((b - a for a, b in itertools.pairwise(times)), default=0)
     if gap_ns > LONGEST_GAP_NS:
-        raise NoFigure(f"it gave no reading for {gap_ns / 1e9:.1f} s")
+        raise NoFigure(f"it returned no reading for {gap_ns / 1e9:.1f} s")
     if source.kind == COUNTER:
         total = _difference(times, _unwrapped(values, source.wraps_at), start_ns, end_ns)
     else:
         total = _integral(times, values, start_ns, end_ns)
     found = total * source.unit
     if not 0 <= found <= _MOST_J:
-        raise NoFigure("its figure cannot be")
+        raise NoFigure("its figure is impossible")
     return found
 
 
@@ -189,7 +189,7 @@ def _unwrapped(values: Sequence[int], wraps_at: int | None) -> list[int]:
     for before, value in zip((values[0], *values), values, strict=False):
         if value < before:
             if wraps_at is None or before > wraps_at:
-                raise NoFigure("its counter went back")
+                raise NoFigure("its counter decreased")
             added += wraps_at
         found.append(value + added)
     return found

@@ -138,7 +138,10 @@ class _Evaluation:
         claim = self._claim()
         observed = telemetry.read(*self.job.telemetry)
         if observed.refused:
-            self._note("refused_figures", f"{observed.refused} readings of telemetry can't be")
+            self._note(
+                "refused_figures",
+                f"{observed.refused} telemetry readings were out of range and rejected",
+            )
         facts.temperature_max_c = observed.maximum("temperature_c")
         facts.temperature_start_c = self._start_c(observed)
         facts.peak_memory_bytes = self._memory(claim, observed)
@@ -185,7 +188,7 @@ class _Evaluation:
     def _log(self) -> LoadgenLog | None:
         path = self._file("loadgen_detail")
         if path is None:
-            self.facts.problems.append("there is no LoadGen detail log")
+            self.facts.problems.append("LoadGen's detail log is missing")
             return None
         try:
             return loadgen_log.parse_detail(path)
@@ -201,16 +204,19 @@ class _Evaluation:
         self._start(log.started_unix_ns)
         if log.settings.scenario != self.scenario:
             facts.problems.append(
-                f"LoadGen ran {log.settings.scenario}, ordered was {clean_text(self.scenario)}"
+                f"LoadGen ran {log.settings.scenario}, but the order asked for"
+                f" {clean_text(self.scenario)}"
             )
         wanted = _MODES.get(self.mode)
         if wanted and log.settings.mode != wanted:
-            facts.problems.append(f"LoadGen ran in mode {log.settings.mode}, ordered was {wanted}")
+            facts.problems.append(
+                f"LoadGen ran in mode {log.settings.mode}, but the order asked for {wanted}"
+            )
         for text in log.contradictions:
             self._note("log_contradiction", f"in the detail log, {text}")
         if log.bad_lines:
             self._note(
-                "log_damaged", f"broken lines: {log.bad_lines}, the first: {log.first_bad_line}"
+                "log_damaged", f"damaged lines: {log.bad_lines}, the first: {log.first_bad_line}"
             )
         if log.error_count:
             first = f": {log.errors[0]}" if log.errors else ""
@@ -218,22 +224,24 @@ class _Evaluation:
             self._note("loadgen_errors", f"LoadGen logged {count}{first}")
         locked = self.loadgen.get("package_version")
         if isinstance(locked, str) and locked != log.version:
-            text = f"the log is of LoadGen {log.version or '(none)'}, locked was {locked}"
+            text = f"LoadGen {log.version or '(none)'} wrote the log, but the lockfile has {locked}"
             self._note("loadgen_version", text)
 
     def _start(self, unix_ns: object) -> None:
         if isinstance(unix_ns, bool) or not isinstance(unix_ns, int):
             return
         if not 0 <= unix_ns < 253_402_300_800 * 10**9:  # the year 10000
-            self._note("clock", f"the board says that it began at {excerpt(unix_ns)} ns")
+            self._note(
+                "clock", f"the device reported an impossible start time: {excerpt(unix_ns)} ns"
+            )
             return
         self.facts.started_at = iso(unix_ns)
         received = self.job.received_unix_ns
         if unix_ns < thresholds.EARLIEST_UNIX_NS:
-            self._note("clock", f"by the board's clock it began at {self.facts.started_at}")
+            self._note("clock", f"the device's clock shows a start at {self.facts.started_at}")
         elif received is not None and unix_ns > received + thresholds.CLOCK_AHEAD_NS:
             ahead_s = (unix_ns - received) // 10**9
-            self._note("clock", f"the board's clock is ahead by at least {ahead_s} s")
+            self._note("clock", f"the device's clock is ahead by at least {ahead_s} s")
 
     def _performance(self, log: LoadgenLog) -> None:
         result = log.result
@@ -294,7 +302,7 @@ class _Evaluation:
     def _samples(self, result: Result) -> None:
         path = self._file("samples")
         if path is None:
-            self._note("samples_missing", "the job gave no samples of its own")
+            self._note("samples_missing", "the job did not save its own samples")
             return
         import numpy as np
 
@@ -320,7 +328,7 @@ class _Evaluation:
         path = self._file("loadgen_accuracy")
         if path is None or self.job.labels_path is None:
             missing = "accuracy log" if path is None else "data set with labels"
-            facts.problems.append(f"there is no {missing}: accuracy is not known")
+            facts.problems.append(f"accuracy is unknown: the {missing} is missing")
             return
         try:
             answers = accuracy_log.parse_accuracy(path)
@@ -336,7 +344,7 @@ class _Evaluation:
             )
             found = accuracy.top_1(answers, labels, log.settings.accuracy_sample_count)
         except IngestError as error:
-            facts.problems.append(f"accuracy is not known: {error}")
+            facts.problems.append(f"accuracy is unknown: {error}")
             return
         facts.sample_count = found.total
         facts.accuracy = found.value
@@ -352,7 +360,9 @@ class _Evaluation:
         value = _number(claimed.get("value"), 1.0)
         if value is None or abs(value - found.value) > _CLAIM_TOLERANCE:
             said = excerpt(claimed.get("value"))
-            self._note("accuracy_claim", f"the job claims {said}, its log shows {found.value:.6g}")
+            self._note(
+                "accuracy_claim", f"the job reported {said}, but its log shows {found.value:.6g}"
+            )
 
     # Figures from the device.
 
@@ -382,7 +392,10 @@ class _Evaluation:
         claimed = claim.get("peak_memory_bytes")
         figure = _number(claimed, most)
         if claimed is not None and not figure:
-            self._note("refused_figures", f"the job claims {excerpt(claimed)} bytes of memory")
+            self._note(
+                "refused_figures",
+                f"the job reported an impossible memory use: {excerpt(claimed)} bytes",
+            )
         seen = observed.maximum("memory_bytes") or 0.0
         peak = int(max(figure or 0.0, seen if seen <= most else 0.0))
         return peak or None
@@ -431,9 +444,9 @@ class _Evaluation:
             told = _table(self._provenance().get("telemetry")).get("energy_unavailable")
             reasons = told[: limits.MAX_TEXTS] if isinstance(told, list) else []
             why = "; ".join(clean_text(reason) for reason in reasons)
-            return energy.Energy(None, "", why or "the agent read no sensor of power", {})
+            return energy.Energy(None, "", why or "the agent read no power sensor", {})
         if log is None or log.started_unix_ns is None or not log.duration_s:
-            return energy.Energy(None, "", "the measured interval is not known", {})
+            return energy.Energy(None, "", "the measured interval is unknown", {})
         try:
             series = energy.read(path)
         except IngestError as error:

@@ -53,11 +53,11 @@ def evaluate(data: bytes, started_unix_ns: int, duration_s: float, ahead_ns: int
         if samples:
             spans.append((samples[0][0], samples[-1][0]))
     if not spans:
-        raise IngestError("holds no line of PTDaemon: Time,…,Watts,…")
+        raise IngestError("contains no PTDaemon line (Time,…,Watts,…)")
     first, last = spans[0]
     raise IngestError(
         f"has no sample in the measured interval ({_shown(begin_s)} to {_shown(end_s)});"
-        f" it goes from {_shown(first)} to {_shown(last)}"
+        f" its samples range from {_shown(first)} to {_shown(last)}"
     )
 
 

@@ -86,13 +86,15 @@ def parse_sealed(records: Sequence[Record]) -> Final:
             or digest does not match the records.
     """
     if not records:
-        raise _record_error("there are none")
+        raise _record_error("there are no records")
     final = parse_final(records[-1].payload)
     if final.count != len(records) or final.digest != seal(r.sha256 for r in records[:-1]):
-        raise _record_error("count or digest of the final record is not that of the records")
+        raise _record_error("count or digest in the final record does not match the records")
     for name in ("started_unix_ns", "duration_ns"):
         if not 0 <= getattr(final, name) <= MAX_INTEGER:
-            raise _record_error(f"{name} of the final record is {excerpt(getattr(final, name))}")
+            raise _record_error(
+                f"{name} of the final record is out of range: {excerpt(getattr(final, name))}"
+            )
     return final
 
 
@@ -123,9 +125,9 @@ def parse_files(records: Iterable[Record], lockfile: Lock) -> tuple[ReportedFile
                 f"file {name} has the role {excerpt(role)}, declared is {allowed[name]!r}"
             )
         if not isinstance(digest, str) or not is_sha256(digest):
-            raise _record_error(f"file {name} has the digest {excerpt(digest)}")
+            raise _record_error(f"file {name} has an invalid digest: {excerpt(digest)}")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_INTEGER:
-            raise _record_error(f"file {name} has {excerpt(size)} bytes")
+            raise _record_error(f"file {name} has an invalid size: {excerpt(size)} bytes")
         found.append(ReportedFile(name, str(role), digest, size))
         if len(found) > MAX_FILES:
             raise _record_error(f"there are more than {MAX_FILES} files")
@@ -148,10 +150,10 @@ def parse_telemetry(records: Iterable[Record]) -> tuple[tuple[str, ...], list[li
         columns = tuple(name[:80] if isinstance(name, str) else "" for name in names)
         known = min(len(columns), len(TELEMETRY_COLUMNS))
         if columns[:known] != TELEMETRY_COLUMNS[:known]:
-            raise _record_error(f"telemetry has the columns {excerpt(names)}")
+            raise _record_error(f"telemetry has invalid columns: {excerpt(names)}")
         for row in part:
             if not isinstance(row, list):
-                raise _record_error(f"a row of telemetry is {excerpt(row)}")
+                raise _record_error(f"telemetry has an invalid row: {excerpt(row)}")
             rows.append(list(row))
     return columns, rows
 
@@ -170,7 +172,7 @@ def check_result(final: Final) -> Mapping[str, Any]:
         place = ".".join(str(part) for part in error.absolute_path)
         where = f"result.json, key {place}" if place else "result.json"
         raise _record_error(
-            f"{where}: {excerpt(error.instance)} is not what docs/job-contract.md asks for"
+            f"{where}: {excerpt(error.instance)} does not match docs/job-contract.md"
         )
     return dict(value)
 

@@ -40,7 +40,10 @@ def encode(samples: Samples) -> bytes:
     import zstandard
 
     if samples.ndim != 1 or samples.size > thresholds.MAX_SAMPLES:
-        raise IngestError(f"samples of the shape {samples.shape}, at most {thresholds.MAX_SAMPLES}")
+        raise IngestError(
+            f"samples have the shape {samples.shape},"
+            f" not a list of at most {thresholds.MAX_SAMPLES}"
+        )
     plain = np.ascontiguousarray(samples, dtype="<i8")
     shuffled = plain.view(np.uint8).reshape(-1, _ITEM_BYTES).T.tobytes()
     frame = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(shuffled)
@@ -57,24 +60,28 @@ def decode(blob: bytes) -> Samples:
     import zstandard
 
     if len(blob) < _HEADER.size:
-        raise IngestError("too short for a blob of samples")
+        raise IngestError("the blob is too short to hold samples")
     magic, version, item_bytes, count = _HEADER.unpack_from(blob)
     if magic != _MAGIC:
-        raise IngestError("no blob of samples")
+        raise IngestError("the blob does not hold samples")
     if version != _VERSION or item_bytes != _ITEM_BYTES:
-        raise IngestError(f"samples of format {version}, this version reads {_VERSION}")
+        raise IngestError(
+            f"the samples have format {version}, this version reads format {_VERSION}"
+        )
     if count > thresholds.MAX_SAMPLES:
-        raise IngestError(f"claims {count} samples, at most {thresholds.MAX_SAMPLES}")
+        raise IngestError(
+            f"the header declares {count} samples, more than {thresholds.MAX_SAMPLES}"
+        )
     frame = blob[_HEADER.size :]
     try:
         # The size that the frame claims is what is allocated, so it is checked first.
         if zstandard.frame_content_size(frame) != count * _ITEM_BYTES:
-            raise IngestError("the samples' size is not what the header claims")
+            raise IngestError("the size of the samples does not match the header")
         shuffled = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise IngestError(f"the samples are damaged: {error}") from error
     if len(shuffled) != count * _ITEM_BYTES:
-        raise IngestError("the samples' size is not what the header claims")
+        raise IngestError("the size of the samples does not match the header")
     bytes_by_place = np.frombuffer(shuffled, np.uint8).reshape(_ITEM_BYTES, -1)
     return (
         np.ascontiguousarray(bytes_by_place.T).view("<i8").reshape(-1).astype(np.int64, copy=False)
@@ -92,7 +99,7 @@ def read_raw(path: Path) -> Samples:
     try:
         size = path.stat().st_size
         if size % _ITEM_BYTES or size > thresholds.MAX_SAMPLES * _ITEM_BYTES:
-            raise IngestError(f"has {size} bytes: no list of int64", path.name)
+            raise IngestError(f"has {size} bytes, which is not a valid list of int64", path.name)
         with open_regular(path) as file:
             samples = np.fromfile(file, dtype="<i8").astype(np.int64, copy=False)
     except OSError as error:
@@ -101,7 +108,7 @@ def read_raw(path: Path) -> Samples:
         lowest, highest = int(samples.min()), int(samples.max())
         if lowest < 0 or highest > limits.MAX_LATENCY_NS:
             raise IngestError(
-                f"holds latencies from {lowest} to {highest} ns, must be 0 to "
+                f"holds latencies from {lowest} to {highest} ns, expected 0 to "
                 f"{limits.MAX_LATENCY_NS}",
                 path.name,
             )

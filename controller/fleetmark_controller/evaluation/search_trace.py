@@ -38,16 +38,16 @@ def read_search(claim: object, scenario: str, log: LoadgenLog) -> dict[str, Any]
         IngestError: it is not a trace, or does not agree with the kept log.
     """
     if not isinstance(claim, Mapping):
-        raise IngestError("the job tells of no search")
+        raise IngestError("the job reported no search")
     if claim.get("format") != FORMAT or claim.get("unit") != UNITS.get(scenario):
-        raise IngestError("the job's search is of another form or scenario")
+        raise IngestError("the job's search has another format or scenario")
     told = claim.get("runs")
     if not isinstance(told, list) or not 0 < len(told) <= MOST_RUNS:
         raise IngestError("the job's search has no list of tests")
     runs = [_run(one) for one in told]
     place = claim.get("kept")
     if isinstance(place, bool) or not isinstance(place, int) or not 0 < place <= len(runs):
-        raise IngestError("the job's search does not say which test was kept")
+        raise IngestError("the job's search does not name the kept test")
     kept = runs[place - 1]
     found = None if claim.get("found") is None else _number(claim["found"], "found")
     _check_kept(kept, found, scenario, log)
@@ -63,7 +63,7 @@ def read_search(claim: object, scenario: str, log: LoadgenLog) -> dict[str, Any]
 
 def _run(told: object) -> dict[str, Any]:
     if not isinstance(told, Mapping) or not isinstance(told.get("valid"), bool):
-        raise IngestError("a test of the job's search is no table with a verdict")
+        raise IngestError("a test of the job's search is not a table with a verdict")
     names = ("target", "measured", "samples", "percentile_ms", "duration_ms")
     figures = {name: _number(told.get(name), name) for name in names}
     for name in ("samples", "duration_ms"):
@@ -78,21 +78,21 @@ def _check_kept(
     result = log.result
     valid = result is not None and result.validity == "VALID"
     if valid != kept["valid"] or (found is None) == valid:
-        raise IngestError("the kept log's verdict is not that of the job's search")
+        raise IngestError("the verdict of the kept log differs from that of the job's search")
     if result is None or found is None:
         return
     if not math.isclose(found, kept["target" if scenario == "Server" else "measured"]):
-        raise IngestError("what the job's search found is not what its kept test shows")
+        raise IngestError("the result of the job's search differs from that of its kept test")
     latency = result.query_latency or result.latency
     shown = {
         "Server": log.settings.target_qps,
         "Offline": result.metric_value,
     }.get(scenario, None if latency.mean_ns is None else latency.mean_ns / 1e6)
     if shown is None or not math.isclose(found, shown, rel_tol=_NEAR):
-        raise IngestError(f"the job's search found {found:g}, the kept log shows {shown}")
+        raise IngestError(f"the job's search found {found:g}, but the kept log shows {shown}")
 
 
 def _number(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST:
-        raise IngestError(f"{name} of the job's search is no number that can be")
+        raise IngestError(f"{name} of the job's search is not a valid number")
     return float(value)

@@ -24,13 +24,15 @@ def atomic(out: Path) -> Iterator[Path]:
         FleetmarkError: USAGE: `out` cannot be written. DISK_FULL: there is no space left.
     """
     if out.is_dir():
-        raise FleetmarkError(ErrorKind.USAGE, "is a folder", str(out), "Name a file in it")
+        raise FleetmarkError(
+            ErrorKind.USAGE, "the path is a folder", str(out), "Give the path of a file"
+        )
     if not out.parent.is_dir():
         raise FleetmarkError(
             ErrorKind.USAGE,
             f"the folder {out.parent} does not exist",
             str(out),
-            "Make it, or name another path",
+            "Create it, or give another path",
         )
     try:
         with replacement(out) as scratch:
@@ -46,7 +48,7 @@ def atomic(out: Path) -> Iterator[Path]:
         raise _explain(error, out) from error
     except sqlite3.Error as error:
         if "full" in str(error):
-            raise _explain(OSError(errno.ENOSPC, "no room"), out) from error
+            raise _explain(OSError(errno.ENOSPC, "no space left"), out) from error
         raise _explain(OSError(errno.EIO, str(error)), out) from error
 
 
@@ -54,13 +56,13 @@ def _explain(error: OSError, out: Path) -> FleetmarkError:
     if error.errno in _NO_ROOM:
         return FleetmarkError(
             ErrorKind.DISK_FULL,
-            "no room to write it; what was there is as it was",
+            "no space left to write the file; an existing file was not changed",
             str(out),
-            "Free space, or name a path on another file system",
+            "Free space, or give a path on another file system",
         )
     return FleetmarkError(
         ErrorKind.USAGE,
-        f"cannot be written: {error.strerror or error}",
+        f"the file cannot be written: {error.strerror or error}",
         str(out),
-        "Check its permissions, or name another path",
+        "Check its permissions, or give another path",
     )

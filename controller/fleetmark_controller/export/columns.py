@@ -37,7 +37,7 @@ _IDENTITY = _columns(
     ("precision", "text", "", "number format of the model, like fp32 or int8"),
     ("dataset", "text", "", "name of the data set"),
     ("runtime", "text", "", "inference runtime"),
-    ("runtime_version", "text", "", "its version, as it ran"),
+    ("runtime_version", "text", "", "version of the inference runtime that ran"),
     ("accelerator", "text", "", "execution provider or delegate that was actually used"),
     ("scenario", "text", "", "LoadGen scenario: SingleStream, MultiStream, Server, Offline"),
     ("mode", "text", "", "performance, accuracy, find-performance, or a test: TEST01, TEST04"),
@@ -45,7 +45,7 @@ _IDENTITY = _columns(
     ("parameters", "json", "", "parameters of the program"),
 )
 _FIGURES = _columns(
-    ("started_at", "time", "", "start of the measured interval, by the board's clock"),
+    ("started_at", "time", "", "start of the measured interval, by the device's clock"),
     ("duration_s", "real", "s", "length of the measured interval"),
     ("query_count", "integer", "queries", "queries that LoadGen issued"),
     ("sample_count", "integer", "samples", "samples in these queries; in accuracy mode, answers"),
@@ -57,35 +57,40 @@ _FIGURES = _columns(
         "early_stopping_query_latency_p99_ms (MultiStream), samples_per_s (Offline), "
         "completed_samples_per_s (Server)",
     ),
-    ("metric_value", "real", "as metric_name says", "LoadGen's official figure"),
+    ("metric_value", "real", "see metric_name", "LoadGen's official figure"),
     (
         "latency_mean_ms",
         "real",
         "ms",
-        "mean latency by LoadGen; of queries in MultiStream; in Offline, where all samples are "
-        "issued at once, the time from then until a sample's completion, and null where LoadGen's "
-        "sum of 64 bits wrapped and the percentiles do not determine the mean",
+        "mean latency by LoadGen; in MultiStream, of queries; in Offline, the time from issuing "
+        "all samples until a sample's completion, and null if LoadGen's 64-bit sum overflowed and "
+        "the percentiles do not determine the mean",
     ),
-    ("latency_p50_ms", "real", "ms", "50th percentile of the same"),
-    ("latency_p90_ms", "real", "ms", "90th percentile of the same"),
-    ("latency_p95_ms", "real", "ms", "95th percentile of the same"),
-    ("latency_p99_ms", "real", "ms", "99th percentile of the same"),
-    ("latency_p999_ms", "real", "ms", "99.9th percentile of the same"),
+    ("latency_p50_ms", "real", "ms", "50th percentile of the latency"),
+    ("latency_p90_ms", "real", "ms", "90th percentile of the latency"),
+    ("latency_p95_ms", "real", "ms", "95th percentile of the latency"),
+    ("latency_p99_ms", "real", "ms", "99th percentile of the latency"),
+    ("latency_p999_ms", "real", "ms", "99.9th percentile of the latency"),
     ("throughput_samples_per_s", "real", "samples/s", "samples per second by LoadGen"),
     ("accuracy", "real", "0 to 1", "recomputed from LoadGen's accuracy log and the labels"),
     ("accuracy_metric", "text", "", "what accuracy means, like top-1"),
     ("energy_j", "real", "J", "energy of the measured interval"),
-    ("energy_per_query_j", "real", "J", "the same, for each query"),
-    ("energy_per_sample_j", "real", "J", "the same, for each sample"),
+    ("energy_per_query_j", "real", "J", "energy per query"),
+    ("energy_per_sample_j", "real", "J", "energy per sample"),
     ("power_mean_w", "real", "W", "mean power in the measured interval"),
-    ("energy_source", "text", "", "the sensors it is of, and what they cover: board, battery, cpu"),
-    ("energy_unavailable", "text", "", "why there is no energy"),
-    ("energy_official", "boolean", "", "whether it is of a PTDaemon log; sensors are not official"),
+    ("energy_source", "text", "", "sensors of the energy, and their scope: board, battery, cpu"),
+    ("energy_unavailable", "text", "", "reason, if no energy was measured"),
+    (
+        "energy_official",
+        "boolean",
+        "",
+        "whether the energy comes from a PTDaemon log; sensors are not official",
+    ),
     (
         "interval_percent",
         "real",
         "%",
-        "half of the 95 % interval of the official percentile within the run; not in Offline",
+        "half of the 95 % interval of the official percentile within the run; null in Offline",
     ),
     ("peak_memory_bytes", "integer", "bytes", "highest memory use of the job"),
     (
@@ -94,14 +99,14 @@ _FIGURES = _columns(
         "%",
         "half of the 95 % interval of the official figure over the repetitions (--stable)",
     ),
-    ("temperature_start_c", "real", "°C", "temperature of the board before the job began"),
-    ("temperature_max_c", "real", "°C", "highest temperature of the board during the attempt"),
+    ("temperature_start_c", "real", "°C", "temperature of the device before the job began"),
+    ("temperature_max_c", "real", "°C", "highest temperature of the device during the attempt"),
     (
         "loadgen_validity",
         "text",
         "",
-        "LoadGen's verdict, VALID or INVALID; INVALID too where the logs prove no valid run; "
-        "null in a sound accuracy run",
+        "LoadGen's verdict, VALID or INVALID; also INVALID if the logs do not prove a valid run; "
+        "null in an accuracy run without faults",
     ),
     ("quality", "text", "", "good, suspicious (see reasons) or unchecked (no telemetry)"),
     ("quality_reasons", "json", "", "list of {code, text, value, limit}"),
@@ -109,7 +114,7 @@ _FIGURES = _columns(
 )
 _ORIGIN = _columns(
     ("release_serial", "integer", "", "serial of the signed release"),
-    ("lock_digest", "text", "", "sha256 of the lock: exact versions and artefacts"),
+    ("lock_digest", "text", "", "sha256 of the lockfile: exact versions and artifacts"),
     ("loadgen_version", "text", "", "LoadGen's version, by its log"),
     ("agent_version", "text", "", "version of the agent"),
     ("sandbox", "text", "", "level that the job ran in: none, limits, landlock, bubblewrap"),
@@ -117,7 +122,7 @@ _ORIGIN = _columns(
         "search",
         "json",
         "",
-        "find-performance: {found, unit, latency_limit_ms, kept, runs}; of each run target, "
+        "find-performance: {found, unit, latency_limit_ms, kept, runs}; each run has target, "
         "measured, samples, percentile_ms, duration_ms, valid, why",
     ),
     ("samples_sha256", "text", "", "blob with the run's samples (with --samples)"),
@@ -126,7 +131,12 @@ _JOB = _columns(
     ("run_id", "text", "", "run"),
     ("job_id", "text", "", "job that it belongs to"),
     ("epoch", "integer", "", "fencing epoch: generation << 32 | number of the attempt"),
-    ("official", "boolean", "", "whether it is its job's result (else it came late)"),
+    (
+        "official",
+        "boolean",
+        "",
+        "whether the run is the result of its job (false: it arrived late)",
+    ),
 )
 
 _RUNS = {**_JOB, **_IDENTITY, **_FIGURES, **_ORIGIN}
@@ -137,16 +147,16 @@ _RESULTS = {
         if name not in ("mode", "duration_s", "query_count", "sample_count")
     },
     **_columns(
-        ("repetition", "integer", "", "which repetition of the configuration, from 1"),
-        ("performance_run_id", "text", "", "run that the performance figures are of"),
-        ("accuracy_run_id", "text", "", "run that the accuracy is of"),
+        ("repetition", "integer", "", "number of the repetition, from 1"),
+        ("performance_run_id", "text", "", "run of the performance figures"),
+        ("accuracy_run_id", "text", "", "run of the accuracy"),
     ),
 }
 _DEVICES = _columns(
     ("device_id", "text", "", "device"),
-    ("name", "text", "", "its name"),
-    ("labels", "json", "", "labels that people set"),
-    ("capabilities", "json", "", "facts that its agent measured"),
+    ("name", "text", "", "name of the device"),
+    ("labels", "json", "", "labels from operators and agents"),
+    ("capabilities", "json", "", "capabilities that the agent reported"),
     ("arch", "text", "", "processor architecture"),
     ("os", "text", "", "operating system and its version"),
     ("board", "text", "", "the product, from device tree or DMI"),
@@ -157,30 +167,30 @@ _DEVICES = _columns(
 _CAMPAIGNS = _columns(
     ("campaign_id", "text", "", "campaign"),
     ("benchmark", "text", "", "benchmark or suite that was scheduled"),
-    ("selector", "text", "", "devices that were asked for"),
+    ("selector", "text", "", "selector of the devices"),
     ("profile", "text", "", "quick or valid"),
     ("created_at", "time", "", "when it was scheduled"),
     ("finished_at", "time", "", "when its last job ended"),
-    ("jobs", "integer", "jobs", "how many jobs it has"),
-    ("paused_at", "time", "", "since when no job of it begins"),
-    ("submitted_by", "text", "", "who scheduled it"),
+    ("jobs", "integer", "jobs", "number of jobs"),
+    ("paused_at", "time", "", "when it was paused; null if it is not paused"),
+    ("submitted_by", "text", "", "operator who scheduled it"),
 )
 _JOBS = _columns(
     ("job_id", "text", "", "job"),
     ("campaign_id", "text", "", "campaign that it belongs to"),
-    ("configuration", "text", "", "what it runs, in words"),
-    ("repetition", "integer", "", "which repetition of the configuration, from 1"),
+    ("configuration", "text", "", "description of what it runs"),
+    ("repetition", "integer", "", "number of the repetition, from 1"),
     ("state", "text", "", "QUEUED, ACTIVE, SUCCEEDED, INVALID, FAILED, CANCELLING, CANCELLED"),
     ("reason", "text", "", "why it is in this state"),
-    ("priority", "integer", "", "higher runs first; waiting is worth priority, too"),
+    ("priority", "integer", "", "jobs with a higher priority run first; waiting adds priority"),
     ("attempts", "integer", "attempts", "attempts so far"),
-    ("max_attempts", "integer", "attempts", "attempts that it may have"),
-    ("device", "text", "", "name of the device it is on"),
-    ("run_id", "text", "", "its result"),
+    ("max_attempts", "integer", "attempts", "maximum number of attempts"),
+    ("device", "text", "", "name of the device that runs it"),
+    ("run_id", "text", "", "run that is its result"),
     ("created_at", "time", "", "when it was scheduled"),
     ("deadline_at", "time", "", "when it becomes FAILED if it has not ended"),
     ("finished_at", "time", "", "when it ended"),
-    ("retried_as", "text", "", "the job that does it again, after `controller jobs retry`"),
+    ("retried_as", "text", "", "job that repeats it, after `controller jobs retry`"),
 )
 _ATTEMPTS = _columns(
     ("job_id", "text", "", "job that it belongs to"),
@@ -194,33 +204,33 @@ _ATTEMPTS = _columns(
         "OFFERED, PREPARING, RUNNING, UPLOADING, VERIFYING, DONE, REFUSED, ABORTED, LOST",
     ),
     ("reason", "text", "", "why it is in this state"),
-    ("created_at", "time", "", "when it was assigned"),
+    ("created_at", "time", "", "when it was dispatched"),
     ("finished_at", "time", "", "when it ended"),
-    ("records", "integer", "records", "records that arrived without a gap"),
-    ("bytes_sent", "integer", "bytes", "bytes that were sent to the device for it"),
+    ("records", "integer", "records", "records received without a gap"),
+    ("bytes_sent", "integer", "bytes", "bytes sent to the device for it"),
 )
 _TELEMETRY = _columns(
-    ("run_id", "text", "", "run that it was taken beside"),
+    ("run_id", "text", "", "run during which it was sampled"),
     ("campaign_id", "text", "", "campaign that the run belongs to"),
     ("device", "text", "", "name of the device"),
     ("elapsed_ms", "real", "ms", "time since the attempt began"),
-    ("temperature_c", "real", "°C", "temperature of the board"),
+    ("temperature_c", "real", "°C", "temperature of the device"),
     ("frequency_hz", "real", "Hz", "clock of the CPU"),
     ("cpu_percent", "real", "% of a core", "CPU time of the job"),
     ("memory_bytes", "integer", "bytes", "memory of the job"),
-    ("foreign_cpu_percent", "real", "% of a core", "CPU time of everything else"),
-    ("load", "real", "processes", "load average over a minute"),
+    ("foreign_cpu_percent", "real", "% of a core", "CPU time of all other processes"),
+    ("load", "real", "processes", "load average over one minute"),
     ("swap_bytes", "integer", "bytes", "used swap"),
-    ("swapped_bytes", "integer", "bytes", "what was swapped in and out since the board started"),
+    ("swapped_bytes", "integer", "bytes", "bytes swapped in and out since the device booted"),
     (
         "throttled",
         "integer",
         "bits",
         "1 under-voltage, 2 capped, 4 throttled, 8 soft limit, "
-        "16 thermal counter rose, 32 cooled by the kernel",
+        "16 thermal counter increased, 32 slowed by the kernel to cool down",
     ),
-    ("power_mode", "integer", "", "place in the list `telemetry.power_modes` of the provenance"),
-    ("quota_periods", "integer", "periods", "periods of CPU quotas since the reading before"),
+    ("power_mode", "integer", "", "index into the list `telemetry.power_modes` of the provenance"),
+    ("quota_periods", "integer", "periods", "periods of CPU quotas since the previous reading"),
     ("quota_throttled", "integer", "periods", "of these, periods in which a quota was used up"),
 )
 _EVENTS = _columns(
@@ -231,11 +241,11 @@ _EVENTS = _columns(
     ("campaign_id", "text", "", "campaign"),
     ("job_id", "text", "", "job"),
     ("epoch", "integer", "", "fencing epoch"),
-    ("detail", "text", "", "more about it"),
+    ("detail", "text", "", "details of the event"),
 )
 _SAMPLES = _columns(
     ("run_id", "text", "", "run"),
-    ("sample_index", "integer", "", "place in the order in which they were taken, from 0"),
+    ("sample_index", "integer", "", "index of the sample in measuring order, from 0"),
     ("latency_ns", "integer", "ns", "latency as timed inside the job"),
 )
 

@@ -8,11 +8,11 @@ from fleetmark_controller.export.columns import VIEWS
 
 _HEAD = """# The public views
 
-What the results store promises to readers: eight views, whatever the tables beneath them become.
-The same columns come out of every export; `samples` exists in exports only. Times are ISO 8601 in
-UTC. Any value may be NULL: the board does not offer it, or the mode does not measure it.
+The stable interface of the results store: eight views, independent of the tables beneath them.
+Every export has the same columns; `samples` exists only in exports. Times are ISO 8601 in UTC.
+Any value may be NULL if the device does not offer it or the mode does not measure it.
 
-Made from `controller/fleetmark_controller/export/columns.py`.
+Generated from `controller/fleetmark_controller/export/columns.py`.
 """
 
 

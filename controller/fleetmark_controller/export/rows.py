@@ -46,7 +46,7 @@ class RowSource:
         converters = [_CONVERTERS[found.type] for found in described]
         for number, row in enumerate(self.rows, 1):
             if len(row) != len(converters):
-                raise _misfit(view, number, f"has {len(row)} values, not {len(converters)}")
+                raise _misfit(view, number, f"has {len(row)} values, expected {len(converters)}")
             try:
                 yield tuple(
                     None if value is None else convert(value)
@@ -57,7 +57,7 @@ class RowSource:
         for found in described:
             if count := self.misfits.get(found.name):
                 log.warning(
-                    "view %s: %d values of column %s are not %s and were exported as null",
+                    "values with a wrong type exported as null view=%s count=%d column=%s type=%s",
                     *(view, count, found.name, found.type),
                 )
 
@@ -85,7 +85,7 @@ def _text(value: Any) -> str:
     if isinstance(value, (dict, list, tuple)):
         value = json.dumps(value, ensure_ascii=False)
     if isinstance(value, (bytes, bytearray)):
-        raise TypeError("bytes are no text")
+        raise TypeError("bytes are not text")
     text = value if isinstance(value, str) else str(value)
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
@@ -94,13 +94,13 @@ def _integer(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or not -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
-        raise ValueError("no integer of 64 bits")
+        raise ValueError("not a 64-bit integer")
     return int(value)
 
 
 def _real(value: Any) -> float | None:
     if not isinstance(value, (int, float)):
-        raise TypeError("no number")
+        raise TypeError("not a number")
     return float(value) if math.isfinite(value) else None
 
 

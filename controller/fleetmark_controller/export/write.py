@@ -54,11 +54,13 @@ def write(
     """
     if format not in FORMATS:
         raise FleetmarkError(
-            ErrorKind.USAGE, f"no format {format!r}", next_step=f"There are {', '.join(FORMATS)}"
+            ErrorKind.USAGE,
+            f"unknown format {format!r}",
+            next_step=f"Formats: {', '.join(FORMATS)}",
         )
     if view not in VIEWS:
         raise FleetmarkError(
-            ErrorKind.USAGE, f"no view {view!r}", next_step=f"There are {', '.join(VIEWS)}"
+            ErrorKind.USAGE, f"unknown view {view!r}", next_step=f"Views: {', '.join(VIEWS)}"
         )
     if format == "html":
         from fleetmark_controller.export.report import write_report

@@ -54,9 +54,9 @@ def read_credentials(path: Path) -> Credentials:
     except OSError as error:
         what = error.strerror or str(error)
     except (ValueError, KeyError, TypeError):
-        what = "this is not a credentials file"
+        what = "the file is not a valid credentials file"
     raise FleetmarkError(
-        ErrorKind.CONFIGURATION, what, str(path), "Make one with `controller operator create`"
+        ErrorKind.CONFIGURATION, what, str(path), "Create one with `controller operator create`"
     )
 
 

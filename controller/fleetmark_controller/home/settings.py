@@ -115,7 +115,7 @@ def load_settings(home: Path, **flags: Any) -> Settings:
         values = read_config(home)
     except ConfigError as error:
         raise FleetmarkError(
-            ErrorKind.CONFIGURATION, str(error), next_step="Mend the file"
+            ErrorKind.CONFIGURATION, str(error), next_step="Correct the file"
         ) from error
     types = {f.name: f for f in fields(Settings)}
     chosen: dict[str, Any] = {}
@@ -162,13 +162,13 @@ def check_settings(settings: Settings, home: Path) -> None:
     if settings.entry_port and settings.entry_port == port:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
-            f"entry_port is {port}, as is the port of listen",
-            next_step="Give new devices a port of their own",
+            f"entry_port and listen both use port {port}",
+            next_step="Set entry_port to another port",
         )
     if port == 65_535 and not settings.entry_port:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
-            "listen uses port 65535, so that there is no next port for new devices",
+            "listen uses port 65535, so there is no next port for the enrollment of devices",
             next_step="Set entry_port, or listen on a lower port",
         )
     catalogs = [place for place in settings.catalogs if not is_replaced(home, place)]
@@ -189,10 +189,10 @@ def _fault(key: str, value: object) -> str:
         if not least <= value <= most:
             return f"{value!r:.80}, expected {least:g} to {most:,.10g}"
     if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
-        return f"{list(value)!r:.80}, expected a list of texts"
+        return f"{list(value)!r:.80}, expected a list of strings"
     texts = value if isinstance(value, tuple) else (value,)
     if any(isinstance(text, str) and not text.isprintable() for text in texts):
-        return f"{value!r:.80}, which holds control characters"
+        return f"{value!r:.80}, which contains control characters"
     return ""
 
 
@@ -215,7 +215,7 @@ def check_listen(address: str) -> tuple[str, int]:
             ErrorKind.USAGE,
             f"{address!r} is not HOST:PORT",
             "--listen",
-            f"Like 0.0.0.0:{DEFAULT_PORT}, which is every address of this host",
+            f"Example: 0.0.0.0:{DEFAULT_PORT} listens on all IPv4 addresses of this host",
         )
     return (f"[{bare}]" if ":" in bare else bare), int(port)
 

@@ -40,12 +40,12 @@ def find_break(rows: Iterable[Row], head_seq: int, head_hash: str) -> str:
     before, seq = FIRST, 0
     for row in rows:
         if row.seq != seq + 1:
-            return f"row {seq + 1} is missing" if row.seq > seq else f"row {row.seq} is there twice"
+            return f"row {seq + 1} is missing" if row.seq > seq else f"row {row.seq} exists twice"
         if row.sealed(before) != row.hash:
             return f"row {row.seq} was changed"
         before, seq = row.hash, row.seq
     if seq < head_seq:
         return f"row {seq + 1} is missing"
     if (seq, before) != (head_seq, head_hash):
-        return f"the head does not fit row {seq}"
+        return f"the recorded chain head does not match row {seq}"
     return ""

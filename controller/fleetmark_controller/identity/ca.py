@@ -52,7 +52,7 @@ def _read(path: Path) -> Pair | None:
             ErrorKind.CONFIGURATION,
             "the controller's own key is damaged",
             str(path),
-            "Restore it from a backup; without it every board must be enrolled anew",
+            "Restore it from a backup; without it every device must be enrolled again",
         ) from error
     return pair
 

@@ -132,7 +132,8 @@ def check_document(data: bytes, csr: bytes, signature: str) -> Request:
         request.public_key.verify(bytes.fromhex(signature), data, ec.ECDSA(hashes.SHA256()))
     except (ValueError, InvalidSignature) as error:
         raise FleetmarkError(
-            ErrorKind.BAD_SIGNATURE, "the document was changed after the board had signed it"
+            ErrorKind.BAD_SIGNATURE,
+            "the document was changed after the device signed it",
         ) from error
     return request
 
@@ -196,11 +197,14 @@ def read_peer(certificate: bytes) -> Peer:
             raise ValueError(uri)
         key = found.public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise ValueError("not a key of ours")
+            raise ValueError("the key is not an elliptic curve key")
         expires = found.not_valid_after_utc
         return Peer(Kind(kind), identity_id, _fingerprint(key), int(expires.timestamp()) * NS_PER_S)
     except crypto_errors() as error:
-        raise FleetmarkError(ErrorKind.UNAUTHENTICATED, "the certificate names nobody") from error
+        raise FleetmarkError(
+            ErrorKind.UNAUTHENTICATED,
+            "the certificate does not name a Fleetmark device or operator",
+        ) from error
 
 
 def expires_ns(certificate: bytes) -> int:
@@ -286,7 +290,7 @@ def _usage(*, ca: bool) -> x509.KeyUsage:
 def _private(pem: bytes) -> ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(pem, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("not a key of ours")
+        raise ValueError("the key is not an elliptic curve key")
     return key
 
 

@@ -104,9 +104,9 @@ def token_refusal(token: TokenFacts | None, secret_sha256: str, now_ns: int) -> 
     A caller who does not know the secret learns nothing, not even whether the token exists.
     """
     if token is None or not hmac.compare_digest(token.secret_sha256, secret_sha256):
-        return "the join token is unknown"
+        return "the enrollment token is unknown"
     state = token.state(now_ns)
-    return "" if state == "usable" else f"the join token is {_SAID[state]}"
+    return "" if state == "usable" else f"the enrollment token is {_SAID[state]}"
 
 
 _SAID = {"revoked": "revoked", "used": "used up", "expired": "expired"}

@@ -62,8 +62,8 @@ class Registry:
         if identity is None or identity.kind is not kind or identity.key_sha256 != key_sha256:
             raise FleetmarkError(
                 ErrorKind.UNAUTHENTICATED,
-                "this certificate is of no one whom the controller knows now",
-                next_step="Enrol the board, or make the credentials file, anew",
+                "certificate is not registered with this controller",
+                next_step="Enroll the device again or create a new credentials file",
             )
         if identity.state is not State.ACTIVE:
             raise _refusal(identity)
@@ -120,8 +120,8 @@ def _too_many_calls_error(caller: Caller, most: int) -> FleetmarkError:
     noun = "device" if caller.kind is Kind.DEVICE else "operator"
     return FleetmarkError(
         ErrorKind.BACK_PRESSURE,
-        f"{noun} {caller.name} has {most} calls open, the most that one {noun} may have",
-        next_step=f"End some of them, or raise calls_per_{noun} in the controller's config.toml",
+        f"{noun} {caller.name} has {most} open calls, the limit for one {noun}",
+        next_step=f"End some of them or raise calls_per_{noun} in the controller's config.toml",
     )
 
 
@@ -129,8 +129,8 @@ def expired() -> FleetmarkError:
     """Return the error for a certificate that has expired."""
     return FleetmarkError(
         ErrorKind.UNAUTHENTICATED,
-        "the certificate has run out",
-        next_step="A board renews it by itself; make a person's credentials file anew",
+        "the certificate has expired",
+        next_step="Devices renew it automatically; operators need a new credentials file",
     )
 
 
@@ -139,7 +139,7 @@ def _refusal(identity: Identity) -> FleetmarkError:
         return FleetmarkError(
             ErrorKind.PENDING,
             f"device {identity.name} waits for approval",
-            next_step=f"On the controller: `controller fleet approve {identity.name}`",
+            next_step=f"Run `controller fleet approve {identity.name}` on the controller",
         )
     return FleetmarkError(
         ErrorKind.REVOKED,

@@ -39,7 +39,7 @@ def fill_power_command(words: Sequence[str], values: Mapping[str, str]) -> list[
             what = "name" if key == "name" else f"label {key.removeprefix('label:')}"
             raise PowerCommandError(f"no operator has set the {what} of the device")
         if not value or value.startswith("-") or not value.isprintable():
-            raise PowerCommandError(f"{key} is {value[:40]!r}, which would not be one plain word")
+            raise PowerCommandError(f"{key} is {value[:40]!r}, which is not a single plain word")
         return value
 
     first, *rest = words

@@ -12,11 +12,11 @@ from fleetmark_core.repeat_bounds import Bounds
 class Next(Enum):
     """The decision after a run, with its reason."""
 
-    WAIT = "another run of it is on its way"
-    AGAIN = "its figure is not known well enough"
-    NARROW = "its figure is known well enough"
-    BOUND = "it ran as often as it may"
-    STOP = "its last run is no evidence"
+    WAIT = "another run has not ended"
+    AGAIN = "the interval of the official figure is too wide"
+    NARROW = "the interval of the official figure is narrow enough"
+    BOUND = "the limit of runs is reached"
+    STOP = "the last run gave no valid figure"
 
 
 @dataclass(frozen=True)

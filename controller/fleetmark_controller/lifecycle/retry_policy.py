@@ -57,7 +57,7 @@ def after_attempt(job: JobFacts, ending: Ending, reason: str, retryable: bool) -
         return Verdict(JobState.INVALID, reason, official=True)
     left = job.attempts < job.max_attempts
     if ending is Ending.LOST:
-        waiting = reason if left else f"{reason}; no try is left, waiting for its result"
+        waiting = reason if left else f"{reason}; no attempts left, waiting for the result"
         return Verdict(_queued(job.state), waiting)
     if ending is Ending.GONE or retryable:
         if left:

@@ -128,9 +128,9 @@ def replay(
     if option is None or identity is None or identity.state is not State.ACTIVE:
         raise FleetmarkError(
             ErrorKind.NOTHING_FITS,
-            f"{made.device_name} takes no jobs any more",
+            f"device {made.device_name} no longer takes jobs",
             f"run {run_id}",
-            "The same benchmark can be scheduled on another board",
+            "Schedule the same benchmark on another device",
         )
     if not campaigns.exists(connection, campaign_id):
         told = {TOLD: told_then(job, made.order)}
@@ -176,7 +176,7 @@ def end_overdue(
         why = (waits or {}).get(job_id, "")
         waited = f": {why}" if why else ""
         before = f" (before: {job.reason})" if job.reason else ""
-        reason = f"unmet at its deadline{waited}{before}"
+        reason = f"its deadline passed{waited}{before}"
         jobs.transition(connection, now_ns, job, JobState.FAILED, reason)
         if job.state is JobState.ACTIVE:
             _stop(connection, effects, now_ns, job, "its deadline has passed")

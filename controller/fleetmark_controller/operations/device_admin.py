@@ -17,7 +17,7 @@ from fleetmark_core.clock import NS_PER_S
 from fleetmark_core.device_names import RULE, is_device_name
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
-SHARED_IDENTITY = "two agents use its identity: is one a copy of the other?"
+SHARED_IDENTITY = "two agents use its identity; one may be a copy of the other"
 """Reason of the drain of a device whose identity is cloned."""
 LONGEST_RESERVATION_S = 90 * 24 * 3600
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._/-]{0,62}")
@@ -31,7 +31,7 @@ def ids(connection: sqlite3.Connection, names: Sequence[str]) -> list[str]:
         FleetmarkError: NOT_FOUND, with the nearest name; USAGE: `names` is empty.
     """
     if not names:
-        raise FleetmarkError(ErrorKind.USAGE, "no board is named")
+        raise FleetmarkError(ErrorKind.USAGE, "no device given")
     return [named(connection, name).device_id for name in dict.fromkeys(names)]
 
 
@@ -50,12 +50,16 @@ def label(
     del effects
     for key, value in changes.items():
         if not _LABEL.fullmatch(key) or key in FACTS or key in ("name", "in"):
-            why = "it is a fact that agents measure" if key in FACTS else "letters, digits, . _ / -"
-            raise FleetmarkError(ErrorKind.USAGE, f"{key!r} cannot be a label: {why}")
+            why = (
+                "agents report it as a capability"
+                if key in FACTS
+                else "use letters, digits and the characters . _ / -"
+            )
+            raise FleetmarkError(ErrorKind.USAGE, f"{key!r} is not a valid label: {why}")
         if value is not None and not _VALUE.fullmatch(value):
             raise FleetmarkError(
                 ErrorKind.USAGE,
-                f"{value!r} cannot be a label's value: letters, digits, . : / + _ -",
+                f"{value!r} is not a valid label value: use letters, digits and . : / + _ -",
             )
     found = ids(connection, names)
     for device_id in found:
@@ -79,9 +83,7 @@ def describe(
     for field, value in changes.items():
         problem = wrong(field, value)
         if problem:
-            raise FleetmarkError(
-                ErrorKind.USAGE, problem, next_step=f"The fields are {', '.join(GIVEN)}"
-            )
+            raise FleetmarkError(ErrorKind.USAGE, problem, next_step=f"Fields: {', '.join(GIVEN)}")
     device = named(connection, name)
     descriptions.change(connection, now_ns, device.device_id, changes)
     return [device.device_id]
@@ -143,7 +145,7 @@ def reserve(
     """
     if not who or not 0 < for_s <= LONGEST_RESERVATION_S:
         raise FleetmarkError(
-            ErrorKind.USAGE, "a reservation is for somebody, and for 90 days at most"
+            ErrorKind.USAGE, "a reservation needs a name and a duration of at most 90 days"
         )
     found = ids(connection, names)
     for device_id, name in zip(found, dict.fromkeys(names), strict=True):
@@ -153,7 +155,7 @@ def reserve(
             raise FleetmarkError(
                 ErrorKind.RESERVED,
                 f"{name} is reserved for {now.reserved_for} until {now.reserved_until}",
-                next_step="Ask them, or end it with `controller fleet resume`",
+                next_step="Ask the holder, or end the reservation with `controller fleet resume`",
             )
         device_admin.reserve(connection, now_ns, device_id, who, now_ns + int(for_s * NS_PER_S))
     effects.schedule = True
@@ -169,19 +171,23 @@ def rename(
         FleetmarkError: NOT_FOUND; USAGE: an invalid name, or one like another device's.
     """
     if not is_device_name(new_name):
-        raise FleetmarkError(ErrorKind.USAGE, f"{new_name!r} is not a name: {RULE}")
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"{new_name!r} is not a valid device name: a name has {RULE}"
+        )
     device = named(connection, name)
     alike = devices.looks_like(connection, device.device_id, new_name)
     if alike not in ("", new_name):
         raise FleetmarkError(
             ErrorKind.USAGE,
-            f"{new_name!r} looks like {alike!r}, another board of this fleet",
-            next_step="Choose a name that looks different",
+            f"{new_name!r} looks like {alike!r}, the name of another device",
+            next_step="Choose a name that cannot be confused with it",
         )
     try:
         device_admin.rename(connection, now_ns, device.device_id, new_name)
     except sqlite3.IntegrityError as error:
-        raise FleetmarkError(ErrorKind.USAGE, f"another board is called {new_name!r}") from error
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"another device has the name {new_name!r}"
+        ) from error
     effects.identities.add(device.device_id)
     return [device.device_id]
 
@@ -196,7 +202,9 @@ def save(
     """
     del effects
     if not is_device_name(name):
-        raise FleetmarkError(ErrorKind.USAGE, f"{name!r} is not a name: {RULE}")
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"{name!r} is not a valid name for a saved fleet: a name has {RULE}"
+        )
     # Include the new selector, so that a circular reference is found now and not on use.
     parse_selector(f"@{name}", {**saved_fleets.every(connection), name: selector})
     matching(connection, selector)
@@ -216,12 +224,12 @@ def forget(connection: sqlite3.Connection, effects: Effects, now_ns: int, name: 
 
         raise FleetmarkError(
             ErrorKind.NOT_FOUND,
-            f"no fleet is saved as {name!r}",
-            next_step=hint(name, known) or "None is saved yet",
+            f"unknown saved fleet {name!r}",
+            next_step=hint(name, known) or "Save one with `controller fleet save`",
         )
     users = [other for other, text in known.items() if re.search(rf"@{re.escape(name)}\b", text)]
     if users:
         raise FleetmarkError(
-            ErrorKind.USAGE, f"@{name} is used by {', '.join(f'@{user}' for user in users)}"
+            ErrorKind.USAGE, f"@{name} is in use by {', '.join(f'@{user}' for user in users)}"
         )
     saved_fleets.forget(connection, name)

@@ -89,7 +89,7 @@ def waits(
     """Return the wait reason of every queued job, as given by the scheduler."""
     view = scheduler_view.view(connection, now_ns, seen)
     plan = scheduler.plan(replace(view, unsignable=trust.fault))
-    about = dict.fromkeys((a.job_id for a in plan.assignments), "it is about to be given a board")
+    about = dict.fromkeys((a.job_id for a in plan.assignments), "it is about to be dispatched")
     return {**plan.waits, **about}
 
 

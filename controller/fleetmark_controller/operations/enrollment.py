@@ -48,9 +48,14 @@ def create_token(
     """
     del effects
     if not 0 < life_ns <= MAX_TOKEN_LIFE_NS:
-        raise FleetmarkError(ErrorKind.USAGE, "a join token lives more than 0 s and up to 30 days")
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            "an enrollment token must be valid for more than 0 s and at most 30 days",
+        )
     if not 1 <= uses <= MAX_TOKEN_USES:
-        raise FleetmarkError(ErrorKind.USAGE, f"a join token has 1 to {MAX_TOKEN_USES} uses")
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"an enrollment token must have 1 to {MAX_TOKEN_USES} uses"
+        )
     expires_ns = now_ns + life_ns
     tokens.add(
         connection,
@@ -90,7 +95,9 @@ def revoke_token(
         t.token_id for t in tokens.every(connection) if prefix and t.token_id.startswith(prefix)
     ]
     if len(found) > 1:
-        raise FleetmarkError(ErrorKind.USAGE, f"several tokens begin with {prefix!r}")
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"{prefix!r} is ambiguous: several tokens begin with it"
+        )
     if not found:
         raise FleetmarkError(
             ErrorKind.NOT_FOUND, f"no token {prefix!r}", next_step="See `controller token list`"
@@ -131,15 +138,15 @@ def enrol(
     if token is None:
         raise FleetmarkError(
             ErrorKind.NOT_ENROLLED,
-            "this board's key is unknown to the controller",
-            next_step="Start the agent with a join token: `controller token create`",
+            "this device's key is not registered with the controller",
+            next_step="Start the agent with an enrollment token: `controller token create`",
         )
     stored = _usable(connection, now_ns, token)
     if identities.get(connection, applicant.device_id) is not None:
         raise FleetmarkError(
             ErrorKind.FORBIDDEN,
-            "another key has this device's id",
-            next_step="Remove identity/ from the agent's home, and it becomes a new device",
+            "another key is registered with this device's id",
+            next_step="Remove identity/ from the agent's home to enroll it as a new device",
         )
     name = devices.free_name(connection, applicant.device_id, applicant.name)
     # An operator must approve a device that was here before or requests the name of another device.
@@ -179,7 +186,9 @@ def _again(
     token: JoinToken | None,
 ) -> Identity:
     if known.kind is not Kind.DEVICE:
-        raise FleetmarkError(ErrorKind.FORBIDDEN, "this is a person's key")
+        raise FleetmarkError(
+            ErrorKind.FORBIDDEN, "this key belongs to an operator, not to a device"
+        )
     if known.state in (State.REVOKED, State.REMOVED):
         raise revoked(known)
     if known.state is State.PENDING and token is not None:
@@ -200,8 +209,8 @@ def renew(connection: sqlite3.Connection, now_ns: int, key_sha256: str, address:
     if known is None or known.kind is not Kind.DEVICE:
         raise FleetmarkError(
             ErrorKind.NOT_ENROLLED,
-            "this board's key is unknown to the controller",
-            next_step="Start the agent with a join token: `controller token create`",
+            "this device's key is not registered with the controller",
+            next_step="Start the agent with an enrollment token: `controller token create`",
         )
     if known.state is State.PENDING:
         raise FleetmarkError(ErrorKind.PENDING, f"device {known.name} waits for approval")
@@ -218,7 +227,7 @@ def _usable(connection: sqlite3.Connection, now_ns: int, token: JoinToken) -> To
     why = token_refusal(stored.facts if stored else None, _digest(token.secret), now_ns)
     if why or stored is None:
         raise FleetmarkError(
-            ErrorKind.BAD_TOKEN, why, next_step="Make a new one: `controller token create`"
+            ErrorKind.BAD_TOKEN, why, next_step="Create a new one: `controller token create`"
         )
     return stored
 
@@ -245,7 +254,7 @@ def approve(
         raise FleetmarkError(
             ErrorKind.FORBIDDEN,
             f"the key of {name} has fingerprint {identity.key_sha256}, not {fingerprint}",
-            next_step="If that is not what the board shows, revoke it",
+            next_step="If the device shows a different fingerprint than this key has, revoke it",
         )
     if identity.state is State.ACTIVE:
         return identity
@@ -258,9 +267,9 @@ def _fingerprint_digits(fingerprint: str) -> str:
     if not _FINGERPRINT.fullmatch(digits):
         raise FleetmarkError(
             ErrorKind.USAGE,
-            f"{fingerprint[:80]!r} is not a fingerprint",
+            f"{fingerprint[:80]!r} is not a valid fingerprint",
             "--fingerprint",
-            "Give at least 8 hexadecimal digits, as the board shows them",
+            "Give at least 8 hexadecimal digits of the fingerprint that the device shows",
         )
     return digits
 

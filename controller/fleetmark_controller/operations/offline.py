@@ -68,16 +68,16 @@ def export(
     if job.state is not JobState.QUEUED or job.attempts >= job.max_attempts:
         raise FleetmarkError(
             ErrorKind.FENCED,
-            f"the job is {job.state.value}: only one that waits can leave in a bundle",
+            f"the job is {job.state.value}; only a waiting job can be exported as a bundle",
             job_id,
-            "Pause its campaign before its board takes it",
+            "Pause its campaign before a device takes the job",
         )
     option = _option(connection, job_id, device)
     missing = trust.fault or releases.unsigned(connection).get(option.lock_sha256, "")
     if missing or trust.reference is None:
         raise FleetmarkError(
             ErrorKind.NOT_RELEASED,
-            f"unsigned: {missing or 'this controller signs nothing'}",
+            f"unsigned: {missing or 'this controller does not sign orders'}",
             job_id,
             "Run `controller catalog release`",
         )
@@ -99,7 +99,7 @@ def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
         for known in devices.every(connection)
         if (found := job_options.get(connection, job_id, known.device_id)) is not None
     }
-    listed = ", ".join(sorted(names)[:5]) or "no board"
+    listed = ", ".join(sorted(names)[:5]) or "no device"
     if device and device in names:
         return names[device]
     if device:
@@ -107,11 +107,14 @@ def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
             ErrorKind.NOT_FOUND,
             f"the job cannot run on {device!r}",
             "--device",
-            f"It fits {listed}",
+            f"The job can run on {listed}",
         )
     if len(names) != 1:
         raise FleetmarkError(
-            ErrorKind.USAGE, f"the job fits {len(names)} boards", "--device", f"Name one: {listed}"
+            ErrorKind.USAGE,
+            f"the job can run on {len(names)} devices",
+            "--device",
+            f"Give one: {listed}",
         )
     return next(iter(names.values()))
 
@@ -151,7 +154,7 @@ def import_results(
     identity = identities.get(connection, said.device_id)
     if identity is None or identity.kind is not Kind.DEVICE or identity.key_sha256 != key_sha256:
         raise FleetmarkError(
-            ErrorKind.FORBIDDEN, "the results are not signed by the board that they name"
+            ErrorKind.FORBIDDEN, "the results are not signed by the device that they name"
         )
     if identity.state in (State.REVOKED, State.REMOVED):
         raise revoked(identity)
@@ -160,7 +163,7 @@ def import_results(
     if attempt is None:
         raise FleetmarkError(
             ErrorKind.FENCED,
-            f"no attempt of job {key.job_id} with epoch {key.epoch} was given to this board",
+            f"no attempt of job {key.job_id} with epoch {key.epoch} was dispatched to this device",
         )
     before = records.count(connection, key)
     if said.refusal:
@@ -220,7 +223,7 @@ def add_board(
         )
         effects.identities.add(device_id)
     if known is None or (known.identity_id, known.kind) != (device_id, Kind.DEVICE):
-        raise FleetmarkError(ErrorKind.FORBIDDEN, "another key has this device's id")
+        raise FleetmarkError(ErrorKind.FORBIDDEN, "another key is registered with this device's id")
     devices.upsert(
         connection,
         now_ns,

@@ -34,18 +34,21 @@ def create(
         FleetmarkError: USAGE: an invalid name, a name that is taken, or a known key.
     """
     if not name or len(name) > _MAX_NAME or not name.isprintable() or name != name.strip():
-        raise FleetmarkError(ErrorKind.USAGE, f"{name[:80]!r} is not a name: up to 63 letters")
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{name[:80]!r} is not a valid name: use 1 to {_MAX_NAME} printable characters",
+        )
     known = identities.by_name(connection, Kind.PERSON, name)
     if known is not None and known.state is not State.REVOKED:
         raise FleetmarkError(
             ErrorKind.USAGE,
-            f"there is an operator {name!r} already",
+            f"operator {name!r} already exists",
             next_step=f"Revoke it first: `controller operator revoke {name}`",
         )
     if known is not None:
         identities.set_state(connection, now_ns, known.identity_id, State.REMOVED)
     if identities.by_key(connection, key_sha256) is not None:
-        raise FleetmarkError(ErrorKind.USAGE, "this key is in use already")
+        raise FleetmarkError(ErrorKind.USAGE, "this key is already in use")
     identity = Identity(
         person_id, Kind.PERSON, name, role, key_sha256, State.ACTIVE, {}, iso(now_ns)
     )
@@ -73,8 +76,8 @@ def revoke(
     if known.identity_id == _LOCAL_ID:
         raise FleetmarkError(
             ErrorKind.USAGE,
-            "who may read the controller's home is its administrator",
-            next_step="Take away the right to read that folder",
+            "the local administrator, who can read the controller's home, cannot be revoked",
+            next_step="Change the permissions of that folder",
         )
     identities.set_state(connection, now_ns, known.identity_id, State.REVOKED)
     audit.add(connection, now_ns, who, "operator.revoke", name, key_sha256=known.key_sha256)

@@ -23,7 +23,7 @@ from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import Lock, parse_lock
 from fleetmark_core.order import Order, parse_order
 
-_SUBMITTED_BY = "unknown: from a board's order, after a restored backup"
+_SUBMITTED_BY = "unknown: recovered from a device's order after a restored backup"
 
 
 @dataclass(frozen=True)

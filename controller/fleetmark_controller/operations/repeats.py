@@ -63,7 +63,9 @@ def after_run(
         effects.jobs.add(again.job_id)
         effects.schedule = True
     elif decided is Next.BOUND and half is not None and half > bounds.interval_percent:
-        text = f"over {len(figures)} runs the official figure is known to ± {half:.1f} % only"
+        text = (
+            f"the 95 % interval of the official figure is ± {half:.1f} % over {len(figures)} runs"
+        )
         why = condition.reason("interval_wide", text, round(half, 2), bounds.interval_percent)
         runs.add_reason(connection, stored, why, condition.SUSPICIOUS)
     return decided

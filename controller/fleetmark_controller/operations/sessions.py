@@ -171,7 +171,7 @@ def lease_expired(
     effects: Effects,
     now_ns: int,
     device_id: str,
-    reason: str = "no contact with the device for a lease",
+    reason: str = "lease expired: no contact with the device",
 ) -> None:
     """Record that a device is offline, and mark its attempts as lost."""
     events.add(connection, now_ns, "device.offline", device_id=device_id)
@@ -230,10 +230,10 @@ def _answer(
     if job.state is JobState.CANCELLING:
         return Answer(said.key, False, "cancelled")
     if job.newest_epoch != said.key.epoch:
-        return Answer(said.key, False, f"epoch {job.newest_epoch} has replaced it")
+        return Answer(said.key, False, f"replaced by the attempt with epoch {job.newest_epoch}")
     _advance(connection, effects, now_ns, attempt, said.state)
     return Answer(said.key, True, "")
 
 
-_WITHOUT_IT = "the device came back without it"
+_WITHOUT_IT = "the device reconnected without this attempt"
 _REPORTABLE = (AttemptState.PREPARING, AttemptState.RUNNING, AttemptState.UPLOADING)

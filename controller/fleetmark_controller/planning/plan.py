@@ -145,9 +145,9 @@ def make_plan(
     if request.interleave and len(configurations) == 1:
         raise FleetmarkError(
             ErrorKind.USAGE,
-            "one configuration alone cannot alternate",
+            "needs at least two configurations to alternate",
             "--interleave",
-            "Give --set or --with several values, or leave --interleave out",
+            "Give --set or --with several values, or omit --interleave",
         )
     matching = _sandboxed(request.min_sandbox, matching, plan)
     _check_bound(request, len(configurations), len(matching), dry_run)
@@ -188,14 +188,14 @@ def _check_bound(request: Request, configurations: int, devices: int, dry_run: b
     if request.repetitions > 1:
         parts.append(f"{request.repetitions} repetitions")
     if not request.any_device:
-        parts.append(f"{boards} boards")
+        parts.append(f"{boards} devices")
     raise FleetmarkError(
         ErrorKind.USAGE,
         f"{size} jobs ({' × '.join(parts)}), more than {bound}",
         "--max-jobs",
-        "Ask for fewer at a time"
+        "Submit fewer jobs at a time"
         if size > MAX_JOBS
-        else f"Ask for fewer, or raise the bound on purpose: --max-jobs {size}",
+        else f"Submit fewer jobs, or raise the limit: --max-jobs {size}",
     )
 
 
@@ -235,7 +235,7 @@ def _matching(
         raise FleetmarkError(
             ErrorKind.NO_MATCH,
             "no device is registered",
-            next_step="Run `agent start` on a board",
+            next_step="Run `agent start` on a device",
         )
     if not selector_text:
         plan.matching.extend((device.name, "every device") for device in devices)

@@ -95,16 +95,16 @@ class _Round:
         if job.paused:
             return "its campaign is paused"
         if not job.tries_left:
-            return "no try is left: it waits for the result of the last one"
+            return "no attempts left: it waits for the result of the last attempt"
         if job.series:
             obstacle = self._standing(job)
             if obstacle:
                 return obstacle
             first = self.next_turn[job.series]
             if first is not job:
-                return f"it takes turns: job {first.job_id} runs first"
+                return f"interleaved: job {first.job_id} runs first"
             if self._series(job).active:
-                return "it takes turns: the job before it is not done yet"
+                return "interleaved: the previous job has not ended"
         return ""
 
     def _unsigned(self, job: WaitingJob) -> str:
@@ -132,7 +132,7 @@ class _Round:
         if began:
             if began in job.devices:
                 return self._on(job, began)
-            return "it takes turns on another board, which is not free"
+            return "interleaved: its series runs on another device, which is not free"
         if len(job.devices) == 1:
             return self._on(job, next(iter(job.devices)))
         return self._on_any(job)
@@ -140,7 +140,7 @@ class _Round:
     def _on(self, job: WaitingJob, device_id: str) -> str:
         device = self.view.devices.get(device_id)
         if device is None:
-            return "its board is not there"
+            return "its device is not available"
         obstacle = self._obstacle(device, job)
         if not obstacle:
             self._take(job, device_id)
@@ -192,14 +192,14 @@ class _Round:
         if obstacle:
             return obstacle
         if self.view.unsigned.get(job.devices[device.device_id]):
-            return "would get what no release names yet"
+            return "needs entries that no signed release contains"
         taker = self.given.get(device.device_id)
         if taker is not None:
-            return f"was just given job {taker}"
+            return f"was just assigned job {taker}"
         if self.obstacles[device.device_id]:
             return self.obstacles[device.device_id]
         if not self._may_hold(job, device.device_id):
-            return "alternates the jobs of another campaign, which come first"
+            return "is held for the interleaved jobs of another campaign"
         resting_ns = predicates.cooling_ns(device, job, self.policy)
         if resting_ns:
             self._again(resting_ns)
@@ -217,7 +217,7 @@ class _Round:
             device = self.view.devices.get(device_id)
             counts[_kind(device, self._obstacle(device, job) if device else "")] += 1
         what = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-        return f"none of {len(job.devices)} boards is free for it: {what}"
+        return f"none of {len(job.devices)} devices is free for it: {what}"
 
     # --- series ---
 
@@ -269,12 +269,14 @@ def _next_turns(order: Sequence[WaitingJob]) -> dict[str, WaitingJob]:
 def _ahead(count: int) -> str:
     if not count:
         return ""
-    return f"; {count} job{'s' if count > 1 else ''} for it come{'' if count > 1 else 's'} first"
+    return (
+        f"; {count} queued job{'s' if count > 1 else ''} for it run{'' if count > 1 else 's'} first"
+    )
 
 
 def _kind(device: DeviceState | None, obstacle: str) -> str:
     if device is None:
-        return "gone"
+        return "not available"
     for words, kind in _KINDS:
         if obstacle.startswith(words):
             return kind
@@ -285,15 +287,15 @@ _KINDS = (
     ("is drained", "drained"),
     ("is quarantined", "quarantined"),
     ("is reserved", "reserved"),
-    ("has the sandbox", "too weakly sandboxed"),
-    ("has no sandbox", "too weakly sandboxed"),
+    ("has sandbox level", "with a weaker sandbox"),
+    ("reports no sandbox", "with a weaker sandbox"),
     ("is offline", "offline"),
-    ("does not answer", "out of touch"),
+    ("does not respond", "unresponsive"),
     ("runs job", "busy"),
-    ("was just given", "busy"),
+    ("was just assigned", "busy"),
     ("has not reported", "not idle yet"),
     ("cools down", "cooling down"),
-    ("refused", "resting after a refusal"),
-    ("alternates", "alternating other jobs"),
-    ("would get what no release", "without a signed release"),
+    ("refused", "waiting after a refusal"),
+    ("is held", "held for interleaved jobs"),
+    ("needs entries", "without a signed release"),
 )

@@ -16,14 +16,14 @@ def standing(device: DeviceState, policy: Policy) -> str:
         why = f" ({device.drain_reason})" if device.drain_reason else ""
         return f"is drained{why}"
     if quarantined(device, policy):
-        return f"is quarantined: {device.failures} jobs failed on it one after another"
+        return f"is quarantined: {device.failures} consecutive jobs failed on it"
     return ""
 
 
 def presence(device: DeviceState) -> str:
     """Return what keeps the device from every job now; empty if it could start one at once."""
     if device.seen.status != "online":
-        return "is offline" if device.seen.status == "offline" else "does not answer just now"
+        return "is offline" if device.seen.status == "offline" else "does not respond"
     if device.busy_with:
         return f"runs job {device.busy_with}"
     if not device.seen.idle:
@@ -60,8 +60,8 @@ def for_job(device: DeviceState, job: WaitingJob, now_unix_ns: int, policy: Poli
 
 def weaker(level: str, wanted: str) -> str:
     """Return the wait reason for a device whose sandbox is too weak."""
-    have = f"the sandbox {level}" if level else "no sandbox that it tells of"
-    return f"has {have}, the job wants {wanted} or a stronger one"
+    have = f"has sandbox level {level}" if level else "reports no sandbox level"
+    return f"{have}, but the job requires {wanted} or a stronger one"
 
 
 def cooling_ns(device: DeviceState, job: WaitingJob, policy: Policy) -> int:
@@ -77,9 +77,9 @@ def cooling(device: DeviceState, left_ns: int) -> str:
     left_s = f"{max(1.0, left_ns / NS_PER_S):.0f} s"
     asked_again_ns = _asked_again_ns(device) - (device.seen.rested_ns or 0)
     if asked_again_ns < left_ns:
-        return f"cools down for {left_s} more"
+        return f"cools down for another {left_s}"
     last = "its last job" if device.seen.refusals == 1 else f"{device.seen.refusals} jobs in a row"
-    return f"refused {last}: it is asked again in {left_s}"
+    return f"refused {last}: the next offer follows in {left_s}"
 
 
 def _asked_again_ns(device: DeviceState) -> int:

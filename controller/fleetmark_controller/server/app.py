@@ -210,7 +210,7 @@ def _monitor(
     async def report(source: str, count: int, port: int) -> None:
         refusal = FleetmarkError(
             ErrorKind.BACK_PRESSURE,
-            f"{count} connections to port {port} without a call were closed, most from {source}",
+            f"closed {count} connections without a call on port {port}, most from {source}",
         )
         await refusals.note(f"address {source}", "connection", refusal)
 
@@ -278,7 +278,7 @@ async def _keep_local(home: Home, engine: Engine, issuer: Issuer, told: Ready) -
             await _write_local(home, engine, issuer, told.address)
             await engine.release_manager.look()
         except (OSError, FleetmarkError) as error:
-            log.error("the credential of this host or the release cannot be renewed: %s", error)
+            log.error("renewal of the local credentials or the release failed error=%s", error)
 
 
 async def _begin_generation(home: Home, engine: Engine) -> int:
@@ -318,8 +318,8 @@ def _bind(server: grpc.aio.Server, host: str, port: int, issuer: Issuer, *, mutu
         option = "--listen" if mutual else "--listen, or entry_port in config.toml"
         raise FleetmarkError(
             ErrorKind.ADDRESS_REFUSED,
-            f"cannot listen on {host}:{port}: another program does",
-            next_step=f"Stop it, or choose another port with {option}",
+            f"cannot listen on {host}:{port}: another program uses this port",
+            next_step=f"Stop that program, or choose another port with {option}",
         ) from error
 
 

@@ -157,7 +157,7 @@ class ConnectionMonitor:
             try:
                 least_s = _FLOOD_PAUSE_S if await self._look() else _PAUSE_S
             except OSError as error:
-                log.warning("connections cannot be listed: %s", error)
+                log.warning("connections not listed error=%s", error)
 
     async def _look(self) -> bool:
         """Close excess connections; return whether there were any."""

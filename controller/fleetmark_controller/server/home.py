@@ -36,7 +36,7 @@ def unwritable_home_error(folder: Path, error: OSError) -> FleetmarkError:
         ErrorKind.CONFIGURATION,
         f"the home cannot be used: {error.strerror}",
         place,
-        "Name a folder that this user may write as --home, or change its permissions",
+        "Give a folder that this user can write as --home, or change its permissions",
     )
 
 
@@ -63,9 +63,9 @@ class Home:
             owner = self._lock.read().strip() or "unknown"
             raise FleetmarkError(
                 ErrorKind.HOME_IN_USE,
-                f"another controller (process {owner}) runs on this home",
+                f"another controller (process {owner}) is using this home",
                 str(folder),
-                "Stop it, or name another --home",
+                "Stop that controller, or give another --home",
             ) from error
         try:
             self._lock.truncate(0)
@@ -102,7 +102,7 @@ class Home:
             if path.exists() and not path.is_file():
                 raise FleetmarkError(
                     ErrorKind.STORE_UNUSABLE,
-                    "it is part of the store, and not a regular file",
+                    "this part of the store is not a regular file",
                     str(path),
                     "Restore the store from a backup, or start with an empty folder as --home",
                 )
@@ -111,7 +111,7 @@ class Home:
             what = "is empty" if self.store.exists() else "is missing"
             raise FleetmarkError(
                 ErrorKind.STORE_UNUSABLE,
-                f"the store {what}, though a controller has run here",
+                f"the store {what}, although a controller has run in this home",
                 str(self.store),
                 "Restore it from a backup, or start with an empty folder as --home",
             )
@@ -129,7 +129,7 @@ class Home:
         if not path.exists() and max(stored_generation, self.read_generation()) > 0:
             raise FleetmarkError(
                 ErrorKind.CONFIGURATION,
-                "the controller's CA is missing; the devices in the store trust no other",
+                "the controller's CA is missing; the enrolled devices trust only this CA",
                 str(path),
                 f"Restore {FOLDER}/ from a backup, or start with an empty folder as --home",
             )
@@ -158,15 +158,15 @@ class Home:
                 return ""
             raise FleetmarkError(
                 ErrorKind.STORE_UNUSABLE,
-                "the store's log is missing or damaged, and the store without it is empty, though a"
-                " controller has run here",
+                "the store's write-ahead log is missing or damaged, and without it the store is"
+                " empty, although a controller has run in this home",
                 f"{self.store}-wal",
                 "Restore both from a backup, or start with an empty folder as --home",
             )
         return (
-            f"{self.store}: the store is older than its home (generation {stored_generation}, the"
-            f" last was {known}): it was restored from a backup, or its log {self.store.name}-wal"
-            " was lost"
+            f"{self.store}: the store is older than its home (generation {stored_generation},"
+            f" expected {known}): it was restored from a backup, or its write-ahead log"
+            f" {self.store.name}-wal was lost"
         )
 
     @property

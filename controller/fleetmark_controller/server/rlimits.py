@@ -54,14 +54,14 @@ def raise_limit() -> int | None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
         except (OSError, ValueError) as error:
-            log.warning("the limit of open files stays at %d: %s", soft, error)
+            log.warning("limit of open files not raised limit=%d error=%s", soft, error)
     if soft == resource.RLIM_INFINITY:
         return None
     shares = share_connections(soft)
     if shares is not None and soft < _FEW:
         log.warning(
-            "this system allows %d open files: at most %d devices and operators can be connected."
-            " Raise the hard limit (`ulimit -Hn`, LimitNOFILE= of the unit) for more",
+            "limit of open files is low limit=%d: at most %d devices and operators can connect."
+            " Raise the hard limit (`ulimit -Hn`, LimitNOFILE= in the systemd unit)",
             soft,
             shares.session,
         )

@@ -58,7 +58,7 @@ def write(path: Path, key: CatalogKey, *, replace: bool = False) -> None:
     """
     if path.exists() and not replace:
         raise FleetmarkError(
-            ErrorKind.USAGE, "there is a file already", str(path), "Name another one with --out"
+            ErrorKind.USAGE, "the file already exists", str(path), "Give another path with --out"
         )
     values = {
         "format": _FORMAT,
@@ -79,17 +79,17 @@ def read(path: Path) -> CatalogKey:
         rotations = tuple(Rotation(**rotation) for rotation in values["rotations"])
         key = CatalogKey(values["private"].encode(), rotations)
         if rotations and rotations[-1].new != key.public:
-            raise ValueError("its rotations lead to another key")
+            raise ValueError("its rotations end at another key")
     except OSError as error:
         what = error.strerror or str(error)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        what = f"it is no catalog key: {error}"
+        what = f"it is not a valid catalog key: {error}"
     else:
         return key
     raise FleetmarkError(
         ErrorKind.CONFIGURATION,
         what,
         str(path),
-        "Restore it from a backup; devices do not trust a new key, which"
-        " `controller catalog key create` makes",
+        "Restore it from a backup; devices do not trust a new key from"
+        " `controller catalog key create`",
     )

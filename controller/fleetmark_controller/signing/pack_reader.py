@@ -44,9 +44,16 @@ def unpack_pack(archive: Path, target: Path, trusted: str = "") -> dict[str, obj
             written.
     """
     if trusted and not _HEX.fullmatch(trusted):
-        raise FleetmarkError(ErrorKind.USAGE, "is no fingerprint of a catalog key", "--trust")
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            "is not a valid fingerprint of a catalog key",
+            "--trust",
+            "Give 64 hexadecimal digits",
+        )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FleetmarkError(ErrorKind.USAGE, "is there already", str(target), "Name a new folder")
+        raise FleetmarkError(
+            ErrorKind.USAGE, "already exists", str(target), "Give the path of a new folder"
+        )
     scratch = target.with_name(f".{target.name}.unpacking")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -74,7 +81,7 @@ def _verified(folder: Path, trusted: str) -> dict[str, object]:
     pinned = trusted or about["catalog_sha256"]
     releases = [_release(folder, sha256, pinned) for sha256 in about["releases"]]
     if not releases:
-        raise _bad("it holds no signed release: its campaign ran before there were any")
+        raise _bad("it holds no signed release: its campaign ran before releases were introduced")
     locks = [_lock(folder, sha256, releases) for sha256 in about["locks"]]
     for lock in locks:
         for blob in lock.blobs():
@@ -83,7 +90,11 @@ def _verified(folder: Path, trusted: str) -> dict[str, object]:
                 raise _bad(f"mirror/{blob.sha256} ({blob.name}) is missing")
     for place in (folder / "mirror").iterdir():
         if sha256_file(place) != place.name:
-            raise FleetmarkError(ErrorKind.DIGEST_MISMATCH, "is not what its name says", str(place))
+            raise FleetmarkError(
+                ErrorKind.DIGEST_MISMATCH,
+                "its content does not match the sha256 in its name",
+                str(place),
+            )
     parts = {part for lock in locks for part in lock.components}
     same, added, others = _compare(folder, parts)
     return {
@@ -92,7 +103,7 @@ def _verified(folder: Path, trusted: str) -> dict[str, object]:
         "files": files,
         "locks": len(locks),
         "releases": ", ".join(str(release.serial) for release in releases),
-        "signed by": f"{pinned}{'' if trusted else ' (by the word of the pack alone)'}",
+        "signed by": f"{pinned}{'' if trusted else ' (not verified: no --trust given)'}",
         "as installed here": len(same),
         "in added/": ", ".join(added) or None,
         "other than here": ", ".join(others) or None,
@@ -104,12 +115,12 @@ def _check_sums(folder: Path) -> int:
     try:
         lines = read_regular(folder / "CHECKSUMS", _MAX_LIST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise _bad("it is no pack: CHECKSUMS is missing") from error
+        raise _bad("it is not a pack: CHECKSUMS is missing") from error
     listed: dict[str, str] = {}
     for line in lines:
         match = _SUM.fullmatch(line)
         if match is None:
-            raise _bad(f"CHECKSUMS has a line that is none: {line[:80]!r}")
+            raise _bad(f"CHECKSUMS has an invalid line: {line[:80]!r}")
         listed[match[2]] = match[1]
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {
         "CHECKSUMS"
@@ -118,7 +129,11 @@ def _check_sums(folder: Path) -> int:
         raise _bad(f"{name} is {'not in CHECKSUMS' if name in found else 'missing'}")
     for name in sorted(found):
         if sha256_file(folder / name) != listed[name]:
-            raise FleetmarkError(ErrorKind.DIGEST_MISMATCH, "was changed", name)
+            raise FleetmarkError(
+                ErrorKind.DIGEST_MISMATCH,
+                "its content does not match its digest in CHECKSUMS",
+                name,
+            )
     return len(found)
 
 
@@ -130,11 +145,11 @@ def _about(folder: Path) -> dict[str, Any]:
         texts = [values["catalog_sha256"], values["campaign_id"], values["fleetmark"]]
         digests = [*values["locks"], *values["releases"], values["catalog_sha256"]]
         if not all(isinstance(text, str) for text in texts):
-            raise TypeError("a name is no text")
+            raise TypeError("a name is not a string")
         if not all(_HEX.fullmatch(digest) for digest in digests):
-            raise ValueError("a digest is none")
+            raise ValueError("a digest is not 64 hexadecimal digits")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _bad(f"pack.json is none: {error}") from error
+        raise _bad(f"pack.json is not valid: {error}") from error
     return dict(values)
 
 
@@ -164,7 +179,11 @@ def _read(path: Path, sha256: str) -> bytes:
     except FileNotFoundError as error:
         raise _bad(f"{path.parent.name}/{path.name} is missing") from error
     if sha256_hex(data) != sha256:
-        raise FleetmarkError(ErrorKind.DIGEST_MISMATCH, "is not what its name says", path.name)
+        raise FleetmarkError(
+            ErrorKind.DIGEST_MISMATCH,
+            "its content does not match the sha256 in its name",
+            path.name,
+        )
     return data
 
 
@@ -203,4 +222,4 @@ def _compare(
 
 
 def _bad(what: str) -> FleetmarkError:
-    return FleetmarkError(ErrorKind.BAD_DOCUMENT, what, _PACK, "Get the file once more")
+    return FleetmarkError(ErrorKind.BAD_DOCUMENT, what, _PACK, "Copy or download the file again")

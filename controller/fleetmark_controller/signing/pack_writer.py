@@ -182,30 +182,30 @@ def _readme(about: dict[str, Any], locks: Iterable[Lock]) -> str:
     listed = "\n".join(f"- {name}" for name in names)
     return f"""# A Fleetmark campaign, to verify and to repeat
 
-Campaign `{about["campaign_id"]}`, made with Fleetmark {about["fleetmark"]}.
+Campaign `{about["campaign_id"]}`, packed with Fleetmark {about["fleetmark"]}.
 
-| folder | what it holds |
+| folder | content |
 |---|---|
-| `releases/` | the signed releases under which it ran |
-| `locks/` | the exact components, variations and artefacts of each configuration |
+| `releases/` | the signed releases that the campaign used |
+| `locks/` | lockfiles: the exact components, variations and artifacts of each configuration |
 | `components/` | the components' own files |
-| `mirror/` | every file that boards were sent, named by its sha256 |
+| `mirror/` | every file that devices received, named by its sha256 |
 | `results/` | rows of the public views, and the raw files of each run |
-| `CHECKSUMS` | sha256 of every file here: `sha256sum -c CHECKSUMS` |
+| `CHECKSUMS` | sha256 of every file in the pack: `sha256sum -c CHECKSUMS` |
 
 ## Verify
 
 `controller catalog unpack FILE DIR --trust {about["catalog_sha256"]}` checks every digest, the
-signature of each release, and that each lock follows from its release. It says which components
-your Fleetmark has in the same form; those that it has not lie in `DIR/added`.
+signature of each release, and that each lockfile follows from its release. It lists the components
+that your installation has with the same content, and writes the missing ones to `DIR/added`.
 
 ## Repeat
 
-On a machine with Fleetmark {about["fleetmark"]}, in the unpacked folder, without any network:
+On a machine with Fleetmark {about["fleetmark"]}, in the unpacked folder (no network is needed):
 
 ```sh
 controller serve --home home --mirror mirror --catalog added &
-controller token create --approve      # prints the line that starts a board
+controller token create --approve      # prints the command that starts an agent
 {command_of(about["request"])}
 controller results list
 ```

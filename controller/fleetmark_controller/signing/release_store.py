@@ -138,9 +138,9 @@ class Keeper:
         if key is None:
             raise FleetmarkError(
                 ErrorKind.NO_CATALOG_KEY,
-                "the catalog key is not on this host",
+                "this host has no catalog key",
                 "",
-                "Run `controller catalog release --key FILE` where it is",
+                "Run `controller catalog release --key FILE` on the host that has it",
             )
         return self.install(seal_release(proposal, key.private, key.rotations).canonical())
 
@@ -159,7 +159,7 @@ class Keeper:
         if self.release is not None and release.serial <= self.release.serial:
             raise FleetmarkError(
                 ErrorKind.ROLLED_BACK,
-                f"release {release.serial} is not newer than {self.release.serial}, which is here",
+                f"release {release.serial} is not newer than current release {self.release.serial}",
             )
         if envelope.key != self.public:
             self._trust(envelope.key, envelope.rotations)
@@ -181,9 +181,9 @@ class Keeper:
         if key is None:
             raise FleetmarkError(
                 ErrorKind.NO_CATALOG_KEY,
-                "the catalog key is not on this host",
+                "this host has no catalog key",
                 "",
-                "Run `controller catalog key rotate --key FILE --out NEW` where it is",
+                "Run `controller catalog key rotate --key FILE --out NEW` on the host that has it",
             )
         successor = key.successor()
         keyfile.write(self._key_file, successor, replace=True)
@@ -193,7 +193,7 @@ class Keeper:
     def fault(self, now_s: int) -> str:
         """Return why no order can be issued now; empty if orders can be issued."""
         if self.release is None:
-            return "there is no signed release yet"
+            return "no signed release exists yet"
         if self.release.expires_unix_s <= now_s:
             return f"release {self.release.serial} has expired"
         return ""
@@ -205,7 +205,7 @@ class Keeper:
     def lacks(self, lock: bytes) -> str:
         """Return why a lockfile does not follow from the release; empty if it does."""
         if self.release is None:
-            return "there is no signed release yet"
+            return "no signed release exists yet"
         digest = sha256_hex(lock)
         if digest not in self._checked:
             if len(self._checked) >= _MOST_CHECKED:
@@ -281,7 +281,7 @@ class Keeper:
             ErrorKind.CONFIGURATION,
             f"the release {fault}",
             str(self._release_file),
-            "Remove it, and make a new one with `controller catalog release`",
+            "Remove it and create a new one with `controller catalog release`",
         )
 
     def _take(self, envelope: Envelope, release: Release, data: bytes) -> None:
@@ -310,6 +310,6 @@ def _check_public(text: str) -> None:
     except FleetmarkError as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
-            f"catalog_key is no public key: {error.what}",
+            f"catalog_key is not a valid public key: {error.what}",
             next_step="`controller catalog key show --key FILE` prints it",
         ) from error

@@ -72,7 +72,7 @@ class Builder:
                 )
                 key = str(entry["key"])
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-                log.warning("%s is no record of a build: %s", file, error)
+                log.warning("invalid build record ignored file=%s error=%s", file, error)
                 continue
             # A wheel whose blob was removed is built again.
             if self._blobs.has(wheel.sha256):
@@ -109,9 +109,9 @@ class Builder:
             except OSError as error:
                 raise FleetmarkError(
                     ErrorKind.ARTIFACT_UNAVAILABLE,
-                    f"nothing can be built: {error.strerror or error}",
+                    f"the build folder cannot be used: {error.strerror or error}",
                     str(self._folder),
-                    f"A build needs up to {NEEDED_BYTES >> 30} GiB there for a while",
+                    f"A build temporarily needs up to {NEEDED_BYTES >> 30} GiB there",
                 ) from error
 
     def stop(self) -> None:
@@ -120,7 +120,7 @@ class Builder:
 
     def _make(self, build: Build, mirror: Path | None, workshop: Path, say: Say) -> None:
         say(
-            f"building {build}, once: no index has a wheel. "
+            f"building {build}, once: no package index has a wheel. "
             f"About {build.minutes} minute{'' if build.minutes == 1 else 's'}"
         )
         began = time.monotonic()
@@ -162,7 +162,7 @@ class Builder:
         self._run(build, scratch, variables, say)
         made = sorted(out.glob("*.whl"))
         if len(made) != 1:
-            raise failed(build, f"it gave {len(made)} wheels, not 1")
+            raise failed(build, f"it produced {len(made)} wheels instead of 1")
         wheel = scratch / build.filename
         repack(made[0], build, wheel)
         return wheel
@@ -190,7 +190,7 @@ class Builder:
         except FleetmarkError as error:
             raise failed(build, error.what) from error
         if code != 0:
-            log.error("the build of %s failed:\n%s", build, "\n".join(lines[-50:]))
+            log.error("build failed build=%s\n%s", build, "\n".join(lines[-50:]))
             raise failed(build, _telling(lines) or f"exit code {code}")
 
     def _remember(self, build: Build, sha256: str, size_bytes: int) -> None:
@@ -228,7 +228,7 @@ def _backend(sources: Path, build: Build) -> str:
     except OSError as error:
         raise failed(build, f"its pyproject.toml: {error.strerror or error}") from error
     except ValueError as error:
-        raise failed(build, f"its pyproject.toml is no TOML: {error}") from error
+        raise failed(build, f"its pyproject.toml is not valid TOML: {error}") from error
     return json.dumps(document.get("build-system", {}))
 
 

@@ -26,7 +26,7 @@ def read_needs(data: bytes) -> Needs:
         ValueError: `data` is not such a library, or is truncated.
     """
     if data[:6] != b"\x7fELF\x02\x01":
-        raise ValueError("is no 64-bit little-endian ELF file")
+        raise ValueError("is not a 64-bit little-endian ELF file")
     try:
         return _read(data)
     except (struct.error, LookupError, StopIteration, OverflowError) as error:
@@ -97,7 +97,7 @@ def misfit(needs: Needs, arch: str, glibc: str) -> str:
         return f"is for {needs.arch}, not {arch}"
     strange = [name for name in needs.libraries if name not in _EVERYWHERE]
     if strange:
-        return f"needs {', '.join(strange)}, which not every board has"
+        return f"needs {', '.join(strange)}, which some devices do not have"
     limit = _numbers(glibc)
     for found in needs.versions.values():
         for version in found:

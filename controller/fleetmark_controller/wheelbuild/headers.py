@@ -39,10 +39,9 @@ def collect_headers(python: str, arch: str, folder: Path) -> None:
     release = _DEBIAN.get(python)
     if release is None:
         raise _unavailable(
-            f"no Python {python} of this machine has its headers, and no release of Debian has "
-            f"that version",
-            f"Install Python {python} with its headers (Ubuntu: python{python}-dev), so that it is "
-            "on PATH",
+            f"no Python {python} with headers is installed here, and no Debian release has that "
+            f"version",
+            f"Install Python {python} with its headers (Ubuntu: python{python}-dev) on PATH",
         )
     packages = folder.with_name(f"{folder.name}-packages")
     try:
@@ -50,7 +49,7 @@ def collect_headers(python: str, arch: str, folder: Path) -> None:
         [package] = debian.download([f"libpython{python}-dev"])
     except FleetmarkError as error:
         raise _unavailable(
-            f"no Python {python} of this machine has its headers, and {error.what}",
+            f"no Python {python} with headers is installed here, and {error.what}",
             f"Install python{python}-dev",
         ) from error
     unpack(package, packages / "files")

@@ -99,5 +99,5 @@ def failed(build: Build, what: str) -> FleetmarkError:
         ErrorKind.ARTIFACT_UNAVAILABLE,
         f"{build} could not be built: {what}",
         "",
-        "The controller's log has the end of what the build said",
+        "See the end of the build's output in the controller's log",
     )

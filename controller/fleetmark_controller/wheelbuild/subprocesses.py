@@ -80,7 +80,7 @@ class Children:
                         if passed_s > limit_s:
                             raise FleetmarkError(
                                 ErrorKind.ARTIFACT_UNAVAILABLE,
-                                f"it did not end within {limit_s:.0f} s",
+                                f"it exceeded its time limit of {limit_s:.0f} s",
                             ) from None
                         news(passed_s)
             finally:
@@ -103,5 +103,5 @@ def _stopped() -> FleetmarkError:
         ErrorKind.ARTIFACT_UNAVAILABLE,
         "the controller is stopping",
         "",
-        "Start it, and ask again",
+        "Start the controller and repeat the command",
     )

@@ -52,7 +52,7 @@ def install_tools(tools: Sequence[Tool], folder: Path, children: Children) -> No
     _pip(
         children,
         folder.parent,
-        "the tools of a build",
+        "the build tools",
         *("install", "--only-binary=:all:", "--require-hashes", "--no-compile"),
         *("--target", str(folder), "--requirement", str(listing)),
     )
@@ -86,7 +86,7 @@ def download_sdist(
     )
     found = folder / sdist.file
     if not found.is_file() or sha256_file(found) != sdist.sha256:
-        raise _unavailable(f"pip gave another file than {sdist.file}")
+        raise _unavailable(f"the file that pip fetched does not match {sdist.file}")
     return found
 
 
@@ -104,7 +104,9 @@ def _pip(
     code, lines = children.run(command, environment, scratch, TIME_LIMIT_S)
     if code != 0:
         errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise _unavailable(f"{what} could not be had: pip said: {' '.join(errors[-3:])[:500]}")
+        raise _unavailable(
+            f"{what} could not be fetched: pip reported: {' '.join(errors[-3:])[:500]}"
+        )
 
 
 _KEPT = re.compile(
@@ -116,5 +118,8 @@ _KEPT = re.compile(
 
 def _unavailable(what: str) -> FleetmarkError:
     return FleetmarkError(
-        ErrorKind.ARTIFACT_UNAVAILABLE, what, "", "Check this machine's way to its package index"
+        ErrorKind.ARTIFACT_UNAVAILABLE,
+        what,
+        "",
+        "Check this machine's connection to its package index",
     )

@@ -19,7 +19,7 @@ def _clock(fleet: FaultyFleet, name: str, offset_s: float) -> None:
 
 @fault(
     "controller's clock steps",
-    told=r"this host's clock stepped by [+-]\d+ s",
+    told=r"clock stepped step_s=[+-]\d+",
     before=lambda fleet: _clock(fleet, "controller", 0),
 )
 def controller(fleet: FaultyFleet, chance: random.Random) -> None:

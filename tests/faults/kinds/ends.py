@@ -60,7 +60,7 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.measured["serves again"] = fleet.restart("controller")
 
 
-@fault("two controllers on one home", told=r"another controller .* runs on this home")
+@fault("two controllers on one home", told=r"another controller .* is using this home")
 def two_controllers(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1))
     done = _second("controller", "serve", "--home", str(fleet.home), "--listen", "127.0.0.1:0")
@@ -86,7 +86,7 @@ def _second(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @fault(
     "agent one version older",
-    told=r"speaks protocol 0, this controller 1: .* update the agent",
+    told=r"agent=0 controller=1: .* update the agent",
     before=lambda fleet: _speak(fleet, "board1", 0),
 )
 def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -95,7 +95,7 @@ def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "agent one version newer",
-    told=r"speaks protocol 2, this controller 1: .* update the controller",
+    told=r"agent=2 controller=1: .* update the controller",
     before=lambda fleet: _speak(fleet, "board1", 2),
 )
 def newer_agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -107,7 +107,7 @@ def _works(fleet: FaultyFleet, name: str) -> bool:
     return bool(fleet.query("SELECT 1 FROM runs WHERE device = ?", name))
 
 
-@fault("agent two versions newer", told=r"the agent speaks protocol 3, the controller 1")
+@fault("agent two versions newer", told=r"the agent speaks protocol 3, but the controller speaks 1")
 def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     """It is refused with a clear line, and welcome again in its old version."""
     time.sleep(chance.uniform(0, 1))

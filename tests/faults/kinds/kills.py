@@ -57,7 +57,7 @@ def agent_uploading(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "agent killed for good, jobs for any board",
-    told=r"no contact with the device for a lease",
+    told=r"lease expired: no contact with the device",
     duration_s=2.0,
     jobs=4,
 )
@@ -99,7 +99,7 @@ def job(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "power cut of a board",
-    told=r"came back without it|supervisor was killed|board1 disconnected",
+    told=r"reconnected without this attempt|supervisor was killed|board1 disconnected",
     duration_s=1.0,
 )
 def board(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -157,7 +157,7 @@ def controller_verifying(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "controller and agent killed together",
-    told=rf"{AWAY}|taking up|came back without it|device board1 disconnected",
+    told=rf"{AWAY}|taking up|reconnected without this attempt|device board1 disconnected",
 )
 def both(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))

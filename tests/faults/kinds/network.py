@@ -13,7 +13,7 @@ from tests.support.processes import until
 from tests.support.wire import DOWN, UP
 
 _MIB = 1024 * 1024
-_LOST = r"no contact with the device for a lease"
+_LOST = r"lease expired: no contact with the device"
 
 
 @fault("link cut and healed", told=AWAY)

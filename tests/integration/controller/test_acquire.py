@@ -68,7 +68,7 @@ def test_a_transfer_is_bounded_and_must_stay_on_https(
 ) -> None:
     folder, address = web
     (folder / "a").write_bytes(DATA)
-    with pytest.raises(FleetmarkError, match="not https"):
+    with pytest.raises(FleetmarkError, match="without https"):
         fetch_location(Location(url=f"{address}/a", size_bytes=len(DATA)), tmp_path, len(DATA))
 
 
@@ -89,7 +89,7 @@ def test_what_was_tried_is_listed(blobs: BlobFolder) -> None:
     assert len(said) == 2
 
 
-@pytest.mark.skipif(shutil.which("apt-get") is None, reason="this machine has no apt")
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="apt is not installed on this machine")
 def test_the_full_data_set_comes_from_debian(blobs: BlobFolder) -> None:
     catalog = load_catalog()
     component = catalog.get("dataset", "fashion-mnist-10000")

@@ -170,7 +170,7 @@ def test_a_repository_is_added_at_a_commit_only(fleet: Fleet, tmp_path: Path) ->
     catalog(fleet, "add", "ext::sh -c id", "--commit", "0" * 40, code=2)
     assert files(fleet) == before
     assert catalog(fleet, "add", str(tmp_path), "--commit", commit).split() == ["model/from-git"]
-    assert "added already" in catalog(fleet, "add", str(tmp_path), "--commit", commit, code=4)
+    assert "already registered" in catalog(fleet, "add", str(tmp_path), "--commit", commit, code=4)
     # What the repository becomes later does not matter.
     shutil.rmtree(tmp_path / ".git")
     assert "from-git" in catalog(fleet, "list", "model")
@@ -228,7 +228,7 @@ def test_walled_data_is_provided_by_its_digest(fleet: Fleet, tmp_path: Path) -> 
     given.mkdir()
     catalog(fleet, "provide", "model/walled", str(given), code=3)
     (given / "wall.bin").write_bytes(data[:-1] + b"!")
-    assert "is not the wall.bin that is wanted" in catalog(
+    assert "is not the expected wall.bin" in catalog(
         fleet, "provide", "model/walled", str(given), code=4
     )
     assert files(fleet) == before

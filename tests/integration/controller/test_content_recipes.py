@@ -45,4 +45,4 @@ def test_a_wheel_of_another_digest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FleetmarkError) as caught:
         fetch_location(place, tmp_path, 6)
     assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
-    assert "pip does not give foolbox-3.3.4-py3-none-any.whl" in str(caught.value)
+    assert "pip could not fetch foolbox-3.3.4-py3-none-any.whl" in str(caught.value)

@@ -135,10 +135,10 @@ BAD = {
     "chunked": "IncompleteRead",
     "endless": "larger than the declared",
     "missing": "404|Not Found",
-    "plain": "not https|refused",
+    "plain": "without https|refused",
     "local": "not allowed|redirect",
-    "nonsense": "data.bin could not be had",
-    "silent": "data.bin could not be had",
+    "nonsense": "data.bin could not be fetched",
+    "silent": "data.bin could not be fetched",
 }
 
 

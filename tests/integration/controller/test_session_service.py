@@ -145,4 +145,4 @@ async def test_a_stream_without_a_hello_is_ended(
 ) -> None:
     monkeypatch.setattr(session, "_HELLO_S", 0.1)
     kind, text = await refusal(stub)
-    assert kind is ErrorKind.PROTOCOL and "no hello came in time" in text
+    assert kind is ErrorKind.PROTOCOL and "did not send its hello in time" in text

@@ -123,8 +123,8 @@ DOCUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "an id of 10,000 letters": ({"device_id": "d" * 10_000}, "not a UUID"),
     "an id that moves the cursor": ({"device_id": "\x1b[2J"}, "not a UUID"),
     "no id": ({"device_id": ""}, "not a UUID"),
-    "a name of another alphabet": ({"name": "v\u0456ctim"}, "not a device's name"),
-    "a name that moves the cursor": ({"name": "\x1b[2J"}, "not a device's name"),
+    "a name of another alphabet": ({"name": "v\u0456ctim"}, "not a valid device name"),
+    "a name that moves the cursor": ({"name": "\x1b[2J"}, "not a valid device name"),
     "facts that are a list": ({"capabilities": [1]}, "capabilities"),
     "a format of the future": ({"format": "2"}, "format"),
 }

@@ -114,7 +114,7 @@ def test_a_result_file_of_another_shape_fails_its_job(liar: Liar, result: Any) -
     said = reason(liar)
     # A number of more than 64 bits is refused where the agent put the result.
     begins = ("result.json", "final record: Final is no JSON: key provenance.program_result")
-    assert said.removeprefix("its records are not valid: ").startswith(begins)
+    assert said.removeprefix("the device sent invalid records: ").startswith(begins)
     assert said.isprintable() and len(said) < 400
     assert runs_of(liar) == 0
 
@@ -126,7 +126,7 @@ def test_a_file_that_must_not_be_named_fails_its_job(
     liar.hand_in("singlestream_performance", honest, claim_files=claim)
     assert liar.verdict() == ("FAILED", None)
     said = reason(liar)
-    assert said.startswith("its records are not valid: ")
+    assert said.startswith("the device sent invalid records: ")
     assert said.isprintable() and len(said) < 400
     assert runs_of(liar) == 0
 

@@ -28,7 +28,9 @@ WORKERS = 2
 _EXIT_CODES = (2, 4)
 """Of `fleetmark_core.errors`: a file that is not valid, or a home that is refused."""
 _CONNECTED = "connected to the controller"
-_ADVICE = re.compile(r"\b(Restore|restore|Remove|remove|Mend|Free|Make|Name|Choose|Run|Move)\b")
+_ADVICE = re.compile(
+    r"\b(Restore|restore|Remove|remove|Mend|Repair|Correct|Create|Give|Free|Make|Name|Choose|Run|Move)\b"
+)
 
 
 @dataclass

@@ -179,23 +179,27 @@ def model_catalog(folder: Path, make: Make, name: str, digest: str = "") -> Path
 
 
 MODELS: dict[str, tuple[str, Make, str]] = {
-    "TFLite of 600 MB": ("m.tflite", large, "does not say TFL3"),
+    "TFLite of 600 MB": ("m.tflite", large, "does not have the mark TFL3"),
     "TFLite of 150 million graphs": (
         "m.tflite",
         lambda path: tflite_of_many_graphs(path, LARGE_BYTES),
         "a graph without inputs or outputs",
     ),
-    "TFLite that points outside": ("m.tflite", written(b"\xff\xff\xff\x7fTFL3" + bytes(99)), "cut"),
-    "TFLite that points back": ("m.tflite", written(tflite(back=True)), "cut short or changed"),
-    "TFLite cut": ("m.tflite", written(tflite()[:-40]), "cut short or changed"),
-    "ONNX of 600 MB": ("m.onnx", large, "no protobuf message at byte 0"),
+    "TFLite that points outside": (
+        "m.tflite",
+        written(b"\xff\xff\xff\x7fTFL3" + bytes(99)),
+        "truncated",
+    ),
+    "TFLite that points back": ("m.tflite", written(tflite(back=True)), "truncated or damaged"),
+    "TFLite cut": ("m.tflite", written(tflite()[:-40]), "truncated or damaged"),
+    "ONNX of 600 MB": ("m.onnx", large, "not a protobuf message at byte 0"),
     "ONNX of endless names": (
         "m.onnx",
         lambda path: onnx_with_names(path, 10_000, 4000),
         "too many names",
     ),
-    "ONNX nested": ("m.onnx", written(b"\x3a\x7f" * 5000), "is no model in ONNX format"),
-    "ONNX cut": ("m.onnx", written(b"\x08\x08\x3a\xff\xff\xff\x7f"), "cut short"),
+    "ONNX nested": ("m.onnx", written(b"\x3a\x7f" * 5000), "is not a model in ONNX format"),
+    "ONNX cut": ("m.onnx", written(b"\x08\x08\x3a\xff\xff\xff\x7f"), "truncated"),
 }
 """Files of models; each has the digest that its component gives."""
 MODEL_PLACES: dict[str, tuple[Make, str]] = {
@@ -259,7 +263,7 @@ def test_a_model_of_another_size_is_not_read(tmp_path: Path) -> None:
     file = model_catalog(tmp_path, written(b"x" * 100), "m.onnx")
     os.truncate(file, 1 << 40)
     check_one_line(
-        command("catalog", "validate", str(tmp_path)), 4, str(file), f"has {1 << 40} bytes"
+        command("catalog", "validate", str(tmp_path)), 4, str(file), f"size is {1 << 40} bytes"
     )
 
 
@@ -298,7 +302,7 @@ def test_bad_credentials_are_named(tmp_path: Path, what: str) -> None:
     if file.is_file():
         file.chmod(0o600)  # else a second line warns that others may read it
     end = command("fleet", "list", "--credentials", str(file))
-    check_one_line(end, 2, str(file), says if what in SPECIAL else "not a credentials file")
+    check_one_line(end, 2, str(file), says if what in SPECIAL else "not a valid credentials file")
 
 
 @pytest.mark.parametrize("what", SPECIAL)
@@ -427,7 +431,7 @@ def test_a_controller_serves_without_a_catalog_that_changed(tmp_path: Path) -> N
         fleet.children["controller"].wait(30)
         fleet.start_controller()
         assert fleet.run("catalog", "show", "model/m").returncode == 3
-        assert "is left out" in fleet.log("controller")
+        assert "catalog not loaded" in fleet.log("controller")
         assert "Traceback" not in fleet.log("controller")
         fleet.children["controller"].terminate()
         fleet.children["controller"].wait(30)

@@ -55,7 +55,7 @@ def test_boards_follow_a_rotated_key_and_a_key_that_is_kept_elsewhere(
     own.unlink()
     refused = fleet.run("catalog", "release")
     assert refused.returncode == 4
-    assert "not on this host" in refused.stderr
+    assert "this host has no catalog key" in refused.stderr
     assert fleet.run(*words, "--wait").returncode == 0
 
     # What is new waits, says so, and runs after a release that came in a file.

@@ -68,7 +68,7 @@ def test_hostile_logs_are_refused(tmp_path: Path, content: Any, said: str) -> No
 
 def test_answers_must_fit_the_data_set(tmp_path: Path) -> None:
     labels = np.array([1, 1], dtype=np.int64)
-    with pytest.raises(IngestError, match="names sample 2, the data set has 2"):
+    with pytest.raises(IngestError, match="names sample 2, but the data set has 2"):
         top_1(parse_accuracy(written(tmp_path, [entry(2)])), labels)
     with pytest.raises(IngestError, match="twice"):
         top_1(parse_accuracy(written(tmp_path, [entry(0), entry(0)])), labels)

@@ -100,7 +100,7 @@ def test_the_mirror_comes_first_and_is_not_trusted(tmp_path: Path, blobs: BlobFo
     with pytest.raises(FleetmarkError) as caught:
         obtain({bad: Fetch("b", 5, ())}, blobs, mirror, said.append)
     assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
-    assert "mirror's copy is not used" in said[0]
+    assert "skipping the copy in the mirror folder" in said[0]
     assert not blobs.has(bad)
     assert leftovers(blobs) == []
 
@@ -122,8 +122,8 @@ def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 BAD_ARCHIVES = {
     "bomb": (gzip.compress(bytes(50_000_000)), "unpacks to more than the declared 100 bytes"),
-    "cut": (gzip.compress(DATA)[:-20], "cut short"),
-    "no gzip": (DATA, "is no gzip file"),
+    "cut": (gzip.compress(DATA)[:-20], "truncated"),
+    "no gzip": (DATA, "is not a gzip file"),
 }
 
 

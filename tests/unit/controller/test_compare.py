@@ -157,7 +157,7 @@ def test_boards_can_be_compared_with_each_other() -> None:
     assert verdict.answer is Answer.SLOWER
     (verdict,) = judge(match(parse("c:arch=arm64"), a, parse("c:arch=x86_64"), b))
     assert verdict.device == ""
-    assert render.row(verdict)[0] == "any board"
+    assert render.row(verdict)[0] == "any device"
 
 
 def test_more_samples_a_second_are_faster() -> None:
@@ -181,7 +181,7 @@ def test_runs_that_are_no_evidence_are_left_out_and_counted() -> None:
     assert (verdict.runs_b, verdict.left_out, verdict.doubtful) == (5, 2, 1)
     said = " ".join(render.notes([verdict], (), ()))
     assert "2 runs left out" in said
-    assert "1 run of suspicious quality" in said
+    assert "1 run with suspicious quality" in said
 
 
 def test_too_few_runs_say_what_is_needed() -> None:
@@ -231,7 +231,7 @@ def test_sides_say_which_word_is_unknown_and_which_values_there_are() -> None:
     with pytest.raises(FleetmarkError) as caught:
         parse("last:threads=8").of(rows)
     assert caught.value.kind is ErrorKind.NOT_FOUND
-    assert caught.value.next_step == "threads is 1, 2"
+    assert caught.value.next_step == "Values of threads: 1, 2"
     assert parse("last:threads=2").of(rows) == rows[1:]
 
 

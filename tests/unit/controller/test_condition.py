@@ -72,7 +72,7 @@ def test_a_reason_has_its_figure_and_its_limit() -> None:
     (found,) = judged(**DISTURBANCES["frequency_drift"])
     assert found == {
         "code": "frequency_drift",
-        "text": "the CPU's clock fell from 1800 to 600 MHz",
+        "text": "the CPU clock fell from 1800 to 600 MHz",
         "value": 66.7,
         "limit": 10.0,
     }
@@ -89,12 +89,12 @@ def test_a_reason_has_its_figure_and_its_limit() -> None:
 @pytest.mark.parametrize(("bits", "words"), condition.THROTTLES.items())
 def test_throttling_is_told_in_words(bits: int, words: str) -> None:
     (found,) = judged(throttled=[0.0, float(bits)])
-    assert found["text"] == f"the board throttled: {words}"
+    assert found["text"] == f"the device throttled: {words}"
     (found,) = judged(throttled=[3.0, 4.0])
-    assert "under-voltage, its clock was capped, throttled" in found["text"]
+    assert "under-voltage, CPU clock capped, throttled" in found["text"]
     assert found["value"] == 7
     (found,) = judged(throttled=[1024.0])
-    assert found["text"] == "the board says that it throttled"
+    assert found["text"] == "the device reported throttling"
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,12 @@ def wheel(folder: Path, **members: bytes) -> Path:
 def test_members_are_read_within_their_limit(tmp_path: Path) -> None:
     path = wheel(tmp_path, a=b"x" * 1000, b=b"y" * 10)
     assert from_wheel.read_members(path, ["b", "a"], 1010) == [b"y" * 10, b"x" * 1000]
-    with pytest.raises(FleetmarkError, match="larger than what was declared"):
+    with pytest.raises(FleetmarkError, match="larger than its declared size"):
         from_wheel.read_members(path, ["b", "a"], 1009)
     with pytest.raises(FleetmarkError, match="holds no file c"):
         from_wheel.read_members(path, ["c"], 1009)
     path.write_bytes(b"no zip")
-    with pytest.raises(FleetmarkError, match="is no wheel"):
+    with pytest.raises(FleetmarkError, match="is not a valid wheel"):
         from_wheel.read_members(path, ["a"], 10)
 
 
@@ -47,18 +47,18 @@ def test_a_member_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_wheels_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FleetmarkError, match="is no name of a wheel"):
+    with pytest.raises(FleetmarkError, match="is not a valid wheel file name"):
         from_wheel.download_wheel("things.whl", "0" * 64, tmp_path)
 
 
 BAD_RECIPES = {
-    "unknown": ("idx-selecion", {}, "there is no recipe"),
-    "no options": ("wav-clips", {}, "found no 'samples'"),
+    "unknown": ("idx-selecion", {}, "unknown recipe"),
+    "no options": ("wav-clips", {}, "missing 'samples'"),
     "not a number": ("wav-clips", {"samples": "many", "rate_hz": 1}, "invalid literal"),
     "nothing": (
         "wav-clips",
         {"samples": 1, "rate_hz": 8000, "classes": []},
-        "no file holds a clip",
+        "no file contains a clip",
     ),
 }
 

@@ -73,9 +73,9 @@ def test_a_counter_that_wraps() -> None:
     assert between(counter, 0, 3) == pytest.approx(200)
     twice = source({0: 0, 1: 700, 2: 400, 3: 100}, "counter", wraps_at=1000)
     assert between(twice, 0, 3) == pytest.approx(700 + 700 + 700)
-    with pytest.raises(NoFigure, match="went back"):
+    with pytest.raises(NoFigure, match="counter decreased"):
         between(source({0: 900, 1: 950, 2: 50}, "counter"), 0, 2)
-    with pytest.raises(NoFigure, match="went back"):
+    with pytest.raises(NoFigure, match="counter decreased"):
         between(source({0: 900, 1: 1950, 2: 50}, "counter", wraps_at=1000), 0, 2)
 
 
@@ -144,8 +144,8 @@ def test_parts_of_an_interval_add_up(parts: list[int]) -> None:
 @pytest.mark.parametrize(
     ("readings", "why"),
     [
-        ({}, "gave no readings"),
-        ({3: 5}, "gave no readings"),
+        ({}, "returned no readings"),
+        ({3: 5}, "returned no readings"),
         ({0: 5, 3: 5}, "do not cover"),
         ({2: 5, 9: 5}, "do not cover"),
         ({0: 5, 1: 5, 8: 5, 9: 5}, "no reading for 7.0 s"),
@@ -192,11 +192,11 @@ def test_else_the_battery_else_its_processors_and_memory() -> None:
 
 
 def test_no_figure_has_a_reason() -> None:
-    assert board().unavailable == "the board has no sensor of power or energy"
-    assert board(("x", "cpu", None)).unavailable == "x: it gave no readings"
+    assert board().unavailable == "the device has no power or energy sensor"
+    assert board(("x", "cpu", None)).unavailable == "x: it returned no readings"
     found = board(("VDD_SOC", "part", 3))
     assert found.joules is None
-    assert "no sensor is known to measure the whole board" in found.unavailable
+    assert "no sensor is known to measure the whole device" in found.unavailable
     assert "VDD_SOC" in found.unavailable
 
 

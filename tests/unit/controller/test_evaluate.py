@@ -285,7 +285,7 @@ def without(name: str, role: str) -> RunFacts:
 
 def test_missing_files() -> None:
     facts = without("singlestream_performance", "loadgen_detail")
-    assert facts.problems == ["there is no LoadGen detail log"]
+    assert facts.problems == ["LoadGen's detail log is missing"]
     assert facts.loadgen_validity == "INVALID"
     assert facts.metric_value is None
     assert codes(without("singlestream_performance", "samples")) == {"samples_missing"}
@@ -294,13 +294,13 @@ def test_missing_files() -> None:
     assert facts.accuracy is None
     assert facts.loadgen_validity == "INVALID"
     facts = judged("singlestream_accuracy", labels_path=None)
-    assert facts.problems == ["there is no data set with labels: accuracy is not known"]
+    assert facts.problems == ["accuracy is unknown: the data set with labels is missing"]
 
 
 def test_another_scenario_or_mode_than_ordered() -> None:
     order = {"scenario": "Offline", "mode": "performance", "profile": "quick"}
     facts = judged("singlestream_performance", order=order)
-    assert facts.problems == ["LoadGen ran SingleStream, ordered was Offline"]
+    assert facts.problems == ["LoadGen ran SingleStream, but the order asked for Offline"]
     assert facts.loadgen_validity == "INVALID"
     order = {"scenario": "SingleStream", "mode": "accuracy", "profile": "quick"}
     facts = judged("singlestream_performance", order=order)

@@ -99,4 +99,4 @@ def test_a_failure_is_tried_again_until_no_try_is_left() -> None:
 def test_a_lost_last_try_waits_for_its_result() -> None:
     verdict = after_attempt(JobFacts(JobState.ACTIVE, 3, 3, True), Ending.LOST, "silence", True)
     assert verdict.state is JobState.QUEUED
-    assert "waiting for its result" in verdict.reason
+    assert "waiting for the result" in verdict.reason

@@ -61,7 +61,7 @@ def attribute(content: bytes) -> bytes:
     return field(1, field(4, b"Constant") + field(5, field(1, b"value") + content))
 
 
-OUTSIDE = "outside of its own folder"
+OUTSIDE = "outside its own folder"
 ELSEWHERE = "keeps its weights in other files"
 BAD_ONNX = {
     "external above": (onnx(field(5, external(b"../../etc/passwd"))), OUTSIDE),
@@ -85,14 +85,14 @@ BAD_ONNX = {
     "external in training": (onnx(more=field(20, field(1, field(5, external(b"/x"))))), OUTSIDE),
     "pickle": (pickle.dumps({"weights": [1, 2, 3]}), "is a pickle"),
     "pickle protocol 0": (pickle.dumps([1, 2], protocol=0), "is a pickle"),
-    "PyTorch": (b"PK\x03\x04" + bytes(100), "PyTorch keeps pickles"),
+    "PyTorch": (b"PK\x03\x04" + bytes(100), "PyTorch stores pickles"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
-    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS"),
-    "a page": (b"<!DOCTYPE html>", "page of text"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+    "a page": (b"<!DOCTYPE html>", "markup file"),
     "nothing": (b"", "no graph"),
-    "cut": (onnx()[:-20], "cut short|no graph"),
+    "cut": (onnx()[:-20], "truncated|no graph"),
     "nested for ever": (onnx(nodes=b"") + b"", ""),
-    "random": (bytes(range(200, 256)) * 4, "is no model in ONNX format"),
+    "random": (bytes(range(200, 256)) * 4, "is not a model in ONNX format"),
 }
 
 

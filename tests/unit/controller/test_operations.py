@@ -247,7 +247,7 @@ def test_a_job_past_its_deadline_fails_and_says_so(store: TestStore) -> None:
     assert (store.state("job-1"), store.state("job-2")) == ("FAILED", "FAILED")
     assert [stop.key for stop in effects.stops] == [key]
     reason = store.connection.execute("SELECT reason FROM jobs LIMIT 1").fetchone()[0]
-    assert "unmet at its deadline" in reason
+    assert "its deadline passed" in reason
 
 
 def test_a_repeated_submission_changes_nothing(store: TestStore) -> None:

@@ -69,7 +69,7 @@ def test_a_frame_that_lies_about_its_size_costs_nothing() -> None:
 
 def test_a_newer_format_is_named() -> None:
     blob = encode(np.arange(3, dtype=np.int64))
-    with pytest.raises(IngestError, match="format 2, this version reads 1"):
+    with pytest.raises(IngestError, match="format 2, this version reads format 1"):
         decode(blob[:4] + b"\x02\x00" + blob[6:])
 
 

@@ -226,21 +226,21 @@ def expected(standing: str, moment: str, kind: str) -> str:
     if kind == "paused":
         return "its campaign is paused"
     if kind == "tried out":
-        return "no try is left: it waits for the result of the last one"
+        return "no attempts left: it waits for the result of the last attempt"
     if kind != "health check":
         if standing == "drained":
             return "D1 is drained (fan)"
         if standing == "quarantined":
-            return "D1 is quarantined: 3 jobs failed on it one after another"
+            return "D1 is quarantined: 3 consecutive jobs failed on it"
         if standing == "reserved" and kind != "anna's":
             return "D1 is reserved for anna until 1970-01-12T13:47Z"
     return {
         "offline": "D1 is offline",
-        "suspect": "D1 does not answer just now",
+        "suspect": "D1 does not respond",
         "busy": "D1 runs job j0",
         "uploading": "D1 runs job j0",
         "not idle": "D1 has not reported idle yet",
-        "warm": "D1 cools down for 25 s more" if kind == "careful" else "",
+        "warm": "D1 cools down for another 25 s" if kind == "careful" else "",
     }.get(moment, "")
 
 
@@ -276,11 +276,11 @@ def test_a_waiting_job_says_how_many_come_first() -> None:
     found = plan([job(f"j{n}", "d1") for n in range(1, 4)], device)
     assert list(found.waits.values()) == [
         "D1 runs job j0",
-        "D1 runs job j0; 1 job for it comes first",
-        "D1 runs job j0; 2 jobs for it come first",
+        "D1 runs job j0; 1 queued job for it runs first",
+        "D1 runs job j0; 2 queued jobs for it run first",
     ]
     found = plan([job("j1", "d1"), job("j2", "d1")], board("d1"))
-    assert found.waits == {"j2": "D1 was just given job j1"}
+    assert found.waits == {"j2": "D1 was just assigned job j1"}
 
 
 # --- any board --------------------------------------------------------------------------------
@@ -313,7 +313,9 @@ def test_a_job_for_any_board_counts_what_keeps_each() -> None:
         board("d2", seen=Seen("offline", False)),
         board("d3", seen=Seen("offline", False)),
     )
-    assert found.waits == {"j1": "none of 4 boards is free for it: 2 offline, 1 drained, 1 gone"}
+    assert found.waits == {
+        "j1": "none of 4 devices is free for it: 2 offline, 1 drained, 1 not available"
+    }
 
 
 # --- time -------------------------------------------------------------------------------------
@@ -323,7 +325,7 @@ def test_it_says_when_to_look_again_if_time_alone_frees_a_board() -> None:
     warm = board("d1", seen=Seen("online", True, 5 * S))
     policy = replace(POLICY, cool_down_s=30)
     found = plan([job("j1", "d1")], warm, policy=policy)
-    assert found.waits == {"j1": "D1 cools down for 25 s more"}
+    assert found.waits == {"j1": "D1 cools down for another 25 s"}
     assert found.again_after_ns == 25 * S
     held = board("d1", reserved_for="anna", reserved_until_ns=NOW + 7 * S)
     assert plan([job("j1", "d1")], held).again_after_ns == 7 * S
@@ -362,8 +364,8 @@ def test_while_one_of_a_series_is_out_the_next_waits_and_the_board_is_kept() -> 
     waiting = [job("j2", "d1", series="s", turn=2), job("j9", "d1")]
     found = plan(waiting, board("d1"), series={"s": Series("d1", active=True)})
     assert found.waits == {
-        "j2": "it takes turns: the job before it is not done yet",
-        "j9": "D1 alternates the jobs of another campaign, which come first",
+        "j2": "interleaved: the previous job has not ended",
+        "j9": "D1 is held for the interleaved jobs of another campaign",
     }
     assert not found.assignments
 
@@ -393,11 +395,11 @@ def test_quarantine_can_be_switched_off() -> None:
     ("refusals", "rested_s", "again_s", "why"),
     [
         (0, 0, None, ""),
-        (1, 0, 2, "A refused its last job: it is asked again in 2 s"),
+        (1, 0, 2, "A refused its last job: the next offer follows in 2 s"),
         (1, 2, None, ""),
-        (3, 1, 7, "A refused 3 jobs in a row: it is asked again in 7 s"),
-        (6, 0, 60, "A refused 6 jobs in a row: it is asked again in 60 s"),
-        (5000, 59.5, 0.5, "A refused 5000 jobs in a row: it is asked again in 1 s"),
+        (3, 1, 7, "A refused 3 jobs in a row: the next offer follows in 7 s"),
+        (6, 0, 60, "A refused 6 jobs in a row: the next offer follows in 60 s"),
+        (5000, 59.5, 0.5, "A refused 5000 jobs in a row: the next offer follows in 1 s"),
     ],
 )
 def test_a_board_that_refuses_rests_twice_as_long_each_time(
@@ -412,10 +414,10 @@ def test_a_board_that_refuses_rests_twice_as_long_each_time(
 def test_the_longer_of_rest_and_cool_down_counts_and_is_named() -> None:
     tired = board("a", seen=Seen(rested_ns=0, refusals=2))
     assert plan([job("j1", "a", cool_down_ns=9 * S)], tired).waits == {
-        "j1": "A cools down for 9 s more"
+        "j1": "A cools down for another 9 s"
     }
     assert plan([job("j1", "a", cool_down_ns=3 * S)], tired).waits == {
-        "j1": "A refused 2 jobs in a row: it is asked again in 4 s"
+        "j1": "A refused 2 jobs in a row: the next offer follows in 4 s"
     }
 
 
@@ -423,5 +425,5 @@ def test_a_job_for_any_board_goes_to_one_that_does_not_refuse() -> None:
     tired, fresh = board("a", seen=Seen(rested_ns=0, refusals=1)), board("b")
     assert given_to(plan([job("j1", "a", "b")], tired, fresh)) == {"b": "j1"}
     assert plan([job("j1", "a", "c")], tired, board("c", drained=True)).waits == {
-        "j1": "none of 2 boards is free for it: 1 resting after a refusal, 1 drained"
+        "j1": "none of 2 devices is free for it: 1 waiting after a refusal, 1 drained"
     }

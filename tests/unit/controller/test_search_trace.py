@@ -88,7 +88,7 @@ LIES: dict[str, Any] = {
     "too many tests": lambda told: {**told, "runs": told["runs"] * 40},
     "a place that is not there": lambda told: {**told, "kept": 3},
     "no number": lambda told: {**told, "runs": [{**told["runs"][0], "samples": "many"}] * 2},
-    "no number that can be": lambda told: {**told, "latency_limit_ms": float("nan")},
+    "not a valid number": lambda told: {**told, "latency_limit_ms": float("nan")},
     "no verdict": lambda told: {**told, "runs": [{**told["runs"][0], "valid": "yes"}] * 2},
     "no table": lambda told: [told],
     "none at all": lambda told: None,

@@ -68,15 +68,15 @@ def make(name: str, options: Mapping[str, Any], folder: Path, limit_bytes: int) 
     if name not in NAMES:
         raise FleetmarkError(
             ErrorKind.ARTIFACT_UNAVAILABLE,
-            f"there is no recipe {name!r}",
+            f"unknown recipe {name!r}",
             "",
-            f"Known: {', '.join(NAMES)}",
+            f"Recipes: {', '.join(NAMES)}",
         )
     recipe: Recipe = importlib.import_module(f"{__name__}.{NAMES[name]}")
     try:
         return recipe.make(options, folder, limit_bytes)
     except KeyError as error:
-        raise _failed(name, f"found no {error}") from error
+        raise _failed(name, f"missing {error}") from error
     except RAISED as error:
         raise _failed(name, str(error)) from error
 

@@ -40,6 +40,6 @@ def _read(packed: bytes) -> Any:
     data = gzip.decompress(packed)
     zeros, kind, dimensions = struct.unpack_from(">HBB", data)
     if zeros != 0 or kind != _UINT8:
-        raise ValueError("a source is no idx file of bytes")
+        raise ValueError("a source is not an idx file of bytes")
     shape = struct.unpack_from(f">{dimensions}I", data, 4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)

@@ -32,7 +32,7 @@ def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
         members = sorted(name for name in files.namelist() if name.startswith(prefix))
     classes = [int(found[1]) for name in members if (found := _CLASS.search(name))]
     if not members or len(classes) != len(members):
-        raise ValueError(f"not every file {prefix}… has a class in its name")
+        raise ValueError(f"a file name that begins with {prefix} contains no class")
     labels = io.BytesIO()
     np.lib.format.write_array(labels, np.array(classes, "<i8"), version=(1, 0))
     target = folder / "pictures.zip"

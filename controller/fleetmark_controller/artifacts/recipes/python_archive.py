@@ -27,7 +27,7 @@ def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
             if not any(fnmatchcase(name, pattern) for pattern in without):
                 files[name] = data
     if not files:
-        raise ValueError("no file is to be taken")
+        raise ValueError("no file is selected")
     target = folder / "python.tar"
     with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in sorted(files.items()):

@@ -44,7 +44,7 @@ def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
             clips += found
             classes += [number] * len(found)
     if not clips:
-        raise ValueError("no file holds a clip")
+        raise ValueError("no file contains a clip")
     target = folder / "clips.npz"
     arrays = {"x": np.stack(clips).astype("<i2"), "y": np.array(classes, np.uint8)}
     # Stored and without times, because NumPy's own archives differ between versions.
@@ -65,15 +65,15 @@ def _sound(data: bytes, name: str, rate_hz: int) -> Any:
             form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
             frames = file.readframes(file.getnframes())
     except (wave.Error, EOFError, RuntimeError) as error:
-        raise ValueError(f"{name} is no sound: {error}") from error
+        raise ValueError(f"{name} is not a WAV file: {error}") from error
     if form != (rate_hz, 1, 2):
-        raise ValueError(f"{name} is not mono, 16 bits, {rate_hz} Hz")
+        raise ValueError(f"{name} is not mono with 16 bits at {rate_hz} Hz")
     return np.frombuffer(frames, "<i2")
 
 
 def _cut(sound: Any, length: int, how: str) -> Iterator[Any]:
     if how not in ("start", "every"):
-        raise ValueError(f"cut is {how!r}, not start or every")
+        raise ValueError(f"cut is {how!r}, expected start or every")
     count = len(sound) // length if how == "every" else min(1, len(sound) // length)
     for number in range(count):
         yield sound[number * length : (number + 1) * length]

@@ -81,7 +81,7 @@ def check_version(path: Path) -> None:
     if newer:
         raise FleetmarkError(
             ErrorKind.STORE_UNUSABLE,
-            f"written by a newer version (it has migration {newer[-1]})",
+            f"the store was written by a newer version (it has migration {newer[-1]})",
             str(path),
             "Run that version of the controller",
         )
@@ -108,9 +108,9 @@ def _unusable(path: Path, reason: object) -> FleetmarkError:
     text = " ".join(str(reason).split())  # SQLite's messages can have several lines
     if _tells_of_full_disk(path.parent, text):
         return disk_full_error(path.parent, "the store cannot be opened")
-    advice = "Restore it from a backup, or name another --home"
+    advice = "Restore it from a backup, or give another --home"
     if "unable to open" in text:
-        advice = "Check the folder's permissions, or name another --home"
+        advice = "Check the folder's permissions, or give another --home"
     return FleetmarkError(
         ErrorKind.STORE_UNUSABLE, f"the store cannot be used: {text}", str(path), advice
     )

@@ -165,7 +165,7 @@ def _translate(error: BaseException, path: Path) -> BaseException:
     if "full" in text:
         return FleetmarkError(
             ErrorKind.DISK_FULL,
-            "the disk is full, the results store has no room: nothing was stored",
+            "the disk is full: the results store saved nothing",
             str(path.parent),
             "Free space on the controller's disk",
         )

@@ -42,6 +42,6 @@ def named(connection: sqlite3.Connection, name: str) -> Device:
             return device
     raise FleetmarkError(
         ErrorKind.NOT_FOUND,
-        f"no board is called {name!r}",
-        next_step=hint(name, [d.name for d in found]) or "No board is registered",
+        f"no device {name!r}",
+        next_step=hint(name, [d.name for d in found]) or "No device is registered",
     )

@@ -190,7 +190,7 @@ def transition(
         ),
     ).rowcount
     if changed != 1:
-        raise RuntimeError(f"attempt {key} is not {attempt.state.value} any more")
+        raise RuntimeError(f"attempt {key} is no longer {attempt.state.value}")
     events.add(connection, now_ns, f"attempt.{new.value.lower()}", **key._asdict(), reason=reason)
 
 

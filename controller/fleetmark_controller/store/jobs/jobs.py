@@ -112,7 +112,7 @@ def transition(
         (new.value, reason, finished, job.job_id, job.state.value),
     ).rowcount
     if changed != 1:
-        raise RuntimeError(f"job {job.job_id} is not {job.state.value} any more")
+        raise RuntimeError(f"job {job.job_id} is no longer {job.state.value}")
     events.add(connection, now_ns, f"job.{new.value.lower()}", job_id=job.job_id, reason=reason)
     if finished:
         _finish_campaign(connection, now_ns, job.campaign_id)
