@@ -174,9 +174,9 @@ def test_the_same_offer_again_is_answered_with_the_state() -> None:
     [
         (offer(3), "not above 5"),
         (offer(5), "not above 5"),
-        (offer(6, lock_sha256="x"), "bad digest"),
+        (offer(6, lock_sha256="x"), "the lockfile's digest"),
         (Offer(ref(6), offer(7, "job-6").order), "another attempt"),
-        (Offer(ref(6), b"no json"), "no JSON"),
+        (Offer(ref(6), b"no json"), "not JSON"),
         (Offer(dataclasses.replace(ref(6), device_id="other"), b""), "another device"),
     ],
 )
