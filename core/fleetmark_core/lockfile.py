@@ -224,7 +224,7 @@ def _check_archives(archives: tuple[PackageArchive, ...]) -> None:
             if ":" in folder or ";" in folder:
                 raise FleetmarkError(
                     ErrorKind.BAD_DOCUMENT,
-                    f"folder {folder[:80]!r} contains ':' or ';'",
+                    f"{folder[:80]!r} is not a valid folder: it contains ':' or ';'",
                     "lockfile",
                 )
     names = [package.name for package in archives]
