@@ -160,7 +160,7 @@ def _check_exclusions(
                     advice = (
                         ""
                         if other in given
-                        else (f"{other} is a default: choose another variation of its group")
+                        else f"{other} is a default: choose another of its group"
                     )
                     raise FleetmarkError(
                         ErrorKind.UNKNOWN_WORD,

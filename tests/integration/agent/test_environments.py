@@ -119,7 +119,7 @@ async def test_a_wheel_that_unpacks_too_large_is_stopped(
 ) -> None:
     monkeypatch.setattr(environments, "MAX_ENVIRONMENT_BYTES", 1000)
     bomb = wheel("bomb", {"bomb.py": "#" * 100_000})
-    with pytest.raises(Refusal, match="larger than"):
+    with pytest.raises(Refusal, match="exceed the maximum size"):
         await ensure_environment(environment(cache, bomb), python, cache)
     assert list(cache.environments.iterdir()) == []
 

@@ -31,7 +31,7 @@ ATTACKS = {
     "forged_rotation": "untrusted (bad signature): a rotation of the catalog key is not signed "
     "by the old key",
     "changed_release": "untrusted (bad signature): the release does not match its signature",
-    "older_release": "untrusted (older than what was seen): release",
+    "older_release": "untrusted (older than a known release): release",
     "expired_release": "untrusted (expired): release",
     "other_release": "untrusted (mixed): the order names release",
     "release_without_it": "untrusted (not released): ",
@@ -43,7 +43,7 @@ ATTACKS = {
     "new_archive": "untrusted (not released): evil.tar",
     "new_variable": "untrusted (not allowed): no component defines the variable LD_PRELOAD",
     "swapped_file": "main.py: sha256 is",
-    "other_device": "the order is of another attempt",
+    "other_device": "the order belongs to another attempt",
 }
 
 

@@ -415,7 +415,7 @@ def test_a_bye_and_a_strange_protocol_end_the_stream() -> None:
     board = Board_()
     board.connect()
     assert board.hear(Bye("restart", 3.0))[-1] == h.Reconnect(
-        "the controller said goodbye: restart", 3.0
+        "the controller closed the session: restart", 3.0
     )
     board.tell(h.Closed(), h.Opened())
     (action,) = board.hear(dataclasses.replace(welcome(), protocol=9))
