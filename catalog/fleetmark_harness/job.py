@@ -138,7 +138,8 @@ def _checked(document: Any, out: Path) -> Job:
     try:
         if document["format"] != FORMAT:
             raise JobError(
-                BAD_JOB, f"job format {document['format']!r}, this harness reads {FORMAT}"
+                BAD_JOB,
+                f"job format {document['format']!r} is not supported: this harness reads {FORMAT}",
             )
         tables = document["job"]
         job = Job(

@@ -119,9 +119,7 @@ class Carried:
         except ValueError as error:
             raise self.bad(f"{name} is not JSON") from error
         if not isinstance(values, dict) or values.get("format") != _FORMAT:
-            raise self.bad(
-                f"{name} does not have format {_FORMAT}, the only one that this version reads"
-            )
+            raise self.bad(f"the format of {name} is not supported: this version reads {_FORMAT}")
         return values
 
     def blob(self, sha256: str, limit_bytes: int) -> bytes:
@@ -242,7 +240,9 @@ def parse_signed_by_board(data: bytes) -> BoardSigned:
     try:
         values = parse_json(data)
         if values["format"] != _FORMAT:
-            raise ValueError(f"format {values['format']!r}, this version reads {_FORMAT}")
+            raise ValueError(
+                f"format {values['format']!r} is not supported: this version reads {_FORMAT}"
+            )
         return BoardSigned(
             values["signed"].encode(), bytes.fromhex(values["csr"]), str(values["signature"])
         )
@@ -306,7 +306,7 @@ class ResultsDocument:
 
 def _whole(value: object, name: str) -> int:
     if type(value) is not int or not 0 <= value < 1 << 63:
-        raise ValueError(f"{name} is not a whole number from 0 to 2^63")
+        raise ValueError(f"{name} is not an integer from 0 to 2^63 - 1")
     return value
 
 
@@ -319,7 +319,9 @@ def parse_results(data: bytes) -> ResultsDocument:
     try:
         values = parse_json(data)
         if values["format"] != _FORMAT:
-            raise ValueError(f"format {values['format']!r}, this version reads {_FORMAT}")
+            raise ValueError(
+                f"format {values['format']!r} is not supported: this version reads {_FORMAT}"
+            )
         texts = [values[n] for n in ("device_id", "job_id", "boot_id", "order_sha256", "refusal")]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("an id or reason is not a text")

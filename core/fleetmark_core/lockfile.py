@@ -186,7 +186,7 @@ def parse_lock(data: bytes) -> Lock:
     """
     lock = parse_document(Lock, data, "lockfile")
     if lock.format != LOCK_FORMAT:
-        what = f"format {lock.format}, this version reads {LOCK_FORMAT}"
+        what = f"format {lock.format} is not supported: this version reads {LOCK_FORMAT}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "lockfile")
     for blob in lock.blobs():
         check_blob(blob, "lockfile")

@@ -116,7 +116,7 @@ def parse_order(data: bytes) -> Order:
         data = parse_signed(data).signed.encode()
     order = parse_document(Order, data, "order")
     if order.format != ORDER_FORMAT:
-        what = f"format {order.format}, this version reads {ORDER_FORMAT}"
+        what = f"format {order.format} is not supported: this version reads {ORDER_FORMAT}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "order")
     # Written so that NaN is rejected as well.
     timed = 0 < order.timeout_s <= _LONGEST_S

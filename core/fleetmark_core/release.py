@@ -204,7 +204,9 @@ def parse_release(data: bytes) -> Release:
     """
     values = _object(data, "release")
     if values.get("format") != RELEASE_FORMAT:
-        what = f"format {values.get('format')!r}, this version reads {RELEASE_FORMAT}"
+        what = (
+            f"format {values.get('format')!r} is not supported: this version reads {RELEASE_FORMAT}"
+        )
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "release", "Update this program")
     try:
         definitions = values["components"]

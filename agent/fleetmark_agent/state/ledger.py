@@ -77,7 +77,8 @@ def load(files: Files) -> Ledger:
         values = json.loads(data)
         if values["format"] != _FORMAT:
             raise LedgerError(
-                f"{LEDGER_NAME}: format {values['format']}, this version reads {_FORMAT}"
+                f"{LEDGER_NAME}: format {values['format']} is not supported: this version "
+                f"reads {_FORMAT}"
             )
         entries = tuple(_entry(item) for item in values["attempts"])
         return Ledger(int(values["highest_epoch"]), entries)

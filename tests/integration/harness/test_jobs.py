@@ -136,7 +136,7 @@ def _set(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 
 BAD_JOBS = {
-    "format": (_set("format", value=9), 10, "job format 9, this harness reads 1"),
+    "format": (_set("format", value=9), 10, "job format 9 is not supported: this harness reads 1"),
     "no epoch": (_set("epoch", value=KeyError), 10, "has no 'epoch'"),
     "scenario": (_set("scenario", value="Sever"), 10, "scenario 'Sever' is not one of"),
     "mode": (_set("mode", value="fast"), 10, "mode 'fast' is not one of"),
