@@ -314,8 +314,8 @@ class Daemon:
             self.clock_offset_ns = told - time.time_ns() if told else None
             if abs(self.clock_offset_ns or 0) > _CLOCK_TOLERANCE_NS:
                 log.warning(
-                    "clock skew offset_s=%.0f: compared with the controller, the times in results are"
-                    " wrong by this offset, their order and durations are right. Correct the"
+                    "clock skew offset_s=%.0f: compared with the controller, the times in results"
+                    " are wrong by this offset, their order and durations are right. Correct the"
                     " clock",
                     -(self.clock_offset_ns or 0) / 1e9,
                 )

@@ -183,7 +183,7 @@ def test_the_first_interpreter_that_all_wheels_fit_is_chosen() -> None:
     board = (interpreter("3.10.1"), interpreter("3.11.2", "linux_x86_64"), interpreter("3.11.7"))
     assert choose_interpreter(Environment("3.11", (any_wheel,)), board) == board[1]
     assert choose_interpreter(Environment("3.11", (any_wheel, new)), board) == board[2]
-    with pytest.raises(Refusal, match=r"needs Python 3.1, the device has 3\.10\.1, 3\.11\.2"):
+    with pytest.raises(Refusal, match=r"requires Python 3.1, the device has 3\.10\.1, 3\.11\.2"):
         choose_interpreter(Environment("3.1", ()), board)
     with pytest.raises(Refusal, match=r"np-1\.0-.* does not fit /usr/bin/python3\.10"):
         choose_interpreter(Environment("3.10", (new,)), board)

@@ -175,7 +175,7 @@ def test_a_rule_that_makes_no_sense_does_not_hide_the_others(board: Board, tmp_p
     verdicts = {f.rule: f.verdict.value for f in found}
     assert verdicts.pop("good") == "found"
     assert verdicts == dict.fromkeys(wrong, "absent")
-    assert "cannot be used" in found[1].reason
+    assert "is not valid" in found[1].reason
     for document in ({}, {"kind": "soft"}, {"kind": "soft", "name": "x", "soft": {}}):
         with pytest.raises(BadRule):
             parse_rule(document)
