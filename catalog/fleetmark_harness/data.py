@@ -62,7 +62,7 @@ def read_labelled(
         elif labels is not None:
             found, classes = _idx(values), _idx(labels)
         else:
-            raise JobError(BAD_INPUT, "the job names no labels beside the samples")
+            raise JobError(BAD_INPUT, "the job has no input with the labels of the samples")
     except (OSError, ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile) as error:
         raise JobError(BAD_INPUT, f"data set {values.name} cannot be read: {error}") from error
     count = int(dataset["samples"])
@@ -80,7 +80,7 @@ def _idx(path: Path) -> npt.NDArray[np.uint8]:
     data = path.read_bytes()
     zeros, kind, dimensions = struct.unpack_from(">HBB", data)
     if zeros != 0 or kind != _IDX_UINT8:
-        raise ValueError("is no idx file of bytes")
+        raise ValueError("it is not an idx file of bytes")
     shape = struct.unpack_from(f">{dimensions}I", data, 4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
@@ -89,7 +89,9 @@ def _cifar(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Read records of one class byte and three planes of 32 by 32 pixels."""
     records = np.frombuffer(path.read_bytes(), np.uint8)
     if records.size % CIFAR_RECORD:
-        raise ValueError(f"is no file of records of {CIFAR_RECORD} bytes")
+        raise ValueError(
+            f"its size is not a multiple of {CIFAR_RECORD} bytes, the size of a record"
+        )
     records = records.reshape(-1, CIFAR_RECORD)
     return np.moveaxis(records[:, 1:].reshape(-1, 3, 32, 32), 1, -1), records[:, 0]
 
@@ -101,7 +103,7 @@ def _pictures(
     try:
         from PIL import Image
     except ImportError as error:
-        raise JobError(NO_RUNTIME, f"pictures cannot be read: {error}") from error
+        raise JobError(NO_RUNTIME, f"images cannot be read: {error}") from error
     height, width = (int(size) for size in shape[:2])
     found = []
     with zipfile.ZipFile(path) as archive:

@@ -238,4 +238,6 @@ def outcome(detail: Path, scenario: str, target: float) -> Trial:
             duration_ms=int(values["effective_min_duration_ms"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise JobError(LOADGEN_FAILED, f"LoadGen's log lacks a figure: {error!r}") from error
+        raise JobError(
+            LOADGEN_FAILED, f"a value in LoadGen's log is missing or not valid: {error!r}"
+        ) from error

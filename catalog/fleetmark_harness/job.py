@@ -50,7 +50,7 @@ class Job:
         """
         path = self.inputs.get(name)
         if path is None:
-            raise JobError(BAD_JOB, f"the job names no input {name!r}")
+            raise JobError(BAD_JOB, f"the job has no input {name!r}")
         return path
 
     @property
@@ -84,7 +84,7 @@ class Job:
             return {str(key): int(value) for key, value in found.items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise JobError(
-                BAD_JOB, f"benchmark.compliance says no settings for {self.mode}"
+                BAD_JOB, f"benchmark.compliance has no valid settings for {self.mode}"
             ) from error
 
     def positive(self, name: str) -> float | None:
@@ -97,7 +97,7 @@ class Job:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
-            raise JobError(BAD_JOB, f"parameter {name} is {value!r}, not a number above 0")
+            raise JobError(BAD_JOB, f"parameter {name} is {value!r}, expected a number above 0")
         return float(value)
 
     def integer(self, name: str, minimum: int = 1) -> int:
@@ -109,7 +109,7 @@ class Job:
         value = self.parameters.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise JobError(
-                BAD_JOB, f"parameter {name} is {value!r}, not a whole number from {minimum}"
+                BAD_JOB, f"parameter {name} is {value!r}, expected an integer of at least {minimum}"
             )
         return value
 
@@ -124,13 +124,13 @@ def read_job(environment: Mapping[str, str] = os.environ) -> Job:
     if not path or not out:
         raise JobError(BAD_JOB, "FLEETMARK_JOB and FLEETMARK_OUT must be set")
     if not Path(out).is_dir():
-        raise JobError(BAD_JOB, f"FLEETMARK_OUT: no folder {out}")
+        raise JobError(BAD_JOB, f"FLEETMARK_OUT: folder {out} does not exist")
     try:
         document = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise JobError(BAD_JOB, f"job file {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise JobError(BAD_JOB, f"job file {path} is no JSON: {error}") from error
+        raise JobError(BAD_JOB, f"job file {path} is not JSON: {error}") from error
     return _checked(document, Path(out))
 
 
@@ -138,7 +138,8 @@ def _checked(document: Any, out: Path) -> Job:
     try:
         if document["format"] != FORMAT:
             raise JobError(
-                BAD_JOB, f"job format {document['format']!r}, this harness reads {FORMAT}"
+                BAD_JOB,
+                f"job format {document['format']!r} is not supported: this harness reads {FORMAT}",
             )
         tables = document["job"]
         job = Job(
@@ -154,7 +155,7 @@ def _checked(document: Any, out: Path) -> Job:
         )
         for name in _TABLES:
             if not isinstance(tables[name], dict):
-                raise TypeError(f"job.{name} is no table")
+                raise TypeError(f"job.{name} is not a JSON object")
         _one_of("profile", job.profile, tuple(tables["benchmark"]["profiles"]))
         if job.scenario not in job.profile_settings:
             raise JobError(BAD_JOB, f"profile {job.profile} has no settings for {job.scenario}")

@@ -167,4 +167,4 @@ def check_logs(out: Path, *, accuracy: bool) -> None:
         return
     if shutil.disk_usage(out).free < 1 << 20:
         raise JobError(NO_SPACE, f"no space left for LoadGen's logs in {out}")
-    raise JobError(LOADGEN_FAILED, "LoadGen left no complete logs")
+    raise JobError(LOADGEN_FAILED, "LoadGen's logs are missing or incomplete")

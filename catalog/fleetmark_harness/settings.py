@@ -143,7 +143,7 @@ def test_settings(loadgen: Any, conf: Path, model: str, scenario: str, mode: str
     settings = loadgen.TestSettings()
     code = settings.FromConfig(str(conf), model, scenario)
     if code != 0:
-        raise JobError(LOADGEN_FAILED, f"LoadGen refuses {conf.name}: FromConfig gave {code}")
+        raise JobError(LOADGEN_FAILED, f"LoadGen rejected {conf.name}: FromConfig returned {code}")
     settings.scenario = getattr(loadgen.TestScenario, scenario)
     # A compliance test is a performance run; its audit.config contains the differences.
     modes = loadgen.TestMode

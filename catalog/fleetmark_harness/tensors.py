@@ -34,7 +34,7 @@ class RandomTensors:
             shape = tuple(int(size) for size in tensor.get("shape", ()))
         if not shape:
             raise JobError(
-                BAD_INPUT, "the model leaves its input's shape open, and its component names none"
+                BAD_INPUT, "neither the model nor its component defines the shape of the input"
             )
         self._shape = shape
         self._dtype = np.dtype(adapter.dtype)
@@ -77,7 +77,7 @@ class RandomTensors:
         Raises:
             JobError: BAD_JOB, always.
         """
-        raise JobError(BAD_JOB, "random samples have no labels: there is no accuracy to measure")
+        raise JobError(BAD_JOB, "random samples have no labels: the accuracy cannot be measured")
 
 
 def load(job: Job, batch_size: int) -> tuple[Adapter, RandomTensors]:
@@ -87,7 +87,7 @@ def load(job: Job, batch_size: int) -> tuple[Adapter, RandomTensors]:
         JobError: BAD_JOB in accuracy mode; BAD_INPUT, NO_RUNTIME.
     """
     if job.mode == "accuracy":
-        raise JobError(BAD_JOB, "random samples have no labels: there is no accuracy to measure")
+        raise JobError(BAD_JOB, "random samples have no labels: the accuracy cannot be measured")
     adapter = open_model(
         job.table("runtime"),
         job.input("model"),

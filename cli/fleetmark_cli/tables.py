@@ -55,7 +55,11 @@ def print_table(
         table.add_row(*(Text(row[index]) for index in shown))
     console.print(table)
     if dropped:
-        console.print(Text(f"Too narrow for: {', '.join(dropped)}", style="dim"))
+        console.print(
+            Text(
+                f"Columns not shown, the terminal is too narrow: {', '.join(dropped)}", style="dim"
+            )
+        )
 
 
 def _cell(value: object) -> str:

@@ -45,7 +45,7 @@ class BlobFolder:
             ValueError: `sha256` is not a SHA-256 digest.
         """
         if not is_sha256(sha256):
-            raise ValueError(f"not a sha256 digest: {sha256[:80]!r}")
+            raise ValueError(f"{sha256[:80]!r} is not a SHA-256 digest")
         folder = self.root / "partial"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / sha256

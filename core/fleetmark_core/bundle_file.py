@@ -72,12 +72,12 @@ class Carried:
         self.blobs: dict[str, zipfile.ZipInfo] = {}
         entries = archive.infolist()
         if len(entries) > _MAX_ENTRIES:
-            raise self.bad(f"it holds {len(entries)} entries")
+            raise self.bad(f"it has {len(entries)} entries, more than {_MAX_ENTRIES}")
         size = path.stat().st_size
         for entry in entries:
             self._sort_in(entry, known)
         if sum(entry.file_size for entry in entries) > size:
-            raise self.bad("its entries are larger than the file")
+            raise self.bad("its entries are larger than the file itself")
 
     def _sort_in(self, entry: zipfile.ZipInfo, known: frozenset[str]) -> None:
         name = entry.filename
@@ -85,16 +85,16 @@ class Carried:
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
             raise self.bad(f"{name[:80]!r} is compressed or encrypted")
         if kind not in (0, stat.S_IFREG) or entry.file_size != entry.compress_size:
-            raise self.bad(f"{name[:80]!r} is no regular file")
+            raise self.bad(f"{name[:80]!r} is not a regular file")
         sha256 = name.removeprefix(_BLOBS)
         if name in known:
             found, key = self.documents, name
         elif name != sha256 and is_sha256(sha256):
             found, key = self.blobs, sha256
         else:
-            raise self.bad(f"{name[:80]!r} does not belong into it")
+            raise self.bad(f"{name[:80]!r} is not an entry of a Fleetmark file")
         if key in found:
-            raise self.bad(f"{name[:80]!r} is there twice")
+            raise self.bad(f"{name[:80]!r} occurs twice")
         found[key] = entry
 
     def document(self, name: str, limit_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
@@ -117,9 +117,9 @@ class Carried:
         try:
             values = parse_json(self.document(name))
         except ValueError as error:
-            raise self.bad(f"{name} is no JSON") from error
+            raise self.bad(f"{name} is not JSON") from error
         if not isinstance(values, dict) or values.get("format") != _FORMAT:
-            raise self.bad(f"{name} is of no format that this version reads")
+            raise self.bad(f"the format of {name} is not supported: this version reads {_FORMAT}")
         return values
 
     def blob(self, sha256: str, limit_bytes: int) -> bytes:
@@ -172,12 +172,12 @@ class Carried:
     def bad(self, what: str) -> FleetmarkError:
         """Return a BAD_DOCUMENT error about this file."""
         return FleetmarkError(
-            ErrorKind.BAD_DOCUMENT, what, str(self._path), "Get the file once more"
+            ErrorKind.BAD_DOCUMENT, what, str(self._path), "Copy or download the file again"
         )
 
     def _read(self, entry: zipfile.ZipInfo, limit_bytes: int) -> bytes:
         if entry.file_size > limit_bytes:
-            raise self.bad(f"{entry.filename} has {entry.file_size} bytes")
+            raise self.bad(f"{entry.filename} has {entry.file_size} bytes, more than {limit_bytes}")
         try:
             return self._archive.read(entry)
         except (zipfile.BadZipFile, EOFError, ValueError) as error:
@@ -197,15 +197,17 @@ def opened(path: Path, *known: str) -> Iterator[Carried]:
         try:
             archive = stack.enter_context(open_zip(path))
         except _DAMAGED as error:
-            what = f"it is not a Fleetmark file, or cut short: {error}"
+            what = f"it is not a Fleetmark file, or it is truncated: {error}"
             raise FleetmarkError(
-                ErrorKind.BAD_DOCUMENT, what, str(path), "Get the file once more"
+                ErrorKind.BAD_DOCUMENT, what, str(path), "Copy or download the file again"
             ) from error
         # A file that was truncated inside an embedded wheel ends with that wheel's own zip
         # directory, whose offsets do not begin at 0.
         if min((entry.header_offset for entry in archive.infolist()), default=0):
-            what = "it is cut short, or something stands before it"
-            raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, str(path), "Get the file once more")
+            what = "it is truncated, or other data precedes it"
+            raise FleetmarkError(
+                ErrorKind.BAD_DOCUMENT, what, str(path), "Copy or download the file again"
+            )
         yield Carried(archive, path, frozenset(known))
 
 
@@ -238,13 +240,17 @@ def parse_signed_by_board(data: bytes) -> BoardSigned:
     try:
         values = parse_json(data)
         if values["format"] != _FORMAT:
-            raise ValueError(f"format {values['format']!r}")
+            raise ValueError(
+                f"format {values['format']!r} is not supported: this version reads {_FORMAT}"
+            )
         return BoardSigned(
             values["signed"].encode(), bytes.fromhex(values["csr"]), str(values["signature"])
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"it is no document of a board: {error}"
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "", "Get the file once more") from error
+        what = f"it is not a valid document of a device: {error}"
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, what, "", "Copy or download the file again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -300,7 +306,7 @@ class ResultsDocument:
 
 def _whole(value: object, name: str) -> int:
     if type(value) is not int or not 0 <= value < 1 << 63:
-        raise ValueError(f"{name} is not a whole number from 0 to 2^63")
+        raise ValueError(f"{name} is not an integer from 0 to 2^63 - 1")
     return value
 
 
@@ -313,13 +319,15 @@ def parse_results(data: bytes) -> ResultsDocument:
     try:
         values = parse_json(data)
         if values["format"] != _FORMAT:
-            raise ValueError(f"format {values['format']!r}")
+            raise ValueError(
+                f"format {values['format']!r} is not supported: this version reads {_FORMAT}"
+            )
         texts = [values[n] for n in ("device_id", "job_id", "boot_id", "order_sha256", "refusal")]
         if not all(isinstance(text, str) for text in texts):
-            raise TypeError("a name is no text")
+            raise TypeError("an id or reason is not a text")
         blobs = tuple((str(sha256), _whole(size, "size")) for sha256, size in values["blobs"])
         if not all(is_sha256(sha256) for sha256, _ in blobs):
-            raise ValueError("bad digest of a blob")
+            raise ValueError("the digest of a blob is not a SHA-256 digest")
         return ResultsDocument(
             texts[0],
             texts[1],
@@ -332,5 +340,5 @@ def parse_results(data: bytes) -> ResultsDocument:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FleetmarkError(
-            ErrorKind.BAD_DOCUMENT, f"it is no document of results: {error}", "results"
+            ErrorKind.BAD_DOCUMENT, f"it is not a valid results document: {error}", "results"
         ) from error

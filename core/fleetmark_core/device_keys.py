@@ -74,7 +74,7 @@ def sign_document(key_pem: bytes, data: bytes) -> str:
 
     key = serialization.load_pem_private_key(key_pem, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("not a key of ours")
+        raise ValueError("the private key is not on an elliptic curve")
     return key.sign(data, ec.ECDSA(hashes.SHA256())).hex()
 
 
@@ -100,9 +100,9 @@ def _read(key_pem: bytes) -> EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except crypto_errors() as error:
-        raise ValueError(f"not a key: {error}") from error
+        raise ValueError(f"it is not a private key: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("not a key of ours")
+        raise ValueError("the private key is not on an elliptic curve")
     return key
 
 

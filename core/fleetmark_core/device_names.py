@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-RULE = "up to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
+RULE = (
+    "use at most 63 letters, digits, dots, dashes and underscores, and begin with a letter or digit"
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 ALIKE = (("1", "l"), ("i", "l"), ("0", "o"), ("rn", "m"), ("vv", "w"), ("_", "-"))
 """Replacements that are applied one after another to a lower-case name: the ASCII part of Unicode's

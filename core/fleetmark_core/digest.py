@@ -59,5 +59,5 @@ def blob_path(folder: Path, sha256: str) -> Path:
         ValueError: `sha256` is not a SHA-256 digest.
     """
     if not is_sha256(sha256):
-        raise ValueError(f"not a sha256 digest: {sha256[:80]!r}")
+        raise ValueError(f"{sha256[:80]!r} is not a SHA-256 digest")
     return folder / "sha256" / sha256[:2] / sha256

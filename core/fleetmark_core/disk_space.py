@@ -31,8 +31,8 @@ def disk_full_error(folder: Path, what: str = "", suggestion: str = "") -> Fleet
         ErrorKind.DISK_FULL,
         f"the disk is full{consequence}: no space left on its file system",
         str(folder),
-        f"Free space there{f' ({suggestion})' if suggestion else ''} and start again, or name"
-        " another --home; everything stored so far is kept",
+        f"Free space there{f' ({suggestion})' if suggestion else ''} and start again, or choose"
+        " another --home; all stored data is kept",
     )
 
 

@@ -49,7 +49,7 @@ def parse_json(data: bytes) -> Any:
     if len(data) > _SMALL_BYTES:
         structure = _STRING.sub(b"", data)
         if sum(structure.count(mark) for mark in (b",", b"[", b"{")) > _MAX_VALUES:
-            raise ValueError(f"it holds more than {_MAX_VALUES:,} values")
+            raise ValueError(f"it contains more than {_MAX_VALUES:,} values")
     try:
         text = data.decode("utf-8-sig")
         value = json.loads(text, parse_int=_integer, parse_constant=_refuse_constant)
@@ -80,7 +80,7 @@ def parse_toml(data: bytes, *, with_dates: bool = False) -> dict[str, Any]:
     for number, line in enumerate(data.split(b"\n"), 1):
         most = _MAX_DOTS_OF_HEADER if line.lstrip().startswith(b"[") else _MAX_DOTS
         if line.count(b".") > most:
-            raise ValueError(f"line {number} has more than {most} dots; break the line")
+            raise ValueError(f"line {number} has more than {most} dots; split the line")
     try:
         table: dict[str, Any] = tomllib.loads(data.decode())
     except RecursionError as error:
@@ -97,7 +97,7 @@ def parse_toml(data: bytes, *, with_dates: bool = False) -> dict[str, Any]:
     return table
 
 
-_TOO_LARGE = "an integer does not fit into 64 bits; write at most 19 digits"
+_TOO_LARGE = "an integer does not fit into 64 bits; use at most 19 digits"
 
 
 def _integer(digits: str) -> int:
@@ -106,7 +106,7 @@ def _integer(digits: str) -> int:
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that JSON has")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _depth_error() -> ValueError:
@@ -128,7 +128,7 @@ def _check(document: Any, largest: int, with_dates: bool = False) -> None:
             elif isinstance(value, (str, int, float)) or value is None:
                 _check_leaf(value, place, largest)
             elif not with_dates:
-                raise ValueError(f"{_named(place)}a date or time is not allowed; write a text")
+                raise ValueError(f"{_named(place)}a date or time is not allowed; use a text")
         if not below:
             return
         level = below
@@ -141,7 +141,7 @@ def _check_leaf(value: Any, place: str, largest: int) -> None:
             try:
                 value.encode()
             except UnicodeEncodeError as error:
-                raise ValueError(f"{_named(place)}a text is not Unicode") from error
+                raise ValueError(f"{_named(place)}a text is not valid Unicode") from error
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{_named(place)}{value} is not a finite number")

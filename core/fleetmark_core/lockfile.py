@@ -184,22 +184,24 @@ def parse_lock(data: bytes) -> Lock:
     Raises:
         FleetmarkError: BAD_DOCUMENT.
     """
-    lock = parse_document(Lock, data, "lock")
+    lock = parse_document(Lock, data, "lockfile")
     if lock.format != LOCK_FORMAT:
-        what = f"format {lock.format}, this version reads {LOCK_FORMAT}"
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "lock")
+        what = f"format {lock.format} is not supported: this version reads {LOCK_FORMAT}"
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "lockfile")
     for blob in lock.blobs():
-        check_blob(blob, "lock")
+        check_blob(blob, "lockfile")
     for output in lock.program.outputs:
-        check_file_name(output.name, "lock")
+        check_file_name(output.name, "lockfile")
     if lock.environment.provided is not None:
         for part in lock.environment.provided.python.split("/"):
-            check_file_name(part, "lock")
+            check_file_name(part, "lockfile")
     _check_archives(lock.environment.archives)
     for pattern in lock.program.devices:
         if not is_device_pattern(pattern):
             raise FleetmarkError(
-                ErrorKind.BAD_DOCUMENT, f"not below /dev: {pattern[:80]!r}", "lock"
+                ErrorKind.BAD_DOCUMENT,
+                f"device pattern {pattern[:80]!r} is not below /dev",
+                "lockfile",
             )
     return lock
 
@@ -214,18 +216,20 @@ def is_device_pattern(pattern: str) -> bool:
 
 def _check_archives(archives: tuple[PackageArchive, ...]) -> None:
     for package in archives:
-        check_file_name(package.name, "lock")
+        check_file_name(package.name, "lockfile")
         for folder in package.folders():
             for part in folder.split("/") if folder != "." else ():
-                check_file_name(part, "lock")
+                check_file_name(part, "lockfile")
             # PATH and LD_LIBRARY_PATH treat these characters as separators.
             if ":" in folder or ";" in folder:
                 raise FleetmarkError(
-                    ErrorKind.BAD_DOCUMENT, f"not a folder: {folder[:80]!r}", "lock"
+                    ErrorKind.BAD_DOCUMENT,
+                    f"{folder[:80]!r} is not a valid folder: it contains ':' or ';'",
+                    "lockfile",
                 )
     names = [package.name for package in archives]
     if len(names) != len(set(names)):
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "two archives have one name", "lock")
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "two archives have the same name", "lockfile")
 
 
 def check_blob(blob: BlobRef, where: str) -> None:
@@ -236,7 +240,9 @@ def check_blob(blob: BlobRef, where: str) -> None:
     """
     check_file_name(blob.name, where)
     if not is_sha256(blob.sha256) or blob.size_bytes < 0:
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{blob.name}: bad digest or size", where)
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, f"blob {blob.name} has an invalid digest or size", where
+        )
 
 
 def check_file_name(name: str, where: str) -> None:
@@ -247,4 +253,6 @@ def check_file_name(name: str, where: str) -> None:
     """
     strange = name in {"", ".", ".."} or len(name) > 200 or not name.isprintable()
     if strange or "/" in name or "\\" in name:
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"not a plain file name: {name[:80]!r}", where)
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, f"{name[:80]!r} is not a plain file name", where
+        )

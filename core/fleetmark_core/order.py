@@ -116,12 +116,18 @@ def parse_order(data: bytes) -> Order:
         data = parse_signed(data).signed.encode()
     order = parse_document(Order, data, "order")
     if order.format != ORDER_FORMAT:
-        what = f"format {order.format}, this version reads {ORDER_FORMAT}"
+        what = f"format {order.format} is not supported: this version reads {ORDER_FORMAT}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "order")
     # Written so that NaN is rejected as well.
     timed = 0 < order.timeout_s <= _LONGEST_S
     if not is_sha256(order.lock_sha256) or not timed or order.epoch <= 0:
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "bad digest, time limit or epoch", "order")
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT,
+            "the lockfile's digest, the time limit or the epoch is not valid",
+            "order",
+        )
     if order.release_sha256 and not is_sha256(order.release_sha256):
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "bad digest of a release", "order")
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, "the release's digest is not a SHA-256 digest", "order"
+        )
     return order

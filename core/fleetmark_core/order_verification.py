@@ -50,9 +50,7 @@ def open_order(data: bytes, ca: bytes) -> Order:
     envelope = parse_signed(data)
     key = signing.certified_key(envelope.certificate, ca)
     if not signing.verify(signing.ORDER, envelope.signed.encode(), envelope.signature, key):
-        raise FleetmarkError(
-            ErrorKind.BAD_SIGNATURE, "the order was changed after it had been signed"
-        )
+        raise FleetmarkError(ErrorKind.BAD_SIGNATURE, "the order does not match its signature")
     order = parse_order(envelope.signed.encode())
     if not order.release_sha256:
         raise FleetmarkError(ErrorKind.UNSIGNED, "the order names no release")
@@ -69,28 +67,30 @@ def vouch(trusted: Trusted, order_data: bytes, release: bytes, lock: bytes) -> V
     release_sha256 = sha256_hex(release)
     if release_sha256 != order.release_sha256 or sha256_hex(lock) != order.lock_sha256:
         raise FleetmarkError(
-            ErrorKind.DIGEST_MISMATCH, "release or lock are not those of the order"
+            ErrorKind.DIGEST_MISMATCH,
+            "the digest of the release or of the lockfile is not the one in the order",
         )
     found, path = parse_envelope(release).open(trusted.catalog_sha256)
     if found.serial != order.release_serial:
         raise FleetmarkError(
             ErrorKind.MIXED,
-            f"the order is of release {order.release_serial}, what it names is {found.serial}",
+            f"the order names release {order.release_serial}, but the release has serial "
+            f"{found.serial}",
         )
     if found.serial < trusted.serial:
         raise FleetmarkError(
             ErrorKind.ROLLED_BACK,
-            f"release {found.serial} is older than {trusted.serial}, which this board has seen",
+            f"release {found.serial} is older than {trusted.serial}, which this device has seen",
         )
     if found.serial == trusted.serial and trusted.release_sha256 not in ("", release_sha256):
         raise FleetmarkError(
             ErrorKind.ROLLED_BACK,
-            f"there are two releases {found.serial}; this board has seen another",
+            f"this device has seen a different release with serial {found.serial}",
         )
     if found.expires_unix_s <= trusted.now_unix_s:
         late_s = trusted.now_unix_s - found.expires_unix_s
         raise FleetmarkError(
-            ErrorKind.EXPIRED, f"release {found.serial} has expired {late_s / 86400:.1f} days ago"
+            ErrorKind.EXPIRED, f"release {found.serial} expired {late_s / 86400:.1f} days ago"
         )
     chosen = parse_lock(lock)
     check_lock(found, chosen)

@@ -25,8 +25,8 @@ def protect_files(paths: Iterable[Path]) -> list[str]:
         FleetmarkError: CONFIGURATION: a mode cannot be set.
     """
     return [
-        f"{path}: other users could use this private file (mode {mode:04o}); its mode was set to"
-        " 0600. Replace the key if they may have read it"
+        f"{path}: other users had access to this private file (mode {mode:04o}); its mode"
+        " was set to 0600. Replace the key if they may have read it"
         for path in paths
         if (mode := _narrow(path, _OTHERS, 0o600)) is not None
     ]
@@ -44,8 +44,8 @@ def protect_folders(paths: Iterable[Path]) -> list[str]:
         FleetmarkError: CONFIGURATION: a mode cannot be set.
     """
     return [
-        f"{path}: other users could write in this folder (mode {mode:04o}); its mode was set to"
-        f" {mode & ~_WRITE_BY_OTHERS:04o}. Check that all files in it are yours"
+        f"{path}: other users could write to this folder (mode {mode:04o}); its mode was set to"
+        f" {mode & ~_WRITE_BY_OTHERS:04o}. Check that it contains only your files"
         for path in paths
         if (mode := _narrow(path, _WRITE_BY_OTHERS, None)) is not None
     ]
@@ -57,7 +57,7 @@ def exposed_file_error(path: Path, mode: int, wanted: int, why: str) -> Fleetmar
         ErrorKind.CONFIGURATION,
         f"other users have access (mode {mode:04o}), and its mode cannot be changed: {why}",
         str(path),
-        f"Set its mode to {wanted:04o}, or copy it to a place where that is possible",
+        f"Set its mode to {wanted:04o}, or move it to a file system that supports modes",
     )
 
 

@@ -24,13 +24,13 @@ def name_fault(name: str) -> str:
     if not name or name in (".", ".."):
         return "is not a file name"
     if not name.isprintable():
-        return "has characters that cannot be printed"
+        return "contains characters that are not printable"
     if _FORBIDDEN.search(name):
-        return "has a character that separates or selects files"
+        return "contains a path separator or wildcard"
     if name != name.strip() or name.endswith("."):
         return "begins or ends with a space, or ends with a dot"
     if _RESERVED.fullmatch(name):
-        return "is the name of a device"
+        return "is a reserved device name on Windows"
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
@@ -75,7 +75,7 @@ def check_distinct(names: Iterable[str]) -> None:
         other = seen.setdefault(name.casefold(), name)
         if other is not name:
             raise FleetmarkError(
-                ErrorKind.BAD_DOCUMENT, f"two received files have one name: {name[:80]!r}"
+                ErrorKind.BAD_DOCUMENT, f"two received files have the same name: {name[:80]!r}"
             )
 
 

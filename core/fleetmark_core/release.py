@@ -50,7 +50,8 @@ class Rotation:
         ):
             if not signing.verify(signing.ROTATION, said, signature, key):
                 raise FleetmarkError(
-                    ErrorKind.BAD_SIGNATURE, f"a change of the catalog key is not signed by {name}"
+                    ErrorKind.BAD_SIGNATURE,
+                    f"a rotation of the catalog key is not signed by {name}",
                 )
 
 
@@ -137,8 +138,8 @@ class Envelope:
             if rotation is None:
                 raise FleetmarkError(
                     ErrorKind.FOREIGN_KEY,
-                    f"the release is signed with catalog key {wanted[:16]}…, this board trusts "
-                    f"{pinned[:16]}…, and no rotation leads from one to the other",
+                    f"the release is signed with catalog key {wanted[:16]}…, this device trusts "
+                    f"{pinned[:16]}…, and no rotation connects the two keys",
                 )
             rotation.check()
             path.append(signing.fingerprint(rotation.new))
@@ -153,7 +154,7 @@ class Envelope:
         path = self.leads_from(pinned)
         if not signing.verify(signing.RELEASE, self.signed, self.signature, self.key):
             raise FleetmarkError(
-                ErrorKind.BAD_SIGNATURE, "the release was changed after it had been signed"
+                ErrorKind.BAD_SIGNATURE, "the release does not match its signature"
             )
         return parse_release(self.signed), path
 
@@ -179,7 +180,7 @@ def parse_envelope(data: bytes) -> Envelope:
     try:
         rotations = values["rotations"]
         if len(rotations) > _MAX_ROTATIONS:
-            raise ValueError("too many rotations")
+            raise ValueError(f"more than {_MAX_ROTATIONS} rotations")
         return Envelope(
             _text(values["signed"]).encode(),
             _text(values["key"]),
@@ -191,7 +192,7 @@ def parse_envelope(data: bytes) -> Envelope:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FleetmarkError(
-            ErrorKind.BAD_DOCUMENT, f"it is no signed release: {error}", "release"
+            ErrorKind.BAD_DOCUMENT, f"it is not a valid signed release: {error}", "release"
         ) from error
 
 
@@ -203,7 +204,9 @@ def parse_release(data: bytes) -> Release:
     """
     values = _object(data, "release")
     if values.get("format") != RELEASE_FORMAT:
-        what = f"format {values.get('format')!r}, this version reads {RELEASE_FORMAT}"
+        what = (
+            f"format {values.get('format')!r} is not supported: this version reads {RELEASE_FORMAT}"
+        )
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "release", "Update this program")
     try:
         definitions = values["components"]
@@ -220,7 +223,7 @@ def parse_release(data: bytes) -> Release:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FleetmarkError(
-            ErrorKind.BAD_DOCUMENT, f"it is no release: {error}", "release"
+            ErrorKind.BAD_DOCUMENT, f"it is not a valid release: {error}", "release"
         ) from error
 
 
@@ -231,17 +234,21 @@ def _blob(entry: Any) -> tuple[str, str, int]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{str(value)[:40]!r} is no text")
+        raise TypeError(f"{str(value)[:40]!r} is not a text")
     return value
 
 
 def _object(data: bytes, where: str) -> dict[str, Any]:
     if len(data) > MAX_RELEASE_BYTES:
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"it has {len(data)} bytes", where)
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT,
+            f"it has {len(data)} bytes, more than {MAX_RELEASE_BYTES}",
+            where,
+        )
     try:
         values = parse_json(data)
     except ValueError as error:
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"it is no JSON: {error}", where) from error
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"it is not JSON: {error}", where) from error
     if not isinstance(values, dict):
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "it is no table", where)
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, "it is not a JSON object", where)
     return values

@@ -68,7 +68,7 @@ def check_order(release: Release, order: Order, lock: Lock) -> None:
             (order.profile, definition.get("profiles")),
         ):
             if words is not None and word not in words:
-                raise _wrong(f"parameter {name} cannot be set with {word}")
+                raise _wrong(f"parameter {name} does not apply to {word}")
 
 
 class _Part:
@@ -133,7 +133,7 @@ class _Part:
 def _only(parts: Sequence[_Part], kind: str) -> _Part:
     found = [part for part in parts if part.locked.kind == kind]
     if len(found) != 1:
-        raise _wrong(f"the lock names {len(found)} components of kind {kind}, not 1")
+        raise _wrong(f"the lockfile names {len(found)} components of kind {kind}, expected 1")
     return found[0]
 
 
@@ -141,12 +141,12 @@ def _check_program(parts: Sequence[_Part], lock: Lock) -> None:
     program = _only(parts, "program")
     if list(lock.program.command) != list(program.body.get("command", ())):
         raise _wrong(
-            f"the command {' '.join(lock.program.command)[:200]!r} does not follow from "
+            f"the command {' '.join(lock.program.command)[:200]!r} is not the command of "
             f"{program.id}"
         )
     if lock.benchmark != _only(parts, "benchmark").locked.name:
-        raise _wrong("the lock is of another benchmark than its components")
-    _all_in(lock.program.files, program.files(), f"no file of {program.id}")
+        raise _wrong("the lockfile names another benchmark than its components")
+    _all_in(lock.program.files, program.files(), f"not a file of {program.id}")
     if {blob.name for blob in lock.program.files} != {blob.name for blob in program.files()}:
         raise _wrong(f"files of {program.id} are missing")
     outputs = [
@@ -154,7 +154,7 @@ def _check_program(parts: Sequence[_Part], lock: Lock) -> None:
         for out in program.body.get("outputs", ())
     ]
     if to_plain(lock.program.outputs) != outputs:
-        raise _wrong(f"the declared outputs do not follow from {program.id}")
+        raise _wrong(f"the declared outputs are not those of {program.id}")
     allowed: dict[str, set[str]] = {}
     for part in parts:
         if part is program or part.locked.kind not in (*_CONTENT, "benchmark"):
@@ -162,9 +162,7 @@ def _check_program(parts: Sequence[_Part], lock: Lock) -> None:
                 allowed.setdefault(name, set()).add(value)
     for name, value in lock.program.environment.items():
         if value not in allowed.get(name, ()):
-            raise _wrong(
-                f"the variable {name[:60]}={value[:60]!r} does not follow from a component"
-            )
+            raise _wrong(f"no component defines the variable {name[:60]}={value[:60]!r}")
     if set(lock.program.environment) != set(allowed):
         missing = sorted(set(allowed) - set(lock.program.environment))
         raise _wrong(f"the variable {missing[0]} is missing")
@@ -175,7 +173,7 @@ def _check_inputs(parts: Sequence[_Part], lock: Lock) -> None:
     content = [part for part in parts if part.locked.kind in (*_CONTENT, "benchmark")]
     for role, blob in lock.inputs.items():
         if not any(blob in part.artifacts(words, role) for part in content):
-            raise _unreleased(blob, f"the {role} of no component that the lock names")
+            raise _unreleased(blob, f"not the {role} of the lockfile's components")
 
 
 def _check_environment(release: Release, parts: Sequence[_Part], lock: Lock) -> None:
@@ -188,20 +186,19 @@ def _check_environment(release: Release, parts: Sequence[_Part], lock: Lock) -> 
         if wheel not in wheels:
             raise _unreleased(
                 wheel,
-                "a wheel of no package that the lock names, for Python "
-                f"{environment.python_version},",
+                f"not a wheel of the lockfile's packages for Python {environment.python_version}",
             )
     outside = [part for part in parts if part.locked.kind not in (*_CONTENT, "benchmark")]
     if environment.system_site != any(part.body.get("system_site") for part in outside):
-        raise _wrong("use of the system's packages does not follow from a component")
+        raise _wrong("no component allows the use of the system's Python packages")
     provided = environment.provided
     if provided is not None:
         said = (provided.archive, provided.python, provided.version, provided.unpacked_bytes)
         if said not in [offer for part in packages for offer in _pythons(part)]:
-            raise _unreleased(provided.archive, "no Python of a package that the lock names")
+            raise _unreleased(provided.archive, "not a Python of the lockfile's packages")
     for package in environment.archives:
         if package not in [entry for part in packages for entry in _archives(part)]:
-            raise _unreleased(package.archive, "no archive of a package that the lock names")
+            raise _unreleased(package.archive, "not an archive of the lockfile's packages")
 
 
 def _pythons(part: _Part) -> Iterator[tuple[BlobRef, str, str, int]]:
@@ -243,12 +240,12 @@ def _check_told(parts: Sequence[_Part], lock: Lock) -> None:
     outside = [part for part in parts if part.locked.kind not in (*_CONTENT, "benchmark")]
     for key, texts in (("runtime", map(_runtime, outside)), ("loadgen", map(_loadgen, outside))):
         if key in told and told.pop(key) not in list(texts):
-            raise _wrong(f"what the job is told of its {key} does not follow from a component")
+            raise _wrong(f"the job document's {key} does not follow from a component")
     if to_plain(told) != to_plain(expected):
         wrong = [key for key in {*told, *expected} if told.get(key) != expected.get(key)]
         raise _wrong(
-            f"what the job is told of {', '.join(sorted(wrong))[:100]} does not follow from a "
-            "component"
+            "these keys of the job document do not follow from a component: "
+            f"{', '.join(sorted(wrong))[:100]}"
         )
 
 

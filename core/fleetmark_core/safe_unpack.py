@@ -80,7 +80,7 @@ def unpack(archive: Path, target: Path, limits: Limits) -> list[Path]:
         scratch.chmod(0o755)
         scratch.rename(target)
     except (*_UNREADABLE, EOFError) as error:
-        raise _bad(f"cannot be read: {str(error) or 'cut short'}", archive) from error
+        raise _bad(f"cannot be read: {str(error) or 'truncated'}", archive) from error
     except (NotImplementedError, RuntimeError, ValueError, OverflowError) as error:
         # zipfile raises these for encryption, an unknown method or a damaged field.
         raise _bad(f"cannot be read: {error}", archive) from error
@@ -100,7 +100,7 @@ def _unpack(archive: Path, scratch: Path, limits: Limits) -> list[Path]:
             break
         entry, content = found
         if number >= limits.entries:
-            raise _bad(f"holds more than {limits.entries} entries", archive)
+            raise _bad(f"contains more than {limits.entries} entries", archive)
         if not entry.path:
             continue
         _claim(entry, names, archive)
@@ -137,12 +137,12 @@ def _write(content: IO[bytes] | None, place: Path, entry: _Entry, archive: Path)
             written += len(chunk)
             # The size in the header is not trusted.
             if written > entry.size_bytes:
-                raise _bad(f"{'/'.join(entry.path)} is larger than it says", archive)
+                raise _bad(f"{'/'.join(entry.path)} is larger than its declared size", archive)
             file.write(chunk)
         if entry.executable:
             os.fchmod(file.fileno(), 0o755)
     if written != entry.size_bytes:
-        raise _bad(f"{'/'.join(entry.path)} is cut short", archive)
+        raise _bad(f"{'/'.join(entry.path)} is truncated", archive)
     return written
 
 
@@ -161,7 +161,7 @@ def _tar_entries(archive: Path, limits: Limits) -> Iterator[tuple[_Entry, IO[byt
         with tarfile.open(fileobj=_Forward(plain, allowed), mode="r:") as tar:  # type: ignore[call-overload]
             while (member := tar.next()) is not None:
                 if not (member.isreg() or member.isdir()) or member.issparse():
-                    what = _TAR_TYPES.get(member.type, "something strange")
+                    what = _TAR_TYPES.get(member.type, "a special file")
                     raise _bad(f"{member.name[:80]!r} is {what}, not a regular file", archive)
                 path = _path(member.name, archive)
                 executable = bool(member.mode & stat.S_IXUSR)
@@ -199,11 +199,11 @@ class _Forward:
 
     def seek(self, position: int, whence: int = 0) -> int:
         if whence != 0:
-            raise tarfile.ReadError("cannot be read backwards")
+            raise tarfile.ReadError("cannot be read: it requires a backward seek")
         back = self._position - position
         if back > 0:
             if back > len(self._last):
-                raise tarfile.ReadError("its entries are not in order")
+                raise tarfile.ReadError("cannot be read: its entries are not in order")
             # Kept for the next read: tarfile reads the byte before the next header.
             self._pending = self._last[-back:] + self._pending
             self._last = self._last[:-back]
@@ -217,13 +217,13 @@ class _Forward:
 
     def read(self, size: int = -1) -> bytes:
         if size < 0 or size > 4 * _CHUNK:
-            raise tarfile.ReadError("has a header that is far too large")
+            raise tarfile.ReadError("cannot be read: a header is too large")
         data, self._pending = self._pending[:size], self._pending[size:]
         if len(data) < size:
             more = self._stream.read(size - len(data))
             self._left -= len(more)
             if self._left < 0:
-                raise tarfile.ReadError("is larger than declared")
+                raise tarfile.ReadError("cannot be read: it is larger than its limit")
             data += more
         self._position += len(data)
         self._last = (self._last + data)[-1024:]
@@ -264,11 +264,11 @@ def _path(name: str, archive: Path) -> tuple[str, ...]:
     """Return the parts of a plain relative path, without a leading `./`."""
     shown = repr(name[:80])
     if not name or len(name) > _MAX_PATH:
-        raise _bad(f"{shown} is no file name", archive)
+        raise _bad(f"{shown} is not a file name", archive)
     if name.startswith("/") or "\\" in name or (len(name) > 1 and name[1] == ":"):
         raise _bad(f"{shown} is not a relative path", archive)
     if not name.isprintable() or any(unicodedata.category(c) in ("Cf", "Cs", "Co") for c in name):
-        raise _bad(f"{shown} has control characters", archive)
+        raise _bad(f"{shown} contains control characters", archive)
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if ".." in parts:
         raise _bad(f"{shown} leads out of the folder", archive)
@@ -276,9 +276,9 @@ def _path(name: str, archive: Path) -> tuple[str, ...]:
         raise _bad(f"{shown} is deeper than {_MAX_DEPTH} folders", archive)
     for part in parts:
         if len(part.encode()) > _MAX_NAME or part != part.strip() or part.endswith("."):
-            raise _bad(f"{shown} is no file name on every system", archive)
+            raise _bad(f"{shown} is not a valid file name on every system", archive)
         if part.split(".")[0].lower() in _RESERVED:
-            raise _bad(f"{shown} is no file name on every system", archive)
+            raise _bad(f"{shown} is not a valid file name on every system", archive)
     return parts
 
 
@@ -294,7 +294,7 @@ def _claim(entry: _Entry, names: dict[str, str], archive: Path) -> None:
             names[key] = f"{kind} {name}"
         elif other != f"folder {name}" or kind == "file":
             raise _bad(
-                f"{name!r} comes twice, or collides with {other.partition(' ')[2]!r}", archive
+                f"{name!r} occurs twice, or collides with {other.partition(' ')[2]!r}", archive
             )
 
 

@@ -47,7 +47,7 @@ def from_plain(cls: type[T], values: object, where: str = "") -> T:
         FleetmarkError: BAD_DOCUMENT, naming the field.
     """
     if not isinstance(values, dict):
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{cls.__name__} is no table", where)
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{cls.__name__} is not a JSON object", where)
     kind: Any = cls
     try:
         made: T = _maker(kind)(values)
@@ -180,7 +180,7 @@ def parse_document(cls: type[T], data: bytes, where: str = "") -> T:
     try:
         values = parse_json(data)
     except ValueError as error:
-        what = f"{cls.__name__} is no JSON: {error}"
+        what = f"{cls.__name__} is not JSON: {error}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, where) from error
     return from_plain(cls, values, where)
 

@@ -101,9 +101,9 @@ def _private(key_pem: bytes) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ValueError("it is no private key") from error
+        raise ValueError("it is not a private key") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError("it is no Ed25519 key")
+        raise ValueError("it is not an Ed25519 key")
     return key
 
 
@@ -115,7 +115,8 @@ def _bytes(text: str, length: int) -> bytes:
             ErrorKind.BAD_DOCUMENT, "a key or signature is not hexadecimal"
         ) from error
     if len(found) != length:
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"a key or signature has {len(found)} bytes")
+        what = f"a key or signature has {len(found)} bytes, expected {length}"
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what)
     return found
 
 
@@ -144,14 +145,14 @@ def certified_key(certificate_pem: str, ca_pem: bytes) -> str:
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         key = found.public_key()
         if uris != [ORDERS_URI] or not isinstance(key, Ed25519PublicKey):
-            raise ValueError("it is not for orders")
+            raise ValueError("it is not a certificate for orders")
     except (
         *(ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm),
         x509.ExtensionNotFound,
     ) as error:
         raise FleetmarkError(
             ErrorKind.FOREIGN_KEY,
-            "the order is signed with a key that this board's controller has not certified",
+            "the order is signed with a key that this device's controller has not certified",
         ) from error
     raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return raw.hex()

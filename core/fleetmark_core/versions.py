@@ -99,7 +99,7 @@ def _parts(text: str) -> tuple[_Part, ...]:
         else:
             found.append((3, 0, part))
     if not found:
-        raise ValueError(f"{text!r} is no version")
+        raise ValueError(f"{text!r} is not a version")
     return _without_zeros(found)
 
 
@@ -120,13 +120,13 @@ def _test(text: str, scheme: str) -> Callable[[str], bool]:
         try:
             allowed = SpecifierSet(text)
         except InvalidSpecifier as error:
-            raise ValueError(f"{text!r} is no range of versions") from error
+            raise ValueError(f"{text!r} is not a version range") from error
         return lambda version: allowed.contains(version, prereleases=True)
     clauses = []
     for clause in text.split(",") if text.strip() else ():
         match = _CLAUSE.fullmatch(clause)
         if match is None or (match[3] and match[1] not in ("==", "!=")):
-            raise ValueError(f"{clause.strip()!r} is no range of versions")
+            raise ValueError(f"{clause.strip()!r} is not a version range")
         clauses.append((match[1], match[2], bool(match[3])))
         _parts(match[2])
     return lambda version: all(_holds(version, *clause) for clause in clauses)

@@ -51,11 +51,15 @@ class _Guarded(io.RawIOBase):
         """Read up to `size` bytes."""
         if not self.listed and (size < 0 or size > MAX_DIRECTORY_BYTES):
             if size >= 0:
-                raise zipfile.BadZipFile("it holds more entries than can be listed")
+                raise zipfile.BadZipFile(
+                    f"its list of entries is larger than {MAX_DIRECTORY_BYTES} bytes"
+                )
             # zipfile reads the end of the file this way, where a comment may be.
             data = self._file.read(MAX_DIRECTORY_BYTES + 1)
             if len(data) > MAX_DIRECTORY_BYTES:
-                raise zipfile.BadZipFile("it holds more entries than can be listed")
+                raise zipfile.BadZipFile(
+                    f"its list of entries is larger than {MAX_DIRECTORY_BYTES} bytes"
+                )
             return data
         return self._file.read(size)
 

@@ -42,7 +42,7 @@ def generate(target: Path) -> None:
         [*command, *sources], check=False, cwd=_ROOT, capture_output=True, text=True
     )
     if done.returncode:
-        raise RuntimeError(f"protoc refused: {done.stderr.strip()}")
+        raise RuntimeError(f"protoc failed: {done.stderr.strip()}")
 
 
 def differences() -> list[str]:
@@ -70,7 +70,9 @@ def main() -> int:
             one.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say what differs")
+    parser.add_argument(
+        "--check", action="store_true", help="Check the stubs without writing them."
+    )
     check = parser.parse_args().check
     try:
         if not check:
@@ -82,7 +84,8 @@ def main() -> int:
         return 2
     for name in stale:
         print(
-            f"generate: v1/{name} is not what its .proto gives: run `make stubs`", file=sys.stderr
+            f"generate: v1/{name} differs from what its .proto generates: run `make stubs`",
+            file=sys.stderr,
         )
     return 1 if stale else 0
 

@@ -52,17 +52,17 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
         return FleetmarkError(
             ErrorKind.UNREACHABLE,
             f"no controller answers at {address}",
-            next_step="Start one with `controller serve`, or name another with --controller",
+            next_step="Start one with `controller serve`, or choose another with --controller",
         )
     text = said or str(error)
     if text == _BROKEN:
         return FleetmarkError(
             ErrorKind.UNREACHABLE,
-            f"the connection to the controller at {address} broke",
-            next_step="If it stays so, look whether the controller runs and the network holds",
+            f"the connection to the controller at {address} was lost",
+            next_step="If this persists, check that the controller runs and the network works",
         )
     return FleetmarkError(
-        ErrorKind.INTERNAL, f"the controller answered {code.name}: {text}", address
+        ErrorKind.INTERNAL, f"the controller returned {code.name}: {text}", address
     )
 
 
@@ -71,22 +71,22 @@ def _handshake(said: str, address: str) -> FleetmarkError | None:
     if "certificate has expired" in said or "certificate is not yet valid" in said:
         return FleetmarkError(
             ErrorKind.CLOCK_SKEW,
-            "the controller's certificate does not count at the time that this clock shows",
+            "the controller's certificate is not valid according to this machine's clock",
             address,
-            "Set the clock that is wrong",
+            "Correct the clock that is wrong",
         )
     if "CERTIFICATE_VERIFY_FAILED" in said or "Hostname Verification" in said:
         return FleetmarkError(
             ErrorKind.UNTRUSTED,
-            "who answers there is not the controller that was meant",
+            "the server at this address is not the expected controller",
             address,
             "Check the address; another controller needs another token or credentials file",
         )
     if "Socket closed" in said:
         return FleetmarkError(
             ErrorKind.UNREACHABLE,
-            f"who answers at {address} closes the connection",
-            next_step="The credential may have expired or belong to another controller; or another"
-            " program listens there, or the controller has no room for more connections",
+            f"the server at {address} closed the connection",
+            next_step="The credential may have expired or belong to another controller, another"
+            " program may listen there, or the controller may have no free connections",
         )
     return None

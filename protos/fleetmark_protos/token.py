@@ -65,20 +65,22 @@ def parse_token(text: str) -> JoinToken:
     text = text.strip()
     if not text.startswith(PREFIX):
         if text.startswith("fleetmark"):
-            raise BadToken("this join token is of a newer format: update this program")
-        raise BadToken(f"this is not a join token, which begins with {PREFIX!r}")
+            raise BadToken("the enrollment token has a newer format: update this program")
+        raise BadToken(f"the text is not an enrollment token, which begins with {PREFIX!r}")
     body = text[len(PREFIX) :]
     if len(text) > _MAX_TEXT or not body.isascii():
-        raise BadToken("this join token is mistyped: it is too long or holds strange letters")
+        raise BadToken(
+            "the enrollment token is mistyped: it is too long or contains invalid characters"
+        )
     try:
         whole = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadToken("this join token is mistyped") from error
+        raise BadToken("the enrollment token is mistyped") from error
     if len(whole) != _FORMAT.size + _CHECK_BYTES:
-        raise BadToken("this join token is cut off, or longer than it was")
+        raise BadToken("the enrollment token is truncated or too long")
     packed, check = whole[: _FORMAT.size], whole[_FORMAT.size :]
     if hashlib.sha256(packed).digest()[:_CHECK_BYTES] != check:
-        raise BadToken("this join token is mistyped")
+        raise BadToken("the enrollment token is mistyped")
     token_id, secret, ca, catalog, port = _FORMAT.unpack(packed)
     return JoinToken(
         token_id.hex(), secret, ca.hex(), "" if catalog == _NO_KEY else catalog.hex(), port

@@ -102,5 +102,5 @@ def test_an_agent_that_restarts_often_is_not_taken_for_two(fleet: Fleet) -> None
 
 def test_a_home_without_identity_is_not_changed(fleet: Fleet) -> None:
     done = agent("new-identity", "--home", str(fleet.folder / "none"))
-    assert done.returncode == 4 and "belongs to no controller" in done.stderr
+    assert done.returncode == 4 and "not enrolled with a controller" in done.stderr
     assert not (fleet.folder / "none").exists()

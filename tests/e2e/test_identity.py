@@ -159,8 +159,8 @@ def test_two_boards_with_one_token_one_wins(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("token", "words"),
     [
-        ("garbage", "not a join token"),
-        (PREFIX + "abc", "cut off"),
+        ("garbage", "not an enrollment token"),
+        (PREFIX + "abc", "truncated"),
         ("fleetmark2.abc", "newer format"),
     ],
 )
@@ -190,7 +190,7 @@ def test_a_board_says_nothing_to_a_controller_that_it_does_not_know(
         before = fleet.query("SELECT count(*) FROM audit")
         done = start(fleet, "--home", str(tmp_path / "board"), "--token", crossed)
         assert done.returncode == 4
-        assert "not the controller that is meant" in done.stderr
+        assert "not the expected controller" in done.stderr
         assert fleet.query("SELECT count(*) FROM audit") == before
         assert not (tmp_path / "board" / "identity" / "key.pem").exists()
 
@@ -260,7 +260,7 @@ def test_a_credential_of_another_controller_is_named_as_such(fleet: Fleet, tmp_p
             "fleet", "list", "--controller", other.address, "--credentials", fleet.credentials
         )
         assert done.returncode == 4, done.stderr
-        assert "not the controller that was meant" in done.stderr
+        assert "not the expected controller" in done.stderr
 
 
 def test_a_changed_and_a_deleted_row_of_the_audit_log_are_found(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_certificates_are_renewed_over_a_running_job(tmp_path: Path) -> None:
         )
         assert fleet.query("SELECT DISTINCT attempts FROM jobs") == [(1,)], "no job was stopped"
         assert fleet.children["board"].pid == pid and fleet.children["board"].poll() is None
-        assert "connecting with the new one" in fleet.log("board")
+        assert "the agent reconnects with it" in fleet.log("board")
 
 
 def shifted(fleet: Fleet, seconds: float) -> dict[str, str]:
@@ -364,7 +364,7 @@ def test_clocks_that_are_years_apart_are_named_before_the_token_is_spent(tmp_pat
         token = fleet.token
         done = start(fleet, "--home", str(tmp_path / "board"), "--token", token)
         assert done.returncode == 4
-        assert "this board's clock says" in done.stderr and "Set the clock" in done.stderr
+        assert "this device's clock shows" in done.stderr and "Correct the clock" in done.stderr
         assert fleet.query("SELECT used FROM token") == [(0,)]
         assert not (tmp_path / "board" / "identity" / "key.pem").exists()
 

@@ -14,7 +14,7 @@ from tests.support import noop_benchmark
 from tests.support.processes import BIN, Fleet, environment, fleet_in, until
 
 pytestmark = pytest.mark.e2e
-UNTRUSTED = "is not the controller that was meant"
+UNTRUSTED = "is not the expected controller"
 SETTLE_S = 8.0
 """Longer than the longest pause between two tries."""
 

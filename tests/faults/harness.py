@@ -28,7 +28,7 @@ from tests.support.wire import Wire
 INJECT = Path(__file__).parent / "inject"
 LEASE_S = 3.0
 # A wire takes the connection and then drops it: to TLS that is a peer which closes.
-AWAY = r"no controller answers|who answers at .* closes the connection|stream to .* has ended"
+AWAY = r"no controller answers|the server at .* closed the connection|stream to .* has ended"
 """What an agent says of a controller that is not there."""
 TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
 _SAMPLE_S = 0.05

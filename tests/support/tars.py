@@ -27,7 +27,7 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "symbolic link": (archive_of(("a", tarfile.SYMTYPE, b"")), 0, "a symbolic link"),
     "hard link": (archive_of(("a", tarfile.LNKTYPE, b"")), 0, "a hard link"),
     "device node": (archive_of(("a", tarfile.BLKTYPE, b"")), 0, "a device node"),
-    "twice": (archive_of(("a", REG, b"x"), ("a", REG, b"x")), 0, "comes twice"),
+    "twice": (archive_of(("a", REG, b"x"), ("a", REG, b"x")), 0, "occurs twice"),
     "case": (archive_of(("a", REG, b"x"), ("A", REG, b"x")), 0, "collides with 'a'"),
     "control": (archive_of(("a\x1b[2J", REG, b"x")), 0, "control characters"),
     "bomb": (gzip.compress(archive_of(("a", REG, bytes(3_000_000)))), 1_000_000, "larger than"),
@@ -36,7 +36,7 @@ BAD: dict[str, tuple[bytes, int, str]] = {
         100_000_000,
         "more than 10000 entries",
     ),
-    "truncated": (archive_of(("a", REG, bytes(50_000)))[:20_000], 100_000, "cut short|unexpected"),
+    "truncated": (archive_of(("a", REG, bytes(50_000)))[:20_000], 100_000, "truncated|unexpected"),
     "no archive": (b"hello" * 1000, 0, "cannot be read"),
 }
 """Archives that nobody must unpack: bytes, how large they may become, what is said of them."""

@@ -25,8 +25,8 @@ async def ensure_archives(environment: Environment, cache: Cache) -> None:
     """
     if any(search_paths(environment, cache)) and any(sign in str(cache.root) for sign in ":;"):
         raise Refusal(
-            f"the job could not find its programs below {cache.root}, for a colon ends an entry of "
-            "PATH: move the home",
+            f"jobs cannot find programs below {cache.root}, because PATH cannot contain ':' "
+            "or ';': move the home",
             retryable=False,
         )
     for package in environment.archives:

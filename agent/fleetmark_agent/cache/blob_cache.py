@@ -111,9 +111,9 @@ class Cache:
             return
         free = max(0, free_bytes(self.root) - self.min_free_bytes)
         kept = self.min_free_bytes
-        beyond = f" beyond the {size(kept)} that must stay free" if kept else ""
+        beyond = f" besides the {size(kept)} that must stay free" if kept else ""
         raise Refusal(
-            f"{what or 'it'} needs {size(whole)}, {size(free)} free at {self.root}{beyond}: "
+            f"{what or 'the job'} needs {size(whole)}, {size(free)} free at {self.root}{beyond}: "
             "free space or move the home",
             retryable=False,
         )
@@ -144,7 +144,7 @@ class Cache:
                 # The partial download would keep the disk full.
                 self.blobs.partial(blob.sha256).unlink(missing_ok=True)
                 raise refusal_of(error, self.root, blob.name) from error
-        raise AssertionError("the second try returns or raises")
+        raise AssertionError("the second attempt returns or raises")
 
     async def verified(self, blob: BlobRef) -> Path:
         """Verify the digest of a cached blob again and return its path.
@@ -157,7 +157,7 @@ class Cache:
         found = await asyncio.to_thread(sha256_file, path)
         if found != blob.sha256:
             self.blobs.remove(blob.sha256)
-            raise Refusal(f"{blob.name} has changed on the disk of the device", retryable=True)
+            raise Refusal(f"{blob.name} is damaged on the disk of the device", retryable=True)
         os.utime(path)
         return path
 
@@ -182,14 +182,14 @@ class Cache:
                         if have > blob.size_bytes:
                             file.truncate(0)
                             raise Refusal(
-                                f"{blob.name}: the controller sends more than the "
-                                f"{blob.size_bytes} bytes that were named",
+                                f"{blob.name}: the controller sent more than the "
+                                f"{blob.size_bytes} declared bytes",
                                 retryable=False,
                             )
                         file.write(chunk)
                         backoff.reset()
                 if have < blob.size_bytes:
-                    raise TransportError(f"{blob.name}: the transfer ended early", temporary=True)
+                    raise TransportError(f"{blob.name}: the transfer is incomplete", temporary=True)
             except TransportError as error:
                 if not error.temporary:
                     raise Refusal(f"{blob.name}: {error}", retryable=False) from error

@@ -37,7 +37,7 @@ def choose_interpreter(
     ]
     if not fitting:
         have = ", ".join(sorted({found.version for found in interpreters})) or "none"
-        raise Refusal(f"it needs Python {wanted}, the device has {have}", retryable=False)
+        raise Refusal(f"the job requires Python {wanted}, the device has {have}", retryable=False)
     misfit = ""
     for found in fitting:
         names = [
@@ -179,4 +179,4 @@ async def _run_helper(name: str, spec: str) -> tuple[int, str]:
         raise
     lines = stderr.decode(errors="replace").strip().splitlines()
     code = process.returncode if process.returncode is not None else -1
-    return code, lines[-1][:500] if lines else f"the installer ended with {code}"
+    return code, lines[-1][:500] if lines else f"the installer ended with exit code {code}"

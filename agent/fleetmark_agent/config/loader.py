@@ -51,7 +51,7 @@ def load_settings(
     try:
         values = read_config(home)
     except ConfigError as error:
-        raise ConfigError(f"{error}. Mend the file") from error
+        raise ConfigError(f"{error}. Correct the file") from error
     checked: dict[str, Any] = {}
     for key, value in values.items():
         check = _KEYS.get(key)
@@ -80,7 +80,7 @@ def load_settings(
         raise BadSetting(str(error)) from error
     for folder in checked.get("allow_folders", ()):
         if Path(os.path.realpath(home)).is_relative_to(folder):
-            raise BadSetting(f"allow_folders: {folder} holds the agent's home with its keys")
+            raise BadSetting(f"allow_folders: {folder} contains the agent's home with its keys")
     checked.setdefault("name", _host_name())
     return Settings(home=home, once=once, token=_read_token(token, token_file), **checked)
 
@@ -88,12 +88,12 @@ def load_settings(
 def _read_token(given: str | None, file: str | None) -> str:
     inherited = os.environ.pop("FLEETMARK_TOKEN", "")
     if given and file:
-        raise BadSetting("--token and --token-file: give one of the two")
+        raise BadSetting("--token and --token-file: use only one of them")
     if file:
         try:
             return read_regular(Path(file).expanduser(), _MAX_TOKEN_BYTES).decode().strip()
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise BadSetting(f"--token-file {file}: {why}") from error
     return (given or inherited).strip()
 
@@ -106,7 +106,7 @@ def parse_label(text: str) -> tuple[str, str]:
     """
     key, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"{text!r} is not of the form key=value")
+        raise ValueError(f"{text!r} does not have the form key=value")
     return next(iter(_labels({key: value}).items()))
 
 
@@ -131,12 +131,14 @@ def _name(value: object) -> str:
 
 def _labels(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise ValueError(f"found {value!r}, expected a table of texts")
+        raise ValueError(f"found {value!r}, expected a table of strings")
     for key, text in value.items():
         if not _LABEL.fullmatch(str(key)):
-            raise ValueError(f"{key!r} is not a label's name: letters, digits, and . _ - /")
+            raise ValueError(f"{key!r} is not a label key: use letters, digits, and . _ - /")
         if not isinstance(text, str) or len(text) > 200 or not text.isprintable():
-            raise ValueError(f"label {key!r} has the value {text!r}, expected a short text")
+            raise ValueError(
+                f"label {key!r} has the value {text!r}, expected at most 200 printable characters"
+            )
     return {str(key): str(text) for key, text in value.items()}
 
 
@@ -145,7 +147,7 @@ def _level(value: object) -> str:
     from fleetmark_core.suggest import hint
 
     if value not in LEVELS:
-        raise ValueError(f"{value!r} is no level of the sandbox. {hint(str(value), LEVELS)}")
+        raise ValueError(f"{value!r} is not a sandbox level. {hint(str(value), LEVELS)}")
     return str(value)
 
 
@@ -160,7 +162,7 @@ def _folders(value: object) -> list[str]:
         raise ValueError(f"found {value!r}, expected a list of folders")
     for path in value:
         if not isinstance(path, str) or not os.path.isabs(path) or not Path(path).is_dir():  # noqa: PTH117
-            raise ValueError(f"{path!r} is no folder: give the absolute path of one that exists")
+            raise ValueError(f"{path!r} is not the absolute path of an existing folder")
     return [os.path.realpath(path) for path in value]
 
 
@@ -177,7 +179,7 @@ def _sensor(value: object) -> str:
 def _whole(lowest: int) -> Callable[[object], int]:
     def check(value: object) -> int:
         if type(value) is not int or value < lowest:
-            raise ValueError(f"found {value!r}, expected a whole number of at least {lowest}")
+            raise ValueError(f"found {value!r}, expected an integer of at least {lowest}")
         return value
 
     return check

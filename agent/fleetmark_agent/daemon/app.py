@@ -69,7 +69,7 @@ def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen
             raise
         from fleetmark_agent.startup import join
 
-        log.warning("%s; joining anew with the token", error.what)
+        log.warning("enrolling again with the token reason=%s", error.what)
         join.apply(settings)
         code = asyncio.run(_serve(settings, device_id(settings.home), rules, facts))
     if code == EXIT_UNREACHABLE:
@@ -94,7 +94,9 @@ def measured_by(helper: subprocess.Popen[bytes]) -> Capabilities:
     except (subprocess.TimeoutExpired, FleetmarkError) as error:
         helper.kill()
         what = str(error)
-    raise FleetmarkError(ErrorKind.INTERNAL, f"the board cannot be measured: {what}")
+    raise FleetmarkError(
+        ErrorKind.INTERNAL, f"the capabilities of the device cannot be collected: {what}"
+    )
 
 
 async def _serve(
@@ -135,15 +137,15 @@ async def _serve(
         transfers=asyncio.Lock(),
     )
     daemon = Daemon(identity, site, files, transport, measured=measured, known=known)
-    log.info("agent %s, device %s, home %s", settings.name, own_id, home)
+    log.info("agent started name=%s device=%s home=%s", settings.name, own_id, home)
     code = await daemon.run()
     if daemon.refusal is not None:
         raised = FleetmarkError if daemon.link.was_connected else _RefusedAtOnce
         raise raised(
             daemon.refusal.kind or ErrorKind.REVOKED,
             str(daemon.refusal),
-            next_step="Results that were not sent stay in the home. A new join token makes this"
-            " board a new device",
+            next_step="Results that were not uploaded stay in the home. With a new enrollment"
+            " token, this machine enrolls as a new device",
         )
     return code
 

@@ -88,9 +88,9 @@ class Renewal:
                 self._renewed()
         except FleetmarkError as error:
             if error.kind is not ErrorKind.UNREACHABLE:
-                log.warning("the certificate was not renewed: %s", error)
+                log.warning("certificate not renewed error=%s", error)
         except asyncio.TimeoutError:
-            log.warning("the certificate was not renewed: the controller takes too long")
+            log.warning("certificate not renewed error=the controller did not answer in time")
         finally:
             if child.returncode is None:
                 child.kill()

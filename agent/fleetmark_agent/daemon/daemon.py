@@ -223,7 +223,7 @@ class Daemon:
         try:
             ledger.save(self.files, action.ledger)
         except OSError as error:
-            log.warning("the ledger cannot be stored: %s", error)
+            log.warning("ledger not stored error=%s", error)
             self._events.append(h.PersistFailed(action.number, error.strerror or str(error)))
         else:
             self._events.append(h.Persisted(action.number))
@@ -237,7 +237,7 @@ class Daemon:
         except FleetmarkError as error:
             self._told_by_attempt(h.JobRefused(action.key, str(error), retryable=False))
             return
-        log.info("job %s: accepted", action.key.job_id)
+        log.info("attempt accepted job=%s epoch=%d", action.key.job_id, action.key.epoch)
         self.attempts[action.key] = attempt
         self._spawn(attempt.start())
 
@@ -246,7 +246,8 @@ class Daemon:
 
     def _stop(self, action: h.StopJob) -> None:
         attempt = self.attempts.get(action.key)
-        log.info("job %s: stopping: %s", action.key.job_id, action.reason)
+        key = action.key
+        log.info("attempt stopping job=%s epoch=%d reason=%s", key.job_id, key.epoch, action.reason)
         if attempt is None:
             self._told_by_attempt(h.JobStopped(action.key))
         else:
@@ -257,15 +258,15 @@ class Daemon:
             self.site.spool.forget(key)
         except OSError as error:
             # The attempt is no longer in the ledger, so the next start removes the file.
-            log.warning("the spool of %s cannot be removed: %s", key.name, error)
+            log.warning("spool not removed attempt=%s error=%s", key.name, error)
         Workspace(self.site.attempts, key).remove()
         self._uploaded = {item for item in self._uploaded if item[0] != key}
         self.forgotten += 1
-        log.info("job %s: settled with the controller", key.job_id)
+        log.info("attempt settled job=%s epoch=%d", key.job_id, key.epoch)
 
     async def _upload(self, action: h.Upload) -> None:
         key = action.key
-        event: h.Event = h.UploadFailed(key, "the agent is ending")
+        event: h.Event = h.UploadFailed(key, "the agent is shutting down")
         try:
             async with self.site.transfers:
                 records: list[Record] = []
@@ -285,7 +286,9 @@ class Daemon:
             event = h.UploadFailed(key, str(error))
             if str(error) != self._upload_complaint:
                 self._upload_complaint = str(error)
-                log.warning("results of job %s wait: %s", key.job_id, error)
+                log.warning(
+                    "results waiting job=%s epoch=%d error=%s", key.job_id, key.epoch, error
+                )
         finally:
             self.tell(event)
 
@@ -312,8 +315,9 @@ class Daemon:
             self.clock_offset_ns = told - time.time_ns() if told else None
             if abs(self.clock_offset_ns or 0) > _CLOCK_TOLERANCE_NS:
                 log.warning(
-                    "this board's clock is %.0f s off the controller's, and so are the times in"
-                    " its results; their order and all durations are right. Set the clock",
+                    "clock skew offset_s=%.0f: compared with the controller, the times in results"
+                    " are wrong by this offset, their order and durations are right. Correct the"
+                    " clock",
                     -(self.clock_offset_ns or 0) / 1e9,
                 )
             self.watch.begin()
@@ -328,12 +332,12 @@ class Daemon:
         try:
             if self.site.trust.heard(told_ns // 10**9, catalog_sha256):
                 log.warning(
-                    "this board joined before there was a catalog key: from now on it trusts"
-                    " releases of %s… alone",
+                    "catalog key pinned key=%s…: the device was enrolled without one; from now on"
+                    " it accepts only releases of this key",
                     catalog_sha256[:16],
                 )
         except (OSError, FleetmarkError) as error:
-            log.warning("the controller's time cannot be noted: %s", error)
+            log.warning("controller time not stored error=%s", error)
 
     def _not_connected(self, error: TransportError) -> None:
         stranger = (
@@ -351,7 +355,7 @@ class Daemon:
 
     def _certificate_renewed(self) -> None:
         self.transport.renew()
-        self.link.drop("the certificate was renewed: connecting with the new one", 0.0)
+        self.link.drop("the certificate was renewed; the agent reconnects with it", 0.0)
 
     def _look_at_room(self) -> None:
         obstacle = ""
@@ -378,14 +382,14 @@ class Daemon:
         if self._signals > 1 and self._quit is not None and not self._quit.done():
             self._quit.set_result(EXIT_OK)
             return
-        log.info("ending: a signal asked for it")
-        self.tell(h.Leaving("the agent was asked to end"))
+        log.info("agent shutting down reason=signal")
+        self.tell(h.Leaving("the agent received a signal to shut down"))
 
     def _asked_to_look(self) -> None:
         if self._on_terminal and not has_terminal():
             self._asked_to_end()  # SIGHUP in its original meaning: the terminal was closed
             return
-        log.info("looking for software: a signal asked for it")
+        log.info("software detection requested reason=signal")
         self.watch.wake()
 
     def _found(self, detection: Detection) -> None:
@@ -394,7 +398,7 @@ class Daemon:
         self.tell(h.CapabilitiesFound(found))
 
     async def _leave_once(self) -> None:
-        self.tell(h.Leaving("done, as --once asked"))
+        self.tell(h.Leaving("all jobs are done, as --once requires"))
 
     async def _give_up_in_time(self) -> None:
         await asyncio.sleep(self.settings.once_wait_s)

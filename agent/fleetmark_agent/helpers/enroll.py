@@ -184,7 +184,10 @@ class _Application:
                 identity.save_enrolment(self._home, known)
                 mine = key_fingerprint(key)
                 _say("pending", name=event.pending.name, fingerprint=mine)
-        raise FleetmarkError(ErrorKind.UNREACHABLE, "the controller ended the call early")
+        raise FleetmarkError(
+            ErrorKind.UNREACHABLE,
+            "the controller ended the call before the enrollment was complete",
+        )
 
     def _renewed(self, stub: Any) -> enrolment_pb2.Certificate:
         csr = signing_request(read_key(self._folder / KEY))
@@ -232,9 +235,9 @@ def read_key(path: Path) -> bytes:
     except ValueError as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
-            "the board's key is damaged",
+            "the private key of this device is damaged",
             str(path),
-            "Restore it; or remove it, and join as a new device with a join token",
+            "Restore it; or remove it, and enroll as a new device with an enrollment token",
         ) from error
     return key
 
@@ -260,7 +263,7 @@ def _token(text: str) -> JoinToken | None:
         return parse_token(text)
     except BadToken as error:
         raise FleetmarkError(
-            ErrorKind.BAD_TOKEN, str(error), next_step="Copy the whole line that it came in"
+            ErrorKind.BAD_TOKEN, str(error), next_step="Copy the complete token"
         ) from error
 
 

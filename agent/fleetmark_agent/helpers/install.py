@@ -67,7 +67,7 @@ class Folder(WheelDestination):
         except FileExistsError as error:
             # Wheels that share a namespace package may contain the same files.
             if target.read_bytes() != stream.read():
-                raise BadWheel(f"two different files are called {name}") from error
+                raise BadWheel(f"two different files have the name {name}") from error
             return RecordEntry(name, None, None)
         with os.fdopen(descriptor, "wb") as file:
             digest, size = copyfileobj_with_hashing(
@@ -94,7 +94,7 @@ class _Limited:
         data = self._stream.read(size)
         self._folder.room -= len(data)
         if self._folder.room < 0:
-            raise BadWheel("its files are larger than any environment may be")
+            raise BadWheel("its files exceed the maximum size of an environment")
         return data
 
 

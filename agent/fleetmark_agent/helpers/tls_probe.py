@@ -35,13 +35,13 @@ def trusted_ca(host: str, port: int, ca_sha256: str, now: datetime | None = None
         chain = fetch_chain(host, port)
     except ssl.SSLError as error:
         raise FleetmarkError(
-            ErrorKind.UNTRUSTED, f"no TLS is spoken there: {error.reason}", where, _CHECK
+            ErrorKind.UNTRUSTED, f"the server does not use TLS: {error.reason}", where, _CHECK
         ) from error
     except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
         raise FleetmarkError(
             ErrorKind.UNREACHABLE,
             f"no controller answers at {where}",
-            next_step="Start one with `controller serve`, or name another with --controller",
+            next_step="Start one with `controller serve`, or choose another with --controller",
         ) from error
     return check_chain(chain, ca_sha256, where, now or datetime.now(timezone.utc))
 
@@ -57,7 +57,7 @@ def check_chain(chain: list[bytes], ca_sha256: str, where: str, now: datetime) -
         shown = hashlib.sha256(chain[-1]).hexdigest()[:16] if chain else "none"
         raise FleetmarkError(
             ErrorKind.UNTRUSTED,
-            f"this is not the controller that is meant: its CA is {shown}…, not {ca_sha256[:16]}…",
+            f"this is not the expected controller: its CA is {shown}…, not {ca_sha256[:16]}…",
             where,
             _CHECK,
         )
@@ -69,7 +69,7 @@ def check_chain(chain: list[bytes], ca_sha256: str, where: str, now: datetime) -
         leaf.verify_directly_issued_by(ca)
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         if SERVER_NAME not in names.get_values_for_type(x509.DNSName):
-            raise ValueError("it is of somebody else")
+            raise ValueError("it is not issued for a controller")
         start = max(leaf.not_valid_before_utc, ca.not_valid_before_utc)
         until = min(leaf.not_valid_after_utc, ca.not_valid_after_utc)
     except crypto_errors() as error:
@@ -79,10 +79,10 @@ def check_chain(chain: list[bytes], ca_sha256: str, where: str, now: datetime) -
     if not start <= now <= until:
         raise FleetmarkError(
             ErrorKind.CLOCK_SKEW,
-            f"this board's clock says {now:%Y-%m-%d %H:%M} UTC, but the controller's certificate"
-            f" counts from {start:%Y-%m-%d} to {until:%Y-%m-%d}",
+            f"this device's clock shows {now:%Y-%m-%d %H:%M} UTC, but the controller's certificate"
+            f" is valid from {start:%Y-%m-%d} to {until:%Y-%m-%d}",
             where,
-            "Set the clock that is wrong; the join token is not spent",
+            "Correct the clock that is wrong; the enrollment token is not used up",
         )
     return ssl.DER_cert_to_PEM_cert(found[0]).encode()
 
@@ -115,4 +115,4 @@ def _chain(secured: Any) -> list[bytes]:
     return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in shown]
 
 
-_CHECK = "Check --controller and the token: somebody else may answer there"
+_CHECK = "Check --controller and the token: another program may listen there"

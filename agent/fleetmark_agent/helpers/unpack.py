@@ -41,7 +41,7 @@ def main(spec_path: str) -> int:
             compile_modules(str(python), scratch)
         for folder in spec.get("folders", ()):
             if not (scratch / folder).is_dir():
-                raise BadWheel(f"it has no folder {folder}")
+                raise BadWheel(f"the archive has no folder {folder}")
         sync(scratch)
         if not target.exists():
             scratch.rename(target)
@@ -75,7 +75,7 @@ def _prove(python: Path, version: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BadWheel(f"its Python does not run here: {error}") from error
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
+        said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise BadWheel(f"its Python does not run here: {said[0][:300]}")
     if done.stdout.strip() != version:
         raise BadWheel(f"its Python is {done.stdout.strip()[:40]!r}, not {version}")

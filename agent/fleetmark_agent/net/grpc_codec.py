@@ -93,7 +93,7 @@ def errors(address: str) -> Iterator[None]:
             str(meant), temporary=meant.kind in _TEMPORARY, kind=meant.kind
         ) from error
     except asyncio.TimeoutError as error:
-        text = f"the controller at {address} takes too long"
+        text = f"the controller at {address} did not answer in time"
         raise TransportError(text, temporary=True, kind=ErrorKind.UNREACHABLE) from error
     except asyncio.InvalidStateError as error:
         raise TransportError(f"the call to {address} has ended", temporary=True) from error

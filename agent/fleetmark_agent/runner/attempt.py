@@ -52,8 +52,8 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = (1.0, 30.0)
 _TRUSTED = {
-    True: "order and release are signed and hold",
-    False: "not signed: this board knows no catalog key",
+    True: "order and release verified",
+    False: "not signed: this device has no catalog key",
 }
 _GOVERNORS = (
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
@@ -107,13 +107,20 @@ class Attempt:
                 raise
             self._tell(JobStopped(self.key))
         except Refusal as refusal:
-            log.warning("job %s refused: %s", self.key.job_id, refusal.reason)
+            key = self.key
+            log.warning(
+                "attempt refused job=%s epoch=%d reason=%s", key.job_id, key.epoch, refusal.reason
+            )
             await asyncio.to_thread(self.workspace.remove)
             self._tell(JobRefused(self.key, refusal.reason, refusal.retryable))
         except Exception as error:
             # A bug of the agent: report it to the controller and free the device.
-            log.exception("job %s", self.key.job_id)
-            self._tell(JobStopped(self.key, f"the agent failed: {type(error).__name__}: {error}"))
+            log.exception("attempt failed job=%s epoch=%d", self.key.job_id, self.key.epoch)
+            self._tell(
+                JobStopped(
+                    self.key, f"internal error of the agent: {type(error).__name__}: {error}"
+                )
+            )
         else:
             stopped = last_seq is None
             self._tell(JobStopped(self.key) if stopped else JobEnded(self.key, last_seq or 0))
@@ -123,7 +130,7 @@ class Attempt:
         if workspace.plan.exists():
             return await self._collect()
         if workspace.was_started:
-            log.info("job %s: taking up what was started before", self.key.job_id)
+            log.info("attempt resumed job=%s epoch=%d", self.key.job_id, self.key.epoch)
             # The job may have ended long ago, or may run for hours.
             async with self.site.transfers:
                 if not self.workspace.outcome.exists():
@@ -164,10 +171,10 @@ class Attempt:
         sandboxing.check(bundle, site)
         pins.enter_context(site.cache.pinned(self.key, bundle.names()))
         await prepare.fetch_blobs(bundle, site.cache, self._download)
-        self._note("prepare", "blobs are here")
+        self._note("prepare", "blobs present")
         self._report("install")
         environment = await prepare.build_environment(bundle, site.cache)
-        self._note("prepare", "environment is here")
+        self._note("prepare", "environment present")
         self._report("start")
         command = await prepare.lay_workspace(bundle, environment, site.cache, self.workspace)
         waited = None
@@ -247,7 +254,7 @@ class Attempt:
             await self._execution.stop(self.site.settings.stop_grace_s)
         await self._execution.finished()
         self._executing = False
-        log.info("job %s: it has ended", self.key.job_id)
+        log.info("attempt ended job=%s epoch=%d", self.key.job_id, self.key.epoch)
         await self._execution.sampled()
 
     def _ended_by_itself(self) -> bool:
@@ -268,7 +275,10 @@ class Attempt:
                     await asyncio.to_thread(self._make_plan)
                 return collect.spool_plan(self.workspace, self.site.spool)
             except (OSError, SpoolFull) as error:
-                log.warning("results of job %s cannot be stored yet: %s", self.key.job_id, error)
+                key = self.key
+                log.warning(
+                    "results not stored yet job=%s epoch=%d error=%s", key.job_id, key.epoch, error
+                )
             await asyncio.sleep(backoff.next_s())
 
     def _make_plan(self) -> None:

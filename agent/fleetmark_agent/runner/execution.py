@@ -90,7 +90,7 @@ class Execution:
             read_regular(self.workspace.complaints).decode(errors="replace").strip().splitlines()
         )
         raise Refusal(
-            f"the job cannot be started: {lines[-1] if lines else 'no reason'}", retryable=True
+            f"the job cannot be started: {lines[-1] if lines else 'unknown reason'}", retryable=True
         )
 
     def start_telemetry(self, settings: Settings, cores: list[int]) -> None:

@@ -20,7 +20,7 @@ HELPER = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.verify_order")
 _TIME_LIMIT_S = 120.0
 _AGAIN = (ErrorKind.UNSIGNED,)
 """Checks that the next order may pass: an unsigned order predates the first release."""
-_CHECK_NAMES = {ErrorKind.ROLLED_BACK: "older than what was seen"}
+_CHECK_NAMES = {ErrorKind.ROLLED_BACK: "older than a known release"}
 """Names of checks in a refusal that differ from the names of their error kinds."""
 
 
@@ -57,7 +57,10 @@ async def vouched(
     if not order.release_sha256:
         raise refused(ErrorKind.UNSIGNED, "the order names no release")
     if not 0 < order.release_bytes <= MAX_RELEASE_BYTES:
-        raise refused(ErrorKind.BAD_DOCUMENT, f"its release has {order.release_bytes} bytes")
+        raise refused(
+            ErrorKind.BAD_DOCUMENT,
+            f"its release has {order.release_bytes} bytes, expected 1 to {MAX_RELEASE_BYTES}",
+        )
     release = BlobRef("release", order.release_sha256, order.release_bytes)
     lock = BlobRef("lock", order.lock_sha256, order.lock_bytes)
     lacking = cache.lacking([release, lock])
@@ -107,7 +110,7 @@ async def _ask(
         )
         answer = json.loads(out) if helper.returncode == 0 else None
     except asyncio.TimeoutError:
-        answer, errors = None, b"it took too long"
+        answer, errors = None, b"time limit exceeded"
     except ValueError:
         answer = None
     finally:
@@ -118,5 +121,5 @@ async def _ask(
         # Without a verification the order is not trusted.
         lines = errors.decode(errors="replace").strip().splitlines()
         what = lines[-1] if lines else "no answer"
-        raise Refusal(f"untrusted: its signatures could not be checked: {what}", retryable=True)
+        raise Refusal(f"untrusted: the verification failed: {what}", retryable=True)
     return answer

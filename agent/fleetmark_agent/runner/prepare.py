@@ -77,10 +77,13 @@ async def fetch_lock(
         Refusal: the lockfile is not valid, or no interpreter of the device fits.
     """
     if not 0 < order.lock_bytes <= MAX_LOCK_BYTES:
-        raise Refusal(f"the lock has {order.lock_bytes} bytes", retryable=False)
+        raise Refusal(
+            f"the lockfile has {order.lock_bytes} bytes, expected 1 to {MAX_LOCK_BYTES}",
+            retryable=False,
+        )
     blob = BlobRef("lock", order.lock_sha256, order.lock_bytes)
     if cache.lacking([blob]):
-        cache.make_room(order.lock_bytes, "the lock of the job")
+        cache.make_room(order.lock_bytes, "the lockfile of the job")
     await cache.fetch(blob, download)
     path = await cache.verified(blob)
     try:
@@ -202,7 +205,10 @@ def expand_command(
         else:
             words.append(word.replace("{program}", str(program)))
     if not words or not words[0].startswith("/"):
-        raise Refusal(f"the command {lock.program.command!r} names no program", retryable=False)
+        raise Refusal(
+            f"the command {lock.program.command!r} does not begin with an absolute path",
+            retryable=False,
+        )
     return words
 
 

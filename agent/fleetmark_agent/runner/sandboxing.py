@@ -53,15 +53,15 @@ def check(bundle: Bundle, site: Site) -> None:
     wanted = bundle.order.min_sandbox
     if not sandbox_levels.at_least(level, wanted):
         raise Refusal(
-            f"the job wants the sandbox {wanted} or a stronger one, this board has {level}: "
-            "`agent doctor` says what would raise it",
+            f"the job requires sandbox level {wanted} or stronger, this device has {level}: "
+            "`agent doctor` shows how to raise it",
             retryable=False,
         )
     program = bundle.lock.program
     if program.network and not site.settings.allow_network:
         raise Refusal(
-            "the job needs the network, which its sandbox does not have: start the agent with "
-            "--allow-network to give it to such jobs",
+            "the job requires network access, which its sandbox blocks: start the agent with "
+            "--allow-network to allow it",
             retryable=False,
         )
 

@@ -549,13 +549,13 @@ def _sync_folder(path: str) -> None:
 
 def _list(value: object) -> list[object]:
     if not isinstance(value, list):
-        raise TypeError(f"no list: {value!r:.80}")
+        raise TypeError(f"not a list: {value!r:.80}")
     return value
 
 
 def _dict(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise TypeError(f"no table: {value!r:.80}")
+        raise TypeError(f"not a JSON object: {value!r:.80}")
     return value
 
 

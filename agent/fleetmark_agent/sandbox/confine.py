@@ -100,7 +100,7 @@ def _limit(limits: dict[str, int]) -> None:
         try:
             resource.setrlimit(which, (value, value))
         except (OSError, ValueError) as error:
-            raise CannotConfine(f"a limit of {value}: {error}") from error
+            raise CannotConfine(f"resource limit of {value}: {error}") from error
 
 
 # --- rights ---
@@ -133,14 +133,14 @@ def _die_with(guardian: int) -> None:
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != guardian:
-        raise CannotConfine("its supervisor is gone")
+        raise CannotConfine("its supervisor has ended")
 
 
 def _isolate() -> None:
     """Move into a network namespace that contains only loopback."""
     user, group = os.geteuid(), os.getegid()
     flags = _CLONE_NEWNET | _CLONE_NEWIPC | (_CLONE_NEWUSER if user else 0)
-    _check(ctypes.CDLL(None, use_errno=True).unshare(flags), "a network of its own")
+    _check(ctypes.CDLL(None, use_errno=True).unshare(flags), "network namespace")
     try:
         if user:
             for name, text in (
@@ -152,7 +152,7 @@ def _isolate() -> None:
                     file.write(text)
         _raise_loopback()
     except OSError as error:
-        raise CannotConfine(f"a network of its own: {error}") from error
+        raise CannotConfine(f"network namespace: {error}") from error
 
 
 def _raise_loopback() -> None:
@@ -181,7 +181,7 @@ def _ruleset(allowed: dict[str, Any]) -> int:
     every = (1 << _FS_RIGHTS.get(abi, max(_FS_RIGHTS.values()))) - 1
     tcp = _BIND_AND_CONNECT if allowed["no_tcp"] and abi >= _ABI_TCP else 0
     if allowed["no_tcp"] and not tcp:
-        raise CannotConfine(f"Landlock {abi} knows nothing of TCP")
+        raise CannotConfine(f"Landlock {abi} does not support TCP rules")
     scopes = _ABSTRACT_SOCKETS_AND_SIGNALS if abi >= _ABI_SCOPES else 0
     attributes = struct.pack("QQQ", every, tcp, scopes)
     rules = _syscall(_CREATE_RULESET, attributes, len(attributes), 0)

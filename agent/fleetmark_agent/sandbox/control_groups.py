@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 REMEDY = (
-    "give the agent's unit Delegate=yes (deploy/systemd does), on a system with cgroups v2 only"
+    "set Delegate=yes in the agent's unit (deploy/systemd does), on a system with only cgroups v2"
 )
 _CONTROLLERS = ("memory", "pids")
 _OWN = "fleetmark-agent"
@@ -24,13 +24,13 @@ def usable(root: Path = Path("/")) -> tuple[str | None, str]:
     """Return the folder for groups of jobs, or None and the reason. Changes nothing."""
     folder = _own_group(root)
     if folder is None:
-        return None, "there are no cgroups v2"
+        return None, "the system has no cgroups v2"
     if folder.name == _OWN:
         folder = folder.parent
     available = _words(folder / "cgroup.controllers")
     missing = [name for name in _CONTROLLERS if name not in available]
     if missing:
-        return None, f"{folder} offers no controller {' and '.join(missing)}"
+        return None, f"{folder} has no controller {' and '.join(missing)}"
     if not all(os.access(folder / n, os.W_OK) for n in ("cgroup.procs", "cgroup.subtree_control")):
         return None, f"{folder} is not delegated to this user"
     if not os.access(folder, os.W_OK):

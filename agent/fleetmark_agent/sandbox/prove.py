@@ -74,9 +74,9 @@ def prove(home: Path, strongest: str = sandbox_levels.BUBBLEWRAP) -> Sandbox:
     shortfalls: list[Shortfall] = []
     group, why = control_groups.usable()
     if strongest != sandbox_levels.BUBBLEWRAP:
-        reason = f"the setting sandbox = {strongest!r} forbids it"
+        reason = f"the setting sandbox = {strongest!r} does not allow it"
         shortfalls.append(
-            Shortfall(sandbox_levels.BUBBLEWRAP, reason, "take that line out of config.toml")
+            Shortfall(sandbox_levels.BUBBLEWRAP, reason, "remove that line from config.toml")
         )
     if strongest == sandbox_levels.NONE or sys.platform == "win32":
         return Sandbox(sandbox_levels.NONE, "open", None, None, tuple(shortfalls))
@@ -142,7 +142,7 @@ class _Proof:
         elif level == sandbox_levels.LANDLOCK:
             abi = confine.landlock_abi()
             if abi < 1:
-                reasons.append("the kernel has no Landlock, or it is switched off")
+                reasons.append("the kernel has no Landlock, or it is disabled")
                 return
             networks = networks if abi >= 4 else ("namespace", "open")
         elif level == sandbox_levels.LIMITS:
@@ -167,15 +167,17 @@ class _Proof:
         self.outside.unlink(missing_ok=True)
         confined = means.level in (sandbox_levels.LANDLOCK, sandbox_levels.BUBBLEWRAP)
         faults = {
-            "it cannot write its results": not said["works"],
-            "it reads what it must not": said["reads"] and (confined or means.user is not None),
-            "it writes where it must not": said["writes"] and (confined or means.user is not None),
-            "it is another user": means.user is not None and said["user"] != means.user,
-            "it sees other processes": means.level == sandbox_levels.BUBBLEWRAP
+            "the job cannot write its results": not said["works"],
+            "the job can read other files": said["reads"] and (confined or means.user is not None),
+            "the job can write outside its folders": said["writes"]
+            and (confined or means.user is not None),
+            "the job runs as another user": means.user is not None and said["user"] != means.user,
+            "the job can see other processes": means.level == sandbox_levels.BUBBLEWRAP
             and said["pid"] > 10,
-            "it has a network": means.network == "namespace" and said["interfaces"] != ["lo"],
-            "it reaches TCP": means.network == "tcp" and not said["refused"],
-            "its limits do not hold": said["processes"] != _PROCESSES,
+            "the job has network access": means.network == "namespace"
+            and said["interfaces"] != ["lo"],
+            "the job can use TCP": means.network == "tcp" and not said["refused"],
+            "the resource limits have no effect": said["processes"] != _PROCESSES,
         }
         return next((f"{means.level}: {what}" for what, fault in faults.items() if fault), "")
 
@@ -193,7 +195,7 @@ class _Proof:
             self._make_folders(means.user)
         except OSError as error:
             # In a user namespace that maps only root, no other user exists.
-            return f"no folder for user {means.user}: {error.strerror}"
+            return f"cannot create a folder for user {means.user}: {error.strerror}"
         needs = Needs(
             command=(self.python, "-I", "-S", "-B", "-c", _QUESTION, asked),
             environment={"PATH": PROGRAMS},
@@ -219,14 +221,16 @@ class _Proof:
                 umask=0o022,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return f"it does not run: {error}"
+            return f"the test job does not run: {error}"
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines()
-            return lines[-1][:300] if lines else f"it ended with {done.returncode}"
+            return (
+                lines[-1][:300] if lines else f"the test job ended with exit code {done.returncode}"
+            )
         try:
             values: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
-            return f"it said {done.stdout[:80]!r}"
+            return f"the test job printed {done.stdout[:80]!r}"
         return values
 
 
@@ -253,15 +257,15 @@ def _weak_points(means: Means, reasons: list[str]) -> Iterator[Shortfall]:
     if os.geteuid() == 0 and means.user is None:
         yield Shortfall(
             "own user",
-            f"jobs run as root: {reasons[0] if reasons else 'no other user can be used'}",
-            "run the agent as a user of its own (deploy/install-agent.sh does), or open the folders"
-            " above its home and its Python to others: chmod o+x",
+            f"jobs run as root: {reasons[0] if reasons else 'no other user is available'}",
+            "run the agent as a dedicated user (deploy/install-agent.sh does), or give other users"
+            " access to the folders above its home and its Python: chmod o+x",
         )
     if means.network != "namespace":
-        kept = "from TCP only" if means.network == "tcp" else "by nothing"
+        kept = "only TCP is blocked" if means.network == "tcp" else "it is not blocked"
         yield Shortfall(
             "network",
-            f"jobs are kept from the network {kept}: no network namespace can be made",
+            f"jobs have network access, {kept}: a network namespace cannot be created",
             _NAMESPACES,
         )
 
@@ -282,4 +286,4 @@ def _remedy(level: str, reason: str) -> str:
         return _NAMESPACES
     if level == sandbox_levels.LANDLOCK:
         return "use a kernel from 5.13 with CONFIG_SECURITY_LANDLOCK, and landlock among its lsm="
-    return "use a system that heeds limits of resources (setrlimit)"
+    return "use a system that enforces resource limits (setrlimit)"

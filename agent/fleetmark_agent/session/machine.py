@@ -253,7 +253,7 @@ class Session:
             return self._welcomed(message, now)
         if isinstance(message, Bye):
             self._open = self.connected = False
-            reason = f"the controller said goodbye: {message.reason}"
+            reason = f"the controller closed the session: {message.reason}"
             return [Reconnect(reason, message.retry_after_s)]
         if not self.connected or isinstance(message, HeartbeatAck):
             return []
@@ -270,7 +270,7 @@ class Session:
         if abs(welcome.protocol - PROTOCOL_VERSION) > 1:
             self._open = False
             reason = (
-                f"the controller speaks protocol {welcome.protocol}, this agent {PROTOCOL_VERSION}"
+                f"the controller uses protocol {welcome.protocol}, this agent {PROTOCOL_VERSION}"
             )
             return [Reconnect(reason, _RETRY_MAX_S)]
         self.connected = True
@@ -312,7 +312,7 @@ class Session:
             return "the offer names another device", False
         if ref.epoch <= self.highest_epoch:
             return (
-                f"epoch {ref.epoch} is not above {self.highest_epoch}, which was seen before",
+                f"epoch {ref.epoch} is not above {self.highest_epoch}, the highest known epoch",
                 True,
             )
         from fleetmark_core.order import parse_order
@@ -322,9 +322,9 @@ class Session:
         except FleetmarkError as error:
             return str(error), False
         if (order.device_id, order.job_id, order.epoch) != (ref.device_id, ref.job_id, ref.epoch):
-            return "the order is of another attempt", False
+            return "the order belongs to another attempt", False
         if self._leaving is not None:
-            return "the agent is ending", True
+            return "the agent is shutting down", True
         if not self.idle:
             running = self._in(*_UNFINISHED)
             return (
@@ -349,14 +349,18 @@ class Session:
             # The offer has not arrived. It must not be accepted when it does.
             self.highest_epoch = key.epoch
             self.held[key] = Held(
-                key, b"", AttemptState.ABORTED, "it was stopped before it arrived", retryable=True
+                key,
+                b"",
+                AttemptState.ABORTED,
+                "the attempt was stopped before its offer arrived",
+                retryable=True,
             )
             return [self._persist()]
         if held.leaving:
             return []
         if held.state in _GIVEN_UP:
             return self._forget(held)
-        reason = stop.reason or "the controller stopped it"
+        reason = stop.reason or "the controller stopped the attempt"
         if held.state is AttemptState.UPLOADING and not final:
             # The `Stop` crossed the end of the job. A finished result is uploaded in any case.
             return []
@@ -391,7 +395,7 @@ class Session:
             self._upload_at = now
             return [self._persist(), *self._say(held), *self._beat(now)]
         fault = event.reason if isinstance(event, JobStopped) else ""
-        reason = held.stop_reason or fault or "its job was stopped on the device"
+        reason = held.stop_reason or fault or "the job was stopped on the device"
         retryable = self._leaving is not None or held.stop_reason is None
         given_up = self._give_up(held, AttemptState.ABORTED, reason, retryable=retryable)
         return [*given_up, *self._beat(now)]
@@ -458,7 +462,9 @@ class Session:
                 continue
             if held.state is AttemptState.PREPARING:
                 held.state, held.retryable = AttemptState.REFUSED, True
-                held.reason = f"the device cannot store that it accepted: {event.reason}"
+                held.reason = (
+                    f"the device cannot store that it accepted the attempt: {event.reason}"
+                )
             # A refusal may be sent before it is durable: if it is lost, the offer is refused again.
             held.announced = True
             actions += self._say(held)

@@ -29,4 +29,4 @@ def detect_in_child() -> Detection:
         what = said or f"exit code {done.returncode}"
     except (subprocess.TimeoutExpired, FleetmarkError) as error:
         what = str(error)
-    raise FleetmarkError(ErrorKind.INTERNAL, f"software cannot be looked for: {what}")
+    raise FleetmarkError(ErrorKind.INTERNAL, f"software detection failed: {what}")

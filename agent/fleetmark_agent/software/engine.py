@@ -73,8 +73,8 @@ def _safely(bench: probes.Bench, rule: Rule) -> list[Finding]:
     try:
         return apply(bench, rule)
     except Exception as error:  # a failing rule must not hide the findings of the others
-        log.warning("rule %s", rule.name, exc_info=True)
-        reason = f"it could not be looked for: {type(error).__name__}: {error}"
+        log.warning("detection rule failed rule=%s", rule.name, exc_info=True)
+        reason = f"the detection failed: {type(error).__name__}: {error}"
         return [Finding(rule.name, rule.software, Verdict.ABSENT, reason=line(reason))]
 
 
@@ -122,7 +122,7 @@ def _judged(
     if not told_by_proof:
         if version is None:
             said = last_line(met.said)
-            return finding(Verdict.BROKEN, f"it does not tell its version, but says {said!r}")
+            return finding(Verdict.BROKEN, f"its output has no version: {said!r}")
         fault = verdicts.version_fault(version, rule.versions)
         if fault:
             return finding(Verdict.WRONG_VERSION, fault)
@@ -136,7 +136,7 @@ def _judged(
     if told_by_proof:
         if not version:
             said = last_line(ran.output, ran.errors)
-            return finding(Verdict.BROKEN, f"it does not tell its version, but says {said!r}")
+            return finding(Verdict.BROKEN, f"its output has no version: {said!r}")
         fault = verdicts.version_fault(version, rule.versions)
         if fault:
             return finding(Verdict.WRONG_VERSION, fault)

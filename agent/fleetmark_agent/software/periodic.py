@@ -90,7 +90,7 @@ class Watch:
                 detection_cache.save(self._home, detection)
                 broken = [f for f in detection.findings if f.verdict is Verdict.BROKEN]
                 log.info(
-                    "software: %d found, %d broken, in %.1f s",
+                    "software detected found=%d broken=%d duration_s=%.1f",
                     sum(f.verdict is Verdict.FOUND for f in detection.findings),
                     len(broken),
                     detection.duration_s,
@@ -108,7 +108,7 @@ class Watch:
                 *COMMAND, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
             )
         except OSError as error:
-            log.warning("software cannot be looked for: %s", error.strerror or error)
+            log.warning("software detection failed error=%s", error.strerror or error)
             return None
         self._process = process
         try:
@@ -117,7 +117,7 @@ class Watch:
                 return None
             out, errors = await asyncio.wait_for(process.communicate(), TIME_LIMIT_S)
         except asyncio.TimeoutError:
-            log.warning("looking for software took longer than %g s", TIME_LIMIT_S)
+            log.warning("software detection failed error=time limit of %g s exceeded", TIME_LIMIT_S)
             return None
         finally:
             self._process = None
@@ -130,7 +130,7 @@ class Watch:
             what = last_line(errors.decode(errors="replace")) or f"exit code {process.returncode}"
         except FleetmarkError as error:
             what = str(error)
-        log.warning("software cannot be looked for: %s", what)
+        log.warning("software detection failed error=%s", what)
         return None
 
 

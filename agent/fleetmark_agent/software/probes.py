@@ -99,7 +99,9 @@ class Bench:
         with self._slots:
             left = self._deadline - time.monotonic()
             if left <= 0:
-                return subprocesses.Ran("", "", "the detection's time is over", exited=False)
+                return subprocesses.Ran(
+                    "", "", "time limit of the whole detection exceeded", exited=False
+                )
             scratch = Path(tempfile.mkdtemp(dir=self.folder))
             try:
                 limit = min(left, time_limit_s)
@@ -180,7 +182,7 @@ def _files(bench: Bench, entry: Entry) -> Iterator[Met]:
 def _read(place: Place, path: Path, *, content: bool) -> Met:
     shown, identity = place.shown(path), os.path.realpath(path)
     if not content:
-        fault = "" if path.exists() else "it is a link to nothing"
+        fault = "" if path.exists() else "it is a broken link"
         return Met(str(path), shown, shown, fault, identity=identity)
     try:
         with open_regular(path) as file:

@@ -81,9 +81,9 @@ def load_rules(folder: Path) -> tuple[list[Rule], dict[str, str]]:
         try:
             rules.append(parse_rule(parse_toml(read_regular(path, _MAX_RULE_BYTES))))
         except OSError as error:
-            bad[name] = f"its component.toml cannot be used: {error.strerror or error}"
+            bad[name] = f"its component.toml is not valid: {error.strerror or error}"
         except (ValueError, BadRule) as error:
-            bad[name] = f"its component.toml cannot be used: {error}"
+            bad[name] = f"its component.toml is not valid: {error}"
     return rules, bad
 
 
@@ -95,13 +95,13 @@ def parse_rule(document: Mapping[str, Any]) -> Rule:
     """
     name, body = document.get("name"), document.get("soft")
     if document.get("kind") != "soft" or not isinstance(name, str) or not isinstance(body, dict):
-        raise BadRule("it is no component of kind soft")
+        raise BadRule("it is not a component of kind soft")
     limit = _limit(body, _TIME_LIMIT_S)
     version = _regex(body, "version_pattern")
     proof = _proof(body.get("prove"), limit)
     entries = body.get("detect")
     if not isinstance(entries, list) or not entries:
-        raise BadRule("soft.detect: expected a list of ways to find it")
+        raise BadRule("soft.detect: expected a list of tables")
     try:
         versions = SpecifierSet(str(body.get("versions", "")), prereleases=True)
     except InvalidSpecifier as error:
@@ -121,7 +121,7 @@ def _entry(
     values: Any, limit_s: float, version: re.Pattern[str] | None, proof: Proof | None
 ) -> Entry:
     if not isinstance(values, dict) or values.get("type") not in TYPES:
-        raise BadRule(f"soft.detect: expected a table with a type among {', '.join(TYPES)}")
+        raise BadRule(f"soft.detect: expected a table whose type is one of {', '.join(TYPES)}")
     own_limit = _limit(values, limit_s)
     entry = Entry(
         type=values["type"],
@@ -146,7 +146,7 @@ def _entry(
         "device_tree": entry.node,
     }[entry.type]
     if not needed:
-        raise BadRule(f"soft.detect: an entry of type {entry.type} does not say what to look for")
+        raise BadRule(f"soft.detect: an entry of type {entry.type} does not name what to detect")
     if not all(path.startswith("/") and ".." not in path for path in entry.paths):
         raise BadRule("soft.detect.paths: expected absolute paths")
     return entry
@@ -168,14 +168,14 @@ def _proof(values: Any, limit_s: float) -> Proof | None:
 def _texts(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
     found = values.get(key, [])
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-        raise BadRule(f"soft: {key}: expected a list of texts")
+        raise BadRule(f"soft: {key}: expected a list of strings")
     return tuple(found)
 
 
 def _limit(values: Mapping[str, Any], default_s: float) -> float:
     found = values.get("time_limit_s", default_s)
     if not isinstance(found, (int, float)) or not 0 < found <= _MAX_LIMIT_S:
-        raise BadRule(f"soft: time_limit_s: expected seconds up to {_MAX_LIMIT_S:g}")
+        raise BadRule(f"soft: time_limit_s: expected seconds above 0, at most {_MAX_LIMIT_S:g}")
     return float(found)
 
 

@@ -42,7 +42,7 @@ def run(
     """
     deadline = time.monotonic() + time_limit_s
     if _stopping.is_set():
-        return Ran("", "", "the detection was given up", exited=False)
+        return Ran("", "", "the detection was aborted", exited=False)
     try:
         child = subprocess.Popen(
             list(command),
@@ -97,14 +97,14 @@ def _listen(
                 try:
                     child.wait(max(0.0, deadline - time.monotonic()))
                 except subprocess.TimeoutExpired:
-                    return f"it still runs after {time_limit_s:g} s"
+                    return f"time limit of {time_limit_s:g} s exceeded"
                 return ""
             if total > MAX_BYTES:
-                return "it says more than it should, without end"
+                return f"its output exceeds {MAX_BYTES} bytes"
             if ended and not ready:
                 return ""
             if not ended and remaining <= 0:
-                return f"it still runs after {time_limit_s:g} s"
+                return f"time limit of {time_limit_s:g} s exceeded"
 
 
 def _exit_fault(code: int) -> str:

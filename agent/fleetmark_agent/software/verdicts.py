@@ -48,7 +48,7 @@ def version_fault(version: str, wanted: SpecifierSet) -> str:
     compared = comparable(version)
     if compared is None:
         return f"version {version!r} cannot be compared with {wanted}"
-    return "" if wanted.contains(compared) else f"version {version} is not {wanted}"
+    return "" if wanted.contains(compared) else f"version {version} does not match {wanted}"
 
 
 def chosen(met: Sequence[Finding], several: bool) -> list[Finding]:

@@ -82,9 +82,9 @@ def load_enrolment(home: Path) -> Enrolment | None:
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
-            "it is damaged",
+            "the enrollment file is damaged",
             str(path),
-            "Remove it, and start the agent with a join token",
+            "Remove it, and start the agent with an enrollment token",
         ) from error
 
 
@@ -106,7 +106,7 @@ def load_tls(home: Path) -> Tls:
     except FileNotFoundError as error:
         if not (place / _STATE).exists():
             raise not_enrolled(str(place)) from error
-        raise damaged_identity_error(Path(error.filename), "it is missing") from error
+        raise damaged_identity_error(Path(error.filename), "the file is missing") from error
 
 
 def _pem(path: Path) -> bytes:
@@ -120,10 +120,12 @@ def _pem(path: Path) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise damaged_identity_error(path, error.strerror or "it cannot be read") from error
+        raise damaged_identity_error(path, error.strerror or "the file cannot be read") from error
     blocks = _PEM.findall(text)
     if not blocks or not all(map(_is_der, blocks)):
-        raise damaged_identity_error(path, "it is empty" if not text else "it is damaged")
+        raise damaged_identity_error(
+            path, "the file is empty" if not text else "the file is damaged"
+        )
     return text
 
 
@@ -146,8 +148,8 @@ def damaged_identity_error(path: Path, what: str) -> FleetmarkError:
         ErrorKind.CONFIGURATION,
         what,
         str(path),
-        "Restore the file. Or remove the folder identity/ and start the agent with a join token; it"
-        " is then a new device",
+        "Restore the file. Or remove the folder identity/ and start the agent with an enrollment"
+        " token; the controller then sees a new device",
     )
 
 
@@ -170,7 +172,7 @@ def lost_enrollment_error(home: Path) -> FleetmarkError:
     """Return the error for a device without enrollment: it is new, or its file is missing."""
     if not (folder(home) / CERTIFICATE).exists():
         return not_enrolled(str(home))
-    what = "it is missing, though this device has a certificate"
+    what = "the file is missing, although this device has a certificate"
     return damaged_identity_error(folder(home) / _STATE, what)
 
 
@@ -178,9 +180,9 @@ def not_enrolled(where: str) -> FleetmarkError:
     """Return the error for a device without an identity."""
     return FleetmarkError(
         ErrorKind.NOT_ENROLLED,
-        "this board belongs to no controller yet",
+        "this device is not enrolled with a controller",
         where,
-        "Make a join token there with `controller token create`, and start the agent with it",
+        "Create an enrollment token with `controller token create`, and start the agent with it",
     )
 
 
@@ -206,9 +208,9 @@ def device_id(home: Path) -> str:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
-            "it does not hold a device id",
+            "the file does not contain a device id",
             str(path),
-            "Restore it; or remove it, and the controller sees a new device",
+            "Restore the file; or remove it, and the controller sees a new device",
         ) from error
 
 

@@ -69,13 +69,16 @@ def load(files: Files) -> Ledger:
     if data is None:
         # Runs of bundle files keep their results in the same folder, and have no ledger.
         if files.list(SPOOL_FOLDER) and files.read(BUNDLES_NAME) is None:
-            raise LedgerError(f"{LEDGER_NAME} is missing, though results wait in {SPOOL_FOLDER}/")
+            raise LedgerError(
+                f"{LEDGER_NAME} is missing, although {SPOOL_FOLDER}/ contains results"
+            )
         return Ledger()
     try:
         values = json.loads(data)
         if values["format"] != _FORMAT:
             raise LedgerError(
-                f"{LEDGER_NAME}: format {values['format']}, this version reads {_FORMAT}"
+                f"{LEDGER_NAME}: format {values['format']} is not supported: this version "
+                f"reads {_FORMAT}"
             )
         entries = tuple(_entry(item) for item in values["attempts"])
         return Ledger(int(values["highest_epoch"]), entries)
@@ -111,7 +114,7 @@ def save(files: Files, ledger: Ledger) -> None:
 def _entry(item: dict[str, Any]) -> Entry:
     key = AttemptKey(str(item["job_id"]), int(item["epoch"]))
     if not key.is_valid():
-        raise ValueError(f"no attempt: {key!r:.100}")
+        raise ValueError(f"not a valid attempt: {key!r:.100}")
     return Entry(
         key,
         Standing(item["standing"]),

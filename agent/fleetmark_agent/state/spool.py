@@ -34,7 +34,7 @@ class SpoolFull(Exception):
 
     def __init__(self, used_bytes: int, quota_bytes: int) -> None:
         super().__init__(
-            f"{used_bytes} bytes of results wait for the controller, the limit is {quota_bytes}"
+            f"{used_bytes} bytes of results wait for upload, the limit is {quota_bytes}"
         )
         self.used_bytes = used_bytes
         self.quota_bytes = quota_bytes
@@ -115,7 +115,9 @@ class Spool:
         sealed = box.sealed
         for kind, payload in entries:
             if kind not in KINDS or len(payload) > MAX_PAYLOAD_BYTES or sealed:
-                raise ValueError(f"record of kind {kind!r} with {len(payload)} bytes does not fit")
+                raise ValueError(
+                    f"record of kind {kind!r} with {len(payload)} bytes cannot be appended"
+                )
             record = Record(len(box.places) + len(records) + 1, kind, payload)
             frame = _frame(_RECORD.pack(b"R", record.seq, KINDS.index(kind)) + payload)
             places.append((box.size_bytes + len(data), len(frame)))
@@ -167,7 +169,7 @@ class Spool:
                 break
             body = _body(data, offset)
             if body is None:
-                raise OSError(f"{self._name(attempt)}: a record has changed on the disk")
+                raise OSError(f"{self._name(attempt)}: a record on the disk is damaged")
             found.append(_record(body))
             total += length
         return found
@@ -225,8 +227,8 @@ class Spool:
         if box.size_bytes < len(data):
             torn = len(data) - box.size_bytes
             log.warning(
-                "%s: a torn tail of %d bytes is cut off: a crash interrupted its last write, which"
-                " nobody was told of",
+                "spool truncated file=%s removed_bytes=%d reason=a crash interrupted the "
+                "last write",
                 self._name(attempt),
                 torn,
             )

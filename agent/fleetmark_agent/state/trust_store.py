@@ -80,9 +80,9 @@ class TrustStore:
         except (ValueError, TypeError, RecursionError) as error:
             raise FleetmarkError(
                 ErrorKind.CONFIGURATION,
-                "it is damaged",
+                "the trust file is damaged",
                 str(self._path),
-                "Remove it; the board then takes any release that has not expired",
+                "Remove it; the device then accepts any release that has not expired",
             ) from error
         if stored.ca_sha256 != fresh.ca_sha256 and fresh.ca_sha256:
             return fresh
@@ -140,7 +140,7 @@ class TrustStore:
         if before.ca_sha256 not in ("", ca_sha256):
             raise FleetmarkError(
                 ErrorKind.UNTRUSTED,
-                "this board belongs to another controller",
+                "this device is enrolled with another controller",
                 str(self._path),
                 "Choose another --home",
             )

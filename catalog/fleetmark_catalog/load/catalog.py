@@ -85,7 +85,7 @@ class Catalog:
                 ErrorKind.UNKNOWN_WORD,
                 f"several components are named {text!r}",
                 "",
-                f"Say which: {', '.join(part.id for part in found)}",
+                f"Use one of: {', '.join(part.id for part in found)}",
             )
         if not found:
             names = [word for part in self.all() for word in (part.name, part.id)]
@@ -179,7 +179,7 @@ def _raise(error: FleetmarkError) -> None:
 
 def _documents(folder: Path, report: Report = _raise) -> list[Document]:
     if not folder.is_dir():
-        raise FleetmarkError(ErrorKind.INVALID_COMPONENT, "is no folder", str(folder))
+        raise FleetmarkError(ErrorKind.INVALID_COMPONENT, "is not a folder", str(folder))
     found = []
     try:
         kinds = sorted(path for path in folder.iterdir() if path.is_dir())
@@ -201,7 +201,7 @@ def _document(kind: str, place: Path) -> Document:
     if kind not in KINDS:
         raise FleetmarkError(
             ErrorKind.INVALID_COMPONENT,
-            f"{kind!r} is no kind of component",
+            f"{kind!r} is not a kind of component",
             str(place),
             hint(kind, KINDS),
         )
@@ -209,7 +209,7 @@ def _document(kind: str, place: Path) -> Document:
     if (document.kind, document.name) != (kind, place.name):
         raise FleetmarkError(
             ErrorKind.INVALID_COMPONENT,
-            f"says {document.kind}/{document.name}, but lies in {kind}/{place.name}",
+            f"declares {document.kind}/{document.name}, but is in the folder {kind}/{place.name}",
             str(place / COMPONENT_FILE),
         )
     return document
@@ -240,7 +240,7 @@ def _lineage(own: Document, by_id: dict[tuple[str, str], Document]) -> list[Docu
             names = [name for kind, name in by_id if kind == last.kind]
             raise FleetmarkError(
                 ErrorKind.INVALID_COMPONENT,
-                f"key extends: there is no {last.kind} {last.extends!r}",
+                f"key extends: the catalog has no {last.kind} {last.extends!r}",
                 str(last.folder / COMPONENT_FILE),
                 hint(last.extends, names),
             )
@@ -248,9 +248,9 @@ def _lineage(own: Document, by_id: dict[tuple[str, str], Document]) -> list[Docu
             names = [document.name for document in (*lineage, parent)]
             raise FleetmarkError(
                 ErrorKind.INVALID_COMPONENT,
-                f"key extends: goes in a circle: {' → '.join(names)}",
+                f"key extends: cycle: {' → '.join(names)}",
                 file,
-                "Let one of them say all itself",
+                "Remove the key extends from one of these components",
             )
         lineage.append(parent)
     return lineage
@@ -261,5 +261,5 @@ def _twice(name: str, folder: Path, other: Path) -> FleetmarkError:
         ErrorKind.INVALID_COMPONENT,
         f"{name} is already in {other}",
         str(folder / COMPONENT_FILE),
-        "Rename one of the two; a later catalog cannot replace a component",
+        "Rename one of them; a catalog cannot replace a component of another catalog",
     )

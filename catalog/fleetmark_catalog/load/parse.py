@@ -74,7 +74,7 @@ def read_document(folder: Path) -> Document:
     try:
         document = parse_toml(data)
     except ValueError as error:
-        raise _invalid(file, f"is no TOML: {error}") from error
+        raise _invalid(file, f"is not TOML: {error}") from error
     kind = document.get("kind")
     if kind not in KINDS:
         likely = nearest(kind[:_SHOWN], KINDS) if isinstance(kind, str) else ""
@@ -98,7 +98,8 @@ def read_component(folder: Path) -> Component:
     if document.extends:
         raise _invalid(
             folder / COMPONENT_FILE,
-            f"key extends: {document.kind}/{document.extends} is looked up in a whole catalog only",
+            f"key extends: {document.kind}/{document.extends} is only available in a "
+            "complete catalog",
         )
     return build([document])
 
@@ -155,7 +156,7 @@ def _unique_items(
     if wanted and validator.is_type(instance, "array"):
         texts = {json.dumps(item, sort_keys=True, default=str) for item in instance}
         if len(texts) < len(instance):
-            yield ValidationError("has equal entries")
+            yield ValidationError("has duplicate entries")
 
 
 _Validator: Any = extend(  # type: ignore[no-untyped-call]
@@ -281,12 +282,12 @@ def _files(folders: Sequence[Path], names: Iterable[str]) -> tuple[BlobRef, ...]
     for name in names:
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if path is None:
-            what = f"key program.files: no file {name} beside it"
+            what = f"key program.files: file {name} is not in the component's folder"
             raise _invalid(folders[0] / COMPONENT_FILE, what)
         # These bytes are sent to devices, so a link must not select another file of this host.
         if not path.resolve().is_relative_to(path.parent.resolve()):
             raise _invalid(
-                path, f"key program.files: {name} is a link that leads out of its folder"
+                path, f"key program.files: {name} is a link to a file outside its folder"
             )
         data = _bytes(path, MAX_PROGRAM_FILE_BYTES)
         found.append(BlobRef(name, sha256_hex(data), len(data)))
@@ -323,11 +324,15 @@ def read_wheels(file: Path) -> tuple[WheelSet, ...]:
             for entry in document["sets"]
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _invalid(file, f"is no wheel lock: {type(error).__name__} {error}") from error
+        raise _invalid(
+            file, f"is not a valid wheel lockfile: {type(error).__name__} {error}"
+        ) from error
     for wheel in files.values():
         texts = (wheel.filename, wheel.name, wheel.version, wheel.sha256)
         if not all(isinstance(text, str) for text in texts):
-            raise _invalid(file, f"{wheel.filename}: name, version and sha256 must be texts")
+            raise _invalid(file, f"{wheel.filename}: name, version and sha256 must be strings")
         if not is_sha256(wheel.sha256):
-            raise _invalid(file, f"{wheel.filename}: bad sha256 {wheel.sha256!r}")
+            raise _invalid(
+                file, f"{wheel.filename}: sha256 {wheel.sha256!r} is not a SHA-256 digest"
+            )
     return sets

@@ -24,7 +24,7 @@ def explain(error: ValidationError) -> str:
         return f"key {named}: unknown key. {hint(unknown[:_SHOWN], known)}"
     if rule == "required":
         missing = next(name for name in _names(limit) if name not in _names(instance))
-        return f"key {'.'.join([*path, missing])[:_SHOWN]}: found nothing, but it must be there"
+        return f"key {'.'.join([*path, missing])[:_SHOWN]}: the key is required, but missing"
     found = json.dumps(instance, default=str)[:120]
     where = f"{key} (a name in it)" if "propertyNames" in error.absolute_schema_path else key
     return (
@@ -43,7 +43,7 @@ _ALLOWED = {
     "maxLength": "at most {} characters",
     "minItems": "at least {} entries",
     "minProperties": "at least {} entries",
-    "uniqueItems": "entries that differ",
+    "uniqueItems": "distinct entries",
 }
 
 

@@ -21,12 +21,13 @@ def problems(component: Component) -> Iterator[str]:
             if not component.knows(word):
                 near = hint(word, component.variations)
                 yield (
-                    f"key artifacts: artifact {artifact.name}: when names the unknown variation "
+                    f"key artifacts: artifact {artifact.name}: key when names the unknown "
+                    "variation "
                     f"{word!r}. {near}"
                 )
         names = [other.name for other in component.artifacts if other.name == artifact.name]
         if len(names) > 1:
-            yield f"key artifacts: {len(names)} artefacts are named {artifact.name}"
+            yield f"key artifacts: {len(names)} artifacts have the name {artifact.name!r}"
     for name, parameter in component.body.get("parameters", {}).items():
         low, high = parameter.get("min"), parameter.get("max")
         if low is not None and high is not None and low > high:
@@ -53,7 +54,7 @@ def _archives(component: Component) -> Iterator[str]:
             if entry["artifact"] not in held:
                 yield (
                     f"key package.{key}: found artifact {entry['artifact']!r}, allowed "
-                    f"{', '.join(held) or 'none: there is no artefact'}"
+                    f"{', '.join(held) or 'no name: the component has no artifacts'}"
                 )
     if "archives" not in body:
         return
@@ -66,13 +67,13 @@ def _archives(component: Component) -> Iterator[str]:
             )
     for version in component.versions():
         if version not in have:
-            yield f"key package.archives: found none for version {version}, which must have one"
+            yield f"key package.archives: no archive for version {version}; add one"
     others: list[str] = [key for key in ("interpreters", "build") if key in body]
     others += ["wheels.json"] if component.wheels else []
     if others:
         yield (
-            f"key package.archives: found beside {others[0]}, allowed alone: what needs both "
-            "wheels and an archive requires a second package"
+            f"key package.archives: cannot be combined with {others[0]}; define a second package "
+            "for the wheels"
         )
 
 
@@ -81,7 +82,7 @@ def _versions(component: Component) -> Iterator[str]:
         if not is_version(version, component.scheme):
             yield (
                 f"key version: found {version!r}, allowed a version of scheme {component.scheme}"
-                ' (version_scheme = "general" takes what is not Python\'s)'
+                ' (version_scheme = "general" accepts other versions than Python\'s)'
             )
 
 
@@ -94,14 +95,14 @@ def _variations(component: Component) -> Iterator[str]:
         key = f"key variations.{variation.name}"
         if variation.open != (variation.value is not None):
             yield (
-                f"{key}: a name that ends with .# and a value belong together, "
+                f"{key}: a name with .# requires a value, and a value requires a name with .#; "
                 f"found {'only the name' if variation.open else 'only the value'}"
             )
         if variation.open and variation.default:
-            yield f"{key}.default: found true, but {variation.name} stands for many words"
+            yield f"{key}.default: found true, but {variation.name} has no single value"
         for other in variation.excludes:
             if other == variation.name:
-                yield f"{key}.excludes: found {other!r}, which is itself"
+                yield f"{key}.excludes: found {other!r}, which is the variation itself"
 
 
 def _rule(component: Component) -> Iterator[str]:
@@ -117,10 +118,16 @@ def _rule(component: Component) -> Iterator[str]:
             try:
                 found = re.compile(table[key]).groups
             except re.error as error:
-                yield f"key {path}.{key}: found {table[key]!r}, which is no regex: {error}"
+                yield (
+                    f"key {path}.{key}: found {table[key]!r}, which is not a regular expression: "
+                    f"{error}"
+                )
                 continue
             if found < groups:
-                yield f"key {path}.{key}: found {table[key]!r}, allowed a regex with a group"
+                yield (
+                    f"key {path}.{key}: found {table[key]!r}, allowed a regular expression with a "
+                    "group"
+                )
     if not is_range(body.get("versions", "")):
         yield f"key soft.versions: found {body['versions']!r}, allowed a range like >=1.2,<2"
 
@@ -141,7 +148,7 @@ def dangling(component: Component, find: Find, tags: Iterable[str]) -> Iterator[
         yield from _tags(artifact.tags, known, f"artifact {artifact.name}")
     for member in component.body.get("members", ()):
         if component.kind == "suite" and find("benchmark", member["benchmark"]) is None:
-            yield f"key suite.members: there is no benchmark {member['benchmark']!r}"
+            yield f"key suite.members: the catalog has no benchmark {member['benchmark']!r}"
 
 
 def _requirements(component: Component) -> Iterator[Requirement]:
@@ -156,7 +163,7 @@ def _choice(choice: Choice, find: Find, tags: set[str]) -> Iterator[str]:
         return
     target = find(choice.kind, choice.name)
     if target is None:
-        yield f"key requires: there is no component {choice.kind}/{choice.name}"
+        yield f"key requires: the catalog has no component {choice.kind}/{choice.name}"
     elif not is_range(choice.version, target.scheme):
         yield (
             f"key requires: version of {target.id}: found {choice.version!r}, allowed a range of "

@@ -76,8 +76,10 @@ class Target:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m fleetmark_catalog.load.wheels")
-    parser.add_argument("--catalog", type=Path, default=BUILTIN, help="folder of components")
-    parser.add_argument("--upgrade", action="store_true", help="take newer dependencies")
+    parser.add_argument("--catalog", type=Path, default=BUILTIN, help="components folder")
+    parser.add_argument(
+        "--upgrade", action="store_true", help="update dependencies to newer versions"
+    )
     parser.add_argument("names", nargs="*", help="package components (default: all)")
     options = parser.parse_args(arguments)
     catalog = Catalog(read_folder(options.catalog))

@@ -184,9 +184,9 @@ def _grid(
             if allowed is not None and word not in allowed:
                 raise FleetmarkError(
                     ErrorKind.UNKNOWN_WORD,
-                    f"parameter {key} cannot be set with {word}",
+                    f"parameter {key} does not apply to {word}",
                     "",
-                    f"It belongs to {', '.join(allowed)}",
+                    f"It applies to {', '.join(allowed)}",
                 )
         axes[key] = list(dict.fromkeys(parse_value(key, definition, text) for text in texts))
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]

@@ -97,8 +97,9 @@ def platform_misfit(component: Component, subject: Subject) -> str:
         model = facts.board.model or ""
         if boards and not any(fnmatch.fnmatchcase(model, pattern) for pattern in boards):
             return (
-                f"{component.id} needs board {' or '.join(boards)}: board is {model or 'unknown'}"
+                f"{component.id} needs board model {' or '.join(boards)}: board model is "
+                f"{model or 'unknown'}"
             )
     elif component.kind == "container":
-        return f"{component.id} cannot be used: this version runs no job in a container of its own"
+        return f"{component.id} cannot be used: this version does not run jobs in containers"
     return ""

@@ -70,7 +70,7 @@ def resolve(
     ]
     reasons: dict[str, None] = {}
     if not capabilities.interpreters:
-        reasons["the device has no Python that jobs can use"] = None
+        reasons["the device has no Python interpreter that jobs can use"] = None
     for interpreter, offer in _interpreters(catalog, capabilities, reasons):
         solver = Solver(catalog, interpreter, subject)
         packages = solver.solve(needs)
@@ -78,7 +78,7 @@ def resolve(
             minor = ".".join(interpreter.version.split(".")[:2])
             lock = _lock(selection, packages, minor, harness, offer)
             builds = tuple(_builds(packages))
-            story += [f"Python {interpreter.version} at {interpreter.path} is taken"]
+            story += [f"Python {interpreter.version} at {interpreter.path} is used"]
             story += _chosen(packages)
             sources = _sources(selection, packages, offer)
             return Resolution(lock, (), sources, tuple(story), builds)
@@ -109,23 +109,23 @@ def _content(selection: Selection) -> Iterator[str]:
         for artifact in selection.artifacts(part):
             yield f"  {artifact.role} is {artifact.name}, {artifact.size_bytes:,} bytes"
     if selection.tags:
-        yield f"tags that are passed on: {', '.join(sorted(selection.tags))}"
+        yield f"passed tags: {', '.join(sorted(selection.tags))}"
 
 
 def _chosen(packages: tuple[Chosen, ...]) -> Iterator[str]:
     for chosen in sorted(packages, key=lambda chosen: chosen.label):
-        how = "detected on the board"
+        how = "detected on the device"
         if chosen.wheels is not None:
             names = ", ".join(wheel.filename for wheel in chosen.wheels.wheels)
             how = f"installed from {names}"
             if any(wheel.build is not None for wheel in chosen.wheels.wheels):
-                how += ", which the controller builds first"
+                how += ", which the controller builds before the job"
         elif chosen.archive is not None:
             how = f"unpacked from {chosen.archive.artifact.name}"
         elif chosen.component.kind != "soft":
-            how = "what the board is"
+            how = "matches the device"
         wanted = f"{chosen.role}, " if chosen.role != chosen.component.name else ""
-        by = f"wanted by {', '.join(chosen.requirers)}; " if chosen.requirers else ""
+        by = f"required by {', '.join(chosen.requirers)}; " if chosen.requirers else ""
         yield f"{chosen.component.id} {chosen.version}: {wanted}{by}{how}"
 
 
@@ -220,7 +220,8 @@ def _inputs(selection: Selection, wanted: Any) -> dict[str, BlobRef]:
             if artifact.role in inputs:
                 raise FleetmarkError(
                     ErrorKind.NOTHING_FITS,
-                    f"{component.id} is the second to give input {artifact.role}",
+                    f"{component.id} provides input {artifact.role}, which another "
+                    "component already provides",
                 )
             inputs[artifact.role] = artifact.blob
     missing = [role for role in wanted if role not in inputs]
@@ -228,7 +229,7 @@ def _inputs(selection: Selection, wanted: Any) -> dict[str, BlobRef]:
         words = ",".join(selection.words) or "no variation"
         raise FleetmarkError(
             ErrorKind.NOTHING_FITS,
-            f"no component gives input {missing[0]} of {words}",
+            f"no component provides input {missing[0]} for {words}",
             selection.only("program").id,
         )
     return inputs

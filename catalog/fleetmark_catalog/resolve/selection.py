@@ -70,8 +70,8 @@ class Selection:
             elif len(artifact.tags) == len(other.tags):
                 raise FleetmarkError(
                     ErrorKind.NOTHING_FITS,
-                    f"{component.id}: {other.name} and {artifact.name} both are "
-                    f"the {artifact.role} of {','.join(self.words) or 'no variation'}",
+                    f"{component.id}: {other.name} and {artifact.name} both provide "
+                    f"the {artifact.role} for {','.join(self.words) or 'no variation'}",
                 )
         return tuple(found.values())
 
@@ -85,7 +85,8 @@ class Selection:
         if len(found) != 1:
             raise FleetmarkError(
                 ErrorKind.INVALID_COMPONENT,
-                f"{self.components[0].id} requires {len(found)} of kind {kind}, not 1",
+                f"{self.components[0].id} requires {len(found)} components of kind {kind}, "
+                "expected 1",
             )
         return found[0]
 
@@ -119,7 +120,8 @@ def select(
     else:
         raise FleetmarkError(
             ErrorKind.NOTHING_FITS,
-            f"variations {','.join(chosen)} keep changing each other: their tags go in a circle",
+            f"variations {','.join(chosen)} do not converge: their tags select each other "
+            "in a cycle",
             benchmark.id,
         )
     for word in (*given, *base):
@@ -155,10 +157,14 @@ def _check_exclusions(
                 if other != word and variation is not None and names & set(variation.excludes):
                     # `choose` drops defaults that exclude requested words. For a default that still
                     # conflicts, suggest another choice.
-                    advice = "" if other in given else f"{other} is a default: choose another"
+                    advice = (
+                        ""
+                        if other in given
+                        else f"{other} is a default: choose another of its group"
+                    )
                     raise FleetmarkError(
                         ErrorKind.UNKNOWN_WORD,
-                        f"variations {word} and {other} exclude each other: {component.id} says so",
+                        f"variations {word} and {other} exclude each other in {component.id}",
                         "",
                         advice,
                     )

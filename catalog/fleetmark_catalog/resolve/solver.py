@@ -128,7 +128,7 @@ class Solver:
                 self._note("; ".join(dict.fromkeys(f"{w.requirer} requires {w}" for w in causes)))
             return None
         except ResolutionTooDeep:
-            self._note(f"no answer after {_MAX_ROUNDS} steps: too many versions to choose from")
+            self._note(f"no solution after {_MAX_ROUNDS} steps: too many combinations of versions")
             return None
         roles, requirers = _roles(wishes, mapping)
         return tuple(
@@ -164,7 +164,7 @@ class Solver:
         fitting = [c for c in found if all(self._allows(wish, c) for wish in wishes)]
         if found and not fitting and len(wishes) == 1:
             have = ", ".join(candidate.version for candidate in found)
-            whose = "the board has" if kind == "soft" else "the catalog has"
+            whose = "the device has" if kind == "soft" else "the catalog has"
             if kind == "package" and len(found) < len(self.catalog.get(kind, name).versions()):
                 whose = f"for {describe(self.interpreter)} the catalog has"
             self._note(f"{wishes[0].requirer} requires {wishes[0]}; {whose} {have}")
@@ -189,7 +189,7 @@ class Solver:
                 yield self._candidate(component, version, None)
             if not detected(component, self.subject):
                 what = component.body.get("software", component.name)
-                self._note(f"{wish.requirer} requires {wish}; the board has no {what} that runs")
+                self._note(f"{wish.requirer} requires {wish}; the device has no working {what}")
         else:
             yield self._candidate(component, component.version, None)
 
@@ -254,7 +254,7 @@ class Solver:
             yield _Wish(identity, need.requirer, requirement.role, choices=choices)
             if not choices:
                 wanted = " or ".join(map(str, requirement.choices))
-                self._note(f"{need.requirer} requires {wanted}; the catalog has none")
+                self._note(f"{need.requirer} requires {wanted}; the catalog has no such component")
 
     def _named(self, choice: Choice) -> list[Choice]:
         if choice.name:

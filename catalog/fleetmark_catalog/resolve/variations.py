@@ -32,7 +32,7 @@ def choose(
             raise FleetmarkError(
                 ErrorKind.UNKNOWN_WORD,
                 f"variations {by_group[group]} and {word} exclude each other: "
-                f"both are of group {group.removesuffix('.#')}",
+                f"both belong to group {group.removesuffix('.#')}",
             )
     for word in base:
         by_group.setdefault(groups.of(word), word)

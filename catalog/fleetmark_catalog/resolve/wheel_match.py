@@ -37,7 +37,7 @@ def fit(
             return entry, ""
         if bad is not entry.wheels[0]:
             name = bad.name
-            what = f"{bad.name} {bad.version}, which {component.name} {version} needs,"
+            what = f"{bad.name} {bad.version}, which {component.name} {version} requires,"
     builds = list(builds_of(component, version))
     for build in builds:
         if build.python == minor and fits(build.filename, interpreter):
@@ -140,7 +140,7 @@ def _instead(have_wheels: Iterable[tuple[str, str]], interpreter: Interpreter) -
         or list(pairs)
     )
     if not nearest:
-        return "; it has none at all"
+        return "; it has no wheels"
     by_platforms: dict[str, set[str]] = {}
     for abi, platform in nearest:
         by_platforms.setdefault(platform, set()).add(abi)

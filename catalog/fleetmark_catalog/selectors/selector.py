@@ -225,7 +225,7 @@ def _explain(node: Node, subject: Subject) -> Explanation:
     if isinstance(node, Not):
         inner = _explain(node.term, subject)
         return Explanation(
-            not inner.matches, f"not wanted: {inner.reason}" if inner.matches else inner.reason
+            not inner.matches, f"excluded: {inner.reason}" if inner.matches else inner.reason
         )
     if isinstance(node, Saved):
         inner = _explain(node.term, subject)

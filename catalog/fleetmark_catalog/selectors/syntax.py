@@ -115,9 +115,9 @@ def syntax_error(text: str, error: UnexpectedInput) -> FleetmarkError:
     line = " ".join(text.split("\n"))
     return FleetmarkError(
         ErrorKind.UNKNOWN_WORD,
-        f"selector cannot be read at character {at + 1}\n  {line}\n  {' ' * at}^",
+        f"selector: syntax error at character {at + 1}\n  {line}\n  {' ' * at}^",
         "",
-        "Write words and comparisons with commas between them: arm64,memory>=4GiB,site=lab1",
+        "Separate tags and comparisons with commas: arm64,memory>=4GiB,site=lab1",
     )
 
 
@@ -167,7 +167,9 @@ class _Build(Transformer[Token, Node]):
                 f"saved fleet @{name} refers to itself: {' → '.join(self._within)}",
             )
         if name not in self._saved:
-            known = ", ".join(f"@{other}" for other in sorted(self._saved)) or "none is saved yet"
+            known = ", ".join(f"@{other}" for other in sorted(self._saved)) or (
+                "no fleet is saved yet"
+            )
             raise FleetmarkError(
                 ErrorKind.UNKNOWN_WORD, f"no fleet is saved as @{name}", "", f"Known: {known}"
             )

@@ -144,7 +144,7 @@ def wanted_input(table: Mapping[str, Any], names: list[str], model: Path) -> str
     if len(left) != 1 or not fixed <= set(names):
         raise JobError(
             BAD_INPUT,
-            f"model {model.name} must take one tensor besides {sorted(fixed) or 'nothing'}, "
-            f"takes {', '.join(names)}",
+            f"model {model.name} must have exactly one input that is not constant: its inputs are "
+            f"{', '.join(names)}, its constants are {', '.join(sorted(fixed)) or 'none'}",
         )
     return left[0]

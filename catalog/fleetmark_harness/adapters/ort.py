@@ -44,7 +44,9 @@ class OnnxModel:
         self.input_name = wanted_input(opening.table, list(inputs), model)
         tensor = inputs[self.input_name]
         if tensor.type not in _TYPES:
-            raise JobError(BAD_INPUT, f"model {model.name}: cannot give it {tensor.type}")
+            raise JobError(
+                BAD_INPUT, f"model {model.name}: input type {tensor.type} is not supported"
+            )
         self.dtype: npt.DTypeLike = _TYPES[tensor.type]
         self.input_shape = tuple(
             size if isinstance(size, int) and size > 0 else 0 for size in tensor.shape[1:]

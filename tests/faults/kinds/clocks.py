@@ -51,7 +51,7 @@ def restarted(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "agent's clock begins in 1970 and steps",
-    told=r"this board's clock is -\d+ s off the controller's",
+    told=r"clock skew offset_s=-\d+",
     before=lambda fleet: _clock(fleet, "board1", -time.time()),
 )
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:

@@ -21,7 +21,7 @@ _BTREE_PAGES = (2, 5, 10, 13)
 _PAGE_BYTES = 4096
 
 
-@fault("torn tail of a spool", told=r"torn tail of \d+ bytes", boards=1, jobs=4)
+@fault("torn tail of a spool", told=r"spool truncated .* removed_bytes=\d+", boards=1, jobs=4)
 def torn(fleet: FaultyFleet, chance: random.Random) -> None:
     """A crash in the middle of a write: half a frame more, or the last frames cut short."""
     board = fleet.boards["board1"]
@@ -111,7 +111,7 @@ def controller_full(fleet: FaultyFleet, chance: random.Random) -> None:
         time.sleep(chance.uniform(3, 5))
 
 
-@fault("I/O errors of the agent's spool", told=r"cannot be stored|wait", boards=1, jobs=4)
+@fault("I/O errors of the agent's spool", told=r"not stored|wait", boards=1, jobs=4)
 def agent_io(fleet: FaultyFleet, chance: random.Random) -> None:
     """The folder is away, and a file in its place, as after a broken mount."""
     spool = fleet.boards["board1"].home / "spool"
@@ -134,7 +134,7 @@ def controller_io(fleet: FaultyFleet, chance: random.Random) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
 
 
-@fault("I/O errors of the controller's blobs", told=r"results of job .* wait", jobs=6)
+@fault("I/O errors of the controller's blobs", told=r"results waiting job=", jobs=6)
 def blobs_io(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.await_runs(1)
     blobs = fleet.home / "blobs"

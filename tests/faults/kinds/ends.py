@@ -20,7 +20,9 @@ def _speak(fleet: FaultyFleet, name: str, protocol: int) -> None:
 
 
 @fault(
-    "SIGTERM of an agent in the middle of a run", told=r"the agent was asked to end", duration_s=1
+    "SIGTERM of an agent in the middle of a run",
+    told=r"the agent received a signal to shut down",
+    duration_s=1,
 )
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:
     """It hands the attempt back, and ends within seconds."""
@@ -36,7 +38,7 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "SIGTERM of an agent that holds a result",
-    told=rf"results of job .* wait|{AWAY}",
+    told=rf"results waiting job=|{AWAY}",
     boards=1,
     jobs=3,
 )
@@ -52,7 +54,7 @@ def agent_with_spool(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.measured["result after restart"] = fleet.restart("board1")
 
 
-@fault("SIGTERM of the controller", told=r"said goodbye: the controller is stopping")
+@fault("SIGTERM of the controller", told=r"closed the session: the controller is stopping")
 def controller(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
     fleet.kill("controller", _TERM)
@@ -120,7 +122,7 @@ def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.restart("board1")
 
 
-@fault("controller replaced by one version newer", told=r"said goodbye")
+@fault("controller replaced by one version newer", told=r"closed the session")
 def newer_controller(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1))
     fleet.kill("controller", _TERM)

@@ -29,7 +29,7 @@ def agent_preparing(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.restart(name)
 
 
-@fault("agent killed while a job runs", told=r"taking up what was started before", duration_s=1.0)
+@fault("agent killed while a job runs", told=r"attempt resumed job=", duration_s=1.0)
 def agent_running(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.6))
@@ -135,7 +135,7 @@ def controller_running(fleet: FaultyFleet, chance: random.Random) -> None:
     assert fleet.query("SELECT max(attempts) FROM jobs") == [(1,)], "a run was disturbed"
 
 
-@fault("controller killed while it receives", told=r"results of job .* wait", ballast_kib=4096)
+@fault("controller killed while it receives", told=r"results waiting job=", ballast_kib=4096)
 def controller_receiving(fleet: FaultyFleet, chance: random.Random) -> None:
     for line in fleet.boards.values():
         line.wire.slow(4e6)
@@ -157,7 +157,7 @@ def controller_verifying(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "controller and agent killed together",
-    told=rf"{AWAY}|taking up|reconnected without this attempt|device board1 disconnected",
+    told=rf"{AWAY}|attempt resumed|reconnected without this attempt|device board1 disconnected",
 )
 def both(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))

@@ -157,8 +157,8 @@ async def test_without_a_controller_an_agent_waits_for_it(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("start", "--label", "site"), "'site' is not of the form key=value"),
-        (("start", "--label", "1x=y"), "not a label's name"),
+        (("start", "--label", "site"), "'site' does not have the form key=value"),
+        (("start", "--label", "1x=y"), "not a label key"),
         (("start", "--controller", "somewhere"), "'somewhere' is not HOST:PORT"),
         (("start", "--name", "a b"), "is not a name"),
         (("statsu",), "statsu"),
@@ -176,7 +176,7 @@ def test_usage_errors(tmp_path: Path, words: tuple[str, ...], text: str) -> None
         ("controler = 'x:1'", "unknown key 'controler'. Did you mean 'controller'?"),
         ("controller = 'x'", "controller: 'x' is not HOST:PORT"),
         ("controller = 7", "controller: 7 is not HOST:PORT"),
-        ("cache_limit_bytes = '1G'", "cache_limit_bytes: found '1G', expected a whole number"),
+        ("cache_limit_bytes = '1G'", "cache_limit_bytes: found '1G', expected an integer"),
         ("cache_limit_bytes = true", "cache_limit_bytes: found True"),
         ("telemetry_interval_s = 0", "telemetry_interval_s: found 0, expected seconds"),
         ("telemetry_interval_s = nan", "telemetry_interval_s: nan is not a finite number"),

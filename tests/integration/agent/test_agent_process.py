@@ -446,7 +446,7 @@ except OSError:
     key = (order.job_id, 1)
     controller.offer(order)
     await controller.wait_for(lambda: "RUNNING" in controller.states(key))
-    while "cannot be stored yet" not in agent.said():
+    while "results not stored yet" not in agent.said():
         await asyncio.sleep(0.05)
     # The agent is there all the while.
     seen = len(controller.heartbeats)
@@ -472,7 +472,7 @@ async def test_a_full_spool_refuses_new_runs_and_drops_nothing(
     second = make_order(controller, make_lock(controller), epoch=2)
     controller.offer(second)
     await controller.wait_for(lambda: "REFUSED" in controller.states((second.job_id, 2)))
-    assert "wait for the controller, the limit is 1024" in controller.reason((second.job_id, 2))
+    assert "wait for upload, the limit is 1024" in controller.reason((second.job_id, 2))
     controller.append_error = None
     assert (await controller.final((first.job_id, 1))).outcome == "completed"
 

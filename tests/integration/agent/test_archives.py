@@ -124,7 +124,11 @@ async def test_a_bad_archive_is_refused_and_leaves_nothing(
 ) -> None:
     """All of them at one agent, which goes on."""
     await agent.start()
-    lacking = (archive_of(("bin", REG, b"x"), ("lib", FOLDER, b"")), 0, "it has no folder bin")
+    lacking = (
+        archive_of(("bin", REG, b"x"), ("lib", FOLDER, b"")),
+        0,
+        "the archive has no folder bin",
+    )
     for epoch, (case, (archive, unpacked, words)) in enumerate(
         {**BAD, "no folder": lacking}.items(), 1
     ):

@@ -82,7 +82,7 @@ def test_a_program_that_hangs_is_ended_with_its_children(board: Board) -> None:
     )
     [found] = board.find(rule(["hang"], time_limit_s=1))
     assert found.verdict is Verdict.BROKEN
-    assert found.reason == "it still runs after 1 s"
+    assert found.reason == "time limit of 1 s exceeded"
     assert all(gone(int(pid)) for pid in pids.read_text().split())
 
 
@@ -100,7 +100,7 @@ def test_the_whole_detection_has_a_limit(board: Board) -> None:
     made = rule(["hang*"], time_limit_s=60)
     found = board.find(made, time_limit_s=1.5)
     assert [f.verdict for f in found] == [Verdict.BROKEN]
-    assert "it still runs" in found[0].reason
+    assert "time limit of" in found[0].reason
 
 
 def test_thousands_of_lines_and_no_end_of_lines(board: Board) -> None:
@@ -113,7 +113,7 @@ def test_thousands_of_lines_and_no_end_of_lines(board: Board) -> None:
     )
     board.program("endless", "exec /usr/bin/yes version")
     [found] = board.find(rule(["endless"], time_limit_s=60))
-    assert found.verdict is Verdict.BROKEN and "without end" in found.reason
+    assert found.verdict is Verdict.BROKEN and "its output exceeds" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_garbage_is_broken_and_stays_printable(board: Board, output: bytes) -> N
     data = board.file("garbage", output)
     board.program("noise", f"exec /bin/cat {data}")
     [found] = board.find(rule(["noise"], version_pattern=r"version (\d+)"))
-    assert found.verdict is Verdict.BROKEN and "does not tell its version" in found.reason
+    assert found.verdict is Verdict.BROKEN and "its output has no version" in found.reason
     assert found.reason.isprintable() and len(found.reason) <= 300
 
 
@@ -175,7 +175,7 @@ def test_a_rule_that_makes_no_sense_does_not_hide_the_others(board: Board, tmp_p
     verdicts = {f.rule: f.verdict.value for f in found}
     assert verdicts.pop("good") == "found"
     assert verdicts == dict.fromkeys(wrong, "absent")
-    assert "cannot be used" in found[1].reason
+    assert "is not valid" in found[1].reason
     for document in ({}, {"kind": "soft"}, {"kind": "soft", "name": "x", "soft": {}}):
         with pytest.raises(BadRule):
             parse_rule(document)

@@ -106,7 +106,7 @@ def test_show_and_resolve_are_json(fleet: Fleet) -> None:
     assert [answer["fits"] for answer in answers] == [True]
     lock = json.dumps(answers[0]["lock"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert hashlib.sha256(lock.encode()).hexdigest() == answers[0]["lock_sha256"]
-    assert any("is taken" in line for line in answers[0]["explanation"])
+    assert any("is used" in line for line in answers[0]["explanation"])
 
 
 def test_what_fits_nothing_says_why(fleet: Fleet, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_validate_needs_no_controller_and_names_every_fault(fleet: Fleet, tmp_pa
     )
     assert done.returncode == 4
     assert "colour" in done.stderr
-    assert "is no TOML" in done.stderr
+    assert "is not TOML" in done.stderr
     assert "2 faults" in done.stderr
     told = json.loads(fleet.run("catalog", "validate", str(tmp_path), "--json").stdout)
     assert told["valid"] is False

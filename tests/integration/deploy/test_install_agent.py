@@ -171,7 +171,7 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(
     ("arguments", "code", "said"),
     [
         (["--name", "a b"], 2, "'a b' is not a name"),
-        (["--label", "site"], 2, "'site' is not of the form key=value"),
+        (["--label", "site"], 2, "'site' does not have the form key=value"),
         (["--label", "a=1\nb=2"], 2, "more than one line"),
         (["--controller", "board"], 2, "'board' is not HOST:PORT"),
         (["--controller"], 2, "--controller needs a value"),

@@ -136,13 +136,13 @@ def _set(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 
 BAD_JOBS = {
-    "format": (_set("format", value=9), 10, "job format 9, this harness reads 1"),
+    "format": (_set("format", value=9), 10, "job format 9 is not supported: this harness reads 1"),
     "no epoch": (_set("epoch", value=KeyError), 10, "has no 'epoch'"),
     "scenario": (_set("scenario", value="Sever"), 10, "scenario 'Sever' is not one of"),
     "mode": (_set("mode", value="fast"), 10, "mode 'fast' is not one of"),
     "profile": (_set("profile", value="slow"), 10, "profile 'slow' is not one of quick, valid"),
     "no model": (_set("job", "model", value=KeyError), 10, "has no 'model'"),
-    "no input": (_set("inputs", "model", value=KeyError), 10, "names no input 'model'"),
+    "no input": (_set("inputs", "model", value=KeyError), 10, "has no input 'model'"),
     "threads": (_set("parameters", "threads", value="two"), 10, "parameter threads is 'two'"),
     "duration": (_set("parameters", "min_duration_s", value=-1), 10, "min_duration_s is -1"),
     "adapter": (_set("job", "runtime", "name", value="tensorrt"), 10, "no adapter for runtime"),
@@ -362,4 +362,4 @@ def test_a_compliance_test_that_the_benchmark_does_not_have(bench: Any, quick: A
 
     ran = bench.run(quick("SingleStream", "TEST01"), drop)
     assert ran.code == 10
-    assert "benchmark.compliance says no settings for TEST01" in ran.stderr
+    assert "benchmark.compliance has no valid settings for TEST01" in ran.stderr

@@ -121,7 +121,7 @@ def test_random_samples_fit_the_signature(
 
 def test_a_shape_that_nobody_knows_is_a_bad_input() -> None:
     assert random_tensors("float32", (0,), {"shape": [576]}).prepare(np.arange(1)).shape == (1, 576)
-    with pytest.raises(JobError, match="leaves its input's shape open"):
+    with pytest.raises(JobError, match="defines the shape of the input"):
         random_tensors("float32", (0,), {})
 
 

@@ -113,7 +113,7 @@ def test_a_result_file_of_another_shape_fails_its_job(liar: Liar, result: Any) -
     assert liar.verdict() == ("FAILED", None)
     said = reason(liar)
     # A number of more than 64 bits is refused where the agent put the result.
-    begins = ("result.json", "final record: Final is no JSON: key provenance.program_result")
+    begins = ("result.json", "final record: Final is not JSON: key provenance.program_result")
     assert said.removeprefix("the device sent invalid records: ").startswith(begins)
     assert said.isprintable() and len(said) < 400
     assert runs_of(liar) == 0

@@ -132,7 +132,7 @@ COMPONENTS: dict[str, tuple[Make, str]] = {
     "a kind of a megabyte": (written(f'kind = "{"a" * 1_000_000}"'), "key kind: found 'aaa"),
     "a date": (toml("[variations.x]\nset = { a = 2020-01-01 }"), "key variations.x.set.a: a date"),
     "NaN": (toml("a = nan"), "key a: nan is not a finite number"),
-    "bytes": (written(bytes(range(256))), "is no TOML"),
+    "bytes": (written(bytes(range(256))), "is not TOML"),
     "nothing": (written(b""), "key kind"),
 }
 """What stands in the place of `component.toml`."""
@@ -147,7 +147,7 @@ WHEELS: dict[str, tuple[Make, str]] = {
     **SPECIAL,
     **FOLDER,
     "an integer of 5,000 digits": (wheels("9" * 5000), "64 bits"),
-    "an infinity": (wheels("Infinity"), "Infinity is not a number"),
+    "an infinity": (wheels("Infinity"), "Infinity is not a JSON number"),
     "an infinity in digits": (wheels("1e999"), "not a finite number"),
     "nested 100,000 deep": (written("[" * 100_000), "nested deeper than 64"),
     "millions of values": (written("[" + "[]," * 4_000_000 + "0]"), "more than 2,000,000 values"),

@@ -120,7 +120,7 @@ CONTROLLER = [
 ]  # fmt: skip
 AGENT = [
     *(
-        Damage(f"{name} is {how}", damage(f"identity/{name}"), 2, (name, says, "join token"))
+        Damage(f"{name} is {how}", damage(f"identity/{name}"), 2, (name, says, "enrollment token"))
         for name in ("key.pem", "certificate.pem", "ca.pem")
         for how, damage, says in (
             ("empty", empty, "empty"),

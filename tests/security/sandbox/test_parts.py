@@ -105,7 +105,7 @@ def test_control_groups_on_a_tree_like_the_kernels(tmp_path: Path) -> None:
     (unit / "cgroup.procs").write_text("10\n11\n")
     (unit / "cgroup.subtree_control").write_text("")
     (unit / "cgroup.controllers").write_text("cpu memory\n")
-    assert control_groups.usable(tmp_path) == (None, f"{unit} offers no controller pids")
+    assert control_groups.usable(tmp_path) == (None, f"{unit} has no controller pids")
     (unit / "cgroup.controllers").write_text("cpu memory pids\n")
     assert control_groups.usable(tmp_path) == (str(unit), "")
     control_groups.prepare(unit)
@@ -219,14 +219,14 @@ def test_doctor_says_what_would_raise_the_level(tmp_path: Path) -> None:
     values = json.loads(done.stdout)
     assert values["sandbox"]["level"] in (LIMITS, NONE)
     plain = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert "take that line out of config.toml" in plain
+    assert "remove that line from config.toml" in plain
 
 
 def test_a_folder_that_holds_the_home_is_not_opened(tmp_path: Path) -> None:
     agent = Path(sys.executable).with_name("agent")
     words = ["start", "--home", str(tmp_path / "home"), "--allow-folder", str(tmp_path)]
     done = subprocess.run([str(agent), *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "holds the agent's home" in done.stderr
+    assert done.returncode == 2 and "contains the agent's home" in done.stderr
     wrong = subprocess.run(
         [str(agent), "start", "--sandbox", "bubblewarp"],
         capture_output=True,

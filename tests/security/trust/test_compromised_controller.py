@@ -24,16 +24,16 @@ from tests.support.processes import Fleet, environment, until
 ATTACKS = {
     "unsigned_order": "untrusted (unsigned): the order is not signed",
     "foreign_controller": "untrusted (foreign key): the order is signed with a key",
-    "changed_order": "untrusted (bad signature): the order was changed",
+    "changed_order": "untrusted (bad signature): the order does not match its signature",
     "order_without_release": "untrusted (unsigned): the order names no release",
     "unsigned_release": "untrusted (unsigned): the release is not signed",
     "foreign_catalog_key": "untrusted (foreign key): the release is signed with catalog key",
-    "forged_rotation": "untrusted (bad signature): a change of the catalog key is not signed by the"
-    " old key",
-    "changed_release": "untrusted (bad signature): the release was changed",
-    "older_release": "untrusted (older than what was seen): release",
+    "forged_rotation": "untrusted (bad signature): a rotation of the catalog key is not signed "
+    "by the old key",
+    "changed_release": "untrusted (bad signature): the release does not match its signature",
+    "older_release": "untrusted (older than a known release): release",
     "expired_release": "untrusted (expired): release",
-    "other_release": "untrusted (mixed): the order is of release",
+    "other_release": "untrusted (mixed): the order names release",
     "release_without_it": "untrusted (not released): ",
     "parameter_out_of_range": "untrusted (not allowed): parameter busy cannot be '1000'",
     "unknown_parameter": "untrusted (not allowed): the program has no parameter 'evil'",
@@ -41,9 +41,9 @@ ATTACKS = {
     "new_code": "untrusted (not released): main.py",
     "new_wheel": "untrusted (not released): evil-1.0-py3-none-any.whl",
     "new_archive": "untrusted (not released): evil.tar",
-    "new_variable": "untrusted (not allowed): the variable LD_PRELOAD",
+    "new_variable": "untrusted (not allowed): no component defines the variable LD_PRELOAD",
     "swapped_file": "main.py: sha256 is",
-    "other_device": "the order is of another attempt",
+    "other_device": "the order belongs to another attempt",
 }
 
 

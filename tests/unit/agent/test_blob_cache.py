@@ -80,7 +80,7 @@ async def test_more_bytes_than_named_end_the_transfer(tmp_path: Path) -> None:
     source, cache = Source(), make(tmp_path)
     ref = blob("model", b"x" * 100)
     source.contents[ref.sha256] = b"x" * 1000
-    with pytest.raises(Refusal, match="sends more than the 100 bytes"):
+    with pytest.raises(Refusal, match="sent more than the 100 declared bytes"):
         await cache.fetch(ref, source.download)
 
 
@@ -101,7 +101,7 @@ async def test_a_blob_that_rotted_on_the_disk_is_noticed_before_use(tmp_path: Pa
     path = await cache.fetch(ref, source.download)
     path.chmod(0o600)
     path.write_bytes(b"y" * 100)
-    with pytest.raises(Refusal, match="has changed on the disk") as caught:
+    with pytest.raises(Refusal, match="is damaged on the disk") as caught:
         await cache.verified(ref)
     assert caught.value.retryable
     assert cache.lacking([ref]) == [ref]
@@ -145,7 +145,7 @@ async def test_room_that_must_stay_free_is_named(
 ) -> None:
     cache = make(tmp_path, min_free_bytes=64_000_000)
     monkeypatch.setattr("fleetmark_agent.cache.blob_cache.free_bytes", lambda _path: 70_000_000)
-    with pytest.raises(Refusal, match=r"6\.0 MB free at .* beyond the 64\.0 MB that must stay"):
+    with pytest.raises(Refusal, match=r"6\.0 MB free at .* besides the 64\.0 MB that must stay"):
         cache.make_room(53_100_000)
     cache.make_room(5_000_000)
 

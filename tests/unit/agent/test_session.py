@@ -174,9 +174,9 @@ def test_the_same_offer_again_is_answered_with_the_state() -> None:
     [
         (offer(3), "not above 5"),
         (offer(5), "not above 5"),
-        (offer(6, lock_sha256="x"), "bad digest"),
+        (offer(6, lock_sha256="x"), "the lockfile's digest"),
         (Offer(ref(6), offer(7, "job-6").order), "another attempt"),
-        (Offer(ref(6), b"no json"), "no JSON"),
+        (Offer(ref(6), b"no json"), "not JSON"),
         (Offer(dataclasses.replace(ref(6), device_id="other"), b""), "another device"),
     ],
 )
@@ -415,7 +415,7 @@ def test_a_bye_and_a_strange_protocol_end_the_stream() -> None:
     board = Board_()
     board.connect()
     assert board.hear(Bye("restart", 3.0))[-1] == h.Reconnect(
-        "the controller said goodbye: restart", 3.0
+        "the controller closed the session: restart", 3.0
     )
     board.tell(h.Closed(), h.Opened())
     (action,) = board.hear(dataclasses.replace(welcome(), protocol=9))

@@ -19,7 +19,7 @@ QUOTA = 1 << 30
 
 
 class FullFiles(RealFiles):
-    """A disk with so much room: an append that does not fit leaves part of itself behind."""
+    """A disk with so much room: an append that cannot be appended leaves part of itself behind."""
 
     room = 1 << 40
 
@@ -123,10 +123,10 @@ def test_the_quota_holds_for_new_attempts_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", [("event", b"x" * (MAX_PAYLOAD_BYTES + 1)), ("rumour", b"x")])
 def test_what_is_no_record_is_refused(tmp_path: Path, entry: tuple[str, bytes]) -> None:
     spool = Spool(RealFiles(tmp_path), QUOTA)
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="cannot be appended"):
         spool.append(KEY, *entry)
     spool.append(KEY, "final", b"")
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="cannot be appended"):
         spool.append(KEY, "event", b"after the end")
 
 

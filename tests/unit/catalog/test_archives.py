@@ -210,14 +210,15 @@ def test_a_lock_with_two_archives_of_one_name_is_refused(tmp_path: Path) -> None
     bad = dataclasses.replace(
         lock, environment=dataclasses.replace(lock.environment, archives=twice)
     )
-    with pytest.raises(FleetmarkError, match="two archives have one name"):
+    with pytest.raises(FleetmarkError, match="two archives have the same name"):
         parse_lock(bad.canonical())
 
 
 WRONG = {
     "no artefact": (
         BODY + X86 + BYTES,
-        "key package.archives: found artifact 'x86.tar', allowed none: there is no artefact",
+        "key package.archives: found artifact 'x86.tar', allowed no name: the component "
+        "has no artifacts",
     ),
     "another artefact": (
         BODY + X86 + BYTES + files("arm"),
@@ -225,7 +226,7 @@ WRONG = {
     ),
     "no size": (
         BODY + X86 + files("x86"),
-        "key package.archives.0.unpacked_bytes: found nothing, but it must be there",
+        "key package.archives.0.unpacked_bytes: the key is required, but missing",
     ),
     "mistyped": (
         BODY + X86 + BYTES + 'bins = ["bin"]\n' + files("x86"),
@@ -245,7 +246,7 @@ WRONG = {
     ),
     "version without one": (
         BODY + 'older = ["0.9"]\n' + X86 + BYTES + files("x86"),
-        "key package.archives: found none for version 0.9, which must have one",
+        "key package.archives: no archive for version 0.9; add one",
     ),
     "with a Python": (
         BODY
@@ -255,7 +256,7 @@ WRONG = {
         + BYTES
         + 'python = "bin/python"\n'
         + files("x86"),
-        "key package.archives: found beside interpreters, allowed alone",
+        "key package.archives: cannot be combined with interpreters",
     ),
 }
 

@@ -129,8 +129,8 @@ def test_a_program_uses_files_of_what_it_extends(tmp_path: Path) -> None:
 
 
 EXTENDS = {
-    "circle": ({"a": "b", "b": "c", "c": "a"}, "goes in a circle: a → b → c → a"),
-    "itself": ({"a": "a"}, "goes in a circle: a → a"),
+    "circle": ({"a": "b", "b": "c", "c": "a"}, "cycle: a → b → c → a"),
+    "itself": ({"a": "a"}, "cycle: a → a"),
     "unknown": ({"a": "fashion-mnist-dscn"}, "Did you mean 'fashion-mnist-dscnn'?"),
 }
 
@@ -174,7 +174,7 @@ set = { parameters = { threads = { default = "#" } } }
     for words, expected in (
         (("threads.17",), "Allowed: int from 1 to 16"),
         (("threads.many",), "Allowed: int from 1 to 16"),
-        (("threads.2", "threads.4"), "both are of group threads"),
+        (("threads.2", "threads.4"), "both belong to group threads"),
         (("thread.2",), "Did you mean 'threads.#'?"),
         (("threads.#",), "has no variation 'threads.#'"),
     ):
@@ -202,7 +202,7 @@ default = true
 
 def test_combinations_can_be_excluded(tmp_path: Path) -> None:
     catalog = world(tmp_path, MODEL + TWO + artifact("m.onnx", 1))
-    with pytest.raises(FleetmarkError, match="fp16 and cpu exclude each other: model/b says so"):
+    with pytest.raises(FleetmarkError, match="fp16 and cpu exclude each other in model/b"):
         run(catalog, "fp16", "cpu")
     # A default gives way to what was asked for.
     assert "cpu" not in expand(catalog, "b", variations=["fp16"])[0].variations
@@ -306,8 +306,8 @@ module = "tensorrt"
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        ((), "b 1 requires trt>=8,<9; the board has no trt that runs"),
-        (("7.1",), "b 1 requires trt>=8,<9; the board has 7.1"),
+        ((), "b 1 requires trt>=8,<9; the device has no working trt"),
+        (("7.1",), "b 1 requires trt>=8,<9; the device has 7.1"),
         (("10.0", "8.6.1"), ""),
     ],
 )
@@ -329,7 +329,7 @@ def test_detected_software_meets_a_requirement(
     assert answer.lock is not None, answer.reasons
     assert answer.lock.environment.system_site
     assert answer.lock.job["runtime"]["version"] == "8.6.1"
-    assert "detected on the board" in "\n".join(answer.explanation)
+    assert "detected on the device" in "\n".join(answer.explanation)
 
 
 def test_what_the_board_has_is_preferred_and_else_installed(tmp_path: Path) -> None:
@@ -361,8 +361,8 @@ def test_an_explanation_tells_what_was_taken_and_what_not() -> None:
     device = board(interpreter("3.14.0"), interpreter("3.11.2"))
     text = "\n".join(resolve(catalog, configuration, device, HARNESS).explanation)
     assert "Python 3.14.0 at /usr/bin/python3.14.0 does not fit: " in text
-    assert "Python 3.11.2 at /usr/bin/python3.11.2 is taken" in text
-    assert "package/numpy 2.2.6: wanted by" in text
+    assert "Python 3.11.2 at /usr/bin/python3.11.2 is used" in text
+    assert "package/numpy 2.2.6: required by" in text
 
 
 # faults across components
@@ -404,7 +404,12 @@ BAD = {
         MODEL + '[variations.t]\nvalue = { type = "int" }\n',
         "only the value",
     ),
-    "excludes itself": ("model", HEAD, MODEL + '[variations.t]\nexcludes = ["t"]\n', "is itself"),
+    "excludes itself": (
+        "model",
+        HEAD,
+        MODEL + '[variations.t]\nexcludes = ["t"]\n',
+        "is the variation itself",
+    ),
     "bad regex": (
         "soft",
         HEAD,
@@ -415,13 +420,13 @@ BAD = {
         "soft",
         HEAD,
         '[soft]\n[[soft.detect]]\ntype = "command"\ncommand = ["x"]\nversion_pattern = "1"\n',
-        "allowed a regex with a group",
+        "allowed a regular expression with a group",
     ),
     "detect without its key": (
         "soft",
         HEAD,
         '[soft]\n[[soft.detect]]\ntype = "command"\n',
-        "key soft.detect.0.command: found nothing",
+        "key soft.detect.0.command: the key is required",
     ),
     "detect with another's key": (
         "soft",
@@ -435,7 +440,7 @@ BAD = {
         '[soft]\nversions = "new"\n[[soft.detect]]\ntype = "command"\ncommand = ["x"]\n',
         "key soft.versions",
     ),
-    "program file elsewhere": ("program", HEAD, PROGRAM, "leads out of its folder"),
+    "program file elsewhere": ("program", HEAD, PROGRAM, "is a link to a file outside its folder"),
 }
 
 

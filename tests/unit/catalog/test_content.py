@@ -54,7 +54,7 @@ REQUESTS = [
     for words in variations(benchmark)
 ]
 # A word of the program that the benchmark's model has no file for.
-NO_FILE = "no component gives input model"
+NO_FILE = "no component provides input model"
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,8 @@ def test_every_kind_has_a_valid_schema(kind: str) -> None:
 
 
 BAD = {
-    "no toml": (MODEL + "x = = 1", ["is no TOML", "line"]),
-    "no kind": (MODEL.replace('kind = "model"', ""), ["key kind", "found None", "benchmark"]),
+    "no toml": (MODEL + "x = = 1", ["is not TOML", "line"]),
+    "not a kind": (MODEL.replace('kind = "model"', ""), ["key kind", "found None", "benchmark"]),
     "unknown kind": (
         MODEL.replace('kind = "model"', 'kind = "modle"'),
         ["found 'modle'", "did you mean 'model'"],
@@ -95,8 +95,11 @@ BAD = {
         MODEL.replace("classes = 10", "clases = 10"),
         ["key model.output.clases", "Did you mean 'classes'?"],
     ),
-    "missing key": (MODEL.replace('title = "A tiny model"', ""), ["key title", "found nothing"]),
-    "missing body": (MODEL.split("[model]", maxsplit=1)[0], ["key model", "found nothing"]),
+    "missing key": (
+        MODEL.replace('title = "A tiny model"', ""),
+        ["key title", "required, but missing"],
+    ),
+    "missing body": (MODEL.split("[model]", maxsplit=1)[0], ["key model", "required, but missing"]),
     "wrong type": (
         MODEL.replace("classes = 10", 'classes = "ten"'),
         ["key model.output.classes", 'found "ten"', "integer"],
@@ -108,7 +111,7 @@ BAD = {
     "bad name": (MODEL.replace('"tiny"', '"../tiny"'), ["key name", '"../tiny"', "text like"]),
     "artefact without digest": (
         MODEL + '[[artifacts]]\nname = "a.onnx"\nrole = "model"\nfile = "a.onnx"\nsize_bytes = 1\n',
-        ["key artifacts.0.sha256", "found nothing"],
+        ["key artifacts.0.sha256", "required, but missing"],
     ),
     "artefact with a path": (
         MODEL + '[[artifacts]]\nname = "a"\nrole = "model"\nfile = "../a"\nsize_bytes = 1\n'
@@ -172,13 +175,15 @@ def test_a_bad_parameter_is_named(tmp_path: Path, parameter: str, expected: str)
 
 
 def test_a_program_without_its_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FleetmarkError, match=r"no file main\.py beside it"):
+    with pytest.raises(FleetmarkError, match=r"main\.py is not in the component's folder"):
         read_component(place(tmp_path, PROGRAM, "program"))
 
 
 def test_a_component_out_of_place_is_refused(tmp_path: Path) -> None:
     place(tmp_path, MODEL, name="other")
-    with pytest.raises(FleetmarkError, match="says model/tiny, but lies in model/other"):
+    with pytest.raises(
+        FleetmarkError, match="declares model/tiny, but is in the folder model/other"
+    ):
         load_catalog([tmp_path])
 
 
@@ -200,13 +205,13 @@ def test_an_unknown_component_gets_the_nearest_name() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[]", "is no wheel lock"),
-        ("{", "is no wheel lock"),
-        ('{"sets": [], "wheels": {"a": {"name": "a"}}}', "is no wheel lock"),
+        ("[]", "is not a valid wheel lockfile"),
+        ("{", "is not a valid wheel lockfile"),
+        ('{"sets": [], "wheels": {"a": {"name": "a"}}}', "is not a valid wheel lockfile"),
         (
             '{"sets": [], "wheels": {"a": {"name": "a", "version": "1", "sha256": "x",'
             ' "size_bytes": 1}}}',
-            "bad sha256",
+            "is not a SHA-256 digest",
         ),
     ],
 )

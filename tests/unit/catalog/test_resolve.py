@@ -84,7 +84,7 @@ UNKNOWN = {
     "scenario": ({"scenarios": ["Ofline"]}, "Did you mean 'Offline'?"),
     "mode": ({"modes": ["acuracy"]}, "Did you mean 'accuracy'?"),
     "variation": ({"variations": ["int9"]}, "Did you mean 'int8'?"),
-    "two of a group": ({"variations": ["int8", "fp32"]}, "both are of group precision"),
+    "two of a group": ({"variations": ["int8", "fp32"]}, "both belong to group precision"),
     "profile": ({"profile": "quik"}, "Did you mean 'quick'?"),
     "parameter": ({"parameters": {"thread": ["1"]}}, "Did you mean 'threads'?"),
     "not a number": ({"parameters": {"threads": ["two"]}}, "Allowed: int from 1 to 256"),
@@ -92,11 +92,11 @@ UNKNOWN = {
     "not finite": ({"parameters": {"min_duration_s": ["nan"]}}, "from 0.05 to 3600"),
     "profile of a parameter": (
         {"parameters": {"min_duration_s": ["1"]}, "profile": "valid"},
-        "cannot be set with valid",
+        "does not apply to valid",
     ),
     "scenario of a parameter": (
         {"parameters": {"batch_size": ["1"]}, "scenarios": ["SingleStream"]},
-        "It belongs to Offline",
+        "It applies to Offline",
     ),
 }
 
@@ -205,7 +205,7 @@ def test_a_board_without_python_is_told_so() -> None:
     facts = board()
     bare = Capabilities(facts.os, facts.arch, facts.board, facts.cpu, facts.memory, facts.storage)
     assert resolve(CATALOG, one(), bare, HARNESS).reasons == (
-        "the device has no Python that jobs can use",
+        "the device has no Python interpreter that jobs can use",
     )
 
 

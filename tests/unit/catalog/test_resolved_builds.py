@@ -41,7 +41,7 @@ def test_what_is_missing_is_to_be_built_and_the_lock_is_provisional() -> None:
     assert answer.lock is not None and not answer.reasons
     [loadgen] = [w for w in answer.lock.environment.wheels if "loadgen" in w.name]
     assert (loadgen.name, loadgen.sha256, loadgen.size_bytes) == (WHEEL, build.key, 0)
-    assert any("which the controller builds first" in line for line in answer.explanation)
+    assert any("which the controller builds before the job" in line for line in answer.explanation)
 
 
 def test_once_it_is_built_the_lock_names_it_like_any_other() -> None:

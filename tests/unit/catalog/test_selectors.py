@@ -90,7 +90,7 @@ def test_the_grammar(text: str) -> None:
         ("rack=3", "rack=3: no rack"),
         ("libc=musl", "libc=musl: libc is glibc"),
         ("accelerator=gpu", "accelerator=gpu: accelerator is unavailable"),
-        ("!rpi4", "not wanted: rpi4"),
+        ("!rpi4", "excluded: rpi4"),
         ("rpi4,cuda,cores>8", "no tag cuda; cores>8: cores is 4"),
         ("arch in (arm64,armv7)", "arch in (arm64,armv7): arch is x86_64"),
     ],

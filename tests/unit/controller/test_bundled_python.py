@@ -43,7 +43,7 @@ def test_a_board_with_a_newer_python_only_gets_one_for_tflite_runtime() -> None:
     assert ("package", "python-3.11") in {(part.kind, part.name) for part in lock.components}
     assert environment.provided.archive.sha256 in answer(NEW).sources
     assert parse_lock(lock.canonical()) == lock
-    assert any("at {provided}/usr/bin/python3.11 is taken" in t for t in answer(NEW).explanation)
+    assert any("at {provided}/usr/bin/python3.11 is used" in t for t in answer(NEW).explanation)
 
 
 def test_the_boards_own_python_is_preferred() -> None:

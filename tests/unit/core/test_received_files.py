@@ -66,7 +66,7 @@ def test_a_tree_stays_in_its_folder(name: str) -> None:
 
 
 def test_names_that_differ_in_case_alone_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FleetmarkError, match="one name"):
+    with pytest.raises(FleetmarkError, match="the same name"):
         write_received(tmp_path / "new", {"a.txt": b"1", "A.TXT": b"2"})
     assert not (tmp_path / "new").exists()
 

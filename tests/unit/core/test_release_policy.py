@@ -115,15 +115,19 @@ def _set(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
     ("change", "fault", "named"),
     [
         (_set("program", "command", to=["/bin/sh", "-c", "id"]), "NOT_ALLOWED", "/bin/sh -c id"),
-        (_set("program", "command", 0, to="{python} "), "NOT_ALLOWED", "does not follow"),
-        (_set("program", "files", 0, "sha256", to="e" * 64), "NOT_RELEASED", "no file of program"),
+        (_set("program", "command", 0, to="{python} "), "NOT_ALLOWED", "is not the command of"),
+        (
+            _set("program", "files", 0, "sha256", to="e" * 64),
+            "NOT_RELEASED",
+            "not a file of program",
+        ),
         (_set("program", "files", to=[]), "NOT_ALLOWED", "missing"),
         (_set("program", "outputs", to=[]), "NOT_ALLOWED", "outputs"),
         (_set("program", "environment", to={"LD_PRELOAD": "x"}), "NOT_ALLOWED", "LD_PRELOAD"),
         (_set("inputs", "model", "sha256", to="e" * 64), "NOT_RELEASED", "model"),
         (_set("inputs", "model", "size_bytes", to=1), "NOT_RELEASED", "model"),
         (_set("environment", "wheels", 0, "sha256", to="e" * 64), "NOT_RELEASED", "wheel"),
-        (_set("environment", "system_site", to=True), "NOT_ALLOWED", "system's packages"),
+        (_set("environment", "system_site", to=True), "NOT_ALLOWED", "system's Python packages"),
         (_set("components", 0, "sha256", to="e" * 64), "NOT_RELEASED", "is not in release 7"),
         (_set("components", 0, "variations", to=["evil"]), "NOT_ALLOWED", "no variation"),
         (_set("components", to=[]), "NOT_ALLOWED", "0 components of kind program"),
@@ -156,7 +160,7 @@ def test_archives_and_pythons_must_be_those_of_the_release() -> None:
         "python": [],
     }
     plain["environment"]["archives"] = [archive]
-    with pytest.raises(FleetmarkError, match="no archive of a package"):
+    with pytest.raises(FleetmarkError, match="not an archive of the lockfile's packages"):
         check_lock(RELEASE, parse_lock(json.dumps(plain).encode()))
     del plain["environment"]["archives"]
     plain["environment"]["provided"] = {
@@ -167,7 +171,7 @@ def test_archives_and_pythons_must_be_those_of_the_release() -> None:
         "platforms": ["linux_x86_64"],
         "unpacked_bytes": 9,
     }
-    with pytest.raises(FleetmarkError, match="no Python of a package"):
+    with pytest.raises(FleetmarkError, match="not a Python of the lockfile's packages"):
         check_lock(RELEASE, parse_lock(json.dumps(plain).encode()))
 
 

@@ -52,7 +52,7 @@ def test_general_ranges(version: str, wanted: str, expected: bool) -> None:
 @pytest.mark.parametrize("text", [">", "1.0", ">=1 <2", "=>1", "<*", "; rm"])
 def test_what_is_no_range_is_refused(scheme: str, text: str) -> None:
     assert not is_range(text, scheme)
-    with pytest.raises(ValueError, match="no range"):
+    with pytest.raises(ValueError, match="not a version range"):
         in_range("1.0", text, scheme)
 
 
