@@ -281,6 +281,8 @@ def main() -> NoReturn:
     """Entry point."""
     # gRPC's own log repeats in its words what is told in ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own one does not.
+    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
     from fleetmark_agent.errors import translate
     from fleetmark_cli.app import run
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from fleetmark_agent.config.settings import Settings
 from fleetmark_core.device_names import RULE, is_device_name
+from fleetmark_core.network_address import split_address
 from fleetmark_core.regular_file import read_regular
 from fleetmark_protos.channel import DEFAULT_PORT
 
@@ -111,15 +112,13 @@ def parse_label(text: str) -> tuple[str, str]:
 
 
 def _address(value: object) -> str:
-    host, _, port = str(value).rpartition(":") if isinstance(value, str) else ("", "", "")
-    if (
-        not host
-        or not port.isdecimal()
-        or len(port) > 5
-        or not 0 < int(port) < 65536
-        or any(map(str.isspace, host))
-    ):
-        raise ValueError(f"{value!r} is not HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT}")
+    try:
+        split_address(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise ValueError(
+            f"{value!r} is not HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT} or"
+            f" [fd00::1]:{DEFAULT_PORT}"
+        ) from error
     return str(value)
 
 

@@ -64,7 +64,7 @@ def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen
         from fleetmark_agent.startup import join
 
         log.warning("%s; joining anew with the token", error.what)
-        join.apply(settings)
+        settings = join.apply(settings)
         code = asyncio.run(_serve(settings, device_id(settings.home), rules, facts))
     if code == EXIT_UNREACHABLE:
         from fleetmark_agent.startup import join

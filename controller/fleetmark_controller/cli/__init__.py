@@ -85,4 +85,6 @@ def run() -> NoReturn:
     """Entry point: every error becomes one line and an exit code."""
     # gRPC's own log tells of each handshake that fails, which anybody can cause.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own one does not.
+    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
     app.run(controller, _translate)

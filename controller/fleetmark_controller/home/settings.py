@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,8 +18,9 @@ from fleetmark_protos.channel import DEFAULT_PORT, HANDSHAKE_TIMEOUT_S
 class Settings:
     """What `controller serve` runs with; each is a key of config.toml."""
 
-    listen: str = f"0.0.0.0:{DEFAULT_PORT}"
-    """Where callers with a certificate are served."""
+    listen: str = f"[::]:{DEFAULT_PORT}"
+    """Where callers with a certificate are served. `[::]` and `0.0.0.0` both stand for every IPv4
+    and IPv6 address of this host."""
     entry_port: int = 0
     """Port for enrolment, renewal and health, on the same address; 0: the one after `listen`'s."""
     advertise: bool = True
@@ -190,54 +190,43 @@ def _fault(key: str, value: object) -> str:
 
 
 def check_listen(address: str) -> tuple[str, int]:
-    """Host (IPv6 in brackets) and port of an address to listen on.
+    """Return the host, without brackets, and the port of an address to listen on.
+
+    Port 0 stands for any free one.
 
     Raises:
         FleetmarkError: USAGE: it is not HOST:PORT with a literal address or `localhost`.
     """
     host, _, port = address.rpartition(":")
-    bare = host.strip("[]")
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
     if bare == "localhost":
         bare = "127.0.0.1"
     try:
         parsed = ipaddress.ip_address(bare)
     except ValueError:
         parsed = None
-    if parsed is None or not port.isdecimal() or len(port) > 5 or not int(port) <= 65535:
+    if (
+        parsed is None
+        or bracketed is not (parsed.version == 6)
+        or not (port.isascii() and port.isdecimal() and len(port) <= 5)
+        or int(port) > 65535
+    ):
         raise FleetmarkError(
             ErrorKind.USAGE,
             f"{address!r} is not HOST:PORT",
             "--listen",
-            f"Like 0.0.0.0:{DEFAULT_PORT}, which is every address of this host",
+            f"Like [::]:{DEFAULT_PORT}, which is every address of this host, or"
+            f" 192.0.2.10:{DEFAULT_PORT}",
         )
-    return (f"[{bare}]" if ":" in bare else bare), int(port)
+    return bare, int(port)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this host can reach an address."""
-    return ipaddress.ip_address(host.strip("[]")).is_loopback
+    """Return whether only this host can reach an address."""
+    return ipaddress.ip_address(host).is_loopback
 
 
 def is_every_address(host: str) -> bool:
-    """Whether an address stands for every one of this host."""
-    return ipaddress.ip_address(host.strip("[]")).is_unspecified
-
-
-def own_address(host: str) -> str:
-    """Where programs of this host reach what listens on `host`."""
-    if not is_every_address(host):
-        return host
-    return "[::1]" if ":" in host else "127.0.0.1"
-
-
-def board_address(host: str) -> str:
-    """Where other machines reach what listens on `host`: this host's address on its main link."""
-    if not is_every_address(host):
-        return host
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Connecting a datagram socket sends nothing: it asks the routing table alone.
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()
+    """Return whether an address stands for every one of this host."""
+    return ipaddress.ip_address(host).is_unspecified
