@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from fleetmark_cli.encoding import protect_streams
 from fleetmark_cli.exit_codes import EXIT_INTERRUPTED, EXIT_USAGE, Problem
 from fleetmark_cli.output import echo
 
@@ -19,6 +20,7 @@ def run(command: click.Command, translate: Callable[[Exception], Problem | None]
     `translate` says what an exception means to a person, or None if it is a fault of the
     program: then, and only then, a traceback is shown.
     """
+    protect_streams()
     try:
         result = command.main(prog_name=command.name, standalone_mode=False)
         code = result if isinstance(result, int) else 0

@@ -92,7 +92,9 @@ def _read_token(given: str | None, file: str | None) -> str:
         raise BadSetting("--token and --token-file: give one of the two")
     if file:
         try:
-            return read_regular(Path(file).expanduser(), _MAX_TOKEN_BYTES).decode().strip()
+            from fleetmark_cli.paths import expand_user
+
+            return read_regular(expand_user(file), _MAX_TOKEN_BYTES).decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
             raise BadSetting(f"--token-file {file}: {why}") from error

@@ -60,7 +60,11 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
-@click.group(name="controller", cls=_LazyGroup)
+@click.group(
+    name="controller",
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="fleetmark controller")
 def controller() -> None:
     """Run ML benchmarks on a fleet of boards and keep the results."""

@@ -47,6 +47,7 @@ def command(
     note_home(folder)
 
     def ready(told: Ready) -> None:
+        note_home(folder)
         echo(f"Controller ready on {told.address}, home {folder}")
         if not told.device_address:
             echo("This host has no network address: only agents on this host can reach it")
