@@ -76,7 +76,9 @@ _DAMAGED = (
 
 
 def write_description(settings: Settings, out: Path) -> str:
-    """Write what this board is into `out`; returns the fingerprint of its key.
+    """Write what this device is into `out`; return the fingerprint of its key.
+
+    The settings must hold the device's name.
 
     Raises:
         FleetmarkError: the home or `out` cannot be used.

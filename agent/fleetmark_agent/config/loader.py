@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,6 @@ def load_settings(
     for folder in checked.get("allow_folders", ()):
         if Path(os.path.realpath(home)).is_relative_to(folder):
             raise BadSetting(f"allow_folders: {folder} holds the agent's home with its keys")
-    checked.setdefault("name", _host_name())
     return Settings(home=home, once=once, token=_read_token(token, token_file), **checked)
 
 
@@ -192,11 +190,6 @@ def _seconds(lowest: float, highest: float) -> Callable[[object], float]:
         return float(str(value))
 
     return check
-
-
-def _host_name() -> str:
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).strip("-._")[:63]
-    return name or "board"
 
 
 _KEYS: dict[str, Callable[[object], Any]] = {

@@ -13,6 +13,7 @@ class Settings:
     """What an agent is started with. Sizes are in bytes, times in seconds.
 
     `controller`: HOST:PORT; empty: the one that it belongs to, or one that is found nearby.
+    `name`: of the device; empty: see `config.device_name`.
     `token`: a join token, for a board that belongs to no controller yet; it is not stored.
     `spool_limit_bytes`: while results of this size wait for the controller, no new run begins.
     `cache_limit_bytes`: of blobs and environments; what an attempt needs is never evicted.

@@ -204,6 +204,7 @@ class _Application:
                 known.catalog_sha256,
                 granted.issued_unix_ns,
                 granted.expires_unix_ns,
+                granted.name,
             ),
         )
         _say("enrolled", name=granted.name, expires_ns=granted.expires_unix_ns)

@@ -13,10 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from fleetmark_agent.config.device_name import device_name
 from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.startup.enroll import enrol, needed
 from fleetmark_agent.startup.find_controller import find_in_child, is_reachable
-from fleetmark_agent.state.identity import ACTIVE, Enrolment, load_enrolment, lost_enrollment_error
+from fleetmark_agent.state.identity import (
+    ACTIVE,
+    Enrolment,
+    load_enrolment,
+    lost_enrollment_error,
+    save_enrolment,
+)
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.network_address import split_address
 from fleetmark_core.retry import Backoff, ReasonThrottle
@@ -28,7 +35,7 @@ _SEARCH_DELAYS_S = (1.0, 30.0)
 
 
 def join(settings: Settings) -> Settings:
-    """Wait until this device has a valid certificate; return settings with the address to dial.
+    """Wait until this device has a valid certificate; return settings with address and name.
 
     Raises:
         FleetmarkError: it was refused, or with `--once` no controller answered.
@@ -39,27 +46,37 @@ def join(settings: Settings) -> Settings:
     if needed(load_enrolment(home), settings.token, time.time_ns()):
         if not settings.token and load_enrolment(home) is None:
             raise lost_enrollment_error(home)
-        settings = apply(settings)
-    return settings
+        return apply(settings)
+    return _named(settings)
 
 
 def apply(settings: Settings) -> Settings:
-    """Ask for a certificate, whatever this device has; return settings with the address to dial.
+    """Ask for a certificate, whatever this device has; return settings with address and name.
 
     Raises:
         FleetmarkError: it was refused, or with `--once` no controller answered.
     """
     patience_s = settings.once_wait_s if settings.once else None
+    name = device_name(settings.name, load_enrolment(settings.home))
     try:
         with _ending_cleanly():
-            enrol(settings.home, settings.controller, settings.name, settings.token, patience_s)
+            enrol(settings.home, settings.controller, name, settings.token, patience_s)
     except FleetmarkError as error:
         if error.kind is ErrorKind.UNREACHABLE and settings.once:
             raise unanswered(settings) from error
         raise
     # The helper may have found that the controller listens on another port than the one given.
     known = load_enrolment(settings.home)
-    return replace(settings, controller=known.address) if known else settings
+    return _named(replace(settings, controller=known.address) if known else settings)
+
+
+def _named(settings: Settings) -> Settings:
+    """Return settings with the name of this device, which is kept for later starts."""
+    known = load_enrolment(settings.home)
+    name = device_name(settings.name, known)
+    if known is not None and known.name != name:
+        save_enrolment(settings.home, replace(known, name=name))
+    return replace(settings, name=name)
 
 
 def unanswered(settings: Settings) -> FleetmarkError:
