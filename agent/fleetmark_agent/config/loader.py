@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleetmark_agent.config.settings import Settings
 from fleetmark_core.device_names import RULE, is_device_name
 from fleetmark_core.network_address import split_address
 from fleetmark_core.regular_file import read_regular
+from fleetmark_core.sandbox_levels import LEVELS
 from fleetmark_protos.channel import DEFAULT_PORT
 
 _MAX_TOKEN_BYTES = 64 << 10
@@ -54,11 +55,11 @@ def load_settings(
         raise ConfigError(f"{error}. Mend the file") from error
     checked: dict[str, Any] = {}
     for key, value in values.items():
-        check = _KEYS.get(key)
+        check = KEYS.get(key)
         if check is None:
-            raise ConfigError(f"{path}: unknown key {key!r}. {hint(key, _KEYS)}")
+            raise ConfigError(f"{path}: unknown key {key!r}. {hint(key, KEYS)}")
         try:
-            checked[key] = check(value)
+            checked[key] = check.read(value)
         except ValueError as error:
             raise ConfigError(f"{path}: {key}: {error}") from error
     chosen = controller or os.environ.get("FLEETMARK_CONTROLLER")
@@ -140,7 +141,6 @@ def _labels(value: object) -> dict[str, str]:
 
 
 def _level(value: object) -> str:
-    from fleetmark_core.sandbox_levels import LEVELS
     from fleetmark_core.suggest import hint
 
     if value not in LEVELS:
@@ -173,29 +173,36 @@ def _sensor(value: object) -> str:
     return value
 
 
-def _whole(lowest: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
+class Check(NamedTuple):
+    """How the value of a key is checked; `allowed` says in words what it takes."""
+
+    read: Callable[[object], Any]
+    allowed: str
+
+
+def _whole(lowest: int) -> Check:
+    def read(value: object) -> int:
         if type(value) is not int or value < lowest:
             raise ValueError(f"found {value!r}, expected a whole number of at least {lowest}")
         return value
 
-    return check
+    return Check(read, f"whole number, at least {lowest:,}")
 
 
-def _seconds(lowest: float, highest: float) -> Callable[[object], float]:
-    def check(value: object) -> float:
+def _seconds(lowest: float, highest: float) -> Check:
+    def read(value: object) -> float:
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not fits or not lowest <= float(str(value)) <= highest:
             raise ValueError(f"found {value!r}, expected seconds from {lowest:g} to {highest:g}")
         return float(str(value))
 
-    return check
+    return Check(read, f"seconds, {lowest:g} to {highest:,.10g}")
 
 
-_KEYS: dict[str, Callable[[object], Any]] = {
-    "controller": _address,
-    "name": _name,
-    "labels": _labels,
+KEYS: dict[str, Check] = {
+    "controller": Check(_address, "HOST:PORT, an IPv6 host in brackets"),
+    "name": Check(_name, RULE),
+    "labels": Check(_labels, "table of texts"),
     "cache_limit_bytes": _whole(0),
     "spool_limit_bytes": _whole(1024),
     "min_free_bytes": _whole(0),
@@ -204,12 +211,13 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "stop_grace_s": _seconds(0, 600),
     "detect_interval_s": _seconds(0, 30 * 86400),
     "once_wait_s": _seconds(0.1, 86400),
-    "sandbox": _level,
-    "allow_network": _flag,
-    "allow_folders": _folders,
+    "sandbox": Check(_level, ", ".join(LEVELS)),
+    "allow_network": Check(_flag, "true or false"),
+    "allow_folders": Check(_folders, "list of absolute paths of folders that exist"),
     "job_memory_bytes": _whole(0),
     "job_processes": _whole(0),
     "job_scratch_bytes": _whole(1024 * 1024),
-    "system_root": _root,
-    "energy_input": _sensor,
+    "system_root": Check(_root, "absolute path of a folder that exists"),
+    "energy_input": Check(_sensor, "name of a sensor, up to 100 characters"),
 }
+"""Keys of config.toml."""

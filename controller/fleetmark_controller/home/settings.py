@@ -16,57 +16,67 @@ from fleetmark_protos.channel import DEFAULT_PORT, HANDSHAKE_TIMEOUT_S
 
 @dataclass(frozen=True)
 class Settings:
-    """What `controller serve` runs with; each is a key of config.toml."""
+    """What `controller serve` runs with; each is a key of config.toml.
+
+    docs/configuration.md is made of the texts below.
+    """
 
     listen: str = f"[::]:{DEFAULT_PORT}"
-    """Where callers with a certificate are served. `[::]` and `0.0.0.0` both stand for every IPv4
-    and IPv6 address of this host."""
+    """Address HOST:PORT on which devices and commands are served. `[::]` and `0.0.0.0` both stand
+    for every IPv4 and IPv6 address of this host."""
     entry_port: int = 0
-    """Port for enrolment, renewal and health, on the same address; 0: the one after `listen`'s."""
+    """Port for new devices, renewal and health, on the same address; 0: the one after that of
+    `listen`."""
     advertise: bool = True
-    """Whether boards on the local network find this controller by themselves (not on loopback)."""
+    """Whether devices on the local network find this controller by multicast DNS."""
     mirror: str = ""
-    """Folder of files named by sha256, asked before any network."""
+    """Folder of files named by SHA-256, which is searched before the network."""
     catalogs: tuple[str, ...] = ()
     """Folders with further components."""
     heartbeat_idle_s: float = 15.0
+    """Pause between two heartbeats of a device without a job."""
     heartbeat_running_s: float = 5.0
+    """Pause between two heartbeats of a device that runs a job."""
     lease_s: float = 30.0
+    """A device that is silent for so long is offline, and what it ran is lost. Longer than both
+    heartbeats."""
     credit_bytes: int = 8 * 1024 * 1024
     """How many bytes of records a device may send ahead."""
     max_upload_bytes: int = 4 * 1024**3
+    """Size of one file that a device or an operator uploads."""
     attempt_bytes: int = 8 * 1024**3
-    """How large the files of one attempt may be in all; how many there may be its lock says."""
+    """Size of all files of one attempt. Its lockfile limits their number."""
     device_bytes_per_day: int = 64 * 1024**3
-    """How much one board may hand in in a day: no board fills the controller's disk alone."""
+    """How much one device may upload in a day, so that none fills the controller's disk alone."""
     refusals_per_minute: int = 10
-    """After so many refused enrolments an address is not heard for the rest of a minute."""
+    """After so many refused enrollments an address is refused for the rest of a minute."""
     handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S
     """How long a new connection may take until TLS is agreed and HTTP/2 has begun."""
     calls_per_device: int = 64
-    """How many calls one device may have open at once, on all its connections together."""
+    """How many calls one device may have open at the same time, on all its connections together."""
     calls_per_operator: int = 1000
-    """How many calls one operator may have open at once."""
+    """How many calls one operator may have open at the same time."""
     certificate_life_s: float = 30 * 86_400.0
-    """How long a board's certificate lives; it is renewed after two thirds of that."""
+    """How long a device's certificate is valid; it is renewed after two thirds of that."""
     catalog_key: str = ""
-    """Public key of a catalog key that is kept on another machine; empty: one is made here."""
+    """Public key of a catalog key that is kept on another machine. Empty: one is made here."""
     release_life_s: float = 90 * 86_400.0
-    """How long boards follow a release; with the key at hand it is renewed after two thirds."""
+    """How long a release is valid; a controller with the catalog key renews it after two thirds."""
     ageing_s: float = 600.0
     """One step of `--priority` is worth this much waiting."""
     cool_down_s: float = 0.0
-    """Least rest of a board between two jobs."""
+    """Shortest pause of a device between two jobs."""
     quarantine_after: int = 3
-    """So many jobs that failed one after another quarantine a board; 0: never."""
+    """So many jobs that fail one after another quarantine a device; 0: never."""
     health_check: str = "fashion-mnist"
-    """Benchmark that a quarantined board must pass to return; empty: only people release it."""
+    """Benchmark that a quarantined device must pass to return. Empty: only operators release it."""
     health_check_retry_s: float = 600.0
-    """Pause before the next try of a health check that the board did not pass."""
+    """Pause before the next try of a health check that the device did not pass."""
     power_cycle: tuple[str, ...] = ()
-    """Command that switches a board off and on; `{name}`, `{device_id}` and `{label:KEY}` are
-    filled in. Run before each health check of a quarantined board."""
+    """Command that switches a device off and on, run before each health check of a quarantined
+    device; `{name}`, `{device_id}` and `{label:KEY}` are filled in."""
     power_cycle_timeout_s: float = 120.0
+    """How long the command `power_cycle` may take."""
 
     @property
     def mirror_folder(self) -> Path | None:
@@ -75,7 +85,7 @@ class Settings:
 
 
 _DAY_S = 86_400.0
-_RANGES: Mapping[str, tuple[float, float]] = {
+RANGES: Mapping[str, tuple[float, float]] = {
     "entry_port": (0, 65_535),
     "heartbeat_idle_s": (0.05, 3600.0),
     "heartbeat_running_s": (0.05, 3600.0),
@@ -176,8 +186,8 @@ def check_settings(settings: Settings) -> None:
 
 def _fault(key: str, value: object) -> str:
     """Return what is wrong with a value that has the right type, or an empty string."""
-    if isinstance(value, (int, float)) and key in _RANGES:
-        least, most = _RANGES[key]
+    if isinstance(value, (int, float)) and key in RANGES:
+        least, most = RANGES[key]
         # A comparison with nan is never true.
         if not least <= value <= most:
             return f"{value!r:.80}, expected {least:g} to {most:,.10g}"
