@@ -83,6 +83,8 @@ def _usable(info: ServiceInfo, ca_sha256: str) -> tuple[str, str]:
         return "", "the controllers on the local network are not the one of the join token"
     port = info.port or 0
     hosts = with_zones(info.parsed_scoped_addresses(IPVersion.All), _link_local_interfaces())
+    if not hosts or not 0 < port < 65536:
+        return "", "a controller is advertised, but without an address"
     found = first_reachable(hosts, port)
     if found:
         return join_address(found, port), ""
