@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller core protos catalog cli tests
 
 .PHONY: help demo test test-fast test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity bench-sandbox mlperf-check mlperf-verify mlperf-campaign fuzz lint stubs setup locks board-kit clean
+	bench-fidelity bench-sandbox mlperf-check mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -82,7 +82,7 @@ mlperf-campaign: $(VENV)/.dev ## Measure, export and check a round: MLPERF_CHECK
 lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and containers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy deploy/write_config.py deploy/lock_for.py
+	@$(BIN)/mypy deploy/write_config.py deploy/lock_for.py docs/write_configuration.py
 	@$(BIN)/shellcheck deploy/*.sh deploy/*/*.sh .ci/run
 	@$(BIN)/hadolint deploy/container/Containerfile.*
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
@@ -91,6 +91,10 @@ lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and cont
 
 stubs: $(VENV)/.dev ## Regenerate the committed gRPC stubs
 	@$(BIN)/python -m fleetmark_protos.generate
+
+docs: $(VENV)/.dev ## Write the documents that are made from code: docs/views.md, docs/configuration.md
+	@$(BIN)/python -m fleetmark_controller.export.document > docs/views.md
+	@$(BIN)/python docs/write_configuration.py > docs/configuration.md
 
 setup: $(VENV)/.dev ## Install everything for development into .venv
 

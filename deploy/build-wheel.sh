@@ -5,6 +5,10 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 checkout=$(dirname "$here")
+[ $# -ge 2 ] || {
+    echo "usage: build-wheel.sh PYTHON FOLDER [WHEELS]" >&2
+    exit 2
+}
 python=$1
 mkdir -p "$2"
 folder=$(cd "$2" && pwd)

@@ -233,9 +233,44 @@ check_files() {
     for file in "$here/locks/agent.txt" "$here/make-environment.sh" "$here/write_config.py" "$unit_source"; do
         [ -f "$file" ] || refuse "$file is missing; it comes with this script"
     done
-    if [ -n "$token_file" ] && [ "$token_file" != - ]; then
-        [ -s "$token_file" ] && [ -r "$token_file" ] || refuse "no token in $token_file"
+}
+
+# Reads the token once: standard input can be read only once, and a file may be removed meanwhile.
+read_token() {
+    [ -n "$token_file" ] || return 0
+    shown=$token_file
+    [ "$token_file" != - ] || shown='standard input'
+    if [ "$token_file" = - ]; then
+        (umask 077 && cat >"$scratch/join-token")
+    else
+        { [ -r "$token_file" ] && [ ! -d "$token_file" ]; } || refuse "no token in $token_file"
+        (umask 077 && cat "$token_file" >"$scratch/join-token")
     fi
+    grep -q '[^[:space:]]' "$scratch/join-token" ||
+        refuse "no token in $shown. Make one with: controller token create"
+    token_file=$scratch/join-token
+}
+
+# The agent's own rules, from its code as it is in the wheel or the checkout. What keeps that code
+# from running here (a wheel that is broken, Python 3.10 without tomli) shows in later steps.
+check_values() {
+    code=$wheel
+    if [ -z "$code" ]; then
+        top=$(dirname "$here")
+        code=$top/agent:$top/core:$top/cli:$top/protos
+    fi
+    set -- "$root$home"
+    [ -z "$controller" ] || set -- "$@" --controller "$controller"
+    [ -z "$name" ] || set -- "$@" --name "$name"
+    [ -z "$token_file" ] || set -- "$@" --token-file "$token_file"
+    while IFS= read -r label; do
+        [ -z "$label" ] || set -- "$@" --label "$label"
+    done <<TEXT
+$labels
+TEXT
+    PYTHONPATH=$code PYTHONDONTWRITEBYTECODE=1 "$python" -s -S "$here/write_config.py" --check "$@" \
+        2>"$scratch/fault" && return
+    [ $? -ne 2 ] || misused "$(tail -n 1 "$scratch/fault")."
 }
 
 # --- the steps ---
@@ -299,7 +334,7 @@ TEXT
     "$target/bin/python" -I "$here/write_config.py" "$@" || exit $?
     options=$(setting FLEETMARK_AGENT_OPTIONS)
     if [ -n "$token_file" ]; then
-        if [ "$token_file" = - ]; then cat; else cat "$token_file"; fi | put 600 "$root$home/join-token"
+        put 600 "$root$home/join-token" <"$token_file"
         case $options in
             *--token-file*) ;;
             # Relative to the home, in which the agent is started.
@@ -448,14 +483,16 @@ main() {
         remove_all
         return
     fi
-    check_files
-    find_python
-    check_platform
-    check_room "$root$prefix" 200 "the agent"
-    check_room "$root$home" 64 "the agent's home"
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
     trap 'exit 1' HUP INT TERM
+    check_files
+    read_token
+    find_python
+    check_values
+    check_platform
+    check_room "$root$prefix" 200 "the agent"
+    check_room "$root$home" 64 "the agent's home"
     make_environment
     write_settings
     switch_over

@@ -5,6 +5,10 @@
 # folder WHEELS nothing is fetched: all comes from there. What does not work leaves no TARGET.
 set -eu
 umask 022
+[ $# -ge 4 ] || {
+    echo "usage: make-environment.sh PYTHON LOCK WHEEL TARGET [WHEELS]" >&2
+    exit 2
+}
 python=$1
 lock=$2
 wheel=$3

@@ -1,8 +1,11 @@
 """Write a device's name and labels into an agent's config.toml: write_config.py HOME [options].
 
-install-agent.sh runs it with the Python of the new environment. All other lines are unchanged. The
-agent's own loader verifies the result before it replaces the file, so that a mistake is reported
-during installation and not when the agent starts.
+Run by install-agent.sh with the Python of the new environment. All other lines stay as they are.
+The agent's own reader judges the result before it replaces the file, so that a mistake shows when
+the device is installed and not when its agent starts.
+
+With --check nothing is written: the script does so before it builds anything, with the agent's code
+straight from the checkout or the wheel, which needs no other library.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pathlib import Path
 
 from fleetmark_agent.config.loader import BadSetting, load_settings, parse_label
 from fleetmark_cli.paths import ConfigError
+from fleetmark_protos.token import BadToken, parse_token
 
 _NAME = "config.toml"
 
@@ -59,18 +63,30 @@ def main() -> int:
     parser.add_argument("--controller", help="only checked; it is kept elsewhere")
     parser.add_argument("--name")
     parser.add_argument("--label", action="append", default=[])
+    parser.add_argument("--token-file", type=Path, help="only checked")
+    parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args()
     path = options.home / _NAME
+    if options.token_file is not None:
+        try:
+            parse_token(options.token_file.read_text(encoding="utf-8", errors="replace"))
+        except BadToken as error:
+            print(f"--token-file: {error}", file=sys.stderr)
+            return 2
     try:
         before = path.read_text(encoding="utf-8") if path.exists() else ""
         text = merge(before, options.name, dict(map(parse_label, options.label)))
         with tempfile.TemporaryDirectory() as scratch:
-            (Path(scratch) / _NAME).write_text(text, encoding="utf-8")
-            load_settings(Path(scratch), controller=options.controller)
+            tried = Path(scratch) / _NAME
+            tried.write_text(text, encoding="utf-8")
+            try:
+                load_settings(tried.parent, controller=options.controller)
+            except ConfigError as error:
+                raise ConfigError(str(error).replace(f"{tried}: ", "")) from error
     except (ValueError, BadSetting, ConfigError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 2
-    if text != before:
+    if text != before and not options.check:
         scratch_file = path.with_suffix(".tmp")
         with os.fdopen(
             os.open(scratch_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"

@@ -36,7 +36,10 @@ def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[
 @click.option("--controller", metavar="HOST:PORT", help="Where the controller listens.")
 @click.option("--token", metavar="T", help="A join token, for a board without a controller.")
 @click.option("--token-file", metavar="FILE", help="A file that holds it.")
-@click.option("--name", help="What people call this device. Default: the host's name.")
+@click.option(
+    "--name",
+    help="Name of this device. Default: the one that it enrolled with, or the host's name.",
+)
 @click.option(
     "--label",
     "labels",
@@ -153,20 +156,30 @@ def doctor(home: str | None, as_json: bool) -> None:
 @command.command()
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def status(home: str | None, as_json: bool) -> None:
-    """Say whether an agent runs with this home, and what it holds."""
-    from fleetmark_agent.daemon.status import home_status
+def status(home: str | None, as_json: bool) -> int:
+    """Show the state of the agent with this home, and what it holds.
+
+    \b
+    Exit codes:
+      0  connected to its controller
+      3  no agent runs with this home
+      4  not enrolled: without a controller, or waiting for approval
+      5  running, but not connected; `outage` says why
+    """  # noqa: D301
+    from fleetmark_agent.daemon.status import exit_code, home_status
     from fleetmark_cli.output import print_fields, print_json
 
     values = home_status(_home(home))
+    code = exit_code(values)
     if as_json:
         print_json(values)
-        return
+        return code
     attempts = values.pop("attempts")
     print_fields({key: _shown(key, value) for key, value in values.items()})
     for attempt in attempts:
         why = f": {attempt['reason']}" if attempt["reason"] else ""
         echo(f"job {attempt['job_id']}, epoch {attempt['epoch']}: {attempt['state']}{why}")
+    return code
 
 
 @command.command(name="new-identity")
@@ -192,10 +205,16 @@ def describe(file: str, name: str | None, home: str | None) -> None:
     There, `controller fleet add FILE` registers it. The board gets a key of its own; what the
     controller must compare is printed.
     """
+    from dataclasses import replace
+
+    from fleetmark_agent.config.device_name import device_name
     from fleetmark_agent.config.loader import load_settings
     from fleetmark_agent.offline import write_description
+    from fleetmark_agent.state.identity import load_enrolment
 
     settings = load_settings(_home(home), name=name)
+    known = load_enrolment(settings.home)
+    settings = replace(settings, name=device_name(settings.name, known))
     fingerprint = write_description(settings, Path(file))
     echo(f"{file}: this board, {settings.name}, with key {fingerprint}")
 
@@ -291,6 +310,8 @@ def main() -> NoReturn:
     """Entry point."""
     # gRPC's own log repeats in its words what is told in ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own one does not.
+    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
     from fleetmark_agent.errors import translate
     from fleetmark_cli.app import run
 

@@ -76,10 +76,9 @@ _DAMAGED = (
 
 
 def write_description(settings: Settings, out: Path) -> str:
-    """Write the id, capabilities and public key of this device into `out`.
+    """Write what this device is into `out`; return the fingerprint of its key.
 
-    Returns:
-        The fingerprint of the device's key.
+    The settings must hold the device's name.
 
     Raises:
         FleetmarkError: the home or `out` cannot be used.

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from fleetmark_cli.encoding import protect_streams
 from fleetmark_cli.exit_codes import EXIT_INTERRUPTED, EXIT_USAGE, Problem
 from fleetmark_cli.output import echo
 
@@ -21,6 +22,7 @@ def run(command: click.Command, translate: Callable[[Exception], Problem | None]
         translate: returns the problem that an exception represents for users, or None if it is a
             fault of the program. Only in that case a traceback is shown.
     """
+    protect_streams()
     try:
         result = command.main(prog_name=command.name, standalone_mode=False)
         code = result if isinstance(result, int) else 0

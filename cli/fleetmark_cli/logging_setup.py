@@ -7,6 +7,7 @@ import logging
 import sys
 from datetime import datetime, timezone
 
+from fleetmark_cli.encoding import is_unicode
 from fleetmark_cli.sanitize import clean, escape_json
 
 
@@ -21,7 +22,7 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return escape_json(json.dumps(line, ensure_ascii=False))
+        return escape_json(json.dumps(line, ensure_ascii=not is_unicode(sys.stderr)))
 
 
 class _Lines(logging.Formatter):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_core.document_parser import parse_toml
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
 
 _CONFIG_BYTES = 1024 * 1024
@@ -17,17 +18,62 @@ class ConfigError(Exception):
 
 
 def home_folder(role: str, flag: str | None) -> Path:
-    """Return the home of `role`: the flag, FLEETMARK_<ROLE>_HOME, or a folder in the user's data.
+    """Return the home of `role` (agent, controller): flag, FLEETMARK_<ROLE>_HOME, or user's data.
+
+    Raises:
+        FleetmarkError: CONFIGURATION: none is given, and the user has no home folder.
+    """
+    variable = f"FLEETMARK_{role.upper()}_HOME"
+    chosen = flag or os.environ.get(variable)
+    if chosen:
+        return expand_user(chosen).absolute()
+    data = user_folder("XDG_DATA_HOME", ".local/share")
+    if data is None:
+        raise no_home_error(f"Set HOME or {variable}, or name the {role}'s folder with --home")
+    return data / "fleetmark" / role
+
+
+def user_folder(variable: str, default: str) -> Path | None:
+    """Return a folder of the XDG base directory specification; None if the user has no home.
 
     Args:
-        role: `agent` or `controller`.
-        flag: the value of --home, if given.
+        variable: environment variable that names it.
+        default: where it is without that, relative to the user's home folder.
     """
-    chosen = flag or os.environ.get(f"FLEETMARK_{role.upper()}_HOME")
+    chosen = os.environ.get(variable)
     if chosen:
-        return Path(chosen).expanduser().absolute()
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(data) / "fleetmark" / role
+        return Path(chosen)
+    home = user_home()
+    return None if home is None else home / default
+
+
+def user_home() -> Path | None:
+    """Return the user's home folder: HOME, or that of the password database; None without both."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def expand_user(text: str) -> Path:
+    """Return a path, in which a leading `~` is the user's home folder.
+
+    Raises:
+        FleetmarkError: CONFIGURATION: the user has none.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise no_home_error(f"Set HOME, or give {text!r} without ~") from error
+
+
+def no_home_error(next_step: str) -> FleetmarkError:
+    """Return the error for a user without a home folder."""
+    return FleetmarkError(
+        ErrorKind.CONFIGURATION,
+        f"HOME is not set, and user {os.geteuid()} has no entry in the password database",
+        next_step=next_step,
+    )
 
 
 def read_config(home: Path) -> dict[str, Any]:

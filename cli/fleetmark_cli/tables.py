@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
+from rich.box import SIMPLE_HEAD, Box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fleetmark_cli.encoding import encodable, is_unicode
 from fleetmark_cli.sanitize import clean_line
 
 _GAP = 3
+_ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+"""SIMPLE_HEAD in ASCII: a line below the header and nothing else."""
 
 
 def print_table(
@@ -26,8 +30,8 @@ def print_table(
     On a terminal that is too narrow, `droppable` columns are omitted in the given order, and a note
     lists them. Piped output has all columns.
     """
-    columns = [clean_line(name) for name in columns]
-    cells = [[_cell(value) for value in row] for row in rows]
+    columns = [encodable(clean_line(name), sys.stdout) for name in columns]
+    cells = [[encodable(_cell(value), sys.stdout) for value in row] for row in rows]
     widths = {
         name: max([cell_len(name), *(cell_len(row[index]) for row in cells)])
         for index, name in enumerate(columns)
@@ -43,7 +47,8 @@ def print_table(
     needed = sum(widths.values()) + _GAP * (len(widths) + 1)
     console = Console(width=max(needed, terminal.width), highlight=False)
     shown_title = Text(clean_line(title), style="table.title") if title else None
-    table = Table(box=SIMPLE_HEAD, title=shown_title, title_justify="left", pad_edge=False)
+    box = SIMPLE_HEAD if is_unicode(sys.stdout) else _ASCII_HEAD
+    table = Table(box=box, title=shown_title, title_justify="left", pad_edge=False)
     shown = [index for index, name in enumerate(columns) if name in widths]
     for index in shown:
         numeric = all(isinstance(row[index], (int, float, type(None))) for row in rows)

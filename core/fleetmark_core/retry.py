@@ -1,4 +1,4 @@
-"""Exponential backoff between retries."""
+"""Exponential backoff between tries, and between warnings about them."""
 
 from __future__ import annotations
 
@@ -33,3 +33,40 @@ class Backoff:
     def reset(self) -> None:
         """Begin with the first delay again, after a success."""
         self._delay_s = self._first_s
+
+
+class ReasonThrottle:
+    """Decides when the reason of a lasting failure is logged: at first, then after longer pauses.
+
+    The caller gives the time; this only counts.
+    """
+
+    def __init__(
+        self, first_s: float = 30.0, longest_s: float = 3600.0, most_reasons: int = 16
+    ) -> None:
+        """Begin without a reason.
+
+        Args:
+            first_s: the pause before a reason is logged again, in seconds; it doubles each time.
+            longest_s: no pause is longer, in seconds.
+            most_reasons: how many reasons are logged: a foreign server may answer differently each
+                time.
+        """
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._most_reasons = most_reasons
+        self._logged: dict[str, tuple[float, Backoff]] = {}
+
+    def is_due(self, reason: str, now_s: float) -> bool:
+        """Return whether `reason` should be logged at the monotonic time `now_s`."""
+        if reason not in self._logged and len(self._logged) == self._most_reasons:
+            return False
+        due_s, pause = self._logged.get(reason, (now_s, Backoff(self._first_s, self._longest_s)))
+        if now_s < due_s:
+            return False
+        self._logged[reason] = (now_s + pause.next_s(), pause)
+        return True
+
+    def reset(self) -> None:
+        """Forget all reasons: something succeeded."""
+        self._logged.clear()

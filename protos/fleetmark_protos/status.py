@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NoReturn
 
 import grpc
@@ -11,7 +12,11 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1.common_pb2 import ErrorDetail
 
 DETAIL_KEY = "fleetmark-error-bin"
-"""Key of the trailing metadata that contains a serialized `ErrorDetail`."""
+"""Trailing metadatum that carries a serialised `ErrorDetail`."""
+_CAUSE = re.compile(r"connect: ([A-Z][A-Za-z ]+) \(\d+\)")
+"""gRPC's words for the system's reason, of the last address that it dialed."""
+_UNRESOLVED = re.compile(r"lookup failed|errors? resolving|DNS resolution failed")
+_NO_METHOD = "Method not found!"
 _BROKEN = "Internal error from Core"
 """The details that grpc.aio reports when a connection breaks during a call that is sending."""
 
@@ -49,10 +54,20 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
     if code is grpc.StatusCode.UNAVAILABLE and (untrusted := _handshake(said, address)):
         return untrusted
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        if _UNRESOLVED.search(said):
+            return unresolved_error(address.rpartition(":")[0], address)
+        cause = _CAUSE.search(said)
         return FleetmarkError(
             ErrorKind.UNREACHABLE,
-            f"no controller answers at {address}",
-            next_step="Start one with `controller serve`, or choose another with --controller",
+            f"no controller answers at {address}" + (f": {cause[1].lower()}" if cause else ""),
+            next_step="Start one with `controller serve`, or name another with --controller",
+        )
+    if code is grpc.StatusCode.UNIMPLEMENTED and said == _NO_METHOD:
+        return FleetmarkError(
+            ErrorKind.INTERNAL,
+            "this call is not served there: it is the port for new devices, or another version",
+            address,
+            "Give --controller the port of `controller serve --listen`, which is 7117 by default",
         )
     text = said or str(error)
     if text == _BROKEN:
@@ -63,6 +78,21 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
         )
     return FleetmarkError(
         ErrorKind.INTERNAL, f"the controller returned {code.name}: {text}", address
+    )
+
+
+def unresolved_error(host: str, address: str) -> FleetmarkError:
+    """Return the error for a host name that this machine cannot turn into an address.
+
+    Args:
+        host: the name.
+        address: HOST:PORT as the user gave it.
+    """
+    return FleetmarkError(
+        ErrorKind.UNREACHABLE,
+        f"cannot resolve {host}, the host of the controller's address {address}",
+        next_step="Give --controller an IP address in place of the name, or make the name known to"
+        " this machine (DNS, mDNS or /etc/hosts)",
     )
 
 

@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.e2e.test_docs import commands
+from tests.support import ROOT
 from tests.support.processes import Fleet, fleet_in
+from tests.support.sample_output import sample_outputs, unlike
 
 pytestmark = pytest.mark.e2e
 SCHEDULE, *COMPARE, RUNS, REPLAY = commands("docs/comparing.md")
@@ -30,6 +32,8 @@ def test_the_document(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     table, bound, as_json = (fleet.run(*command[1:]) for command in COMPARE)
     assert table.returncode == 0, table.stderr
     assert "6 pairs" in table.stdout
+    header = sample_outputs((ROOT / "docs" / "comparing.md").read_text())[0].splitlines()[0]
+    assert unlike(header, table.stdout) == []
     assert (tmp_path / "compare.md").read_text().startswith("## last:threads=2 against last:th")
     assert bound.returncode == 0, bound.stderr
     suite = ElementTree.fromstring((tmp_path / "compare.xml").read_bytes())

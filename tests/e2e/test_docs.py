@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
 import shlex
-import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from tests.support import ROOT
-from tests.support.processes import BIN, Fleet, fleet_in
+from tests.support.processes import BIN, Fleet, environment, fleet_in, free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -25,6 +29,7 @@ def commands(document: str) -> list[list[str]]:
 
 
 README = commands("README.md")
+ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +67,6 @@ def test_the_commands_about_the_sandbox_work(fleet: Fleet) -> None:
 
 def test_the_readme_begins_with_its_two_commands() -> None:
     assert README[:2] == [["make", "demo"], ["make", "test"]]
-    assert ["controller", "serve"] in README
-    assert ["agent", "start", "--controller", "HOST:7117", "--token", "T"] in README
 
 
 @pytest.mark.parametrize("target", [words[1] for words in README if words[0] == "make"])
@@ -72,28 +75,41 @@ def test_make_knows_the_target(target: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_commands_of_the_readme_work_in_their_order(fleet: Fleet) -> None:
-    """What keeps running (serve, start) the fixture has started already."""
-    ran = 0
-    for words in README:
-        if words[0] in ("make", "agent") or words[:2] == ["controller", "serve"]:
-            continue
-        if words[0] == "sqlite-utils":
-            (fleet.folder / "fleetmark-demo").mkdir()
-            shutil.copyfile(
-                fleet.home / "results.db", fleet.folder / "fleetmark-demo" / "results.db"
-            )
-        done = subprocess.run(
-            [str(BIN / words[0]), *words[1:]],
-            cwd=fleet.folder,
-            env=fleet.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=200,
-        )
-        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-        ran += 1
-    assert ran >= 9
-    assert (fleet.folder / "runs.csv").read_text().count("\n") == 9
-    assert (fleet.folder / "backup-of-today" / "results.db").exists()
+def test_the_commands_of_the_readme_work_as_pasted(tmp_path: Path) -> None:
+    """By a shell, to the letter, in a folder that has a `.venv` like a checkout's."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    first = next(n for n, block in enumerate(blocks) if "controller serve" in block)
+    text = "".join(blocks[first:]).replace("x86_64", ARCHITECTURE)
+    (tmp_path / ".venv").symlink_to(BIN.parent)
+    home = tmp_path / "home"
+    home.mkdir()
+    address = f"127.0.0.1:{free_port()}"
+    (home / "config.toml").write_text(f'listen = "{address}"\n')
+    own = {
+        **environment(),
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "FLEETMARK_CONTROLLER_HOME": str(home),
+        "FLEETMARK_CONTROLLER": address,
+    }
+    # What the demo leaves, for the commands about its store.
+    demo = "mkdir fleetmark-demo; cp home/results.db* fleetmark-demo/\n"
+    text = text.replace("kill $AGENT", f"{demo}kill $AGENT")
+    shell = subprocess.Popen(
+        ["bash", "-c", f"set -ev\n{text}"],
+        cwd=tmp_path,
+        env=own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = shell.communicate(timeout=280)
+    finally:
+        # What a line that failed left running has the shell's process group.
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+    assert shell.returncode == 0, said
+    assert (tmp_path / "runs.csv").read_text().count("\n") == 9
+    assert (tmp_path / "backup-of-today" / "results.db").exists()
+    assert '"accuracy"' in said

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.processes import BIN, environment, free_port, overlaps
+from tests.support.sample_output import sample_outputs, unlike
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("session")]
 DOCUMENT = ROOT / "docs" / "a-session.md"
@@ -122,3 +123,9 @@ def test_the_exports_hold_the_rows(session: tuple[Path, str]) -> None:
         official = [row for row in csv.DictReader(file) if row["official"] in ("true", "1", "True")]
     assert len(official) == 14
     assert "<svg" in (folder / "report.html").read_text()
+
+
+def test_the_samples_are_what_is_printed_today(session: tuple[Path, str]) -> None:
+    _, said = session
+    for sample in sample_outputs(DOCUMENT.read_text()):
+        assert unlike(sample, said) == []

@@ -1,165 +1,37 @@
 """Two machines that share a network and nothing else: discovery, paste, approve, run.
 
-The machines are network namespaces with a cable (veth) between them, made as root or, where users
-may make namespaces, without.
+The machines are network namespaces with a cable (veth) between them, made as root.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import shlex
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import noop_benchmark
-from tests.support.processes import BIN, environment, until
+from tests.support.machines import Machine, two_machines
+from tests.support.processes import BIN, until
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.e2e
 DESK, BOARD = "198.51.100.1", "198.51.100.2"
 PORT = 31117
 
 
-class Machine:
-    """One namespace; commands run in it until `end`."""
-
-    def __init__(self, outer: list[str], name: str, folder: Path) -> None:
-        self.folder = folder / name
-        self.folder.mkdir()
-        # A process that does nothing keeps the namespace alive.
-        self._keeper = subprocess.Popen([*outer, "unshare", "-n", "sleep", "600"])
-        self._children = [self._keeper]
-        self.pid = self._sleeper()
-        self._enter = ["nsenter", "-t", str(self.pid), "-n"]
-        if "-U" in outer or "-Ur" in outer:
-            self._enter = ["nsenter", "-t", str(self.pid), "-U", "-n", "--preserve-credentials"]
-
-    def _sleeper(self) -> int:
-        import psutil
-
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            try:
-                family = [psutil.Process(self._keeper.pid)]
-                family += family[0].children(recursive=True)
-                for process in family:
-                    if process.name() == "sleep":
-                        return process.pid
-            except psutil.Error:
-                pass
-            time.sleep(0.02)
-        raise AssertionError("no namespace")
-
-    def environment(self) -> dict[str, str]:
-        return {
-            **environment(),
-            "XDG_DATA_HOME": str(self.folder / "data"),
-            "XDG_CONFIG_HOME": str(self.folder / "config"),
-        }
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*self._enter, *command],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=180,
-        )
-
-    def spawn(self, *command: str, on: int | None = None) -> subprocess.Popen[bytes]:
-        with (self.folder / "log").open("ab") as log:
-            child = subprocess.Popen(
-                [*self._enter, *command],
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log if on is None else on,
-                stderr=log,
-            )
-        self._children.append(child)
-        return child
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
-    def end(self) -> None:
-        for child in reversed(self._children):
-            child.terminate()
-        for child in self._children:
-            try:
-                child.wait(15)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-
-
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
-    if sys.platform != "linux":
-        pytest.skip("network namespaces are Linux's")
-    outer: list[str] = [] if os.geteuid() == 0 else ["unshare", "-Ur"]
-    try:
-        possible = subprocess.run(
-            [*outer, "unshare", "-n", "true"], capture_output=True, check=False
-        ).returncode
-    except FileNotFoundError:
-        possible = 1
-    if possible:
-        pytest.skip("this machine makes no network namespaces")
-    if outer:
-        pytest.skip("a cable between two namespaces needs root here")
-    desk, board = Machine(outer, "desk", tmp_path), Machine(outer, "board", tmp_path)
-    try:
-        cable = f"fm{os.getpid() % 10000}"
-        made = subprocess.run(
-            [
-                *("ip", "link", "add", f"{cable}a", "netns", str(desk.pid), "type", "veth"),
-                *("peer", "name", f"{cable}b", "netns", str(board.pid)),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if made.returncode:
-            pytest.skip(f"no cable between namespaces: {made.stderr.strip()}")
-        for machine, end, address in ((desk, f"{cable}a", DESK), (board, f"{cable}b", BOARD)):
-            for words in (
-                f"ip address add {address}/24 dev {end}",
-                f"ip link set {end} up",
-                "ip link set lo up",
-                f"ip route add default dev {end}",
-            ):
-                done = machine.run(*words.split())
-                assert done.returncode == 0, done.stderr
-        yield desk, board
-    finally:
-        print(*(machine.log() for machine in (desk, board) if (machine.folder / "log").exists()))
-        desk.end()
-        board.end()
-
-
-class Terminal:
-    """What a program prints on a terminal."""
-
-    def __init__(self) -> None:
-        self._own, self.theirs = pty.openpty()
-        self.text = ""
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        while True:
-            try:
-                self.text += os.read(self._own, 65536).decode(errors="replace")
-            except OSError:
-                return
+    route = "route add default dev DEV"
+    with two_machines(
+        tmp_path,
+        (f"address add {DESK}/24 dev DEV", route),
+        (f"address add {BOARD}/24 dev DEV", route),
+    ) as made:
+        yield made
 
 
 def fleet(desk: Machine) -> list[dict[str, object]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleetmark_agent.config.settings import Settings
 from fleetmark_core.device_names import RULE, is_device_name
+from fleetmark_core.network_address import split_address
 from fleetmark_core.regular_file import read_regular
+from fleetmark_core.sandbox_levels import LEVELS
 from fleetmark_protos.channel import DEFAULT_PORT
 
 _MAX_TOKEN_BYTES = 64 << 10
@@ -54,11 +55,11 @@ def load_settings(
         raise ConfigError(f"{error}. Correct the file") from error
     checked: dict[str, Any] = {}
     for key, value in values.items():
-        check = _KEYS.get(key)
+        check = KEYS.get(key)
         if check is None:
-            raise ConfigError(f"{path}: unknown key {key!r}. {hint(key, _KEYS)}")
+            raise ConfigError(f"{path}: unknown key {key!r}. {hint(key, KEYS)}")
         try:
-            checked[key] = check(value)
+            checked[key] = check.read(value)
         except ValueError as error:
             raise ConfigError(f"{path}: {key}: {error}") from error
     chosen = controller or os.environ.get("FLEETMARK_CONTROLLER")
@@ -80,8 +81,7 @@ def load_settings(
         raise BadSetting(str(error)) from error
     for folder in checked.get("allow_folders", ()):
         if Path(os.path.realpath(home)).is_relative_to(folder):
-            raise BadSetting(f"allow_folders: {folder} contains the agent's home with its keys")
-    checked.setdefault("name", _host_name())
+            raise BadSetting(f"allow_folders: {folder} holds the agent's home with its keys")
     return Settings(home=home, once=once, token=_read_token(token, token_file), **checked)
 
 
@@ -91,7 +91,9 @@ def _read_token(given: str | None, file: str | None) -> str:
         raise BadSetting("--token and --token-file: use only one of them")
     if file:
         try:
-            return read_regular(Path(file).expanduser(), _MAX_TOKEN_BYTES).decode().strip()
+            from fleetmark_cli.paths import expand_user
+
+            return read_regular(expand_user(file), _MAX_TOKEN_BYTES).decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise BadSetting(f"--token-file {file}: {why}") from error
@@ -111,15 +113,13 @@ def parse_label(text: str) -> tuple[str, str]:
 
 
 def _address(value: object) -> str:
-    host, _, port = str(value).rpartition(":") if isinstance(value, str) else ("", "", "")
-    if (
-        not host
-        or not port.isdecimal()
-        or len(port) > 5
-        or not 0 < int(port) < 65536
-        or any(map(str.isspace, host))
-    ):
-        raise ValueError(f"{value!r} is not HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT}")
+    try:
+        split_address(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise ValueError(
+            f"{value!r} is not HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT} or"
+            f" [fd00::1]:{DEFAULT_PORT}"
+        ) from error
     return str(value)
 
 
@@ -143,7 +143,6 @@ def _labels(value: object) -> dict[str, str]:
 
 
 def _level(value: object) -> str:
-    from fleetmark_core.sandbox_levels import LEVELS
     from fleetmark_core.suggest import hint
 
     if value not in LEVELS:
@@ -176,34 +175,36 @@ def _sensor(value: object) -> str:
     return value
 
 
-def _whole(lowest: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
+class Check(NamedTuple):
+    """How the value of a key is checked; `allowed` says in words what it takes."""
+
+    read: Callable[[object], Any]
+    allowed: str
+
+
+def _whole(lowest: int) -> Check:
+    def read(value: object) -> int:
         if type(value) is not int or value < lowest:
             raise ValueError(f"found {value!r}, expected an integer of at least {lowest}")
         return value
 
-    return check
+    return Check(read, f"whole number, at least {lowest:,}")
 
 
-def _seconds(lowest: float, highest: float) -> Callable[[object], float]:
-    def check(value: object) -> float:
+def _seconds(lowest: float, highest: float) -> Check:
+    def read(value: object) -> float:
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not fits or not lowest <= float(str(value)) <= highest:
             raise ValueError(f"found {value!r}, expected seconds from {lowest:g} to {highest:g}")
         return float(str(value))
 
-    return check
+    return Check(read, f"seconds, {lowest:g} to {highest:,.10g}")
 
 
-def _host_name() -> str:
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).strip("-._")[:63]
-    return name or "board"
-
-
-_KEYS: dict[str, Callable[[object], Any]] = {
-    "controller": _address,
-    "name": _name,
-    "labels": _labels,
+KEYS: dict[str, Check] = {
+    "controller": Check(_address, "HOST:PORT, an IPv6 host in brackets"),
+    "name": Check(_name, RULE),
+    "labels": Check(_labels, "table of texts"),
     "cache_limit_bytes": _whole(0),
     "spool_limit_bytes": _whole(1024),
     "min_free_bytes": _whole(0),
@@ -212,12 +213,13 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "stop_grace_s": _seconds(0, 600),
     "detect_interval_s": _seconds(0, 30 * 86400),
     "once_wait_s": _seconds(0.1, 86400),
-    "sandbox": _level,
-    "allow_network": _flag,
-    "allow_folders": _folders,
+    "sandbox": Check(_level, ", ".join(LEVELS)),
+    "allow_network": Check(_flag, "true or false"),
+    "allow_folders": Check(_folders, "list of absolute paths of folders that exist"),
     "job_memory_bytes": _whole(0),
     "job_processes": _whole(0),
     "job_scratch_bytes": _whole(1024 * 1024),
-    "system_root": _root,
-    "energy_input": _sensor,
+    "system_root": Check(_root, "absolute path of a folder that exists"),
+    "energy_input": Check(_sensor, "name of a sensor, up to 100 characters"),
 }
+"""Keys of config.toml."""

@@ -12,54 +12,51 @@ GIB = 1024**3
 class Settings:
     """Settings of a running agent. Sizes are in bytes, times in seconds.
 
-    Attributes:
-        home: the agent's home.
-        controller: HOST:PORT; empty for the device's own controller, or one found by discovery.
-        name: the name of the device.
-        labels: labels of the device.
-        cache_limit_bytes: limit of blobs and environments; what an attempt needs is never evicted.
-        spool_limit_bytes: no new run begins while results of this size wait for the controller.
-        min_free_bytes: space that a transfer or an installation must leave free on the file system.
-        telemetry_interval_s: seconds between telemetry samples.
-        job_output_limit_bytes: limit of a job's kept output.
-        stop_grace_s: time between the request to a job to end and its kill.
-        detect_interval_s: software is detected after the start and then at this interval; 0 detects
-            only on SIGHUP.
-        once_wait_s: how long `--once` tries to reach the controller.
-        sandbox: the strongest sandbox level for jobs; the level that the device supports is
-            measured.
-        allow_network: whether jobs whose component needs the network get access.
-        allow_folders: folders that every job may read and write, besides its own.
-        job_memory_bytes: memory limit of a job; 0 derives it from the device's memory.
-        job_processes: limit of a job's processes and threads; 0 derives it from the device.
-        job_scratch_bytes: how much a job may write, including its results.
-        system_root: root of the device's /sys and /proc, which are used to read condition and
-            energy and to set the governor; in a container, the root of its host.
-        energy_input: the sensor that measures the power of the whole device; empty to choose it by
-            label.
-        once: whether to exit after the first settled attempts.
-        token: an enrollment token for a device without a controller; it is not stored.
+    `loader.KEYS` says which of them are keys of config.toml. docs/configuration.md is made of the
+    texts below.
     """
 
     home: Path
     controller: str = ""
+    """Address of the controller. Empty: the one that the device belongs to, or one found nearby."""
     name: str = ""
+    """Name of the device. Empty: the one that it enrolled with, or one made of the host's name."""
     labels: dict[str, str] = field(default_factory=dict)
+    """Labels of the device, for selectors; those that operators set count more."""
     cache_limit_bytes: int = 16 * GIB
+    """Size of all blobs and environments. What an attempt needs is never evicted."""
     spool_limit_bytes: int = GIB
+    """While results of this size wait for the controller, no new run begins."""
     min_free_bytes: int = 64 * 1024 * 1024
+    """Room that a transfer or an installation must leave on the file system."""
     telemetry_interval_s: float = 1.0
+    """Pause between two samples of temperature, clock and power while a job runs."""
     job_output_limit_bytes: int = 4 * 1024 * 1024
+    """How much is kept of each of a job's two output streams; the rest is only counted."""
     stop_grace_s: float = 5.0
+    """How long a job that is stopped may take to end before it is killed."""
     detect_interval_s: float = 6 * 3600.0
+    """How often software is looked for after the start; 0: only when SIGHUP asks for it."""
     once_wait_s: float = 20.0
+    """How long `--once` tries to reach the controller."""
     sandbox: str = "bubblewrap"
+    """Strongest sandbox that jobs are put into; what the device supports is found out."""
     allow_network: bool = False
+    """Whether jobs whose component asks for the network get it."""
     allow_folders: list[str] = field(default_factory=list)
+    """Folders that every job may read and write, besides its own."""
     job_memory_bytes: int = 0
+    """Memory of one job; 0: by what the device has."""
     job_processes: int = 0
+    """Processes of one job, threads included; 0: by what the device has."""
     job_scratch_bytes: int = 16 * GIB
+    """What a job may write, its results included."""
     system_root: str = "/"
+    """Folder above the device's /sys and /proc, by which its condition and energy are read and its
+    governor is set. For an agent in a container: where its host's are mounted."""
     energy_input: str = ""
+    """Name of the sensor that measures what the whole device uses. Empty: as its label says."""
     once: bool = False
+    """End when at least one job is done and none waits here."""
     token: str = field(default="", repr=False)
+    """A join token, for a device that belongs to no controller yet; it is not stored."""

@@ -69,8 +69,8 @@ def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen
             raise
         from fleetmark_agent.startup import join
 
-        log.warning("enrolling again with the token reason=%s", error.what)
-        join.apply(settings)
+        log.warning("%s; joining anew with the token", error.what)
+        settings = join.apply(settings)
         code = asyncio.run(_serve(settings, device_id(settings.home), rules, facts))
     if code == EXIT_UNREACHABLE:
         from fleetmark_agent.startup import join

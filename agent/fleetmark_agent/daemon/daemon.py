@@ -38,7 +38,7 @@ from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_agent.state.file_locks import is_held, until_free
 from fleetmark_agent.state.files import RealFiles, tree_bytes
 from fleetmark_agent.state.spool import SpoolFull
-from fleetmark_core.atomic_file import write_atomic
+from fleetmark_agent.state.status_file import write_status
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
@@ -452,8 +452,7 @@ class Daemon:
         data = json.dumps(values, indent=1).encode() + b"\n"
         if data != self._status:
             self._status = data
-            with suppress(OSError):
-                write_atomic(self.settings.home / "status.json", data, durable=False)
+            write_status(self.settings.home, data)
 
 
 def has_terminal() -> bool:

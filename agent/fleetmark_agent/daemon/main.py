@@ -31,11 +31,13 @@ def main(descriptor: int) -> int:
     from fleetmark_agent.config.settings import Settings
     from fleetmark_agent.daemon.app import run
     from fleetmark_agent.errors import translate
+    from fleetmark_cli.encoding import protect_streams
     from fleetmark_cli.exit_codes import EXIT_INTERRUPTED, Problem
     from fleetmark_cli.logging_setup import set_up
     from fleetmark_cli.sanitize import clean_line
 
     settings = Settings(**{**values, "home": Path(values["home"])})
+    protect_streams()
     set_up(handed["verbose"])
     # Free the leftovers of the imports, so that the connection can reuse the memory.
     sys.path_importer_cache.clear()

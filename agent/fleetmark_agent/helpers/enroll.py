@@ -27,8 +27,9 @@ from fleetmark_agent.state.identity import ACTIVE, CA, CERTIFICATE, KEY, PENDING
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.network_address import join_address, split_address
 from fleetmark_core.regular_file import read_regular
-from fleetmark_core.retry import Backoff
+from fleetmark_core.retry import Backoff, ReasonThrottle
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.token import BadToken, JoinToken, parse_token
@@ -93,8 +94,8 @@ def main() -> int:
 
 
 def _insist(task: Task) -> None:
-    """Retry until the device is enrolled or refused. Retry transient errors only if `patient`."""
-    backoff, said = Backoff(*_DELAYS_S, jitter=0.5), ""
+    """Until it is enrolled or refused: a controller that does not answer may do so later."""
+    backoff, throttle = Backoff(*_DELAYS_S, jitter=0.5), ReasonThrottle()
     while True:
         try:
             _Application(task).run()
@@ -102,10 +103,9 @@ def _insist(task: Task) -> None:
         except FleetmarkError as error:
             if error.kind not in _PASSING or not task.patient:
                 raise
-            if str(error) != said:
-                said = str(error)
-                _say("waiting", why=said)
-        # Jitter, so that a fleet that waits for one controller does not retry at the same time.
+            if throttle.is_due(str(error), time.monotonic()):
+                _say("waiting", why=str(error))
+        # Not in step with a whole fleet that waits for the same controller.
         time.sleep(backoff.next_s())
 
 
@@ -114,6 +114,7 @@ class _Application:
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._address = task.address
         self._home = Path(task.home)
         self._folder = identity.folder(self._home)
         self._token = _token(task.token)
@@ -132,19 +133,24 @@ class _Application:
         else:
             assert known is not None
             fresh = not (self._folder / KEY).exists()
-        host = self._task.address.rpartition(":")[0]
-        ca = trusted_ca(host, known.entry_port, known.ca_sha256)
+        typed = self._task.address
+        host, port = split_address(typed)
+        ca = trusted_ca(host, known.entry_port, known.ca_sha256, typed=typed)
         with grpc.secure_channel(
-            f"{host}:{known.entry_port}",
+            join_address(host, known.entry_port),
             grpc.ssl_channel_credentials(ca),
             options=client_options(),
         ) as channel:
             stub: Any = enrolment_pb2_grpc.EnrolmentStub(channel)
-            self._compare_clocks(stub)
+            health = self._ask_health(stub)
             if self._task.renew and known.state == ACTIVE:
                 self._store(ca, known, self._renewed(stub))
-            else:
-                self._enrol(stub, ca, known, fresh)
+                return
+            found = serving_port(host, port, known, health.session_port)
+            if found != port:
+                self._address = join_address(host, found)
+                _say("port", typed=typed, address=self._address)
+            self._enrol(stub, ca, known, fresh)
 
     def _enrol(self, stub: Any, ca: bytes, known: Enrolment, fresh: bool) -> None:
         if fresh:
@@ -203,22 +209,65 @@ class _Application:
             self._home,
             Enrolment(
                 ACTIVE,
-                self._task.address,
+                self._address,
                 granted.entry_port or known.entry_port,
                 known.ca_sha256,
                 known.catalog_sha256,
                 granted.issued_unix_ns,
                 granted.expires_unix_ns,
+                granted.name,
             ),
         )
         _say("enrolled", name=granted.name, expires_ns=granted.expires_unix_ns)
 
-    def _compare_clocks(self, stub: Any) -> None:
+    def _ask_health(self, stub: Any) -> enrolment_pb2.HealthReply:
+        """Return what the controller says of itself; warn if the clocks differ."""
         with _meaning(self._task.address):
             health = stub.Health(enrolment_pb2.HealthRequest(), timeout=_CALL_S)
+        assert isinstance(health, enrolment_pb2.HealthReply)
         ahead_ns = time.time_ns() - health.controller_time_unix_ns
         if abs(ahead_ns) > _SKEW_NS:
             _say("skew", ahead_s=ahead_ns / 1e9)
+        return health
+
+
+def serving_port(host: str, port: int, known: Enrolment, told: int) -> int:
+    """Return the port on which the controller serves enrolled devices.
+
+    That is the port that was given, if the right controller answers there: tunnels and port
+    mappings may change it. Otherwise it is the port that the controller names, if it answers there.
+    A device that enrolled by a wrong port would spend its token and never connect.
+
+    Args:
+        host: the controller's host.
+        port: the port that was given.
+        known: the controller that is meant.
+        told: the port that the controller names; 0: it names none.
+
+    Raises:
+        FleetmarkError: UNREACHABLE: the controller answers on neither port.
+    """
+    if port != known.entry_port or told in (0, port):
+        try:
+            trusted_ca(host, port, known.ca_sha256)
+            return port
+        except FleetmarkError as error:
+            why = error.what
+    else:
+        why = f"port {port} is the controller's port for new devices"
+    if told and told != port:
+        try:
+            trusted_ca(host, told, known.ca_sha256)
+            return told
+        except FleetmarkError:
+            why = f"{why}; nor on port {told}, which the controller names"
+    raise FleetmarkError(
+        ErrorKind.UNREACHABLE,
+        f"the controller accepts new devices on port {known.entry_port} of {host}, but enrolled"
+        f" devices cannot reach it at {join_address(host, port)}: {why}",
+        next_step="Correct the port of --controller, or open it in the firewall; the join token is"
+        " not spent",
+    )
 
 
 def read_key(path: Path) -> bytes:

@@ -15,35 +15,55 @@ from cryptography import x509
 
 from fleetmark_core.device_keys import crypto_errors
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.network_address import join_address
 from fleetmark_protos.channel import SERVER_NAME
+from fleetmark_protos.status import unresolved_error
 
 _TIMEOUT_S = 10.0
 
 
-def trusted_ca(host: str, port: int, ca_sha256: str, now: datetime | None = None) -> bytes:
-    """Return the CA certificate (PEM) of the controller at this address, if its digest matches.
+def trusted_ca(
+    host: str, port: int, ca_sha256: str, now: datetime | None = None, *, typed: str = ""
+) -> bytes:
+    """Return the CA certificate (PEM) of the controller at an address, if it is the right one.
 
-    Only a TLS handshake is made; the device reveals nothing about itself.
+    Only a TLS handshake is made: the device shows nothing of itself.
+
+    Args:
+        host: name or literal address; an IPv6 literal may stand in brackets.
+        port: the port to look at.
+        ca_sha256: SHA-256 of the right controller's CA certificate.
+        now: the time, by default this device's.
+        typed: HOST:PORT as the user gave it, for messages, if the port is another one.
 
     Raises:
-        FleetmarkError: UNREACHABLE: no server answers; UNTRUSTED: the server is not the expected
-            controller; CLOCK_SKEW: it may be the expected one, but this device's clock is outside
-            the validity of its certificate.
+        FleetmarkError: UNREACHABLE; UNTRUSTED: it is another one; CLOCK_SKEW: it may be the right
+            one, but this device's clock is outside of its certificate's life.
     """
-    where = f"{host}:{port}"
+    where = join_address(host.strip("[]"), port)
     try:
         chain = fetch_chain(host, port)
     except ssl.SSLError as error:
         raise FleetmarkError(
             ErrorKind.UNTRUSTED, f"the server does not use TLS: {error.reason}", where, _CHECK
         ) from error
-    except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
+    except (socket.gaierror, UnicodeError) as error:  # the latter: a name that no host can have
+        raise unresolved_error(host, typed or where) from error
+    except OSError as error:
+        shown = where if typed in ("", where) else f"{typed}, on its port {port} for new devices"
         raise FleetmarkError(
             ErrorKind.UNREACHABLE,
-            f"no controller answers at {where}",
-            next_step="Start one with `controller serve`, or choose another with --controller",
+            f"no controller answers at {shown}: {cause_of(error)}",
+            next_step="Start one with `controller serve`, or name another with --controller",
         ) from error
     return check_chain(chain, ca_sha256, where, now or datetime.now(timezone.utc))
+
+
+def cause_of(error: OSError) -> str:
+    """Return why a connection failed, in the system's words."""
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    return (error.strerror or str(error)).lower()
 
 
 def check_chain(chain: list[bytes], ca_sha256: str, where: str, now: datetime) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fleetmark_agent.net.transport import Stream, Transport, TransportError
 from fleetmark_agent.session.events import Closed, Event, Opened, Received
 from fleetmark_agent.session.messages import AgentMessage, Offer, Welcome
-from fleetmark_core.retry import Backoff
+from fleetmark_core.retry import Backoff, ReasonThrottle
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ class Link:
         # Jitter, so that a fleet that lost its controller does not reconnect at the same time.
         self._backoff = Backoff(_FIRST_DELAY_S, _LONGEST_DELAY_S, jitter=0.5)
         self.outage = ""
-        """The last logged reason of the outage; empty while connected."""
-        self._logged: dict[str, tuple[float, Backoff]] = {}
+        """Why there is no connection, as it was logged last; empty while there is one."""
+        self._throttle = ReasonThrottle(_AGAIN_S, _AGAIN_LONGEST_S, _MOST_REASONS)
         self._drop_reason = ""
         self._ended = False
         self.was_connected = False
@@ -94,22 +94,14 @@ class Link:
         await stream.close()
 
     def _note_outage(self, reason: str) -> None:
-        """Log why there is no connection, once for each reason of an outage.
+        """Log why there is no connection, at first and while the reason lasts.
 
-        A recurring reason is logged again after a pause that doubles from 30 s to an hour, so that
-        two reasons that alternate with every attempt do not fill the log.
+        A reason is logged again after a pause that doubles from 30 s to an hour, so that two that
+        alternate with every try do not fill the log.
         """
-        if reason == self.outage:
-            return
-        now_s = asyncio.get_running_loop().time()
-        if reason not in self._logged and len(self._logged) == _MOST_REASONS:
-            return
-        again_s, pause = self._logged.get(reason, (now_s, Backoff(_AGAIN_S, _AGAIN_LONGEST_S)))
-        if now_s < again_s:
-            return
-        self._logged[reason] = (now_s + pause.next_s(), pause)
-        self.outage = reason
-        log.warning("%s; trying on", reason)
+        if self._throttle.is_due(reason, asyncio.get_running_loop().time()):
+            self.outage = reason
+            log.warning("%s; trying on", reason)
 
     async def _one_stream(self) -> str:
         """Run one stream and return the reason why it ended."""
@@ -126,7 +118,7 @@ class Link:
             while (message := await stream.receive()) is not None:
                 if isinstance(message, Welcome):
                     self._backoff.reset()
-                    self._logged.clear()
+                    self._throttle.reset()
                     self.outage, self.was_connected = "", True
                     log.info("connected to the controller at %s", self._transport.address)
                 elif isinstance(message, Offer):

@@ -51,7 +51,9 @@ def python_paths(interpreter: str, hidden: Iterable[Path]) -> list[str]:
     prefix = program.parent.parent
     if any(prefix.is_relative_to(path) for path in SYSTEM):
         return []
-    avoid = [Path(os.path.realpath(path)) for path in (*hidden, Path.home())]
+    # Without HOME and an entry in the password database, `~` stays as it is and matches nothing.
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111
+    avoid = [Path(os.path.realpath(path)) for path in (*hidden, home)]
     libraries = sorted(prefix.glob("lib/python3*")) + sorted(prefix.glob("lib/libpython*"))
     if libraries and not any(path.is_relative_to(prefix) for path in avoid):
         return [str(prefix)]

@@ -108,6 +108,13 @@ def tell(event: dict[str, Any], heard: threading.Event) -> bool:
         ahead_s = float(event["ahead_s"])
         side = "ahead of" if ahead_s > 0 else "behind"
         log.warning("this board's clock is %.0f s %s the controller's", abs(ahead_s), side)
+    elif kind == "port":
+        log.warning(
+            "the controller does not serve devices at %s, but at %s; using that. Correct"
+            " --controller",
+            event["typed"],
+            event["address"],
+        )
     elif kind == "enrolled":
         log.info("this board is enrolled as %s", event["name"])
         return True

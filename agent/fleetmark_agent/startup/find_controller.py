@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import json
-import logging
 import socket
 import subprocess
 import sys
 
-log = logging.getLogger(__name__)
+from fleetmark_core.network_address import split_address
 
 _COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.startup.mdns_browse")
 _LIMIT_S = 20.0
 _REACH_S = 1.0
 
 
-def answers(address: str) -> bool:
-    """Whether anybody takes connections at HOST:PORT."""
-    host, _, port = address.rpartition(":")
+def is_reachable(address: str) -> bool:
+    """Return whether HOST:PORT takes connections."""
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+        socket.create_connection(split_address(address), timeout=_REACH_S).close()
     except (OSError, ValueError):
         return False
     return True
 
 
-def find_in_child(ca_sha256: str) -> str:
-    """HOST:PORT of a controller with this CA (empty: of any); empty if none is found.
+def find_in_child(ca_sha256: str) -> tuple[str, str]:
+    """Return HOST:PORT of a controller nearby and an empty text, or an empty address and why not.
 
-    Finding is not trusting: whoever answers there must show that he is the one that is meant.
+    Discovery is not trust: the controller that is found must still prove its identity.
+
+    Args:
+        ca_sha256: fingerprint of the CA that the controller must advertise; empty: any.
     """
     command = [*_COMMAND, ca_sha256] if ca_sha256 else [*_COMMAND]
     try:
         done = subprocess.run(command, check=False, capture_output=True, timeout=_LIMIT_S)
-        found = json.loads(done.stdout or b"{}").get("address", "")
+        found = json.loads(done.stdout or b"{}")
+        address, reason = str(found.get("address", "")), str(found.get("reason", ""))
     except (OSError, subprocess.TimeoutExpired, ValueError, AttributeError, RecursionError):
-        return ""
-    return found if isinstance(found, str) else ""
+        address, reason = "", ""
+    return address, "" if address else reason or "the search by multicast DNS failed"

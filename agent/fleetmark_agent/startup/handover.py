@@ -20,6 +20,7 @@ from fleetmark_agent.software.detection_cache import builtin_folder, rules_diges
 from fleetmark_agent.startup.join import join
 from fleetmark_agent.state.file_locks import try_lock
 from fleetmark_agent.state.identity import device_id, protect_identity
+from fleetmark_agent.state.status_file import mark_starting
 from fleetmark_cli.logging_setup import set_up
 from fleetmark_core.disk_space import disk_full_error, has_room
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -99,6 +100,7 @@ def _take_home(settings: Settings) -> int:
         if not has_room(home):
             raise disk_full_error(home, suggestion="cache/ may be deleted")
         _shorten(home / "trace.jsonl")
+        mark_starting(home)
     except OSError as error:
         raise from_os_error(error, str(home)) from error
     return lock

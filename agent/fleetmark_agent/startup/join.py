@@ -1,7 +1,7 @@
-"""Finds the controller and gets this board a certificate, before anything else of an agent runs.
+"""Finds the controller and gets this device a certificate, before anything else of an agent runs.
 
-All of this is over when the board is connected: `agent start` does it before it becomes the process
-that serves (see `handover`), which comes back here only when its key was revoked meanwhile.
+All of this is over when the device is connected: `agent start` does it before it becomes the
+process that serves (see `handover`), which comes back here only when its key was revoked meanwhile.
 """
 
 from __future__ import annotations
@@ -9,55 +9,78 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from fleetmark_agent.config.device_name import device_name
 from fleetmark_agent.config.settings import Settings
 from fleetmark_agent.startup.enroll import enrol, needed
-from fleetmark_agent.startup.find_controller import answers, find_in_child
-from fleetmark_agent.state.identity import load_enrolment, lost_enrollment_error
+from fleetmark_agent.startup.find_controller import find_in_child, is_reachable
+from fleetmark_agent.state.identity import (
+    ACTIVE,
+    Enrolment,
+    load_enrolment,
+    lost_enrollment_error,
+    save_enrolment,
+)
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.network_address import split_address
+from fleetmark_core.retry import Backoff, ReasonThrottle
 from fleetmark_protos.channel import DEFAULT_PORT
 from fleetmark_protos.token import BadToken, parse_token
 
 log = logging.getLogger(__name__)
+_SEARCH_DELAYS_S = (1.0, 30.0)
 
 
 def join(settings: Settings) -> Settings:
-    """Wait until this board has a certificate that counts; returns settings with the address.
+    """Wait until this device has a valid certificate; return settings with address and name.
 
     Raises:
         FleetmarkError: it was refused, or with `--once` no controller answered.
     """
-    settings = replace(settings, controller=_address(settings))
+    with _ending_cleanly():
+        settings = replace(settings, controller=_address(settings))
     home = settings.home
     if needed(load_enrolment(home), settings.token, time.time_ns()):
         if not settings.token and load_enrolment(home) is None:
             raise lost_enrollment_error(home)
-        apply(settings)
-    return settings
+        return apply(settings)
+    return _named(settings)
 
 
-def apply(settings: Settings) -> None:
-    """Ask for a certificate, whatever this board has.
+def apply(settings: Settings) -> Settings:
+    """Ask for a certificate, whatever this device has; return settings with address and name.
 
     Raises:
         FleetmarkError: it was refused, or with `--once` no controller answered.
     """
-    previous = signal.signal(signal.SIGTERM, _end_cleanly)
+    patience_s = settings.once_wait_s if settings.once else None
+    name = device_name(settings.name, load_enrolment(settings.home))
     try:
-        patience_s = settings.once_wait_s if settings.once else None
-        enrol(settings.home, settings.controller, settings.name, settings.token, patience_s)
+        with _ending_cleanly():
+            enrol(settings.home, settings.controller, name, settings.token, patience_s)
     except FleetmarkError as error:
         if error.kind is ErrorKind.UNREACHABLE and settings.once:
             raise unanswered(settings) from error
         raise
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    # The helper may have found that the controller listens on another port than the one given.
+    known = load_enrolment(settings.home)
+    return _named(replace(settings, controller=known.address) if known else settings)
+
+
+def _named(settings: Settings) -> Settings:
+    """Return settings with the name of this device, which is kept for later starts."""
+    known = load_enrolment(settings.home)
+    name = device_name(settings.name, known)
+    if known is not None and known.name != name:
+        save_enrolment(settings.home, replace(known, name=name))
+    return replace(settings, name=name)
 
 
 def unanswered(settings: Settings) -> FleetmarkError:
-    """What `--once` says when its patience is over."""
+    """Return the error of `--once` when no controller answered in time."""
     return FleetmarkError(
         ErrorKind.UNREACHABLE,
         f"no controller answered at {settings.controller} within {settings.once_wait_s:g} s",
@@ -66,25 +89,81 @@ def unanswered(settings: Settings) -> FleetmarkError:
 
 
 def _address(settings: Settings) -> str:
-    """Where the controller is: as said, where it was last, as found nearby, or on this host."""
-    if settings.controller:
-        return settings.controller
+    """Return where the controller is: as given, where it was last, nearby, or on this host."""
     known = load_enrolment(settings.home)
+    if settings.controller:
+        return _given_address(settings.controller, known)
     wanted = known.ca_sha256 if known else ""
     if settings.token:
         with suppress(BadToken):
             wanted = parse_token(settings.token).ca_sha256
     if known is None and not wanted:
         return ""
-    if known is not None and known.ca_sha256 == wanted and answers(known.address):
-        return known.address
-    found = find_in_child(wanted)
-    if found:
-        log.info("found a controller at %s", found)
-        return found
     if known is not None and known.ca_sha256 == wanted:
+        if is_reachable(known.address):
+            return known.address
+        found, _ = find_in_child(wanted)
+        if found:
+            log.info("found a controller at %s", found)
+        return found or known.address
+    return _search(wanted, settings.once_wait_s if settings.once else None)
+
+
+def _search(ca_sha256: str, give_up_s: float | None) -> str:
+    """Look for a controller nearby and on this host until there is one, or `give_up_s` is over."""
+    here = f"127.0.0.1:{DEFAULT_PORT}"
+    backoff, throttle = Backoff(*_SEARCH_DELAYS_S, jitter=0.5), ReasonThrottle()
+    end_s = None if give_up_s is None else time.monotonic() + give_up_s
+    while True:
+        found, reason = find_in_child(ca_sha256)
+        if found:
+            log.info("found a controller at %s", found)
+            return found
+        if is_reachable(here):
+            return here
+        if throttle.is_due(reason, time.monotonic()):
+            log.warning(
+                "%s, and none answers at %s; searching on. Name one with --controller HOST:PORT",
+                reason,
+                here,
+            )
+        if end_s is not None and time.monotonic() >= end_s:
+            return here
+        time.sleep(backoff.next_s())
+
+
+def _given_address(given: str, known: Enrolment | None) -> str:
+    """Return the address to dial for the one that was given.
+
+    A device that enrolled by a wrong port knows the right one: the controller told it then.
+    """
+    if known is None or known.state != ACTIVE or given == known.address:
+        return given
+    try:
+        host, port = split_address(given)
+        known_host, _ = split_address(known.address)
+    except ValueError:
+        return given
+    wrong = port == known.entry_port or not is_reachable(given)
+    if host == known_host and wrong and is_reachable(known.address):
+        log.warning(
+            "the controller does not serve devices at %s, but at %s; using that. Correct"
+            " --controller",
+            given,
+            known.address,
+        )
         return known.address
-    return f"127.0.0.1:{DEFAULT_PORT}"
+    return given
+
+
+@contextmanager
+def _ending_cleanly() -> Iterator[None]:
+    """End with exit code 0 on SIGTERM, as the process that serves does."""
+    previous = signal.signal(signal.SIGTERM, _end_cleanly)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _end_cleanly(number: int, frame: object) -> None:

@@ -33,8 +33,9 @@ _RENEW_AFTER = 2 / 3
 class Enrolment:
     """State of the enrollment with the controller that this device belongs to or has applied to.
 
-    `address` is the last address at which the controller was reached. Times are unix nanoseconds of
-    the controller's clock; they are 0 while the state is PENDING.
+    `address` is where it was reached last. Times are in unix ns, by the controller's clock, and 0
+    as long as the state is PENDING. `name` is what the device is called there; empty if an agent
+    that did not store it enrolled the device.
     """
 
     state: str
@@ -44,6 +45,7 @@ class Enrolment:
     catalog_sha256: str
     issued_ns: int = 0
     expires_ns: int = 0
+    name: str = ""
 
     @property
     def renew_ns(self) -> int:
@@ -76,10 +78,10 @@ def load_enrolment(home: Path) -> Enrolment | None:
     try:
         values = parse_json(read_regular(path, _STATE_BYTES))
         checked: dict[str, Any] = {name: kind(values[name]) for name, kind in _FIELDS.items()}
-        return Enrolment(**checked)
+        return Enrolment(**checked, name=str(values.get("name", "")))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION,
             "the enrollment file is damaged",

@@ -61,7 +61,11 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
-@click.group(name="controller", cls=_LazyGroup)
+@click.group(
+    name="controller",
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="fleetmark controller")
 def controller() -> None:
     """Run ML benchmarks on a fleet of boards and keep the results."""
@@ -86,4 +90,6 @@ def run() -> NoReturn:
     """Entry point: every error becomes one line and an exit code."""
     # gRPC's own log tells of each handshake that fails, which anybody can cause.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own one does not.
+    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
     app.run(controller, _translate)

@@ -246,9 +246,8 @@ def fetch(name: str, as_json: bool, address: str | None) -> None:
 @options.controller
 def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
     """Add a catalog: a folder of the controller's host, or a git repository at a commit."""
-    from pathlib import Path
-
     from fleetmark_cli import output
+    from fleetmark_cli.paths import expand_user
     from fleetmark_protos.v1 import catalog_pb2
 
     if not commit:
@@ -256,9 +255,9 @@ def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
             raise click.UsageError(
                 "a repository needs --commit: a branch can change. Give `git rev-parse HEAD`"
             )
-        location = str(Path(location).expanduser().absolute())
-    elif Path(location).expanduser().is_dir():
-        location = str(Path(location).expanduser().absolute())
+        location = str(expand_user(location).absolute())
+    elif expand_user(location).is_dir():
+        location = str(expand_user(location).absolute())
     request = catalog_pb2.AddCatalogRequest(location=location, commit=commit)
     with options.connect(address) as client:
         reply = client.call(client.catalog.AddCatalog, request, _PATIENCE_S)

@@ -36,7 +36,7 @@ def key_command() -> None:
 def create_key(out: str, as_json: bool) -> None:
     """Make a catalog key in FILE, readable by you alone; needs no controller.
 
-    Tell a new controller with the line `catalog_key = "…"` in its config.toml, before its first
+    Tell a new controller with the line `catalog_key = "..."` in its config.toml, before its first
     start. One that has a key already hands over to another with `key rotate`.
     """
     from pathlib import Path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -9,12 +11,18 @@ import click
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
+_STANDARD_OUTPUT = "-"
+_BINARY = ("parquet", "sqlite")
 FORMATS = ("csv", "jsonl", "parquet", "sqlite", "html", "mlperf")
 
 
 @click.command(name="export")
 @click.option("--format", "form", type=click.Choice(FORMATS), required=True)
-@click.option("--out", metavar="PATH", help="The file (mlperf: folder) to write.")
+@click.option(
+    "--out",
+    metavar="PATH",
+    help="The file (mlperf: folder) to write; - writes the file to standard output.",
+)
 @click.option("--view", default="runs", show_default=True, help="Which public view.")
 @options.campaign
 @options.fleet
@@ -53,6 +61,8 @@ def command(
             raise click.UsageError("--format mlperf needs --round, --division and --submitter")
         if samples or view != "runs":
             raise click.UsageError("--format mlperf takes neither --samples nor --view")
+        if out == _STANDARD_OUTPUT:
+            raise click.UsageError("--format mlperf writes a folder: name one with --out")
         chosen = {"campaign": campaign, "selector": selector, "since": since}
         _mlperf(address, out, round_name, division, submitter, chosen)
         return 0
@@ -60,19 +70,41 @@ def command(
         raise click.UsageError("--round, --division and --submitter are for --format mlperf")
     from fleetmark_controller.client.export import export_view
 
-    with options.connect(address) as client:
+    with options.connect(address) as client, _target(out, form) as target:
         count = export_view(
             client,
             form,
-            Path(out),
+            target,
             view=view,
             campaign=campaign,
             selector=selector,
             since=since,
             samples=samples,
         )
-    echo(f"Wrote {count} rows to {out}", err=True)
+    shown = "standard output" if out == _STANDARD_OUTPUT else out
+    echo(f"Wrote {count} rows to {shown}", err=True)
     return 0
+
+
+@contextmanager
+def _target(out: str, form: str) -> Iterator[Path]:
+    """Yield the file to write; for standard output one that is copied there when it is whole."""
+    if out != _STANDARD_OUTPUT:
+        yield Path(out)
+        return
+    import shutil
+    import sys
+    from tempfile import TemporaryDirectory
+
+    if form in _BINARY and sys.stdout.isatty():
+        raise click.UsageError(f"--format {form} is binary: redirect standard output to a file")
+    with TemporaryDirectory(prefix="fleetmark-export-") as folder:
+        path = Path(folder) / f"export.{form}"
+        yield path
+        sys.stdout.flush()
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
 
 
 def _check(tree: str, round_name: str) -> int:

@@ -12,12 +12,12 @@ from fleetmark_controller.cli import options
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import capabilities_pb2, fleet_pb2
 
-_names = click.argument("names", metavar="NAME…", nargs=-1, required=True)
+_names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 
 
 @click.command(name="label")
 @click.argument("name")
-@click.argument("labels", metavar="KEY=VALUE…", nargs=-1)
+@click.argument("labels", metavar="KEY=VALUE...", nargs=-1)
 @click.option("--unset", multiple=True, metavar="KEY", help="Take this label away.")
 @options.controller
 def label(name: str, labels: tuple[str, ...], unset: tuple[str, ...], address: str | None) -> None:
@@ -44,7 +44,7 @@ def label(name: str, labels: tuple[str, ...], unset: tuple[str, ...], address: s
 
 @click.command(name="describe")
 @click.argument("name")
-@click.argument("fields", metavar="FIELD=VALUE…", nargs=-1)
+@click.argument("fields", metavar="FIELD=VALUE...", nargs=-1)
 @click.option("--unset", multiple=True, metavar="FIELD", help="Take this back.")
 @options.as_json
 @options.controller

@@ -6,7 +6,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
-from fleetmark_controller.cli.token import board_line_address
+from fleetmark_controller.cli.token import join_line_address
 
 
 @click.group(name="operator")
@@ -60,7 +60,7 @@ def create(
     )
     with options.connect(address) as client:
         reply = client.call(client.admin.CreateOperator, request)
-        reach = board_line_address(client.address)
+        reach = join_line_address(client.address)
     credentials = Credentials(
         reach, reply.ca.decode(), reply.certificate.decode(), key.decode(), name, role
     )

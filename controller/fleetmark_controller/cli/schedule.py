@@ -18,11 +18,11 @@ EXIT_NOTHING = 3
 @click.command(name="schedule")
 @click.argument("benchmark", default="default")
 @options.fleet
-@click.option("--scenario", "scenarios", metavar="S,…", multiple=True, help="LoadGen scenarios.")
+@click.option("--scenario", "scenarios", metavar="S,...", multiple=True, help="LoadGen scenarios.")
 @click.option(
     "--mode",
     "modes",
-    metavar="M,…",
+    metavar="M,...",
     multiple=True,
     help="performance, accuracy, compliance, find-performance.",
 )
@@ -43,7 +43,7 @@ EXIT_NOTHING = 3
 @click.option(
     "--interleave",
     is_flag=True,
-    help="Configurations alternate on each board (A B A B …), with no other job between them.",
+    help="Configurations alternate on each board (A B A B ...), with no other job between them.",
 )
 @click.option(
     "--cool-down", "cool_down_s", type=options.DURATION, default=0, help="Rest before each job."
@@ -155,7 +155,7 @@ def _grid(settings: tuple[str, ...]) -> dict[str, list[str]]:
     for setting in settings:
         key, separator, values = setting.partition("=")
         if not separator or not key or not values:
-            raise click.UsageError(f"--set {setting!r} is not KEY=VALUE[,VALUE…]")
+            raise click.UsageError(f"--set {setting!r} is not KEY=VALUE[,VALUE...]")
         grid.setdefault(key, []).extend(value for value in values.split(",") if value)
     return grid
 

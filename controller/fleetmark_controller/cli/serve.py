@@ -12,7 +12,8 @@ from fleetmark_cli.output import echo
 @click.option(
     "--listen",
     metavar="HOST:PORT",
-    help="Where it is reached [default: 0.0.0.0:7117]; the next port takes new boards.",
+    help="Address to listen on; the next port is for new devices [default: [::]:7117, which is"
+    " every IPv4 and IPv6 address of this host].",
 )
 @click.option("--mirror", metavar="DIR", help="Files named by sha256, asked before any network.")
 @click.option("--catalog", "catalogs", metavar="DIR", multiple=True, help="Further components.")
@@ -46,13 +47,16 @@ def command(
     note_home(folder)
 
     def ready(told: Ready) -> None:
+        note_home(folder)
         echo(f"Controller ready on {told.address}, home {folder}")
-        line = f"agent start --controller {told.board_address}"
+        if not told.device_address:
+            echo("This host has no network address: only agents on this host can reach it")
+        line = f"agent start --controller {told.device_address or told.address}"
         if told.token:
-            echo(f"Start a first board, within an hour, with:\n  {line} --token {told.token}")
-            echo("Then: controller fleet approve NAME. For more boards: controller token create")
+            echo(f"Start a first device, within an hour, with:\n  {line} --token {told.token}")
+            echo("Then: controller fleet approve NAME. For more devices: controller token create")
         else:
-            echo("Start a board with what `controller token create` prints")
+            echo("Start a device with what `controller token create` prints")
 
     # What is not a terminal may be a log, where a token must not stand.
     asyncio.run(serve(folder, settings, ready, with_token=sys.stdout.isatty()))

@@ -47,7 +47,7 @@ def create(
     )
     with options.connect(address) as client:
         reply = client.call(client.admin.CreateToken, request)
-        reach = board_line_address(client.address)
+        reach = join_line_address(client.address)
     line = f"agent start --controller {reach} --token {reply.token}"
     if as_json:
         output.print_json(
@@ -66,14 +66,14 @@ def create(
         echo("Then: controller fleet approve NAME", err=True)
 
 
-def board_line_address(address: str) -> str:
-    """The address that boards dial for a controller that this command reached at `address`."""
+def join_line_address(address: str) -> str:
+    """Return the address that devices dial for a controller that commands reach at `address`."""
     from fleetmark_controller.client.credentials import homes_here
-    from fleetmark_controller.home.endpoint import read_board_endpoint, read_endpoint
+    from fleetmark_controller.home.endpoint import read_device_endpoint, read_endpoint
 
     for home in homes_here():
         if read_endpoint(home)[0] == address:
-            return read_board_endpoint(home) or address
+            return read_device_endpoint(home) or address
     return address
 
 

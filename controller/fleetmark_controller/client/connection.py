@@ -11,6 +11,7 @@ import grpc
 
 from fleetmark_controller.client.credentials import find
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.network_address import split_address
 from fleetmark_protos.channel import CHUNK_BYTES, MAX_ANSWER_BYTES, client_options
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.v1 import (
@@ -44,11 +45,10 @@ class Client:
             FleetmarkError: USAGE, or an error of `find`.
         """
         if address is not None:
-            host, _, port = address.rpartition(":")
-            if not host or not port.isdigit():
-                raise FleetmarkError(
-                    ErrorKind.USAGE, f"{address!r} is not HOST:PORT", "--controller"
-                )
+            try:
+                split_address(address)
+            except ValueError as error:
+                raise FleetmarkError(ErrorKind.USAGE, str(error), "--controller") from error
         self.address, found = find(address, credentials)
         self._channel = grpc.secure_channel(
             self.address,

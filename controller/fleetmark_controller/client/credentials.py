@@ -7,16 +7,18 @@ controller on this host left in its home, if it listens at the dialed address; t
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from fleetmark_cli.output import echo
-from fleetmark_cli.paths import home_folder
+from fleetmark_cli.paths import expand_user, home_folder, user_folder
 from fleetmark_controller.home.credential_files import Credentials, admin_file, read_credentials
 from fleetmark_controller.home.endpoint import read_endpoint
+from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.private_files import protect_files
@@ -35,7 +37,7 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
     """
     chosen = named or os.environ.get(VARIABLE)
     if chosen:
-        found = _read_private(Path(chosen).expanduser())
+        found = _read_private(expand_user(chosen))
         return address or found.address, found
     for home in homes_here():
         told, pid = read_endpoint(home)
@@ -44,7 +46,7 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
         if address is None or _same(address, told):
             return address or told, read_credentials(admin_file(home))
     own = user_file()
-    if own.exists():
+    if own is not None and own.exists():
         found = _read_private(own)
         return address or found.address, found
     default = home_folder("controller", None)
@@ -79,39 +81,73 @@ def _read_private(path: Path) -> Credentials:
     return read_credentials(path)
 
 
-def user_file() -> Path:
-    """Return the path of the credentials file that a user's commands use by default."""
-    config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(config) / "fleetmark" / "credentials.json"
+def user_file() -> Path | None:
+    """Return where a user keeps a credential for all commands; None if the user has no home."""
+    config = user_folder("XDG_CONFIG_HOME", ".config")
+    return None if config is None else config / "fleetmark" / "credentials.json"
 
 
 def note_home(home: Path) -> None:
-    """Record a home, so that this user's commands find a controller outside the default home."""
+    """Let this user's commands find a controller whose home is not the default one.
+
+    Called before a controller starts and again when it serves: see `kept_homes`.
+    """
+    path = _notes()
+    if path is None:
+        return
     with suppress(OSError):
-        path = _notes()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        known = [str(home), *(text for text in _noted() if text != str(home))]
-        path.write_text(json.dumps(known[:_MOST_NOTES]), encoding="utf-8")
+        # Controllers that start at the same time must not drop each other.
+        with path.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            kept = kept_homes([str(home), *_noted()], _is_running)
+            write_atomic(path, json.dumps(kept).encode(), durable=False)
+
+
+def kept_homes(homes: Iterable[str], is_running: Callable[[str], bool]) -> list[str]:
+    """Return the homes to remember: all whose controllers run, and the newest of the others.
+
+    Args:
+        homes: the newest first; a repetition does not count.
+        is_running: whether the controller of a home runs.
+    """
+    kept: list[str] = []
+    stopped = 0
+    for home in dict.fromkeys(homes):
+        if not is_running(home):
+            stopped += 1
+            if stopped > _MOST_STOPPED:
+                continue
+        kept.append(home)
+    return kept
+
+
+def _is_running(home: str) -> bool:
+    address, pid = read_endpoint(Path(home))
+    return bool(address) and _runs(pid)
 
 
 def homes_here() -> Iterator[Path]:
-    """Yield the homes of this user's controllers: the default one, then the most recent ones."""
-    yield home_folder("controller", None)
+    """Return homes of this user's controllers: the default one, then those that ran last."""
+    # Without a home folder of the user there is no default one.
+    with suppress(FleetmarkError):
+        yield home_folder("controller", None)
     for text in _noted():
         yield Path(text)
 
 
 def _noted() -> list[str]:
+    path = _notes()
     try:
-        known = parse_json(read_regular(_notes(), _MAX_NOTES_BYTES))
+        known = parse_json(read_regular(path, _MAX_NOTES_BYTES)) if path is not None else []
         return [str(text) for text in known]
     except (OSError, ValueError, TypeError):
         return []
 
 
-def _notes() -> Path:
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(data) / "fleetmark" / "controllers.json"
+def _notes() -> Path | None:
+    data = user_folder("XDG_DATA_HOME", ".local/share")
+    return None if data is None else data / "fleetmark" / "controllers.json"
 
 
 def _runs(pid: int) -> bool:
@@ -136,5 +172,5 @@ def _same(dialled: str, told: str) -> bool:
     return told.rpartition(":")[2] == port and host in ("127.0.0.1", "localhost", "[::1]")
 
 
-_MOST_NOTES = 8
+_MOST_STOPPED = 8
 _MAX_NOTES_BYTES = 1 << 20

@@ -182,12 +182,20 @@ class Demo:
         del client
         home = _shown(self.folder)
         echo(f"Files in {home}: results.db (the store), results.csv, results.parquet, report.html")
-        echo("\nNext, in three terminals (or with & behind the first two):")
+        echo("\nNext, paste these lines into a shell:")
         bin_folder = Path(sys.executable).parent
         controller, agent = _shown(bin_folder / "controller"), _shown(bin_folder / "agent")
-        echo(f"  {controller} serve --home {home} --listen {self._address}")
-        echo(f"  {agent} start --home {_shown(self._agent_home)}")
-        echo(f"  {controller} schedule fashion-mnist --fleet {platform.machine()} --wait")
+        where = f"--controller {self._address}"
+        logs = {name: _shown(self.folder / f"{name}.log") for name in ("controller", "agent")}
+        for line in (
+            f"{controller} serve --home {home} --listen {self._address}"
+            f" > {logs['controller']} 2>&1 & CONTROLLER=$!",
+            f"until {controller} fleet list {where} > /dev/null 2>&1; do sleep 1; done",
+            f"{agent} start --home {_shown(self._agent_home)} > {logs['agent']} 2>&1 & AGENT=$!",
+            f"{controller} schedule fashion-mnist --fleet {platform.machine()} --wait {where}",
+            "kill $AGENT $CONTROLLER",
+        ):
+            echo(f"  {line}")
 
 
 def _shown(path: Path) -> str:
@@ -241,8 +249,9 @@ def _unfinished(client: Client) -> str:
 def _submit(client: Client) -> str:
     request = jobs_pb2.SubmitRequest(campaign_id=uuid7(), benchmark=SUITE, max_attempts=5)
     for event in client.stream(client.jobs.Submit, request):
-        if event.WhichOneof("body") == "progress":
+        body = event.WhichOneof("body")
+        if body == "progress":
             echo(f"  {event.progress}")
-        else:
+        elif body == "result":
             echo(f"  campaign {event.result.campaign_id}: {len(event.result.jobs)} jobs")
     return str(request.campaign_id)

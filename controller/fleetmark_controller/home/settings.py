@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,59 +17,67 @@ from fleetmark_protos.channel import DEFAULT_PORT, HANDSHAKE_TIMEOUT_S
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of `controller serve`; each is a key of config.toml."""
+    """What `controller serve` runs with; each is a key of config.toml.
 
-    listen: str = f"0.0.0.0:{DEFAULT_PORT}"
-    """Address and port for callers with a certificate."""
+    docs/configuration.md is made of the texts below.
+    """
+
+    listen: str = f"[::]:{DEFAULT_PORT}"
+    """Address HOST:PORT on which devices and commands are served. `[::]` and `0.0.0.0` both stand
+    for every IPv4 and IPv6 address of this host."""
     entry_port: int = 0
-    """Port for enrollment, renewal and health, on the same address. 0: the one after `listen`'s."""
+    """Port for new devices, renewal and health, on the same address; 0: the one after that of
+    `listen`."""
     advertise: bool = True
-    """Whether to announce this controller to devices on the local network (not on loopback)."""
+    """Whether devices on the local network find this controller by multicast DNS."""
     mirror: str = ""
-    """Folder of files named by SHA-256 that is tried before any network."""
+    """Folder of files named by SHA-256, which is searched before the network."""
     catalogs: tuple[str, ...] = ()
     """Folders with further components."""
     heartbeat_idle_s: float = 15.0
+    """Pause between two heartbeats of a device without a job."""
     heartbeat_running_s: float = 5.0
+    """Pause between two heartbeats of a device that runs a job."""
     lease_s: float = 30.0
+    """A device that is silent for so long is offline, and what it ran is lost. Longer than both
+    heartbeats."""
     credit_bytes: int = 8 * 1024 * 1024
     """How many bytes of records a device may send before they are acknowledged."""
     max_upload_bytes: int = 4 * 1024**3
+    """Size of one file that a device or an operator uploads."""
     attempt_bytes: int = 8 * 1024**3
-    """Maximum total size of the files of one attempt. Its lockfile limits their number."""
+    """Size of all files of one attempt. Its lockfile limits their number."""
     device_bytes_per_day: int = 64 * 1024**3
-    """Maximum bytes that one device may upload per day, so that it cannot fill the disk alone."""
+    """How much one device may upload in a day, so that none fills the controller's disk alone."""
     refusals_per_minute: int = 10
-    """Number of refused enrollments or renewals that block an address for the rest of a minute."""
+    """After so many refused enrollments an address is refused for the rest of a minute."""
     handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S
     """Maximum time for a new connection to complete TLS and begin HTTP/2."""
     calls_per_device: int = 64
-    """Maximum number of open calls of one device, over all its connections."""
+    """How many calls one device may have open at the same time, on all its connections together."""
     calls_per_operator: int = 1000
-    """Maximum number of open calls of one operator."""
+    """How many calls one operator may have open at the same time."""
     certificate_life_s: float = 30 * 86_400.0
-    """Lifetime of a device's certificate. It is renewed after two thirds of this time."""
+    """How long a device's certificate is valid; it is renewed after two thirds of that."""
     catalog_key: str = ""
-    """Public key of a catalog key that is kept on another machine. Empty: a key is created here."""
+    """Public key of a catalog key that is kept on another machine. Empty: one is made here."""
     release_life_s: float = 90 * 86_400.0
-    """How long devices accept a release. With the key on this host, it is renewed after two thirds
-    of this time.
-    """
+    """How long a release is valid; a controller with the catalog key renews it after two thirds."""
     ageing_s: float = 600.0
     """One step of `--priority` equals this much waiting time."""
     cool_down_s: float = 0.0
-    """Minimum rest of a device between two jobs."""
+    """Shortest pause of a device between two jobs."""
     quarantine_after: int = 3
-    """Number of consecutive failed jobs that quarantine a device. 0: never."""
+    """So many jobs that fail one after another quarantine a device; 0: never."""
     health_check: str = "fashion-mnist"
     """Benchmark that a quarantined device must pass to return. Empty: only operators release it."""
     health_check_retry_s: float = 600.0
-    """Pause before a health check is repeated on a device that did not pass."""
+    """Pause before the next try of a health check that the device did not pass."""
     power_cycle: tuple[str, ...] = ()
-    """Command that switches a device off and on; `{name}`, `{device_id}` and `{label:KEY}` are
-    filled in. It runs before each health check of a quarantined device.
-    """
+    """Command that switches a device off and on, run before each health check of a quarantined
+    device; `{name}`, `{device_id}` and `{label:KEY}` are filled in."""
     power_cycle_timeout_s: float = 120.0
+    """How long the command `power_cycle` may take."""
 
     @property
     def mirror_folder(self) -> Path | None:
@@ -79,7 +86,7 @@ class Settings:
 
 
 _DAY_S = 86_400.0
-_RANGES: Mapping[str, tuple[float, float]] = {
+RANGES: Mapping[str, tuple[float, float]] = {
     "entry_port": (0, 65_535),
     "heartbeat_idle_s": (0.05, 3600.0),
     "heartbeat_running_s": (0.05, 3600.0),
@@ -182,10 +189,10 @@ def check_settings(settings: Settings, home: Path) -> None:
 
 
 def _fault(key: str, value: object) -> str:
-    """Return the fault of a value that has the right type, or an empty string."""
-    if isinstance(value, (int, float)) and key in _RANGES:
-        least, most = _RANGES[key]
-        # NaN fails this check, because every comparison with NaN is false.
+    """Return what is wrong with a value that has the right type, or an empty string."""
+    if isinstance(value, (int, float)) and key in RANGES:
+        least, most = RANGES[key]
+        # A comparison with nan is never true.
         if not least <= value <= most:
             return f"{value!r:.80}, expected {least:g} to {most:,.10g}"
     if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
@@ -197,57 +204,43 @@ def _fault(key: str, value: object) -> str:
 
 
 def check_listen(address: str) -> tuple[str, int]:
-    """Return host (IPv6 in brackets) and port of a listen address.
+    """Return the host, without brackets, and the port of an address to listen on.
+
+    Port 0 stands for any free one.
 
     Raises:
         FleetmarkError: USAGE: it is not HOST:PORT with a literal address or `localhost`.
     """
     host, _, port = address.rpartition(":")
-    bare = host.strip("[]")
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
     if bare == "localhost":
         bare = "127.0.0.1"
     try:
         parsed = ipaddress.ip_address(bare)
     except ValueError:
         parsed = None
-    if parsed is None or not port.isdecimal() or len(port) > 5 or not int(port) <= 65535:
+    if (
+        parsed is None
+        or bracketed is not (parsed.version == 6)
+        or not (port.isascii() and port.isdecimal() and len(port) <= 5)
+        or int(port) > 65535
+    ):
         raise FleetmarkError(
             ErrorKind.USAGE,
             f"{address!r} is not HOST:PORT",
             "--listen",
-            f"Example: 0.0.0.0:{DEFAULT_PORT} listens on all IPv4 addresses of this host",
+            f"Like [::]:{DEFAULT_PORT}, which is every address of this host, or"
+            f" 192.0.2.10:{DEFAULT_PORT}",
         )
-    return (f"[{bare}]" if ":" in bare else bare), int(port)
+    return bare, int(port)
 
 
 def is_loopback(host: str) -> bool:
     """Return whether only this host can reach an address."""
-    return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return ipaddress.ip_address(host).is_loopback
 
 
 def is_every_address(host: str) -> bool:
-    """Return whether an address is the wildcard for all addresses of this host."""
-    return ipaddress.ip_address(host.strip("[]")).is_unspecified
-
-
-def own_address(host: str) -> str:
-    """Return the address at which programs on this host reach a server that listens on `host`."""
-    if not is_every_address(host):
-        return host
-    return "[::1]" if ":" in host else "127.0.0.1"
-
-
-def board_address(host: str) -> str:
-    """Return the address at which other machines reach a server that listens on `host`.
-
-    For a wildcard address, this is the host's address on its main link.
-    """
-    if not is_every_address(host):
-        return host
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Connecting a datagram socket sends nothing: it only asks the routing table.
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()
+    """Return whether an address stands for every one of this host."""
+    return ipaddress.ip_address(host).is_unspecified

@@ -25,14 +25,19 @@ from fleetmark_controller.api.results import ResultsService
 from fleetmark_controller.api.session import SessionService
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.home.device_address import (
+    device_host,
+    host_addresses,
+    host_name_local,
+    listen_fault,
+    own_host,
+)
 from fleetmark_controller.home.endpoint import write_endpoint
 from fleetmark_controller.home.settings import (
     Settings,
-    board_address,
     check_listen,
     is_every_address,
     is_loopback,
-    own_address,
 )
 from fleetmark_controller.identity.ca import Authority
 from fleetmark_controller.identity.issuer import Issuer, local_key, write_local
@@ -50,6 +55,7 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
 from fleetmark_core.disk_space import is_disk_full
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.network_address import join_address
 from fleetmark_protos.channel import entry_options, server_options
 from fleetmark_protos.v1 import (
     admin_pb2_grpc,
@@ -82,9 +88,9 @@ class Ready:
     """The addresses of a controller that is ready for calls."""
 
     address: str
-    """Address for commands on this host."""
-    board_address: str
-    """Address for devices."""
+    """Where this host's commands reach it."""
+    device_address: str
+    """Where devices reach it; empty if this host has no network."""
     token: str
     """Enrollment token for a first device; empty if none was requested."""
 
@@ -160,8 +166,9 @@ async def _serve(
     issuer.entry_port = _bind(entry, host, wanted, issuer, mutual=False)
     await server.start()
     await entry.start()
-    told = await _introduce(home, engine, issuer, host, with_token)
     advertisement = _advertisement(engine, issuer, host) if settings.advertise else None
+    name = advertisement.name if advertisement is not None else ""
+    told = await _introduce(home, engine, issuer, host, name, with_token)
     if advertisement is not None:
         await advertisement.begin()
     gc_policy.calm()
@@ -218,12 +225,12 @@ def _monitor(
 
 
 def _advertisement(engine: Engine, issuer: Issuer, host: str) -> Advertisement | None:
-    """Return the mDNS advertisement; None if no other machine could reach the controller by it."""
-    if is_loopback(host) or ":" in host:
+    """Return what devices nearby find; None where no other machine could reach it."""
+    if is_loopback(host):
         return None
-    from fleetmark_controller.server.mdns_advertise import Advertisement, addresses_of_host
+    from fleetmark_controller.server.mdns_advertise import Advertisement
 
-    addresses = addresses_of_host() if is_every_address(host) else [host]
+    addresses = [a.text for a in host_addresses()] if is_every_address(host) else [host]
     ca_sha256 = issuer.authority.ca_sha256
     return Advertisement(engine.controller_id, addresses, issuer.session_port, ca_sha256)
 
@@ -234,13 +241,19 @@ def _keeper(home: Home, settings: Settings) -> Keeper:
 
 
 async def _introduce(
-    home: Home, engine: Engine, issuer: Issuer, host: str, with_token: bool
+    home: Home, engine: Engine, issuer: Issuer, host: str, name: str, with_token: bool
 ) -> Ready:
-    """Write what commands on this host need; return the addresses and a first token."""
-    address = f"{own_address(host)}:{issuer.session_port}"
-    board = f"{board_address(host)}:{issuer.session_port}"
+    """Leave what commands on this host need, and return how devices reach the controller.
+
+    `name` is the advertised name of this host; empty if nothing is advertised.
+    """
+    every = is_every_address(host)
+    address = join_address(own_host() if every else host, issuer.session_port)
+    local_name = name or host_name_local()
+    reached = device_host(local_name) if every else host
+    devices = join_address(reached, issuer.session_port) if reached else ""
     await _write_local(home, engine, issuer, address)
-    write_endpoint(home.folder, address, board)
+    write_endpoint(home.folder, address, devices, local_name if every else "")
     token = ""
     if with_token:
         made = issuer.new_token()
@@ -258,7 +271,7 @@ async def _introduce(
             )
         )
         token = made.text()
-    return Ready(address, board, token)
+    return Ready(address, devices, token)
 
 
 async def _write_local(home: Home, engine: Engine, issuer: Issuer, address: str) -> None:
@@ -312,14 +325,19 @@ def _bind(server: grpc.aio.Server, host: str, port: int, issuer: Issuer, *, mutu
         root_certificates=authority.ca.certificate if mutual else None,
         require_client_auth=mutual,
     )
+    address = join_address(host, port)
     try:
-        return server.add_secure_port(f"{host}:{port}", credentials)
+        return server.add_secure_port(address, credentials)
     except RuntimeError as error:
         option = "--listen" if mutual else "--listen, or entry_port in config.toml"
+        cause = listen_fault(host, port)
+        if cause:
+            what, next_step = cause, f"Choose another address with {option}"
+        else:
+            what = "another program does"
+            next_step = f"Stop it, or choose another port with {option}"
         raise FleetmarkError(
-            ErrorKind.ADDRESS_REFUSED,
-            f"cannot listen on {host}:{port}: another program uses this port",
-            next_step=f"Stop that program, or choose another port with {option}",
+            ErrorKind.ADDRESS_REFUSED, f"cannot listen on {address}: {what}", next_step=next_step
         ) from error
 
 

@@ -13,9 +13,18 @@ from typing import Any
 
 import pytest
 
+from fleetmark_agent.config.device_name import device_name, name_from_host
 from fleetmark_agent.config.loader import load_settings
 from fleetmark_agent.state.file_locks import try_lock
+from fleetmark_agent.state.identity import (
+    ACTIVE,
+    PENDING,
+    Enrolment,
+    load_enrolment,
+    save_enrolment,
+)
 from fleetmark_cli.paths import ConfigError
+from fleetmark_core.device_names import is_device_name
 from tests.support import device_tls as secure
 from tests.support.agent_process import AgentProcess
 from tests.support.fake_controller import FakeController
@@ -95,7 +104,7 @@ async def test_status_of_no_agent_and_of_a_running_one(
     assert values["pid"] == agent.process.pid if agent.process else False
     await agent.end(signal.SIGKILL)
     done = agent_command("status", "--home", str(agent.home))
-    assert done.returncode == 0 and "running      no" in done.stdout
+    assert done.returncode == 3 and "running      no" in done.stdout
 
 
 async def test_a_second_agent_on_the_same_home_is_refused(
@@ -221,3 +230,67 @@ def test_the_locks_of_a_home_are_seen(tmp_path: Path) -> None:
     values = json.loads(agent_command("status", "--json", "--home", str(tmp_path)).stdout)
     assert values["job_running"] and not values["running"]
     os.close(held)
+
+
+def test_status_exits_with_the_state_of_the_enrollment(tmp_path: Path) -> None:
+    def status() -> tuple[int, str]:
+        done = agent_command("status", "--json", "--home", str(tmp_path))
+        return done.returncode, json.loads(done.stdout)["enrollment"]
+
+    assert status() == (4, "none")
+    save_enrolment(tmp_path, Enrolment(PENDING, "127.0.0.1:1", 2, "", ""))
+    assert status() == (4, "pending")
+    save_enrolment(tmp_path, Enrolment(ACTIVE, "127.0.0.1:1", 2, "", ""))
+    assert status() == (3, "active")
+    (tmp_path / "identity" / "enrolment.json").write_text("[]")
+    assert status() == (4, "damaged")
+
+
+async def test_status_exits_with_the_state_of_the_connection(
+    agent: AgentProcess, controller: FakeController
+) -> None:
+    await agent.start()
+    assert agent_command("status", "--home", str(agent.home)).returncode == 0
+    # What an agent that was killed wrote no longer counts when the next one starts.
+    await agent.end(signal.SIGKILL)
+    assert json.loads((agent.home / "status.json").read_text())["connected"] is True
+    await controller.stop()
+    await agent.start(wait=False)
+    while agent_command("status", "--home", str(agent.home)).returncode == 3:
+        await asyncio.sleep(0.05)
+    done = agent_command("status", "--json", "--home", str(agent.home))
+    assert (done.returncode, json.loads(done.stdout)["connected"]) == (5, False)
+
+
+def test_help_documents_the_exit_codes_of_status() -> None:
+    text = agent_command("status", "--help").stdout
+    assert all(f"  {code}  " in text for code in (0, 3, 4, 5)), text
+
+
+def test_an_older_enrollment_has_no_name_and_is_read(tmp_path: Path) -> None:
+    known = Enrolment(ACTIVE, "127.0.0.1:1", 2, "", "", 3, 4, "bench-01")
+    save_enrolment(tmp_path, known)
+    assert load_enrolment(tmp_path) == known
+    path = tmp_path / "identity" / "enrolment.json"
+    values = json.loads(path.read_text())
+    del values["name"]
+    path.write_text(json.dumps(values))
+    read = load_enrolment(tmp_path)
+    assert read is not None and read.name == ""
+    assert device_name("", read) == name_from_host(os.uname().nodename)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored", "name"),
+    [("a", "b", "a"), ("", "b", "b"), ("a", "", "a"), ("", "not a name", None), ("", "", None)],
+)
+def test_a_device_is_called_as_given_then_as_enrolled(
+    given: str, stored: str, name: str | None
+) -> None:
+    known = Enrolment(ACTIVE, "127.0.0.1:1", 2, "", "", name=stored)
+    assert device_name(given, known) == (name or name_from_host(os.uname().nodename))
+
+
+@pytest.mark.parametrize("host", ["", "-", "vm", "my host", "Lüfter", ".local", "x" * 200])
+def test_every_host_name_makes_a_device_name(host: str) -> None:
+    assert is_device_name(name_from_host(host))

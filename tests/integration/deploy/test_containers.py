@@ -130,6 +130,17 @@ def test_compose_builds_these_images_and_keeps_their_homes() -> None:
         assert set(service["healthcheck"]) >= {"test", "interval", "timeout", "start_period"}
 
 
+def test_compose_publishes_the_ports_that_devices_dial() -> None:
+    """A join token carries the port for new devices: outside it must be the same."""
+    from fleetmark_protos.channel import DEFAULT_PORT
+
+    ports = [str(DEFAULT_PORT), str(DEFAULT_PORT + 1)]
+    services = compose()["services"]
+    assert services["controller"]["ports"] == [f"{port}:{port}" for port in ports]
+    assert last("controller", "EXPOSE").split() == ports
+    assert services["agent"]["network_mode"] == "service:controller"
+
+
 def test_the_schema_can_fail(tmp_path: Path) -> None:
     """`make lint` holds compose.yaml against the schema of the Compose specification."""
     bad = tmp_path / "compose.yaml"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kits import Installer, another_wheel, copy_kit, listing, wheel_of
+from fleetmark_protos.token import JoinToken
+from tests.support.kits import DEPLOY, Installer, another_wheel, copy_kit, listing, wheel_of
 from tests.support.noop_benchmark import NAME as TOY
 from tests.support.noop_benchmark import make_catalog
 from tests.support.processes import Fleet, environment, fleet_in, until
@@ -200,12 +201,13 @@ def test_a_token_goes_into_a_file_of_the_owner_alone_or_is_refused(installer: In
     knows = (
         "--token-file" in subprocess.run(start, capture_output=True, text=True, check=True).stdout
     )
-    done = installer.run("--token-file", "-", stdin="secret-token\n")
-    assert "secret-token" not in done.stdout + done.stderr
+    text = JoinToken("00" * 8, b"s" * 20, "11" * 32, "", 7118).text()
+    done = installer.run("--token-file", "-", stdin=f"{text}\n")
+    assert text not in done.stdout + done.stderr
     token = installer.home / "join-token"
     if knows:
         assert done.returncode == 0, done.stderr
-        assert token.read_text() == "secret-token\n"
+        assert token.read_text() == f"{text}\n"
         assert token.stat().st_mode & 0o777 == 0o600
         options = "FLEETMARK_AGENT_OPTIONS=--token-file join-token"
         assert options in installer.settings.read_text().splitlines()
@@ -213,6 +215,59 @@ def test_a_token_goes_into_a_file_of_the_owner_alone_or_is_refused(installer: In
         assert done.returncode == 4
         assert "knows no join tokens" in done.stderr
         assert not token.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code", "said"),
+    [
+        (["--name", "a b"], "", 2, "'a b' is not a name"),
+        (["--label", "site"], "", 2, "'site' is not of the form key=value"),
+        (["--controller", "fd00::1:7117"], "", 2, "is not HOST:PORT"),
+        (["--token-file", "-"], "", 4, "no token in standard input"),
+        (["--token-file", "-"], " \n\n", 4, "no token in standard input"),
+        (["--token-file", "/dev/null"], "", 4, "no token in /dev/null"),
+        (["--token-file", "-"], "fleetmark1.abc\n", 2, "this join token is cut off"),
+        (["--token-file", "-"], "hello\n", 2, "this is not a join token"),
+    ],
+)
+def test_values_are_checked_before_anything_is_built(
+    arguments: list[str], stdin: str, code: int, said: str, kit: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "board"
+    place.mkdir()
+    made = Installer(kit, place, sys.executable, user=True)
+    done = made.run(*arguments, stdin=stdin)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert "making the environment" not in done.stdout
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "which one, agent or controller?"),
+        (["controler", "/tmp/x"], 2, "unknown part 'controler'"),
+        (["agent"], 2, "name the folder to make"),
+        (["agent", "/"], 1, "/ exists already"),
+        (["agent", "/nonexistent/x", "nopython"], 2, "no such program: nopython"),
+        (["agent", "/nonexistent/x", "sh", "/nonexistent"], 2, "no such folder: /nonexistent"),
+        (["--help"], 0, "usage: from-checkout.sh agent|controller TARGET"),
+    ],
+)
+def test_from_checkout_says_how_to_use_it(arguments: list[str], code: int, said: str) -> None:
+    script = DEPLOY / "from-checkout.sh"
+    done = subprocess.run(
+        ["sh", str(script), *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize("name", ["make-environment.sh", "build-wheel.sh", "make-board-kit.sh"])
+def test_the_other_scripts_say_their_usage(name: str) -> None:
+    done = subprocess.run(
+        ["sh", str(DEPLOY / name)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr.startswith(f"usage: {name} ")) == (2, True), done.stderr
 
 
 def test_dry_runs_say_what_they_would_do(

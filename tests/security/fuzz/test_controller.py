@@ -38,7 +38,7 @@ from fleetmark_controller.evaluation import samples, telemetry
 from fleetmark_controller.evaluation.accuracy import load_labels, top_1
 from fleetmark_controller.export import report_data
 from fleetmark_controller.export.report import render
-from fleetmark_controller.home.endpoint import read_board_endpoint, read_endpoint
+from fleetmark_controller.home.endpoint import read_device_endpoint, read_endpoint
 from fleetmark_controller.home.settings import check_listen, load_settings
 from fleetmark_controller.loadgen.accuracy_log import parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError
@@ -422,7 +422,7 @@ def test_damaged_notes_of_a_controller_are_none(data: bytes) -> None:
         file(folder, "endpoint.json", data)
         address, pid = read_endpoint(Path(folder))
         assert isinstance(address, str) and isinstance(pid, int)
-        assert isinstance(read_board_endpoint(Path(folder)), str)
+        assert isinstance(read_device_endpoint(Path(folder)), str)
         file(folder, "fleetmark/controllers.json", data)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_DATA_HOME", folder)

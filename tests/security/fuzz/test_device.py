@@ -437,5 +437,6 @@ def test_a_record_of_anybody_is_an_address_or_nothing(
         port=port if port is None or port > 65_535 or port < 1 else port % 9 + 1,
         parsed_scoped_addresses=lambda version: addresses,
     )
-    assert _usable(record, "ab" * 32) == ""  # type: ignore[arg-type]
-    assert _usable(record, "") == ""  # type: ignore[arg-type]
+    for wanted in ("ab" * 32, ""):
+        address, reason = _usable(record, wanted)  # type: ignore[arg-type]
+        assert address == "" and reason

@@ -82,8 +82,8 @@ async def test_reasons_of_one_outage(
     assert await logged(reasons, monkeypatch, caplog) == lines
 
 
-async def test_a_reason_that_comes_back_is_logged_again_after_a_pause(
+async def test_a_reason_that_lasts_or_comes_back_is_logged_again_after_a_pause(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(connection, "_AGAIN_S", 0.0)
-    assert await logged(["a", "b", "a", "a"], monkeypatch, caplog) == ["a", "b", "a"]
+    assert await logged(["a", "b", "a", "a"], monkeypatch, caplog) == ["a", "b", "a", "a"]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from dataclasses import fields
 from pathlib import Path
 
+from fleetmark_agent.config.loader import KEYS
+from fleetmark_agent.config.settings import Settings as AgentSettings
 from fleetmark_agent.runner import collect
+from fleetmark_cli.variables import VARIABLES
 from fleetmark_controller.evaluation.records import RESULT_SCHEMA
 from fleetmark_controller.export import document
+from fleetmark_controller.home.settings import Settings as ControllerSettings
 from fleetmark_controller.store.db.connection import connect, migrate
 from fleetmark_controller.store.results import public_views
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
@@ -16,6 +22,50 @@ from tests.support import ROOT
 
 def test_the_document_of_the_views_is_up_to_date() -> None:
     assert (ROOT / "docs" / "views.md").read_text() == document.text()
+
+
+def test_the_page_of_the_configuration_is_up_to_date() -> None:
+    """`make docs` writes it anew."""
+    assert (ROOT / "docs" / "configuration.md").read_text() == configuration_page()
+
+
+def configuration_page() -> str:
+    specification = importlib.util.spec_from_file_location(
+        "write_configuration", ROOT / "docs" / "write_configuration.py"
+    )
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return str(module.text())
+
+
+def test_every_key_of_both_configurations_is_on_the_page() -> None:
+    page = configuration_page()
+    keys = re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)
+    controller = [field.name for field in fields(ControllerSettings)]
+    assert sorted(keys) == sorted([*KEYS, *controller])
+    assert set(KEYS) < {field.name for field in fields(AgentSettings)}
+    # A key without a meaning, or one that is cut off, would leave an empty cell.
+    assert not re.findall(r"\|  \|$", page, re.MULTILINE)
+
+
+def test_every_variable_that_the_code_reads_is_on_the_page() -> None:
+    known = {variable.name for variable in VARIABLES}
+    files = [
+        path
+        for folder in ("agent", "cli", "controller", "core", "protos", "catalog", "deploy", ".ci")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and path.suffix not in (".txt", ".onnx")
+    ]
+    texts = [path.read_text(errors="replace") for path in [*files, ROOT / "Makefile"]]
+    named = {name for text in texts for name in re.findall(r"FLEETMARK_[A-Z]+[A-Z_]*[A-Z]", text)}
+    assert named == {name for name in known if name.startswith("FLEETMARK_")}
+    read = r"""(?:environ(?:\.get|\.pop|\.setdefault)?[\[(]|envvar=|user_folder\()\s*"([A-Z_]+)\""""
+    found = {name for text in texts for name in re.findall(read, text)}
+    assert found - {"PATH"} <= known
+    assert {"FLEETMARK_CONTROLLER", "XDG_CONFIG_HOME", "GRPC_VERBOSITY"} <= found
 
 
 def test_every_public_view_is_documented() -> None:
