@@ -32,6 +32,8 @@ from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
 
 _CAMPAIGN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _MAX_REPETITIONS = 1000
+_CAMPAIGN_OR_JOB = ("campaign", "job")
+"""What an id may be of where a command takes both: a part that both have is ambiguous."""
 _TERMINAL = {state.value for state in JOB_TERMINAL}
 
 
@@ -86,12 +88,18 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         self, request: jobs_pb2.ListJobsRequest, context: error_handling.Context
     ) -> jobs_pb2.ListJobsReply:
         """Jobs, first come first."""
+        state = request.state.upper()
+        if state and state not in JobState.__members__:
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                f"no state {request.state[:40]!r}",
+                "--state",
+                f"States: {', '.join(JobState.__members__)}",
+            )
         campaign = ""
         if request.campaign_id:
             campaign = await self._engine.find("campaign", request.campaign_id)
-        lines = await self._engine.reader.run(
-            lambda c: listings.list_jobs(c, campaign, request.state.upper())
-        )
+        lines = await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign, state))
         if request.selector:
             names = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
             lines = [line for line in lines if line.device in names]
@@ -107,7 +115,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         self, request: jobs_pb2.GetJobRequest, context: error_handling.Context
     ) -> jobs_pb2.JobDetail:
         """One job with its attempts."""
-        job_id = await self._engine.find("job", request.job_id)
+        job_id = await self._engine.find("job", request.job_id, _CAMPAIGN_OR_JOB)
         page = await self._engine.reader.run(lambda c: listings.job_page(c, job_id))
         waits = await self._engine.dispatcher.waits() if page.job.state == "QUEUED" else {}
         return jobs_pb2.JobDetail(
@@ -313,9 +321,9 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def _lines(self, campaign: str, job: str) -> list[JobLine]:
         """The jobs of a campaign, or one job."""
         if job:
-            job_id = await self._engine.find("job", job)
+            job_id = await self._engine.find("job", job, _CAMPAIGN_OR_JOB)
             return await self._engine.reader.run(lambda c: listings.jobs_by_id(c, [job_id]))
-        campaign_id = await self._engine.find("campaign", campaign)
+        campaign_id = await self._engine.find("campaign", campaign, _CAMPAIGN_OR_JOB)
         return await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign_id))
 
     def _message(self, event: JobEvent | JobLine) -> jobs_pb2.WatchEvent:

@@ -9,6 +9,7 @@ import click
 
 from fleetmark_controller.cli import jobs_actions, options
 from fleetmark_controller.cli.jobs_actions import one_of
+from fleetmark_core.ids import SHORT_ID
 
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import jobs_pb2
@@ -32,6 +33,7 @@ for _command in jobs_actions.COMMANDS:
 def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: str | None) -> None:
     """List jobs; without --campaign, the campaigns come first."""
     from fleetmark_cli import output, tables
+    from fleetmark_core.ids import short_ids
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import jobs_pb2
 
@@ -44,12 +46,14 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
     if as_json:
         output.print_json([to_plain(job) for job in reply.jobs])
         return
+    short = short_ids([job.job_id for job in reply.jobs])
     if not campaign:
+        short_campaigns = short_ids([c.campaign_id for c in campaigns.campaigns])
         tables.print_table(
             ("campaign", "benchmark", "fleet", "state", "jobs", "created"),
             [
                 (
-                    c.campaign_id,
+                    short_campaigns[c.campaign_id],
                     c.benchmark,
                     c.selector or None,
                     c.state,
@@ -62,7 +66,14 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
     tables.print_table(
         ("job", "device", "configuration", "state", "tries", "reason"),
         [
-            (j.job_id, j.device or None, j.configuration, j.state, j.attempts, why(j) or None)
+            (
+                short[j.job_id],
+                j.device or None,
+                j.configuration,
+                j.state,
+                j.attempts,
+                why(j) or None,
+            )
             for j in reply.jobs
         ],
     )
@@ -95,7 +106,7 @@ def show(id_: str, as_json: bool, address: str | None) -> None:
 def why(job: jobs_pb2.Job) -> str:
     """Why a job is as it is: why it waits, what happened before, or how it ended."""
     if job.retried_as:
-        return f"{job.reason} (retried as {job.retried_as})".lstrip()
+        return f"{job.reason} (retried as {job.retried_as[-SHORT_ID:]})".lstrip()
     if job.waiting and job.reason:
         return f"{job.waiting} (before: {job.reason})"
     return job.waiting or job.reason

@@ -83,7 +83,7 @@ def parse(text: str) -> Chosen:
             ErrorKind.USAGE,
             "no campaign is named",
             text,
-            "Its id or the beginning of it, or `last`",
+            "Any part of its id, or `last`",
         )
     return Chosen(text, campaign.strip(), must)
 

@@ -7,6 +7,7 @@ and scheduler are pure, and nothing is sent before it is durable.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from fleetmark_catalog.load import Catalog
@@ -154,9 +155,9 @@ class Engine:
 
         self._tasks.spawn(note())
 
-    async def find(self, kind: str, prefix: str) -> str:
-        """Return the id of a campaign, job or run that begins with `prefix`, see `find_id`."""
-        return await find_id(self.reader, kind, prefix)
+    async def find(self, kind: str, part: str, among: Sequence[str] = ()) -> str:
+        """Return the id of the campaign, job or run that `part` names, see `find_id`."""
+        return await find_id(self.reader, kind, part, among)
 
     async def _store_blobs(self, effects: Effects) -> None:
         for content in effects.blobs:

@@ -15,6 +15,7 @@ from fleetmark_controller.operations.tuned_parameters import told
 from fleetmark_controller.planning.model import Option
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices.selection import named
 from fleetmark_controller.store.jobs import attempts, job_options, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
@@ -89,7 +90,9 @@ def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
         if (found := job_options.get(connection, job_id, known.device_id)) is not None
     }
     listed = ", ".join(sorted(names)[:5]) or "no board"
-    if device and device in names:
+    if device and device not in names:
+        device = named(connection, device).name
+    if device in names:
         return names[device]
     if device:
         raise FleetmarkError(

@@ -357,7 +357,7 @@ class ListCampaignsRequest(_message.Message):
 
     CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
-    """Only this one; it may be the beginning of an id."""
+    """Only this one: an id, any unique part of one, or `last`."""
     def __init__(
         self,
         *,

@@ -7,6 +7,7 @@ import sqlite3
 from fleetmark_catalog.selectors import check_words, parse_selector
 from fleetmark_controller.planning.device import Device
 from fleetmark_controller.store.devices import devices, saved_fleets
+from fleetmark_controller.store.id_lookup import LAST, SHORTEST_DEVICE_PART, resolve_id
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.suggest import hint
 
@@ -31,17 +32,28 @@ def matching_names(connection: sqlite3.Connection, selector: str) -> list[str]:
 
 
 def named(connection: sqlite3.Connection, name: str) -> Device:
-    """The device of this name or id.
+    """Return the device of this name, or whose id has this part; `last`: registered last.
+
+    A name wins over an id. A part of an id has at least 6 characters, so that a mistyped name is
+    not taken for one.
 
     Raises:
-        FleetmarkError: NOT_FOUND, with the nearest name.
+        FleetmarkError: NOT_FOUND, with the nearest name; USAGE if several ids have this part.
     """
     found = devices.every(connection)
-    for device in found:
-        if name in (device.name, device.device_id):
-            return device
-    raise FleetmarkError(
-        ErrorKind.NOT_FOUND,
-        f"no board is called {name!r}",
-        next_step=hint(name, [d.name for d in found]) or "No board is registered",
-    )
+    device = next((device for device in found if device.name == name), None)
+    if device is None and (len(name) >= SHORTEST_DEVICE_PART or name == LAST):
+        try:
+            device_id = resolve_id(connection, name, ("device",)).item_id
+        except FleetmarkError as error:
+            if error.kind is not ErrorKind.NOT_FOUND:
+                raise
+        else:
+            device = next((device for device in found if device.device_id == device_id), None)
+    if device is None:
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND,
+            f"no device is called {name!r}",
+            next_step=hint(name, [d.name for d in found]) or "No device is registered",
+        )
+    return device

@@ -131,24 +131,6 @@ def list_campaigns(connection: sqlite3.Connection, campaign_id: str = "") -> lis
     ]
 
 
-def find(connection: sqlite3.Connection, kind: str, prefix: str) -> list[str]:
-    """Ids of campaigns or jobs that begin with `prefix`; two at most."""
-    column, table = {"campaign": ("campaign_id", "campaign"), "job": ("job_id", "job")}[kind]
-    rows = connection.execute(
-        f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ? LIMIT 2",  # noqa: S608
-        (len(prefix), prefix),
-    )
-    return [row[0] for row in rows]
-
-
-def newest_campaign(connection: sqlite3.Connection) -> list[str]:
-    """The campaign that was submitted last; none if there is none. Health checks do not count."""
-    rows = connection.execute(
-        "SELECT campaign_id FROM campaign WHERE purpose = '' ORDER BY rowid DESC LIMIT 1"
-    )
-    return [row[0] for row in rows]
-
-
 def job_page(connection: sqlite3.Connection, job_id: str) -> JobPage:
     """Everything that is known of a job that exists."""
     (line,) = jobs_by_id(connection, [job_id])

@@ -137,15 +137,6 @@ def add_reason(
         )
 
 
-def find(connection: sqlite3.Connection, prefix: str) -> list[str]:
-    """Ids of runs that begin with `prefix`; two at most."""
-    pattern = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    rows = connection.execute(
-        "SELECT run_id FROM run WHERE run_id LIKE ? ESCAPE '\\' ORDER BY run_id LIMIT 2", (pattern,)
-    )
-    return [row[0] for row in rows]
-
-
 def files(connection: sqlite3.Connection, run_id: str) -> list[RunFile]:
     """The raw files of a run, by name."""
     rows = connection.execute(
