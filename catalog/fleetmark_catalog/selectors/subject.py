@@ -22,8 +22,11 @@ ALIASES = {
 }
 """Other words for an architecture. Both sides of a comparison are read through this table."""
 
+ONLINE = "online"
+"""Holds while a device is connected to its controller; wins over a label of this name."""
+
 VOCABULARY = frozenset(
-    {"arm64", "armv7", "armv6", "x86", "x86_64", "riscv64", *ALIASES}
+    {"arm64", "armv7", "armv6", "x86", "x86_64", "riscv64", *ALIASES, ONLINE}
     | {"linux", "macos", "android", "windows"}
     | {"rpi3", "rpi4", "rpi5", "jetson", "cuda", "tensorrt", "gpu", "npu", "tpu"}
     | {"onnxruntime", "tflite-runtime", "ai-edge-litert", "container", "vm"}
@@ -91,6 +94,9 @@ class Subject:
     name: str
     labels: dict[str, str]
     capabilities: Capabilities
+    online: bool | None = None
+    """Whether it is connected; None if the caller does not know: then it does not match `online`.
+    """
 
     @cached_property
     def tags(self) -> frozenset[str]:

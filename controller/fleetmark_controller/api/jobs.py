@@ -8,9 +8,9 @@ import sqlite3
 from collections.abc import AsyncIterator
 
 from fleetmark_controller.api import auth, error_handling, job_logs, serde
+from fleetmark_controller.api.watch_stream import WatchStream
 from fleetmark_controller.engine.engine import Engine
-from fleetmark_controller.engine.job_watch import JobEvent
-from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
+from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations import campaigns, offline
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning.plan import Plan, Request
@@ -20,7 +20,7 @@ from fleetmark_controller.store.jobs import campaigns as stored_campaigns
 from fleetmark_controller.store.jobs import listings, lockfiles
 from fleetmark_controller.store.jobs.listings import JobLine
 from fleetmark_controller.store.security import audit, releases
-from fleetmark_core.clock import NS_PER_S
+from fleetmark_core.clock import NS_PER_S, now_monotonic_ns
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
@@ -28,13 +28,12 @@ from fleetmark_core.lockfile import Lock
 from fleetmark_core.order import parse_order
 from fleetmark_core.sandbox_levels import LEVELS
 from fleetmark_core.suggest import hint
-from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
+from fleetmark_protos.v1 import jobs_pb2, jobs_pb2_grpc
 
 _CAMPAIGN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _MAX_REPETITIONS = 1000
 _CAMPAIGN_OR_JOB = ("campaign", "job")
 """What an id may be of where a command takes both: a part that both have is ambiguous."""
-_TERMINAL = {state.value for state in JOB_TERMINAL}
 
 
 class JobsService(jobs_pb2_grpc.JobsServicer):
@@ -43,7 +42,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     def __init__(self, engine: Engine) -> None:
         """Serves one engine."""
         self._engine = engine
-        self._made: tuple[object, jobs_pb2.WatchEvent] = (None, jobs_pb2.WatchEvent())
+        self._watch = WatchStream(engine)
 
     @error_handling.streaming
     async def Submit(
@@ -101,7 +100,10 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             campaign = await self._engine.find("campaign", request.campaign_id)
         lines = await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign, state))
         if request.selector:
-            names = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
+            online = self._engine.presence.online_ids(now_monotonic_ns())
+            names = await self._engine.reader.run(
+                lambda c: matching_names(c, request.selector, online)
+            )
             lines = [line for line in lines if line.device in names]
         waits = (
             await self._engine.dispatcher.waits() if any(x.state == "QUEUED" for x in lines) else {}
@@ -134,22 +136,8 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     ) -> AsyncIterator[jobs_pb2.WatchEvent]:
         """Every job of a campaign now, then each change, until all are terminal."""
         campaign = await self._engine.find("campaign", request.campaign_id)
-        with self._engine.jobs.changes.subscribe(campaign) as events:
-            open_jobs: set[str] = set()
-            ended: set[str] = set()
-            for line in await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign)):
-                settle(open_jobs, ended, line)
-                yield jobs_pb2.WatchEvent(job=serde.job_to(line))
-            while open_jobs:
-                event = await events.get()
-                if event is None:
-                    raise FleetmarkError(ErrorKind.UNREACHABLE, "the controller is stopping")
-                if not isinstance(event, JobEvent):
-                    settle(open_jobs, ended, event)
-                yield self._message(event)
-        counts = await self._engine.reader.run(lambda c: stored_campaigns.states(c, campaign))
-        last = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
-        yield jobs_pb2.WatchEvent(ended=last)
+        async for event in self._watch.events(campaign):
+            yield event
 
     @error_handling.unary
     async def Cancel(
@@ -325,37 +313,6 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             return await self._engine.reader.run(lambda c: listings.jobs_by_id(c, [job_id]))
         campaign_id = await self._engine.find("campaign", campaign, _CAMPAIGN_OR_JOB)
         return await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign_id))
-
-    def _message(self, event: JobEvent | JobLine) -> jobs_pb2.WatchEvent:
-        """The message of an event; made once, however many watch."""
-        known, message = self._made
-        if known is not event:
-            message = (
-                jobs_pb2.WatchEvent(progress=self._progress(event))
-                if isinstance(event, JobEvent)
-                else jobs_pb2.WatchEvent(job=serde.job_to(event))
-            )
-            self._made = (event, message)
-        return message
-
-    def _progress(self, event: JobEvent) -> jobs_pb2.JobProgress:
-        return jobs_pb2.JobProgress(
-            job_id=event.job_id,
-            device=event.device_id,
-            state=serde.state_to(event.state),
-            progress=common_pb2.Progress(phase=event.phase, done=event.done, total=event.total),
-            temperature_c=event.temperature_c,
-            time_left_ns=None if event.left_s is None else int(event.left_s * NS_PER_S),
-        )
-
-
-def settle(open_jobs: set[str], ended: set[str], line: JobLine) -> None:
-    """Also of a job that is new here, a retry or a repetition: it may run before it is heard of."""
-    if line.state in _TERMINAL:
-        open_jobs.discard(line.job_id)
-        ended.add(line.job_id)
-    elif line.job_id not in ended:
-        open_jobs.add(line.job_id)
 
 
 def _request(message: jobs_pb2.SubmitRequest) -> Request:

@@ -23,6 +23,7 @@ from fleetmark_controller.engine.quarantine import Caretaker
 from fleetmark_controller.engine.release_manager import Desk
 from fleetmark_controller.engine.submission import Submission
 from fleetmark_controller.engine.transactions import Transactions
+from fleetmark_controller.engine.wait_reasons import WaitReasons
 from fleetmark_controller.home.settings import Settings
 from fleetmark_controller.identity.model import Budget, Kind
 from fleetmark_controller.identity.registry import Registry
@@ -93,6 +94,7 @@ class Engine:
             self.blobs,
             self.builder,
             self.release_manager,
+            lambda: self.presence.online_ids(now_monotonic_ns()),
         )
         self.dispatcher = Dispatcher(
             self.reader,
@@ -103,6 +105,7 @@ class Engine:
             self.release_manager.standing,
             wanted,
         )
+        self.wait_reasons = WaitReasons(self.dispatcher.waits)
         self._evaluator = Evaluator(self.reader, self.transactions, self.blobs, self._tasks)
         self._leases = LeaseMonitor(
             settings.lease_s,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -112,11 +112,13 @@ def make_plan(
     speeds: Speeds | None = None,
     saved: Mapping[str, str] | None = None,
     dry_run: bool = False,
+    online: Collection[str] | None = None,
 ) -> Plan:
     """Resolve a request for the devices that its selector matches, and that it fits.
 
     `speeds` are what boards have shown before.
     `saved` are the selectors of saved fleets. A dry run explains even where nothing would run.
+    `online` are the ids of the devices that are connected now; None: not known.
 
     Raises:
         FleetmarkError: an unknown benchmark, word, parameter; an invalid component.
@@ -133,7 +135,7 @@ def make_plan(
     )
     plan = Plan()
     roll = devices if isinstance(devices, Roll) else Roll(devices)
-    matching = _matching(request.selector, roll, plan, saved or {}, dry_run)
+    matching = _matching(request.selector, roll, plan, saved or {}, dry_run, online)
     if request.interleave and len(configurations) == 1:
         raise FleetmarkError(
             ErrorKind.USAGE,
@@ -199,8 +201,13 @@ def _on_common_boards(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
     }
 
 
-def estimated(plan: Plan, earlier: estimates.Earlier) -> Plan:
-    """The plan with what each job and the whole may take."""
+def estimated(
+    plan: Plan, earlier: estimates.Earlier, online: Collection[str] | None = None
+) -> Plan:
+    """Return the plan with what each job and the whole may take, and who of it is not online.
+
+    `online` are the ids of the devices that are connected now; None: not known.
+    """
     jobs: list[Planned] = []
     expected: list[estimates.Expected] = []
     for planned in plan.jobs:
@@ -212,7 +219,14 @@ def estimated(plan: Plan, earlier: estimates.Earlier) -> Plan:
         jobs.append(replace(planned, job=replace(job, expected_s=seconds)))
         names = tuple(planned.boards)
         expected.append(estimates.Expected(names, seconds, known is not None))
-    return replace(plan, jobs=jobs, size=estimates.size_of(expected))
+    offline = {
+        name
+        for planned in jobs
+        for name, option in zip(planned.boards, planned.job.options, strict=True)
+        if online is not None and option.device_id not in online
+    }
+    size = replace(estimates.size_of(expected), offline=tuple(sorted(offline)))
+    return replace(plan, jobs=jobs, size=size)
 
 
 def _matching(
@@ -221,6 +235,7 @@ def _matching(
     plan: Plan,
     saved: Mapping[str, str],
     dry_run: bool,
+    online: Collection[str] | None,
 ) -> list[Device]:
     if not devices:
         raise FleetmarkError(
@@ -233,14 +248,18 @@ def _matching(
         return list(devices)
     selector = parse_selector(selector_text, saved)
     check_words(selector, devices.words)
-    matching = devices.matching(selector)
-    plan.matching.extend((d.name, selector.explain(d.subject).reason) for d in matching)
+    matching = devices.matching(selector, online)
+
+    def reason(device: Device) -> str:
+        return selector.explain(device.subject_now(online)).reason
+
+    plan.matching.extend((d.name, reason(d)) for d in matching)
     # Whoever submits has said whom he wants; only a dry run explains each of thousands of others.
     if dry_run or not matching:
         known = {device.device_id for device in matching}
         others = [d for d in devices if d.device_id not in known]
         explained = others if dry_run else others[:5]
-        plan.left_out.extend((d.name, selector.explain(d.subject).reason) for d in explained)
+        plan.left_out.extend((d.name, reason(d)) for d in explained)
     if not matching and not dry_run:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out)
         raise FleetmarkError(ErrorKind.NO_MATCH, f"no device matches {selector_text!r} ({reasons})")

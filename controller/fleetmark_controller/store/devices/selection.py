@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 
 from fleetmark_catalog.selectors import check_words, parse_selector
 from fleetmark_controller.planning.device import Device
@@ -12,8 +13,12 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.suggest import hint
 
 
-def matching(connection: sqlite3.Connection, selector: str) -> list[Device]:
-    """Devices that a selector matches; all for an empty one.
+def matching(
+    connection: sqlite3.Connection, selector: str, online: Collection[str] | None = None
+) -> list[Device]:
+    """Return the devices that a selector matches; all for an empty one.
+
+    `online` are the ids of the devices that are connected now; None: not known.
 
     Raises:
         FleetmarkError: the selector does not parse, or names what no device has.
@@ -23,12 +28,14 @@ def matching(connection: sqlite3.Connection, selector: str) -> list[Device]:
         return found
     wanted = parse_selector(selector, saved_fleets.every(connection))
     check_words(wanted, found.words)
-    return found.matching(wanted)
+    return found.matching(wanted, online)
 
 
-def matching_names(connection: sqlite3.Connection, selector: str) -> list[str]:
-    """Names of the devices that a selector matches."""
-    return [device.name for device in matching(connection, selector)]
+def matching_names(
+    connection: sqlite3.Connection, selector: str, online: Collection[str] | None = None
+) -> list[str]:
+    """Return the names of the devices that a selector matches, see `matching`."""
+    return [device.name for device in matching(connection, selector, online)]
 
 
 def named(connection: sqlite3.Connection, name: str) -> Device:
