@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import jobs_actions, options
 from fleetmark_controller.cli.jobs_actions import one_of
 from fleetmark_core.ids import SHORT_ID
@@ -77,6 +78,8 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
             for j in reply.jobs
         ],
     )
+    if any(job.state in ("FAILED", "INVALID") and job.attempts for job in reply.jobs):
+        echo("What a job wrote: `controller jobs logs JOB`")
 
 
 @command.command(name="show")
@@ -164,6 +167,7 @@ def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
             "created": line.created_at,
             "finished": line.finished_at or "–",
             "run": line.run_id or "–",
+            "logs": f"controller jobs logs {line.job_id[-SHORT_ID:]}" if line.attempts else "–",
             "lock": detail.lock_sha256,
             "bundle": _megabytes(detail.bundle_bytes),
             "needs": f"{_predicted(detail.memory_bytes)} of memory, "
