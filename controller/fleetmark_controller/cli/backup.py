@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from fleetmark_cli.output import echo
+from fleetmark_core.plural import counted
 
 
 @click.command(name="backup")
@@ -58,4 +59,4 @@ def command(home: str | None, out: str) -> None:
         raise FleetmarkError(
             ErrorKind.DISK_FULL, f"no backup was made: {what}", str(target)
         ) from error
-    echo(f"Copied the store and {len(found)} files to {target}")
+    echo(f"Copied the store and {counted(len(found), 'file')} to {target}")

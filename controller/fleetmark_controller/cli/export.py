@@ -8,6 +8,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
+from fleetmark_core.plural import counted
 
 FORMATS = ("csv", "jsonl", "parquet", "sqlite", "html", "mlperf")
 
@@ -71,7 +72,7 @@ def command(
             since=since,
             samples=samples,
         )
-    echo(f"Wrote {count} rows to {out}", err=True)
+    echo(f"Wrote {counted(count, 'row')} to {out}", err=True)
     return 0
 
 
@@ -114,4 +115,7 @@ def _mlperf(
         echo(f"Left out: {title}: {why}", err=True)
     for result in done.results:
         echo(result)
-    echo(f"Wrote {len(done.results)} results to {out}, checked by MLPerf's rules", err=True)
+    echo(
+        f"Wrote {counted(len(done.results), 'result')} to {out}, checked by MLPerf's rules",
+        err=True,
+    )

@@ -6,6 +6,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import fleet_admin, options
+from fleetmark_core.plural import counted
 
 _MAX_DEVICE_FILE_BYTES = 1 << 20
 
@@ -144,4 +145,6 @@ def remove(name: str, address: str | None) -> None:
         reply = client.call(client.fleet.Remove, fleet_pb2.RemoveRequest(name=name))
     echo(f"{name} is gone from the fleet.")
     if reply.cancelled:
-        echo(f"{reply.cancelled} jobs that waited for it alone are cancelled.")
+        verb = "is" if reply.cancelled == 1 else "are"
+        jobs = counted(reply.cancelled, "job")
+        echo(f"{jobs} that waited for it alone {verb} cancelled.")

@@ -10,6 +10,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
+from fleetmark_core.plural import counted
 
 # Column of the view → heading, in the order in which people read them.
 _RESULT_COLUMNS = {
@@ -73,7 +74,7 @@ def import_results(file: str, as_json: bool, address: str | None) -> None:
         )
         return
     new = f"{reply.new_records} new" if reply.new_records else "all of them were here"
-    echo(f"job {reply.job_id}: {reply.records} records, {new}")
+    echo(f"job {reply.job_id}: {counted(reply.records, 'record')}, {new}")
 
 
 @command.command(name="import-power")
@@ -109,7 +110,7 @@ def import_power(run: str, log: str, ahead_s: float, as_json: bool, address: str
         return
     echo(
         f"run {reply.run_id}: {reply.energy_j:.4g} J at {reply.power_mean_w:.4g} W, by"
-        f" {reply.samples} samples of the analyzer"
+        f" {counted(reply.samples, 'sample')} of the analyzer"
     )
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetmark_cli.output import echo
-from fleetmark_cli.plural import counted
 from fleetmark_controller.cli import options
+from fleetmark_core.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

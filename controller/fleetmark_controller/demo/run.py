@@ -23,6 +23,7 @@ from fleetmark_controller.home.credential_files import admin_file
 from fleetmark_controller.home.endpoint import read_endpoint
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
+from fleetmark_core.plural import counted
 from fleetmark_protos.v1 import admin_pb2, fleet_pb2, jobs_pb2
 
 SUITE = "default"
@@ -159,11 +160,12 @@ class Demo:
 
     def _show_device(self, device: fleet_pb2.Device) -> None:
         facts = device.capabilities
+        cores = counted(facts.cpu.usable_cores, "core")
         output.print_fields(
             {
-                "  board": device.name,
+                "  device": device.name,
                 "  system": f"{facts.os.name} {facts.os.version}, {facts.arch}",
-                "  processor": f"{facts.cpu.model or 'unknown'}, {facts.cpu.usable_cores} cores",
+                "  processor": f"{facts.cpu.model or 'unknown'}, {cores}",
                 "  memory": f"{facts.memory.total_bytes / 2**30:.1f} GiB",
                 "  pythons": ", ".join(i.version for i in facts.interpreters),
                 "  tags": " ".join(facts.tags),
@@ -237,8 +239,10 @@ def _unfinished(client: Client) -> str:
 def _submit(client: Client) -> str:
     request = jobs_pb2.SubmitRequest(campaign_id=uuid7(), benchmark=SUITE, max_attempts=5)
     for event in client.stream(client.jobs.Submit, request):
-        if event.WhichOneof("body") == "progress":
+        body = event.WhichOneof("body")
+        if body == "progress":
             echo(f"  {event.progress}")
-        else:
-            echo(f"  campaign {event.result.campaign_id}: {len(event.result.jobs)} jobs")
+        elif body == "result":
+            jobs = counted(len(event.result.jobs), "job")
+            echo(f"  campaign {event.result.campaign_id}: {jobs}")
     return str(request.campaign_id)

@@ -25,6 +25,7 @@ from fleetmark_core.bundle_file import ResultsDocument
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.plural import counted
 
 _ON_THE_WAY = (AttemptState.PREPARING, AttemptState.RUNNING, AttemptState.UPLOADING)
 
@@ -89,7 +90,7 @@ def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
         for known in devices.every(connection)
         if (found := job_options.get(connection, job_id, known.device_id)) is not None
     }
-    listed = ", ".join(sorted(names)[:5]) or "no board"
+    listed = ", ".join(sorted(names)[:5]) or "no device"
     if device and device not in names:
         device = named(connection, device).name
     if device in names:
@@ -103,7 +104,10 @@ def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
         )
     if len(names) != 1:
         raise FleetmarkError(
-            ErrorKind.USAGE, f"the job fits {len(names)} boards", "--device", f"Name one: {listed}"
+            ErrorKind.USAGE,
+            f"the job fits {counted(len(names), 'device')}",
+            "--device",
+            f"Name one: {listed}",
         )
     return next(iter(names.values()))
 

@@ -21,6 +21,7 @@ from fleetmark_core.digest import canonical_json, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
 from fleetmark_core.lockfile import BlobRef, Lock
+from fleetmark_core.plural import counted
 from fleetmark_core.resource_model import shortages
 
 DEFAULT_DEADLINE_S = 7 * 24 * 3600
@@ -177,14 +178,14 @@ def _check_bound(request: Request, configurations: int, devices: int, dry_run: b
     bound = MAX_JOBS if dry_run else min(request.max_jobs or DEFAULT_MAX_JOBS, MAX_JOBS)
     if size <= bound:
         return
-    parts = [f"{configurations} configurations"]
+    parts = [counted(configurations, "configuration")]
     if request.repetitions > 1:
-        parts.append(f"{request.repetitions} repetitions")
+        parts.append(counted(request.repetitions, "repetition"))
     if not request.any_device:
-        parts.append(f"{boards} boards")
+        parts.append(counted(boards, "device"))
     raise FleetmarkError(
         ErrorKind.USAGE,
-        f"{size} jobs ({' × '.join(parts)}), more than {bound}",
+        f"{counted(size, 'job')} ({' × '.join(parts)}), more than {bound}",
         "--max-jobs",
         "Ask for fewer at a time"
         if size > MAX_JOBS
