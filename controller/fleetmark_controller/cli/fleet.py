@@ -91,6 +91,11 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
             for device in reply.devices
         ],
         droppable=("cpu", "os", "cores", "memory"),
+        empty=(
+            "No device matches. `controller fleet list` lists all"
+            if selector
+            else "No devices. `controller token create` prints the line that starts an agent on one"
+        ),
     )
     waiting = [device for device in reply.devices if device.enrolment == "pending"]
     for device in waiting:

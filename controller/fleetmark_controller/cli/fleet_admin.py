@@ -214,7 +214,11 @@ def saved(as_json: bool, address: str | None) -> None:
     if as_json:
         output.print_json([{"name": f.name, "selector": f.selector} for f in reply.fleets])
         return
-    tables.print_table(("fleet", "selector"), [(f"@{f.name}", f.selector) for f in reply.fleets])
+    tables.print_table(
+        ("fleet", "selector"),
+        [(f"@{f.name}", f.selector) for f in reply.fleets],
+        empty="No fleet is saved. `controller fleet save NAME SELECTOR` saves one",
+    )
 
 
 @click.command(name="forget")

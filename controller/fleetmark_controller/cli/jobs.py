@@ -48,7 +48,7 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
         output.print_json([to_plain(job) for job in reply.jobs])
         return
     short = short_ids([job.job_id for job in reply.jobs])
-    if not campaign:
+    if not campaign and campaigns.campaigns:
         short_campaigns = short_ids([c.campaign_id for c in campaigns.campaigns])
         tables.print_table(
             ("campaign", "benchmark", "fleet", "state", "jobs", "created"),
@@ -77,6 +77,12 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
             )
             for j in reply.jobs
         ],
+        empty=(
+            "No job is like that. `controller jobs list` lists all"
+            if campaign or state or selector
+            else "No jobs. `controller schedule BENCHMARK` submits some; `controller catalog list"
+            " benchmark` lists what can run"
+        ),
     )
     if any(job.state in ("FAILED", "INVALID") and job.attempts for job in reply.jobs):
         echo("What a job wrote: `controller jobs logs JOB`")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetmark_cli.output import echo
+from fleetmark_cli.output import echo, sentence
 from fleetmark_controller.cli import options
 from fleetmark_core.plural import counted
 
@@ -139,7 +139,7 @@ def command(
                 continue
             # First of all, but not before it is known that nothing is wrong at once.
             for line in size:
-                echo(line)
+                sentence(line)
             size = []
             if body == "progress":
                 echo(event.progress, err=True)
@@ -174,7 +174,7 @@ def _say_submitted(result: SubmitResult) -> None:
     on = f"{counted(len(result.jobs), 'job')} on {counted(result.size.devices, 'device')}"
     echo(f"Campaign {result.campaign_id}: {on}")
     for left in result.left_out:
-        echo(f"Left out: {left.device}: {left.reason}", err=True)
+        sentence(f"Left out: {left.device}: {left.reason}", err=True)
 
 
 def _size(size: Size) -> str:

@@ -105,6 +105,7 @@ def list_tokens(as_json: bool, address: str | None) -> None:
             )
             for token in reply.tokens
         ],
+        empty="No tokens. `controller token create` makes one",
     )
 
 

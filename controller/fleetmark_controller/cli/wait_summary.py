@@ -47,7 +47,7 @@ def summarize(reasons: Iterable[str]) -> dict[str, int]:
     return dict(order)
 
 
-def sentence(groups: dict[str, int]) -> str:
+def in_words(groups: dict[str, int]) -> str:
     """Return the groups as text: `4 jobs wait: board-2 is offline; 1 job waits: …`."""
     return "; ".join(
         f"{count} {'job waits' if count == 1 else 'jobs wait'}: {group}"

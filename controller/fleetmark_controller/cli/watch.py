@@ -13,9 +13,9 @@ from typing import Protocol
 import click
 
 from fleetmark_cli.exit_codes import EXIT_INTERRUPTED
-from fleetmark_cli.output import echo
+from fleetmark_cli.output import echo, sentence
 from fleetmark_controller.cli.progress_text import ANY_DEVICE, TERMINAL, phase
-from fleetmark_controller.cli.wait_summary import BUSY, sentence, summarize
+from fleetmark_controller.cli.wait_summary import BUSY, in_words, summarize
 from fleetmark_controller.client.connection import Client
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import short_ids
@@ -109,7 +109,7 @@ def follow(client: Client, campaign_id: str, *, quiet: bool = False) -> int:
     try:
         ended, failed = _show(client, campaign_id, quiet)
     except KeyboardInterrupt:
-        echo(
+        sentence(
             f"Interrupted. Campaign {campaign_id} goes on: `controller jobs watch {campaign_id}`"
             f" follows it, `controller jobs cancel {campaign_id}` ends it",
             err=True,
@@ -226,5 +226,5 @@ class Lines:
         groups = summarize(self._waiting.values())
         groups.pop(BUSY, None)
         if groups and groups.keys() != self._said_groups:
-            echo(f"{self._count()} {sentence(groups)}")
+            echo(f"{self._count()} {in_words(groups)}")
         self._said_groups = frozenset(groups)

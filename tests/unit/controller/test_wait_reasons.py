@@ -12,7 +12,7 @@ from rich.console import Console
 from fleetmark_controller.cli import watch
 from fleetmark_controller.cli.live_display import Bars
 from fleetmark_controller.cli.progress_text import Board
-from fleetmark_controller.cli.wait_summary import BUSY, group_of, sentence, summarize
+from fleetmark_controller.cli.wait_summary import BUSY, group_of, in_words, summarize
 from fleetmark_controller.engine import wait_reasons
 from fleetmark_controller.engine.wait_reasons import WaitingJobs, WaitReasons
 from fleetmark_controller.scheduling.model import DeviceState, Policy, Seen, View, WaitingJob
@@ -68,7 +68,7 @@ def test_reasons_of_the_scheduler_fall_into_few_groups() -> None:
 
 
 def test_a_sentence_counts_in_singular_and_plural() -> None:
-    assert sentence({"b is offline": 1, "c is drained": 2}) == (
+    assert in_words({"b is offline": 1, "c is drained": 2}) == (
         "1 job waits: b is offline; 2 jobs wait: c is drained"
     )
 
