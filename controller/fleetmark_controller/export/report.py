@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.export import report_data
 from fleetmark_controller.export.atomic import atomic
-from fleetmark_controller.export.report_data import Configuration, Report
+from fleetmark_controller.export.report_model import Configuration, Report
 from fleetmark_controller.export.rows import RowSource
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def write_report(
     results: RowSource,
     out: Path,
     *,
+    jobs: RowSource | None = None,
+    campaigns: RowSource | None = None,
     samples: FetchSamples | None = None,
     title: str = "",
 ) -> int:
@@ -35,6 +37,8 @@ def write_report(
     Args:
         runs: rows of view `runs`.
         results: rows of view `results`.
+        jobs: rows of view `jobs`; None: failed jobs are not listed.
+        campaigns: rows of view `campaigns`; None: health checks are not known.
         out: the file, which appears whole or not at all.
         samples: gives the samples of a run by its id, or None if it has none.
         title: of the page; by default what was measured.
@@ -42,7 +46,12 @@ def write_report(
     Raises:
         FleetmarkError: USAGE, DISK_FULL, BAD_MESSAGE.
     """
-    report = report_data.build(runs.dictionaries("runs"), results.dictionaries("results"))
+    report = report_data.build(
+        runs.dictionaries("runs"),
+        results.dictionaries("results"),
+        jobs.dictionaries("jobs") if jobs else (),
+        campaigns.dictionaries("campaigns") if campaigns else (),
+    )
     with atomic(out) as partial:
         partial.write_text(render(report, samples, title), encoding="utf-8")
     return len(report.configurations)

@@ -35,6 +35,8 @@ def write(
     *,
     view: str = "runs",
     results: RowSource | None = None,
+    jobs: RowSource | None = None,
+    campaigns: RowSource | None = None,
     samples: FetchSamples | None = None,
     title: str = "",
 ) -> int:
@@ -46,6 +48,8 @@ def write(
         out: the file; what was there is replaced when the new one is whole.
         view: which view the rows are of: it decides the columns' types.
         results: for html only, rows of view `results`.
+        jobs: for html only, rows of view `jobs`.
+        campaigns: for html only, rows of view `campaigns`.
         samples: for html only, gives a run's samples by its id, or None if it has none.
         title: for html only.
 
@@ -63,7 +67,15 @@ def write(
     if format == "html":
         from fleetmark_controller.export.report import write_report
 
-        return write_report(rows, results or RowSource([], []), out, samples=samples, title=title)
+        return write_report(
+            rows,
+            results or RowSource([], []),
+            out,
+            jobs=jobs,
+            campaigns=campaigns,
+            samples=samples,
+            title=title,
+        )
     with atomic(out) as partial:
         return _WRITERS[format](rows, view, partial)
 
