@@ -82,6 +82,15 @@ def test_failed_jobs_are_counted_and_their_logs_are_pointed_to(fleet: Fleet) -> 
     assert "What a job wrote: `controller jobs logs JOB`" in fleet.run("jobs", "list").stdout
 
 
+def test_the_report_lists_failed_jobs_and_joins_repetitions(fleet: Fleet) -> None:
+    out = fleet.folder / "report.html"
+    assert fleet.run("export", "--format", "html", "--out", str(out)).returncode == 0
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", out.read_text()))
+    assert "2 jobs gave no result" in text and "2 jobs failed" in text
+    assert "No such file or directory" in text
+    assert "all sound" not in text
+
+
 def test_short_ids_of_tables_are_understood_by_every_command(fleet: Fleet) -> None:
     table = fleet.run("jobs", "list").stdout
     campaigns, jobs = (part.splitlines() for part in table.split(" job ", 1))

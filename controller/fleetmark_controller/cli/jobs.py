@@ -28,7 +28,7 @@ for _command in jobs_actions.COMMANDS:
 @command.command(name="list")
 @options.campaign
 @options.fleet
-@click.option("--state", default="", help="Only in this state, like FAILED.")
+@click.option("--state", default="", help="Only in this state, like QUEUED or FAILED.")
 @options.as_json
 @options.controller
 def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: str | None) -> None:

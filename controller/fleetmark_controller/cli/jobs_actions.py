@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fleetmark_cli.exit_codes import EXIT_INTERRUPTED
 from fleetmark_cli.output import echo
 from fleetmark_cli.sanitize import Plain
 from fleetmark_controller.cli import options
@@ -53,7 +54,11 @@ def cancel(id_: str, no_wait: bool, address: str | None) -> None:
         echo(f"Cancelling {counted(reply.jobs, 'job')}")
         if no_wait or not reply.confirming:
             return
-        _confirm(client, reply.campaign_id, set(reply.confirming))
+        try:
+            _confirm(client, reply.campaign_id, set(reply.confirming))
+        except KeyboardInterrupt:
+            echo("Interrupted. The jobs are cancelled all the same", err=True)
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
 
 
 def _confirm(client: Client, campaign_id: str, waited_for: set[str]) -> None:

@@ -23,7 +23,7 @@ fleet = click.option(
     help="Devices, like `arm64,site=lab1` or `online`.",
 )
 campaign = click.option(
-    "--campaign", metavar="ID", default="", help="Only of this campaign; `last`: the newest."
+    "--campaign", metavar="ID", default="", help="Of this campaign: a part of its id, or `last`."
 )
 
 

@@ -33,7 +33,13 @@ _DEADLINE_S = 7 * 24 * 3600.0
     help="performance, accuracy, compliance, find-performance.",
 )
 @click.option("--set", "settings", metavar="KEY=V1,V2", multiple=True, help="Grid of a parameter.")
-@click.option("--with", "variations", metavar="VARIATION", multiple=True, help="Named changes.")
+@click.option(
+    "--with",
+    "variations",
+    metavar="V,…",
+    multiple=True,
+    help="Variations; several of one group are a grid.",
+)
 @click.option("--profile", default="quick", show_default=True, help="quick or valid.")
 @click.option(
     "--round", "round_name", metavar="R", help="MLPerf's round, v5.1 or v6.1: its LoadGen."

@@ -23,6 +23,10 @@ from fleetmark_protos.v1 import jobs_pb2
 
 EXIT_JOB_FAILED = 1
 _MAX_HINTS = 5
+_GOES_ON = (
+    "Campaign {campaign} goes on: `controller jobs watch {campaign}` follows it,"
+    " `controller jobs cancel {campaign}` ends it"
+)
 _RETRY_S = 0.5
 _LINE_EVERY_S = 10.0
 
@@ -101,19 +105,18 @@ class View(Protocol):
         ...
 
 
-def follow(client: Client, campaign_id: str, *, quiet: bool = False) -> int:
+def follow(
+    client: Client, campaign_id: str, *, quiet: bool = False, interrupted: str = _GOES_ON
+) -> int:
     """Show a campaign until it ends; 0 if every job succeeded, else 1.
 
-    Ctrl-C ends the command with exit code 130 and says that the campaign goes on.
+    Ctrl-C ends the command with exit code 130 and says what becomes of the campaign: `interrupted`,
+    with the campaign's id for `{campaign}`.
     """
     try:
         ended, failed = _show(client, campaign_id, quiet)
     except KeyboardInterrupt:
-        sentence(
-            f"Interrupted. Campaign {campaign_id} goes on: `controller jobs watch {campaign_id}`"
-            f" follows it, `controller jobs cancel {campaign_id}` ends it",
-            err=True,
-        )
+        sentence(f"Interrupted. {interrupted.format(campaign=campaign_id)}", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     counts = ended.jobs_by_state
     if not quiet:

@@ -31,6 +31,9 @@ _START_PATIENCE_S = 60.0
 _FILES = {"results.csv": ("csv", "results"), "results.parquet": ("parquet", "results")}
 
 
+_CONTINUES = "The same command continues campaign {campaign}"
+
+
 class Demo:
     """One demonstration in one folder."""
 
@@ -82,7 +85,7 @@ class Demo:
         with self._step("submit the default suite (the first time: fetch what it needs)"):
             campaign = _unfinished(client) or _submit(client)
         with self._step("run it"):
-            code = watch.follow(client, campaign)
+            code = watch.follow(client, campaign, interrupted=_CONTINUES)
         with self._step("export the results"):
             for name, (form, view) in _FILES.items():
                 export_view(client, form, self.folder / name, view=view, campaign=campaign)
