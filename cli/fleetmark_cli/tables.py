@@ -61,8 +61,9 @@ def print_table(
     shown_title = Text(clean_line(title), style="table.title") if title else None
     table = Table(box=SIMPLE_HEAD, title=shown_title, title_justify="left", pad_edge=False)
     for index, width in zip(shown, widths, strict=True):
-        numeric = all(isinstance(row[index], (int, float, type(None))) for row in rows)
-        justify = "right" if numeric and rows else "left"
+        values = [row[index] for row in rows if row[index] is not None]
+        numeric = values and all(isinstance(value, (int, float)) for value in values)
+        justify = "right" if numeric else "left"
         # A text, for rich reads its markup in a plain string.
         header = Text(columns[index], style="table.header")
         table.add_column(header, justify=justify, width=width, overflow="fold")  # type: ignore[arg-type]

@@ -34,6 +34,11 @@ class Field:
         return len(set(map(cell_text, self.values))) <= 1
 
     @property
+    def is_known(self) -> bool:
+        """Whether a row has a value."""
+        return any(value not in (None, "") for value in self.values)
+
+    @property
     def width(self) -> int:
         """Its width without wrapping."""
         return max(map(len, (self.heading, *map(cell_text, self.values))))
@@ -91,14 +96,14 @@ def arrange(fields: Sequence[Field], width: int | None) -> ResultTable:
     Then go latencies and times; then what names a configuration is put into one column, which
     may be wrapped; then the rest, the least important first.
     """
-    shown = list(fields)
+    shown = [field for field in fields if width is None or field.is_known]
     told: list[Field] = []
     dropped: list[str] = []
 
     def fits() -> bool:
         return width is None or table_width(field.width for field in shown) <= width
 
-    for field in sorted((f for f in fields if f.is_constant), key=lambda f: f.keep):
+    for field in sorted((f for f in shown if f.is_constant), key=lambda f: f.keep):
         if not fits():
             shown.remove(field)
             told.append(field)
@@ -143,16 +148,12 @@ def _least(field: Field) -> int:
 
 def _notes(told: Sequence[Field], dropped: Sequence[str]) -> list[str]:
     notes = []
-    same = [f"{f.heading} {cell_text(f.values[0])}" for f in told if _says(f)]
+    same = [f"{field.heading} {cell_text(field.values[0])}" for field in told]
     if same:
         notes.append(f"The same in all rows: {', '.join(same)}")
     if dropped:
         notes.append(f"Too narrow for: {', '.join(dropped)}")
     return notes
-
-
-def _says(field: Field) -> bool:
-    return bool(field.values) and field.values[0] not in (None, "")
 
 
 def _names(rows: Sequence[Row]) -> list[Field]:
@@ -167,8 +168,20 @@ def _names(rows: Sequence[Row]) -> list[Field]:
         *_parameters(rows),
     ]
     for name in ("accelerator", "profile", "dataset"):
-        fields.extend(_if_differing(_field(rows, name, name, keep=90, names=True)))
+        field = _field(rows, name, name, keep=90, names=True)
+        # An accelerator that follows from the runtime tells no configurations apart.
+        if _distinguishes(field, fields):
+            fields.append(field)
     return fields
+
+
+def _distinguishes(field: Field, others: Sequence[Field]) -> bool:
+    """Whether it differs between rows that are the same in all other fields."""
+    seen: dict[tuple[object, ...], object] = {}
+    keys = zip(*(other.values for other in others), strict=True)
+    return any(
+        seen.setdefault(key, value) != value for key, value in zip(keys, field.values, strict=True)
+    )
 
 
 def _if_differing(field: Field) -> Sequence[Field]:

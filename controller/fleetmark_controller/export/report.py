@@ -15,6 +15,7 @@ from fleetmark_controller.export import report_data
 from fleetmark_controller.export.atomic import atomic
 from fleetmark_controller.export.report_model import Configuration, Report
 from fleetmark_controller.export.rows import RowSource
+from fleetmark_core.resource_model import size
 
 if TYPE_CHECKING:
     from fleetmark_controller.evaluation.samples import Samples
@@ -69,7 +70,7 @@ def render(report: Report, samples: FetchSamples | None = None, title: str = "")
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(figure=_figure, brief=_brief, day=_day, clock=_clock)
+    environment.filters.update(figure=_figure, brief=_brief, day=_day, clock=_clock, size=_size)
     source = files("fleetmark_controller.export") / "templates" / "report.html.j2"
     plots: dict[str, list[dict[str, Any]]] = {}
     drawn = report.configurations[: report_data.MAX_PLOTS]
@@ -139,6 +140,11 @@ def _figure(value: float | None, unit: str = "") -> str:
     if "e" in text:
         text = f"{value:.3g}"
     return f"{text} {unit}" if unit else text
+
+
+def _size(count_bytes: float | None) -> str:
+    """Bytes in a unit that suits them; a dash for None."""
+    return "–" if count_bytes is None else size(count_bytes)
 
 
 def _brief(value: float) -> str:

@@ -193,6 +193,7 @@ def _configuration(
         query_count=run.get("query_count"),
         repetitions=len(group.rows),
         valid=group.valid,
+        peak_memory_bytes=group.median("peak_memory_bytes"),
         low=min(figures, default=None),
         high=max(figures, default=None),
     )

@@ -50,6 +50,7 @@ class Configuration:
     query_count: int | None
     repetitions: int = 1
     valid: int = 0
+    peak_memory_bytes: float | None = None
     low: float | None = None
     high: float | None = None
     bar_percent: float = 0.0

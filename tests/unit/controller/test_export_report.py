@@ -255,6 +255,7 @@ def repeated(figures: list[tuple[float, str]], **changes: Any) -> list[dict[str,
             "metric_name": "early_stopping_latency_p90_ms",
             "metric_value": figure,
             "latency_p50_ms": figure / 2,
+            "peak_memory_bytes": 1_000_000 * number,
             "loadgen_validity": validity,
             "quality": "good",
             "repetition": number,
@@ -275,12 +276,14 @@ def test_repetitions_are_one_bar_with_their_median_and_spread() -> None:
     assert (second.precision, second.metric_value, second.best) == ("int8", 8.0, False)
     assert first.best and first.repetitions == 3 and first.run_id == "run-3"
     assert first.latency_ms["p50"] == 2.0
+    assert first.peak_memory_bytes == 2e6
     assert (first.bar_percent, first.low_percent, first.high_percent) == pytest.approx(
         (100 * 4 / 9, 100 * 3 / 9, 100 * 5 / 9)
     )
     words = Page(render(report)).words
     assert "median of 3, 3.00 to 5.00" in words, "of the best"
     assert "median of 3, 1.00–9.00" in words
+    assert "2.0 MB" in words
 
 
 def test_repetitions_that_are_not_all_valid_are_never_best() -> None:

@@ -103,6 +103,21 @@ def test_versions_of_one_runtime_are_told_apart() -> None:
     assert [cells[runtime] for cells in table.rows] == ["onnxruntime 1.28.0", "onnxruntime 1.32.0"]
 
 
+def test_an_accelerator_is_shown_only_where_it_tells_configurations_apart() -> None:
+    follows = [row(accelerator="CPU"), row(runtime="ai-edge-litert", accelerator="XNNPACK")]
+    assert "accelerator" not in arrange(result_fields(follows), None).headings
+    differs = [row(accelerator="CPU"), row(accelerator="CUDA")]
+    table = arrange(result_fields(differs), 80)
+    assert [cells[table.headings.index("accelerator")] for cells in table.rows] == ["CPU", "CUDA"]
+
+
+def test_what_no_row_has_takes_no_room() -> None:
+    rows = [row(accuracy=None, parameters="{}"), row(accuracy=None, parameters="{}", device="b")]
+    table = arrange(result_fields(rows), 300)
+    assert not {"accuracy", "parameters"} & set(table.headings)
+    assert not any("accuracy" in note for note in table.notes)
+
+
 def test_runs_have_short_ids() -> None:
     second = "01a20a35-3cdd-70c9-8062-00000000bbbb"
     table = arrange(run_fields([row(), row(run_id=second)]), 80)
