@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.fixture(autouse=True)
+def children_hear_ctrl_c() -> Iterator[None]:
+    """Let children take SIGINT, also where these tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def schedule(fleet: Fleet, *more: str) -> tuple[str, ...]:
     return ("schedule", "toy", "--set", f"marks={fleet.marks}", *more)
 
@@ -46,8 +55,6 @@ def read_until(path: Path, text: str) -> None:
 
 def start(fleet: Fleet, out: Path, *command: str) -> None:
     """Start a command of `controller` whose output goes into a file."""
-    import subprocess
-
     with out.open("wb") as file:
         fleet.children[out.name] = subprocess.Popen(
             [str(BIN / "controller"), *command],

@@ -72,7 +72,7 @@ def command(
             since=since,
             samples=samples,
         )
-    echo(f"Wrote {counted(count, 'row')} to {out}", err=True)
+    echo(f"Wrote {counted(count, 'configuration' if form == 'html' else 'row')} to {out}", err=True)
     return 0
 
 

@@ -29,6 +29,7 @@ from fleetmark_controller.scheduling.model import (
     View,
     WaitingJob,
 )
+from fleetmark_core.ids import SHORT_ID
 
 
 class Planner:
@@ -98,7 +99,7 @@ class _Round:
                 return obstacle
             first = self.next_turn[job.series]
             if first is not job:
-                return f"it takes turns: job {first.job_id} runs first"
+                return f"it takes turns: job {first.job_id[-SHORT_ID:]} runs first"
             if self._series(job).active:
                 return "it takes turns: the job before it is not done yet"
         return ""
@@ -190,7 +191,7 @@ class _Round:
             return "would get what no release names yet"
         taker = self.given.get(device.device_id)
         if taker is not None:
-            return f"was just given job {taker}"
+            return f"was just given job {taker[-SHORT_ID:]}"
         if self.obstacles[device.device_id]:
             return self.obstacles[device.device_id]
         if not self._may_hold(job, device.device_id):
