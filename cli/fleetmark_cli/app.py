@@ -11,7 +11,7 @@ import click
 
 from fleetmark_cli.encoding import protect_streams
 from fleetmark_cli.exit_codes import EXIT_INTERRUPTED, EXIT_USAGE, Problem
-from fleetmark_cli.output import echo
+from fleetmark_cli.output import sentence
 
 
 def run(command: click.Command, translate: Callable[[Exception], Problem | None]) -> NoReturn:
@@ -48,5 +48,5 @@ def run(command: click.Command, translate: Callable[[Exception], Problem | None]
 
 
 def _say(problem: Problem, command: click.Command) -> int:
-    echo(f"{command.name}: {problem.line}", err=True)
+    sentence(f"{command.name}: {problem.line}", err=True)
     return problem.exit_code

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 
 import click
@@ -17,6 +19,28 @@ from fleetmark_cli.sanitize import clean, clean_line, escape_json
 def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Write a text for a person, to standard error if `err`."""
     click.echo(clean(str(message)), file=sys.stderr if err else sys.stdout, nl=nl)
+
+
+def sentence(text: str, *, err: bool = False) -> None:
+    """Write a sentence; on a terminal it is wrapped between words, never inside one."""
+    stream = sys.stderr if err else sys.stdout
+    if stream.isatty():
+        width = shutil.get_terminal_size().columns
+        lines = (_wrapped(line, width) for line in text.splitlines())
+        text = "\n".join("\n".join(found) for found in lines)
+    echo(text, err=err)
+
+
+def _wrapped(line: str, width: int, indent: str = "") -> list[str]:
+    if len(line) <= width:
+        return [line]
+    return textwrap.wrap(
+        line,
+        max(width, 20),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def heading(title: str) -> None:
@@ -38,4 +62,8 @@ def print_fields(fields: Mapping[str, object]) -> None:
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
         shown = "unavailable" if value is None else clean_line(str(value))
-        click.echo(f"{clean_line(name):<{width}}  {shown}", file=sys.stdout)
+        line = f"{clean_line(name):<{width}}  {shown}"
+        if sys.stdout.isatty():
+            columns = shutil.get_terminal_size().columns
+            line = "\n".join(_wrapped(line, columns, " " * (width + 2)))
+        click.echo(line, file=sys.stdout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD, Box
 from rich.cells import cell_len
@@ -12,9 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetmark_cli.encoding import encodable, is_unicode
+from fleetmark_cli.output import sentence
 from fleetmark_cli.sanitize import clean_line
 
-_GAP = 3
+GAP = 3
+"""Columns of the terminal between two columns of a table."""
+_SHORT_WORD = 16
+"""No word up to this length is ever broken."""
 _ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 """SIMPLE_HEAD in ASCII: a line below the header and nothing else."""
 
@@ -24,38 +28,51 @@ def print_table(
     rows: Sequence[Sequence[object]],
     title: str = "",
     droppable: Sequence[str] = (),
+    empty: str = "",
 ) -> None:
-    """Print a table without truncating cells; None is printed as a dash.
+    """Print a table; None is printed as a dash. Without rows, print `empty` on stderr instead.
 
     On a terminal that is too narrow, `droppable` columns are omitted in the given order, and a note
-    lists them. Piped output has all columns.
+    lists them; then long cells are wrapped, between words if that is possible. Nothing is
+    truncated. Piped output has all columns, one line per row.
     """
+    if empty and not rows:
+        sentence(empty, err=True)
+        return
     columns = [encodable(clean_line(name), sys.stdout) for name in columns]
-    cells = [[encodable(_cell(value), sys.stdout) for value in row] for row in rows]
-    widths = {
-        name: max([cell_len(name), *(cell_len(row[index]) for row in cells)])
-        for index, name in enumerate(columns)
-    }
+    cells = [[encodable(cell_text(value), sys.stdout) for value in row] for row in rows]
+    droppable = [encodable(clean_line(name), sys.stdout) for name in droppable]
     terminal = Console(highlight=False)
     dropped: list[str] = []
+    shown = list(range(len(columns)))
+    natural = [_width(columns, cells, index) for index in shown]
     for name in droppable if terminal.is_terminal else ():
-        if sum(widths.values()) + _GAP * len(widths) <= terminal.width:
+        if table_width(natural[index] for index in shown) <= terminal.width:
             break
-        del widths[name]
-        dropped.append(name)
+        if name in columns:
+            shown.remove(columns.index(name))
+            dropped.append(name)
+    widths = [natural[index] for index in shown]
+    if terminal.is_terminal:
+        least = [_longest_word(columns, cells, index) for index in shown]
+        room = terminal.width - GAP * len(shown)
+        widths = fit_widths(widths, least, room)
+        # Only where whole words do not fit, long ones (paths) are broken.
+        widths = fit_widths(widths, [min(width, _SHORT_WORD) for width in least], room)
     # Never narrower than the content: a terminal wraps long lines, but rich would truncate values.
-    needed = sum(widths.values()) + _GAP * (len(widths) + 1)
-    console = Console(width=max(needed, terminal.width), highlight=False)
+    # With a height, because rich assumes 80 columns for every dumb terminal without it.
+    needed = max(table_width(widths) + GAP, terminal.width)
+    console = Console(width=needed, height=terminal.height, highlight=False)
     shown_title = Text(clean_line(title), style="table.title") if title else None
     box = SIMPLE_HEAD if is_unicode(sys.stdout) else _ASCII_HEAD
     table = Table(box=box, title=shown_title, title_justify="left", pad_edge=False)
-    shown = [index for index, name in enumerate(columns) if name in widths]
-    for index in shown:
-        numeric = all(isinstance(row[index], (int, float, type(None))) for row in rows)
-        justify = "right" if numeric and rows else "left"
+    for index, width in zip(shown, widths, strict=True):
+        values = [row[index] for row in rows if row[index] is not None]
+        numeric = values and all(isinstance(value, (int, float)) for value in values)
+        justify = "right" if numeric else "left"
         # Text, because rich would interpret markup in a plain string.
         header = Text(columns[index], style="table.header")
-        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(header, justify=justify, width=width, overflow="fold")  # type: ignore[arg-type]
     for row in cells:
         table.add_row(*(Text(row[index]) for index in shown))
     console.print(table)
@@ -67,7 +84,39 @@ def print_table(
         )
 
 
-def _cell(value: object) -> str:
+def print_note(text: str) -> None:
+    """Print a sentence below a table."""
+    sentence(clean_line(text))
+
+
+def table_width(widths: Iterable[int]) -> int:
+    """Return how wide a table with columns of these widths is."""
+    return sum(width + GAP for width in widths)
+
+
+def fit_widths(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Return widths of columns that together need `room` at most, if that is possible.
+
+    The widest column gives way first, but none below its `least` width, where its longest word
+    stands alone.
+    """
+    widths = list(natural)
+    while sum(widths) > room:
+        yielding = [index for index, width in enumerate(widths) if width > least[index]]
+        if not yielding:
+            break
+        widths[max(yielding, key=lambda index: widths[index])] -= 1
+    return widths
+
+
+def terminal_width() -> int | None:
+    """Return how many columns the terminal has; None if the output is piped."""
+    terminal = Console(highlight=False)
+    return terminal.width if terminal.is_terminal else None
+
+
+def cell_text(value: object) -> str:
+    """Return how a value reads in a cell."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -75,3 +124,12 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return clean_line(str(value))
+
+
+def _width(columns: Sequence[str], cells: Sequence[Sequence[str]], index: int) -> int:
+    return max([cell_len(columns[index]), *(cell_len(row[index]) for row in cells)])
+
+
+def _longest_word(columns: Sequence[str], cells: Sequence[Sequence[str]], index: int) -> int:
+    texts = [columns[index], *(row[index] for row in cells)]
+    return max((cell_len(word) for text in texts for word in text.split()), default=0)

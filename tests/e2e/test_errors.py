@@ -61,7 +61,7 @@ def _rename(component: Path, old: str, new: str) -> None:
         (["schedule", "fashion-mnist", "--with", "int7"], 2, ["int7", "int8"]),
         (["schedule", "fashion-mnist", "--profile", "fast"], 2, ["fast", "quick"]),
         (["schedule", "with-changed-model"], 4, ["dscnn_fp32.onnx", "sha256", "bedaf96d"]),
-        (["jobs", "show", "0000"], 3, ["no job '0000'", "jobs list"]),
+        (["jobs", "show", "0000"], 3, ["no campaign or job '0000'", "jobs list"]),
         (["jobs", "watch", "0000"], 3, ["no campaign"]),
         (["results", "show", "0000"], 3, ["no run"]),
         (["results", "list", "--since", "yesterday"], 2, ["yesterday", "ISO 8601"]),

@@ -197,10 +197,10 @@ def test_boards_with_a_weaker_sandbox_are_left_out(fleet: Fleet) -> None:
 def test_size_and_time_come_first_and_large_ones_are_refused(fleet: Fleet) -> None:
     done = fleet.run("schedule", "toy", "--repeat", "30", "--max-jobs", "50")
     assert done.returncode == 2
-    assert "60 jobs (1 configurations × 30 repetitions × 2 boards), more than 50" in done.stderr
+    assert "60 jobs (1 configuration × 30 repetitions × 2 devices), more than 50" in done.stderr
     assert "--max-jobs 60" in done.stderr
     done = fleet.run("schedule", "toy", "--dry-run", "--repeat", "3")
-    assert "6 jobs on 2 boards, about" in done.stdout
+    assert "6 jobs on 2 devices, about" in done.stdout
     assert "estimated by the profile" in done.stdout
 
 
@@ -322,7 +322,7 @@ def test_cancelling_is_confirmed_by_the_boards_and_cancelled_jobs_can_be_retried
     assert "Nothing to cancel" in ok(fleet, "jobs", "cancel", campaign)
     assert "Nothing to retry" in ok(fleet, "jobs", "retry", campaign)
     old = jobs(fleet, campaign)[0]["job_id"]
-    assert "1 jobs again" in ok(fleet, "jobs", "retry", old, "--cancelled")
+    assert "1 job again" in ok(fleet, "jobs", "retry", old, "--cancelled")
     assert "Nothing to retry" in ok(fleet, "jobs", "retry", old, "--cancelled")
     assert len(jobs(fleet, campaign)) == 5
     ok(fleet, "jobs", "cancel", campaign)
@@ -419,7 +419,7 @@ def test_a_board_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
     assert states(fleet, campaign) == {"SUCCEEDED"}
     assert not device(fleet, "two")["device"]["care"]["quarantined"]
     # Only what failed is done again.
-    assert "1 jobs again" in ok(fleet, "jobs", "retry", failed)
+    assert "1 job again" in ok(fleet, "jobs", "retry", failed)
     until_ended(fleet, failed)
     assert [bool(job["retried_as"]) for job in jobs(fleet, failed)] == [True, False]
     ok(fleet, "fleet", "resume", "two")
@@ -437,7 +437,7 @@ def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fle
     ok(fleet, "fleet", "drain", "zwei")
     waiting = submit(fleet, "--fleet", "name=zwei")
     both = submit(fleet, "--any")
-    assert "1 jobs that waited" in ok(fleet, "fleet", "remove", "zwei")
+    assert "1 job that waited for it alone is cancelled." in ok(fleet, "fleet", "remove", "zwei")
     assert states(fleet, waiting) == {"CANCELLED"}
     until_ended(fleet, both)
     assert states(fleet, both) == {"SUCCEEDED"}, "another board could run it"
@@ -445,7 +445,7 @@ def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fle
     assert fleet.query("SELECT count(*) FROM devices") == [(1,)]
     rows = json.loads(ok(fleet, "results", "list", "--runs", "--json"))
     assert sum(row["device"] == "zwei" for row in rows) == runs
-    assert "no board" in refused(fleet, 3, "fleet", "show", "zwei")
+    assert "no device" in refused(fleet, 3, "fleet", "show", "zwei")
     assert "Nothing to retry" in ok(fleet, "jobs", "retry", waiting, "--cancelled")
     # Its key counts no more; with a new home it is a new board, and the name is free.
     until(lambda: fleet.children["two"].poll() is not None, "the end of its agent")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.machines import Machine, two_machines
 from tests.support.processes import BIN, until
-from tests.support.terminal import Terminal
+from tests.support.terminal import TerminalOutput
 
 pytestmark = pytest.mark.e2e
 PORT = 31127
@@ -30,7 +30,7 @@ def token(desk: Machine) -> str:
     return str(json.loads(created.stdout)["token"])
 
 
-def printed_host(terminal: Terminal) -> str:
+def printed_host(terminal: TerminalOutput) -> str:
     until(lambda: "agent start" in terminal.text, "the line to paste", 60)
     pasted = re.search(r"agent start .*", terminal.text)
     assert pasted is not None
@@ -76,7 +76,7 @@ def test_devices_reach_the_printed_address_and_find_the_controller(
     tmp_path: Path,
 ) -> None:
     with two_machines(tmp_path, desk_setup, device_setup, ipv6=ipv6) as (desk, device):
-        terminal = Terminal()
+        terminal = TerminalOutput()
         # The default address, on a port of this test's own.
         desk.spawn(
             *(str(BIN / "controller"), "serve", "--listen", f"[::]:{PORT}"), on=terminal.theirs
@@ -122,7 +122,7 @@ def test_a_device_without_a_controller_says_what_it_looked_for(tmp_path: Path) -
 
 def test_a_host_without_a_network_says_that_no_device_reaches_it(tmp_path: Path) -> None:
     with two_machines(tmp_path, ("link set DEV down",), ()) as (desk, _):
-        terminal = Terminal()
+        terminal = TerminalOutput()
         desk.spawn(
             *(str(BIN / "controller"), "serve", "--listen", f"[::]:{PORT}"), on=terminal.theirs
         )

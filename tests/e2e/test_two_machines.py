@@ -16,7 +16,7 @@ import pytest
 from tests.support import noop_benchmark
 from tests.support.machines import Machine, two_machines
 from tests.support.processes import BIN, until
-from tests.support.terminal import Terminal
+from tests.support.terminal import TerminalOutput
 
 pytestmark = pytest.mark.e2e
 DESK, BOARD = "198.51.100.1", "198.51.100.2"
@@ -41,7 +41,7 @@ def fleet(desk: Machine) -> list[dict[str, object]]:
 
 def test_paste_approve_run_and_find(machines: tuple[Machine, Machine], tmp_path: Path) -> None:
     desk, board = machines
-    terminal = Terminal()
+    terminal = TerminalOutput()
     desk.spawn(
         *(str(BIN / "controller"), "serve", "--listen", f"0.0.0.0:{PORT}"),
         *("--catalog", str(noop_benchmark.make_catalog(tmp_path / "catalog"))),

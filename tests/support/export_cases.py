@@ -92,7 +92,8 @@ class Campaign:
             "scenario": "Server" if name.startswith("server") else scenario[name[0]],
             "mode": mode,
             "profile": "quick",
-            "parameters": json.dumps({"threads": 1}),
+            # Of another configuration: else it would be a repetition of the valid one.
+            "parameters": json.dumps({"threads": 4 if name.endswith("invalid") else 1}),
             "submittable": int(facts["submittable"]),
             "quality_reasons": json.dumps(facts["quality_reasons"]),
             "lock_digest": "ab" * 32,

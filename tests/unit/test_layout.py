@@ -105,6 +105,6 @@ def test_the_tops_of_both_programs_hold_packages() -> None:
     for program, modules in {
         "agent/fleetmark_agent": {"__init__", "cli", "errors", "offline"},
         "controller/fleetmark_controller": {"__init__", "__main__"},
-        "controller/fleetmark_controller/store": {"__init__", "epochs", "events"},
+        "controller/fleetmark_controller/store": {"__init__", "epochs", "events", "id_lookup"},
     }.items():
         assert {path.stem for path in (ROOT / program).glob("*.py")} == modules

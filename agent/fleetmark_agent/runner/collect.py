@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fleetmark_agent.runner.error_text import error_text
 from fleetmark_agent.runner.telemetry import temperature_log
 from fleetmark_agent.runner.workspace import POWER_ROLE, Workspace
 from fleetmark_agent.state.spool import Spool
@@ -31,6 +32,8 @@ _FEWEST_COLUMNS = 7
 """As the first agents wrote them: a job may be older than the agent that collects it."""
 _LATEST_MS = 10_000.0
 _MAX_RESULT_BYTES = 64 * 1024
+_TAIL_BYTES = 16 * 1024
+"""So much of the end of stderr is searched for an error."""
 _MAX_SAMPLES_BYTES = 4 * 1024**3
 _EXIT_TEXTS = {
     10: "the job file is not valid",
@@ -65,7 +68,7 @@ def judge(
         outcome: what the supervisor wrote; None if it was killed before it could.
         missing: names of required outputs that are not there.
         timeout_s: the time limit of the order.
-        said: last line that the job wrote to stderr.
+        said: the error that the job wrote to stderr, see `error_text`.
     """
     if outcome is None:
         reason = "the job's supervisor was killed before it could say what became of the job"
@@ -139,7 +142,7 @@ def make_plan(
     for folder in (workspace.out, workspace.root):
         if folder.is_dir():
             sync_folder(folder)
-    result = judge(outcome, missing, timeout_s, _last_line(workspace.stderr))
+    result = judge(outcome, missing, timeout_s, _last_error(workspace.stderr))
     digests = [record_digest(seq, kind, payload) for seq, (kind, payload) in enumerate(entries, 1)]
     whole = {
         **provenance,
@@ -331,15 +334,13 @@ def _fitting(final: Final) -> bytes:
     return payload
 
 
-def _last_line(path: Path) -> str:
+def _last_error(path: Path) -> str:
     try:
         with open_regular(path) as file:
-            file.seek(max(0, path.stat().st_size - 4096))
-            lines = file.read().decode(errors="replace").strip().splitlines()
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            return error_text(file.read().decode(errors="replace"))
     except OSError:
         return ""
-    shown = "".join(char if char.isprintable() else " " for char in lines[-1]) if lines else ""
-    return shown[:300].strip()
 
 
 def _quoted(said: str) -> str:

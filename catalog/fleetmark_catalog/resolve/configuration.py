@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
-from fleetmark_catalog.resolve.selection import Selection, select
+from fleetmark_catalog.resolve.selection import Selection, alternatives, select
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.modes import modes_of
 from fleetmark_core.parameter_values import parse_value
@@ -59,51 +59,60 @@ def expand(
 ) -> list[Configuration]:
     """Return all configurations of benchmark or suite `name`, in a stable order, each once.
 
-    Args:
-        catalog: the catalog.
-        name: a benchmark or suite.
-        scenarios: empty means those of the component, except scenarios on request.
-        modes: empty means those of the component, except compliance tests and find-performance.
-        variations: added to the variations of a suite's member; they win within their group.
-        parameters: texts of the values of each parameter; the grid is their product. A parameter
-            that only some scenarios have is omitted in the others.
-        profile: the profile.
+    Empty `scenarios` and `modes` mean those of the component, but for scenarios on request,
+    compliance tests and find-performance. `variations` are added to a suite member's own ones and
+    win within their group; several of one exclusive group are an axis of the grid. `parameters`
+    maps a name to the texts of its values, which are axes as well. A parameter that only some
+    scenarios have is left out of the others.
 
     Raises:
         FleetmarkError: NOT_FOUND for the benchmark; UNKNOWN_WORD for any other word, and for a
             value out of range, with the closest or the allowed ones.
     """
-    found: list[Configuration] = []
+    found: dict[str, Configuration] = {}
     for member in _members(catalog, name):
-        selection = select(catalog, member.benchmark, member.variations, tuple(variations))
-        body = selection.body(member.benchmark)
-        program = selection.only("program")
-        known = body["scenarios"]
-        wanted = (
-            _checked("scenario", scenarios, known, member.benchmark)
-            or member.scenarios
-            or [scenario for scenario in known if not known[scenario].get("on_request")]
+        for words in alternatives(catalog, member.benchmark, member.variations, variations):
+            selection = select(catalog, member.benchmark, member.variations, words)
+            for configuration in _expand_member(
+                member, selection, scenarios, modes, parameters or {}, profile
+            ):
+                found.setdefault(configuration.label(), configuration)
+    return list(found.values())
+
+
+def _expand_member(
+    member: _Member,
+    selection: Selection,
+    scenarios: Sequence[str],
+    modes: Sequence[str],
+    parameters: Mapping[str, Sequence[str]],
+    profile: str,
+) -> Iterator[Configuration]:
+    body = selection.body(member.benchmark)
+    program = selection.only("program")
+    known = body["scenarios"]
+    wanted = (
+        _checked("scenario", scenarios, known, member.benchmark)
+        or member.scenarios
+        or [scenario for scenario in known if not known[scenario].get("on_request")]
+    )
+    own = selection.body(program)
+    chosen_modes = _modes(modes, body, own, member.benchmark) or member.modes or body["modes"]
+    _checked("profile", [profile], body["profiles"], member.benchmark)
+    for scenario in wanted:
+        _checked("scenario", [scenario], body["profiles"][profile], member.benchmark)
+    grid = _grid(selection, program, parameters, profile, wanted)
+    for scenario, mode, point in itertools.product(wanted, chosen_modes, grid):
+        yield Configuration(
+            benchmark=member.benchmark.name,
+            variations=selection.words,
+            scenario=scenario,
+            mode=mode,
+            profile=profile,
+            parameters={
+                key: value for key, value in point.items() if _applies(program, key, scenario)
+            },
         )
-        own = selection.body(program)
-        chosen_modes = _modes(modes, body, own, member.benchmark) or member.modes or body["modes"]
-        _checked("profile", [profile], body["profiles"], member.benchmark)
-        for scenario in wanted:
-            _checked("scenario", [scenario], body["profiles"][profile], member.benchmark)
-        grid = _grid(selection, program, parameters or {}, profile, wanted)
-        for scenario, mode, point in itertools.product(wanted, chosen_modes, grid):
-            configuration = Configuration(
-                benchmark=member.benchmark.name,
-                variations=selection.words,
-                scenario=scenario,
-                mode=mode,
-                profile=profile,
-                parameters={
-                    key: value for key, value in point.items() if _applies(program, key, scenario)
-                },
-            )
-            if configuration not in found:
-                found.append(configuration)
-    return found
 
 
 def _members(catalog: Catalog, name: str) -> list[_Member]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Artifact, Choice, Component, Requirement, Variation
-from fleetmark_catalog.resolve.variations import choose, in_order
+from fleetmark_catalog.resolve.variations import choose, combinations, in_order
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.parameter_values import filled, overlay, parse_value
 from fleetmark_core.suggest import hint
@@ -128,6 +128,28 @@ def select(
         _check_word(benchmark, components, word)
     _check_exclusions(components, chosen, given)
     return Selection(components, in_order(components, chosen), tags)
+
+
+def alternatives(
+    catalog: Catalog, benchmark: Component, base: Sequence[str], words: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Return the grid that `words` span: each combination of one word an exclusive group.
+
+    Args:
+        catalog: has the benchmark's components.
+        benchmark: what is to run.
+        base: words that a suite gives; see `select`.
+        words: words that an operator gives.
+
+    Raises:
+        FleetmarkError: NOT_FOUND: a required component is not in the catalog.
+    """
+    # A variation may replace a component, whose own variations count then, too.
+    found: dict[str, Component] = {}
+    for chosen in ((*base, *words), *((*base, word) for word in words)):
+        for component in _reach(catalog, benchmark, chosen, frozenset()):
+            found.setdefault(component.id, component)
+    return combinations(list(found.values()), words)
 
 
 def _check_word(benchmark: Component, components: Sequence[Component], word: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from fleetmark_catalog.load.catalog import Catalog
@@ -45,6 +46,19 @@ def choose(
         if not _excluded(components, word, asked):
             by_group.setdefault(group, word)
     return in_order(components, by_group.values())
+
+
+def combinations(components: Sequence[Component], words: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return every choice of one word a group, in the order of `words`.
+
+    Words of one group exclude each other: they are an axis. Words of different groups, and those
+    of none, hold together.
+    """
+    groups = _Groups(components)
+    axes: dict[str, list[str]] = {}
+    for word in dict.fromkeys(words):
+        axes.setdefault(groups.of(word), []).append(word)
+    return list(itertools.product(*axes.values()))
 
 
 _WEIGHT = {"benchmark": 0, "model": 1}

@@ -8,10 +8,11 @@ from fleetmark_catalog.selectors.selector import (
     parse_selector,
     unknown_words,
 )
-from fleetmark_catalog.selectors.subject import FACTS, VOCABULARY, Subject, canonical
+from fleetmark_catalog.selectors.subject import FACTS, ONLINE, VOCABULARY, Subject, canonical
 
 __all__ = [
     "FACTS",
+    "ONLINE",
     "VOCABULARY",
     "Explanation",
     "Selector",

@@ -14,6 +14,7 @@ from packaging.version import InvalidVersion, Version
 
 from fleetmark_catalog.selectors.subject import (
     FACTS,
+    ONLINE,
     VOCABULARY,
     Subject,
     canonical,
@@ -59,6 +60,12 @@ class Selector:
     def matches(self, subject: Subject) -> bool:
         """Return whether `subject` matches; faster than `explain`, for thousands of devices."""
         return _matches(self.node, subject)
+
+    @cached_property
+    def needs_presence(self) -> bool:
+        """Whether the answer depends on which devices are online."""
+        leaves = _leaves(self.node)
+        return any(isinstance(leaf, Tag) and canonical(leaf.word) == ONLINE for leaf in leaves)
 
     def names(self) -> frozenset[str] | None:
         """Return the canonical names of which a device must have one to match; None: any name."""
@@ -210,6 +217,8 @@ def _matches(node: Node, subject: Subject) -> bool:
     if isinstance(node, Saved):
         return _matches(node.term, subject)
     if isinstance(node, Tag):
+        if canonical(node.word) == ONLINE:
+            return subject.online is True
         return canonical(node.word) in subject.tags or node.word in subject.labels
     kind, actual = subject.lookup(node.key) or ("text", ())
     return _hit(node, kind, actual)
@@ -236,6 +245,10 @@ def _explain(node: Node, subject: Subject) -> Explanation:
 
 
 def _explain_tag(word: str, subject: Subject) -> Explanation:
+    if canonical(word) == ONLINE:
+        if subject.online is None:
+            return Explanation(False, "it is not known whether it is online")
+        return Explanation(subject.online, "online" if subject.online else "not online")
     if canonical(word) in subject.tags:
         return Explanation(True, word)
     if word in subject.labels:

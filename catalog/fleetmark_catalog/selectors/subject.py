@@ -22,8 +22,11 @@ ALIASES = {
 }
 """Other names of architectures. Both sides of a comparison are converted with this table."""
 
+ONLINE = "online"
+"""Holds while a device is connected to its controller; wins over a label of this name."""
+
 VOCABULARY = frozenset(
-    {"arm64", "armv7", "armv6", "x86", "x86_64", "riscv64", *ALIASES}
+    {"arm64", "armv7", "armv6", "x86", "x86_64", "riscv64", *ALIASES, ONLINE}
     | {"linux", "macos", "android", "windows"}
     | {"rpi3", "rpi4", "rpi5", "cm4", "jetson", "jetson-orin", "rk3588", "bcm2711", "tegra234"}
     | {"cuda", "tensorrt", "gpu", "npu", "tpu"}
@@ -98,6 +101,9 @@ class Subject:
     name: str
     labels: dict[str, str]
     capabilities: Capabilities
+    online: bool | None = None
+    """Whether it is connected; None if the caller does not know: then it does not match `online`.
+    """
 
     @cached_property
     def tags(self) -> frozenset[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from fleetmark_controller.planning.device import Device
 from fleetmark_controller.signing import release_builder
 from fleetmark_controller.signing.pack_writer import write_pack
 from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices.selection import named
 from fleetmark_controller.store.security import audit
 from fleetmark_core.digest import is_sha256, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -212,19 +212,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         )
 
     async def _device(self, name: str) -> Device:
-        def read(connection: sqlite3.Connection) -> list[Device]:
-            return devices.every(connection)
-
-        known = await self._engine.reader.run(read)
-        found = next((device for device in known if device.name == name), None)
-        if found is None:
-            from fleetmark_core.suggest import hint
-
-            names = [device.name for device in known]
-            raise FleetmarkError(
-                ErrorKind.NOT_FOUND, f"no device {name!r}", "--device", hint(name, names)
-            )
-        return found
+        return await self._engine.reader.run(lambda c: named(c, name))
 
     def _resolve(
         self, request: catalog_pb2.ResolveRequest, device: Device

@@ -27,7 +27,7 @@ from fleetmark_controller.store.devices.selection import matching, named
 from fleetmark_controller.store.jobs import listings
 from fleetmark_controller.store.security import audit, identities
 from fleetmark_core.bundle_file import parse_board, parse_signed_by_board
-from fleetmark_core.clock import NS_PER_S
+from fleetmark_core.clock import NS_PER_S, now_monotonic_ns
 from fleetmark_core.serde import to_plain
 from fleetmark_protos.v1 import fleet_pb2, fleet_pb2_grpc
 
@@ -44,11 +44,12 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def ListDevices(
         self, request: fleet_pb2.ListDevicesRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
-        """Return the devices that a selector matches, by name."""
+        """Devices that a selector matches, by name."""
+        online = self._engine.presence.online_ids(now_monotonic_ns())
 
         def read(connection: sqlite3.Connection) -> tuple[StoredDevices, list[Identity]]:
             return (
-                stored(connection, matching(connection, request.selector)),
+                stored(connection, matching(connection, request.selector, online)),
                 [] if request.selector else identities.every(connection, Kind.DEVICE),
             )
 

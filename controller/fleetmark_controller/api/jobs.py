@@ -8,9 +8,9 @@ import sqlite3
 from collections.abc import AsyncIterator
 
 from fleetmark_controller.api import auth, error_handling, job_logs, serde
+from fleetmark_controller.api.watch_stream import WatchStream
 from fleetmark_controller.engine.engine import Engine
-from fleetmark_controller.engine.job_watch import JobEvent
-from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
+from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations import campaigns, offline
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning.plan import Plan, Request
@@ -20,7 +20,7 @@ from fleetmark_controller.store.jobs import campaigns as stored_campaigns
 from fleetmark_controller.store.jobs import listings, lockfiles
 from fleetmark_controller.store.jobs.listings import JobLine
 from fleetmark_controller.store.security import audit, releases
-from fleetmark_core.clock import NS_PER_S
+from fleetmark_core.clock import NS_PER_S, now_monotonic_ns
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
@@ -28,11 +28,12 @@ from fleetmark_core.lockfile import Lock
 from fleetmark_core.order import parse_order
 from fleetmark_core.sandbox_levels import LEVELS
 from fleetmark_core.suggest import hint
-from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
+from fleetmark_protos.v1 import jobs_pb2, jobs_pb2_grpc
 
 _CAMPAIGN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _MAX_REPETITIONS = 1000
-_TERMINAL = {state.value for state in JOB_TERMINAL}
+_CAMPAIGN_OR_JOB = ("campaign", "job")
+"""What an id may be of where a command takes both: a part that both have is ambiguous."""
 
 
 class JobsService(jobs_pb2_grpc.JobsServicer):
@@ -41,7 +42,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     def __init__(self, engine: Engine) -> None:
         """Serve one engine."""
         self._engine = engine
-        self._made: tuple[object, jobs_pb2.WatchEvent] = (None, jobs_pb2.WatchEvent())
+        self._watch = WatchStream(engine)
 
     @error_handling.streaming
     async def Submit(
@@ -85,15 +86,24 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def ListJobs(
         self, request: jobs_pb2.ListJobsRequest, context: error_handling.Context
     ) -> jobs_pb2.ListJobsReply:
-        """Return jobs in the order in which they were submitted."""
+        """Jobs, first come first."""
+        state = request.state.upper()
+        if state and state not in JobState.__members__:
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                f"no state {request.state[:40]!r}",
+                "--state",
+                f"States: {', '.join(JobState.__members__)}",
+            )
         campaign = ""
         if request.campaign_id:
             campaign = await self._engine.find("campaign", request.campaign_id)
-        lines = await self._engine.reader.run(
-            lambda c: listings.list_jobs(c, campaign, request.state.upper())
-        )
+        lines = await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign, state))
         if request.selector:
-            names = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
+            online = self._engine.presence.online_ids(now_monotonic_ns())
+            names = await self._engine.reader.run(
+                lambda c: matching_names(c, request.selector, online)
+            )
             lines = [line for line in lines if line.device in names]
         waits = (
             await self._engine.dispatcher.waits() if any(x.state == "QUEUED" for x in lines) else {}
@@ -106,8 +116,8 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def GetJob(
         self, request: jobs_pb2.GetJobRequest, context: error_handling.Context
     ) -> jobs_pb2.JobDetail:
-        """Return one job with its attempts."""
-        job_id = await self._engine.find("job", request.job_id)
+        """One job with its attempts."""
+        job_id = await self._engine.find("job", request.job_id, _CAMPAIGN_OR_JOB)
         page = await self._engine.reader.run(lambda c: listings.job_page(c, job_id))
         waits = await self._engine.dispatcher.waits() if page.job.state == "QUEUED" else {}
         return jobs_pb2.JobDetail(
@@ -126,22 +136,8 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     ) -> AsyncIterator[jobs_pb2.WatchEvent]:
         """Yield every job of a campaign now, then each change, until all are terminal."""
         campaign = await self._engine.find("campaign", request.campaign_id)
-        with self._engine.jobs.changes.subscribe(campaign) as events:
-            open_jobs: set[str] = set()
-            ended: set[str] = set()
-            for line in await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign)):
-                settle(open_jobs, ended, line)
-                yield jobs_pb2.WatchEvent(job=serde.job_to(line))
-            while open_jobs:
-                event = await events.get()
-                if event is None:
-                    raise FleetmarkError(ErrorKind.UNREACHABLE, "the controller is stopping")
-                if not isinstance(event, JobEvent):
-                    settle(open_jobs, ended, event)
-                yield self._message(event)
-        counts = await self._engine.reader.run(lambda c: stored_campaigns.states(c, campaign))
-        last = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
-        yield jobs_pb2.WatchEvent(ended=last)
+        async for event in self._watch.events(campaign):
+            yield event
 
     @error_handling.unary
     async def Cancel(
@@ -318,45 +314,10 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def _lines(self, campaign: str, job: str) -> list[JobLine]:
         """Return the jobs of a campaign, or one job."""
         if job:
-            job_id = await self._engine.find("job", job)
+            job_id = await self._engine.find("job", job, _CAMPAIGN_OR_JOB)
             return await self._engine.reader.run(lambda c: listings.jobs_by_id(c, [job_id]))
-        campaign_id = await self._engine.find("campaign", campaign)
+        campaign_id = await self._engine.find("campaign", campaign, _CAMPAIGN_OR_JOB)
         return await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign_id))
-
-    def _message(self, event: JobEvent | JobLine) -> jobs_pb2.WatchEvent:
-        """Return the message of an event, which is built once for all watchers."""
-        known, message = self._made
-        if known is not event:
-            message = (
-                jobs_pb2.WatchEvent(progress=self._progress(event))
-                if isinstance(event, JobEvent)
-                else jobs_pb2.WatchEvent(job=serde.job_to(event))
-            )
-            self._made = (event, message)
-        return message
-
-    def _progress(self, event: JobEvent) -> jobs_pb2.JobProgress:
-        return jobs_pb2.JobProgress(
-            job_id=event.job_id,
-            device=event.device_id,
-            state=serde.state_to(event.state),
-            progress=common_pb2.Progress(phase=event.phase, done=event.done, total=event.total),
-            temperature_c=event.temperature_c,
-            time_left_ns=None if event.left_s is None else int(event.left_s * NS_PER_S),
-        )
-
-
-def settle(open_jobs: set[str], ended: set[str], line: JobLine) -> None:
-    """Update the sets of open and ended jobs from the state of a job.
-
-    The job may be new to the watcher: a retry or a repetition. An earlier state of an ended job has
-    no effect.
-    """
-    if line.state in _TERMINAL:
-        open_jobs.discard(line.job_id)
-        ended.add(line.job_id)
-    elif line.job_id not in ended:
-        open_jobs.add(line.job_id)
 
 
 def _request(message: jobs_pb2.SubmitRequest) -> Request:

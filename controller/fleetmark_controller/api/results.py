@@ -19,7 +19,7 @@ from fleetmark_controller.operations import offline, power_import, results
 from fleetmark_controller.store.devices.selection import matching_names
 from fleetmark_controller.store.results import public_views, runs
 from fleetmark_core.bundle_file import ResultsDocument, parse_results, parse_signed_by_board
-from fleetmark_core.clock import iso, parse_iso
+from fleetmark_core.clock import iso, now_monotonic_ns, parse_iso
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
 from fleetmark_protos.v1 import results_pb2, results_pb2_grpc
@@ -153,7 +153,10 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
             campaign = await self._engine.find("campaign", request.campaign_id)
         devices = None
         if request.selector:
-            devices = await self._engine.reader.run(lambda c: matching_names(c, request.selector))
+            online = self._engine.presence.online_ids(now_monotonic_ns())
+            devices = await self._engine.reader.run(
+                lambda c: matching_names(c, request.selector, online)
+            )
 
         def rows(
             connection: sqlite3.Connection,

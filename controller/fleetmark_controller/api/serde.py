@@ -192,6 +192,7 @@ def size_to(size: Size) -> jobs_pb2.Size:
         total_ns=int(size.total_s * NS_PER_S),
         longest_device=size.longest_device,
         by_earlier_runs=size.by_earlier_runs,
+        offline_devices=size.offline,
     )
 
 

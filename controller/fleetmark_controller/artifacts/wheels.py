@@ -14,6 +14,7 @@ from pathlib import Path
 from fleetmark_catalog.resolve.result import WheelSource
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.plural import counted
 
 TIME_LIMIT_S = 600
 _PLATFORM = re.compile(r"^(manylinux_\d+_\d+|musllinux_\d+_\d+|manylinux\d+|linux)_")
@@ -41,7 +42,10 @@ def download_wheels(
         if not wanted:
             continue
         size_mb = sum(wheel.size_bytes for wheel in wanted) / 1e6
-        say(f"fetching {len(wanted)} wheels, {size_mb:.1f} MB, for Python {python_version}")
+        say(
+            f"fetching {counted(len(wanted), 'wheel')}, {size_mb:.1f} MB,"
+            f" for Python {python_version}"
+        )
         with tempfile.TemporaryDirectory(prefix="fleetmark-wheels-") as scratch:
             for together in _without_rivals(wanted):
                 _pip_download(together, python_version, platforms, Path(scratch), time_limit_s)

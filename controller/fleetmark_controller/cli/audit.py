@@ -9,6 +9,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
+from fleetmark_core.plural import counted
 
 if TYPE_CHECKING:
     from fleetmark_controller.client.connection import Client
@@ -72,7 +73,7 @@ def verify(head: str | None, as_json: bool, address: str | None) -> int:
     elif wrong:
         echo(f"The audit log is not sound: {wrong}.", err=True)
     else:
-        echo(f"The audit log is sound: {len(rows)} rows, head {head_hash}")
+        echo(f"The audit log is sound: {counted(len(rows), 'row')}, head {head_hash}")
     return 1 if wrong else 0
 
 

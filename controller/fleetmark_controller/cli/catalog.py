@@ -8,6 +8,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import catalog_releases, options
+from fleetmark_core.plural import counted
 
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import catalog_pb2
@@ -134,8 +135,10 @@ def validate(context: click.Context, folder: str, as_json: bool) -> None:
     else:
         for error in wrong:
             echo(str(error), err=True)
-        told = f"{len(components)} components" + (
-            f", {len(wrong)} faults" if wrong else " are valid"
+        told = counted(len(components), "component") + (
+            f", {counted(len(wrong), 'fault')}"
+            if wrong
+            else f" {'is' if len(components) == 1 else 'are'} valid"
         )
         echo(told, err=bool(wrong))
     if wrong:
@@ -234,7 +237,7 @@ def fetch(name: str, as_json: bool, address: str | None) -> None:
         output.print_json(to_plain(result))
         return
     echo(
-        f"{name}: {result.files} files, {result.size_bytes:,} bytes; "
+        f"{name}: {counted(result.files, 'file')}, {result.size_bytes:,} bytes; "
         f"{result.new_files} of them new, {result.new_bytes:,} bytes"
     )
 

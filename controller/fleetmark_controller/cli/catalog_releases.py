@@ -8,6 +8,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
+from fleetmark_core.plural import counted
 
 if TYPE_CHECKING:
     from fleetmark_controller.signing.key_file import CatalogKey
@@ -239,7 +240,7 @@ def _show_added(added: list[str], path: str, as_json: bool) -> None:
         return
     for line in added:
         echo(line)
-    echo(f"{path}: {len(added)} entries")
+    echo(f"{path}: {counted(len(added), 'entry', 'entries')}")
 
 
 def _show_key(key: CatalogKey, path: str, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
+from fleetmark_core.plural import counted
 
 _STANDARD_OUTPUT = "-"
 _BINARY = ("parquet", "sqlite")
@@ -82,7 +83,8 @@ def command(
             samples=samples,
         )
     shown = "standard output" if out == _STANDARD_OUTPUT else out
-    echo(f"Wrote {count} rows to {shown}", err=True)
+    noun = "configuration" if form == "html" else "row"
+    echo(f"Wrote {counted(count, noun)} to {shown}", err=True)
     return 0
 
 
@@ -146,4 +148,7 @@ def _mlperf(
         echo(f"Left out: {title}: {why}", err=True)
     for result in done.results:
         echo(result)
-    echo(f"Wrote {len(done.results)} results to {out}, checked by MLPerf's rules", err=True)
+    echo(
+        f"Wrote {counted(len(done.results), 'result')} to {out}, checked by MLPerf's rules",
+        err=True,
+    )

@@ -6,6 +6,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import fleet_admin, options
+from fleetmark_core.plural import counted
 
 _MAX_DEVICE_FILE_BYTES = 1 << 20
 
@@ -90,6 +91,11 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
             for device in reply.devices
         ],
         droppable=("cpu", "os", "cores", "memory"),
+        empty=(
+            "No device matches. `controller fleet list` lists all"
+            if selector
+            else "No devices. `controller token create` prints the line that starts an agent on one"
+        ),
     )
     waiting = [device for device in reply.devices if device.enrolment == "pending"]
     for device in waiting:
@@ -144,4 +150,6 @@ def remove(name: str, address: str | None) -> None:
         reply = client.call(client.fleet.Remove, fleet_pb2.RemoveRequest(name=name))
     echo(f"{name} is gone from the fleet.")
     if reply.cancelled:
-        echo(f"{reply.cancelled} jobs that waited for it alone are cancelled.")
+        verb = "is" if reply.cancelled == 1 else "are"
+        jobs = counted(reply.cancelled, "job")
+        echo(f"{jobs} that waited for it alone {verb} cancelled.")

@@ -8,6 +8,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
+from fleetmark_core.ids import SHORT_ID
 
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import capabilities_pb2, fleet_pb2
@@ -220,7 +221,11 @@ def saved(as_json: bool, address: str | None) -> None:
     if as_json:
         output.print_json([{"name": f.name, "selector": f.selector} for f in reply.fleets])
         return
-    tables.print_table(("fleet", "selector"), [(f"@{f.name}", f.selector) for f in reply.fleets])
+    tables.print_table(
+        ("fleet", "selector"),
+        [(f"@{f.name}", f.selector) for f in reply.fleets],
+        empty="No fleet is saved. `controller fleet save NAME SELECTOR` saves one",
+    )
 
 
 @click.command(name="forget")
@@ -246,7 +251,7 @@ def standing(device: fleet_pb2.Device) -> str:
     if care.drained_at:
         parts.append(f"drained ({care.drain_reason})" if care.drain_reason else "drained")
     if care.quarantined:
-        check = f", health check {care.check_campaign[:13]}…" if care.check_campaign else ""
+        check = f", health check {care.check_campaign[-SHORT_ID:]}" if care.check_campaign else ""
         parts.append(f"quarantined after {care.failures} failures{check}: {care.last_failure}")
     if care.reserved_for:
         parts.append(f"reserved for {care.reserved_for} until {care.reserved_until}")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetmark_cli.output import echo
 from fleetmark_controller.cli import jobs_actions, options
 from fleetmark_controller.cli.jobs_actions import one_of
+from fleetmark_core.ids import SHORT_ID
 
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import jobs_pb2
@@ -26,12 +28,13 @@ for _command in jobs_actions.COMMANDS:
 @command.command(name="list")
 @options.campaign
 @options.fleet
-@click.option("--state", default="", help="Only in this state, like FAILED.")
+@click.option("--state", default="", help="Only in this state, like QUEUED or FAILED.")
 @options.as_json
 @options.controller
 def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: str | None) -> None:
     """List jobs; without --campaign, the campaigns come first."""
     from fleetmark_cli import output, tables
+    from fleetmark_core.ids import short_ids
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import jobs_pb2
 
@@ -44,12 +47,14 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
     if as_json:
         output.print_json([to_plain(job) for job in reply.jobs])
         return
-    if not campaign:
+    short = short_ids([job.job_id for job in reply.jobs])
+    if not campaign and campaigns.campaigns:
+        short_campaigns = short_ids([c.campaign_id for c in campaigns.campaigns])
         tables.print_table(
             ("campaign", "benchmark", "fleet", "state", "jobs", "created"),
             [
                 (
-                    c.campaign_id,
+                    short_campaigns[c.campaign_id],
                     c.benchmark,
                     c.selector or None,
                     c.state,
@@ -62,10 +67,25 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
     tables.print_table(
         ("job", "device", "configuration", "state", "tries", "reason"),
         [
-            (j.job_id, j.device or None, j.configuration, j.state, j.attempts, why(j) or None)
+            (
+                short[j.job_id],
+                j.device or None,
+                j.configuration,
+                j.state,
+                j.attempts,
+                why(j) or None,
+            )
             for j in reply.jobs
         ],
+        empty=(
+            "No job is like that. `controller jobs list` lists all"
+            if campaign or state or selector
+            else "No jobs. `controller schedule BENCHMARK` submits some; `controller catalog list"
+            " benchmark` lists what can run"
+        ),
     )
+    if any(job.state in ("FAILED", "INVALID") and job.attempts for job in reply.jobs):
+        echo("What a job wrote: `controller jobs logs JOB`")
 
 
 @command.command(name="show")
@@ -95,7 +115,7 @@ def show(id_: str, as_json: bool, address: str | None) -> None:
 def why(job: jobs_pb2.Job) -> str:
     """Why a job is as it is: why it waits, what happened before, or how it ended."""
     if job.retried_as:
-        return f"{job.reason} (retried as {job.retried_as})".lstrip()
+        return f"{job.reason} (retried as {job.retried_as[-SHORT_ID:]})".lstrip()
     if job.waiting and job.reason:
         return f"{job.waiting} (before: {job.reason})"
     return job.waiting or job.reason
@@ -153,6 +173,7 @@ def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
             "created": line.created_at,
             "finished": line.finished_at or "–",
             "run": line.run_id or "–",
+            "logs": f"controller jobs logs {line.job_id[-SHORT_ID:]}" if line.attempts else "–",
             "lock": detail.lock_sha256,
             "bundle": _megabytes(detail.bundle_bytes),
             "needs": f"{_predicted(detail.memory_bytes)} of memory, "

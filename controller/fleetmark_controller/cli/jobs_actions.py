@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fleetmark_cli.exit_codes import EXIT_INTERRUPTED
 from fleetmark_cli.output import echo
 from fleetmark_cli.sanitize import Plain
 from fleetmark_controller.cli import options
+from fleetmark_core.plural import counted
 
 if TYPE_CHECKING:
     from fleetmark_controller.client.connection import Client
@@ -49,10 +51,14 @@ def cancel(id_: str, no_wait: bool, address: str | None) -> None:
         if not reply.jobs:
             echo("Nothing to cancel: all had ended")
             return
-        echo(f"Cancelling {reply.jobs} jobs")
+        echo(f"Cancelling {counted(reply.jobs, 'job')}")
         if no_wait or not reply.confirming:
             return
-        _confirm(client, reply.campaign_id, set(reply.confirming))
+        try:
+            _confirm(client, reply.campaign_id, set(reply.confirming))
+        except KeyboardInterrupt:
+            echo("Interrupted. The jobs are cancelled all the same", err=True)
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
 
 
 def _confirm(client: Client, campaign_id: str, waited_for: set[str]) -> None:
@@ -99,8 +105,9 @@ def _pause(campaign: str, address: str | None, *, pause: bool) -> None:
         reply = client.call(client.jobs.Pause, request)
     waiting, active = (reply.jobs_by_state.get(state, 0) for state in ("QUEUED", "ACTIVE"))
     word = "paused" if pause else "resumed"
-    running = f", {active} run on" if pause and active else ""
-    echo(f"Campaign {reply.campaign_id} is {word}: {waiting} jobs wait{running}")
+    verb = "waits" if waiting == 1 else "wait"
+    running = f", {active} run{'s' if active == 1 else ''} on" if pause and active else ""
+    echo(f"Campaign {reply.campaign_id} is {word}: {counted(waiting, 'job')} {verb}{running}")
 
 
 @click.command(name="retry")
@@ -125,7 +132,7 @@ def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
         if not reply.jobs:
             echo("Nothing to retry: nothing failed that was not retried already")
             return 0
-        echo(f"Campaign {reply.campaign_id}: {len(reply.jobs)} jobs again")
+        echo(f"Campaign {reply.campaign_id}: {counted(len(reply.jobs), 'job')} again")
         return watch.follow(client, reply.campaign_id) if wait else 0
 
 

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 from fleetmark_cli.sanitize import clean_line
 from fleetmark_controller.cli.durations import left
-from fleetmark_controller.cli.progress_text import Board, phase
+from fleetmark_controller.cli.progress_text import ANY_DEVICE, Board
 from fleetmark_protos.v1 import jobs_pb2
+
+_WIDE = 110
+"""From so many columns on there is room for bars and elapsed times."""
+
+
+class _What(ProgressColumn):
+    """What a device does: the one column that gives way where the terminal is narrow."""
+
+    def render(self, task: Task) -> Text:
+        """Return one line, cut at its end."""
+        return Text(task.fields["what"], no_wrap=True, overflow="ellipsis")
 
 
 class Bars:
@@ -24,13 +40,16 @@ class Bars:
 
     def __init__(self) -> None:
         """Nothing is drawn before it is entered."""
+        console = Console(highlight=False)
+        wide = console.width >= _WIDE
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}", markup=False),
-            TextColumn("{task.fields[what]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            *([BarColumn(24, table_column=Column(no_wrap=True))] if wide else []),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            *([TimeElapsedColumn(table_column=Column(no_wrap=True))] if wide else []),
+            TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True)),
+            _What(),
+            console=console,
         )
         self._tasks: dict[str, TaskID] = {}
         self._boards: dict[str, Board] = {}
@@ -48,14 +67,17 @@ class Bars:
     ) -> None:
         self._progress.stop()
 
+    def progress_table(self) -> RenderableType:
+        """Return what is drawn now."""
+        return self._progress.get_renderable()
+
     def job(self, job: jobs_pb2.Job) -> None:
-        """A job's state."""
+        """Show a job's state, and why it waits."""
         known = self._jobs.get(job.job_id)
         self._jobs[job.job_id] = job
-        name = job.device or "any board"
-        if known is not None and (known.device or "any board") != name:
-            self._boards[known.device or "any board"].jobs.pop(job.job_id, None)
-            self._draw(known.device or "any board")
+        name = job.device or ANY_DEVICE
+        if known is not None and (known.device or ANY_DEVICE) != name:
+            self._forget(known)
         board = self._boards.setdefault(name, Board())
         board.jobs[job.job_id] = job
         if board.now is not None and board.now.job_id == job.job_id and job.state != "ACTIVE":
@@ -65,12 +87,29 @@ class Bars:
             line = f"{name}: {job.configuration} {job.state.lower()}: {job.reason}"
             self._progress.console.print(clean_line(line), markup=False)
 
+    def drop(self, job: jobs_pb2.Job) -> None:
+        """Forget a job that is done again."""
+        known = self._jobs.pop(job.job_id, None)
+        if known is not None:
+            self._forget(known)
+
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
-        """How far a job is."""
+        """Show how far a job is."""
         job = self._jobs.get(progress.job_id)
         if job is not None and job.device in self._boards:
             self._boards[job.device].now = progress
             self._draw(job.device)
+
+    def reasons_complete(self) -> None:
+        """Do nothing: each device's line was drawn when its job came."""
+
+    def _forget(self, job: jobs_pb2.Job) -> None:
+        name = job.device or ANY_DEVICE
+        board = self._boards[name]
+        board.jobs.pop(job.job_id, None)
+        if board.now is not None and board.now.job_id == job.job_id:
+            board.now = None
+        self._draw(name)
 
     def _draw(self, name: str) -> None:
         board = self._boards[name]
@@ -79,16 +118,12 @@ class Bars:
             task = self._tasks[name] = self._progress.add_task(
                 clean_line(name), total=0, what="", left=""
             )
-        active = [job for job in board.jobs.values() if job.state == "ACTIVE"]
-        what = active[0].configuration if active else ""
-        if board.now is not None:
-            running = self._jobs[board.now.job_id]
-            what = f"{running.configuration}: {phase(board.now)}"
         left_s = board.left_s()
         self._progress.update(
             task,
             total=len(board.jobs),
             completed=board.done,
-            what=clean_line(what),
+            what=clean_line(board.what()),
             left=f"~{left(left_s)}" if left_s else "",
+            visible=bool(board.jobs),
         )

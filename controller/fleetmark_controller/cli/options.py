@@ -16,10 +16,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
 fleet = click.option(
-    "--fleet", "selector", metavar="SELECTOR", default="", help="Boards, like `arm64,site=lab1`."
+    "--fleet",
+    "selector",
+    metavar="SELECTOR",
+    default="",
+    help="Devices, like `arm64,site=lab1` or `online`.",
 )
 campaign = click.option(
-    "--campaign", metavar="ID", default="", help="Only of this campaign; `last`: the newest."
+    "--campaign", metavar="ID", default="", help="Of this campaign: a part of its id, or `last`."
 )
 
 

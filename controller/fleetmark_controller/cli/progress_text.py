@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from fleetmark_controller.cli.durations import left
+from fleetmark_controller.cli.wait_summary import summarize
 from fleetmark_protos.v1 import common_pb2, jobs_pb2
 
+ANY_DEVICE = "any device"
+"""Name of the device of a job that has none yet."""
 TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
 
 
@@ -35,6 +38,17 @@ class Board:
     def done(self) -> int:
         """How many have ended."""
         return sum(job.state in TERMINAL for job in self.jobs.values())
+
+    def what(self) -> str:
+        """Return what runs on the device now, or why its jobs wait."""
+        active = next((job for job in self.jobs.values() if job.state == "ACTIVE"), None)
+        if self.now is not None and self.now.job_id in self.jobs:
+            return f"{phase(self.now)}: {self.jobs[self.now.job_id].configuration}"
+        if active is not None:
+            return active.configuration
+        reasons = (job.waiting for job in self.jobs.values() if job.state == "QUEUED")
+        groups = summarize(reasons)
+        return f"waits: {next(iter(groups))}" if groups else ""
 
     def left_s(self) -> float | None:
         """Seconds until the last of its jobs is done; None if one of them cannot be estimated."""

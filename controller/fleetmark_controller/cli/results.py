@@ -10,40 +10,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
-
-# Column of the view → heading, in the order in which people read them.
-_RESULT_COLUMNS = {
-    "device": "device",
-    "benchmark": "benchmark",
-    "model": "model",
-    "precision": "precision",
-    "runtime": "runtime",
-    "scenario": "scenario",
-    "metric_value": "official",
-    "latency_p50_ms": "p50 ms",
-    "latency_p99_ms": "p99 ms",
-    "accuracy": "accuracy",
-    "loadgen_validity": "LoadGen",
-    "quality": "quality",
-}
-_RUN_COLUMNS = {
-    "run_id": "run",
-    "device": "device",
-    "model": "model",
-    "precision": "precision",
-    "runtime": "runtime",
-    "scenario": "scenario",
-    "mode": "mode",
-    "metric_value": "official",
-    "accuracy": "accuracy",
-    "loadgen_validity": "LoadGen",
-    "quality": "quality",
-    "started_at": "started",
-}
-_DROPPABLE = (
-    *("started", "benchmark", "p50 ms", "p99 ms", "model", "device", "quality", "LoadGen"),
-    *("precision",),
-)
+from fleetmark_core.plural import counted
 
 
 @click.group(name="results")
@@ -73,7 +40,7 @@ def import_results(file: str, as_json: bool, address: str | None) -> None:
         )
         return
     new = f"{reply.new_records} new" if reply.new_records else "all of them were here"
-    echo(f"job {reply.job_id}: {reply.records} records, {new}")
+    echo(f"job {reply.job_id}: {counted(reply.records, 'record')}, {new}")
 
 
 @command.command(name="import-power")
@@ -109,7 +76,7 @@ def import_power(run: str, log: str, ahead_s: float, as_json: bool, address: str
         return
     echo(
         f"run {reply.run_id}: {reply.energy_j:.4g} J at {reply.power_mean_w:.4g} W, by"
-        f" {reply.samples} samples of the analyzer"
+        f" {counted(reply.samples, 'sample')} of the analyzer"
     )
 
 
@@ -124,31 +91,41 @@ def list_results(
     campaign: str, selector: str, since: str, runs: bool, as_json: bool, address: str | None
 ) -> None:
     """List results: one row a configuration on a board, performance joined with accuracy."""
+    from fleetmark_cli import tables
+    from fleetmark_controller.cli.failed_jobs import failures_note
+
     with options.connect(address) as client:
         columns, rows = client.rows(
             view="runs" if runs else "results", campaign_id=campaign, selector=selector, since=since
         )
         print_results(columns, list(rows), runs=runs, as_json=as_json)
+        if not as_json and (note := failures_note(client, campaign, selector, since)):
+            tables.print_note(note)
 
 
 def print_results(
     columns: list[str], rows: list[tuple[object, ...]], *, runs: bool = False, as_json: bool = False
 ) -> None:
-    """A table of what matters most, or all columns as JSON."""
+    """Print a table of what matters most, or all columns as JSON."""
     from fleetmark_cli import output, tables
-    from fleetmark_controller.compare.render import figure
+    from fleetmark_controller.cli import result_table
 
+    found = [dict(zip(columns, row, strict=True)) for row in rows]
     if as_json:
-        output.print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        output.print_json(found)
         return
-    headings = _RUN_COLUMNS if runs else _RESULT_COLUMNS
-    table = []
-    for row in rows:
-        values = dict(zip(columns, row, strict=True))
-        values["metric_value"] = figure(values["metric_value"], values["metric_name"])
-        table.append([values[name] for name in headings])
-    droppable = [name for name in _DROPPABLE if name in headings.values()]
-    tables.print_table(list(headings.values()), table, droppable=droppable)
+    if not found:
+        output.sentence(
+            "No results. `controller schedule BENCHMARK --wait` makes some; `controller jobs list`"
+            " shows what waits, and why",
+            err=True,
+        )
+        return
+    fields = (result_table.run_fields if runs else result_table.result_fields)(found)
+    table = result_table.arrange(fields, tables.terminal_width())
+    tables.print_table(table.headings, table.rows)
+    for note in table.notes:
+        tables.print_note(note)
 
 
 @command.command(name="show")

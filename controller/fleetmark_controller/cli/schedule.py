@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetmark_cli.output import echo
+from fleetmark_cli.output import echo, sentence
 from fleetmark_controller.cli import options
+from fleetmark_core.plural import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fleetmark_protos.v1.jobs_pb2 import Size, SubmitResult
 
 EXIT_NOTHING = 3
+_MAX_NAMES = 5
+_DEADLINE_S = 7 * 24 * 3600.0
+"""The controller's default."""
 
 
 @click.command(name="schedule")
@@ -27,7 +33,13 @@ EXIT_NOTHING = 3
     help="performance, accuracy, compliance, find-performance.",
 )
 @click.option("--set", "settings", metavar="KEY=V1,V2", multiple=True, help="Grid of a parameter.")
-@click.option("--with", "variations", metavar="VARIATION", multiple=True, help="Named changes.")
+@click.option(
+    "--with",
+    "variations",
+    metavar="V,…",
+    multiple=True,
+    help="Variations; several of one group are a grid.",
+)
 @click.option("--profile", default="quick", show_default=True, help="quick or valid.")
 @click.option(
     "--round", "round_name", metavar="R", help="MLPerf's round, v5.1 or v6.1: its LoadGen."
@@ -121,16 +133,20 @@ def command(
     )
     with options.connect(address) as client:
         result = None
-        size = ""
+        size: list[str] = []
         for event in watch.submit(client, request):
             body = event.WhichOneof("body")
             if body == "size":
-                size = "" if as_json else _size(event.size)
+                size = (
+                    []
+                    if as_json
+                    else [_size(event.size), *_offline(event.size, deadline_s, any_device)]
+                )
                 continue
             # First of all, but not before it is known that nothing is wrong at once.
-            if size:
-                echo(size)
-                size = ""
+            for line in size:
+                sentence(line)
+            size = []
             if body == "progress":
                 echo(event.progress, err=True)
             else:
@@ -161,10 +177,10 @@ def _grid(settings: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _say_submitted(result: SubmitResult) -> None:
-    boards = result.size.devices
-    echo(f"Campaign {result.campaign_id}: {len(result.jobs)} jobs on {boards} boards")
+    on = f"{counted(len(result.jobs), 'job')} on {counted(result.size.devices, 'device')}"
+    echo(f"Campaign {result.campaign_id}: {on}")
     for left in result.left_out:
-        echo(f"Left out: {left.device}: {left.reason}", err=True)
+        sentence(f"Left out: {left.device}: {left.reason}", err=True)
 
 
 def _size(size: Size) -> str:
@@ -173,8 +189,8 @@ def _size(size: Size) -> str:
 
     if not size.jobs:
         return "No job"
-    jobs = f"{size.jobs} job{'s' if size.jobs > 1 else ''}"
-    boards = f"{size.devices} board{'s' if size.devices > 1 else ''}"
+    jobs = counted(size.jobs, "job")
+    boards = counted(size.devices, "device")
     slowest = f" ({size.longest_device} takes longest)" if size.devices > 1 else ""
     slowest = slowest if size.longest_device else ""
     source = (
@@ -185,6 +201,24 @@ def _size(size: Size) -> str:
         else "by the profile"
     )
     return f"{jobs} on {boards}, {about(size.longest_ns / 1e9)}{slowest}, estimated {source}"
+
+
+def _offline(size: Size, deadline_s: float | None, any_device: bool) -> Iterator[str]:
+    """Say which devices of a campaign are not online."""
+    from fleetmark_controller.cli.durations import left
+
+    names = list(size.offline_devices)
+    if not names:
+        return
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    verb, pronoun = ("is", "it") if len(names) == 1 else ("are", "them")
+    fate = f"Jobs wait for {pronoun} for at most {left(deadline_s or _DEADLINE_S)} (--deadline)"
+    if any_device and len(names) < size.devices:
+        fate = "Jobs run on the others"
+    yield (
+        f"{len(names)} of {counted(size.devices, 'device')} {verb} offline:"
+        f" {', '.join(names[:_MAX_NAMES])}{more}. {fate}; `--fleet online` leaves {pronoun} out"
+    )
 
 
 def _show_plan(result: SubmitResult, as_json: bool) -> int:

@@ -105,6 +105,7 @@ def list_tokens(as_json: bool, address: str | None) -> None:
             )
             for token in reply.tokens
         ],
+        empty="No tokens. `controller token create` makes one",
     )
 
 
@@ -112,7 +113,7 @@ def list_tokens(as_json: bool, address: str | None) -> None:
 @click.argument("token")
 @options.controller
 def revoke(token: str, address: str | None) -> None:
-    """End a token, named by its id or the beginning of it."""
+    """End a token, named by its id or any part of it."""
     from fleetmark_protos.v1 import admin_pb2
 
     with options.connect(address) as client:

@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from fleetmark_cli.output import echo
+import click
+
+from fleetmark_cli.exit_codes import EXIT_INTERRUPTED
+from fleetmark_cli.output import echo, sentence
+from fleetmark_controller.cli.progress_text import ANY_DEVICE, TERMINAL, phase
+from fleetmark_controller.cli.wait_summary import BUSY, in_words, summarize
 from fleetmark_controller.client.connection import Client
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.ids import short_ids
 from fleetmark_protos.v1 import jobs_pb2
 
 EXIT_JOB_FAILED = 1
-_TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
+_MAX_HINTS = 5
+_GOES_ON = (
+    "Campaign {campaign} goes on: `controller jobs watch {campaign}` follows it,"
+    " `controller jobs cancel {campaign}` ends it"
+)
 _RETRY_S = 0.5
 _LINE_EVERY_S = 10.0
 
@@ -76,80 +86,148 @@ def submit(client: Client, request: jobs_pb2.SubmitRequest) -> Iterator[jobs_pb2
 
 
 class View(Protocol):
-    """Shows events to a person."""
+    """Shows events to an operator."""
 
     def job(self, job: jobs_pb2.Job) -> None:
-        """A job's state."""
+        """Take a job's state, and why it waits."""
+        ...
+
+    def drop(self, job: jobs_pb2.Job) -> None:
+        """Forget a job: its retry takes its place."""
         ...
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
-        """How far a job is."""
+        """Take how far a job is."""
+        ...
+
+    def reasons_complete(self) -> None:
+        """Show the wait reasons: those of all waiting jobs have come."""
         ...
 
 
-def follow(client: Client, campaign_id: str, *, quiet: bool = False) -> int:
-    """Show a campaign until it ends; 0 if every job succeeded, else 1."""
-    if quiet:
-        ended = _consume(client, campaign_id, None)
-    elif sys.stdout.isatty():
-        from fleetmark_controller.cli.live_display import Bars
+def follow(
+    client: Client, campaign_id: str, *, quiet: bool = False, interrupted: str = _GOES_ON
+) -> int:
+    """Show a campaign until it ends; 0 if every job succeeded, else 1.
 
-        with Bars() as bars:
-            ended = _consume(client, campaign_id, bars)
-    else:
-        request = jobs_pb2.ListJobsRequest(campaign_id=campaign_id)
-        listed = client.call(client.jobs.ListJobs, request).jobs
-        jobs = sum(not job.retried_as for job in listed)
-        ended = _consume(client, campaign_id, _Lines(jobs))
+    Ctrl-C ends the command with exit code 130 and says what becomes of the campaign: `interrupted`,
+    with the campaign's id for `{campaign}`.
+    """
+    try:
+        ended, failed = _show(client, campaign_id, quiet)
+    except KeyboardInterrupt:
+        sentence(f"Interrupted. {interrupted.format(campaign=campaign_id)}", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     counts = ended.jobs_by_state
     if not quiet:
         summary = ", ".join(f"{n} {state.lower()}" for state, n in sorted(counts.items()))
         echo(f"Campaign {ended.campaign_id} ended: {summary}")
+        for line in log_hints(failed):
+            echo(line)
     return 0 if set(counts) <= {"SUCCEEDED"} else EXIT_JOB_FAILED
 
 
-def _consume(client: Client, campaign_id: str, view: View | None) -> jobs_pb2.CampaignEnded:
+def log_hints(failed: Sequence[jobs_pb2.Job]) -> Iterator[str]:
+    """Yield where to read what failed jobs wrote; those that never ran wrote nothing."""
+    ran = [job for job in failed if job.attempts]
+    short = short_ids(job.job_id for job in ran)
+    for job in ran[:_MAX_HINTS]:
+        yield f"  `controller jobs logs {short[job.job_id]}`: {job.device} {job.configuration}"
+    if len(ran) > _MAX_HINTS:
+        yield f"  and {len(ran) - _MAX_HINTS} more: `controller jobs list --state FAILED`"
+
+
+def _show(
+    client: Client, campaign_id: str, quiet: bool
+) -> tuple[jobs_pb2.CampaignEnded, list[jobs_pb2.Job]]:
+    if quiet:
+        return _consume(client, campaign_id, None)
+    if sys.stdout.isatty():
+        from fleetmark_controller.cli.live_display import Bars
+
+        with Bars() as bars:
+            return _consume(client, campaign_id, bars)
+    request = jobs_pb2.ListJobsRequest(campaign_id=campaign_id)
+    listed = client.call(client.jobs.ListJobs, request).jobs
+    jobs = sum(not job.retried_as for job in listed)
+    return _consume(client, campaign_id, Lines(jobs))
+
+
+def _consume(
+    client: Client, campaign_id: str, view: View | None
+) -> tuple[jobs_pb2.CampaignEnded, list[jobs_pb2.Job]]:
+    """Show events until the campaign has ended; return that event and the jobs that failed."""
+    failed: dict[str, jobs_pb2.Job] = {}
     for event in events(client, campaign_id):
         body = event.WhichOneof("body")
         if body == "ended":
-            return event.ended
+            return event.ended, list(failed.values())
+        if body == "job":
+            if event.job.state in ("FAILED", "INVALID") and not event.job.retried_as:
+                failed[event.job.job_id] = event.job
+            else:
+                failed.pop(event.job.job_id, None)
         if view is not None and body == "job":
-            if not event.job.retried_as:  # its retry takes its place
-                view.job(event.job)
+            (view.drop if event.job.retried_as else view.job)(event.job)
         elif view is not None and body == "progress":
             view.progress(event.progress)
+        elif view is not None and body is None:
+            view.reasons_complete()
     raise AssertionError("events end with `ended`")
 
 
-class _Lines:
+class Lines:
     """One line a change, for pipes and logs."""
 
     def __init__(self, jobs: int) -> None:
+        """`jobs` is how many the campaign has now; repetitions may follow."""
         self._jobs = jobs
         self._seen: dict[str, tuple[str, str]] = {}
         self._ended: set[str] = set()
         self._names: dict[str, str] = {}
         self._said_at: dict[str, float] = {}
+        self._waiting: dict[str, str] = {}
+        self._said_groups: frozenset[str] = frozenset()
 
     def job(self, job: jobs_pb2.Job) -> None:
+        """Print the job's state if it is new."""
+        if job.state != "QUEUED":
+            self._waiting.pop(job.job_id, None)
+        elif job.waiting:
+            self._waiting[job.job_id] = job.waiting
         if self._seen.get(job.job_id) == (job.state, job.reason):
             return
         self._seen[job.job_id] = (job.state, job.reason)
-        self._names[job.job_id] = f"{job.device} {job.configuration}"
+        self._names[job.job_id] = f"{job.device or ANY_DEVICE} {job.configuration}"
         self._said_at[job.job_id] = time.monotonic()
-        if job.state in _TERMINAL:
+        if job.state in TERMINAL:
             self._ended.add(job.job_id)
-        count = f"[{len(self._ended)}/{self._jobs}]"
         reason = f": {job.reason}" if job.reason else ""
         if job.state != "QUEUED" or job.reason:
-            echo(f"{count} {job.device} {job.configuration} {job.state.lower()}{reason}")
+            echo(f"{self._count()} {self._names[job.job_id]} {job.state.lower()}{reason}")
+
+    def drop(self, job: jobs_pb2.Job) -> None:
+        """Forget a job that is done again."""
+        for known in (self._seen, self._names, self._said_at, self._waiting):
+            known.pop(job.job_id, None)
+        self._ended.discard(job.job_id)
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
-        """A line now and then: each heartbeat would be too many."""
-        from fleetmark_controller.cli.progress_text import phase
-
+        """Print a line now and then: each heartbeat would be too many."""
         now = time.monotonic()
         if now - self._said_at.get(progress.job_id, now) >= _LINE_EVERY_S:
             self._said_at[progress.job_id] = now
             name = self._names.get(progress.job_id, "")
-            echo(f"[{len(self._ended)}/{self._jobs}] {name} {phase(progress)}")
+            echo(f"{self._count()} {name} {phase(progress)}")
+
+    def _count(self) -> str:
+        self._jobs = max(self._jobs, len(self._seen))
+        return f"[{len(self._ended)}/{self._jobs}]"
+
+    def reasons_complete(self) -> None:
+        """Print the wait reasons if others have come or gone, but for jobs that wait their turn."""
+        groups = summarize(self._waiting.values())
+        groups.pop(BUSY, None)
+        if groups and groups.keys() != self._said_groups:
+            echo(f"{self._count()} {in_words(groups)}")
+        self._said_groups = frozenset(groups)

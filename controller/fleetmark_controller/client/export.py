@@ -41,12 +41,20 @@ def export_view(
     fetch = _Samples(client, columns, runs)
     if samples:
         return write(form, sample_rows(fetch.runs(), fetch), out, view="samples")
-    result_columns, results = client.rows(view="results", **wanted)
+
+    def source(view: str, **only: str) -> RowSource:
+        names, given = client.rows(view=view, **only)
+        return RowSource(names, list(given))
+
     return write(
         "html",
         RowSource(columns, runs),
         out,
-        results=RowSource(result_columns, list(results)),
+        results=source("results", **wanted),
+        jobs=source("jobs", **wanted),
+        # Of all times: a run may be newer than its campaign. A health check that is asked for by
+        # its id is not left out.
+        campaigns=None if campaign else source("campaigns"),
         samples=fetch,
     )
 

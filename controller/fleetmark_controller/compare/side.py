@@ -89,7 +89,7 @@ def parse(text: str) -> Chosen:
             ErrorKind.USAGE,
             "the campaign is missing",
             text,
-            "Give its id, the beginning of its id, or `last`",
+            "Any part of its id, or `last`",
         )
     return Chosen(text, campaign.strip(), must)
 

@@ -23,11 +23,15 @@ from fleetmark_controller.home.credential_files import admin_file
 from fleetmark_controller.home.endpoint import read_endpoint
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
+from fleetmark_core.plural import counted
 from fleetmark_protos.v1 import admin_pb2, fleet_pb2, jobs_pb2
 
 SUITE = "default"
 _START_PATIENCE_S = 60.0
 _FILES = {"results.csv": ("csv", "results"), "results.parquet": ("parquet", "results")}
+
+
+_CONTINUES = "The same command continues campaign {campaign}"
 
 
 class Demo:
@@ -81,7 +85,7 @@ class Demo:
         with self._step("submit the default suite (fetches its files the first time)"):
             campaign = _unfinished(client) or _submit(client)
         with self._step("run it"):
-            code = watch.follow(client, campaign)
+            code = watch.follow(client, campaign, interrupted=_CONTINUES)
         with self._step("export the results"):
             for name, (form, view) in _FILES.items():
                 export_view(client, form, self.folder / name, view=view, campaign=campaign)
@@ -162,11 +166,12 @@ class Demo:
 
     def _show_device(self, device: fleet_pb2.Device) -> None:
         facts = device.capabilities
+        cores = counted(facts.cpu.usable_cores, "core")
         output.print_fields(
             {
                 "  device": device.name,
                 "  system": f"{facts.os.name} {facts.os.version}, {facts.arch}",
-                "  processor": f"{facts.cpu.model or 'unknown'}, {facts.cpu.usable_cores} cores",
+                "  processor": f"{facts.cpu.model or 'unknown'}, {cores}",
                 "  memory": f"{facts.memory.total_bytes / 2**30:.1f} GiB",
                 "  pythons": ", ".join(i.version for i in facts.interpreters),
                 "  tags": " ".join(facts.tags),
@@ -253,5 +258,6 @@ def _submit(client: Client) -> str:
         if body == "progress":
             echo(f"  {event.progress}")
         elif body == "result":
-            echo(f"  campaign {event.result.campaign_id}: {len(event.result.jobs)} jobs")
+            jobs = counted(len(event.result.jobs), "job")
+            echo(f"  campaign {event.result.campaign_id}: {jobs}")
     return str(request.campaign_id)

@@ -7,6 +7,7 @@ scheduler are pure, and nothing is sent before it is durable.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from fleetmark_catalog.load import Catalog
@@ -22,6 +23,7 @@ from fleetmark_controller.engine.quarantine import Caretaker
 from fleetmark_controller.engine.release_manager import Desk
 from fleetmark_controller.engine.submission import Submission
 from fleetmark_controller.engine.transactions import Transactions
+from fleetmark_controller.engine.wait_reasons import WaitReasons
 from fleetmark_controller.home.settings import Settings
 from fleetmark_controller.identity.model import Budget, Kind
 from fleetmark_controller.identity.registry import Registry
@@ -92,6 +94,7 @@ class Engine:
             self.blobs,
             self.builder,
             self.release_manager,
+            lambda: self.presence.online_ids(now_monotonic_ns()),
         )
         self.dispatcher = Dispatcher(
             self.reader,
@@ -102,6 +105,7 @@ class Engine:
             self.release_manager.standing,
             wanted,
         )
+        self.wait_reasons = WaitReasons(self.dispatcher.waits)
         self._evaluator = Evaluator(self.reader, self.transactions, self.blobs, self._tasks)
         self._leases = LeaseMonitor(
             settings.lease_s,
@@ -158,9 +162,9 @@ class Engine:
 
         self._tasks.spawn(note())
 
-    async def find(self, kind: str, prefix: str) -> str:
-        """Return the id of a campaign, job or run that begins with `prefix`; see `find_id`."""
-        return await find_id(self.reader, kind, prefix)
+    async def find(self, kind: str, part: str, among: Sequence[str] = ()) -> str:
+        """Return the id of the campaign, job or run that `part` names, see `find_id`."""
+        return await find_id(self.reader, kind, part, among)
 
     async def _store_blobs(self, effects: Effects) -> None:
         for content in effects.blobs:

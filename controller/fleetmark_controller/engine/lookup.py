@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fleetmark_controller.store.db.reader import Reader
-from fleetmark_controller.store.jobs import listings
-from fleetmark_controller.store.results import runs
+from fleetmark_controller.store.id_lookup import resolve_id
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
-_WHERE_TO_LOOK = {
-    "campaign": "See `controller jobs list`",
-    "job": "See `controller jobs list`",
-    "run": "See `controller results list --runs`",
-}
 
-
-async def find_id(reader: Reader, kind: str, prefix: str) -> str:
-    """Return the id of a campaign, job or run that begins with `prefix`.
+async def find_id(reader: Reader, kind: str, part: str, among: Sequence[str] = ()) -> str:
+    """Return the id of the campaign, job or run that `part` names.
 
     Args:
         reader: reads the store.
         kind: `campaign`, `job` or `run`.
-        prefix: the beginning of an id; for a campaign also `last`, the newest one.
+        part: see `resolve_id`.
+        among: kinds that the part may name where a command takes several; else `kind` alone.
 
     Raises:
-        FleetmarkError: NOT_FOUND, or USAGE when several ids begin with `prefix`.
+        FleetmarkError: NOT_FOUND, also if the part names an item of another kind; USAGE if it is
+            ambiguous.
     """
-    look = (
-        (lambda c: runs.find(c, prefix))
-        if kind == "run"
-        else (lambda c: listings.find(c, kind, prefix))
-    )
-    if kind == "campaign" and prefix == "last":
-        look = listings.newest_campaign
-    found = await reader.run(look)
-    if not found:
+    found = await reader.run(lambda c: resolve_id(c, part, among or (kind,)))
+    if found.kind != kind:
         raise FleetmarkError(
-            ErrorKind.NOT_FOUND, f"no {kind} {prefix!r}", next_step=_WHERE_TO_LOOK[kind]
+            ErrorKind.NOT_FOUND, f"no {kind} {part!r}", next_step=f"It is a {found.kind}"
         )
-    if len(found) > 1:
-        raise FleetmarkError(
-            ErrorKind.USAGE,
-            f"{prefix!r} is ambiguous: several {kind}s begin with it",
-            next_step="Give more characters of the id",
-        )
-    return found[0]
+    return found.item_id

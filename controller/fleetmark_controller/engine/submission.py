@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 
 from fleetmark_catalog.load import Catalog
@@ -42,18 +42,10 @@ class Submission:
         blobs: BlobFolder,
         builder: Builder,
         release_manager: Desk,
+        online: Callable[[], Collection[str]],
     ) -> None:
-        """Create the service.
-
-        Args:
-            settings: for the mirror.
-            catalog: returns the current catalog.
-            reader: reads the store.
-            transactions: store campaigns.
-            blobs: receives the obtained blobs.
-            builder: builds wheels.
-            release_manager: covers lockfiles by a release.
-        """
+        """`catalog` and `online` return the catalog and the ids of online devices of the moment."""
+        self._online = online
         self._settings = settings
         self._catalog = catalog
         self._reader = reader
@@ -70,18 +62,21 @@ class Submission:
             lambda c: (self._roster.every(c), self._paces.quickest(c), saved_fleets.every(c))
         )
 
+        online = self._online()
+
         def work() -> Plan:
             harness, wheel = pack_harness()
             if not self._blobs.has(harness.sha256):
                 self._blobs.put_bytes(wheel)
             catalog = self._catalog().knowing(self._builder.known())
             return make_plan(
-                catalog, request, known, harness, now_unix_ns(), speeds, fleets, dry_run
+                catalog, request, known, harness, now_unix_ns(), speeds, fleets, dry_run, online
             )
 
         plan = await asyncio.to_thread(work)
         keys = {planned.job.configuration_key for planned in plan.jobs}
-        return estimated(plan, await self._reader.run(lambda c: job_durations.earlier(c, keys)))
+        earlier = await self._reader.run(lambda c: job_durations.earlier(c, keys))
+        return estimated(plan, earlier, online)
 
     async def built(self, request: Request, plan: Plan, say: Say) -> Plan:
         """Build the wheels that a plan needs, and return a new plan if there were any."""

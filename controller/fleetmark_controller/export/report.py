@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.export import report_data
 from fleetmark_controller.export.atomic import atomic
-from fleetmark_controller.export.report_data import Configuration, Report
+from fleetmark_controller.export.report_model import Configuration, Report
 from fleetmark_controller.export.rows import RowSource
+from fleetmark_core.resource_model import size
 
 if TYPE_CHECKING:
     from fleetmark_controller.evaluation.samples import Samples
@@ -27,22 +28,31 @@ def write_report(
     results: RowSource,
     out: Path,
     *,
+    jobs: RowSource | None = None,
+    campaigns: RowSource | None = None,
     samples: FetchSamples | None = None,
     title: str = "",
 ) -> int:
     """Write the report; return the number of configurations in it.
 
     Args:
-        runs: Rows of view `runs`.
-        results: Rows of view `results`.
-        out: The file, which is written completely or not at all.
-        samples: Returns the samples of a run by its id, or None if it has none.
-        title: Title of the page; by default the benchmarks that were measured.
+        runs: rows of view `runs`.
+        results: rows of view `results`.
+        jobs: rows of view `jobs`; None: failed jobs are not listed.
+        campaigns: rows of view `campaigns`; None: health checks are not known.
+        out: the file, which appears whole or not at all.
+        samples: gives the samples of a run by its id, or None if it has none.
+        title: of the page; by default what was measured.
 
     Raises:
         FleetmarkError: USAGE, DISK_FULL, BAD_MESSAGE.
     """
-    report = report_data.build(runs.dictionaries("runs"), results.dictionaries("results"))
+    report = report_data.build(
+        runs.dictionaries("runs"),
+        results.dictionaries("results"),
+        jobs.dictionaries("jobs") if jobs else (),
+        campaigns.dictionaries("campaigns") if campaigns else (),
+    )
     with atomic(out) as partial:
         partial.write_text(render(report, samples, title), encoding="utf-8")
     return len(report.configurations)
@@ -60,7 +70,7 @@ def render(report: Report, samples: FetchSamples | None = None, title: str = "")
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(figure=_figure, brief=_brief, day=_day, clock=_clock)
+    environment.filters.update(figure=_figure, brief=_brief, day=_day, clock=_clock, size=_size)
     source = files("fleetmark_controller.export") / "templates" / "report.html.j2"
     plots: dict[str, list[dict[str, Any]]] = {}
     drawn = report.configurations[: report_data.MAX_PLOTS]
@@ -131,6 +141,11 @@ def _figure(value: float | None, unit: str = "") -> str:
     if "e" in text:
         text = f"{value:.3g}"
     return f"{text} {unit}" if unit else text
+
+
+def _size(count_bytes: float | None) -> str:
+    """Bytes in a unit that suits them; a dash for None."""
+    return "–" if count_bytes is None else size(count_bytes)
 
 
 def _brief(value: float) -> str:

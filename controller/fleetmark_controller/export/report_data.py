@@ -5,8 +5,18 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from fleetmark_controller.export.repetitions import Repetitions, grouped, several_campaigns
+from fleetmark_controller.export.report_model import (
+    UNITS,
+    Comparison,
+    Configuration,
+    Device,
+    FailedJob,
+    Report,
+)
+from fleetmark_core.ids import SHORT_ID
 
 Row = Mapping[str, Any]
 
@@ -15,136 +25,62 @@ MAX_PLOTS = 200
 MAX_ROWS = 1000
 """Maximum number of configurations that are listed."""
 MAX_BARS = 24
-"""Maximum number of bars in one comparison."""
+"""So many bars has one comparison."""
+MAX_FAILED = 100
+"""So many failed jobs are listed."""
+HEALTH_CHECK = "health check"
+"""Submitter of the campaigns that the controller itself runs; the report leaves them out."""
 
 LOWER_IS_BETTER = ("SingleStream", "MultiStream")
 _SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
-_UNITS = {
-    "early_stopping_latency_p90_ms": ("ms", "90th percentile latency"),
-    "early_stopping_query_latency_p99_ms": ("ms", "99th percentile latency of a query"),
-    "samples_per_s": ("samples/s", "throughput"),
-    "completed_samples_per_s": ("samples/s", "completed throughput"),
-}
 
 
-@dataclass
-class Configuration:
-    """One row of `results`, ready to be shown. Texts are plain: the template escapes them."""
+def build(
+    runs: Iterable[Row],
+    results: Iterable[Row],
+    jobs: Iterable[Row] = (),
+    campaigns: Iterable[Row] = (),
+) -> Report:
+    """Return the report's content. Rows are read once.
 
-    number: int
-    device: str
-    benchmark: str
-    model: str
-    precision: str
-    runtime: str
-    scenario: str
-    profile: str
-    detail: str
-    metric_name: str
-    metric_value: float | None
-    accuracy: float | None
-    accuracy_metric: str
-    latency_ms: dict[str, float | None]
-    validity: str
-    quality: str
-    reasons: list[str]
-    codes: list[str]
-    submittable: bool
-    run_id: str | None
-    duration_s: float | None
-    query_count: int | None
-    bar_percent: float = 0.0
-    best: bool = False
+    Args:
+        runs: rows of view `runs`.
+        results: rows of view `results`.
+        jobs: rows of view `jobs`: those that failed are listed.
+        campaigns: rows of view `campaigns`: those of health checks are left out.
+    """
+    checks = {
+        row.get("campaign_id") for row in campaigns if row.get("submitted_by") == HEALTH_CHECK
+    }
 
-    @property
-    def anchor(self) -> str:
-        """The id of its figure on the page."""
-        return f"c{self.number}"
+    def wanted(rows: Iterable[Row]) -> list[Row]:
+        return [row for row in rows if row.get("campaign_id") not in checks]
 
-    @property
-    def title(self) -> str:
-        """Return the model, precision and runtime."""
-        return " · ".join(part for part in (self.model, self.precision, self.runtime) if part)
-
-    @property
-    def unit(self) -> str:
-        """Return the unit of the official metric."""
-        return _UNITS.get(self.metric_name, ("", ""))[0]
-
-    @property
-    def has_latency(self) -> bool:
-        """Return whether its latencies are of inferences; in Offline they are waiting times."""
-        return self.scenario != "Offline"
-
-
-@dataclass
-class Comparison:
-    """Configurations of one benchmark and scenario, best first."""
-
-    benchmark: str
-    scenario: str
-    metric: str
-    unit: str
-    lower_is_better: bool
-    bars: list[Configuration]
-    left_out: int = 0
-
-
-@dataclass
-class Device:
-    """A device, its facts, and the configurations that ran on it."""
-
-    name: str
-    facts: list[tuple[str, str]]
-    configurations: list[Configuration]
-
-
-@dataclass
-class Report:
-    """Everything on the page except the plots."""
-
-    configurations: list[Configuration]
-    left_out: int
-    devices: list[Device]
-    comparisons: list[Comparison]
-    runs: int
-    invalid: int
-    suspicious: int
-    quick: bool
-    started: str
-    ended: str
-    campaigns: list[str] = field(default_factory=list)
-
-    @property
-    def benchmarks(self) -> list[str]:
-        """Return the names of all benchmarks."""
-        return sorted({c.benchmark for c in self.configurations})
-
-    @property
-    def accuracies(self) -> list[float]:
-        """Return all known accuracies, lowest first."""
-        return sorted(c.accuracy for c in self.configurations if c.accuracy is not None)
-
-
-def build(runs: Iterable[Row], results: Iterable[Row]) -> Report:
-    """Return the report's content; each row is read once."""
-    all_runs = list(runs)
+    every_run = list(runs)
+    all_runs = wanted(every_run)
     by_id = {str(row.get("run_id")): row for row in all_runs}
-    rows = list(results)
-    varying = _varying(rows)
+    groups = grouped(wanted(results))
+    varying = _varying([group.first for group in groups])
+    with_campaign = several_campaigns(groups)
     configurations = [
-        _configuration(number, row, by_id, varying) for number, row in enumerate(rows[:MAX_ROWS])
+        _configuration(number, group, by_id, varying, with_campaign)
+        for number, group in enumerate(groups[:MAX_ROWS])
     ]
     configurations.sort(key=_order)
+    failed = [row for row in wanted(jobs) if row.get("state") == "FAILED" and not row["retried_as"]]
     times = sorted(str(row["started_at"]) for row in all_runs if row.get("started_at"))
     return Report(
         configurations=configurations,
-        left_out=len(rows) - len(configurations),
+        left_out=len(groups) - len(configurations),
         comparisons=list(_comparisons(configurations)),
         devices=list(_devices(configurations, all_runs)),
         runs=len(all_runs),
         invalid=sum(row.get("loadgen_validity") == "INVALID" for row in all_runs),
         suspicious=sum(row.get("quality") == "suspicious" for row in all_runs),
+        unchecked=sum(row.get("quality") == "unchecked" for row in all_runs),
+        failed=len(failed),
+        failed_jobs=[_failed(row) for row in failed[:MAX_FAILED]],
+        health_checks=len(every_run) - len(all_runs),
         quick=any(c.profile == "quick" for c in configurations),
         started=times[0] if times else "",
         ended=times[-1] if times else "",
@@ -192,18 +128,38 @@ def _varying(rows: list[Row]) -> set[str]:
     }
 
 
+def _failed(row: Row) -> FailedJob:
+    return FailedJob(
+        job=_text(row.get("job_id")),
+        device=_text(row.get("device")) or "any device",
+        configuration=_text(row.get("configuration")),
+        reason=_text(row.get("reason")),
+        finished=_text(row.get("finished_at")),
+    )
+
+
 def _configuration(
-    number: int, row: Row, runs: Mapping[str, Row], varying: set[str]
+    number: int,
+    group: Repetitions,
+    runs: Mapping[str, Row],
+    varying: set[str],
+    with_campaign: bool,
 ) -> Configuration:
+    row = group.median_row()
     parameters = _json(row.get("parameters"))
     detail = []
     if isinstance(parameters, dict):
         detail = [f"{name}={parameters[name]}" for name in sorted(varying & set(parameters))]
-    if isinstance(row.get("repetition"), int) and row["repetition"] > 1:
-        detail.append(f"repetition {row['repetition']}")
+    if with_campaign:
+        detail.append(f"campaign {_text(row.get('campaign_id'))[-SHORT_ID:]}")
     runtime = " ".join(_text(row.get(k)) for k in ("runtime", "runtime_version") if row.get(k))
-    reasons = _json(row.get("quality_reasons"))
-    reasons = reasons if isinstance(reasons, list) else []
+    reasons = [
+        reason
+        for repetition in group.rows
+        if isinstance(found := _json(repetition.get("quality_reasons")), list)
+        for reason in found
+    ]
+    figures = group.values("metric_value")
     run_id = _text(row.get("performance_run_id")) or None
     run = runs.get(run_id or "", {})
     return Configuration(
@@ -217,25 +173,34 @@ def _configuration(
         profile=_text(row.get("profile")),
         detail=", ".join(detail),
         metric_name=_text(row.get("metric_name")),
-        metric_value=_real(row.get("metric_value")),
-        accuracy=_real(row.get("accuracy")),
+        metric_value=group.median("metric_value"),
+        accuracy=group.median("accuracy"),
         accuracy_metric=_text(row.get("accuracy_metric")),
         latency_ms={
-            name: _real(row.get(f"latency_{name}_ms"))
+            name: group.median(f"latency_{name}_ms")
             for name in ("mean", "p50", "p90", "p95", "p99", "p999")
         },
-        validity=_text(row.get("loadgen_validity")),
-        quality=_text(row.get("quality")),
-        reasons=[_text(r.get("text")) if isinstance(r, dict) else _text(r) for r in reasons],
+        validity=group.validity,
+        quality=group.quality,
+        reasons=_unique(_text(r.get("text")) if isinstance(r, dict) else _text(r) for r in reasons),
         codes=[
             _text(r.get("code")).replace("_", " ") if isinstance(r, dict) else _text(r)
             for r in reasons
         ],
-        submittable=bool(row.get("submittable")),
+        submittable=all(bool(repetition.get("submittable")) for repetition in group.rows),
         run_id=run_id,
         duration_s=_real(run.get("duration_s")),
         query_count=run.get("query_count"),
+        repetitions=len(group.rows),
+        valid=group.valid,
+        peak_memory_bytes=group.median("peak_memory_bytes"),
+        low=min(figures, default=None),
+        high=max(figures, default=None),
     )
+
+
+def _unique(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
 
 
 def _comparisons(configurations: list[Configuration]) -> Iterator[Comparison]:
@@ -244,13 +209,15 @@ def _comparisons(configurations: list[Configuration]) -> Iterator[Comparison]:
         if found.metric_value is not None:
             groups[found.benchmark, found.scenario, found.metric_name].append(found)
     for (benchmark, scenario, name), members in groups.items():
-        largest = max(c.metric_value or 0 for c in members)
-        for member in members:
-            member.bar_percent = 100 * (member.metric_value or 0) / largest if largest else 0
+        largest = max(c.high or 0 for c in members)
+        for member in members if largest > 0 else ():
+            member.bar_percent = 100 * (member.metric_value or 0) / largest
+            member.low_percent = 100 * (member.low or 0) / largest
+            member.high_percent = 100 * (member.high or 0) / largest
         valid = [member for member in members if member.validity == "VALID"]
         if valid:
             valid[0].best = True
-        unit, metric = _UNITS.get(name, ("", name))
+        unit, metric = UNITS.get(name, ("", name))
         yield Comparison(
             benchmark,
             scenario,

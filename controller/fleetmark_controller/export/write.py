@@ -35,19 +35,23 @@ def write(
     *,
     view: str = "runs",
     results: RowSource | None = None,
+    jobs: RowSource | None = None,
+    campaigns: RowSource | None = None,
     samples: FetchSamples | None = None,
     title: str = "",
 ) -> int:
     """Write `rows` of `view` to `out`, atomically; return how many there were.
 
     Args:
-        format: One of `FORMATS`.
-        rows: The rows to write; for html, rows of view `runs`.
-        out: The file; an existing one is replaced when the new one is complete.
-        view: The view that the rows belong to, which determines the columns' types.
-        results: Rows of view `results`, for html only.
-        samples: Returns a run's samples by its id, or None if it has none; for html only.
-        title: Title of the page, for html only.
+        format: one of `FORMATS`.
+        rows: what to write; for html, rows of view `runs`.
+        out: the file; what was there is replaced when the new one is whole.
+        view: which view the rows are of: it decides the columns' types.
+        results: for html only, rows of view `results`.
+        jobs: for html only, rows of view `jobs`.
+        campaigns: for html only, rows of view `campaigns`.
+        samples: for html only, gives a run's samples by its id, or None if it has none.
+        title: for html only.
 
     Raises:
         FleetmarkError: USAGE (format, view, path), DISK_FULL, BAD_MESSAGE (rows do not fit).
@@ -65,7 +69,15 @@ def write(
     if format == "html":
         from fleetmark_controller.export.report import write_report
 
-        return write_report(rows, results or RowSource([], []), out, samples=samples, title=title)
+        return write_report(
+            rows,
+            results or RowSource([], []),
+            out,
+            jobs=jobs,
+            campaigns=campaigns,
+            samples=samples,
+            title=title,
+        )
     with atomic(out) as partial:
         return _WRITERS[format](rows, view, partial)
 

@@ -6,7 +6,7 @@ import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from fleetmark_catalog.selectors import FACTS, parse_selector
+from fleetmark_catalog.selectors import FACTS, ONLINE, parse_selector
 from fleetmark_controller.mlperf.system import GIVEN, wrong
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store import events
@@ -49,12 +49,13 @@ def label(
     """
     del effects
     for key, value in changes.items():
-        if not _LABEL.fullmatch(key) or key in FACTS or key in ("name", "in"):
+        if not _LABEL.fullmatch(key) or key in FACTS or key in ("name", "in", ONLINE):
             why = (
                 "agents report it as a capability"
                 if key in FACTS
                 else "use letters, digits and the characters . _ / -"
             )
+            why = "it says whether a device is connected" if key == ONLINE else why
             raise FleetmarkError(ErrorKind.USAGE, f"{key!r} is not a valid label: {why}")
         if value is not None and not _VALUE.fullmatch(value):
             raise FleetmarkError(

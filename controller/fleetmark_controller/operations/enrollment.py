@@ -19,6 +19,7 @@ from fleetmark_controller.operations import campaigns, sessions
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store import events
 from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.id_lookup import SHORTEST_DEVICE_PART, resolve_id
 from fleetmark_controller.store.jobs import jobs
 from fleetmark_controller.store.security import audit, identities, tokens
 from fleetmark_controller.store.security.tokens import Token
@@ -83,28 +84,18 @@ def create_token(
 
 
 def revoke_token(
-    connection: sqlite3.Connection, effects: Effects, now_ns: int, who: str, prefix: str
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, who: str, part: str
 ) -> str:
-    """Revoke a token, given by its id or the beginning of it; return the id.
+    """End a token, named by any part of its id; returns the id.
 
     Raises:
-        FleetmarkError: NOT_FOUND, or USAGE when several ids begin with `prefix`.
+        FleetmarkError: NOT_FOUND; USAGE if several ids have this part.
     """
     del effects
-    found = [
-        t.token_id for t in tokens.every(connection) if prefix and t.token_id.startswith(prefix)
-    ]
-    if len(found) > 1:
-        raise FleetmarkError(
-            ErrorKind.USAGE, f"{prefix!r} is ambiguous: several tokens begin with it"
-        )
-    if not found:
-        raise FleetmarkError(
-            ErrorKind.NOT_FOUND, f"no token {prefix!r}", next_step="See `controller token list`"
-        )
-    tokens.revoke(connection, now_ns, found[0])
-    audit.add(connection, now_ns, who, "token.revoke", found[0])
-    return found[0]
+    token_id = resolve_id(connection, part, ("token",)).item_id
+    tokens.revoke(connection, now_ns, token_id)
+    audit.add(connection, now_ns, who, "token.revoke", token_id)
+    return token_id
 
 
 @dataclass(frozen=True)
@@ -343,6 +334,10 @@ def _named(connection: sqlite3.Connection, name: str, adopt_at_ns: int | None = 
     identity = identities.by_name(connection, Kind.DEVICE, name)
     if identity is None and adopt_at_ns is not None:
         identity = _adopt(connection, adopt_at_ns, name)
+    if identity is None and len(name) >= SHORTEST_DEVICE_PART:
+        # A name was not found: it may be a part of an id. Never `last`: trust is not a guess.
+        found = resolve_id(connection, name, ("identity",))
+        identity = identities.get(connection, found.item_id)
     if identity is None:
         raise FleetmarkError(
             ErrorKind.NOT_FOUND, f"no device {name!r}", next_step="See `controller fleet list`"

@@ -15,6 +15,7 @@ from fleetmark_controller.operations.tuned_parameters import told
 from fleetmark_controller.planning.model import Option
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.devices.selection import named
 from fleetmark_controller.store.jobs import attempts, job_options, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
@@ -24,6 +25,7 @@ from fleetmark_core.bundle_file import ResultsDocument
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.plural import counted
 
 _ON_THE_WAY = (AttemptState.PREPARING, AttemptState.RUNNING, AttemptState.UPLOADING)
 
@@ -100,7 +102,9 @@ def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
         if (found := job_options.get(connection, job_id, known.device_id)) is not None
     }
     listed = ", ".join(sorted(names)[:5]) or "no device"
-    if device and device in names:
+    if device and device not in names:
+        device = named(connection, device).name
+    if device in names:
         return names[device]
     if device:
         raise FleetmarkError(
@@ -112,9 +116,9 @@ def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
     if len(names) != 1:
         raise FleetmarkError(
             ErrorKind.USAGE,
-            f"the job can run on {len(names)} devices",
+            f"the job fits {counted(len(names), 'device')}",
             "--device",
-            f"Give one: {listed}",
+            f"Name one: {listed}",
         )
     return next(iter(names.values()))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fleetmark_catalog.selectors import Selector, Subject, Words, canonical
@@ -29,6 +30,12 @@ class Device:
         """The device as a subject of selectors."""
         return Subject(self.name, self.labels, self.capabilities)
 
+    def subject_now(self, online: Collection[str] | None) -> Subject:
+        """Return the device as selectors see it at this moment; see `Roll.matching`."""
+        if online is None:
+            return self.subject
+        return replace(self.subject, online=self.device_id in online)
+
     @cached_property
     def facts_sha256(self) -> str:
         """The digest of its capabilities. Devices with the same digest resolve alike."""
@@ -50,15 +57,17 @@ class Roll(list[Device]):
             found.setdefault(canonical(device.name), []).append(device)
         return found
 
-    def matching(self, selector: Selector) -> list[Device]:
-        """Return the devices that a selector matches, ordered as in this list.
+    def matching(self, selector: Selector, online: Collection[str] | None = None) -> list[Device]:
+        """Return the devices that a selector matches, in the same order.
 
-        If the selector names its devices, the result is ordered by name.
+        `online` are the ids of the devices that are connected now; None: not known.
         """
         names = selector.names()
         among: list[Device] = self
         if names is not None:
             # Look up named devices in the index: scanning thousands of devices would be slow.
             among = [device for name in sorted(names) for device in self._by_name.get(name, ())]
-        found = [device for device in among if selector.matches(device.subject)]
+        # Subjects keep what is worked out of them: new ones are made only where that matters.
+        now = online if selector.needs_presence else None
+        found = [device for device in among if selector.matches(device.subject_now(now))]
         return found if names is None else sorted(found, key=lambda device: device.name)

@@ -42,6 +42,8 @@ class Size:
     total_s: float = 0.0
     longest_device: str = ""
     by_earlier_runs: int = 0
+    offline: tuple[str, ...] = ()
+    """Names of the devices among them that are not online now."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from fleetmark_core.digest import canonical_json, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
 from fleetmark_core.lockfile import BlobRef, Lock
+from fleetmark_core.plural import counted
 from fleetmark_core.resource_model import shortages
 
 DEFAULT_DEADLINE_S = 7 * 24 * 3600
@@ -113,18 +114,13 @@ def make_plan(
     speeds: Speeds | None = None,
     saved: Mapping[str, str] | None = None,
     dry_run: bool = False,
+    online: Collection[str] | None = None,
 ) -> Plan:
     """Resolve a request for the devices that its selector matches and that it fits.
 
-    Args:
-        catalog: the components.
-        request: the request to resolve.
-        devices: all devices of the fleet.
-        harness: the blob of the harness.
-        now_ns: the wall clock, for deadlines.
-        speeds: the speeds that devices have shown in earlier runs.
-        saved: the selectors of saved fleets, by name.
-        dry_run: return a plan with explanations even if nothing would run.
+    `speeds` are what boards have shown before.
+    `saved` are the selectors of saved fleets. A dry run explains even where nothing would run.
+    `online` are the ids of the devices that are connected now; None: not known.
 
     Raises:
         FleetmarkError: an unknown benchmark, word, parameter; an invalid component.
@@ -141,7 +137,7 @@ def make_plan(
     )
     plan = Plan()
     roll = devices if isinstance(devices, Roll) else Roll(devices)
-    matching = _matching(request.selector, roll, plan, saved or {}, dry_run)
+    matching = _matching(request.selector, roll, plan, saved or {}, dry_run, online)
     if request.interleave and len(configurations) == 1:
         raise FleetmarkError(
             ErrorKind.USAGE,
@@ -184,14 +180,14 @@ def _check_bound(request: Request, configurations: int, devices: int, dry_run: b
     bound = MAX_JOBS if dry_run else min(request.max_jobs or DEFAULT_MAX_JOBS, MAX_JOBS)
     if size <= bound:
         return
-    parts = [f"{configurations} configurations"]
+    parts = [counted(configurations, "configuration")]
     if request.repetitions > 1:
-        parts.append(f"{request.repetitions} repetitions")
+        parts.append(counted(request.repetitions, "repetition"))
     if not request.any_device:
-        parts.append(f"{boards} devices")
+        parts.append(counted(boards, "device"))
     raise FleetmarkError(
         ErrorKind.USAGE,
-        f"{size} jobs ({' × '.join(parts)}), more than {bound}",
+        f"{counted(size, 'job')} ({' × '.join(parts)}), more than {bound}",
         "--max-jobs",
         "Submit fewer jobs at a time"
         if size > MAX_JOBS
@@ -208,8 +204,13 @@ def _on_common_boards(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
     }
 
 
-def estimated(plan: Plan, earlier: estimates.Earlier) -> Plan:
-    """Return the plan with the expected duration of each job and of the whole campaign."""
+def estimated(
+    plan: Plan, earlier: estimates.Earlier, online: Collection[str] | None = None
+) -> Plan:
+    """Return the plan with what each job and the whole may take, and who of it is not online.
+
+    `online` are the ids of the devices that are connected now; None: not known.
+    """
     jobs: list[Planned] = []
     expected: list[estimates.Expected] = []
     for planned in plan.jobs:
@@ -221,7 +222,14 @@ def estimated(plan: Plan, earlier: estimates.Earlier) -> Plan:
         jobs.append(replace(planned, job=replace(job, expected_s=seconds)))
         names = tuple(planned.boards)
         expected.append(estimates.Expected(names, seconds, known is not None))
-    return replace(plan, jobs=jobs, size=estimates.size_of(expected))
+    offline = {
+        name
+        for planned in jobs
+        for name, option in zip(planned.boards, planned.job.options, strict=True)
+        if online is not None and option.device_id not in online
+    }
+    size = replace(estimates.size_of(expected), offline=tuple(sorted(offline)))
+    return replace(plan, jobs=jobs, size=size)
 
 
 def _matching(
@@ -230,6 +238,7 @@ def _matching(
     plan: Plan,
     saved: Mapping[str, str],
     dry_run: bool,
+    online: Collection[str] | None,
 ) -> list[Device]:
     if not devices:
         raise FleetmarkError(
@@ -242,14 +251,18 @@ def _matching(
         return list(devices)
     selector = parse_selector(selector_text, saved)
     check_words(selector, devices.words)
-    matching = devices.matching(selector)
-    plan.matching.extend((d.name, selector.explain(d.subject).reason) for d in matching)
-    # The selector states the wanted devices, so only a dry run explains all of the others.
+    matching = devices.matching(selector, online)
+
+    def reason(device: Device) -> str:
+        return selector.explain(device.subject_now(online)).reason
+
+    plan.matching.extend((d.name, reason(d)) for d in matching)
+    # Whoever submits has said whom he wants; only a dry run explains each of thousands of others.
     if dry_run or not matching:
         known = {device.device_id for device in matching}
         others = [d for d in devices if d.device_id not in known]
         explained = others if dry_run else others[:5]
-        plan.left_out.extend((d.name, selector.explain(d.subject).reason) for d in explained)
+        plan.left_out.extend((d.name, reason(d)) for d in explained)
     if not matching and not dry_run:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out)
         raise FleetmarkError(ErrorKind.NO_MATCH, f"no device matches {selector_text!r} ({reasons})")

@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 from fleetmark_controller.scheduling.model import NS_PER_S, DeviceState, Policy, WaitingJob
 from fleetmark_core import sandbox_levels
+from fleetmark_core.ids import SHORT_ID
 
 _LONGEST_REST_S = 60
 
@@ -25,7 +26,7 @@ def presence(device: DeviceState) -> str:
     if device.seen.status != "online":
         return "is offline" if device.seen.status == "offline" else "does not respond"
     if device.busy_with:
-        return f"runs job {device.busy_with}"
+        return f"runs job {device.busy_with[-SHORT_ID:]}"
     if not device.seen.idle:
         return "has not reported idle yet"
     return ""

@@ -152,6 +152,11 @@ class Presence:
         """Return how many devices have an open stream."""
         return sum(1 for seat in self._seats.values() if seat.session)
 
+    def online_ids(self, now_ns: int) -> frozenset[str]:
+        """Return the ids of the devices that are online now."""
+        names = list(self._seats)
+        return frozenset(n for n in names if self.status(n, now_ns) is Status.ONLINE)
+
     def status(self, device_id: str, now_ns: int) -> Status:
         """Return the status of a device.
 

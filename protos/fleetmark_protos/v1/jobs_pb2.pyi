@@ -194,6 +194,7 @@ class Size(_message.Message):
     TOTAL_NS_FIELD_NUMBER: _builtins.int
     LONGEST_DEVICE_FIELD_NUMBER: _builtins.int
     BY_EARLIER_RUNS_FIELD_NUMBER: _builtins.int
+    OFFLINE_DEVICES_FIELD_NUMBER: _builtins.int
     jobs: _builtins.int
     devices: _builtins.int
     longest_ns: _builtins.int
@@ -203,6 +204,10 @@ class Size(_message.Message):
     """The board that takes longest; empty if any board may take any job."""
     by_earlier_runs: _builtins.int
     """How many of the jobs are estimated by earlier runs; the others by their profile."""
+    @_builtins.property
+    def offline_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the devices among them that are not online now: their jobs wait."""
+
     def __init__(
         self,
         *,
@@ -212,10 +217,11 @@ class Size(_message.Message):
         total_ns: _builtins.int = ...,
         longest_device: _builtins.str = ...,
         by_earlier_runs: _builtins.int = ...,
+        offline_devices: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_earlier_runs", b"by_earlier_runs", "devices", b"devices", "jobs", b"jobs", "longest_device", b"longest_device", "longest_ns", b"longest_ns", "total_ns", b"total_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_earlier_runs", b"by_earlier_runs", "devices", b"devices", "jobs", b"jobs", "longest_device", b"longest_device", "longest_ns", b"longest_ns", "offline_devices", b"offline_devices", "total_ns", b"total_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,7 +363,7 @@ class ListCampaignsRequest(_message.Message):
 
     CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
-    """Only this one; it may be the beginning of an id."""
+    """Only this one: an id, any unique part of one, or `last`."""
     def __init__(
         self,
         *,
@@ -689,6 +695,10 @@ Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
 class WatchEvent(_message.Message):
+    """A job that waits is sent again when its reason changes. An event without a body follows such jobs:
+    the reasons of all waiting jobs have been sent.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int

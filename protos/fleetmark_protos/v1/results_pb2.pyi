@@ -27,7 +27,7 @@ class PowerPart(_message.Message):
     AHEAD_NS_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """In the first part: a run id or an unambiguous beginning of one, and how much the power
+    """In the first part: a run id, any unique part of one or `last`, and how much the power
     server's clock was ahead of the board's.
     """
     ahead_ns: _builtins.int
@@ -275,7 +275,7 @@ class GetRunRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """A run id or an unambiguous beginning of one."""
+    """A run id, any unique part of one, or `last`."""
     def __init__(
         self,
         *,

@@ -174,7 +174,6 @@ set = { parameters = { threads = { default = "#" } } }
     for words, expected in (
         (("threads.17",), "Allowed: int from 1 to 16"),
         (("threads.many",), "Allowed: int from 1 to 16"),
-        (("threads.2", "threads.4"), "both belong to group threads"),
         (("thread.2",), "Did you mean 'threads.#'?"),
         (("threads.#",), "has no variation 'threads.#'"),
     ):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -80,11 +81,64 @@ def test_a_grid_is_the_product_and_skips_what_a_scenario_does_not_have() -> None
     assert found[0].label() == "fashion-mnist fp32,onnx SingleStream performance threads=1"
 
 
+ONE = {"scenarios": ["SingleStream"], "modes": ["performance"]}
+
+
+def chosen(name: str, *words: str) -> list[tuple[str, ...]]:
+    found = expand(CATALOG, name, variations=words, **ONE)  # type: ignore[arg-type]
+    assert len({c.label() for c in found}) == len(found)
+    return [configuration.variations for configuration in found]
+
+
+def test_variations_of_one_group_are_an_axis() -> None:
+    assert chosen("fashion-mnist", "tflite", "onnx") == [("fp32", "tflite"), ("fp32", "onnx")]
+    assert chosen("fashion-mnist", "onnx", "onnx") == [("fp32", "onnx")]
+    assert chosen("fashion-mnist", "onnx", "int8") == [("int8", "onnx")], "two groups hold together"
+    assert chosen("fashion-mnist", "onnx", "int8", "tflite", "fp32") == [
+        ("int8", "onnx"),
+        ("fp32", "onnx"),
+        ("int8", "tflite"),
+        ("fp32", "tflite"),
+    ]
+    runtimes = ("onnxruntime-1.28", "openvino", "tflite-runtime")
+    assert [set(words) & set(runtimes) for words in chosen("fashion-mnist", *runtimes)] == [
+        {word} for word in runtimes
+    ], "a runtime brings the format that it reads"
+
+
+def test_an_axis_multiplies_with_the_grid_of_parameters() -> None:
+    found = expand(
+        CATALOG,
+        "fashion-mnist",
+        variations=["onnx", "tflite"],
+        parameters={"threads": ["1", "2"]},
+        **ONE,  # type: ignore[arg-type]
+    )
+    assert [c.label().split(" ", 1)[1] for c in found] == [
+        f"fp32,{form} SingleStream performance threads={threads}"
+        for form in ("onnx", "tflite")
+        for threads in (1, 2)
+    ]
+
+
+def test_an_axis_over_a_suite_runs_nothing_twice() -> None:
+    assert sorted(chosen("default", "onnx", "tflite")) == sorted(chosen("default"))
+
+
+@given(st.lists(st.sampled_from(["onnx", "tflite", "int8", "fp32", "full", "v5.1", "v6.1"])))
+def test_a_grid_of_variations_is_the_product_of_its_groups(words: list[str]) -> None:
+    groups = [{"onnx", "tflite"}, {"int8", "fp32"}, {"full"}, {"v5.1", "v6.1"}]
+    found = chosen("fashion-mnist", *words)
+    assert len(found) == math.prod(max(1, len(group & set(words))) for group in groups)
+    for group in groups:
+        if group & set(words):
+            assert {tuple(group & set(c)) for c in found} == {(w,) for w in group & set(words)}
+
+
 UNKNOWN = {
     "scenario": ({"scenarios": ["Ofline"]}, "Did you mean 'Offline'?"),
     "mode": ({"modes": ["acuracy"]}, "Did you mean 'accuracy'?"),
     "variation": ({"variations": ["int9"]}, "Did you mean 'int8'?"),
-    "two of a group": ({"variations": ["int8", "fp32"]}, "both belong to group precision"),
     "profile": ({"profile": "quik"}, "Did you mean 'quick'?"),
     "parameter": ({"parameters": {"thread": ["1"]}}, "Did you mean 'threads'?"),
     "not a number": ({"parameters": {"threads": ["two"]}}, "Allowed: int from 1 to 256"),

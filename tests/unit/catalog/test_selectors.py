@@ -286,3 +286,23 @@ def test_any_text_is_read_or_refused_as_an_unknown_word(text: str) -> None:
     else:
         selector.explain(X86)
         unknown_words(selector, [X86])
+
+
+@pytest.mark.parametrize(
+    ("online", "matches", "reason"),
+    [
+        (True, True, "online"),
+        (False, False, "not online"),
+        (None, False, "it is not known whether it is online"),
+    ],
+)
+def test_online_depends_on_presence_alone(online: bool | None, matches: bool, reason: str) -> None:
+    device = Subject("d", {"online": "yes"}, board(), online)
+    selector = parse_selector("linux,@there", {"there": "online"})
+    assert selector.needs_presence
+    assert selector.matches(device) == selector.explain(device).matches == matches
+    assert reason in selector.explain(device).reason
+    absent = parse_selector("!online")
+    assert absent.matches(device) == (not matches)
+    assert unknown_words(selector, [device]) == []
+    assert not parse_selector("linux,site=online").needs_presence

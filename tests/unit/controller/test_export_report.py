@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleetmark_controller.export import report_data
+from fleetmark_controller.export.report import render
 from fleetmark_controller.export.rows import RowSource
 from fleetmark_controller.export.write import write
+from fleetmark_controller.store.jobs import scheduler_view
 from tests.support.export_cases import HOSTILE, Campaign, source
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -222,6 +226,7 @@ def test_best_first_and_only_valid_ones_are_best() -> None:
             "metric_name": "m",
             "metric_value": value,
             "loadgen_validity": validity,
+            "parameters": f'{{"threads": {value}}}',
         }
 
     report = report_data.build(
@@ -237,6 +242,169 @@ def test_best_first_and_only_valid_ones_are_best() -> None:
     bars = {c.scenario: [(b.metric_value, b.best) for b in c.bars] for c in report.comparisons}
     assert bars["SingleStream"] == [(1.0, False), (2.0, True), (3.0, False)]
     assert bars["Offline"] == [(20.0, True), (10.0, False)]
+
+
+def repeated(figures: list[tuple[float, str]], **changes: Any) -> list[dict[str, Any]]:
+    """Rows of view `results`: one a repetition."""
+    return [
+        {
+            "campaign_id": "campaign-1",
+            "device": "d",
+            "benchmark": "b",
+            "scenario": "SingleStream",
+            "metric_name": "early_stopping_latency_p90_ms",
+            "metric_value": figure,
+            "latency_p50_ms": figure / 2,
+            "peak_memory_bytes": 1_000_000 * number,
+            "loadgen_validity": validity,
+            "quality": "good",
+            "repetition": number,
+            "performance_run_id": f"run-{number}",
+            **changes,
+        }
+        for number, (figure, validity) in enumerate(figures, 1)
+    ]
+
+
+def test_repetitions_are_one_bar_with_their_median_and_spread() -> None:
+    slow = repeated([(5.0, "VALID"), (3.0, "VALID"), (4.0, "VALID")], precision="fp32")
+    # Its fastest repetition is the fastest of all, and its median is not.
+    lucky = repeated([(1.0, "VALID"), (9.0, "VALID"), (8.0, "VALID")], precision="int8")
+    report = report_data.build([], [*lucky, *slow])
+    ((first, second),) = [comparison.bars for comparison in report.comparisons]
+    assert (first.precision, first.metric_value, first.low, first.high) == ("fp32", 4.0, 3.0, 5.0)
+    assert (second.precision, second.metric_value, second.best) == ("int8", 8.0, False)
+    assert first.best and first.repetitions == 3 and first.run_id == "run-3"
+    assert first.latency_ms["p50"] == 2.0
+    assert first.peak_memory_bytes == 2e6
+    assert (first.bar_percent, first.low_percent, first.high_percent) == pytest.approx(
+        (100 * 4 / 9, 100 * 3 / 9, 100 * 5 / 9)
+    )
+    words = Page(render(report)).words
+    assert "median of 3, 3.00 to 5.00" in words, "of the best"
+    assert "median of 3, 1.00–9.00" in words
+    assert "2.0 MB" in words
+
+
+def test_repetitions_that_are_not_all_valid_are_never_best() -> None:
+    some = repeated([(1.0, "INVALID"), (2.0, "VALID"), (2.5, "VALID")], precision="int8")
+    none = repeated([(0.5, "INVALID"), (0.7, "INVALID")], precision="fp16")
+    good = repeated([(9.0, "VALID")], precision="fp32")
+    report = report_data.build([], [*some, *none, *good])
+    shown = {c.precision: (c.metric_value, c.validity_text, c.best) for c in report.configurations}
+    assert shown == {
+        "int8": (2.25, "2 of 3 VALID", False),
+        "fp16": (pytest.approx(0.6), "INVALID", False),
+        "fp32": (9.0, "VALID", True),
+    }
+    assert "2 of 3 VALID" in Page(render(report)).words
+
+
+def test_the_worst_quality_of_the_repetitions_and_all_reasons_are_told() -> None:
+    hot = {"quality": "suspicious", "quality_reasons": '[{"code": "hot", "text": "too hot"}]'}
+    rows = repeated([(1.0, "VALID"), (2.0, "VALID")])
+    rows[0] |= hot
+    (configuration,) = report_data.build([], rows).configurations
+    assert (configuration.quality, configuration.reasons) == ("suspicious", ["too hot"])
+
+
+def test_one_configuration_in_two_campaigns_is_told_apart() -> None:
+    rows = [*repeated([(1.0, "VALID")]), *repeated([(2.0, "VALID")], campaign_id="campaign-2")]
+    assert [c.detail for c in report_data.build([], rows).configurations] == [
+        "campaign mpaign-1",
+        "campaign mpaign-2",
+    ]
+
+
+RUN = {"run_id": "r", "campaign_id": "campaign-1", "device": "d", "loadgen_validity": "VALID"}
+
+
+def job(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "job_id": f"01a20a35-3cdd-70c9-8062-00000000{number:04}",
+        "campaign_id": "campaign-1",
+        "configuration": f"toy {number}",
+        "state": "FAILED",
+        "reason": f"no such file {number}",
+        "device": "d",
+        "retried_as": None,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("runs", "jobs", "verdict", "said"),
+    [
+        ([{**RUN, "quality": "good"}], [], "all sound", "no reason to doubt a figure"),
+        ([{**RUN, "quality": "suspicious"}], [], "1 suspicious", "1 run is suspicious: see below"),
+        ([{**RUN, "quality": "unchecked"}] * 2, [], "2 unchecked", "2 runs were not watched"),
+        ([{**RUN, "quality": "good"}], [job(1)], "1 failed", "1 job failed: see below"),
+        (
+            [{**RUN, "quality": "suspicious", "loadgen_validity": "INVALID"}],
+            [job(1), job(2)],
+            "1 invalid",
+            "1 run is INVALID, 2 jobs failed, 1 run is suspicious: see below",
+        ),
+    ],
+)
+def test_all_is_sound_only_where_nothing_is_wrong(
+    runs: list[dict[str, Any]], jobs: list[dict[str, Any]], verdict: str, said: str
+) -> None:
+    report = report_data.build(runs, repeated([(1.0, "VALID")]), jobs)
+    assert report.verdict == verdict
+    words = Page(render(report)).words
+    assert f"Verdicts {verdict} {said}" in words
+    assert ("all sound" in words) == (verdict == "all sound")
+
+
+def test_failed_jobs_are_listed_with_their_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [
+        *(job(number) for number in range(1, 5)),
+        job(5, retried_as="job-6"),
+        job(6, state="SUCCEEDED"),
+        job(7, reason=HOSTILE, configuration=HOSTILE, device=HOSTILE),
+    ]
+    page = Page(render(report_data.build([], [], jobs)))
+    assert page.unclosed == [] and page.count("script") == 0
+    assert "5 jobs gave no result" in page.words and "No results yet" in page.words
+    for number in range(1, 5):
+        assert f"toy {number} no such file {number} 0000000{number}" in page.words
+    assert "toy 5" not in page.words and "toy 6" not in page.words
+    monkeypatch.setattr(report_data, "MAX_FAILED", 2)
+    assert "3 more:" in Page(render(report_data.build([], [], jobs))).words
+
+
+def test_health_checks_are_left_out_and_it_is_said() -> None:
+    check = {"campaign_id": "check"}
+    rows = [*repeated([(1.0, "VALID")]), *repeated([(2.0, "VALID")], **check, precision="int8")]
+    campaigns = [
+        {"campaign_id": "campaign-1", "submitted_by": "anna"},
+        {"campaign_id": "check", "submitted_by": report_data.HEALTH_CHECK},
+    ]
+    runs = [RUN, {**RUN, **check, "quality": "suspicious"}]
+    report = report_data.build(runs, rows, [job(1, **check)], campaigns)
+    assert [c.metric_value for c in report.configurations] == [1.0]
+    assert (report.runs, report.failed, report.suspicious) == (1, 0, 0)
+    assert report.campaigns == ["campaign-1"]
+    assert "1 run of a health check is left out." in Page(render(report)).words
+    assert report_data.HEALTH_CHECK == scheduler_view.HEALTH_CHECK, "as the store has it"
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.1, 1e6), st.sampled_from(["VALID", "INVALID"])),
+        min_size=1,
+        max_size=9,
+    )
+)
+def test_a_bar_lies_within_its_spread(figures: list[tuple[float, str]]) -> None:
+    (c,) = report_data.build([], repeated(figures)).configurations
+    assert c.metric_value is not None and c.low is not None and c.high is not None
+    assert c.low <= c.metric_value <= c.high
+    assert 0 <= c.low_percent <= c.high_percent <= 100.0000001
+    valid = [figure for figure, validity in figures if validity == "VALID"]
+    assert {c.low, c.high} <= set(valid or [figure for figure, _ in figures])
+    assert c.best == (len(valid) == len(figures))
 
 
 CHROMIUM = next(

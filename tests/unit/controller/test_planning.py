@@ -12,8 +12,9 @@ import pytest
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.operations import campaigns
 from fleetmark_controller.planning.device import Device
+from fleetmark_controller.planning.estimates import Earlier
 from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
-from fleetmark_controller.planning.plan import Plan, Request, make_plan
+from fleetmark_controller.planning.plan import Plan, Request, estimated, make_plan
 from fleetmark_controller.planning.resources import Known
 from fleetmark_controller.store.devices.calibrations import Paces
 from fleetmark_controller.store.jobs import listings
@@ -176,3 +177,22 @@ def _insert_run(
     }
     names, marks = ", ".join(values), ", ".join("?" * len(values))
     connection.execute(f"INSERT INTO run ({names}) VALUES ({marks})", tuple(values.values()))
+
+
+def test_a_plan_names_its_devices_that_are_offline(x86_board: Capabilities) -> None:
+    here, away = (device(name, x86_board, Memory(8 * GB, 0)) for name in ("here", "away"))
+    request = Request("c", "fashion-mnist", modes=("accuracy",), scenarios=("Offline",))
+    online = frozenset({"here"})
+    made = make_plan(CATALOG, request, [here, away], HARNESS, 0, online=online)
+    assert estimated(made, Earlier(), online).size.offline == ("away",)
+    assert estimated(made, Earlier()).size.offline == (), "not known"
+    any_device = dataclasses.replace(request, any_device=True)
+    made = make_plan(CATALOG, any_device, [here, away], HARNESS, 0, online=online)
+    assert estimated(made, Earlier(), online).size.offline == ("away",)
+    chosen = dataclasses.replace(request, selector="online")
+    made = make_plan(CATALOG, chosen, [here, away], HARNESS, 0, dry_run=True, online=online)
+    assert [job.device for job in made.jobs] == ["here"]
+    assert made.left_out == [("away", "not online")]
+    assert estimated(made, Earlier(), online).size.offline == ()
+    with pytest.raises(FleetmarkError, match=r"no device matches 'online' .*away: not online"):
+        make_plan(CATALOG, chosen, [here, away], HARNESS, 0, online=frozenset())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fleetmark_controller.api.jobs import settle
+from fleetmark_controller.api.watch_stream import settle
 from fleetmark_controller.cli.progress_text import Board, phase
 from fleetmark_controller.engine.log_tail import Logs
 from fleetmark_controller.engine.pubsub import Hub

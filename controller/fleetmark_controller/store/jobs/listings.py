@@ -131,24 +131,6 @@ def list_campaigns(connection: sqlite3.Connection, campaign_id: str = "") -> lis
     ]
 
 
-def find(connection: sqlite3.Connection, kind: str, prefix: str) -> list[str]:
-    """Return at most two ids of campaigns or jobs that begin with `prefix`."""
-    column, table = {"campaign": ("campaign_id", "campaign"), "job": ("job_id", "job")}[kind]
-    rows = connection.execute(
-        f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ? LIMIT 2",  # noqa: S608
-        (len(prefix), prefix),
-    )
-    return [row[0] for row in rows]
-
-
-def newest_campaign(connection: sqlite3.Connection) -> list[str]:
-    """Return the id of the campaign submitted last, if any; health checks do not count."""
-    rows = connection.execute(
-        "SELECT campaign_id FROM campaign WHERE purpose = '' ORDER BY rowid DESC LIMIT 1"
-    )
-    return [row[0] for row in rows]
-
-
 def job_page(connection: sqlite3.Connection, job_id: str) -> JobPage:
     """Return all details of a job, which must exist."""
     (line,) = jobs_by_id(connection, [job_id])

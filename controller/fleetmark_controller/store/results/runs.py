@@ -140,15 +140,6 @@ def add_reason(
         )
 
 
-def find(connection: sqlite3.Connection, prefix: str) -> list[str]:
-    """Return at most two ids of runs that begin with `prefix`."""
-    pattern = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    rows = connection.execute(
-        "SELECT run_id FROM run WHERE run_id LIKE ? ESCAPE '\\' ORDER BY run_id LIMIT 2", (pattern,)
-    )
-    return [row[0] for row in rows]
-
-
 def files(connection: sqlite3.Connection, run_id: str) -> list[RunFile]:
     """Return the raw files of a run, by name."""
     rows = connection.execute(

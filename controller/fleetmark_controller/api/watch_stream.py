@@ -1,0 +1,114 @@
+"""What a watcher of a campaign is sent: every job now, then each change, and why jobs wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fleetmark_controller.api import serde
+from fleetmark_controller.engine.engine import Engine
+from fleetmark_controller.engine.job_watch import JobEvent
+from fleetmark_controller.engine.pubsub import Subscription
+from fleetmark_controller.engine.wait_reasons import PERIOD_S, WaitingJobs
+from fleetmark_controller.lifecycle.states import JOB_TERMINAL
+from fleetmark_controller.store.jobs import campaigns, listings
+from fleetmark_controller.store.jobs.listings import JobLine
+from fleetmark_core.clock import NS_PER_S, now_monotonic_ns
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_protos.v1 import common_pb2, jobs_pb2
+
+_TERMINAL = {state.value for state in JOB_TERMINAL}
+
+
+class WatchStream:
+    """Makes the messages for all watchers of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Nothing is sent yet."""
+        self._engine = engine
+        self._made: tuple[object, jobs_pb2.WatchEvent] = (None, jobs_pb2.WatchEvent())
+
+    async def events(self, campaign: str) -> AsyncIterator[jobs_pb2.WatchEvent]:
+        """Yield the state of every job of a campaign, then each change, until all are terminal.
+
+        Why a job waits depends on the presence of devices and on time, which no event announces:
+        while a job waits, its reason is looked up every `PERIOD_S`, and sent when it has changed.
+
+        Raises:
+            FleetmarkError: UNREACHABLE: the controller stops.
+        """
+        engine = self._engine
+        with engine.jobs.changes.subscribe(campaign) as changes:
+            open_jobs: set[str] = set()
+            ended: set[str] = set()
+            waiting = WaitingJobs()
+            for line in await engine.reader.run(lambda c: listings.list_jobs(c, campaign)):
+                settle(open_jobs, ended, line)
+                waiting.update(line)
+                yield jobs_pb2.WatchEvent(job=serde.job_to(line))
+            look_at_ns = 0
+            while open_jobs:
+                if waiting and now_monotonic_ns() >= look_at_ns:
+                    reasons = await engine.wait_reasons.current()
+                    changed = waiting.changed(reasons)
+                    for line, reason in changed:
+                        yield jobs_pb2.WatchEvent(job=serde.job_to(line, reason))
+                    if changed:
+                        yield jobs_pb2.WatchEvent()
+                    look_at_ns = now_monotonic_ns() + int(PERIOD_S * NS_PER_S)
+                left_s = max(0.0, (look_at_ns - now_monotonic_ns()) / NS_PER_S)
+                try:
+                    event = await _next(changes, left_s if waiting else None)
+                except asyncio.TimeoutError:
+                    continue
+                if not isinstance(event, JobEvent):
+                    settle(open_jobs, ended, event)
+                    waiting.update(event)
+                yield self._message(event)
+        counts = await engine.reader.run(lambda c: campaigns.states(c, campaign))
+        last = jobs_pb2.CampaignEnded(campaign_id=campaign, jobs_by_state=counts)
+        yield jobs_pb2.WatchEvent(ended=last)
+
+    def _message(self, event: JobEvent | JobLine) -> jobs_pb2.WatchEvent:
+        """Return the message of an event; it is made once, however many watch."""
+        known, message = self._made
+        if known is not event:
+            message = (
+                jobs_pb2.WatchEvent(progress=_progress(event))
+                if isinstance(event, JobEvent)
+                else jobs_pb2.WatchEvent(job=serde.job_to(event))
+            )
+            self._made = (event, message)
+        return message
+
+
+def settle(open_jobs: set[str], ended: set[str], line: JobLine) -> None:
+    """Note whether a job is open; one that is new here, a retry or a repetition, may run already.
+
+    A job that ended stays so: an older state of it may arrive late.
+    """
+    if line.state in _TERMINAL:
+        open_jobs.discard(line.job_id)
+        ended.add(line.job_id)
+    elif line.job_id not in ended:
+        open_jobs.add(line.job_id)
+
+
+async def _next(
+    changes: Subscription[JobLine | JobEvent], timeout_s: float | None
+) -> JobLine | JobEvent:
+    event = await asyncio.wait_for(changes.get(), timeout_s)
+    if event is None:
+        raise FleetmarkError(ErrorKind.UNREACHABLE, "the controller is stopping")
+    return event
+
+
+def _progress(event: JobEvent) -> jobs_pb2.JobProgress:
+    return jobs_pb2.JobProgress(
+        job_id=event.job_id,
+        device=event.device_id,
+        state=serde.state_to(event.state),
+        progress=common_pb2.Progress(phase=event.phase, done=event.done, total=event.total),
+        temperature_c=event.temperature_c,
+        time_left_ns=None if event.left_s is None else int(event.left_s * NS_PER_S),
+    )

@@ -1,0 +1,55 @@
+"""Wait reasons of many jobs in a few words. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+BUSY = "the device is busy"
+"""Stands for all reasons by which a job only waits for its turn."""
+
+_TURN = re.compile(
+    r"^it (takes turns|is about to be given)"
+    r"| (runs job|was just given job|has not reported idle|alternates the jobs|cools down for) ?"
+)
+_BEHIND = re.compile(r"; \d+ jobs? for it comes? first$")
+_SECONDS = re.compile(r" (in|for) \d+ s\b")
+_ANY = re.compile(r"^none of (\d+) (?:boards|devices) is free for it: (.*)$")
+_BUSY_KINDS = frozenset(("busy", "not idle yet", "cooling down", "alternating other jobs", "taken"))
+
+
+def group_of(reason: str) -> str:
+    """Return the reason without what differs between jobs and moments: ids, counts, seconds."""
+    text = _BEHIND.sub("", reason)
+    if _TURN.search(text):
+        return BUSY
+    any_device = _ANY.match(text)
+    if any_device is None:
+        return _SECONDS.sub("", text)
+    kinds: Counter[str] = Counter()
+    for part in any_device[2].split(", "):
+        count, _, kind = part.partition(" ")
+        kinds["busy" if kind in _BUSY_KINDS else kind] += int(count) if count.isdigit() else 1
+    if set(kinds) == {"busy"}:
+        return BUSY
+    shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return f"none of {any_device[1]} devices is free: {shown}"
+
+
+def summarize(reasons: Iterable[str]) -> dict[str, int]:
+    """Return how many jobs wait for each group of reasons, the most frequent first.
+
+    Jobs that only wait for their turn come last.
+    """
+    counts = Counter(group_of(reason) for reason in reasons if reason)
+    order = sorted(counts.items(), key=lambda pair: (pair[0] == BUSY, -pair[1], pair[0]))
+    return dict(order)
+
+
+def in_words(groups: dict[str, int]) -> str:
+    """Return the groups as text: `4 jobs wait: board-2 is offline; 1 job waits: …`."""
+    return "; ".join(
+        f"{count} {'job waits' if count == 1 else 'jobs wait'}: {group}"
+        for group, count in groups.items()
+    )

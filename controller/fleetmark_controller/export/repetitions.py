@@ -1,0 +1,93 @@
+"""Repetitions of a configuration as one result: the median, its spread, the worst verdict. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+_KEY = (
+    *("campaign_id", "device", "benchmark", "model", "precision", "dataset", "runtime"),
+    *("runtime_version", "accelerator", "scenario", "profile", "parameters", "metric_name"),
+)
+"""Columns of view `results` that repetitions have in common."""
+_QUALITIES = ("suspicious", "unchecked", "good")
+"""From the worst to the best."""
+
+MIXED = "mixed"
+"""Validity of repetitions of which LoadGen calls some VALID and others INVALID."""
+
+
+@dataclass(frozen=True)
+class Repetitions:
+    """All rows of one configuration on one device in one campaign."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def first(self) -> Row:
+        """Return a row for what all have in common."""
+        return self.rows[0]
+
+    @property
+    def validity(self) -> str:
+        """Return VALID, INVALID, `MIXED`, or an empty string where LoadGen gave no verdict."""
+        found = {str(row["loadgen_validity"]) for row in self.rows if row.get("loadgen_validity")}
+        return next(iter(found)) if len(found) == 1 else MIXED if found else ""
+
+    @property
+    def valid(self) -> int:
+        """Return how many of them LoadGen calls VALID."""
+        return sum(row.get("loadgen_validity") == "VALID" for row in self.rows)
+
+    @property
+    def counted(self) -> Sequence[Row]:
+        """Return the rows that figures are of: the VALID ones; all if none is VALID."""
+        valid = [row for row in self.rows if row.get("loadgen_validity") == "VALID"]
+        return valid or self.rows
+
+    @property
+    def quality(self) -> str:
+        """Return the worst verdict on the measuring conditions."""
+        found = {str(row["quality"]) for row in self.rows if row.get("quality")}
+        return next((quality for quality in _QUALITIES if quality in found), next(iter(found), ""))
+
+    def values(self, name: str) -> list[float]:
+        """Return the numbers in a column of the rows that count."""
+        found = (row.get(name) for row in self.counted)
+        return [float(value) for value in found if isinstance(value, (int, float))]
+
+    def median(self, name: str) -> float | None:
+        """Return the median of a column over the rows that count; None without numbers."""
+        values = self.values(name)
+        return statistics.median(values) if values else None
+
+    def median_row(self) -> Row:
+        """Return the row whose official figure is the median, or the one below it."""
+        with_figure = [r for r in self.counted if isinstance(r.get("metric_value"), (int, float))]
+        if not with_figure:
+            return self.first
+        ordered = sorted(with_figure, key=lambda row: float(row["metric_value"]))
+        return ordered[(len(ordered) - 1) // 2]
+
+
+def grouped(rows: Iterable[Row]) -> list[Repetitions]:
+    """Return the rows by configuration, in the order of their first rows."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(str(row.get(name)) for name in _KEY), []).append(row)
+    return [Repetitions(tuple(found)) for found in groups.values()]
+
+
+def several_campaigns(groups: Iterable[Repetitions]) -> bool:
+    """Return whether one configuration on one device stands in more than one campaign."""
+    seen: set[tuple[str, ...]] = set()
+    for group in groups:
+        key = tuple(str(group.first.get(name)) for name in _KEY[1:])
+        if key in seen:
+            return True
+        seen.add(key)
+    return False
