@@ -212,7 +212,7 @@ MODEL_PLACES: dict[str, tuple[Make, str]] = {
 def check_one_line(end: End, code: int, *says: str) -> None:
     """One line of what is wrong, no traceback, and little memory."""
     assert end.code == code, end
-    lines = [line for line in end.said.splitlines() if not line.endswith(" faults")]
+    lines = [line for line in end.said.splitlines() if not line.endswith((" fault", " faults"))]
     assert len(lines) == 1, end.said[-3000:]
     assert "Traceback" not in end.said
     assert len(lines[0]) < 1000, lines[0]
