@@ -36,7 +36,7 @@ _DEADLINE_S = 7 * 24 * 3600.0
 @click.option(
     "--with",
     "variations",
-    metavar="V,…",
+    metavar="V,...",
     multiple=True,
     help="Variations; several of one group are a grid.",
 )

@@ -10,13 +10,13 @@ BUSY = "the device is busy"
 """Stands for all reasons by which a job only waits for its turn."""
 
 _TURN = re.compile(
-    r"^it (takes turns|is about to be given)"
-    r"| (runs job|was just given job|has not reported idle|alternates the jobs|cools down for) ?"
+    r"^interleaved: "
+    r"| (runs job|was just assigned job|has not reported idle|is held for|cools down for) ?"
 )
-_BEHIND = re.compile(r"; \d+ jobs? for it comes? first$")
+_BEHIND = re.compile(r"; \d+ queued jobs? for it runs? first$")
 _SECONDS = re.compile(r" (in|for) \d+ s\b")
-_ANY = re.compile(r"^none of (\d+) (?:boards|devices) is free for it: (.*)$")
-_BUSY_KINDS = frozenset(("busy", "not idle yet", "cooling down", "alternating other jobs", "taken"))
+_ANY = re.compile(r"^none of (\d+) devices is free for it: (.*)$")
+_BUSY_KINDS = frozenset(("busy", "not idle yet", "cooling down", "held for interleaved jobs", "taken"))
 
 
 def group_of(reason: str) -> str:

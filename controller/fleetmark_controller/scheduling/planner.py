@@ -103,7 +103,7 @@ class _Round:
                 return obstacle
             first = self.next_turn[job.series]
             if first is not job:
-                return f"it takes turns: job {first.job_id[-SHORT_ID:]} runs first"
+                return f"interleaved: job {first.job_id[-SHORT_ID:]} runs first"
             if self._series(job).active:
                 return "interleaved: the previous job has not ended"
         return ""
@@ -196,7 +196,7 @@ class _Round:
             return "needs entries that no signed release contains"
         taker = self.given.get(device.device_id)
         if taker is not None:
-            return f"was just given job {taker[-SHORT_ID:]}"
+            return f"was just assigned job {taker[-SHORT_ID:]}"
         if self.obstacles[device.device_id]:
             return self.obstacles[device.device_id]
         if not self._may_hold(job, device.device_id):

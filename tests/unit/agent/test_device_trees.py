@@ -130,7 +130,7 @@ def reasons(*readings: Reading) -> dict[str, str]:
 
 def test_a_temperature_that_only_hwmon_has_reaches_the_verdict() -> None:
     reading = Condition(DEVICE_TREES / "amd-hwmon-only").look()
-    assert reasons(reading) == {"hot": "the board reached 91 °C"}
+    assert reasons(reading) == {"hot": "the device reached 91 °C"}
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -94,7 +94,7 @@ def test_a_built_wheel_that_is_gone_is_said(tmp_path: Path) -> None:
     with pytest.raises(FleetmarkError) as caught:
         obtain(sources, blobs, None, print)
     assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
-    assert WHEEL in caught.value.what and "built again" in caught.value.next_step
+    assert WHEEL in caught.value.what and "build it again" in caught.value.next_step
 
 
 RECIPE = """\

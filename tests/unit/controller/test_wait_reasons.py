@@ -55,7 +55,7 @@ def test_reasons_of_the_scheduler_fall_into_few_groups() -> None:
         "b1 is drained (new fan)": 6
     }
     resting = DeviceState("b1", "b1", Seen(rested_ns=1, refusals=1))
-    assert summarize(reasons(resting)) == {"b1 refused its last job: it is asked again": 6}
+    assert summarize(reasons(resting)) == {"b1 refused its last job: the next offer follows": 6}
     cooling = DeviceState("b1", "b1", Seen(rested_ns=1))
     assert summarize(reasons(cooling, cool_down_ns=60 * S)) == {BUSY: 6}
     turns = reasons(device("b1"), series="s")
@@ -94,7 +94,7 @@ def test_piped_output_has_a_line_when_the_reasons_change(
         return capsys.readouterr().out.splitlines()
 
     offline = "b2 is offline"
-    assert sent(job("a", waiting=offline), job("b", waiting=f"{offline}; 1 job for it comes first"))
+    assert sent(job("a", waiting=offline), job("b", waiting=f"{offline}; 1 queued job for it runs first"))
     assert sent(job("b", waiting=offline)) == [], "the same reason"
     assert sent(job("a", waiting="b2 is drained")) == [
         "[0/2] 1 job waits: b2 is drained; 1 job waits: b2 is offline"
