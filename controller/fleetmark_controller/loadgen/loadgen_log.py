@@ -296,8 +296,10 @@ def _result(values: Values, settings: Settings) -> Result:
     reasons = [values.text("result_invalid_reason")] if "result_invalid_reason" in values else []
     if values.flag("early_stopping_met") is False:
         reasons.append(values.text("early_stopping_result"))
-    sample_count = min(query_count * per_query, limits.MAX_COUNT)
     offline = settings.scenario == "Offline"
+    if offline:
+        per_query = _issued_offline(values, settings, per_query)
+    sample_count = min(query_count * per_query, limits.MAX_COUNT)
     latency = _latency(values, offline_samples=sample_count if offline else 0)
     query_latency = _latency(values, of_query=True) if settings.scenario == "MultiStream" else None
     name, value, throughput = _metric(values, settings, query_latency)
@@ -317,6 +319,28 @@ def _result(values: Values, settings: Settings) -> Result:
         ),
         estimated=_first_token_latency(values) if settings.scenario != "Offline" else None,
     )
+
+
+def _issued_offline(values: Values, settings: Settings, samples: int) -> int:
+    """Return how many samples the query of Offline held; `samples` are those that LoadGen logs.
+
+    Where each sample is issued equally often, LoadGen pads the query "to a multiple of the complete
+    dataset" and logs the number before (`loadgen/loadgen.cc`, `sample_concatenate_permutation`).
+    Some builds of v4.0 and v4.1 do not log this setting: there the query is taken for padded if the
+    rate says so.
+    """
+    total = values.integer("qsl_reported_total_count", limits.MAX_COUNT)
+    loaded = min(settings.performance_sample_count, total)
+    padded = -(-samples // loaded) * loaded if loaded else samples
+    setting = values.flag("effective_sample_concatenate_permutation")
+    if setting is not None:
+        return padded if setting else samples
+    rate, longest_ns = (
+        values.rate("result_samples_per_second"),
+        values.integer("result_max_latency_ns", limits.MAX_LATENCY_NS),
+    )
+    issued = (rate or 0.0) * longest_ns / 1e9
+    return padded if abs(issued - padded) < abs(issued - samples) else samples
 
 
 def _metric(
