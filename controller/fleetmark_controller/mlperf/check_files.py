@@ -1,8 +1,7 @@
 """Checks which files and folders a submission may have, by MLPerf's rules.
 
 Source: the folder checks of `check_results_dir` in the submission checkers v5.0 and v5.1. That of
-v6.1 dropped them; their reason, that the results are published in a git repository, still holds
-(submission_rules.adoc of mlcommons/policies, "Submission checklist").
+v6.1 dropped them; their reason, that results are published in a git repository, still holds.
 """
 
 from __future__ import annotations

@@ -128,15 +128,14 @@ class _Check:
     def _implementation(self, folder: str) -> str | None:
         """Return the file with what was done to weights and inputs: its name depends on the round.
 
-        v5.1 wants one that begins with the system's name, v5.0 with `model-info`.
+        Up to v5.1 it is one that begins with the system's name.
         """
         if not self.layout.has_measurements_tree:
             return f"{folder}/measurements.json"
-        start = "model-info" if self.layout.round == "v5.0" else self.place.system
         names = sorted(
             name
             for name in self.tree.files_in(folder)
-            if name.startswith(start) and name.endswith(".json")
+            if name.startswith(self.place.system) and name.endswith(".json")
         )
         best = [name for name in names if name.endswith(f"_{self.place.folder}.json")]
         return f"{folder}/{(best or names)[0]}" if names else None
@@ -152,7 +151,7 @@ class _Check:
         """Yield what is wrong with the accuracy run."""
         folder = self.layout.accuracy(self.place)
         wanted = {SUMMARY, DETAIL, ACCURACY, ANSWERS}
-        yield from self.tree.check_list(folder, wanted)
+        yield from self.tree.check_list(folder, wanted, level=self.layout.level_of_files)
         yield from self._accuracy_text(f"{folder}/{ACCURACY}")
         size_bytes = self.tree.sizes.get(f"{folder}/{ANSWERS}", 0)
         if size_bytes > ACCURACY_LOG_BYTES:
@@ -202,7 +201,7 @@ class _Check:
         """Return the log of the performance run, and what is wrong with the run."""
         folder = self.layout.performance(self.place)
         wanted = {SUMMARY, DETAIL} | ({_SAMPLES_OF_POWER} if self.has_power else set())
-        problems = list(self.tree.check_list(folder, wanted, {ANSWERS}))
+        problems = list(self.tree.check_list(folder, wanted, {ANSWERS}, self.layout.level_of_files))
         log, unread = RunLog.read(self.tree, folder)
         problems += unread
         if log is not None:

@@ -51,7 +51,7 @@ def check_tests(
         elif test == _TOKEN_TEST:
             yield from _tokens(tree, folder)
         else:
-            yield from _performance(tree, folder)
+            yield from _performance(tree, layout, folder)
             log, problems = RunLog.read(tree, f"{folder}/performance/run_1")
             yield from problems
             if log is not None:
@@ -59,18 +59,19 @@ def check_tests(
                     log, place.scenario, rules, layout.division, system_type, network=network
                 )
             if test == "TEST01":
-                yield from _answers(tree, folder, rules)
+                yield from _answers(tree, layout, folder, rules)
 
 
-def _performance(tree: TreeReader, folder: str) -> Iterator[Problem]:
+def _performance(tree: TreeReader, layout: Layout, folder: str) -> Iterator[Problem]:
     path = f"{folder}/{VERIFIED_PERFORMANCE}"
     yield from tree.missing(path)
     if path in tree.sizes and PASS not in tree.text(path):
         yield Problem(path, f"does not say {PASS}")
-    yield from tree.check_list(f"{folder}/performance/run_1", {SUMMARY, DETAIL}, {ANSWERS})
+    run, level = f"{folder}/performance/run_1", layout.level_of_files
+    yield from tree.check_list(run, {SUMMARY, DETAIL}, {ANSWERS}, level)
 
 
-def _answers(tree: TreeReader, folder: str, rules: Rules) -> Iterator[Problem]:
+def _answers(tree: TreeReader, layout: Layout, folder: str, rules: Rules) -> Iterator[Problem]:
     """Yield what is wrong with the answers of TEST01: they are the same, or as accurate."""
     path = f"{folder}/{VERIFIED_ACCURACY}"
     yield from tree.missing(path)
@@ -78,7 +79,8 @@ def _answers(tree: TreeReader, folder: str, rules: Rules) -> Iterator[Problem]:
         return
     same = PASS in tree.text(path)
     texts = set() if same else {_BASELINE, _TESTED}
-    yield from tree.check_list(f"{folder}/accuracy", {ANSWERS, ACCURACY} | texts)
+    wanted = {ANSWERS, ACCURACY} | texts
+    yield from tree.check_list(f"{folder}/accuracy", wanted, level=layout.level_of_files)
     if same or not texts <= tree.files_in(f"{folder}/accuracy"):
         return
     baseline, tested = (tree.text(f"{folder}/accuracy/{name}") for name in (_BASELINE, _TESTED))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleetmark_controller.mlperf.problems import MLPERF, NOTICE
+
 SCENARIO_FOLDERS = {
     name.lower(): name
     for name in ("SingleStream", "MultiStream", "Server", "Offline", "Interactive")
@@ -54,6 +56,11 @@ class Layout:
     def has_measurements_tree(self) -> bool:
         """Whether measurements and compliance have trees of their own, and code is in `code`."""
         return self.round in ("v5.0", "v5.1")
+
+    @property
+    def level_of_files(self) -> str:
+        """How much a file counts that must not be there: the checker of v6.1 looks for none."""
+        return MLPERF if self.has_measurements_tree else NOTICE
 
     @property
     def root(self) -> str:

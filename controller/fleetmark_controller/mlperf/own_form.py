@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fleetmark_controller.mlperf.benchmarks import official_name
+from fleetmark_controller.mlperf.check_files import check_files
 from fleetmark_controller.mlperf.check_result import IMPLEMENTATION_FIELDS
 from fleetmark_controller.mlperf.check_run import (
     AccuracyPart,
@@ -77,6 +78,7 @@ class _Check:
     def leftovers(self) -> Iterator[Problem]:
         """Yield files that no result needs, and what is missing at the top."""
         yield from self._need(README)
+        yield from check_files(self.tree)
         for name in sorted(self.tree.links):
             yield Problem(name, "is neither a file nor a folder")
         for name, size_bytes in sorted(self.tree.sizes.items()):

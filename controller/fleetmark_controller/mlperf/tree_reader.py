@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_controller.loadgen import limits
-from fleetmark_controller.mlperf.problems import Problem
+from fleetmark_controller.mlperf.problems import MLPERF, Problem
 from fleetmark_core.document_parser import parse_json
 from fleetmark_core.regular_file import open_regular
 
@@ -77,16 +77,20 @@ class TreeReader:
             yield Problem(path, "is missing")
 
     def check_list(
-        self, folder: str, wanted: Set[str], optional: Set[str] = frozenset()
+        self,
+        folder: str,
+        wanted: Set[str],
+        optional: Set[str] = frozenset(),
+        level: str = MLPERF,
     ) -> Iterator[Problem]:
         """Yield the files that a folder lacks, and those that it must not have.
 
-        As `files_diff` of the submission checkers.
+        As `files_diff` of the submission checkers; `level` is that of a file too many.
         """
         for name in sorted(wanted):
             yield from self.missing(f"{folder}/{name}")
         for name in sorted(self.files_in(folder) - wanted - optional - _ALWAYS_ALLOWED):
-            yield Problem(f"{folder}/{name}", "must not be in this folder")
+            yield Problem(f"{folder}/{name}", "must not be in this folder", level)
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file, of a detail log's size at most; empty if it is missing.

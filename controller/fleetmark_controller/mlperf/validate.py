@@ -17,7 +17,7 @@ from fleetmark_controller.mlperf.check_result import CheckedResult
 from fleetmark_controller.mlperf.check_submitter import check_submitter
 from fleetmark_controller.mlperf.layout import Layout
 from fleetmark_controller.mlperf.own_form import check_own_form
-from fleetmark_controller.mlperf.problems import NOTICE, Problem
+from fleetmark_controller.mlperf.problems import FLEETMARK, MLPERF, NOTICE, Problem
 from fleetmark_controller.mlperf.rules import CHECKED_DIVISIONS, FindRules
 from fleetmark_controller.mlperf.tree_reader import TreeReader
 
@@ -31,17 +31,25 @@ class Checked:
 
     @property
     def findings(self) -> list[Problem]:
-        """Every finding once, notices too."""
+        """Every finding once, at the level that counts most; notices too."""
         found = [*self.beside]
         for result in self.results:
             found += result.problems
-        unique = {(problem.path, problem.text): problem for problem in reversed(found)}
-        return list(reversed(unique.values()))
+        unique: dict[tuple[str, str], Problem] = {}
+        for problem in found:
+            key = (problem.path, problem.text)
+            if key not in unique or _rank(problem) < _rank(unique[key]):
+                unique[key] = problem
+        return list(unique.values())
 
     @property
     def problems(self) -> list[Problem]:
         """What is wrong; without notices."""
         return [problem for problem in self.findings if problem.level != NOTICE]
+
+
+def _rank(problem: Problem) -> int:
+    return (MLPERF, FLEETMARK, NOTICE).index(problem.level)
 
 
 def validate(folder: Path, round_name: str, find_rules: FindRules = rules.rules) -> list[Problem]:
@@ -66,6 +74,9 @@ def check_tree(folder: Path, round_name: str, find_rules: FindRules = rules.rule
     """
     tree = TreeReader(folder)
     beside = list(check_files(tree))
+    if round_name == "v6.1":
+        # The checker of v6.1 looks at no file that does not belong to a result.
+        beside = [problem._replace(level=NOTICE) for problem in beside]
     results: list[CheckedResult] = []
     layouts = [
         Layout(round_name, division, submitter)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fleetmark_controller.mlperf.problems import FLEETMARK
+from fleetmark_controller.mlperf.problems import FLEETMARK, NOTICE
 from fleetmark_controller.mlperf.rules import rules
 from fleetmark_controller.mlperf.validate import check_tree
 from tests.support.foreign_trees import ROOT, SYSTEM, foreign_tree, lenient_rules
@@ -213,14 +213,24 @@ def test_a_model_of_another_name(tmp_path: Path) -> None:
 
 
 def test_rounds_differ(tree: Path, tmp_path: Path) -> None:
-    """v5.0 looks for model-info*.json, v6.1 for everything in the result's folder."""
-    assert any("no JSON file with what was done" in text for text in texts(tree, "v5.0"))
+    """v6.1 looks for everything in the result's folder; v5.0 does not look at systems."""
     assert any("measurements.json: is missing" in text for text in texts(tree, "v6.1"))
     root = tmp_path / "tree"
     shutil.copytree(tree, root)
-    for path in sorted(root.rglob(f"measurements/**/{SYSTEM}.json")):
-        path.rename(path.with_name("model-info.json"))
     assert texts(root, "v5.0") == []
+    add(f"{ROOT}/systems/other.json", "{}")(root)
+    assert texts(root, "v5.0") == []
+    assert len(texts(root, "v5.1")) == 1
+
+
+def test_files_that_v6_1_does_not_look_at_are_notices(tree: Path, tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    shutil.copytree(tree, root)
+    add("summary.csv")(root)
+    found = check_tree(root, "v6.1", lenient_rules)
+    levels = [problem.level for problem in found.findings if problem.path == "summary.csv"]
+    assert levels == [NOTICE]
+    assert not [problem for problem in found.problems if problem.path == "summary.csv"]
 
 
 def test_the_closed_division_wants_scenarios_tests_and_accuracy(tmp_path: Path) -> None:
