@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fleetmark_controller.mlperf.benchmarks import Target
+from fleetmark_controller.mlperf.benchmark_terms import Target
 
 _PATTERNS = {
     "acc": r"^(?:\{\"accuracy|accuracy)[\": ]*=?\s*([\d\.]+).*",

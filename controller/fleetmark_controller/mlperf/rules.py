@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fleetmark_controller.loadgen import rules as loadgen_rules
 from fleetmark_controller.loadgen.rules import Seeds
 from fleetmark_controller.mlperf import benchmarks
-from fleetmark_controller.mlperf.benchmarks import Benchmark
+from fleetmark_controller.mlperf.benchmark_terms import Benchmark
 
 CLOSED, OPEN = "closed", "open"
 DIVISIONS = (CLOSED, OPEN)
