@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fleetmark_controller.mlperf.check_system import check_system
+from fleetmark_controller.mlperf.layout import Layout
 from fleetmark_controller.mlperf.problems import FLEETMARK, NOTICE
-from fleetmark_controller.mlperf.rules import rules
+from fleetmark_controller.mlperf.rules import CHECKED_DIVISIONS, rules
+from fleetmark_controller.mlperf.system import FIELDS
 from fleetmark_controller.mlperf.validate import check_tree
 from tests.support.foreign_trees import ROOT, SYSTEM, foreign_tree, lenient_rules
 
@@ -221,6 +227,30 @@ def test_rounds_differ(tree: Path, tmp_path: Path) -> None:
     add(f"{ROOT}/systems/other.json", "{}")(root)
     assert texts(root, "v5.0") == []
     assert len(texts(root, "v5.1")) == 1
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from((*FIELDS, "is_network", "colour")), JSON_VALUES),
+    st.sampled_from(CHECKED_DIVISIONS),
+)
+def test_whatever_a_description_says(values: dict[str, Any], division: str) -> None:
+    found = list(check_system("x.json", values, Layout("v6.1", division, "Us")))
+    assert found, "no such description is complete"
+
+
+def test_a_name_that_is_no_text(tree: Path, tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    shutil.copytree(tree, root)
+    with open(os.fsencode(root / ROOT / "code") + b"/\xff .md", "wb"):
+        pass
+    assert any("must not be submitted" in text for text in texts(root))
 
 
 def test_files_that_v6_1_does_not_look_at_are_notices(tree: Path, tmp_path: Path) -> None:
