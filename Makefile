@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller core protos catalog cli tests
 
 .PHONY: help demo test test-fast test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity bench-sandbox mlperf-check mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks board-kit clean
+	bench-fidelity bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,9 @@ CHECKER_PYTHON ?= python3
 mlperf-check: $(VENV)/.dev ## Run an official checker on an exported tree: MLPERF_CHECKERS=folder TREE=path [ROUND=v6.1]
 	@$(BIN)/python bench/official_checker.py --checkers "$(MLPERF_CHECKERS)" --tree "$(TREE)" \
 		--round $(ROUND) --python $(CHECKER_PYTHON)
+
+mlperf-results: $(VENV)/.dev ## Compare MLCommons' published results with the table of them: RESULTS=checkout ROUND=v5.1
+	@$(BIN)/python bench/mlperf_results.py --results "$(RESULTS)" --round $(ROUND)
 
 mlperf-verify: $(VENV)/.dev ## Run the official scripts of TEST01 and TEST04: MLPERF_CHECKERS=folder TREE=path [ROUND=v6.1]
 	@$(BIN)/python bench/official_compliance.py --checkers "$(MLPERF_CHECKERS)" --tree "$(TREE)" \

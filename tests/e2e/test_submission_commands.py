@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.foreign_trees import ROOT as OTHERS
+from tests.support.foreign_trees import foreign_tree
 from tests.support.processes import Fleet, fleet_in
 
 pytestmark = pytest.mark.e2e
@@ -31,6 +33,8 @@ def test_a_board_is_described_field_by_field(fleet: Fleet) -> None:
         (("colour=red",), 2, "no field colour"),
         (("status=soon",), 2, "must be one of available"),
         (("cooling",), 2, "is not FIELD=VALUE"),
+        (("accelerators_per_node=two",), 2, "must be a whole number of at least 0"),
+        (("system_type=edge,datacenter",), 2, "require Server, too"),
     ):
         done = fleet.run("fleet", "describe", "bench-01", *words)
         assert done.returncode == code, done.stderr
@@ -63,11 +67,28 @@ def test_a_tree_is_checked_without_a_controller(fleet: Fleet) -> None:
     assert done.returncode == 2 and "--check writes nothing" in done.stderr
 
 
+def test_a_tree_of_others_is_checked_by_mlperfs_rules(fleet: Fleet) -> None:
+    check = ("export", "--format", "mlperf", "--round", "v5.1", "--check")
+    tree = foreign_tree(fleet.folder / "others")
+    (tree / OTHERS / "code" / "resnet50" / "fleetmark").mkdir()
+    done = fleet.run(*check, str(tree), "--controller", "127.0.0.1:1")
+    assert done.returncode == 4
+    # Its logs are of a moment; what Fleetmark's own form wants is marked.
+    assert "min_duration is 250 ms, not 600000\n" in done.stdout
+    assert "manifest.json: is missing (Fleetmark's own form)\n" in done.stdout
+    assert "of them by Fleetmark's own form" in done.stderr
+    done = fleet.run(*check, str(tree), "--infer")
+    assert done.returncode == 2 and "--check writes nothing" in done.stderr
+    done = fleet.run(*(*check[:4], "v4.0", check[5]), str(tree))
+    assert done.returncode == 2 and "rounds are v5.0, v5.1, v6.1" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
         (("--format", "mlperf"), "needs --round, --division and --submitter"),
         (("--format", "csv", "--round", "v6.1"), "are for --format mlperf"),
+        (("--format", "csv", "--infer"), "are for --format mlperf"),
         ((*EXPORT[1:], "--submitter", "../x"), "cannot be a folder's name"),
         ((*EXPORT[1:4], "v9", *EXPORT[5:], "--submitter", "Us"), "rounds are v5.1, v6.1"),
     ],

@@ -62,6 +62,7 @@ class Store:
         self.bench = bench
         self.blobs: dict[str, bytes] = {}
         self.runs: list[StoredRun] = []
+        self.made = -1
 
     def read(self, sha256: str) -> bytes:
         return self.blobs.get(sha256) or self.bench.blobs.path(sha256).read_bytes()
@@ -98,7 +99,7 @@ class Store:
             data = path.read_bytes()
             files[name] = StoredFile(sha256_hex(data), len(data))
             self.blobs[files[name].sha256] = data
-        number = len(self.runs)
+        number = self.made = self.made + 1
         values = asdict(facts)
         values.pop("samples")
         parameters = {k: v for k, v in configuration.parameters.items() if k != "min_duration_s"}

@@ -14,6 +14,7 @@ from fleetmark_core.plural import counted
 
 _STANDARD_OUTPUT = "-"
 _BINARY = ("parquet", "sqlite")
+_SUFFIXES = {"Fleetmark": " (Fleetmark's own form)"}
 FORMATS = ("csv", "jsonl", "parquet", "sqlite", "html", "mlperf")
 
 
@@ -29,9 +30,20 @@ FORMATS = ("csv", "jsonl", "parquet", "sqlite", "html", "mlperf")
 @options.fleet
 @click.option("--since", default="", metavar="T", help="ISO 8601 time.")
 @click.option("--samples", is_flag=True, help="Every sample of these runs, instead of the runs.")
-@click.option("--round", "round_name", metavar="R", help="mlperf: the round, v5.1 or v6.1.")
+@click.option(
+    "--round",
+    "round_name",
+    metavar="R",
+    help="mlperf: the round, v5.1 or v6.1; with --check v5.0, too.",
+)
 @click.option("--division", metavar="D", help="mlperf: open or closed.")
 @click.option("--submitter", metavar="NAME", help="mlperf: who submits.")
+@click.option(
+    "--infer",
+    "infer_missing",
+    is_flag=True,
+    help="mlperf: infer scenarios that were not measured, as MLPerf's rules allow.",
+)
 @click.option("--check", metavar="TREE", help="mlperf: write nothing, check the submission TREE.")
 @options.controller
 def command(
@@ -45,6 +57,7 @@ def command(
     round_name: str | None,
     division: str | None,
     submitter: str | None,
+    infer_missing: bool,
     check: str | None,
     address: str | None,
 ) -> int:
@@ -52,8 +65,10 @@ def command(
     if check is not None:
         if form != "mlperf" or not round_name:
             raise click.UsageError("--check goes with --format mlperf --round R")
-        if out or division or submitter:
-            raise click.UsageError("--check writes nothing: no --out, --division, --submitter")
+        if out or division or submitter or infer_missing:
+            raise click.UsageError(
+                "--check writes nothing: no --out, --division, --submitter, --infer"
+            )
         return _check(check, round_name)
     if not out:
         raise click.UsageError("Missing option '--out'.")
@@ -65,10 +80,12 @@ def command(
         if out == _STANDARD_OUTPUT:
             raise click.UsageError("--format mlperf writes a folder: name one with --out")
         chosen = {"campaign": campaign, "selector": selector, "since": since}
-        _mlperf(address, out, round_name, division, submitter, chosen)
+        _mlperf(address, out, round_name, division, submitter, chosen, infer_missing=infer_missing)
         return 0
-    if round_name or division or submitter:
-        raise click.UsageError("--round, --division and --submitter are for --format mlperf")
+    if round_name or division or submitter or infer_missing:
+        raise click.UsageError(
+            "--round, --division, --submitter and --infer are for --format mlperf"
+        )
     from fleetmark_controller.client.export import export_view
 
     with options.connect(address) as client, _target(out, form) as target:
@@ -111,17 +128,26 @@ def _target(out: str, form: str) -> Iterator[Path]:
 
 def _check(tree: str, round_name: str) -> int:
     """Print what is wrong with a tree; it needs no controller."""
-    from fleetmark_controller.client.export_mlperf import check_tree
+    from fleetmark_controller.client.export_mlperf import check_submission
+    from fleetmark_controller.mlperf.problems import FLEETMARK, MLPERF, NOTICE
     from fleetmark_core.errors import ErrorKind
 
-    problems = check_tree(Path(tree), round_name)
-    for problem in problems:
-        echo(str(problem))
-    if problems:
-        count = "1 thing is" if len(problems) == 1 else f"{len(problems)} things are"
-        echo(f"{count} wrong with {tree} by the rules of round {round_name}", err=True)
+    found = check_submission(Path(tree), round_name)
+    counts = dict.fromkeys((MLPERF, FLEETMARK, NOTICE), 0)
+    for problem in found.findings:
+        counts[problem.level] += 1
+        if problem.level == NOTICE:
+            echo(f"Notice: {problem}", err=True)
+        else:
+            echo(f"{problem}{_SUFFIXES.get(problem.level, '')}")
+    if found.problems:
+        total = len(found.problems)
+        count = "1 thing is" if total == 1 else f"{total} things are"
+        own = f", {counts[FLEETMARK]} of them by Fleetmark's own form" if counts[FLEETMARK] else ""
+        echo(f"{count} wrong with {tree} by the rules of round {round_name}{own}", err=True)
         return ErrorKind.SUBMISSION_INVALID.exit_code
-    echo(f"{tree} keeps MLPerf's rules of round {round_name}", err=True)
+    count = "1 result" if len(found.results) == 1 else f"{len(found.results)} results"
+    echo(f"{tree} keeps MLPerf's rules of round {round_name}: {count}", err=True)
     return 0
 
 
@@ -132,6 +158,8 @@ def _mlperf(
     division: str,
     submitter: str,
     chosen: dict[str, str],
+    *,
+    infer_missing: bool,
 ) -> None:
     from fleetmark_controller.client.export_mlperf import export_mlperf
 
@@ -142,6 +170,7 @@ def _mlperf(
             round_name=round_name,
             division=division,
             submitter=submitter,
+            infer_missing=infer_missing,
             **chosen,
         )
     for title, why in done.left_out:

@@ -16,7 +16,9 @@ _TURN = re.compile(
 _BEHIND = re.compile(r"; \d+ queued jobs? for it runs? first$")
 _SECONDS = re.compile(r" (in|for) \d+ s\b")
 _ANY = re.compile(r"^none of (\d+) devices is free for it: (.*)$")
-_BUSY_KINDS = frozenset(("busy", "not idle yet", "cooling down", "held for interleaved jobs", "taken"))
+_BUSY_KINDS = frozenset(
+    ("busy", "not idle yet", "cooling down", "held for interleaved jobs", "taken")
+)
 
 
 def group_of(reason: str) -> str:

@@ -15,15 +15,14 @@ from typing import Any
 
 from fleetmark_controller.client.connection import Client, values
 from fleetmark_controller.mlperf import templates
-from fleetmark_controller.mlperf.compliance_check import failing
+from fleetmark_controller.mlperf.compliance_check import failing, infer
 from fleetmark_controller.mlperf.layout import Layout
-from fleetmark_controller.mlperf.problems import Problem
-from fleetmark_controller.mlperf.rules import DIVISIONS, ROUNDS, Rules, rules
+from fleetmark_controller.mlperf.rules import CHECKED_ROUNDS, DIVISIONS, ROUNDS, FindRules, rules
 from fleetmark_controller.mlperf.selection import Choice, Entry, choose
 from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredFile, StoredRun
 from fleetmark_controller.mlperf.system import Description, describe
 from fleetmark_controller.mlperf.tree import Tree, build
-from fleetmark_controller.mlperf.validate import validate
+from fleetmark_controller.mlperf.validate import Checked, check_tree, validate
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import parse_lock
 from fleetmark_core.received_files import check_distinct, received_tree_path
@@ -52,8 +51,11 @@ def export_mlperf(
     campaign: str = "",
     selector: str = "",
     since: str = "",
+    infer_missing: bool = False,
 ) -> Exported:
     """Write the submission that a controller's runs make to the new folder `out`.
+
+    With `infer_missing`, scenarios that were not measured are inferred where MLPerf's rules allow.
 
     Raises:
         FleetmarkError: USAGE. NOTHING_FITS: no run can be submitted, with the reasons.
@@ -62,7 +64,12 @@ def export_mlperf(
     runs = stored_runs(client, campaign=campaign, selector=selector, since=since)
     layout = Layout(round_name, division, submitter)
     return write_submission(
-        runs, descriptions_of(client), functools.cache(client.blob), layout, out
+        runs,
+        descriptions_of(client),
+        functools.cache(client.blob),
+        layout,
+        out,
+        infer_missing=infer_missing,
     )
 
 
@@ -91,18 +98,18 @@ def descriptions_of(client: Client) -> Describe:
     return said
 
 
-def check_tree(tree: Path, round_name: str) -> list[Problem]:
-    """Return the problems of a submission in the folder `tree`, whichever tool wrote it.
+def check_submission(tree: Path, round_name: str) -> Checked:
+    """Check a submission that lies in the folder `tree`, whoever wrote it.
 
     Raises:
         FleetmarkError: USAGE: no such folder or round, or it cannot be read.
     """
-    if round_name not in ROUNDS:
-        raise FleetmarkError(ErrorKind.USAGE, f"rounds are {', '.join(ROUNDS)}", "--round")
+    if round_name not in CHECKED_ROUNDS:
+        raise FleetmarkError(ErrorKind.USAGE, f"rounds are {', '.join(CHECKED_ROUNDS)}", "--round")
     if not tree.is_dir():
         raise FleetmarkError(ErrorKind.USAGE, "there is no such folder", str(tree))
     try:
-        return validate(tree, round_name)
+        return check_tree(tree, round_name)
     except OSError as error:
         raise FleetmarkError(
             ErrorKind.USAGE, f"cannot be read: {error.strerror or error}", str(tree)
@@ -115,7 +122,9 @@ def write_submission(
     read: ReadBlob,
     layout: Layout,
     out: Path,
-    find_rules: Callable[[str, str], Rules] = rules,
+    find_rules: FindRules = rules,
+    *,
+    infer_missing: bool = False,
 ) -> Exported:
     """Choose runs, build and validate the submission, and only then create `out`.
 
@@ -125,7 +134,12 @@ def write_submission(
     """
     _check_words(layout, out)
     choice = choose(
-        runs, layout.round, layout.division, functools.partial(failing, read), find_rules
+        runs,
+        layout.round,
+        layout.division,
+        functools.partial(failing, read),
+        find_rules,
+        functools.partial(infer, read) if infer_missing else None,
     )
     descriptions = {entry.place.system: _describe(entry, said, layout) for entry in choice.entries}
     choice = _described(choice, descriptions)
@@ -157,7 +171,12 @@ def write_submission(
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Exported(tuple(entry.place.path for entry in choice.entries), choice.left_out)
+    return Exported(tuple(_title(entry) for entry in choice.entries), choice.left_out)
+
+
+def _title(entry: Entry) -> str:
+    source = entry.inferred_from
+    return f"{entry.place.path} (inferred from {source})" if source else entry.place.path
 
 
 def _check_words(layout: Layout, out: Path) -> None:

@@ -100,6 +100,9 @@ class Result:
     query_latency: Latency | None
     stated_estimates_ns: dict[str, int] = field(default_factory=dict)
     """Estimates by percentile ("90.0") as the log's text about early stopping has them."""
+    estimated: Latency | None = None
+    """Latencies up to the first token: early stopping estimates from these in runs of language
+    models with `use_token_latencies`. None: it estimates from the latencies of queries."""
 
 
 @dataclass(frozen=True)
@@ -135,18 +138,32 @@ def parse_detail(path: Path) -> LoadgenLog:
         IngestError: the file is missing or too large, holds no test, or an absurd figure.
     """
     try:
-        with open_regular(path) as file:
-            if path.stat().st_size > limits.MAX_DETAIL_BYTES:
-                raise IngestError(f"larger than {limits.MAX_DETAIL_BYTES >> 20} MiB")
-            raw = read(file)
-        return _interpret(raw)
-    except OSError as error:
-        raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
+        return interpret(read_detail(path))
     except IngestError as error:
         raise IngestError(error.what, path.name) from error
 
 
-def _interpret(raw: RawLog) -> LoadgenLog:
+def read_detail(path: Path) -> RawLog:
+    """Return what the lines of a detail log say, by key.
+
+    Raises:
+        IngestError: the file is missing or too large.
+    """
+    try:
+        with open_regular(path) as file:
+            if path.stat().st_size > limits.MAX_DETAIL_BYTES:
+                raise IngestError(f"larger than {limits.MAX_DETAIL_BYTES >> 20} MiB", path.name)
+            return read(file)
+    except OSError as error:
+        raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
+
+
+def interpret(raw: RawLog) -> LoadgenLog:
+    """Return the figures of a detail log.
+
+    Raises:
+        IngestError: it holds no test, or an absurd figure.
+    """
     if not raw.values:
         said = f" (first bad line: {raw.first_bad_line})" if raw.bad_lines else ""
         raise IngestError(f"holds no LoadGen line{said}")
@@ -211,6 +228,26 @@ def _share(value: float | None) -> float | None:
     return value if value is not None and 0 < value < 1 else None
 
 
+def _first_token_latency(values: Values) -> Latency | None:
+    """Return the latencies up to the first token; None in a run without token latencies.
+
+    LoadGen's key `early_stopping_latency_ss` is their estimate then, not that of whole queries
+    (`loadgen/results.cc`).
+    """
+    if "early_stopping_ttft_result" not in values:
+        return None
+    most = limits.MAX_LATENCY_NS
+    lowest, highest, mean = (
+        values.integer(f"result_first_token_{name}_latency_ns", most)
+        for name in ("min", "max", "mean")
+    )
+    percentiles = {
+        name: values.integer(f"result_first_token_{name}_percentile_latency_ns", most)
+        for name in PERCENTILES
+    }
+    return Latency(lowest, highest, mean, percentiles)
+
+
 def _latency(values: Values, *, of_query: bool = False, offline_samples: int = 0) -> Latency:
     most = limits.MAX_LATENCY_NS
     short, long = ("query_", "per_query_") if of_query else ("", "")
@@ -230,8 +267,14 @@ _ESTIMATE = re.compile(r"Early stopping (\d{1,2}\.\d{1,2})th percentile estimate
 
 
 def estimates_ns(text: str) -> dict[str, int]:
-    """Return the estimates that LoadGen's text about early stopping names, by percentile."""
-    return {percentile: int(value) for percentile, value in _ESTIMATE.findall(text)}
+    """Return the estimates that LoadGen's text about early stopping names, by percentile.
+
+    The first of each counts: with token latencies, that up to the first token comes first.
+    """
+    found: dict[str, int] = {}
+    for percentile, value in _ESTIMATE.findall(text):
+        found.setdefault(percentile, int(value))
+    return found
 
 
 _CHECKS = {
@@ -253,8 +296,10 @@ def _result(values: Values, settings: Settings) -> Result:
     reasons = [values.text("result_invalid_reason")] if "result_invalid_reason" in values else []
     if values.flag("early_stopping_met") is False:
         reasons.append(values.text("early_stopping_result"))
-    sample_count = min(query_count * per_query, limits.MAX_COUNT)
     offline = settings.scenario == "Offline"
+    if offline:
+        per_query = _issued_offline(values, settings, per_query)
+    sample_count = min(query_count * per_query, limits.MAX_COUNT)
     latency = _latency(values, offline_samples=sample_count if offline else 0)
     query_latency = _latency(values, of_query=True) if settings.scenario == "MultiStream" else None
     name, value, throughput = _metric(values, settings, query_latency)
@@ -269,8 +314,33 @@ def _result(values: Values, settings: Settings) -> Result:
         throughput_samples_per_s=throughput,
         latency=latency,
         query_latency=query_latency,
-        stated_estimates_ns=estimates_ns(values.text("early_stopping_result")),
+        stated_estimates_ns=estimates_ns(
+            values.text("early_stopping_ttft_result") or values.text("early_stopping_result")
+        ),
+        estimated=_first_token_latency(values) if settings.scenario != "Offline" else None,
     )
+
+
+def _issued_offline(values: Values, settings: Settings, samples: int) -> int:
+    """Return how many samples the query of Offline held; `samples` are those that LoadGen logs.
+
+    Where each sample is issued equally often, LoadGen pads the query "to a multiple of the complete
+    dataset" and logs the number before (`loadgen/loadgen.cc`, `sample_concatenate_permutation`).
+    Some builds of v4.0 and v4.1 do not log this setting: there the query is taken for padded if the
+    rate says so.
+    """
+    total = values.integer("qsl_reported_total_count", limits.MAX_COUNT)
+    loaded = min(settings.performance_sample_count, total)
+    padded = -(-samples // loaded) * loaded if loaded else samples
+    setting = values.flag("effective_sample_concatenate_permutation")
+    if setting is not None:
+        return padded if setting else samples
+    rate, longest_ns = (
+        values.rate("result_samples_per_second"),
+        values.integer("result_max_latency_ns", limits.MAX_LATENCY_NS),
+    )
+    issued = (rate or 0.0) * longest_ns / 1e9
+    return padded if abs(issued - padded) < abs(issued - samples) else samples
 
 
 def _metric(

@@ -29,6 +29,8 @@ class Summary:
 
     `validity` is VALID or INVALID; INVALID, if it says both. `latencies_ns` are by name (minimum,
     p90, …), the first of each; `estimate_ns` is early stopping's, by percentile ("90.0").
+    `rounding_per_s` is how far rounding to the printed decimals may have moved `samples_per_s`:
+    LoadGen prints the rate of Server with two decimals.
     """
 
     validity: str | None
@@ -36,6 +38,7 @@ class Summary:
     samples_per_s: float | None
     latencies_ns: dict[str, int]
     estimate_ns: dict[str, int]
+    rounding_per_s: float = 0.0
 
 
 def read_summary(path: Path) -> Summary:
@@ -58,18 +61,25 @@ def read_summary(path: Path) -> Summary:
         name = _LABELS.get(label) or f"p{float(label.split()[0]):g}"
         latencies.setdefault(name, int(value))
     scenario = _SCENARIO.search(text)
+    rate, rounding = _rate(text)
     return Summary(
         validity="INVALID" if len(verdicts) > 1 else next(iter(verdicts), None),
         scenario=scenario[1] if scenario else "",
-        samples_per_s=_rate(text),
+        samples_per_s=rate,
         latencies_ns=latencies,
         estimate_ns=estimates_ns(text),
+        rounding_per_s=rounding,
     )
 
 
-def _rate(text: str) -> float | None:
+def _rate(text: str) -> tuple[float | None, float]:
+    """Return the rate, and half a unit of its last decimal (0: in scientific notation)."""
     found = _RATE.search(text)
     try:
-        return float(found[1]) if found else None
+        rate = float(found[1]) if found else None
     except ValueError:
-        return None
+        rate = None
+    if found is None or rate is None:
+        return None, 0.0
+    decimals = len(found[1].partition(".")[2])
+    return rate, 0.0 if "e" in found[1] or not decimals else 0.51 * 10**-decimals

@@ -21,7 +21,6 @@ from fleetmark_controller.mlperf.layout import (
     SUMMARY,
     VERIFIED_ACCURACY,
     VERIFIED_PERFORMANCE,
-    Place,
 )
 from fleetmark_controller.mlperf.problems import Problem
 from fleetmark_controller.mlperf.rules import ACCURACY_LOG_BYTES, SAME_INDEX, TEST01_TARGET, Rules
@@ -74,12 +73,12 @@ def _settings(part: RunPart) -> Mapping[str, object]:
 
 
 def _any_run(
-    part: RunPart, log: LoadgenLog, place: Place, rules: Rules, mode: str
+    part: RunPart, log: LoadgenLog, scenario: str, rules: Rules, mode: str
 ) -> Iterator[Problem]:
     """What holds for every run."""
     where = f"{part.folder}/{DETAIL}"
     settings, values = log.settings, _settings(part)
-    if settings.scenario != place.scenario:
+    if settings.scenario != scenario:
         yield Problem(where, f"is of {settings.scenario}")
     if settings.mode != mode:
         yield Problem(where, f"ran in mode {settings.mode}, not {mode}")
@@ -158,17 +157,17 @@ def _audit(part: RunPart, wanted: Mapping[str, object]) -> Iterator[Problem]:
 
 
 def check_performance(
-    part: RunPart, place: Place, rules: Rules, conf: bytes, conf_path: str
+    part: RunPart, scenario: str, rules: Rules, conf: bytes, conf_path: str
 ) -> Iterator[Problem]:
     """The performance run of a result, and its user.conf."""
     log, problems = _parsed(part)
     yield from problems
     if log is None:
         return
-    yield from _any_run(part, log, place, rules, PERFORMANCE)
+    yield from _any_run(part, log, scenario, rules, PERFORMANCE)
     yield from _any_performance(part, log, rules)
     yield from _audit(part, {})
-    for text in check_user_conf(conf, place.scenario, _settings(part)):
+    for text in check_user_conf(conf, scenario, _settings(part)):
         yield Problem(conf_path, text)
 
 
@@ -176,7 +175,7 @@ def check_accuracy(
     part: RunPart,
     answers: AccuracyPart,
     performance: RunPart,
-    place: Place,
+    scenario: str,
     rules: Rules,
     *,
     closed: bool,
@@ -185,7 +184,7 @@ def check_accuracy(
     log, problems = _parsed(part)
     yield from problems
     if log is not None:
-        yield from _any_run(part, log, place, rules, ACCURACY)
+        yield from _any_run(part, log, scenario, rules, ACCURACY)
         yield from _audit(part, {})
         other, _ = _parsed(performance) if not performance.missing else (None, [])
         if other is not None and (other.version, other.revision) != (log.version, log.revision):
@@ -249,7 +248,7 @@ def check_test(
     answers: AccuracyPart | None,
     accuracy: AccuracyPart,
     performance: RunPart,
-    place: Place,
+    scenario: str,
     rules: Rules,
 ) -> Iterator[Problem]:
     """A compliance test of a result: it ran as it should, and its comparison holds."""
@@ -258,7 +257,7 @@ def check_test(
     yield from problems
     if log is None:
         return
-    yield from _any_run(part, log, place, rules, PERFORMANCE)
+    yield from _any_run(part, log, scenario, rules, PERFORMANCE)
     yield from _any_performance(part, log, rules)
     if test == "TEST01":
         wanted: dict[str, object] = {"effective_accuracy_log_sampling_target": TEST01_TARGET}
@@ -278,7 +277,7 @@ def check_test(
         known, tried = reference.result.metric_value, log.result.metric_value
         if known and tried:
             compare = same_speed if test == "TEST01" else not_quicker
-            verdict = compare(place.scenario, known, tried)
+            verdict = compare(scenario, known, tried)
             if not verdict.passed:
                 yield Problem(f"{folder}/{VERIFIED_PERFORMANCE}", verdict.why)
             elif verdict.text.encode() != verdicts.get(VERIFIED_PERFORMANCE):

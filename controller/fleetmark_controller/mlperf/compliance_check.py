@@ -1,10 +1,12 @@
-"""Compliance tests of stored runs: fetches what they compare."""
+"""Compliance tests and inferred figures of stored runs: fetches the logs that they need."""
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 
+from fleetmark_controller.loadgen import mllog
 from fleetmark_controller.loadgen.accuracy_log import Answers, parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.mlperf.compliance import (
@@ -14,7 +16,13 @@ from fleetmark_controller.mlperf.compliance import (
     same_answers,
     same_speed,
 )
-from fleetmark_controller.mlperf.layout import ANSWERS, VERIFIED_ACCURACY, VERIFIED_PERFORMANCE
+from fleetmark_controller.mlperf.inference import inferred_figure
+from fleetmark_controller.mlperf.layout import (
+    ANSWERS,
+    DETAIL,
+    VERIFIED_ACCURACY,
+    VERIFIED_PERFORMANCE,
+)
 from fleetmark_controller.mlperf.selection import Entry
 from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredRun
 
@@ -22,10 +30,11 @@ from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredRun
 def compare_test(entry: Entry, test: str, read: ReadBlob) -> dict[str, Verdict]:
     """The verdicts of one test of an entry, by the name of the file that tells them."""
     tested = entry.tests[test]
+    scenario = entry.performance.scenario
     reference, figure = _figure(entry.performance), _figure(tested)
     if test == "TEST04":
-        return {VERIFIED_PERFORMANCE: not_quicker(entry.place.scenario, reference, figure)}
-    found = {VERIFIED_PERFORMANCE: same_speed(entry.place.scenario, reference, figure)}
+        return {VERIFIED_PERFORMANCE: not_quicker(scenario, reference, figure)}
+    found = {VERIFIED_PERFORMANCE: same_speed(scenario, reference, figure)}
     try:
         found[VERIFIED_ACCURACY] = same_answers(
             _answers(entry.accuracy, read), _answers(tested, read)
@@ -33,6 +42,12 @@ def compare_test(entry: Entry, test: str, read: ReadBlob) -> dict[str, Verdict]:
     except IngestError as error:
         found[VERIFIED_ACCURACY] = Verdict(False, str(error), f"{FAIL}\n")
     return found
+
+
+def infer(read: ReadBlob, run: StoredRun, scenario: str) -> float | None:
+    """Return the figure of `scenario` by a stored run of another one; None: there is none."""
+    values = mllog.read(io.BytesIO(read(run.files[DETAIL].sha256))).values
+    return inferred_figure(scenario, run.scenario, values)
 
 
 def failing(read: ReadBlob, entry: Entry, test: str) -> str:

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleetmark_controller.mlperf.problems import MLPERF, NOTICE
+
+SCENARIO_FOLDERS = {
+    name.lower(): name
+    for name in ("SingleStream", "MultiStream", "Server", "Offline", "Interactive")
+}
+"""Lower-case names of folders, which the official checkers accept (`SCENARIO_MAPPING`)."""
 IMPLEMENTATION = "fleetmark"
 """Name of the implementation, in file names and below the code folder."""
 SUMMARY, DETAIL = "mlperf_log_summary.txt", "mlperf_log_detail.txt"
@@ -23,12 +30,18 @@ class Place:
 
     system: str
     model: str
-    scenario: str
+    folder: str
+    """The scenario's folder: its name, or that in lower case."""
+
+    @property
+    def scenario(self) -> str:
+        """The scenario that the folder stands for."""
+        return SCENARIO_FOLDERS.get(self.folder, self.folder)
 
     @property
     def path(self) -> str:
         """As folders."""
-        return f"{self.system}/{self.model}/{self.scenario}"
+        return f"{self.system}/{self.model}/{self.folder}"
 
 
 @dataclass(frozen=True)
@@ -40,8 +53,14 @@ class Layout:
     submitter: str
 
     @property
-    def _old(self) -> bool:
-        return self.round == "v5.1"
+    def has_measurements_tree(self) -> bool:
+        """Whether measurements and compliance have trees of their own, and code is in `code`."""
+        return self.round in ("v5.0", "v5.1")
+
+    @property
+    def level_of_files(self) -> str:
+        """How much a file counts that must not be there: the checker of v6.1 looks for none."""
+        return MLPERF if self.has_measurements_tree else NOTICE
 
     @property
     def root(self) -> str:
@@ -51,7 +70,7 @@ class Layout:
     @property
     def code(self) -> str:
         """The folder of all code."""
-        return f"{self.root}/{'code' if self._old else 'src'}"
+        return f"{self.root}/{'code' if self.has_measurements_tree else 'src'}"
 
     def code_of(self, model: str) -> str:
         """The folder of the code that ran a model."""
@@ -85,14 +104,26 @@ class Layout:
 
     def measurements(self, place: Place) -> str:
         """The folder that says how it was measured."""
-        return f"{self.root}/measurements/{place.path}" if self._old else self.results(place)
+        return (
+            f"{self.root}/measurements/{place.path}"
+            if self.has_measurements_tree
+            else self.results(place)
+        )
 
     def implementation(self, place: Place) -> str:
         """The file with what was done to weights and inputs."""
-        name = f"{place.system}_{IMPLEMENTATION}_{place.scenario}" if self._old else "measurements"
+        name = (
+            f"{place.system}_{IMPLEMENTATION}_{place.folder}"
+            if self.has_measurements_tree
+            else "measurements"
+        )
         return f"{self.measurements(place)}/{name}.json"
 
     def test(self, place: Place, test: str) -> str:
         """The folder of a compliance test."""
-        base = f"{self.root}/compliance/{place.path}" if self._old else self.results(place)
+        base = (
+            f"{self.root}/compliance/{place.path}"
+            if self.has_measurements_tree
+            else self.results(place)
+        )
         return f"{base}/{test}"

@@ -23,9 +23,12 @@ class Manifest:
         self.path = path
         self.rehearsal = bool(values["rehearsal"])
         self._parts: dict[Place, Mapping[str, Any]] = {}
+        self._inferred_from: dict[Place, str] = {}
         for result in values["results"]:
             place = Place(result["system"], result["model"], result["scenario"])
             self._parts[place] = dict(result["parts"])
+            if "inferred_from" in result:
+                self._inferred_from[place] = str(result["inferred_from"])
         self.locks: set[str] = set()
         for parts in self._parts.values():
             for part in parts.values():
@@ -34,11 +37,20 @@ class Manifest:
                     raise ValueError("a digest is none")
                 self.locks.add(part["lock_sha256"])
 
+    def measured(self, place: Place) -> str:
+        """Return the scenario of a result's runs: another one, if the result is inferred."""
+        return self._inferred_from.get(place, place.scenario)
+
     def not_here(self, places: list[Place]) -> Iterator[Problem]:
         """Results that only one side knows, and runs that are used twice."""
         for place in sorted(set(self._parts) - set(places), key=lambda place: place.path):
             yield Problem(self.path, f"names {place.path}, which is not here")
-        runs = [part["run_id"] for parts in self._parts.values() for part in parts.values()]
+        runs = [
+            part["run_id"]
+            for place, parts in self._parts.items()
+            if place not in self._inferred_from
+            for part in parts.values()
+        ]
         for run_id in sorted({run for run in runs if runs.count(run) > 1}):
             yield Problem(self.path, f"uses run {run_id} more than once")
 

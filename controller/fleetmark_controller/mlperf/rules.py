@@ -6,15 +6,27 @@ Sources: inference_rules.adoc (scenarios, durations, quality targets), submissio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleetmark_controller.loadgen import rules as loadgen_rules
 from fleetmark_controller.loadgen.rules import Seeds
+from fleetmark_controller.mlperf import benchmarks
+from fleetmark_controller.mlperf.benchmark_terms import Benchmark
 
 CLOSED, OPEN = "closed", "open"
 DIVISIONS = (CLOSED, OPEN)
+NETWORK = "network"
+CHECKED_DIVISIONS = (*DIVISIONS, NETWORK)
+"""A division of the official checkers that Fleetmark checks, but does not export to."""
 ROUNDS = ("v5.1", "v6.1")
+"""Rounds that can be measured and exported."""
+CHECKED_ROUNDS = tuple(benchmarks.ROUNDS)
+"""Rounds of which a tree can be checked."""
 TESTS = ("TEST01", "TEST04")
+EDGE, DATACENTER = "edge", "datacenter"
+SYSTEM_TYPES = (EDGE, DATACENTER, "datacenter,edge", "edge,datacenter")
+INTERACTIVE = ("Server", "Interactive")
 STATUSES = ("available", "preview", "rdi")
 ACCURACY_LOG_BYTES = 10 * 1024
 """A longer accuracy log must be cut."""
@@ -32,36 +44,68 @@ TEST01_TARGET = 4096
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules for one benchmark of an edge system in one round.
+    """The rules for one benchmark in one round; `terms` are the benchmark's own.
 
-    `accuracy_target_percent` binds in the closed division.
+    The figures that tests and rehearsals shorten are fields of their own.
     """
 
     round: str
     benchmark: str
     seeds: Seeds
+    terms: Benchmark
     dataset_samples: int
     performance_samples: int
-    accuracy_target_percent: float
-    scenarios: tuple[str, ...] = ("SingleStream", "MultiStream", "Offline")
+    offline_min_samples: int
     min_duration_ms: int = loadgen_rules.MIN_DURATION_MS
-    offline_min_samples: int = loadgen_rules.OFFLINE_MIN_SAMPLES
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """The scenarios that the closed division requires of edge systems."""
+        return self.terms.edge
+
+    @property
+    def accuracy_target_percent(self) -> float:
+        """The least accuracy in the closed division, of a benchmark with one target."""
+        return self.terms.targets[0].least
+
+    def required(self, system_type: str) -> tuple[str, ...]:
+        """Return the scenarios that the closed division requires of a type of system.
+
+        Empty: the benchmark is none of such systems. `Server` or `Interactive` may be required
+        in addition, see `needs_interactive`.
+        """
+        if system_type == EDGE:
+            return self.terms.edge
+        return self.terms.datacenter if system_type == DATACENTER else self.terms.both
+
+    def needs_interactive(self, system_type: str) -> bool:
+        """Return whether Server or Interactive is required of a type of system."""
+        return self.terms.interactive and system_type != EDGE
+
+    def allowed(self, system_type: str) -> tuple[str, ...]:
+        """Return the scenarios that the closed division accepts of a type of system."""
+        more = INTERACTIVE if self.needs_interactive(system_type) else ()
+        return (*self.required(system_type), *more)
 
 
-# Image classification: ResNet-50 v1.5 on ImageNet, 99 % of 76.46 % in top-1.
-_BENCHMARKS = {"resnet": (50_000, 1024, 0.99 * 76.46)}
-BENCHMARKS = tuple(_BENCHMARKS)
+FindRules = Callable[[str, str], Rules]
+BENCHMARKS = ("resnet",)
+"""Benchmarks that can be exported: image classification."""
 
 
 def rules(round_name: str, benchmark: str) -> Rules:
-    """The rules of a round for a benchmark.
+    """Return the rules of a round for a benchmark.
 
     Raises:
         KeyError: no such round or benchmark.
     """
-    if round_name not in ROUNDS:
-        raise KeyError(round_name)
-    samples, performance, target = _BENCHMARKS[benchmark]
+    terms = benchmarks.ROUNDS[round_name][benchmark]
     return Rules(
-        round_name, benchmark, loadgen_rules.ROUND_SEEDS[round_name], samples, performance, target
+        round_name,
+        benchmark,
+        loadgen_rules.ROUND_SEEDS[round_name],
+        terms,
+        terms.dataset_samples,
+        terms.performance_samples,
+        terms.offline_samples or loadgen_rules.OFFLINE_MIN_SAMPLES,
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleetmark_controller.mlperf.compliance import LATENCIES
+from fleetmark_controller.mlperf.inference import SOURCES, why_not
 from fleetmark_controller.mlperf.layout import Place
-from fleetmark_controller.mlperf.rules import BENCHMARKS, CLOSED, TESTS, Rules, rules
+from fleetmark_controller.mlperf.rules import BENCHMARKS, CLOSED, TESTS, FindRules, Rules, rules
 from fleetmark_controller.mlperf.stored_run import StoredRun
 
 
@@ -22,6 +23,20 @@ class Entry:
     performance: StoredRun
     accuracy: StoredRun
     tests: Mapping[str, StoredRun] = field(default_factory=dict)
+    inferred_figure: float | None = None
+    """The official figure of a result that is inferred from runs of another scenario."""
+
+    @property
+    def inferred_from(self) -> str:
+        """The scenario of the runs, if the result is inferred from it; else empty."""
+        return "" if self.inferred_figure is None else self.performance.scenario
+
+    @property
+    def figure(self) -> float:
+        """The official figure: ms, or samples per second."""
+        if self.inferred_figure is not None:
+            return self.inferred_figure
+        return float(str(self.performance.row["metric_value"]))
 
     def runs(self) -> list[tuple[str, StoredRun]]:
         """Mode and run, in a stable order."""
@@ -37,9 +52,10 @@ class Choice:
     left_out: tuple[tuple[str, str], ...]
 
 
-FindRules = Callable[[str, str], Rules]
 Failing = Callable[[Entry, str], str]
 """Why a test of an entry does not pass; empty if it does."""
+Infer = Callable[[StoredRun, str], float | None]
+"""The figure of a scenario by a run of another one; None: none can be inferred."""
 
 
 def choose(
@@ -48,23 +64,37 @@ def choose(
     division: str,
     failing: Failing,
     find_rules: FindRules = rules,
+    infer: Infer | None = None,
 ) -> Choice:
-    """The best result of each system, model and scenario.
+    """Return the best result of each system, model and scenario.
 
-    `failing` compares a compliance test with the result that it is for. In the closed division a
-    model counts only with all scenarios of its benchmark.
+    In the closed division a model counts only with all scenarios of its benchmark.
+
+    Args:
+        runs: the runs to choose from.
+        round_name: MLPerf's round.
+        division: closed or open.
+        failing: compares a compliance test with the result that it is for.
+        find_rules: returns the rules of a round for a benchmark.
+        infer: infers results of scenarios that were not measured; None: they are left out.
     """
-    choosing = _Choosing(round_name, division, failing, find_rules)
+    choosing = _Choosing(round_name, division, failing, find_rules, infer)
     return choosing.run(sorted(runs, key=lambda run: run.run_id))
 
 
 class _Choosing:
     def __init__(
-        self, round_name: str, division: str, failing: Failing, find_rules: FindRules
+        self,
+        round_name: str,
+        division: str,
+        failing: Failing,
+        find_rules: FindRules,
+        infer: Infer | None,
     ) -> None:
         self.round, self.division = round_name, division
-        self.failing, self.find_rules = failing, find_rules
+        self.failing, self.find_rules, self.infer = failing, find_rules, infer
         self.why: dict[str, str] = {}
+        self.not_inferred: list[tuple[str, str]] = []
 
     def run(self, runs: list[StoredRun]) -> Choice:
         usable: list[StoredRun] = []
@@ -81,6 +111,8 @@ class _Choosing:
                 if entry is not None:
                     by_place.setdefault(entry.place, []).append(entry)
         entries = [self._best(found) for found in by_place.values()]
+        if self.infer is not None:
+            entries += self._inferred(entries, self.infer)
         if self.division == CLOSED:
             entries = self._whole(entries)
         taken = {run.run_id for entry in entries for _, run in entry.runs()}
@@ -89,7 +121,32 @@ class _Choosing:
             for run in runs
             if run.run_id not in taken
         )
-        return Choice(tuple(sorted(entries, key=lambda entry: entry.place.path)), left_out)
+        return Choice(
+            tuple(sorted(entries, key=lambda entry: entry.place.path)),
+            (*left_out, *self.not_inferred),
+        )
+
+    def _inferred(self, entries: Sequence[Entry], infer: Infer) -> list[Entry]:
+        """Return results of the scenarios that a system's model lacks, inferred from its others."""
+        found: list[Entry] = []
+        for system, model in dict.fromkeys((e.place.system, e.place.model) for e in entries):
+            measured = {
+                entry.place.scenario: entry
+                for entry in entries
+                if (entry.place.system, entry.place.model) == (system, model)
+            }
+            wanted = next(iter(measured.values())).rules.scenarios
+            for scenario in (name for name in wanted if name not in measured):
+                place = Place(system, model, scenario)
+                bases = [measured[name] for name in SOURCES.get(scenario, ()) if name in measured]
+                made = [entry for base in bases if (entry := _infer(base, place, infer))]
+                if made:
+                    sign = 1 if scenario in LATENCIES else -1
+                    found.append(min(made, key=lambda entry: sign * entry.figure))
+                elif bases:
+                    reason = why_not(scenario, bases[0].place.scenario)
+                    self.not_inferred.append((f"{scenario} of {system}, {model}", reason))
+        return found
 
     def _unusable(self, run: StoredRun) -> str:
         """Why a run cannot be part of any submission."""
@@ -175,6 +232,15 @@ class _Choosing:
                 f"the closed division wants {' and '.join(missing)} of {place.system}, too"
             )
         return kept
+
+
+def _infer(base: Entry, place: Place, infer: Infer) -> Entry | None:
+    """Return the result of `place` by the runs of `base`; None: a run does not allow it."""
+    runs = (base.performance, *base.tests.values())
+    figures = [infer(run, place.scenario) for run in runs]
+    if any(figure is None for figure in figures):
+        return None
+    return replace(base, place=place, inferred_figure=figures[0])
 
 
 def system_id(run: StoredRun) -> str:

@@ -46,6 +46,9 @@ _FIGURES = {
     "Offline": {"Samples per second": "result_samples_per_second"},
     "Server": {"Completed samples per second": "result_completed_samples_per_sec"},
 }
+_OF_TOKENS = frozenset(
+    f"Early stopping {percentile}th percentile estimate" for percentile in ("90.0", "99.0")
+)
 _VERDICTS = {
     "Min duration satisfied": "result_min_duration_met",
     "Min queries satisfied": "result_min_queries_met",
@@ -74,9 +77,12 @@ def contradictions(summary: bytes, values: Mapping[str, object], log: LoadgenLog
     wanted: dict[str, object] = {"Scenario": scenario, "Mode": "PerformanceOnly"}
     wanted["Result is"] = values.get("result_validity")
     wanted |= {key: values.get(name) for key, name in _VERDICTS.items()}
-    wanted |= {key: values.get(name) for key, name in _FIGURES[scenario].items()}
+    wanted |= {key: values.get(name) for key, name in _figures(log).items()}
     # Not every round's LoadGen has all of them.
     wanted |= {key: values[name] for key, name in _PARAMETERS.items() if name in values}
+    if _measures_tokens(values):
+        # LoadGen prints the targets of tokens instead.
+        wanted.pop("target_latency (ns)", None)
     kind, per = ("query_", "per_query_") if scenario == "MultiStream" else ("", "")
     for label, name in (("Min", "min"), ("Max", "max"), ("Mean", "mean")):
         wanted[f"{label} latency (ns)"] = values.get(f"result_{name}_{kind}latency_ns")
@@ -85,10 +91,29 @@ def contradictions(summary: bytes, values: Mapping[str, object], log: LoadgenLog
         wanted[key] = values.get(f"result_{share}_percentile_{per}latency_ns")
     for key, value in wanted.items():
         found = said.get(key, [])
+        if key in _OF_TOKENS and _measures_tokens(values):
+            # First that of the first token, then that of each further one.
+            found = found[:1]
         if len(found) != 1:
             yield f"{key}: is there {len(found)} times, must be once"
         elif not _same(found[0], value):
             yield f"{key}: {found[0]}, by the detail log {value}"
+
+
+def _measures_tokens(values: Mapping[str, object]) -> bool:
+    return values.get("requested_use_token_latencies") is True
+
+
+def _figures(log: LoadgenLog) -> Mapping[str, str]:
+    """Return the key of each figure by its label; single stream's have the percentile in them."""
+    scenario, percentile = log.settings.scenario, log.settings.target_percentile
+    if scenario != "SingleStream" or percentile in (None, 0.9):
+        return _FIGURES[scenario]
+    shown = 100 * (percentile or 0.0)
+    return {
+        label.replace("90.0th", f"{shown:.1f}th"): name.replace("_90.00_", f"_{shown:.2f}_")
+        for label, name in _FIGURES[scenario].items()
+    }
 
 
 def _same(text: str, value: object) -> bool:

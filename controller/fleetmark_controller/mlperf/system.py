@@ -7,11 +7,12 @@ appendix on system descriptions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleetmark_controller.mlperf.rules import STATUSES
+from fleetmark_controller.mlperf.rules import EDGE, STATUSES, SYSTEM_TYPES
 
 FIELDS = (
     *("division", "submitter", "status", "system_name", "system_type", "system_type_detail"),
@@ -41,10 +42,13 @@ GIVEN = tuple(
     if name not in ("division", "submitter", "framework", "operating_system", "sw_notes")
 )
 """Fields that a person may say of a board; the others follow from the run and the submission."""
-SYSTEM_TYPES = ("edge", "datacenter", "datacenter,edge", "edge,datacenter")
-CHOICES = {"status": STATUSES, "system_type": SYSTEM_TYPES}
+COUNTS = {"number_of_nodes": 1, "host_processors_per_node": 1, "accelerators_per_node": 0}
+"""Fields that are whole numbers, with the least. The submission checker of v6.1 multiplies nodes
+and accelerators (`results.py`), MLCommons' report converts `host_processors_per_node`
+(`generate_final_report.py`): anything else ends them."""
 NONE = "N/A"
 """For what a system does not have."""
+_DIGITS = re.compile(r"[0-9]{1,6}")
 _OF_ACCELERATORS = tuple(name for name in FIELDS if name.startswith("accelerator_"))
 
 
@@ -64,12 +68,39 @@ def wrong(name: str, value: str | None) -> str:
         return f"there is no field {name}"
     if value is None:
         return ""
-    allowed = CHOICES.get(name)
-    if allowed and value not in allowed:
-        return f"{name} is {value!r}, must be one of {', '.join(allowed)}"
+    why = wrong_value(name, value)
+    if why:
+        return why
     if len(value) > 400 or not value.isprintable():
         return f"{name} must be one line of at most 400 characters"
     return ""
+
+
+def wrong_value(name: str, value: str) -> str:
+    """Return why a field of a system that Fleetmark submits cannot have a value; empty if it can.
+
+    The official submission checkers refuse such a value, or the results that Fleetmark writes
+    beside it.
+    """
+    if not value.strip():
+        return "" if name in MAY_BE_EMPTY else f"{name} is empty; it requires a meaningful response"
+    if name == "status" and value not in STATUSES:
+        return f"{name} is {value!r}, must be one of {', '.join(STATUSES)}"
+    if name == "system_type" and value != EDGE:
+        why = "Fleetmark writes results of edge systems"
+        if value in SYSTEM_TYPES:
+            why += ", and those of a data center require Server, too"
+        return f"{name} is {value!r}, must be {EDGE}: {why}"
+    if name in COUNTS and not is_count(name, value):
+        return f"{name} is {value!r}, must be a whole number of at least {COUNTS[name]}"
+    return ""
+
+
+def is_count(name: str, value: object) -> bool:
+    """Return whether a field of `COUNTS` holds a whole number that is large enough."""
+    if isinstance(value, str):
+        return bool(_DIGITS.fullmatch(value)) and int(value) >= COUNTS[name]
+    return isinstance(value, int) and not isinstance(value, bool) and value >= COUNTS[name]
 
 
 def describe(

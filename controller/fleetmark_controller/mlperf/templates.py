@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from fleetmark_controller.mlperf.compliance import LATENCIES
 from fleetmark_controller.mlperf.layout import IMPLEMENTATION
 from fleetmark_controller.mlperf.rules import ROUNDS
 from fleetmark_controller.mlperf.selection import Entry
@@ -47,10 +48,10 @@ def top_readme(entries: Sequence[Entry], round_name: str, division: str, submitt
     lines += [f"**{note}**\n" for note in notes]
     lines += ["| system | model | scenario | official figure |", "|---|---|---|---|"]
     for entry in entries:
-        row, place = entry.performance.row, entry.place
+        place = entry.place
         lines.append(
-            f"| {place.system} | {place.model} | {place.scenario} "
-            f"| {float(row['metric_value']):g} ({row['metric_name']}) |"
+            f"| {place.system} | {place.model} | {place.scenario} | {entry.figure:g} "
+            f"({_metric(entry)}) |"
         )
     lines += ["", "Written by Fleetmark from the raw logs of its results store.", ""]
     return "\n".join(lines)
@@ -64,6 +65,7 @@ def readme(entry: Entry) -> str:
     note = rehearsal(run)
     lines = [f"# {place.system}, {place.model}, {place.scenario}", ""]
     lines += [f"**{note}**", ""] if note else []
+    lines += _inferred(entry)
     lines += [
         f"- Device: {row['device']} ({row['board'] or row['arch']}, {row['os']})",
         f"- Model: {row['model']}, {row['precision']}; data set: {row['dataset']}",
@@ -85,6 +87,27 @@ def readme(entry: Entry) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _metric(entry: Entry) -> str:
+    """Return the name of the official metric; for an inferred result also where it is from."""
+    if not entry.inferred_from:
+        return str(entry.performance.row["metric_name"])
+    latency = entry.place.scenario in LATENCIES
+    unit = "latency of a query in ms" if latency else "samples per second"
+    return f"{unit}, inferred from {entry.inferred_from}"
+
+
+def _inferred(entry: Entry) -> list[str]:
+    """Return the lines that mark an inferred result."""
+    if not entry.inferred_from:
+        return []
+    return [
+        f"**Inferred from the {entry.inferred_from} result**, as MLPerf's rules allow for edge",
+        f"systems: {entry.figure:g} ({_metric(entry)}). The logs are copies of those of",
+        f"{entry.inferred_from}.",
+        "",
+    ]
 
 
 def _reasons(run: StoredRun) -> str:

@@ -187,6 +187,7 @@ def manifest(entries: Sequence[Entry], layout: Layout, read: ReadBlob) -> dict[s
                 "system": place.system,
                 "model": place.model,
                 "scenario": place.scenario,
+                **({"inferred_from": entry.inferred_from} if entry.inferred_from else {}),
                 "parts": parts,
             }
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -12,12 +13,14 @@ from typing import Any
 
 import pytest
 
-from fleetmark_controller.client.export_mlperf import check_tree, write_submission
+from fleetmark_controller.client.export_mlperf import check_submission, write_submission
+from fleetmark_controller.loadgen import mllog
 from fleetmark_controller.mlperf import compliance
+from fleetmark_controller.mlperf.inference import inferred_figure
 from fleetmark_controller.mlperf.layout import Layout
 from fleetmark_controller.mlperf.rules import rules
 from fleetmark_controller.mlperf.selection import choose
-from fleetmark_controller.mlperf.validate import validate
+from fleetmark_controller.mlperf.validate import check_tree, validate
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.submissions import SAID, Store, said, short_rules
@@ -166,6 +169,88 @@ def test_the_best_of_several_is_taken(store: Store) -> None:
     assert dict(choice.left_out)[store.runs[0].title] == "run run-900 of the same system is better"
 
 
+def raw_values(store: Store, run: Any) -> dict[str, Any]:
+    log = store.read(run.files["mlperf_log_detail.txt"].sha256)
+    return dict(mllog.read(io.BytesIO(log)).values)
+
+
+@pytest.fixture(scope="module")
+def single(store: Store, quick: Any) -> list[Any]:
+    """A result of SingleStream with its tests, of enough queries to estimate a 99th percentile."""
+
+    def long_enough(mode: str) -> Any:
+        for seconds in (1, 4, 16, 64):
+            run = store.add(quick("SingleStream", mode, min_duration_s=str(seconds)))
+            store.runs.pop()
+            if raw_values(store, run)["early_stopping_latency_ms"]:
+                return run
+        raise AssertionError("not even 662 queries in a minute")
+
+    return [long_enough("performance"), store.runs[1], long_enough("TEST01"), long_enough("TEST04")]
+
+
+def test_scenarios_that_were_not_measured_are_inferred(
+    store: Store, single: list[Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = write_submission(single, said, store.read, CLOSED, out, short_rules, infer_missing=True)
+    assert done.results == (
+        f"{SYSTEM}/resnet/MultiStream (inferred from SingleStream)",
+        f"{SYSTEM}/resnet/Offline (inferred from SingleStream)",
+        f"{SYSTEM}/resnet/SingleStream",
+    )
+    checked = check_tree(out, "v6.1", short_rules)
+    assert checked.findings == []
+    values = raw_values(store, single[0])
+    figures = {result.scenario: (result.figure, result.inferred) for result in checked.results}
+    assert figures == {
+        "MultiStream": (8 * values["early_stopping_latency_ms"] / 1e6, True),
+        "Offline": (values["result_qps_without_loadgen_overhead"], True),
+        "SingleStream": (values["early_stopping_latency_ss"] / 1e6, False),
+    }
+    for scenario in ("MultiStream", "Offline"):
+        readme = (out / RESULTS / scenario / "README.md").read_text()
+        assert "Inferred from the SingleStream result" in readme
+    assert "inferred from SingleStream" in (out / "README.md").read_text()
+
+
+def test_offline_is_inferred_from_the_better_one(store: Store, tmp_path: Path) -> None:
+    layout = Layout("v6.1", "open", "Us")
+    runs = [run for run in store.runs if run.scenario != "Offline"]
+    out = tmp_path / "out"
+    write_submission(runs, said, store.read, layout, out, short_rules, infer_missing=True)
+    checked = check_tree(out, "v6.1", short_rules)
+    found = {result.scenario: result for result in checked.results}
+    single = raw_values(store, store.runs[0])["result_qps_without_loadgen_overhead"]
+    multi = 8e9 / raw_values(store, store.runs[4])["result_mean_query_latency_ns"]
+    assert found["Offline"].figure == pytest.approx(max(single, multi))
+    assert not found["MultiStream"].inferred
+
+
+def test_too_few_queries_for_an_inferred_result(store: Store) -> None:
+    """661 queries of SingleStream give no 99th percentile: only Offline follows from them."""
+
+    def infer(run: Any, scenario: str) -> float | None:
+        values = raw_values(store, run) | {"early_stopping_latency_ms": 0}
+        return inferred_figure(scenario, run.scenario, values)
+
+    choice = choose(store.runs[:2], "v6.1", "open", lambda e, t: "", short_rules, infer)
+    assert {entry.place.scenario for entry in choice.entries} == {"Offline", "SingleStream"}
+    reasons = dict(choice.left_out)
+    assert "SingleStream needs 662 queries" in reasons[f"MultiStream of {SYSTEM}, fashion-mnist"]
+
+
+def test_an_inferred_result_that_the_manifest_does_not_name_so(
+    store: Store, single: list[Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    write_submission(single, said, store.read, CLOSED, out, short_rules, infer_missing=True)
+    edit(MANIFEST, r'      "inferred_from": "SingleStream",\n', "")(out)
+    found = [str(problem) for problem in validate(out, "v6.1", short_rules)]
+    assert any("is of SingleStream" in text for text in found)
+    assert any("more than once" in text for text in found)
+
+
 def test_a_board_of_which_something_is_not_known(store: Store, tmp_path: Path) -> None:
     def little(device: str) -> tuple[dict[str, str], dict[str, str]]:
         return {name: text for name, text in SAID.items() if name != "cooling"}, {}
@@ -178,7 +263,7 @@ def test_a_board_of_which_something_is_not_known(store: Store, tmp_path: Path) -
 
 
 def test_short_runs_break_the_real_rules(tree: Path) -> None:
-    found = [str(problem) for problem in check_tree(tree, "v6.1")]
+    found = [str(problem) for problem in check_submission(tree, "v6.1").problems]
     assert found == [str(problem) for problem in validate(tree, "v6.1", rules)]
     assert any("min_duration is 300 ms, not 600000" in text for text in found)
     assert any("not about all 50000 samples" in text for text in found)
@@ -484,7 +569,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "a missing readme": (remove(f"{SS}/README.md"), "is missing"),
     "a missing manifest": (remove(MANIFEST), "is missing"),
     "no calibration document": (remove("closed/Us/documentation/calibration.md"), "is missing"),
-    "no code": (remove("closed/Us/src/resnet/fleetmark"), "is missing"),
+    "no code": (remove("closed/Us/src"), "is missing: the code that ran"),
     "a missing scenario": (remove(f"{RESULTS}/MultiStream"), "wants MultiStream"),
     "a scenario of data centres": (
         lambda folder: (folder / f"{RESULTS}/Offline").rename(folder / f"{RESULTS}/Server"),
@@ -496,7 +581,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
         "belongs to nothing",
     ),
     "a stray file at the root": (write("summary.csv", "x"), "belongs to nothing"),
-    "a foreign division": (write("network/Us/results/a/b/c/d", "x"), "is no division"),
+    "a foreign division": (write("other/Us/results/a/b/c/d", "x"), "is no division"),
     "a hidden file": (write(f"{SS}/.gitkeep", "x"), "must not be submitted"),
     "a name with a space": (write(f"{SS}/my notes.md", "x"), "must not be submitted"),
     "an empty folder": (
@@ -507,13 +592,19 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "a link": (link, "neither a file nor a folder"),
     "no system description": (remove(SYSTEM_FILE), "is missing"),
     "a missing field": (field(SYSTEM_FILE, "cooling", None), "field cooling is missing"),
-    "a field that says nothing": (field(SYSTEM_FILE, "host_networking", " "), "says nothing"),
+    "a field that says nothing": (
+        field(SYSTEM_FILE, "host_networking", " "),
+        "requires a meaningful response",
+    ),
     "a number as field": (field(SYSTEM_FILE, "accelerators_per_node", 0), "no text"),
     "an invented field": (field(SYSTEM_FILE, "colour", "red"), "there is no field colour"),
     "another submitter": (field(SYSTEM_FILE, "submitter", "Them"), "field submitter"),
     "another division": (field(SYSTEM_FILE, "division", "open"), "field division"),
     "an unknown status": (field(SYSTEM_FILE, "status", "soon"), "field status is 'soon'"),
-    "a data centre": (field(SYSTEM_FILE, "system_type", "datacenter"), "only edge systems"),
+    "a data centre": (
+        field(SYSTEM_FILE, "system_type", "datacenter"),
+        "no benchmark of datacenter systems",
+    ),
     "no word on retraining": (
         field(f"{SS}/measurements.json", "retraining", ""),
         "field retraining",

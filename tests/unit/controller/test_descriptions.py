@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import board_type
-from fleetmark_controller.mlperf.system import FIELDS, GIVEN, MAY_BE_EMPTY, describe, wrong
+from fleetmark_controller.mlperf.system import (
+    FIELDS,
+    GIVEN,
+    MAY_BE_EMPTY,
+    describe,
+    wrong,
+    wrong_value,
+)
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
 from fleetmark_core.serde import to_plain
 
@@ -59,3 +68,41 @@ def test_what_may_be_said() -> None:
     assert "follows from the run" in wrong("framework", "mine")
     assert "no field" in wrong("colour", "red")
     assert "one line" in wrong("cooling", "a\nb")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("accelerators_per_node", "two", "whole number of at least 0"),
+        ("accelerators_per_node", "-1", "whole number of at least 0"),
+        ("host_processors_per_node", "0", "whole number of at least 1"),
+        ("number_of_nodes", "1.5", "whole number of at least 1"),
+        ("system_type", "edge,datacenter", "require Server, too"),
+        ("system_type", "datacenter", "must be edge"),
+        ("system_type", "phone", "must be edge"),
+        ("status", "soon", "must be one of available"),
+        ("cooling", " ", "requires a meaningful response"),
+    ],
+)
+def test_what_the_official_checkers_refuse_cannot_be_said(
+    name: str, value: str, reason: str
+) -> None:
+    assert reason in wrong(name, value)
+
+
+def test_what_the_official_checkers_accept_can_be_said() -> None:
+    for name, value in (
+        *(("accelerators_per_node", "0"), ("host_processors_per_node", "2")),
+        *(("system_type", "edge"), ("status", "rdi"), ("hw_notes", " ")),
+    ):
+        assert wrong(name, value) == ""
+
+
+def test_what_the_catalog_says_of_systems_is_accepted() -> None:
+    said = [
+        (component.name, field, str(value))
+        for component in load_catalog().all("system")
+        for field, value in component.body.get("mlperf", {}).items()
+    ]
+    assert len(said) > 20
+    assert [entry for entry in said if wrong_value(*entry[1:])] == []

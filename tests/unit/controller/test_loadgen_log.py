@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fleetmark_controller.loadgen import consistency
 from fleetmark_controller.loadgen.loadgen_log import parse_detail
 from fleetmark_controller.loadgen.rules import ROUND_SEEDS
 from fleetmark_controller.loadgen.summary import read_summary
 from fleetmark_core.clock import iso
 from tests.support import LOADGEN_LOGS
+from tests.support import evaluation_cases as cases
 from tests.support.evaluation_cases import PERFORMANCE, RUNS, SCENARIOS
 
 
@@ -129,6 +132,37 @@ def test_the_loadgen_of_v5_1_does_not_say_how_many_samples_accuracy_takes(tmp_pa
     ]
     (tmp_path / "detail.txt").write_text("".join(lines))
     assert parse_detail(tmp_path / "detail.txt").settings.accuracy_sample_count == 1000
+
+
+@pytest.mark.parametrize(
+    ("setting", "issued"), [(True, 2000), (None, 2000), (None, 1500), (False, 1500)]
+)
+def test_a_query_of_whole_permutations_is_padded(
+    tmp_path: Path, setting: bool | None, issued: int
+) -> None:
+    """LoadGen logs 1,500 samples and issues 2,000: the whole performance set of 1,000, twice.
+
+    Some builds of v4.1 do not log the setting.
+    """
+    folder = cases.copy("offline_performance", tmp_path)
+    path = folder / "mlperf_log_detail.txt"
+    before = parse_detail(path).result
+    assert before is not None
+    rate = issued * 1e9 / before.latency.max_ns
+
+    def change(entry: dict[str, Any]) -> None:
+        if entry["key"] in ("generated_samples_per_query", "effective_samples_per_query"):
+            entry["value"] = 1500
+        elif entry["key"] == "effective_sample_concatenate_permutation":
+            entry["value"] = setting
+            entry["key"] = entry["key"] if setting is not None else "unknown"
+        elif entry["key"] == "result_samples_per_second":
+            entry["value"] = rate
+
+    cases.edit_log(folder, change)
+    log = parse_detail(path)
+    assert log.result is not None and log.result.sample_count == issued
+    assert list(consistency.official_figures(log, log.result)) == []
 
 
 def test_an_accuracy_run_in_parts_has_an_interval_for_each(tmp_path: Path) -> None:

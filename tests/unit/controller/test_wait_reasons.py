@@ -94,7 +94,9 @@ def test_piped_output_has_a_line_when_the_reasons_change(
         return capsys.readouterr().out.splitlines()
 
     offline = "b2 is offline"
-    assert sent(job("a", waiting=offline), job("b", waiting=f"{offline}; 1 queued job for it runs first"))
+    assert sent(
+        job("a", waiting=offline), job("b", waiting=f"{offline}; 1 queued job for it runs first")
+    )
     assert sent(job("b", waiting=offline)) == [], "the same reason"
     assert sent(job("a", waiting="b2 is drained")) == [
         "[0/2] 1 job waits: b2 is drained; 1 job waits: b2 is offline"
