@@ -24,7 +24,7 @@ _RESULT_COLUMNS = {
     "latency_p99_ms": "p99 ms",
     "accuracy": "accuracy",
     "loadgen_validity": "LoadGen",
-    "quality": "quality",
+    "condition": "condition",
 }
 _RUN_COLUMNS = {
     "run_id": "run",
@@ -37,11 +37,11 @@ _RUN_COLUMNS = {
     "metric_value": "official",
     "accuracy": "accuracy",
     "loadgen_validity": "LoadGen",
-    "quality": "quality",
+    "condition": "condition",
     "started_at": "started",
 }
 _DROPPABLE = (
-    *("started", "benchmark", "p50 ms", "p99 ms", "model", "device", "quality", "LoadGen"),
+    *("started", "benchmark", "p50 ms", "p99 ms", "model", "device", "condition", "LoadGen"),
     *("precision",),
 )
 

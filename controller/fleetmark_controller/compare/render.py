@@ -58,7 +58,9 @@ def notes(verdicts: Sequence[Verdict], only_a: Sequence[str], only_b: Sequence[s
     if left_out := sum(verdict.left_out for verdict in verdicts):
         lines.append(f"{_count(left_out, 'run')} left out: not VALID, or without the figure.")
     if doubtful := sum(verdict.doubtful for verdict in verdicts):
-        lines.append(f"{_count(doubtful, 'run')} of suspicious quality: see `results list --runs`.")
+        lines.append(
+            f"{_count(doubtful, 'run')} in suspicious condition: see `results list --runs`."
+        )
     for name, only in (("A", only_a), ("B", only_b)):
         if only:
             more = f" and {len(only) - 3} more" if len(only) > 3 else ""

@@ -103,13 +103,13 @@ _FIGURES = _columns(
         "LoadGen's verdict, VALID or INVALID; INVALID too where the logs prove no valid run; "
         "null in a sound accuracy run",
     ),
-    ("quality", "text", "", "good, suspicious (see reasons) or unchecked (no telemetry)"),
-    ("quality_reasons", "json", "", "list of {code, text, value, limit}"),
+    ("condition", "text", "", "good, suspicious (see reasons) or unchecked (no telemetry)"),
+    ("condition_reasons", "json", "", "list of {code, text, value, limit}"),
     ("submittable", "boolean", "", "whether the run meets MLPerf's minimums"),
 )
 _ORIGIN = _columns(
     ("release_serial", "integer", "", "serial of the signed release"),
-    ("lock_digest", "text", "", "sha256 of the lock: exact versions and artefacts"),
+    ("lockfile_sha256", "text", "", "sha256 of the lock: exact versions and artefacts"),
     ("loadgen_version", "text", "", "LoadGen's version, by its log"),
     ("agent_version", "text", "", "version of the agent"),
     ("sandbox", "text", "", "level that the job ran in: none, limits, landlock, bubblewrap"),

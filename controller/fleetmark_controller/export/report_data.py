@@ -46,7 +46,7 @@ class Configuration:
     accuracy_metric: str
     latency_ms: dict[str, float | None]
     validity: str
-    quality: str
+    condition: str
     reasons: list[str]
     codes: list[str]
     submittable: bool
@@ -144,7 +144,7 @@ def build(runs: Iterable[Row], results: Iterable[Row]) -> Report:
         devices=list(_devices(configurations, all_runs)),
         runs=len(all_runs),
         invalid=sum(row.get("loadgen_validity") == "INVALID" for row in all_runs),
-        suspicious=sum(row.get("quality") == "suspicious" for row in all_runs),
+        suspicious=sum(row.get("condition") == "suspicious" for row in all_runs),
         quick=any(c.profile == "quick" for c in configurations),
         started=times[0] if times else "",
         ended=times[-1] if times else "",
@@ -202,7 +202,7 @@ def _configuration(
     if isinstance(row.get("repetition"), int) and row["repetition"] > 1:
         detail.append(f"repetition {row['repetition']}")
     runtime = " ".join(_text(row.get(k)) for k in ("runtime", "runtime_version") if row.get(k))
-    reasons = _json(row.get("quality_reasons"))
+    reasons = _json(row.get("condition_reasons"))
     reasons = reasons if isinstance(reasons, list) else []
     run_id = _text(row.get("performance_run_id")) or None
     run = runs.get(run_id or "", {})
@@ -225,7 +225,7 @@ def _configuration(
             for name in ("mean", "p50", "p90", "p95", "p99", "p999")
         },
         validity=_text(row.get("loadgen_validity")),
-        quality=_text(row.get("quality")),
+        condition=_text(row.get("condition")),
         reasons=[_text(r.get("text")) if isinstance(r, dict) else _text(r) for r in reasons],
         codes=[
             _text(r.get("code")).replace("_", " ") if isinstance(r, dict) else _text(r)

@@ -136,7 +136,7 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
     names = ("model", "precision", "runtime", "benchmark", "os", "board", "metric_name")
     changes: dict[str, Any] = dict.fromkeys(names, HOSTILE)
     changes["parameters"] = '{"<b>": "<i>"}'
-    changes["quality_reasons"] = '[{"code": "<u>", "text": "<script>x</script>"}, 5]'
+    changes["condition_reasons"] = '[{"code": "<u>", "text": "<script>x</script>"}, 5]'
     changes["campaign_id"] = "</title><script>"
     campaign = Campaign((HOSTILE,), **changes)
     campaign.results[0]["parameters"] = "{}"
@@ -151,7 +151,7 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
 
 def test_hostile_words_stay_within_their_attribute(tmp_path: Path) -> None:
     evil = '"><img src=x onerror=alert(1)>'
-    page = Page(written(tmp_path, Campaign(quality=evil, loadgen_validity=evil, scenario=evil)))
+    page = Page(written(tmp_path, Campaign(condition=evil, loadgen_validity=evil, scenario=evil)))
     assert page.count("img") == 0
     assert all("onerror" not in attributes for _, attributes in page.elements)
 

@@ -50,8 +50,8 @@ def wanted_blobs(store: Path) -> list[str]:
         )
         wanted = dict.fromkeys(str(row[0]) for row in rows)
         locks = connection.execute(
-            "SELECT DISTINCT content FROM lock JOIN option_row USING (lock_sha256)"
-            " JOIN job USING (option_set) WHERE finished_at IS NULL"
+            "SELECT DISTINCT content FROM lock JOIN job_option USING (lock_sha256)"
+            " JOIN job USING (option_set_id) WHERE finished_at IS NULL"
         )
         for (content,) in locks:
             wanted.update(dict.fromkeys(b.sha256 for b in parse_lock(bytes(content)).blobs()))

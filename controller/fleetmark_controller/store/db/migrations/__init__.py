@@ -18,6 +18,7 @@ from fleetmark_controller.store.db.migrations import (
     m0011_lookups,
     m0012_telemetry,
     m0013_hello,
+    m0014_names,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -34,3 +35,4 @@ MIGRATIONS(name="0010_search")(m0010_search.apply)
 MIGRATIONS(name="0011_lookups")(m0011_lookups.apply)
 MIGRATIONS(name="0012_telemetry")(m0012_telemetry.apply)
 MIGRATIONS(name="0013_hello")(m0013_hello.apply)
+MIGRATIONS(name="0014_names")(m0014_names.apply)
