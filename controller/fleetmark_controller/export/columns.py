@@ -109,7 +109,7 @@ _FIGURES = _columns(
 )
 _ORIGIN = _columns(
     ("release_serial", "integer", "", "serial of the signed release"),
-    ("lockfile_sha256", "text", "", "sha256 of the lock: exact versions and artefacts"),
+    ("lockfile_sha256", "text", "", "SHA-256 of the lockfile: exact versions and artifacts"),
     ("loadgen_version", "text", "", "LoadGen's version, by its log"),
     ("agent_version", "text", "", "version of the agent"),
     ("sandbox", "text", "", "level that the job ran in: none, limits, landlock, bubblewrap"),
