@@ -164,7 +164,7 @@ def test_a_controller_serves_the_recorded_home(live: Live) -> None:
     assert live.run("controller", "audit", "verify").returncode == 0
     assert live.said("fleet", "saved") == [{"name": "lab", "selector": "site=lab1"}]
     assert [person["name"] for person in live.said("operator", "list")] == ["alice", "local"]
-    for row in recorded("views")["runs"]:
+    for row in renamed("runs", recorded("views")["runs"]):
         same(row, live.said("results", "show", row["run_id"]))
     with closing(connect(live.home / "results.db", read_only=True)) as connection:
         assert epochs.generation(connection) > wanted["generation"]
