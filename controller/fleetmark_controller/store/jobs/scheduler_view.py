@@ -227,6 +227,16 @@ def _devices(
     }
 
 
+_IN_GROUP = "interleave_group = ?1 AND interleave_group <> ''"
+"""Selects the jobs of a group. The second condition lets SQLite use the partial index."""
+_GROUP = f"""SELECT max(state IN ('ACTIVE', 'CANCELLING')) AS active,
+    (SELECT device_id FROM job WHERE {_IN_GROUP} AND attempts > 0
+        ORDER BY newest_epoch DESC LIMIT 1) AS board,
+    (SELECT job_id FROM job WHERE {_IN_GROUP} AND state = 'QUEUED'
+        AND attempts < max_attempts ORDER BY interleave_index, sequence LIMIT 1) AS next
+    FROM job WHERE {_IN_GROUP}"""  # noqa: S608
+
+
 def _interleave_groups(
     connection: sqlite3.Connection, waiting: Iterable[WaitingJob]
 ) -> dict[str, Series]:
@@ -234,12 +244,7 @@ def _interleave_groups(
     for name in {job.interleave_group for job in waiting if job.interleave_group}:
         # The device of the group's newest attempt is kept unless the next job cannot run there.
         row = connection.execute(
-            """SELECT max(state IN ('ACTIVE', 'CANCELLING')) AS active,
-            (SELECT device_id FROM job WHERE interleave_group = ?1 AND attempts > 0
-                ORDER BY newest_epoch DESC LIMIT 1) AS board,
-            (SELECT job_id FROM job WHERE interleave_group = ?1 AND state = 'QUEUED'
-                AND attempts < max_attempts ORDER BY interleave_index, sequence LIMIT 1) AS next
-            FROM job WHERE interleave_group = ?1""",
+            _GROUP,
             (name,),
         ).fetchone()
         fits = (
