@@ -55,7 +55,7 @@ def job(
     number: int,
     devices: dict[str, str],
     dice: random.Random,
-    series: str = "",
+    interleave_group: str = "",
     device_set: str = "",
 ) -> WaitingJob:
     """Return one waiting job."""
@@ -67,8 +67,8 @@ def job(
         NOW - dice.randint(0, 10_000) * S,
         device_set,
         dice.choice(["anna", "ben"]),
-        series=series,
-        turn=number,
+        interleave_group=interleave_group,
+        interleave_index=number,
     )
 
 

@@ -120,7 +120,7 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
     ]
     assert label in done.stdout
     assert all(row[4] >= 100 and row[5] for row in rows), "samples were streamed"
-    locks = fleet.query("SELECT DISTINCT lock_digest FROM runs WHERE arch = 'aarch64'")
+    locks = fleet.query("SELECT DISTINCT lockfile_sha256 FROM runs WHERE arch = 'aarch64'")
     for (digest,) in locks:
         path = fleet.home / "blobs" / "sha256" / str(digest)[:2] / str(digest)
         wheels = [wheel.name for wheel in parse_lock(path.read_bytes()).environment.wheels]

@@ -90,13 +90,13 @@ def test_a_replay(fleet: Fleet) -> None:
         assert said in done.stdout, done.stdout
     assert "program_result." not in done.stdout, "the same lock runs alike"
     made = fleet.query(
-        "SELECT lock_digest, parameters, device FROM runs JOIN campaigns USING (campaign_id)"
+        "SELECT lockfile_sha256, parameters, device FROM runs JOIN campaigns USING (campaign_id)"
         " WHERE selector = 'name=board-1'"
     )
     before = fleet.query(
-        f"SELECT lock_digest, parameters, device FROM runs WHERE run_id = '{first}'"
+        f"SELECT lockfile_sha256, parameters, device FROM runs WHERE run_id = '{first}'"
     )
     assert made == before * 2
     assert fleet.run("replay", "0000000").returncode == 3
     audit = json.loads(fleet.run("audit", "show", "--json").stdout)
-    assert any(row["act"] == "run.replay" and row["subject"] == first for row in audit)
+    assert any(row["action"] == "run.replay" and row["subject"] == first for row in audit)

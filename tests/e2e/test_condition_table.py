@@ -89,7 +89,7 @@ class Board:
 
     def figures(self, run: str) -> dict[str, Any]:
         figures = json.loads(self.fleet.run("results", "show", run, "--json").stdout)
-        figures["codes"] = {r["code"] for r in json.loads(figures["quality_reasons"])}
+        figures["codes"] = {r["code"] for r in json.loads(figures["condition_reasons"])}
         return dict(figures)
 
     def shown(self, run: str) -> str:
@@ -165,7 +165,7 @@ def test_all_at_once_and_then_nothing(board: Board) -> None:
     found = board.figures(run)
     wanted = {DISTURBANCES[name][0] for name in ALL_AT_ONCE}
     assert wanted <= found["codes"]
-    assert (found["loadgen_validity"], found["quality"]) == ("VALID", "suspicious")
+    assert (found["loadgen_validity"], found["condition"]) == ("VALID", "suspicious")
     lines = board.shown(run)
     for name in ALL_AT_ONCE:
         code, _, words = DISTURBANCES[name]
@@ -289,4 +289,4 @@ def _import_power(board: Board, run: str, found: dict[str, Any]) -> None:
     assert "contains no PTDaemon line" in other.stderr
     assert board.fleet.run("results", "import-power", "0000", str(path)).returncode == 3
     acts = json.loads(board.fleet.run("audit", "show", "--json").stdout)
-    assert [row["subject"] for row in acts if row["act"] == "run.import_power"] == [run] * 3
+    assert [row["subject"] for row in acts if row["action"] == "run.import_power"] == [run] * 3

@@ -456,13 +456,13 @@ def test_what_people_decide_is_in_the_audit_log(fleet: Fleet) -> None:
     ok(fleet, "fleet", "drain", "one", "--reason", "for the log")
     ok(fleet, "fleet", "resume", "one")
     rows = json.loads(ok(fleet, "audit", "show", "--all", "--json"))
-    done = [(row["act"], row["subject"]) for row in rows if row["outcome"] == "done"]
+    done = [(row["action"], row["subject"]) for row in rows if row["outcome"] == "done"]
     assert done[-2:] == [("device.drain", "one"), ("device.resume", "one")]
     acts = {act for act, _ in done}
     assert acts >= {"device.label", "device.reserve", "device.rename", "device.remove"}
     assert acts >= {"fleet.save", "fleet.forget", "campaign.submit", "campaign.pause"}
     assert acts >= {"campaign.resume", "jobs.cancel", "jobs.retry"}
-    own = {row["act"] for row in rows if row["who"] == "controller"}
+    own = {row["action"] for row in rows if row["actor"] == "controller"}
     assert "campaign.submit" in own, "health checks"
     ok(fleet, "audit", "verify")
 

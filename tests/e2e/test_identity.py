@@ -288,7 +288,7 @@ def test_a_changed_and_a_deleted_row_of_the_audit_log_are_found(tmp_path: Path) 
             store.close()
             return done.stderr
 
-        assert "row 3 was changed" in tampered("UPDATE audit SET who = 'nobody' WHERE seq = 3")
+        assert "row 3 was changed" in tampered("UPDATE audit SET actor = 'nobody' WHERE seq = 3")
         assert "row 2 is missing" in tampered("DELETE FROM audit WHERE seq = 2")
         assert "is missing" in tampered(
             "DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)"
@@ -297,7 +297,7 @@ def test_a_changed_and_a_deleted_row_of_the_audit_log_are_found(tmp_path: Path) 
         assert fleet.run("audit", "verify", "--head", head).returncode == 0
         assert fleet.run("audit", "verify", "--head", "00" * 32).returncode == 1
         shown = fleet.run("audit", "show", "--json")
-        assert "token.create" in {row["act"] for row in json.loads(shown.stdout)}
+        assert "token.create" in {row["action"] for row in json.loads(shown.stdout)}
 
 
 def test_certificates_are_renewed_over_a_running_job(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_certificates_are_renewed_over_a_running_job(tmp_path: Path) -> None:
         pid = fleet.children["board"].pid
         done = fleet.run("schedule", "fashion-mnist", "--scenario", "SingleStream")
         assert done.returncode == 0, done.stderr
-        renewals = "SELECT count(*) FROM audit WHERE act = 'device.renew'"
+        renewals = "SELECT count(*) FROM audit WHERE action = 'device.renew'"
         until(lambda: int(str(fleet.query(renewals)[0][0])) >= 2, "two renewals")
         until(
             lambda: {row[0] for row in fleet.query("SELECT state FROM jobs")} == {"SUCCEEDED"},
@@ -350,7 +350,7 @@ def test_a_board_that_was_off_for_forty_days_comes_back_by_itself(
         new = x509.load_pem_x509_certificate(certificate.read_bytes())
         assert new.not_valid_after_utc.timestamp() > time.time() + 29 * DAY_S
         assert new.public_key() == old.public_key()
-        assert "device.renew" in {row[0] for row in fleet.query("SELECT act FROM audit")}
+        assert "device.renew" in {row[0] for row in fleet.query("SELECT action FROM audit")}
         # Revoked while it is off, it does not come back.
         fleet.kill("sleeper")
         assert fleet.run("fleet", "revoke", "sleeper").returncode == 0

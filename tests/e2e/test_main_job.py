@@ -67,7 +67,7 @@ def test_runs_are_valid_and_complete(out: Path) -> None:
     with sqlite3.connect(out / "results.db") as store:
         rows = store.execute(
             "SELECT mode, official, loadgen_validity, latency_p99_ms, accuracy, submittable,"
-            " lock_digest, loadgen_version FROM runs"
+            " lockfile_sha256, loadgen_version FROM runs"
         ).fetchall()
     assert len(rows) == COUNT
     for mode, official, validity, p99, accuracy, submittable, lock, loadgen in rows:
@@ -84,7 +84,7 @@ def test_the_memory_that_was_predicted_is_a_bound_and_not_far_above(out: Path) -
     with sqlite3.connect(out / "results.db") as store:
         rows = store.execute(
             "SELECT label, memory_bytes, peak_memory_bytes FROM run"
-            " JOIN job USING (job_id) JOIN option_row USING (option_set)"
+            " JOIN job USING (job_id) JOIN job_option USING (option_set_id)"
         ).fetchall()
     assert len(rows) >= COUNT
     for label, predicted, measured in rows:

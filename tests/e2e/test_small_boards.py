@@ -199,7 +199,7 @@ def test_what_is_predicted_to_fit_runs_within_the_limit(fleet: Fleet, group: Box
     assert done.returncode == 0, done.stdout + done.stderr + fleet.log("small")
     rows = fleet.query(
         "SELECT peak_memory_bytes, memory_bytes FROM run JOIN job USING (job_id)"
-        " JOIN option_row USING (option_set)"
+        " JOIN job_option USING (option_set_id)"
     )
     assert len(rows) == 4, "two modes in two scenarios"
     for measured, predicted in rows:
@@ -229,7 +229,7 @@ def test_one_that_nearly_fills_the_board_runs(fleet: Fleet) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     ((measured, predicted),) = fleet.query(
         "SELECT peak_memory_bytes, memory_bytes FROM run JOIN job USING (job_id)"
-        " JOIN option_row USING (option_set)"
+        " JOIN job_option USING (option_set_id)"
         " WHERE json_extract(parameters, '$.batch_size') = 1024"
     )
     assert 250_000_000 < int(str(measured)) <= int(str(predicted)) < 440_900_000

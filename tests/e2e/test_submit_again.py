@@ -62,7 +62,7 @@ def test_a_lost_answer_is_asked_for_again(fleet: Fleet, capsys: pytest.CaptureFi
     stored = fleet.query(f"SELECT job_id FROM jobs WHERE campaign_id = '{campaign}'")
     assert [(job.job_id,) for job in last.result.jobs] == stored and len(stored) == 1
     assert f"Campaign {campaign}" in capsys.readouterr().err
-    rows = fleet.query(f"SELECT act FROM audit WHERE subject = '{campaign}'")
+    rows = fleet.query(f"SELECT action FROM audit WHERE subject = '{campaign}'")
     assert rows == [("campaign.submit",)]
 
 

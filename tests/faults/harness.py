@@ -377,7 +377,9 @@ def check(
     if answer != [("ok",)]:
         tally.unsound.append(f"I7 {answer[:3]}")
     chain = [Row(*row) for row in fleet.query("SELECT * FROM audit ORDER BY seq")]  # type: ignore[arg-type]
-    seq, head = str(fleet.query("SELECT value FROM meta WHERE key = 'audit_head'")[0][0]).split()
+    seq, head = str(
+        fleet.query("SELECT value FROM key_value WHERE key = 'audit_head'")[0][0]
+    ).split()
     broken = find_break(chain, int(seq), head)
     if broken:
         tally.unsound.append(f"I7 audit: {broken}")

@@ -52,6 +52,7 @@ from tests.support.recorded_state import (
     VIEWS,
     plain,
     recorded,
+    renamed,
     rows_of,
     same,
     unpacked,
@@ -100,15 +101,19 @@ def test_the_store_is_sound(store: sqlite3.Connection) -> None:
 def test_a_public_view_has_the_recorded_rows(store: sqlite3.Connection, view: str) -> None:
     wanted = recorded("views")[view]
     assert len(wanted) >= 3
-    same(wanted, rows_of(store, view))
+    found = rows_of(store, view)
+    same(renamed(view, wanted), found)
+    # The recording has each view's columns in order; later ones are appended.
+    for row, now in zip(renamed(view, wanted), found, strict=True):
+        assert list(now)[: len(row)] == list(row)
 
 
 def test_the_audit_log_is_an_unbroken_chain(store: sqlite3.Connection) -> None:
     rows, head = list(audit.rows(store)), audit.head(store)
     assert find_break(rows, *head) == ""
-    same(recorded("store")["audit"], rows)
+    same(renamed("audit", recorded("store")["audit"]), rows)
     assert list(head) == recorded("store")["audit_head"]
-    acts = {(row.who, row.act.rpartition("/")[2], row.outcome) for row in rows}
+    acts = {(row.actor, row.action.rpartition("/")[2], row.outcome) for row in rows}
     assert ("person alice", "CreateToken", "refused") in acts
     assert ("person local", "bundle.export", "done") in acts
 

@@ -518,9 +518,9 @@ def _run_values(key: AttemptKey, now_ns: int) -> dict[str, object]:
         "mode": "performance",
         "profile": "quick",
         "parameters": {},
-        "quality_reasons": [],
+        "condition_reasons": [],
         "submittable": False,
-        "lock_digest": LOCK,
+        "lock_sha256": LOCK,
         "provenance": {},
         "stored_at": str(now_ns),
     }

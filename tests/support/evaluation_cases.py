@@ -102,5 +102,5 @@ def append(folder: Path, key: str, value: Any) -> None:
 
 
 def codes(facts: RunFacts) -> set[str]:
-    """Codes of the quality reasons."""
-    return {reason["code"] for reason in facts.quality_reasons}
+    """Codes of the condition reasons."""
+    return {reason["code"] for reason in facts.condition_reasons}

@@ -67,6 +67,7 @@ class Campaign:
         facts = asdict(judged(name))
         facts.pop("problems")
         blob = facts.pop("samples")
+        facts["search"] = facts.pop("search_trace")
         run_id = f"{device}-{name}"
         if blob:
             self.blobs[run_id] = blob
@@ -95,8 +96,8 @@ class Campaign:
             # Of another configuration: else it would be a repetition of the valid one.
             "parameters": json.dumps({"threads": 4 if name.endswith("invalid") else 1}),
             "submittable": int(facts["submittable"]),
-            "quality_reasons": json.dumps(facts["quality_reasons"]),
-            "lock_digest": "ab" * 32,
+            "condition_reasons": json.dumps(facts["condition_reasons"]),
+            "lockfile_sha256": "ab" * 32,
             "agent_version": "0.1.0",
             **changes,
         }

@@ -102,6 +102,7 @@ class Store:
         number = self.made = self.made + 1
         values = asdict(facts)
         values.pop("samples")
+        values["search"] = values.pop("search_trace")
         parameters = {k: v for k, v in configuration.parameters.items() if k != "min_duration_s"}
         row = {
             **values,
@@ -125,8 +126,8 @@ class Store:
             "profile": "valid",
             "submittable": 1,
             "parameters": json.dumps(parameters),
-            "quality_reasons": json.dumps(values["quality_reasons"]),
-            "lock_digest": sha256_hex(lock.canonical()),
+            "condition_reasons": json.dumps(values["condition_reasons"]),
+            "lockfile_sha256": sha256_hex(lock.canonical()),
             "agent_version": "0.1.0",
         }
         run = StoredRun(row, provenance, lock, files)

@@ -189,8 +189,8 @@ class AdminService(admin_pb2_grpc.AdminServicer):
                     admin_pb2.AuditRow(
                         seq=row.seq,
                         at=row.at,
-                        who=row.who,
-                        act=row.act,
+                        who=row.actor,
+                        act=row.action,
                         subject=row.subject,
                         outcome=row.outcome,
                         detail=row.detail,

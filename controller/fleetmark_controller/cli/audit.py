@@ -40,9 +40,9 @@ def show(last: int, everything: bool, as_json: bool, address: str | None) -> Non
         output.print_json([{**asdict(row), "detail": json.loads(row.detail)} for row in shown])
         return
     tables.print_table(
-        ("row", "at", "who", "act", "subject", "outcome", "detail"),
+        ("row", "at", "actor", "action", "subject", "outcome", "detail"),
         [
-            (row.seq, row.at, row.who, row.act, row.subject or None, row.outcome, _short(row))
+            (row.seq, row.at, row.actor, row.action, row.subject or None, row.outcome, _short(row))
             for row in shown
         ],
     )

@@ -68,7 +68,7 @@ def result_fields(rows: Sequence[Row]) -> list[Field]:
         _field(rows, "accuracy", "accuracy", keep=60),
         Field("memory", _memory(rows), ALWAYS),
         _field(rows, "loadgen_validity", "LoadGen", keep=ALWAYS),
-        _field(rows, "quality", "quality", keep=50),
+        _field(rows, "condition", "condition", keep=50),
         Field("campaign", _short(rows, "campaign_id"), 40),
     ]
 
@@ -83,7 +83,7 @@ def run_fields(rows: Sequence[Row]) -> list[Field]:
         _field(rows, "accuracy", "accuracy", keep=60),
         Field("memory", _memory(rows), ALWAYS),
         _field(rows, "loadgen_validity", "LoadGen", keep=ALWAYS),
-        _field(rows, "quality", "quality", keep=50),
+        _field(rows, "condition", "condition", keep=50),
         _field(rows, "started_at", "started", keep=10),
         Field("campaign", _short(rows, "campaign_id"), 40),
     ]

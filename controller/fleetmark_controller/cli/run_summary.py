@@ -8,7 +8,7 @@ from typing import Any
 
 TOLD = frozenset(
     (
-        *("loadgen_validity", "quality", "quality_reasons", "energy_j", "energy_per_query_j"),
+        *("loadgen_validity", "condition", "condition_reasons", "energy_j", "energy_per_query_j"),
         *("energy_per_sample_j", "power_mean_w", "energy_source", "energy_unavailable"),
         *("energy_official", "interval_percent", "repeat_interval_percent"),
     )
@@ -41,9 +41,9 @@ def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator
     yield f"LoadGen    {said}"
     for problem in problems:
         yield f"           - {problem}"
-    quality = figures.get("quality")
-    yield f"Condition  {_WORDS.get(str(quality), quality or 'unavailable')}"
-    for reason in _reasons(figures.get("quality_reasons")):
+    condition = figures.get("condition")
+    yield f"Condition  {_WORDS.get(str(condition), condition or 'unavailable')}"
+    for reason in _reasons(figures.get("condition_reasons")):
         yield f"           - {_reason(reason)}"
     missing = _table(_table(provenance.get("telemetry")).get("unavailable"))
     for name, why in missing.items():

@@ -251,6 +251,6 @@ def _stored(client: Client, run_id: str) -> StoredRun:
     return StoredRun(
         row,
         json.loads(found.provenance),
-        parse_lock(client.blob(str(row["lock_digest"]))),
+        parse_lock(client.blob(str(row["lockfile_sha256"]))),
         {file.name: StoredFile(file.sha256, file.size_bytes) for file in found.files},
     )

@@ -132,7 +132,7 @@ def _found(key: Key, a: list[Row], b: list[Row], metric: str, may_pair: bool) ->
         accuracy_a=_accuracy(a),
         accuracy_b=_accuracy(b),
         left_out=len(a) + len(b) - len(counted),
-        doubtful=sum(row["quality"] == "suspicious" for row in counted),
+        doubtful=sum(row["condition"] == "suspicious" for row in counted),
     )
 
 

@@ -59,7 +59,7 @@ def notes(verdicts: Sequence[Verdict], only_a: Sequence[str], only_b: Sequence[s
         lines.append(f"{_count(left_out, 'run')} left out: not VALID, or the figure is missing.")
     if doubtful := sum(verdict.doubtful for verdict in verdicts):
         lines.append(
-            f"{_count(doubtful, 'run')} with suspicious quality: see `results list --runs`."
+            f"{_count(doubtful, 'run')} in suspicious condition: see `results list --runs`."
         )
     for name, only in (("A", only_a), ("B", only_b)):
         if only:

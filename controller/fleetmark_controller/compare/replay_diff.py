@@ -13,7 +13,7 @@ FIGURES = (
     *("throughput_samples_per_s", "accuracy", "energy_j", "energy_per_query_j"),
     *("power_mean_w", "peak_memory_bytes", "temperature_start_c", "temperature_max_c"),
 )
-VERDICTS = ("loadgen_validity", "quality")
+VERDICTS = ("loadgen_validity", "condition")
 
 _OWN = (
     *("order", "order_sha256", "boot_id", "clock", "cpu_s", "peak_memory_bytes", "problems"),

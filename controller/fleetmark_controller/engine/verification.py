@@ -156,7 +156,7 @@ def _identity(evidence: Evidence) -> dict[str, Any]:
         "mode": order.mode,
         "profile": order.profile,
         "parameters": evidence.asked,
-        "lock_digest": order.lock_sha256,
+        "lock_sha256": order.lock_sha256,
         "release_serial": order.release_serial or None,
         "agent_version": reported.plain_text(evidence.final.provenance.get("agent_version"), 40),
     }

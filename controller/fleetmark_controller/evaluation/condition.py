@@ -51,7 +51,7 @@ Reason = dict[str, Any]
 def reason(code: str, text: str, value: float | None = None, limit: float | None = None) -> Reason:
     """Return a reason; `code` must be one of `CODES`."""
     if code not in CODES:
-        raise ValueError(f"no quality code: {code}")
+        raise ValueError(f"no condition code: {code}")
     return {"code": code, "text": text, "value": value, "limit": limit}
 
 

@@ -69,12 +69,12 @@ class RunInputs:
 
 @dataclass
 class RunFacts:
-    """The columns of view `runs` that follow from the logs; None: not measured in this mode.
+    """The columns of table `run` that follow from the logs; None: not measured in this mode.
 
     `loadgen_validity` is LoadGen's verdict, but also INVALID if the files do not prove a valid run:
     `problems` then says why, in texts for operators. It is None for an accuracy run without
-    problems. `quality` and `quality_reasons` are the condition; see module `condition`. `samples`
-    is the encoded blob. `search` is the result of mode find-performance; see module `search_trace`.
+    problems. For `condition` and `condition_reasons` see module `condition`. `samples` is the
+    encoded blob. `search_trace` is the result of mode find-performance; see module `search_trace`.
     `energy_by_source` has the joules that each sensor of the device measured.
     """
 
@@ -105,11 +105,11 @@ class RunFacts:
     temperature_start_c: float | None = None
     temperature_max_c: float | None = None
     loadgen_validity: str | None = None
-    quality: str | None = None
-    quality_reasons: list[Reason] = field(default_factory=list)
+    condition: str | None = None
+    condition_reasons: list[Reason] = field(default_factory=list)
     submittable: bool = False
     loadgen_version: str | None = None
-    search: dict[str, Any] | None = None
+    search_trace: dict[str, Any] | None = None
     samples: bytes | None = None
     problems: list[str] = field(default_factory=list)
     energy_by_source: dict[str, float] = field(default_factory=dict)
@@ -162,22 +162,22 @@ class _Evaluation:
         during = self._during(observed, log)
         if measured:
             self._energy(log)
-            facts.quality_reasons += condition.disturbances(
+            facts.condition_reasons += condition.disturbances(
                 during,
                 self.thresholds,
                 start_c=facts.temperature_start_c,
                 power_modes=self._power_modes(),
             )
-            facts.quality_reasons += condition.interval(facts.interval_percent, self.thresholds)
-        facts.quality = condition.verdict(
-            facts.quality_reasons,
+            facts.condition_reasons += condition.interval(facts.interval_percent, self.thresholds)
+        facts.condition = condition.verdict(
+            facts.condition_reasons,
             checked=not measured or bool(during.readings("foreign_cpu_percent")),
         )
         facts.submittable = log is not None and self._submittable(log)
         return facts
 
     def _note(self, code: str, text: str) -> None:
-        self.facts.quality_reasons.append(condition.reason(code, text))
+        self.facts.condition_reasons.append(condition.reason(code, text))
 
     def _file(self, role: str) -> Path | None:
         path = self.job.files.get(role)
@@ -313,13 +313,15 @@ class _Evaluation:
             self._note("refused_figures", f"the file of samples {error.what}")
             return
         self.facts.interval_percent = confidence.within_run(taken, self.scenario)
-        self.facts.quality_reasons += condition.timings(
+        self.facts.condition_reasons += condition.timings(
             np.sort(taken), result.latency, self.scenario, result.sample_count, self.thresholds
         )
 
     def _search(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:
         try:
-            self.facts.search = search_trace.read_search(claim.get("search"), self.scenario, log)
+            self.facts.search_trace = search_trace.read_search(
+                claim.get("search"), self.scenario, log
+            )
         except IngestError as error:
             self.facts.problems.append(error.what)
 
@@ -463,7 +465,7 @@ class _Evaluation:
         """
         damning = {"log_contradiction", "log_damaged", "loadgen_errors", "loadgen_version"}
         damning |= {"accuracy_claim", "accuracy_incomplete"}
-        codes = {found["code"] for found in self.facts.quality_reasons}
+        codes = {found["code"] for found in self.facts.condition_reasons}
         if self.job.order.get("profile") != "valid" or self.facts.problems or codes & damning:
             return False
         round_name = self.loadgen.get("round")

@@ -108,13 +108,13 @@ _FIGURES = _columns(
         "LoadGen's verdict, VALID or INVALID; also INVALID if the logs do not prove a valid run; "
         "null in an accuracy run without faults",
     ),
-    ("quality", "text", "", "good, suspicious (see reasons) or unchecked (no telemetry)"),
-    ("quality_reasons", "json", "", "list of {code, text, value, limit}"),
+    ("condition", "text", "", "good, suspicious (see reasons) or unchecked (no telemetry)"),
+    ("condition_reasons", "json", "", "list of {code, text, value, limit}"),
     ("submittable", "boolean", "", "whether the run meets MLPerf's minimums"),
 )
 _ORIGIN = _columns(
     ("release_serial", "integer", "", "serial of the signed release"),
-    ("lock_digest", "text", "", "sha256 of the lockfile: exact versions and artifacts"),
+    ("lockfile_sha256", "text", "", "SHA-256 of the lockfile: exact versions and artifacts"),
     ("loadgen_version", "text", "", "LoadGen's version, by its log"),
     ("agent_version", "text", "", "version of the agent"),
     ("sandbox", "text", "", "level that the job ran in: none, limits, landlock, bubblewrap"),

@@ -14,7 +14,7 @@ _KEY = (
     *("runtime_version", "accelerator", "scenario", "profile", "parameters", "metric_name"),
 )
 """Columns of view `results` that repetitions have in common."""
-_QUALITIES = ("suspicious", "unchecked", "good")
+_CONDITIONS = ("suspicious", "unchecked", "good")
 """From the worst to the best."""
 
 MIXED = "mixed"
@@ -50,10 +50,12 @@ class Repetitions:
         return valid or self.rows
 
     @property
-    def quality(self) -> str:
+    def condition(self) -> str:
         """Return the worst verdict on the measuring conditions."""
-        found = {str(row["quality"]) for row in self.rows if row.get("quality")}
-        return next((quality for quality in _QUALITIES if quality in found), next(iter(found), ""))
+        found = {str(row["condition"]) for row in self.rows if row.get("condition")}
+        return next(
+            (condition for condition in _CONDITIONS if condition in found), next(iter(found), "")
+        )
 
     def values(self, name: str) -> list[float]:
         """Return the numbers in a column of the rows that count."""

@@ -76,8 +76,8 @@ def build(
         devices=list(_devices(configurations, all_runs)),
         runs=len(all_runs),
         invalid=sum(row.get("loadgen_validity") == "INVALID" for row in all_runs),
-        suspicious=sum(row.get("quality") == "suspicious" for row in all_runs),
-        unchecked=sum(row.get("quality") == "unchecked" for row in all_runs),
+        suspicious=sum(row.get("condition") == "suspicious" for row in all_runs),
+        unchecked=sum(row.get("condition") == "unchecked" for row in all_runs),
         failed=len(failed),
         failed_jobs=[_failed(row) for row in failed[:MAX_FAILED]],
         health_checks=len(every_run) - len(all_runs),
@@ -156,7 +156,7 @@ def _configuration(
     reasons = [
         reason
         for repetition in group.rows
-        if isinstance(found := _json(repetition.get("quality_reasons")), list)
+        if isinstance(found := _json(repetition.get("condition_reasons")), list)
         for reason in found
     ]
     figures = group.values("metric_value")
@@ -181,7 +181,7 @@ def _configuration(
             for name in ("mean", "p50", "p90", "p95", "p99", "p999")
         },
         validity=group.validity,
-        quality=group.quality,
+        condition=group.condition,
         reasons=_unique(_text(r.get("text")) if isinstance(r, dict) else _text(r) for r in reasons),
         codes=[
             _text(r.get("code")).replace("_", " ") if isinstance(r, dict) else _text(r)

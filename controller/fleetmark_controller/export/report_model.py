@@ -41,7 +41,7 @@ class Configuration:
     accuracy_metric: str
     latency_ms: dict[str, float | None]
     validity: str
-    quality: str
+    condition: str
     reasons: list[str]
     codes: list[str]
     submittable: bool

@@ -18,12 +18,12 @@ FIRST = "0" * 64
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the log. `detail` is JSON text."""
+    """One row of the log. `detail` is JSON text. The hash covers the values, not their names."""
 
     seq: int
     at: str
-    who: str
-    act: str
+    actor: str
+    action: str
     subject: str
     outcome: str
     detail: str
@@ -31,7 +31,15 @@ class Row:
 
     def sealed(self, before: str) -> str:
         """Return the hash of this row when it follows the row with hash `before`."""
-        values = (self.seq, self.at, self.who, self.act, self.subject, self.outcome, self.detail)
+        values = (
+            self.seq,
+            self.at,
+            self.actor,
+            self.action,
+            self.subject,
+            self.outcome,
+            self.detail,
+        )
         return sha256_hex(canonical_json([before, *values]))
 
 

@@ -166,7 +166,7 @@ class _Choosing:
         if row["profile"] != "valid":
             return f"profile {row['profile']} is shorter than MLPerf asks for"
         if not row["submittable"]:
-            codes = [str(reason["code"]) for reason in json.loads(str(row["quality_reasons"]))]
+            codes = [str(reason["code"]) for reason in json.loads(str(row["condition_reasons"]))]
             return f"it does not keep MLPerf's rules{': ' if codes else ''}{', '.join(codes)}"
         if run.mode == "accuracy" and self.division == CLOSED:
             percent = 100 * float(str(row["accuracy"]))

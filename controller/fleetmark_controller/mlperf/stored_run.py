@@ -71,7 +71,7 @@ class StoredRun:
         """What runs of one result have in common: device, lock, scenario and parameters."""
         return (
             self.device,
-            str(self.row["lock_digest"]),
+            str(self.row["lockfile_sha256"]),
             self.scenario,
             str(self.row["parameters"]),
         )

@@ -72,7 +72,7 @@ def readme(entry: Entry) -> str:
         f"- Runtime: {framework(run)}",
         f"- Other software: {software(run)}",
         f"- Parameters: {json.dumps(parameters, sort_keys=True)}",
-        f"- Fleetmark's own verdict on the conditions: {row['quality']}{_reasons(run)}",
+        f"- Fleetmark's own verdict on the conditions: {row['condition']}{_reasons(run)}",
         "",
         "| part | run |",
         "|---|---|",
@@ -111,7 +111,7 @@ def _inferred(entry: Entry) -> list[str]:
 
 
 def _reasons(run: StoredRun) -> str:
-    codes = [str(reason["code"]) for reason in json.loads(str(run.row["quality_reasons"]))]
+    codes = [str(reason["code"]) for reason in json.loads(str(run.row["condition_reasons"]))]
     return f" ({', '.join(codes)})" if codes else ""
 
 

@@ -133,7 +133,7 @@ def implementation(run: StoredRun) -> dict[str, str]:
 def _code(model: str, entries: Sequence[Entry], layout: Layout, read: ReadBlob) -> Tree:
     folder = layout.code_of(model)
     tree: Tree = {f"{folder}/{README}": templates.code_readme(entries[0]).encode()}
-    locks = {str(run.row["lock_digest"]): run for entry in entries for _, run in entry.runs()}
+    locks = {str(run.row["lockfile_sha256"]): run for entry in entries for _, run in entry.runs()}
     for digest, run in sorted(locks.items()):
         place = f"{folder}/{digest[:_LOCK_DIGITS]}"
         tree[f"{place}/lock.json"] = run.lock.canonical()
@@ -167,7 +167,7 @@ def manifest(entries: Sequence[Entry], layout: Layout, read: ReadBlob) -> dict[s
             mode: {
                 "run_id": run.run_id,
                 "job_id": str(run.row["job_id"]),
-                "lock_sha256": str(run.row["lock_digest"]),
+                "lock_sha256": str(run.row["lockfile_sha256"]),
                 "folder": folders[mode],
                 "files": {
                     name: run.files[name].sha256

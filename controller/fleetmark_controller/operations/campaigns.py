@@ -137,8 +137,8 @@ def replay(
         again = replace(
             jobs.like(connection, now_ns, job, "").only_with(option),
             configuration={**job.configuration, **told},
-            series="",
-            turn=0,
+            interleave_group="",
+            interleave_index=0,
         )
         if again.configuration.get("stable"):
             # Keep the conditions of a stable run, but run only the requested repetitions.

@@ -55,8 +55,8 @@ def after_run(
         again = replace(
             jobs.like(connection, now_ns, job, new_id()).only_with(option),
             repetition=max(member.repetition for member in members) + 1,
-            series="",
-            turn=0,
+            interleave_group="",
+            interleave_index=0,
         )
         jobs.add_again(connection, now_ns, job.campaign_id, again)
         events.add(connection, now_ns, "job.repeated", job_id=job.job_id, again=again.job_id)

@@ -58,14 +58,14 @@ class NewJob:
     deadline_at: str
     max_attempts: int
     options: tuple[Option, ...]
-    series: str = ""
-    """Jobs of a series run in turn on one device."""
-    turn: int = 0
+    interleave_group: str = ""
+    """Jobs of a group run in turn, by `interleave_index`, on one device. Empty: no group."""
+    interleave_index: int = 0
     expected_s: float | None = None
     """Expected duration, by earlier runs or by its profile."""
-    option_set: str = ""
+    option_set_id: str = ""
     """Key of the stored set that equals `options`; empty if it is not stored."""
 
     def only_with(self, option: Option) -> NewJob:
         """Return a copy for one device only. Its option set is not stored yet."""
-        return replace(self, options=(option,), option_set="")
+        return replace(self, options=(option,), option_set_id="")

@@ -159,11 +159,14 @@ def make_plan(
             for group in groups:
                 planned = _job(request, configuration, repetition, group, now_ns)
                 if request.interleave:
-                    # With any_device, the whole series runs on one device. Otherwise each device
-                    # runs a series of its own.
+                    # With any_device, the whole group runs on one device. Otherwise each device
+                    # runs a group of its own.
                     board = "" if request.any_device else group[0].device.device_id
-                    series = f"{request.campaign_id}:{board}"
-                    job = replace(planned.job, series=series, turn=len(plan.jobs) + 1)
+                    job = replace(
+                        planned.job,
+                        interleave_group=f"{request.campaign_id}:{board}",
+                        interleave_index=len(plan.jobs) + 1,
+                    )
                     planned = replace(planned, job=job)
                 plan.jobs.append(planned)
     if not plan.jobs and not dry_run:

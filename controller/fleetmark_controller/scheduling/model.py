@@ -68,9 +68,9 @@ class WaitingJob:
     paused: bool = False
     tries_left: bool = True
     cool_down_ns: int = 0
-    series: str = ""
-    """Jobs of a series take turns on one device, with no other job between them."""
-    turn: int = 0
+    interleave_group: str = ""
+    """Jobs of a group take turns on one device, with no other job between them."""
+    interleave_index: int = 0
     min_sandbox: str = ""
     """Weakest sandbox level that the job may run in. Empty: any."""
     health_check: bool = False
@@ -79,7 +79,10 @@ class WaitingJob:
 
 @dataclass(frozen=True)
 class Series:
-    """Progress of a series: the device that began it, and whether one of its jobs is active."""
+    """Progress of an interleave group.
+
+    `device_id` is the device that began it; `active`: one of its jobs is active.
+    """
 
     device_id: str = ""
     active: bool = False
@@ -104,7 +107,7 @@ class View:
     waiting: Sequence[WaitingJob]
     devices: Mapping[str, DeviceState]
     now_unix_ns: int
-    series: Mapping[str, Series] = field(default_factory=dict)
+    interleave_groups: Mapping[str, Series] = field(default_factory=dict)
     blobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """SHA-256 and size of every blob of each lockfile. An unlisted lockfile has no locality."""
     unsigned: Mapping[str, str] = field(default_factory=dict)

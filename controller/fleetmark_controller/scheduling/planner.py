@@ -7,9 +7,9 @@ priority is never worth more than the waiting time that it equals.
 A job that may run on several devices takes the free device that lacks the fewest bytes of its
 bundle. Ties go to the device with the fewest waiting pinned jobs.
 
-A *series* (interleaved A/B) runs its jobs strictly in turn on one device. From the first job of
-the series to the last, the device takes no other job, except health checks. A pause, or a device
-that may no longer run the series, ends this hold.
+An *interleave group* (A/B) runs its jobs strictly in turn on one device. From the first job of
+the group to the last, the device takes no other job, except health checks. A pause, or a device
+that may no longer run the group, ends this hold.
 """
 
 from __future__ import annotations
@@ -97,14 +97,14 @@ class _Round:
             return "its campaign is paused"
         if not job.tries_left:
             return "no attempts left: it waits for the result of the last attempt"
-        if job.series:
+        if job.interleave_group:
             obstacle = self._standing(job)
             if obstacle:
                 return obstacle
-            first = self.next_turn[job.series]
+            first = self.next_turn[job.interleave_group]
             if first is not job:
                 return f"interleaved: job {first.job_id[-SHORT_ID:]} runs first"
-            if self._series(job).active:
+            if self._group(job).active:
                 return "interleaved: the previous job has not ended"
         return ""
 
@@ -118,8 +118,8 @@ class _Round:
         return f"unsigned: {missing[0]}" if all(missing) else ""
 
     def _standing(self, job: WaitingJob) -> str:
-        """Return what keeps the device of a series from all its jobs, or an empty string."""
-        began = self._series(job).device_id
+        """Return what keeps a group's device from all the group's jobs, or an empty string."""
+        began = self._group(job).device_id
         name = began or (next(iter(job.devices)) if len(job.devices) == 1 else "")
         device = self.view.devices.get(name)
         if device is None:
@@ -129,7 +129,7 @@ class _Round:
 
     def _place(self, job: WaitingJob) -> str:
         """Place the job on a device (`_last`), or return its wait reason."""
-        began = self._series(job).device_id if job.series else ""
+        began = self._group(job).device_id if job.interleave_group else ""
         if began:
             if began in job.devices:
                 return self._on(job, began)
@@ -220,16 +220,16 @@ class _Round:
         what = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
         return f"none of {len(job.devices)} devices is free for it: {what}"
 
-    # --- series ---
+    # --- interleave groups ---
 
-    def _series(self, job: WaitingJob) -> Series:
-        return self.view.series.get(job.series, _NOT_BEGUN)
+    def _group(self, job: WaitingJob) -> Series:
+        return self.view.interleave_groups.get(job.interleave_group, _NOT_BEGUN)
 
     def _holds(self) -> dict[str, str]:
-        """Return the devices in the middle of a series, each with the name of that series."""
+        """Return the devices in the middle of an interleave group, each with its key."""
         held: dict[str, str] = {}
         for name, first in self.next_turn.items():
-            device = self.view.devices.get(self._series(first).device_id)
+            device = self.view.devices.get(self._group(first).device_id)
             if device is None or device.device_id not in first.devices:
                 continue
             if not predicates.for_job(device, first, self.view.now_unix_ns, self.policy):
@@ -237,7 +237,10 @@ class _Round:
         return held
 
     def _may_hold(self, job: WaitingJob, device_id: str) -> bool:
-        return job.health_check or self.held.get(device_id, job.series) == job.series
+        return (
+            job.health_check
+            or self.held.get(device_id, job.interleave_group) == job.interleave_group
+        )
 
     # --- time ---
 
@@ -256,15 +259,20 @@ _NOT_BEGUN = Series()
 
 
 def _next_turns(order: Sequence[WaitingJob]) -> dict[str, WaitingJob]:
-    """Return the job of each series that runs next."""
+    """Return the next job of each interleave group."""
     first: dict[str, WaitingJob] = {}
     for job in order:
-        if not job.series or job.paused or not job.tries_left:
+        if not job.interleave_group or job.paused or not job.tries_left:
             continue
-        known = first.get(job.series)
-        if known is None or (job.turn, job.sequence) < (known.turn, known.sequence):
-            first[job.series] = job
+        known = first.setdefault(job.interleave_group, job)
+        if _place(job) < _place(known):
+            first[job.interleave_group] = job
     return first
+
+
+def _place(job: WaitingJob) -> tuple[int, int]:
+    """Return the key that orders the jobs of one interleave group."""
+    return job.interleave_index, job.sequence
 
 
 def _ahead(count: int) -> str:

@@ -13,14 +13,15 @@ GENERATION_SHIFT = 32
 
 def get(connection: sqlite3.Connection, key: str) -> str | None:
     """Return the value of a key; None if it is not set."""
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    row = connection.execute("SELECT value FROM key_value WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
 
 
 def put(connection: sqlite3.Connection, key: str, value: str) -> None:
     """Set the value of a key."""
     connection.execute(
-        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        "INSERT INTO key_value VALUES (?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         (key, value),
     )
 

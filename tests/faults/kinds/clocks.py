@@ -28,7 +28,7 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
         _clock(fleet, "controller", chance.uniform(-3, 3) * _DAY_S)
         time.sleep(chance.uniform(0.2, 0.6))
     assert not fleet.query("SELECT 1 FROM events WHERE kind = 'device.offline'")
-    steps = "SELECT detail FROM audit WHERE act = 'clock.step' AND who = 'controller'"
+    steps = "SELECT detail FROM audit WHERE action = 'clock.step' AND actor = 'controller'"
     until(lambda: fleet.query(steps), "the audit row of a clock step")
 
 

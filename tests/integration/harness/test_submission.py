@@ -87,8 +87,9 @@ def test_the_closed_division_of_v6_1(store: Store, tree: Path) -> None:
     assert system["host_processor_model_name"] == "Test CPU"
     assert "REHEARSAL" in system["sw_notes"]
     assert b"REHEARSAL" in found["README.md"]
-    assert f"closed/Us/src/resnet/fleetmark/{store.runs[0].row['lock_digest'][:12]}" in "\n".join(
-        found
+    assert (
+        f"closed/Us/src/resnet/fleetmark/{store.runs[0].row['lockfile_sha256'][:12]}"
+        in "\n".join(found)
     )
 
 
@@ -126,7 +127,7 @@ LEFT_OUT = {
     "invalid": ({"loadgen_validity": "INVALID"}, "INVALID"),
     "short": ({"profile": "quick"}, "shorter than MLPerf asks for"),
     "damaged": (
-        {"submittable": 0, "quality_reasons": '[{"code": "log_damaged"}]'},
+        {"submittable": 0, "condition_reasons": '[{"code": "log_damaged"}]'},
         "rules: log_damaged",
     ),
     "server": ({"scenario": "Server"}, "no scenario of edge systems"),

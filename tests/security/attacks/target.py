@@ -237,7 +237,7 @@ class Target:
             ]
             digests = {}
             for name in names:
-                where = " WHERE key <> 'audit_head'" if name == "meta" else ""
+                where = " WHERE key <> 'audit_head'" if name == "key_value" else ""
                 rows = connection.execute(f"SELECT * FROM {name}{where}").fetchall()
                 digests[name] = hashlib.sha256(repr(sorted(map(repr, rows))).encode()).hexdigest()
             del digests["audit"]
@@ -248,7 +248,7 @@ class Target:
     def refusals(self) -> list[tuple[str, str, str]]:
         """Rows of the audit log about refusals: who, method, kind."""
         rows = self.fleet.query(
-            "SELECT who, act, json_extract(detail, '$.kind') FROM audit"
+            "SELECT actor, action, json_extract(detail, '$.kind') FROM audit"
             " WHERE outcome = 'refused' ORDER BY seq"
         )
         return [(str(who), str(act), str(kind)) for who, act, kind in rows]

@@ -124,7 +124,7 @@ def test_a_download_is_counted_for_nobody_else(target: Target, liar: Liar) -> No
     """What was sent to a board is shown for its own attempt, whatever attempt it names."""
     sent = "SELECT bytes_sent FROM attempt WHERE job_id = '{}'"
     order = target.fleet.query(
-        "SELECT lock_sha256 FROM job JOIN option_row USING (option_set)"
+        "SELECT lock_sha256 FROM job JOIN job_option USING (option_set_id)"
         f" WHERE job_id = '{liar.attempt.job_id}'"
     )
     request = blobs_pb2.DownloadRequest(sha256=str(order[0][0]), attempt=target.attempt)
@@ -139,7 +139,7 @@ def test_an_offset_beyond_the_end_is_refused_or_gives_nothing(
     target: Target, liar: Liar, offset: int
 ) -> None:
     order = target.fleet.query(
-        "SELECT lock_sha256 FROM job JOIN option_row USING (option_set)"
+        "SELECT lock_sha256 FROM job JOIN job_option USING (option_set_id)"
         f" WHERE job_id = '{liar.attempt.job_id}'"
     )
     request = blobs_pb2.DownloadRequest(sha256=str(order[0][0]), offset=offset)

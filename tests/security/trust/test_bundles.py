@@ -231,7 +231,7 @@ def test_a_pack_is_verified_and_runs_again_elsewhere(offline: Offline, tmp_path:
     assert sums.returncode == 0
 
     ((lock, marks),) = offline.fleet.query(
-        "SELECT lock_digest, json_extract(parameters, '$.marks') FROM runs"
+        "SELECT lockfile_sha256, json_extract(parameters, '$.marks') FROM runs"
     )
     command = re.search(r"^controller (schedule .*)$", (place / "README.md").read_text(), re.M)
     assert command is not None
@@ -241,4 +241,4 @@ def test_a_pack_is_verified_and_runs_again_elsewhere(offline: Offline, tmp_path:
         fleet.start_agent("other", "--allow-folder", str(marks))
         again = fleet.run(*command[1].split())
         assert again.returncode == 0, again.stderr
-        assert fleet.query("SELECT lock_digest FROM runs") == [(lock,)]
+        assert fleet.query("SELECT lockfile_sha256 FROM runs") == [(lock,)]

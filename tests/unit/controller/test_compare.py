@@ -112,7 +112,7 @@ def result(n: int, value: float | None = 1.0, **changed: Any) -> dict[str, Any]:
         "metric_value": value,
         "accuracy": 0.9,
         "loadgen_validity": "VALID",
-        "quality": "good",
+        "condition": "good",
         "performance_run_id": f"run-{n}",
     }
     return {**row, **changed}
@@ -174,14 +174,14 @@ def test_runs_that_are_no_evidence_are_left_out_and_counted() -> None:
         *results(SLOW[:4]),
         result(10, 50.0, loadgen_validity="INVALID"),
         result(11, None),
-        result(12, 1.1, quality="suspicious"),
+        result(12, 1.1, condition="suspicious"),
     ]
     matched = match(parse("c1"), results(FAST), parse("c2"), b)
     (verdict,) = judge(matched)
     assert (verdict.runs_b, verdict.left_out, verdict.doubtful) == (5, 2, 1)
     said = " ".join(render.notes([verdict], (), ()))
     assert "2 runs left out" in said
-    assert "1 run with suspicious quality" in said
+    assert "1 run in suspicious condition" in said
 
 
 def test_too_few_runs_say_what_is_needed() -> None:

@@ -171,7 +171,7 @@ def test_a_component_may_set_every_threshold_and_no_other_word() -> None:
     assert set(BODIES["benchmark"]["properties"]["condition"]["properties"]) == known
     lock = {"job": {"benchmark": {"condition": {"start_temperature_c": 40}}}}
     facts = cases.judged("singlestream_performance", lock=lock)
-    assert [reason["code"] for reason in facts.quality_reasons] == ["warm_start"]
+    assert [reason["code"] for reason in facts.condition_reasons] == ["warm_start"]
 
 
 @given(st.one_of(st.none(), st.integers(), st.dictionaries(st.text(), st.floats()), st.text()))

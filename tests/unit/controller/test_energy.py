@@ -220,7 +220,7 @@ def judged(tmp_path: Path, rows: list[list[Any]], **changes: Any) -> RunFacts:
 
 def test_a_run_has_its_energy(tmp_path: Path) -> None:
     facts = judged(tmp_path, [[n * S // 10, 4_000_000] for n in range(40)])
-    assert facts.quality_reasons == []
+    assert facts.condition_reasons == []
     assert facts.duration_s == 0.25
     assert facts.energy_j == pytest.approx(1.0)
     assert facts.power_mean_w == pytest.approx(4.0)
@@ -258,7 +258,7 @@ def test_a_run_without_says_why(tmp_path: Path) -> None:
 def test_files_that_no_agent_writes(tmp_path: Path, changes: dict[str, Any]) -> None:
     facts = judged(tmp_path, [[0, 1]], **changes)
     assert facts.energy_j is None
-    assert {reason["code"] for reason in facts.quality_reasons} == {"refused_figures"}
+    assert {reason["code"] for reason in facts.condition_reasons} == {"refused_figures"}
 
 
 @given(data=st.binary(max_size=300))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from fleetmark_controller.evaluation.evaluate import RunFacts, evaluate
 from fleetmark_controller.evaluation.samples import decode
 from fleetmark_controller.evaluation.thresholds import Thresholds
-from fleetmark_controller.export.columns import VIEWS
+from fleetmark_controller.store.db.connection import connect, migrate
 from tests.support import evaluation_cases as cases
 from tests.support.evaluation_cases import codes, judged
 
@@ -34,7 +35,7 @@ def test_a_genuine_performance_run(name: str) -> None:
     facts = judged(name)
     assert facts.problems == []
     assert facts.loadgen_validity == "VALID"
-    assert (facts.quality, facts.quality_reasons) == ("good", [])
+    assert (facts.condition, facts.condition_reasons) == ("good", [])
     assert facts.accuracy is None
     assert facts.accuracy_metric is None
     assert facts.energy_j is None
@@ -59,7 +60,7 @@ def test_a_genuine_accuracy_run(name: str) -> None:
     assert (facts.accuracy, facts.accuracy_metric) == (0.937, "top-1")
     assert facts.sample_count == 1000
     assert facts.loadgen_validity is None
-    assert facts.quality == "good"
+    assert facts.condition == "good"
     assert facts.samples is None
     for column in (*LATENCIES, "metric_name", "metric_value", "throughput_samples_per_s"):
         assert getattr(facts, column) is None
@@ -73,8 +74,10 @@ def test_an_invalid_run_stays_invalid() -> None:
     assert facts.metric_value is not None
 
 
-def test_facts_are_columns_of_the_view() -> None:
-    columns = set(VIEWS["runs"])
+def test_facts_are_columns_of_table_run(tmp_path: Path) -> None:
+    migrate(tmp_path / "results.db")
+    with closing(connect(tmp_path / "results.db", read_only=True)) as store:
+        columns = {row[1] for row in store.execute("PRAGMA table_info(run)")}
     assert {name for name in vars(RunFacts()) if name not in UNSTORED} <= columns
 
 
@@ -106,7 +109,7 @@ def test_an_edited_verdict_is_found_out(tmp_path: Path) -> None:
     summary.write_text(summary.read_text().replace("Result is : INVALID", "Result is : VALID"))
     facts = evaluate(cases.inputs(folder, name))
     assert facts.loadgen_validity == "INVALID"
-    assert any("of 1 s" in reason["text"] for reason in facts.quality_reasons)
+    assert any("of 1 s" in reason["text"] for reason in facts.condition_reasons)
 
 
 def test_a_second_verdict_is_found_out(tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ def test_edited_figures_do_not_fit_the_others(
 ) -> None:
     facts = edited(tmp_path, name, **values)
     assert "log_contradiction" in codes(facts)
-    assert facts.quality == "suspicious"
+    assert facts.condition == "suspicious"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +172,7 @@ def test_an_official_figure_that_others_deny_makes_the_run_invalid(
 def test_an_estimate_that_was_edited_everywhere_but_in_the_text(tmp_path: Path) -> None:
     facts = edited(tmp_path, "singlestream_performance", early_stopping_latency_ss=96_000)
     assert facts.loadgen_validity == "INVALID"
-    assert any("own words" in reason["text"] for reason in facts.quality_reasons)
+    assert any("own words" in reason["text"] for reason in facts.condition_reasons)
 
 
 def test_a_second_estimate_makes_the_run_invalid(tmp_path: Path) -> None:
@@ -209,7 +212,7 @@ def test_a_summary_that_differs_from_the_detail_log_is_flagged(
     assert old in text
     summary.write_text(text.replace(old, new))
     facts = evaluate(cases.inputs(folder, name))
-    assert "log_contradiction" in codes(facts) and facts.quality == "suspicious"
+    assert "log_contradiction" in codes(facts) and facts.condition == "suspicious"
 
 
 def test_edited_latencies_do_not_fit_the_samples(tmp_path: Path) -> None:
@@ -357,24 +360,24 @@ def telemetry(**columns: Any) -> Any:
 def test_disturbances_are_named(columns: dict[str, Any], code: str) -> None:
     facts = judged("singlestream_performance", telemetry=telemetry(**columns))
     assert codes(facts) == {code}
-    assert facts.quality == "suspicious"
+    assert facts.condition == "suspicious"
     assert facts.loadgen_validity == "VALID"
     # Accuracy does not depend on these.
-    assert judged("singlestream_accuracy", telemetry=telemetry(**columns)).quality == "good"
+    assert judged("singlestream_accuracy", telemetry=telemetry(**columns)).condition == "good"
 
 
 def test_no_telemetry_is_not_a_good_verdict() -> None:
     facts = judged("singlestream_performance", telemetry=((), ()))
-    assert (facts.quality, facts.quality_reasons) == ("unchecked", [])
+    assert (facts.condition, facts.condition_reasons) == ("unchecked", [])
     cool = telemetry(temperature_c=[40.0], foreign_cpu_percent=[None])
-    assert judged("singlestream_performance", telemetry=cool).quality == "unchecked"
+    assert judged("singlestream_performance", telemetry=cool).condition == "unchecked"
 
 
 def test_only_what_was_read_while_measuring_counts() -> None:
     name = "singlestream_performance"
     final = {"started_unix_ns": _started_ns(name) - 4_000_000_000, "provenance": {}}
     busy_before = telemetry(foreign_cpu_percent=[100.0] * 8 + [1.0] * 4)
-    assert judged(name, telemetry=busy_before, final=final).quality == "good"
+    assert judged(name, telemetry=busy_before, final=final).condition == "good"
     busy_during = telemetry(foreign_cpu_percent=[1.0] * 8 + [100.0] * 4)
     assert codes(judged(name, telemetry=busy_during, final=final)) == {"competing_load"}
 
@@ -454,7 +457,7 @@ def test_only_a_long_run_of_profile_valid_is_submittable(tmp_path: Path) -> None
     assert not evaluate(cases.inputs(long, name)).submittable, "quick"
     assert not judged(name, order=VALID).submittable, "short"
     facts = evaluate(cases.inputs(long, name, order=VALID))
-    assert (facts.quality_reasons, facts.submittable) == ([], True)
+    assert (facts.condition_reasons, facts.submittable) == ([], True)
     other = {"job": {"loadgen": {"round": "v5.1"}}}
     assert not evaluate(cases.inputs(long, name, order=VALID, lock=other)).submittable, "seeds"
     cases.append(long, "result_query_count", 1)

@@ -62,9 +62,9 @@ def sane(facts: RunFacts) -> None:
         if isinstance(value, int):
             assert 0 <= value < 1 << 63, name
     assert facts.loadgen_validity in ("VALID", "INVALID", None)
-    assert facts.quality in ("good", "suspicious", "unchecked")
-    json.dumps(facts.quality_reasons, allow_nan=False)
-    for text in [*facts.problems, *(reason["text"] for reason in facts.quality_reasons)]:
+    assert facts.condition in ("good", "suspicious", "unchecked")
+    json.dumps(facts.condition_reasons, allow_nan=False)
+    for text in [*facts.problems, *(reason["text"] for reason in facts.condition_reasons)]:
         assert len(text) < 2000
         assert "Traceback" not in text
         assert text.isprintable()

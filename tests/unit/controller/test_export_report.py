@@ -140,7 +140,7 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
     names = ("model", "precision", "runtime", "benchmark", "os", "board", "metric_name")
     changes: dict[str, Any] = dict.fromkeys(names, HOSTILE)
     changes["parameters"] = '{"<b>": "<i>"}'
-    changes["quality_reasons"] = '[{"code": "<u>", "text": "<script>x</script>"}, 5]'
+    changes["condition_reasons"] = '[{"code": "<u>", "text": "<script>x</script>"}, 5]'
     changes["campaign_id"] = "</title><script>"
     campaign = Campaign((HOSTILE,), **changes)
     campaign.results[0]["parameters"] = "{}"
@@ -155,7 +155,7 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
 
 def test_hostile_words_stay_within_their_attribute(tmp_path: Path) -> None:
     evil = '"><img src=x onerror=alert(1)>'
-    page = Page(written(tmp_path, Campaign(quality=evil, loadgen_validity=evil, scenario=evil)))
+    page = Page(written(tmp_path, Campaign(condition=evil, loadgen_validity=evil, scenario=evil)))
     assert page.count("img") == 0
     assert all("onerror" not in attributes for _, attributes in page.elements)
 
@@ -257,7 +257,7 @@ def repeated(figures: list[tuple[float, str]], **changes: Any) -> list[dict[str,
             "latency_p50_ms": figure / 2,
             "peak_memory_bytes": 1_000_000 * number,
             "loadgen_validity": validity,
-            "quality": "good",
+            "condition": "good",
             "repetition": number,
             "performance_run_id": f"run-{number}",
             **changes,
@@ -300,12 +300,12 @@ def test_repetitions_that_are_not_all_valid_are_never_best() -> None:
     assert "2 of 3 VALID" in Page(render(report)).words
 
 
-def test_the_worst_quality_of_the_repetitions_and_all_reasons_are_told() -> None:
-    hot = {"quality": "suspicious", "quality_reasons": '[{"code": "hot", "text": "too hot"}]'}
+def test_the_worst_condition_of_the_repetitions_and_all_reasons_are_told() -> None:
+    hot = {"condition": "suspicious", "condition_reasons": '[{"code": "hot", "text": "too hot"}]'}
     rows = repeated([(1.0, "VALID"), (2.0, "VALID")])
     rows[0] |= hot
     (configuration,) = report_data.build([], rows).configurations
-    assert (configuration.quality, configuration.reasons) == ("suspicious", ["too hot"])
+    assert (configuration.condition, configuration.reasons) == ("suspicious", ["too hot"])
 
 
 def test_one_configuration_in_two_campaigns_is_told_apart() -> None:
@@ -335,12 +335,17 @@ def job(number: int, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("runs", "jobs", "verdict", "said"),
     [
-        ([{**RUN, "quality": "good"}], [], "all sound", "no reason to doubt a figure"),
-        ([{**RUN, "quality": "suspicious"}], [], "1 suspicious", "1 run is suspicious: see below"),
-        ([{**RUN, "quality": "unchecked"}] * 2, [], "2 unchecked", "2 runs were not watched"),
-        ([{**RUN, "quality": "good"}], [job(1)], "1 failed", "1 job failed: see below"),
+        ([{**RUN, "condition": "good"}], [], "all sound", "no reason to doubt a figure"),
         (
-            [{**RUN, "quality": "suspicious", "loadgen_validity": "INVALID"}],
+            [{**RUN, "condition": "suspicious"}],
+            [],
+            "1 suspicious",
+            "1 run is suspicious: see below",
+        ),
+        ([{**RUN, "condition": "unchecked"}] * 2, [], "2 unchecked", "2 runs were not watched"),
+        ([{**RUN, "condition": "good"}], [job(1)], "1 failed", "1 job failed: see below"),
+        (
+            [{**RUN, "condition": "suspicious", "loadgen_validity": "INVALID"}],
             [job(1), job(2)],
             "1 invalid",
             "1 run is INVALID, 2 jobs failed, 1 run is suspicious: see below",
@@ -381,7 +386,7 @@ def test_health_checks_are_left_out_and_it_is_said() -> None:
         {"campaign_id": "campaign-1", "submitted_by": "anna"},
         {"campaign_id": "check", "submitted_by": report_data.HEALTH_CHECK},
     ]
-    runs = [RUN, {**RUN, **check, "quality": "suspicious"}]
+    runs = [RUN, {**RUN, **check, "condition": "suspicious"}]
     report = report_data.build(runs, rows, [job(1, **check)], campaigns)
     assert [c.metric_value for c in report.configurations] == [1.0]
     assert (report.runs, report.failed, report.suspicious) == (1, 0, 0)

@@ -9,6 +9,7 @@ import pytest
 from fleetmark_controller.store import events
 from fleetmark_controller.store.db.connection import connect, migrate
 from fleetmark_controller.store.devices import devices
+from fleetmark_controller.store.jobs import scheduler_view
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,13 @@ def test_it_is_found_by_an_index(tmp_path: Path, sql: str, indexes: list[str]) -
     plan = " ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}"))
     assert all(f"USING INDEX {name}" in plan or f"INDEX {name}" in plan for name in indexes), plan
     assert "SCAN" not in plan.replace("SCAN CONSTANT ROW", "")
+
+
+def test_an_interleave_group_is_found_by_its_index(tmp_path: Path) -> None:
+    migrate(tmp_path / "results.db")
+    connection = connect(tmp_path / "results.db")
+    plan = [
+        row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {scheduler_view._GROUP}", "g")
+    ]
+    found = [step for step in plan if "job_in_interleave_group (interleave_group=?)" in step]
+    assert len(found) == len([step for step in plan if "job" in step]) == 3, plan

@@ -112,7 +112,7 @@ def test_the_order_and_the_jobs_page_carry_the_figures(store: TestStore) -> None
     campaign = NewCampaign("campaign-1", "b", "", "quick", {})
     store.run(lambda c, fx, now: campaigns.submit(c, fx, now, campaign, [new], {"a" * 64: b"{}"}))
     store.assign("d1")
-    (data,) = store.connection.execute("SELECT orders FROM attempt").fetchone()
+    (data,) = store.connection.execute("SELECT order_document FROM attempt").fetchone()
     order = parse_order(data)
     assert (order.memory_bytes, order.environment_bytes, order.output_bytes) == (500, 60, 7)
     page = listings.job_page(store.connection, "job-1")
@@ -169,9 +169,9 @@ def _insert_run(
         "mode": "performance",
         "profile": "quick",
         "parameters": "{}",
-        "quality_reasons": "[]",
+        "condition_reasons": "[]",
         "submittable": 0,
-        "lock_digest": "a" * 64,
+        "lock_sha256": "a" * 64,
         "provenance": provenance,
         "stored_at": "2026-01-01T00:00:00.000Z",
     }

@@ -111,7 +111,7 @@ def test_a_job_of_after_the_copy_is_taken_up_from_the_boards_papers(
     )
     assert job["label"] == configuration.label()
     assert job["configuration_key"] == described(configuration, stable=False)[1]
-    stored = store.connection.execute("SELECT orders FROM attempt").fetchone()[0]
+    stored = store.connection.execute("SELECT order_document FROM attempt").fetchone()[0]
     assert stored == ORDER.canonical(), "the board's order, to the byte"
     campaign = store.connection.execute("SELECT * FROM campaign").fetchone()
     assert campaign["benchmark"] == "b" and "restored" in campaign["submitted_by"]

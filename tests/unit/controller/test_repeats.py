@@ -106,8 +106,8 @@ def run_one(
     records = sealed(("event", b"{}"))
     store.run(lambda c, fx, now: results.append(c, fx, now, key, records))
     validity = "VALID" if ending is Ending.VALID else "INVALID"
-    values = {**RUN, "metric_value": figure, "loadgen_validity": validity, "quality": "good"}
-    values["lock_digest"] = sha256_hex(LOCK)
+    values = {**RUN, "metric_value": figure, "loadgen_validity": validity, "condition": "good"}
+    values["lock_sha256"] = sha256_hex(LOCK)
     run_id = f"run-{key.epoch}"
     judgement = Judgement(ending, "", False, values, ())
     _, effects = store.effects_of(
@@ -118,7 +118,7 @@ def run_one(
 
 def runs(store: TestStore) -> list[tuple[Any, ...]]:
     rows = store.connection.execute(
-        "SELECT metric_value, quality, quality_reasons, repeat_interval_percent FROM runs"
+        "SELECT metric_value, condition, condition_reasons, repeat_interval_percent FROM runs"
         " ORDER BY epoch"
     )
     return [(row[0], row[1], json.loads(row[2]), row[3]) for row in rows]
@@ -155,8 +155,8 @@ def test_at_its_bound_every_run_says_that_the_interval_is_wide(store: TestStore)
         assert not finished(store)
         run_one(store, figure)
     assert finished(store)
-    for _, quality, reasons, half in runs(store):
-        assert quality == "suspicious"
+    for _, condition, reasons, half in runs(store):
+        assert condition == "suspicious"
         (reason,) = reasons
         assert (reason["code"], reason["limit"]) == ("interval_wide", 5)
         assert reason["value"] == round(half, 2)
@@ -220,7 +220,7 @@ def test_a_cancelled_campaign_repeats_nothing(store: TestStore) -> None:
     store.run(lambda c, fx, now: campaigns.cancel(c, fx, now, [key.job_id]))
     records = sealed(("event", b"{}"))
     store.run(lambda c, fx, now: results.append(c, fx, now, key, records))
-    judgement = Judgement(Ending.VALID, "", False, {**RUN, "lock_digest": sha256_hex(LOCK)}, ())
+    judgement = Judgement(Ending.VALID, "", False, {**RUN, "lock_sha256": sha256_hex(LOCK)}, ())
     store.run(lambda c, fx, now: results.finalise(c, fx, now, key, "run-1", judgement))
     assert store.state() == "CANCELLED"
     assert finished(store)

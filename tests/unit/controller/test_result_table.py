@@ -32,7 +32,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "accuracy": 0.937,
         "peak_memory_bytes": 117_200_000,
         "loadgen_validity": "VALID",
-        "quality": "good",
+        "condition": "good",
         "campaign_id": "01a20a35-3cdd-70c9-8062-478c597f098e",
         "run_id": "01a20a35-3cdd-70c9-8062-00000000aaaa",
         "mode": "performance",
@@ -127,7 +127,7 @@ def test_runs_have_short_ids() -> None:
 def test_a_pipe_gets_every_column() -> None:
     table = arrange(result_fields([row()]), None)
     assert not table.notes
-    assert {"device", "model", "parameters", "memory", "LoadGen", "quality", "campaign"} <= set(
+    assert {"device", "model", "parameters", "memory", "LoadGen", "condition", "campaign"} <= set(
         table.headings
     )
 

@@ -15,7 +15,12 @@ from fleetmark_controller.export.columns import VIEWS
 
 
 def shown(provenance: dict[str, Any] | None = None, **figures: Any) -> list[str]:
-    values = {"loadgen_validity": "VALID", "quality": "good", "quality_reasons": "[]", **figures}
+    values = {
+        "loadgen_validity": "VALID",
+        "condition": "good",
+        "condition_reasons": "[]",
+        **figures,
+    }
     return list(run_summary.lines(values, provenance or {}))
 
 
@@ -34,7 +39,7 @@ def test_columns_are_told_once() -> None:
 @pytest.mark.parametrize("code", condition.CODES)
 def test_every_reason_is_named_with_its_figures(code: str) -> None:
     reasons = json.dumps([condition.reason(code, "because of it", 95.25, 20.0)])
-    lines = shown(quality="suspicious", quality_reasons=reasons)
+    lines = shown(condition="suspicious", condition_reasons=reasons)
     assert lines[1:3] == [
         "Condition  suspicious",
         f"           - {code}: because of it (95.25, limit 20)",
@@ -59,7 +64,7 @@ def test_everything_else() -> None:
     lines = shown(
         provenance,
         loadgen_validity="INVALID",
-        quality="unchecked",
+        condition="unchecked",
         interval_percent=3.21,
         repeat_interval_percent=1.04,
         energy_j=12.34567,

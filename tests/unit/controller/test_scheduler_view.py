@@ -58,7 +58,9 @@ def submit(store: TestStore, campaign: str, new: list[NewJob], owner: str = "ann
 
 
 def sets(store: TestStore) -> int:
-    row = store.connection.execute("SELECT count(DISTINCT option_set) FROM option_row").fetchone()
+    row = store.connection.execute(
+        "SELECT count(DISTINCT option_set_id) FROM job_option"
+    ).fetchone()
     return int(row[0])
 
 

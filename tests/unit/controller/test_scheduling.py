@@ -89,8 +89,8 @@ jobs = st.lists(
         paused=st.sampled_from([False, False, False, True]),
         tries_left=st.sampled_from([True, True, True, False]),
         cool_down_ns=st.sampled_from([0, 10 * S]),
-        series=st.sampled_from(["", "", "s1", "s2"]),
-        turn=st.integers(0, 3),
+        interleave_group=st.sampled_from(["", "", "s1", "s2"]),
+        interleave_index=st.integers(0, 3),
         health_check=st.sampled_from([False, False, False, True]),
     ),
     max_size=12,
@@ -147,18 +147,24 @@ def test_a_plan_is_lawful_complete_and_does_not_depend_on_the_order_of_jobs(
         assert wanted.tries_left
         assert not wanted.paused
         assert may_take(fleet[device_id], wanted, POLICY)
-        if wanted.series:
+        if wanted.interleave_group:
             ready = [
-                j for j in waiting if j.series == wanted.series and j.tries_left and not j.paused
+                j
+                for j in waiting
+                if j.interleave_group == wanted.interleave_group and j.tries_left and not j.paused
             ]
-            assert wanted is min(ready, key=lambda j: (j.turn, j.sequence)), "out of its turn"
-            assert not series[wanted.series].active, "two of a series at once"
-            assert series[wanted.series].device_id in ("", device_id), "a series on two boards"
+            assert wanted is min(ready, key=lambda j: (j.interleave_index, j.sequence)), (
+                "out of its turn"
+            )
+            assert not series[wanted.interleave_group].active, "two of a series at once"
+            assert series[wanted.interleave_group].device_id in ("", device_id), (
+                "a series on two boards"
+            )
     # Complete: no job waits while a board that may take it has nothing to do and is not kept.
     kept = {one.device_id for one in series.values()}
     for job_id in found.waits:
         wanted = by_id[job_id]
-        if wanted.paused or not wanted.tries_left or wanted.series:
+        if wanted.paused or not wanted.tries_left or wanted.interleave_group:
             continue
         for device_id in set(wanted.devices) & set(fleet) - set(taken) - kept:
             assert not may_take(fleet[device_id], wanted, POLICY), "it waits, and a board is free"
@@ -173,7 +179,10 @@ def test_nobody_is_overtaken_on_a_board_but_for_a_reason(
     waiting: list[WaitingJob], fleet: dict[str, DeviceState]
 ) -> None:
     """Of two pinned jobs that one board may take, that runs which arrived (virtually) first."""
-    plain = [replace(j, series="", devices=dict([next(iter(j.devices.items()))])) for j in waiting]
+    plain = [
+        replace(j, interleave_group="", devices=dict([next(iter(j.devices.items()))]))
+        for j in waiting
+    ]
     taken = given_to(Planner(POLICY).plan(View(plain, fleet, NOW)))
 
     def rank(item: WaitingJob) -> tuple[int, int]:
@@ -338,7 +347,8 @@ def test_it_says_when_to_look_again_if_time_alone_frees_a_board() -> None:
 def test_a_series_keeps_its_board_and_its_order() -> None:
     """Played to the end: whatever else comes, the two configurations alternate on one board."""
     remaining = [
-        job(f"j{n}", "d1", "d2", series="s", turn=n, created_ns=n * S) for n in range(1, 7)
+        job(f"j{n}", "d1", "d2", interleave_group="s", interleave_index=n, created_ns=n * S)
+        for n in range(1, 7)
     ]
     urgent = job("j99", "d1", priority=9)
     series: dict[str, Series] = {}
@@ -361,7 +371,7 @@ def test_a_series_keeps_its_board_and_its_order() -> None:
 
 
 def test_while_one_of_a_series_is_out_the_next_waits_and_the_board_is_kept() -> None:
-    waiting = [job("j2", "d1", series="s", turn=2), job("j9", "d1")]
+    waiting = [job("j2", "d1", interleave_group="s", interleave_index=2), job("j9", "d1")]
     found = plan(waiting, board("d1"), series={"s": Series("d1", active=True)})
     assert found.waits == {
         "j2": "interleaved: the previous job has not ended",
@@ -371,14 +381,17 @@ def test_while_one_of_a_series_is_out_the_next_waits_and_the_board_is_kept() -> 
 
 
 def test_a_paused_series_lets_its_board_go() -> None:
-    waiting = [job("j2", "d1", series="s", turn=2, paused=True), job("j9", "d1")]
+    waiting = [
+        job("j2", "d1", interleave_group="s", interleave_index=2, paused=True),
+        job("j9", "d1"),
+    ]
     found = plan(waiting, board("d1"), series={"s": Series("d1")})
     assert given_to(found) == {"d1": "j9"}
 
 
 def test_a_health_check_may_come_between() -> None:
     waiting = [
-        job("j2", "d1", series="s", turn=2, created_ns=S),
+        job("j2", "d1", interleave_group="s", interleave_index=2, created_ns=S),
         job("j9", "d1", health_check=True),
     ]
     found = plan(waiting, board("d1", failures=3), series={"s": Series("d1")})

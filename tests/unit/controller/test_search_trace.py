@@ -64,9 +64,9 @@ def test_a_search_that_its_kept_log_shows(tmp_path: Path, scenario: str) -> None
     wanted = trace(scenario)
     found = facts(tmp_path, scenario, wanted)
     assert not found.problems and found.loadgen_validity == "VALID"
-    assert found.search is not None
-    assert found.search["found"] == wanted["found"]
-    assert [run["valid"] for run in found.search["runs"]] == [False, True]
+    assert found.search_trace is not None
+    assert found.search_trace["found"] == wanted["found"]
+    assert [run["valid"] for run in found.search_trace["runs"]] == [False, True]
     # However long it was: a search is no result of MLPerf's.
     assert not found.submittable
 
@@ -99,7 +99,7 @@ LIES: dict[str, Any] = {
 @pytest.mark.parametrize("scenario", ["Server", "Offline", "MultiStream"])
 def test_a_search_that_it_does_not_show(tmp_path: Path, scenario: str, lie: str) -> None:
     found = facts(tmp_path, scenario, LIES[lie](trace(scenario)))
-    assert found.search is None
+    assert found.search_trace is None
     assert found.loadgen_validity == "INVALID"
     assert "search" in found.problems[0]
 

@@ -53,7 +53,7 @@ async def test_one_that_fails_undoes_only_itself(path: Path) -> None:
         return_exceptions=True,
     )
     assert [type(r) for r in results if r is not None] == [ValueError]
-    keys = {r[0] for r in connect(path, read_only=True).execute("SELECT key FROM meta")}
+    keys = {r[0] for r in connect(path, read_only=True).execute("SELECT key FROM key_value")}
     assert keys == {f"good{n}" for n in range(10)}
     writer.close()
 

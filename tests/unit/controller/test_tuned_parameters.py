@@ -59,7 +59,7 @@ class Board:
         connection.execute("UPDATE attempt SET state = 'DONE'")
         connection.execute("UPDATE job SET state = 'SUCCEEDED' WHERE state = 'ACTIVE'")
         (data,) = connection.execute(
-            "SELECT orders FROM attempt WHERE job_id = ?", (key.job_id,)
+            "SELECT order_document FROM attempt WHERE job_id = ?", (key.job_id,)
         ).fetchone()
         return parse_order(data)
 
@@ -68,13 +68,13 @@ class Board:
         official = more.pop("official", 1)
         order = self.order(FIND, scenario, **more)
         values = {
-            **dict.fromkeys(("arch", "os", "benchmark", "quality", "quality_reasons"), "x"),
+            **dict.fromkeys(("arch", "os", "benchmark", "condition", "condition_reasons"), "x"),
             **{"run_id": f"run-{self.count:03}", "job_id": order.job_id, "epoch": order.epoch},
             **{"official": official, "device": "d1", "submittable": 0, "stored_at": "x"},
             **{"scenario": scenario, "mode": FIND, "profile": order.profile, "provenance": "{}"},
             "parameters": json.dumps(order.parameters),
-            "lock_digest": order.lock_sha256,
-            "search": json.dumps({"found": found}),
+            "lock_sha256": order.lock_sha256,
+            "search_trace": json.dumps({"found": found}),
         }
         known = [row[1] for row in self.store.connection.execute("PRAGMA table_info(run)")]
         values = {name: value for name, value in values.items() if name in known}

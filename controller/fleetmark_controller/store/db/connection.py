@@ -59,6 +59,25 @@ def migrate(path: Path) -> None:
         connection.close()
 
 
+def is_current(path: Path) -> bool:
+    """Return whether the store at `path` needs no migration. Reads only.
+
+    Raises:
+        FleetmarkError: STORE_UNUSABLE: not a database, or damaged.
+    """
+    from sqlite_utils import Database
+
+    from fleetmark_controller.store.db.migrations import MIGRATIONS
+
+    connection = connect(path, read_only=True)
+    try:
+        return not MIGRATIONS.pending(Database(connection))
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    finally:
+        connection.close()
+
+
 def check_version(path: Path) -> None:
     """Raise an error if a newer version of the controller wrote the store.
 

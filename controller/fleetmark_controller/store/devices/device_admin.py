@@ -39,14 +39,14 @@ _COLUMNS = """coalesce(drained_at, ''), drain_reason, reserved_for, reserved_unt
 
 def every(connection: sqlite3.Connection) -> dict[str, Care]:
     """Return the administrative state of every device that has one, by device id."""
-    rows = connection.execute(f"SELECT device_id, {_COLUMNS} FROM device_care")  # noqa: S608
+    rows = connection.execute(f"SELECT device_id, {_COLUMNS} FROM device_admin")  # noqa: S608
     return {row[0]: Care(*tuple(row)[1:]) for row in rows}
 
 
 def get(connection: sqlite3.Connection, device_id: str) -> Care:
     """Return the administrative state of one device."""
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM device_care WHERE device_id = ?",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM device_admin WHERE device_id = ?",  # noqa: S608
         (device_id,),
     ).fetchone()
     return Care() if row is None else Care(*row)
@@ -168,7 +168,7 @@ def set_values(connection: sqlite3.Connection, device_id: str) -> dict[str, str]
     not included.
     """
     row = connection.execute(
-        "SELECT (SELECT name FROM device_care WHERE device_id = ?1),"
+        "SELECT (SELECT name FROM device_admin WHERE device_id = ?1),"
         " (SELECT labels FROM identity WHERE identity_id = ?1)",
         (device_id,),
     ).fetchone()
@@ -179,9 +179,9 @@ def set_values(connection: sqlite3.Connection, device_id: str) -> dict[str, str]
 
 def failed(connection: sqlite3.Connection, device_id: str, job_id: str, why: str) -> None:
     """Record that a job failed on the device. Consecutive failures of one job count once."""
-    connection.execute("INSERT OR IGNORE INTO device_care (device_id) VALUES (?)", (device_id,))
+    connection.execute("INSERT OR IGNORE INTO device_admin (device_id) VALUES (?)", (device_id,))
     connection.execute(
-        "UPDATE device_care SET failures = failures + (failed_job <> ?1), failed_job = ?1,"
+        "UPDATE device_admin SET failures = failures + (failed_job <> ?1), failed_job = ?1,"
         " last_failure = ?2 WHERE device_id = ?3",
         (job_id, why, device_id),
     )
@@ -190,7 +190,7 @@ def failed(connection: sqlite3.Connection, device_id: str, job_id: str, why: str
 def succeeded(connection: sqlite3.Connection, device_id: str) -> None:
     """Record that a job succeeded on the device, which resets its failure count."""
     connection.execute(
-        "UPDATE device_care SET failures = 0, failed_job = '', last_failure = '',"
+        "UPDATE device_admin SET failures = 0, failed_job = '', last_failure = '',"
         " check_campaign = '', checked_at = '' WHERE device_id = ? AND failures > 0",
         (device_id,),
     )
@@ -207,7 +207,7 @@ def checking(connection: sqlite3.Connection, now_ns: int, device_id: str, campai
 def quarantined(connection: sqlite3.Connection, after: int) -> list[str]:
     """Return the ids of devices on which at least `after` jobs failed in a row."""
     rows = connection.execute(
-        "SELECT device_id FROM device_care LEFT JOIN identity ON identity_id = device_id"
+        "SELECT device_id FROM device_admin LEFT JOIN identity ON identity_id = device_id"
         " WHERE failures >= ? AND coalesce(state, 'active') NOT IN ('revoked', 'removed')",
         (after,),
     )
@@ -215,9 +215,9 @@ def quarantined(connection: sqlite3.Connection, after: int) -> list[str]:
 
 
 def _set(connection: sqlite3.Connection, device_id: str, **values: Any) -> None:
-    connection.execute("INSERT OR IGNORE INTO device_care (device_id) VALUES (?)", (device_id,))
+    connection.execute("INSERT OR IGNORE INTO device_admin (device_id) VALUES (?)", (device_id,))
     names = ", ".join(f"{name} = ?" for name in values)
     connection.execute(
-        f"UPDATE device_care SET {names} WHERE device_id = ?",  # noqa: S608
+        f"UPDATE device_admin SET {names} WHERE device_id = ?",  # noqa: S608
         (*values.values(), device_id),
     )

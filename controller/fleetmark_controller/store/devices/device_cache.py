@@ -26,7 +26,7 @@ class Roster:
         same state
         of the store.
         """
-        version = int(connection.execute("SELECT version FROM roster").fetchone()[0])
+        version = int(connection.execute("SELECT version FROM device_list_version").fetchone()[0])
         known = self._known
         if known[0] != version:
             known = self._known = (version, devices.every(connection))

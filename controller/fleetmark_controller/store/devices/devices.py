@@ -83,7 +83,7 @@ _TAKEN = f"""SELECT 1 FROM ({_ALIKE}) WHERE name = ?2
 A device keeps its name even if an older controller gave a similar name to another device.
 """
 _STANDING = f"""SELECT (SELECT 1 FROM device WHERE device_id = ?1), identity.name, identity.labels,
-    (SELECT name FROM device_care WHERE device_id = ?1),
+    (SELECT name FROM device_admin WHERE device_id = ?1),
     EXISTS (SELECT 1 FROM device_label WHERE device_id = ?1), EXISTS ({_TAKEN})
     FROM (SELECT 1) LEFT JOIN identity ON identity_id = ?1"""  # noqa: S608
 

@@ -54,7 +54,7 @@ class Attempt:
 def add(connection: sqlite3.Connection, now_ns: int, key: AttemptKey, order: bytes) -> None:
     """Store a new attempt in state OFFERED, with its signed order."""
     connection.execute(
-        "INSERT INTO attempt (job_id, epoch, device_id, state, reason, orders, created_at)"
+        "INSERT INTO attempt (job_id, epoch, device_id, state, reason, order_document, created_at)"
         " VALUES (?, ?, ?, ?, '', ?, ?)",
         (key.job_id, key.epoch, key.device_id, AttemptState.OFFERED.value, order, iso(now_ns)),
     )
@@ -81,7 +81,7 @@ def newest_of(connection: sqlite3.Connection, job_id: str) -> Attempt | None:
 def orders_with_runs(connection: sqlite3.Connection, campaign_id: str) -> list[bytes]:
     """Return the orders of a campaign's attempts that have a run, by epoch."""
     rows = connection.execute(
-        """SELECT orders FROM attempt JOIN job USING (job_id) JOIN run USING (job_id, epoch)
+        """SELECT order_document FROM attempt JOIN job USING (job_id) JOIN run USING (job_id, epoch)
         WHERE campaign_id = ? ORDER BY epoch""",
         (campaign_id,),
     )
@@ -216,7 +216,7 @@ def _attempt(row: sqlite3.Row) -> Attempt:
         AttemptKey(row["device_id"], row["job_id"], row["epoch"]),
         AttemptState(row["state"]),
         row["reason"],
-        row["orders"],
+        row["order_document"],
         row["through_seq"],
         row["final_seq"],
         bool(row["verified"]),

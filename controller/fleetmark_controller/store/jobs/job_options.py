@@ -9,7 +9,7 @@ from dataclasses import astuple, fields
 from fleetmark_controller.planning.model import Option
 from fleetmark_core.ids import uuid7
 
-OPTIONS = """(SELECT job.job_id, option_row.* FROM job JOIN option_row USING (option_set))
+OPTIONS = """(SELECT job.job_id, job_option.* FROM job JOIN job_option USING (option_set_id))
     AS job_option"""
 """SQL for one row per job and device; jobs with the same option set share the underlying rows."""
 _OPTION = ", ".join(field.name for field in fields(Option))
@@ -34,11 +34,11 @@ def get_all(connection: sqlite3.Connection, job_id: str) -> tuple[Option, ...]:
     return tuple(Option(*row) for row in rows)
 
 
-def add_set(connection: sqlite3.Connection, option_set: str, options: Iterable[Option]) -> None:
+def add_set(connection: sqlite3.Connection, option_set_id: str, options: Iterable[Option]) -> None:
     """Store a set of options under its id."""
     connection.executemany(
-        f"INSERT INTO option_row (option_set, {_OPTION}) VALUES (?, {_OPTION_MARKS})",  # noqa: S608
-        ((option_set, *astuple(option)) for option in options),
+        f"INSERT INTO job_option (option_set_id, {_OPTION}) VALUES (?, {_OPTION_MARKS})",  # noqa: S608
+        ((option_set_id, *astuple(option)) for option in options),
     )
 
 
@@ -46,8 +46,8 @@ def add(connection: sqlite3.Connection, job_id: str, option: Option) -> None:
     """Let a job run on one more device."""
     _own_options(connection, job_id, "")
     connection.execute(
-        f"""INSERT INTO option_row (option_set, {_OPTION})
-        SELECT option_set, {_OPTION_MARKS} FROM job WHERE job_id = ?""",  # noqa: S608
+        f"""INSERT INTO job_option (option_set_id, {_OPTION})
+        SELECT option_set_id, {_OPTION_MARKS} FROM job WHERE job_id = ?""",  # noqa: S608
         (*astuple(option), job_id),
     )
 
@@ -75,11 +75,11 @@ def _own_options(connection: sqlite3.Connection, job_id: str, but: str) -> None:
     """
     own_set = uuid7()
     connection.execute(
-        f"""INSERT INTO option_row (option_set, {_OPTION})
+        f"""INSERT INTO job_option (option_set_id, {_OPTION})
         SELECT ?, {_OPTION} FROM {OPTIONS} WHERE job_id = ? AND device_id <> ?""",  # noqa: S608
         (own_set, job_id, but),
     )
-    connection.execute("UPDATE job SET option_set = ? WHERE job_id = ?", (own_set, job_id))
+    connection.execute("UPDATE job SET option_set_id = ? WHERE job_id = ?", (own_set, job_id))
 
 
 def exist(connection: sqlite3.Connection, job_id: str) -> bool:

@@ -43,13 +43,14 @@ def add_jobs(
         # Repetitions share the same option objects, which are stored once, under the first one's
         # id.
         alike = tuple(map(id, job.options))
-        new_set = not job.option_set and alike not in sets
-        option_set = job.option_set or sets.setdefault(alike, job.job_id)
+        new_set = not job.option_set_id and alike not in sets
+        option_set_id = job.option_set_id or sets.setdefault(alike, job.job_id)
         only = job.options[0].device_id if len(job.options) == 1 else None
         connection.execute(
             """INSERT INTO job (job_id, sequence, campaign_id, label, configuration,
             configuration_key, repetition, state, reason, priority, timeout_s, deadline_at,
-            max_attempts, device_id, created_at, series, turn, expected_s, option_set)
+            max_attempts, device_id, created_at, interleave_group, interleave_index, expected_s,
+            option_set_id)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 job.job_id,
@@ -67,14 +68,14 @@ def add_jobs(
                 job.max_attempts,
                 only,
                 at,
-                job.series,
-                job.turn,
+                job.interleave_group,
+                job.interleave_index,
                 job.expected_s,
-                option_set,
+                option_set_id,
             ),
         )
         if new_set:
-            job_options.add_set(connection, option_set, job.options)
+            job_options.add_set(connection, option_set_id, job.options)
 
 
 def get(connection: sqlite3.Connection, job_id: str) -> Job | None:
@@ -176,10 +177,10 @@ def like(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> 
         deadline_at=iso(now_ns + allowed_ns),
         max_attempts=job.max_attempts,
         options=job_options.get_all(connection, job.job_id),
-        series=row["series"],
-        turn=row["turn"],
+        interleave_group=row["interleave_group"],
+        interleave_index=row["interleave_index"],
         expected_s=row["expected_s"],
-        option_set=row["option_set"],
+        option_set_id=row["option_set_id"],
     )
 
 
@@ -187,11 +188,11 @@ def waiting_only_for(connection: sqlite3.Connection, device_id: str) -> list[str
     """Return the ids of queued jobs that no other device of the fleet can run."""
     rows = connection.execute(
         """SELECT job_id FROM job WHERE state = 'QUEUED' AND EXISTS (
-            SELECT 1 FROM option_row
-            WHERE option_row.option_set = job.option_set AND device_id = ?1)
+            SELECT 1 FROM job_option
+            WHERE job_option.option_set_id = job.option_set_id AND device_id = ?1)
         AND NOT EXISTS (
-            SELECT 1 FROM option_row
-            WHERE option_row.option_set = job.option_set AND device_id <> ?1
+            SELECT 1 FROM job_option
+            WHERE job_option.option_set_id = job.option_set_id AND device_id <> ?1
             AND device_id NOT IN (SELECT identity_id FROM identity WHERE state = 'removed'))""",
         (device_id,),
     )

@@ -1,4 +1,4 @@
-"""The scheduler's input: waiting jobs, devices and series in one consistent state of the store."""
+"""The scheduler's input: waiting jobs, devices and interleave groups, read in one transaction."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def view(
     blobs: dict[str, Mapping[str, int]] = {}
     if any(len(job.devices) > 1 for job in waiting):
         blobs = _blobs(connection, waiting, devices)
-    series = _series(connection, waiting)
-    return View(waiting, devices, now_ns, series, blobs, releases.unsigned(connection))
+    groups = _interleave_groups(connection, waiting)
+    return View(waiting, devices, now_ns, groups, blobs, releases.unsigned(connection))
 
 
 def wanted(connection: sqlite3.Connection, most: int = 2000) -> set[str] | None:
@@ -66,7 +66,7 @@ def wanted(connection: sqlite3.Connection, most: int = 2000) -> set[str] | None:
         None if there are `most` or more combinations of job and device to read.
     """
     rows = connection.execute(
-        """SELECT option_row.device_id FROM job JOIN option_row USING (option_set)
+        """SELECT job_option.device_id FROM job JOIN job_option USING (option_set_id)
         JOIN campaign USING (campaign_id)
         WHERE state = 'QUEUED' AND paused_at IS NULL AND attempts < max_attempts LIMIT ?""",
         (most,),
@@ -76,7 +76,7 @@ def wanted(connection: sqlite3.Connection, most: int = 2000) -> set[str] | None:
 
 def _reserved(connection: sqlite3.Connection, now_ns: int) -> dict[str, str]:
     """Return the holder of each current reservation, by device id."""
-    query = "SELECT device_id, reserved_for FROM device_care WHERE reserved_until > ?"
+    query = "SELECT device_id, reserved_for FROM device_admin WHERE reserved_until > ?"
     return {row[0]: row[1] for row in connection.execute(query, (iso(now_ns),))}
 
 
@@ -91,12 +91,13 @@ def _waiting(
         narrowed = "AND paused_at IS NULL AND attempts < max_attempts"
         if len(names) <= _FEW:
             marks = ",".join("?" * len(names))
-            looked_up = "SELECT 1 FROM option_row WHERE option_row.option_set = job.option_set"
-            narrowed += f" AND EXISTS ({looked_up} AND device_id IN ({marks}))"
+            narrowed += f""" AND EXISTS (SELECT 1 FROM job_option
+                WHERE job_option.option_set_id = job.option_set_id AND device_id IN ({marks}))"""  # noqa: S608
             values = names
     rows = connection.execute(
         f"""SELECT job_id, sequence, priority, job.created_at, submitted_by, paused_at,
-            attempts < max_attempts, cool_down_s, series, turn, purpose, option_set
+            attempts < max_attempts, cool_down_s, interleave_group, interleave_index, purpose,
+            option_set_id
         FROM job JOIN campaign USING (campaign_id) WHERE state = 'QUEUED' {narrowed}
         ORDER BY julianday(job.created_at) * 86400.0 - priority * ?, sequence""",  # noqa: S608
         (*values, ageing_s),
@@ -121,8 +122,8 @@ def _waiting(
                 paused=row[5] is not None,
                 tries_left=bool(row[6]),
                 cool_down_ns=int(row[7] * NS_PER_S),
-                series=row[8],
-                turn=row[9],
+                interleave_group=row[8],
+                interleave_index=row[9],
                 health_check=row[10] == HEALTH_CHECK,
                 min_sandbox=min_sandbox,
             )
@@ -147,18 +148,18 @@ class _Options:
         self._free_to: dict[tuple[str, str], dict[str, str]] = {}
         self._looked: Counter[str] = Counter()
 
-    def of(self, option_set: str, owner: str | None) -> tuple[dict[str, str], str]:
+    def of(self, option_set_id: str, owner: str | None) -> tuple[dict[str, str], str]:
         """Return the digest of the lockfile per device, and the highest required sandbox level.
 
         `owner` is the operator who submitted the job; None: reservations do not apply.
         """
-        found = self._sets.get(option_set)
+        found = self._sets.get(option_set_id)
         if found is None:
-            found = self._sets[option_set] = self._read(option_set)
+            found = self._sets[option_set_id] = self._read(option_set_id)
         devices, min_sandbox = found
         if owner is None or self._reserved.keys().isdisjoint(devices):
             return found
-        key = (option_set, owner)
+        key = (option_set_id, owner)
         if key not in self._free_to:
             self._free_to[key] = {
                 device: lock
@@ -167,21 +168,21 @@ class _Options:
             }
         return self._free_to[key], min_sandbox
 
-    def worth_looking(self, option_set: str, devices: Mapping[str, str]) -> bool:
+    def worth_looking(self, option_set_id: str, devices: Mapping[str, str]) -> bool:
         """Return whether the next job of this set may get a device in this round, and count it.
 
         Callers must ask in the order in which jobs get devices.
         """
         if not devices:
             return False
-        key = next(iter(devices)) if len(devices) == 1 else option_set
+        key = next(iter(devices)) if len(devices) == 1 else option_set_id
         self._looked[key] += 1
         return self._looked[key] < _LOOK_AT + len(devices)
 
-    def _read(self, option_set: str) -> tuple[dict[str, str], str]:
+    def _read(self, option_set_id: str) -> tuple[dict[str, str], str]:
         rows = self._connection.execute(
-            "SELECT device_id, lock_sha256, min_sandbox FROM option_row WHERE option_set = ?",
-            (option_set,),
+            "SELECT device_id, lock_sha256, min_sandbox FROM job_option WHERE option_set_id = ?",
+            (option_set_id,),
         ).fetchall()
         names = self._names
         devices = {row[0]: row[1] for row in rows if names is None or row[0] in names}
@@ -199,10 +200,10 @@ def _devices(
             AND state IN ('OFFERED', 'PREPARING', 'RUNNING', 'UPLOADING')
             AND exported_at IS NULL
             ORDER BY epoch DESC LIMIT 1),
-        (SELECT group_concat(lock_sha256, ',') FROM device_lock
-            WHERE device_lock.device_id = device.device_id),
+        (SELECT group_concat(lock_sha256, ',') FROM device_cached_lock
+            WHERE device_cached_lock.device_id = device.device_id),
         coalesce(json_extract(capabilities, '$.sandbox.level'), '')
-        FROM device LEFT JOIN device_care USING (device_id)
+        FROM device LEFT JOIN device_admin USING (device_id)
         WHERE NOT EXISTS (SELECT 1 FROM identity
             WHERE identity_id = device.device_id AND state = 'removed')
         {marks}""",  # noqa: S608
@@ -226,17 +227,24 @@ def _devices(
     }
 
 
-def _series(connection: sqlite3.Connection, waiting: Iterable[WaitingJob]) -> dict[str, Series]:
+_IN_GROUP = "interleave_group = ?1 AND interleave_group <> ''"
+"""Selects the jobs of a group. The second condition lets SQLite use the partial index."""
+_GROUP = f"""SELECT max(state IN ('ACTIVE', 'CANCELLING')) AS active,
+    (SELECT device_id FROM job WHERE {_IN_GROUP} AND attempts > 0
+        ORDER BY newest_epoch DESC LIMIT 1) AS board,
+    (SELECT job_id FROM job WHERE {_IN_GROUP} AND state = 'QUEUED'
+        AND attempts < max_attempts ORDER BY interleave_index, sequence LIMIT 1) AS next
+    FROM job WHERE {_IN_GROUP}"""  # noqa: S608
+
+
+def _interleave_groups(
+    connection: sqlite3.Connection, waiting: Iterable[WaitingJob]
+) -> dict[str, Series]:
     found: dict[str, Series] = {}
-    for name in {job.series for job in waiting if job.series}:
-        # The device of the series' newest attempt is kept unless the next job cannot run there.
+    for name in {job.interleave_group for job in waiting if job.interleave_group}:
+        # The device of the group's newest attempt is kept unless the next job cannot run there.
         row = connection.execute(
-            """SELECT max(state IN ('ACTIVE', 'CANCELLING')) AS active,
-            (SELECT device_id FROM job WHERE series = ?1 AND attempts > 0
-                ORDER BY newest_epoch DESC LIMIT 1) AS board,
-            (SELECT job_id FROM job WHERE series = ?1 AND state = 'QUEUED'
-                AND attempts < max_attempts ORDER BY turn, sequence LIMIT 1) AS next
-            FROM job WHERE series = ?1""",
+            _GROUP,
             (name,),
         ).fetchone()
         fits = (
@@ -282,14 +290,15 @@ def was_sent(connection: sqlite3.Connection, now_ns: int, device_id: str, job_id
     Only the 100 newest lockfiles per device are kept.
     """
     connection.execute(
-        f"""INSERT INTO device_lock SELECT device_id, lock_sha256, ? FROM {OPTIONS}
+        f"""INSERT INTO device_cached_lock SELECT device_id, lock_sha256, ? FROM {OPTIONS}
         WHERE job_id = ? AND device_id = ?
         ON CONFLICT (device_id, lock_sha256) DO UPDATE SET at = excluded.at""",  # noqa: S608
         (iso(now_ns), job_id, device_id),
     )
     connection.execute(
-        """DELETE FROM device_lock WHERE device_id = ?1 AND lock_sha256 NOT IN (
-        SELECT lock_sha256 FROM device_lock WHERE device_id = ?1 ORDER BY at DESC LIMIT 100)""",
+        """DELETE FROM device_cached_lock WHERE device_id = ?1 AND lock_sha256 NOT IN (
+            SELECT lock_sha256 FROM device_cached_lock WHERE device_id = ?1
+            ORDER BY at DESC LIMIT 100)""",
         (device_id,),
     )
 

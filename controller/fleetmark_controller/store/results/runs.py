@@ -51,8 +51,8 @@ class Origin(NamedTuple):
 def origin(connection: sqlite3.Connection, run_id: str) -> Origin:
     """Return the attempt that a stored run came from."""
     row = connection.execute(
-        "SELECT run.job_id, device_id, name, orders FROM run JOIN attempt USING (job_id, epoch)"
-        " JOIN device USING (device_id) WHERE run.run_id = ?",
+        "SELECT run.job_id, device_id, name, order_document FROM run"
+        " JOIN attempt USING (job_id, epoch) JOIN device USING (device_id) WHERE run.run_id = ?",
         (run_id,),
     ).fetchone()
     return Origin(row[0], row[1], row[2], bytes(row[3]))
@@ -126,17 +126,17 @@ def set_repeat_interval(
 
 
 def add_reason(
-    connection: sqlite3.Connection, run_ids: Iterable[str], why: dict[str, Any], quality: str
+    connection: sqlite3.Connection, run_ids: Iterable[str], why: dict[str, Any], condition: str
 ) -> None:
     """Add a reason to the condition of runs that are stored already, and set the condition."""
     for run_id in run_ids:
         (known,) = connection.execute(
-            "SELECT quality_reasons FROM run WHERE run_id = ?", (run_id,)
+            "SELECT condition_reasons FROM run WHERE run_id = ?", (run_id,)
         ).fetchone()
         reasons = [*json.loads(known), why]
         connection.execute(
-            "UPDATE run SET quality = ?, quality_reasons = ? WHERE run_id = ?",
-            (quality, json.dumps(reasons, sort_keys=True, ensure_ascii=False), run_id),
+            "UPDATE run SET condition = ?, condition_reasons = ? WHERE run_id = ?",
+            (condition, json.dumps(reasons, sort_keys=True, ensure_ascii=False), run_id),
         )
 
 

@@ -33,9 +33,9 @@ def newest(
         None if there is no such search, or if it found nothing.
     """
     rows = connection.execute(
-        "SELECT run.search, run.parameters FROM run JOIN attempt USING (job_id, epoch)"
-        " WHERE device_id = ? AND lock_digest = ? AND run.mode = ? AND scenario = ?"
-        " AND profile = ? AND official = 1 AND run.search IS NOT NULL"
+        "SELECT run.search_trace, run.parameters FROM run JOIN attempt USING (job_id, epoch)"
+        " WHERE device_id = ? AND lock_sha256 = ? AND run.mode = ? AND scenario = ?"
+        " AND profile = ? AND official = 1 AND run.search_trace IS NOT NULL"
         " ORDER BY run_id DESC LIMIT ?",
         (
             *(device_id, lock_sha256, FIND, configuration["scenario"]),

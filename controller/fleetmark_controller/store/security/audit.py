@@ -19,8 +19,8 @@ DONE, REFUSED = "done", "refused"
 def add(
     connection: sqlite3.Connection,
     now_ns: int,
-    who: str,
-    act: str,
+    actor: str,
+    action: str,
     subject: str = "",
     *,
     outcome: str = DONE,
@@ -31,8 +31,8 @@ def add(
     row = Row(
         seq + 1,
         iso(now_ns),
-        who[:_MOST],
-        act[:_MOST],
+        actor[:_MOST],
+        action[:_MOST],
         subject[:_MOST],
         outcome,
         json.dumps(detail, ensure_ascii=False, sort_keys=True),
@@ -40,7 +40,7 @@ def add(
     sealed = row.sealed(before)
     connection.execute(
         "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (row.seq, row.at, row.who, row.act, row.subject, row.outcome, row.detail, sealed),
+        (row.seq, row.at, row.actor, row.action, row.subject, row.outcome, row.detail, sealed),
     )
     epochs.put(connection, _HEAD, f"{row.seq} {sealed}")
 

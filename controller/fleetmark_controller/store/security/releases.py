@@ -67,7 +67,7 @@ def is_release(connection: sqlite3.Connection, sha256: str) -> bool:
 def waiting_locks(connection: sqlite3.Connection) -> dict[str, bytes]:
     """Return the lockfiles of queued jobs, by digest."""
     rows = connection.execute(
-        """SELECT DISTINCT lock_sha256, content FROM job JOIN option_row USING (option_set)
+        """SELECT DISTINCT lock_sha256, content FROM job JOIN job_option USING (option_set_id)
         JOIN lock USING (lock_sha256) WHERE state = 'QUEUED'"""
     )
     return {row[0]: bytes(row[1]) for row in rows}
@@ -78,7 +78,7 @@ def locks_of(connection: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str
     found: dict[str, bytes] = {}
     for job_id in job_ids:
         rows = connection.execute(
-            """SELECT lock_sha256, content FROM job JOIN option_row USING (option_set)
+            """SELECT lock_sha256, content FROM job JOIN job_option USING (option_set_id)
             JOIN lock USING (lock_sha256) WHERE job_id = ?""",
             (job_id,),
         )

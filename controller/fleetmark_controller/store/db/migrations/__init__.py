@@ -19,6 +19,7 @@ from fleetmark_controller.store.db.migrations import (
     m0012_telemetry,
     m0013_hello,
     m0014_cpu_quota,
+    m0015_names,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -36,3 +37,4 @@ MIGRATIONS(name="0011_lookups")(m0011_lookups.apply)
 MIGRATIONS(name="0012_telemetry")(m0012_telemetry.apply)
 MIGRATIONS(name="0013_hello")(m0013_hello.apply)
 MIGRATIONS(name="0014_cpu_quota")(m0014_cpu_quota.apply)
+MIGRATIONS(name="0015_names")(m0015_names.apply)
