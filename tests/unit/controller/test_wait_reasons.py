@@ -58,7 +58,7 @@ def test_reasons_of_the_scheduler_fall_into_few_groups() -> None:
     assert summarize(reasons(resting)) == {"b1 refused its last job: the next offer follows": 6}
     cooling = DeviceState("b1", "b1", Seen(rested_ns=1))
     assert summarize(reasons(cooling, cool_down_ns=60 * S)) == {BUSY: 6}
-    turns = reasons(device("b1"), series="s")
+    turns = reasons(device("b1"), interleave_group="s")
     assert summarize(turns) == {BUSY: len(turns)}
     both = reasons(device("b1", busy_with="x"), away, any_device=True)
     assert summarize(both) == {"none of 2 devices is free: 1 busy, 1 offline": 6}
