@@ -95,4 +95,4 @@ def test_a_replay(fleet: Fleet) -> None:
     assert made == before * 2
     assert fleet.run("replay", "0000000").returncode == 3
     audit = json.loads(fleet.run("audit", "show", "--json").stdout)
-    assert any(row["act"] == "run.replay" and row["subject"] == first for row in audit)
+    assert any(row["action"] == "run.replay" and row["subject"] == first for row in audit)

@@ -280,4 +280,4 @@ def _import_power(board: Board, run: str, found: dict[str, Any]) -> None:
     assert "holds no line of PTDaemon" in other.stderr
     assert board.fleet.run("results", "import-power", "0000", str(path)).returncode == 3
     acts = json.loads(board.fleet.run("audit", "show", "--json").stdout)
-    assert [row["subject"] for row in acts if row["act"] == "run.import_power"] == [run] * 3
+    assert [row["subject"] for row in acts if row["action"] == "run.import_power"] == [run] * 3

@@ -108,7 +108,7 @@ def test_the_audit_log_is_an_unbroken_chain(store: sqlite3.Connection) -> None:
     assert find_break(rows, *head) == ""
     same(recorded("store")["audit"], rows)
     assert list(head) == recorded("store")["audit_head"]
-    acts = {(row.who, row.act.rpartition("/")[2], row.outcome) for row in rows}
+    acts = {(row.actor, row.action.rpartition("/")[2], row.outcome) for row in rows}
     assert ("person alice", "CreateToken", "refused") in acts
     assert ("person local", "bundle.export", "done") in acts
 

@@ -117,7 +117,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             raise FleetmarkError(
                 ErrorKind.USAGE, f"no role {request.role[:40]!r}", next_step=f"Roles: {known}"
             ) from error
-        life_ns = request.life_ns or _OPERATOR_LIFE_NS
+        life_ns = request.lifetime_ns or _OPERATOR_LIFE_NS
         if not 0 < life_ns <= MAX_OPERATOR_LIFE_NS:
             raise FleetmarkError(ErrorKind.USAGE, "a credential lives up to five years")
         presented = certificates.read_request(request.csr)
@@ -178,7 +178,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     ) -> AsyncIterator[admin_pb2.AuditBatch]:
         """Yield the audit log and its head, both read in one transaction."""
         rows, head = await self._engine.reader.run(
-            lambda c: (list(audit.rows(c, request.after)), audit.head(c))
+            lambda c: (list(audit.rows(c, request.after_seq)), audit.head(c))
         )
         for start in range(0, len(rows), _BATCH):
             yield admin_pb2.AuditBatch(
@@ -186,8 +186,8 @@ class AdminService(admin_pb2_grpc.AdminServicer):
                     admin_pb2.AuditRow(
                         seq=row.seq,
                         at=row.at,
-                        who=row.who,
-                        act=row.act,
+                        actor=row.actor,
+                        action=row.action,
                         subject=row.subject,
                         outcome=row.outcome,
                         detail=row.detail,

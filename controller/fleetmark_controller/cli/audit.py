@@ -39,9 +39,9 @@ def show(last: int, everything: bool, as_json: bool, address: str | None) -> Non
         output.print_json([{**asdict(row), "detail": json.loads(row.detail)} for row in shown])
         return
     tables.print_table(
-        ("row", "at", "who", "act", "subject", "outcome", "detail"),
+        ("row", "at", "actor", "action", "subject", "outcome", "detail"),
         [
-            (row.seq, row.at, row.who, row.act, row.subject or None, row.outcome, _short(row))
+            (row.seq, row.at, row.actor, row.action, row.subject or None, row.outcome, _short(row))
             for row in shown
         ],
     )
@@ -92,7 +92,16 @@ def _rows(batch: object) -> Iterator[Row]:
     from fleetmark_controller.identity.audit_chain import Row
 
     for row in batch.rows:  # type: ignore[attr-defined]
-        yield Row(row.seq, row.at, row.who, row.act, row.subject, row.outcome, row.detail, row.hash)
+        yield Row(
+            row.seq,
+            row.at,
+            row.actor,
+            row.action,
+            row.subject,
+            row.outcome,
+            row.detail,
+            row.hash,
+        )
 
 
 def _short(row: Row) -> str:

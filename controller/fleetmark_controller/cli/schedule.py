@@ -10,7 +10,7 @@ from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
-    from fleetmark_protos.v1.jobs_pb2 import Size, SubmitResult
+    from fleetmark_protos.v1.jobs_pb2 import CampaignEstimate, SubmitResult
 
 EXIT_NOTHING = 3
 
@@ -124,8 +124,8 @@ def command(
         size = ""
         for event in watch.submit(client, request):
             body = event.WhichOneof("body")
-            if body == "size":
-                size = "" if as_json else _size(event.size)
+            if body == "estimate":
+                size = "" if as_json else _size(event.estimate)
                 continue
             # First of all, but not before it is known that nothing is wrong at once.
             if size:
@@ -161,13 +161,13 @@ def _grid(settings: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _say_submitted(result: SubmitResult) -> None:
-    boards = result.size.devices
+    boards = result.estimate.devices
     echo(f"Campaign {result.campaign_id}: {len(result.jobs)} jobs on {boards} boards")
-    for left in result.left_out:
+    for left in result.excluded:
         echo(f"Left out: {left.device}: {left.reason}", err=True)
 
 
-def _size(size: Size) -> str:
+def _size(size: CampaignEstimate) -> str:
     """How large a campaign is, in a line."""
     from fleetmark_controller.cli.durations import about
 
@@ -175,16 +175,16 @@ def _size(size: Size) -> str:
         return "No job"
     jobs = f"{size.jobs} job{'s' if size.jobs > 1 else ''}"
     boards = f"{size.devices} board{'s' if size.devices > 1 else ''}"
-    slowest = f" ({size.longest_device} takes longest)" if size.devices > 1 else ""
-    slowest = slowest if size.longest_device else ""
+    slowest = f" ({size.critical_device} takes longest)" if size.devices > 1 else ""
+    slowest = slowest if size.critical_device else ""
     source = (
         "by earlier runs"
-        if size.by_earlier_runs == size.jobs
-        else f"{size.by_earlier_runs} of them by earlier runs, the others by the profile"
-        if size.by_earlier_runs
+        if size.estimated_from_history == size.jobs
+        else f"{size.estimated_from_history} of them by earlier runs, the others by the profile"
+        if size.estimated_from_history
         else "by the profile"
     )
-    return f"{jobs} on {boards}, {about(size.longest_ns / 1e9)}{slowest}, estimated {source}"
+    return f"{jobs} on {boards}, {about(size.makespan_ns / 1e9)}{slowest}, estimated {source}"
 
 
 def _show_plan(result: SubmitResult, as_json: bool) -> int:
@@ -218,13 +218,13 @@ def _show_plan(result: SubmitResult, as_json: bool) -> int:
             [(build.wheel, f"{build.minutes} min") for build in result.builds],
             title="Built first, once",
         )
-    if result.matching:
+    if result.matched:
         tables.print_table(
-            ("device", "because"), [(x.device, x.reason) for x in result.matching], "Matches"
+            ("device", "because"), [(x.device, x.reason) for x in result.matched], "Matches"
         )
-    if result.left_out:
+    if result.excluded:
         tables.print_table(
-            ("device", "because"), [(x.device, x.reason) for x in result.left_out], "Left out"
+            ("device", "because"), [(x.device, x.reason) for x in result.excluded], "Left out"
         )
     if code:
         echo("Nothing would run", err=True)

@@ -22,8 +22,8 @@ class Row:
 
     seq: int
     at: str
-    who: str
-    act: str
+    actor: str
+    action: str
     subject: str
     outcome: str
     detail: str
@@ -31,7 +31,15 @@ class Row:
 
     def sealed(self, before: str) -> str:
         """Return the hash of this row when it follows the row with hash `before`."""
-        values = (self.seq, self.at, self.who, self.act, self.subject, self.outcome, self.detail)
+        values = (
+            self.seq,
+            self.at,
+            self.actor,
+            self.action,
+            self.subject,
+            self.outcome,
+            self.detail,
+        )
         return sha256_hex(canonical_json([before, *values]))
 
 

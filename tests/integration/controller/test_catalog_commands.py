@@ -104,8 +104,10 @@ def test_show_and_resolve_are_json(fleet: Fleet) -> None:
         )
     )
     assert [answer["fits"] for answer in answers] == [True]
-    lock = json.dumps(answers[0]["lock"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert hashlib.sha256(lock.encode()).hexdigest() == answers[0]["lock_sha256"]
+    lock = json.dumps(
+        answers[0]["lockfile"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    assert hashlib.sha256(lock.encode()).hexdigest() == answers[0]["lockfile_sha256"]
     assert any("is taken" in line for line in answers[0]["explanation"])
 
 

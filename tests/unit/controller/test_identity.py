@@ -189,7 +189,9 @@ def test_every_change_of_a_chain_is_found(data: st.DataObject) -> None:
     how = data.draw(st.sampled_from(["change", "delete", "repeat", "swap", "forge"]))
     touched = list(rows)
     if how == "change":
-        field = data.draw(st.sampled_from(["at", "who", "act", "subject", "outcome", "detail"]))
+        field = data.draw(
+            st.sampled_from(["at", "actor", "action", "subject", "outcome", "detail"])
+        )
         touched[which] = dataclasses.replace(rows[which], **{field: "other"})
     elif how == "delete":
         del touched[which]
@@ -201,7 +203,7 @@ def test_every_change_of_a_chain_is_found(data: st.DataObject) -> None:
     else:
         # A row that fits to what is before it, but not to what follows, nor to the head.
         before = rows[which - 1].hash if which else FIRST
-        row = dataclasses.replace(rows[which], who="other")
+        row = dataclasses.replace(rows[which], actor="other")
         touched[which] = dataclasses.replace(row, hash=row.sealed(before))
     assert find_break(touched, 8, head)
 

@@ -40,7 +40,7 @@ def add(
     sealed = row.sealed(before)
     connection.execute(
         "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (row.seq, row.at, row.who, row.act, row.subject, row.outcome, row.detail, sealed),
+        (row.seq, row.at, row.actor, row.action, row.subject, row.outcome, row.detail, sealed),
     )
     epochs.put(connection, _HEAD, f"{row.seq} {sealed}")
 
