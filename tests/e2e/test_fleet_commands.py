@@ -136,6 +136,11 @@ def test_saved_fleets_stand_wherever_a_selector_does(fleet: Fleet) -> None:
     assert plan["excluded"] == [
         {"device": "two", "reason": "@nightly: @first: site=lab1: site is lab2"}
     ]
+    assert set(plan["estimate"]) == {
+        *("jobs", "devices", "makespan_ns", "total_ns"),
+        *("critical_device", "estimated_from_history"),
+    }
+    assert plan["estimate"]["critical_device"] == "one"
     ok(fleet, "jobs", "list", "--fleet", "@nightly")
     ok(fleet, "results", "list", "--fleet", "@nightly")
     out = str(fleet.folder / "some.csv")
@@ -207,6 +212,8 @@ def test_a_drained_board_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
     (job,) = jobs(fleet, campaign)
     assert (job["state"], job["wait_reason"]) == ("QUEUED", "one is drained (new fan)")
     assert "one is drained (new fan)" in ok(fleet, "jobs", "show", job["job_id"])
+    shown = json.loads(ok(fleet, "jobs", "show", job["job_id"], "--json"))
+    assert re.fullmatch("[0-9a-f]{64}", shown["lockfile_sha256"])
     assert "drained (new fan)" in ok(fleet, "fleet", "list")
     ok(fleet, "fleet", "resume", "one")
     until_ended(fleet, campaign)

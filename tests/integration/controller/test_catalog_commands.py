@@ -96,6 +96,8 @@ def test_unknown_words_are_usage(fleet: Fleet) -> None:
 def test_show_and_resolve_are_json(fleet: Fleet) -> None:
     shown = json.loads(catalog(fleet, "show", "package/numpy", "--resolved", "--json"))
     assert shown["resolved"]["body"]["distribution"] == "numpy"
+    model = json.loads(catalog(fleet, "show", "model/magika", "--json"))
+    assert all(file["locations"] for file in model["files"]) and model["files"]
     answers = json.loads(
         catalog(
             fleet,
