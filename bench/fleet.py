@@ -117,8 +117,8 @@ class Ours:
         (job,) = self.client.call(self.client.jobs.ListJobs, request).jobs
         marks = self.lab.folder / "marks"
         until(lambda: list(marks.glob(f"real.{job.job_id}.*.begin")), "the job")
-        logs = jobs_pb2.LogsRequest(job_id=job.job_id, follow=True)
-        for chunk in self.client.stream(self.client.jobs.Logs, logs):
+        logs = jobs_pb2.StreamLogsRequest(job_id=job.job_id, follow=True)
+        for chunk in self.client.stream(self.client.jobs.StreamLogs, logs):
             if b"the toy ends" in chunk.data:
                 shown = time.time()
                 (end,) = marks.glob(f"real.{job.job_id}.*.end")  # created right after that line

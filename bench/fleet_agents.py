@@ -35,7 +35,7 @@ from fleetmark_core.ids import uuid7
 from fleetmark_core.serde import from_plain
 from fleetmark_protos import channel
 from fleetmark_protos.token import parse_token
-from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
+from fleetmark_protos.v1 import enrollment_pb2, enrollment_pb2_grpc
 
 _AT_ONCE = 4  # the enrollment port refuses more than 8 streams per connection
 
@@ -110,15 +110,15 @@ async def enrolled(address: str, first: int, count: int) -> list[tuple[str, str,
         grpc.ssl_channel_credentials(ca),
         options=channel.client_options(),
     ) as entry:
-        stub = enrolment_pb2_grpc.EnrolmentStub(entry)
+        stub = enrollment_pb2_grpc.EnrollmentStub(entry)
 
         async def enrol(number: int) -> None:
             device_id, name, key = uuid7(), f"herd{number:04}", make_key()
-            request = enrolment_pb2.EnrolRequest(
+            request = enrollment_pb2.EnrollRequest(
                 token=token, csr=signing_request(key), device_id=device_id, name=name
             )
             async with slots:
-                async for event in stub.Enrol(request):
+                async for event in stub.Enroll(request):
                     if event.WhichOneof("body") == "certificate":
                         tls = Tls(ca, key, event.certificate.certificate)
                         found.append((device_id, name, tls))

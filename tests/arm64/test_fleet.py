@@ -49,7 +49,7 @@ def test_a_dry_run_says_what_is_built_first_and_why_the_third_board_is_left_out(
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert {job["device"] for job in plan["jobs"]} == {"arm-1", "arm-2"}
-    [left] = plan["left_out"]
+    [left] = plan["excluded"]
     assert left["device"] == "desk"
     assert "arm64" in left["reason"]
     assert platform.machine() in left["reason"]

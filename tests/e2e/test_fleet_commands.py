@@ -132,10 +132,15 @@ def test_saved_fleets_stand_wherever_a_selector_does(fleet: Fleet) -> None:
     listed = json.loads(ok(fleet, "fleet", "list", "--fleet", "@nightly", "--json"))
     assert [d["name"] for d in listed] == ["one"]
     plan = json.loads(ok(fleet, "schedule", "toy", "--dry-run", "--json", "--fleet", "@nightly"))
-    assert [x["device"] for x in plan["matching"]] == ["one"]
-    assert plan["left_out"] == [
+    assert [x["device"] for x in plan["matched"]] == ["one"]
+    assert plan["excluded"] == [
         {"device": "two", "reason": "@nightly: @first: site=lab1: site is lab2"}
     ]
+    assert set(plan["estimate"]) == {
+        *("jobs", "devices", "makespan_ns", "total_ns"),
+        *("critical_device", "estimated_from_history"),
+    }
+    assert plan["estimate"]["critical_device"] == "one"
     ok(fleet, "jobs", "list", "--fleet", "@nightly")
     ok(fleet, "results", "list", "--fleet", "@nightly")
     out = str(fleet.folder / "some.csv")
@@ -166,9 +171,9 @@ def test_a_dry_run_explains_every_device_even_if_none_matches(fleet: Fleet) -> N
     done = fleet.run("schedule", "toy", "--dry-run", "--json", "--fleet", "memory>=4000GiB")
     assert done.returncode == 3
     plan = json.loads(done.stdout)
-    assert plan["jobs"] == plan["matching"] == []
-    assert {x["device"] for x in plan["left_out"]} == {"one", "two"}
-    assert all("memory is" in x["reason"] for x in plan["left_out"])
+    assert plan["jobs"] == plan["matched"] == []
+    assert {x["device"] for x in plan["excluded"]} == {"one", "two"}
+    assert all("memory is" in x["reason"] for x in plan["excluded"])
     shown = ok(fleet, "schedule", "toy", "--dry-run", "--fleet", "site=lab1")
     assert "site=lab1: site is lab1" in shown
 
@@ -178,7 +183,7 @@ def test_boards_with_a_weaker_sandbox_are_left_out(fleet: Fleet) -> None:
     words = ["schedule", "toy", "--dry-run", "--json", "--min-sandbox", "landlock"]
     try:
         plan = json.loads(fleet.run(*words).stdout)
-        reasons = {x["device"]: x["reason"] for x in plan["left_out"]}
+        reasons = {x["device"]: x["reason"] for x in plan["excluded"]}
         assert (
             "has sandbox level limits, but the job requires landlock or a stronger one"
             in reasons["weak"]
@@ -208,8 +213,10 @@ def test_a_drained_board_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
     ok(fleet, "fleet", "drain", "one", "--reason", "new fan")
     campaign = submit(fleet, "--fleet", "name=one")
     (job,) = jobs(fleet, campaign)
-    assert (job["state"], job["waiting"]) == ("QUEUED", "one is drained (new fan)")
+    assert (job["state"], job["wait_reason"]) == ("QUEUED", "one is drained (new fan)")
     assert "one is drained (new fan)" in ok(fleet, "jobs", "show", job["job_id"])
+    shown = json.loads(ok(fleet, "jobs", "show", job["job_id"], "--json"))
+    assert re.fullmatch("[0-9a-f]{64}", shown["lockfile_sha256"])
     assert "drained (new fan)" in ok(fleet, "fleet", "list")
     ok(fleet, "fleet", "resume", "one")
     until_ended(fleet, campaign)
@@ -227,16 +234,16 @@ def test_a_reserved_board_takes_its_holders_jobs_only(fleet: Fleet) -> None:
     hers = submit(fleet, "--fleet", "name=one", *anna)
     until_ended(fleet, hers)
     (job,) = jobs(fleet, other)
-    assert job["waiting"].startswith("one is reserved for anna until")
+    assert job["wait_reason"].startswith("one is reserved for anna until")
     ok(fleet, "fleet", "reserve", "one", "--for", "1s", *anna)
     until_ended(fleet, other)  # by itself, when the reservation is over
 
 
 def test_nobody_acts_in_the_name_of_another(fleet: Fleet) -> None:
     with Client(fleet.address, fleet.credentials) as client:
-        reserve = fleet_pb2.ReserveRequest(names=["one"], who="anna", for_ns=3600 * 10**9)
+        reserve = fleet_pb2.ReserveRequest(names=["one"], operator="anna", duration_ns=3600 * 10**9)
         (reserved,) = client.call(client.fleet.Reserve, reserve).devices
-        assert reserved.care.reserved_for == "local"
+        assert reserved.admin.reserved_for == "local"
         values = {"marks": jobs_pb2.Values(values=[str(fleet.folder / "marks")])}
         request = jobs_pb2.SubmitRequest(
             campaign_id=uuid7(),
@@ -274,7 +281,7 @@ def test_a_paused_campaign_waits(fleet: Fleet) -> None:
     campaign = submit(fleet, "--repeat", "2")
     assert "4 jobs wait" in ok(fleet, "jobs", "pause", campaign)
     ok(fleet, "fleet", "resume", "one", "two")
-    assert {job["waiting"] for job in jobs(fleet, campaign)} == {"its campaign is paused"}
+    assert {job["wait_reason"] for job in jobs(fleet, campaign)} == {"its campaign is paused"}
     assert "paused" in ok(fleet, "jobs", "show", campaign)
     ok(fleet, "jobs", "resume", campaign)
     until_ended(fleet, campaign)
@@ -405,19 +412,19 @@ def test_a_board_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
         failed = json.loads(out)["campaign_id"]
         until_ended(fleet, failed)
         assert states(fleet, failed) == {"FAILED"}
-    assert device(fleet, "two")["device"]["care"]["quarantined"]
+    assert device(fleet, "two")["device"]["admin"]["quarantined"]
     campaign = submit(fleet, "--fleet", "name=two")
     (job,) = jobs(fleet, campaign)
-    assert "two is quarantined" in job["waiting"]
+    assert "two is quarantined" in job["wait_reason"]
     until((fleet.folder / "cycled.7").exists, "the power cycle")
     until(
-        lambda: device(fleet, "two")["device"]["care"]["failures"] > 2, "a health check that fails"
+        lambda: device(fleet, "two")["device"]["admin"]["failures"] > 2, "a health check that fails"
     )
     assert states(fleet, campaign) == {"QUEUED"}
     sick.unlink()
     until_ended(fleet, campaign)
     assert states(fleet, campaign) == {"SUCCEEDED"}
-    assert not device(fleet, "two")["device"]["care"]["quarantined"]
+    assert not device(fleet, "two")["device"]["admin"]["quarantined"]
     # Only what failed is done again.
     assert "1 job again" in ok(fleet, "jobs", "retry", failed)
     until_ended(fleet, failed)

@@ -79,15 +79,15 @@ def test_a_board_waits_for_approval_and_shows_its_key(fleet: Fleet) -> None:
     child = spawn(fleet, "pending", "--token", new_token(fleet, "--label", "site=lab1"))
     until(lambda: listed(fleet, "pending"), "the application")
     found = listed(fleet, "pending")
-    assert (found["enrolment"], found["presence"]) == ("pending", "offline")
+    assert (found["enrollment"], found["presence"]) == ("pending", "offline")
     until(lambda: str(found["fingerprint"]) in fleet.log("pending"), "the board's own words")
     assert "controller fleet approve pending" in fleet.log("pending")
     assert fleet.run("schedule", "fashion-mnist", "--dry-run").returncode == 3, "it runs nothing"
     for nothing in ("", " ", "::::", "00", "not hexadecimal", str(found["fingerprint"])[:7]):
         wrong = fleet.run("fleet", "approve", "pending", "--fingerprint", nothing)
-        assert (wrong.returncode, listed(fleet, "pending")["enrolment"]) == (2, "pending"), nothing
+        assert (wrong.returncode, listed(fleet, "pending")["enrollment"]) == (2, "pending"), nothing
     wrong = fleet.run("fleet", "approve", "pending", "--fingerprint", "0" * 16)
-    assert (wrong.returncode, listed(fleet, "pending")["enrolment"]) == (4, "pending")
+    assert (wrong.returncode, listed(fleet, "pending")["enrollment"]) == (4, "pending")
     # It waits through a restart of its own, without a token.
     child.terminate()
     assert child.wait(20) == 0
@@ -205,13 +205,13 @@ def test_a_revoked_board_is_gone_within_five_seconds_and_comes_back_as_another(
     assert fleet.children["leaver"].wait(5) == 4
     assert time.monotonic() - began < 5
     assert "was revoked" in fleet.log("leaver")
-    assert listed(fleet, "leaver")["enrolment"] == "revoked"
+    assert listed(fleet, "leaver")["enrollment"] == "revoked"
     assert start(fleet, "--home", str(fleet.folder / "leaver"), "--once").returncode == 4
     # With a new token: another key, another id, and pending, because its name is known.
     spawn(fleet, "leaver", FLEETMARK_TOKEN=new_token(fleet, "--approve"))
     until(lambda: listed(fleet, "leaver-2"), "the new application")
     found = listed(fleet, "leaver-2")
-    assert found["enrolment"] == "pending" and found["device_id"] != first
+    assert found["enrollment"] == "pending" and found["device_id"] != first
     assert fleet.run("fleet", "remove", "leaver").returncode == 0
     assert not listed(fleet, "leaver")
     assert fleet.run("fleet", "approve", "leaver-2").returncode == 0
@@ -412,7 +412,7 @@ def test_guesses_are_limited(tmp_path: Path) -> None:
     from fleetmark_core.device_keys import make_key, signing_request
     from fleetmark_protos.channel import client_options
     from fleetmark_protos.status import from_rpc_error
-    from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
+    from fleetmark_protos.v1 import enrollment_pb2, enrollment_pb2_grpc
 
     with fleet_in(tmp_path) as fleet:
         fleet.start_controller()
@@ -426,15 +426,15 @@ def test_guesses_are_limited(tmp_path: Path) -> None:
             with grpc.secure_channel(
                 address, grpc.ssl_channel_credentials(ca), options=client_options()
             ) as channel:
-                stub = enrolment_pb2_grpc.EnrolmentStub(channel)
-                request = enrolment_pb2.EnrolRequest(
+                stub = enrollment_pb2_grpc.EnrollmentStub(channel)
+                request = enrollment_pb2.EnrollRequest(
                     token=text,
                     csr=signing_request(make_key()),
                     device_id="0" * 32,
                     name="guesser",
                 )
                 try:
-                    list(stub.Enrol(request, timeout=20))
+                    list(stub.Enroll(request, timeout=20))
                 except grpc.RpcError as error:
                     with lock:
                         kinds.append(from_rpc_error(error, "").kind.name)

@@ -63,7 +63,7 @@ def test_the_largest_campaign_is_stored_and_every_job_says_why_it_waits(fleet: F
     assert len(submitted["jobs"]) == 10_000
     jobs = json.loads(ok(fleet, "jobs", "list", "--campaign", "last", "--json"))
     assert len(jobs) == 10_000
-    waiting = {re.sub(r"^board-\d+ ", "", job["waiting"]) for job in jobs}
+    waiting = {re.sub(r"^board-\d+ ", "", job["wait_reason"]) for job in jobs}
     assert waiting == {
         "is offline",
         "is offline; 1 queued job for it runs first",

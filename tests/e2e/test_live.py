@@ -22,8 +22,8 @@ from fleetmark_protos.channel import client_options
 from fleetmark_protos.token import parse_token
 from fleetmark_protos.v1 import (
     common_pb2,
-    enrolment_pb2,
-    enrolment_pb2_grpc,
+    enrollment_pb2,
+    enrollment_pb2_grpc,
     jobs_pb2,
     session_pb2,
     session_pb2_grpc,
@@ -47,10 +47,10 @@ class Thermometer:
         with grpc.secure_channel(
             f"{host}:{token.entry_port}", grpc.ssl_channel_credentials(ca), client_options()
         ) as entry:
-            request = enrolment_pb2.EnrolRequest(
+            request = enrollment_pb2.EnrollRequest(
                 token=fleet.token, csr=signing_request(key), device_id=self.device_id, name=name
             )
-            (event,) = enrolment_pb2_grpc.EnrolmentStub(entry).Enrol(request)
+            (event,) = enrollment_pb2_grpc.EnrollmentStub(entry).Enroll(request)
         credentials = grpc.ssl_channel_credentials(ca, key, event.certificate.certificate)
         self._channel = grpc.secure_channel(fleet.address, credentials, client_options())
         self._outbox: queue.Queue[session_pb2.AgentMessage | None] = queue.Queue()

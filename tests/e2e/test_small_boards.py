@@ -152,7 +152,7 @@ def test_a_dry_run_shows_what_each_job_needs(fleet: Fleet) -> None:
     for job in plan["jobs"]:
         assert 60_000_000 < job["memory_bytes"] < 180_000_000
         assert job["bundle_bytes"] < job["disk_bytes"] < 300_000_000
-    (left,) = plan["left_out"]
+    (left,) = plan["excluded"]
     assert "performance: it needs 17.1 GB of memory" in left["reason"]
     shown = fleet.run(*arguments).stdout
     assert re.search(r"memory\s+disk", shown) and "440.9 MB available" in shown

@@ -28,7 +28,9 @@ def test_a_board_is_described_field_by_field(fleet: Fleet) -> None:
     assert done.returncode == 0, done.stderr
     assert "air, one fan" in done.stdout
     done = fleet.run("fleet", "describe", "bench-01", "--unset", "status", "--json")
-    assert json.loads(done.stdout)["given"] == {"cooling": "air, one fan"}
+    described = json.loads(done.stdout)
+    assert described["operator_fields"] == {"cooling": "air, one fan"}
+    assert set(described) == {"operator_fields", "component", "catalog_fields"}
     for words, code, text in (
         (("colour=red",), 2, "no field colour"),
         (("status=soon",), 2, "must be one of available"),

@@ -61,7 +61,7 @@ def test_paste_approve_run_and_find(machines: tuple[Machine, Machine], tmp_path:
         str(BIN / "agent"), *words[1:], "--name", "board-1", "--allow-folder", str(marks)
     )
     until(lambda: fleet(desk), "the board's application", 60)
-    assert fleet(desk)[0]["enrolment"] == "pending"
+    assert fleet(desk)[0]["enrollment"] == "pending"
     approved = desk.run(str(BIN / "controller"), "fleet", "approve", "board-1")
     assert approved.returncode == 0, approved.stderr
     until(lambda: fleet(desk)[0]["presence"] == "online", "the board", 60)

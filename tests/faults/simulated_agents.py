@@ -23,7 +23,7 @@ from fleetmark_core.device_keys import make_key, signing_request
 from fleetmark_core.ids import uuid7
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.token import parse_token
-from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
+from fleetmark_protos.v1 import enrollment_pb2, enrollment_pb2_grpc
 
 CAPABLE = Capabilities(
     Os("linux", "debian", "12", "6.1"),
@@ -70,13 +70,13 @@ async def enrol(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
     async with grpc.aio.secure_channel(
         f"{host}:{known.entry_port}", grpc.ssl_channel_credentials(ca), options=client_options()
     ) as channel:
-        stub = enrolment_pb2_grpc.EnrolmentStub(channel)
+        stub = enrollment_pb2_grpc.EnrollmentStub(channel)
         for number in range(count):
             device_id, name, key = uuid7(), f"herd{number:04}", make_key()
-            request = enrolment_pb2.EnrolRequest(
+            request = enrollment_pb2.EnrollRequest(
                 token=token, csr=signing_request(key), device_id=device_id, name=name
             )
-            async for event in stub.Enrol(request):
+            async for event in stub.Enroll(request):
                 tls = Tls(ca, key, event.certificate.certificate)
                 found.append((device_id, name, address, tls))
     return found

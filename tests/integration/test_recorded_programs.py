@@ -161,11 +161,11 @@ def test_a_controller_serves_the_recorded_home(live: Live) -> None:
     assert {name: device["device_id"] for name, device in fleet.items()} == {
         device["name"]: device["device_id"] for device in wanted["devices"]
     }
-    assert fleet["bench-02"]["care"]["drain_reason"] == "its fan is loud"
+    assert fleet["bench-02"]["admin"]["drain_reason"] == "its fan is loud"
     (queued,) = [job["job_id"] for job in wanted["jobs"] if job["state"] == "QUEUED"]
     shown = live.said("jobs", "show", queued)
     assert shown["job"]["state"] == "QUEUED"
-    assert "bench-02 is drained" in shown["job"]["waiting"]
+    assert "bench-02 is drained" in shown["job"]["wait_reason"]
     assert live.run("controller", "audit", "verify").returncode == 0
     assert live.said("fleet", "saved") == [{"name": "lab", "selector": "site=lab1"}]
     assert [person["name"] for person in live.said("operator", "list")] == ["alice", "local"]

@@ -156,7 +156,7 @@ class FakeController(
         outgoing: asyncio.Queue[Any] = asyncio.Queue()
         self._outgoing = outgoing
         self.device_id, self.boot_id = hello.device_id, hello.boot_id
-        verdicts = []
+        directives = []
         for report in hello.attempts:
             await self._note(report)
             key = (report.attempt.job_id, report.attempt.epoch)
@@ -164,10 +164,12 @@ class FakeController(
                 self.confirm and report.state in (S.ATTEMPT_STATE_REFUSED, S.ATTEMPT_STATE_ABORTED)
             )
             action = (
-                session_pb2.Verdict.ACTION_STOP if stop else session_pb2.Verdict.ACTION_CONTINUE
+                session_pb2.AttemptDirective.ACTION_STOP
+                if stop
+                else session_pb2.AttemptDirective.ACTION_CONTINUE
             )
-            verdicts.append(
-                session_pb2.Verdict(
+            directives.append(
+                session_pb2.AttemptDirective(
                     attempt=report.attempt, action=action, reason=self.stops.get(key, "")
                 )
             )
@@ -179,7 +181,7 @@ class FakeController(
             heartbeat_running_ns=int(self.heartbeat_s * 1e9),
             lease_ns=int(self.lease_s * 1e9),
             controller_time_unix_ns=time.time_ns(),
-            verdicts=verdicts,
+            directives=directives,
         )
         await context.write(session_pb2.ControllerMessage(welcome=welcome))
         self.online.set()

@@ -33,7 +33,7 @@ from fleetmark_core.retry import Backoff, ReasonThrottle
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.token import BadToken, JoinToken, parse_token
-from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
+from fleetmark_protos.v1 import enrollment_pb2, enrollment_pb2_grpc
 
 _CALL_S = 20.0
 _DELAYS_S = (0.3, 10.0)
@@ -141,7 +141,7 @@ class _Application:
             grpc.ssl_channel_credentials(ca),
             options=client_options(),
         ) as channel:
-            stub: Any = enrolment_pb2_grpc.EnrolmentStub(channel)
+            stub: Any = enrollment_pb2_grpc.EnrollmentStub(channel)
             health = self._ask_health(stub)
             if self._task.renew and known.state == ACTIVE:
                 self._store(ca, known, self._renewed(stub))
@@ -175,14 +175,14 @@ class _Application:
         if not (self._folder / KEY).exists():
             write_atomic(self._folder / KEY, make_key(), private=True)
         key = read_key(self._folder / KEY)
-        request = enrolment_pb2.EnrolRequest(
+        request = enrollment_pb2.EnrollRequest(
             token=self._task.token,
             csr=signing_request(key),
             device_id=identity.device_id(self._home),
             name=self._task.name,
         )
         with _meaning(self._task.address):
-            for event in stub.Enrol(request):
+            for event in stub.Enroll(request):
                 if event.WhichOneof("body") == "certificate":
                     self._store(ca, known, event.certificate)
                     return
@@ -195,14 +195,14 @@ class _Application:
             "the controller ended the call before the enrollment was complete",
         )
 
-    def _renewed(self, stub: Any) -> enrolment_pb2.Certificate:
+    def _renewed(self, stub: Any) -> enrollment_pb2.Certificate:
         csr = signing_request(read_key(self._folder / KEY))
         with _meaning(self._task.address):
-            reply = stub.Renew(enrolment_pb2.RenewRequest(csr=csr), timeout=_CALL_S)
-        assert isinstance(reply, enrolment_pb2.Certificate)
+            reply = stub.Renew(enrollment_pb2.RenewRequest(csr=csr), timeout=_CALL_S)
+        assert isinstance(reply, enrollment_pb2.Certificate)
         return reply
 
-    def _store(self, ca: bytes, known: Enrolment, granted: enrolment_pb2.Certificate) -> None:
+    def _store(self, ca: bytes, known: Enrolment, granted: enrollment_pb2.Certificate) -> None:
         write_atomic(self._folder / CA, ca, private=True)
         write_atomic(self._folder / CERTIFICATE, granted.certificate, private=True)
         identity.save_enrolment(
@@ -220,11 +220,11 @@ class _Application:
         )
         _say("enrolled", name=granted.name, expires_ns=granted.expires_unix_ns)
 
-    def _ask_health(self, stub: Any) -> enrolment_pb2.HealthReply:
+    def _ask_health(self, stub: Any) -> enrollment_pb2.HealthReply:
         """Return what the controller says of itself; warn if the clocks differ."""
         with _meaning(self._task.address):
-            health = stub.Health(enrolment_pb2.HealthRequest(), timeout=_CALL_S)
-        assert isinstance(health, enrolment_pb2.HealthReply)
+            health = stub.Health(enrollment_pb2.HealthRequest(), timeout=_CALL_S)
+        assert isinstance(health, enrollment_pb2.HealthReply)
         ahead_ns = time.time_ns() - health.controller_time_unix_ns
         if abs(ahead_ns) > _SKEW_NS:
             _say("skew", ahead_s=ahead_ns / 1e9)

@@ -150,14 +150,14 @@ def to_wire(message: m.AgentMessage) -> session_pb2.AgentMessage:
     if isinstance(message, m.AttemptReport):
         return session_pb2.AgentMessage(attempt_report=_report(message))
     if isinstance(message, m.LogLines):
-        lines = session_pb2.LogLines(
+        chunk = common_pb2.LogChunk(
             attempt=_ref(message.attempt),
             stream=message.stream,
             offset=message.offset,
             data=message.data,
             end=message.end,
         )
-        return session_pb2.AgentMessage(log_lines=lines)
+        return session_pb2.AgentMessage(log_chunk=chunk)
     bye = session_pb2.Bye(reason=message.reason, retry_after_ns=_ns(message.retry_after_s))
     return session_pb2.AgentMessage(bye=bye)
 
@@ -179,11 +179,11 @@ def from_wire(message: session_pb2.ControllerMessage) -> m.ControllerMessage | N
             catalog_sha256=welcome.catalog_sha256,
             verdicts=tuple(
                 m.Verdict(
-                    _from_ref(verdict.attempt),
-                    verdict.action == session_pb2.Verdict.ACTION_STOP,
-                    verdict.reason,
+                    _from_ref(directive.attempt),
+                    directive.action == session_pb2.AttemptDirective.ACTION_STOP,
+                    directive.reason,
                 )
-                for verdict in welcome.verdicts
+                for directive in welcome.directives
             ),
         )
     if body == "heartbeat_ack":
@@ -194,8 +194,9 @@ def from_wire(message: session_pb2.ControllerMessage) -> m.ControllerMessage | N
         return m.Offer(_from_ref(offer.attempt), offer.signed_order or offer.order)
     if body == "stop":
         return m.Stop(_from_ref(message.stop.attempt), message.stop.reason)
-    if body == "tail":
-        return m.Tail(_from_ref(message.tail.attempt), message.tail.wanted)
+    if body == "set_log_tail":
+        tail = message.set_log_tail
+        return m.Tail(_from_ref(tail.attempt), tail.enabled)
     if body == "bye":
         return m.Bye(message.bye.reason, message.bye.retry_after_ns / 1e9)
     return None
@@ -215,7 +216,7 @@ def _hello(hello: m.Hello) -> session_pb2.AgentMessage:
         "highest_epoch": hello.highest_epoch,
         "attempts": [_report(report) for report in hello.attempts],
         "idle": hello.idle,
-        "locks": hello.locks,
+        "lockfiles": hello.locks,
     }
     return session_pb2.AgentMessage(hello=said)
 

@@ -18,7 +18,7 @@ from fleetmark_agent.state.attempt_key import AttemptKey
 from fleetmark_core.regular_file import open_regular
 
 FEATURE = "logs.v1"
-"""Feature flag of the hello: the agent supports `Tail`."""
+"""Feature flag of the hello: the agent supports `SetLogTail`."""
 _PAUSE_S = 0.25
 _FIRST_BYTES = 16 * 1024
 _RATE_BYTES = 256 * 1024

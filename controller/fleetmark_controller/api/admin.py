@@ -117,7 +117,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             raise FleetmarkError(
                 ErrorKind.USAGE, f"unknown role {request.role[:40]!r}", next_step=f"Roles: {known}"
             ) from error
-        life_ns = request.life_ns or _OPERATOR_LIFE_NS
+        life_ns = request.lifetime_ns or _OPERATOR_LIFE_NS
         if not 0 < life_ns <= MAX_OPERATOR_LIFE_NS:
             raise FleetmarkError(
                 ErrorKind.USAGE,
@@ -181,7 +181,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     ) -> AsyncIterator[admin_pb2.AuditBatch]:
         """Yield the audit log and its head, both read in one transaction."""
         rows, head = await self._engine.reader.run(
-            lambda c: (list(audit.rows(c, request.after)), audit.head(c))
+            lambda c: (list(audit.rows(c, request.after_seq)), audit.head(c))
         )
         for start in range(0, len(rows), _BATCH):
             yield admin_pb2.AuditBatch(
@@ -189,8 +189,8 @@ class AdminService(admin_pb2_grpc.AdminServicer):
                     admin_pb2.AuditRow(
                         seq=row.seq,
                         at=row.at,
-                        who=row.actor,
-                        act=row.action,
+                        actor=row.actor,
+                        action=row.action,
                         subject=row.subject,
                         outcome=row.outcome,
                         detail=row.detail,

@@ -148,10 +148,10 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         return await self._trust()
 
     @error_handling.unary
-    async def MakeRelease(
-        self, request: catalog_pb2.MakeReleaseRequest, context: error_handling.Context
+    async def SignRelease(
+        self, request: catalog_pb2.SignReleaseRequest, context: error_handling.Context
     ) -> catalog_pb2.Trust:
-        """Sign a release with the key that is here, or with a new key that replaces it."""
+        """Sign a release with the controller's catalog key, or with a new key that replaces it."""
         desk = self._engine.release_manager
         await (desk.rotate if request.rotate else desk.release)(auth.who())
         return await self._trust()
@@ -159,7 +159,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     @error_handling.streaming
     async def Pack(
         self, request: catalog_pb2.PackRequest, context: error_handling.Context
-    ) -> AsyncIterator[catalog_pb2.PackPart]:
+    ) -> AsyncIterator[catalog_pb2.PackChunk]:
         """Yield one archive of everything that a campaign ran and produced."""
         campaign = await self._engine.find("campaign", request.campaign_id)
         with tempfile.TemporaryDirectory(prefix="fleetmark-pack-") as scratch:
@@ -174,7 +174,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
             )
             with path.open("rb") as file:
                 while data := await asyncio.to_thread(file.read, CHUNK_BYTES):
-                    yield catalog_pb2.PackPart(data=data)
+                    yield catalog_pb2.PackChunk(data=data)
 
     async def _trust(self) -> catalog_pb2.Trust:
         return await trust_message(self._engine, self._issuer.authority.ca_sha256)
@@ -208,7 +208,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
             sha256=artifact.sha256,
             size_bytes=artifact.size_bytes,
             present=self._engine.blobs.has(artifact.sha256),
-            places=[str(component.path(artifact.file)), *places] if artifact.file else places,
+            locations=[str(component.path(artifact.file)), *places] if artifact.file else places,
         )
 
     async def _device(self, name: str) -> Device:
@@ -219,7 +219,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     ) -> catalog_pb2.ResolveReply:
         catalog = self._engine.catalog.knowing(self._engine.builder.known())
         harness, _ = pack_harness()
-        answers: dict[tuple[str, ...], catalog_pb2.ResolveAnswer] = {}
+        answers: dict[tuple[str, ...], catalog_pb2.ResolveResult] = {}
         for configuration in expand(
             catalog,
             request.benchmark,
@@ -233,7 +233,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
             if key in answers:
                 continue
             found = resolve(catalog, configuration, device.capabilities, harness)
-            answer = catalog_pb2.ResolveAnswer(
+            answer = catalog_pb2.ResolveResult(
                 configuration=" ".join(
                     filter(None, (configuration.benchmark, ",".join(configuration.variations)))
                 ),
@@ -242,11 +242,11 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
             )
             if found.lock is not None:
                 content = found.lock.canonical()
-                answer.lock_sha256 = sha256_hex(content)
-                answer.lock_json = content.decode()
+                answer.lockfile_sha256 = sha256_hex(content)
+                answer.lockfile_json = content.decode()
                 answer.bundle_bytes = found.lock.size_bytes()
             answers[key] = answer
-        return catalog_pb2.ResolveReply(answers=answers.values())
+        return catalog_pb2.ResolveReply(results=answers.values())
 
     def _fetch(self, name: str, known: list[Device], say: object) -> catalog_pb2.FetchResult:
         assert callable(say)

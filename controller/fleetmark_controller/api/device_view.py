@@ -63,7 +63,7 @@ class DeviceView:
                 "presence": "offline",
                 "labels": identity.labels,
                 "registered_at": identity.created_at,
-                "enrolment": identity.state.value,
+                "enrollment": identity.state.value,
                 "fingerprint": identity.key_sha256,
             }
             for identity in applied
@@ -93,18 +93,18 @@ class DeviceView:
             "registered_at": device.registered_at,
             "last_seen_at": device.last_seen_at,
             "job_id": job_id,
-            "enrolment": identity.state.value if identity else "",
+            "enrollment": identity.state.value if identity else "",
             "fingerprint": identity.key_sha256 if identity else "",
             "configuration": configuration,
-            "care": self._care(known.care.get(device_id, Care())),
+            "admin": self._admin(known.care.get(device_id, Care())),
             "progress": None if now is None else _progress(now),
             "temperature_c": None if now is None else now.temperature_c,
         }
 
-    def _care(self, known: Care) -> fleet_pb2.Care:
+    def _admin(self, known: Care) -> fleet_pb2.DeviceAdmin:
         reserved = device_admin.reserved_until_ns(known) > now_unix_ns()
         after = self._engine.settings.quarantine_after
-        return fleet_pb2.Care(
+        return fleet_pb2.DeviceAdmin(
             drained_at=known.drained_at,
             drain_reason=known.drain_reason,
             reserved_for=known.reserved_for if reserved else "",

@@ -1,4 +1,4 @@
-"""Service Enrolment: calls without a certificate. All their input is treated as hostile."""
+"""Service Enrollment: calls without a certificate. All their input is treated as hostile."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fleetmark_core.clock import now_unix_ns
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos import PROTOCOL_VERSION
 from fleetmark_protos.token import BadToken, JoinToken, parse_token
-from fleetmark_protos.v1 import enrolment_pb2, enrolment_pb2_grpc
+from fleetmark_protos.v1 import enrollment_pb2, enrollment_pb2_grpc
 
 _RENEWALS = 10
 """Maximum per minute and key. An agent needs one renewal in weeks."""
 
 
-class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
+class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
     """Service that enrolls devices and renews their certificates."""
 
     def __init__(self, engine: Engine, issuer: Issuer) -> None:
@@ -36,10 +36,10 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
 
     @error_handling.unary
     async def Health(
-        self, request: enrolment_pb2.HealthRequest, context: error_handling.Context
-    ) -> enrolment_pb2.HealthReply:
+        self, request: enrollment_pb2.HealthRequest, context: error_handling.Context
+    ) -> enrollment_pb2.HealthReply:
         """Return version, protocol, time and session port, as proof that the controller works."""
-        return enrolment_pb2.HealthReply(
+        return enrollment_pb2.HealthReply(
             version=__version__,
             protocol=PROTOCOL_VERSION,
             controller_time_unix_ns=now_unix_ns(),
@@ -47,9 +47,9 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
         )
 
     @error_handling.streaming
-    async def Enrol(
-        self, request: enrolment_pb2.EnrolRequest, context: error_handling.Context
-    ) -> AsyncIterator[enrolment_pb2.EnrolEvent]:
+    async def Enroll(
+        self, request: enrollment_pb2.EnrollRequest, context: error_handling.Context
+    ) -> AsyncIterator[enrollment_pb2.EnrollEvent]:
         """Enroll a device; yield its certificate, at once or after its approval.
 
         A device that waits for approval first gets its name and fingerprint.
@@ -67,15 +67,17 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
             self._guesses.refused(source, now_s)
             raise
         if identity.state is not State.ACTIVE:
-            pending = enrolment_pb2.Pending(name=identity.name, fingerprint=identity.key_sha256)
-            yield enrolment_pb2.EnrolEvent(pending=pending)
+            pending = enrollment_pb2.PendingApproval(
+                name=identity.name, fingerprint=identity.key_sha256
+            )
+            yield enrollment_pb2.EnrollEvent(pending=pending)
             identity = await self._decision(identity)
-        yield enrolment_pb2.EnrolEvent(certificate=self._certificate(presented, identity))
+        yield enrollment_pb2.EnrollEvent(certificate=self._certificate(presented, identity))
 
     @error_handling.unary
     async def Renew(
-        self, request: enrolment_pb2.RenewRequest, context: error_handling.Context
-    ) -> enrolment_pb2.Certificate:
+        self, request: enrollment_pb2.RenewRequest, context: error_handling.Context
+    ) -> enrollment_pb2.Certificate:
         """Issue a new certificate for an active key, which the request's signature proves."""
         source = auth.current().address
         now_s = time.monotonic()
@@ -113,9 +115,9 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
         finally:
             stop()
 
-    def _certificate(self, presented: Request, identity: Identity) -> enrolment_pb2.Certificate:
+    def _certificate(self, presented: Request, identity: Identity) -> enrollment_pb2.Certificate:
         issued = self._issuer.device(presented, identity.identity_id, now_unix_ns())
-        return enrolment_pb2.Certificate(
+        return enrollment_pb2.Certificate(
             certificate=issued.certificate,
             device_id=identity.identity_id,
             name=identity.name,
@@ -127,7 +129,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
 
 
 def _read(
-    request: enrolment_pb2.EnrolRequest, source: str
+    request: enrollment_pb2.EnrollRequest, source: str
 ) -> tuple[Request, Applicant, JoinToken | None]:
     token = None
     if request.token:

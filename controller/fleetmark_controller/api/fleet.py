@@ -116,9 +116,9 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         )
 
     @error_handling.unary
-    async def AddBoard(
-        self, request: fleet_pb2.AddBoardRequest, context: error_handling.Context
-    ) -> fleet_pb2.AddBoardReply:
+    async def AddDevice(
+        self, request: fleet_pb2.AddDeviceRequest, context: error_handling.Context
+    ) -> fleet_pb2.AddDeviceReply:
         """Register a device without network from a file that its agent wrote."""
         envelope = parse_signed_by_board(request.document)
         key = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
@@ -144,7 +144,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
                 key_sha256=key.key_sha256,
             )
         )
-        return fleet_pb2.AddBoardReply(
+        return fleet_pb2.AddDeviceReply(
             device_id=identity.identity_id, name=identity.name, fingerprint=identity.key_sha256
         )
 
@@ -190,7 +190,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, request: fleet_pb2.ReserveRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
         """Reserve devices for the jobs of the calling operator."""
-        who, for_s = auth.person(), request.for_ns / NS_PER_S
+        who, for_s = auth.person(), request.duration_ns / NS_PER_S
         return await self._decide(
             "device.reserve",
             request.names,
@@ -212,8 +212,8 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         )
 
     @error_handling.unary
-    async def Describe(
-        self, request: fleet_pb2.DescribeRequest, context: error_handling.Context
+    async def SetDescription(
+        self, request: fleet_pb2.SetDescriptionRequest, context: error_handling.Context
     ) -> fleet_pb2.Description:
         """Set or remove fields of a device's MLPerf system description."""
         changes: dict[str, str | None] = {**dict.fromkeys(request.unset), **dict(request.set)}
@@ -233,9 +233,9 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         return await self._description(request.name)
 
     @error_handling.unary
-    async def SaveFleet(
-        self, request: fleet_pb2.SavedFleet, context: error_handling.Context
-    ) -> fleet_pb2.SavedFleet:
+    async def SetSelector(
+        self, request: fleet_pb2.SavedSelector, context: error_handling.Context
+    ) -> fleet_pb2.SavedSelector:
         """Save a selector under a name."""
         who = auth.who()
 
@@ -247,9 +247,9 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         return request
 
     @error_handling.unary
-    async def ForgetFleet(
-        self, request: fleet_pb2.ForgetFleetRequest, context: error_handling.Context
-    ) -> fleet_pb2.ForgetFleetReply:
+    async def DeleteSelector(
+        self, request: fleet_pb2.DeleteSelectorRequest, context: error_handling.Context
+    ) -> fleet_pb2.DeleteSelectorReply:
         """Delete a saved selector."""
         who = auth.who()
 
@@ -258,16 +258,16 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
             audit.add(c, now, who, "fleet.forget", request.name)
 
         await self._engine.transactions.perform(forget)
-        return fleet_pb2.ForgetFleetReply()
+        return fleet_pb2.DeleteSelectorReply()
 
     @error_handling.unary
-    async def ListSaved(
-        self, request: fleet_pb2.ListSavedRequest, context: error_handling.Context
-    ) -> fleet_pb2.ListSavedReply:
+    async def ListSelectors(
+        self, request: fleet_pb2.ListSelectorsRequest, context: error_handling.Context
+    ) -> fleet_pb2.ListSelectorsReply:
         """Return all saved selectors."""
         known = await self._engine.reader.run(saved_fleets.every)
-        return fleet_pb2.ListSavedReply(
-            fleets=[fleet_pb2.SavedFleet(name=n, selector=s) for n, s in known.items()]
+        return fleet_pb2.ListSelectorsReply(
+            selectors=[fleet_pb2.SavedSelector(name=n, selector=s) for n, s in known.items()]
         )
 
     async def _decide(
@@ -293,7 +293,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         known = board.body["mlperf"] if board is not None else {}
         return fleet_pb2.Description(
             device_id=device.device_id,
-            given=given,
+            operator_fields=given,
             component=board.name if board is not None else "",
-            known={field: str(value) for field, value in known.items()},
+            catalog_fields={field: str(value) for field, value in known.items()},
         )

@@ -1,4 +1,4 @@
-"""Call Jobs.Logs: the stored or live output of a job."""
+"""Call Jobs.StreamLogs: the stored or live output of a job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
-from fleetmark_protos.v1 import jobs_pb2
+from fleetmark_protos.v1 import common_pb2
 
 _FEATURE = "logs.v1"
 _ANSWER_S = 5.0
@@ -34,7 +34,7 @@ class _Newest:
     blobs: dict[str, str]
 
 
-async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[jobs_pb2.LogChunk]:
+async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[common_pb2.LogChunk]:
     """Yield the output of a job's newest attempt; with `follow` until the attempt ends.
 
     Raises:
@@ -69,18 +69,18 @@ async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[job
                 yield chunk
 
 
-async def _following(reader: Reader, told: dict[str, int]) -> AsyncIterator[jobs_pb2.LogChunk]:
+async def _following(reader: Reader, told: dict[str, int]) -> AsyncIterator[common_pb2.LogChunk]:
     """Yield live output until its end; record in `told` how far each stream was sent."""
     while True:
         chunk = await reader.get()
         told[chunk.stream] = max(told.get(chunk.stream, 0), chunk.until)
         if chunk.data:
-            yield jobs_pb2.LogChunk(stream=chunk.stream, data=chunk.data)
+            yield common_pb2.LogChunk(stream=chunk.stream, data=chunk.data)
         if chunk.end:
             return
 
 
-async def _first(reader: Reader) -> AsyncIterator[jobs_pb2.LogChunk]:
+async def _first(reader: Reader) -> AsyncIterator[common_pb2.LogChunk]:
     """Yield one answer for each stream."""
     waited_for = set(_STREAMS)
     while waited_for:
@@ -91,7 +91,7 @@ async def _first(reader: Reader) -> AsyncIterator[jobs_pb2.LogChunk]:
                 ErrorKind.NO_LOGS, f"its device did not answer within {_ANSWER_S:g} s"
             ) from error
         if chunk.data:
-            yield jobs_pb2.LogChunk(stream=chunk.stream, data=chunk.data)
+            yield common_pb2.LogChunk(stream=chunk.stream, data=chunk.data)
         if chunk.end:
             return
         waited_for.discard(chunk.stream)
@@ -99,7 +99,7 @@ async def _first(reader: Reader) -> AsyncIterator[jobs_pb2.LogChunk]:
 
 async def _stored(
     engine: Engine, newest: _Newest, told: Mapping[str, int] = MappingProxyType({})
-) -> AsyncIterator[jobs_pb2.LogChunk]:
+) -> AsyncIterator[common_pb2.LogChunk]:
     """Yield the stored output, without the part that was already `told`."""
     if not newest.blobs:
         raise FleetmarkError(
@@ -110,7 +110,7 @@ async def _stored(
     for stream, digest in newest.blobs.items():
         data = await asyncio.to_thread(read_regular, engine.blobs.path(digest), _MOST_BYTES)
         for start in range(told.get(stream, 0), len(data), 64 * 1024):
-            yield jobs_pb2.LogChunk(stream=stream, data=data[start : start + 64 * 1024])
+            yield common_pb2.LogChunk(stream=stream, data=data[start : start + 64 * 1024])
 
 
 def _newest(connection: sqlite3.Connection, job_id: str) -> _Newest | None:

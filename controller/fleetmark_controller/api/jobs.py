@@ -28,7 +28,7 @@ from fleetmark_core.lockfile import Lock
 from fleetmark_core.order import parse_order
 from fleetmark_core.sandbox_levels import LEVELS
 from fleetmark_core.suggest import hint
-from fleetmark_protos.v1 import jobs_pb2, jobs_pb2_grpc
+from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
 
 _CAMPAIGN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _MAX_REPETITIONS = 1000
@@ -56,7 +56,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             yield jobs_pb2.SubmitEvent(result=stored)
             return
         plan = await self._engine.submission.plan(wanted, request.dry_run)
-        yield jobs_pb2.SubmitEvent(size=serde.size_to(plan.size))
+        yield jobs_pb2.SubmitEvent(estimate=serde.size_to(plan.size))
         if not request.dry_run:
             said: asyncio.Queue[str | None] = asyncio.Queue()
             loop = asyncio.get_running_loop()
@@ -124,7 +124,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             job=serde.job_to(page.job, waits.get(job_id, "")),
             attempts=[serde.attempt_to(line) for line in page.attempts],
             configuration=canonical_json(page.configuration),
-            lock_sha256=page.lock_sha256,
+            lockfile_sha256=page.lock_sha256,
             bundle_bytes=page.bundle_bytes,
             memory_bytes=page.memory_bytes,
             disk_bytes=page.disk_bytes,
@@ -163,21 +163,21 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         )
 
     @error_handling.unary
-    async def Pause(
-        self, request: jobs_pb2.PauseRequest, context: error_handling.Context
-    ) -> jobs_pb2.PauseReply:
+    async def SetPaused(
+        self, request: jobs_pb2.SetPausedRequest, context: error_handling.Context
+    ) -> jobs_pb2.SetPausedReply:
         """Pause or resume a campaign."""
         campaign = await self._engine.find("campaign", request.campaign_id)
         who = auth.who()
 
         def decide(c: sqlite3.Connection, fx: Effects, now: int) -> None:
-            campaigns.set_paused(c, fx, now, campaign, request.pause)
-            act = "campaign.pause" if request.pause else "campaign.resume"
+            campaigns.set_paused(c, fx, now, campaign, request.paused)
+            act = "campaign.pause" if request.paused else "campaign.resume"
             audit.add(c, now, who, act, campaign)
 
         await self._engine.transactions.perform(decide)
         counts = await self._engine.reader.run(lambda c: stored_campaigns.states(c, campaign))
-        return jobs_pb2.PauseReply(campaign_id=campaign, jobs_by_state=counts)
+        return jobs_pb2.SetPausedReply(campaign_id=campaign, jobs_by_state=counts)
 
     @error_handling.unary
     async def ExportBundle(
@@ -224,7 +224,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         """Queue failed and invalid jobs again, on request also cancelled ones."""
         lines = await self._lines(request.campaign_id, request.job_id)
         again = {JobState.FAILED, JobState.INVALID}
-        if request.cancelled:
+        if request.include_cancelled:
             again.add(JobState.CANCELLED)
         ids = [line.job_id for line in lines]
         who = auth.who()
@@ -240,7 +240,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             return new
 
         new = await self._engine.transactions.perform(retry)
-        return jobs_pb2.RetryReply(campaign_id=lines[0].campaign_id if lines else "", jobs=new)
+        return jobs_pb2.RetryReply(campaign_id=lines[0].campaign_id if lines else "", job_ids=new)
 
     @error_handling.unary
     async def Replay(
@@ -266,9 +266,9 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         return jobs_pb2.ReplayReply(campaign_id=campaign, run_id=run_id, device=device)
 
     @error_handling.streaming
-    async def Logs(
-        self, request: jobs_pb2.LogsRequest, context: error_handling.Context
-    ) -> AsyncIterator[jobs_pb2.LogChunk]:
+    async def StreamLogs(
+        self, request: jobs_pb2.StreamLogsRequest, context: error_handling.Context
+    ) -> AsyncIterator[common_pb2.LogChunk]:
         """Yield the output of a job."""
         job_id = await self._engine.find("job", request.job_id)
         async for chunk in job_logs.chunks(self._engine, job_id, request.follow):
@@ -308,7 +308,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
                 )
                 for line in lines
             ],
-            size=jobs_pb2.Size(jobs=len(lines), devices=devices),
+            estimate=jobs_pb2.CampaignEstimate(jobs=len(lines), devices=devices),
         )
 
     async def _lines(self, campaign: str, job: str) -> list[JobLine]:
@@ -381,11 +381,15 @@ def _result(request: Request, plan: Plan) -> jobs_pb2.SubmitResult:
             )
             for planned in plan.jobs
         ],
-        left_out=[jobs_pb2.LeftOut(device=name, reason=why) for name, why in plan.left_out],
+        excluded=[
+            jobs_pb2.DeviceExplanation(device=name, reason=why) for name, why in plan.left_out
+        ],
         builds=[
             jobs_pb2.PlannedBuild(wheel=build.filename, minutes=build.minutes)
             for build in plan.builds
         ],
-        matching=[jobs_pb2.LeftOut(device=name, reason=why) for name, why in plan.matching],
-        size=serde.size_to(plan.size),
+        matched=[
+            jobs_pb2.DeviceExplanation(device=name, reason=why) for name, why in plan.matching
+        ],
+        estimate=serde.size_to(plan.size),
     )

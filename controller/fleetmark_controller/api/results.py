@@ -62,7 +62,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
     @error_handling.unary
     async def Import(
         self,
-        request_iterator: AsyncIterator[results_pb2.ImportPart],
+        request_iterator: AsyncIterator[results_pb2.ImportRequest],
         context: error_handling.Context,
     ) -> results_pb2.ImportReply:
         """Store the results that a device without network wrote into a file."""
@@ -85,13 +85,13 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
     @error_handling.unary
     async def ImportPower(
         self,
-        request_iterator: AsyncIterator[results_pb2.PowerPart],
+        request_iterator: AsyncIterator[results_pb2.ImportPowerRequest],
         context: error_handling.Context,
-    ) -> results_pb2.PowerReply:
+    ) -> results_pb2.ImportPowerReply:
         """Replace a run's energy by that from a PTDaemon log."""
         prefix, ahead_ns, data = "", 0, bytearray()
         async for part in request_iterator:
-            prefix, ahead_ns = part.run_id or prefix, part.ahead_ns or ahead_ns
+            prefix, ahead_ns = part.run_id or prefix, part.clock_offset_ns or ahead_ns
             data += part.data
             if len(data) > ptdaemon.MAX_BYTES:
                 raise FleetmarkError(ErrorKind.BAD_POWER_LOG, "the log is too large")
@@ -128,7 +128,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         await self._engine.transactions.perform(
             lambda c, fx, now: power_import.import_power(c, fx, now, who, run_id, power, log)
         )
-        return results_pb2.PowerReply(
+        return results_pb2.ImportPowerReply(
             run_id=run_id,
             energy_j=power.energy_j,
             power_mean_w=power.mean_w,
@@ -137,8 +137,8 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
         )
 
     @error_handling.streaming
-    async def Rows(
-        self, request: results_pb2.RowsRequest, context: error_handling.Context
+    async def ListRows(
+        self, request: results_pb2.ListRowsRequest, context: error_handling.Context
     ) -> AsyncIterator[results_pb2.RowBatch]:
         """Yield the rows of a public view."""
         if request.view not in public_views.VIEWS:

@@ -126,7 +126,7 @@ def hello_from(message: session_pb2.Hello) -> Hello:
         highest_epoch=validation.epoch_seen(message.highest_epoch, now_unix_ns()),
         idle=message.idle,
         attempts=reports,
-        locks=tuple(message.locks),
+        locks=tuple(message.lockfiles),
     )
 
 
@@ -161,7 +161,7 @@ def cell(value: Value) -> common_pb2.Cell:
     if value is None:
         return common_pb2.Cell()
     if isinstance(value, bool):
-        return common_pb2.Cell(flag=value)
+        return common_pb2.Cell(boolean=value)
     if isinstance(value, int):
         return common_pb2.Cell(integer=value)
     if isinstance(value, float):
@@ -180,18 +180,18 @@ def job_to(line: JobLine, waiting: str = "") -> jobs_pb2.Job:
     """Return the message of a job in a listing, with its current wait reason."""
     values = asdict(line)
     expected_ns = int(values.pop("expected_s") * NS_PER_S)
-    return jobs_pb2.Job(**values, expected_ns=expected_ns, waiting=waiting)
+    return jobs_pb2.Job(**values, expected_ns=expected_ns, wait_reason=waiting)
 
 
-def size_to(size: Size) -> jobs_pb2.Size:
-    """Return the message of a campaign's size."""
-    return jobs_pb2.Size(
+def size_to(size: Size) -> jobs_pb2.CampaignEstimate:
+    """Return the message of a campaign's estimate."""
+    return jobs_pb2.CampaignEstimate(
         jobs=size.jobs,
         devices=size.devices,
-        longest_ns=int(size.longest_s * NS_PER_S),
+        makespan_ns=int(size.longest_s * NS_PER_S),
         total_ns=int(size.total_s * NS_PER_S),
-        longest_device=size.longest_device,
-        by_earlier_runs=size.by_earlier_runs,
+        critical_device=size.longest_device,
+        estimated_from_history=size.by_earlier_runs,
         offline_devices=size.offline,
     )
 

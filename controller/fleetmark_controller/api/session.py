@@ -25,7 +25,7 @@ from fleetmark_core.clock import NS_PER_S, now_unix_ns
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.order import SIGNED, without_release
 from fleetmark_protos import PROTOCOL_VERSION
-from fleetmark_protos.v1 import session_pb2, session_pb2_grpc
+from fleetmark_protos.v1 import common_pb2, session_pb2, session_pb2_grpc
 
 log = logging.getLogger("fleetmark.session")
 _HELLO_S = 30.0
@@ -130,8 +130,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
                     await self._heartbeat(device_id, session, message.heartbeat, outbox, shown)
                 elif body == "attempt_report":
                     await self._report(device_id, message.attempt_report, shown)
-                elif body == "log_lines":
-                    self._log_lines(device_id, message.log_lines)
+                elif body == "log_chunk":
+                    self._log_chunk(device_id, message.log_chunk)
                 elif body == "capabilities_changed":
                     size = message.ByteSize()
                     if not self._engine.budget.spend(device_id, size, time.monotonic()):
@@ -186,11 +186,11 @@ class SessionService(session_pb2_grpc.SessionServicer):
         elif said.state in (AttemptState.RUNNING, AttemptState.UPLOADING, AttemptState.REFUSED):
             self._engine.presence.took(said.key.device_id)
 
-    def _log_lines(self, device_id: str, lines: session_pb2.LogLines) -> None:
-        key = serde.key_from(lines.attempt)
+    def _log_chunk(self, device_id: str, chunk: common_pb2.LogChunk) -> None:
+        key = serde.key_from(chunk.attempt)
         if key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "the log lines are for another device's attempt")
-        self._engine.streams.logs.written(key, lines.stream, lines.offset, lines.data, lines.end)
+        self._engine.streams.logs.written(key, chunk.stream, chunk.offset, chunk.data, chunk.end)
 
     async def _publish(
         self,
@@ -217,7 +217,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
 
     def _welcome(self, answers: list[sessions.Answer]) -> session_pb2.Welcome:
         settings, keeper = self._engine.settings, self._engine.release_manager.keeper
-        verdict = session_pb2.Verdict
+        directive = session_pb2.AttemptDirective
         return session_pb2.Welcome(
             protocol=PROTOCOL_VERSION,
             controller_version=__version__,
@@ -228,10 +228,10 @@ class SessionService(session_pb2_grpc.SessionServicer):
             lease_ns=int(settings.lease_s * NS_PER_S),
             controller_time_unix_ns=now_unix_ns(),
             catalog_sha256=keeper.fingerprint if keeper else "",
-            verdicts=[
-                verdict(
+            directives=[
+                directive(
                     attempt=serde.key_to(answer.key),
-                    action=verdict.ACTION_CONTINUE if answer.keep else verdict.ACTION_STOP,
+                    action=directive.ACTION_CONTINUE if answer.keep else directive.ACTION_STOP,
                     reason=answer.reason,
                 )
                 for answer in answers
@@ -285,8 +285,8 @@ def _out(
             offer = session_pb2.Offer(attempt=attempt, order=without_release(message.order))
         return session_pb2.ControllerMessage(offer=offer)
     if isinstance(message, TailEffect):
-        tail = session_pb2.Tail(attempt=attempt, wanted=message.wanted)
-        return session_pb2.ControllerMessage(tail=tail)
+        tail = session_pb2.SetLogTail(attempt=attempt, enabled=message.wanted)
+        return session_pb2.ControllerMessage(set_log_tail=tail)
     return session_pb2.ControllerMessage(
         stop=session_pb2.Stop(attempt=attempt, reason=message.reason)
     )

@@ -15,7 +15,7 @@ async def trust_message(engine: Engine, ca_sha256: str) -> catalog_pb2.Trust:
     told = catalog_pb2.Trust(
         catalog_key=keeper.public,
         catalog_sha256=keeper.fingerprint,
-        key_at_hand=keeper.key() is not None,
+        has_private_key=keeper.key() is not None,
         ca_sha256=ca_sha256,
         rotations=len(keeper.rotations),
         unsigned=list(dict.fromkeys(waiting.values())),

@@ -93,7 +93,16 @@ def _rows(batch: object) -> Iterator[Row]:
     from fleetmark_controller.identity.audit_chain import Row
 
     for row in batch.rows:  # type: ignore[attr-defined]
-        yield Row(row.seq, row.at, row.who, row.act, row.subject, row.outcome, row.detail, row.hash)
+        yield Row(
+            row.seq,
+            row.at,
+            row.actor,
+            row.action,
+            row.subject,
+            row.outcome,
+            row.detail,
+            row.hash,
+        )
 
 
 def _short(row: Row) -> str:

@@ -90,7 +90,7 @@ def show(name: str, resolved: bool, as_json: bool, address: str | None) -> None:
         }
     )
     for file in detail.files:
-        where = "here" if file.present else f"from {'; '.join(file.places)}"
+        where = "here" if file.present else f"from {'; '.join(file.locations)}"
         echo(f"file       {file.name}, {file.size_bytes:,} bytes, {file.sha256[:16]}…, {where}")
     echo()
     echo(json.dumps(whole, indent=2, ensure_ascii=False) if resolved else detail.toml.rstrip())
@@ -172,18 +172,18 @@ def resolve(
         benchmark=benchmark, device=device, variations=options.words(variations)
     )
     with options.connect(address) as client:
-        answers = client.call(client.catalog.Resolve, request).answers
+        answers = client.call(client.catalog.Resolve, request).results
     if as_json:
         output.print_json(
             [
                 {
                     "configuration": answer.configuration,
-                    "fits": bool(answer.lock_json),
-                    "lock_sha256": answer.lock_sha256 or None,
-                    "bundle_bytes": answer.bundle_bytes if answer.lock_json else None,
+                    "fits": bool(answer.lockfile_json),
+                    "lockfile_sha256": answer.lockfile_sha256 or None,
+                    "bundle_bytes": answer.bundle_bytes if answer.lockfile_json else None,
                     "reasons": list(answer.reasons),
                     **({"explanation": list(answer.explanation)} if explain else {}),
-                    "lock": json.loads(answer.lock_json) if answer.lock_json else None,
+                    "lockfile": json.loads(answer.lockfile_json) if answer.lockfile_json else None,
                 }
                 for answer in answers
             ]
@@ -191,16 +191,16 @@ def resolve(
     else:
         for answer in answers:
             _print_answer(answer, device, explain)
-    if not any(answer.lock_json for answer in answers):
+    if not any(answer.lockfile_json for answer in answers):
         context.exit(3)
 
 
-def _print_answer(answer: catalog_pb2.ResolveAnswer, device: str, explain: bool) -> None:
+def _print_answer(answer: catalog_pb2.ResolveResult, device: str, explain: bool) -> None:
     import json
 
-    if answer.lock_json:
+    if answer.lockfile_json:
         echo(
-            f"{answer.configuration} fits {device}: lock {answer.lock_sha256[:16]}…, "
+            f"{answer.configuration} fits {device}: lock {answer.lockfile_sha256[:16]}…, "
             f"{answer.bundle_bytes:,} bytes"
         )
     else:
@@ -210,8 +210,8 @@ def _print_answer(answer: catalog_pb2.ResolveAnswer, device: str, explain: bool)
     if explain:
         for line in answer.explanation:
             echo(f"  · {line}")
-    elif answer.lock_json:
-        for part in json.loads(answer.lock_json)["components"]:
+    elif answer.lockfile_json:
+        for part in json.loads(answer.lockfile_json)["components"]:
             words = f" with {','.join(part['variations'])}" if part["variations"] else ""
             echo(f"  {part['kind']}/{part['name']} {part['version']}{words}")
 

@@ -92,8 +92,8 @@ def rotate_key(key_path: str | None, out: str | None, as_json: bool, address: st
         _show_key(successor, out, as_json)
         return
     with options.connect(address) as client:
-        request = catalog_pb2.MakeReleaseRequest(rotate=True)
-        told = client.call(client.catalog.MakeRelease, request, _PATIENCE_S)
+        request = catalog_pb2.SignReleaseRequest(rotate=True)
+        told = client.call(client.catalog.SignRelease, request, _PATIENCE_S)
     _show_trust(told, as_json)
 
 
@@ -149,8 +149,8 @@ def release_command(
             assert key_path is not None
             envelope = _sealed(proposal.release, Path(key_path))
         else:
-            made = catalog_pb2.MakeReleaseRequest()
-            told = client.call(client.catalog.MakeRelease, made, _PATIENCE_S)
+            made = catalog_pb2.SignReleaseRequest()
+            told = client.call(client.catalog.SignRelease, made, _PATIENCE_S)
             _show_trust(told, as_json)
             return
         wanted = catalog_pb2.InstallReleaseRequest(envelope=envelope)
@@ -266,7 +266,7 @@ def _show_trust(told: catalog_pb2.Trust, as_json: bool) -> None:
     if as_json:
         output.print_json({"rotations": 0, "unsigned": [], **to_plain(told)})
         return
-    at_hand = "on the controller's host" if told.key_at_hand else "kept elsewhere"
+    at_hand = "on the controller's host" if told.has_private_key else "kept elsewhere"
     output.print_fields(
         {
             "catalog key": told.catalog_key or None,

@@ -42,8 +42,8 @@ def add_board(file: str, name: str, as_json: bool, address: str | None) -> None:
     except OSError as error:
         raise FleetmarkError(ErrorKind.USAGE, error.strerror or str(error), file) from error
     with options.connect(address) as client:
-        request = fleet_pb2.AddBoardRequest(document=document, name=name)
-        reply = client.call(client.fleet.AddBoard, request)
+        request = fleet_pb2.AddDeviceRequest(document=document, name=name)
+        reply = client.call(client.fleet.AddDevice, request)
     if as_json:
         output.print_json(
             {
@@ -78,7 +78,7 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
         [
             (
                 device.name,
-                device.presence if device.enrolment in ("", "active") else device.enrolment,
+                device.presence if device.enrollment in ("", "active") else device.enrollment,
                 fleet_admin.doing(device) or None,
                 fleet_admin.standing(device) or None,
                 device.capabilities.arch or None,
@@ -97,7 +97,7 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
             else "No devices. `controller token create` prints the line that starts an agent on one"
         ),
     )
-    waiting = [device for device in reply.devices if device.enrolment == "pending"]
+    waiting = [device for device in reply.devices if device.enrollment == "pending"]
     for device in waiting:
         echo(f"{device.name} waits for approval; its key is {device.fingerprint}", err=True)
 

@@ -64,14 +64,20 @@ def describe(
         changes[field] = value
     with options.connect(address) as client:
         if changes or unset:
-            request = fleet_pb2.DescribeRequest(name=name, set=changes, unset=unset)
-            found = client.call(client.fleet.Describe, request)
+            request = fleet_pb2.SetDescriptionRequest(name=name, set=changes, unset=unset)
+            found = client.call(client.fleet.SetDescription, request)
         else:
             asked = fleet_pb2.GetDescriptionRequest(name=name)
             found = client.call(client.fleet.GetDescription, asked)
-    given, known = dict(found.given), dict(found.known)
+    given, known = dict(found.operator_fields), dict(found.catalog_fields)
     if as_json:
-        output.print_json({"given": given, "component": found.component, "known": known})
+        output.print_json(
+            {
+                "operator_fields": given,
+                "component": found.component,
+                "catalog_fields": known,
+            }
+        )
         return
     shown = {**known, **given}
     output.print_fields({field: shown[field] for field in sorted(shown)})
@@ -120,12 +126,12 @@ def reserve(names: tuple[str, ...], for_s: float, address: str | None) -> None:
     """
     from fleetmark_protos.v1 import fleet_pb2
 
-    request = fleet_pb2.ReserveRequest(names=names, for_ns=int(for_s * 1e9))
+    request = fleet_pb2.ReserveRequest(names=names, duration_ns=int(for_s * 1e9))
     with options.connect(address) as client:
         reply = client.call(client.fleet.Reserve, request)
     for device in reply.devices:
-        care = device.care
-        echo(f"{device.name} is reserved for {care.reserved_for} until {care.reserved_until}")
+        admin = device.admin
+        echo(f"{device.name} is reserved for {admin.reserved_for} until {admin.reserved_until}")
 
 
 @click.command(name="rename")
@@ -204,7 +210,7 @@ def save(name: str, selector: str, address: str | None) -> None:
 
     name = name.removeprefix("@")
     with options.connect(address) as client:
-        client.call(client.fleet.SaveFleet, fleet_pb2.SavedFleet(name=name, selector=selector))
+        client.call(client.fleet.SetSelector, fleet_pb2.SavedSelector(name=name, selector=selector))
     echo(f"@{name} is {selector}")
 
 
@@ -217,13 +223,13 @@ def saved(as_json: bool, address: str | None) -> None:
     from fleetmark_protos.v1 import fleet_pb2
 
     with options.connect(address) as client:
-        reply = client.call(client.fleet.ListSaved, fleet_pb2.ListSavedRequest())
+        reply = client.call(client.fleet.ListSelectors, fleet_pb2.ListSelectorsRequest())
     if as_json:
-        output.print_json([{"name": f.name, "selector": f.selector} for f in reply.fleets])
+        output.print_json([{"name": f.name, "selector": f.selector} for f in reply.selectors])
         return
     tables.print_table(
         ("fleet", "selector"),
-        [(f"@{f.name}", f.selector) for f in reply.fleets],
+        [(f"@{f.name}", f.selector) for f in reply.selectors],
         empty="No fleet is saved. `controller fleet save NAME SELECTOR` saves one",
     )
 
@@ -237,7 +243,7 @@ def forget(name: str, address: str | None) -> None:
 
     name = name.removeprefix("@")
     with options.connect(address) as client:
-        client.call(client.fleet.ForgetFleet, fleet_pb2.ForgetFleetRequest(name=name))
+        client.call(client.fleet.DeleteSelector, fleet_pb2.DeleteSelectorRequest(name=name))
     echo(f"@{name} is forgotten")
 
 
@@ -246,15 +252,15 @@ COMMANDS = (show, label, describe, drain, resume, reserve, rename, save, saved, 
 
 def standing(device: fleet_pb2.Device) -> str:
     """What was decided about a board, in words; empty if it simply takes jobs."""
-    care = device.care
+    admin = device.admin
     parts = []
-    if care.drained_at:
-        parts.append(f"drained ({care.drain_reason})" if care.drain_reason else "drained")
-    if care.quarantined:
-        check = f", health check {care.check_campaign[-SHORT_ID:]}" if care.check_campaign else ""
-        parts.append(f"quarantined after {care.failures} failures{check}: {care.last_failure}")
-    if care.reserved_for:
-        parts.append(f"reserved for {care.reserved_for} until {care.reserved_until}")
+    if admin.drained_at:
+        parts.append(f"drained ({admin.drain_reason})" if admin.drain_reason else "drained")
+    if admin.quarantined:
+        check = f", health check {admin.check_campaign[-SHORT_ID:]}" if admin.check_campaign else ""
+        parts.append(f"quarantined after {admin.failures} failures{check}: {admin.last_failure}")
+    if admin.reserved_for:
+        parts.append(f"reserved for {admin.reserved_for} until {admin.reserved_until}")
     return "; ".join(parts)
 
 

@@ -116,9 +116,9 @@ def why(job: jobs_pb2.Job) -> str:
     """Why a job is as it is: why it waits, what happened before, or how it ended."""
     if job.retried_as:
         return f"{job.reason} (retried as {job.retried_as[-SHORT_ID:]})".lstrip()
-    if job.waiting and job.reason:
-        return f"{job.waiting} (before: {job.reason})"
-    return job.waiting or job.reason
+    if job.wait_reason and job.reason:
+        return f"{job.wait_reason} (before: {job.reason})"
+    return job.wait_reason or job.reason
 
 
 def _print_campaign(campaign: jobs_pb2.Campaign, as_json: bool) -> None:
@@ -174,7 +174,7 @@ def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
             "finished": line.finished_at or "–",
             "run": line.run_id or "–",
             "logs": f"controller jobs logs {line.job_id[-SHORT_ID:]}" if line.attempts else "–",
-            "lock": detail.lock_sha256,
+            "lock": detail.lockfile_sha256,
             "bundle": _megabytes(detail.bundle_bytes),
             "needs": f"{_predicted(detail.memory_bytes)} of memory, "
             f"{_predicted(detail.disk_bytes)} of disk, predicted",

@@ -100,9 +100,9 @@ def resume(campaign: str, address: str | None) -> None:
 def _pause(campaign: str, address: str | None, *, pause: bool) -> None:
     from fleetmark_protos.v1 import jobs_pb2
 
-    request = jobs_pb2.PauseRequest(campaign_id=campaign, pause=pause)
+    request = jobs_pb2.SetPausedRequest(campaign_id=campaign, paused=pause)
     with options.connect(address) as client:
-        reply = client.call(client.jobs.Pause, request)
+        reply = client.call(client.jobs.SetPaused, request)
     waiting, active = (reply.jobs_by_state.get(state, 0) for state in ("QUEUED", "ACTIVE"))
     word = "paused" if pause else "resumed"
     verb = "waits" if waiting == 1 else "wait"
@@ -124,15 +124,15 @@ def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
     from fleetmark_protos.v1 import jobs_pb2
 
     def ask(**which: str) -> Any:
-        request = jobs_pb2.RetryRequest(**which, cancelled=cancelled)
+        request = jobs_pb2.RetryRequest(**which, include_cancelled=cancelled)
         return client.call(client.jobs.Retry, request)
 
     with options.connect(address) as client:
         reply = one_of(lambda: ask(job_id=id_), lambda: ask(campaign_id=id_))
-        if not reply.jobs:
+        if not reply.job_ids:
             echo("Nothing to retry: nothing failed that was not retried already")
             return 0
-        echo(f"Campaign {reply.campaign_id}: {counted(len(reply.jobs), 'job')} again")
+        echo(f"Campaign {reply.campaign_id}: {counted(len(reply.job_ids), 'job')} again")
         return watch.follow(client, reply.campaign_id) if wait else 0
 
 
@@ -146,9 +146,9 @@ def logs(job: str, follow: bool, address: str | None) -> None:
 
     places = {"stdout": sys.stdout, "stderr": sys.stderr}
     plain = {name: Plain() for name, place in places.items() if place.isatty()}
-    request = jobs_pb2.LogsRequest(job_id=job, follow=follow)
+    request = jobs_pb2.StreamLogsRequest(job_id=job, follow=follow)
     with options.connect(address) as client:
-        for chunk in client.stream(client.jobs.Logs, request):
+        for chunk in client.stream(client.jobs.StreamLogs, request):
             place = places.get(chunk.stream, sys.stdout)
             if chunk.stream in plain:
                 place.write(plain[chunk.stream].clean(chunk.data))

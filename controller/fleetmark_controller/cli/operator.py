@@ -56,7 +56,7 @@ def create(
         raise FleetmarkError(ErrorKind.USAGE, "exists already", str(path), "Name another --out")
     key = make_key()
     request = admin_pb2.CreateOperatorRequest(
-        name=name, role=role, csr=signing_request(key), life_ns=int(life_s * 1e9)
+        name=name, role=role, csr=signing_request(key), lifetime_ns=int(life_s * 1e9)
     )
     with options.connect(address) as client:
         reply = client.call(client.admin.CreateOperator, request)

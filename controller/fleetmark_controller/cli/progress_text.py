@@ -46,7 +46,7 @@ class Board:
             return f"{phase(self.now)}: {self.jobs[self.now.job_id].configuration}"
         if active is not None:
             return active.configuration
-        reasons = (job.waiting for job in self.jobs.values() if job.state == "QUEUED")
+        reasons = (job.wait_reason for job in self.jobs.values() if job.state == "QUEUED")
         groups = summarize(reasons)
         return f"waits: {next(iter(groups))}" if groups else ""
 

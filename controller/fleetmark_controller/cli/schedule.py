@@ -13,7 +13,7 @@ from fleetmark_core.plural import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fleetmark_protos.v1.jobs_pb2 import Size, SubmitResult
+    from fleetmark_protos.v1.jobs_pb2 import CampaignEstimate, SubmitResult
 
 EXIT_NOTHING = 3
 _MAX_NAMES = 5
@@ -136,11 +136,11 @@ def command(
         size: list[str] = []
         for event in watch.submit(client, request):
             body = event.WhichOneof("body")
-            if body == "size":
+            if body == "estimate":
                 size = (
                     []
                     if as_json
-                    else [_size(event.size), *_offline(event.size, deadline_s, any_device)]
+                    else [_size(event.estimate), *_offline(event.estimate, deadline_s, any_device)]
                 )
                 continue
             # First of all, but not before it is known that nothing is wrong at once.
@@ -177,13 +177,13 @@ def _grid(settings: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _say_submitted(result: SubmitResult) -> None:
-    on = f"{counted(len(result.jobs), 'job')} on {counted(result.size.devices, 'device')}"
+    on = f"{counted(len(result.jobs), 'job')} on {counted(result.estimate.devices, 'device')}"
     echo(f"Campaign {result.campaign_id}: {on}")
-    for left in result.left_out:
+    for left in result.excluded:
         sentence(f"Left out: {left.device}: {left.reason}", err=True)
 
 
-def _size(size: Size) -> str:
+def _size(size: CampaignEstimate) -> str:
     """How large a campaign is, in a line."""
     from fleetmark_controller.cli.durations import about
 
@@ -191,19 +191,19 @@ def _size(size: Size) -> str:
         return "No job"
     jobs = counted(size.jobs, "job")
     boards = counted(size.devices, "device")
-    slowest = f" ({size.longest_device} takes longest)" if size.devices > 1 else ""
-    slowest = slowest if size.longest_device else ""
+    slowest = f" ({size.critical_device} takes longest)" if size.devices > 1 else ""
+    slowest = slowest if size.critical_device else ""
     source = (
         "by earlier runs"
-        if size.by_earlier_runs == size.jobs
-        else f"{size.by_earlier_runs} of them by earlier runs, the others by the profile"
-        if size.by_earlier_runs
+        if size.estimated_from_history == size.jobs
+        else f"{size.estimated_from_history} of them by earlier runs, the others by the profile"
+        if size.estimated_from_history
         else "by the profile"
     )
-    return f"{jobs} on {boards}, {about(size.longest_ns / 1e9)}{slowest}, estimated {source}"
+    return f"{jobs} on {boards}, {about(size.makespan_ns / 1e9)}{slowest}, estimated {source}"
 
 
-def _offline(size: Size, deadline_s: float | None, any_device: bool) -> Iterator[str]:
+def _offline(size: CampaignEstimate, deadline_s: float | None, any_device: bool) -> Iterator[str]:
     """Say which devices of a campaign are not online."""
     from fleetmark_controller.cli.durations import left
 
@@ -252,13 +252,13 @@ def _show_plan(result: SubmitResult, as_json: bool) -> int:
             [(build.wheel, f"{build.minutes} min") for build in result.builds],
             title="Built first, once",
         )
-    if result.matching:
+    if result.matched:
         tables.print_table(
-            ("device", "because"), [(x.device, x.reason) for x in result.matching], "Matches"
+            ("device", "because"), [(x.device, x.reason) for x in result.matched], "Matches"
         )
-    if result.left_out:
+    if result.excluded:
         tables.print_table(
-            ("device", "because"), [(x.device, x.reason) for x in result.left_out], "Left out"
+            ("device", "because"), [(x.device, x.reason) for x in result.excluded], "Left out"
         )
     if code:
         echo("Nothing would run", err=True)

@@ -193,8 +193,8 @@ class Lines:
         """Print the job's state if it is new."""
         if job.state != "QUEUED":
             self._waiting.pop(job.job_id, None)
-        elif job.waiting:
-            self._waiting[job.job_id] = job.waiting
+        elif job.wait_reason:
+            self._waiting[job.job_id] = job.wait_reason
         if self._seen.get(job.job_id) == (job.state, job.reason):
             return
         self._seen[job.job_id] = (job.state, job.reason)

@@ -100,7 +100,9 @@ def send_results(client: Client, path: Path) -> results_pb2.ImportReply:
     return reply
 
 
-def send_power(client: Client, run: str, path: Path, ahead_s: float) -> results_pb2.PowerReply:
+def send_power(
+    client: Client, run: str, path: Path, ahead_s: float
+) -> results_pb2.ImportPowerReply:
     """Upload a log of PTDaemon for a run to the controller.
 
     Raises:
@@ -112,18 +114,20 @@ def send_power(client: Client, run: str, path: Path, ahead_s: float) -> results_
         raise FleetmarkError(ErrorKind.USAGE, error.strerror or str(error), str(path)) from error
     ahead_ns = round(max(-1e6, min(ahead_s, 1e6)) * 1e9)
 
-    def parts() -> Iterator[results_pb2.PowerPart]:
-        yield results_pb2.PowerPart(run_id=run, ahead_ns=ahead_ns)
+    def parts() -> Iterator[results_pb2.ImportPowerRequest]:
+        yield results_pb2.ImportPowerRequest(run_id=run, clock_offset_ns=ahead_ns)
         for start in range(0, len(data), CHUNK_BYTES):
-            yield results_pb2.PowerPart(data=data[start : start + CHUNK_BYTES])
+            yield results_pb2.ImportPowerRequest(data=data[start : start + CHUNK_BYTES])
 
-    reply: results_pb2.PowerReply = client.call(client.results.ImportPower, parts(), _PATIENCE_S)
+    reply: results_pb2.ImportPowerReply = client.call(
+        client.results.ImportPower, parts(), _PATIENCE_S
+    )
     return reply
 
 
-def _parts(document: bytes) -> Iterator[results_pb2.ImportPart]:
+def _parts(document: bytes) -> Iterator[results_pb2.ImportRequest]:
     for start in range(0, len(document), CHUNK_BYTES):
-        yield results_pb2.ImportPart(data=document[start : start + CHUNK_BYTES])
+        yield results_pb2.ImportRequest(data=document[start : start + CHUNK_BYTES])
 
 
 def _fetched(client: Client, folder: BlobFolder, sha256: str, size_bytes: int) -> Path:

@@ -98,8 +98,8 @@ class Client:
             raise from_rpc_error(error, self.address) from error
 
     def rows(self, **wanted: Any) -> tuple[list[str], Iterator[tuple[Value, ...]]]:
-        """Return columns and rows of a public view; the arguments are those of `RowsRequest`."""
-        batches = self.stream(self.results.Rows, results_pb2.RowsRequest(**wanted))
+        """Return columns and rows of a public view; arguments are fields of `ListRowsRequest`."""
+        batches = self.stream(self.results.ListRows, results_pb2.ListRowsRequest(**wanted))
         first = next(batches)
 
         def rest() -> Iterator[tuple[Value, ...]]:

@@ -93,7 +93,7 @@ def descriptions_of(client: Client) -> Describe:
         found = client.call(
             client.fleet.GetDescription, fleet_pb2.GetDescriptionRequest(name=device)
         )
-        return dict(found.given), dict(found.known)
+        return dict(found.operator_fields), dict(found.catalog_fields)
 
     return said
 

@@ -234,7 +234,7 @@ def _token(client: Client) -> str:
 def _online(client: Client) -> fleet_pb2.Device | None:
     reply = client.call(client.fleet.ListDevices, fleet_pb2.ListDevicesRequest())
     for device in reply.devices:
-        if device.enrolment == "pending":
+        if device.enrollment == "pending":
             # This device was enrolled under the same name before, so it needs an operator's
             # approval.
             client.call(client.fleet.Approve, fleet_pb2.ApproveRequest(name=device.name))

@@ -18,7 +18,7 @@ from fleetmark_controller.api.admin import AdminService
 from fleetmark_controller.api.auth import Guard, Refusals
 from fleetmark_controller.api.blobs import BlobsService
 from fleetmark_controller.api.catalog import CatalogService
-from fleetmark_controller.api.enrollment import EnrolmentService
+from fleetmark_controller.api.enrollment import EnrollmentService
 from fleetmark_controller.api.fleet import FleetService
 from fleetmark_controller.api.jobs import JobsService
 from fleetmark_controller.api.results import ResultsService
@@ -61,7 +61,7 @@ from fleetmark_protos.v1 import (
     admin_pb2_grpc,
     blobs_pb2_grpc,
     catalog_pb2_grpc,
-    enrolment_pb2_grpc,
+    enrollment_pb2_grpc,
     fleet_pb2_grpc,
     jobs_pb2_grpc,
     results_pb2_grpc,
@@ -159,8 +159,8 @@ async def _serve(
     stack.push_async_callback(stop_servers)
     sessions = SessionService(engine)
     _register(server, engine, sessions, catalogs, issuer)
-    service = EnrolmentService(engine, issuer)
-    enrolment_pb2_grpc.add_EnrolmentServicer_to_server(service, entry)
+    service = EnrollmentService(engine, issuer)
+    enrollment_pb2_grpc.add_EnrollmentServicer_to_server(service, entry)
     issuer.session_port = _bind(server, host, port, issuer, mutual=True)
     wanted = settings.entry_port or (issuer.session_port + 1 if port else 0)
     issuer.entry_port = _bind(entry, host, wanted, issuer, mutual=False)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66leetmark_protos/v1/admin.proto\x12\x0c\x66leetmark.v1\"\x10\n\x0eGetInfoRequest\"\x8a\x01\n\x0e\x43ontrollerInfo\x12\x15\n\rcontroller_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x12\n\nstarted_at\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x65vices_online\x18\x05 \x01(\r\x12\x12\n\nentry_port\x18\x06 \x01(\r\"\xb0\x01\n\x12\x43reateTokenRequest\x12\x0e\n\x06ttl_ns\x18\x01 \x01(\x03\x12\x0c\n\x04uses\x18\x02 \x01(\r\x12<\n\x06labels\x18\x03 \x03(\x0b\x32,.fleetmark.v1.CreateTokenRequest.LabelsEntry\x12\x0f\n\x07\x61pprove\x18\x04 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x10\x43reateTokenReply\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x12\n\nexpires_at\x18\x03 \x01(\t\"\x13\n\x11ListTokensRequest\"6\n\x0fListTokensReply\x12#\n\x06tokens\x18\x01 \x03(\x0b\x32\x13.fleetmark.v1.Token\"\xf1\x01\n\x05Token\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04uses\x18\x03 \x01(\r\x12\x0c\n\x04used\x18\x04 \x01(\r\x12\x0f\n\x07\x61pprove\x18\x05 \x01(\x08\x12/\n\x06labels\x18\x06 \x03(\x0b\x32\x1f.fleetmark.v1.Token.LabelsEntry\x12\x12\n\ncreated_at\x18\x07 \x01(\t\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12\x12\n\nexpires_at\x18\t \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"&\n\x12RevokeTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\"$\n\x10RevokeTokenReply\x12\x10\n\x08token_id\x18\x01 \x01(\t\"Q\n\x15\x43reateOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\x12\x0f\n\x07life_ns\x18\x04 \x01(\x03\"J\n\x13\x43reateOperatorReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\n\n\x02\x63\x61\x18\x02 \x01(\x0c\x12\x12\n\nexpires_at\x18\x03 \x01(\t\"\x16\n\x14ListOperatorsRequest\"?\n\x12ListOperatorsReply\x12)\n\toperators\x18\x01 \x03(\x0b\x32\x16.fleetmark.v1.Operator\"^\n\x08Operator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\"%\n\x15RevokeOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n\x13RevokeOperatorReply\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x10ListAuditRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\"W\n\nAuditBatch\x12$\n\x04rows\x18\x01 \x03(\x0b\x32\x16.fleetmark.v1.AuditRow\x12\x10\n\x08head_seq\x18\x02 \x01(\x04\x12\x11\n\thead_hash\x18\x03 \x01(\t\"}\n\x08\x41uditRow\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\n\n\x02\x61t\x18\x02 \x01(\t\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\x12\x0c\n\x04hash\x18\x08 \x01(\t2\x92\x05\n\x05\x41\x64min\x12\x45\n\x07GetInfo\x12\x1c.fleetmark.v1.GetInfoRequest\x1a\x1c.fleetmark.v1.ControllerInfo\x12O\n\x0b\x43reateToken\x12 .fleetmark.v1.CreateTokenRequest\x1a\x1e.fleetmark.v1.CreateTokenReply\x12L\n\nListTokens\x12\x1f.fleetmark.v1.ListTokensRequest\x1a\x1d.fleetmark.v1.ListTokensReply\x12O\n\x0bRevokeToken\x12 .fleetmark.v1.RevokeTokenRequest\x1a\x1e.fleetmark.v1.RevokeTokenReply\x12X\n\x0e\x43reateOperator\x12#.fleetmark.v1.CreateOperatorRequest\x1a!.fleetmark.v1.CreateOperatorReply\x12U\n\rListOperators\x12\".fleetmark.v1.ListOperatorsRequest\x1a .fleetmark.v1.ListOperatorsReply\x12X\n\x0eRevokeOperator\x12#.fleetmark.v1.RevokeOperatorRequest\x1a!.fleetmark.v1.RevokeOperatorReply\x12G\n\tListAudit\x12\x1e.fleetmark.v1.ListAuditRequest\x1a\x18.fleetmark.v1.AuditBatch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66leetmark_protos/v1/admin.proto\x12\x0c\x66leetmark.v1\"\x10\n\x0eGetInfoRequest\"\x8a\x01\n\x0e\x43ontrollerInfo\x12\x15\n\rcontroller_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x12\n\nstarted_at\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x65vices_online\x18\x05 \x01(\r\x12\x12\n\nentry_port\x18\x06 \x01(\r\"\xb0\x01\n\x12\x43reateTokenRequest\x12\x0e\n\x06ttl_ns\x18\x01 \x01(\x03\x12\x0c\n\x04uses\x18\x02 \x01(\r\x12<\n\x06labels\x18\x03 \x03(\x0b\x32,.fleetmark.v1.CreateTokenRequest.LabelsEntry\x12\x0f\n\x07\x61pprove\x18\x04 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x10\x43reateTokenReply\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x12\n\nexpires_at\x18\x03 \x01(\t\"\x13\n\x11ListTokensRequest\"6\n\x0fListTokensReply\x12#\n\x06tokens\x18\x01 \x03(\x0b\x32\x13.fleetmark.v1.Token\"\xf1\x01\n\x05Token\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04uses\x18\x03 \x01(\r\x12\x0c\n\x04used\x18\x04 \x01(\r\x12\x0f\n\x07\x61pprove\x18\x05 \x01(\x08\x12/\n\x06labels\x18\x06 \x03(\x0b\x32\x1f.fleetmark.v1.Token.LabelsEntry\x12\x12\n\ncreated_at\x18\x07 \x01(\t\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12\x12\n\nexpires_at\x18\t \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"&\n\x12RevokeTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\"$\n\x10RevokeTokenReply\x12\x10\n\x08token_id\x18\x01 \x01(\t\"U\n\x15\x43reateOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\x12\x13\n\x0blifetime_ns\x18\x04 \x01(\x03\"J\n\x13\x43reateOperatorReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\n\n\x02\x63\x61\x18\x02 \x01(\x0c\x12\x12\n\nexpires_at\x18\x03 \x01(\t\"\x16\n\x14ListOperatorsRequest\"?\n\x12ListOperatorsReply\x12)\n\toperators\x18\x01 \x03(\x0b\x32\x16.fleetmark.v1.Operator\"^\n\x08Operator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\"%\n\x15RevokeOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n\x13RevokeOperatorReply\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x10ListAuditRequest\x12\x11\n\tafter_seq\x18\x01 \x01(\x04\"W\n\nAuditBatch\x12$\n\x04rows\x18\x01 \x03(\x0b\x32\x16.fleetmark.v1.AuditRow\x12\x10\n\x08head_seq\x18\x02 \x01(\x04\x12\x11\n\thead_hash\x18\x03 \x01(\t\"\x82\x01\n\x08\x41uditRow\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\n\n\x02\x61t\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\x12\x0c\n\x04hash\x18\x08 \x01(\t2\x92\x05\n\x05\x41\x64min\x12\x45\n\x07GetInfo\x12\x1c.fleetmark.v1.GetInfoRequest\x1a\x1c.fleetmark.v1.ControllerInfo\x12O\n\x0b\x43reateToken\x12 .fleetmark.v1.CreateTokenRequest\x1a\x1e.fleetmark.v1.CreateTokenReply\x12L\n\nListTokens\x12\x1f.fleetmark.v1.ListTokensRequest\x1a\x1d.fleetmark.v1.ListTokensReply\x12O\n\x0bRevokeToken\x12 .fleetmark.v1.RevokeTokenRequest\x1a\x1e.fleetmark.v1.RevokeTokenReply\x12X\n\x0e\x43reateOperator\x12#.fleetmark.v1.CreateOperatorRequest\x1a!.fleetmark.v1.CreateOperatorReply\x12U\n\rListOperators\x12\".fleetmark.v1.ListOperatorsRequest\x1a .fleetmark.v1.ListOperatorsReply\x12X\n\x0eRevokeOperator\x12#.fleetmark.v1.RevokeOperatorRequest\x1a!.fleetmark.v1.RevokeOperatorReply\x12G\n\tListAudit\x12\x1e.fleetmark.v1.ListAuditRequest\x1a\x18.fleetmark.v1.AuditBatch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,25 +58,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKETOKENREPLY']._serialized_start=821
   _globals['_REVOKETOKENREPLY']._serialized_end=857
   _globals['_CREATEOPERATORREQUEST']._serialized_start=859
-  _globals['_CREATEOPERATORREQUEST']._serialized_end=940
-  _globals['_CREATEOPERATORREPLY']._serialized_start=942
-  _globals['_CREATEOPERATORREPLY']._serialized_end=1016
-  _globals['_LISTOPERATORSREQUEST']._serialized_start=1018
-  _globals['_LISTOPERATORSREQUEST']._serialized_end=1040
-  _globals['_LISTOPERATORSREPLY']._serialized_start=1042
-  _globals['_LISTOPERATORSREPLY']._serialized_end=1105
-  _globals['_OPERATOR']._serialized_start=1107
-  _globals['_OPERATOR']._serialized_end=1201
-  _globals['_REVOKEOPERATORREQUEST']._serialized_start=1203
-  _globals['_REVOKEOPERATORREQUEST']._serialized_end=1240
-  _globals['_REVOKEOPERATORREPLY']._serialized_start=1242
-  _globals['_REVOKEOPERATORREPLY']._serialized_end=1277
-  _globals['_LISTAUDITREQUEST']._serialized_start=1279
-  _globals['_LISTAUDITREQUEST']._serialized_end=1312
-  _globals['_AUDITBATCH']._serialized_start=1314
-  _globals['_AUDITBATCH']._serialized_end=1401
-  _globals['_AUDITROW']._serialized_start=1403
-  _globals['_AUDITROW']._serialized_end=1528
-  _globals['_ADMIN']._serialized_start=1531
-  _globals['_ADMIN']._serialized_end=2189
+  _globals['_CREATEOPERATORREQUEST']._serialized_end=944
+  _globals['_CREATEOPERATORREPLY']._serialized_start=946
+  _globals['_CREATEOPERATORREPLY']._serialized_end=1020
+  _globals['_LISTOPERATORSREQUEST']._serialized_start=1022
+  _globals['_LISTOPERATORSREQUEST']._serialized_end=1044
+  _globals['_LISTOPERATORSREPLY']._serialized_start=1046
+  _globals['_LISTOPERATORSREPLY']._serialized_end=1109
+  _globals['_OPERATOR']._serialized_start=1111
+  _globals['_OPERATOR']._serialized_end=1205
+  _globals['_REVOKEOPERATORREQUEST']._serialized_start=1207
+  _globals['_REVOKEOPERATORREQUEST']._serialized_end=1244
+  _globals['_REVOKEOPERATORREPLY']._serialized_start=1246
+  _globals['_REVOKEOPERATORREPLY']._serialized_end=1281
+  _globals['_LISTAUDITREQUEST']._serialized_start=1283
+  _globals['_LISTAUDITREQUEST']._serialized_end=1320
+  _globals['_AUDITBATCH']._serialized_start=1322
+  _globals['_AUDITBATCH']._serialized_end=1409
+  _globals['_AUDITROW']._serialized_start=1412
+  _globals['_AUDITROW']._serialized_end=1542
+  _globals['_ADMIN']._serialized_start=1545
+  _globals['_ADMIN']._serialized_end=2203
 # @@protoc_insertion_point(module_scope)

@@ -104,7 +104,8 @@ class AdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateOperator(self, request, context):
-        """Certifies the key of a person, which never leaves that person's side.
+        """Registers an operator, and issues a certificate for the operator's key. The private key never
+        leaves the operator's machine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +124,7 @@ class AdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListAudit(self, request, context):
-        """All rows in order, and the chain's head with the last of them.
+        """Streams all rows of the audit log in order. The last batch contains the head of the hash chain.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,14 +50,15 @@ class BlobsServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Download(self, request, context):
-        """Bytes from `offset` to the end, in order.
+        """Streams the bytes of a blob from `offset` to its end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Upload(self, request_iterator, context):
-        """A header, then the bytes. Committed only if size and sha256 are as the header says.
+        """Stores a blob: first a header, then the bytes. The controller commits the blob only if size
+        and SHA-256 match the header.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -79,15 +79,15 @@ class CatalogStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.InstallReleaseRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.FromString,
                 _registered_method=True)
-        self.MakeRelease = channel.unary_unary(
-                '/fleetmark.v1.Catalog/MakeRelease',
-                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.MakeReleaseRequest.SerializeToString,
+        self.SignRelease = channel.unary_unary(
+                '/fleetmark.v1.Catalog/SignRelease',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.SignReleaseRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.FromString,
                 _registered_method=True)
         self.Pack = channel.unary_stream(
                 '/fleetmark.v1.Catalog/Pack',
                 request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.PackRequest.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.PackPart.FromString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.PackChunk.FromString,
                 _registered_method=True)
 
 
@@ -107,14 +107,14 @@ class CatalogServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Resolve(self, request, context):
-        """What would run on one device, and why, or why not. Stores nothing.
+        """Resolves a benchmark for one device. Stores nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Fetch(self, request, context):
-        """Gets the files of a component, a benchmark or a suite for the registered devices.
+        """Obtains the artifacts of a component, a benchmark or a suite for the registered devices.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,42 +127,42 @@ class CatalogServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportModel(self, request, context):
-        """Makes a component of a model that was uploaded as a blob.
+        """Creates a component from a model that was uploaded as a blob.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTrust(self, request, context):
-        """Which catalog key boards are told to trust, and the release that orders name.
+        """Returns the catalog key that devices pin, and the current release.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ProposeRelease(self, request, context):
-        """What the next release should hold, for a catalog key that is on another machine.
+        """Returns the contents of the next release, to be signed on the machine with the catalog key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def InstallRelease(self, request, context):
-        """Takes a release that was signed elsewhere.
+        """Installs a release that was signed on another machine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def MakeRelease(self, request, context):
-        """Signs a new release with the key at hand; with `rotate` a new key follows first.
+    def SignRelease(self, request, context):
+        """Signs and installs a new release with the controller's catalog key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Pack(self, request, context):
-        """One archive of all that a campaign ran and gave.
+        """Streams an archive of everything that a campaign ran and produced.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,15 +216,15 @@ def add_CatalogServicer_to_server(servicer, server):
                     request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.InstallReleaseRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.SerializeToString,
             ),
-            'MakeRelease': grpc.unary_unary_rpc_method_handler(
-                    servicer.MakeRelease,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.MakeReleaseRequest.FromString,
+            'SignRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignRelease,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.SignReleaseRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.SerializeToString,
             ),
             'Pack': grpc.unary_stream_rpc_method_handler(
                     servicer.Pack,
                     request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.PackRequest.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.PackPart.SerializeToString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.PackChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -481,7 +481,7 @@ class Catalog(object):
             _registered_method=True)
 
     @staticmethod
-    def MakeRelease(request,
+    def SignRelease(request,
             target,
             options=(),
             channel_credentials=None,
@@ -494,8 +494,8 @@ class Catalog(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fleetmark.v1.Catalog/MakeRelease',
-            fleetmark__protos_dot_v1_dot_catalog__pb2.MakeReleaseRequest.SerializeToString,
+            '/fleetmark.v1.Catalog/SignRelease',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.SignReleaseRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_catalog__pb2.Trust.FromString,
             options,
             channel_credentials,
@@ -523,7 +523,7 @@ class Catalog(object):
             target,
             '/fleetmark.v1.Catalog/Pack',
             fleetmark__protos_dot_v1_dot_catalog__pb2.PackRequest.SerializeToString,
-            fleetmark__protos_dot_v1_dot_catalog__pb2.PackPart.FromString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.PackChunk.FromString,
             options,
             channel_credentials,
             insecure,

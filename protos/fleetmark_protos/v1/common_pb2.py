@@ -24,23 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fleetmark_protos/v1/common.proto\x12\x0c\x66leetmark.v1\"O\n\nAttemptRef\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\"6\n\x08Progress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x04\x12\r\n\x05total\x18\x03 \x01(\x04\"K\n\x0b\x45rrorDetail\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\r\n\x05where\x18\x03 \x01(\t\x12\x11\n\tnext_step\x18\x04 \x01(\t\"R\n\x04\x43\x65ll\x12\x11\n\x07integer\x18\x01 \x01(\x03H\x00\x12\x0e\n\x04real\x18\x02 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x0e\n\x04\x66lag\x18\x04 \x01(\x08H\x00\x42\x07\n\x05value\"(\n\x03Row\x12!\n\x05\x63\x65lls\x18\x01 \x03(\x0b\x32\x12.fleetmark.v1.Cell*\xa0\x02\n\x0c\x41ttemptState\x12\x1d\n\x19\x41TTEMPT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41TTEMPT_STATE_OFFERED\x10\x01\x12\x1b\n\x17\x41TTEMPT_STATE_PREPARING\x10\x02\x12\x19\n\x15\x41TTEMPT_STATE_RUNNING\x10\x03\x12\x1b\n\x17\x41TTEMPT_STATE_UPLOADING\x10\x04\x12\x1b\n\x17\x41TTEMPT_STATE_VERIFYING\x10\x05\x12\x16\n\x12\x41TTEMPT_STATE_DONE\x10\x06\x12\x19\n\x15\x41TTEMPT_STATE_REFUSED\x10\x07\x12\x19\n\x15\x41TTEMPT_STATE_ABORTED\x10\x08\x12\x16\n\x12\x41TTEMPT_STATE_LOST\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fleetmark_protos/v1/common.proto\x12\x0c\x66leetmark.v1\"O\n\nAttemptRef\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\"6\n\x08Progress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x04\x12\r\n\x05total\x18\x03 \x01(\x04\"p\n\x08LogChunk\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12\x0e\n\x06stream\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x08\"K\n\x0b\x45rrorDetail\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\r\n\x05where\x18\x03 \x01(\t\x12\x11\n\tnext_step\x18\x04 \x01(\t\"U\n\x04\x43\x65ll\x12\x11\n\x07integer\x18\x01 \x01(\x03H\x00\x12\x0e\n\x04real\x18\x02 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x11\n\x07\x62oolean\x18\x04 \x01(\x08H\x00\x42\x07\n\x05value\"(\n\x03Row\x12!\n\x05\x63\x65lls\x18\x01 \x03(\x0b\x32\x12.fleetmark.v1.Cell*\xa0\x02\n\x0c\x41ttemptState\x12\x1d\n\x19\x41TTEMPT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41TTEMPT_STATE_OFFERED\x10\x01\x12\x1b\n\x17\x41TTEMPT_STATE_PREPARING\x10\x02\x12\x19\n\x15\x41TTEMPT_STATE_RUNNING\x10\x03\x12\x1b\n\x17\x41TTEMPT_STATE_UPLOADING\x10\x04\x12\x1b\n\x17\x41TTEMPT_STATE_VERIFYING\x10\x05\x12\x16\n\x12\x41TTEMPT_STATE_DONE\x10\x06\x12\x19\n\x15\x41TTEMPT_STATE_REFUSED\x10\x07\x12\x19\n\x15\x41TTEMPT_STATE_ABORTED\x10\x08\x12\x16\n\x12\x41TTEMPT_STATE_LOST\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleetmark_protos.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTEMPTSTATE']._serialized_start=391
-  _globals['_ATTEMPTSTATE']._serialized_end=679
+  _globals['_ATTEMPTSTATE']._serialized_start=508
+  _globals['_ATTEMPTSTATE']._serialized_end=796
   _globals['_ATTEMPTREF']._serialized_start=50
   _globals['_ATTEMPTREF']._serialized_end=129
   _globals['_PROGRESS']._serialized_start=131
   _globals['_PROGRESS']._serialized_end=185
-  _globals['_ERRORDETAIL']._serialized_start=187
-  _globals['_ERRORDETAIL']._serialized_end=262
-  _globals['_CELL']._serialized_start=264
-  _globals['_CELL']._serialized_end=346
-  _globals['_ROW']._serialized_start=348
-  _globals['_ROW']._serialized_end=388
+  _globals['_LOGCHUNK']._serialized_start=187
+  _globals['_LOGCHUNK']._serialized_end=299
+  _globals['_ERRORDETAIL']._serialized_start=301
+  _globals['_ERRORDETAIL']._serialized_end=376
+  _globals['_CELL']._serialized_start=378
+  _globals['_CELL']._serialized_end=463
+  _globals['_ROW']._serialized_start=465
+  _globals['_ROW']._serialized_end=505
 # @@protoc_insertion_point(module_scope)

@@ -34,10 +34,10 @@ class FleetStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.AddBoard = channel.unary_unary(
-                '/fleetmark.v1.Fleet/AddBoard',
-                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardRequest.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardReply.FromString,
+        self.AddDevice = channel.unary_unary(
+                '/fleetmark.v1.Fleet/AddDevice',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddDeviceRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddDeviceReply.FromString,
                 _registered_method=True)
         self.ListDevices = channel.unary_unary(
                 '/fleetmark.v1.Fleet/ListDevices',
@@ -89,9 +89,9 @@ class FleetStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RenameRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.FromString,
                 _registered_method=True)
-        self.Describe = channel.unary_unary(
-                '/fleetmark.v1.Fleet/Describe',
-                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DescribeRequest.SerializeToString,
+        self.SetDescription = channel.unary_unary(
+                '/fleetmark.v1.Fleet/SetDescription',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SetDescriptionRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.Description.FromString,
                 _registered_method=True)
         self.GetDescription = channel.unary_unary(
@@ -99,28 +99,28 @@ class FleetStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.GetDescriptionRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.Description.FromString,
                 _registered_method=True)
-        self.SaveFleet = channel.unary_unary(
-                '/fleetmark.v1.Fleet/SaveFleet',
-                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.FromString,
+        self.SetSelector = channel.unary_unary(
+                '/fleetmark.v1.Fleet/SetSelector',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedSelector.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedSelector.FromString,
                 _registered_method=True)
-        self.ForgetFleet = channel.unary_unary(
-                '/fleetmark.v1.Fleet/ForgetFleet',
-                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetRequest.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetReply.FromString,
+        self.DeleteSelector = channel.unary_unary(
+                '/fleetmark.v1.Fleet/DeleteSelector',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DeleteSelectorRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DeleteSelectorReply.FromString,
                 _registered_method=True)
-        self.ListSaved = channel.unary_unary(
-                '/fleetmark.v1.Fleet/ListSaved',
-                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedRequest.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedReply.FromString,
+        self.ListSelectors = channel.unary_unary(
+                '/fleetmark.v1.Fleet/ListSelectors',
+                request_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSelectorsRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSelectorsReply.FromString,
                 _registered_method=True)
 
 
 class FleetServicer(object):
     """Missing associated documentation comment in .proto file."""
 
-    def AddBoard(self, request, context):
-        """Registers a board that is on no network, by the document that its agent wrote.
+    def AddDevice(self, request, context):
+        """Registers a device without network access from the document that its agent wrote.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,35 +133,35 @@ class FleetServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Approve(self, request, context):
-        """A pending device becomes a member of the fleet.
+        """Approves a pending device.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Revoke(self, request, context):
-        """A device's key counts no more, at once; what it delivered stays.
+        """Revokes a device's key at once. The device's results stay in the store.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Remove(self, request, context):
-        """As Revoke, and the device is no longer listed.
+        """Revokes a device's key, and removes the device from listings.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ShowDevice(self, request, context):
-        """One device with its history.
+        """Returns one device with its history.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Label(self, request, context):
-        """Decisions about devices. Each names them by name or id, and answers with what they are now.
+        """The following calls name devices by name or id, and return the changed devices.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,7 +174,8 @@ class FleetServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends drain, reservation and quarantine.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -191,8 +192,8 @@ class FleetServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Describe(self, request, context):
-        """What MLPerf wants to know of a system: by the catalog, and by people.
+    def SetDescription(self, request, context):
+        """Sets or removes fields of a device's MLPerf system description.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,20 +205,20 @@ class FleetServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SaveFleet(self, request, context):
-        """Saved fleets: selectors under a name.
+    def SetSelector(self, request, context):
+        """Saved selectors. A selector refers to one as `@name`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ForgetFleet(self, request, context):
+    def DeleteSelector(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListSaved(self, request, context):
+    def ListSelectors(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,10 +227,10 @@ class FleetServicer(object):
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'AddBoard': grpc.unary_unary_rpc_method_handler(
-                    servicer.AddBoard,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardRequest.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardReply.SerializeToString,
+            'AddDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddDevice,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddDeviceRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.AddDeviceReply.SerializeToString,
             ),
             'ListDevices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDevices,
@@ -281,9 +282,9 @@ def add_FleetServicer_to_server(servicer, server):
                     request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.RenameRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListDevicesReply.SerializeToString,
             ),
-            'Describe': grpc.unary_unary_rpc_method_handler(
-                    servicer.Describe,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DescribeRequest.FromString,
+            'SetDescription': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDescription,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SetDescriptionRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.Description.SerializeToString,
             ),
             'GetDescription': grpc.unary_unary_rpc_method_handler(
@@ -291,20 +292,20 @@ def add_FleetServicer_to_server(servicer, server):
                     request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.GetDescriptionRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.Description.SerializeToString,
             ),
-            'SaveFleet': grpc.unary_unary_rpc_method_handler(
-                    servicer.SaveFleet,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.SerializeToString,
+            'SetSelector': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSelector,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedSelector.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.SavedSelector.SerializeToString,
             ),
-            'ForgetFleet': grpc.unary_unary_rpc_method_handler(
-                    servicer.ForgetFleet,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetRequest.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetReply.SerializeToString,
+            'DeleteSelector': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSelector,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DeleteSelectorRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.DeleteSelectorReply.SerializeToString,
             ),
-            'ListSaved': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListSaved,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedRequest.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedReply.SerializeToString,
+            'ListSelectors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSelectors,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSelectorsRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_fleet__pb2.ListSelectorsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -318,7 +319,7 @@ class Fleet(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
-    def AddBoard(request,
+    def AddDevice(request,
             target,
             options=(),
             channel_credentials=None,
@@ -331,9 +332,9 @@ class Fleet(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fleetmark.v1.Fleet/AddBoard',
-            fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardRequest.SerializeToString,
-            fleetmark__protos_dot_v1_dot_fleet__pb2.AddBoardReply.FromString,
+            '/fleetmark.v1.Fleet/AddDevice',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.AddDeviceRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.AddDeviceReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -615,7 +616,7 @@ class Fleet(object):
             _registered_method=True)
 
     @staticmethod
-    def Describe(request,
+    def SetDescription(request,
             target,
             options=(),
             channel_credentials=None,
@@ -628,8 +629,8 @@ class Fleet(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fleetmark.v1.Fleet/Describe',
-            fleetmark__protos_dot_v1_dot_fleet__pb2.DescribeRequest.SerializeToString,
+            '/fleetmark.v1.Fleet/SetDescription',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.SetDescriptionRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_fleet__pb2.Description.FromString,
             options,
             channel_credentials,
@@ -669,7 +670,7 @@ class Fleet(object):
             _registered_method=True)
 
     @staticmethod
-    def SaveFleet(request,
+    def SetSelector(request,
             target,
             options=(),
             channel_credentials=None,
@@ -682,9 +683,9 @@ class Fleet(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fleetmark.v1.Fleet/SaveFleet',
-            fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.SerializeToString,
-            fleetmark__protos_dot_v1_dot_fleet__pb2.SavedFleet.FromString,
+            '/fleetmark.v1.Fleet/SetSelector',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.SavedSelector.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.SavedSelector.FromString,
             options,
             channel_credentials,
             insecure,
@@ -696,7 +697,7 @@ class Fleet(object):
             _registered_method=True)
 
     @staticmethod
-    def ForgetFleet(request,
+    def DeleteSelector(request,
             target,
             options=(),
             channel_credentials=None,
@@ -709,9 +710,9 @@ class Fleet(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fleetmark.v1.Fleet/ForgetFleet',
-            fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetRequest.SerializeToString,
-            fleetmark__protos_dot_v1_dot_fleet__pb2.ForgetFleetReply.FromString,
+            '/fleetmark.v1.Fleet/DeleteSelector',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.DeleteSelectorRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.DeleteSelectorReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -723,7 +724,7 @@ class Fleet(object):
             _registered_method=True)
 
     @staticmethod
-    def ListSaved(request,
+    def ListSelectors(request,
             target,
             options=(),
             channel_credentials=None,
@@ -736,9 +737,9 @@ class Fleet(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fleetmark.v1.Fleet/ListSaved',
-            fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedRequest.SerializeToString,
-            fleetmark__protos_dot_v1_dot_fleet__pb2.ListSavedReply.FromString,
+            '/fleetmark.v1.Fleet/ListSelectors',
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ListSelectorsRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_fleet__pb2.ListSelectorsReply.FromString,
             options,
             channel_credentials,
             insecure,

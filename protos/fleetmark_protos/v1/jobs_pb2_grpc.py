@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from fleetmark_protos.v1 import common_pb2 as fleetmark__protos_dot_v1_dot_common__pb2
 from fleetmark_protos.v1 import jobs_pb2 as fleetmark__protos_dot_v1_dot_jobs__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -69,10 +70,10 @@ class JobsStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CancelRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CancelReply.FromString,
                 _registered_method=True)
-        self.Pause = channel.unary_unary(
-                '/fleetmark.v1.Jobs/Pause',
-                request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.PauseRequest.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.PauseReply.FromString,
+        self.SetPaused = channel.unary_unary(
+                '/fleetmark.v1.Jobs/SetPaused',
+                request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.SetPausedRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.SetPausedReply.FromString,
                 _registered_method=True)
         self.Retry = channel.unary_unary(
                 '/fleetmark.v1.Jobs/Retry',
@@ -84,10 +85,10 @@ class JobsStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayReply.FromString,
                 _registered_method=True)
-        self.Logs = channel.unary_stream(
-                '/fleetmark.v1.Jobs/Logs',
-                request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.LogsRequest.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.LogChunk.FromString,
+        self.StreamLogs = channel.unary_stream(
+                '/fleetmark.v1.Jobs/StreamLogs',
+                request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.StreamLogsRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_common__pb2.LogChunk.FromString,
                 _registered_method=True)
 
 
@@ -95,15 +96,16 @@ class JobsServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ExportBundle(self, request, context):
-        """Gives a waiting job to its board without a network: what a bundle holds. Asking again gives
-        the same order, until its results are imported or the job ends.
+        """Dispatches a waiting job to its device without network access, and returns the contents of the
+        bundle. A repeated call returns the same order, until the results are imported or the job ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Submit(self, request, context):
-        """Resolves and stores a campaign. Streams what takes time (getting artefacts), then the result.
+        """Resolves and stores a campaign. Streams progress of slow steps (obtaining artifacts), then the
+        result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,7 +130,8 @@ class JobsServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """The state of every job of a campaign now, then each change. Ends after the campaign ended.
+        """Streams the current state of each job of a campaign, then each change. The stream ends after
+        the campaign has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,29 +143,30 @@ class JobsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Pause(self, request, context):
-        """No further job of the campaign begins until it is resumed; those that run go on.
+    def SetPaused(self, request, context):
+        """Pauses or resumes a campaign. No job of a paused campaign starts; running jobs continue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Retry(self, request, context):
-        """Does again what failed, in the same campaign.
+        """Queues failed and invalid jobs again, in the same campaign.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Replay(self, request, context):
-        """Runs again what a run ran, on the same board with the same lock, as a campaign of its own.
+        """Repeats a run on the same device with the same lockfile, as a new campaign.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Logs(self, request, context):
-        """What a job wrote to stdout and stderr; of one that runs, its last lines and what follows.
+    def StreamLogs(self, request, context):
+        """Streams what a job wrote to stdout and stderr. Of a running job: the last lines, then, if
+        requested, what the job appends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,10 +210,10 @@ def add_JobsServicer_to_server(servicer, server):
                     request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CancelRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CancelReply.SerializeToString,
             ),
-            'Pause': grpc.unary_unary_rpc_method_handler(
-                    servicer.Pause,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.PauseRequest.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.PauseReply.SerializeToString,
+            'SetPaused': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPaused,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.SetPausedRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.SetPausedReply.SerializeToString,
             ),
             'Retry': grpc.unary_unary_rpc_method_handler(
                     servicer.Retry,
@@ -221,10 +225,10 @@ def add_JobsServicer_to_server(servicer, server):
                     request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayReply.SerializeToString,
             ),
-            'Logs': grpc.unary_stream_rpc_method_handler(
-                    servicer.Logs,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.LogsRequest.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.LogChunk.SerializeToString,
+            'StreamLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamLogs,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.StreamLogsRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_common__pb2.LogChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -427,7 +431,7 @@ class Jobs(object):
             _registered_method=True)
 
     @staticmethod
-    def Pause(request,
+    def SetPaused(request,
             target,
             options=(),
             channel_credentials=None,
@@ -440,9 +444,9 @@ class Jobs(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fleetmark.v1.Jobs/Pause',
-            fleetmark__protos_dot_v1_dot_jobs__pb2.PauseRequest.SerializeToString,
-            fleetmark__protos_dot_v1_dot_jobs__pb2.PauseReply.FromString,
+            '/fleetmark.v1.Jobs/SetPaused',
+            fleetmark__protos_dot_v1_dot_jobs__pb2.SetPausedRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_jobs__pb2.SetPausedReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -508,7 +512,7 @@ class Jobs(object):
             _registered_method=True)
 
     @staticmethod
-    def Logs(request,
+    def StreamLogs(request,
             target,
             options=(),
             channel_credentials=None,
@@ -521,9 +525,9 @@ class Jobs(object):
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/fleetmark.v1.Jobs/Logs',
-            fleetmark__protos_dot_v1_dot_jobs__pb2.LogsRequest.SerializeToString,
-            fleetmark__protos_dot_v1_dot_jobs__pb2.LogChunk.FromString,
+            '/fleetmark.v1.Jobs/StreamLogs',
+            fleetmark__protos_dot_v1_dot_jobs__pb2.StreamLogsRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_common__pb2.LogChunk.FromString,
             options,
             channel_credentials,
             insecure,

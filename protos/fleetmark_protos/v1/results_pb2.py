@@ -25,37 +25,37 @@ _sym_db = _symbol_database.Default()
 from fleetmark_protos.v1 import common_pb2 as fleetmark__protos_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fleetmark_protos/v1/results.proto\x12\x0c\x66leetmark.v1\x1a fleetmark_protos/v1/common.proto\";\n\tPowerPart\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x61head_ns\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"q\n\nPowerReply\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nergy_j\x18\x02 \x01(\x01\x12\x14\n\x0cpower_mean_w\x18\x03 \x01(\x01\x12\x1a\n\x12\x65nergy_per_query_j\x18\x04 \x01(\x01\x12\x0f\n\x07samples\x18\x05 \x01(\r\"\x1a\n\nImportPart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"R\n\x0bImportReply\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07records\x18\x03 \x01(\r\x12\x13\n\x0bnew_records\x18\x04 \x01(\r\"a\n\rAppendRequest\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12%\n\x07records\x18\x02 \x03(\x0b\x32\x14.fleetmark.v1.Record\"D\n\x06Record\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"8\n\x0b\x41ppendReply\x12\x13\n\x0bthrough_seq\x18\x01 \x01(\x04\x12\x14\n\x0c\x63redit_bytes\x18\x02 \x01(\x04\"b\n\x0bRowsRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12\x10\n\x08selector\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\t\x12\x0f\n\x07samples\x18\x05 \x01(\x08\"<\n\x08RowBatch\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x1f\n\x04rows\x18\x02 \x03(\x0b\x32\x11.fleetmark.v1.Row\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"p\n\x03Run\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x1e\n\x03row\x18\x02 \x01(\x0b\x32\x11.fleetmark.v1.Row\x12\x12\n\nprovenance\x18\x03 \x01(\x0c\x12$\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x15.fleetmark.v1.RunFile\";\n\x07RunFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x32\xc7\x02\n\x07Results\x12@\n\x06\x41ppend\x12\x1b.fleetmark.v1.AppendRequest\x1a\x19.fleetmark.v1.AppendReply\x12;\n\x04Rows\x12\x19.fleetmark.v1.RowsRequest\x1a\x16.fleetmark.v1.RowBatch0\x01\x12\x38\n\x06GetRun\x12\x1b.fleetmark.v1.GetRunRequest\x1a\x11.fleetmark.v1.Run\x12?\n\x06Import\x12\x18.fleetmark.v1.ImportPart\x1a\x19.fleetmark.v1.ImportReply(\x01\x12\x42\n\x0bImportPower\x12\x17.fleetmark.v1.PowerPart\x1a\x18.fleetmark.v1.PowerReply(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fleetmark_protos/v1/results.proto\x12\x0c\x66leetmark.v1\x1a fleetmark_protos/v1/common.proto\"K\n\x12ImportPowerRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lock_offset_ns\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"w\n\x10ImportPowerReply\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nergy_j\x18\x02 \x01(\x01\x12\x14\n\x0cpower_mean_w\x18\x03 \x01(\x01\x12\x1a\n\x12\x65nergy_per_query_j\x18\x04 \x01(\x01\x12\x0f\n\x07samples\x18\x05 \x01(\r\"\x1d\n\rImportRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"R\n\x0bImportReply\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07records\x18\x03 \x01(\r\x12\x13\n\x0bnew_records\x18\x04 \x01(\r\"a\n\rAppendRequest\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12%\n\x07records\x18\x02 \x03(\x0b\x32\x14.fleetmark.v1.Record\"D\n\x06Record\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"8\n\x0b\x41ppendReply\x12\x13\n\x0bthrough_seq\x18\x01 \x01(\x04\x12\x14\n\x0c\x63redit_bytes\x18\x02 \x01(\x04\"f\n\x0fListRowsRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12\x10\n\x08selector\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\t\x12\x0f\n\x07samples\x18\x05 \x01(\x08\"<\n\x08RowBatch\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x1f\n\x04rows\x18\x02 \x03(\x0b\x32\x11.fleetmark.v1.Row\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"p\n\x03Run\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x1e\n\x03row\x18\x02 \x01(\x0b\x32\x11.fleetmark.v1.Row\x12\x12\n\nprovenance\x18\x03 \x01(\x0c\x12$\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x15.fleetmark.v1.RunFile\";\n\x07RunFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x32\xe1\x02\n\x07Results\x12@\n\x06\x41ppend\x12\x1b.fleetmark.v1.AppendRequest\x1a\x19.fleetmark.v1.AppendReply\x12\x43\n\x08ListRows\x12\x1d.fleetmark.v1.ListRowsRequest\x1a\x16.fleetmark.v1.RowBatch0\x01\x12\x38\n\x06GetRun\x12\x1b.fleetmark.v1.GetRunRequest\x1a\x11.fleetmark.v1.Run\x12\x42\n\x06Import\x12\x1b.fleetmark.v1.ImportRequest\x1a\x19.fleetmark.v1.ImportReply(\x01\x12Q\n\x0bImportPower\x12 .fleetmark.v1.ImportPowerRequest\x1a\x1e.fleetmark.v1.ImportPowerReply(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleetmark_protos.v1.results_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POWERPART']._serialized_start=85
-  _globals['_POWERPART']._serialized_end=144
-  _globals['_POWERREPLY']._serialized_start=146
-  _globals['_POWERREPLY']._serialized_end=259
-  _globals['_IMPORTPART']._serialized_start=261
-  _globals['_IMPORTPART']._serialized_end=287
-  _globals['_IMPORTREPLY']._serialized_start=289
-  _globals['_IMPORTREPLY']._serialized_end=371
-  _globals['_APPENDREQUEST']._serialized_start=373
-  _globals['_APPENDREQUEST']._serialized_end=470
-  _globals['_RECORD']._serialized_start=472
-  _globals['_RECORD']._serialized_end=540
-  _globals['_APPENDREPLY']._serialized_start=542
-  _globals['_APPENDREPLY']._serialized_end=598
-  _globals['_ROWSREQUEST']._serialized_start=600
-  _globals['_ROWSREQUEST']._serialized_end=698
-  _globals['_ROWBATCH']._serialized_start=700
-  _globals['_ROWBATCH']._serialized_end=760
-  _globals['_GETRUNREQUEST']._serialized_start=762
-  _globals['_GETRUNREQUEST']._serialized_end=793
-  _globals['_RUN']._serialized_start=795
-  _globals['_RUN']._serialized_end=907
-  _globals['_RUNFILE']._serialized_start=909
-  _globals['_RUNFILE']._serialized_end=968
-  _globals['_RESULTS']._serialized_start=971
-  _globals['_RESULTS']._serialized_end=1298
+  _globals['_IMPORTPOWERREQUEST']._serialized_start=85
+  _globals['_IMPORTPOWERREQUEST']._serialized_end=160
+  _globals['_IMPORTPOWERREPLY']._serialized_start=162
+  _globals['_IMPORTPOWERREPLY']._serialized_end=281
+  _globals['_IMPORTREQUEST']._serialized_start=283
+  _globals['_IMPORTREQUEST']._serialized_end=312
+  _globals['_IMPORTREPLY']._serialized_start=314
+  _globals['_IMPORTREPLY']._serialized_end=396
+  _globals['_APPENDREQUEST']._serialized_start=398
+  _globals['_APPENDREQUEST']._serialized_end=495
+  _globals['_RECORD']._serialized_start=497
+  _globals['_RECORD']._serialized_end=565
+  _globals['_APPENDREPLY']._serialized_start=567
+  _globals['_APPENDREPLY']._serialized_end=623
+  _globals['_LISTROWSREQUEST']._serialized_start=625
+  _globals['_LISTROWSREQUEST']._serialized_end=727
+  _globals['_ROWBATCH']._serialized_start=729
+  _globals['_ROWBATCH']._serialized_end=789
+  _globals['_GETRUNREQUEST']._serialized_start=791
+  _globals['_GETRUNREQUEST']._serialized_end=822
+  _globals['_RUN']._serialized_start=824
+  _globals['_RUN']._serialized_end=936
+  _globals['_RUNFILE']._serialized_start=938
+  _globals['_RUNFILE']._serialized_end=997
+  _globals['_RESULTS']._serialized_start=1000
+  _globals['_RESULTS']._serialized_end=1353
 # @@protoc_insertion_point(module_scope)

@@ -39,9 +39,9 @@ class ResultsStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.AppendRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.AppendReply.FromString,
                 _registered_method=True)
-        self.Rows = channel.unary_stream(
-                '/fleetmark.v1.Results/Rows',
-                request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.RowsRequest.SerializeToString,
+        self.ListRows = channel.unary_stream(
+                '/fleetmark.v1.Results/ListRows',
+                request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ListRowsRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.RowBatch.FromString,
                 _registered_method=True)
         self.GetRun = channel.unary_unary(
@@ -51,13 +51,13 @@ class ResultsStub(object):
                 _registered_method=True)
         self.Import = channel.stream_unary(
                 '/fleetmark.v1.Results/Import',
-                request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPart.SerializeToString,
+                request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportReply.FromString,
                 _registered_method=True)
         self.ImportPower = channel.stream_unary(
                 '/fleetmark.v1.Results/ImportPower',
-                request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.PowerPart.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.PowerReply.FromString,
+                request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerReply.FromString,
                 _registered_method=True)
 
 
@@ -65,36 +65,37 @@ class ResultsServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Append(self, request, context):
-        """Stores records of one attempt. What is acknowledged is durable.
+        """Stores records of one attempt. Acknowledged records are durable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Rows(self, request, context):
-        """Rows of a public view, in batches.
+    def ListRows(self, request, context):
+        """Streams rows of a public view.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRun(self, request, context):
-        """One run with its provenance and files.
+        """Returns one run with its provenance and files.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Import(self, request_iterator, context):
-        """Stores what a board on no network wrote into a file; its blobs are uploaded before. Importing
-        twice changes nothing.
+        """Stores the results document of a device without network access. Upload its blobs first.
+        Importing a document again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportPower(self, request_iterator, context):
-        """Takes the energy of a run from a log of PTDaemon (`spl.txt`). Importing twice changes nothing.
+        """Replaces the energy of a run by the energy from a PTDaemon log (`spl.txt`). Importing a log
+        again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,9 +109,9 @@ def add_ResultsServicer_to_server(servicer, server):
                     request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.AppendRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.AppendReply.SerializeToString,
             ),
-            'Rows': grpc.unary_stream_rpc_method_handler(
-                    servicer.Rows,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.RowsRequest.FromString,
+            'ListRows': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListRows,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ListRowsRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.RowBatch.SerializeToString,
             ),
             'GetRun': grpc.unary_unary_rpc_method_handler(
@@ -120,13 +121,13 @@ def add_ResultsServicer_to_server(servicer, server):
             ),
             'Import': grpc.stream_unary_rpc_method_handler(
                     servicer.Import,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPart.FromString,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportReply.SerializeToString,
             ),
             'ImportPower': grpc.stream_unary_rpc_method_handler(
                     servicer.ImportPower,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.PowerPart.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.PowerReply.SerializeToString,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -167,7 +168,7 @@ class Results(object):
             _registered_method=True)
 
     @staticmethod
-    def Rows(request,
+    def ListRows(request,
             target,
             options=(),
             channel_credentials=None,
@@ -180,8 +181,8 @@ class Results(object):
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/fleetmark.v1.Results/Rows',
-            fleetmark__protos_dot_v1_dot_results__pb2.RowsRequest.SerializeToString,
+            '/fleetmark.v1.Results/ListRows',
+            fleetmark__protos_dot_v1_dot_results__pb2.ListRowsRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_results__pb2.RowBatch.FromString,
             options,
             channel_credentials,
@@ -235,7 +236,7 @@ class Results(object):
             request_iterator,
             target,
             '/fleetmark.v1.Results/Import',
-            fleetmark__protos_dot_v1_dot_results__pb2.ImportPart.SerializeToString,
+            fleetmark__protos_dot_v1_dot_results__pb2.ImportRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_results__pb2.ImportReply.FromString,
             options,
             channel_credentials,
@@ -262,8 +263,8 @@ class Results(object):
             request_iterator,
             target,
             '/fleetmark.v1.Results/ImportPower',
-            fleetmark__protos_dot_v1_dot_results__pb2.PowerPart.SerializeToString,
-            fleetmark__protos_dot_v1_dot_results__pb2.PowerReply.FromString,
+            fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,7 +26,7 @@ from fleetmark_protos.v1 import capabilities_pb2 as fleetmark__protos_dot_v1_dot
 from fleetmark_protos.v1 import common_pb2 as fleetmark__protos_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fleetmark_protos/v1/session.proto\x12\x0c\x66leetmark.v1\x1a&fleetmark_protos/v1/capabilities.proto\x1a fleetmark_protos/v1/common.proto\"\xb3\x02\n\x0c\x41gentMessage\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.fleetmark.v1.HelloH\x00\x12,\n\theartbeat\x18\x02 \x01(\x0b\x32\x17.fleetmark.v1.HeartbeatH\x00\x12\x41\n\x14\x63\x61pabilities_changed\x18\x03 \x01(\x0b\x32!.fleetmark.v1.CapabilitiesChangedH\x00\x12\x35\n\x0e\x61ttempt_report\x18\x04 \x01(\x0b\x32\x1b.fleetmark.v1.AttemptReportH\x00\x12 \n\x03\x62ye\x18\x05 \x01(\x0b\x32\x11.fleetmark.v1.ByeH\x00\x12+\n\tlog_lines\x18\x06 \x01(\x0b\x32\x16.fleetmark.v1.LogLinesH\x00\x42\x06\n\x04\x62ody\"\x8a\x02\n\x11\x43ontrollerMessage\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.fleetmark.v1.WelcomeH\x00\x12\x33\n\rheartbeat_ack\x18\x02 \x01(\x0b\x32\x1a.fleetmark.v1.HeartbeatAckH\x00\x12$\n\x05offer\x18\x03 \x01(\x0b\x32\x13.fleetmark.v1.OfferH\x00\x12\"\n\x04stop\x18\x04 \x01(\x0b\x32\x12.fleetmark.v1.StopH\x00\x12 \n\x03\x62ye\x18\x05 \x01(\x0b\x32\x11.fleetmark.v1.ByeH\x00\x12\"\n\x04tail\x18\x06 \x01(\x0b\x32\x12.fleetmark.v1.TailH\x00\x42\x06\n\x04\x62ody\"\xe9\x02\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x11\n\tdevice_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x06 \x01(\t\x12/\n\x06labels\x18\x07 \x03(\x0b\x32\x1f.fleetmark.v1.Hello.LabelsEntry\x12\x30\n\x0c\x63\x61pabilities\x18\x08 \x01(\x0b\x32\x1a.fleetmark.v1.Capabilities\x12\x15\n\rhighest_epoch\x18\t \x01(\x04\x12-\n\x08\x61ttempts\x18\n \x03(\x0b\x32\x1b.fleetmark.v1.AttemptReport\x12\x0c\n\x04idle\x18\x0b \x01(\x08\x12\r\n\x05locks\x18\x0c \x03(\x0c\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8d\x02\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x1a\n\x12\x63ontroller_version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x15\n\rcontroller_id\x18\x04 \x01(\t\x12\x19\n\x11heartbeat_idle_ns\x18\x05 \x01(\x03\x12\x1c\n\x14heartbeat_running_ns\x18\x06 \x01(\x03\x12\x10\n\x08lease_ns\x18\x07 \x01(\x03\x12\x1f\n\x17\x63ontroller_time_unix_ns\x18\x08 \x01(\x03\x12\'\n\x08verdicts\x18\t \x03(\x0b\x32\x15.fleetmark.v1.Verdict\x12\x16\n\x0e\x63\x61talog_sha256\x18\n \x01(\t\"\xba\x01\n\x07Verdict\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12,\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1c.fleetmark.v1.Verdict.Action\x12\x0e\n\x06reason\x18\x03 \x01(\t\"F\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41\x43TION_CONTINUE\x10\x01\x12\x0f\n\x0b\x41\x43TION_STOP\x10\x02\"\x88\x01\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04idle\x18\x02 \x01(\x08\x12-\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32\x1b.fleetmark.v1.AttemptReport\x12\x1a\n\rtemperature_c\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_temperature_c\"A\n\x0cHeartbeatAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x1f\n\x17\x63ontroller_time_unix_ns\x18\x02 \x01(\x03\"G\n\x13\x43\x61pabilitiesChanged\x12\x30\n\x0c\x63\x61pabilities\x18\x01 \x01(\x0b\x32\x1a.fleetmark.v1.Capabilities\"\xc8\x01\n\rAttemptReport\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.fleetmark.v1.AttemptState\x12(\n\x08progress\x18\x03 \x01(\x0b\x32\x16.fleetmark.v1.Progress\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\tretryable\x18\x05 \x01(\x08\x12\x14\n\x0csigned_order\x18\x06 \x01(\x0c\"W\n\x05Offer\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12\r\n\x05order\x18\x02 \x01(\x0c\x12\x14\n\x0csigned_order\x18\x03 \x01(\x0c\"A\n\x04Stop\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x04Tail\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12\x0e\n\x06wanted\x18\x02 \x01(\x08\"p\n\x08LogLines\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12\x0e\n\x06stream\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x08\"-\n\x03\x42ye\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x16\n\x0eretry_after_ns\x18\x02 \x01(\x03\x32U\n\x07Session\x12J\n\x07\x43onnect\x12\x1a.fleetmark.v1.AgentMessage\x1a\x1f.fleetmark.v1.ControllerMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fleetmark_protos/v1/session.proto\x12\x0c\x66leetmark.v1\x1a&fleetmark_protos/v1/capabilities.proto\x1a fleetmark_protos/v1/common.proto\"\xb3\x02\n\x0c\x41gentMessage\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.fleetmark.v1.HelloH\x00\x12,\n\theartbeat\x18\x02 \x01(\x0b\x32\x17.fleetmark.v1.HeartbeatH\x00\x12\x41\n\x14\x63\x61pabilities_changed\x18\x03 \x01(\x0b\x32!.fleetmark.v1.CapabilitiesChangedH\x00\x12\x35\n\x0e\x61ttempt_report\x18\x04 \x01(\x0b\x32\x1b.fleetmark.v1.AttemptReportH\x00\x12 \n\x03\x62ye\x18\x05 \x01(\x0b\x32\x11.fleetmark.v1.ByeH\x00\x12+\n\tlog_chunk\x18\x06 \x01(\x0b\x32\x16.fleetmark.v1.LogChunkH\x00\x42\x06\n\x04\x62ody\"\x98\x02\n\x11\x43ontrollerMessage\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.fleetmark.v1.WelcomeH\x00\x12\x33\n\rheartbeat_ack\x18\x02 \x01(\x0b\x32\x1a.fleetmark.v1.HeartbeatAckH\x00\x12$\n\x05offer\x18\x03 \x01(\x0b\x32\x13.fleetmark.v1.OfferH\x00\x12\"\n\x04stop\x18\x04 \x01(\x0b\x32\x12.fleetmark.v1.StopH\x00\x12 \n\x03\x62ye\x18\x05 \x01(\x0b\x32\x11.fleetmark.v1.ByeH\x00\x12\x30\n\x0cset_log_tail\x18\x06 \x01(\x0b\x32\x18.fleetmark.v1.SetLogTailH\x00\x42\x06\n\x04\x62ody\"\xed\x02\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x11\n\tdevice_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x06 \x01(\t\x12/\n\x06labels\x18\x07 \x03(\x0b\x32\x1f.fleetmark.v1.Hello.LabelsEntry\x12\x30\n\x0c\x63\x61pabilities\x18\x08 \x01(\x0b\x32\x1a.fleetmark.v1.Capabilities\x12\x15\n\rhighest_epoch\x18\t \x01(\x04\x12-\n\x08\x61ttempts\x18\n \x03(\x0b\x32\x1b.fleetmark.v1.AttemptReport\x12\x0c\n\x04idle\x18\x0b \x01(\x08\x12\x11\n\tlockfiles\x18\x0c \x03(\x0c\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x98\x02\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x1a\n\x12\x63ontroller_version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x15\n\rcontroller_id\x18\x04 \x01(\t\x12\x19\n\x11heartbeat_idle_ns\x18\x05 \x01(\x03\x12\x1c\n\x14heartbeat_running_ns\x18\x06 \x01(\x03\x12\x10\n\x08lease_ns\x18\x07 \x01(\x03\x12\x1f\n\x17\x63ontroller_time_unix_ns\x18\x08 \x01(\x03\x12\x32\n\ndirectives\x18\t \x03(\x0b\x32\x1e.fleetmark.v1.AttemptDirective\x12\x16\n\x0e\x63\x61talog_sha256\x18\n \x01(\t\"\xcc\x01\n\x10\x41ttemptDirective\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12\x35\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32%.fleetmark.v1.AttemptDirective.Action\x12\x0e\n\x06reason\x18\x03 \x01(\t\"F\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41\x43TION_CONTINUE\x10\x01\x12\x0f\n\x0b\x41\x43TION_STOP\x10\x02\"\x88\x01\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04idle\x18\x02 \x01(\x08\x12-\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32\x1b.fleetmark.v1.AttemptReport\x12\x1a\n\rtemperature_c\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_temperature_c\"A\n\x0cHeartbeatAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x1f\n\x17\x63ontroller_time_unix_ns\x18\x02 \x01(\x03\"G\n\x13\x43\x61pabilitiesChanged\x12\x30\n\x0c\x63\x61pabilities\x18\x01 \x01(\x0b\x32\x1a.fleetmark.v1.Capabilities\"\xc8\x01\n\rAttemptReport\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.fleetmark.v1.AttemptState\x12(\n\x08progress\x18\x03 \x01(\x0b\x32\x16.fleetmark.v1.Progress\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\tretryable\x18\x05 \x01(\x08\x12\x14\n\x0csigned_order\x18\x06 \x01(\x0c\"W\n\x05Offer\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12\r\n\x05order\x18\x02 \x01(\x0c\x12\x14\n\x0csigned_order\x18\x03 \x01(\x0c\"A\n\x04Stop\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12\x0e\n\x06reason\x18\x02 \x01(\t\"H\n\nSetLogTail\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\"-\n\x03\x42ye\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x16\n\x0eretry_after_ns\x18\x02 \x01(\x03\x32U\n\x07Session\x12J\n\x07\x43onnect\x12\x1a.fleetmark.v1.AgentMessage\x1a\x1f.fleetmark.v1.ControllerMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,35 +38,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTMESSAGE']._serialized_start=126
   _globals['_AGENTMESSAGE']._serialized_end=433
   _globals['_CONTROLLERMESSAGE']._serialized_start=436
-  _globals['_CONTROLLERMESSAGE']._serialized_end=702
-  _globals['_HELLO']._serialized_start=705
-  _globals['_HELLO']._serialized_end=1066
-  _globals['_HELLO_LABELSENTRY']._serialized_start=1021
-  _globals['_HELLO_LABELSENTRY']._serialized_end=1066
-  _globals['_WELCOME']._serialized_start=1069
-  _globals['_WELCOME']._serialized_end=1338
-  _globals['_VERDICT']._serialized_start=1341
-  _globals['_VERDICT']._serialized_end=1527
-  _globals['_VERDICT_ACTION']._serialized_start=1457
-  _globals['_VERDICT_ACTION']._serialized_end=1527
-  _globals['_HEARTBEAT']._serialized_start=1530
-  _globals['_HEARTBEAT']._serialized_end=1666
-  _globals['_HEARTBEATACK']._serialized_start=1668
-  _globals['_HEARTBEATACK']._serialized_end=1733
-  _globals['_CAPABILITIESCHANGED']._serialized_start=1735
-  _globals['_CAPABILITIESCHANGED']._serialized_end=1806
-  _globals['_ATTEMPTREPORT']._serialized_start=1809
-  _globals['_ATTEMPTREPORT']._serialized_end=2009
-  _globals['_OFFER']._serialized_start=2011
-  _globals['_OFFER']._serialized_end=2098
-  _globals['_STOP']._serialized_start=2100
-  _globals['_STOP']._serialized_end=2165
-  _globals['_TAIL']._serialized_start=2167
-  _globals['_TAIL']._serialized_end=2232
-  _globals['_LOGLINES']._serialized_start=2234
-  _globals['_LOGLINES']._serialized_end=2346
-  _globals['_BYE']._serialized_start=2348
-  _globals['_BYE']._serialized_end=2393
-  _globals['_SESSION']._serialized_start=2395
-  _globals['_SESSION']._serialized_end=2480
+  _globals['_CONTROLLERMESSAGE']._serialized_end=716
+  _globals['_HELLO']._serialized_start=719
+  _globals['_HELLO']._serialized_end=1084
+  _globals['_HELLO_LABELSENTRY']._serialized_start=1039
+  _globals['_HELLO_LABELSENTRY']._serialized_end=1084
+  _globals['_WELCOME']._serialized_start=1087
+  _globals['_WELCOME']._serialized_end=1367
+  _globals['_ATTEMPTDIRECTIVE']._serialized_start=1370
+  _globals['_ATTEMPTDIRECTIVE']._serialized_end=1574
+  _globals['_ATTEMPTDIRECTIVE_ACTION']._serialized_start=1504
+  _globals['_ATTEMPTDIRECTIVE_ACTION']._serialized_end=1574
+  _globals['_HEARTBEAT']._serialized_start=1577
+  _globals['_HEARTBEAT']._serialized_end=1713
+  _globals['_HEARTBEATACK']._serialized_start=1715
+  _globals['_HEARTBEATACK']._serialized_end=1780
+  _globals['_CAPABILITIESCHANGED']._serialized_start=1782
+  _globals['_CAPABILITIESCHANGED']._serialized_end=1853
+  _globals['_ATTEMPTREPORT']._serialized_start=1856
+  _globals['_ATTEMPTREPORT']._serialized_end=2056
+  _globals['_OFFER']._serialized_start=2058
+  _globals['_OFFER']._serialized_end=2145
+  _globals['_STOP']._serialized_start=2147
+  _globals['_STOP']._serialized_end=2212
+  _globals['_SETLOGTAIL']._serialized_start=2214
+  _globals['_SETLOGTAIL']._serialized_end=2286
+  _globals['_BYE']._serialized_start=2288
+  _globals['_BYE']._serialized_end=2333
+  _globals['_SESSION']._serialized_start=2335
+  _globals['_SESSION']._serialized_end=2420
 # @@protoc_insertion_point(module_scope)

@@ -45,8 +45,8 @@ class SessionServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Connect(self, request_iterator, context):
-        """The first message is a Hello, answered by a Welcome or an error status. The stream ends
-        with a Bye from the side that wants to end it: a stream that ends without was cut.
+        """The agent first sends a Hello; the controller responds with a Welcome or an error status. The
+        side that ends the stream sends a Bye. A stream that ends without a Bye was interrupted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -96,6 +96,8 @@ def test_unknown_words_are_usage(fleet: Fleet) -> None:
 def test_show_and_resolve_are_json(fleet: Fleet) -> None:
     shown = json.loads(catalog(fleet, "show", "package/numpy", "--resolved", "--json"))
     assert shown["resolved"]["body"]["distribution"] == "numpy"
+    model = json.loads(catalog(fleet, "show", "model/magika", "--json"))
+    assert all(file["locations"] for file in model["files"]) and model["files"]
     answers = json.loads(
         catalog(
             fleet,
@@ -104,8 +106,10 @@ def test_show_and_resolve_are_json(fleet: Fleet) -> None:
         )
     )
     assert [answer["fits"] for answer in answers] == [True]
-    lock = json.dumps(answers[0]["lock"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert hashlib.sha256(lock.encode()).hexdigest() == answers[0]["lock_sha256"]
+    lock = json.dumps(
+        answers[0]["lockfile"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    assert hashlib.sha256(lock.encode()).hexdigest() == answers[0]["lockfile_sha256"]
     assert any("is used" in line for line in answers[0]["explanation"])
 
 

@@ -29,8 +29,8 @@ from fleetmark_protos.v1 import (
     blobs_pb2_grpc,
     catalog_pb2_grpc,
     common_pb2,
-    enrolment_pb2,
-    enrolment_pb2_grpc,
+    enrollment_pb2,
+    enrollment_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
     jobs_pb2_grpc,
@@ -79,7 +79,7 @@ class Stubs:
         self.admin: Any = admin_pb2_grpc.AdminStub(channel)
         self.blobs: Any = blobs_pb2_grpc.BlobsStub(channel)
         self.catalog: Any = catalog_pb2_grpc.CatalogStub(channel)
-        self.enrolment: Any = enrolment_pb2_grpc.EnrolmentStub(channel)
+        self.enrollment: Any = enrollment_pb2_grpc.EnrollmentStub(channel)
         self.fleet: Any = fleet_pb2_grpc.FleetStub(channel)
         self.jobs: Any = jobs_pb2_grpc.JobsStub(channel)
         self.results: Any = results_pb2_grpc.ResultsStub(channel)
@@ -170,7 +170,7 @@ class Target:
     def enrol(self, name: str, token: str, key: bytes | None = None) -> Member:
         """An active device."""
         key, device_id = key or make_key(), str(uuid.uuid4())
-        for event in self.stubs().enrolment.Enrol(self.application(name, token, key, device_id)):
+        for event in self.stubs().enrollment.Enroll(self.application(name, token, key, device_id)):
             granted = event.certificate
         return Member(granted.name, device_id, Pair(key, granted.certificate))
 
@@ -178,7 +178,7 @@ class Target:
         """A pending device, with a certificate that it should not have."""
         key, device_id = make_key(), str(uuid.uuid4())
         request = self.application(name, self.token(), key, device_id)
-        call = self.stubs().enrolment.Enrol(request)
+        call = self.stubs().enrollment.Enroll(request)
         assert next(call).WhichOneof("body") == "pending"
         call.cancel()
         return Member(name, device_id, self.forged(key, device_id))
@@ -196,8 +196,8 @@ class Target:
 
     def application(
         self, name: str, token: str, key: bytes, device_id: str
-    ) -> enrolment_pb2.EnrolRequest:
-        return enrolment_pb2.EnrolRequest(
+    ) -> enrollment_pb2.EnrollRequest:
+        return enrollment_pb2.EnrollRequest(
             token=token, csr=signing_request(key), device_id=device_id, name=name
         )
 
@@ -255,7 +255,7 @@ class Target:
 
     def answers(self) -> bool:
         """Whether both ports serve those who belong."""
-        health = self.stubs().enrolment.Health(enrolment_pb2.HealthRequest(), timeout=PATIENCE_S)
+        health = self.stubs().enrollment.Health(enrollment_pb2.HealthRequest(), timeout=PATIENCE_S)
         listed = self.stubs(self.admin).fleet.ListDevices(
             fleet_pb2.ListDevicesRequest(), timeout=PATIENCE_S
         )

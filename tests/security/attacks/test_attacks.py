@@ -28,7 +28,7 @@ from fleetmark_protos.v1 import (
     blobs_pb2,
     catalog_pb2,
     common_pb2,
-    enrolment_pb2,
+    enrollment_pb2,
     fleet_pb2,
     jobs_pb2,
     results_pb2,
@@ -140,7 +140,7 @@ def _enrol(target: Target, token: str, **changes: object) -> object:
     request = target.application("new", token, make_key(), str(uuid.uuid4()))
     for name, value in changes.items():
         setattr(request, name, value)
-    return target.stubs().enrolment.Enrol(request, timeout=10)
+    return target.stubs().enrollment.Enroll(request, timeout=10)
 
 
 def _wrong_secret(target: Target) -> object:
@@ -170,8 +170,8 @@ def _rsa_csr(target: Target) -> object:
 
 
 def _renew(target: Target, key: bytes) -> object:
-    request = enrolment_pb2.RenewRequest(csr=signing_request(key))
-    return target.stubs().enrolment.Renew(request, timeout=10)
+    request = enrollment_pb2.RenewRequest(csr=signing_request(key))
+    return target.stubs().enrollment.Renew(request, timeout=10)
 
 
 def _persons_key(target: Target) -> object:
@@ -322,7 +322,7 @@ AUTHORISATION = [
     ),
     Attack(
         "an agent reads results",
-        _device("results", "Rows", results_pb2.RowsRequest(view="runs")),
+        _device("results", "ListRows", results_pb2.ListRowsRequest(view="runs")),
         "FORBIDDEN",
     ),
     Attack(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_protos.v1 import enrolment_pb2
+from fleetmark_protos.v1 import enrollment_pb2
 from tests.security.attacks.target import Member, Target, outcome, start, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("attacks")]
@@ -100,9 +100,9 @@ def served_in_time(target: Target) -> bool:
         lambda: outcome(lambda: target.connect(target.victim)) == "PROTOCOL", "a newcomer", QUICK_S
     )
     until(lambda: target.fleet.run("fleet", "list").returncode == 0, "a command", QUICK_S)
-    health = enrolment_pb2.HealthRequest()
+    health = enrollment_pb2.HealthRequest()
     until(
-        lambda: outcome(lambda: target.stubs().enrolment.Health(health)) == "OK",
+        lambda: outcome(lambda: target.stubs().enrollment.Health(health)) == "OK",
         "the open port",
         QUICK_S,
     )

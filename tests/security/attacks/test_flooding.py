@@ -20,7 +20,7 @@ from fleetmark_controller.home.settings import Settings
 from fleetmark_controller.store import events
 from fleetmark_controller.store.devices.capability_history import MOST_A_DAY
 from fleetmark_core.digest import canonical_json, sha256_hex
-from fleetmark_protos.v1 import blobs_pb2, enrolment_pb2, fleet_pb2, results_pb2, session_pb2
+from fleetmark_protos.v1 import blobs_pb2, enrollment_pb2, fleet_pb2, results_pb2, session_pb2
 from tests.security.attacks.target import FACTS, Member, Stream, Target, outcome, replace
 from tests.security.attacks.test_lies import record
 from tests.support.processes import PATIENCE_S, until
@@ -126,7 +126,7 @@ def test_applications_that_wait_for_ever_stop_nobody(target: Target) -> None:
     calls = []
     for member in members:
         request = target.application(member.name, "", member.pair.key, member.member_id)
-        calls.append(target.stubs().enrolment.Enrol(request))
+        calls.append(target.stubs().enrollment.Enroll(request))
     try:
         assert all(next(call).HasField("pending") for call in calls)
         assert target.answers()
@@ -153,8 +153,8 @@ def test_a_stream_is_ended_in_its_middle_when_its_device_is_revoked(target: Targ
     target.stubs(target.admin).fleet.Revoke(fleet_pb2.RevokeRequest(name="unlucky"))
     assert outcome(lambda: list(stream.heard)) == "REVOKED"
     assert time.monotonic() - began < 5
-    renew = enrolment_pb2.RenewRequest(csr=target.application("x", "", member.pair.key, "").csr)
-    assert outcome(lambda: target.stubs().enrolment.Renew(renew)) == "REVOKED"
+    renew = enrollment_pb2.RenewRequest(csr=target.application("x", "", member.pair.key, "").csr)
+    assert outcome(lambda: target.stubs().enrollment.Renew(renew)) == "REVOKED"
     assert target.answers()
 
 

@@ -41,7 +41,7 @@ def test_a_device_cannot_apply_with_it(target: Target, name: str) -> None:
     after_token = target.snapshot()
     del after_token["token"], before["token"]
     request = target.application(name, token, make_key(), str(uuid.uuid4()))
-    assert outcome(lambda: target.stubs().enrolment.Enrol(request)) == "BAD_MESSAGE"
+    assert outcome(lambda: target.stubs().enrollment.Enroll(request)) == "BAD_MESSAGE"
     now = target.snapshot()
     del now["token"]
     assert now == after_token
@@ -73,7 +73,7 @@ ALIKE = ["v1ctim", "VICTIM", "vlctim", "Victim"]
 def test_a_name_that_looks_like_anothers_waits_for_a_person(target: Target, name: str) -> None:
     """Its token approves, but its name is one that is there."""
     request = target.application(name, target.token(approve=True), make_key(), str(uuid.uuid4()))
-    call = target.stubs().enrolment.Enrol(request)
+    call = target.stubs().enrollment.Enroll(request)
     assert next(call).WhichOneof("body") == "pending"
     call.cancel()
     (row,) = target.fleet.query(
@@ -140,7 +140,7 @@ def test_a_device_file_is_refused_by_name(target: Target, tmp_path: Path, what: 
     assert says in done.stderr and len(done.stderr.splitlines()) == 1
     assert done.stderr.rstrip("\n").isprintable() and "Traceback" not in done.stderr
     assert target.snapshot() == before
-    assert target.refusals()[-1][1].endswith("AddBoard")
+    assert target.refusals()[-1][1].endswith("AddDevice")
     assert target.answers()
 
 

@@ -202,7 +202,7 @@ IMPORTS: dict[str, dict[str, Any]] = {
 def test_a_file_of_results_passes_the_same_checks(liar: Liar, values: dict[str, Any]) -> None:
     target = liar.target
     admin = target.stubs(target.admin)
-    parts = [results_pb2.ImportPart(data=carried(liar, values))]
+    parts = [results_pb2.ImportRequest(data=carried(liar, values))]
     refused = outcome(lambda: admin.results.Import(iter(parts), timeout=20))
     assert refused in ("BAD_MESSAGE", "FENCED", "FORBIDDEN"), refused
     job = liar.attempt.job_id
@@ -216,6 +216,6 @@ def test_a_file_of_results_passes_the_same_checks(liar: Liar, values: dict[str, 
 
 def test_an_honest_file_of_results_is_taken(liar: Liar) -> None:
     admin = liar.target.stubs(liar.target.admin)
-    parts = [results_pb2.ImportPart(data=carried(liar, {}))]
+    parts = [results_pb2.ImportRequest(data=carried(liar, {}))]
     reply = admin.results.Import(iter(parts), timeout=20)
     assert (reply.records, reply.new_records) == (1, 1)

@@ -114,7 +114,7 @@ def test_what_an_agent_says_is_clean_or_refused(data: st.DataObject) -> None:
         capabilities=facts,
         highest_epoch=5,
         attempts=[REPORT, shown],
-        locks=[b"{}"],
+        lockfiles=[b"{}"],
     )
     said = data.draw(damaged(hello.SerializeToString()))
     with suppress(DecodeError, FleetmarkError, FleetmarkError):

@@ -124,11 +124,13 @@ REF = common_pb2.AttemptRef(device_id="d", job_id="j", epoch=7, boot_id="b")
 SAID = [
     session_pb2.ControllerMessage(offer=session_pb2.Offer(attempt=REF, order=b"{}")),
     session_pb2.ControllerMessage(stop=session_pb2.Stop(attempt=REF, reason="r")),
-    session_pb2.ControllerMessage(tail=session_pb2.Tail(attempt=REF, wanted=True)),
+    session_pb2.ControllerMessage(set_log_tail=session_pb2.SetLogTail(attempt=REF, enabled=True)),
     session_pb2.ControllerMessage(bye=session_pb2.Bye(reason="r", retry_after_ns=5)),
     session_pb2.ControllerMessage(
         welcome=session_pb2.Welcome(
-            protocol=1, lease_ns=10**10, verdicts=[session_pb2.Verdict(attempt=REF, action=1)]
+            protocol=1,
+            lease_ns=10**10,
+            directives=[session_pb2.AttemptDirective(attempt=REF, action=1)],
         )
     ),
 ]

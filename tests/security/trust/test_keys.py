@@ -51,7 +51,7 @@ def test_boards_follow_a_rotated_key_and_a_key_that_is_kept_elsewhere(
     assert rotated.returncode == 0, rotated.stderr
     done = fleet.run("catalog", "release", "--key", str(elsewhere))
     assert done.returncode == 0, done.stderr
-    assert not key(fleet).get("key_at_hand", False)
+    assert key(fleet)["has_private_key"] is False
     own.unlink()
     refused = fleet.run("catalog", "release")
     assert refused.returncode == 4

@@ -77,7 +77,7 @@ def job(name: str, state: str = "QUEUED", waiting: str = "", **more: object) -> 
     return jobs_pb2.Job(
         job_id=name,
         state=state,
-        waiting=waiting,
+        wait_reason=waiting,
         **{"device": "b2", "configuration": "toy", **more},  # type: ignore[arg-type]
     )
 

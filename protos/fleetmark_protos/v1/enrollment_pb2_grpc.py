@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from fleetmark_protos.v1 import enrolment_pb2 as fleetmark__protos_dot_v1_dot_enrolment__pb2
+from fleetmark_protos.v1 import enrollment_pb2 as fleetmark__protos_dot_v1_dot_enrollment__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in fleetmark_protos/v1/enrolment_pb2_grpc.py depends on'
+        + ' but the generated code in fleetmark_protos/v1/enrollment_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class EnrolmentStub(object):
+class EnrollmentStub(object):
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -35,75 +35,76 @@ class EnrolmentStub(object):
             channel: A grpc.Channel.
         """
         self.Health = channel.unary_unary(
-                '/fleetmark.v1.Enrolment/Health',
-                request_serializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.HealthRequest.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.HealthReply.FromString,
+                '/fleetmark.v1.Enrollment/Health',
+                request_serializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.HealthRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.HealthReply.FromString,
                 _registered_method=True)
-        self.Enrol = channel.unary_stream(
-                '/fleetmark.v1.Enrolment/Enrol',
-                request_serializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.EnrolRequest.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.EnrolEvent.FromString,
+        self.Enroll = channel.unary_stream(
+                '/fleetmark.v1.Enrollment/Enroll',
+                request_serializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.EnrollRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.EnrollEvent.FromString,
                 _registered_method=True)
         self.Renew = channel.unary_unary(
-                '/fleetmark.v1.Enrolment/Renew',
-                request_serializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.RenewRequest.SerializeToString,
-                response_deserializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.Certificate.FromString,
+                '/fleetmark.v1.Enrollment/Renew',
+                request_serializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.RenewRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.Certificate.FromString,
                 _registered_method=True)
 
 
-class EnrolmentServicer(object):
+class EnrollmentServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Health(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns the version and the time of the controller.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Enrol(self, request, context):
-        """Presents a join token and a key of the board's own. The stream tells that the device waits
-        for approval, if it does, and ends with its certificate. Asking again with the same key takes
-        no further token.
+    def Enroll(self, request, context):
+        """Enrolls a device with a join token and a signing request for the device's own key. The stream
+        sends PendingApproval if an operator must approve the device, and ends with the certificate.
+        A repeated request with the same key uses up no further token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Renew(self, request, context):
-        """A new certificate for a key that is approved and not revoked, however long ago the last one
-        ended. The request is signed by that key.
+        """Issues a new certificate for a key that is approved and not revoked, even if its last
+        certificate has expired. The key itself signs the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
 
-def add_EnrolmentServicer_to_server(servicer, server):
+def add_EnrollmentServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Health': grpc.unary_unary_rpc_method_handler(
                     servicer.Health,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.HealthRequest.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.HealthReply.SerializeToString,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.HealthRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.HealthReply.SerializeToString,
             ),
-            'Enrol': grpc.unary_stream_rpc_method_handler(
-                    servicer.Enrol,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.EnrolRequest.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.EnrolEvent.SerializeToString,
+            'Enroll': grpc.unary_stream_rpc_method_handler(
+                    servicer.Enroll,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.EnrollRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.EnrollEvent.SerializeToString,
             ),
             'Renew': grpc.unary_unary_rpc_method_handler(
                     servicer.Renew,
-                    request_deserializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.RenewRequest.FromString,
-                    response_serializer=fleetmark__protos_dot_v1_dot_enrolment__pb2.Certificate.SerializeToString,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.RenewRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_enrollment__pb2.Certificate.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'fleetmark.v1.Enrolment', rpc_method_handlers)
+            'fleetmark.v1.Enrollment', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('fleetmark.v1.Enrolment', rpc_method_handlers)
+    server.add_registered_method_handlers('fleetmark.v1.Enrollment', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class Enrolment(object):
+class Enrollment(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
@@ -120,9 +121,9 @@ class Enrolment(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fleetmark.v1.Enrolment/Health',
-            fleetmark__protos_dot_v1_dot_enrolment__pb2.HealthRequest.SerializeToString,
-            fleetmark__protos_dot_v1_dot_enrolment__pb2.HealthReply.FromString,
+            '/fleetmark.v1.Enrollment/Health',
+            fleetmark__protos_dot_v1_dot_enrollment__pb2.HealthRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_enrollment__pb2.HealthReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -134,7 +135,7 @@ class Enrolment(object):
             _registered_method=True)
 
     @staticmethod
-    def Enrol(request,
+    def Enroll(request,
             target,
             options=(),
             channel_credentials=None,
@@ -147,9 +148,9 @@ class Enrolment(object):
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/fleetmark.v1.Enrolment/Enrol',
-            fleetmark__protos_dot_v1_dot_enrolment__pb2.EnrolRequest.SerializeToString,
-            fleetmark__protos_dot_v1_dot_enrolment__pb2.EnrolEvent.FromString,
+            '/fleetmark.v1.Enrollment/Enroll',
+            fleetmark__protos_dot_v1_dot_enrollment__pb2.EnrollRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_enrollment__pb2.EnrollEvent.FromString,
             options,
             channel_credentials,
             insecure,
@@ -174,9 +175,9 @@ class Enrolment(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fleetmark.v1.Enrolment/Renew',
-            fleetmark__protos_dot_v1_dot_enrolment__pb2.RenewRequest.SerializeToString,
-            fleetmark__protos_dot_v1_dot_enrolment__pb2.Certificate.FromString,
+            '/fleetmark.v1.Enrollment/Renew',
+            fleetmark__protos_dot_v1_dot_enrollment__pb2.RenewRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_enrollment__pb2.Certificate.FromString,
             options,
             channel_credentials,
             insecure,
