@@ -90,7 +90,7 @@ def test_online_selects_devices_that_are_connected(fleet: Fleet) -> None:
     assert done.stdout.splitlines()[0].startswith("1 job on 1 device, about")
     done = fleet.run("schedule", "toy", "--fleet", "online", "--dry-run", "--json")
     plan = json.loads(done.stdout)
-    assert plan["left_out"] == [{"device": "away", "reason": "not online"}]
+    assert plan["excluded"] == [{"device": "away", "reason": "not online"}]
     assert fleet.run("jobs", "list", "--fleet", "online", "--json").returncode == 0
     assert fleet.run("fleet", "save", "there", "linux,online").returncode == 0
     done = fleet.run("fleet", "list", "--fleet", "@there", "--json")
