@@ -24,9 +24,9 @@ from fleet_children import commands, raise_file_limit
 
 from fleetmark_agent.helpers.tls_probe import trusted_ca
 from fleetmark_agent.net import grpc_transport
-from fleetmark_agent.net.connection import Link
+from fleetmark_agent.net.connection import ControllerConnection
 from fleetmark_agent.session import events as h
-from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.session.machine import AgentIdentity, Session
 from fleetmark_agent.state.identity import Tls
 from fleetmark_agent.state.ledger import Ledger
 from fleetmark_core.capabilities import Capabilities
@@ -44,7 +44,7 @@ class Member:
     """One agent: it accepts every offer, prints the time, and refuses to run the job."""
 
     def __init__(
-        self, identity: Identity, address: str, tls: Tls, welcome: Callable[[], None]
+        self, identity: AgentIdentity, address: str, tls: Tls, welcome: Callable[[], None]
     ) -> None:
         self._identity = identity
         self._address, self._tls = address, tls
@@ -56,7 +56,7 @@ class Member:
         """Set up the state of an agent that was started but does not connect yet."""
         self._session = Session(self._identity, Ledger(), device_free=True, spooled={})
         self._transport = grpc_transport.GrpcTransport(self._address, lambda: self._tls)
-        self._link = Link(self._transport, self._tell, lambda: None)
+        self._link = ControllerConnection(self._transport, self._tell, lambda: None)
         self._greeted = False
 
     def dial(self) -> None:
@@ -94,7 +94,7 @@ class Member:
             self._timer.cancel()
         due = self._session.next_tick()
         if due is not None:
-            self._timer = loop.call_at(due, self._tell, h.Tick())
+            self._timer = loop.call_at(due, self._tell, h.TimerFired())
 
 
 async def enrolled(address: str, first: int, count: int) -> list[tuple[str, str, Tls]]:
@@ -143,7 +143,7 @@ async def main(address: str, first: int, count: int, capabilities: Path) -> None
 
     members = [
         Member(
-            Identity(device_id, uuid7(), name, "0", _of_board(facts, first + number)),
+            AgentIdentity(device_id, uuid7(), name, "0", _of_board(facts, first + number)),
             address,
             tls,
             lambda number=number: welcome(number),  # type: ignore[misc]

@@ -24,7 +24,13 @@ from markdown import table
 
 from fleetmark_agent.runner import supervisor
 from fleetmark_agent.sandbox.mounts import python_paths, system_paths
-from fleetmark_agent.sandbox.plan import Limits, Means, Needs, base_python, launch
+from fleetmark_agent.sandbox.plan import (
+    JobLimits,
+    SandboxCapabilities,
+    SandboxRequest,
+    base_python,
+    launch,
+)
 from fleetmark_agent.sandbox.prove import means_of, prove
 from fleetmark_agent.state.file_locks import try_lock
 
@@ -53,7 +59,9 @@ json.dump({"p50": p50, "p99": p99}, open("figures.json", "w"))
 _CALIBRATION_LAYERS = 10
 
 
-def block(folder: Path, means: Means, layers: int, seconds: float) -> dict[str, float]:
+def block(
+    folder: Path, means: SandboxCapabilities, layers: int, seconds: float
+) -> dict[str, float]:
     """Run the model once under a supervisor; return its percentiles in ms."""
     work = Path(tempfile.mkdtemp(dir=folder))
     for name in ("out", "tmp", "shm"):
@@ -63,7 +71,7 @@ def block(folder: Path, means: Means, layers: int, seconds: float) -> dict[str, 
             (work / name).chmod(0o711)
     work.chmod(0o755)
     site, python = sysconfig.get_paths()["platlib"], base_python()
-    needs = Needs(
+    needs = SandboxRequest(
         command=(python, "-I", "-S", "-B", "-c", JOB, site, str(layers), str(seconds)),
         environment={"PATH": "/usr/bin:/bin", "OPENBLAS_NUM_THREADS": "1"},
         folder=str(work / "out"),
@@ -73,7 +81,7 @@ def block(folder: Path, means: Means, layers: int, seconds: float) -> dict[str, 
         write=(str(work / "out"), str(work / "tmp")),
     )
     path = work / "sandbox.json"
-    made = launch(needs, Limits(processes=4000), means, spec_path=str(path), mark={})
+    made = launch(needs, JobLimits(processes=4000), means, spec_path=str(path), mark={})
     path.write_text(json.dumps(made.spec))
     path.chmod(0o644)
     lock, alive = try_lock(work / "lock"), try_lock(work / "alive")
@@ -119,11 +127,15 @@ def main() -> None:
         folder = Path(name)
         folder.chmod(0o755)
         proven = prove(folder)
-        first = block(folder, Means(), _CALIBRATION_LAYERS, 1)
+        first = block(folder, SandboxCapabilities(), _CALIBRATION_LAYERS, 1)
         layers = max(1, round(_CALIBRATION_LAYERS / first["p50"]))
         rounds = []
         for _ in range(asked.rounds):
-            kinds = (("N", Means()), ("S", means_of(proven)), ("N'", Means()))
+            kinds = (
+                ("N", SandboxCapabilities()),
+                ("S", means_of(proven)),
+                ("N'", SandboxCapabilities()),
+            )
             rounds.append({k: block(folder, m, layers, asked.seconds) for k, m in kinds})
     rows = []
     for title, over in ((f"{proven.level} over none", "S"), ("none over none (A/A)", "N'")):

@@ -20,8 +20,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
-from fleetmark_controller.scheduling.model import DeviceState, Seen, Series, View, WaitingJob
+from fleetmark_controller.planning.model import JobOption, NewCampaign, NewJob
+from fleetmark_controller.scheduling.model import (
+    DeviceState,
+    InterleaveGroup,
+    PresenceSnapshot,
+    SchedulerState,
+    WaitingJob,
+)
 from fleetmark_controller.scheduling.planner import Planner
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +46,7 @@ def fleet(count: int, dice: random.Random, busy: bool) -> dict[str, DeviceState]
         found[f"d{number}"] = DeviceState(
             device_id=f"d{number}",
             name=f"board-{number}",
-            seen=Seen("offline", False) if kind == "offline" else Seen(),
+            seen=PresenceSnapshot("offline", False) if kind == "offline" else PresenceSnapshot(),
             busy_with="job" if busy else "",
             drained=kind == "drained",
             reserved_for="anna" if kind == "reserved" else "",
@@ -92,7 +98,7 @@ def series(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJ
         job(n, {f"d{n % devices}": f"lock{n % LOCKS}"}, dice, f"s{n % devices}")
         for n in range(count)
     ]
-    begun = {f"s{n}": Series(f"d{n}" if n % 2 else "") for n in range(devices)}
+    begun = {f"s{n}": InterleaveGroup(f"d{n}" if n % 2 else "") for n in range(devices)}
     return jobs, begun
 
 
@@ -108,7 +114,7 @@ def planned(mix: str, jobs: int, devices: int, busy: bool) -> tuple[float, int]:
     dice = random.Random(7)
     boards = fleet(devices, dice, busy)
     waiting, begun = MIXES[mix](jobs, devices, dice)
-    view = View(waiting, boards, NOW, begun, BLOBS)
+    view = SchedulerState(waiting, boards, NOW, begun, BLOBS)
     began = time.process_time()
     plan = Planner().plan(view)
     spent = time.process_time() - began
@@ -127,7 +133,7 @@ def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, fl
     names = [f"d{number}" for number in range(devices)]
     for name in names:
         store.hello(name)
-    each = [(Option(name, LOCK, 1, 1),) for name in names]
+    each = [(JobOption(name, LOCK, 1, 1),) for name in names]
     every = tuple(option for (option,) in each)
     values = {"scenario": "S", "mode": "m", "profile": "quick", "parameters": {}}
     new = [
@@ -139,7 +145,7 @@ def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, fl
         for number in range(count)
     ]
     campaign = NewCampaign("c", "b", "", "quick", {})
-    seen = {name: Seen() for name in names}
+    seen = {name: PresenceSnapshot() for name in names}
     planner = Planner()
     spent = {}
 
@@ -150,7 +156,9 @@ def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, fl
         return result
 
     timed("submit", lambda c, fx, now: campaigns.submit(c, fx, now, campaign, new, {LOCK: b"{}"}))
-    _, effects = timed("assign", lambda c, fx, now: dispatch.assign(c, fx, now, seen, planner))
+    _, effects = timed(
+        "assign", lambda c, fx, now: dispatch.dispatch_jobs(c, fx, now, seen, planner)
+    )
     assert len(effects.offers) == min(devices, count), "every board gets a job"
     waits, _ = timed("reasons", lambda c, fx, now: dispatch.waits(c, now, seen, planner))
     assert len(waits) == count - len(effects.offers), "each other says why it waits"

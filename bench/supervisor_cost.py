@@ -12,11 +12,11 @@ from pathlib import Path
 import readings
 from lab import until
 
-from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_agent.runner import supervisor
 from fleetmark_agent.runner.execution import Execution
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def measure_supervisor(folder: Path, job_s: float) -> Cost:
 
 
 async def _measure(folder: Path, job_s: float) -> Cost:
-    workspace = Workspace(folder / "attempts", AttemptKey("bench", 1))
+    workspace = Workspace(folder / "attempts", LocalAttemptKey("bench", 1))
     workspace.make_fresh()
     execution = Execution(workspace, folder / "device.lock", folder / "trace.jsonl")
     # The job reads from the FIFO, and ends when it is closed without data.
@@ -75,7 +75,7 @@ async def _measure(folder: Path, job_s: float) -> Cost:
     }
     began_unix_ns = time.time_ns()
     await execution.start(spec, supervisor.command(str(workspace.spec)))
-    execution.start_telemetry(Settings(folder), [])
+    execution.start_telemetry(AgentSettings(folder), [])
     pid = json.loads(workspace.started.read_bytes())["pid"]
     until(workspace.telemetry.exists, "telemetry")
     sampler = next(one for one in readings.children_of(os.getpid()) if _samples(one, workspace))

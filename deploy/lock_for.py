@@ -27,8 +27,8 @@ def lock_for(lock: str, python: str, machine: str) -> str:
     }
     kept = []
     for entry in re.findall(r"^(?:.*\\\n)*.+$", lock, re.MULTILINE):
-        said, *hashes = re.split(r"\s+(?=--hash=)", entry.replace("\\\n", " "))
-        requirement = Requirement(said.strip())
+        requirement_line, *hashes = re.split(r"\s+(?=--hash=)", entry.replace("\\\n", " "))
+        requirement = Requirement(requirement_line.strip())
         if requirement.marker is None or requirement.marker.evaluate(environment):
             pinned = f"{requirement.name}{requirement.specifier}"
             kept.append(" ".join([pinned, *(text.strip() for text in hashes)]) + "\n")

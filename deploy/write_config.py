@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fleetmark_agent.config.loader import BadSetting, load_settings, parse_label
 from fleetmark_cli.paths import ConfigError
-from fleetmark_protos.token import BadToken, parse_token
+from fleetmark_protos.token import TokenError, parse_token
 
 _NAME = "config.toml"
 
@@ -70,7 +70,7 @@ def main() -> int:
     if options.token_file is not None:
         try:
             parse_token(options.token_file.read_text(encoding="utf-8", errors="replace"))
-        except BadToken as error:
+        except TokenError as error:
             print(f"--token-file: {error}", file=sys.stderr)
             return 2
     try:

@@ -13,11 +13,10 @@ import click
 
 from fleetmark_agent.cli import start
 from fleetmark_agent.config.loader import KEYS
-from fleetmark_agent.config.settings import Settings as AgentSettings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_cli.variables import VARIABLES
 from fleetmark_controller.cli.serve import command as serve
-from fleetmark_controller.home.settings import RANGES
-from fleetmark_controller.home.settings import Settings as ControllerSettings
+from fleetmark_controller.home.settings import RANGES, ControllerSettings
 
 _HEAD = """# Configuration
 

@@ -85,7 +85,7 @@ def start(
     token create` makes. The board checks that it talks to that controller before it says anything.
     """
     from fleetmark_agent.config.loader import load_settings
-    from fleetmark_agent.startup.handover import become_server
+    from fleetmark_agent.startup.handover import exec_daemon
 
     settings = load_settings(
         _home(home),
@@ -99,7 +99,7 @@ def start(
         allow_network=allow_network,
         allow_folders=folders,
     )
-    become_server(settings, verbose)
+    exec_daemon(settings, verbose)
 
 
 @command.command()
@@ -210,10 +210,10 @@ def describe(file: str, name: str | None, home: str | None) -> None:
     from fleetmark_agent.config.device_name import device_name
     from fleetmark_agent.config.loader import load_settings
     from fleetmark_agent.offline import write_description
-    from fleetmark_agent.state.identity import load_enrolment
+    from fleetmark_agent.state.identity import load_enrollment
 
     settings = load_settings(_home(home), name=name)
-    known = load_enrolment(settings.home)
+    known = load_enrollment(settings.home)
     settings = replace(settings, name=device_name(settings.name, known))
     fingerprint = write_description(settings, Path(file))
     echo(f"{file}: this board, {settings.name}, with key {fingerprint}")
@@ -241,10 +241,10 @@ def run_bundle(file: str, out: str, trust: str | None, home: str | None, verbose
     """
     from fleetmark_agent.config.loader import load_settings
     from fleetmark_agent.offline import run_from
-    from fleetmark_cli.logging_setup import set_up
+    from fleetmark_cli.logging_setup import set_up_logging
 
     settings = load_settings(_home(home))
-    set_up(verbose)
+    set_up_logging(verbose)
     run_from(settings, Path(file), Path(out), trust or "")
 
 
@@ -312,10 +312,10 @@ def main() -> NoReturn:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own one does not.
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
-    from fleetmark_agent.errors import translate
+    from fleetmark_agent.errors import to_problem
     from fleetmark_cli.app import run
 
-    run(command, translate)
+    run(command, to_problem)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Refusal(Exception):
         self.retryable = retryable
 
 
-def translate(error: Exception) -> Problem | None:
+def to_problem(error: Exception) -> Problem | None:
     """Return the problem to print for an error caused by the user or the device.
 
     Returns:

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetmark_agent import AGENT_VERSION
-from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.fingerprint import measure
 from fleetmark_agent.net.transport import TransportError
-from fleetmark_agent.runner.attempt import Attempt
-from fleetmark_agent.runner.context import Site
+from fleetmark_agent.runner.attempt import AttemptRunner
+from fleetmark_agent.runner.context import RunnerContext
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.messages import AttemptRef
 from fleetmark_agent.software.capabilities import with_findings
 from fleetmark_agent.software.client import detect_in_child
 from fleetmark_agent.state import identity
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.file_locks import is_held, try_lock
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.ledger import BUNDLES_NAME
@@ -36,12 +36,12 @@ from fleetmark_core.atomic_file import replacement, write_atomic
 from fleetmark_core.bundle_file import (
     BUNDLE,
     RESULTS,
-    BoardDocument,
-    BoardSigned,
-    Carried,
+    BundleFile,
+    DeviceIdentityDocument,
+    DeviceSignedDocument,
     ResultsDocument,
     blob_name,
-    opened,
+    open_bundle,
     write_files,
 )
 from fleetmark_core.capabilities import Capabilities
@@ -75,7 +75,7 @@ _DAMAGED = (
 """Error kinds that mean that the contents of a bundle file are damaged or not trusted."""
 
 
-def write_description(settings: Settings, out: Path) -> str:
+def write_description(settings: AgentSettings, out: Path) -> str:
     """Write what this device is into `out`; return the fingerprint of its key.
 
     The settings must hold the device's name.
@@ -85,17 +85,17 @@ def write_description(settings: Settings, out: Path) -> str:
     """
     try:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        said = BoardDocument(
+        document = DeviceIdentityDocument(
             1, identity.device_id(settings.home), settings.name, AGENT_VERSION, _facts(settings)
         )
         key = _key(settings.home)
-        write_atomic(out, _signed(canonical_json(to_plain(said)), key))
+        write_atomic(out, _signed(canonical_json(to_plain(document)), key))
     except OSError as error:
         raise from_os_error(error, str(error.filename or out)) from error
     return key_fingerprint(key)
 
 
-def run_from(settings: Settings, file: Path, out: Path, pin: str) -> None:
+def run_from(settings: AgentSettings, file: Path, out: Path, pin: str) -> None:
     """Run the order in `file` and write its results to `out`.
 
     Args:
@@ -114,7 +114,7 @@ def run_from(settings: Settings, file: Path, out: Path, pin: str) -> None:
             log.warning("%s", line)
         if out.is_dir() or not out.absolute().parent.is_dir():
             raise FleetmarkError(ErrorKind.USAGE, "cannot be written there", str(out))
-        with opened(file, BUNDLE) as carried:
+        with open_bundle(file, BUNDLE) as carried:
             _run(settings, carried, out, pin)
     except FleetmarkError as error:
         if error.kind not in _DAMAGED:
@@ -128,7 +128,7 @@ def run_from(settings: Settings, file: Path, out: Path, pin: str) -> None:
         os.close(lock)
 
 
-def _run(settings: Settings, carried: Carried, out: Path, pin: str) -> None:
+def _run(settings: AgentSettings, carried: BundleFile, out: Path, pin: str) -> None:
     home = settings.home
     bundle = _bundle(carried)
     order = parse_order(bundle.order)
@@ -140,14 +140,14 @@ def _run(settings: Settings, carried: Carried, out: Path, pin: str) -> None:
             next_step="Export it for this board",
         )
     _trust(TrustStore(home), bundle, pin)
-    key = AttemptKey(order.job_id, order.epoch)
+    key = LocalAttemptKey(order.job_id, order.epoch)
     if not key.is_valid():
-        raise carried.bad("its order names no job")
+        raise carried.invalid_error("its order names no job")
     boot_id = uuid7()
     workspace = Workspace(home / "attempts", key)
     spool = Spool(RealFiles(home), settings.spool_limit_bytes)
     before = _accept(home, order, workspace, spool)
-    site = Site(
+    site = RunnerContext(
         settings=settings,
         device_id=own_id,
         boot_id=boot_id,
@@ -158,20 +158,20 @@ def _run(settings: Settings, carried: Carried, out: Path, pin: str) -> None:
         transfers=asyncio.Lock(),
     )
     ended = asyncio.run(_until_ended(key, bundle.order, site))
-    said = _results(settings, order, bundle, boot_id, spool, ended)
+    results = _results(settings, order, bundle, boot_id, spool, ended)
     places = {}
-    for record in said.records:
+    for record in results.records:
         if record.kind == "file":
             path, sha256, _ = workspace.file_of(record.payload)
             places[blob_name(sha256)] = path
-    _write(out, _signed(said.canonical(), _key(home)), places)
+    _write(out, _signed(results.canonical(), _key(home)), places)
     spool.forget(key)
     workspace.remove()
     if isinstance(ended, h.JobRefused):
         # A refused order must not block a later bundle with the same job and epoch.
         write_atomic(home / _DONE, before)
         raise FleetmarkError(ErrorKind.FORBIDDEN, ended.reason, f"job {order.job_id}")
-    final = json.loads(said.records[-1].payload)
+    final = json.loads(results.records[-1].payload)
     if final["outcome"] != "completed":
         raise FleetmarkError(ErrorKind.JOB_FAILED, str(final["reason"]), f"job {order.job_id}")
     sys.stdout.write(clean_line(f"job {order.job_id}: done, results in {out}") + "\n")
@@ -185,7 +185,7 @@ class _Bundle:
     blobs: dict[str, int]
 
 
-def _bundle(carried: Carried) -> _Bundle:
+def _bundle(carried: BundleFile) -> _Bundle:
     values = carried.table(BUNDLE)
     try:
         blobs = {str(sha256): int(size) for sha256, size in values["blobs"]}
@@ -194,9 +194,9 @@ def _bundle(carried: Carried) -> _Bundle:
         )
         pem_sha256(found.ca)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise carried.bad(f"{BUNDLE} is none: {error}") from error
+        raise carried.invalid_error(f"{BUNDLE} is none: {error}") from error
     if set(blobs) != set(carried.blobs):
-        raise carried.bad("it does not hold the files that it names")
+        raise carried.invalid_error("it does not hold the files that it names")
     return found
 
 
@@ -284,7 +284,7 @@ def _accept(home: Path, order: Order, workspace: Workspace, spool: Spool) -> byt
 class _Source:
     """Blob source for an attempt that reads from a bundle file instead of the network."""
 
-    def __init__(self, carried: Carried) -> None:
+    def __init__(self, carried: BundleFile) -> None:
         self._carried = carried
 
     async def __call__(self, sha256: str, offset: int, attempt: AttemptRef) -> AsyncIterator[bytes]:
@@ -296,7 +296,7 @@ class _Source:
             raise TransportError(error.what, temporary=False) from error
 
 
-async def _until_ended(key: AttemptKey, order: bytes, site: Site) -> h.Event:
+async def _until_ended(key: LocalAttemptKey, order: bytes, site: RunnerContext) -> h.Event:
     ended: asyncio.Future[h.Event] = asyncio.get_running_loop().create_future()
 
     def told(event: h.Event) -> None:
@@ -305,7 +305,7 @@ async def _until_ended(key: AttemptKey, order: bytes, site: Site) -> h.Event:
         elif isinstance(event, (h.JobEnded, h.JobRefused, h.JobStopped)):
             ended.set_result(event)
 
-    attempt = Attempt(key, order, site, told)
+    attempt = AttemptRunner(key, order, site, told)
     running = attempt.start()
     try:
         event = await ended
@@ -317,9 +317,14 @@ async def _until_ended(key: AttemptKey, order: bytes, site: Site) -> h.Event:
 
 
 def _results(
-    settings: Settings, order: Order, bundle: _Bundle, boot_id: str, spool: Spool, ended: h.Event
+    settings: AgentSettings,
+    order: Order,
+    bundle: _Bundle,
+    boot_id: str,
+    spool: Spool,
+    ended: h.Event,
 ) -> ResultsDocument:
-    key = AttemptKey(order.job_id, order.epoch)
+    key = LocalAttemptKey(order.job_id, order.epoch)
     if isinstance(ended, h.JobStopped):
         raise FleetmarkError(
             ErrorKind.INTERNAL, ended.reason or "the job was stopped", f"job {order.job_id}"
@@ -353,7 +358,7 @@ def _write(out: Path, document: bytes, places: dict[str, Path]) -> None:
 
 
 def _signed(data: bytes, key: bytes) -> bytes:
-    return BoardSigned(data, signing_request(key), sign_document(key, data)).canonical()
+    return DeviceSignedDocument(data, signing_request(key), sign_document(key, data)).canonical()
 
 
 def _key(home: Path) -> bytes:
@@ -363,7 +368,7 @@ def _key(home: Path) -> bytes:
     return read_regular(path)
 
 
-def _facts(settings: Settings) -> Capabilities:
+def _facts(settings: AgentSettings) -> Capabilities:
     return with_findings(measure(home=settings.home), detect_in_child().findings)
 
 

@@ -13,7 +13,7 @@ Job contract v1, as a program sees it:
 - File descriptor 3 takes JSON lines `{"phase", "done", "total"}` of progress. The phase is load,
   warmup, calibrate, run (in mode find-performance: search) or write; total is 0 if unknown. A job
   must not depend on a reader.
-- The exit code says how the job ended: `fleetmark_harness.exits`.
+- The exit code says how the job ended: `fleetmark_harness.exit_codes`.
 
 The harness imports the standard library, numpy and LoadGen, and each adapter its runtime; it
 imports no other Fleetmark package. The controller packs it as a wheel and ships it like any

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetmark_harness.progress import Progress
+from fleetmark_harness.progress import ProgressReporter
 from fleetmark_harness.task import Task
 
 _MIN_RUNS = 8
@@ -45,7 +45,7 @@ class Calibration:
 
 
 def calibrate(
-    task: Task, batch_size: int, warmup_ms: int, calibration_ms: int, progress: Progress
+    task: Task, batch_size: int, warmup_ms: int, calibration_ms: int, progress: ProgressReporter
 ) -> Calibration:
     """Run batches of the first samples for the given times, at least twice in each phase."""
     count = min(task.performance_count, max(_KEPT_SAMPLES, batch_size))

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fleetmark_harness.adapters import Adapter, open_model
-from fleetmark_harness.data import Labelled, read_labelled
-from fleetmark_harness.job import Job
+from fleetmark_harness.data import Labeled, read_labeled
+from fleetmark_harness.job import JobSpec
 from fleetmark_harness.task import Accuracy
 
 
@@ -16,7 +16,7 @@ class Classification:
     """A classifier and labeled samples; the answer is the class with the highest output."""
 
     def __init__(
-        self, job: Job, adapter: Adapter, data: Labelled, shape: tuple[int, ...] = ()
+        self, job: JobSpec, adapter: Adapter, data: Labeled, shape: tuple[int, ...] = ()
     ) -> None:
         """Set up the task.
 
@@ -63,13 +63,13 @@ class Classification:
         return Accuracy("top-1", correct, self.total_count)
 
 
-def load(job: Job, batch_size: int) -> tuple[Adapter, Classification]:
+def load(job: JobSpec, batch_size: int) -> tuple[Adapter, Classification]:
     """Load the model and the data set, and return the adapter and the task."""
-    adapter, data = opened(job, batch_size)
+    adapter, data = open_job(job, batch_size)
     return adapter, Classification(job, adapter, data)
 
 
-def opened(job: Job, batch_size: int) -> tuple[Adapter, Labelled]:
+def open_job(job: JobSpec, batch_size: int) -> tuple[Adapter, Labeled]:
     """Load the data set and then the model.
 
     The data set comes first because it is quick to check, so that an invalid one fails early.
@@ -78,7 +78,7 @@ def opened(job: Job, batch_size: int) -> tuple[Adapter, Labelled]:
         JobError: BAD_JOB, BAD_INPUT, NO_RUNTIME.
     """
     model = job.table("model")
-    data = read_labelled(
+    data = read_labeled(
         job.table("dataset"),
         job.input("dataset"),
         job.inputs.get("labels"),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.exits import BAD_INPUT, NO_RUNTIME, JobError
+from fleetmark_harness.exit_codes import BAD_INPUT, NO_RUNTIME, JobError
 
 _IDX_UINT8 = 0x08
 CIFAR_RECORD = 1 + 3 * 32 * 32
@@ -26,19 +26,19 @@ _CROP = 0.875
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """Samples [N, …] as stored, and their classes as int64 [N]."""
 
     values: npt.NDArray[Any]
     labels: npt.NDArray[np.int64]
 
 
-def read_labelled(
+def read_labeled(
     dataset: Mapping[str, Any],
     values: Path,
     labels: Path | None = None,
     shape: Sequence[int] = (),
-) -> Labelled:
+) -> Labeled:
     """Read the data set that `dataset` (the component's table) describes.
 
     Args:
@@ -73,7 +73,7 @@ def read_labelled(
             f"data set {values.name}: found {found.dtype} {list(found.shape)} with "
             f"{classes.size} labels, expected {list(wanted)}",
         )
-    return Labelled(found.reshape(wanted), classes.astype(np.int64))
+    return Labeled(found.reshape(wanted), classes.astype(np.int64))
 
 
 def _idx(path: Path) -> npt.NDArray[np.uint8]:

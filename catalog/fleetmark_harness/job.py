@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_harness.exits import BAD_JOB, JobError
+from fleetmark_harness.exit_codes import BAD_JOB, JobError
 
 FORMAT = 1
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
@@ -24,7 +24,7 @@ _TABLES = ("model", "dataset", "runtime", "benchmark")
 
 
 @dataclass(frozen=True)
-class Job:
+class JobSpec:
     """The job to run. `parameters` are complete: unset ones have their defaults."""
 
     job_id: str
@@ -114,7 +114,7 @@ class Job:
         return value
 
 
-def read_job(environment: Mapping[str, str] = os.environ) -> Job:
+def read_job(environment: Mapping[str, str] = os.environ) -> JobSpec:
     """Read the job that `FLEETMARK_JOB` and `FLEETMARK_OUT` name.
 
     Raises:
@@ -134,7 +134,7 @@ def read_job(environment: Mapping[str, str] = os.environ) -> Job:
     return _checked(document, Path(out))
 
 
-def _checked(document: Any, out: Path) -> Job:
+def _checked(document: Any, out: Path) -> JobSpec:
     try:
         if document["format"] != FORMAT:
             raise JobError(
@@ -142,7 +142,7 @@ def _checked(document: Any, out: Path) -> Job:
                 f"job format {document['format']!r} is not supported: this harness reads {FORMAT}",
             )
         tables = document["job"]
-        job = Job(
+        job = JobSpec(
             job_id=str(document["job_id"]),
             epoch=int(document["epoch"]),
             scenario=_one_of("scenario", document["scenario"], SCENARIOS),

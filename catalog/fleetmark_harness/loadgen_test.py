@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.exits import LOADGEN_FAILED, NO_SPACE, JobError
-from fleetmark_harness.job import Job
+from fleetmark_harness.exit_codes import LOADGEN_FAILED, NO_SPACE, JobError
+from fleetmark_harness.job import JobSpec
 from fleetmark_harness.settings import AUDIT_CONFIG, USER_CONF, test_settings
 from fleetmark_harness.sut import InlineSut, Library, QuerySut, Sut, WorkerSut
 from fleetmark_harness.task import Task
@@ -26,7 +26,7 @@ LOGS = (SUMMARY, DETAIL, ANSWERS)
 
 
 @dataclass(frozen=True)
-class Ran:
+class ObservedTest:
     """The harness's own measurements of a test. `samples` are durations in nanoseconds."""
 
     query_count: int
@@ -39,7 +39,9 @@ class Ran:
 class Test:
     """A LoadGen test that can be run once."""
 
-    def __init__(self, loadgen: Any, job: Job, task: Task, batch_size: int, expected: int) -> None:
+    def __init__(
+        self, loadgen: Any, job: JobSpec, task: Task, batch_size: int, expected: int
+    ) -> None:
         """Set up the system under test; `expected` is the approximate number of samples."""
         self.answers = np.full(task.total_count, -1, np.int32)
         self._loadgen, self._task = loadgen, task
@@ -64,7 +66,7 @@ class Test:
         """The time since the test began, in milliseconds."""
         return (time.perf_counter_ns() - self._began) // 1_000_000
 
-    def run(self, settings: Any, out: Path, audit: str = "") -> Ran:
+    def run(self, settings: Any, out: Path, audit: str = "") -> ObservedTest:
         """Run the test.
 
         Args:
@@ -81,7 +83,7 @@ class Test:
         duration_ns = time.perf_counter_ns() - self._began
         sut = self._sut
         sut.close()
-        return Ran(
+        return ObservedTest(
             sut.query_count, sut.samples.count, sut.samples.values(), start_unix_ns, duration_ns
         )
 
@@ -110,7 +112,7 @@ def _flush() -> None:
     """Do nothing: LoadGen calls this after its last query, and no query is held back."""
 
 
-def read_settings(loadgen: Any, job: Job, text: str) -> Any:
+def read_settings(loadgen: Any, job: JobSpec, text: str) -> Any:
     """Return LoadGen's settings from the text of a user.conf.
 
     Call it once per process: see `test_settings`.

@@ -14,7 +14,7 @@ _DESCRIPTOR = 3
 _INTERVAL_S = 0.5
 
 
-class Progress:
+class ProgressReporter:
     """Writes `{"phase", "done", "total"}` lines, at most a few per second, and never blocks."""
 
     def __init__(self, descriptor: int = _DESCRIPTOR) -> None:

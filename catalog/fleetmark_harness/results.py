@@ -19,7 +19,7 @@ import numpy.typing as npt
 import fleetmark_harness
 from fleetmark_harness.adapters import Adapter
 from fleetmark_harness.calibrate import Calibration
-from fleetmark_harness.job import Job
+from fleetmark_harness.job import JobSpec
 from fleetmark_harness.task import Accuracy
 
 FORMAT = 1
@@ -42,7 +42,7 @@ class Measured:
     """The result of mode find-performance and each of its tests."""
 
 
-def write_results(job: Job, adapter: Adapter, measured: Measured) -> None:
+def write_results(job: JobSpec, adapter: Adapter, measured: Measured) -> None:
     """Write `samples.i64` (except in accuracy mode) and, last, `result.json`.
 
     Raises:
@@ -62,7 +62,7 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _document(job: Job, adapter: Adapter, measured: Measured) -> dict[str, Any]:
+def _document(job: JobSpec, adapter: Adapter, measured: Measured) -> dict[str, Any]:
     runtime = job.table("runtime")
     calibration, accuracy = measured.calibration, measured.accuracy
     return {

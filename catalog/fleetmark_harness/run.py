@@ -6,33 +6,33 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from fleetmark_harness import exits
+from fleetmark_harness import exit_codes
 from fleetmark_harness.adapters import Adapter
 from fleetmark_harness.calibrate import Calibration, calibrate
-from fleetmark_harness.exits import JobError
-from fleetmark_harness.finding import find
-from fleetmark_harness.job import FIND, Job, read_job
+from fleetmark_harness.exit_codes import JobError
+from fleetmark_harness.find_performance import find
+from fleetmark_harness.job import FIND, JobSpec, read_job
 from fleetmark_harness.loadgen_test import Test, check_logs, read_settings
-from fleetmark_harness.progress import Progress
+from fleetmark_harness.progress import ProgressReporter
 from fleetmark_harness.results import Measured, write_results
 from fleetmark_harness.settings import audit_config, expected_samples, user_conf, wanted_of
 from fleetmark_harness.task import Task
 
-Load = Callable[[Job, int], tuple[Adapter, Task]]
+Load = Callable[[JobSpec, int], tuple[Adapter, Task]]
 """A program's function that loads the runtime and the task for a job and a batch size."""
 
 
 def main(load: Load) -> int:
     """Run the job that the environment names and return the exit code. Never raises."""
     try:
-        run(read_job(), load, Progress())
+        run(read_job(), load, ProgressReporter())
     except BaseException as error:
-        exits.complain(error, "job failed")
-        return exits.code_of(error, exits.FAULT)
-    return exits.DONE
+        exit_codes.report_error(error, "job failed")
+        return exit_codes.code_of(error, exit_codes.FAULT)
+    return exit_codes.DONE
 
 
-def run(job: Job, load: Load, progress: Progress) -> None:
+def run(job: JobSpec, load: Load, progress: ProgressReporter) -> None:
     """Run `job` and write its results into its folder.
 
     Raises:
@@ -53,7 +53,7 @@ def run(job: Job, load: Load, progress: Progress) -> None:
     except Exception as error:
         # The model could be opened, but does not accept this data set's samples.
         raise JobError(
-            exits.code_of(error, exits.BAD_INPUT),
+            exit_codes.code_of(error, exit_codes.BAD_INPUT),
             f"the model does not run on the data set: {error}",
         ) from error
     measure = find if job.mode == FIND else _measure
@@ -64,11 +64,11 @@ def run(job: Job, load: Load, progress: Progress) -> None:
 
 def _measure(
     loadgen: Any,
-    job: Job,
+    job: JobSpec,
     task: Task,
     calibration: Calibration,
     batch_size: int,
-    progress: Progress,
+    progress: ProgressReporter,
 ) -> Measured:
     wanted = wanted_of(job)
     table = job.profile_settings[job.scenario]
@@ -105,4 +105,4 @@ def _import_loadgen() -> Any:
     try:
         return importlib.import_module("mlperf_loadgen")
     except ImportError as error:
-        raise JobError(exits.NO_RUNTIME, f"LoadGen cannot be loaded: {error}") from error
+        raise JobError(exit_codes.NO_RUNTIME, f"LoadGen cannot be loaded: {error}") from error

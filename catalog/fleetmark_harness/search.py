@@ -32,7 +32,7 @@ LEAST_SHARE = 1 / 256
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """One run of a search: the expectation given to LoadGen, and LoadGen's result.
 
     `target` and `measured` are queries or samples per second, or milliseconds per query.
@@ -58,9 +58,9 @@ class Search:
 
     start: float
     ceiling: float
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[SearchTrial, ...] = ()
 
-    def record(self, trial: Trial) -> Search:
+    def record(self, trial: SearchTrial) -> Search:
         """Return the state after one more run."""
         return Search(self.start, self.ceiling, (*self.trials, trial))
 
@@ -124,7 +124,7 @@ class Search:
         return min(bad, default=None)
 
 
-def middle(trials: Sequence[Trial]) -> Trial | None:
+def middle(trials: Sequence[SearchTrial]) -> SearchTrial | None:
     """Return the valid run with the median measured value, or None if no run was valid.
 
     Of an even number of runs it is the lower of the two in the middle.

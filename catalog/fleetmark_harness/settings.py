@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_harness.calibrate import Calibration
-from fleetmark_harness.exits import LOADGEN_FAILED, JobError
-from fleetmark_harness.job import Job
+from fleetmark_harness.exit_codes import LOADGEN_FAILED, JobError
+from fleetmark_harness.job import JobSpec
 
 USER_CONF = "user.conf"
 AUDIT_CONFIG = "audit.config"
@@ -27,7 +27,7 @@ _PERFORMANCE_ONLY = 2
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedSettings:
     """Values of a job that replace those of its profile and of the calibration.
 
     `target_qps` is Server's rate, or the rate that LoadGen expects in Offline. `target_latency_ms`
@@ -39,7 +39,7 @@ class Wanted:
     target_latency_ms: float | None = None
 
 
-def wanted_of(job: Job) -> Wanted:
+def wanted_of(job: JobSpec) -> RequestedSettings:
     """Return the values that the job's parameters set.
 
     Raises:
@@ -48,11 +48,13 @@ def wanted_of(job: Job) -> Wanted:
     override = job.positive("min_duration_s")
     table = job.profile_settings[job.scenario]
     ms = int(table["min_duration_ms"]) if override is None else int(override * 1000)
-    return Wanted(max(1, ms), job.positive("target_qps"), job.positive("target_latency_ms"))
+    return RequestedSettings(
+        max(1, ms), job.positive("target_qps"), job.positive("target_latency_ms")
+    )
 
 
 def user_conf(
-    scenario: str, settings: Mapping[str, Any], calibration: Calibration, wanted: Wanted
+    scenario: str, settings: Mapping[str, Any], calibration: Calibration, wanted: RequestedSettings
 ) -> str:
     """Return the text of user.conf for one scenario.
 
@@ -82,18 +84,18 @@ def user_conf(
     return "".join(f"*.{scenario}.{key} = {value}\n" for key, value in sorted(values.items()))
 
 
-def server_rate(calibration: Calibration, wanted: Wanted) -> float:
+def server_rate(calibration: Calibration, wanted: RequestedSettings) -> float:
     """Return the queries per second in Server."""
     return wanted.target_qps or calibration.samples_per_s * _SERVER_SHARE
 
 
-def latency_limit_ms(settings: Mapping[str, Any], wanted: Wanted) -> float | None:
+def latency_limit_ms(settings: Mapping[str, Any], wanted: RequestedSettings) -> float | None:
     """Return the latency limit in Server, or None if neither the job nor the profile sets one."""
     limit = wanted.target_latency_ms or settings.get("target_latency_ms")
     return float(limit) if limit else None
 
 
-def expected_ms(calibration: Calibration, wanted: Wanted) -> float:
+def expected_ms(calibration: Calibration, wanted: RequestedSettings) -> float:
     """Return the query latency that LoadGen must expect in SingleStream and MultiStream."""
     return wanted.target_latency_ms or calibration.latency_ns * _LATENCY_MARGIN / 1e6
 
@@ -101,8 +103,8 @@ def expected_ms(calibration: Calibration, wanted: Wanted) -> float:
 def retarget(settings: Any, scenario: str, target: float) -> None:
     """Change the value that LoadGen expects: queries or samples per second, or ms per query.
 
-    The effect equals that of `user_conf` with the same value in `Wanted`. It is for all tests of a
-    process after the first one, because a process can read user.conf only once.
+    The effect equals that of `user_conf` with the same value in `RequestedSettings`. It is for all
+    tests of a process after the first one, because a process can read user.conf only once.
     """
     if scenario == "Server":
         settings.server_target_qps = target
@@ -120,7 +122,7 @@ def audit_config(settings: Mapping[str, int]) -> str:
     return "".join(f"*.*.{key} = {value}\n" for key, value in values.items())
 
 
-def expected_samples(scenario: str, calibration: Calibration, wanted: Wanted) -> int:
+def expected_samples(scenario: str, calibration: Calibration, wanted: RequestedSettings) -> int:
     """Return the approximate number of samples of a performance run, usually an upper bound."""
     min_duration_ms = wanted.min_duration_ms
     rate = calibration.samples_per_s

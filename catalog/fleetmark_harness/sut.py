@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.exits import end_now
+from fleetmark_harness.exit_codes import abort_process
 from fleetmark_harness.task import Task
 
 
@@ -75,7 +75,7 @@ class Library:
             for slot, index in enumerate(wanted.tolist()):
                 self.singles[index] = self.data[slot : slot + 1]
         except BaseException as error:
-            end_now(error, "loading samples")
+            abort_process(error, "loading samples")
 
     def unload(self, indices: Sequence[int]) -> None:
         """Drop all loaded samples; LoadGen calls this after a run."""
@@ -145,7 +145,7 @@ class InlineSut:
                 self._answers[index] = answer
             self.query_count += 1
         except BaseException as error:
-            end_now(error, "answering a query")
+            abort_process(error, "answering a query")
 
     def close(self) -> None:
         """Do nothing: no thread was started."""
@@ -173,7 +173,7 @@ class QuerySut(InlineSut):
             self._answers[indices] = answers
             self.query_count += 1
         except BaseException as error:
-            end_now(error, "answering a query")
+            abort_process(error, "answering a query")
 
 
 class WorkerSut:
@@ -215,7 +215,7 @@ class WorkerSut:
             indices = np.fromiter((sample.index for sample in query), np.int64, count)
             self._queue.put((start, ids, indices))
         except BaseException as error:
-            end_now(error, "taking a query")
+            abort_process(error, "taking a query")
 
     def close(self) -> None:
         """End the worker thread after it has answered all queued queries."""
@@ -228,7 +228,7 @@ class WorkerSut:
                 self._answer(*work)
                 self.query_count += 1
         except BaseException as error:
-            end_now(error, "answering a query")
+            abort_process(error, "answering a query")
 
     def _answer(
         self, start: int, ids: npt.NDArray[np.uint64], indices: npt.NDArray[np.int64]

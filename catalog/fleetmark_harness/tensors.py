@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetmark_harness.adapters import Adapter, open_model
-from fleetmark_harness.exits import BAD_INPUT, BAD_JOB, JobError
-from fleetmark_harness.job import Job
+from fleetmark_harness.exit_codes import BAD_INPUT, BAD_JOB, JobError
+from fleetmark_harness.job import JobSpec
 from fleetmark_harness.task import Accuracy
 
 Array = npt.NDArray[Any]
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 class RandomTensors:
     """A model and random inputs for it; there are no labels to compare answers with."""
 
-    def __init__(self, job: Job, adapter: Adapter) -> None:
+    def __init__(self, job: JobSpec, adapter: Adapter) -> None:
         dataset, tensor = job.table("dataset"), job.table("model").get("input", {})
         self.total_count = int(dataset["samples"])
         self.performance_count = min(
@@ -80,7 +80,7 @@ class RandomTensors:
         raise JobError(BAD_JOB, "random samples have no labels: the accuracy cannot be measured")
 
 
-def load(job: Job, batch_size: int) -> tuple[Adapter, RandomTensors]:
+def load(job: JobSpec, batch_size: int) -> tuple[Adapter, RandomTensors]:
     """Load the job's model, and create random samples for it.
 
     Raises:

@@ -27,14 +27,16 @@ def run(command: click.Command, translate: Callable[[Exception], Problem | None]
         result = command.main(prog_name=command.name, standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except click.exceptions.Abort:
-        code = _say(Problem("interrupted", EXIT_INTERRUPTED), command)
+        code = _show_problem(Problem("interrupted", EXIT_INTERRUPTED), command)
     except KeyboardInterrupt:
-        code = _say(Problem("interrupted", EXIT_INTERRUPTED), command)
+        code = _show_problem(Problem("interrupted", EXIT_INTERRUPTED), command)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else command.name
-        code = _say(Problem(f"{error.format_message()} Try `{where} --help`", EXIT_USAGE), command)
+        code = _show_problem(
+            Problem(f"{error.format_message()} Try `{where} --help`", EXIT_USAGE), command
+        )
     except click.ClickException as error:
-        code = _say(Problem(error.format_message(), EXIT_USAGE), command)
+        code = _show_problem(Problem(error.format_message(), EXIT_USAGE), command)
     except BrokenPipeError:
         # The reader (`| head`) closed the pipe; Python's flush at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,10 +45,10 @@ def run(command: click.Command, translate: Callable[[Exception], Problem | None]
         problem = translate(error)
         if problem is None:
             raise
-        code = _say(problem, command)
+        code = _show_problem(problem, command)
     sys.exit(code)
 
 
-def _say(problem: Problem, command: click.Command) -> int:
+def _show_problem(problem: Problem, command: click.Command) -> int:
     sentence(f"{command.name}: {problem.line}", err=True)
     return problem.exit_code

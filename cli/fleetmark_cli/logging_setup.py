@@ -25,18 +25,18 @@ class _JsonLines(logging.Formatter):
         return escape_json(json.dumps(line, ensure_ascii=not is_unicode(sys.stderr)))
 
 
-class _Lines(logging.Formatter):
+class _CleanFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return clean(super().format(record))
 
 
-def set_up(verbose: bool = False) -> None:
+def set_up_logging(verbose: bool = False) -> None:
     """Send log messages to stderr; include debug messages only if `verbose`."""
     # No format uses these values, and each costs some microseconds per log line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     if sys.stderr.isatty():
-        handler.setFormatter(_Lines("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_CleanFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     else:
         handler.setFormatter(_JsonLines())
     logging.basicConfig(

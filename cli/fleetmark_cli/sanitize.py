@@ -40,7 +40,7 @@ def escape_json(document: str) -> str:
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
 
 
-class Plain:
+class ControlCharFilter:
     """An incremental decoder for a byte stream that removes control characters as `clean` does."""
 
     def __init__(self) -> None:

@@ -62,7 +62,7 @@ def blob_name(sha256: str) -> str:
     return f"{_BLOBS}{sha256}"
 
 
-class Carried:
+class BundleFile:
     """An opened bundle file or results file whose entry list was checked."""
 
     def __init__(self, archive: zipfile.ZipFile, path: Path, known: frozenset[str]) -> None:
@@ -72,29 +72,29 @@ class Carried:
         self.blobs: dict[str, zipfile.ZipInfo] = {}
         entries = archive.infolist()
         if len(entries) > _MAX_ENTRIES:
-            raise self.bad(f"it has {len(entries)} entries, more than {_MAX_ENTRIES}")
+            raise self.invalid_error(f"it has {len(entries)} entries, more than {_MAX_ENTRIES}")
         size = path.stat().st_size
         for entry in entries:
             self._sort_in(entry, known)
         if sum(entry.file_size for entry in entries) > size:
-            raise self.bad("its entries are larger than the file itself")
+            raise self.invalid_error("its entries are larger than the file itself")
 
     def _sort_in(self, entry: zipfile.ZipInfo, known: frozenset[str]) -> None:
         name = entry.filename
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            raise self.bad(f"{name[:80]!r} is compressed or encrypted")
+            raise self.invalid_error(f"{name[:80]!r} is compressed or encrypted")
         if kind not in (0, stat.S_IFREG) or entry.file_size != entry.compress_size:
-            raise self.bad(f"{name[:80]!r} is not a regular file")
+            raise self.invalid_error(f"{name[:80]!r} is not a regular file")
         sha256 = name.removeprefix(_BLOBS)
         if name in known:
             found, key = self.documents, name
         elif name != sha256 and is_sha256(sha256):
             found, key = self.blobs, sha256
         else:
-            raise self.bad(f"{name[:80]!r} is not an entry of a Fleetmark file")
+            raise self.invalid_error(f"{name[:80]!r} is not an entry of a Fleetmark file")
         if key in found:
-            raise self.bad(f"{name[:80]!r} occurs twice")
+            raise self.invalid_error(f"{name[:80]!r} occurs twice")
         found[key] = entry
 
     def document(self, name: str, limit_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
@@ -105,7 +105,7 @@ class Carried:
         """
         entry = self.documents.get(name)
         if entry is None:
-            raise self.bad(f"{name} is missing")
+            raise self.invalid_error(f"{name} is missing")
         return self._read(entry, limit_bytes)
 
     def table(self, name: str) -> dict[str, Any]:
@@ -117,9 +117,11 @@ class Carried:
         try:
             values = parse_json(self.document(name))
         except ValueError as error:
-            raise self.bad(f"{name} is not JSON") from error
+            raise self.invalid_error(f"{name} is not JSON") from error
         if not isinstance(values, dict) or values.get("format") != _FORMAT:
-            raise self.bad(f"the format of {name} is not supported: this version reads {_FORMAT}")
+            raise self.invalid_error(
+                f"the format of {name} is not supported: this version reads {_FORMAT}"
+            )
         return values
 
     def blob(self, sha256: str, limit_bytes: int) -> bytes:
@@ -130,7 +132,7 @@ class Carried:
         """
         entry = self.blobs.get(sha256)
         if entry is None:
-            raise self.bad(f"blob {sha256[:12]}… is missing")
+            raise self.invalid_error(f"blob {sha256[:12]}… is missing")
         return self._read(entry, limit_bytes)
 
     def chunks(self, sha256: str, offset: int = 0) -> Iterator[bytes]:
@@ -141,14 +143,14 @@ class Carried:
         """
         entry = self.blobs.get(sha256)
         if entry is None:
-            raise self.bad(f"blob {sha256[:12]}… is missing")
+            raise self.invalid_error(f"blob {sha256[:12]}… is missing")
         try:
             with self._archive.open(entry) as source:
                 source.seek(offset)
                 while data := source.read(_CHUNK):
                     yield data
         except (zipfile.BadZipFile, EOFError, ValueError) as error:
-            raise self.bad(f"{entry.filename} cannot be read: {error}") from error
+            raise self.invalid_error(f"{entry.filename} cannot be read: {error}") from error
 
     def store(self, sha256: str, size_bytes: int, blobs: BlobFolder) -> None:
         """Copy a blob into a blob folder if its bytes match its digest; otherwise leave nothing.
@@ -169,7 +171,7 @@ class Carried:
         finally:
             partial.unlink(missing_ok=True)
 
-    def bad(self, what: str) -> FleetmarkError:
+    def invalid_error(self, what: str) -> FleetmarkError:
         """Return a BAD_DOCUMENT error about this file."""
         return FleetmarkError(
             ErrorKind.BAD_DOCUMENT, what, str(self._path), "Copy or download the file again"
@@ -177,15 +179,17 @@ class Carried:
 
     def _read(self, entry: zipfile.ZipInfo, limit_bytes: int) -> bytes:
         if entry.file_size > limit_bytes:
-            raise self.bad(f"{entry.filename} has {entry.file_size} bytes, more than {limit_bytes}")
+            raise self.invalid_error(
+                f"{entry.filename} has {entry.file_size} bytes, more than {limit_bytes}"
+            )
         try:
             return self._archive.read(entry)
         except (zipfile.BadZipFile, EOFError, ValueError) as error:
-            raise self.bad(f"{entry.filename} cannot be read: {error}") from error
+            raise self.invalid_error(f"{entry.filename} cannot be read: {error}") from error
 
 
 @contextmanager
-def opened(path: Path, *known: str) -> Iterator[Carried]:
+def open_bundle(path: Path, *known: str) -> Iterator[BundleFile]:
     """Open a bundle file or results file that may contain only the documents `known`, and blobs.
 
     Raises:
@@ -208,11 +212,11 @@ def opened(path: Path, *known: str) -> Iterator[Carried]:
             raise FleetmarkError(
                 ErrorKind.BAD_DOCUMENT, what, str(path), "Copy or download the file again"
             )
-        yield Carried(archive, path, frozenset(known))
+        yield BundleFile(archive, path, frozenset(known))
 
 
 @dataclass(frozen=True)
-class BoardSigned:
+class DeviceSignedDocument:
     """A document that a device wrote, with its signature; `csr` proves possession of the key."""
 
     signed: bytes
@@ -231,7 +235,7 @@ class BoardSigned:
         )
 
 
-def parse_signed_by_board(data: bytes) -> BoardSigned:
+def parse_signed_by_device(data: bytes) -> DeviceSignedDocument:
     """Parse the envelope of a document from a device without checking its signature.
 
     Raises:
@@ -243,7 +247,7 @@ def parse_signed_by_board(data: bytes) -> BoardSigned:
             raise ValueError(
                 f"format {values['format']!r} is not supported: this version reads {_FORMAT}"
             )
-        return BoardSigned(
+        return DeviceSignedDocument(
             values["signed"].encode(), bytes.fromhex(values["csr"]), str(values["signature"])
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -254,7 +258,7 @@ def parse_signed_by_board(data: bytes) -> BoardSigned:
 
 
 @dataclass(frozen=True)
-class BoardDocument:
+class DeviceIdentityDocument:
     """The identity and capabilities that a device without network exports for enrollment."""
 
     format: int
@@ -264,13 +268,13 @@ class BoardDocument:
     capabilities: Capabilities
 
 
-def parse_board(data: bytes) -> BoardDocument:
+def parse_device_identity(data: bytes) -> DeviceIdentityDocument:
     """Parse the identity document of a device.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
     """
-    return parse_document(BoardDocument, data, "board")
+    return parse_document(DeviceIdentityDocument, data, "board")
 
 
 @dataclass(frozen=True)

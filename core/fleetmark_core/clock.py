@@ -32,14 +32,14 @@ def parse_iso(text: str) -> int:
     return int(moment.timestamp() * 1000) * 1_000_000
 
 
-class StepWatch:
+class ClockStepDetector:
     """Detects steps of the wall clock by comparing it with the monotonic clock."""
 
     def __init__(self, unix_ns: int, monotonic_ns: int, tolerance_ns: int = 10 * NS_PER_S) -> None:
         self._difference_ns = unix_ns - monotonic_ns
         self._tolerance_ns = tolerance_ns
 
-    def look(self, unix_ns: int, monotonic_ns: int) -> float:
+    def check(self, unix_ns: int, monotonic_ns: int) -> float:
         """Return the seconds by which the wall clock stepped since the last detected step, or 0.0.
 
         Differences up to the tolerance do not count as a step.

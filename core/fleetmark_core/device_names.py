@@ -1,7 +1,7 @@
 """The rule for names of devices and saved fleets, shared by agents, enrollment and operators.
 
 Names are ASCII, so that letters of other alphabets cannot imitate a name. Names that still look
-alike (`board-1` and `board-l`) must not both exist in a fleet: see `look`.
+alike (`board-1` and `board-l`) must not both exist in a fleet: see `skeleton`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def is_device_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def look(name: str) -> str:
+def skeleton(name: str) -> str:
     """Return the skeleton of a name; two names that look alike have the same skeleton."""
     found = name.lower()
     for seen, meant in ALIKE:

@@ -126,7 +126,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Lock:
+class Lockfile:
     """A lockfile: everything that determines what a job runs, except its parameters.
 
     `inputs` maps an input's name (model, dataset) to its file. `job` contains what the program must
@@ -178,13 +178,13 @@ class Lock:
         return canonical_json(self.plain())
 
 
-def parse_lock(data: bytes) -> Lock:
+def parse_lockfile(data: bytes) -> Lockfile:
     """Parse and validate a lockfile.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
     """
-    lock = parse_document(Lock, data, "lockfile")
+    lock = parse_document(Lockfile, data, "lockfile")
     if lock.format != LOCK_FORMAT:
         what = f"format {lock.format} is not supported: this version reads {LOCK_FORMAT}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "lockfile")

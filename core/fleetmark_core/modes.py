@@ -16,7 +16,7 @@ def modes_of(benchmark: Mapping[str, Any], program: Mapping[str, Any]) -> tuple[
     The modes that the benchmark declares run by default. Compliance tests and FIND run only on
     request.
     """
-    said = tuple(benchmark.get("modes", ()))
+    named = tuple(benchmark.get("modes", ()))
     tests = tuple(benchmark.get("compliance", {}))
-    finds = (FIND,) if program.get("find_performance") and PERFORMANCE in said else ()
-    return (*said, *tests, *finds)
+    finds = (FIND,) if program.get("find_performance") and PERFORMANCE in named else ()
+    return (*named, *tests, *finds)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from fleetmark_core import signing
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.lockfile import parse_lockfile
 from fleetmark_core.order import Order, parse_order, parse_signed
 from fleetmark_core.release import parse_envelope
 from fleetmark_core.release_policy import check_lock, check_order
 
 
 @dataclass(frozen=True)
-class Trusted:
+class TrustState:
     """The trust state of a device.
 
     `ca` is PEM; `catalog_sha256` is the fingerprint of a catalog key. `serial` is the highest
@@ -33,7 +33,7 @@ class Trusted:
 
 
 @dataclass(frozen=True)
-class Vouched:
+class VerifiedRelease:
     """The new trust state after a valid order: the newest catalog key and the release's serial."""
 
     catalog_sha256: str
@@ -41,7 +41,7 @@ class Vouched:
     release_sha256: str
 
 
-def open_order(data: bytes, ca: bytes) -> Order:
+def verify_order_signature(data: bytes, ca: bytes) -> Order:
     """Return the order in an envelope after verifying that the controller of this CA signed it.
 
     Raises:
@@ -57,13 +57,15 @@ def open_order(data: bytes, ca: bytes) -> Order:
     return order
 
 
-def vouch(trusted: Trusted, order_data: bytes, release: bytes, lock: bytes) -> Vouched:
+def verify_order(
+    trusted: TrustState, order_data: bytes, release: bytes, lock: bytes
+) -> VerifiedRelease:
     """Verify an order together with the bytes of its release and of its lockfile.
 
     Raises:
         FleetmarkError: the kind says which check failed; see `ErrorKind`.
     """
-    order = open_order(order_data, trusted.ca)
+    order = verify_order_signature(order_data, trusted.ca)
     release_sha256 = sha256_hex(release)
     if release_sha256 != order.release_sha256 or sha256_hex(lock) != order.lock_sha256:
         raise FleetmarkError(
@@ -92,7 +94,7 @@ def vouch(trusted: Trusted, order_data: bytes, release: bytes, lock: bytes) -> V
         raise FleetmarkError(
             ErrorKind.EXPIRED, f"release {found.serial} expired {late_s / 86400:.1f} days ago"
         )
-    chosen = parse_lock(lock)
+    chosen = parse_lockfile(lock)
     check_lock(found, chosen)
     check_order(found, order, chosen)
-    return Vouched(path[-1], found.serial, release_sha256)
+    return VerifiedRelease(path[-1], found.serial, release_sha256)

@@ -28,7 +28,7 @@ def parse_value(name: str, definition: Mapping[str, Any], text: str) -> Any:
     """
     value = _typed(definition["type"], text.strip())
     if value is None:
-        raise _refused(name, text, definition)
+        raise _bad_value_error(name, text, definition)
     check_value(name, definition, value)
     return value
 
@@ -42,15 +42,15 @@ def check_value(name: str, definition: Mapping[str, Any], value: Any) -> None:
     kinds = _KINDS.get(definition["type"], (str,))
     strange = not isinstance(value, kinds) or (bool not in kinds and isinstance(value, bool))
     if strange or (isinstance(value, float) and not math.isfinite(value)):
-        raise _refused(name, str(value), definition)
+        raise _bad_value_error(name, str(value), definition)
     choices = definition.get("choices")
     below = "min" in definition and value < definition["min"]
     above = "max" in definition and value > definition["max"]
     if below or above or (choices is not None and value not in choices):
-        raise _refused(name, str(value), definition)
+        raise _bad_value_error(name, str(value), definition)
 
 
-def allowed(definition: Mapping[str, Any]) -> str:
+def describe_allowed(definition: Mapping[str, Any]) -> str:
     """Return the allowed values as text for users: `int from 1 to 256`."""
     if "choices" in definition:
         return "one of " + ", ".join(map(str, definition["choices"]))
@@ -74,7 +74,7 @@ def overlay(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def filled(name: str, definition: Mapping[str, Any], word: str, change: Any) -> Any:
+def apply_value(name: str, definition: Mapping[str, Any], word: str, change: Any) -> Any:
     """Return the changes that the open variation `name` makes when it is chosen as `word`.
 
     `word` is for example `threads.4`; each `#` in `change` becomes the value at its end.
@@ -106,10 +106,10 @@ def _typed(kind: str, text: str) -> Any:
     return _BOOL.get(text.lower()) if kind == "bool" else text
 
 
-def _refused(name: str, text: str, definition: Mapping[str, Any]) -> FleetmarkError:
+def _bad_value_error(name: str, text: str, definition: Mapping[str, Any]) -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.UNKNOWN_WORD,
         f"parameter {name} cannot be {text[:60]!r}",
         "",
-        f"Allowed: {allowed(definition)}",
+        f"Allowed: {describe_allowed(definition)}",
     )

@@ -43,12 +43,12 @@ class Rotation:
             FleetmarkError: BAD_SIGNATURE: one of the signatures is not valid. BAD_DOCUMENT: a key
                 or signature is malformed.
         """
-        said = self.statement(self.old, self.new)
+        statement = self.statement(self.old, self.new)
         for name, key, signature in (
             ("the old key", self.old, self.by_old),
             ("the new key", self.new, self.by_new),
         ):
-            if not signing.verify(signing.ROTATION, said, signature, key):
+            if not signing.verify(signing.ROTATION, statement, signature, key):
                 raise FleetmarkError(
                     ErrorKind.BAD_SIGNATURE,
                     f"a rotation of the catalog key is not signed by {name}",
@@ -58,12 +58,12 @@ class Rotation:
 def rotate(old_pem: bytes, new_pem: bytes) -> Rotation:
     """Return the rotation from one key to another, signed by both."""
     old, new = signing.public_key(old_pem), signing.public_key(new_pem)
-    said = Rotation.statement(old, new)
+    statement = Rotation.statement(old, new)
     return Rotation(
         old,
         new,
-        signing.sign(signing.ROTATION, said, old_pem),
-        signing.sign(signing.ROTATION, said, new_pem),
+        signing.sign(signing.ROTATION, statement, old_pem),
+        signing.sign(signing.ROTATION, statement, new_pem),
     )
 
 

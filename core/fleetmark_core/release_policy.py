@@ -12,18 +12,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import BlobRef, Lock, LockedComponent, PackageArchive
+from fleetmark_core.lockfile import BlobRef, LockedComponent, Lockfile, PackageArchive
 from fleetmark_core.modes import modes_of
 from fleetmark_core.order import Order
-from fleetmark_core.parameter_values import check_value, filled, overlay
+from fleetmark_core.parameter_values import apply_value, check_value, overlay
 from fleetmark_core.release import Release
 from fleetmark_core.serde import to_plain
 
 _CONTENT = ("program", "model", "dataset")
-_TOLD = ("benchmark", "model", "dataset")
+_JOB_KINDS = ("benchmark", "model", "dataset")
 
 
-def check_lock(release: Release, lock: Lock) -> None:
+def check_lock(release: Release, lock: Lockfile) -> None:
     """Reject a lockfile that contains anything that does not follow from the release.
 
     Raises:
@@ -34,10 +34,10 @@ def check_lock(release: Release, lock: Lock) -> None:
     _check_program(parts, lock)
     _check_inputs(parts, lock)
     _check_environment(release, parts, lock)
-    _check_told(parts, lock)
+    _check_job_document(parts, lock)
 
 
-def check_order(release: Release, order: Order, lock: Lock) -> None:
+def check_order(release: Release, order: Order, lock: Lockfile) -> None:
     """Reject an order whose scenario, mode, profile or parameters its components do not allow.
 
     The lockfile must have passed `check_lock`.
@@ -53,22 +53,22 @@ def check_order(release: Release, order: Order, lock: Lock) -> None:
         ("profile", order.profile, benchmark.get("profiles", {})),
     ):
         if word not in words:
-            raise _wrong(f"{lock.benchmark} has no {what} {word[:60]!r}")
+            raise _not_allowed_error(f"{lock.benchmark} has no {what} {word[:60]!r}")
     known = program.get("parameters", {})
     for name, value in order.parameters.items():
         definition = known.get(name)
         if definition is None:
-            raise _wrong(f"the program has no parameter {name[:60]!r}")
+            raise _not_allowed_error(f"the program has no parameter {name[:60]!r}")
         try:
             check_value(name, definition, value)
         except FleetmarkError as error:
-            raise _wrong(f"{error.what}. {error.next_step}") from error
+            raise _not_allowed_error(f"{error.what}. {error.next_step}") from error
         for word, words in (
             (order.scenario, definition.get("scenarios")),
             (order.profile, definition.get("profiles")),
         ):
             if words is not None and word not in words:
-                raise _wrong(f"parameter {name} does not apply to {word}")
+                raise _not_allowed_error(f"parameter {name} does not apply to {word}")
 
 
 class _Part:
@@ -87,7 +87,7 @@ class _Part:
         self.definition = found
         own = (found["version"], *found["body"].get("newer", ()), *found["body"].get("older", ()))
         # Software that the device already has is locked at the version that was detected there.
-        if locked.kind in ("package", *_TOLD, "program") and locked.version not in own:
+        if locked.kind in ("package", *_JOB_KINDS, "program") and locked.version not in own:
             raise FleetmarkError(
                 ErrorKind.NOT_RELEASED, f"{self.id} has no version {locked.version} in the release"
             )
@@ -100,13 +100,15 @@ class _Part:
             name = word if word in known else f"{word.rpartition('.')[0]}.#"
             variation = known.get(name)
             if variation is None:
-                raise _wrong(f"{self.id} has no variation {word[:60]!r}")
+                raise _not_allowed_error(f"{self.id} has no variation {word[:60]!r}")
             change = variation.get("set", {})
             if variation.get("value") is not None:
                 try:
-                    change = filled(name, variation["value"], word, change)
+                    change = apply_value(name, variation["value"], word, change)
                 except FleetmarkError as error:
-                    raise _wrong(f"{self.id}: {error.what}. {error.next_step}") from error
+                    raise _not_allowed_error(
+                        f"{self.id}: {error.what}. {error.next_step}"
+                    ) from error
             if change:
                 body = overlay(body, change)
         return body
@@ -133,28 +135,30 @@ class _Part:
 def _only(parts: Sequence[_Part], kind: str) -> _Part:
     found = [part for part in parts if part.locked.kind == kind]
     if len(found) != 1:
-        raise _wrong(f"the lockfile names {len(found)} components of kind {kind}, expected 1")
+        raise _not_allowed_error(
+            f"the lockfile names {len(found)} components of kind {kind}, expected 1"
+        )
     return found[0]
 
 
-def _check_program(parts: Sequence[_Part], lock: Lock) -> None:
+def _check_program(parts: Sequence[_Part], lock: Lockfile) -> None:
     program = _only(parts, "program")
     if list(lock.program.command) != list(program.body.get("command", ())):
-        raise _wrong(
+        raise _not_allowed_error(
             f"the command {' '.join(lock.program.command)[:200]!r} is not the command of "
             f"{program.id}"
         )
     if lock.benchmark != _only(parts, "benchmark").locked.name:
-        raise _wrong("the lockfile names another benchmark than its components")
+        raise _not_allowed_error("the lockfile names another benchmark than its components")
     _all_in(lock.program.files, program.files(), f"not a file of {program.id}")
     if {blob.name for blob in lock.program.files} != {blob.name for blob in program.files()}:
-        raise _wrong(f"files of {program.id} are missing")
+        raise _not_allowed_error(f"files of {program.id} are missing")
     outputs = [
         {"name": out["name"], "role": out["role"], "required": out.get("required", True)}
         for out in program.body.get("outputs", ())
     ]
     if to_plain(lock.program.outputs) != outputs:
-        raise _wrong(f"the declared outputs are not those of {program.id}")
+        raise _not_allowed_error(f"the declared outputs are not those of {program.id}")
     allowed: dict[str, set[str]] = {}
     for part in parts:
         if part is program or part.locked.kind not in (*_CONTENT, "benchmark"):
@@ -162,21 +166,23 @@ def _check_program(parts: Sequence[_Part], lock: Lock) -> None:
                 allowed.setdefault(name, set()).add(value)
     for name, value in lock.program.environment.items():
         if value not in allowed.get(name, ()):
-            raise _wrong(f"no component defines the variable {name[:60]}={value[:60]!r}")
+            raise _not_allowed_error(
+                f"no component defines the variable {name[:60]}={value[:60]!r}"
+            )
     if set(lock.program.environment) != set(allowed):
         missing = sorted(set(allowed) - set(lock.program.environment))
-        raise _wrong(f"the variable {missing[0]} is missing")
+        raise _not_allowed_error(f"the variable {missing[0]} is missing")
 
 
-def _check_inputs(parts: Sequence[_Part], lock: Lock) -> None:
+def _check_inputs(parts: Sequence[_Part], lock: Lockfile) -> None:
     words = {word for part in parts for word in part.locked.variations}
     content = [part for part in parts if part.locked.kind in (*_CONTENT, "benchmark")]
     for role, blob in lock.inputs.items():
         if not any(blob in part.artifacts(words, role) for part in content):
-            raise _unreleased(blob, f"not the {role} of the lockfile's components")
+            raise _not_released_error(blob, f"not the {role} of the lockfile's components")
 
 
-def _check_environment(release: Release, parts: Sequence[_Part], lock: Lock) -> None:
+def _check_environment(release: Release, parts: Sequence[_Part], lock: Lockfile) -> None:
     environment = lock.environment
     packages = [part for part in parts if part.locked.kind == "package"]
     wheels = {BlobRef(*blob) for blob in (*release.harnesses, *release.built)}
@@ -184,21 +190,26 @@ def _check_environment(release: Release, parts: Sequence[_Part], lock: Lock) -> 
         wheels |= part.wheels(environment.python_version)
     for wheel in environment.wheels:
         if wheel not in wheels:
-            raise _unreleased(
+            raise _not_released_error(
                 wheel,
                 f"not a wheel of the lockfile's packages for Python {environment.python_version}",
             )
     outside = [part for part in parts if part.locked.kind not in (*_CONTENT, "benchmark")]
     if environment.system_site != any(part.body.get("system_site") for part in outside):
-        raise _wrong("no component allows the use of the system's Python packages")
+        raise _not_allowed_error("no component allows the use of the system's Python packages")
     provided = environment.provided
     if provided is not None:
-        said = (provided.archive, provided.python, provided.version, provided.unpacked_bytes)
-        if said not in [offer for part in packages for offer in _pythons(part)]:
-            raise _unreleased(provided.archive, "not a Python of the lockfile's packages")
+        provided_values = (
+            provided.archive,
+            provided.python,
+            provided.version,
+            provided.unpacked_bytes,
+        )
+        if provided_values not in [offer for part in packages for offer in _pythons(part)]:
+            raise _not_released_error(provided.archive, "not a Python of the lockfile's packages")
     for package in environment.archives:
         if package not in [entry for part in packages for entry in _archives(part)]:
-            raise _unreleased(package.archive, "not an archive of the lockfile's packages")
+            raise _not_released_error(package.archive, "not an archive of the lockfile's packages")
 
 
 def _pythons(part: _Part) -> Iterator[tuple[BlobRef, str, str, int]]:
@@ -225,13 +236,13 @@ def _named(part: _Part, name: str) -> list[BlobRef]:
     return [blob for blob in found if blob.name == name]
 
 
-def _check_told(parts: Sequence[_Part], lock: Lock) -> None:
+def _check_job_document(parts: Sequence[_Part], lock: Lockfile) -> None:
     """Compare the job document with what its components define."""
-    told = dict(lock.job)
+    job_values = dict(lock.job)
     expected: dict[str, Any] = {
         part.locked.kind: {**part.body, "name": part.locked.name, "version": part.locked.version}
         for part in parts
-        if part.locked.kind in _TOLD
+        if part.locked.kind in _JOB_KINDS
     }
     known = _only(parts, "program").body.get("parameters", {})
     expected["defaults"] = {
@@ -239,11 +250,13 @@ def _check_told(parts: Sequence[_Part], lock: Lock) -> None:
     }
     outside = [part for part in parts if part.locked.kind not in (*_CONTENT, "benchmark")]
     for key, texts in (("runtime", map(_runtime, outside)), ("loadgen", map(_loadgen, outside))):
-        if key in told and told.pop(key) not in list(texts):
-            raise _wrong(f"the job document's {key} does not follow from a component")
-    if to_plain(told) != to_plain(expected):
-        wrong = [key for key in {*told, *expected} if told.get(key) != expected.get(key)]
-        raise _wrong(
+        if key in job_values and job_values.pop(key) not in list(texts):
+            raise _not_allowed_error(f"the job document's {key} does not follow from a component")
+    if to_plain(job_values) != to_plain(expected):
+        wrong = [
+            key for key in {*job_values, *expected} if job_values.get(key) != expected.get(key)
+        ]
+        raise _not_allowed_error(
             "these keys of the job document do not follow from a component: "
             f"{', '.join(sorted(wrong))[:100]}"
         )
@@ -266,14 +279,14 @@ def _loadgen(part: _Part) -> dict[str, Any]:
 def _all_in(blobs: Sequence[BlobRef], known: set[BlobRef], what: str) -> None:
     for blob in blobs:
         if blob not in known:
-            raise _unreleased(blob, what)
+            raise _not_released_error(blob, what)
 
 
-def _unreleased(blob: BlobRef, what: str) -> FleetmarkError:
+def _not_released_error(blob: BlobRef, what: str) -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.NOT_RELEASED, f"{blob.name[:100]} ({blob.sha256[:12]}…) is {what} in the release"
     )
 
 
-def _wrong(what: str) -> FleetmarkError:
+def _not_allowed_error(what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.NOT_ALLOWED, what)

@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Bounds:
+class RepeatBounds:
     """Limits of a stable campaign."""
 
     start_temperature_c: float = 65.0
@@ -29,17 +29,17 @@ class Bounds:
     """Maximum number of runs, after which the interval is accepted as it is."""
 
 
-def bounds_of(benchmark: object) -> Bounds:
+def bounds_of(benchmark: object) -> RepeatBounds:
     """Return the limits from a lockfile's benchmark table; values out of range are ignored."""
     table = benchmark.get("condition") if isinstance(benchmark, Mapping) else None
     if not isinstance(table, Mapping):
-        return Bounds()
+        return RepeatBounds()
     usable: dict[str, Any] = {}
-    for field in fields(Bounds):
+    for field in fields(RepeatBounds):
         value = table.get(field.name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         if 0 <= value <= 1e6:
-            default = getattr(Bounds(), field.name)
+            default = getattr(RepeatBounds(), field.name)
             usable[field.name] = type(default)(value)
-    return replace(Bounds(), **usable)
+    return replace(RepeatBounds(), **usable)

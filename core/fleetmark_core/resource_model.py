@@ -23,7 +23,7 @@ Memory is the sum of
   set;
 - the duration of each sample that the harness records, and the copies when they are written.
 
-The latency is that of earlier runs of the same model on the device, times `QUICKER_NEXT_TIME`.
+The latency is that of earlier runs of the same model on the device, times `FAST_END_SHARE`.
 Without earlier runs it is `least_latency_ns`, which only the smallest networks on fast servers
 undercut.
 
@@ -40,7 +40,7 @@ from math import prod
 from typing import Any
 
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_core.lockfile import Lock
+from fleetmark_core.lockfile import Lockfile
 from fleetmark_core.modes import FIND
 
 MB = 1_000_000
@@ -68,8 +68,8 @@ SERVER_SHARE = 0.5
 SERVER_FACTOR = 2.0
 """LoadGen creates queries for twice the duration."""
 FIND_LONGEST_NS, FIND_SHARE = 10_000_000_000, 1.1
-"""Equal `LONGEST_MS` and `_ABOVE` of fleetmark_harness.finding: the longest test of a search, and
-its highest rate relative to the calibrated one."""
+"""Equal `LONGEST_MS` and `_ABOVE` of fleetmark_harness.find_performance: the longest test of a
+search, and its highest rate relative to the calibrated one."""
 OFFLINE_SAMPLE_BYTES = 220
 """LoadGen's own sample, Python's view of it while the query is handed over, ids and indices."""
 SAMPLE_BYTES = 40
@@ -83,7 +83,7 @@ LATENCY_MARGIN = 1.4
 """Equals `_LATENCY_MARGIN` of fleetmark_harness.settings."""
 RATE_MARGIN = 1.1 * 1.1
 """`_RATE_MARGIN` of fleetmark_harness.settings, times the tenth that LoadGen adds."""
-QUICKER_NEXT_TIME = 0.75
+FAST_END_SHARE = 0.75
 """The calibration takes the 5 % quantile of its latencies, which is rarely below this share of the
 median."""
 LEAST_LATENCY_NS = 20_000
@@ -113,7 +113,7 @@ _ITEM_BYTES = {"uint8": 1, "int8": 1, "bool": 1, "int16": 2, "float16": 2, "int6
 
 
 @dataclass(frozen=True)
-class Needs:
+class ResourceNeeds:
     """The resources that a job needs besides its bundle.
 
     `queries` is the number of queries that LoadGen creates before the run. It follows from
@@ -138,7 +138,7 @@ class Run:
     parameters: Mapping[str, Any]
 
 
-def predict(lock: Lock, run: Run, latency_ns: int = 0) -> Needs:
+def predict(lock: Lockfile, run: Run, latency_ns: int = 0) -> ResourceNeeds:
     """Return what `run` of `lock` needs.
 
     Args:
@@ -153,7 +153,7 @@ def predict(lock: Lock, run: Run, latency_ns: int = 0) -> Needs:
     loaded = min(total, _whole(dataset.get("performance_samples")) or total)
     batch = _batch(tables, run)
     measured = latency_ns > 0
-    pace_ns = int(latency_ns * QUICKER_NEXT_TIME) if measured else least_latency_ns(lock)
+    pace_ns = int(latency_ns * FAST_END_SHARE) if measured else least_latency_ns(lock)
     queries, samples = _queries(tables, run, pace_ns, total)
     if "loadgen" in tables:
         own = HARNESS_BYTES + queries * _query_bytes(run) + samples * SAMPLE_BYTES
@@ -170,7 +170,7 @@ def predict(lock: Lock, run: Run, latency_ns: int = 0) -> Needs:
     python = 0 if provided is None else int(provided.unpacked_bytes * COMPILED_FACTOR)
     unpacked = {a.archive.sha256: a.unpacked_bytes for a in lock.environment.archives}
     answers = total * ANSWER_BYTES if run.mode == "accuracy" else samples * 8
-    return Needs(
+    return ResourceNeeds(
         memory_bytes=memory,
         environment_bytes=int(wheels * UNPACKED_FACTOR) + python + sum(unpacked.values()),
         output_bytes=COPIES_ON_DISK * (LOG_BYTES + answers),
@@ -180,12 +180,12 @@ def predict(lock: Lock, run: Run, latency_ns: int = 0) -> Needs:
     )
 
 
-def least_latency_ns(lock: Lock) -> int:
+def least_latency_ns(lock: Lockfile) -> int:
     """Return a lower bound of the model's latency per inference: every weight is read once."""
     return max(LEAST_LATENCY_NS, _size(lock, "model") // WEIGHTS_PER_NS)
 
 
-def memory_shortage(needs: Needs, available_bytes: int) -> str:
+def memory_shortage(needs: ResourceNeeds, available_bytes: int) -> str:
     """Return why the memory does not suffice, with both values, or an empty string if it does."""
     if needs.memory_bytes <= available_bytes:
         return ""
@@ -195,7 +195,7 @@ def memory_shortage(needs: Needs, available_bytes: int) -> str:
     )
 
 
-def disk_shortage(needs: Needs, bundle_bytes: int, available_bytes: int) -> str:
+def disk_shortage(needs: ResourceNeeds, bundle_bytes: int, available_bytes: int) -> str:
     """Return why the disk does not suffice, with both values, or an empty string if it does."""
     needed = disk_bytes(needs, bundle_bytes)
     if needed <= available_bytes:
@@ -203,12 +203,12 @@ def disk_shortage(needs: Needs, bundle_bytes: int, available_bytes: int) -> str:
     return f"it needs {size(needed)} of disk, {size(available_bytes)} available"
 
 
-def disk_bytes(needs: Needs, bundle_bytes: int) -> int:
+def disk_bytes(needs: ResourceNeeds, bundle_bytes: int) -> int:
     """Return the disk space that a job needs on a device that has none of its blobs yet."""
     return bundle_bytes + needs.environment_bytes + needs.output_bytes
 
 
-def shortages(needs: Needs, bundle_bytes: int, board: Capabilities) -> list[str]:
+def shortages(needs: ResourceNeeds, bundle_bytes: int, board: Capabilities) -> list[str]:
     """Return why a job does not fit a device, or an empty list if it fits.
 
     Space that the agent's cache uses counts as free: the job reuses cached content, or the agent
@@ -231,7 +231,7 @@ def size(count_bytes: float) -> str:
     return f"{count_bytes:.1f} TB"
 
 
-def _because(needs: Needs) -> str:
+def _because(needs: ResourceNeeds) -> str:
     queries = needs.queries * QUERY_BYTES
     if queries * 2 < needs.memory_bytes:
         return ""
@@ -266,15 +266,15 @@ def _queries(tables: Mapping[str, Any], run: Run, pace_ns: int, total: int) -> t
         return count, count
     expected_ns = _positive(run.parameters.get("target_latency_ms")) * 1e6
     if run.scenario == "MultiStream":
-        told = duration_ns / expected_ns if expected_ns else 0.0
-        told = told or rounds / LATENCY_MARGIN / MULTISTREAM_SAMPLES
-        return max(int(2 * told), least), max(int(rounds), least * MULTISTREAM_SAMPLES)
+        queries = duration_ns / expected_ns if expected_ns else 0.0
+        queries = queries or rounds / LATENCY_MARGIN / MULTISTREAM_SAMPLES
+        return max(int(2 * queries), least), max(int(rounds), least * MULTISTREAM_SAMPLES)
     if run.scenario == "Offline":
         rounds = target * duration_ns / 1e9 if target else rounds
         count = max(int(rounds * RATE_MARGIN), _whole(settings.get("min_sample_count")), 1)
         return count, count
-    told = duration_ns / expected_ns if expected_ns else rounds / LATENCY_MARGIN
-    return max(int(2 * told), least), max(int(rounds), least)
+    queries = duration_ns / expected_ns if expected_ns else rounds / LATENCY_MARGIN
+    return max(int(2 * queries), least), max(int(rounds), least)
 
 
 def _query_bytes(run: Run) -> int:
@@ -296,7 +296,7 @@ def arena_guess(input_bytes: int) -> int:
 
 
 def _model_bytes(
-    lock: Lock, model: Mapping[str, Any], dataset: Mapping[str, Any], batch: int
+    lock: Lockfile, model: Mapping[str, Any], dataset: Mapping[str, Any], batch: int
 ) -> int:
     arena = _whole(model.get("arena_bytes"))
     if not arena:
@@ -306,7 +306,7 @@ def _model_bytes(
 
 
 def _data_bytes(
-    lock: Lock,
+    lock: Lockfile,
     model: Mapping[str, Any],
     dataset: Mapping[str, Any],
     total: int,
@@ -351,7 +351,7 @@ def _batch(tables: Mapping[str, Any], run: Run) -> int:
     return max(1, _whole(run.parameters.get("batch_size", defaults.get("batch_size"))))
 
 
-def _size(lock: Lock, name: str) -> int:
+def _size(lock: Lockfile, name: str) -> int:
     blob = lock.inputs.get(name)
     return blob.size_bytes if blob is not None else 0
 

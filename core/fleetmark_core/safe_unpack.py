@@ -43,7 +43,7 @@ _RESERVED = frozenset(
 
 
 @dataclass(frozen=True)
-class Limits:
+class UnpackLimits:
     """Limits of an unpacked archive: total size, number of entries, size of the largest file."""
 
     total_bytes: int
@@ -52,14 +52,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _ArchiveEntry:
     path: tuple[str, ...]
     size_bytes: int
     executable: bool
     folder: bool
 
 
-def unpack(archive: Path, target: Path, limits: Limits) -> list[Path]:
+def unpack(archive: Path, target: Path, limits: UnpackLimits) -> list[Path]:
     """Unpack a zip or tar file (plain, gzip, bzip2, xz) into the new folder `target`.
 
     Returns:
@@ -80,16 +80,16 @@ def unpack(archive: Path, target: Path, limits: Limits) -> list[Path]:
         scratch.chmod(0o755)
         scratch.rename(target)
     except (*_UNREADABLE, EOFError) as error:
-        raise _bad(f"cannot be read: {str(error) or 'truncated'}", archive) from error
+        raise _bad_archive_error(f"cannot be read: {str(error) or 'truncated'}", archive) from error
     except (NotImplementedError, RuntimeError, ValueError, OverflowError) as error:
         # zipfile raises these for encryption, an unknown method or a damaged field.
-        raise _bad(f"cannot be read: {error}", archive) from error
+        raise _bad_archive_error(f"cannot be read: {error}", archive) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return sorted(files)
 
 
-def _unpack(archive: Path, scratch: Path, limits: Limits) -> list[Path]:
+def _unpack(archive: Path, scratch: Path, limits: UnpackLimits) -> list[Path]:
     names: dict[str, str] = {}
     files: list[Path] = []
     left = limits.total_bytes
@@ -100,7 +100,7 @@ def _unpack(archive: Path, scratch: Path, limits: Limits) -> list[Path]:
             break
         entry, content = found
         if number >= limits.entries:
-            raise _bad(f"contains more than {limits.entries} entries", archive)
+            raise _bad_archive_error(f"contains more than {limits.entries} entries", archive)
         if not entry.path:
             continue
         _claim(entry, names, archive)
@@ -111,7 +111,9 @@ def _unpack(archive: Path, scratch: Path, limits: Limits) -> list[Path]:
         place.parent.mkdir(parents=True, exist_ok=True)
         allowed = left if limits.file_bytes is None else min(left, limits.file_bytes)
         if entry.size_bytes > allowed:
-            raise _bad(f"{'/'.join(entry.path)} is larger than the {allowed} bytes left", archive)
+            raise _bad_archive_error(
+                f"{'/'.join(entry.path)} is larger than the {allowed} bytes left", archive
+            )
         left -= _write(content, place, entry, archive)
         files.append(Path(*entry.path))
     return files
@@ -123,10 +125,10 @@ def _reading(read: Callable[[], T], archive: Path) -> T:
     try:
         return read()
     except OSError as error:
-        raise _bad(f"cannot be read: {error.strerror or error}", archive) from error
+        raise _bad_archive_error(f"cannot be read: {error.strerror or error}", archive) from error
 
 
-def _write(content: IO[bytes] | None, place: Path, entry: _Entry, archive: Path) -> int:
+def _write(content: IO[bytes] | None, place: Path, entry: _ArchiveEntry, archive: Path) -> int:
     written = 0
     descriptor = os.open(
         place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
@@ -137,16 +139,20 @@ def _write(content: IO[bytes] | None, place: Path, entry: _Entry, archive: Path)
             written += len(chunk)
             # The size in the header is not trusted.
             if written > entry.size_bytes:
-                raise _bad(f"{'/'.join(entry.path)} is larger than its declared size", archive)
+                raise _bad_archive_error(
+                    f"{'/'.join(entry.path)} is larger than its declared size", archive
+                )
             file.write(chunk)
         if entry.executable:
             os.fchmod(file.fileno(), 0o755)
     if written != entry.size_bytes:
-        raise _bad(f"{'/'.join(entry.path)} is truncated", archive)
+        raise _bad_archive_error(f"{'/'.join(entry.path)} is truncated", archive)
     return written
 
 
-def _entries(archive: Path, limits: Limits) -> Iterator[tuple[_Entry, IO[bytes] | None]]:
+def _entries(
+    archive: Path, limits: UnpackLimits
+) -> Iterator[tuple[_ArchiveEntry, IO[bytes] | None]]:
     with open_regular(archive) as file:
         start = file.read(4)
     if start[:2] == b"PK":
@@ -155,17 +161,21 @@ def _entries(archive: Path, limits: Limits) -> Iterator[tuple[_Entry, IO[bytes] 
         yield from _tar_entries(archive, limits)
 
 
-def _tar_entries(archive: Path, limits: Limits) -> Iterator[tuple[_Entry, IO[bytes] | None]]:
+def _tar_entries(
+    archive: Path, limits: UnpackLimits
+) -> Iterator[tuple[_ArchiveEntry, IO[bytes] | None]]:
     with _decompressed(archive) as plain:
         allowed = limits.total_bytes + _HEADER_BYTES * min(limits.entries, 10_000) + (1 << 20)
         with tarfile.open(fileobj=_Forward(plain, allowed), mode="r:") as tar:  # type: ignore[call-overload]
             while (member := tar.next()) is not None:
                 if not (member.isreg() or member.isdir()) or member.issparse():
                     what = _TAR_TYPES.get(member.type, "a special file")
-                    raise _bad(f"{member.name[:80]!r} is {what}, not a regular file", archive)
+                    raise _bad_archive_error(
+                        f"{member.name[:80]!r} is {what}, not a regular file", archive
+                    )
                 path = _path(member.name, archive)
                 executable = bool(member.mode & stat.S_IXUSR)
-                entry = _Entry(path, member.size, executable, member.isdir())
+                entry = _ArchiveEntry(path, member.size, executable, member.isdir())
                 yield entry, tar.extractfile(member) if member.isreg() else None
 
 
@@ -242,17 +252,17 @@ _TAR_TYPES = {
 }
 
 
-def _zip_entries(archive: Path) -> Iterator[tuple[_Entry, IO[bytes] | None]]:
+def _zip_entries(archive: Path) -> Iterator[tuple[_ArchiveEntry, IO[bytes] | None]]:
     with open_zip(archive) as packed:
         for info in packed.infolist():
             mode = info.external_attr >> 16
             kind = stat.S_IFMT(mode)
             folder = info.is_dir()
             if kind not in (0, stat.S_IFDIR if folder else stat.S_IFREG):
-                raise _bad(f"{info.filename[:80]!r} is not a regular file", archive)
+                raise _bad_archive_error(f"{info.filename[:80]!r} is not a regular file", archive)
             # zipfile truncates names at NUL and converts backslashes, so check the original name.
             path = _path(info.orig_filename, archive)
-            entry = _Entry(path, info.file_size, bool(mode & stat.S_IXUSR), folder)
+            entry = _ArchiveEntry(path, info.file_size, bool(mode & stat.S_IXUSR), folder)
             if folder:
                 yield entry, None
                 continue
@@ -264,25 +274,25 @@ def _path(name: str, archive: Path) -> tuple[str, ...]:
     """Return the parts of a plain relative path, without a leading `./`."""
     shown = repr(name[:80])
     if not name or len(name) > _MAX_PATH:
-        raise _bad(f"{shown} is not a file name", archive)
+        raise _bad_archive_error(f"{shown} is not a file name", archive)
     if name.startswith("/") or "\\" in name or (len(name) > 1 and name[1] == ":"):
-        raise _bad(f"{shown} is not a relative path", archive)
+        raise _bad_archive_error(f"{shown} is not a relative path", archive)
     if not name.isprintable() or any(unicodedata.category(c) in ("Cf", "Cs", "Co") for c in name):
-        raise _bad(f"{shown} contains control characters", archive)
+        raise _bad_archive_error(f"{shown} contains control characters", archive)
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if ".." in parts:
-        raise _bad(f"{shown} leads out of the folder", archive)
+        raise _bad_archive_error(f"{shown} leads out of the folder", archive)
     if len(parts) > _MAX_DEPTH:
-        raise _bad(f"{shown} is deeper than {_MAX_DEPTH} folders", archive)
+        raise _bad_archive_error(f"{shown} is deeper than {_MAX_DEPTH} folders", archive)
     for part in parts:
         if len(part.encode()) > _MAX_NAME or part != part.strip() or part.endswith("."):
-            raise _bad(f"{shown} is not a valid file name on every system", archive)
+            raise _bad_archive_error(f"{shown} is not a valid file name on every system", archive)
         if part.split(".")[0].lower() in _RESERVED:
-            raise _bad(f"{shown} is not a valid file name on every system", archive)
+            raise _bad_archive_error(f"{shown} is not a valid file name on every system", archive)
     return parts
 
 
-def _claim(entry: _Entry, names: dict[str, str], archive: Path) -> None:
+def _claim(entry: _ArchiveEntry, names: dict[str, str], archive: Path) -> None:
     """Reject names that are the same, or that are the same on some file systems."""
     for depth in range(1, len(entry.path) + 1):
         name = "/".join(entry.path[:depth])
@@ -293,10 +303,10 @@ def _claim(entry: _Entry, names: dict[str, str], archive: Path) -> None:
         if other is None:
             names[key] = f"{kind} {name}"
         elif other != f"folder {name}" or kind == "file":
-            raise _bad(
+            raise _bad_archive_error(
                 f"{name!r} occurs twice, or collides with {other.partition(' ')[2]!r}", archive
             )
 
 
-def _bad(what: str, archive: Path) -> FleetmarkError:
+def _bad_archive_error(what: str, archive: Path) -> FleetmarkError:
     return FleetmarkError(ErrorKind.BAD_DOCUMENT, what, archive.name)

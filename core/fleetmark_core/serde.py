@@ -185,7 +185,7 @@ def parse_document(cls: type[T], data: bytes, where: str = "") -> T:
     return from_plain(cls, values, where)
 
 
-def parse_own(cls: type[T], data: bytes, where: str = "") -> T:
+def parse_trusted(cls: type[T], data: bytes, where: str = "") -> T:
     """Parse a document that a Fleetmark process wrote with `to_plain`.
 
     Like `parse_document`, but fields are taken by name and the types of plain values are not

@@ -50,26 +50,26 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FleetmarkError:
             kind = ErrorKind.from_number(detail.code)
             return FleetmarkError(kind, detail.what, detail.where, detail.next_step)
     code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
-    said = str(error.details() or "") if hasattr(error, "details") else ""
-    if code is grpc.StatusCode.UNAVAILABLE and (untrusted := _handshake(said, address)):
+    details = str(error.details() or "") if hasattr(error, "details") else ""
+    if code is grpc.StatusCode.UNAVAILABLE and (untrusted := _handshake(details, address)):
         return untrusted
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        if _UNRESOLVED.search(said):
+        if _UNRESOLVED.search(details):
             return unresolved_error(address.rpartition(":")[0], address)
-        cause = _CAUSE.search(said)
+        cause = _CAUSE.search(details)
         return FleetmarkError(
             ErrorKind.UNREACHABLE,
             f"no controller answers at {address}" + (f": {cause[1].lower()}" if cause else ""),
             next_step="Start one with `controller serve`, or name another with --controller",
         )
-    if code is grpc.StatusCode.UNIMPLEMENTED and said == _NO_METHOD:
+    if code is grpc.StatusCode.UNIMPLEMENTED and details == _NO_METHOD:
         return FleetmarkError(
             ErrorKind.INTERNAL,
             "this call is not served there: it is the port for new devices, or another version",
             address,
             "Give --controller the port of `controller serve --listen`, which is 7117 by default",
         )
-    text = said or str(error)
+    text = details or str(error)
     if text == _BROKEN:
         return FleetmarkError(
             ErrorKind.UNREACHABLE,
@@ -96,23 +96,23 @@ def unresolved_error(host: str, address: str) -> FleetmarkError:
     )
 
 
-def _handshake(said: str, address: str) -> FleetmarkError | None:
+def _handshake(details: str, address: str) -> FleetmarkError | None:
     """Return the error for a failed TLS handshake, recognized by the text of gRPC's TLS library."""
-    if "certificate has expired" in said or "certificate is not yet valid" in said:
+    if "certificate has expired" in details or "certificate is not yet valid" in details:
         return FleetmarkError(
             ErrorKind.CLOCK_SKEW,
             "the controller's certificate is not valid according to this machine's clock",
             address,
             "Correct the clock that is wrong",
         )
-    if "CERTIFICATE_VERIFY_FAILED" in said or "Hostname Verification" in said:
+    if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details:
         return FleetmarkError(
             ErrorKind.UNTRUSTED,
             "the server at this address is not the expected controller",
             address,
             "Check the address; another controller needs another token or credentials file",
         )
-    if "Socket closed" in said:
+    if "Socket closed" in details:
         return FleetmarkError(
             ErrorKind.UNREACHABLE,
             f"the server at {address} closed the connection",

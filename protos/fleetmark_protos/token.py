@@ -25,12 +25,12 @@ _MAX_TEXT = 400
 _NO_KEY = bytes(32)
 
 
-class BadToken(ValueError):
+class TokenError(ValueError):
     """Raised for a text that is not an enrollment token; the message never contains it."""
 
 
 @dataclass(frozen=True)
-class JoinToken:
+class EnrollmentToken:
     """The parts of a token. `catalog_sha256` is empty if the controller had no catalog key."""
 
     token_id: str
@@ -56,7 +56,7 @@ class JoinToken:
         return PREFIX + base64.urlsafe_b64encode(whole).decode().rstrip("=")
 
 
-def parse_token(text: str) -> JoinToken:
+def parse_token(text: str) -> EnrollmentToken:
     """Parse the text of a token.
 
     Raises:
@@ -65,23 +65,23 @@ def parse_token(text: str) -> JoinToken:
     text = text.strip()
     if not text.startswith(PREFIX):
         if text.startswith("fleetmark"):
-            raise BadToken("the enrollment token has a newer format: update this program")
-        raise BadToken(f"the text is not an enrollment token, which begins with {PREFIX!r}")
+            raise TokenError("the enrollment token has a newer format: update this program")
+        raise TokenError(f"the text is not an enrollment token, which begins with {PREFIX!r}")
     body = text[len(PREFIX) :]
     if len(text) > _MAX_TEXT or not body.isascii():
-        raise BadToken(
+        raise TokenError(
             "the enrollment token is mistyped: it is too long or contains invalid characters"
         )
     try:
         whole = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadToken("the enrollment token is mistyped") from error
+        raise TokenError("the enrollment token is mistyped") from error
     if len(whole) != _FORMAT.size + _CHECK_BYTES:
-        raise BadToken("the enrollment token is truncated or too long")
+        raise TokenError("the enrollment token is truncated or too long")
     packed, check = whole[: _FORMAT.size], whole[_FORMAT.size :]
     if hashlib.sha256(packed).digest()[:_CHECK_BYTES] != check:
-        raise BadToken("the enrollment token is mistyped")
+        raise TokenError("the enrollment token is mistyped")
     token_id, secret, ca, catalog, port = _FORMAT.unpack(packed)
-    return JoinToken(
+    return EnrollmentToken(
         token_id.hex(), secret, ca.hex(), "" if catalog == _NO_KEY else catalog.hex(), port
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.lockfile import parse_lockfile
 from tests.arm64.emulated import EmulatedFleet
 
 pytestmark = [pytest.mark.arm64, pytest.mark.timeout(1800)]
@@ -123,7 +123,7 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
     locks = fleet.query("SELECT DISTINCT lockfile_sha256 FROM runs WHERE arch = 'aarch64'")
     for (digest,) in locks:
         path = fleet.home / "blobs" / "sha256" / str(digest)[:2] / str(digest)
-        wheels = [wheel.name for wheel in parse_lock(path.read_bytes()).environment.wheels]
+        wheels = [wheel.name for wheel in parse_lockfile(path.read_bytes()).environment.wheels]
         assert any("manylinux_2_28_aarch64" in name for name in wheels if "loadgen" in name)
         for name in wheels:
             assert name.endswith(("aarch64.whl", "-any.whl")), name

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fleetmark_catalog import load
-from fleetmark_protos.token import JoinToken
+from fleetmark_protos.token import EnrollmentToken
 from tests.support.processes import BIN, Fleet, environment, fleet_in, until
 
 pytestmark = pytest.mark.e2e
@@ -149,7 +149,7 @@ def test_an_agent_without_a_controller_says_so(tmp_path: Path) -> None:
         ],
         env={
             **environment(),
-            "FLEETMARK_TOKEN": JoinToken("00" * 8, bytes(20), "00" * 32, "", 1).text(),
+            "FLEETMARK_TOKEN": EnrollmentToken("00" * 8, bytes(20), "00" * 32, "", 1).text(),
         },
         capture_output=True,
         text=True,

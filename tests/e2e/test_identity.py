@@ -391,12 +391,12 @@ def _token_by_hand(fleet: Fleet) -> None:
     import hashlib
 
     from fleetmark_core.device_keys import pem_sha256
-    from fleetmark_protos.token import JoinToken
+    from fleetmark_protos.token import EnrollmentToken
 
     whole = (fleet.home / "identity" / "ca.pem").read_bytes()
     certificate = whole[whole.index(b"-----BEGIN CERTIFICATE") :]
     port = int(fleet.address.rpartition(":")[2]) + 1
-    token = JoinToken("01" * 8, os.urandom(20), pem_sha256(certificate), "", port)
+    token = EnrollmentToken("01" * 8, os.urandom(20), pem_sha256(certificate), "", port)
     with sqlite3.connect(fleet.home / "results.db") as store:
         store.execute(
             "INSERT INTO token VALUES (?, ?, '{}', 1, 1, 0, '', 'test', ?, NULL)",

@@ -13,7 +13,7 @@ import pytest
 
 from fleetmark_controller.evaluation.condition import CODES
 from fleetmark_controller.evaluation.thresholds import Thresholds
-from fleetmark_core.repeat_bounds import Bounds
+from fleetmark_core.repeat_bounds import RepeatBounds
 from tests.e2e.test_docs import ROOT, commands
 from tests.support.processes import Fleet, fleet_in
 
@@ -22,7 +22,7 @@ SCHEDULE, LIST, SHOW, IMPORT = commands("docs/verdicts.md")
 
 
 def test_the_limits_are_those_of_the_program() -> None:
-    known = {**asdict(Thresholds()), **asdict(Bounds()), "swap_bytes": 1}
+    known = {**asdict(Thresholds()), **asdict(RepeatBounds()), "swap_bytes": 1}
     told = re.findall(r"`(\w+)` (\d+)", TEXT)
     assert len(told) >= 7
     for name, value in told:

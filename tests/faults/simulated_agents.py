@@ -13,9 +13,9 @@ import grpc
 
 from fleetmark_agent.helpers.tls_probe import trusted_ca
 from fleetmark_agent.net import grpc_transport
-from fleetmark_agent.net.connection import Link
+from fleetmark_agent.net.connection import ControllerConnection
 from fleetmark_agent.session import events as h
-from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.session.machine import AgentIdentity, Session
 from fleetmark_agent.state.identity import Tls
 from fleetmark_agent.state.ledger import Ledger
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
@@ -39,9 +39,9 @@ class Member:
     """One agent; offers are left unanswered, for none is made."""
 
     def __init__(self, device_id: str, name: str, address: str, tls: Tls) -> None:
-        identity = Identity(device_id, uuid7(), name, "0", CAPABLE)
+        identity = AgentIdentity(device_id, uuid7(), name, "0", CAPABLE)
         self.session = Session(identity, Ledger(), device_free=True, spooled={})
-        self.link = Link(
+        self.link = ControllerConnection(
             grpc_transport.GrpcTransport(address, lambda: tls), self.tell, lambda: None
         )
         self.timer: asyncio.TimerHandle | None = None
@@ -57,7 +57,7 @@ class Member:
             self.timer.cancel()
         due = self.session.next_tick()
         if due is not None:
-            self.timer = loop.call_at(due, self.tell, h.Tick())
+            self.timer = loop.call_at(due, self.tell, h.TimerFired())
 
 
 async def enrol(address: str, count: int) -> list[tuple[str, str, str, Tls]]:

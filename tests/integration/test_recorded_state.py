@@ -27,7 +27,7 @@ from fleetmark_controller.identity.ca import Authority
 from fleetmark_controller.server.home import Home
 from fleetmark_controller.signing import key_file
 from fleetmark_controller.signing.order_signer import OrderSigner
-from fleetmark_controller.signing.release_store import Keeper
+from fleetmark_controller.signing.release_store import ReleaseStore
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import check_integrity, connect, migrate
 from fleetmark_controller.store.devices import descriptions, device_admin, devices, saved_fleets
@@ -38,15 +38,15 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.bundle_file import (
     BUNDLE,
     RESULTS,
-    opened,
-    parse_board,
+    open_bundle,
+    parse_device_identity,
     parse_results,
-    parse_signed_by_board,
+    parse_signed_by_device,
 )
 from fleetmark_core.device_keys import key_fingerprint, pem_sha256
 from fleetmark_core.digest import sha256_file, sha256_hex
 from fleetmark_core.order import parse_signed
-from fleetmark_core.order_verification import Trusted, open_order, vouch
+from fleetmark_core.order_verification import TrustState, verify_order, verify_order_signature
 from fleetmark_core.signing import certified_key
 from tests.support.recorded_state import (
     VIEWS,
@@ -129,9 +129,9 @@ def test_devices_keep_labels_descriptions_drains_and_reservations(
             "name": device.name,
             "labels": device.labels,
             "care": device_admin.get(store, device.device_id),
-            "description": descriptions.of(store, device.device_id),
+            "description": descriptions.get_for_device(store, device.device_id),
         }
-        for device in devices.every(store)
+        for device in devices.list_all(store)
     ]
     same(recorded("store")["devices"], found)
     first, second, third = found
@@ -143,10 +143,10 @@ def test_devices_keep_labels_descriptions_drains_and_reservations(
 
 def test_people_boards_tokens_and_saved_fleets_are_there(store: sqlite3.Connection) -> None:
     wanted = recorded("store")
-    same(wanted["identities"], identities.every(store))
-    same(wanted["tokens"], tokens.every(store))
-    assert saved_fleets.every(store) == wanted["saved_fleets"] == {"lab": "site=lab1"}
-    assert {known.name for known in identities.every(store)} >= {"local", "alice", "bench-03"}
+    same(wanted["identities"], identities.list_all(store))
+    same(wanted["tokens"], tokens.list_all(store))
+    assert saved_fleets.list_all(store) == wanted["saved_fleets"] == {"lab": "site=lab1"}
+    assert {known.name for known in identities.list_all(store)} >= {"local", "alice", "bench-03"}
 
 
 def test_jobs_and_attempts_are_there(store: sqlite3.Connection) -> None:
@@ -200,7 +200,7 @@ def test_the_small_files_of_the_controllers_home_are_read(state: Path) -> None:
 
 def test_catalog_key_and_release_are_read(state: Path) -> None:
     wanted, folder = recorded("controller"), state / "controller"
-    keeper = Keeper(folder, BlobFolder(folder / "blobs"), 1, make=False)
+    keeper = ReleaseStore(folder, BlobFolder(folder / "blobs"), 1, make=False)
     assert (keeper.public, keeper.fingerprint) == (wanted["public"], wanted["fingerprint"])
     same(wanted["reference"], keeper.reference)
     assert keeper.release is not None
@@ -230,7 +230,7 @@ def test_an_order_is_signed_as_it_was(state: Path, store: sqlite3.Connection) ->
     wanted = recorded("controller")
     authority, signer = controllers_signer(state / "controller")
     assert authority.ca_sha256 == wanted["ca_sha256"]
-    with opened(state / "job.bundle", BUNDLE) as carried:
+    with open_bundle(state / "job.bundle", BUNDLE) as carried:
         left = [carried.table(BUNDLE)["order"].encode()]
     left += [entry.order for entry in ledger.load(RealFiles(state / "bench-01")).entries]
     made = {}
@@ -239,9 +239,9 @@ def test_an_order_is_signed_as_it_was(state: Path, store: sqlite3.Connection) ->
         assert attempt is not None
         envelope = signer.signed(attempt.order)
         made[envelope] = attempt.key
-        assert signer.own(envelope) == attempt.order
-        assert signer.own(envelope.replace(b"SingleStream", b"MultiStream")) is None
-        order = open_order(envelope, authority.ca.certificate)
+        assert signer.verify_own(envelope) == attempt.order
+        assert signer.verify_own(envelope.replace(b"SingleStream", b"MultiStream")) is None
+        order = verify_order_signature(envelope, authority.ca.certificate)
         assert (order.job_id, order.epoch) == (attempt.key.job_id, attempt.key.epoch)
         public = certified_key(parse_signed(envelope).certificate, authority.ca.certificate)
         assert public == wanted["orders_public"]
@@ -286,7 +286,7 @@ def test_what_was_recorded_of_boards_is_not_trivial() -> None:
 def test_the_identity_of_a_board_is_read(state: Path) -> None:
     wanted, home = recorded("agents")["bench-01"], state / "bench-01"
     assert identity.device_id(home) == wanted["device_id"]
-    same(wanted["enrolment"], identity.load_enrolment(home))
+    same(wanted["enrolment"], identity.load_enrollment(home))
     tls = identity.load_tls(home)
     assert pem_sha256(tls.ca) == wanted["ca_sha256"] == recorded("controller")["ca_sha256"]
     peer = certificates.read_peer(tls.certificate)
@@ -314,10 +314,10 @@ def test_what_a_board_trusts_is_read(state: Path, name: str) -> None:
 
 def test_the_bundle_is_read_and_its_order_holds(state: Path) -> None:
     wanted = recorded("carried")
-    with opened(state / "job.bundle", BUNDLE) as carried:
+    with open_bundle(state / "job.bundle", BUNDLE) as carried:
         table = carried.table(BUNDLE)
         ca, envelope = table["ca"].encode(), table["order"].encode()
-        order = open_order(envelope, ca)
+        order = verify_order_signature(envelope, ca)
         same(wanted["bundle"]["order"], order)
         assert sha256_hex(envelope) == wanted["bundle"]["order_sha256"]
         assert sorted(table["blobs"]) == wanted["bundle"]["blobs"]
@@ -327,9 +327,9 @@ def test_the_bundle_is_read_and_its_order_holds(state: Path) -> None:
     assert {sha256: len(data) for sha256, data in content.items()} == dict(table["blobs"])
     assert f"{pem_sha256(ca)}.{table['catalog_sha256']}" == wanted["pin"]
     made_s = recorded("controller")["release"]["made_unix_s"]
-    trusted = Trusted(ca, table["catalog_sha256"], 0, "", made_s)
+    trusted = TrustState(ca, table["catalog_sha256"], 0, "", made_s)
     release, lock = content[order.release_sha256], content[order.lock_sha256]
-    vouched = vouch(trusted, envelope, release, lock)
+    vouched = verify_order(trusted, envelope, release, lock)
     trust = recorded("agents")["bench-03"]["trust"]
     assert (vouched.catalog_sha256, vouched.serial, vouched.release_sha256) == (
         trust["catalog_sha256"],
@@ -341,16 +341,16 @@ def test_the_bundle_is_read_and_its_order_holds(state: Path) -> None:
 def test_results_and_description_of_a_board_are_read_and_signed_by_it(state: Path) -> None:
     wanted = recorded("carried")
     own_key = recorded("agents")["bench-03"]["key_sha256"]
-    with opened(state / "job.results", RESULTS) as carried:
-        results = parse_signed_by_board(carried.document(RESULTS))
+    with open_bundle(state / "job.results", RESULTS) as carried:
+        results = parse_signed_by_device(carried.document(RESULTS))
         assert sorted(carried.blobs) == wanted["results"]["blobs"]
         assert all(
             sha256_hex(b"".join(carried.chunks(sha256))) == sha256 for sha256 in carried.blobs
         )
     same(wanted["results"]["document"], parse_results(results.signed))
     assert parse_results(results.signed).order_sha256 == wanted["bundle"]["order_sha256"]
-    board = parse_signed_by_board((state / "board.json").read_bytes())
-    same(wanted["board"]["document"], parse_board(board.signed))
+    board = parse_signed_by_device((state / "board.json").read_bytes())
+    same(wanted["board"]["document"], parse_device_identity(board.signed))
     for signed in (results, board):
         request = certificates.check_document(signed.signed, signed.csr, signed.signature)
         assert request.key_sha256 == own_key

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_agent.session import events as h
-from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.session.machine import AgentIdentity, Session
 from fleetmark_agent.session.messages import AttemptReport, Bye, Hello, Progress
-from fleetmark_agent.session.order_evidence import with_papers
+from fleetmark_agent.session.order_evidence import with_order_evidence
 from fleetmark_agent.state import ledger as ledgers
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.spool import Spool, SpoolFull
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_core.lockfile import LOCK_FORMAT, Environment, Lock, Program
+from fleetmark_core.lockfile import LOCK_FORMAT, Environment, Lockfile, Program
 from fleetmark_core.records import Final, Record, seal
 from tests.simulation.clock_and_events import World
 from tests.simulation.disk import Disk, Killed
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.simulation.controller import Centre
 
 SPOOL_BYTES = 1 << 20
-LOCK_BYTES = Lock(
+LOCK_BYTES = Lockfile(
     LOCK_FORMAT, "b", (), Program(("x",), (), ()), {}, Environment("3.11", ()), {}
 ).canonical()
 """The lock of every job."""
@@ -38,7 +38,7 @@ LOCK_BYTES = Lock(
 class Running:
     """What the supervisor runs now."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
     began_s: float
 
 
@@ -62,17 +62,17 @@ class Board:
         self.facts = facts
         self.disk = Disk(world, crash_rate, full_rate)
         self.running: Running | None = None
-        self.trace: list[tuple[AttemptKey, float, float]] = []
+        self.trace: list[tuple[LocalAttemptKey, float, float]] = []
         """(attempt, began, ended) of everything that ever ran."""
-        self.completed: set[AttemptKey] = set()
+        self.completed: set[LocalAttemptKey] = set()
         """Attempts whose final record is durable in the spool."""
-        self.unwanted: set[AttemptKey] = set()
+        self.unwanted: set[LocalAttemptKey] = set()
         """Attempts that the controller told us to stop."""
         self.session: Session | None = None
-        self._outcomes: set[AttemptKey] = set()  # on disk: the supervisor's outcome.json
+        self._outcomes: set[LocalAttemptKey] = set()  # on disk: the supervisor's outcome.json
         self._life = 0
         self._stream: Stream | None = None
-        self._stop_wanted: set[AttemptKey] = set()
+        self._stop_wanted: set[LocalAttemptKey] = set()
         self._paused_until = 0.0
 
     # --- life of the agent's process ---
@@ -97,7 +97,7 @@ class Board:
             self.session = None
             self.world.after(2.0, lambda: self.boot() if life == self._life else None)
             return
-        identity = Identity(self.name, f"{self.name}-{life}", self.name, "0.1.0", self.facts)
+        identity = AgentIdentity(self.name, f"{self.name}-{life}", self.name, "0.1.0", self.facts)
         spooled = {key: self.spool.last_seq(key) for key in self.spool.attempts()}
         self.session = Session(identity, ledger, device_free=self.device_free(), spooled=spooled)
         self.world.note(f"{self.name}: agent starts, holds {sorted(k.name for k in held)}")
@@ -157,7 +157,7 @@ class Board:
             if self._stream is not None and self.session is not None:
                 message = action.message
                 if isinstance(message, Hello):
-                    message = with_papers(message, self.session.held, self._lock_of)
+                    message = with_order_evidence(message, self.session.held, self._lock_of)
                 self._stream.up(message)
         elif isinstance(action, h.Persist):
             self._persist(action)
@@ -169,7 +169,7 @@ class Board:
             self._upload(action)
         elif isinstance(action, h.Acknowledge):
             self.spool.acknowledge(action.key, action.through_seq)
-        elif isinstance(action, h.Forget):
+        elif isinstance(action, h.DeleteAttempt):
             try:
                 self.spool.forget(action.key)
             except OSError:
@@ -182,7 +182,7 @@ class Board:
             life = self._life
             self.world.after(action.after_s + 0.2, lambda: self._dial(life))
 
-    def _lock_of(self, key: AttemptKey) -> bytes:
+    def _lock_of(self, key: LocalAttemptKey) -> bytes:
         begun = self.running is not None and self.running.key == key
         if begun or key in self._outcomes or self.spool.last_seq(key):
             return LOCK_BYTES
@@ -206,7 +206,7 @@ class Board:
             return
         due = self.session.next_tick()
         if due is not None and due <= self.world.now_s:
-            self.feed(h.Tick())
+            self.feed(h.TimerFired())
         self.world.after(0.25, lambda: self._keep_time(life))
 
     # --- the link ---
@@ -218,14 +218,14 @@ class Board:
 
         def heard(message: Any) -> None:
             if life == self._life and self._stream is stream:
-                self.feed(h.Received(message))
+                self.feed(h.MessageReceived(message))
                 if isinstance(message, Bye):
                     closed()
 
         def closed() -> None:
             if life == self._life and self._stream is stream:
                 self._stream = None
-                self.feed(h.Closed())
+                self.feed(h.StreamClosed())
                 self.world.after(self.world.random.uniform(0.2, 2.0), lambda: self._dial(life))
 
         stream.on_board, stream.closed_at_board = heard, closed
@@ -234,7 +234,7 @@ class Board:
             self.world.after(self.world.random.uniform(0.2, 2.0), lambda: self._dial(life))
             return
         self._stream = stream
-        self.feed(h.Opened())
+        self.feed(h.StreamOpened())
 
     def _upload(self, action: h.Upload) -> None:
         key, life = action.key, self._life
@@ -257,7 +257,7 @@ class Board:
 
     # --- the job: supervisor and program, and the runner's collecting ---
 
-    def _start_job(self, key: AttemptKey) -> None:
+    def _start_job(self, key: LocalAttemptKey) -> None:
         if key in self._outcomes:
             self._collect(key)
             return
@@ -283,13 +283,13 @@ class Board:
         self._later(0.001, h.JobRunning(key))
         self._later(0.001, h.DeviceChanged(False))
 
-    def begin(self, key: AttemptKey) -> None:
+    def begin(self, key: LocalAttemptKey) -> None:
         """The supervisor takes the lock and starts the job."""
         self.running = Running(key, self.world.now_s)
         self.world.note(f"{self.name}: job {key.name} begins")
         self.world.after(self.world.random.uniform(0.5, 25.0), lambda: self._job_done(key))
 
-    def _job_done(self, key: AttemptKey) -> None:
+    def _job_done(self, key: LocalAttemptKey) -> None:
         if self.running is None or self.running.key != key:
             return
         self._end_job()
@@ -305,7 +305,7 @@ class Board:
             self.trace.append((self.running.key, self.running.began_s, self.world.now_s))
             self.running = None
 
-    def _stop_job(self, key: AttemptKey) -> None:
+    def _stop_job(self, key: LocalAttemptKey) -> None:
         self.unwanted.add(key)
         if self.running is not None and self.running.key == key:
             self._end_job()
@@ -314,7 +314,7 @@ class Board:
             self._stop_wanted.add(key)
             self._later(0.05, h.JobStopped(key))
 
-    def _collect(self, key: AttemptKey) -> None:
+    def _collect(self, key: LocalAttemptKey) -> None:
         if self.session is None or key in self._stop_wanted:
             return
         records = records_of(key)
@@ -338,7 +338,7 @@ class Board:
         self._later(0.001, h.JobProgressed(key, Progress("done")))
 
 
-def records_of(key: AttemptKey) -> list[Record]:
+def records_of(key: LocalAttemptKey) -> list[Record]:
     """What an attempt's run writes: it follows from the attempt, as files on a disk would."""
     chance = random.Random(key.name)
     payloads = [("event", b'{"n":%d,"e":%d}' % (n, key.epoch)) for n in range(chance.randint(0, 4))]
@@ -356,6 +356,6 @@ def records_of(key: AttemptKey) -> list[Record]:
     return [*records, Record(len(records) + 1, "final", final.payload())]
 
 
-def report_of(message: AttemptReport) -> tuple[AttemptKey, str, str, bool]:
+def report_of(message: AttemptReport) -> tuple[LocalAttemptKey, str, str, bool]:
     """Key, state, reason and whether another try may help."""
     return message.attempt.key, message.state.value, message.reason, message.retryable

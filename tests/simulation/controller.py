@@ -18,13 +18,13 @@ from fleetmark_agent.state import attempt_key
 from fleetmark_controller.engine.verification import COMPLETED
 from fleetmark_controller.evaluation.records import parse_sealed
 from fleetmark_controller.lifecycle import fencing
-from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.operations import campaigns, dispatch, results, sessions
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect
-from fleetmark_controller.operations.recovery import Vouching
-from fleetmark_controller.operations.results import Judgement
-from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
+from fleetmark_controller.operations.recovery import OrderVerifier
+from fleetmark_controller.operations.results import Evaluation
+from fleetmark_controller.planning.model import JobOption, NewCampaign, NewJob
 from fleetmark_controller.scheduling.model import Policy
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.scheduling.presence import Presence
@@ -126,11 +126,11 @@ class Centre:
                 epochs.generation(self.connection), self._generation, self.wall_ns() / NS
             )
             self._generation = chosen
-            self.run(lambda c, _fx, _now: epochs.begin(c, "controller", chosen))
+            self.run(lambda c, _fx, _now: epochs.start_generation(c, "controller", chosen))
             for device in attempts.busy_devices(self.connection):
-                self.presence.expect(device, self.monotonic_ns())
+                self.presence.restore_lease(device, self.monotonic_ns())
                 self._last_heard[device] = self.world.now_s
-            for key in attempts.unverified(self.connection):
+            for key in attempts.list_ready_for_evaluation(self.connection):
                 self._verify(key)
         except Down:
             return
@@ -217,7 +217,7 @@ class Centre:
             device = message.key.device_id
             ref = m.AttemptRef(device, message.key.job_id, message.key.epoch, "")
             if isinstance(message, OfferEffect):
-                self.presence.occupied(device)
+                self.presence.mark_busy(device)
                 out: m.ControllerMessage = m.Offer(ref, message.order)
             else:
                 out = m.Stop(ref, message.reason)
@@ -250,7 +250,7 @@ class Centre:
                 60.0,
                 iso(self.wall_ns() + DEADLINE_S * NS),
                 max_attempts,
-                tuple(Option(device, LOCK, 1, 1) for device in group),
+                tuple(JobOption(device, LOCK, 1, 1) for device in group),
             )
             for number, group in enumerate(groups, 1)
         ]
@@ -354,7 +354,7 @@ class Centre:
         return True
 
     def append(
-        self, device: str, key: attempt_key.AttemptKey, batch: Sequence[Record]
+        self, device: str, key: attempt_key.LocalAttemptKey, batch: Sequence[Record]
     ) -> int | None:
         """Results.Append; None: the call fails."""
         if not self.up:
@@ -395,7 +395,7 @@ class Centre:
 
     def _hello(self, stream: Stream, state: dict[str, int], said: m.Hello) -> None:
         device = said.device_id
-        hello = sessions.Hello(
+        hello = sessions.DeviceHello(
             device,
             said.name,
             said.labels,
@@ -409,10 +409,10 @@ class Centre:
         )
         # Here every order is the controller's own: none of its messages is forged.
         answers, effects = self.transact(
-            lambda c, fx, now: sessions.hello(c, fx, now, hello, Vouching(lambda it: it))
+            lambda c, fx, now: sessions.hello(c, fx, now, hello, OrderVerifier(lambda it: it))
         )
         verdicts = tuple(
-            m.Verdict(
+            m.AttemptDirective(
                 m.AttemptRef(device, a.key.job_id, a.key.epoch, said.boot_id), not a.keep, a.reason
             )
             for a in answers
@@ -442,7 +442,7 @@ class Centre:
             return
         try:
             _, effects = self.transact(
-                lambda c, fx, now: dispatch.assign(c, fx, now, seen, SCHEDULER)
+                lambda c, fx, now: dispatch.dispatch_jobs(c, fx, now, seen, SCHEDULER)
             )
         except Down:
             return
@@ -484,11 +484,13 @@ class Centre:
     def _judge(self, life: int, key: AttemptKey) -> None:
         if life != self._life or not self.up:
             return
-        final = parse_sealed(records.of(self.connection, key))
+        final = parse_sealed(records.list_for_attempt(self.connection, key))
         if final.outcome == COMPLETED:
-            judgement = Judgement(Ending.VALID, "", False, _run_values(key, self.wall_ns()))
+            judgement = Evaluation(
+                AttemptOutcome.VALID, "", False, _run_values(key, self.wall_ns())
+            )
         else:
-            judgement = Judgement(Ending.FAILED, "it failed", final.retryable)
+            judgement = Evaluation(AttemptOutcome.FAILED, "it failed", final.retryable)
         run_id = f"run-{key.job_id}-{key.epoch}-{self.world.random.random()}"
         try:
             self.run(lambda c, fx, now: results.finalise(c, fx, now, key, run_id, judgement))
@@ -497,9 +499,9 @@ class Centre:
         self.verifying.discard(key)
 
 
-def _report(device: str, message: m.AttemptReport) -> sessions.Report:
+def _report(device: str, message: m.AttemptReport) -> sessions.AttemptReport:
     key, state, reason, retryable = report_of(message)
-    return sessions.Report(
+    return sessions.AttemptReport(
         AttemptKey(device, key.job_id, key.epoch),
         AttemptState(state),
         reason,

@@ -14,7 +14,7 @@ import pytest
 
 from fleetmark_agent.session import events as h
 from fleetmark_agent.session.machine import Session
-from fleetmark_agent.session.messages import AttemptState as Reported
+from fleetmark_agent.session.messages import ReportedState as Reported
 from fleetmark_agent.state.spool import Spool
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import results, sessions

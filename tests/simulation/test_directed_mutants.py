@@ -64,7 +64,7 @@ def test_an_acceptance_that_is_reported_before_it_is_durable_is_noticed(
         actions = original(self, offer)  # type: ignore[arg-type]
         for held in self.held.values():
             held.announced = True
-        return [*actions, *(a for h in self.held.values() for a in self._say(h))]
+        return [*actions, *(a for h in self.held.values() for a in self._send_report(h))]
 
     monkeypatch.setattr(Session, "_offered", eager)
     with pytest.raises((AssertionError, ValueError)):

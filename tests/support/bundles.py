@@ -11,7 +11,7 @@ from typing import Any
 
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.ids import uuid7
-from fleetmark_core.lockfile import BlobRef, DeclaredOutput, Environment, Lock, Program
+from fleetmark_core.lockfile import BlobRef, DeclaredOutput, Environment, Lockfile, Program
 from fleetmark_core.order import Order
 from tests.support.fake_controller import FakeController
 
@@ -78,11 +78,11 @@ def make_lock(
     outputs: tuple[DeclaredOutput, ...] = (DeclaredOutput("result.json", "result"),),
     environment: dict[str, str] | None = None,
     command: tuple[str, ...] = ("{python}", "{program}/main.py"),
-) -> Lock:
+) -> Lockfile:
     program = Program(
         command, (blob("main.py", source.encode(), controller),), outputs, environment or {}
     )
-    return Lock(
+    return Lockfile(
         format=1,
         benchmark="trivial",
         components=(),
@@ -95,7 +95,7 @@ def make_lock(
 
 def make_order(
     controller: FakeController,
-    lock: Lock,
+    lock: Lockfile,
     *,
     epoch: int = 1,
     job_id: str = "",

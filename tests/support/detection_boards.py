@@ -10,11 +10,11 @@ from pathlib import Path
 from fleetmark_agent.software.detection_cache import builtin_folder
 from fleetmark_agent.software.engine import detect
 from fleetmark_agent.software.models import Finding
-from fleetmark_agent.software.rules import Rule, load_rules
-from fleetmark_agent.software.search_paths import Place
+from fleetmark_agent.software.rules import DetectionRule, load_rules
+from fleetmark_agent.software.search_paths import SearchPaths
 
 BASE = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
-RULES: dict[str, Rule] = {rule.name: rule for rule in load_rules(builtin_folder())[0]}
+RULES: dict[str, DetectionRule] = {rule.name: rule for rule in load_rules(builtin_folder())[0]}
 
 _BOOTSTRAP = """
 import sys
@@ -57,14 +57,14 @@ class Board:
         self.program(name, f'exec {BASE} -I -B {boot} "$@"')
         return site
 
-    def place(self) -> Place:
-        return Place.below(self.root)
+    def place(self) -> SearchPaths:
+        return SearchPaths.below(self.root)
 
-    def find(self, *rules: str | Rule, **more: float) -> list[Finding]:
+    def find(self, *rules: str | DetectionRule, **more: float) -> list[Finding]:
         chosen = [RULES[rule] if isinstance(rule, str) else rule for rule in rules]
         return list(detect(self.place(), chosen, **more).findings)
 
-    def verdicts(self, *rules: str | Rule) -> list[tuple[str, str]]:
+    def verdicts(self, *rules: str | DetectionRule) -> list[tuple[str, str]]:
         return [(found.verdict.value, found.version) for found in self.find(*rules)]
 
 

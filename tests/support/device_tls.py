@@ -9,10 +9,10 @@ from pathlib import Path
 import grpc
 
 from fleetmark_agent.state import identity
-from fleetmark_agent.state.identity import ACTIVE, Enrolment
+from fleetmark_agent.state.identity import ACTIVE, Enrollment
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
-from fleetmark_controller.identity.model import Kind
+from fleetmark_controller.identity.model import IdentityKind
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.device_keys import make_key, pem_sha256, signing_request
 
@@ -38,11 +38,13 @@ def enrol(home: Path, address: str, life_ns: int = LIFE_NS) -> None:
     key, now_ns = make_key(), time.time_ns()
     request = certificates.read_request(signing_request(key))
     signed, expires_ns = certificates.sign(
-        authority(), request, Kind.DEVICE, device_id, now_ns, life_ns
+        authority(), request, IdentityKind.DEVICE, device_id, now_ns, life_ns
     )
     folder = identity.folder(home)
     write_atomic(folder / identity.KEY, key, private=True)
     write_atomic(folder / identity.CA, authority().certificate, private=True)
     write_atomic(folder / identity.CERTIFICATE, signed, private=True)
     ca_sha256 = pem_sha256(authority().certificate)
-    identity.save_enrolment(home, Enrolment(ACTIVE, address, 1, ca_sha256, "", now_ns, expires_ns))
+    identity.save_enrollment(
+        home, Enrollment(ACTIVE, address, 1, ca_sha256, "", now_ns, expires_ns)
+    )

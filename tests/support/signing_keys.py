@@ -9,11 +9,11 @@ from functools import lru_cache
 
 import grpc
 
-from fleetmark_controller.api.auth import Guard, Refusals
+from fleetmark_controller.api.auth import AuthInterceptor, RefusalAuditor
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
-from fleetmark_controller.identity.model import Identity, Kind, Role, State
+from fleetmark_controller.identity.model import Identity, IdentityKind, IdentityState, Role
 from fleetmark_controller.store.security import identities
 from fleetmark_core.device_keys import make_key, signing_request
 from fleetmark_protos.channel import client_options, server_options
@@ -27,23 +27,23 @@ def authority() -> Pair:
 
 
 async def device_pair(engine: Engine, device_id: str) -> Pair:
-    return await _member(engine, Kind.DEVICE, device_id, None)
+    return await _member(engine, IdentityKind.DEVICE, device_id, None)
 
 
 async def person_pair(engine: Engine, role: Role) -> Pair:
-    return await _member(engine, Kind.PERSON, role.value, role)
+    return await _member(engine, IdentityKind.PERSON, role.value, role)
 
 
-async def _member(engine: Engine, kind: Kind, name: str, role: Role | None) -> Pair:
+async def _member(engine: Engine, kind: IdentityKind, name: str, role: Role | None) -> Pair:
     key = make_key()
     request = certificates.read_request(signing_request(key))
-    identity = Identity(name, kind, name, role, request.key_sha256, State.ACTIVE, {}, "")
+    identity = Identity(name, kind, name, role, request.key_sha256, IdentityState.ACTIVE, {}, "")
 
     def add(c: object, fx: object, now: int) -> None:
         identities.add(c, now, identity)  # type: ignore[arg-type]
         fx.identities.add(name)  # type: ignore[attr-defined]
 
-    await engine.transactions.perform(add)
+    await engine.transactions.run_operation(add)
     signed, _ = certificates.sign(authority(), request, kind, name, time.time_ns(), 10**12)
     return Pair(key, signed)
 
@@ -53,7 +53,7 @@ async def secured(engine: Engine) -> AsyncIterator[tuple[grpc.aio.Server, Start]
     """A server to add services to, and what starts it and gives a channel with an identity."""
     ca = authority()
     pair = certificates.make_server(ca, time.time_ns())
-    guard = Guard(engine.registry, Refusals(engine))
+    guard = AuthInterceptor(engine.registry, RefusalAuditor(engine))
     server = grpc.aio.server(options=server_options(), interceptors=[guard])
     credentials = grpc.ssl_server_credentials([(pair.key, pair.certificate)], ca.certificate, True)
     port = server.add_secure_port("127.0.0.1:0", credentials)

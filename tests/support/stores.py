@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from fleetmark_controller.operations import campaigns, dispatch, sessions
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
-from fleetmark_controller.scheduling.model import Seen
+from fleetmark_controller.planning.model import JobOption, NewCampaign, NewJob
+from fleetmark_controller.scheduling.model import PresenceSnapshot
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import connect, migrate
@@ -35,7 +35,7 @@ class TestStore:
         self.facts = facts
         self.connection = connect(path)
         self.now_ns = 1_700_000_000 * S
-        self.run(lambda c, _fx, _now: epochs.begin(c, "controller-1", 1))
+        self.run(lambda c, _fx, _now: epochs.start_generation(c, "controller-1", 1))
 
     def run(self, operation: Callable[[sqlite3.Connection, Effects, int], T]) -> T:
         return self.effects_of(operation)[0]
@@ -54,9 +54,13 @@ class TestStore:
         return result, effects
 
     def hello(
-        self, device: str = "d1", *reports: sessions.Report, idle: bool = True, epoch: int = 0
-    ) -> tuple[list[sessions.Answer], Effects]:
-        said = sessions.Hello(
+        self,
+        device: str = "d1",
+        *reports: sessions.AttemptReport,
+        idle: bool = True,
+        epoch: int = 0,
+    ) -> tuple[list[sessions.AttemptDecision], Effects]:
+        said = sessions.DeviceHello(
             device, device, {}, self.facts, "0.1.0", "boot-1", epoch, idle, tuple(reports)
         )
         return self.effects_of(lambda c, fx, now: sessions.hello(c, fx, now, said))
@@ -80,7 +84,7 @@ class TestStore:
                 timeout_s=60.0,
                 deadline_at="2099-01-01T00:00:00.000Z",
                 max_attempts=max_attempts,
-                options=tuple(Option(device, LOCK, 100, 1000) for device in devices),
+                options=tuple(JobOption(device, LOCK, 100, 1000) for device in devices),
             )
             for number in range(1, count + 1)
         ]
@@ -90,7 +94,9 @@ class TestStore:
 
     def assign(self, *free: str) -> list[AttemptKey]:
         _, effects = self.effects_of(
-            lambda c, fx, now: dispatch.assign(c, fx, now, {d: Seen() for d in free}, Planner())
+            lambda c, fx, now: dispatch.dispatch_jobs(
+                c, fx, now, {d: PresenceSnapshot() for d in free}, Planner()
+            )
         )
         return [offer.key for offer in effects.offers]
 

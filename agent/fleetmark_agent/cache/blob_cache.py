@@ -28,7 +28,7 @@ _BEAT_S = (0.2, 15.0)
 
 
 @dataclass(frozen=True)
-class _Item:
+class _CacheEntry:
     """An entry that can be evicted: a blob, a partial download or an environment."""
 
     name: str
@@ -143,7 +143,7 @@ class Cache:
             except OSError as error:
                 # The partial download would keep the disk full.
                 self.blobs.partial(blob.sha256).unlink(missing_ok=True)
-                raise refusal_of(error, self.root, blob.name) from error
+                raise storage_error(error, self.root, blob.name) from error
         raise AssertionError("the second attempt returns or raises")
 
     async def verified(self, blob: BlobRef) -> Path:
@@ -208,25 +208,25 @@ class Cache:
     def _fits(self, needed_bytes: int) -> bool:
         return needed_bytes + self.min_free_bytes <= free_bytes(self.root)
 
-    def _evictable(self) -> Iterator[_Item]:
+    def _evictable(self) -> Iterator[_CacheEntry]:
         """Return the entries that no attempt needs, least recently used first."""
         pinned = frozenset().union(*self._pins.values())
-        items: list[_Item] = []
+        items: list[_CacheEntry] = []
         for sha256 in self.blobs:
             path = self.blobs.path(sha256)
             state = path.stat()
-            items.append(_Item(sha256, path, state.st_mtime, state.st_size))
+            items.append(_CacheEntry(sha256, path, state.st_mtime, state.st_size))
         for path in (self.blobs.root / "partial").glob("*"):
             state = path.stat()
-            items.append(_Item(path.name, path, state.st_mtime, state.st_size))
+            items.append(_CacheEntry(path.name, path, state.st_mtime, state.st_size))
         for path in self.environments.glob("*"):
-            items.append(_Item(path.name, path, path.stat().st_mtime, tree_bytes(path)))
+            items.append(_CacheEntry(path.name, path, path.stat().st_mtime, tree_bytes(path)))
         return iter(
             sorted((item for item in items if item.name not in pinned), key=lambda i: i.used_at)
         )
 
 
-def refusal_of(error: OSError, root: Path, name: str) -> Refusal:
+def storage_error(error: OSError, root: Path, name: str) -> Refusal:
     """Return the refusal of an attempt that needs `name`, for a file system error at `root`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = size(free_bytes(root))

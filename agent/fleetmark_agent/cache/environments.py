@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fleetmark_agent.cache.blob_cache import Cache, refusal_of
+from fleetmark_agent.cache.blob_cache import Cache, storage_error
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.helpers import EXIT_OS_ERROR
 from fleetmark_core.capabilities import Interpreter
@@ -78,8 +78,10 @@ async def ensure_environment(
         "interpreter": interpreter.path,
         "max_bytes": MAX_ENVIRONMENT_BYTES,
     }
-    code, said = await _helped("install", spec, cache)
-    _refuse(code, said, cache, "the environment of the job", "the environment cannot be installed")
+    code, error_text = await _helped("install", spec, cache)
+    _refuse(
+        code, error_text, cache, "the environment of the job", "the environment cannot be installed"
+    )
     return target
 
 
@@ -146,17 +148,17 @@ async def ensure_unpacked(
         "max_bytes": min(unpacked_bytes, MAX_ENVIRONMENT_BYTES),
         **promises,
     }
-    code, said = await _helped("unpack", spec, cache)
-    _refuse(code, said, cache, what, f"{what} cannot be used")
+    code, error_text = await _helped("unpack", spec, cache)
+    _refuse(code, error_text, cache, what, f"{what} cannot be used")
 
 
-def _refuse(code: int, said: str, cache: Cache, what: str, verdict: str) -> None:
+def _refuse(code: int, error_text: str, cache: Cache, what: str, verdict: str) -> None:
     if code == EXIT_OS_ERROR:
-        number, _, text = said.partition(" ")
+        number, _, text = error_text.partition(" ")
         error = OSError(int(number) if number.isdecimal() else 0, text)
-        raise refusal_of(error, cache.root, what)
+        raise storage_error(error, cache.root, what)
     if code != 0:
-        raise Refusal(f"{verdict}: {said}", retryable=code < 0)
+        raise Refusal(f"{verdict}: {error_text}", retryable=code < 0)
 
 
 async def _helped(name: str, spec: dict[str, object], cache: Cache) -> tuple[int, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import socket
 
-from fleetmark_agent.state.identity import Enrolment
+from fleetmark_agent.state.identity import Enrollment
 from fleetmark_core.device_names import is_device_name
 
 
-def device_name(given: str, known: Enrolment | None) -> str:
+def device_name(given: str, known: Enrollment | None) -> str:
     """Return the name that was given, the one of the enrollment, or one made of the host's name.
 
     A host's name may change, by DHCP for example; the name of a device is how people know it.

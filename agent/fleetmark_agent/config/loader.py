@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_core.device_names import RULE, is_device_name
 from fleetmark_core.network_address import split_address
 from fleetmark_core.regular_file import read_regular
@@ -36,7 +36,7 @@ def load_settings(
     sandbox: str | None = None,
     allow_network: bool = False,
     allow_folders: Sequence[str] = (),
-) -> Settings:
+) -> AgentSettings:
     """Combine the arguments (flags), the environment and `home`/config.toml.
 
     A token in the environment is removed from it, so that child processes do not inherit it.
@@ -82,7 +82,7 @@ def load_settings(
     for folder in checked.get("allow_folders", ()):
         if Path(os.path.realpath(home)).is_relative_to(folder):
             raise BadSetting(f"allow_folders: {folder} holds the agent's home with its keys")
-    return Settings(home=home, once=once, token=_read_token(token, token_file), **checked)
+    return AgentSettings(home=home, once=once, token=_read_token(token, token_file), **checked)
 
 
 def _read_token(given: str | None, file: str | None) -> str:

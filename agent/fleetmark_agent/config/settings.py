@@ -9,7 +9,7 @@ GIB = 1024**3
 
 
 @dataclass(frozen=True)
-class Settings:
+class AgentSettings:
     """Settings of a running agent. Sizes are in bytes, times in seconds.
 
     `loader.KEYS` says which of them are keys of config.toml. docs/configuration.md is made of the

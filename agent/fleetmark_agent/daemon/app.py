@@ -13,13 +13,13 @@ from functools import cache, partial
 from typing import Any
 
 from fleetmark_agent import AGENT_VERSION
-from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_agent.daemon.daemon import EXIT_UNREACHABLE, Daemon
 from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.net.grpc_transport import GrpcTransport
-from fleetmark_agent.runner.context import Site
+from fleetmark_agent.runner.context import RunnerContext
 from fleetmark_agent.runner.log_tail import FEATURE
-from fleetmark_agent.session.machine import Identity
+from fleetmark_agent.session.machine import AgentIdentity
 from fleetmark_agent.software import detection_cache
 from fleetmark_agent.software.capabilities import with_findings
 from fleetmark_agent.state.files import RealFiles
@@ -29,7 +29,7 @@ from fleetmark_agent.state.trust_store import SIGNED
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
-from fleetmark_core.serde import parse_own
+from fleetmark_core.serde import parse_trusted
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ class _RefusedAtOnce(FleetmarkError):
     """
 
 
-def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen[bytes]) -> int:
+def run(
+    settings: AgentSettings, own_id: str, rules: str, measuring: subprocess.Popen[bytes]
+) -> int:
     """Run the agent on a locked home until it is asked to exit.
 
     Args:
@@ -75,7 +77,7 @@ def run(settings: Settings, own_id: str, rules: str, measuring: subprocess.Popen
     if code == EXIT_UNREACHABLE:
         from fleetmark_agent.startup import join
 
-        raise join.unanswered(settings)
+        raise join.unanswered_error(settings)
     return code
 
 
@@ -88,7 +90,7 @@ def measured_by(helper: subprocess.Popen[bytes]) -> Capabilities:
     try:
         out, errors = helper.communicate(timeout=_MEASURE_TIMEOUT_S)
         if helper.returncode == 0:
-            return parse_own(Capabilities, out, "capabilities")
+            return parse_trusted(Capabilities, out, "capabilities")
         lines = errors.decode(errors="replace").strip().splitlines()
         what = lines[-1] if lines else f"exit code {helper.returncode}"
     except (subprocess.TimeoutExpired, FleetmarkError) as error:
@@ -100,7 +102,7 @@ def measured_by(helper: subprocess.Popen[bytes]) -> Capabilities:
 
 
 async def _serve(
-    settings: Settings, own_id: str, rules: str, facts: Callable[[], Capabilities]
+    settings: AgentSettings, own_id: str, rules: str, facts: Callable[[], Capabilities]
 ) -> int:
     home = settings.home
     with suppress(OSError):
@@ -117,7 +119,7 @@ async def _serve(
     # Software found before a restart is reported at once and detected again after the hello.
     known = detection_cache.load(home, rules)
     capabilities = with_findings(measured, known.findings if known else ())
-    identity = Identity(
+    identity = AgentIdentity(
         device_id=own_id,
         boot_id=uuid7(),
         name=settings.name,
@@ -126,7 +128,7 @@ async def _serve(
         labels=settings.labels,
         features=(FEATURE, SIGNED),
     )
-    site = Site(
+    site = RunnerContext(
         settings=settings,
         device_id=own_id,
         boot_id=identity.boot_id,

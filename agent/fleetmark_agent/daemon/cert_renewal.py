@@ -57,7 +57,7 @@ class Renewal:
     async def run(self) -> None:
         """Renew on schedule and on request, until cancelled."""
         while True:
-            known = identity.load_enrolment(self._home)
+            known = identity.load_enrollment(self._home)
             if known is None:
                 return  # no enrollment (a test, or it was removed): nothing to renew
             left_s = (known.renew_ns - time.time_ns() - self._offset_ns()) / 1e9
@@ -100,10 +100,12 @@ class Renewal:
         from fleetmark_agent.startup import enroll
 
         assert child.stdin is not None and child.stdout is not None
-        task = enroll.Task(str(self._home), self._address, self._name, renew=True, patient=False)
+        task = enroll.EnrollmentRequest(
+            str(self._home), self._address, self._name, renew=True, patient=False
+        )
         child.stdin.write(json.dumps(asdict(task)).encode() + b"\n")
         async for line in child.stdout:
-            said = enroll.parse(line.decode(errors="replace"))
-            if enroll.tell(said, threading.Event()):
+            event = enroll.parse(line.decode(errors="replace"))
+            if enroll.handle_event(event, threading.Event()):
                 return True
         return False

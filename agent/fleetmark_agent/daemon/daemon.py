@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_agent.daemon.cert_renewal import Renewal
-from fleetmark_agent.net.connection import Link
+from fleetmark_agent.net.connection import ControllerConnection
 from fleetmark_agent.net.transport import Transport, TransportError
-from fleetmark_agent.runner.context import Site, clean_attempts
+from fleetmark_agent.runner.context import RunnerContext, clean_attempts
 from fleetmark_agent.runner.log_tail import Tails
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session import events as h
-from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.session.machine import AgentIdentity, Session
 from fleetmark_agent.session.messages import (
     Append,
     AttemptRef,
@@ -31,10 +31,10 @@ from fleetmark_agent.session.messages import (
     Welcome,
 )
 from fleetmark_agent.software.capabilities import with_findings
-from fleetmark_agent.software.models import Detection
-from fleetmark_agent.software.periodic import Watch
+from fleetmark_agent.software.models import DetectedSoftware
+from fleetmark_agent.software.periodic import DetectionSchedule
 from fleetmark_agent.state import ledger
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.file_locks import is_held, until_free
 from fleetmark_agent.state.files import RealFiles, tree_bytes
 from fleetmark_agent.state.spool import SpoolFull
@@ -45,7 +45,7 @@ from fleetmark_core.records import Record
 from fleetmark_core.regular_file import read_regular
 
 if TYPE_CHECKING:
-    from fleetmark_agent.runner.attempt import Attempt
+    from fleetmark_agent.runner.attempt import AttemptRunner
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +63,13 @@ class Daemon:
 
     def __init__(
         self,
-        identity: Identity,
-        site: Site,
+        identity: AgentIdentity,
+        site: RunnerContext,
         files: RealFiles,
         transport: Transport,
         *,
         measured: Capabilities,
-        known: Detection | None,
+        known: DetectedSoftware | None,
     ) -> None:
         """Read the ledger; remove the data of attempts that are no longer held.
 
@@ -100,7 +100,9 @@ class Daemon:
         self.session = Session(
             identity, stored, device_free=not is_held(site.device_lock), spooled=spooled
         )
-        self.link = Link(transport, self.tell, self._look_at_room, self._not_connected)
+        self.link = ControllerConnection(
+            transport, self.handle_event, self._check_admission, self._not_connected
+        )
         self.tails = Tails(site.attempts, self.link.send)
         self.refusal: TransportError | None = None
         """The error with which the controller rejected this device; None if it did not."""
@@ -111,7 +113,7 @@ class Daemon:
             self._certificate_renewed,
             lambda: self.clock_offset_ns or 0,
         )
-        self.attempts: dict[AttemptKey, Attempt] = {}
+        self.attempts: dict[LocalAttemptKey, AttemptRunner] = {}
         self.forgotten = 0
         self.clock_offset_ns: int | None = None
         self._events: deque[h.Event] = deque()
@@ -119,26 +121,28 @@ class Daemon:
         self._timer: asyncio.TimerHandle | None = None
         self._quit: asyncio.Future[int] | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
-        self._uploaded: set[tuple[AttemptKey, str]] = set()
+        self._uploaded: set[tuple[LocalAttemptKey, str]] = set()
         self._upload_complaint = ""
         self._status = b""
         self._signals = 0
         self._on_terminal = has_terminal()
         self._noted_ns = 0
         self._measured = measured
-        self.watch = Watch(self.settings.home, self.settings.detect_interval_s, known, self._found)
+        self.watch = DetectionSchedule(
+            self.settings.home, self.settings.detect_interval_s, known, self._found
+        )
 
     async def run(self) -> int:
         """Serve until asked to exit; return the exit code."""
         loop = asyncio.get_running_loop()
         self._quit = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked_to_end)
+            loop.add_signal_handler(number, self._on_terminate)
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_look)
         for action in self.session.start():
             self._perform(action)
         if self.session.device_free:
-            self._set_back()
+            self._restore_device_settings()
         else:
             self._spawn(self._watch_device())
         self.watch.quiet(self.session.idle)
@@ -149,7 +153,7 @@ class Daemon:
             self._spawn(self._give_up_in_time())
         try:
             code = await asyncio.shield(self._quit)
-            await self.link.say_last(_LAST_WORDS_S)
+            await self.link.drain_and_close(_LAST_WORDS_S)
         finally:
             self.tails.stop_all()
             await end_tasks({dialing, *self._tasks})
@@ -160,7 +164,7 @@ class Daemon:
             self._write_status(connected=False)
         return code
 
-    def tell(self, event: h.Event) -> None:
+    def handle_event(self, event: h.Event) -> None:
         """Let the session handle an event and perform the resulting actions, in order."""
         self._events.append(event)
         if self._busy:
@@ -169,7 +173,7 @@ class Daemon:
         try:
             while self._events:
                 current = self._events.popleft()
-                self._overhear(current)
+                self._before_event(current)
                 for action in self.session.handle(current, self._now()):
                     self._perform(action)
         finally:
@@ -191,9 +195,9 @@ class Daemon:
                 )
             elif isinstance(message, Hello) and message.attempts:
                 # Imported only when an attempt exists, because many agents idle for days.
-                from fleetmark_agent.session.order_evidence import with_papers
+                from fleetmark_agent.session.order_evidence import with_order_evidence
 
-                message = with_papers(message, self.session.held, self._lock_of)
+                message = with_order_evidence(message, self.session.held, self._lock_of)
             self.link.send(message)
         elif isinstance(action, h.Persist):
             self._persist(action)
@@ -205,11 +209,11 @@ class Daemon:
             self._spawn(self._upload(action))
         elif isinstance(action, h.Acknowledge):
             self.site.spool.acknowledge(action.key, action.through_seq)
-        elif isinstance(action, h.Trim):
+        elif isinstance(action, h.DeleteLargeFiles):
             Workspace(self.site.attempts, action.key).trim()
-        elif isinstance(action, h.Forget):
+        elif isinstance(action, h.DeleteAttempt):
             self._forget(action.key)
-        elif isinstance(action, h.ReadAlong):
+        elif isinstance(action, h.SetLogTail):
             if action.wanted:
                 self.tails.want(action.attempt)
             else:
@@ -230,18 +234,18 @@ class Daemon:
 
     def _start(self, action: h.StartJob) -> None:
         # Imported only when a job starts, because many agents idle for days.
-        from fleetmark_agent.runner.attempt import Attempt
+        from fleetmark_agent.runner.attempt import AttemptRunner
 
         try:
-            attempt = Attempt(action.key, action.order, self.site, self._told_by_attempt)
+            attempt = AttemptRunner(action.key, action.order, self.site, self._on_attempt_event)
         except FleetmarkError as error:
-            self._told_by_attempt(h.JobRefused(action.key, str(error), retryable=False))
+            self._on_attempt_event(h.JobRefused(action.key, str(error), retryable=False))
             return
         log.info("attempt accepted job=%s epoch=%d", action.key.job_id, action.key.epoch)
         self.attempts[action.key] = attempt
         self._spawn(attempt.start())
 
-    def _lock_of(self, key: AttemptKey) -> bytes:
+    def _lock_of(self, key: LocalAttemptKey) -> bytes:
         return read_regular(Workspace(self.site.attempts, key).lock)
 
     def _stop(self, action: h.StopJob) -> None:
@@ -249,11 +253,11 @@ class Daemon:
         key = action.key
         log.info("attempt stopping job=%s epoch=%d reason=%s", key.job_id, key.epoch, action.reason)
         if attempt is None:
-            self._told_by_attempt(h.JobStopped(action.key))
+            self._on_attempt_event(h.JobStopped(action.key))
         else:
             self._spawn(attempt.stop())
 
-    def _forget(self, key: AttemptKey) -> None:
+    def _forget(self, key: LocalAttemptKey) -> None:
         try:
             self.site.spool.forget(key)
         except OSError as error:
@@ -290,9 +294,9 @@ class Daemon:
                     "results waiting job=%s epoch=%d error=%s", key.job_id, key.epoch, error
                 )
         finally:
-            self.tell(event)
+            self.handle_event(event)
 
-    async def _upload_file(self, key: AttemptKey, payload: bytes) -> None:
+    async def _upload_file(self, key: LocalAttemptKey, payload: bytes) -> None:
         path, sha256, size_bytes = Workspace(self.site.attempts, key).file_of(payload)
         # After a crash between `Trim` and `Forget` the file is gone, because it was delivered.
         if (key, sha256) not in self._uploaded and path.exists():
@@ -301,18 +305,20 @@ class Daemon:
 
     # --- events ---
 
-    def _told_by_attempt(self, event: h.Event) -> None:
+    def _on_attempt_event(self, event: h.Event) -> None:
         if isinstance(event, (h.JobEnded, h.JobRefused, h.JobStopped)):
             self.attempts.pop(event.key, None)
-        self.tell(event)
+        self.handle_event(event)
 
-    def _overhear(self, event: h.Event) -> None:
-        if isinstance(event, h.Closed):
+    def _before_event(self, event: h.Event) -> None:
+        if isinstance(event, h.StreamClosed):
             self.tails.stop_all()
-        if isinstance(event, h.Received) and isinstance(event.message, Welcome):
-            told = event.message.controller_time_unix_ns
-            self._note_trust(told, event.message.catalog_sha256)
-            self.clock_offset_ns = told - time.time_ns() if told else None
+        if isinstance(event, h.MessageReceived) and isinstance(event.message, Welcome):
+            controller_unix_ns = event.message.controller_time_unix_ns
+            self._note_trust(controller_unix_ns, event.message.catalog_sha256)
+            self.clock_offset_ns = (
+                controller_unix_ns - time.time_ns() if controller_unix_ns else None
+            )
             if abs(self.clock_offset_ns or 0) > _CLOCK_TOLERANCE_NS:
                 log.warning(
                     "clock skew offset_s=%.0f: compared with the controller, the times in results"
@@ -320,17 +326,17 @@ class Daemon:
                     " clock",
                     -(self.clock_offset_ns or 0) / 1e9,
                 )
-            self.watch.begin()
-        if isinstance(event, h.Received) and isinstance(event.message, HeartbeatAck):
-            told = event.message.controller_time_unix_ns
-            if told > self._noted_ns + _NOTE_NS:
-                self._note_trust(told, "")
+            self.watch.start()
+        if isinstance(event, h.MessageReceived) and isinstance(event.message, HeartbeatAck):
+            controller_unix_ns = event.message.controller_time_unix_ns
+            if controller_unix_ns > self._noted_ns + _NOTE_NS:
+                self._note_trust(controller_unix_ns, "")
 
-    def _note_trust(self, told_ns: int, catalog_sha256: str) -> None:
+    def _note_trust(self, controller_ns: int, catalog_sha256: str) -> None:
         """Store the controller's time, so that a device without a clock detects expiry."""
-        self._noted_ns = told_ns
+        self._noted_ns = controller_ns
         try:
-            if self.site.trust.heard(told_ns // 10**9, catalog_sha256):
+            if self.site.trust.record_controller_time(controller_ns // 10**9, catalog_sha256):
                 log.warning(
                     "catalog key pinned key=%s…: the device was enrolled without one; from now on"
                     " it accepts only releases of this key",
@@ -357,48 +363,48 @@ class Daemon:
         self.transport.renew()
         self.link.drop("the certificate was renewed; the agent reconnects with it", 0.0)
 
-    def _look_at_room(self) -> None:
+    def _check_admission(self) -> None:
         obstacle = ""
         try:
             self.site.spool.admit(tree_bytes(self.site.attempts))
         except SpoolFull as full:
             obstacle = str(full)
-        self.tell(h.AdmissionChanged(obstacle))
+        self.handle_event(h.AdmissionChanged(obstacle))
 
     async def _watch_device(self) -> None:
         await until_free(self.site.device_lock)
-        self._set_back()
-        self.tell(h.DeviceChanged(free=True))
+        self._restore_device_settings()
+        self.handle_event(h.DeviceChanged(free=True))
 
-    def _set_back(self) -> None:
+    def _restore_device_settings(self) -> None:
         """Undo settings that a killed agent left behind. No job runs on the device now."""
         if (self.settings.home / "tuning.json").exists():
             from fleetmark_agent.runner.conditioning.cpufreq import Tuning
 
             Tuning(self.settings.home, self.root).undo()
 
-    def _asked_to_end(self) -> None:
+    def _on_terminate(self) -> None:
         self._signals += 1
         if self._signals > 1 and self._quit is not None and not self._quit.done():
             self._quit.set_result(EXIT_OK)
             return
         log.info("agent shutting down reason=signal")
-        self.tell(h.Leaving("the agent received a signal to shut down"))
+        self.handle_event(h.ShutdownRequested("the agent received a signal to shut down"))
 
     def _asked_to_look(self) -> None:
         if self._on_terminal and not has_terminal():
-            self._asked_to_end()  # SIGHUP in its original meaning: the terminal was closed
+            self._on_terminate()  # SIGHUP in its original meaning: the terminal was closed
             return
         log.info("software detection requested reason=signal")
         self.watch.wake()
 
-    def _found(self, detection: Detection) -> None:
+    def _found(self, detection: DetectedSoftware) -> None:
         found = with_findings(self._measured, detection.findings)
         self.site.capabilities = found
-        self.tell(h.CapabilitiesFound(found))
+        self.handle_event(h.CapabilitiesFound(found))
 
     async def _leave_once(self) -> None:
-        self.tell(h.Leaving("all jobs are done, as --once requires"))
+        self.handle_event(h.ShutdownRequested("all jobs are done, as --once requires"))
 
     async def _give_up_in_time(self) -> None:
         await asyncio.sleep(self.settings.once_wait_s)
@@ -418,7 +424,7 @@ class Daemon:
             progress = attempt.progress()
             if progress is not None:
                 self._events.append(h.JobProgressed(key, progress))
-        self.tell(h.Tick())
+        self.handle_event(h.TimerFired())
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -28,17 +28,17 @@ def main(descriptor: int) -> int:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    from fleetmark_agent.config.settings import Settings
+    from fleetmark_agent.config.settings import AgentSettings
     from fleetmark_agent.daemon.app import run
-    from fleetmark_agent.errors import translate
+    from fleetmark_agent.errors import to_problem
     from fleetmark_cli.encoding import protect_streams
     from fleetmark_cli.exit_codes import EXIT_INTERRUPTED, Problem
-    from fleetmark_cli.logging_setup import set_up
+    from fleetmark_cli.logging_setup import set_up_logging
     from fleetmark_cli.sanitize import clean_line
 
-    settings = Settings(**{**values, "home": Path(values["home"])})
+    settings = AgentSettings(**{**values, "home": Path(values["home"])})
     protect_streams()
-    set_up(handed["verbose"])
+    set_up_logging(handed["verbose"])
     # Free the leftovers of the imports, so that the connection can reuse the memory.
     sys.path_importer_cache.clear()
     gc.collect()
@@ -47,7 +47,7 @@ def main(descriptor: int) -> int:
     except KeyboardInterrupt:
         problem = Problem("interrupted", EXIT_INTERRUPTED)
     except Exception as error:
-        known = translate(error)
+        known = to_problem(error)
         if known is None:
             raise
         problem = known

@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetmark_agent.state.file_locks import is_held
 from fleetmark_agent.state.files import tree_bytes
-from fleetmark_agent.state.identity import ACTIVE, load_enrolment
+from fleetmark_agent.state.identity import ACTIVE, load_enrollment
 from fleetmark_agent.state.status_file import read_status
 from fleetmark_core.errors import FleetmarkError
 
@@ -57,7 +57,7 @@ def exit_code(status: Mapping[str, Any]) -> int:
 
 def _enrollment(home: Path) -> str:
     try:
-        known = load_enrolment(home)
+        known = load_enrollment(home)
     except FleetmarkError:
         return DAMAGED
     return NOT_ENROLLED if known is None else known.state

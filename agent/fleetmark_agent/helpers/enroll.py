@@ -1,8 +1,10 @@
 """Enroll this device or renew its certificate: `python -I -m fleetmark_agent.helpers.enroll`.
 
 It is a separate process, so that an idle agent does not hold the modules that it loads. It reads
-one JSON document (`Task`) from stdin, so that the token appears in no argument list and no
-environment. It prints JSON lines: {"event": "waiting" | "pending" | "skew" | "enrolled" | "failed",
+one JSON document (`EnrollmentTask`) from stdin, so that the token appears in no argument list and
+no environment.
+
+It prints JSON lines: {"event": "waiting" | "pending" | "skew" | "enrolled" | "failed",
 …}. It ends with its parent. Its stored state is consistent after every step, so it may be killed
 and run again.
 """
@@ -23,7 +25,7 @@ import grpc
 from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.helpers.tls_probe import trusted_ca
 from fleetmark_agent.state import identity
-from fleetmark_agent.state.identity import ACTIVE, CA, CERTIFICATE, KEY, PENDING, Enrolment
+from fleetmark_agent.state.identity import ACTIVE, CA, CERTIFICATE, KEY, PENDING, Enrollment
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -32,7 +34,7 @@ from fleetmark_core.regular_file import read_regular
 from fleetmark_core.retry import Backoff, ReasonThrottle
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.status import from_rpc_error
-from fleetmark_protos.token import BadToken, JoinToken, parse_token
+from fleetmark_protos.token import EnrollmentToken, TokenError, parse_token
 from fleetmark_protos.v1 import enrollment_pb2, enrollment_pb2_grpc
 
 _CALL_S = 20.0
@@ -48,7 +50,7 @@ _PASSING = {
 
 
 @dataclass(frozen=True)
-class Task:
+class EnrollmentTask:
     """The request to this process.
 
     Attributes:
@@ -67,12 +69,12 @@ class Task:
 
 def main() -> int:
     """Enroll or renew; return 0 on success, or 1 after a `failed` event."""
-    task = Task(**json.loads(sys.stdin.readline()))
+    task = EnrollmentTask(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _insist(task)
+        _retry_until_done(task)
     except FleetmarkError as error:
-        _say(
+        _send_event(
             "failed",
             kind=error.kind.number,
             what=error.what,
@@ -82,7 +84,7 @@ def main() -> int:
         return 1
     except OSError as error:
         found = from_os_error(error, task.home)
-        _say(
+        _send_event(
             "failed",
             kind=found.kind.number,
             what=found.what,
@@ -93,40 +95,40 @@ def main() -> int:
     return 0
 
 
-def _insist(task: Task) -> None:
+def _retry_until_done(task: EnrollmentTask) -> None:
     """Until it is enrolled or refused: a controller that does not answer may do so later."""
     backoff, throttle = Backoff(*_DELAYS_S, jitter=0.5), ReasonThrottle()
     while True:
         try:
-            _Application(task).run()
+            _EnrollmentAttempt(task).run()
             return
         except FleetmarkError as error:
             if error.kind not in _PASSING or not task.patient:
                 raise
             if throttle.is_due(str(error), time.monotonic()):
-                _say("waiting", why=str(error))
+                _send_event("waiting", why=str(error))
         # Not in step with a whole fleet that waits for the same controller.
         time.sleep(backoff.next_s())
 
 
-class _Application:
+class _EnrollmentAttempt:
     """One try to enroll or to renew."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: EnrollmentTask) -> None:
         self._task = task
         self._address = task.address
         self._home = Path(task.home)
         self._folder = identity.folder(self._home)
         self._token = _token(task.token)
-        self._known = identity.load_enrolment(self._home)
+        self._known = identity.load_enrollment(self._home)
         if self._token is None and self._known is None:
-            raise identity.not_enrolled(str(self._folder))
+            raise identity.not_enrolled_error(str(self._folder))
 
     def run(self) -> None:
         known, token = self._known, self._token
         if token is not None and (known is None or known.ca_sha256 != token.ca_sha256):
             # A different controller: the key that the previous controller knows is not shown to it.
-            known = Enrolment(
+            known = Enrollment(
                 PENDING, self._task.address, token.entry_port, token.ca_sha256, token.catalog_sha256
             )
             fresh = self._known is not None
@@ -149,10 +151,10 @@ class _Application:
             found = serving_port(host, port, known, health.session_port)
             if found != port:
                 self._address = join_address(host, found)
-                _say("port", typed=typed, address=self._address)
+                _send_event("port", typed=typed, address=self._address)
             self._enrol(stub, ca, known, fresh)
 
-    def _enrol(self, stub: Any, ca: bytes, known: Enrolment, fresh: bool) -> None:
+    def _enrol(self, stub: Any, ca: bytes, known: Enrollment, fresh: bool) -> None:
         if fresh:
             self._begin_anew()
         try:
@@ -171,7 +173,7 @@ class _Application:
             identity.new_device_id(self._home)
         write_atomic(self._folder / KEY, make_key(), private=True)
 
-    def _apply(self, stub: Any, ca: bytes, known: Enrolment) -> None:
+    def _apply(self, stub: Any, ca: bytes, known: Enrollment) -> None:
         if not (self._folder / KEY).exists():
             write_atomic(self._folder / KEY, make_key(), private=True)
         key = read_key(self._folder / KEY)
@@ -181,15 +183,15 @@ class _Application:
             device_id=identity.device_id(self._home),
             name=self._task.name,
         )
-        with _meaning(self._task.address):
+        with _rpc_errors(self._task.address):
             for event in stub.Enroll(request):
                 if event.WhichOneof("body") == "certificate":
                     self._store(ca, known, event.certificate)
                     return
                 write_atomic(self._folder / CA, ca, private=True)
-                identity.save_enrolment(self._home, known)
+                identity.save_enrollment(self._home, known)
                 mine = key_fingerprint(key)
-                _say("pending", name=event.pending.name, fingerprint=mine)
+                _send_event("pending", name=event.pending.name, fingerprint=mine)
         raise FleetmarkError(
             ErrorKind.UNREACHABLE,
             "the controller ended the call before the enrollment was complete",
@@ -197,17 +199,17 @@ class _Application:
 
     def _renewed(self, stub: Any) -> enrollment_pb2.Certificate:
         csr = signing_request(read_key(self._folder / KEY))
-        with _meaning(self._task.address):
+        with _rpc_errors(self._task.address):
             reply = stub.Renew(enrollment_pb2.RenewRequest(csr=csr), timeout=_CALL_S)
         assert isinstance(reply, enrollment_pb2.Certificate)
         return reply
 
-    def _store(self, ca: bytes, known: Enrolment, granted: enrollment_pb2.Certificate) -> None:
+    def _store(self, ca: bytes, known: Enrollment, granted: enrollment_pb2.Certificate) -> None:
         write_atomic(self._folder / CA, ca, private=True)
         write_atomic(self._folder / CERTIFICATE, granted.certificate, private=True)
-        identity.save_enrolment(
+        identity.save_enrollment(
             self._home,
-            Enrolment(
+            Enrollment(
                 ACTIVE,
                 self._address,
                 granted.entry_port or known.entry_port,
@@ -218,20 +220,20 @@ class _Application:
                 granted.name,
             ),
         )
-        _say("enrolled", name=granted.name, expires_ns=granted.expires_unix_ns)
+        _send_event("enrolled", name=granted.name, expires_ns=granted.expires_unix_ns)
 
     def _ask_health(self, stub: Any) -> enrollment_pb2.HealthReply:
         """Return what the controller says of itself; warn if the clocks differ."""
-        with _meaning(self._task.address):
+        with _rpc_errors(self._task.address):
             health = stub.Health(enrollment_pb2.HealthRequest(), timeout=_CALL_S)
         assert isinstance(health, enrollment_pb2.HealthReply)
         ahead_ns = time.time_ns() - health.controller_time_unix_ns
         if abs(ahead_ns) > _SKEW_NS:
-            _say("skew", ahead_s=ahead_ns / 1e9)
+            _send_event("skew", ahead_s=ahead_ns / 1e9)
         return health
 
 
-def serving_port(host: str, port: int, known: Enrolment, told: int) -> int:
+def serving_port(host: str, port: int, known: Enrollment, told: int) -> int:
     """Return the port on which the controller serves enrolled devices.
 
     That is the port that was given, if the right controller answers there: tunnels and port
@@ -291,7 +293,7 @@ def read_key(path: Path) -> bytes:
     return key
 
 
-class _meaning:
+class _rpc_errors:
     """Context manager that converts gRPC errors to `FleetmarkError`."""
 
     def __init__(self, address: str) -> None:
@@ -305,18 +307,18 @@ class _meaning:
             raise from_rpc_error(error, self._address) from error
 
 
-def _token(text: str) -> JoinToken | None:
+def _token(text: str) -> EnrollmentToken | None:
     if not text:
         return None
     try:
         return parse_token(text)
-    except BadToken as error:
+    except TokenError as error:
         raise FleetmarkError(
             ErrorKind.BAD_TOKEN, str(error), next_step="Copy the complete token"
         ) from error
 
 
-def _say(event: str, **values: object) -> None:
+def _send_event(event: str, **values: object) -> None:
     print(json.dumps({"event": event, **values}), flush=True)  # noqa: T201
 
 

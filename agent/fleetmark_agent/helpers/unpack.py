@@ -18,7 +18,7 @@ from pathlib import Path
 from fleetmark_agent.helpers import EXIT_BAD_WHEEL, EXIT_OS_ERROR
 from fleetmark_agent.helpers.install import BadWheel, compile_modules, die_with_parent, sync
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.safe_unpack import Limits, unpack
+from fleetmark_core.safe_unpack import UnpackLimits, unpack
 
 _ENTRIES = 10_000
 _TIME_LIMIT_S = 60
@@ -34,7 +34,7 @@ def main(spec_path: str) -> int:
     target, name = Path(spec["target"]), spec["name"]
     scratch = target.with_name(f"{target.name}.tmp-{os.getpid()}")
     try:
-        unpack(Path(spec["archive"]), scratch, Limits(int(spec["max_bytes"]), _ENTRIES))
+        unpack(Path(spec["archive"]), scratch, UnpackLimits(int(spec["max_bytes"]), _ENTRIES))
         if "python" in spec:
             python = scratch / spec["python"]
             _prove(python, spec["version"])
@@ -75,8 +75,8 @@ def _prove(python: Path, version: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BadWheel(f"its Python does not run here: {error}") from error
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise BadWheel(f"its Python does not run here: {said[0][:300]}")
+        last_lines = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise BadWheel(f"its Python does not run here: {last_lines[0][:300]}")
     if done.stdout.strip() != version:
         raise BadWheel(f"its Python is {done.stdout.strip()[:40]!r}, not {version}")
 

@@ -1,7 +1,7 @@
 """Verify an order before it is executed: `python -I -m fleetmark_agent.helpers.verify_order`.
 
 It is a separate process, so that an idle agent does not hold the modules that it loads. It reads
-one JSON document (`Task`) from stdin and prints one: {"catalog_sha256", "serial",
+one JSON document (`VerificationTask`) from stdin and prints one: {"catalog_sha256", "serial",
 "release_sha256"}, or {"fault", "what"} if the order must not be executed.
 """
 
@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.order_verification import Trusted, vouch
+from fleetmark_core.order_verification import TrustState, verify_order
 from fleetmark_core.regular_file import read_regular
 
 
 @dataclass(frozen=True)
-class Task:
+class VerificationTask:
     """The trust anchors, the order to verify, and the paths of CA, release and lockfile."""
 
     ca: str
@@ -33,9 +33,9 @@ class Task:
 
 def main() -> int:
     """Print the result of the verification, valid or not; return 0."""
-    task = Task(**json.loads(sys.stdin.read()))
+    task = VerificationTask(**json.loads(sys.stdin.read()))
     try:
-        trusted = Trusted(
+        trusted = TrustState(
             read_regular(Path(task.ca)),
             task.catalog_sha256,
             task.serial,
@@ -43,7 +43,7 @@ def main() -> int:
             task.now_unix_s,
         )
         release, lock = read_regular(Path(task.release)), read_regular(Path(task.lock))
-        answer = asdict(vouch(trusted, task.order.encode(), release, lock))
+        answer = asdict(verify_order(trusted, task.order.encode(), release, lock))
     except FleetmarkError as error:
         answer = {"fault": error.kind.name, "what": str(error)}
     print(json.dumps(answer))  # noqa: T201

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from fleetmark_agent.net.transport import Stream, Transport, TransportError
-from fleetmark_agent.session.events import Closed, Event, Opened, Received
+from fleetmark_agent.session.events import Event, MessageReceived, StreamClosed, StreamOpened
 from fleetmark_agent.session.messages import AgentMessage, Offer, Welcome
 from fleetmark_core.retry import Backoff, ReasonThrottle
 
@@ -21,8 +21,8 @@ _MOST_REASONS = 16
 """Maximum number of reasons logged per outage: a foreign server may vary its answers."""
 
 
-class Link:
-    """Maintains the stream and reports `Opened`, `Received` and `Closed` events."""
+class ControllerConnection:
+    """Maintains the stream and reports when it opens and closes, and each received message."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Link:
             if self._ended:
                 return
             self._note_outage(reason)
-            self._tell(Closed(reason))
+            self._tell(StreamClosed(reason))
             await asyncio.sleep(max(self._backoff.next_s(), self._wait_at_least_s))
             self._wait_at_least_s = 0.0
 
@@ -83,7 +83,7 @@ class Link:
             self._drop_reason = reason  # logged when the stream has ended
             self._closing = asyncio.ensure_future(stream.close())
 
-    async def say_last(self, timeout_s: float) -> None:
+    async def drain_and_close(self, timeout_s: float) -> None:
         """Send all queued messages, then close the stream; wait at most `timeout_s`."""
         self._ended = True
         stream, writer = self._stream, self._writer
@@ -114,7 +114,7 @@ class Link:
         self._stream, self._outgoing = stream, asyncio.Queue()
         self._writer = asyncio.ensure_future(self._write(stream, self._outgoing))
         try:
-            self._tell(Opened())
+            self._tell(StreamOpened())
             while (message := await stream.receive()) is not None:
                 if isinstance(message, Welcome):
                     self._backoff.reset()
@@ -123,7 +123,7 @@ class Link:
                     log.info("connected to the controller at %s", self._transport.address)
                 elif isinstance(message, Offer):
                     self._before_offer()
-                self._tell(Received(message))
+                self._tell(MessageReceived(message))
         except TransportError as error:
             self._failed(error)
             return self._drop_reason or str(error)

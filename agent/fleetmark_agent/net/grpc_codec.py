@@ -178,7 +178,7 @@ def from_wire(message: session_pb2.ControllerMessage) -> m.ControllerMessage | N
             features=tuple(welcome.features),
             catalog_sha256=welcome.catalog_sha256,
             verdicts=tuple(
-                m.Verdict(
+                m.AttemptDirective(
                     _from_ref(directive.attempt),
                     directive.action == session_pb2.AttemptDirective.ACTION_STOP,
                     directive.reason,
@@ -204,7 +204,7 @@ def from_wire(message: session_pb2.ControllerMessage) -> m.ControllerMessage | N
 
 def _hello(hello: m.Hello) -> session_pb2.AgentMessage:
     # Plain values, because protobuf copies messages that are put into other messages.
-    said: Any = {
+    fields: Any = {
         "protocol": PROTOCOL_VERSION,
         "agent_version": hello.agent_version,
         "features": hello.features,
@@ -218,7 +218,7 @@ def _hello(hello: m.Hello) -> session_pb2.AgentMessage:
         "idle": hello.idle,
         "lockfiles": hello.locks,
     }
-    return session_pb2.AgentMessage(hello=said)
+    return session_pb2.AgentMessage(hello=fields)
 
 
 def _capabilities(capabilities: Capabilities) -> capabilities_pb2.Capabilities:

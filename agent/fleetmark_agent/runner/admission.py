@@ -7,7 +7,12 @@ from fleetmark_agent.errors import Refusal
 from fleetmark_agent.fingerprint import memory
 from fleetmark_agent.state.files import free_bytes
 from fleetmark_core.order import Order
-from fleetmark_core.resource_model import HELPERS_BYTES, Needs, disk_shortage, memory_shortage
+from fleetmark_core.resource_model import (
+    HELPERS_BYTES,
+    ResourceNeeds,
+    disk_shortage,
+    memory_shortage,
+)
 
 
 def check(order: Order, cache: Cache, available_bytes: int | None) -> None:
@@ -25,7 +30,7 @@ def check(order: Order, cache: Cache, available_bytes: int | None) -> None:
     Raises:
         Refusal: the job does not fit; the message names both figures.
     """
-    needs = Needs(order.memory_bytes, order.environment_bytes, order.output_bytes)
+    needs = ResourceNeeds(order.memory_bytes, order.environment_bytes, order.output_bytes)
     reasons = []
     if available_bytes is not None:
         reasons.append(memory_shortage(needs, max(0, available_bytes - HELPERS_BYTES)))

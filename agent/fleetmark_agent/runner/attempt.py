@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_agent import AGENT_VERSION
-from fleetmark_agent.cache.blob_cache import refusal_of
+from fleetmark_agent.cache.blob_cache import storage_error
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.fingerprint.thermal_sensors import hottest_c
 from fleetmark_agent.runner import (
@@ -24,7 +24,7 @@ from fleetmark_agent.runner import (
     supervisor,
 )
 from fleetmark_agent.runner.conditioning import stabilize
-from fleetmark_agent.runner.context import Site
+from fleetmark_agent.runner.context import RunnerContext
 from fleetmark_agent.runner.execution import Execution
 from fleetmark_agent.runner.telemetry.temperature import Thermometer
 from fleetmark_agent.runner.workspace import Workspace
@@ -37,12 +37,12 @@ from fleetmark_agent.session.events import (
     JobStopped,
 )
 from fleetmark_agent.session.messages import AttemptRef, Progress
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.file_locks import is_held
 from fleetmark_agent.state.spool import SpoolFull
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.lockfile import DeclaredOutput, parse_lock
+from fleetmark_core.lockfile import DeclaredOutput, parse_lockfile
 from fleetmark_core.order import parse_order
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.retry import Backoff
@@ -61,11 +61,11 @@ _GOVERNORS = (
 )
 
 
-class Attempt:
+class AttemptRunner:
     """One attempt. `run` reports events; the last is `JobEnded`, `JobRefused` or `JobStopped`."""
 
     def __init__(
-        self, key: AttemptKey, order: bytes, site: Site, tell: Callable[[Event], None]
+        self, key: LocalAttemptKey, order: bytes, site: RunnerContext, tell: Callable[[Event], None]
     ) -> None:
         self.key = key
         self.site = site
@@ -76,7 +76,7 @@ class Attempt:
         self._execution = Execution(self.workspace, site.device_lock, site.trace)
         self._events: list[dict[str, Any]] = []
         self._task: asyncio.Task[None] | None = None
-        self._vouched: dict[str, Any] = {}
+        self._verified: dict[str, Any] = {}
         self._executing = False
         self._stopping = False
         self._collecting = False
@@ -159,14 +159,14 @@ class Attempt:
         try:
             self.workspace.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise refusal_of(error, site.attempts, "the workspace of the job") from error
+            raise storage_error(error, site.attempts, "the workspace of the job") from error
         needed = {order.lock_sha256, order.release_sha256} - {""}
         pins.enter_context(site.cache.pinned((self.key, "lock"), needed))
         self._report("fetch")
-        self._vouched = await order_verification.vouched(
+        self._verified = await order_verification.verify_order(
             self._order_bytes, order, site.trust, site.cache, self._download
         )
-        self._note("prepare", _TRUSTED[self._vouched["signed"]])
+        self._note("prepare", _TRUSTED[self._verified["signed"]])
         bundle = await prepare.fetch_lock(order, site.cache, self._download, site.capabilities)
         sandboxing.check(bundle, site)
         pins.enter_context(site.cache.pinned(self.key, bundle.names()))
@@ -184,7 +184,7 @@ class Attempt:
         # Wait for running uploads, which would disturb the measurement.
         async with site.transfers:
             try:
-                settled = self._settle(waited)
+                settled = self._apply_conditions(waited)
                 await self._launch(bundle, command, environment, settled)
                 await self._watch()
             finally:
@@ -193,14 +193,16 @@ class Attempt:
                 if not self.workspace.was_started or not is_held(self.workspace.alive):
                     stabilize.undo(site)
 
-    def _settle(self, waited: stabilize.Waited | None) -> stabilize.Settled:
+    def _apply_conditions(self, waited: stabilize.CooldownResult | None) -> stabilize.RunConditions:
         """Apply the device settings that a stable run requires, and record them."""
         if waited is None:
-            return stabilize.Settled()
+            return stabilize.RunConditions()
         try:
-            settled = stabilize.settle(self.site, self.order, waited)
+            settled = stabilize.apply_conditions(self.site, self.order, waited)
         except OSError as error:
-            raise refusal_of(error, self.site.settings.home, "the journal of settings") from error
+            raise storage_error(
+                error, self.site.settings.home, "the journal of settings"
+            ) from error
         self._note("prepare", settled.words())
         return settled
 
@@ -209,7 +211,7 @@ class Attempt:
         bundle: prepare.Bundle,
         command: list[str],
         environment: Path,
-        settled: stabilize.Settled,
+        settled: stabilize.RunConditions,
     ) -> None:
         site, settings = self.site, self.site.settings
         try:
@@ -240,7 +242,7 @@ class Attempt:
             await self._execution.start(spec, words)
         except OSError as error:
             self._executing = False
-            raise refusal_of(error, site.attempts, "the workspace of the job") from error
+            raise storage_error(error, site.attempts, "the workspace of the job") from error
         # Reported at once, because a short job may end before the next progress report.
         self._tell(JobRunning(self.key))
         self._execution.start_telemetry(settings, settled.other_cores)
@@ -282,7 +284,7 @@ class Attempt:
             await asyncio.sleep(backoff.next_s())
 
     def _make_plan(self) -> None:
-        lock = parse_lock(read_regular(self.workspace.lock))
+        lock = parse_lockfile(read_regular(self.workspace.lock))
         outputs: tuple[DeclaredOutput, ...] = lock.program.outputs
         collect.make_plan(self.workspace, outputs, self.order.timeout_s, self._provenance())
 
@@ -297,7 +299,7 @@ class Attempt:
         }
 
     def _write_context(
-        self, bundle: prepare.Bundle, sandbox: dict[str, Any], settled: stabilize.Settled
+        self, bundle: prepare.Bundle, sandbox: dict[str, Any], settled: stabilize.RunConditions
     ) -> None:
         """Write what later steps need, maybe in another process. Called before the job starts."""
         root = Path(self.site.settings.system_root)
@@ -323,11 +325,11 @@ class Attempt:
                 },
                 "environment_key": bundle.environment_key,
                 "lock_sha256": self.order.lock_sha256,
-                "trust": self._vouched,
+                "trust": self._verified,
                 "sandbox": sandbox["level"],
                 "sandbox_details": sandbox,
                 "governor": governor,
-                "stable": settled.told() if self.order.stable else None,
+                "stable": settled.as_provenance() if self.order.stable else None,
                 "system_root": self.site.settings.system_root,
                 "clock": self.site.clock(),
             },

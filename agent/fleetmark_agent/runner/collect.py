@@ -48,7 +48,7 @@ _WORTH_ANOTHER_TRY = (1, 14)
 
 
 @dataclass(frozen=True)
-class Result:
+class JobResult:
     """What became of the job."""
 
     outcome: str
@@ -59,25 +59,25 @@ class Result:
     duration_ns: int
 
 
-def judge(
-    outcome: dict[str, Any] | None, missing: list[str], timeout_s: float, said: str
-) -> Result:
+def evaluate_exit(
+    outcome: dict[str, Any] | None, missing: list[str], timeout_s: float, reported: str
+) -> JobResult:
     """The attempt's result.
 
     Args:
         outcome: what the supervisor wrote; None if it was killed before it could.
         missing: names of required outputs that are not there.
         timeout_s: the time limit of the order.
-        said: the error that the job wrote to stderr, see `error_text`.
+        reported: the error that the job wrote to stderr, see `error_text`.
     """
     if outcome is None:
         reason = "the job's supervisor was killed before it could say what became of the job"
-        return Result("failed", reason, None, True, 0, 0)
+        return JobResult("failed", reason, None, True, 0, 0)
     code = outcome["exit_code"]
     started, duration = int(outcome["started_unix_ns"]), int(outcome["duration_ns"])
 
-    def result(kind: str, reason: str, retryable: bool) -> Result:
-        return Result(kind, reason, code, retryable, started, duration)
+    def result(kind: str, reason: str, retryable: bool) -> JobResult:
+        return JobResult(kind, reason, code, retryable, started, duration)
 
     if outcome["outcome"] == "timeout":
         return result("timeout", f"not done after its time limit of {timeout_s:g} s", False)
@@ -86,10 +86,10 @@ def judge(
     if outcome["outcome"] == "limit":
         return result("failed", _passed(outcome["passed"]), False)
     if outcome["outcome"] == "signaled":
-        return result("failed", f"killed by signal {outcome['signal']}{_quoted(said)}", True)
+        return result("failed", f"killed by signal {outcome['signal']}{_quoted(reported)}", True)
     if code:
         meaning = f" ({_EXIT_TEXTS[code]})" if code in _EXIT_TEXTS else ""
-        reason = f"the program ended with exit code {code}{meaning}{_quoted(said)}"
+        reason = f"the program ended with exit code {code}{meaning}{_quoted(reported)}"
         return result("failed", reason, code in _WORTH_ANOTHER_TRY)
     if missing:
         names = ", ".join(missing)
@@ -142,7 +142,7 @@ def make_plan(
     for folder in (workspace.out, workspace.root):
         if folder.is_dir():
             sync_folder(folder)
-    result = judge(outcome, missing, timeout_s, _last_error(workspace.stderr))
+    result = evaluate_exit(outcome, missing, timeout_s, _last_error(workspace.stderr))
     digests = [record_digest(seq, kind, payload) for seq, (kind, payload) in enumerate(entries, 1)]
     whole = {
         **provenance,
@@ -343,5 +343,5 @@ def _last_error(path: Path) -> str:
         return ""
 
 
-def _quoted(said: str) -> str:
-    return f": {said}" if said else ""
+def _quoted(output: str) -> str:
+    return f": {output}" if output else ""

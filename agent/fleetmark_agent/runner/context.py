@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_agent.runner.telemetry.temperature import LastingThermometer
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session.messages import AttemptRef
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.spool import Spool
 from fleetmark_agent.state.trust_store import TrustStore
 from fleetmark_core.capabilities import Capabilities
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Site:
+class RunnerContext:
     """Settings, identity and services that all attempts on this device share."""
 
-    settings: Settings
+    settings: AgentSettings
     device_id: str
     boot_id: str
     capabilities: Capabilities
@@ -81,6 +81,6 @@ def clean_attempts(folder: Path, held: set[str]) -> None:
     if not folder.is_dir():
         return
     for entry in os.scandir(folder):
-        key = AttemptKey.from_name(entry.name)
+        key = LocalAttemptKey.from_name(entry.name)
         if key is not None and entry.name not in held:
             Workspace(folder, key).remove()

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.runner import orphans, supervisor
 from fleetmark_agent.runner.workspace import Workspace
@@ -82,8 +82,8 @@ class Execution:
                 os.close(descriptor)
         assert self._child.stdout is not None
         with self._child.stdout as pipe:
-            said = await asyncio.shield(asyncio.to_thread(pipe.readline))
-        if said == supervisor.STARTED_WORD or self.workspace.was_started:
+            line = await asyncio.shield(asyncio.to_thread(pipe.readline))
+        if line == supervisor.STARTED_WORD or self.workspace.was_started:
             return
         await self._reap()
         lines = (
@@ -93,7 +93,7 @@ class Execution:
             f"the job cannot be started: {lines[-1] if lines else 'unknown reason'}", retryable=True
         )
 
-    def start_telemetry(self, settings: Settings, cores: list[int]) -> None:
+    def start_telemetry(self, settings: AgentSettings, cores: list[int]) -> None:
         """Start telemetry sampling on `cores`; empty: any. Failures are ignored.
 
         A run without telemetry is still a run.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session.messages import AttemptRef, LogLines
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_core.regular_file import open_regular
 
 FEATURE = "logs.v1"
@@ -32,7 +32,7 @@ class Tails:
         """Set the folder of all workspaces and the function that sends on the open stream."""
         self._attempts = attempts
         self._send = send
-        self._tasks: dict[AttemptKey, asyncio.Task[None]] = {}
+        self._tasks: dict[LocalAttemptKey, asyncio.Task[None]] = {}
 
     def want(self, ref: AttemptRef) -> None:
         """Send the last output of the attempt's job, and its new output from now on."""
@@ -40,7 +40,7 @@ class Tails:
         task = asyncio.get_running_loop().create_task(self._follow(ref))
         self._tasks[ref.key] = task
 
-    def stop(self, key: AttemptKey) -> None:
+    def stop(self, key: LocalAttemptKey) -> None:
         """Stop streaming the output of the attempt."""
         task = self._tasks.pop(key, None)
         if task is not None:

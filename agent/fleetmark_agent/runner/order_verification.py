@@ -24,7 +24,7 @@ _CHECK_NAMES = {ErrorKind.ROLLED_BACK: "older than a known release"}
 """Names of checks in a refusal that differ from the names of their error kinds."""
 
 
-async def vouched(
+async def verify_order(
     data: bytes, order: Order, store: TrustStore, cache: Cache, download: Download
 ) -> dict[str, Any]:
     """Verify an order with its release and lockfile, which are downloaded if they are missing.
@@ -53,11 +53,11 @@ async def vouched(
         # The device enrolled before signatures existed, and its controller has no catalog key yet.
         return {"signed": False}
     if not is_signed(data):
-        raise refused(ErrorKind.UNSIGNED, "the order is not signed")
+        raise untrusted_order_error(ErrorKind.UNSIGNED, "the order is not signed")
     if not order.release_sha256:
-        raise refused(ErrorKind.UNSIGNED, "the order names no release")
+        raise untrusted_order_error(ErrorKind.UNSIGNED, "the order names no release")
     if not 0 < order.release_bytes <= MAX_RELEASE_BYTES:
-        raise refused(
+        raise untrusted_order_error(
             ErrorKind.BAD_DOCUMENT,
             f"its release has {order.release_bytes} bytes, expected 1 to {MAX_RELEASE_BYTES}",
         )
@@ -72,8 +72,10 @@ async def vouched(
             await cache.verified(blob)
         answer = await _ask(trust, data, store, cache, order)
         if "fault" in answer:
-            raise refused(ErrorKind[answer["fault"]], str(answer["what"]))
-        store.followed(answer["catalog_sha256"], answer["serial"], answer["release_sha256"])
+            raise untrusted_order_error(ErrorKind[answer["fault"]], str(answer["what"]))
+        store.record_verified_release(
+            answer["catalog_sha256"], answer["serial"], answer["release_sha256"]
+        )
     except OSError as error:
         raise Refusal(f"untrusted: {error}", retryable=False) from error
     except Refusal:
@@ -84,7 +86,7 @@ async def vouched(
     return {"signed": True, **answer}
 
 
-def refused(kind: ErrorKind, what: str) -> Refusal:
+def untrusted_order_error(kind: ErrorKind, what: str) -> Refusal:
     """Return the refusal of an untrusted order; it names the failed check."""
     name = _CHECK_NAMES.get(kind, kind.name.lower().replace("_", " "))
     return Refusal(f"untrusted ({name}): {what}", retryable=kind in _AGAIN)

@@ -16,7 +16,7 @@ from fleetmark_agent.cache.archives import (
     packages,
     search_paths,
 )
-from fleetmark_agent.cache.blob_cache import Cache, Download, refusal_of
+from fleetmark_agent.cache.blob_cache import Cache, Download, storage_error
 from fleetmark_agent.cache.environments import (
     choose_interpreter,
     ensure_environment,
@@ -32,7 +32,7 @@ from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.capabilities import Capabilities, Interpreter
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.lockfile import BlobRef, Lock, parse_lock
+from fleetmark_core.lockfile import BlobRef, Lockfile, parse_lockfile
 from fleetmark_core.order import Order
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.resource_model import COMPILED_FACTOR, UNPACKED_FACTOR
@@ -55,7 +55,7 @@ class Bundle:
     """An order with its lockfile, and the interpreter that will run it."""
 
     order: Order
-    lock: Lock
+    lock: Lockfile
     interpreter: Interpreter
     environment_key: str
 
@@ -87,7 +87,7 @@ async def fetch_lock(
     await cache.fetch(blob, download)
     path = await cache.verified(blob)
     try:
-        lock = parse_lock(read_regular(path))
+        lock = parse_lockfile(read_regular(path))
     except FleetmarkError as error:
         raise Refusal(str(error), retryable=False) from error
     provided = lock.environment.provided
@@ -176,13 +176,13 @@ async def lay_workspace(
         }
         write_atomic(workspace.job, json.dumps(job).encode())
     except OSError as error:
-        raise refusal_of(error, workspace.root, "the workspace of the job") from error
+        raise storage_error(error, workspace.root, "the workspace of the job") from error
     folders = [str(environment), str(workspace.program), *module_folders(lock.environment, cache)]
     return expand_command(lock, bundle.interpreter, folders, workspace.program)
 
 
 def expand_command(
-    lock: Lock, interpreter: Interpreter, folders: list[str], program: Path
+    lock: Lockfile, interpreter: Interpreter, folders: list[str], program: Path
 ) -> list[str]:
     """Return the lockfile's command with `{python}` and `{program}` replaced.
 
@@ -212,7 +212,7 @@ def expand_command(
     return words
 
 
-def job_environment(lock: Lock, workspace: Workspace, cache: Cache) -> dict[str, str]:
+def job_environment(lock: Lockfile, workspace: Workspace, cache: Cache) -> dict[str, str]:
     """Return the whole environment of a job; the program cannot override the agent's values.
 
     Folders of archives come first on PATH. On LD_LIBRARY_PATH they come before the folders that the

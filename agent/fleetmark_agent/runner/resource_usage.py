@@ -36,7 +36,7 @@ def used_by(pids: list[int]) -> tuple[int, int]:
     return memory, tasks
 
 
-def shares(pids: list[int], otherwise: int) -> int:
+def proportional_bytes(pids: list[int], otherwise: int) -> int:
     """Return the proportional set size of processes: accurate for shared memory, but slow to read.
 
     If it cannot be read, return `otherwise`.

@@ -11,16 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_agent.cache.archives import archive_folder
-from fleetmark_agent.cache.blob_cache import Cache, refusal_of
+from fleetmark_agent.cache.blob_cache import Cache, storage_error
 from fleetmark_agent.cache.environments import python_folder
-from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_agent.errors import Refusal
-from fleetmark_agent.runner.context import Site
+from fleetmark_agent.runner.context import RunnerContext
 from fleetmark_agent.runner.prepare import Bundle, job_environment
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.sandbox import control_groups
 from fleetmark_agent.sandbox.mounts import device_nodes, python_paths, system_paths
-from fleetmark_agent.sandbox.plan import Launch, Limits, Means, Needs, base_python, launch
+from fleetmark_agent.sandbox.plan import (
+    JobLimits,
+    Launch,
+    SandboxCapabilities,
+    SandboxRequest,
+    base_python,
+    launch,
+)
 from fleetmark_agent.sandbox.prove import means_of
 from fleetmark_core import sandbox_levels
 from fleetmark_core.atomic_file import write_atomic
@@ -31,7 +38,7 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 
 
 @dataclass(frozen=True)
-class Confined:
+class SandboxedCommand:
     """How a job is started and supervised; `told` describes its sandbox in the run."""
 
     launch: Launch
@@ -41,7 +48,7 @@ class Confined:
     told: dict[str, Any]
 
 
-def check(bundle: Bundle, site: Site) -> None:
+def check(bundle: Bundle, site: RunnerContext) -> None:
     """Verify that the device's sandbox and settings permit the job.
 
     Raises:
@@ -70,10 +77,10 @@ def confine(
     bundle: Bundle,
     command: list[str],
     environment: Path,
-    site: Site,
+    site: RunnerContext,
     workspace: Workspace,
     available_bytes: int | None,
-) -> Confined:
+) -> SandboxedCommand:
     """Write the files that start the job in its sandbox, and give the job's user access to them.
 
     Args:
@@ -90,7 +97,7 @@ def confine(
     settings, lock, cache = site.settings, bundle.lock, site.cache
     means = means_of(site.capabilities.sandbox)
     nodes = device_nodes(lock.program.devices)
-    needs = Needs(
+    needs = SandboxRequest(
         command=tuple(command),
         environment=job_environment(lock, workspace, cache),
         folder=str(workspace.out),
@@ -110,7 +117,7 @@ def confine(
     group = "" if means.level == sandbox_levels.NONE else _group(site, workspace, memory, processes)
     made = launch(
         needs,
-        Limits(
+        JobLimits(
             # Drivers of accelerators reserve far more memory than they use.
             data_bytes=0 if nodes else memory,
             file_bytes=scratch,
@@ -123,7 +130,7 @@ def confine(
         mark={"FLEETMARK_JOB": str(workspace.job)},
         groups=tuple(_groups(nodes)),
     )
-    told = {
+    details = {
         "level": means.level,
         "network": "allowed" if needs.network else made.network,
         "user": means.user,
@@ -133,19 +140,19 @@ def confine(
     }
     limits = {"memory_bytes": memory, "processes": processes, "scratch_bytes": scratch}
     if means.level == sandbox_levels.NONE:
-        return Confined(made, {}, [], "", told)
+        return SandboxedCommand(made, {}, [], "", details)
     try:
         if made.spec is not None:
             write_atomic(workspace.sandbox, json.dumps(made.spec).encode(), durable=False)
         _hand_over(workspace, environment, cache, bundle, means)
     except OSError as error:
-        raise refusal_of(error, site.attempts, "the workspace of the job") from error
+        raise storage_error(error, site.attempts, "the workspace of the job") from error
     paths = [*needs.write[:3], needs.shared]
-    return Confined(made, limits, paths, group, {**told, "limits": limits})
+    return SandboxedCommand(made, limits, paths, group, {**details, "limits": limits})
 
 
 def _read(
-    bundle: Bundle, command: list[str], environment: Path, site: Site, workspace: Workspace
+    bundle: Bundle, command: list[str], environment: Path, site: RunnerContext, workspace: Workspace
 ) -> list[str]:
     """Return the paths that the job may read but not change."""
     lock, cache = bundle.lock, site.cache
@@ -162,7 +169,7 @@ def _read(
     return [*system_paths(lock.program.network, hidden), *paths]
 
 
-def _memory(settings: Settings, available_bytes: int | None, needed_bytes: int) -> int:
+def _memory(settings: AgentSettings, available_bytes: int | None, needed_bytes: int) -> int:
     """Return the memory limit of the job: the free memory without what agent and helpers need."""
     if settings.job_memory_bytes:
         return settings.job_memory_bytes
@@ -171,7 +178,7 @@ def _memory(settings: Settings, available_bytes: int | None, needed_bytes: int) 
     return max(available_bytes - HELPERS_BYTES, needed_bytes)
 
 
-def _group(site: Site, workspace: Workspace, memory: int, processes: int) -> str:
+def _group(site: RunnerContext, workspace: Workspace, memory: int, processes: int) -> str:
     """Create the job's control group; return "" if that fails, because other limits still apply."""
     proven = site.capabilities.sandbox
     if proven is None or proven.control_group is None:
@@ -206,7 +213,11 @@ def _own_tasks() -> int:
 
 
 def _hand_over(
-    workspace: Workspace, environment: Path, cache: Cache, bundle: Bundle, means: Means
+    workspace: Workspace,
+    environment: Path,
+    cache: Cache,
+    bundle: Bundle,
+    means: SandboxCapabilities,
 ) -> None:
     """Make the job's own user the owner of its folders, and let it read what it runs."""
     if means.user is None:

@@ -277,7 +277,7 @@ class Supervisor:
         job = process_tree.descendants(os.getpid())
         memory, tasks = resource_usage.used_by(job)
         if memory >= limits.get("memory_bytes", 0) > 0:
-            memory = resource_usage.shares(job, memory)
+            memory = resource_usage.proportional_bytes(job, memory)
         used = {"memory_bytes": memory, "processes": tasks}
         if limits.get("scratch_bytes"):
             used["scratch_bytes"] = resource_usage.tree_bytes(
@@ -412,8 +412,8 @@ class Supervisor:
         status = self.status or 0
         if os.WIFSIGNALED(status):
             return os.WTERMSIG(status)
-        told = os.WEXITSTATUS(status) - _SIGNALED
-        return told if self.spec.monitored and 0 < told < signal.NSIG else None
+        number = os.WEXITSTATUS(status) - _SIGNALED
+        return number if self.spec.monitored and 0 < number < signal.NSIG else None
 
     def _write_outcome(self, ended_ns: int) -> None:
         number = self._signal()

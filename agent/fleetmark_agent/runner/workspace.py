@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_agent.session.messages import Progress
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_core.records import AGENT_FILES
 from fleetmark_core.regular_file import is_damage, read_regular
 
@@ -18,7 +18,7 @@ POWER_ROLE = "board_power"
 class Workspace:
     """Paths below `attempts/<job_id>.<epoch>/`; the job sees only some of them."""
 
-    def __init__(self, attempts: Path, key: AttemptKey) -> None:
+    def __init__(self, attempts: Path, key: LocalAttemptKey) -> None:
         """Set the paths; create nothing."""
         self.key = key
         self.root = attempts / key.name

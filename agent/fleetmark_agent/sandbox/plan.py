@@ -21,7 +21,7 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True)
-class Needs:
+class SandboxRequest:
     """What one job needs to run. Paths are absolute and exist.
 
     Attributes:
@@ -46,7 +46,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Limits:
+class JobLimits:
     """Limits of one job; 0 means no limit.
 
     Attributes:
@@ -61,7 +61,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Means:
+class SandboxCapabilities:
     """The sandbox means to use, as proven on the device.
 
     Attributes:
@@ -88,13 +88,13 @@ class Launch:
     monitored: bool = False
     """Whether the command is a parent that waits for the job (and exits with 128 + signal)."""
     network: str = "open"
-    """How the job's network access is blocked, as in `Means`."""
+    """How the job's network access is blocked, as in `SandboxCapabilities`."""
 
 
 def launch(
-    needs: Needs,
-    limits: Limits,
-    means: Means,
+    needs: SandboxRequest,
+    limits: JobLimits,
+    means: SandboxCapabilities,
     *,
     spec_path: str,
     mark: dict[str, str],
@@ -154,7 +154,9 @@ def base_python() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
-def _bubblewrap(needs: Needs, means: Means, spec_path: str, root: bool, network: str) -> list[str]:
+def _bubblewrap(
+    needs: SandboxRequest, means: SandboxCapabilities, spec_path: str, root: bool, network: str
+) -> list[str]:
     words = [means.bubblewrap, "--die-with-parent", "--new-session"]
     words += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     if not root:

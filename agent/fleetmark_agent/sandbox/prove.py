@@ -22,7 +22,14 @@ from typing import Any
 
 from fleetmark_agent.sandbox import confine, control_groups
 from fleetmark_agent.sandbox.mounts import python_paths, system_paths
-from fleetmark_agent.sandbox.plan import BUBBLEWRAP, Limits, Means, Needs, base_python, launch
+from fleetmark_agent.sandbox.plan import (
+    BUBBLEWRAP,
+    JobLimits,
+    SandboxCapabilities,
+    SandboxRequest,
+    base_python,
+    launch,
+)
 from fleetmark_core import sandbox_levels
 from fleetmark_core.capabilities import Sandbox, Shortfall
 
@@ -94,12 +101,12 @@ def prove(home: Path, strongest: str = sandbox_levels.BUBBLEWRAP) -> Sandbox:
     return Sandbox(sandbox_levels.NONE, "open", None, None, tuple(shortfalls))
 
 
-def means_of(proven: Sandbox | None) -> Means:
+def means_of(proven: Sandbox | None) -> SandboxCapabilities:
     """Return the means to start a job in the proven sandbox."""
     if proven is None:
-        return Means()
+        return SandboxCapabilities()
     program = shutil.which(BUBBLEWRAP, path=PROGRAMS) or ""
-    return Means(proven.level, proven.network, proven.user, program)
+    return SandboxCapabilities(proven.level, proven.network, proven.user, program)
 
 
 def own_user(home: Path) -> int:
@@ -119,7 +126,7 @@ class _Proof:
         read = system_paths(network=False, hidden=[folder.parent])
         self.read = (*read, *python_paths(self.python, hidden=[folder.parent]))
 
-    def best(self, level: str) -> tuple[Means | None, list[str]]:
+    def best(self, level: str) -> tuple[SandboxCapabilities | None, list[str]]:
         """Return the best working means of a level, or None; and why better ones failed."""
         reasons: list[str] = []
         for means in self._candidates(level, reasons):
@@ -129,7 +136,7 @@ class _Proof:
             reasons.append(reason)
         return None, reasons
 
-    def _candidates(self, level: str, reasons: list[str]) -> Iterator[Means]:
+    def _candidates(self, level: str, reasons: list[str]) -> Iterator[SandboxCapabilities]:
         users = (own_user(self.folder.parent), None) if os.geteuid() == 0 else (None,)
         networks: tuple[str, ...] = ("namespace", "tcp", "open")
         program = ""
@@ -149,9 +156,9 @@ class _Proof:
             networks = ("namespace", "open")
         for user in users:
             for network in networks:
-                yield Means(level, network, user, program)
+                yield SandboxCapabilities(level, network, user, program)
 
-    def _try(self, means: Means) -> str:
+    def _try(self, means: SandboxCapabilities) -> str:
         """Run the small job; return the first violated guarantee, or an empty string."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             asked = {
@@ -159,25 +166,26 @@ class _Proof:
                 "outside": str(self.outside),
                 "listener": listener.getsockname(),
             }
-            said = self._run(means, json.dumps(asked))
-        if isinstance(said, str):
-            return said
+            answer = self._run(means, json.dumps(asked))
+        if isinstance(answer, str):
+            return answer
         # Inside the sandbox the path may be a private one: only a file that exists outside counts.
-        said["writes"] = self.outside.exists()
+        answer["writes"] = self.outside.exists()
         self.outside.unlink(missing_ok=True)
         confined = means.level in (sandbox_levels.LANDLOCK, sandbox_levels.BUBBLEWRAP)
         faults = {
-            "the job cannot write its results": not said["works"],
-            "the job can read other files": said["reads"] and (confined or means.user is not None),
-            "the job can write outside its folders": said["writes"]
+            "the job cannot write its results": not answer["works"],
+            "the job can read other files": answer["reads"]
             and (confined or means.user is not None),
-            "the job runs as another user": means.user is not None and said["user"] != means.user,
+            "the job can write outside its folders": answer["writes"]
+            and (confined or means.user is not None),
+            "the job runs as another user": means.user is not None and answer["user"] != means.user,
             "the job can see other processes": means.level == sandbox_levels.BUBBLEWRAP
-            and said["pid"] > 10,
+            and answer["pid"] > 10,
             "the job has network access": means.network == "namespace"
-            and said["interfaces"] != ["lo"],
-            "the job can use TCP": means.network == "tcp" and not said["refused"],
-            "the resource limits have no effect": said["processes"] != _PROCESSES,
+            and answer["interfaces"] != ["lo"],
+            "the job can use TCP": means.network == "tcp" and not answer["refused"],
+            "the resource limits have no effect": answer["processes"] != _PROCESSES,
         }
         return next((f"{means.level}: {what}" for what, fault in faults.items() if fault), "")
 
@@ -190,13 +198,13 @@ class _Proof:
             if user is not None:
                 os.chown(path, user, user)
 
-    def _run(self, means: Means, asked: str) -> dict[str, Any] | str:
+    def _run(self, means: SandboxCapabilities, asked: str) -> dict[str, Any] | str:
         try:
             self._make_folders(means.user)
         except OSError as error:
             # In a user namespace that maps only root, no other user exists.
             return f"cannot create a folder for user {means.user}: {error.strerror}"
-        needs = Needs(
+        needs = SandboxRequest(
             command=(self.python, "-I", "-S", "-B", "-c", _QUESTION, asked),
             environment={"PATH": PROGRAMS},
             folder=str(self.out),
@@ -206,7 +214,7 @@ class _Proof:
             write=(str(self.out), str(self.folder / "tmp")),
         )
         path = self.folder / "sandbox.json"
-        made = launch(needs, Limits(processes=_PROCESSES), means, spec_path=str(path), mark={})
+        made = launch(needs, JobLimits(processes=_PROCESSES), means, spec_path=str(path), mark={})
         path.write_text(json.dumps(made.spec))
         try:
             done = subprocess.run(
@@ -252,7 +260,7 @@ def _workspace(home: Path) -> Iterator[Path]:
             shutil.rmtree(folder)
 
 
-def _weak_points(means: Means, reasons: list[str]) -> Iterator[Shortfall]:
+def _weak_points(means: SandboxCapabilities, reasons: list[str]) -> Iterator[Shortfall]:
     """Yield the weaknesses within the level that was reached."""
     if os.geteuid() == 0 and means.user is None:
         yield Shortfall(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleetmark_agent.session.messages import AgentMessage, AttemptRef, ControllerMessage, Progress
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.ledger import Ledger
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.shared_repr import SharedRepr
@@ -17,19 +17,19 @@ from fleetmark_core.shared_repr import SharedRepr
 
 
 @dataclass(frozen=True, repr=False)
-class Opened(SharedRepr):
+class StreamOpened(SharedRepr):
     """Event: a stream to a controller is open; no message was exchanged yet."""
 
 
 @dataclass(frozen=True, repr=False)
-class Received(SharedRepr):
+class MessageReceived(SharedRepr):
     """Event: a message from the controller arrived."""
 
     message: ControllerMessage
 
 
 @dataclass(frozen=True, repr=False)
-class Closed(SharedRepr):
+class StreamClosed(SharedRepr):
     """Event: the stream is closed, for any reason."""
 
     reason: str = ""
@@ -54,14 +54,14 @@ class PersistFailed(SharedRepr):
 class JobRunning(SharedRepr):
     """Event: the attempt's job was started, or was found running."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
 
 
 @dataclass(frozen=True, repr=False)
 class JobProgressed(SharedRepr):
     """Event: the attempt made progress."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
     progress: Progress
 
 
@@ -69,7 +69,7 @@ class JobProgressed(SharedRepr):
 class JobRefused(SharedRepr):
     """Event: the attempt could not be prepared; its job was never started."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
     reason: str
     retryable: bool
 
@@ -78,7 +78,7 @@ class JobRefused(SharedRepr):
 class JobEnded(SharedRepr):
     """Event: no process of the attempt runs; all its records, 1 to `last_seq`, are spooled."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
     last_seq: int
 
 
@@ -89,7 +89,7 @@ class JobStopped(SharedRepr):
     `reason` is set if the stop was not requested but caused by a fault of the agent.
     """
 
-    key: AttemptKey
+    key: LocalAttemptKey
     reason: str = ""
 
 
@@ -97,7 +97,7 @@ class JobStopped(SharedRepr):
 class UploadDone(SharedRepr):
     """Event: the controller has records up to `through_seq` and grants `credit_bytes`."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
     through_seq: int
     credit_bytes: int
     nothing_sent: bool = False
@@ -108,7 +108,7 @@ class UploadDone(SharedRepr):
 class UploadFailed(SharedRepr):
     """Event: an upload failed; it is retried later."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
     reason: str
 
 
@@ -137,21 +137,21 @@ class CapabilitiesFound(SharedRepr):
 
 
 @dataclass(frozen=True, repr=False)
-class Leaving(SharedRepr):
+class ShutdownRequested(SharedRepr):
     """Event: the agent was asked to exit."""
 
     reason: str
 
 
 @dataclass(frozen=True, repr=False)
-class Tick(SharedRepr):
+class TimerFired(SharedRepr):
     """Event: time has passed."""
 
 
 Event = (
-    Opened
-    | Received
-    | Closed
+    StreamOpened
+    | MessageReceived
+    | StreamClosed
     | Persisted
     | PersistFailed
     | JobRunning
@@ -164,8 +164,8 @@ Event = (
     | DeviceChanged
     | AdmissionChanged
     | CapabilitiesFound
-    | Leaving
-    | Tick
+    | ShutdownRequested
+    | TimerFired
 )
 
 
@@ -194,7 +194,7 @@ class Persist(SharedRepr):
 class StartJob(SharedRepr):
     """Action: prepare, run and collect the attempt, or resume it after an agent restart."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
     order: bytes
 
 
@@ -202,7 +202,7 @@ class StartJob(SharedRepr):
 class StopJob(SharedRepr):
     """Action: end the attempt's job in any phase, then report `JobStopped` or an earlier end."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
     reason: str
 
 
@@ -213,7 +213,7 @@ class Upload(SharedRepr):
     If `max_bytes` is 0, no record is sent and the response only updates the credit.
     """
 
-    key: AttemptKey
+    key: LocalAttemptKey
     after_seq: int
     max_bytes: int
 
@@ -222,22 +222,22 @@ class Upload(SharedRepr):
 class Acknowledge(SharedRepr):
     """Action: store in the spool that the controller has all records up to `through_seq`."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
     through_seq: int
 
 
 @dataclass(frozen=True, repr=False)
-class Trim(SharedRepr):
+class DeleteLargeFiles(SharedRepr):
     """Action: delete the attempt's large files; the controller has them or does not want them."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
 
 
 @dataclass(frozen=True, repr=False)
-class Forget(SharedRepr):
+class DeleteAttempt(SharedRepr):
     """Action: delete all remaining data of the attempt."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
 
 
 @dataclass(frozen=True, repr=False)
@@ -249,7 +249,7 @@ class Reconnect(SharedRepr):
 
 
 @dataclass(frozen=True, repr=False)
-class ReadAlong(SharedRepr):
+class SetLogTail(SharedRepr):
     """Action: start or stop streaming the output of the attempt's job, while the stream lasts."""
 
     attempt: AttemptRef
@@ -268,9 +268,9 @@ Action = (
     | StopJob
     | Upload
     | Acknowledge
-    | Trim
-    | Forget
+    | DeleteLargeFiles
+    | DeleteAttempt
     | Reconnect
-    | ReadAlong
+    | SetLogTail
     | Quit
 )

@@ -22,29 +22,29 @@ from fleetmark_agent.session.events import (
     Action,
     AdmissionChanged,
     CapabilitiesFound,
-    Closed,
+    DeleteAttempt,
+    DeleteLargeFiles,
     DeviceChanged,
     Event,
-    Forget,
     JobEnded,
     JobProgressed,
     JobRefused,
     JobRunning,
     JobStopped,
-    Leaving,
-    Opened,
+    MessageReceived,
     Persist,
     Persisted,
     PersistFailed,
     Quit,
-    ReadAlong,
-    Received,
     Reconnect,
     Send,
+    SetLogTail,
+    ShutdownRequested,
     StartJob,
     StopJob,
-    Tick,
-    Trim,
+    StreamClosed,
+    StreamOpened,
+    TimerFired,
     Upload,
     UploadDone,
     UploadFailed,
@@ -52,7 +52,6 @@ from fleetmark_agent.session.events import (
 from fleetmark_agent.session.messages import (
     AttemptRef,
     AttemptReport,
-    AttemptState,
     Bye,
     CapabilitiesChanged,
     Heartbeat,
@@ -60,12 +59,13 @@ from fleetmark_agent.session.messages import (
     Hello,
     Offer,
     Progress,
+    ReportedState,
     Stop,
     Tail,
     Welcome,
 )
-from fleetmark_agent.state.attempt_key import AttemptKey
-from fleetmark_agent.state.ledger import Entry, Ledger, Standing
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
+from fleetmark_agent.state.ledger import AttemptStatus, Ledger, LedgerEntry
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.retry import Backoff
@@ -80,12 +80,12 @@ _CREDIT_POLL_S = 1.0
 _FAREWELL_S = 3.0
 _JOB_END_S = 15.0
 _MIN_INTERVAL_S = 0.05
-_UNFINISHED = (AttemptState.PREPARING, AttemptState.RUNNING)
-_GIVEN_UP = (AttemptState.REFUSED, AttemptState.ABORTED)
+_UNFINISHED = (ReportedState.PREPARING, ReportedState.RUNNING)
+_GIVEN_UP = (ReportedState.REFUSED, ReportedState.ABORTED)
 
 
 @dataclass(frozen=True)
-class Identity:
+class AgentIdentity:
     """The fields that identify this agent in every hello."""
 
     device_id: str
@@ -98,12 +98,12 @@ class Identity:
 
 
 @dataclass
-class Held:
+class HeldAttempt:
     """One attempt that the agent holds. Other modules may read it but must not change it."""
 
-    key: AttemptKey
+    key: LocalAttemptKey
     order: bytes
-    state: AttemptState
+    state: ReportedState
     reason: str = ""
     retryable: bool = False
     progress: Progress | None = None
@@ -121,11 +121,11 @@ class Session:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: AgentIdentity,
         ledger: Ledger,
         *,
         device_free: bool,
-        spooled: dict[AttemptKey, int],
+        spooled: dict[LocalAttemptKey, int],
     ) -> None:
         """Restore the state from disk.
 
@@ -139,23 +139,23 @@ class Session:
         self.connected = False
         self.device_free = device_free
         self.highest_epoch = ledger.highest_epoch
-        self.held: dict[AttemptKey, Held] = {}
+        self.held: dict[LocalAttemptKey, HeldAttempt] = {}
         for entry in ledger.entries:
             state = {
-                Standing.ACCEPTED: AttemptState.PREPARING,
-                Standing.ENDED: AttemptState.UPLOADING,
-                Standing.REFUSED: AttemptState.REFUSED,
-                Standing.ABORTED: AttemptState.ABORTED,
+                AttemptStatus.ACCEPTED: ReportedState.PREPARING,
+                AttemptStatus.ENDED: ReportedState.UPLOADING,
+                AttemptStatus.REFUSED: ReportedState.REFUSED,
+                AttemptStatus.ABORTED: ReportedState.ABORTED,
             }[entry.standing]
-            held = Held(
+            held = HeldAttempt(
                 entry.key, entry.order, state, entry.reason, entry.retryable, announced=True
             )
-            if state is AttemptState.UPLOADING:
+            if state is ReportedState.UPLOADING:
                 held.last_seq = spooled.get(entry.key, 0)
             self.held[entry.key] = held
         self._open = False
-        self._told_finished: set[AttemptKey] = set()  # UPLOADING in this stream's hello
-        self._told_capabilities: Capabilities | None = None  # last sent on this stream
+        self._sent_finished: set[LocalAttemptKey] = set()  # UPLOADING in this stream's hello
+        self._sent_capabilities: Capabilities | None = None  # last sent on this stream
         self._obstacle = ""
         self._number = 0
         self._stored = 0
@@ -165,7 +165,7 @@ class Session:
         self._sequence = 0
         self._next_heartbeat = 0.0
         self._last_heard = 0.0
-        self._uploading: AttemptKey | None = None
+        self._uploading: LocalAttemptKey | None = None
         self._credit = _FIRST_CREDIT_BYTES
         self._upload_at = 0.0
         self._backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
@@ -190,7 +190,7 @@ class Session:
         return Ledger(self.highest_epoch, tuple(self._entries()))
 
     def next_tick(self) -> float | None:
-        """Return the time at which `Tick` is due; None if only other events matter."""
+        """Return the time at which `TimerFired` is due; None if only other events matter."""
         times: list[float] = []
         if self._open:
             times.append(self._last_heard + self._silence_s())
@@ -213,16 +213,16 @@ class Session:
         return actions
 
     def _react(self, event: Event, now: float) -> Iterable[Action]:
-        if isinstance(event, Opened):
+        if isinstance(event, StreamOpened):
             self._open, self.connected = True, False
             self._last_heard = now
-            self._told_finished = {held.key for held in self._in(AttemptState.UPLOADING)}
-            self._told_capabilities = self.identity.capabilities
+            self._sent_finished = {held.key for held in self._in(ReportedState.UPLOADING)}
+            self._sent_capabilities = self.identity.capabilities
             return [Send(self._hello())]
-        if isinstance(event, Closed):
+        if isinstance(event, StreamClosed):
             self._open = self.connected = False
             return []
-        if isinstance(event, Received):
+        if isinstance(event, MessageReceived):
             return self._received(event, now) if self._open else []
         if isinstance(event, Persisted):
             self._stored = max(self._stored, event.number)
@@ -231,22 +231,22 @@ class Session:
             return self._not_stored(event, now)
         if isinstance(event, DeviceChanged):
             self.device_free = event.free
-            return self._beat(now)
+            return self._send_heartbeat(now)
         if isinstance(event, AdmissionChanged):
             self._obstacle = event.obstacle
             return []
         if isinstance(event, CapabilitiesFound):
             self.identity = replace(self.identity, capabilities=event.capabilities)
-            return self._tell_capabilities()
-        if isinstance(event, Leaving):
-            return self._leave(event.reason, now)
-        if isinstance(event, Tick):
+            return self._send_capabilities()
+        if isinstance(event, ShutdownRequested):
+            return self._begin_shutdown(event.reason, now)
+        if isinstance(event, TimerFired):
             return self._tick(now)
         if isinstance(event, (UploadDone, UploadFailed)):
             return self._uploaded(event, now)
         return self._job_event(event, now)
 
-    def _received(self, event: Received, now: float) -> list[Action]:
+    def _received(self, event: MessageReceived, now: float) -> list[Action]:
         message = event.message
         self._last_heard = now
         if isinstance(message, Welcome):
@@ -263,7 +263,7 @@ class Session:
             held = self.held.get(message.attempt.key)
             if held is None or held.leaving or message.attempt.device_id != self.identity.device_id:
                 return []
-            return [ReadAlong(message.attempt, message.wanted)]
+            return [SetLogTail(message.attempt, message.wanted)]
         return self._stop(message, now)
 
     def _welcomed(self, welcome: Welcome, now: float) -> list[Action]:
@@ -283,10 +283,10 @@ class Session:
         actions: list[Action] = []
         for verdict in welcome.verdicts:
             if verdict.stop:
-                known = verdict.attempt.key in self._told_finished
+                known = verdict.attempt.key in self._sent_finished
                 actions += self._stop(Stop(verdict.attempt, verdict.reason), now, final=known)
         # Changes between the hello and this welcome were not sent to the controller.
-        actions += self._tell_capabilities()
+        actions += self._send_capabilities()
         actions += [Send(report) for report in self._reports()]
         return actions
 
@@ -298,9 +298,9 @@ class Session:
         if not key.is_valid():
             return []
         fault, retryable = self._fault(offer)
-        held = Held(key, offer.order, AttemptState.PREPARING)
+        held = HeldAttempt(key, offer.order, ReportedState.PREPARING)
         if fault:
-            held = Held(key, b"", AttemptState.REFUSED, fault, retryable)
+            held = HeldAttempt(key, b"", ReportedState.REFUSED, fault, retryable)
         self.held[key] = held
         self.highest_epoch = max(self.highest_epoch, key.epoch)
         return [self._persist()]
@@ -348,10 +348,10 @@ class Session:
                 return []
             # The offer has not arrived. It must not be accepted when it does.
             self.highest_epoch = key.epoch
-            self.held[key] = Held(
+            self.held[key] = HeldAttempt(
                 key,
                 b"",
-                AttemptState.ABORTED,
+                ReportedState.ABORTED,
                 "the attempt was stopped before its offer arrived",
                 retryable=True,
             )
@@ -361,11 +361,11 @@ class Session:
         if held.state in _GIVEN_UP:
             return self._forget(held)
         reason = stop.reason or "the controller stopped the attempt"
-        if held.state is AttemptState.UPLOADING and not final:
+        if held.state is ReportedState.UPLOADING and not final:
             # The `Stop` crossed the end of the job. A finished result is uploaded in any case.
             return []
-        if held.state is AttemptState.UPLOADING or not held.announced:
-            return self._give_up(held, AttemptState.ABORTED, reason, retryable=False)
+        if held.state is ReportedState.UPLOADING or not held.announced:
+            return self._give_up(held, ReportedState.ABORTED, reason, retryable=False)
         if held.stop_reason is None:
             held.stop_reason = reason
             return [StopJob(key, reason)]
@@ -378,27 +378,27 @@ class Session:
         if held is None or held.state not in _UNFINISHED:
             return []
         if isinstance(event, JobRunning):
-            held.state = AttemptState.RUNNING
-            return [*self._say(held), *self._beat(now)]
+            held.state = ReportedState.RUNNING
+            return [*self._send_report(held), *self._send_heartbeat(now)]
         if isinstance(event, JobProgressed):
             held.progress = event.progress
             return []
         if isinstance(event, JobRefused) and held.stop_reason is None:
             given_up = self._give_up(
-                held, AttemptState.REFUSED, event.reason, retryable=event.retryable
+                held, ReportedState.REFUSED, event.reason, retryable=event.retryable
             )
-            return [*given_up, *self._beat(now)]
+            return [*given_up, *self._send_heartbeat(now)]
         if isinstance(event, JobEnded):
-            held.state, held.stop_reason = AttemptState.UPLOADING, None
+            held.state, held.stop_reason = ReportedState.UPLOADING, None
             held.progress = None
             held.last_seq = event.last_seq
             self._upload_at = now
-            return [self._persist(), *self._say(held), *self._beat(now)]
+            return [self._persist(), *self._send_report(held), *self._send_heartbeat(now)]
         fault = event.reason if isinstance(event, JobStopped) else ""
         reason = held.stop_reason or fault or "the job was stopped on the device"
         retryable = self._leaving is not None or held.stop_reason is None
-        given_up = self._give_up(held, AttemptState.ABORTED, reason, retryable=retryable)
-        return [*given_up, *self._beat(now)]
+        given_up = self._give_up(held, ReportedState.ABORTED, reason, retryable=retryable)
+        return [*given_up, *self._send_heartbeat(now)]
 
     def _uploaded(self, event: UploadDone | UploadFailed, now: float) -> list[Action]:
         if self._uploading == event.key:
@@ -408,7 +408,7 @@ class Session:
             self._back_off(now)
             return []
         self._credit = event.credit_bytes
-        if held is None or held.state is not AttemptState.UPLOADING or held.leaving:
+        if held is None or held.state is not ReportedState.UPLOADING or held.leaving:
             return []
         if event.nothing_sent:
             self._upload_at = now if event.credit_bytes else now + _CREDIT_POLL_S
@@ -443,13 +443,13 @@ class Session:
         for held in list(self.held.values()):
             if held.leaving:
                 del self.held[held.key]
-                actions.append(Forget(held.key))
+                actions.append(DeleteAttempt(held.key))
             elif not held.announced:
                 held.announced = True
-                actions += self._say(held)
-                if held.state is AttemptState.PREPARING:
+                actions += self._send_report(held)
+                if held.state is ReportedState.PREPARING:
                     actions.append(StartJob(held.key, held.order))
-                    actions += self._beat(now)
+                    actions += self._send_heartbeat(now)
         return actions
 
     def _not_stored(self, event: PersistFailed, now: float) -> list[Action]:
@@ -460,40 +460,40 @@ class Session:
         for held in self.held.values():
             if held.announced or held.leaving:
                 continue
-            if held.state is AttemptState.PREPARING:
-                held.state, held.retryable = AttemptState.REFUSED, True
+            if held.state is ReportedState.PREPARING:
+                held.state, held.retryable = ReportedState.REFUSED, True
                 held.reason = (
                     f"the device cannot store that it accepted the attempt: {event.reason}"
                 )
             # A refusal may be sent before it is durable: if it is lost, the offer is refused again.
             held.announced = True
-            actions += self._say(held)
+            actions += self._send_report(held)
         return actions
 
-    def _entries(self) -> Iterable[Entry]:
+    def _entries(self) -> Iterable[LedgerEntry]:
         for held in sorted(self.held.values(), key=lambda held: held.key.epoch):
             if held.leaving:
                 continue
             standing = {
-                AttemptState.UPLOADING: Standing.ENDED,
-                AttemptState.REFUSED: Standing.REFUSED,
-                AttemptState.ABORTED: Standing.ABORTED,
-            }.get(held.state, Standing.ACCEPTED)
-            yield Entry(held.key, standing, held.order, held.reason, held.retryable)
+                ReportedState.UPLOADING: AttemptStatus.ENDED,
+                ReportedState.REFUSED: AttemptStatus.REFUSED,
+                ReportedState.ABORTED: AttemptStatus.ABORTED,
+            }.get(held.state, AttemptStatus.ACCEPTED)
+            yield LedgerEntry(held.key, standing, held.order, held.reason, held.retryable)
 
     def _give_up(
-        self, held: Held, state: AttemptState, reason: str, *, retryable: bool
+        self, held: HeldAttempt, state: ReportedState, reason: str, *, retryable: bool
     ) -> list[Action]:
         held.state, held.reason, held.retryable = state, reason, retryable
         held.stop_reason = held.progress = None
         if not held.announced:
             return [self._persist()]
-        return [self._persist(), *self._say(held)]
+        return [self._persist(), *self._send_report(held)]
 
-    def _forget(self, held: Held) -> list[Action]:
+    def _forget(self, held: HeldAttempt) -> list[Action]:
         held.leaving = True
         # Delete large files first: on a full disk this frees the space that the ledger needs.
-        return [Trim(held.key), self._persist()]
+        return [DeleteLargeFiles(held.key), self._persist()]
 
     # --- time ---
 
@@ -505,10 +505,10 @@ class Session:
             self._open = self.connected = False
             actions.append(Reconnect("the controller has been silent for longer than its lease"))
         if self.connected and now >= self._next_heartbeat:
-            actions += self._beat(now)
+            actions += self._send_heartbeat(now)
         return actions
 
-    def _beat(self, now: float) -> list[Action]:
+    def _send_heartbeat(self, now: float) -> list[Action]:
         if not self.connected:
             return []
         self._next_heartbeat = now + self._interval_s()
@@ -530,7 +530,7 @@ class Session:
                 limit = min(self._credit, UPLOAD_BYTES)
                 actions.append(Upload(chosen.key, chosen.acknowledged, limit))
         if self._quit_at is not None and not self._quit:
-            waiting = self._in(*_UNFINISHED) or (self.connected and self._in(AttemptState.ABORTED))
+            waiting = self._in(*_UNFINISHED) or (self.connected and self._in(ReportedState.ABORTED))
             if not waiting or now >= self._quit_at:
                 self._quit = True
                 if self.connected:
@@ -538,12 +538,12 @@ class Session:
                 actions.append(Quit())
         return actions
 
-    def _upload_next(self) -> Held | None:
-        if self._in(AttemptState.RUNNING):
+    def _upload_next(self) -> HeldAttempt | None:
+        if self._in(ReportedState.RUNNING):
             return None
         waiting = [
             held
-            for held in self._in(AttemptState.UPLOADING)
+            for held in self._in(ReportedState.UPLOADING)
             if held.acknowledged < held.last_seq and not held.leaving
         ]
         return min(waiting, key=lambda held: held.key.epoch) if waiting else None
@@ -551,7 +551,7 @@ class Session:
     def _back_off(self, now: float) -> None:
         self._upload_at = now + self._backoff.next_s()
 
-    def _leave(self, reason: str, now: float) -> list[Action]:
+    def _begin_shutdown(self, reason: str, now: float) -> list[Action]:
         if self._leaving is not None:
             return []
         self._leaving = reason
@@ -560,7 +560,7 @@ class Session:
         actions: list[Action] = []
         for held in self._in(*_UNFINISHED):
             if not held.announced:
-                actions += self._give_up(held, AttemptState.ABORTED, reason, retryable=True)
+                actions += self._give_up(held, ReportedState.ABORTED, reason, retryable=True)
             elif held.stop_reason is None:
                 held.stop_reason = reason
                 actions.append(StopJob(held.key, reason))
@@ -568,20 +568,20 @@ class Session:
 
     # --- messages ---
 
-    def _in(self, *states: AttemptState) -> list[Held]:
+    def _in(self, *states: ReportedState) -> list[HeldAttempt]:
         return [held for held in self.held.values() if held.state in states]
 
-    def _say(self, held: Held) -> list[Action]:
+    def _send_report(self, held: HeldAttempt) -> list[Action]:
         return [Send(self._report(held))] if self.connected and held.announced else []
 
-    def _tell_capabilities(self) -> list[Action]:
+    def _send_capabilities(self) -> list[Action]:
         known = self.identity.capabilities
-        if not self.connected or known == self._told_capabilities:
+        if not self.connected or known == self._sent_capabilities:
             return []
-        self._told_capabilities = known
+        self._sent_capabilities = known
         return [Send(CapabilitiesChanged(known))]
 
-    def _report(self, held: Held) -> AttemptReport:
+    def _report(self, held: HeldAttempt) -> AttemptReport:
         ref = AttemptRef(
             self.identity.device_id, held.key.job_id, held.key.epoch, self.identity.boot_id
         )

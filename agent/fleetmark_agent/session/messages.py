@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.records import Record
 from fleetmark_core.shared_repr import SharedRepr
@@ -25,12 +25,12 @@ class AttemptRef(SharedRepr):
     boot_id: str
 
     @property
-    def key(self) -> AttemptKey:
+    def key(self) -> LocalAttemptKey:
         """Key of the attempt within this device and this life of the agent process."""
-        return AttemptKey(self.job_id, self.epoch)
+        return LocalAttemptKey(self.job_id, self.epoch)
 
 
-class AttemptState(Enum):
+class ReportedState(Enum):
     """States that an agent reports; the value is the name on the wire."""
 
     PREPARING = "PREPARING"
@@ -57,7 +57,7 @@ class AttemptReport(SharedRepr):
     """
 
     attempt: AttemptRef
-    state: AttemptState
+    state: ReportedState
     progress: Progress | None = None
     reason: str = ""
     retryable: bool = False
@@ -127,7 +127,7 @@ AgentMessage = Hello | Heartbeat | CapabilitiesChanged | AttemptReport | Bye | L
 
 
 @dataclass(frozen=True, repr=False)
-class Verdict(SharedRepr):
+class AttemptDirective(SharedRepr):
     """The controller's decision about one attempt of a hello: continue or stop."""
 
     attempt: AttemptRef
@@ -147,7 +147,7 @@ class Welcome(SharedRepr):
     lease_s: float
     controller_time_unix_ns: int = 0
     features: tuple[str, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[AttemptDirective, ...] = ()
     catalog_sha256: str = ""
 
 

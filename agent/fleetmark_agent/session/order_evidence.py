@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from fleetmark_agent.session.machine import Held
-from fleetmark_agent.session.messages import AttemptReport, AttemptState, Hello
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.session.machine import HeldAttempt
+from fleetmark_agent.session.messages import AttemptReport, Hello, ReportedState
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_protos.channel import MAX_ORDER_BYTES, MAX_SHOWN_BYTES
 
 # Finished attempts come first, in case there is not enough space for all.
-_SHOWN = (AttemptState.UPLOADING, AttemptState.RUNNING, AttemptState.PREPARING)
+_SHOWN = (ReportedState.UPLOADING, ReportedState.RUNNING, ReportedState.PREPARING)
 
 
-def with_papers(
-    hello: Hello, held: Mapping[AttemptKey, Held], read_lock: Callable[[AttemptKey], bytes]
+def with_order_evidence(
+    hello: Hello,
+    held: Mapping[LocalAttemptKey, HeldAttempt],
+    read_lock: Callable[[LocalAttemptKey], bytes],
 ) -> Hello:
     """Return `hello` with the orders and lockfiles of attempts that may still have a result.
 
@@ -28,7 +30,7 @@ def with_papers(
         held: the attempts that the agent holds.
         read_lock: returns the lockfile of an attempt; it may raise OSError.
     """
-    orders: dict[AttemptKey, bytes] = {}
+    orders: dict[LocalAttemptKey, bytes] = {}
     locks: dict[bytes, None] = {}
     room = MAX_SHOWN_BYTES
     reports = [report for report in hello.attempts if report.state in _SHOWN]
@@ -51,5 +53,5 @@ def with_papers(
     )
 
 
-def _shown(report: AttemptReport, orders: Mapping[AttemptKey, bytes]) -> AttemptReport:
+def _shown(report: AttemptReport, orders: Mapping[LocalAttemptKey, bytes]) -> AttemptReport:
     return replace(report, signed_order=orders.get(report.attempt.key, b""))

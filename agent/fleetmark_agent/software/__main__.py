@@ -17,7 +17,7 @@ from fleetmark_agent.software import subprocesses
 from fleetmark_agent.software.detection_cache import builtin_folder, rules_digest
 from fleetmark_agent.software.engine import detect
 from fleetmark_agent.software.rules import load_rules
-from fleetmark_agent.software.search_paths import Place
+from fleetmark_agent.software.search_paths import SearchPaths
 from fleetmark_core import process_tree
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.serde import to_plain
@@ -46,7 +46,7 @@ def main() -> int:
     try:
         folder = builtin_folder()
         rules, bad = load_rules(folder)
-        detection = detect(Place.here(), rules, bad, rules_digest(folder))
+        detection = detect(SearchPaths.here(), rules, bad, rules_digest(folder))
     finally:
         _clean(own)
     sys.stdout.buffer.write(canonical_json(to_plain(detection)))

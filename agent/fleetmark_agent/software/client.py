@@ -5,17 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from fleetmark_agent.software.models import Detection, last_line
+from fleetmark_agent.software.models import DetectedSoftware, last_line
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.serde import parse_own
+from fleetmark_core.serde import parse_trusted
 
 COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.software")
-"""Command of the helper, which prints a `Detection` as JSON."""
+"""Command of the helper, which prints a `DetectedSoftware` as JSON."""
 TIME_LIMIT_S = 180.0
 """A helper that exceeds this limit is killed; its own limits end its programs much earlier."""
 
 
-def detect_in_child() -> Detection:
+def detect_in_child() -> DetectedSoftware:
     """Detect the software of all rules.
 
     Raises:
@@ -24,9 +24,9 @@ def detect_in_child() -> Detection:
     try:
         done = subprocess.run(COMMAND, check=False, capture_output=True, timeout=TIME_LIMIT_S)
         if done.returncode == 0:
-            return parse_own(Detection, done.stdout, "software")
-        said = last_line(done.stderr.decode(errors="replace"))
-        what = said or f"exit code {done.returncode}"
+            return parse_trusted(DetectedSoftware, done.stdout, "software")
+        error_text = last_line(done.stderr.decode(errors="replace"))
+        what = error_text or f"exit code {done.returncode}"
     except (subprocess.TimeoutExpired, FleetmarkError) as error:
         what = str(error)
     raise FleetmarkError(ErrorKind.INTERNAL, f"software detection failed: {what}")

@@ -6,12 +6,12 @@ import contextlib
 import time
 from pathlib import Path
 
-from fleetmark_agent.software.models import Detection
+from fleetmark_agent.software.models import DetectedSoftware
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.regular_file import read_regular
-from fleetmark_core.serde import parse_own, to_plain
+from fleetmark_core.serde import parse_trusted, to_plain
 
 _FRESH_S = 600.0
 _MAX_BYTES = 4 * 1024 * 1024
@@ -44,7 +44,7 @@ def boot_mark(root: Path = Path("/")) -> str:
         return ""
 
 
-def load(home: Path, rules: str | None = None) -> Detection | None:
+def load(home: Path, rules: str | None = None) -> DetectedSoftware | None:
     """Return the last detection with these rules since this boot, or None.
 
     Args:
@@ -53,7 +53,7 @@ def load(home: Path, rules: str | None = None) -> Detection | None:
     """
     try:
         data = read_regular(home / "software.json", _MAX_BYTES)
-        found = parse_own(Detection, data, "software.json")
+        found = parse_trusted(DetectedSoftware, data, "software.json")
     except (OSError, FleetmarkError):
         return None
     same = (found.rules_digest, found.boot) == (
@@ -63,14 +63,14 @@ def load(home: Path, rules: str | None = None) -> Detection | None:
     return found if same else None
 
 
-def save(home: Path, detection: Detection) -> None:
+def save(home: Path, detection: DetectedSoftware) -> None:
     """Store the detection; ignore a failed write, after which the next start detects again."""
     with contextlib.suppress(OSError):
         data = canonical_json(to_plain(detection))
         write_atomic(home / "software.json", data, durable=False)
 
 
-def is_fresh(detection: Detection, now_unix_s: float | None = None) -> bool:
+def is_fresh(detection: DetectedSoftware, now_unix_s: float | None = None) -> bool:
     """Return whether the detection is so recent that a restart need not repeat it."""
     now = time.time() if now_unix_s is None else now_unix_s
     return 0 <= now - detection.finished_unix_s < _FRESH_S

@@ -11,16 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from fleetmark_agent.software import detection_cache, probes, verdicts
 from fleetmark_agent.software.models import (
-    Detection,
+    DetectedSoftware,
+    DetectionStatus,
     Finding,
-    Verdict,
     details_of,
     first_line,
     last_line,
     line,
 )
-from fleetmark_agent.software.rules import Entry, Rule, by_family
-from fleetmark_agent.software.search_paths import Place
+from fleetmark_agent.software.rules import DetectionRule, RuleEntry, by_family
+from fleetmark_agent.software.search_paths import SearchPaths
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,12 @@ _RULES_AT_ONCE = 8
 
 
 def detect(
-    place: Place,
-    rules: Sequence[Rule],
+    place: SearchPaths,
+    rules: Sequence[DetectionRule],
     bad: Mapping[str, str] | None = None,
     digest: str = "",
     time_limit_s: float = TOTAL_LIMIT_S,
-) -> Detection:
+) -> DetectedSoftware:
     """Apply every rule for the device's operating system family. A failing rule never raises.
 
     Args:
@@ -51,7 +51,7 @@ def detect(
     """
     started = time.monotonic()
     fitting = by_family(rules, place.family)
-    bench = probes.Bench(place, max(2, min(4, os.cpu_count() or 2)), time_limit_s)
+    bench = probes.ProbeRunner(place, max(2, min(4, os.cpu_count() or 2)), time_limit_s)
     try:
         with ThreadPoolExecutor(max_workers=_RULES_AT_ONCE) as pool:
             groups = pool.map(lambda rule: _safely(bench, rule), fitting)
@@ -59,8 +59,8 @@ def detect(
     finally:
         bench.close()
     for name, reason in (bad or {}).items():
-        found.append(Finding(name, name, Verdict.ABSENT, reason=line(reason)))
-    return Detection(
+        found.append(Finding(name, name, DetectionStatus.ABSENT, reason=line(reason)))
+    return DetectedSoftware(
         findings=tuple(found),
         rules_digest=digest,
         boot=detection_cache.boot_mark(place.root),
@@ -69,84 +69,88 @@ def detect(
     )
 
 
-def _safely(bench: probes.Bench, rule: Rule) -> list[Finding]:
+def _safely(bench: probes.ProbeRunner, rule: DetectionRule) -> list[Finding]:
     try:
         return apply(bench, rule)
     except Exception as error:  # a failing rule must not hide the findings of the others
         log.warning("detection rule failed rule=%s", rule.name, exc_info=True)
         reason = f"the detection failed: {type(error).__name__}: {error}"
-        return [Finding(rule.name, rule.software, Verdict.ABSENT, reason=line(reason))]
+        return [Finding(rule.name, rule.software, DetectionStatus.ABSENT, reason=line(reason))]
 
 
-def apply(bench: probes.Bench, rule: Rule) -> list[Finding]:
+def apply(bench: probes.ProbeRunner, rule: DetectionRule) -> list[Finding]:
     """Return the findings of one rule, or one finding `absent` if it found nothing."""
     met = list(_all(bench, rule))[:MAX_FINDINGS]
     found = verdicts.chosen(met, rule.several)
     if found:
         return found
     reason = line(f"not found: {'; '.join(dict.fromkeys(map(_sought, rule.entries)))}")
-    return [Finding(rule.name, rule.software, Verdict.ABSENT, reason=reason)]
+    return [Finding(rule.name, rule.software, DetectionStatus.ABSENT, reason=reason)]
 
 
-def _all(bench: probes.Bench, rule: Rule) -> Iterator[Finding]:
+def _all(bench: probes.ProbeRunner, rule: DetectionRule) -> Iterator[Finding]:
     seen: set[tuple[str, str]] = set()
     for entry in rule.entries:
-        for met in probes.look(bench, entry):
+        for met in probes.detect_step(bench, entry):
             version = verdicts.version_in(entry.version, met.said)
             if entry.version is None and entry.type == "python_module":
                 version = line(met.said, 60)
             if (met.identity, version or "") in seen:
                 continue
             seen.add((met.identity, version or ""))
-            finding = _judged(bench, rule, entry, met, version)
+            finding = _evaluate_match(bench, rule, entry, met, version)
             real = finding.details.get(REAL, met.identity)
             if real != met.identity and (real, finding.version) in seen:
                 continue
             seen.add((real, finding.version))
             yield finding
-            if finding.verdict is Verdict.FOUND and not rule.several:
+            if finding.verdict is DetectionStatus.FOUND and not rule.several:
                 return
 
 
-def _judged(
-    bench: probes.Bench, rule: Rule, entry: Entry, met: probes.Met, version: str | None
+def _evaluate_match(
+    bench: probes.ProbeRunner,
+    rule: DetectionRule,
+    entry: RuleEntry,
+    met: probes.Candidate,
+    version: str | None,
 ) -> Finding:
-    def finding(verdict: Verdict, reason: str = "") -> Finding:
+    def finding(verdict: DetectionStatus, reason: str = "") -> Finding:
         shown, why = line(met.shown), line(reason)
         return Finding(rule.name, rule.software, verdict, version or "", shown, why)
 
     if met.fault:
-        return finding(Verdict.BROKEN, met.fault)
+        return finding(DetectionStatus.BROKEN, met.fault)
     proof = entry.proof
-    told_by_proof = proof is not None and proof.version is not None
-    if not told_by_proof:
+    proof_reason = proof is not None and proof.version is not None
+    if not proof_reason:
         if version is None:
-            said = last_line(met.said)
-            return finding(Verdict.BROKEN, f"its output has no version: {said!r}")
+            explanation = last_line(met.said)
+            return finding(DetectionStatus.BROKEN, f"its output has no version: {explanation!r}")
         fault = verdicts.version_fault(version, rule.versions)
         if fault:
-            return finding(Verdict.WRONG_VERSION, fault)
+            return finding(DetectionStatus.WRONG_VERSION, fault)
     ran = probes.prove(bench, entry, met, proof)
-    if told_by_proof and proof is not None:
+    if proof_reason and proof is not None:
         version = verdicts.version_in(proof.version, ran.output) or version
     if ran.fault:
         by_command = proof is not None and proof.command
-        said = (first_line if by_command else last_line)(ran.errors, ran.output)
-        return finding(Verdict.BROKEN, ": ".join(filter(None, (ran.fault, said))))
-    if told_by_proof:
+        explanation = (first_line if by_command else last_line)(ran.errors, ran.output)
+        return finding(DetectionStatus.BROKEN, ": ".join(filter(None, (ran.fault, explanation))))
+    if proof_reason:
         if not version:
-            said = last_line(ran.output, ran.errors)
-            return finding(Verdict.BROKEN, f"its output has no version: {said!r}")
+            explanation = last_line(ran.output, ran.errors)
+            return finding(DetectionStatus.BROKEN, f"its output has no version: {explanation!r}")
         fault = verdicts.version_fault(version, rule.versions)
         if fault:
-            return finding(Verdict.WRONG_VERSION, fault)
+            return finding(DetectionStatus.WRONG_VERSION, fault)
     details = details_of(ran.output)
-    if told_by_proof:
+    if proof_reason:
         details.pop("version", None)
-    return dataclasses.replace(finding(Verdict.FOUND), details=details, tags=rule.tags)
+    return dataclasses.replace(finding(DetectionStatus.FOUND), details=details, tags=rule.tags)
 
 
-def _sought(entry: Entry) -> str:
+def _sought(entry: RuleEntry) -> str:
     """Describe what an entry searches for."""
     words: Iterable[str] = {
         "command": (f"program {entry.command[0] if entry.command else ''}",),

@@ -16,7 +16,7 @@ MAX_DETAILS = 32
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 
 
-class Verdict(Enum):
+class DetectionStatus(Enum):
     """Outcome of a rule; the value is part of the public output."""
 
     FOUND = "found"
@@ -36,7 +36,7 @@ class Finding:
 
     rule: str
     software: str
-    verdict: Verdict
+    verdict: DetectionStatus
     version: str = ""
     path: str = ""
     reason: str = ""
@@ -45,7 +45,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Detection:
+class DetectedSoftware:
     """All findings of one detection.
 
     `rules_digest` identifies the rules, and `boot` the boot in which they were applied. A detection
@@ -90,7 +90,7 @@ def first_line(*texts: str) -> str:
 def _a_line(texts: tuple[str, ...], which: int) -> str:
     for text in texts:
         rows = text.splitlines()
-        short = [said for row in (rows[:50] if which == 0 else rows[-50:]) if (said := line(row))]
+        short = [shown for row in (rows[:50] if which == 0 else rows[-50:]) if (shown := line(row))]
         if short:
             return short[which]
     return ""
@@ -98,4 +98,4 @@ def _a_line(texts: tuple[str, ...], which: int) -> str:
 
 def found_only(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings that count as capabilities of the device."""
-    return [finding for finding in findings if finding.verdict is Verdict.FOUND]
+    return [finding for finding in findings if finding.verdict is DetectionStatus.FOUND]

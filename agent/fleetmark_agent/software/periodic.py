@@ -14,9 +14,9 @@ from pathlib import Path
 
 from fleetmark_agent.software import detection_cache
 from fleetmark_agent.software.client import COMMAND, TIME_LIMIT_S
-from fleetmark_agent.software.models import Detection, Verdict, last_line
+from fleetmark_agent.software.models import DetectedSoftware, DetectionStatus, last_line
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.serde import parse_own
+from fleetmark_core.serde import parse_trusted
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +24,15 @@ _SETTLE_S = 5.0
 _GRACE_S = 10.0
 
 
-class Watch:
+class DetectionSchedule:
     """Keeps the known software of the device up to date."""
 
     def __init__(
         self,
         home: Path,
         interval_s: float,
-        last: Detection | None,
-        tell: Callable[[Detection], None],
+        last: DetectedSoftware | None,
+        tell: Callable[[DetectedSoftware], None],
     ) -> None:
         """Set up the schedule; nothing runs before `run`.
 
@@ -53,7 +53,7 @@ class Watch:
         if interval_s and not (last is not None and detection_cache.is_fresh(last)):
             self._asked.set()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Allow detection: the agent is registered with the controller."""
         self._begin.set()
 
@@ -79,19 +79,19 @@ class Watch:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), self._interval_s or None)
             self._asked.clear()
-            await self._look()
+            await self._detect_if_due()
 
-    async def _look(self) -> None:
+    async def _detect_if_due(self) -> None:
         while True:
             await self._quiet.wait()
             self._interrupted = False
             detection = await self._detect()
             if detection is not None:
                 detection_cache.save(self._home, detection)
-                broken = [f for f in detection.findings if f.verdict is Verdict.BROKEN]
+                broken = [f for f in detection.findings if f.verdict is DetectionStatus.BROKEN]
                 log.info(
                     "software detected found=%d broken=%d duration_s=%.1f",
-                    sum(f.verdict is Verdict.FOUND for f in detection.findings),
+                    sum(f.verdict is DetectionStatus.FOUND for f in detection.findings),
                     len(broken),
                     detection.duration_s,
                 )
@@ -101,7 +101,7 @@ class Watch:
             # Jobs often follow each other; the gap between two is too short for a detection.
             await asyncio.sleep(_SETTLE_S)
 
-    async def _detect(self) -> Detection | None:
+    async def _detect(self) -> DetectedSoftware | None:
         pipe = asyncio.subprocess.PIPE
         try:
             process = await asyncio.create_subprocess_exec(
@@ -126,7 +126,7 @@ class Watch:
             return None
         try:
             if process.returncode == 0:
-                return parse_own(Detection, out, "software")
+                return parse_trusted(DetectedSoftware, out, "software")
             what = last_line(errors.decode(errors="replace")) or f"exit code {process.returncode}"
         except FleetmarkError as error:
             what = str(error)

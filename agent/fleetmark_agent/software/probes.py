@@ -16,8 +16,8 @@ from pathlib import Path
 
 from fleetmark_agent.software import subprocesses
 from fleetmark_agent.software.models import first_line, last_line, line
-from fleetmark_agent.software.rules import Entry, Proof
-from fleetmark_agent.software.search_paths import Place
+from fleetmark_agent.software.rules import Proof, RuleEntry
+from fleetmark_agent.software.search_paths import SearchPaths
 from fleetmark_core.regular_file import open_regular
 
 _MAX_READ_BYTES = 64 * 1024
@@ -56,7 +56,7 @@ _LOAD_LIBRARY = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
 
 
 @dataclass(frozen=True)
-class Met:
+class Candidate:
     """One match of an entry: its path and output, or its fault.
 
     Attributes:
@@ -76,10 +76,10 @@ class Met:
     """Matches with the same identity and version are one installation under two names."""
 
 
-class Bench:
+class ProbeRunner:
     """Runs the foreign programs of one detection, a few in parallel, each in its own folder."""
 
-    def __init__(self, place: Place, at_once: int, time_limit_s: float) -> None:
+    def __init__(self, place: SearchPaths, at_once: int, time_limit_s: float) -> None:
         """Create the scratch folder and start the time limit.
 
         Args:
@@ -94,12 +94,12 @@ class Bench:
         self._lock = threading.Lock()
         self._pythons: list[tuple[str, str]] | None = None
 
-    def run(self, command: Sequence[str], time_limit_s: float) -> subprocesses.Ran:
+    def run(self, command: Sequence[str], time_limit_s: float) -> subprocesses.CompletedCommand:
         """Run a program within its own limit and the rest of the detection's limit."""
         with self._slots:
             left = self._deadline - time.monotonic()
             if left <= 0:
-                return subprocesses.Ran(
+                return subprocesses.CompletedCommand(
                     "", "", "time limit of the whole detection exceeded", exited=False
                 )
             scratch = Path(tempfile.mkdtemp(dir=self.folder))
@@ -136,14 +136,16 @@ class Bench:
                     yield str(answer[0]), line(str(answer[1]))
 
 
-def look(bench: Bench, entry: Entry) -> Iterator[Met]:
+def detect_step(bench: ProbeRunner, entry: RuleEntry) -> Iterator[Candidate]:
     """Yield all matches of `entry` on the device, filtered by its `match` pattern."""
     for met in _LOOKS[entry.type](bench, entry):
         if not entry.match or met.fault or entry.match.search(met.said):
             yield met
 
 
-def prove(bench: Bench, entry: Entry, met: Met, proof: Proof | None) -> subprocesses.Ran:
+def prove(
+    bench: ProbeRunner, entry: RuleEntry, met: Candidate, proof: Proof | None
+) -> subprocesses.CompletedCommand:
     """Run the proof of a match; without one, run the default check of the entry's type, if any."""
     limit_s = proof.time_limit_s if proof else entry.time_limit_s
     python = met.python or bench.place.python
@@ -156,45 +158,45 @@ def prove(bench: Bench, entry: Entry, met: Met, proof: Proof | None) -> subproce
     elif entry.type == "library":
         command = [python, *_FLAGS, _LOAD_LIBRARY, met.target]
     else:
-        return subprocesses.Ran("", "")
+        return subprocesses.CompletedCommand("", "")
     return bench.run(command, limit_s)
 
 
-def _programs(bench: Bench, entry: Entry) -> Iterator[Met]:
+def _programs(bench: ProbeRunner, entry: RuleEntry) -> Iterator[Candidate]:
     for path in bench.place.programs(entry.command[0]):
         ran = bench.run([str(path), *entry.command[1:]], entry.time_limit_s)
-        said = f"{ran.output}\n{ran.errors}"
-        if ran.fault and ran.exited and entry.match and not entry.match.search(said):
+        output = f"{ran.output}\n{ran.errors}"
+        if ran.fault and ran.exited and entry.match and not entry.match.search(output):
             continue
         fault = ran.fault and ": ".join(
             filter(None, (ran.fault, first_line(ran.errors, ran.output)))
         )
         identity = os.path.realpath(path)
-        yield Met(str(path), bench.place.shown(path), said, fault, identity=identity)
+        yield Candidate(str(path), bench.place.shown(path), output, fault, identity=identity)
 
 
-def _files(bench: Bench, entry: Entry) -> Iterator[Met]:
+def _files(bench: ProbeRunner, entry: RuleEntry) -> Iterator[Candidate]:
     for pattern in entry.paths:
         for path in bench.place.files(pattern):
             yield _read(bench.place, path, content=entry.read == "content")
 
 
-def _read(place: Place, path: Path, *, content: bool) -> Met:
+def _read(place: SearchPaths, path: Path, *, content: bool) -> Candidate:
     shown, identity = place.shown(path), os.path.realpath(path)
     if not content:
         fault = "" if path.exists() else "it is a broken link"
-        return Met(str(path), shown, shown, fault, identity=identity)
+        return Candidate(str(path), shown, shown, fault, identity=identity)
     try:
         with open_regular(path) as file:
             data = file.read(_MAX_READ_BYTES)
     except OSError as error:
         fault = f"it cannot be read: {error.strerror or error}"
-        return Met(str(path), shown, "", fault, identity=identity)
-    said = data.replace(b"\0", b"\n").decode("utf-8", errors="replace")
-    return Met(str(path), shown, said, identity=identity)
+        return Candidate(str(path), shown, "", fault, identity=identity)
+    text = data.replace(b"\0", b"\n").decode("utf-8", errors="replace")
+    return Candidate(str(path), shown, text, identity=identity)
 
 
-def _device_tree(bench: Bench, entry: Entry) -> Iterator[Met]:
+def _device_tree(bench: ProbeRunner, entry: RuleEntry) -> Iterator[Candidate]:
     for base in ("/proc/device-tree", "/sys/firmware/devicetree/base"):
         path = bench.place.inside(f"{base}/{entry.node}")
         if path.exists():
@@ -202,14 +204,14 @@ def _device_tree(bench: Bench, entry: Entry) -> Iterator[Met]:
             return
 
 
-def _libraries(bench: Bench, entry: Entry) -> Iterator[Met]:
+def _libraries(bench: ProbeRunner, entry: RuleEntry) -> Iterator[Candidate]:
     for pattern in entry.libraries:
         for path in bench.place.libraries(pattern):
             shown = bench.place.shown(path)
-            yield Met(str(path), shown, shown, identity=os.path.realpath(path))
+            yield Candidate(str(path), shown, shown, identity=os.path.realpath(path))
 
 
-def _modules(bench: Bench, entry: Entry) -> Iterator[Met]:
+def _modules(bench: ProbeRunner, entry: RuleEntry) -> Iterator[Candidate]:
     wanted = "" if entry.proof and entry.proof.version else "version"
     for python, python_version in bench.pythons():
         question = [_HAS_MODULE, entry.module, entry.distribution, wanted]
@@ -223,10 +225,10 @@ def _modules(bench: Bench, entry: Entry) -> Iterator[Met]:
         )
         # Modules may print on import; the version follows the last line `present`.
         answer = ran.output.rpartition("present\n")[2].strip()
-        yield Met(python, shown, answer, fault, python=python, identity=python)
+        yield Candidate(python, shown, answer, fault, python=python, identity=python)
 
 
-_LOOKS: dict[str, Callable[[Bench, Entry], Iterator[Met]]] = {
+_LOOKS: dict[str, Callable[[ProbeRunner, RuleEntry], Iterator[Candidate]]] = {
     "command": _programs,
     "file": _files,
     "sysfs": _files,

@@ -38,7 +38,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RuleEntry:
     """One way to find the software of a rule. Only the keys of its type are set."""
 
     type: str
@@ -56,25 +56,25 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Rule:
+class DetectionRule:
     """One `soft` component."""
 
     name: str
     software: str
-    entries: tuple[Entry, ...]
+    entries: tuple[RuleEntry, ...]
     versions: SpecifierSet
     several: bool = False
     os: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
 
-def load_rules(folder: Path) -> tuple[list[Rule], dict[str, str]]:
+def load_rules(folder: Path) -> tuple[list[DetectionRule], dict[str, str]]:
     """Read all rules below `folder`, which need not exist.
 
     Returns:
         The valid rules, and the reason for each invalid one by the name of its folder.
     """
-    rules: list[Rule] = []
+    rules: list[DetectionRule] = []
     bad: dict[str, str] = {}
     for path in sorted(folder.glob("*/component.toml")):
         name = path.parent.name
@@ -87,7 +87,7 @@ def load_rules(folder: Path) -> tuple[list[Rule], dict[str, str]]:
     return rules, bad
 
 
-def parse_rule(document: Mapping[str, Any]) -> Rule:
+def parse_rule(document: Mapping[str, Any]) -> DetectionRule:
     """Parse a `component.toml` of kind `soft`.
 
     Raises:
@@ -106,7 +106,7 @@ def parse_rule(document: Mapping[str, Any]) -> Rule:
         versions = SpecifierSet(str(body.get("versions", "")), prereleases=True)
     except InvalidSpecifier as error:
         raise BadRule(f"soft.versions: {error}") from error
-    return Rule(
+    return DetectionRule(
         name=name,
         software=str(body.get("software", name)),
         entries=tuple(_entry(entry, limit, version, proof) for entry in entries),
@@ -119,11 +119,11 @@ def parse_rule(document: Mapping[str, Any]) -> Rule:
 
 def _entry(
     values: Any, limit_s: float, version: re.Pattern[str] | None, proof: Proof | None
-) -> Entry:
+) -> RuleEntry:
     if not isinstance(values, dict) or values.get("type") not in TYPES:
         raise BadRule(f"soft.detect: expected a table whose type is one of {', '.join(TYPES)}")
     own_limit = _limit(values, limit_s)
-    entry = Entry(
+    entry = RuleEntry(
         type=values["type"],
         time_limit_s=own_limit,
         command=_texts(values, "command"),
@@ -189,6 +189,6 @@ def _regex(values: Mapping[str, Any], key: str) -> re.Pattern[str] | None:
         raise BadRule(f"soft: {key}: {error}") from error
 
 
-def by_family(rules: Iterable[Rule], family: str) -> list[Rule]:
+def by_family(rules: Iterable[DetectionRule], family: str) -> list[DetectionRule]:
     """Return the rules that apply to this operating system family."""
     return [rule for rule in rules if not rule.os or family in rule.os]

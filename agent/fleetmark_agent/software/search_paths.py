@@ -26,7 +26,7 @@ _KEPT_VARIABLES = ("ANDROID_ROOT", "ANDROID_DATA")
 
 
 @dataclass(frozen=True)
-class Place:
+class SearchPaths:
     """The file tree and search paths of one device.
 
     Attributes:
@@ -44,7 +44,7 @@ class Place:
     own: tuple[str, ...] = ()
 
     @classmethod
-    def here(cls) -> Place:
+    def here(cls) -> SearchPaths:
         """Return the search paths of this device."""
         named = [Path(name) for name in os.environ.get("PATH", "").split(os.pathsep)]
         folders = [*named, *map(Path, (*_PROGRAMS, *_MORE_PROGRAMS))]
@@ -52,7 +52,7 @@ class Place:
         return cls(Path("/"), _trusted(_distinct(folders)), _family(Path("/")), base, (base,))
 
     @classmethod
-    def below(cls, root: Path, path: tuple[Path, ...] | None = None) -> Place:
+    def below(cls, root: Path, path: tuple[Path, ...] | None = None) -> SearchPaths:
         """Return search paths for a device whose files are laid out below `root`.
 
         This device runs its programs.

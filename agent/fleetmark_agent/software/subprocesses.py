@@ -23,7 +23,7 @@ _stopping = threading.Event()
 
 
 @dataclass(frozen=True)
-class Ran:
+class CompletedCommand:
     """Output of a program; `fault` is empty if it exited with code 0."""
 
     output: str
@@ -35,14 +35,14 @@ class Ran:
 
 def run(
     command: Sequence[str], environment: Mapping[str, str], folder: Path, time_limit_s: float
-) -> Ran:
+) -> CompletedCommand:
     """Run a program until it ends or reaches its time limit, then kill its process group.
 
     It gets no input and no terminal, so it cannot ask for a password.
     """
     deadline = time.monotonic() + time_limit_s
     if _stopping.is_set():
-        return Ran("", "", "the detection was aborted", exited=False)
+        return CompletedCommand("", "", "the detection was aborted", exited=False)
     try:
         child = subprocess.Popen(
             list(command),
@@ -55,7 +55,7 @@ def run(
         )
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return Ran("", "", f"it cannot be started: {reason}", exited=False)
+        return CompletedCommand("", "", f"it cannot be started: {reason}", exited=False)
     kept: tuple[bytearray, bytearray] = (bytearray(), bytearray())
     try:
         fault = _listen(child, kept, deadline, time_limit_s)
@@ -66,7 +66,9 @@ def run(
             if stream is not None:
                 stream.close()
     output, errors = (bytes(data).decode("utf-8", errors="replace") for data in kept)
-    return Ran(output, errors, fault or _exit_fault(child.returncode), exited=not fault)
+    return CompletedCommand(
+        output, errors, fault or _exit_fault(child.returncode), exited=not fault
+    )
 
 
 def _listen(

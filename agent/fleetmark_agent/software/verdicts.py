@@ -8,10 +8,15 @@ from collections.abc import Sequence
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from fleetmark_agent.software.models import MAX_VERSION, Finding, Verdict, line
+from fleetmark_agent.software.models import MAX_VERSION, DetectionStatus, Finding, line
 
 _NUMBERS = re.compile(r"v?(\d+(?:\.\d+)*)")
-_RANK = {Verdict.FOUND: 0, Verdict.BROKEN: 1, Verdict.WRONG_VERSION: 2, Verdict.ABSENT: 3}
+_RANK = {
+    DetectionStatus.FOUND: 0,
+    DetectionStatus.BROKEN: 1,
+    DetectionStatus.WRONG_VERSION: 2,
+    DetectionStatus.ABSENT: 3,
+}
 
 
 def version_in(pattern: re.Pattern[str] | None, text: str) -> str | None:
@@ -53,7 +58,7 @@ def version_fault(version: str, wanted: SpecifierSet) -> str:
 
 def chosen(met: Sequence[Finding], several: bool) -> list[Finding]:
     """Return the findings that a rule reports: all that are present, or only the best."""
-    present = [finding for finding in met if finding.verdict is not Verdict.ABSENT]
+    present = [finding for finding in met if finding.verdict is not DetectionStatus.ABSENT]
     if several or len(present) < 2:
         return present
     return [min(present, key=lambda finding: _RANK[finding.verdict])]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_agent.state import identity
-from fleetmark_agent.state.identity import ACTIVE, Enrolment
+from fleetmark_agent.state.identity import ACTIVE, Enrollment
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,11 @@ COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.enroll")
 
 
 @dataclass(frozen=True)
-class Task:
-    """What the helper is asked; see `fleetmark_agent.helpers.enroll.Task`, which loads too much."""
+class EnrollmentRequest:
+    """The task of the helper.
+
+    It equals `fleetmark_agent.helpers.enroll.EnrollmentTask`, whose module loads too much here.
+    """
 
     home: str
     address: str
@@ -33,7 +36,7 @@ class Task:
     patient: bool = True
 
 
-def needed(known: Enrolment | None, token: str, now_ns: int) -> bool:
+def needed(known: Enrollment | None, token: str, now_ns: int) -> bool:
     """Whether there is anything to do before the board can connect.
 
     A token of the controller that it belongs to already is left unspent: its CA is the same.
@@ -42,11 +45,11 @@ def needed(known: Enrolment | None, token: str, now_ns: int) -> bool:
         return True
     if not token:
         return False
-    from fleetmark_protos.token import BadToken, parse_token
+    from fleetmark_protos.token import TokenError, parse_token
 
     try:
         return parse_token(token).ca_sha256 != known.ca_sha256
-    except BadToken as error:
+    except TokenError as error:
         raise FleetmarkError(
             ErrorKind.BAD_TOKEN, str(error), next_step="Copy the whole line that it came in"
         ) from error
@@ -60,9 +63,9 @@ def enrol(home: Path, address: str, name: str, token: str, give_up_s: float | No
     Raises:
         FleetmarkError: it was refused, or UNREACHABLE.
     """
-    known = identity.load_enrolment(home)
+    known = identity.load_enrollment(home)
     renew = known is not None and known.state == ACTIVE and not token
-    task = Task(str(home), address, name, token, renew)
+    task = EnrollmentRequest(str(home), address, name, token, renew)
     child = subprocess.Popen(
         COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )
@@ -77,7 +80,7 @@ def enrol(home: Path, address: str, name: str, token: str, give_up_s: float | No
         child.stdin.write(json.dumps(asdict(task)) + "\n")
         child.stdin.flush()
         for line in child.stdout:
-            if tell(parse(line), heard):
+            if handle_event(parse(line), heard):
                 return
     finally:
         if timer is not None:
@@ -90,7 +93,7 @@ def enrol(home: Path, address: str, name: str, token: str, give_up_s: float | No
     )
 
 
-def tell(event: dict[str, Any], heard: threading.Event) -> bool:
+def handle_event(event: dict[str, Any], heard: threading.Event) -> bool:
     """Log one line of the helper; True at its good end. Raises what it failed with."""
     kind = event.get("event")
     if kind == "waiting":

@@ -14,14 +14,14 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.software.detection_cache import builtin_folder, rules_digest
 from fleetmark_agent.startup.join import join
 from fleetmark_agent.state.file_locks import try_lock
 from fleetmark_agent.state.identity import device_id, protect_identity
 from fleetmark_agent.state.status_file import mark_starting
-from fleetmark_cli.logging_setup import set_up
+from fleetmark_cli.logging_setup import set_up_logging
 from fleetmark_core.disk_space import disk_full_error, has_room
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
@@ -31,7 +31,7 @@ _MOST_BYTES = 48 * 1024
 """Of what is handed over: a pipe takes 64 KiB before anybody reads it."""
 
 
-def become_server(settings: Settings, verbose: bool) -> NoReturn:
+def exec_daemon(settings: AgentSettings, verbose: bool) -> NoReturn:
     """Lock and clean the home, join a controller, then serve until asked to end. Never returns.
 
     Raises:
@@ -42,10 +42,10 @@ def become_server(settings: Settings, verbose: bool) -> NoReturn:
         # Jobs run as another user, which must find nothing of ours open, whatever its way here.
         os.umask(0o077)
     lock = _take_home(settings)
-    set_up(verbose)
+    set_up_logging(verbose)
     for line in protect_identity(settings.home):
         log.warning("%s", line)
-    if len(hand_over(settings, "", lock, verbose)) > _MOST_BYTES:
+    if len(handover_document(settings, "", lock, verbose)) > _MOST_BYTES:
         raise FleetmarkError(
             ErrorKind.USAGE, "the labels are too many", "--label", "Use fewer or shorter ones"
         )
@@ -54,7 +54,7 @@ def become_server(settings: Settings, verbose: bool) -> NoReturn:
     except OSError as error:
         raise from_os_error(error, str(settings.home)) from error
     read, write = os.pipe()
-    os.write(write, hand_over(settings, _own_id(settings.home), lock, verbose))
+    os.write(write, handover_document(settings, _own_id(settings.home), lock, verbose))
     os.close(write)
     os.set_inheritable(read, True)
     os.set_inheritable(lock, True)
@@ -67,7 +67,7 @@ def become_server(settings: Settings, verbose: bool) -> NoReturn:
     os.execve(sys.executable, words, environment)  # noqa: S606
 
 
-def hand_over(settings: Settings, own_id: str, lock: int, verbose: bool) -> bytes:
+def handover_document(settings: AgentSettings, own_id: str, lock: int, verbose: bool) -> bytes:
     """What `daemon.main` reads from the pipe; `lock` is the home's, a descriptor."""
     values = {
         "settings": {**dataclasses.asdict(settings), "home": str(settings.home)},
@@ -79,7 +79,7 @@ def hand_over(settings: Settings, own_id: str, lock: int, verbose: bool) -> byte
     return json.dumps(values).encode()
 
 
-def _take_home(settings: Settings) -> int:
+def _take_home(settings: AgentSettings) -> int:
     """Make the home usable and clean; returns the descriptor of its lock.
 
     Raises:

@@ -14,27 +14,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from fleetmark_agent.config.device_name import device_name
-from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_agent.startup.enroll import enrol, needed
 from fleetmark_agent.startup.find_controller import find_in_child, is_reachable
 from fleetmark_agent.state.identity import (
     ACTIVE,
-    Enrolment,
-    load_enrolment,
+    Enrollment,
+    load_enrollment,
     lost_enrollment_error,
-    save_enrolment,
+    save_enrollment,
 )
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.network_address import split_address
 from fleetmark_core.retry import Backoff, ReasonThrottle
 from fleetmark_protos.channel import DEFAULT_PORT
-from fleetmark_protos.token import BadToken, parse_token
+from fleetmark_protos.token import TokenError, parse_token
 
 log = logging.getLogger(__name__)
 _SEARCH_DELAYS_S = (1.0, 30.0)
 
 
-def join(settings: Settings) -> Settings:
+def join(settings: AgentSettings) -> AgentSettings:
     """Wait until this device has a valid certificate; return settings with address and name.
 
     Raises:
@@ -43,43 +43,43 @@ def join(settings: Settings) -> Settings:
     with _ending_cleanly():
         settings = replace(settings, controller=_address(settings))
     home = settings.home
-    if needed(load_enrolment(home), settings.token, time.time_ns()):
-        if not settings.token and load_enrolment(home) is None:
+    if needed(load_enrollment(home), settings.token, time.time_ns()):
+        if not settings.token and load_enrollment(home) is None:
             raise lost_enrollment_error(home)
         return apply(settings)
     return _named(settings)
 
 
-def apply(settings: Settings) -> Settings:
+def apply(settings: AgentSettings) -> AgentSettings:
     """Ask for a certificate, whatever this device has; return settings with address and name.
 
     Raises:
         FleetmarkError: it was refused, or with `--once` no controller answered.
     """
     patience_s = settings.once_wait_s if settings.once else None
-    name = device_name(settings.name, load_enrolment(settings.home))
+    name = device_name(settings.name, load_enrollment(settings.home))
     try:
         with _ending_cleanly():
             enrol(settings.home, settings.controller, name, settings.token, patience_s)
     except FleetmarkError as error:
         if error.kind is ErrorKind.UNREACHABLE and settings.once:
-            raise unanswered(settings) from error
+            raise unanswered_error(settings) from error
         raise
     # The helper may have found that the controller listens on another port than the one given.
-    known = load_enrolment(settings.home)
+    known = load_enrollment(settings.home)
     return _named(replace(settings, controller=known.address) if known else settings)
 
 
-def _named(settings: Settings) -> Settings:
+def _named(settings: AgentSettings) -> AgentSettings:
     """Return settings with the name of this device, which is kept for later starts."""
-    known = load_enrolment(settings.home)
+    known = load_enrollment(settings.home)
     name = device_name(settings.name, known)
     if known is not None and known.name != name:
-        save_enrolment(settings.home, replace(known, name=name))
+        save_enrollment(settings.home, replace(known, name=name))
     return replace(settings, name=name)
 
 
-def unanswered(settings: Settings) -> FleetmarkError:
+def unanswered_error(settings: AgentSettings) -> FleetmarkError:
     """Return the error of `--once` when no controller answered in time."""
     return FleetmarkError(
         ErrorKind.UNREACHABLE,
@@ -88,14 +88,14 @@ def unanswered(settings: Settings) -> FleetmarkError:
     )
 
 
-def _address(settings: Settings) -> str:
+def _address(settings: AgentSettings) -> str:
     """Return where the controller is: as given, where it was last, nearby, or on this host."""
-    known = load_enrolment(settings.home)
+    known = load_enrollment(settings.home)
     if settings.controller:
         return _given_address(settings.controller, known)
     wanted = known.ca_sha256 if known else ""
     if settings.token:
-        with suppress(BadToken):
+        with suppress(TokenError):
             wanted = parse_token(settings.token).ca_sha256
     if known is None and not wanted:
         return ""
@@ -132,7 +132,7 @@ def _search(ca_sha256: str, give_up_s: float | None) -> str:
         time.sleep(backoff.next_s())
 
 
-def _given_address(given: str, known: Enrolment | None) -> str:
+def _given_address(given: str, known: Enrollment | None) -> str:
     """Return the address to dial for the one that was given.
 
     A device that enrolled by a wrong port knows the right one: the controller told it then.

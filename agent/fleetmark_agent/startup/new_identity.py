@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.state.file_locks import try_lock
-from fleetmark_agent.state.identity import folder, new_device_id, not_enrolled
+from fleetmark_agent.state.identity import folder, new_device_id, not_enrolled_error
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
@@ -23,7 +23,7 @@ def become_new_device(home: Path) -> str:
     """
     place = folder(home)
     if not place.is_dir():
-        raise not_enrolled(str(home))
+        raise not_enrolled_error(str(home))
     try:
         lock = try_lock(home / "agent.lock")
         if lock is None:

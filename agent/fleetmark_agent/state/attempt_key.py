@@ -9,7 +9,7 @@ MAX_EPOCH = (1 << 63) - 1
 _JOB_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 
-class AttemptKey(NamedTuple):
+class LocalAttemptKey(NamedTuple):
     """Job id and epoch: they identify an attempt on this device."""
 
     job_id: str
@@ -21,7 +21,7 @@ class AttemptKey(NamedTuple):
         return f"{self.job_id}.{self.epoch}"
 
     @classmethod
-    def from_name(cls, name: str) -> AttemptKey | None:
+    def from_name(cls, name: str) -> LocalAttemptKey | None:
         """Parse a `name`; return None if it is not the name of a valid key."""
         job_id, _, epoch = name.rpartition(".")
         if not epoch.isascii() or not epoch.isdecimal():

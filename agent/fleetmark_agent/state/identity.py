@@ -30,7 +30,7 @@ _RENEW_AFTER = 2 / 3
 
 
 @dataclass(frozen=True)
-class Enrolment:
+class Enrollment:
     """State of the enrollment with the controller that this device belongs to or has applied to.
 
     `address` is where it was reached last. Times are in unix ns, by the controller's clock, and 0
@@ -67,7 +67,7 @@ def folder(home: Path) -> Path:
     return home / "identity"
 
 
-def load_enrolment(home: Path) -> Enrolment | None:
+def load_enrollment(home: Path) -> Enrollment | None:
     """Return the stored enrollment, or None if this device never requested one.
 
     Raises:
@@ -78,7 +78,7 @@ def load_enrolment(home: Path) -> Enrolment | None:
     try:
         values = parse_json(read_regular(path, _STATE_BYTES))
         checked: dict[str, Any] = {name: kind(values[name]) for name, kind in _FIELDS.items()}
-        return Enrolment(**checked, name=str(values.get("name", "")))
+        return Enrollment(**checked, name=str(values.get("name", "")))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -90,7 +90,7 @@ def load_enrolment(home: Path) -> Enrolment | None:
         ) from error
 
 
-def save_enrolment(home: Path, enrolment: Enrolment) -> None:
+def save_enrollment(home: Path, enrolment: Enrollment) -> None:
     """Store the enrollment atomically."""
     write_atomic(folder(home) / _STATE, json.dumps(asdict(enrolment), indent=1).encode() + b"\n")
 
@@ -107,7 +107,7 @@ def load_tls(home: Path) -> Tls:
         return Tls(*(_pem(place / name) for name in (CA, KEY, CERTIFICATE)))
     except FileNotFoundError as error:
         if not (place / _STATE).exists():
-            raise not_enrolled(str(place)) from error
+            raise not_enrolled_error(str(place)) from error
         raise damaged_identity_error(Path(error.filename), "the file is missing") from error
 
 
@@ -173,12 +173,12 @@ def protect_identity(home: Path) -> list[str]:
 def lost_enrollment_error(home: Path) -> FleetmarkError:
     """Return the error for a device without enrollment: it is new, or its file is missing."""
     if not (folder(home) / CERTIFICATE).exists():
-        return not_enrolled(str(home))
+        return not_enrolled_error(str(home))
     what = "the file is missing, although this device has a certificate"
     return damaged_identity_error(folder(home) / _STATE, what)
 
 
-def not_enrolled(where: str) -> FleetmarkError:
+def not_enrolled_error(where: str) -> FleetmarkError:
     """Return the error for a device without an identity."""
     return FleetmarkError(
         ErrorKind.NOT_ENROLLED,

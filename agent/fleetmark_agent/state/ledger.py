@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.files import Files
 
 LEDGER_NAME = "ledger.json"
@@ -22,7 +22,7 @@ BUNDLES_NAME = "bundles.json"
 _FORMAT = 1
 
 
-class Standing(Enum):
+class AttemptStatus(Enum):
     """The state of an attempt, as far as a restarted agent needs it."""
 
     ACCEPTED = "accepted"
@@ -34,11 +34,11 @@ class Standing(Enum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One held attempt."""
 
-    key: AttemptKey
-    standing: Standing
+    key: LocalAttemptKey
+    standing: AttemptStatus
     order: bytes = b""
     reason: str = ""
     retryable: bool = False
@@ -49,7 +49,7 @@ class Ledger:
     """All held attempts, and the highest epoch seen."""
 
     highest_epoch: int = 0
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LedgerEntry, ...] = ()
 
 
 class LedgerError(Exception):
@@ -111,13 +111,13 @@ def save(files: Files, ledger: Ledger) -> None:
     files.write_atomic(LEDGER_NAME, json.dumps(values, indent=1).encode())
 
 
-def _entry(item: dict[str, Any]) -> Entry:
-    key = AttemptKey(str(item["job_id"]), int(item["epoch"]))
+def _entry(item: dict[str, Any]) -> LedgerEntry:
+    key = LocalAttemptKey(str(item["job_id"]), int(item["epoch"]))
     if not key.is_valid():
         raise ValueError(f"not a valid attempt: {key!r:.100}")
-    return Entry(
+    return LedgerEntry(
         key,
-        Standing(item["standing"]),
+        AttemptStatus(item["standing"]),
         base64.b64decode(item["order"], validate=True),
         str(item["reason"]),
         bool(item["retryable"]),

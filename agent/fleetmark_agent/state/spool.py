@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.files import Files
 from fleetmark_agent.state.ledger import SPOOL_FOLDER
 from fleetmark_core.records import KINDS, MAX_PAYLOAD_BYTES, Record
@@ -41,7 +41,7 @@ class SpoolFull(Exception):
 
 
 @dataclass
-class _Box:
+class _AttemptLog:
     """State of one attempt's file; `places` holds (offset, length) of each record's frame."""
 
     size_bytes: int = 0
@@ -62,13 +62,13 @@ class Spool:
         self._files = files
         self._folder = folder
         self.quota_bytes = quota_bytes
-        self._boxes: dict[AttemptKey, _Box] = {}
+        self._boxes: dict[LocalAttemptKey, _AttemptLog] = {}
         for name in files.list(folder):
-            key = AttemptKey.from_name(name.removesuffix(_SUFFIX))
+            key = LocalAttemptKey.from_name(name.removesuffix(_SUFFIX))
             if name.endswith(_SUFFIX) and key is not None:
                 self._boxes[key] = self._open(key)
 
-    def attempts(self) -> list[AttemptKey]:
+    def attempts(self) -> list[LocalAttemptKey]:
         """Return the attempts that have a file, ordered by epoch."""
         return sorted(self._boxes, key=lambda key: key.epoch)
 
@@ -92,11 +92,13 @@ class Spool:
         if used >= self.quota_bytes:
             raise SpoolFull(used, self.quota_bytes)
 
-    def append(self, attempt: AttemptKey, kind: str, payload: bytes) -> Record:
+    def append(self, attempt: LocalAttemptKey, kind: str, payload: bytes) -> Record:
         """Append one record; it is durable on return. See `extend`."""
         return self.extend(attempt, [(kind, payload)])[0]
 
-    def extend(self, attempt: AttemptKey, entries: Sequence[tuple[str, bytes]]) -> list[Record]:
+    def extend(
+        self, attempt: LocalAttemptKey, entries: Sequence[tuple[str, bytes]]
+    ) -> list[Record]:
         """Append records with consecutive numbers and one sync; they are durable on return.
 
         Raises:
@@ -108,7 +110,7 @@ class Spool:
         box = self._boxes.get(attempt)
         if box is None:
             self.admit()
-            box = _Box()
+            box = _AttemptLog()
         records: list[Record] = []
         places: list[tuple[int, int]] = []
         data = bytearray()
@@ -127,7 +129,7 @@ class Spool:
         try:
             self._files.append_sync(self._name(attempt), bytes(data))
         except OSError:
-            self._mend(attempt, box.size_bytes)
+            self._repair(attempt, box.size_bytes)
             raise
         box.places += places
         box.size_bytes += len(data)
@@ -135,22 +137,22 @@ class Spool:
         self._boxes[attempt] = box
         return records
 
-    def last_seq(self, attempt: AttemptKey) -> int:
+    def last_seq(self, attempt: LocalAttemptKey) -> int:
         """Return the seq of the attempt's last record; 0 if it has no record."""
         box = self._boxes.get(attempt)
         return len(box.places) if box else 0
 
-    def is_sealed(self, attempt: AttemptKey) -> bool:
+    def is_sealed(self, attempt: LocalAttemptKey) -> bool:
         """Return whether the attempt's final record is stored."""
         box = self._boxes.get(attempt)
         return box is not None and box.sealed
 
-    def acknowledged(self, attempt: AttemptKey) -> int:
+    def acknowledged(self, attempt: LocalAttemptKey) -> int:
         """Return the highest seq known to be acknowledged by the controller; 0 if none is."""
         box = self._boxes.get(attempt)
         return box.acknowledged if box else 0
 
-    def read(self, attempt: AttemptKey, after_seq: int, max_bytes: int) -> list[Record]:
+    def read(self, attempt: LocalAttemptKey, after_seq: int, max_bytes: int) -> list[Record]:
         """Return records after `after_seq`, in order, up to `max_bytes` but at least one.
 
         Returns an empty list if `max_bytes` is 0 or no such record exists.
@@ -174,11 +176,11 @@ class Spool:
             total += length
         return found
 
-    def pending(self, attempt: AttemptKey, max_bytes: int) -> list[Record]:
+    def pending(self, attempt: LocalAttemptKey, max_bytes: int) -> list[Record]:
         """Return the records that are not acknowledged, in order; see `read`."""
         return self.read(attempt, self.acknowledged(attempt), max_bytes)
 
-    def acknowledge(self, attempt: AttemptKey, through_seq: int) -> None:
+    def acknowledge(self, attempt: LocalAttemptKey, through_seq: int) -> None:
         """Record that the controller has all records up to `through_seq`. A crash may lose this."""
         box = self._boxes.get(attempt)
         if box is None or not box.acknowledged < through_seq <= len(box.places):
@@ -190,9 +192,9 @@ class Spool:
             box.size_bytes += len(frame)
         except OSError:
             # Ignored: a lost acknowledgement only means that the records are sent again.
-            self._mend(attempt, box.size_bytes)
+            self._repair(attempt, box.size_bytes)
 
-    def forget(self, attempt: AttemptKey) -> None:
+    def forget(self, attempt: LocalAttemptKey) -> None:
         """Delete the attempt's file. Call only when the controller has all records or wants none.
 
         Raises:
@@ -201,17 +203,17 @@ class Spool:
         self._files.remove(self._name(attempt))
         self._boxes.pop(attempt, None)
 
-    def _name(self, attempt: AttemptKey) -> str:
+    def _name(self, attempt: LocalAttemptKey) -> str:
         return f"{self._folder}/{attempt.name}{_SUFFIX}"
 
-    def _mend(self, attempt: AttemptKey, size_bytes: int) -> None:
+    def _repair(self, attempt: LocalAttemptKey, size_bytes: int) -> None:
         # Bytes left by a failed append must not precede the next frame.
         if self._files.size(self._name(attempt)) > size_bytes:
             self._files.truncate(self._name(attempt), size_bytes)
 
-    def _open(self, attempt: AttemptKey) -> _Box:
+    def _open(self, attempt: LocalAttemptKey) -> _AttemptLog:
         data = self._files.read(self._name(attempt)) or b""
-        box = _Box()
+        box = _AttemptLog()
         while (body := _body(data, box.size_bytes)) is not None:
             length = _FRAME.size + len(body)
             if body[:1] == b"R":

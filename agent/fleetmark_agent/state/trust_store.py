@@ -68,7 +68,7 @@ class TrustStore:
                 rollback to an older release would then be possible.
             OSError: the file cannot be read.
         """
-        enrolment = identity.load_enrolment(self._home)
+        enrolment = identity.load_enrollment(self._home)
         fresh = Trust("")
         if enrolment is not None:
             pinned = enrolment.catalog_sha256
@@ -91,7 +91,9 @@ class TrustStore:
             return replace(fresh, controller_unix_s=stored.controller_unix_s)
         return stored
 
-    def followed(self, catalog_sha256: str, serial: int, release_sha256: str) -> None:
+    def record_verified_release(
+        self, catalog_sha256: str, serial: int, release_sha256: str
+    ) -> None:
         """Store the catalog key and release of an order that was verified.
 
         Raises:
@@ -104,7 +106,7 @@ class TrustStore:
         if after != before:
             self._save(after)
 
-    def heard(self, controller_unix_s: int, catalog_sha256: str = "") -> bool:
+    def record_controller_time(self, controller_unix_s: int, catalog_sha256: str = "") -> bool:
         """Store the time and catalog key that the device's own controller sent.
 
         A device that enrolled before a catalog key existed pins the first one that its controller

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fleetmark_catalog.load.model import KINDS, Component, WheelFile
 from fleetmark_catalog.load.parse import COMPONENT_FILE, Document, build, read_document
-from fleetmark_catalog.load.validate import dangling
+from fleetmark_catalog.load.validate import missing_references
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.suggest import hint
 
@@ -30,7 +30,7 @@ class Catalog:
         for component in components:
             other = self._components.setdefault((component.kind, component.name), component)
             if other is not component:
-                raise _twice(component.id, component.folder, other.folder)
+                raise _duplicate_error(component.id, component.folder, other.folder)
 
     def knowing(self, built: Mapping[str, WheelFile]) -> Catalog:
         """Return a copy of this catalog in which the wheels `built` exist, by build key."""
@@ -122,7 +122,7 @@ class Catalog:
                 ErrorKind.INVALID_COMPONENT, what, str(component.folder / COMPONENT_FILE)
             )
             for component in self.all()
-            for what in dangling(component, self.find, tags)
+            for what in missing_references(component, self.find, tags)
         ]
 
 
@@ -220,7 +220,9 @@ def _build(documents: Iterable[Document], report: Report = _raise) -> list[Compo
     for document in documents:
         other = by_id.setdefault((document.kind, document.name), document)
         if other is not document:
-            report(_twice(f"{document.kind}/{document.name}", document.folder, other.folder))
+            report(
+                _duplicate_error(f"{document.kind}/{document.name}", document.folder, other.folder)
+            )
     built = []
     for document in by_id.values():
         try:
@@ -256,7 +258,7 @@ def _lineage(own: Document, by_id: dict[tuple[str, str], Document]) -> list[Docu
     return lineage
 
 
-def _twice(name: str, folder: Path, other: Path) -> FleetmarkError:
+def _duplicate_error(name: str, folder: Path, other: Path) -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.INVALID_COMPONENT,
         f"{name} is already in {other}",

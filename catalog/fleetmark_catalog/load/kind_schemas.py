@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleetmark_catalog.load.board_schemas import CONTAINER, OS, SOFT, SYSTEM
+from fleetmark_catalog.load.device_schemas import CONTAINER, OS, SOFT, SYSTEM
 from fleetmark_catalog.load.schema_parts import (
     DEVICES,
     FILE,

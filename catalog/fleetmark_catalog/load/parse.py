@@ -74,13 +74,15 @@ def read_document(folder: Path) -> Document:
     try:
         document = parse_toml(data)
     except ValueError as error:
-        raise _invalid(file, f"is not TOML: {error}") from error
+        raise _invalid_component_error(file, f"is not TOML: {error}") from error
     kind = document.get("kind")
     if kind not in KINDS:
         likely = nearest(kind[:_SHOWN], KINDS) if isinstance(kind, str) else ""
         near = f"; did you mean {likely!r}?" if likely else ""
         found = repr(kind)[:_SHOWN]
-        raise _invalid(file, f"key kind: found {found}, allowed {', '.join(KINDS)}{near}")
+        raise _invalid_component_error(
+            file, f"key kind: found {found}, allowed {', '.join(KINDS)}{near}"
+        )
     check(document, kind, file, whole="extends" not in document)
     return Document(
         kind, document["name"], document.get("extends", ""), folder, sha256_hex(data), document
@@ -96,7 +98,7 @@ def read_component(folder: Path) -> Component:
     """
     document = read_document(folder)
     if document.extends:
-        raise _invalid(
+        raise _invalid_component_error(
             folder / COMPONENT_FILE,
             f"key extends: {document.kind}/{document.extends} is only available in a "
             "complete catalog",
@@ -120,7 +122,7 @@ def build(lineage: Sequence[Document]) -> Component:
     component = _component(table, lineage)
     wrong = next(problems(component), None)
     if wrong is not None:
-        raise _invalid(file, wrong)
+        raise _invalid_component_error(file, wrong)
     return component
 
 
@@ -141,7 +143,7 @@ def check(document: dict[str, Any], kind: str, file: Path, whole: bool = True) -
     unknown = [error for error in errors if error.validator == "additionalProperties"]
     error = best_match(unknown or errors)
     if error is not None:
-        raise _invalid(file, explain(error))
+        raise _invalid_component_error(file, explain(error))
 
 
 @lru_cache(maxsize=2 * len(KINDS))
@@ -164,7 +166,7 @@ _Validator: Any = extend(  # type: ignore[no-untyped-call]
 )
 
 
-def _invalid(file: Path, what: str) -> FleetmarkError:
+def _invalid_component_error(file: Path, what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.INVALID_COMPONENT, what, str(file))
 
 
@@ -188,7 +190,7 @@ def _bytes(file: Path, limit_bytes: int) -> bytes:
 
 
 def _unreadable_error(file: Path, error: OSError) -> FleetmarkError:
-    return _invalid(file, f"cannot be read: {error.strerror or error}")
+    return _invalid_component_error(file, f"cannot be read: {error.strerror or error}")
 
 
 def _component(document: dict[str, Any], lineage: Sequence[Document]) -> Component:
@@ -283,10 +285,10 @@ def _files(folders: Sequence[Path], names: Iterable[str]) -> tuple[BlobRef, ...]
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if path is None:
             what = f"key program.files: file {name} is not in the component's folder"
-            raise _invalid(folders[0] / COMPONENT_FILE, what)
+            raise _invalid_component_error(folders[0] / COMPONENT_FILE, what)
         # These bytes are sent to devices, so a link must not select another file of this host.
         if not path.resolve().is_relative_to(path.parent.resolve()):
-            raise _invalid(
+            raise _invalid_component_error(
                 path, f"key program.files: {name} is a link to a file outside its folder"
             )
         data = _bytes(path, MAX_PROGRAM_FILE_BYTES)
@@ -324,15 +326,17 @@ def read_wheels(file: Path) -> tuple[WheelSet, ...]:
             for entry in document["sets"]
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _invalid(
+        raise _invalid_component_error(
             file, f"is not a valid wheel lockfile: {type(error).__name__} {error}"
         ) from error
     for wheel in files.values():
         texts = (wheel.filename, wheel.name, wheel.version, wheel.sha256)
         if not all(isinstance(text, str) for text in texts):
-            raise _invalid(file, f"{wheel.filename}: name, version and sha256 must be strings")
+            raise _invalid_component_error(
+                file, f"{wheel.filename}: name, version and sha256 must be strings"
+            )
         if not is_sha256(wheel.sha256):
-            raise _invalid(
+            raise _invalid_component_error(
                 file, f"{wheel.filename}: sha256 {wheel.sha256!r} is not a SHA-256 digest"
             )
     return sets

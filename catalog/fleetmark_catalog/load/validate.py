@@ -132,7 +132,7 @@ def _rule(component: Component) -> Iterator[str]:
         yield f"key soft.versions: found {body['versions']!r}, allowed a range like >=1.2,<2"
 
 
-def dangling(component: Component, find: Find, tags: Iterable[str]) -> Iterator[str]:
+def missing_references(component: Component, find: Find, tags: Iterable[str]) -> Iterator[str]:
     """Yield the references of `component` that are not in the catalog.
 
     Args:

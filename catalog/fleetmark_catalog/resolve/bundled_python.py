@@ -18,7 +18,7 @@ _OLD_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
 @dataclass(frozen=True)
-class Offer:
+class InterpreterOffer:
     """A Python that a device can be given, and the archive that contains it."""
 
     component: Component
@@ -27,7 +27,7 @@ class Offer:
     lock: ProvidedPython
 
 
-def offers(catalog: Catalog, board: Capabilities) -> Iterator[Offer | str]:
+def offers(catalog: Catalog, board: Capabilities) -> Iterator[InterpreterOffer | str]:
     """Yield the catalog's Pythons for this device; for each that does not run there, the reason."""
     for component in catalog.all("package"):
         for build in component.body.get("interpreters", ()):
@@ -39,7 +39,7 @@ def offers(catalog: Catalog, board: Capabilities) -> Iterator[Offer | str]:
                     yield _offer(component, build, board)
 
 
-def _offer(component: Component, build: dict[str, object], board: Capabilities) -> Offer:
+def _offer(component: Component, build: dict[str, object], board: Capabilities) -> InterpreterOffer:
     (artifact,) = (a for a in component.artifacts if a.name == build["artifact"])
     major, minor = component.version.split(".")[:2]
     abis = (f"cp{major}{minor}",)
@@ -54,7 +54,7 @@ def _offer(component: Component, build: dict[str, object], board: Capabilities) 
     )
     path = f"{PLACE}/{provided.python}"
     interpreter = Interpreter(path, component.version, "cpython", abis, platforms)
-    return Offer(component, artifact, interpreter, provided)
+    return InterpreterOffer(component, artifact, interpreter, provided)
 
 
 def _platforms(board: Capabilities) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Artifact, Build, Component, WheelFile, WheelSet
-from fleetmark_catalog.resolve.bundled_python import Offer, offers
+from fleetmark_catalog.resolve.bundled_python import InterpreterOffer, offers
 from fleetmark_catalog.resolve.configuration import Configuration
 from fleetmark_catalog.resolve.device import misfit, unfit
 from fleetmark_catalog.resolve.parameters import defaults
@@ -20,7 +20,7 @@ from fleetmark_catalog.resolve.result import (
     WheelSource,
 )
 from fleetmark_catalog.resolve.selection import CONTENT, Selection, select
-from fleetmark_catalog.resolve.solver import Chosen, Need, Solver
+from fleetmark_catalog.resolve.solver import PackageRequirement, SolvedPackage, Solver
 from fleetmark_catalog.resolve.wheel_match import fit, platforms
 from fleetmark_catalog.selectors import Subject
 from fleetmark_core.capabilities import Capabilities, Interpreter
@@ -30,8 +30,8 @@ from fleetmark_core.lockfile import (
     BlobRef,
     DeclaredOutput,
     Environment,
-    Lock,
     LockedComponent,
+    Lockfile,
     PackageArchive,
     Program,
 )
@@ -63,7 +63,7 @@ def resolve(
     if misfits:
         return Resolution(None, tuple(misfits), {}, tuple(story))
     needs = [
-        Need(f"{part.name} {part.version}", requirement)
+        PackageRequirement(f"{part.name} {part.version}", requirement)
         for part in selection.components
         for requirement in selection.requires(part)
         if requirement.choices[0].kind not in CONTENT
@@ -90,7 +90,7 @@ def resolve(
 
 def _interpreters(
     catalog: Catalog, board: Capabilities, reasons: dict[str, None]
-) -> Iterator[tuple[Interpreter, Offer | None]]:
+) -> Iterator[tuple[Interpreter, InterpreterOffer | None]]:
     """Yield the device's Pythons, then the catalog's; add reasons against others to `reasons`."""
     for own in board.interpreters:
         yield own, None
@@ -112,7 +112,7 @@ def _content(selection: Selection) -> Iterator[str]:
         yield f"passed tags: {', '.join(sorted(selection.tags))}"
 
 
-def _chosen(packages: tuple[Chosen, ...]) -> Iterator[str]:
+def _chosen(packages: tuple[SolvedPackage, ...]) -> Iterator[str]:
     for chosen in sorted(packages, key=lambda chosen: chosen.label):
         how = "detected on the device"
         if chosen.wheels is not None:
@@ -143,11 +143,11 @@ def _misfits(selection: Selection, subject: Subject) -> Iterator[str]:
 
 def _lock(
     selection: Selection,
-    packages: tuple[Chosen, ...],
+    packages: tuple[SolvedPackage, ...],
     python: str,
     harness: BlobRef,
-    offer: Offer | None,
-) -> Lock:
+    offer: InterpreterOffer | None,
+) -> Lockfile:
     program = selection.only("program")
     body = selection.body(program)
     wheels = {
@@ -159,7 +159,7 @@ def _lock(
     environment = dict(body.get("environment", {}))
     for chosen in packages:
         environment.update(chosen.component.body.get("environment", {}))
-    return Lock(
+    return Lockfile(
         format=LOCK_FORMAT,
         benchmark=selection.components[0].name,
         components=(
@@ -193,13 +193,13 @@ def _lock(
     )
 
 
-def _devices(program: Mapping[str, Any], packages: tuple[Chosen, ...]) -> tuple[str, ...]:
+def _devices(program: Mapping[str, Any], packages: tuple[SolvedPackage, ...]) -> tuple[str, ...]:
     """Return the device nodes that the program or one of its packages accesses."""
     bodies = (program, *(chosen.component.body for chosen in packages))
     return tuple(sorted({pattern for body in bodies for pattern in body.get("devices", ())}))
 
 
-def _archives(packages: tuple[Chosen, ...]) -> tuple[PackageArchive, ...]:
+def _archives(packages: tuple[SolvedPackage, ...]) -> tuple[PackageArchive, ...]:
     found = [chosen.archive.lock for chosen in packages if chosen.archive is not None]
     return tuple(sorted(found, key=lambda package: package.name))
 
@@ -235,7 +235,7 @@ def _inputs(selection: Selection, wanted: Any) -> dict[str, BlobRef]:
     return inputs
 
 
-def _job(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, Any]:
+def _job(selection: Selection, packages: tuple[SolvedPackage, ...]) -> dict[str, Any]:
     """Return what the program must know about the components, as they declare it."""
     by_role = {chosen.role: chosen for chosen in packages}
     job: dict[str, Any] = {
@@ -263,7 +263,7 @@ def _job(selection: Selection, packages: tuple[Chosen, ...]) -> dict[str, Any]:
 
 
 def _sources(
-    selection: Selection, packages: tuple[Chosen, ...], offer: Offer | None
+    selection: Selection, packages: tuple[SolvedPackage, ...], offer: InterpreterOffer | None
 ) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     for component in selection.components:
@@ -288,7 +288,7 @@ def _source(component: Component, artifact: Artifact) -> Source:
     return Fetch(artifact.name, artifact.size_bytes, artifact.locations)
 
 
-def _builds(packages: tuple[Chosen, ...]) -> Iterator[Build]:
+def _builds(packages: tuple[SolvedPackage, ...]) -> Iterator[Build]:
     for chosen in packages:
         for wheel in chosen.wheels.wheels if chosen.wheels is not None else ():
             if wheel.build is not None:

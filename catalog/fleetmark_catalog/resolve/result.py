@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Union
 
 from fleetmark_catalog.load.model import Build, Location
-from fleetmark_core.lockfile import Lock
+from fleetmark_core.lockfile import Lockfile
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Resolution:
     be built first; until then the lockfile names each of them by its build's key.
     """
 
-    lock: Lock | None
+    lock: Lockfile | None
     reasons: tuple[str, ...]
     sources: dict[str, Source]
     explanation: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Artifact, Choice, Component, Requirement, Variation
 from fleetmark_catalog.resolve.variations import choose, combinations, in_order
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.parameter_values import filled, overlay, parse_value
+from fleetmark_core.parameter_values import apply_value, overlay, parse_value
 from fleetmark_core.suggest import hint
 from fleetmark_core.versions import in_range
 
@@ -205,7 +205,7 @@ def _passed(components: Sequence[Component], words: Sequence[str]) -> frozenset[
 def _filled(word: str, variation: Variation) -> dict[str, Any]:
     if variation.value is None:
         return variation.set
-    made: dict[str, Any] = filled(variation.name, variation.value, word, variation.set)
+    made: dict[str, Any] = apply_value(variation.name, variation.value, word, variation.set)
     return made
 
 

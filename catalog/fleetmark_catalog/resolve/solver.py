@@ -33,7 +33,7 @@ _ABSENT = "nothing"
 
 
 @dataclass(frozen=True)
-class Need:
+class PackageRequirement:
     """A requirement, and the label of the component that has it: `tflite-runtime 2.14.0`."""
 
     requirer: str
@@ -41,7 +41,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SolvedPackage:
     """A package at one version with the wheels or the archive that fit.
 
     Without either it is detected software, or a component that describes the device.
@@ -61,7 +61,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Requirement:
     """A requirement in resolvelib's terms: a condition on the candidate for `identity`."""
 
     identity: tuple[str, str]
@@ -86,8 +86,8 @@ class _Candidate:
     identity: tuple[str, str]
     label: str
     version: str
-    chosen: Chosen | None = None
-    wishes: tuple[_Wish, ...] = ()
+    chosen: SolvedPackage | None = None
+    requests: tuple[_Requirement, ...] = ()
 
 
 @dataclass
@@ -100,26 +100,26 @@ class Solver:
     reasons: dict[str, None] = field(default_factory=dict)
     _known: dict[tuple[str, str], list[_Candidate]] = field(default_factory=dict)
 
-    def solve(self, needs: Sequence[Need]) -> tuple[Chosen, ...] | None:
+    def solve(self, needs: Sequence[PackageRequirement]) -> tuple[SolvedPackage, ...] | None:
         """Return the preferred choice that meets all needs, or None; then `reasons` says why."""
-        wishes = [wish for need in needs for wish in self._wishes(need)]
-        found = self._solve(wishes)
+        requests = [request for need in needs for request in self._requests(need)]
+        found = self._solve(requests)
         if found is not None:
             return found
         # Solve every need separately, so that `reasons` has all failures and not only the first
         # one.
-        for wish in wishes if len(wishes) > 1 else ():
-            self._solve([wish])
+        for request in requests if len(requests) > 1 else ():
+            self._solve([request])
         return None
 
-    def _solve(self, wishes: Sequence[_Wish]) -> tuple[Chosen, ...] | None:
+    def _solve(self, requests: Sequence[_Requirement]) -> tuple[SolvedPackage, ...] | None:
         # Not `Resolver`: it follows parents to the root without detecting cycles, and does not
         # terminate if backtracking left a cycle over.
-        resolution: Resolution[_Wish, _Candidate, tuple[str, str]] = Resolution(
+        resolution: Resolution[_Requirement, _Candidate, tuple[str, str]] = Resolution(
             _Provider(self), BaseReporter()
         )
         try:
-            mapping = resolution.resolve(wishes, max_rounds=_MAX_ROUNDS).mapping
+            mapping = resolution.resolve(requests, max_rounds=_MAX_ROUNDS).mapping
         except ResolutionImpossible as error:
             causes = [cause.requirement for cause in error.causes]
             for reason in _conflicts(causes):
@@ -130,7 +130,7 @@ class Solver:
         except ResolutionTooDeep:
             self._note(f"no solution after {_MAX_ROUNDS} steps: too many combinations of versions")
             return None
-        roles, requirers = _roles(wishes, mapping)
+        roles, requirers = _roles(requests, mapping)
         return tuple(
             replace(
                 candidate.chosen,
@@ -143,64 +143,68 @@ class Solver:
 
     # --- called by the provider ---
 
-    def candidates(self, identity: tuple[str, str], wishes: Sequence[_Wish]) -> list[_Candidate]:
-        """Return all candidates for `identity` that meet all `wishes`, the preferred one first."""
+    def candidates(
+        self, identity: tuple[str, str], requests: Sequence[_Requirement]
+    ) -> list[_Candidate]:
+        """Return all candidates for `identity` that meet all `requests`, preferred ones first."""
         kind, name = identity
-        if not wishes:
+        if not requests:
             # After backtracking, resolvelib still asks for identities that nothing requires
             # anymore. They must have no effect, or a package that is not needed could exclude one
             # that is.
             return [_Candidate(identity, _ABSENT, "")]
         if kind == _ALTERNATIVES:
-            return self._alternatives(identity, wishes)
+            return self._alternatives(identity, requests)
         if kind in _BROUGHT:
-            versions = {wish.version for wish in wishes}
+            versions = {request.version for request in requests}
             return [
                 _Candidate(identity, name, version) for version in versions if len(versions) < 2
             ]
         if identity not in self._known:
-            self._known[identity] = list(self._all(kind, name, wishes[0]))
+            self._known[identity] = list(self._all(kind, name, requests[0]))
         found = self._known[identity]
-        fitting = [c for c in found if all(self._allows(wish, c) for wish in wishes)]
-        if found and not fitting and len(wishes) == 1:
+        fitting = [c for c in found if all(self._allows(request, c) for request in requests)]
+        if found and not fitting and len(requests) == 1:
             have = ", ".join(candidate.version for candidate in found)
             whose = "the device has" if kind == "soft" else "the catalog has"
             if kind == "package" and len(found) < len(self.catalog.get(kind, name).versions()):
                 whose = f"for {describe(self.interpreter)} the catalog has"
-            self._note(f"{wishes[0].requirer} requires {wishes[0]}; {whose} {have}")
+            self._note(f"{requests[0].requirer} requires {requests[0]}; {whose} {have}")
         return fitting
 
-    def _allows(self, wish: _Wish, candidate: _Candidate) -> bool:
-        if wish.choice is None or candidate.chosen is None:
+    def _allows(self, request: _Requirement, candidate: _Candidate) -> bool:
+        if request.choice is None or candidate.chosen is None:
             return True
         scheme = candidate.chosen.component.scheme
-        return in_range(candidate.version, wish.choice.version, scheme)
+        return in_range(candidate.version, request.choice.version, scheme)
 
-    def _all(self, kind: str, name: str, wish: _Wish) -> Iterator[_Candidate]:
+    def _all(self, kind: str, name: str, request: _Requirement) -> Iterator[_Candidate]:
         component = self.catalog.get(kind, name)
         reason = unfit(component, self.subject) or platform_misfit(component, self.subject)
         if reason:
             self._note(reason)
             return
         if kind == "package":
-            yield from self._versions(component, wish)
+            yield from self._versions(component, request)
         elif kind == "soft":
             for version in detected(component, self.subject):
                 yield self._candidate(component, version, None)
             if not detected(component, self.subject):
                 what = component.body.get("software", component.name)
-                self._note(f"{wish.requirer} requires {wish}; the device has no working {what}")
+                self._note(
+                    f"{request.requirer} requires {request}; the device has no working {what}"
+                )
         else:
             yield self._candidate(component, component.version, None)
 
-    def _versions(self, component: Component, wish: _Wish) -> Iterator[_Candidate]:
-        version_of_wish = wish.choice.version if wish.choice is not None else ""
+    def _versions(self, component: Component, request: _Requirement) -> Iterator[_Candidate]:
+        version_of_request = request.choice.version if request.choice is not None else ""
         allowed = [
-            v for v in component.versions() if in_range(v, version_of_wish, component.scheme)
+            v for v in component.versions() if in_range(v, version_of_request, component.scheme)
         ]
         if not allowed:
             self._note(
-                f"{wish.requirer} requires {wish}; "
+                f"{request.requirer} requires {request}; "
                 f"the catalog has {', '.join(component.versions())}"
             )
         for version in component.versions():
@@ -222,25 +226,25 @@ class Solver:
         archive: Archive | None = None,
     ) -> _Candidate:
         label = f"{component.name} {version}"
-        wishes = [
-            wish
+        requests = [
+            request
             for requirement in component.requires
-            for wish in self._wishes(Need(label, requirement))
+            for request in self._requests(PackageRequirement(label, requirement))
         ]
         # Two packages may contain the same distribution only in the same version.
-        wishes += [
-            _Wish((_WHEEL, wheel.name), label, version=wheel.version)
+        requests += [
+            _Requirement((_WHEEL, wheel.name), label, version=wheel.version)
             for wheel in (wheels.wheels if wheels is not None else ())
             if wheel.name in self.catalog.shared_distributions
         ]
         if archive is not None:
             # A job finds a folder by its name, so each name must be unique.
-            wishes.append(_Wish((_FOLDER, archive.lock.name), label, version=label))
-        chosen = Chosen(component, version, wheels, "", archive=archive)
+            requests.append(_Requirement((_FOLDER, archive.lock.name), label, version=label))
+        chosen = SolvedPackage(component, version, wheels, "", archive=archive)
         identity = (component.kind, component.name)
-        return _Candidate(identity, label, version, chosen, tuple(wishes))
+        return _Candidate(identity, label, version, chosen, tuple(requests))
 
-    def _wishes(self, need: Need) -> Iterator[_Wish]:
+    def _requests(self, need: PackageRequirement) -> Iterator[_Requirement]:
         requirement = need.requirement
         if not applies(requirement.when, self.subject):
             return
@@ -248,10 +252,10 @@ class Solver:
         if len(choices) == 1:
             choice = choices[0]
             identity = (choice.kind, choice.name)
-            yield _Wish(identity, need.requirer, requirement.role, choice)
+            yield _Requirement(identity, need.requirer, requirement.role, choice)
         else:
             identity = (_ALTERNATIVES, f"{need.requirer}: {requirement.role}")
-            yield _Wish(identity, need.requirer, requirement.role, choices=choices)
+            yield _Requirement(identity, need.requirer, requirement.role, choices=choices)
             if not choices:
                 wanted = " or ".join(map(str, requirement.choices))
                 self._note(f"{need.requirer} requires {wanted}; the catalog has no such component")
@@ -262,29 +266,35 @@ class Solver:
         found = with_tags(self.catalog, choice, frozenset())
         return [Choice(part.kind, part.name, choice.version) for part in found]
 
-    def _alternatives(self, identity: tuple[str, str], wishes: Sequence[_Wish]) -> list[_Candidate]:
-        wish = wishes[0]
+    def _alternatives(
+        self, identity: tuple[str, str], requests: Sequence[_Requirement]
+    ) -> list[_Candidate]:
+        request = requests[0]
         return [
             _Candidate(
                 identity,
                 str(choice),
                 str(number),
-                wishes=(_Wish((choice.kind, choice.name), wish.requirer, wish.role, choice),),
+                requests=(
+                    _Requirement(
+                        (choice.kind, choice.name), request.requirer, request.role, choice
+                    ),
+                ),
             )
-            for number, choice in enumerate(wish.choices)
+            for number, choice in enumerate(request.choices)
         ]
 
     def _note(self, reason: str) -> None:
         self.reasons.setdefault(reason)
 
 
-class _Provider(AbstractProvider[_Wish, _Candidate, tuple[str, str]]):
+class _Provider(AbstractProvider[_Requirement, _Candidate, tuple[str, str]]):
     """The resolvelib provider, which answers from the catalog and the device."""
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
 
-    def identify(self, requirement_or_candidate: _Wish | _Candidate) -> tuple[str, str]:
+    def identify(self, requirement_or_candidate: _Requirement | _Candidate) -> tuple[str, str]:
         return requirement_or_candidate.identity
 
     def get_preference(
@@ -303,14 +313,14 @@ class _Provider(AbstractProvider[_Wish, _Candidate, tuple[str, str]]):
     def find_matches(
         self,
         identifier: tuple[str, str],
-        requirements: Mapping[tuple[str, str], Iterator[_Wish]],
+        requirements: Mapping[tuple[str, str], Iterator[_Requirement]],
         incompatibilities: Mapping[tuple[str, str], Iterator[_Candidate]],
     ) -> list[_Candidate]:
         bad = {candidate.version for candidate in incompatibilities[identifier]}
         found = self._solver.candidates(identifier, list(requirements[identifier]))
         return [candidate for candidate in found if candidate.version not in bad]
 
-    def is_satisfied_by(self, requirement: _Wish, candidate: _Candidate) -> bool:
+    def is_satisfied_by(self, requirement: _Requirement, candidate: _Candidate) -> bool:
         if candidate.label == _ABSENT:
             return False
         if requirement.version:
@@ -319,26 +329,26 @@ class _Provider(AbstractProvider[_Wish, _Candidate, tuple[str, str]]):
             return True
         return self._solver._allows(requirement, candidate)
 
-    def get_dependencies(self, candidate: _Candidate) -> Sequence[_Wish]:
-        return candidate.wishes
+    def get_dependencies(self, candidate: _Candidate) -> Sequence[_Requirement]:
+        return candidate.requests
 
 
-def _conflicts(wishes: Sequence[_Wish]) -> Iterator[str]:
+def _conflicts(requests: Sequence[_Requirement]) -> Iterator[str]:
     """Yield one line for each identity on which two or more requirers disagree."""
     by_identity: dict[tuple[str, str], dict[str, None]] = {}
-    for wish in wishes:
-        if wish.choice is not None and not wish.choice.version:
+    for request in requests:
+        if request.choice is not None and not request.choice.version:
             continue  # accepts any version, so it cannot conflict
-        verb = "brings" if wish.identity[0] in _BROUGHT else "requires"
-        line = f"{wish.requirer} {verb} {wish}"
-        by_identity.setdefault(wish.identity, {}).setdefault(line)
+        verb = "brings" if request.identity[0] in _BROUGHT else "requires"
+        line = f"{request.requirer} {verb} {request}"
+        by_identity.setdefault(request.identity, {}).setdefault(line)
     for (kind, _), lines in sorted(by_identity.items()):
         if len(lines) > 1 and kind != _ALTERNATIVES:
             yield ", but ".join(lines)
 
 
 def _roles(
-    wishes: Sequence[_Wish], mapping: Mapping[tuple[str, str], _Candidate]
+    requests: Sequence[_Requirement], mapping: Mapping[tuple[str, str], _Candidate]
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], dict[str, None]]]:
     """Return the first role of each identity, and the requirers of each identity.
 
@@ -346,12 +356,12 @@ def _roles(
     """
     roles: dict[tuple[str, str], str] = {}
     requirers: dict[tuple[str, str], dict[str, None]] = {}
-    queue = list(wishes)
-    for wish in queue:
-        if wish.identity[0] in _BROUGHT:
+    queue = list(requests)
+    for request in queue:
+        if request.identity[0] in _BROUGHT:
             continue
-        requirers.setdefault(wish.identity, {}).setdefault(wish.requirer)
-        if wish.identity not in roles:
-            roles[wish.identity] = wish.role
-            queue.extend(mapping[wish.identity].wishes)
+        requirers.setdefault(request.identity, {}).setdefault(request.requirer)
+        if request.identity not in roles:
+            roles[request.identity] = request.role
+            queue.extend(mapping[request.identity].requests)
     return roles, requirers

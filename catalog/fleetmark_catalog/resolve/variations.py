@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import Lock
+from fleetmark_core.lockfile import Lockfile
 
 
 def choose(
@@ -28,7 +28,7 @@ def choose(
     groups = _Groups(components)
     by_group: dict[str, str] = {}
     for word in given:
-        group = groups.of(word)
+        group = groups.group_of(word)
         if by_group.setdefault(group, word) != word:
             raise FleetmarkError(
                 ErrorKind.UNKNOWN_WORD,
@@ -36,12 +36,12 @@ def choose(
                 f"both belong to group {group.removesuffix('.#')}",
             )
     for word in base:
-        by_group.setdefault(groups.of(word), word)
+        by_group.setdefault(groups.group_of(word), word)
     asked = set(by_group.values())
     for tag in sorted(tags):
         # Only words of a group: a tag must not enable an ungrouped variation.
         if groups.grouped(tag):
-            by_group.setdefault(groups.of(tag), tag)
+            by_group.setdefault(groups.group_of(tag), tag)
     for group, word in groups.defaults.items():
         if not _excluded(components, word, asked):
             by_group.setdefault(group, word)
@@ -57,7 +57,7 @@ def combinations(components: Sequence[Component], words: Sequence[str]) -> list[
     groups = _Groups(components)
     axes: dict[str, list[str]] = {}
     for word in dict.fromkeys(words):
-        axes.setdefault(groups.of(word), []).append(word)
+        axes.setdefault(groups.group_of(word), []).append(word)
     return list(itertools.product(*axes.values()))
 
 
@@ -76,7 +76,7 @@ class _Groups:
                 if variation.default:
                     self.defaults.setdefault(variation.group or variation.name, variation.name)
 
-    def of(self, word: str) -> str:
+    def group_of(self, word: str) -> str:
         """Return the group of `word`, or `word` itself if it has no group."""
         for component in self._components:
             variation = component.variation(word)
@@ -109,7 +109,7 @@ def in_order(components: Sequence[Component], words: Iterable[str]) -> tuple[str
     return tuple(sorted(dict.fromkeys(words), key=lambda word: (*_rank(components, word), word)))
 
 
-def variations_of(catalog: Catalog, lock: Lock) -> tuple[str, ...]:
+def variations_of(catalog: Catalog, lock: Lockfile) -> tuple[str, ...]:
     """Return the variations that a lockfile was resolved with, in the order of `in_order`."""
     parts = (catalog.find(part.kind, part.name) for part in lock.components)
     words = (name for part in lock.components for name in part.variations)

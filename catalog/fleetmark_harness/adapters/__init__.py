@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.exits import BAD_INPUT, BAD_JOB, NO_RUNTIME, JobError, code_of
+from fleetmark_harness.exit_codes import BAD_INPUT, BAD_JOB, NO_RUNTIME, JobError, code_of
 
 Array = npt.NDArray[Any]
 

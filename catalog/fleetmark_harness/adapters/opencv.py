@@ -25,7 +25,7 @@ class OpencvModel:
         self._net = library.dnn.readNetFromONNX(str(opening.model))
         self._net.setPreferableBackend(library.dnn.DNN_BACKEND_OPENCV)
         self._net.setPreferableTarget(library.dnn.DNN_TARGET_CPU)
-        self.quantised = any(
+        self.quantized = any(
             name == "Quantize" or name.endswith("Int8") for name in self._net.getLayerTypes()
         )
         self._outputs = list(self._net.getUnconnectedOutLayersNames())
@@ -61,6 +61,6 @@ def open_model(opening: Opening) -> OpencvModel | OneByOne:
     samples.
     """
     model = OpencvModel(opening)
-    if opening.batch_size > 1 and model.quantised:
+    if opening.batch_size > 1 and model.quantized:
         return OneByOne(OpencvModel(replace(opening, batch_size=1)))
     return model

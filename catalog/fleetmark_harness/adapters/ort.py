@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetmark_harness.adapters import Opening, constants, first_of, wanted_input
-from fleetmark_harness.exits import BAD_INPUT, JobError
+from fleetmark_harness.exit_codes import BAD_INPUT, JobError
 
 Array = npt.NDArray[Any]
 

@@ -67,8 +67,8 @@ class TfliteModel:
         if not np.issubdtype(dtype, np.integer) or not scale:
             return np.ascontiguousarray(values, dtype)
         limits = np.iinfo(dtype)
-        quantised = np.rint(values / np.float32(scale)) + zero_point
-        return np.ascontiguousarray(np.clip(quantised, limits.min, limits.max).astype(dtype))
+        quantized = np.rint(values / np.float32(scale)) + zero_point
+        return np.ascontiguousarray(np.clip(quantized, limits.min, limits.max).astype(dtype))
 
     def run(self, batch: Array) -> Array:
         """Run the interpreter once; a short batch fills the first slots of a full batch."""

@@ -9,7 +9,12 @@ from fleetmark_controller.api import auth, error_handling
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.issuer import Issuer
-from fleetmark_controller.identity.model import MAX_OPERATOR_LIFE_NS, Kind, Role, State
+from fleetmark_controller.identity.model import (
+    MAX_OPERATOR_LIFE_NS,
+    IdentityKind,
+    IdentityState,
+    Role,
+)
 from fleetmark_controller.operations import enrollment, operators
 from fleetmark_controller.store.security import audit, identities, tokens
 from fleetmark_core.clock import NS_PER_S, iso, now_unix_ns
@@ -53,8 +58,8 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.CreateTokenReply:
         """Create an enrollment token. Only this reply contains its text."""
         labels = _labels(dict(request.labels))
-        who, token = auth.who(), self._issuer.new_token()
-        expires_ns = await self._engine.transactions.perform(
+        who, token = auth.caller_label(), self._issuer.new_token()
+        expires_ns = await self._engine.transactions.run_operation(
             lambda c, fx, now: enrollment.create_token(
                 c,
                 fx,
@@ -90,7 +95,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
                     created_by=token.created_by,
                     expires_at=iso(token.facts.expires_ns),
                 )
-                for token in await self._engine.reader.run(tokens.every)
+                for token in await self._engine.reader.run(tokens.list_all)
             ]
         )
 
@@ -99,8 +104,8 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.RevokeTokenRequest, context: error_handling.Context
     ) -> admin_pb2.RevokeTokenReply:
         """Revoke a token."""
-        who = auth.who()
-        token_id = await self._engine.transactions.perform(
+        who = auth.caller_label()
+        token_id = await self._engine.transactions.run_operation(
             lambda c, fx, now: enrollment.revoke_token(c, fx, now, who, request.token_id)
         )
         return admin_pb2.RevokeTokenReply(token_id=token_id)
@@ -124,20 +129,20 @@ class AdminService(admin_pb2_grpc.AdminServicer):
                 "a credential must be valid for more than 0 s and at most five years",
             )
         presented = certificates.read_request(request.csr)
-        who, person_id = auth.who(), uuid7()
-        await self._engine.transactions.perform(
+        who, operator_id = auth.caller_label(), uuid7()
+        await self._engine.transactions.run_operation(
             lambda c, fx, now: operators.create(
                 c,
                 fx,
                 now,
                 who,
-                person_id=person_id,
+                operator_id=operator_id,
                 name=request.name,
                 role=role,
                 key_sha256=presented.key_sha256,
             )
         )
-        issued = self._issuer.person(presented, person_id, now_unix_ns(), life_ns)
+        issued = self._issuer.issue_for_operator(presented, operator_id, now_unix_ns(), life_ns)
         return admin_pb2.CreateOperatorReply(
             certificate=issued.certificate,
             ca=self._issuer.authority.ca.certificate,
@@ -149,7 +154,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.ListOperatorsRequest, context: error_handling.Context
     ) -> admin_pb2.ListOperatorsReply:
         """Return the operators, by name."""
-        found = await self._engine.reader.run(lambda c: identities.every(c, Kind.PERSON))
+        found = await self._engine.reader.run(lambda c: identities.list_all(c, IdentityKind.PERSON))
         return admin_pb2.ListOperatorsReply(
             operators=[
                 admin_pb2.Operator(
@@ -160,7 +165,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
                     fingerprint=person.key_sha256,
                 )
                 for person in found
-                if person.state is not State.REMOVED
+                if person.state is not IdentityState.REMOVED
             ]
         )
 
@@ -169,8 +174,8 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.RevokeOperatorRequest, context: error_handling.Context
     ) -> admin_pb2.RevokeOperatorReply:
         """Revoke the credentials of an operator."""
-        who = auth.who()
-        person = await self._engine.transactions.perform(
+        who = auth.caller_label()
+        person = await self._engine.transactions.run_operation(
             lambda c, fx, now: operators.revoke(c, fx, now, who, request.name)
         )
         return admin_pb2.RevokeOperatorReply(name=person.name)

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.certificates import read_peer
-from fleetmark_controller.identity.model import Caller, Kind, Limiter, Rule
+from fleetmark_controller.identity.model import Caller, CallRule, IdentityKind, RateLimiter
 from fleetmark_controller.identity.permissions import RULES
 from fleetmark_controller.identity.registry import Registry, expired
 from fleetmark_controller.store.security import audit
@@ -44,10 +44,10 @@ AUDITED = {
 _MOST_ROWS = 30
 _NONSENSE = object()
 """Placeholder for a message whose bytes cannot be parsed."""
-_CALL: ContextVar[Call] = ContextVar("call")
+_CALL: ContextVar[AuthenticatedCall] = ContextVar("call")
 
 
-class Call:
+class AuthenticatedCall:
     """A call that the guard admitted."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Call:
         context: Any,
         caller: Caller | None,
         expires_ns: int,
-        refusals: Refusals,
+        refusals: RefusalAuditor,
     ) -> None:
         self.method = method
         self.refusals = refusals
@@ -77,7 +77,7 @@ class Call:
         return str(self.context.peer())
 
     @property
-    def who(self) -> str:
+    def caller_label(self) -> str:
         """The caller as written in the audit log."""
         return self.caller.shown if self.caller else f"address {self.address}"
 
@@ -87,14 +87,14 @@ class Call:
             self._ending = asyncio.get_running_loop().create_task(self._end(error))
 
     async def _end(self, error: FleetmarkError) -> None:
-        log.info("call ended method=%s caller=%s error=%s", self.method, self.who, error)
+        log.info("call ended method=%s caller=%s error=%s", self.method, self.caller_label, error)
         with suppress(Exception):
             await abort(self.context, error)
         if self._task is not None:
             self._task.cancel()
 
 
-def current() -> Call:
+def current() -> AuthenticatedCall:
     """Return the call in progress."""
     return _CALL.get()
 
@@ -105,24 +105,24 @@ def device_id() -> str:
     An agent acts only for itself: compare every device id in a message with this one.
     """
     caller = _CALL.get().caller
-    return caller.identity_id if caller and caller.kind is Kind.DEVICE else ""
+    return caller.identity_id if caller and caller.kind is IdentityKind.DEVICE else ""
 
 
-def who() -> str:
+def caller_label() -> str:
     """Return the caller as written in the audit log."""
-    return _CALL.get().who
+    return _CALL.get().caller_label
 
 
-def person() -> str:
+def operator_name() -> str:
     """Return the name of the calling operator; empty for devices.
 
     The name comes from the certificate, so an operator cannot act in another's name.
     """
     caller = _CALL.get().caller
-    return caller.name if caller and caller.kind is Kind.PERSON else ""
+    return caller.name if caller and caller.kind is IdentityKind.PERSON else ""
 
 
-def be_device(named: str) -> None:
+def require_device(named: str) -> None:
     """Refuse a message that names a device other than the caller.
 
     Raises:
@@ -140,17 +140,17 @@ def address_of(peer: str) -> str:
     return rest.rpartition(":")[0] if kind in ("ipv4", "ipv6") else peer
 
 
-class Refusals:
+class RefusalAuditor:
     """Writer of refusals to the audit log, with a limit per minute and source."""
 
     def __init__(self, engine: Engine) -> None:
         """Write to the store of one engine."""
         self._engine = engine
-        self._limiter = Limiter(_MOST_ROWS)
+        self._limiter = RateLimiter(_MOST_ROWS)
 
-    async def note(self, who: str, method: str, error: FleetmarkError) -> None:
+    async def note(self, caller_label: str, method: str, error: FleetmarkError) -> None:
         """Write one row, durable on return, unless this source has reached its limit."""
-        count = self._limiter.refused(who, time.monotonic())
+        count = self._limiter.refused(caller_label, time.monotonic())
         if count > _MOST_ROWS:
             return
         what = (
@@ -159,11 +159,11 @@ class Refusals:
             else f"{error.what}; further refusals in this minute are not recorded"
         )
         try:
-            await self._engine.transactions.transact(
+            await self._engine.transactions.run_transaction(
                 lambda c, fx, now: audit.add(
                     c,
                     now,
-                    who,
+                    caller_label,
                     method,
                     outcome=audit.REFUSED,
                     kind=error.kind.name,
@@ -174,10 +174,10 @@ class Refusals:
             log.error("refusal not recorded in the audit log error=%s", trouble)
 
 
-class Guard(grpc.aio.ServerInterceptor):
+class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Interceptor that admits the callers that the table of permissions allows."""
 
-    def __init__(self, registry: Registry, refusals: Refusals) -> None:
+    def __init__(self, registry: Registry, refusals: RefusalAuditor) -> None:
         """Create a guard.
 
         Args:
@@ -203,7 +203,7 @@ class Guard(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: Any) -> Any:
-        rule = RULES.get(method, Rule())
+        rule = RULES.get(method, CallRule())
         behaviour = (
             handler.unary_unary
             or handler.unary_stream
@@ -216,7 +216,7 @@ class Guard(grpc.aio.ServerInterceptor):
             try:
                 return await behaviour(await self._understood(call, request), context)
             finally:
-                self._leave(call)
+                self._end_call(call)
 
         async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
             call = await self._enter(method, rule, context)
@@ -224,7 +224,7 @@ class Guard(grpc.aio.ServerInterceptor):
                 async for item in behaviour(await self._understood(call, request), context):
                     yield item
             finally:
-                self._leave(call)
+                self._end_call(call)
 
         makers: dict[tuple[bool, bool], tuple[Any, Any]] = {
             (False, False): (grpc.unary_unary_rpc_method_handler, unary),
@@ -233,18 +233,18 @@ class Guard(grpc.aio.ServerInterceptor):
             (True, True): (grpc.stream_stream_rpc_method_handler, stream),
         }
         make, wrapped = makers[handler.request_streaming, handler.response_streaming]
-        understand = _forgiving(handler.request_deserializer)
+        understand = _tolerant_parser(handler.request_deserializer)
         return make(wrapped, understand, handler.response_serializer)
 
-    async def _understood(self, call: Call, request: Any) -> Any:
+    async def _understood(self, call: AuthenticatedCall, request: Any) -> Any:
         """Return the request if it was parsed; messages of a stream are checked as they arrive."""
         if request is _NONSENSE:
-            refusal = _nonsense()
-            await self._refusals.note(call.who, call.method, refusal)
+            refusal = _unparsable_error()
+            await self._refusals.note(call.caller_label, call.method, refusal)
             await abort(call.context, refusal)
-        return _sensible(request) if hasattr(request, "__aiter__") else request
+        return _parsed_messages(request) if hasattr(request, "__aiter__") else request
 
-    async def _enter(self, method: str, rule: Rule, context: Any) -> Call:
+    async def _enter(self, method: str, rule: CallRule, context: Any) -> AuthenticatedCall:
         shown = f"address {address_of(context.peer())}"
         try:
             call = self._admitted(method, rule, context)
@@ -254,25 +254,25 @@ class Guard(grpc.aio.ServerInterceptor):
         _CALL.set(call)
         if call.caller is not None:
             try:
-                self._registry.opened(call.caller, call)
+                self._registry.add_call(call.caller, call)
             except FleetmarkError as error:
-                await self._refusals.note(call.who, method, error)
+                await self._refusals.note(call.caller_label, method, error)
                 await abort(context, error)
             if not rule.allows(call.caller):
                 refusal = _not_allowed(call.caller, rule, method)
                 self._registry.closed(call.caller.identity_id, call)
-                await self._refusals.note(call.who, method, refusal)
+                await self._refusals.note(call.caller_label, method, refusal)
                 await abort(context, refusal)
         return call
 
-    def _leave(self, call: Call) -> None:
+    def _end_call(self, call: AuthenticatedCall) -> None:
         if call.caller is not None:
             self._registry.closed(call.caller.identity_id, call)
 
-    def _admitted(self, method: str, rule: Rule, context: Any) -> Call:
+    def _admitted(self, method: str, rule: CallRule, context: Any) -> AuthenticatedCall:
         shown = context.auth_context().get("x509_pem_cert")
         if rule.anyone:
-            return Call(method, context, None, 0, self._refusals)
+            return AuthenticatedCall(method, context, None, 0, self._refusals)
         if not shown:
             raise FleetmarkError(
                 ErrorKind.UNAUTHENTICATED,
@@ -283,10 +283,10 @@ class Guard(grpc.aio.ServerInterceptor):
         if now_unix_ns() >= peer.expires_ns:
             raise expired()
         caller = self._registry.admit(peer.kind, peer.identity_id, peer.key_sha256)
-        return Call(method, context, caller, peer.expires_ns, self._refusals)
+        return AuthenticatedCall(method, context, caller, peer.expires_ns, self._refusals)
 
 
-def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _tolerant_parser(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     """Return a parser that marks invalid bytes: they must cause a refusal, not a traceback."""
 
     def understand(data: bytes) -> Any:
@@ -298,14 +298,14 @@ def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return understand
 
 
-async def _sensible(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _parsed_messages(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for message in messages:
         if message is _NONSENSE:
-            raise _nonsense()
+            raise _unparsable_error()
         yield message
 
 
-def _nonsense() -> FleetmarkError:
+def _unparsable_error() -> FleetmarkError:
     return FleetmarkError(ErrorKind.BAD_MESSAGE, "the bytes are not a valid message for this call")
 
 
@@ -313,12 +313,12 @@ async def note(error: FleetmarkError) -> None:
     """Write an error of the call in progress to the audit log if its kind is audited."""
     call = _CALL.get(None)
     if call is not None and error.kind in AUDITED:
-        await call.refusals.note(call.who, call.method, error)
+        await call.refusals.note(call.caller_label, call.method, error)
 
 
-def _not_allowed(caller: Caller, rule: Rule, method: str) -> FleetmarkError:
+def _not_allowed(caller: Caller, rule: CallRule, method: str) -> FleetmarkError:
     name = method.rpartition(".")[2]
-    if caller.kind is Kind.DEVICE:
+    if caller.kind is IdentityKind.DEVICE:
         what = f"agents may not call {name}"
         return FleetmarkError(ErrorKind.FORBIDDEN, what)
     if rule.people is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fleetmark_controller.api import auth, error_handling, serde
 from fleetmark_controller.engine.engine import Engine
-from fleetmark_controller.identity.model import Allowance, Most
+from fleetmark_controller.identity.model import UploadLimit, UploadQuota
 from fleetmark_controller.store.jobs import attempts, lockfiles
 from fleetmark_controller.store.security import releases
 from fleetmark_core.digest import is_sha256
@@ -37,7 +37,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         """Serve the folder of one engine."""
         self._engine = engine
         self._blobs = engine.blobs
-        self._allowance = Allowance()
+        self._allowance = UploadQuota()
         self._named: dict[str, set[str]] = {}  # lockfile → its blobs
         self._files: dict[str, int] = {}  # lockfile → number of files that its job may leave
 
@@ -51,14 +51,16 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         if auth.device_id():
             if request.HasField("attempt"):
                 key = serde.key_from(request.attempt)
-                auth.be_device(key.device_id)
+                auth.require_device(key.device_id)
             await self._need_order(auth.device_id(), request.sha256)
         if request.offset > _FARTHEST:
             raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the offset is beyond the end of any file")
         if not self._blobs.has(request.sha256):
             if not self._blobs.root.is_dir():
                 # The disk is missing, not the blob: the device may try again.
-                raise self._unusable(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+                raise self._unusable_error(
+                    NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                )
             raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
         path, offset = self._blobs.path(request.sha256), request.offset
         try:
@@ -84,10 +86,10 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             header = (await messages.__anext__()).header
         except StopAsyncIteration:
             raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the upload is empty") from None
-        device_id, awaited = auth.device_id(), dict[Hashable, Most]()
+        device_id, awaited = auth.device_id(), dict[Hashable, UploadLimit]()
         if device_id:
-            auth.be_device(header.device_id)
-            awaited = await self._awaited(device_id)
+            auth.require_device(header.device_id)
+            awaited = await self._pending_uploads(device_id)
         limit = self._engine.settings.max_upload_bytes
         if not is_sha256(header.sha256) or header.size_bytes > limit:
             raise FleetmarkError(
@@ -96,7 +98,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         if self._blobs.has(header.sha256):
             return blobs_pb2.UploadReply(existed=True)
         if device_id:
-            self._charge(device_id, awaited, header.size_bytes)
+            self._consume_quota(device_id, awaited, header.size_bytes)
         came = False
         try:
             partial = self._blobs.partial(header.sha256)
@@ -110,14 +112,16 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             finally:
                 partial.unlink(missing_ok=True)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise self._unusable_error(error) from error
         finally:
             if device_id and not came:
                 # The blob did not arrive completely: a bad link must not use up the limit.
-                self._allowance.give_back(device_id, header.size_bytes)
+                self._allowance.refund(device_id, header.size_bytes)
         return blobs_pb2.UploadReply(existed=False)
 
-    def _charge(self, device_id: str, awaited: Mapping[Hashable, Most], size: int) -> None:
+    def _consume_quota(
+        self, device_id: str, awaited: Mapping[Hashable, UploadLimit], size: int
+    ) -> None:
         """Count an upload against the limits of the awaited attempts and of the day.
 
         The digests that a device may upload are not known in advance, because its records name them
@@ -129,8 +133,8 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 "the attempts of this device already have the maximum number of files",
             )
         if not self._engine.budget.spend(device_id, size, time.monotonic()):
-            self._allowance.give_back(device_id, size)
-            raise too_much()
+            self._allowance.refund(device_id, size)
+            raise quota_exceeded_error()
 
     async def _need_order(self, device_id: str, sha256: str) -> None:
         """Refuse a blob that no order of the device names, unless it is a release."""
@@ -138,7 +142,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
         def read(connection: sqlite3.Connection) -> bool:
             if releases.is_release(connection, sha256):
                 return True
-            for _, lock in attempts.unjudged(connection, device_id):
+            for _, lock in attempts.list_unevaluated_on(connection, device_id):
                 if lock not in self._named:
                     self._named[lock] = {
                         lock,
@@ -155,20 +159,20 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 ErrorKind.FORBIDDEN, f"no order of this device names blob {sha256[:64]}"
             )
 
-    async def _awaited(self, device_id: str) -> dict[Hashable, Most]:
+    async def _pending_uploads(self, device_id: str) -> dict[Hashable, UploadLimit]:
         """Return the attempts whose files may arrive, with the maximum files and bytes of each.
 
         Raises:
             FleetmarkError: FORBIDDEN: there is no such attempt.
         """
 
-        def read(connection: sqlite3.Connection) -> dict[Hashable, Most]:
-            found: dict[Hashable, Most] = {}
-            for key, lock in attempts.unjudged(connection, device_id):
+        def read(connection: sqlite3.Connection) -> dict[Hashable, UploadLimit]:
+            found: dict[Hashable, UploadLimit] = {}
+            for key, lock in attempts.list_unevaluated_on(connection, device_id):
                 if lock not in self._files:
                     outputs = lockfiles.get(connection, lock).program.outputs
                     self._files[lock] = len(outputs) + _OWN_FILES
-                found[key] = Most(self._files[lock], self._engine.settings.attempt_bytes)
+                found[key] = UploadLimit(self._files[lock], self._engine.settings.attempt_bytes)
             return found
 
         while len(self._files) > _MOST_LOCKS:
@@ -180,7 +184,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             )
         return awaited
 
-    def _unusable(self, error: OSError) -> FleetmarkError:
+    def _unusable_error(self, error: OSError) -> FleetmarkError:
         """Return the error for a file system failure; the device keeps its result and waits."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return FleetmarkError(
@@ -212,7 +216,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
                 file.write(message.data)
 
 
-def too_much() -> FleetmarkError:
+def quota_exceeded_error() -> FleetmarkError:
     """Return the error for a device that has uploaded more than its daily limit."""
     return FleetmarkError(
         ErrorKind.BACK_PRESSURE,

@@ -17,7 +17,12 @@ from fleetmark_controller.artifacts.acquire import obtain, place_of
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.artifacts.fetch_plan import sources_of
 from fleetmark_controller.artifacts.harness import pack_harness
-from fleetmark_controller.artifacts.model_import import SPEED, Wanted, benchmark_of, component_of
+from fleetmark_controller.artifacts.model_import import (
+    SPEED,
+    ImportRequest,
+    benchmark_of,
+    component_of,
+)
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.issuer import Issuer
 from fleetmark_controller.planning.device import Device
@@ -78,16 +83,18 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         self, request: catalog_pb2.FetchRequest, context: error_handling.Context
     ) -> AsyncIterator[catalog_pb2.FetchEvent]:
         """Obtain the files of a component; yield progress, then the result."""
-        known = await self._engine.reader.run(devices.every)
-        said: asyncio.Queue[str | None] = asyncio.Queue()
+        known = await self._engine.reader.run(devices.list_all)
+        progress: asyncio.Queue[str | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
-        def say(text: str) -> None:
-            loop.call_soon_threadsafe(said.put_nowait, text)
+        def report_progress(text: str) -> None:
+            loop.call_soon_threadsafe(progress.put_nowait, text)
 
-        work = loop.create_task(asyncio.to_thread(self._fetch, request.name, known, say))
-        work.add_done_callback(lambda _: said.put_nowait(None))
-        while (text := await said.get()) is not None:
+        work = loop.create_task(
+            asyncio.to_thread(self._fetch, request.name, known, report_progress)
+        )
+        work.add_done_callback(lambda _: progress.put_nowait(None))
+        while (text := await progress.get()) is not None:
             yield catalog_pb2.FetchEvent(progress=text)
         yield catalog_pb2.FetchEvent(result=await work)
 
@@ -130,13 +137,13 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         self, request: catalog_pb2.ProposeReleaseRequest, context: error_handling.Context
     ) -> catalog_pb2.ReleaseProposal:
         """Return the contents of the next release, to be signed elsewhere."""
-        desk = self._engine.release_manager
-        proposal = await desk.propose()
-        keeper = desk.known()
+        release_manager = self._engine.release_manager
+        proposal = await release_manager.propose()
+        keeper = release_manager.known()
         return catalog_pb2.ReleaseProposal(
             release=proposal.canonical(),
             catalog_key=keeper.public,
-            added=release_builder.new_in(proposal, keeper.release),
+            added=release_builder.added_since(proposal, keeper.release),
         )
 
     @error_handling.unary
@@ -144,7 +151,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         self, request: catalog_pb2.InstallReleaseRequest, context: error_handling.Context
     ) -> catalog_pb2.Trust:
         """Install a release that was signed elsewhere."""
-        await self._engine.release_manager.install(request.envelope, auth.who())
+        await self._engine.release_manager.install(request.envelope, auth.caller_label())
         return await self._trust()
 
     @error_handling.unary
@@ -152,8 +159,10 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         self, request: catalog_pb2.SignReleaseRequest, context: error_handling.Context
     ) -> catalog_pb2.Trust:
         """Sign a release with the controller's catalog key, or with a new key that replaces it."""
-        desk = self._engine.release_manager
-        await (desk.rotate if request.rotate else desk.release)(auth.who())
+        release_manager = self._engine.release_manager
+        await (release_manager.rotate if request.rotate else release_manager.release)(
+            auth.caller_label()
+        )
         return await self._trust()
 
     @error_handling.streaming
@@ -180,8 +189,8 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         return await trust_message(self._engine, self._issuer.authority.ca_sha256)
 
     async def _note(self, act: str, subject: str, **detail: Any) -> None:
-        who = auth.who()
-        await self._engine.transactions.transact(
+        who = auth.caller_label()
+        await self._engine.transactions.run_transaction(
             lambda c, fx, now: audit.add(c, now, who, act, subject, **detail)
         )
 
@@ -248,17 +257,19 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
             answers[key] = answer
         return catalog_pb2.ResolveReply(results=answers.values())
 
-    def _fetch(self, name: str, known: list[Device], say: object) -> catalog_pb2.FetchResult:
-        assert callable(say)
+    def _fetch(
+        self, name: str, known: list[Device], report_progress: object
+    ) -> catalog_pb2.FetchResult:
+        assert callable(report_progress)
         builder, mirror = self._engine.builder, self._engine.settings.mirror_folder
         while True:
             catalog = self._engine.catalog.knowing(builder.known())
             sources, builds = sources_of(catalog, name, known)
             if not builds:
                 break
-            builder.build(builds, mirror, say)
+            builder.build(builds, mirror, report_progress)
         missing = [sha256 for sha256 in sources if not self._engine.blobs.has(sha256)]
-        obtain(sources, self._engine.blobs, mirror, say)
+        obtain(sources, self._engine.blobs, mirror, report_progress)
         return catalog_pb2.FetchResult(
             files=len(sources),
             size_bytes=sum(source.size_bytes for source in sources.values()),
@@ -267,7 +278,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         )
 
     def _import(self, request: catalog_pb2.ImportModelRequest) -> catalog_pb2.ImportModelReply:
-        wanted = Wanted(
+        wanted = ImportRequest(
             file_name=request.file_name,
             name=request.name,
             title=request.title,

@@ -8,10 +8,10 @@ from typing import Any
 
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.engine.job_watch import JobEvent
-from fleetmark_controller.identity.model import Identity, State
+from fleetmark_controller.identity.model import Identity, IdentityState
 from fleetmark_controller.planning.device import Device
 from fleetmark_controller.store.devices import device_admin, devices
-from fleetmark_controller.store.devices.device_admin import Care
+from fleetmark_controller.store.devices.device_admin import DeviceAdminState
 from fleetmark_controller.store.jobs import listings
 from fleetmark_core.clock import now_monotonic_ns, now_unix_ns
 from fleetmark_core.serde import to_plain
@@ -24,12 +24,12 @@ class StoredDevices:
 
     devices: list[Device]
     jobs: dict[str, tuple[str, str]]
-    care: dict[str, Care]
+    care: dict[str, DeviceAdminState]
 
 
 def stored(connection: sqlite3.Connection, found: list[Device]) -> StoredDevices:
     """Read the stored facts of these devices besides the devices themselves."""
-    return StoredDevices(found, listings.active_jobs(connection), device_admin.every(connection))
+    return StoredDevices(found, listings.active_jobs(connection), device_admin.list_all(connection))
 
 
 class DeviceView:
@@ -39,7 +39,7 @@ class DeviceView:
         """Show the devices of one engine."""
         self._engine = engine
 
-    async def of(self, device_ids: list[str]) -> fleet_pb2.ListDevicesReply:
+    async def list_reply(self, device_ids: list[str]) -> fleet_pb2.ListDevicesReply:
         """Return the devices with these ids; unknown ids are skipped."""
 
         def read(connection: sqlite3.Connection) -> StoredDevices:
@@ -67,7 +67,7 @@ class DeviceView:
                 "fingerprint": identity.key_sha256,
             }
             for identity in applied
-            if identity.identity_id not in listed and identity.state is not State.REMOVED
+            if identity.identity_id not in listed and identity.state is not IdentityState.REMOVED
         ]
         return _reply(sorted([*members, *others], key=lambda values: str(values["name"])))
 
@@ -96,12 +96,12 @@ class DeviceView:
             "enrollment": identity.state.value if identity else "",
             "fingerprint": identity.key_sha256 if identity else "",
             "configuration": configuration,
-            "admin": self._admin(known.care.get(device_id, Care())),
+            "admin": self._admin(known.care.get(device_id, DeviceAdminState())),
             "progress": None if now is None else _progress(now),
             "temperature_c": None if now is None else now.temperature_c,
         }
 
-    def _admin(self, known: Care) -> fleet_pb2.DeviceAdmin:
+    def _admin(self, known: DeviceAdminState) -> fleet_pb2.DeviceAdmin:
         reserved = device_admin.reserved_until_ns(known) > now_unix_ns()
         after = self._engine.settings.quarantine_after
         return fleet_pb2.DeviceAdmin(

@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator
 from fleetmark_controller import __version__
 from fleetmark_controller.api import auth, error_handling, serde
 from fleetmark_controller.engine.engine import Engine
-from fleetmark_controller.identity.certificates import Request, read_request
+from fleetmark_controller.identity.certificates import SigningRequest, read_request
 from fleetmark_controller.identity.issuer import Issuer
-from fleetmark_controller.identity.model import Identity, Limiter, State
+from fleetmark_controller.identity.model import Identity, IdentityState, RateLimiter
 from fleetmark_controller.operations import enrollment
 from fleetmark_controller.operations.enrollment import Applicant
 from fleetmark_core.clock import now_unix_ns
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos import PROTOCOL_VERSION
-from fleetmark_protos.token import BadToken, JoinToken, parse_token
+from fleetmark_protos.token import EnrollmentToken, TokenError, parse_token
 from fleetmark_protos.v1 import enrollment_pb2, enrollment_pb2_grpc
 
 _RENEWALS = 10
@@ -31,8 +31,8 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
         """Serve one engine with one CA."""
         self._engine = engine
         self._issuer = issuer
-        self._guesses = Limiter(engine.settings.refusals_per_minute)
-        self._renewals = Limiter(_RENEWALS)
+        self._guesses = RateLimiter(engine.settings.refusals_per_minute)
+        self._renewals = RateLimiter(_RENEWALS)
 
     @error_handling.unary
     async def Health(
@@ -57,16 +57,16 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
         source = auth.current().address
         now_s = time.monotonic()
         if self._guesses.blocked(source, now_s):
-            raise _too_many()
+            raise _too_many_error()
         try:
             presented, applicant, token = _read(request, source)
-            identity = await self._engine.transactions.perform(
+            identity = await self._engine.transactions.run_operation(
                 lambda c, fx, now: enrollment.enrol(c, fx, now, applicant, token)
             )
         except FleetmarkError:
             self._guesses.refused(source, now_s)
             raise
-        if identity.state is not State.ACTIVE:
+        if identity.state is not IdentityState.ACTIVE:
             pending = enrollment_pb2.PendingApproval(
                 name=identity.name, fingerprint=identity.key_sha256
             )
@@ -82,12 +82,12 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
         source = auth.current().address
         now_s = time.monotonic()
         if self._guesses.blocked(source, now_s):
-            raise _too_many()
+            raise _too_many_error()
         try:
             presented = read_request(request.csr)
             if self._renewals.refused(presented.key_sha256, now_s) > _RENEWALS:
-                raise _too_many()
-            identity = await self._engine.transactions.perform(
+                raise _too_many_error()
+            identity = await self._engine.transactions.run_operation(
                 lambda c, fx, now: enrollment.renew(c, now, presented.key_sha256, source)
             )
         except FleetmarkError:
@@ -106,16 +106,18 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
         try:
             while True:
                 current = self._engine.registry.get(identity.identity_id)
-                if current is not None and current.state is State.ACTIVE:
+                if current is not None and current.state is IdentityState.ACTIVE:
                     return current
-                if current is not None and current.state is not State.PENDING:
-                    raise enrollment.revoked(current)
+                if current is not None and current.state is not IdentityState.PENDING:
+                    raise enrollment.revoked_error(current)
                 await changed.wait()
                 changed.clear()
         finally:
             stop()
 
-    def _certificate(self, presented: Request, identity: Identity) -> enrollment_pb2.Certificate:
+    def _certificate(
+        self, presented: SigningRequest, identity: Identity
+    ) -> enrollment_pb2.Certificate:
         issued = self._issuer.device(presented, identity.identity_id, now_unix_ns())
         return enrollment_pb2.Certificate(
             certificate=issued.certificate,
@@ -130,12 +132,12 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
 
 def _read(
     request: enrollment_pb2.EnrollRequest, source: str
-) -> tuple[Request, Applicant, JoinToken | None]:
+) -> tuple[SigningRequest, Applicant, EnrollmentToken | None]:
     token = None
     if request.token:
         try:
             token = parse_token(request.token)
-        except BadToken as error:
+        except TokenError as error:
             raise FleetmarkError(ErrorKind.BAD_TOKEN, str(error)) from error
     presented = read_request(request.csr)
     device_id = serde.device_id_from(request.device_id)
@@ -143,7 +145,7 @@ def _read(
     return presented, Applicant(presented.key_sha256, device_id, name, source), token
 
 
-def _too_many() -> FleetmarkError:
+def _too_many_error() -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.TOO_MANY_ATTEMPTS,
         "too many refused attempts from this address",

@@ -14,7 +14,7 @@ from fleetmark_controller.api.device_view import DeviceView, StoredDevices, stor
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.engine.transactions import Operation
 from fleetmark_controller.identity import certificates
-from fleetmark_controller.identity.model import Identity, Kind
+from fleetmark_controller.identity.model import Identity, IdentityKind
 from fleetmark_controller.operations import device_admin, enrollment, offline
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning.device import Device
@@ -26,7 +26,7 @@ from fleetmark_controller.store.devices import (
 from fleetmark_controller.store.devices.selection import matching, named
 from fleetmark_controller.store.jobs import listings
 from fleetmark_controller.store.security import audit, identities
-from fleetmark_core.bundle_file import parse_board, parse_signed_by_board
+from fleetmark_core.bundle_file import parse_device_identity, parse_signed_by_device
 from fleetmark_core.clock import NS_PER_S, now_monotonic_ns
 from fleetmark_core.serde import to_plain
 from fleetmark_protos.v1 import fleet_pb2, fleet_pb2_grpc
@@ -50,7 +50,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         def read(connection: sqlite3.Connection) -> tuple[StoredDevices, list[Identity]]:
             return (
                 stored(connection, matching(connection, request.selector, online)),
-                [] if request.selector else identities.every(connection, Kind.DEVICE),
+                [] if request.selector else identities.list_all(connection, IdentityKind.DEVICE),
             )
 
         known, applied = await self._engine.reader.run(read)
@@ -85,8 +85,8 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, request: fleet_pb2.ApproveRequest, context: error_handling.Context
     ) -> fleet_pb2.ApproveReply:
         """Approve a pending device."""
-        who = auth.who()
-        identity = await self._engine.transactions.perform(
+        who = auth.caller_label()
+        identity = await self._engine.transactions.run_operation(
             lambda c, fx, now: enrollment.approve(
                 c, fx, now, who, request.name, request.fingerprint
             )
@@ -110,8 +110,8 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         return fleet_pb2.RemoveReply(device_id=identity.identity_id, cancelled=cancelled)
 
     async def _end(self, name: str, *, remove: bool) -> tuple[Identity, int]:
-        who = auth.who()
-        return await self._engine.transactions.perform(
+        who = auth.caller_label()
+        return await self._engine.transactions.run_operation(
             lambda c, fx, now: enrollment.end_device(c, fx, now, who, name, remove=remove)
         )
 
@@ -120,9 +120,9 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, request: fleet_pb2.AddDeviceRequest, context: error_handling.Context
     ) -> fleet_pb2.AddDeviceReply:
         """Register a device without network from a file that its agent wrote."""
-        envelope = parse_signed_by_board(request.document)
+        envelope = parse_signed_by_device(request.document)
         key = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
-        said = parse_board(envelope.signed)
+        said = parse_device_identity(envelope.signed)
         # Convert the capabilities to a message and back, so that they pass the same limits as a
         # hello. Check numbers first, with their names, because a message cannot hold all of them.
         validation.facts(to_plain(said.capabilities))
@@ -130,8 +130,8 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         name = serde.name_from(request.name or said.name)
         device_id = serde.device_id_from(said.device_id)
         version = validation.text(said.agent_version, validation.MAX_ID)
-        who = auth.who()
-        identity = await self._engine.transactions.perform(
+        who = auth.caller_label()
+        identity = await self._engine.transactions.run_operation(
             lambda c, fx, now: offline.add_board(
                 c,
                 fx,
@@ -190,7 +190,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, request: fleet_pb2.ReserveRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
         """Reserve devices for the jobs of the calling operator."""
-        who, for_s = auth.person(), request.duration_ns / NS_PER_S
+        who, for_s = auth.operator_name(), request.duration_ns / NS_PER_S
         return await self._decide(
             "device.reserve",
             request.names,
@@ -237,13 +237,13 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, request: fleet_pb2.SavedSelector, context: error_handling.Context
     ) -> fleet_pb2.SavedSelector:
         """Save a selector under a name."""
-        who = auth.who()
+        who = auth.caller_label()
 
         def save(c: sqlite3.Connection, fx: Effects, now: int) -> None:
             device_admin.save(c, fx, now, request.name, request.selector)
             audit.add(c, now, who, "fleet.save", request.name, selector=request.selector)
 
-        await self._engine.transactions.perform(save)
+        await self._engine.transactions.run_operation(save)
         return request
 
     @error_handling.unary
@@ -251,13 +251,13 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, request: fleet_pb2.DeleteSelectorRequest, context: error_handling.Context
     ) -> fleet_pb2.DeleteSelectorReply:
         """Delete a saved selector."""
-        who = auth.who()
+        who = auth.caller_label()
 
         def forget(c: sqlite3.Connection, fx: Effects, now: int) -> None:
             device_admin.forget(c, fx, now, request.name)
             audit.add(c, now, who, "fleet.forget", request.name)
 
-        await self._engine.transactions.perform(forget)
+        await self._engine.transactions.run_operation(forget)
         return fleet_pb2.DeleteSelectorReply()
 
     @error_handling.unary
@@ -265,7 +265,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, request: fleet_pb2.ListSelectorsRequest, context: error_handling.Context
     ) -> fleet_pb2.ListSelectorsReply:
         """Return all saved selectors."""
-        known = await self._engine.reader.run(saved_fleets.every)
+        known = await self._engine.reader.run(saved_fleets.list_all)
         return fleet_pb2.ListSelectorsReply(
             selectors=[fleet_pb2.SavedSelector(name=n, selector=s) for n, s in known.items()]
         )
@@ -274,19 +274,19 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, act: str, names: Sequence[str], operation: Operation[list[str]], **detail: Any
     ) -> fleet_pb2.ListDevicesReply:
         """Perform an operation, with its row in the audit log, and return the devices."""
-        who = auth.who()
+        who = auth.caller_label()
 
         def decide(c: sqlite3.Connection, fx: Effects, now: int) -> list[str]:
             found = operation(c, fx, now)
             audit.add(c, now, who, act, ", ".join(names), devices=found, **detail)
             return found
 
-        return await self._view.of(await self._engine.transactions.perform(decide))
+        return await self._view.list_reply(await self._engine.transactions.run_operation(decide))
 
     async def _description(self, name: str) -> fleet_pb2.Description:
         def read(connection: sqlite3.Connection) -> tuple[Device, dict[str, str]]:
             device = named(connection, name)
-            return device, descriptions.of(connection, device.device_id)
+            return device, descriptions.get_for_device(connection, device.device_id)
 
         device, given = await self._engine.reader.run(read)
         board = board_type(self._engine.catalog, device.capabilities)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from fleetmark_controller.engine.engine import Engine
-from fleetmark_controller.engine.log_tail import Reader
+from fleetmark_controller.engine.log_tail import LogSubscriber
 from fleetmark_controller.lifecycle.states import ATTEMPT_ON_DEVICE, AttemptState
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -58,29 +58,31 @@ async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[com
             next_step="The logs are available after the job has ended",
         )
     with engine.streams.logs.reading(newest.key) as reader:
-        told: dict[str, int] = {}
-        async for chunk in _following(reader, told) if follow else _first(reader):
+        sent: dict[str, int] = {}
+        async for chunk in _following(reader, sent) if follow else _first(reader):
             yield chunk
     if follow:
         # If the job ended quickly, its result may have arrived before its last lines.
         ended = await engine.reader.run(lambda c: _newest(c, job_id))
         if ended is not None and ended.key == newest.key and ended.blobs:
-            async for chunk in _stored(engine, ended, told):
+            async for chunk in _stored(engine, ended, sent):
                 yield chunk
 
 
-async def _following(reader: Reader, told: dict[str, int]) -> AsyncIterator[common_pb2.LogChunk]:
+async def _following(
+    reader: LogSubscriber, sent: dict[str, int]
+) -> AsyncIterator[common_pb2.LogChunk]:
     """Yield live output until its end; record in `told` how far each stream was sent."""
     while True:
         chunk = await reader.get()
-        told[chunk.stream] = max(told.get(chunk.stream, 0), chunk.until)
+        sent[chunk.stream] = max(sent.get(chunk.stream, 0), chunk.until)
         if chunk.data:
             yield common_pb2.LogChunk(stream=chunk.stream, data=chunk.data)
         if chunk.end:
             return
 
 
-async def _first(reader: Reader) -> AsyncIterator[common_pb2.LogChunk]:
+async def _first(reader: LogSubscriber) -> AsyncIterator[common_pb2.LogChunk]:
     """Yield one answer for each stream."""
     waited_for = set(_STREAMS)
     while waited_for:
@@ -98,7 +100,7 @@ async def _first(reader: Reader) -> AsyncIterator[common_pb2.LogChunk]:
 
 
 async def _stored(
-    engine: Engine, newest: _Newest, told: Mapping[str, int] = MappingProxyType({})
+    engine: Engine, newest: _Newest, sent: Mapping[str, int] = MappingProxyType({})
 ) -> AsyncIterator[common_pb2.LogChunk]:
     """Yield the stored output, without the part that was already `told`."""
     if not newest.blobs:
@@ -109,7 +111,7 @@ async def _stored(
         )
     for stream, digest in newest.blobs.items():
         data = await asyncio.to_thread(read_regular, engine.blobs.path(digest), _MOST_BYTES)
-        for start in range(told.get(stream, 0), len(data), 64 * 1024):
+        for start in range(sent.get(stream, 0), len(data), 64 * 1024):
             yield common_pb2.LogChunk(stream=stream, data=data[start : start + 64 * 1024])
 
 
@@ -119,7 +121,7 @@ def _newest(connection: sqlite3.Connection, job_id: str) -> _Newest | None:
         return None
     key = found.key
     blobs: dict[str, str] = {}
-    for record in records.of(connection, key):
+    for record in records.list_for_attempt(connection, key):
         if record.kind == "file":
             values = json.loads(record.payload)
             if values.get("role") in _STREAMS:

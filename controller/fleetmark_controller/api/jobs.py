@@ -13,7 +13,7 @@ from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations import campaigns, offline
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.planning.plan import Plan, Request
+from fleetmark_controller.planning.plan import CampaignPlan, CampaignRequest
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.devices.selection import matching_names
 from fleetmark_controller.store.jobs import campaigns as stored_campaigns
@@ -24,7 +24,7 @@ from fleetmark_core.clock import NS_PER_S, now_monotonic_ns
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
-from fleetmark_core.lockfile import Lock
+from fleetmark_core.lockfile import Lockfile
 from fleetmark_core.order import parse_order
 from fleetmark_core.sandbox_levels import LEVELS
 from fleetmark_core.suggest import hint
@@ -58,15 +58,17 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         plan = await self._engine.submission.plan(wanted, request.dry_run)
         yield jobs_pb2.SubmitEvent(estimate=serde.size_to(plan.size))
         if not request.dry_run:
-            said: asyncio.Queue[str | None] = asyncio.Queue()
+            progress: asyncio.Queue[str | None] = asyncio.Queue()
             loop = asyncio.get_running_loop()
 
-            def say(text: str) -> None:
-                loop.call_soon_threadsafe(said.put_nowait, text)
+            def report_progress(text: str) -> None:
+                loop.call_soon_threadsafe(progress.put_nowait, text)
 
-            work = loop.create_task(self._engine.submission.submit(wanted, plan, say, auth.who()))
-            work.add_done_callback(lambda _: said.put_nowait(None))
-            while (text := await said.get()) is not None:
+            work = loop.create_task(
+                self._engine.submission.submit(wanted, plan, report_progress, auth.caller_label())
+            )
+            work.add_done_callback(lambda _: progress.put_nowait(None))
+            while (text := await progress.get()) is not None:
                 yield jobs_pb2.SubmitEvent(progress=text)
             plan = await work
         yield jobs_pb2.SubmitEvent(result=_result(wanted, plan))
@@ -146,7 +148,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         """Cancel a campaign or a job."""
         lines = await self._lines(request.campaign_id, request.job_id)
         ids = [line.job_id for line in lines]
-        who = auth.who()
+        who = auth.caller_label()
 
         def cancel(c: sqlite3.Connection, fx: Effects, now: int) -> tuple[int, list[JobLine]]:
             count = campaigns.cancel(c, fx, now, ids)
@@ -155,7 +157,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             # Read in the same transaction: a device may confirm before the next one.
             return count, listings.jobs_by_id(c, ids)
 
-        count, after = await self._engine.transactions.perform(cancel)
+        count, after = await self._engine.transactions.run_operation(cancel)
         return jobs_pb2.CancelReply(
             jobs=count,
             campaign_id=lines[0].campaign_id if lines else "",
@@ -168,14 +170,14 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     ) -> jobs_pb2.SetPausedReply:
         """Pause or resume a campaign."""
         campaign = await self._engine.find("campaign", request.campaign_id)
-        who = auth.who()
+        who = auth.caller_label()
 
         def decide(c: sqlite3.Connection, fx: Effects, now: int) -> None:
             campaigns.set_paused(c, fx, now, campaign, request.paused)
             act = "campaign.pause" if request.paused else "campaign.resume"
             audit.add(c, now, who, act, campaign)
 
-        await self._engine.transactions.perform(decide)
+        await self._engine.transactions.run_operation(decide)
         counts = await self._engine.reader.run(lambda c: stored_campaigns.states(c, campaign))
         return jobs_pb2.SetPausedReply(campaign_id=campaign, jobs_by_state=counts)
 
@@ -186,10 +188,10 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         """Export a waiting job for its device as a bundle."""
         engine = self._engine
         job_id = await engine.find("job", request.job_id)
-        keeper, who = engine.release_manager.known(), auth.who()
-        key, order = await engine.transactions.perform(
+        keeper, who = engine.release_manager.known(), auth.caller_label()
+        key, order = await engine.transactions.run_operation(
             lambda c, fx, now: offline.export(
-                c, fx, now, who, job_id, request.device, engine.release_manager.standing()
+                c, fx, now, who, job_id, request.device, engine.release_manager.signing_status()
             )
         )
         if engine.signer is None:
@@ -197,15 +199,18 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
                 ErrorKind.NO_CATALOG_KEY,
                 "this controller has no catalog release: it does not sign orders",
             )
-        said = parse_order(order)
+        parsed = parse_order(order)
 
-        def read(c: sqlite3.Connection) -> tuple[Lock, str]:
+        def read(c: sqlite3.Connection) -> tuple[Lockfile, str]:
             device = devices.get(c, key.device_id)
-            return lockfiles.get(c, said.lock_sha256), device.name if device else ""
+            return lockfiles.get(c, parsed.lock_sha256), device.name if device else ""
 
         lock, name = await engine.reader.run(read)
         blobs = {blob.sha256: blob.size_bytes for blob in lock.blobs()}
-        blobs |= {said.lock_sha256: said.lock_bytes, said.release_sha256: said.release_bytes}
+        blobs |= {
+            parsed.lock_sha256: parsed.lock_bytes,
+            parsed.release_sha256: parsed.release_bytes,
+        }
         return jobs_pb2.Bundle(
             signed_order=engine.signer.signed(order),
             ca=engine.signer.ca,
@@ -227,7 +232,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         if request.include_cancelled:
             again.add(JobState.CANCELLED)
         ids = [line.job_id for line in lines]
-        who = auth.who()
+        who = auth.caller_label()
         # A newer release may no longer contain what these jobs run.
         locks = await self._engine.reader.run(lambda c: releases.locks_of(c, ids))
         unsigned = await self._engine.release_manager.cover(locks, lambda text: None)
@@ -239,7 +244,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
             audit.add(c, now, who, "jobs.retry", subject, jobs=len(new))
             return new
 
-        new = await self._engine.transactions.perform(retry)
+        new = await self._engine.transactions.run_operation(retry)
         return jobs_pb2.RetryReply(campaign_id=lines[0].campaign_id if lines else "", job_ids=new)
 
     @error_handling.unary
@@ -255,14 +260,14 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         campaign = request.campaign_id or uuid7()
         if not _CAMPAIGN_ID.fullmatch(campaign):
             raise _campaign_id_error()
-        who = auth.who()
+        who = auth.caller_label()
 
         def replay(c: sqlite3.Connection, fx: Effects, now: int) -> str:
             device = campaigns.replay(c, fx, now, run_id, campaign, request.repetitions or 1, who)
             audit.add(c, now, who, "run.replay", run_id, campaign=campaign)
             return device
 
-        device = await self._engine.transactions.perform(replay)
+        device = await self._engine.transactions.run_operation(replay)
         return jobs_pb2.ReplayReply(campaign_id=campaign, run_id=run_id, device=device)
 
     @error_handling.streaming
@@ -274,7 +279,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         async for chunk in job_logs.chunks(self._engine, job_id, request.follow):
             yield chunk
 
-    async def _stored(self, wanted: Request) -> jobs_pb2.SubmitResult | None:
+    async def _stored(self, wanted: CampaignRequest) -> jobs_pb2.SubmitResult | None:
         """Return the result of an earlier submission of this campaign, or None.
 
         Raises:
@@ -320,7 +325,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         return await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign_id))
 
 
-def _request(message: jobs_pb2.SubmitRequest) -> Request:
+def _request(message: jobs_pb2.SubmitRequest) -> CampaignRequest:
     times = (message.timeout_ns, message.deadline_ns, message.cool_down_ns)
     if message.repetitions > _MAX_REPETITIONS or min(times) < 0:
         raise FleetmarkError(
@@ -336,7 +341,7 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
             "--min-sandbox",
             hint(message.min_sandbox[:40], LEVELS),
         )
-    return Request(
+    return CampaignRequest(
         campaign_id=message.campaign_id or uuid7(),
         benchmark=message.benchmark,
         selector=message.selector,
@@ -353,7 +358,7 @@ def _request(message: jobs_pb2.SubmitRequest) -> Request:
         max_attempts=message.max_attempts,
         interleave=message.interleave,
         max_jobs=message.max_jobs,
-        submitted_by=auth.person(),
+        submitted_by=auth.operator_name(),
         cool_down_s=message.cool_down_ns / NS_PER_S,
         min_sandbox=message.min_sandbox,
         stable=message.stable,
@@ -366,7 +371,7 @@ def _campaign_id_error() -> FleetmarkError:
     )
 
 
-def _result(request: Request, plan: Plan) -> jobs_pb2.SubmitResult:
+def _result(request: CampaignRequest, plan: CampaignPlan) -> jobs_pb2.SubmitResult:
     return jobs_pb2.SubmitResult(
         campaign_id=request.campaign_id,
         jobs=[

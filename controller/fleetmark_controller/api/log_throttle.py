@@ -9,7 +9,7 @@ _EACH = 20
 _WINDOW_S = 1.0
 
 
-class Crowd:
+class BurstLogger:
     """Logger of devices that connect or disconnect; a whole fleet may reconnect within a second."""
 
     def __init__(self, log: logging.Logger, what: str, window_s: float = _WINDOW_S) -> None:

@@ -14,7 +14,7 @@ _LOOK_AGAIN_S = 30.0
 _MOST = 512
 
 
-class Shown:
+class ProgressFilter:
     """Filter of the progress reports on one stream."""
 
     def __init__(self, engine: Engine) -> None:
@@ -23,17 +23,17 @@ class Shown:
         self._known: dict[AttemptKey, tuple[float, bool]] = {}
         self._strange: set[AttemptKey] = set()
 
-    async def may_tell(self, key: AttemptKey) -> bool:
+    async def may_show(self, key: AttemptKey) -> bool:
         """Return whether the attempt is the caller's and the newest of its job.
 
         An attempt that the caller never had is written to the audit log once. The stream continues,
         because a controller that was restored from a backup does not know attempts that devices
         hold.
         """
-        looked_s, told = self._known.get(key, (0.0, False))
+        looked_s, is_own = self._known.get(key, (0.0, False))
         now_s = time.monotonic()
         if looked_s and now_s - looked_s < _LOOK_AGAIN_S:
-            return told
+            return is_own
         newest = await self._engine.reader.run(lambda c: attempts.is_newest(c, key))
         while len(self._known) >= _MOST:
             self._known.pop(next(iter(self._known)))

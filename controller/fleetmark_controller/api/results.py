@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from fleetmark_controller.api import auth, error_handling, serde, validation
-from fleetmark_controller.api.blobs import too_much
+from fleetmark_controller.api.blobs import quota_exceeded_error
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.evaluation import ptdaemon
 from fleetmark_controller.identity import certificates
@@ -18,7 +18,7 @@ from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.operations import offline, power_import, results
 from fleetmark_controller.store.devices.selection import matching_names
 from fleetmark_controller.store.results import public_views, runs
-from fleetmark_core.bundle_file import ResultsDocument, parse_results, parse_signed_by_board
+from fleetmark_core.bundle_file import ResultsDocument, parse_results, parse_signed_by_device
 from fleetmark_core.clock import iso, now_monotonic_ns, parse_iso
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import Record
@@ -44,15 +44,15 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
     ) -> results_pb2.AppendReply:
         """Store records; acknowledge what is durable."""
         key = serde.key_from(request.attempt)
-        auth.be_device(key.device_id)
+        auth.require_device(key.device_id)
         # Parse megabytes in a thread, so that other calls do not wait.
         records = await asyncio.to_thread(serde.records_from, request.records)
         for record in records:
             self._need_blob(record)
         size = sum(len(record.payload) + _ROW_BYTES for record in records)
         if not self._engine.budget.spend(key.device_id, size, time.monotonic()):
-            raise too_much()
-        through = await self._engine.transactions.perform(
+            raise quota_exceeded_error()
+        through = await self._engine.transactions.run_operation(
             lambda c, fx, now: results.append(c, fx, now, key, records)
         )
         return results_pb2.AppendReply(
@@ -71,15 +71,15 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
             data += part.data
             if len(data) > _MAX_IMPORT_BYTES:
                 raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the document is too large")
-        said, key_sha256 = await asyncio.to_thread(_opened, bytes(data))
-        for record in said.records:
+        document, key_sha256 = await asyncio.to_thread(_opened, bytes(data))
+        for record in document.records:
             self._need_blob(record)
-        who = auth.who()
-        done = await self._engine.transactions.perform(
-            lambda c, fx, now: offline.import_results(c, fx, now, who, said, key_sha256)
+        who = auth.caller_label()
+        done = await self._engine.transactions.run_operation(
+            lambda c, fx, now: offline.import_results(c, fx, now, who, document, key_sha256)
         )
         return results_pb2.ImportReply(
-            job_id=said.job_id, epoch=said.epoch, records=done.records, new_records=done.new
+            job_id=document.job_id, epoch=document.epoch, records=done.records, new_records=done.new
         )
 
     @error_handling.unary
@@ -124,8 +124,8 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
             ) from error
         sha256 = await asyncio.to_thread(self._engine.blobs.put_bytes, bytes(data))
         log = runs.RunFile(power_import.NAME, power_import.ROLE, sha256, len(data))
-        who = auth.who()
-        await self._engine.transactions.perform(
+        who = auth.caller_label()
+        await self._engine.transactions.run_operation(
             lambda c, fx, now: power_import.import_power(c, fx, now, who, run_id, power, log)
         )
         return results_pb2.ImportPowerReply(
@@ -216,16 +216,16 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
 
 def _opened(data: bytes) -> tuple[ResultsDocument, str]:
     """Return a verified results document, and the fingerprint of the key that signed it."""
-    envelope = parse_signed_by_board(data)
+    envelope = parse_signed_by_device(data)
     request = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
-    said = parse_results(envelope.signed)
-    validation.count(len(said.records), results.MAX_SEQ, "records")
-    validation.identifier(said.device_id, "a device id")
-    validation.identifier(said.job_id, "an id")
-    validation.epoch(said.epoch)
-    serde.check_records(said.records)
-    refusal = validation.text(said.refusal, serde.MAX_REASON)
-    return replace(said, refusal=refusal), request.key_sha256
+    document = parse_results(envelope.signed)
+    validation.count(len(document.records), results.MAX_SEQ, "records")
+    validation.identifier(document.device_id, "a device id")
+    validation.identifier(document.job_id, "an id")
+    validation.epoch(document.epoch)
+    serde.check_records(document.records)
+    refusal = validation.text(document.refusal, serde.MAX_REASON)
+    return replace(document, refusal=refusal), request.key_sha256
 
 
 def _since(text: str) -> str:

@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from fleetmark_controller.api import validation
 from fleetmark_controller.api.capability_serde import capabilities_from
 from fleetmark_controller.lifecycle.states import AttemptState
-from fleetmark_controller.operations.sessions import Hello, Report
-from fleetmark_controller.planning.estimates import Size
+from fleetmark_controller.operations.sessions import AttemptReport, DeviceHello
+from fleetmark_controller.planning.estimates import CampaignEstimate
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.jobs.listings import AttemptLine, CampaignLine, JobLine
 from fleetmark_controller.store.results.public_views import Value
@@ -44,9 +44,9 @@ def key_to(key: AttemptKey, boot_id: str = "") -> common_pb2.AttemptRef:
     )
 
 
-def report_from(message: session_pb2.AttemptReport) -> Report:
+def report_from(message: session_pb2.AttemptReport) -> AttemptReport:
     """Return a device's report of an attempt."""
-    return Report(
+    return AttemptReport(
         key_from(message.attempt),
         state_from(message.state),
         validation.text(message.reason, MAX_REASON),
@@ -54,7 +54,7 @@ def report_from(message: session_pb2.AttemptReport) -> Report:
     )
 
 
-def _named_in_hello(message: session_pb2.AttemptReport) -> Report:
+def _named_in_hello(message: session_pb2.AttemptReport) -> AttemptReport:
     """Return a report in a hello with its signed order, which is not yet verified."""
     order = message.signed_order
     # A larger order is not from this controller, which is no reason to refuse the device.
@@ -103,7 +103,7 @@ def device_id_from(text: str) -> str:
         ) from error
 
 
-def hello_from(message: session_pb2.Hello) -> Hello:
+def hello_from(message: session_pb2.Hello) -> DeviceHello:
     """Return a device's hello after checking it.
 
     Raises:
@@ -116,7 +116,7 @@ def hello_from(message: session_pb2.Hello) -> Hello:
     reports = tuple(_named_in_hello(item) for item in message.attempts)
     if any(report.key.device_id != message.device_id for report in reports):
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the report is for another device's attempt")
-    return Hello(
+    return DeviceHello(
         device_id=validation.identifier(message.device_id, "a device id"),
         name=name,
         labels=validation.labels(message.labels),
@@ -183,7 +183,7 @@ def job_to(line: JobLine, waiting: str = "") -> jobs_pb2.Job:
     return jobs_pb2.Job(**values, expected_ns=expected_ns, wait_reason=waiting)
 
 
-def size_to(size: Size) -> jobs_pb2.CampaignEstimate:
+def size_to(size: CampaignEstimate) -> jobs_pb2.CampaignEstimate:
     """Return the message of a campaign's estimate."""
     return jobs_pb2.CampaignEstimate(
         jobs=size.jobs,

@@ -10,16 +10,16 @@ from collections.abc import AsyncIterator
 from fleetmark_catalog.resolve.variations import variations_of
 from fleetmark_controller import __version__
 from fleetmark_controller.api import auth, error_handling, serde, validation
-from fleetmark_controller.api.blobs import too_much
+from fleetmark_controller.api.blobs import quota_exceeded_error
 from fleetmark_controller.api.capability_serde import capabilities_from
-from fleetmark_controller.api.log_throttle import Crowd
-from fleetmark_controller.api.progress_filter import Shown
+from fleetmark_controller.api.log_throttle import BurstLogger
+from fleetmark_controller.api.progress_filter import ProgressFilter
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.engine.job_watch import JobEvent
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import sessions
 from fleetmark_controller.operations.effects import OfferEffect, StopEffect, TailEffect
-from fleetmark_controller.operations.recovery import Vouching
+from fleetmark_controller.operations.recovery import OrderVerifier
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -40,13 +40,13 @@ class SessionService(session_pb2_grpc.SessionServicer):
         self._engine = engine
         self._open: set[asyncio.Queue[session_pb2.ControllerMessage | None]] = set()
         self._ending = False
-        self._coming, self._going = Crowd(log, "connected"), Crowd(log, "disconnected")
-        self._vouching = Vouching(
-            lambda envelope: engine.signer.own(envelope) if engine.signer else None,
+        self._coming, self._going = BurstLogger(log, "connected"), BurstLogger(log, "disconnected")
+        self._order_verifier = OrderVerifier(
+            lambda envelope: engine.signer.verify_own(envelope) if engine.signer else None,
             lambda lock: variations_of(engine.catalog, lock),
         )
 
-    def say_bye(self, reason: str) -> None:
+    def send_goodbye(self, reason: str) -> None:
         """End every stream with a bye, so that agents know that the link was not lost."""
         self._ending = True
         for outbox in self._open:
@@ -61,43 +61,43 @@ class SessionService(session_pb2_grpc.SessionServicer):
     ) -> AsyncIterator[session_pb2.ControllerMessage]:
         """Serve one device's stream from hello to bye."""
         incoming = aiter_of(request_iterator)
-        spoken = await _hello_of(incoming)
-        protocol, features = spoken.protocol, frozenset(spoken.features)
-        said = serde.hello_from(spoken)
-        auth.be_device(said.device_id)
-        await self._engine.clones.admit(said.device_id, said.name, said.boot_id)
+        first_message = await _hello_of(incoming)
+        protocol, features = first_message.protocol, frozenset(first_message.features)
+        hello = serde.hello_from(first_message)
+        auth.require_device(hello.device_id)
+        await self._engine.clones.admit(hello.device_id, hello.name, hello.boot_id)
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None] = asyncio.Queue()
-        answers, effects = await self._engine.transactions.transact(
-            lambda c, fx, now: sessions.hello(c, fx, now, said, self._vouching)
+        answers, effects = await self._engine.transactions.run_transaction(
+            lambda c, fx, now: sessions.hello(c, fx, now, hello, self._order_verifier)
         )
         # A stream may last for months: release the data that only the reconciliation needed.
-        del spoken
-        said = said.without_papers()
+        del first_message
+        hello = hello.without_order_evidence()
         outbox.put_nowait(session_pb2.ControllerMessage(welcome=self._welcome(answers)))
         signer = self._engine.signer if SIGNED in features else None
         session = self._engine.streams.open(
-            said.device_id,
-            said.boot_id,
-            said.idle,
+            hello.device_id,
+            hello.boot_id,
+            hello.idle,
             lambda message: outbox.put_nowait(_out(message, signer)),
             features,
         )
         self._open.add(outbox)
-        self._coming.note(f"{said.name} ({said.device_id})")
+        self._coming.note(f"{hello.name} ({hello.device_id})")
         if protocol != PROTOCOL_VERSION:
             log.info(
                 "protocol versions differ device=%s agent=%d controller=%d: both are compatible;"
                 " update the %s when convenient",
-                said.name,
+                hello.name,
                 protocol,
                 PROTOCOL_VERSION,
                 _older(protocol),
             )
-        for report in said.attempts:
+        for report in hello.attempts:
             self._note_refusal(report)
         await self._engine.transactions.apply(effects)
         reader = asyncio.get_running_loop().create_task(
-            self._read(incoming, said.device_id, session, outbox)
+            self._read(incoming, hello.device_id, session, outbox)
         )
         try:
             while (message := await outbox.get()) is not None:
@@ -107,8 +107,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
         finally:
             reader.cancel()
             self._open.discard(outbox)
-            self._engine.streams.close(said.device_id, session)
-            self._going.note(said.name)
+            self._engine.streams.close(hello.device_id, session)
+            self._going.note(hello.name)
 
     async def _read(
         self,
@@ -117,7 +117,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         session: int,
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None],
     ) -> None:
-        shown = Shown(self._engine)
+        shown = ProgressFilter(self._engine)
         try:
             async for message in incoming:
                 if not self._engine.presence.current(device_id, session):
@@ -135,9 +135,9 @@ class SessionService(session_pb2_grpc.SessionServicer):
                 elif body == "capabilities_changed":
                     size = message.ByteSize()
                     if not self._engine.budget.spend(device_id, size, time.monotonic()):
-                        raise too_much()
+                        raise quota_exceeded_error()
                     facts = capabilities_from(message.capabilities_changed.capabilities)
-                    await self._engine.transactions.perform(
+                    await self._engine.transactions.run_operation(
                         lambda c, fx, now, facts=facts: sessions.capabilities_changed(  # type: ignore[misc]
                             c, fx, now, device_id, facts
                         )
@@ -151,7 +151,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         session: int,
         beat: session_pb2.Heartbeat,
         outbox: asyncio.Queue[session_pb2.ControllerMessage | None],
-        shown: Shown,
+        shown: ProgressFilter,
     ) -> None:
         self._engine.streams.heartbeat(device_id, session, beat.idle)
         validation.count(len(beat.attempts), validation.MAX_ATTEMPTS, "attempts")
@@ -164,27 +164,27 @@ class SessionService(session_pb2_grpc.SessionServicer):
         outbox.put_nowait(session_pb2.ControllerMessage(heartbeat_ack=ack))
 
     async def _report(
-        self, device_id: str, message: session_pb2.AttemptReport, shown: Shown
+        self, device_id: str, message: session_pb2.AttemptReport, shown: ProgressFilter
     ) -> None:
-        said = serde.report_from(message)
-        if said.key.device_id != device_id:
+        report = serde.report_from(message)
+        if report.key.device_id != device_id:
             raise FleetmarkError(ErrorKind.FENCED, "the report is for another device's attempt")
         # Before the job is queued again, because the scheduler runs at once.
-        self._note_refusal(said)
-        await self._engine.transactions.perform(
-            lambda c, fx, now: sessions.report(c, fx, now, said)
+        self._note_refusal(report)
+        await self._engine.transactions.run_operation(
+            lambda c, fx, now: sessions.report(c, fx, now, report)
         )
         await self._publish(device_id, message, None, shown)
 
-    def _note_refusal(self, said: sessions.Report) -> None:
+    def _note_refusal(self, report: sessions.AttemptReport) -> None:
         """Record a refusal for a retryable reason, so that the device rests before the next offer.
 
         A device that runs a job, or refuses one for a permanent reason, does not rest.
         """
-        if said.state is AttemptState.REFUSED and said.retryable:
-            self._engine.presence.refused(said.key.device_id, said.key.epoch)
-        elif said.state in (AttemptState.RUNNING, AttemptState.UPLOADING, AttemptState.REFUSED):
-            self._engine.presence.took(said.key.device_id)
+        if report.state is AttemptState.REFUSED and report.retryable:
+            self._engine.presence.refused(report.key.device_id, report.key.epoch)
+        elif report.state in (AttemptState.RUNNING, AttemptState.UPLOADING, AttemptState.REFUSED):
+            self._engine.presence.reset_refusals(report.key.device_id)
 
     def _log_chunk(self, device_id: str, chunk: common_pb2.LogChunk) -> None:
         key = serde.key_from(chunk.attempt)
@@ -197,7 +197,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         device_id: str,
         report: session_pb2.AttemptReport,
         temperature_c: float | None,
-        shown: Shown,
+        shown: ProgressFilter,
     ) -> None:
         key = serde.key_from(report.attempt)
         if key.device_id != device_id:
@@ -212,10 +212,10 @@ class SessionService(session_pb2_grpc.SessionServicer):
             progress.total,
             validation.temperature(temperature_c),
         )
-        if await shown.may_tell(key):
+        if await shown.may_show(key):
             self._engine.jobs.progress(event)
 
-    def _welcome(self, answers: list[sessions.Answer]) -> session_pb2.Welcome:
+    def _welcome(self, answers: list[sessions.AttemptDecision]) -> session_pb2.Welcome:
         settings, keeper = self._engine.settings, self._engine.release_manager.keeper
         directive = session_pb2.AttemptDirective
         return session_pb2.Welcome(

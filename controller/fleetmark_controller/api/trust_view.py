@@ -12,7 +12,7 @@ async def trust_message(engine: Engine, ca_sha256: str) -> catalog_pb2.Trust:
     """Return the catalog key that devices trust, the release, and what waits for a release."""
     keeper = engine.release_manager.known()
     waiting = await engine.reader.run(releases.unsigned)
-    told = catalog_pb2.Trust(
+    trust = catalog_pb2.Trust(
         catalog_key=keeper.public,
         catalog_sha256=keeper.fingerprint,
         has_private_key=keeper.key() is not None,
@@ -22,9 +22,9 @@ async def trust_message(engine: Engine, ca_sha256: str) -> catalog_pb2.Trust:
     )
     release, envelope = keeper.release, keeper.envelope
     if release is not None and envelope is not None:
-        told.serial = release.serial
-        told.release_sha256 = sha256_hex(envelope.canonical())
-        told.made_unix_s = release.made_unix_s
-        told.expires_unix_s = release.expires_unix_s
-        told.components = len(release.components)
-    return told
+        trust.serial = release.serial
+        trust.release_sha256 = sha256_hex(envelope.canonical())
+        trust.made_unix_s = release.made_unix_s
+        trust.expires_unix_s = release.expires_unix_s
+        trust.components = len(release.components)
+    return trust

@@ -55,7 +55,9 @@ def facts(value: Any, depth: int = 0, where: str = "capabilities") -> Any:
         # Search for the number only now: of thousands of devices, hardly any has one out of range.
         name, number = next(_out_of_range(value, where))
         shown = text(str(number), 40) if abs(number) < 10**40 else "an invalid number"
-        raise _bad(f"{name} of {shown}; it must be between 0 and {MAX_NUMBER}") from error
+        raise _bad_message_error(
+            f"{name} of {shown}; it must be between 0 and {MAX_NUMBER}"
+        ) from error
 
 
 def _out_of_range(value: Any, where: str) -> Iterator[tuple[str, Any]]:
@@ -80,7 +82,7 @@ def _facts(value: Any, depth: int) -> Any:
             raise _OutOfRangeError
         return value
     if depth >= MAX_DEPTH or len(value) > MAX_ITEMS:
-        raise _bad("capabilities with too many items or levels")
+        raise _bad_message_error("capabilities with too many items or levels")
     # Most items are texts: handle them without a recursive call.
     if isinstance(value, dict):
         return {
@@ -105,18 +107,18 @@ def document(payload: bytes, what: str) -> None:
     try:
         value = json.loads(payload.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise _bad(f"{what} that is not JSON") from error
+        raise _bad_message_error(f"{what} that is not JSON") from error
     if not isinstance(value, dict):
-        raise _bad(f"{what} that is not a JSON object")
+        raise _bad_message_error(f"{what} that is not a JSON object")
     waiting: list[tuple[Any, int]] = [(value, 1)]
     while waiting:
         item, depth = waiting.pop()
         if isinstance(item, str):
             if any("\ud800" <= letter <= "\udfff" for letter in item):
-                raise _bad(f"{what} with a lone surrogate")
+                raise _bad_message_error(f"{what} with a lone surrogate")
         elif isinstance(item, (dict, list)):
             if depth > MAX_JSON_DEPTH:
-                raise _bad(f"{what} that is nested too deeply")
+                raise _bad_message_error(f"{what} that is nested too deeply")
             inner = [*item, *item.values()] if isinstance(item, dict) else item
             waiting.extend((part, depth + 1) for part in inner)
 
@@ -135,11 +137,11 @@ def labels(given: Mapping[str, str]) -> dict[str, str]:
         FleetmarkError: BAD_MESSAGE.
     """
     if len(given) > MAX_LABELS:
-        raise _bad(f"{len(given)} labels, more than {MAX_LABELS}")
+        raise _bad_message_error(f"{len(given)} labels, more than {MAX_LABELS}")
     for key, value in given.items():
         whole = key + value
         if not key or len(key) > MAX_LABEL or len(value) > MAX_LABEL or not whole.isprintable():
-            raise _bad(f"the invalid label {text(key, 40)!r}")
+            raise _bad_message_error(f"the invalid label {text(key, 40)!r}")
     return dict(given)
 
 
@@ -150,7 +152,9 @@ def identifier(value: str, what: str) -> str:
         FleetmarkError: BAD_MESSAGE.
     """
     if len(value) > MAX_ID or not _IDENTIFIER.fullmatch(value):
-        raise _bad(f"{what} {text(value, 40)!r}; an id can only have letters, digits and . _ : -")
+        raise _bad_message_error(
+            f"{what} {text(value, 40)!r}; an id can only have letters, digits and . _ : -"
+        )
     return value
 
 
@@ -161,7 +165,7 @@ def epoch(number: int) -> int:
         FleetmarkError: BAD_MESSAGE.
     """
     if not 0 < number < 1 << 63:
-        raise _bad(
+        raise _bad_message_error(
             f"the epoch {text(str(number), 40) if abs(number) < 10**40 else 'of over 40 digits'}"
         )
     return number
@@ -177,7 +181,7 @@ def epoch_seen(epoch: int, now_unix_ns: int) -> int:
     """
     most = fencing.choose(0, 0, now_unix_ns / NS_PER_S) + _GENERATIONS_AHEAD
     if epoch >> 32 > min(most, fencing.MOST):
-        raise _bad(f"epoch {epoch}, which no controller can have assigned")
+        raise _bad_message_error(f"epoch {epoch}, which no controller can have assigned")
     return epoch
 
 
@@ -193,8 +197,8 @@ def count(number: int, most: int, what: str) -> None:
         FleetmarkError: BAD_MESSAGE.
     """
     if number > most:
-        raise _bad(f"{number} {what}, more than {most}")
+        raise _bad_message_error(f"{number} {what}, more than {most}")
 
 
-def _bad(what: str) -> FleetmarkError:
+def _bad_message_error(what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.BAD_MESSAGE, f"the message holds {what}")

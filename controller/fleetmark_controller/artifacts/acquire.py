@@ -23,10 +23,15 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
-Say = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
-def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None, say: Say) -> None:
+def obtain(
+    sources: Mapping[str, Source],
+    blobs: BlobFolder,
+    mirror: Path | None,
+    report_progress: ProgressCallback,
+) -> None:
     """Ensure that every blob of `sources` (by SHA-256) is in `blobs`.
 
     Blobs that are stored already cost nothing. This may take minutes, so run it outside an event
@@ -36,7 +41,7 @@ def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None
         sources: Where each blob comes from.
         blobs: Blob folder to fill.
         mirror: Folder of files named by SHA-256, which is searched first.
-        say: Called with one line for each step that takes time.
+        report_progress: Called with one line for each step that takes time.
 
     Raises:
         FleetmarkError: DIGEST_MISMATCH: a file differs from what its component says.
@@ -52,14 +57,14 @@ def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None
             _take_local(sha256, source, blobs)
     missing = {sha256: source for sha256, source in sources.items() if not blobs.has(sha256)}
     for sha256, source in sorted(missing.items()):
-        _take_mirrored(sha256, source, blobs, mirror, say)
+        _take_mirrored(sha256, source, blobs, mirror, report_progress)
     wheels = [
         source
         for sha256, source in sorted(missing.items())
         if isinstance(source, WheelSource) and not blobs.has(sha256)
     ]
     if wheels:
-        download_wheels(wheels, blobs, say)
+        download_wheels(wheels, blobs, report_progress)
     for sha256, source in sorted(missing.items()):
         if isinstance(source, BuiltWheel) and not blobs.has(sha256):
             raise FleetmarkError(
@@ -69,7 +74,7 @@ def obtain(sources: Mapping[str, Source], blobs: BlobFolder, mirror: Path | None
                 "Repeat the command to build it again",
             )
         if isinstance(source, Fetch) and not blobs.has(sha256):
-            _fetch(sha256, source, blobs, say)
+            _fetch(sha256, source, blobs, report_progress)
 
 
 def _take_local(sha256: str, source: LocalFile, blobs: BlobFolder) -> None:
@@ -119,7 +124,11 @@ _SETTLED_NS = 2_000_000_000
 
 
 def _take_mirrored(
-    sha256: str, source: Source, blobs: BlobFolder, mirror: Path | None, say: Say
+    sha256: str,
+    source: Source,
+    blobs: BlobFolder,
+    mirror: Path | None,
+    report_progress: ProgressCallback,
 ) -> None:
     if mirror is None or not (mirror / sha256).is_file():
         return
@@ -131,7 +140,7 @@ def _take_mirrored(
         if error.kind is ErrorKind.BAD_DOCUMENT and sha256_file(mirror / sha256) == sha256:
             raise
         # A damaged copy in the mirror must not block the other sources.
-        say(f"skipping the copy in the mirror folder: {error}")
+        report_progress(f"skipping the copy in the mirror folder: {error}")
 
 
 def place_of(location: Location) -> str:
@@ -144,7 +153,9 @@ def place_of(location: Location) -> str:
     )
 
 
-def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
+def _fetch(
+    sha256: str, source: Fetch, blobs: BlobFolder, report_progress: ProgressCallback
+) -> None:
     tried = []
     for location in source.locations:
         if location.provided:
@@ -152,7 +163,7 @@ def _fetch(sha256: str, source: Fetch, blobs: BlobFolder, say: Say) -> None:
             continue
         with tempfile.TemporaryDirectory(prefix="fleetmark-fetch-") as scratch:
             place = place_of(location)
-            say(f"fetching {source.name} from {place}")
+            report_progress(f"fetching {source.name} from {place}")
             try:
                 file = fetch_location(location, Path(scratch), source.size_bytes)
                 _check_digest(file, sha256, source.size_bytes)

@@ -59,7 +59,7 @@ class Catalogs:
         self._list = home / "catalogs.json"
 
     @property
-    def own(self) -> Path:
+    def imported_folder(self) -> Path:
         """The folder of imported components."""
         return self._home / "catalog"
 
@@ -174,7 +174,7 @@ class Catalogs:
                 "",
                 "Choose another --name",
             )
-        target = self.own / kind / name
+        target = self.imported_folder / kind / name
         target.mkdir(parents=True)
         try:
             (target / "component.toml").write_text(text, encoding="utf-8")
@@ -190,7 +190,7 @@ class Catalogs:
         return self._home / "catalogs" / commit
 
     def _further(self) -> list[Path]:
-        own = [self.own] if self.own.is_dir() else []
+        own = [self.imported_folder] if self.imported_folder.is_dir() else []
         _, added = self.places()
         return [*(place.folder for place in added), *own]
 

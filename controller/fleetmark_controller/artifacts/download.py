@@ -53,10 +53,12 @@ def _download(url: str, target: Path, limit_bytes: int) -> Path:
     try:
         with urllib.request.urlopen(request, timeout=CONNECT_LIMIT_S) as answer:  # noqa: S310
             if not answer.geturl().startswith("https://"):
-                raise _unavailable("was redirected to an address without https")
+                raise _unavailable_error("was redirected to an address without https")
             _copy(answer, target, limit_bytes, TIME_LIMIT_S + limit_bytes / SLOWEST_BYTES_PER_S)
     except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException, SSLError) as error:
-        raise _unavailable(str(getattr(error, "reason", error)) or type(error).__name__) from error
+        raise _unavailable_error(
+            str(getattr(error, "reason", error)) or type(error).__name__
+        ) from error
     return target
 
 
@@ -67,9 +69,9 @@ def _copy(source: IO[bytes], target: Path, limit_bytes: int, limit_s: float) -> 
         while chunk := source.read(_CHUNK):
             left -= len(chunk)
             if left < 0:
-                raise _unavailable(f"is larger than the declared {limit_bytes} bytes")
+                raise _unavailable_error(f"is larger than the declared {limit_bytes} bytes")
             if time.monotonic() > end:
-                raise _unavailable(f"did not end within {limit_s:.0f} s")
+                raise _unavailable_error(f"did not end within {limit_s:.0f} s")
             file.write(chunk)
 
 
@@ -85,10 +87,12 @@ def unpack_gzip(source: Path, target: Path, limit_bytes: int) -> None:
             for chunk in _inflate(packed):
                 written += len(chunk)
                 if written > limit_bytes:
-                    raise _unavailable(f"unpacks to more than the declared {limit_bytes} bytes")
+                    raise _unavailable_error(
+                        f"unpacks to more than the declared {limit_bytes} bytes"
+                    )
                 file.write(chunk)
         except zlib.error as error:
-            raise _unavailable(f"is not a gzip file: {error}") from error
+            raise _unavailable_error(f"is not a gzip file: {error}") from error
 
 
 def _inflate(packed: IO[bytes]) -> Iterator[bytes]:
@@ -96,9 +100,9 @@ def _inflate(packed: IO[bytes]) -> Iterator[bytes]:
     while not engine.eof:
         data = engine.unconsumed_tail or packed.read(_CHUNK)
         if not data:
-            raise _unavailable("the gzip file is truncated")
+            raise _unavailable_error("the gzip file is truncated")
         yield engine.decompress(data, _CHUNK)
 
 
-def _unavailable(what: str) -> FleetmarkError:
+def _unavailable_error(what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what)

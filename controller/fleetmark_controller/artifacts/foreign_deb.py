@@ -48,7 +48,9 @@ class ForeignDebian:
                 file for file in target.glob(f"{name}_*.deb") if file.stem.split("_")[0] == name
             ]
             if len(files) != 1:
-                raise _unavailable(f"apt fetched {len(files)} files of package {name} instead of 1")
+                raise _unavailable_error(
+                    f"apt fetched {len(files)} files of package {name} instead of 1"
+                )
             found.append(files[0])
         return found
 
@@ -57,7 +59,7 @@ class ForeignDebian:
             return
         for tool in ("apt-get", "dpkg-deb"):
             if shutil.which(tool) is None:
-                raise _unavailable(f"{tool} is not installed on this machine")
+                raise _unavailable_error(f"{tool} is not installed on this machine")
         for name in ("lists/partial", "cache/archives/partial"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         (self._folder / "status").touch()
@@ -104,12 +106,12 @@ class ForeignDebian:
                 env={**os.environ, "LC_ALL": "C"},
             )
         except (subprocess.TimeoutExpired, OSError) as error:
-            raise _unavailable(f"{command[0]}: {error}") from error
+            raise _unavailable_error(f"{command[0]}: {error}") from error
         if done.returncode != 0:
             lines = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-            said = " ".join(lines[:3]) or done.stderr.strip()[-300:] or "no reason given"
-            raise _unavailable(
-                f"packages of {self._release} for {self._arch}: apt reported: {said}"
+            output = " ".join(lines[:3]) or done.stderr.strip()[-300:] or "no reason given"
+            raise _unavailable_error(
+                f"packages of {self._release} for {self._arch}: apt reported: {output}"
             )
         return done.stdout
 
@@ -133,7 +135,7 @@ def archives(listing: str) -> list[str]:
         if created == "Packages" and component == "main" and release in RELEASES:
             found[re.sub(r"/+$", "/", address)] = None
     if not found:
-        raise _unavailable(
+        raise _unavailable_error(
             f"this machine's package sources name no known Debian release ({', '.join(RELEASES)})"
         )
     return list(found)
@@ -153,10 +155,10 @@ def unpack(package: Path, folder: Path) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise _unavailable(f"{package.name}: {done.stderr.strip()[-300:]}")
+        raise _unavailable_error(f"{package.name}: {done.stderr.strip()[-300:]}")
 
 
-def _unavailable(what: str) -> FleetmarkError:
+def _unavailable_error(what: str) -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.ARTIFACT_UNAVAILABLE,
         what,

@@ -28,7 +28,7 @@ def fetch_member(package: str, member: str, folder: Path, limit_bytes: int) -> P
     for _, data in matching(package, [member], folder, limit_bytes):
         target.write_bytes(data)
         return target
-    raise _unavailable(f"the package holds no file {member}")
+    raise _unavailable_error(f"the package holds no file {member}")
 
 
 def matching(
@@ -47,13 +47,13 @@ def matching(
     with tarfile.open(archive) as tar:
         for number, entry in enumerate(tar):
             if number > _MAX_ENTRIES:
-                raise _unavailable(f"the package holds more than {_MAX_ENTRIES} files")
+                raise _unavailable_error(f"the package holds more than {_MAX_ENTRIES} files")
             name = entry.name.removeprefix("./")
             if not entry.isreg() or not any(fnmatchcase(name, one) for one in patterns):
                 continue
             left -= entry.size
             if left < 0:
-                raise _unavailable(f"is larger than the declared {limit_bytes} bytes")
+                raise _unavailable_error(f"is larger than the declared {limit_bytes} bytes")
             content = tar.extractfile(entry)
             if content is not None:
                 yield name, content.read()
@@ -61,15 +61,15 @@ def matching(
 
 def _content_of(package: str, folder: Path, limit_bytes: int) -> Path:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise _unavailable("apt is not installed on this machine")
+        raise _unavailable_error("apt is not installed on this machine")
     scratch = folder / f"deb-{package}"
     scratch.mkdir(exist_ok=True)
     _run(["apt-get", "--quiet", "download", package], scratch)
     found = sorted(scratch.glob("*.deb"))
     if len(found) != 1:
-        raise _unavailable(f"apt fetched {len(found)} packages instead of 1")
+        raise _unavailable_error(f"apt fetched {len(found)} packages instead of 1")
     if found[0].stat().st_size > min(limit_bytes, _MAX_PACKAGE_BYTES):
-        raise _unavailable(f"the package is larger than the declared {limit_bytes} bytes")
+        raise _unavailable_error(f"the package is larger than the declared {limit_bytes} bytes")
     archive = scratch / "content.tar"
     with archive.open("wb") as file:
         _run(["dpkg-deb", "--fsys-tarfile", str(found[0])], scratch, stdout=file)
@@ -88,11 +88,13 @@ def _run(command: list[str], folder: Path, stdout: IO[bytes] | int = subprocess.
             check=False,
         )
     except (subprocess.TimeoutExpired, OSError) as error:
-        raise _unavailable(f"{command[0]}: {error}") from error
+        raise _unavailable_error(f"{command[0]}: {error}") from error
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise _unavailable(f"{command[0]} failed: {said[0]}")
+        output = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [
+            "no reason given"
+        ]
+        raise _unavailable_error(f"{command[0]} failed: {output[0]}")
 
 
-def _unavailable(what: str) -> FleetmarkError:
+def _unavailable_error(what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what)

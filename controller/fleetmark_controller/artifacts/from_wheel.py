@@ -76,7 +76,7 @@ def download_wheel(wheel: str, wheel_sha256: str, folder: Path) -> Path:
     try:
         name, version, _, tags = parse_wheel_filename(wheel)
     except InvalidWheelFilename as error:
-        raise _unavailable(f"{wheel} is not a valid wheel file name") from error
+        raise _unavailable_error(f"{wheel} is not a valid wheel file name") from error
     listing = folder / "wanted.txt"
     listing.write_text(f"{name}=={version} --hash=sha256:{wheel_sha256}\n")
     interpreters = sorted({tag.interpreter for tag in tags})
@@ -104,16 +104,16 @@ def download_wheel(wheel: str, wheel_sha256: str, folder: Path) -> Path:
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
     except subprocess.TimeoutExpired as error:
-        raise _unavailable(
+        raise _unavailable_error(
             f"pip exceeded its time limit of {TIME_LIMIT_S} s while fetching {wheel}"
         ) from error
     archive = folder / wheel
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        said = " ".join(errors[-2:]) or done.stderr.strip()[-300:]
-        raise _unavailable(f"pip could not fetch {wheel}: {said}")
+        output = " ".join(errors[-2:]) or done.stderr.strip()[-300:]
+        raise _unavailable_error(f"pip could not fetch {wheel}: {output}")
     if not archive.is_file() or sha256_file(archive) != wheel_sha256:
-        raise _unavailable(f"the file that pip fetched does not match {wheel}")
+        raise _unavailable_error(f"the file that pip fetched does not match {wheel}")
     return archive
 
 
@@ -123,9 +123,9 @@ def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
         try:
             files = stack.enter_context(open_zip(archive))
         except DAMAGED as error:
-            raise _unavailable(f"{archive.name} is not a valid wheel: {error}") from error
+            raise _unavailable_error(f"{archive.name} is not a valid wheel: {error}") from error
         if len(files.filelist) > _MAX_MEMBERS:
-            raise _unavailable(
+            raise _unavailable_error(
                 f"{archive.name} holds {len(files.filelist)} files, too many for a wheel"
             )
         yield files
@@ -137,13 +137,13 @@ def _content(files: zipfile.ZipFile, member: str, limit_bytes: int) -> Iterator[
             while chunk := content.read(_CHUNK):
                 limit_bytes -= len(chunk)
                 if limit_bytes < 0:
-                    raise _unavailable(f"{member} is larger than its declared size")
+                    raise _unavailable_error(f"{member} is larger than its declared size")
                 yield chunk
     except KeyError as error:
-        raise _unavailable(f"the wheel holds no file {member}") from error
+        raise _unavailable_error(f"the wheel holds no file {member}") from error
     except DAMAGED as error:
-        raise _unavailable(f"{member} cannot be unpacked: {error}") from error
+        raise _unavailable_error(f"{member} cannot be unpacked: {error}") from error
 
 
-def _unavailable(what: str) -> FleetmarkError:
+def _unavailable_error(what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what)

@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.safe_unpack import Limits, unpack
+from fleetmark_core.safe_unpack import UnpackLimits, unpack
 
 TIME_LIMIT_S = 300
-LIMITS = Limits(total_bytes=2 << 30, entries=50_000)
+LIMITS = UnpackLimits(total_bytes=2 << 30, entries=50_000)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -96,6 +96,8 @@ def _git(*arguments: str) -> str:
         what = f"git exceeded its time limit of {TIME_LIMIT_S} s"
         raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what) from error
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, f"git failed: {said[0][:300]}")
+        output = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [
+            "no reason given"
+        ]
+        raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, f"git failed: {output[0][:300]}")
     return done.stdout.decode(errors="replace")

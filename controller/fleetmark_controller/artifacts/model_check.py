@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleetmark_controller.artifacts.onnx_file import NotOnnxError, OnnxModel, read_onnx
-from fleetmark_controller.artifacts.tflite_file import NotTfliteError, TfliteModel, read_tflite
+from fleetmark_controller.artifacts.onnx_file import NotOnnxError, OnnxDescription, read_onnx
+from fleetmark_controller.artifacts.tflite_file import (
+    NotTfliteError,
+    TfliteDescription,
+    read_tflite,
+)
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import open_regular
 
 FORMATS = (".onnx", ".tflite")
 
 
-def check_model(file: Path, name: str) -> OnnxModel | TfliteModel | None:
+def check_model(file: Path, name: str) -> OnnxDescription | TfliteDescription | None:
     """Return the metadata of the model `file`; None if `name` is not that of a model.
 
     Raises:
@@ -41,11 +45,11 @@ def check_model(file: Path, name: str) -> OnnxModel | TfliteModel | None:
             name,
         ) from error
     if model.external:
-        raise _external(model.external, name)
+        raise _external_data_error(model.external, name)
     return model
 
 
-def _external(places: tuple[str, ...], name: str) -> FleetmarkError:
+def _external_data_error(places: tuple[str, ...], name: str) -> FleetmarkError:
     named = [place for place in places if place]
     outside = [place for place in named if _leads_out(place)]
     if outside:

@@ -17,7 +17,7 @@ _NOT_A_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ImportRequest:
     """Properties that the operator gave for a model.
 
     An empty name or title is derived from the file's name, the other empty ones from the model or
@@ -32,7 +32,7 @@ class Wanted:
     precision: str = ""
 
 
-def component_of(file: Path, sha256: str, wanted: Wanted) -> tuple[str, str]:
+def component_of(file: Path, sha256: str, wanted: ImportRequest) -> tuple[str, str]:
     """Return the name and the `component.toml` of the model in `file`, which is in the blob store.
 
     Raises:

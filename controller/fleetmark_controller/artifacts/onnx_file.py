@@ -40,7 +40,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class OnnxModel:
+class OnnxDescription:
     """The metadata of an ONNX model."""
 
     ir_version: int
@@ -51,7 +51,7 @@ class OnnxModel:
     """Files that hold its weights, as the model names them; empty if the model is complete."""
 
 
-def read_onnx(path: Path) -> OnnxModel:
+def read_onnx(path: Path) -> OnnxDescription:
     """Return the metadata of the model at `path`.
 
     Args:
@@ -66,7 +66,7 @@ def read_onnx(path: Path) -> OnnxModel:
         walk.message(os.fstat(file.fileno()).st_size, walk.model, 0)
     if not walk.ir_version or not walk.outputs:
         raise NotOnnxError("has no graph with outputs")
-    return OnnxModel(
+    return OnnxDescription(
         walk.ir_version,
         walk.opset,
         # Before IR version 4, weights also had to be listed among the inputs.

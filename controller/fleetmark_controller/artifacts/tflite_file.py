@@ -22,14 +22,14 @@ class NotTfliteError(ValueError):
 
 
 @dataclass(frozen=True)
-class TfliteModel:
+class TfliteDescription:
     """The metadata of a TFLite model."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
 
-def read_tflite(path: Path) -> TfliteModel:
+def read_tflite(path: Path) -> TfliteDescription:
     """Return the metadata of the model at `path`.
 
     Only the needed parts are read, a few bytes at a time, so that a file of gigabytes needs little
@@ -62,7 +62,7 @@ def read_tflite(path: Path) -> TfliteModel:
             raise NotTfliteError(what) from error
     if not sides[0] or not sides[1]:
         raise NotTfliteError("has a graph without inputs or outputs")
-    return TfliteModel(*sides)
+    return TfliteDescription(*sides)
 
 
 _SUBGRAPHS = 2

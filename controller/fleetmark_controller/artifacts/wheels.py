@@ -23,7 +23,7 @@ _PLATFORM = re.compile(r"^(manylinux_\d+_\d+|musllinux_\d+_\d+|manylinux\d+|linu
 def download_wheels(
     wheels: Sequence[WheelSource],
     blobs: BlobFolder,
-    say: Callable[[str], None],
+    report_progress: Callable[[str], None],
     time_limit_s: float = TIME_LIMIT_S,
 ) -> None:
     """Download `wheels` into `blobs`, with calls of pip for each Python version and platform.
@@ -42,21 +42,21 @@ def download_wheels(
         if not wanted:
             continue
         size_mb = sum(wheel.size_bytes for wheel in wanted) / 1e6
-        say(
+        report_progress(
             f"fetching {counted(len(wanted), 'wheel')}, {size_mb:.1f} MB,"
             f" for Python {python_version}"
         )
         with tempfile.TemporaryDirectory(prefix="fleetmark-wheels-") as scratch:
-            for together in _without_rivals(wanted):
+            for together in _split_conflicting(wanted):
                 _pip_download(together, python_version, platforms, Path(scratch), time_limit_s)
             for wheel in wanted:
                 file = Path(scratch) / wheel.filename
                 if not file.is_file():
-                    raise _unavailable(f"pip did not fetch {wheel.filename}")
+                    raise _unavailable_error(f"pip did not fetch {wheel.filename}")
                 blobs.put_file(file, wheel.sha256, wheel.size_bytes)
 
 
-def _without_rivals(wheels: Sequence[WheelSource]) -> list[list[WheelSource]]:
+def _split_conflicting(wheels: Sequence[WheelSource]) -> list[list[WheelSource]]:
     """Split `wheels` into the fewest lists without two versions of one distribution.
 
     pip resolves all its arguments as one environment, even with --no-deps, while a campaign may
@@ -106,16 +106,18 @@ def _pip_download(
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
     except subprocess.TimeoutExpired as error:
-        raise _unavailable(
+        raise _unavailable_error(
             f"pip exceeded its time limit of {time_limit_s:.0f} s while fetching {names}"
         ) from error
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        said = " ".join(errors[-3:]) or done.stderr.strip()[-500:] or f"exit code {done.returncode}"
-        raise _unavailable(f"{names}: not in the mirror folder, and pip reported: {said}")
+        output = (
+            " ".join(errors[-3:]) or done.stderr.strip()[-500:] or f"exit code {done.returncode}"
+        )
+        raise _unavailable_error(f"{names}: not in the mirror folder, and pip reported: {output}")
 
 
-def _unavailable(what: str) -> FleetmarkError:
+def _unavailable_error(what: str) -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.ARTIFACT_UNAVAILABLE,
         what,

@@ -14,7 +14,7 @@ from fleetmark_catalog.load import KINDS
 from fleetmark_controller import __version__
 from fleetmark_controller.artifacts.catalog_registry import CatalogPlace, Catalogs
 from fleetmark_controller.backup.file_copy import copy_file
-from fleetmark_controller.backup.manifest import MANIFEST, FileEntry, Manifest
+from fleetmark_controller.backup.manifest import MANIFEST, BackupManifest, FileEntry
 from fleetmark_controller.home.credential_files import FOLDER
 from fleetmark_controller.home.settings import load_settings
 from fleetmark_controller.store.db.backup import copy_store, wanted_blobs
@@ -35,7 +35,7 @@ _TRIES = 5
 class Backup:
     """A finished backup."""
 
-    manifest: Manifest
+    manifest: BackupManifest
     blob_bytes: int
     catalogs: tuple[str, ...]
     """The locations of the catalogs from outside of the home that it holds."""
@@ -98,7 +98,7 @@ class _Writer:
         self._copy_catalogs()
         self._copy_tree(self.home / "builds", "builds", "*.json")
         count, blob_bytes, missing = self._copy_blobs(store)
-        manifest = Manifest(
+        manifest = BackupManifest(
             made_at=iso(now_ns),
             version=__version__,
             files=self.files,

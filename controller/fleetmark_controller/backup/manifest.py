@@ -26,7 +26,7 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class BackupManifest:
     """The content of a backup."""
 
     made_at: str
@@ -47,7 +47,7 @@ class Manifest:
         return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> BackupManifest:
     """Read and check the manifest of the backup in `folder`.
 
     Raises:
@@ -84,7 +84,7 @@ def _check_format(found: int, path: Path) -> None:
         )
 
 
-def _parse(values: Mapping[str, object]) -> Manifest:
+def _parse(values: Mapping[str, object]) -> BackupManifest:
     if values["format"] != _FORMAT:
         raise ValueError(f"format is {values['format']!r}, expected {_FORMAT}")
     files, count = values["files"], values["blob_count"]
@@ -92,7 +92,7 @@ def _parse(values: Mapping[str, object]) -> Manifest:
         raise ValueError("files is not a table of files")
     if type(count) is not int or count < 0:
         raise ValueError(f"blob_count is {count!r}, expected a count")
-    return Manifest(
+    return BackupManifest(
         made_at=str(values["made_at"]),
         version=str(values["version"]),
         files={name: _entry(name, entry) for name, entry in files.items()},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetmark_controller.backup.file_copy import copy_verified
-from fleetmark_controller.backup.manifest import Manifest, read_manifest
+from fleetmark_controller.backup.manifest import BackupManifest, read_manifest
 from fleetmark_controller.home.credential_files import CA, FOLDER
 from fleetmark_controller.store.db.backup import wanted_blobs
 from fleetmark_controller.store.db.connection import STORE_NAME, check_integrity, check_version
@@ -24,7 +24,7 @@ _NEEDED = (STORE_NAME, f"{FOLDER}/{CA}")
 class Restored:
     """A restored home."""
 
-    manifest: Manifest
+    manifest: BackupManifest
     blobs: int
     damaged_blobs: tuple[str, ...]
     """Digests of blobs that were left out, since their bytes are others."""
@@ -95,7 +95,7 @@ def _check_unused(home: Path) -> None:
         )
 
 
-def _fill(source: Path, manifest: Manifest, home: Path) -> Restored:
+def _fill(source: Path, manifest: BackupManifest, home: Path) -> Restored:
     for name, entry in manifest.files.items():
         copy_verified(source / name, home / name, entry)
     store = home / STORE_NAME

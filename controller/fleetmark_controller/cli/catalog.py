@@ -135,12 +135,12 @@ def validate(context: click.Context, folder: str, as_json: bool) -> None:
     else:
         for error in wrong:
             echo(str(error), err=True)
-        told = counted(len(components), "component") + (
+        summary = counted(len(components), "component") + (
             f", {counted(len(wrong), 'fault')}"
             if wrong
             else f" {'is' if len(components) == 1 else 'are'} valid"
         )
-        echo(told, err=bool(wrong))
+        echo(summary, err=bool(wrong))
     if wrong:
         context.exit(4)
 

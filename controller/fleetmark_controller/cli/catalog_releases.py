@@ -44,7 +44,7 @@ def create_key(out: str, as_json: bool) -> None:
 
     from fleetmark_controller.signing import key_file
 
-    key = key_file.make()
+    key = key_file.create_key()
     _write_key(Path(out), key)
     _show_key(key, out, as_json)
 
@@ -64,8 +64,8 @@ def show_key(key_path: str | None, as_json: bool, address: str | None) -> None:
         _show_key(key_file.read(Path(key_path)), key_path, as_json)
         return
     with options.connect(address) as client:
-        told = client.call(client.catalog.GetTrust, catalog_pb2.GetTrustRequest())
-    _show_trust(told, as_json)
+        trust = client.call(client.catalog.GetTrust, catalog_pb2.GetTrustRequest())
+    _show_trust(trust, as_json)
 
 
 @key_command.command(name="rotate")
@@ -93,8 +93,8 @@ def rotate_key(key_path: str | None, out: str | None, as_json: bool, address: st
         return
     with options.connect(address) as client:
         request = catalog_pb2.SignReleaseRequest(rotate=True)
-        told = client.call(client.catalog.SignRelease, request, _PATIENCE_S)
-    _show_trust(told, as_json)
+        trust = client.call(client.catalog.SignRelease, request, _PATIENCE_S)
+    _show_trust(trust, as_json)
 
 
 @click.command(name="release")
@@ -150,12 +150,12 @@ def release_command(
             envelope = _sealed(proposal.release, Path(key_path))
         else:
             made = catalog_pb2.SignReleaseRequest()
-            told = client.call(client.catalog.SignRelease, made, _PATIENCE_S)
-            _show_trust(told, as_json)
+            trust = client.call(client.catalog.SignRelease, made, _PATIENCE_S)
+            _show_trust(trust, as_json)
             return
         wanted = catalog_pb2.InstallReleaseRequest(envelope=envelope)
-        told = client.call(client.catalog.InstallRelease, wanted, _PATIENCE_S)
-    _show_trust(told, as_json)
+        trust = client.call(client.catalog.InstallRelease, wanted, _PATIENCE_S)
+    _show_trust(trust, as_json)
 
 
 @click.command(name="pack")
@@ -258,29 +258,29 @@ def _show_key(key: CatalogKey, path: str, as_json: bool) -> None:
     output.print_fields(values)
 
 
-def _show_trust(told: catalog_pb2.Trust, as_json: bool) -> None:
+def _show_trust(trust: catalog_pb2.Trust, as_json: bool) -> None:
     from fleetmark_cli import output
     from fleetmark_core.clock import NS_PER_S, iso
     from fleetmark_protos.plain import to_plain
 
     if as_json:
-        output.print_json({"rotations": 0, "unsigned": [], **to_plain(told)})
+        output.print_json({"rotations": 0, "unsigned": [], **to_plain(trust)})
         return
-    at_hand = "on the controller's host" if told.has_private_key else "kept elsewhere"
+    at_hand = "on the controller's host" if trust.has_private_key else "kept elsewhere"
     output.print_fields(
         {
-            "catalog key": told.catalog_key or None,
-            "fingerprint": told.catalog_sha256 or None,
+            "catalog key": trust.catalog_key or None,
+            "fingerprint": trust.catalog_sha256 or None,
             "private key": at_hand,
-            "rotations": told.rotations,
-            "release": told.serial or None,
-            "signed": iso(told.made_unix_s * NS_PER_S) if told.serial else None,
-            "expires": iso(told.expires_unix_s * NS_PER_S) if told.serial else None,
-            "components": told.components or None,
-            "pin for boards": f"{told.ca_sha256}.{told.catalog_sha256}",
+            "rotations": trust.rotations,
+            "release": trust.serial or None,
+            "signed": iso(trust.made_unix_s * NS_PER_S) if trust.serial else None,
+            "expires": iso(trust.expires_unix_s * NS_PER_S) if trust.serial else None,
+            "components": trust.components or None,
+            "pin for boards": f"{trust.ca_sha256}.{trust.catalog_sha256}",
         }
     )
-    for reason in told.unsigned:
+    for reason in trust.unsigned:
         echo(f"unsigned: {reason}")
 
 

@@ -48,12 +48,12 @@ def command(
     bounds = [parse_bound(text) for text in fail_if]
     with options.connect(address) as client:
         matched, verdicts = _compare(client, a, b, selector, metric)
-    said = render.notes(verdicts, matched.only_a, matched.only_b)
+    notes = render.notes(verdicts, matched.only_a, matched.only_b)
     broken = [v for v in verdicts if any(bound.broken_by(v) for bound in bounds)]
     title = f"{b} against {a}"
     if markdown:
         with atomic(Path(markdown)) as path:
-            path.write_text(render.markdown(title, verdicts, said), encoding="utf-8")
+            path.write_text(render.markdown(title, verdicts, notes), encoding="utf-8")
     if junit:
         with atomic(Path(junit)) as path:
             path.write_bytes(render.junit(title, verdicts, bounds))
@@ -63,7 +63,7 @@ def command(
         tables.print_table(
             render.COLUMNS, [render.row(v) for v in verdicts], droppable=("accuracy", "runs")
         )
-        for line in said:
+        for line in notes:
             echo(line)
     if broken:
         names = ", ".join(f"{render.row(v)[0]} ({render.row(v)[4]})" for v in broken[:5])
@@ -85,7 +85,7 @@ def _compare(client, a: str, b: str, selector: str, metric: str):  # type: ignor
             view="results", campaign_id=side.campaign, selector=selector, since=""
         )
         every = [dict(zip(columns, row, strict=True)) for row in found]
-        rows.append(side.of([row for row in every if row["performance_run_id"]]))
+        rows.append(side.select([row for row in every if row["performance_run_id"]]))
     _check_metric(metric, rows[0][0])
     runs = [{row["performance_run_id"] for row in side} for side in rows]
     if runs[0] & runs[1]:
@@ -103,7 +103,7 @@ def _compare(client, a: str, b: str, selector: str, metric: str):  # type: ignor
             f"{a} and {b}",
             f"A has {matched.only_a[0]}; B has {matched.only_b[0]}",
         )
-    return matched, verdict.judge(matched)
+    return matched, verdict.compare_pairings(matched)
 
 
 def _check_metric(metric: str, row: Mapping[str, object]) -> None:

@@ -79,8 +79,8 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
             (
                 device.name,
                 device.presence if device.enrollment in ("", "active") else device.enrollment,
-                fleet_admin.doing(device) or None,
-                fleet_admin.standing(device) or None,
+                fleet_admin.activity_text(device) or None,
+                fleet_admin.admin_text(device) or None,
                 device.capabilities.arch or None,
                 f"{device.capabilities.os.name} {device.capabilities.os.version}".strip() or None,
                 device.capabilities.cpu.model or device.capabilities.board.model or None,

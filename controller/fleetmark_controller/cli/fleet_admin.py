@@ -172,8 +172,8 @@ def show(name: str, as_json: bool, address: str | None) -> None:
             "name": device.name,
             "id": device.device_id,
             "presence": device.presence,
-            "now": doing(device) or "–",
-            "state": standing(device) or "takes jobs",
+            "now": activity_text(device) or "–",
+            "state": admin_text(device) or "takes jobs",
             "labels": ", ".join(f"{k}={v}" for k, v in sorted(device.labels.items())) or "–",
             "tags": ", ".join(facts.tags) or "–",
             "board": facts.board.model or None,
@@ -250,7 +250,7 @@ def forget(name: str, address: str | None) -> None:
 COMMANDS = (show, label, describe, drain, resume, reserve, rename, save, saved, forget)
 
 
-def standing(device: fleet_pb2.Device) -> str:
+def admin_text(device: fleet_pb2.Device) -> str:
     """What was decided about a board, in words; empty if it simply takes jobs."""
     admin = device.admin
     parts = []
@@ -264,7 +264,7 @@ def standing(device: fleet_pb2.Device) -> str:
     return "; ".join(parts)
 
 
-def doing(device: fleet_pb2.Device) -> str:
+def activity_text(device: fleet_pb2.Device) -> str:
     """What a board does now, like `fashion-mnist fp32 …: run 40 %`."""
     if not device.job_id:
         return device.activity

@@ -213,4 +213,4 @@ def watch(campaign: str, address: str | None) -> int:
     from fleetmark_controller.cli import watch as watching
 
     with options.connect(address) as client:
-        return watching.follow(client, campaign)
+        return watching.watch_campaign(client, campaign)

@@ -10,7 +10,7 @@ import click
 
 from fleetmark_cli.exit_codes import EXIT_INTERRUPTED
 from fleetmark_cli.output import echo
-from fleetmark_cli.sanitize import Plain
+from fleetmark_cli.sanitize import ControlCharFilter
 from fleetmark_controller.cli import options
 from fleetmark_core.plural import counted
 
@@ -133,7 +133,7 @@ def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
             echo("Nothing to retry: nothing failed that was not retried already")
             return 0
         echo(f"Campaign {reply.campaign_id}: {counted(len(reply.job_ids), 'job')} again")
-        return watch.follow(client, reply.campaign_id) if wait else 0
+        return watch.watch_campaign(client, reply.campaign_id) if wait else 0
 
 
 @click.command(name="logs")
@@ -145,7 +145,7 @@ def logs(job: str, follow: bool, address: str | None) -> None:
     from fleetmark_protos.v1 import jobs_pb2
 
     places = {"stdout": sys.stdout, "stderr": sys.stderr}
-    plain = {name: Plain() for name, place in places.items() if place.isatty()}
+    plain = {name: ControlCharFilter() for name, place in places.items() if place.isatty()}
     request = jobs_pb2.StreamLogsRequest(job_id=job, follow=follow)
     with options.connect(address) as client:
         for chunk in client.stream(client.jobs.StreamLogs, request):

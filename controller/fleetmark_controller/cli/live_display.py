@@ -20,7 +20,7 @@ from rich.text import Text
 
 from fleetmark_cli.sanitize import clean_line
 from fleetmark_controller.cli.durations import left
-from fleetmark_controller.cli.progress_text import ANY_DEVICE, Board
+from fleetmark_controller.cli.progress_text import ANY_DEVICE, DeviceProgress
 from fleetmark_protos.v1 import jobs_pb2
 
 _WIDE = 110
@@ -35,7 +35,7 @@ class _What(ProgressColumn):
         return Text(task.fields["what"], no_wrap=True, overflow="ellipsis")
 
 
-class Bars:
+class LiveDisplay:
     """A rich progress display that understands job events."""
 
     def __init__(self) -> None:
@@ -52,10 +52,10 @@ class Bars:
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._boards: dict[str, Board] = {}
+        self._boards: dict[str, DeviceProgress] = {}
         self._jobs: dict[str, jobs_pb2.Job] = {}
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> LiveDisplay:
         self._progress.start()
         return self
 
@@ -78,7 +78,7 @@ class Bars:
         name = job.device or ANY_DEVICE
         if known is not None and (known.device or ANY_DEVICE) != name:
             self._forget(known)
-        board = self._boards.setdefault(name, Board())
+        board = self._boards.setdefault(name, DeviceProgress())
         board.jobs[job.job_id] = job
         if board.now is not None and board.now.job_id == job.job_id and job.state != "ACTIVE":
             board.now = None

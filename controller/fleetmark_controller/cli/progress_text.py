@@ -26,7 +26,7 @@ def phase(progress: jobs_pb2.JobProgress) -> str:
     return ", ".join(parts)
 
 
-class Board:
+class DeviceProgress:
     """The jobs of one board in a campaign."""
 
     def __init__(self) -> None:

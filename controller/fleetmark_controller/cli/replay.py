@@ -33,7 +33,7 @@ def command(run: str, repeat: int, as_json: bool, address: str | None) -> int:
     with options.connect(address) as client:
         reply = client.call(client.jobs.Replay, request)
         echo(f"Campaign {reply.campaign_id}: run {reply.run_id} again on {reply.device}", err=True)
-        code = watch.follow(client, reply.campaign_id, quiet=as_json)
+        code = watch.watch_campaign(client, reply.campaign_id, quiet=as_json)
         then, provenance = _run(client, reply.run_id)
         columns, rows = client.rows(
             view="runs", campaign_id=reply.campaign_id, selector="", since=""

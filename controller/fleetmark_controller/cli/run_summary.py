@@ -37,8 +37,8 @@ def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator
     """What a reader must know before he believes a figure."""
     validity = figures.get("loadgen_validity")
     problems = [str(problem) for problem in _list(provenance.get("problems"))]
-    said = "gives no verdict in accuracy mode" if validity is None else str(validity)
-    yield f"LoadGen    {said}"
+    validity_text = "gives no verdict in accuracy mode" if validity is None else str(validity)
+    yield f"LoadGen    {validity_text}"
     for problem in problems:
         yield f"           - {problem}"
     condition = figures.get("condition")
@@ -86,20 +86,26 @@ def _intervals(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"Interval   95 % of the official figure: {', '.join(found)}"
 
 
-def _stable(told: Mapping[str, Any]) -> Iterator[str]:
-    if not told:
+def _stable(conditions: Mapping[str, Any]) -> Iterator[str]:
+    if not conditions:
         return
     parts = []
-    if isinstance(told.get("waited_s"), (int, float)):
-        parts.append(f"began after {told['waited_s']:.0f} s: {told.get('began_because')}")
-    if told.get("governor"):
-        parts.append(f"governor {told['governor']} instead of {told.get('governor_before')}")
-    cores = _list(told.get("cores"))
+    if isinstance(conditions.get("waited_s"), (int, float)):
+        parts.append(
+            f"began after {conditions['waited_s']:.0f} s: {conditions.get('began_because')}"
+        )
+    if conditions.get("governor"):
+        parts.append(
+            f"governor {conditions['governor']} instead of {conditions.get('governor_before')}"
+        )
+    cores = _list(conditions.get("cores"))
     if cores:
-        why = told.get("cores_because")
-        parts.append(f"on cores {_kinds(told) or _numbers(cores)}{f' ({why})' if why else ''}")
+        why = conditions.get("cores_because")
+        parts.append(
+            f"on cores {_kinds(conditions) or _numbers(cores)}{f' ({why})' if why else ''}"
+        )
     yield f"Stable     {'; '.join(parts) or 'as it was'}"
-    for reason in _list(told.get("not_set")):
+    for reason in _list(conditions.get("not_set")):
         yield f"           - not set: {reason}"
 
 

@@ -160,7 +160,7 @@ def command(
                 echo("Each runs again until its figure is known well enough")
         code = 0
         if wait:
-            code = watch.follow(client, result.campaign_id, quiet=as_json)
+            code = watch.watch_campaign(client, result.campaign_id, quiet=as_json)
         if as_json:
             output.print_json(_plain(result, code if wait else None))
         return code

@@ -34,7 +34,7 @@ def command(
     from fleetmark_cli import logging_setup, paths
     from fleetmark_controller.client.credentials import note_home
     from fleetmark_controller.home.settings import check_settings, load_settings
-    from fleetmark_controller.server.app import Ready, serve
+    from fleetmark_controller.server.app import ServerInfo, serve
 
     folder = paths.home_folder("controller", home)
     settings = load_settings(folder, listen=listen, mirror=mirror, catalogs=catalogs)
@@ -42,18 +42,18 @@ def command(
     if check_config:
         echo(f"The settings of {folder} are sound")
         return
-    logging_setup.set_up(verbose)
+    logging_setup.set_up_logging(verbose)
 
     note_home(folder)
 
-    def ready(told: Ready) -> None:
+    def ready(info: ServerInfo) -> None:
         note_home(folder)
-        echo(f"Controller ready on {told.address}, home {folder}")
-        if not told.device_address:
+        echo(f"Controller ready on {info.address}, home {folder}")
+        if not info.device_address:
             echo("This host has no network address: only agents on this host can reach it")
-        line = f"agent start --controller {told.device_address or told.address}"
-        if told.token:
-            echo(f"Start a first device, within an hour, with:\n  {line} --token {told.token}")
+        line = f"agent start --controller {info.device_address or info.address}"
+        if info.token:
+            echo(f"Start a first device, within an hour, with:\n  {line} --token {info.token}")
             echo("Then: controller fleet approve NAME. For more devices: controller token create")
         else:
             echo("Start a device with what `controller token create` prints")

@@ -105,7 +105,7 @@ class View(Protocol):
         ...
 
 
-def follow(
+def watch_campaign(
     client: Client, campaign_id: str, *, quiet: bool = False, interrupted: str = _GOES_ON
 ) -> int:
     """Show a campaign until it ends; 0 if every job succeeded, else 1.
@@ -143,9 +143,9 @@ def _show(
     if quiet:
         return _consume(client, campaign_id, None)
     if sys.stdout.isatty():
-        from fleetmark_controller.cli.live_display import Bars
+        from fleetmark_controller.cli.live_display import LiveDisplay
 
-        with Bars() as bars:
+        with LiveDisplay() as bars:
             return _consume(client, campaign_id, bars)
     request = jobs_pb2.ListJobsRequest(campaign_id=campaign_id)
     listed = client.call(client.jobs.ListJobs, request).jobs
@@ -185,7 +185,7 @@ class Lines:
         self._seen: dict[str, tuple[str, str]] = {}
         self._ended: set[str] = set()
         self._names: dict[str, str] = {}
-        self._said_at: dict[str, float] = {}
+        self._printed_at: dict[str, float] = {}
         self._waiting: dict[str, str] = {}
         self._said_groups: frozenset[str] = frozenset()
 
@@ -199,7 +199,7 @@ class Lines:
             return
         self._seen[job.job_id] = (job.state, job.reason)
         self._names[job.job_id] = f"{job.device or ANY_DEVICE} {job.configuration}"
-        self._said_at[job.job_id] = time.monotonic()
+        self._printed_at[job.job_id] = time.monotonic()
         if job.state in TERMINAL:
             self._ended.add(job.job_id)
         reason = f": {job.reason}" if job.reason else ""
@@ -208,15 +208,15 @@ class Lines:
 
     def drop(self, job: jobs_pb2.Job) -> None:
         """Forget a job that is done again."""
-        for known in (self._seen, self._names, self._said_at, self._waiting):
+        for known in (self._seen, self._names, self._printed_at, self._waiting):
             known.pop(job.job_id, None)
         self._ended.discard(job.job_id)
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
         """Print a line now and then: each heartbeat would be too many."""
         now = time.monotonic()
-        if now - self._said_at.get(progress.job_id, now) >= _LINE_EVERY_S:
-            self._said_at[progress.job_id] = now
+        if now - self._printed_at.get(progress.job_id, now) >= _LINE_EVERY_S:
+            self._printed_at[progress.job_id] = now
             name = self._names.get(progress.job_id, "")
             echo(f"{self._count()} {name} {phase(progress)}")
 

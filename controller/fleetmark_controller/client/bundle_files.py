@@ -17,9 +17,9 @@ from fleetmark_core.bundle_file import (
     BUNDLE,
     RESULTS,
     blob_name,
-    opened,
+    open_bundle,
     parse_results,
-    parse_signed_by_board,
+    parse_signed_by_device,
     write_files,
 )
 from fleetmark_core.device_keys import pem_sha256
@@ -35,7 +35,7 @@ _MAX_POWER_LOG_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Written:
+class BundleSummary:
     """A bundle file that was written.
 
     `device` is the device that it is for; `pin` has the fingerprints that a new device must pin.
@@ -45,7 +45,7 @@ class Written:
     pin: str
 
 
-def write_bundle(client: Client, job: str, device: str, out: Path) -> tuple[Written, int]:
+def write_bundle(client: Client, job: str, device: str, out: Path) -> tuple[BundleSummary, int]:
     """Export a job into the bundle file `out`; return what was written, and its size in bytes.
 
     Raises:
@@ -69,7 +69,7 @@ def write_bundle(client: Client, job: str, device: str, out: Path) -> tuple[Writ
             write_files(scratch, {BUNDLE: canonical_json(about)}, places)
             size_bytes = scratch.stat().st_size
     pin = f"{pem_sha256(bundle.ca)}.{bundle.catalog_sha256}"
-    return Written(bundle.device, pin), size_bytes
+    return BundleSummary(bundle.device, pin), size_bytes
 
 
 def send_results(client: Client, path: Path) -> results_pb2.ImportReply:
@@ -79,14 +79,14 @@ def send_results(client: Client, path: Path) -> results_pb2.ImportReply:
         FleetmarkError: the file is damaged, or an error of the controller.
     """
     try:
-        with opened(path, RESULTS) as carried, tempfile.TemporaryDirectory() as room:
+        with open_bundle(path, RESULTS) as carried, tempfile.TemporaryDirectory() as room:
             document = carried.document(RESULTS)
             # Every blob that the document names is sent; the controller verifies the signature.
-            said = parse_results(parse_signed_by_board(document).signed)
-            if set(carried.blobs) != {sha256 for sha256, _ in said.blobs}:
-                raise carried.bad("it does not hold the files that its records name")
+            results = parse_results(parse_signed_by_device(document).signed)
+            if set(carried.blobs) != {sha256 for sha256, _ in results.blobs}:
+                raise carried.invalid_error("it does not hold the files that its records name")
             folder = BlobFolder(Path(room))
-            for sha256, size_bytes in said.blobs:
+            for sha256, size_bytes in results.blobs:
                 carried.store(sha256, size_bytes, folder)
                 client.upload(folder.path(sha256))
                 folder.remove(sha256)

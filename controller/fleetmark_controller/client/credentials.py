@@ -40,11 +40,11 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
         found = _read_private(expand_user(chosen))
         return address or found.address, found
     for home in homes_here():
-        told, pid = read_endpoint(home)
-        if not told or not _runs(pid) or not admin_file(home).exists():
+        endpoint_address, pid = read_endpoint(home)
+        if not endpoint_address or not _runs(pid) or not admin_file(home).exists():
             continue
-        if address is None or _same(address, told):
-            return address or told, read_credentials(admin_file(home))
+        if address is None or _same(address, endpoint_address):
+            return address or endpoint_address, read_credentials(admin_file(home))
     own = user_file()
     if own is not None and own.exists():
         found = _read_private(own)
@@ -161,15 +161,15 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _same(dialled: str, told: str) -> bool:
+def _same(dialled: str, address: str) -> bool:
     """Return whether two addresses are the same on this host.
 
     Any loopback host matches, because controllers on one host differ by their ports.
     """
     host, _, port = dialled.rpartition(":")
-    if told == dialled:
+    if address == dialled:
         return True
-    return told.rpartition(":")[2] == port and host in ("127.0.0.1", "localhost", "[::1]")
+    return address.rpartition(":")[2] == port and host in ("127.0.0.1", "localhost", "[::1]")
 
 
 _MOST_STOPPED = 8

@@ -18,13 +18,13 @@ from fleetmark_controller.mlperf import templates
 from fleetmark_controller.mlperf.compliance_check import failing, infer
 from fleetmark_controller.mlperf.layout import Layout
 from fleetmark_controller.mlperf.rules import CHECKED_ROUNDS, DIVISIONS, ROUNDS, FindRules, rules
-from fleetmark_controller.mlperf.selection import Choice, Entry, choose
+from fleetmark_controller.mlperf.selection import RunChoice, SubmissionEntry, choose
 from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredFile, StoredRun
 from fleetmark_controller.mlperf.system import Description, describe
 from fleetmark_controller.mlperf.tree import Tree, build
 from fleetmark_controller.mlperf.validate import Checked, check_tree, validate
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.lockfile import parse_lockfile
 from fleetmark_core.received_files import check_distinct, received_tree_path
 from fleetmark_protos.v1 import fleet_pb2, results_pb2
 
@@ -118,7 +118,7 @@ def check_submission(tree: Path, round_name: str) -> Checked:
 
 def write_submission(
     runs: list[StoredRun],
-    said: Describe,
+    describe_system: Describe,
     read: ReadBlob,
     layout: Layout,
     out: Path,
@@ -141,7 +141,9 @@ def write_submission(
         find_rules,
         functools.partial(infer, read) if infer_missing else None,
     )
-    descriptions = {entry.place.system: _describe(entry, said, layout) for entry in choice.entries}
+    descriptions = {
+        entry.place.system: _describe(entry, describe_system, layout) for entry in choice.entries
+    }
     choice = _described(choice, descriptions)
     if not choice.entries:
         reasons = "; ".join(f"{title}: {why}" for title, why in choice.left_out[:5])
@@ -174,7 +176,7 @@ def write_submission(
     return Exported(tuple(_title(entry) for entry in choice.entries), choice.left_out)
 
 
-def _title(entry: Entry) -> str:
+def _title(entry: SubmissionEntry) -> str:
     source = entry.inferred_from
     return f"{entry.place.path} (inferred from {source})" if source else entry.place.path
 
@@ -199,9 +201,9 @@ def _check_words(layout: Layout, out: Path) -> None:
         raise FleetmarkError(ErrorKind.USAGE, f"the folder {out.parent} does not exist", str(out))
 
 
-def _describe(entry: Entry, said: Describe, layout: Layout) -> Description:
+def _describe(entry: SubmissionEntry, describe_system: Describe, layout: Layout) -> Description:
     run = entry.performance
-    given, known = said(run.device)
+    given, known = describe_system(run.device)
     return describe(
         run.provenance.get("capabilities") or {},
         known,
@@ -214,12 +216,12 @@ def _describe(entry: Entry, said: Describe, layout: Layout) -> Description:
     )
 
 
-def _described(choice: Choice, descriptions: Mapping[str, Description]) -> Choice:
+def _described(choice: RunChoice, descriptions: Mapping[str, Description]) -> RunChoice:
     """Keep the systems with a complete description.
 
     The others are left out, with the command that adds the missing fields.
     """
-    kept: list[Entry] = []
+    kept: list[SubmissionEntry] = []
     left_out = list(choice.left_out)
     for entry in choice.entries:
         missing = descriptions[entry.place.system].missing
@@ -232,7 +234,7 @@ def _described(choice: Choice, descriptions: Mapping[str, Description]) -> Choic
             (run.title, f"its system's description is not whole: {command}")
             for _, run in entry.runs()
         ]
-    return Choice(tuple(kept), tuple(left_out))
+    return RunChoice(tuple(kept), tuple(left_out))
 
 
 def _write(tree: Tree, folder: Path) -> None:
@@ -251,6 +253,6 @@ def _stored(client: Client, run_id: str) -> StoredRun:
     return StoredRun(
         row,
         json.loads(found.provenance),
-        parse_lock(client.blob(str(row["lockfile_sha256"]))),
+        parse_lockfile(client.blob(str(row["lockfile_sha256"]))),
         {file.name: StoredFile(file.sha256, file.size_bytes) for file in found.files},
     )

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from fleetmark_controller.compare.side import Chosen, Row, fact, parameters
+from fleetmark_controller.compare.side import ComparisonSide, Row, fact, parameters
 from fleetmark_controller.compare.statistics import LEAST_PAIRS, Side
 
 _IDENTITY = ("benchmark", "model", "precision", "runtime", "scenario", "profile")
 """Properties that must agree. Not the versions: operators want to compare newer runtimes."""
-_OF_THE_BOARD = ("arch", "os", "board")
+_DEVICE_FIELDS = ("arch", "os", "board")
 
 _RATES = ("samples_per_s", "completed_samples_per_s", "throughput_samples_per_s")
 
@@ -35,7 +35,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Found:
+class PairedSamples:
     """The values of one configuration on one device, for both sides.
 
     `left_out` counts runs that are no evidence: LoadGen's verdict is not VALID, or the metric or
@@ -61,17 +61,21 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Matched:
+class Pairing:
     """All configurations on both sides, and descriptions of those on one side only."""
 
-    found: tuple[Found, ...]
+    found: tuple[PairedSamples, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
 
 
 def match(
-    chosen_a: Chosen, a: Sequence[Row], chosen_b: Chosen, b: Sequence[Row], metric: str = ""
-) -> Matched:
+    chosen_a: ComparisonSide,
+    a: Sequence[Row],
+    chosen_b: ComparisonSide,
+    b: Sequence[Row],
+    metric: str = "",
+) -> Pairing:
     """Match the results of both sides.
 
     Properties by which the sides were narrowed differently differ on purpose, so they need not
@@ -82,7 +86,7 @@ def match(
         for name in {*chosen_a.must, *chosen_b.must}
         if chosen_a.must.get(name) != chosen_b.must.get(name)
     }
-    if free & {"device", *_OF_THE_BOARD}:
+    if free & {"device", *_DEVICE_FIELDS}:
         free |= {"device"}
     same_campaign = {row["campaign_id"] for row in a} == {row["campaign_id"] for row in b}
     groups_a, groups_b = _grouped(a, free), _grouped(b, free)
@@ -91,7 +95,7 @@ def match(
         for key in groups_a
         if key in groups_b
     ]
-    return Matched(
+    return Pairing(
         tuple(sorted(found, key=lambda item: (item.configuration, item.device))),
         tuple(sorted(_words(key) for key in groups_a if key not in groups_b)),
         tuple(sorted(_words(key) for key in groups_b if key not in groups_a)),
@@ -116,13 +120,13 @@ def _words(key: Key) -> str:
     return f"{key[0]}: {key[1]}" if key[0] else key[1]
 
 
-def _found(key: Key, a: list[Row], b: list[Row], metric: str, may_pair: bool) -> Found:
+def _found(key: Key, a: list[Row], b: list[Row], metric: str, may_pair: bool) -> PairedSamples:
     names = [str(row["metric_name"]) for row in (*a, *b) if row["metric_name"]]
     wanted = Metric(metric or (names[0] if names else ""))
     column = metric or "metric_value"
     good_a, good_b = _evidence(a, column), _evidence(b, column)
     counted = (*good_a, *good_b)
-    return Found(
+    return PairedSamples(
         device=key[0],
         configuration=key[1],
         metric=wanted,

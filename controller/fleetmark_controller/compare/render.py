@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from fleetmark_controller.compare.statistics import LEVEL
-from fleetmark_controller.compare.verdict import Bound, Verdict
+from fleetmark_controller.compare.verdict import Bound, ComparisonRow
 
 COLUMNS = ("device", "configuration", "A", "B", "B takes", "interval", "answer", "runs", "accuracy")
 
@@ -28,7 +28,7 @@ def figure(value: object, metric: object) -> str | None:
     return f"{number} {_UNITS.get(name, 'ms' if name.endswith('_ms') else name)}"
 
 
-def row(verdict: Verdict) -> tuple[str | None, ...]:
+def row(verdict: ComparisonRow) -> tuple[str | None, ...]:
     """Return the cells of a verdict, in the order of `COLUMNS`."""
     effect = verdict.effect
     return (
@@ -44,16 +44,18 @@ def row(verdict: Verdict) -> tuple[str | None, ...]:
     )
 
 
-def notes(verdicts: Sequence[Verdict], only_a: Sequence[str], only_b: Sequence[str]) -> list[str]:
+def notes(
+    verdicts: Sequence[ComparisonRow], only_a: Sequence[str], only_b: Sequence[str]
+) -> list[str]:
     """Return notes that a reader needs besides the table."""
     lines = []
-    told = sum(verdict.effect is not None for verdict in verdicts)
-    if told:
-        chance = f"{told * (1 - LEVEL):.2g}"
+    decided = sum(verdict.effect is not None for verdict in verdicts)
+    if decided:
+        chance = f"{decided * (1 - LEVEL):.2g}"
         lines.append(
             f"The column B takes shows the change in time from A to B, with {LEVEL:.0%} intervals."
-            f" Of {told} comparison{'s' if told > 1 else ''}, about {chance} would show faster or"
-            " slower by chance alone."
+            f" Of {_count(decided, 'comparison')}, about {chance} would show faster or slower by"
+            " chance alone."
         )
     if left_out := sum(verdict.left_out for verdict in verdicts):
         lines.append(f"{_count(left_out, 'run')} left out: not VALID, or the figure is missing.")
@@ -68,7 +70,7 @@ def notes(verdicts: Sequence[Verdict], only_a: Sequence[str], only_b: Sequence[s
     return lines
 
 
-def plain(verdict: Verdict, bounds: Sequence[Bound]) -> dict[str, object]:
+def plain(verdict: ComparisonRow, bounds: Sequence[Bound]) -> dict[str, object]:
     """Return a verdict as a table for `--json`."""
     effect = verdict.effect
     return {
@@ -95,27 +97,27 @@ def plain(verdict: Verdict, bounds: Sequence[Bound]) -> dict[str, object]:
     }
 
 
-def markdown(title: str, verdicts: Sequence[Verdict], said: Sequence[str]) -> str:
+def markdown(title: str, verdicts: Sequence[ComparisonRow], notes: Sequence[str]) -> str:
     """Return a table for a merge request or a report."""
     lines = [f"## {_cell(title)}", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     lines += [f"| {' | '.join(_cell(cell or '–') for cell in row(v))} |" for v in verdicts]
-    return "\n".join([*lines, "", *(f"{_cell(line)}  " for line in said), ""])
+    return "\n".join([*lines, "", *(f"{_cell(line)}  " for line in notes), ""])
 
 
-def junit(title: str, verdicts: Sequence[Verdict], bounds: Sequence[Bound]) -> bytes:
+def junit(title: str, verdicts: Sequence[ComparisonRow], bounds: Sequence[Bound]) -> bytes:
     """Return JUnit XML with one test case per verdict.
 
     A test case fails if a bound is broken, and is skipped if there is no effect to show.
     """
     broken = [v for v in verdicts if any(bound.broken_by(v) for bound in bounds)]
-    untold = [v for v in verdicts if v.effect is None]
+    undecided = [v for v in verdicts if v.effect is None]
     suite = ElementTree.Element(
         "testsuite",
         name=_printable(title),
         tests=str(len(verdicts)),
         failures=str(len(broken)),
         errors="0",
-        skipped=str(len(untold)),
+        skipped=str(len(undecided)),
     )
     for verdict in verdicts:
         cells = dict(zip(COLUMNS, row(verdict), strict=True))
@@ -141,13 +143,13 @@ def _percent(share: float) -> str:
     return f"{100 * share:+.1f} %" if abs(share) < 1 else f"{100 * share:+.0f} %"
 
 
-def _runs(verdict: Verdict) -> str:
+def _runs(verdict: ComparisonRow) -> str:
     if verdict.paired:
         return f"{verdict.runs_a} pairs"
     return f"{verdict.runs_a} + {verdict.runs_b}"
 
 
-def _accuracy(verdict: Verdict) -> str | None:
+def _accuracy(verdict: ComparisonRow) -> str | None:
     if verdict.accuracy_a is None or verdict.accuracy_b is None:
         return None
     if verdict.accuracy_a == verdict.accuracy_b:

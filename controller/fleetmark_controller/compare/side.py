@@ -23,14 +23,14 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ComparisonSide:
     """One side as written by the operator: a campaign, and required properties of its results."""
 
     text: str
     campaign: str
     must: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, rows: Sequence[Row]) -> list[Row]:
+    def select(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows that have the required properties.
 
         Raises:
@@ -66,7 +66,7 @@ class Chosen:
         return ""
 
 
-def parse(text: str) -> Chosen:
+def parse(text: str) -> ComparisonSide:
     """Parse a side as written on the command line.
 
     Raises:
@@ -91,7 +91,7 @@ def parse(text: str) -> Chosen:
             text,
             "Any part of its id, or `last`",
         )
-    return Chosen(text, campaign.strip(), must)
+    return ComparisonSide(text, campaign.strip(), must)
 
 
 def parameters(row: Row) -> dict[str, str]:

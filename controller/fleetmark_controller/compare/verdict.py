@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fleetmark_controller.compare import statistics
-from fleetmark_controller.compare.pairing import Found, Matched
+from fleetmark_controller.compare.pairing import PairedSamples, Pairing
 from fleetmark_controller.compare.statistics import Effect
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
-class Answer(Enum):
+class ComparisonResult(Enum):
     """The possible answers about B compared with A."""
 
     FASTER = "faster"
@@ -23,7 +23,7 @@ class Answer(Enum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ComparisonRow:
     """One row of the answer. For a fleet, `device` is empty and `boards` counts the devices.
 
     `ratio` is B's time over A's, and `effect` has its interval. Both are None if there are too few
@@ -33,7 +33,7 @@ class Verdict:
     device: str
     configuration: str
     metric: str
-    answer: Answer
+    answer: ComparisonResult
     ratio: float | None
     effect: Effect | None
     runs_a: int
@@ -58,10 +58,10 @@ class Verdict:
 class Bound:
     """An answer that is not accepted, and the smallest change (fraction ≥ 0) that counts."""
 
-    answer: Answer
+    answer: ComparisonResult
     share: float
 
-    def broken_by(self, verdict: Verdict) -> bool:
+    def broken_by(self, verdict: ComparisonRow) -> bool:
         """Return whether a verdict has the bound's answer with a change at least as large.
 
         The interval proves the direction, the estimate has the size. A tiny slowdown is accepted
@@ -88,15 +88,15 @@ def parse_bound(text: str) -> Bound:
             "--fail-if",
             "Examples: slower=3%, slower",
         )
-    return Bound(Answer(match[1]), float(match[2] or 0) / 100)
+    return Bound(ComparisonResult(match[1]), float(match[2] or 0) / 100)
 
 
-def judge(matched: Matched) -> list[Verdict]:
+def compare_pairings(matched: Pairing) -> list[ComparisonRow]:
     """Return a verdict for each device and configuration.
 
     A configuration with enough runs on several devices also gets a verdict over all of these.
     """
-    by_configuration: dict[tuple[str, str], list[Found]] = defaultdict(list)
+    by_configuration: dict[tuple[str, str], list[PairedSamples]] = defaultdict(list)
     for found in matched.found:
         by_configuration[found.configuration, found.metric.name].append(found)
     verdicts = []
@@ -108,11 +108,11 @@ def judge(matched: Matched) -> list[Verdict]:
     return verdicts
 
 
-def _of_board(found: Found) -> Verdict:
+def _of_board(found: PairedSamples) -> ComparisonRow:
     side = found.side
     effect = statistics.effect([side])
     both = bool(side.a and side.b)
-    return Verdict(
+    return ComparisonRow(
         device=found.device,
         configuration=found.configuration,
         metric=found.metric.name,
@@ -132,10 +132,10 @@ def _of_board(found: Found) -> Verdict:
     )
 
 
-def _of_fleet(group: Sequence[Found]) -> Verdict:
+def _of_fleet(group: Sequence[PairedSamples]) -> ComparisonRow:
     sides = [found.side for found in group]
     effect = statistics.effect(sides)
-    return Verdict(
+    return ComparisonRow(
         device="",
         configuration=group[0].configuration,
         metric=group[0].metric.name,
@@ -149,10 +149,10 @@ def _of_fleet(group: Sequence[Found]) -> Verdict:
     )
 
 
-def _answer(effect: Effect | None) -> Answer:
+def _answer(effect: Effect | None) -> ComparisonResult:
     if effect is None or not (effect.slower or effect.faster):
-        return Answer.CANNOT_TELL
-    return Answer.SLOWER if effect.slower else Answer.FASTER
+        return ComparisonResult.CANNOT_TELL
+    return ComparisonResult.SLOWER if effect.slower else ComparisonResult.FASTER
 
 
 def _typical(values: Sequence[float]) -> float | None:
@@ -160,7 +160,7 @@ def _typical(values: Sequence[float]) -> float | None:
     return statistics.geometric_mean(values) if values else None
 
 
-def _why(found: Found) -> str:
+def _why(found: PairedSamples) -> str:
     if found.side.enough:
         return ""
     if not (found.a and found.b):

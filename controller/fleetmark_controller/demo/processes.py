@@ -21,7 +21,7 @@ _LAUNCH = "import ctypes,os,sys;ctypes.CDLL(None).prctl(1,15);os.execv(sys.argv[
 _ENDS_WITH_PARENT = [sys.executable, "-I", "-S", "-c", _LAUNCH] if sys.platform == "linux" else []
 
 
-class Kept:
+class SupervisedProcess:
     """Keeps a program running until `stop`."""
 
     def __init__(
@@ -29,7 +29,7 @@ class Kept:
         name: str,
         command: Callable[[], Sequence[str]],
         log: Path,
-        say: Callable[[str], None],
+        report_progress: Callable[[str], None],
         extra: dict[str, str] | None = None,
     ) -> None:
         """Start the program.
@@ -38,13 +38,13 @@ class Kept:
             name: Name of the program, for messages.
             command: Returns the command line; called again at each start.
             log: File for the program's output.
-            say: Called with each message.
+            report_progress: Called with each message.
             extra: Additional environment variables.
         """
         self.name = name
         self._command = command
         self._log = log
-        self._say = say
+        self._say = report_progress
         self._environment = {**os.environ, **(extra or {})}
         self._restarts = 0
         self._stopping = threading.Event()
@@ -64,7 +64,7 @@ class Kept:
                 self.process.kill()
                 self.process.wait()
 
-    def last_words(self) -> str:
+    def last_log_line(self) -> str:
         """Return the last line of the program's log."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else "it printed nothing"

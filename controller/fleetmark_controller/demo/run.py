@@ -18,7 +18,7 @@ from fleetmark_controller.cli import watch
 from fleetmark_controller.cli.results import print_results
 from fleetmark_controller.client.connection import Client
 from fleetmark_controller.client.export import export_view
-from fleetmark_controller.demo.processes import Kept, program
+from fleetmark_controller.demo.processes import SupervisedProcess, program
 from fleetmark_controller.home.credential_files import admin_file
 from fleetmark_controller.home.endpoint import read_endpoint
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -47,7 +47,7 @@ class Demo:
     def run(self) -> int:
         """Run the whole demo; return 0 if every run succeeded."""
         self._make_folder()
-        children: list[Kept] = []
+        children: list[SupervisedProcess] = []
         try:
             with self._step("start the controller"):
                 controller = self._keep(
@@ -85,7 +85,7 @@ class Demo:
         with self._step("submit the default suite (fetches its files the first time)"):
             campaign = _unfinished(client) or _submit(client)
         with self._step("run it"):
-            code = watch.follow(client, campaign, interrupted=_CONTINUES)
+            code = watch.watch_campaign(client, campaign, interrupted=_CONTINUES)
         with self._step("export the results"):
             for name, (form, view) in _FILES.items():
                 export_view(client, form, self.folder / name, view=view, campaign=campaign)
@@ -113,9 +113,9 @@ class Demo:
         name: str,
         arguments: Callable[[], Sequence[str]],
         extra: dict[str, str] | None = None,
-    ) -> Kept:
+    ) -> SupervisedProcess:
         path = program(name)
-        return Kept(
+        return SupervisedProcess(
             name,
             lambda: [path, *arguments()],
             self.folder / f"{name}.log",
@@ -143,7 +143,7 @@ class Demo:
             return ""
         return address
 
-    def _until(self, look: Callable[[], Any], kept: Kept, what: str) -> Any:
+    def _until(self, look: Callable[[], Any], kept: SupervisedProcess, what: str) -> Any:
         """Wait for a child process that was just started to become ready."""
         until = time.monotonic() + _START_PATIENCE_S
         while time.monotonic() < until and not kept.given_up:
@@ -153,7 +153,7 @@ class Demo:
             time.sleep(0.05)
         raise FleetmarkError(
             ErrorKind.UNREACHABLE,
-            f"timed out waiting for {what}: {kept.last_words()}",
+            f"timed out waiting for {what}: {kept.last_log_line()}",
             next_step=f"See {self.folder / (kept.name + '.log')}",
         )
 

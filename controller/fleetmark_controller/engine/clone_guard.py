@@ -41,7 +41,7 @@ class CloneGuard:
                 name,
                 device_id,
             )
-            await self._transactions.perform(
+            await self._transactions.run_operation(
                 partial(operations.hold_shared_identity, device_id=device_id)
             )
         if not self._watch.is_shared(device_id):

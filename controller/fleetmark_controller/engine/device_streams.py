@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fleetmark_controller.engine.log_tail import Logs
-from fleetmark_controller.identity.model import State
+from fleetmark_controller.engine.log_tail import LogTailHub
+from fleetmark_controller.identity.model import IdentityState
 from fleetmark_controller.identity.registry import Registry
 from fleetmark_controller.operations.effects import Effects, OfferEffect, StopEffect, TailEffect
 from fleetmark_controller.scheduling.presence import Presence
@@ -35,7 +35,7 @@ class DeviceStreams:
         self._outboxes: dict[str, Outbox] = {}
         self.features: dict[str, frozenset[str]] = {}
         """Features that each device's agent supports, as of its last hello."""
-        self.logs = Logs(self.send)
+        self.logs = LogTailHub(self.send)
 
     def open(
         self,
@@ -88,10 +88,10 @@ class DeviceStreams:
         if not effects.identities:
             return
         changed = set(effects.identities)
-        found = await self._reader.run(lambda c: identities.some(c, changed))
+        found = await self._reader.run(lambda c: identities.list_by_ids(c, changed))
         for identity in found:
-            if identity.state is not State.ACTIVE:
-                self._presence.dismissed(identity.identity_id)
+            if identity.state is not IdentityState.ACTIVE:
+                self._presence.remove(identity.identity_id)
                 self._outboxes.pop(identity.identity_id, None)
         self._registry.update(found)
 
@@ -101,4 +101,4 @@ class DeviceStreams:
             self.send(stop)
         for offer in effects.offers:
             self.send(offer)
-            self._presence.occupied(offer.key.device_id)
+            self._presence.mark_busy(offer.key.device_id)

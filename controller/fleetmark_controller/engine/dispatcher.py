@@ -11,7 +11,7 @@ from fleetmark_controller.operations import dispatch
 from fleetmark_controller.scheduling.model import Scheduler
 from fleetmark_controller.scheduling.presence import Presence
 from fleetmark_controller.store.db.reader import Reader
-from fleetmark_controller.store.security.releases import Standing
+from fleetmark_controller.store.security.releases import SigningStatus
 from fleetmark_core.clock import NS_PER_S, now_monotonic_ns, now_unix_ns
 
 _LONGEST_PAUSE_S = 3600.0
@@ -26,7 +26,7 @@ class Dispatcher:
         transactions: Transactions,
         presence: Presence,
         scheduler: Scheduler,
-        signing_status: Callable[[], Standing],
+        signing_status: Callable[[], SigningStatus],
         wanted: asyncio.Event,
     ) -> None:
         """Create a dispatcher.
@@ -70,8 +70,8 @@ class Dispatcher:
         if not free:
             return
         seen = self._presence.seen(now_monotonic_ns())
-        again_ns = await self._transactions.perform(
-            lambda c, effects, now: dispatch.assign(
+        again_ns = await self._transactions.run_operation(
+            lambda c, effects, now: dispatch.dispatch_jobs(
                 c, effects, now, seen, self._scheduler, free, self._signing_status()
             )
         )

@@ -19,20 +19,20 @@ from fleetmark_controller.engine.evaluator import Evaluator
 from fleetmark_controller.engine.job_watch import JobWatch
 from fleetmark_controller.engine.lease_monitor import LeaseMonitor
 from fleetmark_controller.engine.lookup import find_id
-from fleetmark_controller.engine.quarantine import Caretaker
-from fleetmark_controller.engine.release_manager import Desk
+from fleetmark_controller.engine.quarantine import QuarantineMonitor
+from fleetmark_controller.engine.release_manager import ReleaseManager
 from fleetmark_controller.engine.submission import Submission
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.engine.wait_reasons import WaitReasons
-from fleetmark_controller.home.settings import Settings
-from fleetmark_controller.identity.model import Budget, Kind
+from fleetmark_controller.home.settings import ControllerSettings
+from fleetmark_controller.identity.model import ByteBudget, IdentityKind
 from fleetmark_controller.identity.registry import Registry
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.scheduling.model import Policy, Scheduler
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.scheduling.presence import Presence
 from fleetmark_controller.signing.order_signer import OrderSigner
-from fleetmark_controller.signing.release_store import Keeper
+from fleetmark_controller.signing.release_store import ReleaseStore
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.db.writer import Writer
@@ -52,10 +52,10 @@ class Engine:
         self,
         store: Path,
         blobs: Path,
-        settings: Settings,
+        settings: ControllerSettings,
         catalog: Catalog,
         scheduler: Scheduler | None = None,
-        keeper: Keeper | None = None,
+        keeper: ReleaseStore | None = None,
         signer: OrderSigner | None = None,
     ) -> None:
         """Compose the parts; the store at `store` must have been migrated.
@@ -71,9 +71,12 @@ class Engine:
         self.builder = Builder(store.parent, self.blobs)
         self.presence = Presence(int(settings.lease_s * NS_PER_S))
         self.registry = Registry(
-            {Kind.DEVICE: settings.calls_per_device, Kind.PERSON: settings.calls_per_operator}
+            {
+                IdentityKind.DEVICE: settings.calls_per_device,
+                IdentityKind.PERSON: settings.calls_per_operator,
+            }
         )
-        self.budget = Budget(settings.device_bytes_per_day)
+        self.budget = ByteBudget(settings.device_bytes_per_day)
         """Bytes that each device has uploaded today, as files and records."""
         self.reader = Reader(store)
         self._writer = Writer(store)
@@ -83,7 +86,7 @@ class Engine:
         self.streams = DeviceStreams(self.reader, self.presence, self.registry, wanted)
         self.clones = CloneGuard(self.reader, self.transactions, self.presence)
         self.jobs = JobWatch(self.reader, self.streams.logs)
-        self.release_manager = Desk(
+        self.release_manager = ReleaseManager(
             keeper, lambda: self.catalog, self.reader, self.transactions, self.blobs, self.builder
         )
         self.submission = Submission(
@@ -102,7 +105,7 @@ class Engine:
             self.presence,
             scheduler
             or Planner(Policy(settings.ageing_s, settings.quarantine_after, settings.cool_down_s)),
-            self.release_manager.standing,
+            self.release_manager.signing_status,
             wanted,
         )
         self.wait_reasons = WaitReasons(self.dispatcher.waits)
@@ -114,7 +117,7 @@ class Engine:
             self.presence,
             self.registry,
             self.dispatcher,
-            Caretaker(settings, self.reader, self.transactions, self.submission),
+            QuarantineMonitor(settings, self.reader, self.transactions, self.submission),
             self._tasks,
         )
         for handler in (
@@ -136,11 +139,13 @@ class Engine:
         Args:
             generation: higher than any generation before; new epochs begin with it.
         """
-        self.controller_id = await self._writer.run(lambda c: epochs.begin(c, uuid7(), generation))
-        self.registry.update(await self.reader.run(identities.every))
+        self.controller_id = await self._writer.run(
+            lambda c: epochs.start_generation(c, uuid7(), generation)
+        )
+        self.registry.update(await self.reader.run(identities.list_all))
         await self.jobs.load()
         for device_id in await self.reader.run(attempts.busy_devices):
-            self.presence.expect(device_id, now_monotonic_ns())
+            self.presence.restore_lease(device_id, now_monotonic_ns())
         await self._evaluator.load()
         self._tasks.spawn(self.dispatcher.run())
         self._tasks.spawn(self._leases.run())

@@ -9,14 +9,14 @@ from functools import partial
 
 from fleetmark_controller.engine.background import BackgroundTasks, retry_until_done
 from fleetmark_controller.engine.transactions import Transactions
-from fleetmark_controller.engine.verification import check_readable, gather, inputs, judge
+from fleetmark_controller.engine.verification import build_run, check_readable, gather, inputs
 from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
-from fleetmark_controller.evaluation.pool import Workers
-from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.evaluation.pool import EvaluationPool
+from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.loadgen.mllog import clean_text
 from fleetmark_controller.operations import results
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.operations.results import Judgement
+from fleetmark_controller.operations.results import Evaluation
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -44,12 +44,12 @@ class Evaluator:
         self._blobs = blobs
         self._tasks = tasks
         self._evaluating: set[AttemptKey] = set()
-        self._workers = Workers()
+        self._workers = EvaluationPool()
         self._slots = asyncio.Semaphore(self._workers.count)
 
     async def load(self) -> None:
         """Start evaluating the attempts that an earlier process left unevaluated."""
-        for key in await self._reader.run(attempts.unverified):
+        for key in await self._reader.run(attempts.list_ready_for_evaluation):
             self._start(key)
 
     def close(self) -> None:
@@ -77,18 +77,18 @@ class Evaluator:
             # in the same way, and the job would stay in VERIFYING.
             log.exception("evaluation failed attempt=%s", key)
             reason = f"the evaluation of its results failed: {_cause(error)}"
-            await self._store(key, Judgement(Ending.FAILED, reason))
+            await self._store(key, Evaluation(AttemptOutcome.FAILED, reason))
         finally:
             self._evaluating.discard(key)
 
-    async def _store(self, key: AttemptKey, judgement: Judgement) -> None:
+    async def _store(self, key: AttemptKey, judgement: Evaluation) -> None:
         finalise = partial(results.finalise, key=key, run_id=uuid7(), judgement=judgement)
-        perform = partial(self._transactions.perform, finalise)
+        perform = partial(self._transactions.run_operation, finalise)
         await retry_until_done("store a run", perform)
 
-    async def _judgement(self, key: AttemptKey) -> Judgement:
+    async def _judgement(self, key: AttemptKey) -> Evaluation:
         evidence = await self._reader.run(lambda c: gather(c, key, now_unix_ns()))
-        if isinstance(evidence, Judgement):
+        if isinstance(evidence, Evaluation):
             return evidence
         try:
             async with self._slots:
@@ -98,10 +98,11 @@ class Evaluator:
             # run.
             await asyncio.to_thread(check_readable, evidence, self._blobs)
         except BrokenProcessPool:
-            return Judgement(
-                Ending.FAILED, "the evaluation of its logs failed: the worker process died twice"
+            return Evaluation(
+                AttemptOutcome.FAILED,
+                "the evaluation of its logs failed: the worker process died twice",
             )
-        return await asyncio.to_thread(judge, evidence, facts, self._blobs, now_unix_ns())
+        return await asyncio.to_thread(build_run, evidence, facts, self._blobs, now_unix_ns())
 
     async def _in_worker(self, job: RunInputs) -> RunFacts:
         for attempt in (1, 2):

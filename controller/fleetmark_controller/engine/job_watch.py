@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fleetmark_controller.engine.log_tail import Logs
+from fleetmark_controller.engine.log_tail import LogTailHub
 from fleetmark_controller.engine.pubsub import Hub
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.operations.effects import Effects
@@ -31,7 +31,7 @@ class JobEvent:
 
 
 @dataclass(frozen=True)
-class _Open:
+class _ActiveJob:
     """A job that is not terminal."""
 
     campaign_id: str
@@ -43,11 +43,11 @@ class _Open:
 class JobWatch:
     """Publisher of job changes to the subscribers of their campaigns."""
 
-    def __init__(self, reader: Reader, logs: Logs) -> None:
+    def __init__(self, reader: Reader, logs: LogTailHub) -> None:
         """Start without open jobs."""
         self._reader = reader
         self._logs = logs
-        self._open: dict[str, _Open] = {}  # jobs that are not terminal
+        self._open: dict[str, _ActiveJob] = {}  # jobs that are not terminal
         self.changes: Hub[JobLine | JobEvent] = Hub()
         self.latest: dict[str, JobEvent] = {}
         """The last progress that each device reported."""
@@ -55,7 +55,9 @@ class JobWatch:
     async def load(self) -> None:
         """Load the jobs that an earlier process left active."""
         for line in await self._reader.run(lambda c: listings.list_jobs(c, state="ACTIVE")):
-            self._open[line.job_id] = _Open(line.campaign_id, line.expected_s, now_monotonic_ns())
+            self._open[line.job_id] = _ActiveJob(
+                line.campaign_id, line.expected_s, now_monotonic_ns()
+            )
 
     def progress(self, event: JobEvent) -> None:
         """Record a progress report, add an estimate, and publish it to watchers."""
@@ -93,5 +95,5 @@ class JobWatch:
                 since_ns = 0
             elif not since_ns:
                 since_ns = now_monotonic_ns()
-            self._open[line.job_id] = _Open(line.campaign_id, line.expected_s, since_ns)
+            self._open[line.job_id] = _ActiveJob(line.campaign_id, line.expected_s, since_ns)
         self.changes.publish(line.campaign_id, ("job", line.job_id), line)

@@ -9,7 +9,7 @@ from sqlite3 import Connection
 
 from fleetmark_controller.engine.background import BackgroundTasks, retry_until_done
 from fleetmark_controller.engine.dispatcher import Dispatcher
-from fleetmark_controller.engine.quarantine import Caretaker
+from fleetmark_controller.engine.quarantine import QuarantineMonitor
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.identity.registry import Registry
 from fleetmark_controller.operations import campaigns, sessions
@@ -18,7 +18,7 @@ from fleetmark_controller.scheduling.presence import Presence
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.jobs import listings
 from fleetmark_controller.store.security import audit
-from fleetmark_core.clock import StepWatch, now_monotonic_ns, now_unix_ns
+from fleetmark_core.clock import ClockStepDetector, now_monotonic_ns, now_unix_ns
 
 log = logging.getLogger("fleetmark.controller")
 
@@ -34,7 +34,7 @@ class LeaseMonitor:
         presence: Presence,
         registry: Registry,
         dispatcher: Dispatcher,
-        quarantine: Caretaker,
+        quarantine: QuarantineMonitor,
         tasks: BackgroundTasks,
     ) -> None:
         """Create a monitor.
@@ -61,29 +61,31 @@ class LeaseMonitor:
     async def run(self) -> None:
         """Watch until the task is cancelled."""
         pause_s = min(1.0, self._lease_s / 4)
-        clocks = StepWatch(now_unix_ns(), now_monotonic_ns())
+        clocks = ClockStepDetector(now_unix_ns(), now_monotonic_ns())
         while True:
             await asyncio.sleep(pause_s)
-            step_s = clocks.look(now_unix_ns(), now_monotonic_ns())
+            step_s = clocks.check(now_unix_ns(), now_monotonic_ns())
             if step_s:
                 log.warning(
                     "clock stepped step_s=%+.0f: later timestamps include the step; leases,"
                     " durations and the order of results do not",
                     step_s,
                 )
-                record = partial(self._transactions.perform, partial(_record_step, step_s=step_s))
+                record = partial(
+                    self._transactions.run_operation, partial(_record_step, step_s=step_s)
+                )
                 self._tasks.spawn(retry_until_done("record a clock step in the audit log", record))
             for device_id in self._presence.expire(now_monotonic_ns()):
                 log.warning(
                     "lease expired device_id=%s: no contact for %g s", device_id, self._lease_s
                 )
                 expire = partial(sessions.lease_expired, device_id=device_id)
-                perform = partial(self._transactions.perform, expire)
+                perform = partial(self._transactions.run_operation, expire)
                 await retry_until_done("end a lease", perform)
             await retry_until_done("end overdue jobs", self._end_overdue)
             self._registry.end_expired(now_unix_ns())
             for device_id in await retry_until_done(
-                "find devices due for a health check", self._quarantine.look
+                "find devices due for a health check", self._quarantine.check_due
             ):
                 self._tasks.spawn(self._quarantine.check(device_id))
 
@@ -91,7 +93,7 @@ class LeaseMonitor:
         if await self._reader.run(lambda c: listings.any_overdue(c, now_unix_ns())):
             # Overdue jobs end with the wait reason that they have now.
             waits = await self._dispatcher.waits()
-            await self._transactions.perform(partial(campaigns.end_overdue, waits=waits))
+            await self._transactions.run_operation(partial(campaigns.end_overdue, waits=waits))
 
 
 def _record_step(connection: Connection, fx: Effects, now_ns: int, *, step_s: float) -> None:

@@ -28,7 +28,7 @@ class Chunk:
     """Offset in the file at which the next piece begins."""
 
 
-class Reader:
+class LogSubscriber:
     """The queue of one reader of live output."""
 
     def __init__(self) -> None:
@@ -49,14 +49,14 @@ class Reader:
 
 
 @dataclass
-class _Tail:
-    readers: set[Reader] = field(default_factory=set)
+class _TailedAttempt:
+    readers: set[LogSubscriber] = field(default_factory=set)
     kept: deque[Chunk] = field(default_factory=deque)
     kept_bytes: int = 0
     offsets: dict[str, int] = field(default_factory=dict)
 
 
-class Logs:
+class LogTailHub:
     """Distributor of the live output of attempts to their readers."""
 
     def __init__(self, ask: Callable[[TailEffect], None]) -> None:
@@ -66,18 +66,18 @@ class Logs:
             ask: sends a message to a device if it is connected.
         """
         self._ask = ask
-        self._tails: dict[AttemptKey, _Tail] = {}
+        self._tails: dict[AttemptKey, _TailedAttempt] = {}
 
     @contextmanager
-    def reading(self, key: AttemptKey) -> Iterator[Reader]:
+    def reading(self, key: AttemptKey) -> Iterator[LogSubscriber]:
         """Yield a reader of an attempt's output.
 
         The device is asked to start with the first reader, and to stop after the last one.
         """
-        reader = Reader()
+        reader = LogSubscriber()
         tail = self._tails.get(key)
         if tail is None:
-            tail = self._tails[key] = _Tail()
+            tail = self._tails[key] = _TailedAttempt()
             self._ask(TailEffect(key, True))
         else:
             for chunk in tail.kept:

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 
 from fleetmark_controller.engine.submission import Submission
 from fleetmark_controller.engine.transactions import Transactions
-from fleetmark_controller.home.settings import Settings
+from fleetmark_controller.home.settings import ControllerSettings
 from fleetmark_controller.lifecycle.power_command import PowerCommandError, fill_power_command
 from fleetmark_controller.planning.device import Device
-from fleetmark_controller.planning.plan import Request
+from fleetmark_controller.planning.plan import CampaignRequest
 from fleetmark_controller.store import events
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.devices import device_admin, devices
-from fleetmark_controller.store.devices.device_admin import Care
+from fleetmark_controller.store.devices.device_admin import DeviceAdminState
 from fleetmark_controller.store.jobs import campaigns
 from fleetmark_controller.store.jobs.scheduler_view import HEALTH_CHECK
 from fleetmark_core.clock import NS_PER_S, now_unix_ns, parse_iso
@@ -33,12 +33,12 @@ log = logging.getLogger("fleetmark.controller")
 _SHORTEST_DEADLINE_S = 600.0
 
 
-class Caretaker:
+class QuarantineMonitor:
     """Runner of the health checks of quarantined devices."""
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ControllerSettings,
         reader: Reader,
         transactions: Transactions,
         submission: Submission,
@@ -50,7 +50,7 @@ class Caretaker:
         self._submission = submission
         self._busy: set[str] = set()
 
-    async def look(self) -> list[str]:
+    async def check_due(self) -> list[str]:
         """Return the devices that are due for a health check; the caller calls `check` for each."""
         if not self._settings.quarantine_after or not self._settings.health_check:
             return []
@@ -67,8 +67,10 @@ class Caretaker:
                 log.warning("device quarantined, submitting a health check device=%s", device.name)
                 await self._power_cycle(device)
                 campaign = await self._submit(device)
-                await self._transactions.perform(
-                    lambda c, _fx, now: device_admin.checking(c, now, device_id, campaign)
+                await self._transactions.run_operation(
+                    lambda c, _fx, now: device_admin.record_health_check(
+                        c, now, device_id, campaign
+                    )
                 )
         finally:
             self._busy.discard(device_id)
@@ -83,7 +85,7 @@ class Caretaker:
                 found.append(device_id)
         return found
 
-    def _rested(self, known: Care) -> bool:
+    def _rested(self, known: DeviceAdminState) -> bool:
         if not known.checked_at:
             return True
         pause_ns = int(self._settings.health_check_retry_s * NS_PER_S)
@@ -92,7 +94,7 @@ class Caretaker:
 
     async def _submit(self, device: Device) -> str:
         """Submit the health check; return its campaign, or an empty string if that fails."""
-        request = Request(
+        request = CampaignRequest(
             campaign_id=uuid7(),
             benchmark=self._settings.health_check,
             selector=f'name="{device.name}"',
@@ -117,7 +119,7 @@ class Caretaker:
     async def _power_cycle(self, device: Device) -> None:
         if not self._settings.power_cycle:
             return
-        values = await self._reader.run(lambda c: device_admin.set_values(c, device.device_id))
+        values = await self._reader.run(lambda c: device_admin.operator_values(c, device.device_id))
         try:
             words = fill_power_command(
                 self._settings.power_cycle, {"device_id": device.device_id, **values}
@@ -127,7 +129,7 @@ class Caretaker:
         else:
             outcome = await _run(words, self._settings.power_cycle_timeout_s)
         log.warning("power cycle ended device=%s outcome=%s", device.name, outcome)
-        await self._transactions.perform(
+        await self._transactions.run_operation(
             lambda c, _fx, now: events.add(
                 c, now, "device.power_cycled", device_id=device.device_id, outcome=outcome
             )

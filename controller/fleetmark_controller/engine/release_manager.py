@@ -11,10 +11,10 @@ from fleetmark_catalog.load import Catalog
 from fleetmark_controller.artifacts.harness import pack_harness
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.signing.release_store import Keeper
+from fleetmark_controller.signing.release_store import ReleaseStore
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.security import audit, releases
-from fleetmark_controller.store.security.releases import UNSIGNED, Standing
+from fleetmark_controller.store.security.releases import UNSIGNED, SigningStatus
 from fleetmark_controller.wheelbuild import Builder
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
@@ -26,7 +26,7 @@ _OWN = "controller"
 _WARN_S = 14 * 86_400
 
 
-class Desk:
+class ReleaseManager:
     """Manager of the release: signs one if the catalog key is here, else waits for a signed one.
 
     A controller without keys has no keeper and no release.
@@ -34,7 +34,7 @@ class Desk:
 
     def __init__(
         self,
-        keeper: Keeper | None,
+        keeper: ReleaseStore | None,
         catalog: Callable[[], Catalog],
         reader: Reader,
         transactions: Transactions,
@@ -59,11 +59,11 @@ class Desk:
         self._builder = builder
         self._turn = asyncio.Lock()
 
-    def standing(self) -> Standing:
+    def signing_status(self) -> SigningStatus:
         """Return the release under which orders can be signed now, or why there is none."""
-        return UNSIGNED if self.keeper is None else self.keeper.standing(_now_s())
+        return UNSIGNED if self.keeper is None else self.keeper.signing_status(_now_s())
 
-    def known(self) -> Keeper:
+    def known(self) -> ReleaseStore:
         """Return the keeper.
 
         Raises:
@@ -76,7 +76,7 @@ class Desk:
             )
         return self.keeper
 
-    async def look(self) -> None:
+    async def renew_if_due(self) -> None:
         """Renew the release if it is incomplete or old, provided that the key is here."""
         if self.keeper is None:
             return
@@ -92,30 +92,34 @@ class Desk:
                 await self._noted(keeper, _OWN)
             await self._recheck(keeper)
 
-    async def cover(self, locks: Mapping[str, bytes], say: Callable[[str], None]) -> dict[str, str]:
+    async def cover(
+        self, locks: Mapping[str, bytes], report_progress: Callable[[str], None]
+    ) -> dict[str, str]:
         """Return, by digest, what the release lacks for each lockfile; empty texts if nothing.
 
         If the key is here, a release that lacks something is first replaced by a complete one.
 
         Args:
             locks: lockfiles by digest.
-            say: receives messages for the operator.
+            report_progress: receives messages for the operator.
         """
         keeper = self.keeper
         if keeper is None:
             return {}
         async with self._turn:
-            missing = keeper.known_lacks(locks)
+            missing = keeper.cached_missing(locks)
             if missing is None:
                 missing = await asyncio.to_thread(_missing, keeper, locks)
             if any(missing.values()) and keeper.key() is not None:
                 proposal = await self._proposal(keeper, locks)
                 release = await self._signed(keeper, proposal, _OWN)
-                say(f"signed release {release.serial}")
+                report_progress(f"signed release {release.serial}")
                 await self._recheck(keeper)
                 missing = await asyncio.to_thread(_missing, keeper, locks)
             for reason in dict.fromkeys(filter(None, missing.values())):
-                say(f"unsigned: {reason}. The job waits for `controller catalog release`")
+                report_progress(
+                    f"unsigned: {reason}. The job waits for `controller catalog release`"
+                )
             return missing
 
     async def propose(self) -> Release:
@@ -162,14 +166,14 @@ class Desk:
             def note(c: sqlite3.Connection, effects: Effects, now: int) -> None:
                 audit.add(c, now, who, "catalog.key.rotate", key.fingerprint)
 
-            await self._transactions.perform(note)
+            await self._transactions.run_operation(note)
             release = await self._signed(keeper, await self._proposal(keeper, {}), who)
             await self._recheck(keeper)
             return release
 
     # --- the parts ---
 
-    async def _proposal(self, keeper: Keeper, locks: Mapping[str, bytes]) -> Release:
+    async def _proposal(self, keeper: ReleaseStore, locks: Mapping[str, bytes]) -> Release:
         needed = {**await self._reader.run(releases.waiting_locks), **locks}
 
         def make() -> Release:
@@ -180,12 +184,12 @@ class Desk:
 
         return await asyncio.to_thread(make)
 
-    async def _signed(self, keeper: Keeper, proposal: Release, who: str) -> Release:
+    async def _signed(self, keeper: ReleaseStore, proposal: Release, who: str) -> Release:
         release = await asyncio.to_thread(keeper.sign, proposal)
         await self._noted(keeper, who)
         return release
 
-    async def _noted(self, keeper: Keeper, who: str) -> None:
+    async def _noted(self, keeper: ReleaseStore, who: str) -> None:
         release, reference, envelope = keeper.release, keeper.reference, keeper.envelope
         assert release is not None and reference is not None and envelope is not None
 
@@ -212,9 +216,9 @@ class Desk:
                 )
             effects.schedule = True
 
-        await self._transactions.perform(note)
+        await self._transactions.run_operation(note)
 
-    async def _recheck(self, keeper: Keeper) -> None:
+    async def _recheck(self, keeper: ReleaseStore) -> None:
         """Record which lockfiles of waiting jobs the release does not contain."""
         locks = await self._reader.run(releases.waiting_locks)
         earlier = await self._reader.run(releases.unsigned)
@@ -225,9 +229,9 @@ class Desk:
             releases.set_unsigned(c, missing)
             effects.schedule = True
 
-        await self._transactions.perform(store)
+        await self._transactions.run_operation(store)
 
-    def _warn(self, keeper: Keeper) -> None:
+    def _warn(self, keeper: ReleaseStore) -> None:
         release = keeper.release
         advice = "run `controller catalog release --key FILE` on the host that has the key"
         if release is None:
@@ -240,8 +244,8 @@ class Desk:
             )
 
 
-def _missing(keeper: Keeper, locks: Mapping[str, bytes]) -> dict[str, str]:
-    return {sha256: keeper.lacks(data) for sha256, data in locks.items()}
+def _missing(keeper: ReleaseStore, locks: Mapping[str, bytes]) -> dict[str, str]:
+    return {sha256: keeper.missing_from(data) for sha256, data in locks.items()}
 
 
 def _now_s() -> int:

@@ -10,24 +10,24 @@ from dataclasses import asdict
 from fleetmark_catalog.load import Catalog
 from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.harness import pack_harness
-from fleetmark_controller.engine.release_manager import Desk
+from fleetmark_controller.engine.release_manager import ReleaseManager
 from fleetmark_controller.engine.transactions import Transactions
-from fleetmark_controller.home.settings import Settings
+from fleetmark_controller.home.settings import ControllerSettings
 from fleetmark_controller.operations import campaigns
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning.model import NewCampaign
-from fleetmark_controller.planning.plan import Plan, Request, estimated, make_plan
+from fleetmark_controller.planning.plan import CampaignPlan, CampaignRequest, estimated, make_plan
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.devices import saved_fleets
-from fleetmark_controller.store.devices.calibrations import Paces
-from fleetmark_controller.store.devices.device_cache import Roster
+from fleetmark_controller.store.devices.calibrations import CalibrationIndex
+from fleetmark_controller.store.devices.device_cache import CachedDeviceList
 from fleetmark_controller.store.jobs import job_durations
 from fleetmark_controller.store.security import audit, releases
 from fleetmark_controller.wheelbuild import Builder
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import now_unix_ns
 
-Say = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
 class Submission:
@@ -35,13 +35,13 @@ class Submission:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ControllerSettings,
         catalog: Callable[[], Catalog],
         reader: Reader,
         transactions: Transactions,
         blobs: BlobFolder,
         builder: Builder,
-        release_manager: Desk,
+        release_manager: ReleaseManager,
         online: Callable[[], Collection[str]],
     ) -> None:
         """`catalog` and `online` return the catalog and the ids of online devices of the moment."""
@@ -53,18 +53,18 @@ class Submission:
         self._blobs = blobs
         self._builder = builder
         self._release_manager = release_manager
-        self._roster = Roster()
-        self._paces = Paces()
+        self._roster = CachedDeviceList()
+        self._paces = CalibrationIndex()
 
-    async def plan(self, request: Request, dry_run: bool = False) -> Plan:
+    async def plan(self, request: CampaignRequest, dry_run: bool = False) -> CampaignPlan:
         """Return the jobs that a request would create on the devices that are registered now."""
         known, speeds, fleets = await self._reader.run(
-            lambda c: (self._roster.every(c), self._paces.quickest(c), saved_fleets.every(c))
+            lambda c: (self._roster.list_all(c), self._paces.quickest(c), saved_fleets.list_all(c))
         )
 
         online = self._online()
 
-        def work() -> Plan:
+        def work() -> CampaignPlan:
             harness, wheel = pack_harness()
             if not self._blobs.has(harness.sha256):
                 self._blobs.put_bytes(wheel)
@@ -78,33 +78,40 @@ class Submission:
         earlier = await self._reader.run(lambda c: job_durations.earlier(c, keys))
         return estimated(plan, earlier, online)
 
-    async def built(self, request: Request, plan: Plan, say: Say) -> Plan:
+    async def built(
+        self, request: CampaignRequest, plan: CampaignPlan, report_progress: ProgressCallback
+    ) -> CampaignPlan:
         """Build the wheels that a plan needs, and return a new plan if there were any."""
         while plan.builds:
             mirror = self._settings.mirror_folder
-            await asyncio.to_thread(self._builder.build, plan.builds, mirror, say)
+            await asyncio.to_thread(self._builder.build, plan.builds, mirror, report_progress)
             plan = await self.plan(request)
         return plan
 
     async def submit(
-        self, request: Request, plan: Plan, say: Say, who: str, purpose: str = ""
-    ) -> Plan:
+        self,
+        request: CampaignRequest,
+        plan: CampaignPlan,
+        report_progress: ProgressCallback,
+        who: str,
+        purpose: str = "",
+    ) -> CampaignPlan:
         """Build and obtain what a plan's jobs need, then store and schedule them for `who`.
 
         Returns:
             The plan that was stored. It differs from `plan` if wheels had to be built first.
         """
         mirror = self._settings.mirror_folder
-        plan = await self.built(request, plan, say)
+        plan = await self.built(request, plan, report_progress)
         sources = {sha: source for r in plan.resolutions for sha, source in r.sources.items()}
 
         def get() -> None:
-            obtain(sources, self._blobs, mirror, say)
+            obtain(sources, self._blobs, mirror, report_progress)
             for content in plan.locks.values():
                 self._blobs.put_bytes(content)
 
         await asyncio.to_thread(get)
-        unsigned = await self._release_manager.cover(plan.locks, say)
+        unsigned = await self._release_manager.cover(plan.locks, report_progress)
         campaign = NewCampaign(
             request.campaign_id,
             request.benchmark,
@@ -132,5 +139,5 @@ class Submission:
                 jobs=len(new_jobs),
             )
 
-        await self._transactions.perform_and_schedule(store)
+        await self._transactions.run_operation_then_schedule(store)
         return plan

@@ -36,7 +36,7 @@ class Transactions:
         """Add a handler of effects; handlers run in the order in which they were added."""
         self._handlers.append(handler)
 
-    async def transact(self, operation: Operation[T]) -> tuple[T, Effects]:
+    async def run_transaction(self, operation: Operation[T]) -> tuple[T, Effects]:
         """Run an operation; return after its commit, with effects that are not yet applied."""
 
         def transaction(connection: sqlite3.Connection) -> tuple[T, Effects]:
@@ -45,19 +45,19 @@ class Transactions:
 
         return await self._writer.run(transaction)
 
-    async def perform(self, operation: Operation[T]) -> T:
+    async def run_operation(self, operation: Operation[T]) -> T:
         """Run an operation and apply its effects."""
-        result, effects = await self.transact(operation)
+        result, effects = await self.run_transaction(operation)
         await self.apply(effects)
         return result
 
-    async def perform_and_schedule(self, operation: Operation[T]) -> T:
+    async def run_operation_then_schedule(self, operation: Operation[T]) -> T:
         """Run an operation that creates work, followed at once by the scheduler's transaction.
 
         The scheduler's transaction is queued right behind the operation, so that both can share one
         commit: a job and its first dispatch then become durable together.
         """
-        done = asyncio.ensure_future(self.transact(operation))
+        done = asyncio.ensure_future(self.run_transaction(operation))
         await asyncio.sleep(0)  # lets the operation enter the queue
         self._scheduling_wanted.set()
         result, effects = await done

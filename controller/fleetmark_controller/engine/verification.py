@@ -8,9 +8,9 @@ from typing import Any
 
 from fleetmark_controller.evaluation import records as reported
 from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
-from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.loadgen.mllog import clean_text
-from fleetmark_controller.operations.results import Judgement
+from fleetmark_controller.operations.results import Evaluation
 from fleetmark_controller.planning.device import Device
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.jobs import attempts, jobs, lockfiles
@@ -20,7 +20,7 @@ from fleetmark_controller.store.results.runs import RunFile
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import iso
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.lockfile import Lock
+from fleetmark_core.lockfile import Lockfile
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.records import Final
 from fleetmark_core.regular_file import is_damage, open_regular
@@ -35,7 +35,7 @@ class Evidence:
 
     key: AttemptKey
     order: Order
-    lock: Lock
+    lock: Lockfile
     final: Final
     files: tuple[RunFile, ...]
     telemetry: tuple[tuple[str, ...], list[list[Any]]]
@@ -47,13 +47,17 @@ class Evidence:
 
 def gather(
     connection: sqlite3.Connection, key: AttemptKey, received_unix_ns: int
-) -> Evidence | Judgement:
+) -> Evidence | Evaluation:
     """Return the evidence of an attempt, or its result at once if the evidence is not valid."""
     attempt = attempts.get(connection, key)
     device = devices.get(connection, key.device_id)
     if attempt is None or attempt.final_seq is None or device is None:
         raise RuntimeError(f"attempt {key} is not complete")
-    stored = [record for record in records.of(connection, key) if record.seq <= attempt.final_seq]
+    stored = [
+        record
+        for record in records.list_for_attempt(connection, key)
+        if record.seq <= attempt.final_seq
+    ]
     order = parse_order(attempt.order)
     lock = lockfiles.get(connection, order.lock_sha256)
     try:
@@ -64,12 +68,14 @@ def gather(
             reported.check_result(final)
     except FleetmarkError as error:
         # Both reasons contain data from the device.
-        return Judgement(Ending.FAILED, clean_text(f"the device sent invalid records: {error}"))
+        return Evaluation(
+            AttemptOutcome.FAILED, clean_text(f"the device sent invalid records: {error}")
+        )
     if final.outcome != COMPLETED:
         reason = (
             clean_text(final.reason) or f"the job ended with outcome {clean_text(final.outcome)}"
         )
-        return Judgement(Ending.FAILED, reason, final.retryable)
+        return Evaluation(AttemptOutcome.FAILED, reason, final.retryable)
     job = jobs.get(connection, key.job_id)
     asked = order.parameters if job is None else job.configuration["parameters"]
     return Evidence(
@@ -114,7 +120,7 @@ def check_readable(evidence: Evidence, blobs: BlobFolder) -> None:
                 raise
 
 
-def judge(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: int) -> Judgement:
+def build_run(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: int) -> Evaluation:
     """Build the run from evidence and evaluated facts; store its samples as a blob."""
     values = to_plain(facts)
     samples: bytes | None = facts.samples
@@ -129,7 +135,9 @@ def judge(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: int) -
     values["provenance"] = _provenance(evidence, facts)
     invalid = facts.loadgen_validity == "INVALID"
     reason = "; ".join(facts.problems)
-    return Judgement(Ending.INVALID if invalid else Ending.VALID, reason, False, values, files)
+    return Evaluation(
+        AttemptOutcome.INVALID if invalid else AttemptOutcome.VALID, reason, False, values, files
+    )
 
 
 def _identity(evidence: Evidence) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _UNREADABLE = (
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class RecomputedAccuracy:
     """The counts of an accuracy run: correct answers, answers, and samples of the data set."""
 
     correct: int
@@ -125,7 +125,7 @@ def _idx(file: BinaryIO) -> NDArray[Any]:
     return np.frombuffer(body, np.uint8)
 
 
-def top_1(answers: Answers, labels: Integers, expected: int | None = None) -> Accuracy:
+def top_1(answers: Answers, labels: Integers, expected: int | None = None) -> RecomputedAccuracy:
     """Compare answers with labels.
 
     Args:
@@ -151,4 +151,6 @@ def top_1(answers: Answers, labels: Integers, expected: int | None = None) -> Ac
     if np.unique(answers.indices).size != answers.indices.size:
         raise IngestError("answers a sample twice", "mlperf_log_accuracy.json")
     correct = int(np.count_nonzero(labels[answers.indices] == answers.classes))
-    return Accuracy(correct, int(answers.indices.size), max(expected or 0, int(labels.size)))
+    return RecomputedAccuracy(
+        correct, int(answers.indices.size), max(expected or 0, int(labels.size))
+    )

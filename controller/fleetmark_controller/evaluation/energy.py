@@ -36,7 +36,7 @@ _About = tuple[str, str, str, float, int | None]
 
 
 @dataclass(frozen=True)
-class Source:
+class EnergySource:
     """A sensor and its readings with their times; see the agent's `telemetry.power_sensors`."""
 
     name: str
@@ -49,11 +49,11 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Series:
+class PowerSeries:
     """All sensors of a device, and the device's clock at their time 0."""
 
     began_unix_ns: int
-    sources: tuple[Source, ...]
+    sources: tuple[EnergySource, ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class NoFigure(Exception):
     """A sensor gives no figure for the interval; the text says why."""
 
 
-def read(path: Path) -> Series:
+def read(path: Path) -> PowerSeries:
     """Read a power file written by the agent.
 
     Raises:
@@ -90,7 +90,7 @@ def read(path: Path) -> Series:
         if head["format"] != 1:
             raise IngestError("has an unknown format", path.name)
         began = head["began_unix_ns"]
-        described = _told_apart([_described(table) for table in head["sources"][:_MOST_SOURCES]])
+        described = _unique_names([_described(table) for table in head["sources"][:_MOST_SOURCES]])
         rows = [row for line in lines[1:] if (row := _row(line, len(described))) is not None]
     except (IndexError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise IngestError("is not a valid file of power readings", path.name) from error
@@ -107,13 +107,13 @@ def read(path: Path) -> Series:
                 times.append(at_ns)
                 readings.append(value)
     found = (
-        Source(*about, times, readings)
+        EnergySource(*about, times, readings)
         for about, (times, readings) in zip(described, columns, strict=True)
     )
-    return Series(began, tuple(found))
+    return PowerSeries(began, tuple(found))
 
 
-def of_interval(series: Series, started_unix_ns: int, duration_s: float) -> Energy:
+def of_interval(series: PowerSeries, started_unix_ns: int, duration_s: float) -> Energy:
     """Return the energy of a measured interval, given in the device's own clock."""
     start_ns = started_unix_ns - series.began_unix_ns
     end_ns = start_ns + round(duration_s * 1e9)
@@ -124,7 +124,7 @@ def of_interval(series: Series, started_unix_ns: int, duration_s: float) -> Ener
             by_source[source.name] = joules(source, start_ns, end_ns)
         except NoFigure as error:
             reasons[source.name] = str(error)
-    counted, scope = chosen(series.sources, by_source)
+    counted, scope = select_sensors(series.sources, by_source)
     if not counted:
         why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         only = ", ".join(by_source)
@@ -136,7 +136,9 @@ def of_interval(series: Series, started_unix_ns: int, duration_s: float) -> Ener
     return Energy(total, f"{names} ({scope})", "", by_source)
 
 
-def chosen(sources: Sequence[Source], known: dict[str, float]) -> tuple[tuple[Source, ...], str]:
+def select_sensors(
+    sources: Sequence[EnergySource], known: dict[str, float]
+) -> tuple[tuple[EnergySource, ...], str]:
     """Return the sensors that make up the official figure, and the scope that it covers.
 
     MLPerf measures the whole device, so a sensor of scope `board` comes first. Next is the battery
@@ -153,7 +155,7 @@ def chosen(sources: Sequence[Source], known: dict[str, float]) -> tuple[tuple[So
     return parts, ", ".join(scopes)
 
 
-def joules(source: Source, start_ns: int, end_ns: int) -> float:
+def joules(source: EnergySource, start_ns: int, end_ns: int) -> float:
     """Return the joules that one sensor measured in the interval.
 
     Raises:
@@ -246,7 +248,7 @@ def _described(table: dict[str, Any]) -> _About:
     )
 
 
-def _told_apart(described: list[_About]) -> list[_About]:
+def _unique_names(described: list[_About]) -> list[_About]:
     """Make the names of sensors unique by appending numbers."""
     seen: dict[str, int] = {}
     found = []

@@ -26,7 +26,7 @@ from fleetmark_controller.evaluation import (
 from fleetmark_controller.evaluation.condition import Reason
 from fleetmark_controller.loadgen import accuracy_log, consistency, limits, loadgen_log, rules
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
-from fleetmark_controller.loadgen.loadgen_log import LoadgenLog, Result
+from fleetmark_controller.loadgen.loadgen_log import LoadgenLog, LoadgenResult
 from fleetmark_controller.loadgen.mllog import clean_text
 from fleetmark_controller.loadgen.summary import Summary, read_summary
 from fleetmark_core.clock import iso
@@ -264,7 +264,7 @@ class _Evaluation:
         facts.latency_p999_ms = latency.percentiles["99.90"] / 1e6
         self._samples(result)
 
-    def _validity(self, result: Result, log: LoadgenLog) -> str:
+    def _validity(self, result: LoadgenResult, log: LoadgenLog) -> str:
         """Return LoadGen's verdict, or INVALID if its own figures or its summary contradict it."""
         official = list(consistency.official_figures(log, result))
         for text in (*official, *consistency.figures(log, result)):
@@ -299,7 +299,7 @@ class _Evaluation:
             self._note("log_damaged", f"the summary {error.what}")
             return None
 
-    def _samples(self, result: Result) -> None:
+    def _samples(self, result: LoadgenResult) -> None:
         path = self._file("samples")
         if path is None:
             self._note("samples_missing", "the job did not save its own samples")
@@ -356,14 +356,15 @@ class _Evaluation:
             self._note("accuracy_incomplete", text)
         self._check_claim(claim.get("accuracy"), found)
 
-    def _check_claim(self, claimed: object, found: accuracy.Accuracy) -> None:
+    def _check_claim(self, claimed: object, found: accuracy.RecomputedAccuracy) -> None:
         if not isinstance(claimed, Mapping):
             return
         value = _number(claimed.get("value"), 1.0)
         if value is None or abs(value - found.value) > _CLAIM_TOLERANCE:
-            said = excerpt(claimed.get("value"))
+            claim_text = excerpt(claimed.get("value"))
             self._note(
-                "accuracy_claim", f"the job reported {said}, but its log shows {found.value:.6g}"
+                "accuracy_claim",
+                f"the job reported {claim_text}, but its log shows {found.value:.6g}",
             )
 
     # Figures from the device.
@@ -415,9 +416,13 @@ class _Evaluation:
 
     def _start_c(self, observed: telemetry.Telemetry) -> float | None:
         """Return the temperature before the job began, or else the first reading during the job."""
-        told = _table(self._provenance().get("temperatures")).get("start_c")
-        if isinstance(told, (int, float)) and not isinstance(told, bool) and -80 <= told <= 250:
-            return float(told)
+        start_c = _table(self._provenance().get("temperatures")).get("start_c")
+        if (
+            isinstance(start_c, (int, float))
+            and not isinstance(start_c, bool)
+            and -80 <= start_c <= 250
+        ):
+            return float(start_c)
         return next(iter(observed.readings("temperature_c")), None)
 
     def _power_modes(self) -> list[str]:
@@ -443,8 +448,8 @@ class _Evaluation:
     def _measured_energy(self, log: LoadgenLog | None) -> energy.Energy:
         path = self._file("board_power")
         if path is None:
-            told = _table(self._provenance().get("telemetry")).get("energy_unavailable")
-            reasons = told[: limits.MAX_TEXTS] if isinstance(told, list) else []
+            missing_reason = _table(self._provenance().get("telemetry")).get("energy_unavailable")
+            reasons = missing_reason[: limits.MAX_TEXTS] if isinstance(missing_reason, list) else []
             why = "; ".join(clean_text(reason) for reason in reasons)
             return energy.Energy(None, "", why or "the agent read no power sensor", {})
         if log is None or log.started_unix_ns is None or not log.duration_s:

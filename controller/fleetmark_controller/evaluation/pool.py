@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs, evaluate
 
 
-class Workers:
+class EvaluationPool:
     """Owns a few worker processes, which start when the first job is dispatched."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from fleetmark_controller.loadgen.errors import excerpt
 from fleetmark_core.digest import is_sha256
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import Lock
+from fleetmark_core.lockfile import Lockfile
 from fleetmark_core.received_files import check_distinct, name_fault
 from fleetmark_core.records import AGENT_FILES, Final, Record, parse_final, seal
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
@@ -98,7 +98,7 @@ def parse_sealed(records: Sequence[Record]) -> Final:
     return final
 
 
-def parse_files(records: Iterable[Record], lockfile: Lock) -> tuple[ReportedFile, ...]:
+def parse_files(records: Iterable[Record], lockfile: Lockfile) -> tuple[ReportedFile, ...]:
     """Return the files that an attempt's records name.
 
     Raises:

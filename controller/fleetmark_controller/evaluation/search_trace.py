@@ -41,10 +41,10 @@ def read_search(claim: object, scenario: str, log: LoadgenLog) -> dict[str, Any]
         raise IngestError("the job reported no search")
     if claim.get("format") != FORMAT or claim.get("unit") != UNITS.get(scenario):
         raise IngestError("the job's search has another format or scenario")
-    told = claim.get("runs")
-    if not isinstance(told, list) or not 0 < len(told) <= MOST_RUNS:
+    claimed_runs = claim.get("runs")
+    if not isinstance(claimed_runs, list) or not 0 < len(claimed_runs) <= MOST_RUNS:
         raise IngestError("the job's search has no list of tests")
-    runs = [_run(one) for one in told]
+    runs = [_run(one) for one in claimed_runs]
     place = claim.get("kept")
     if isinstance(place, bool) or not isinstance(place, int) or not 0 < place <= len(runs):
         raise IngestError("the job's search does not name the kept test")
@@ -61,15 +61,15 @@ def read_search(claim: object, scenario: str, log: LoadgenLog) -> dict[str, Any]
     }
 
 
-def _run(told: object) -> dict[str, Any]:
-    if not isinstance(told, Mapping) or not isinstance(told.get("valid"), bool):
+def _run(run: object) -> dict[str, Any]:
+    if not isinstance(run, Mapping) or not isinstance(run.get("valid"), bool):
         raise IngestError("a test of the job's search is not a table with a verdict")
     names = ("target", "measured", "samples", "percentile_ms", "duration_ms")
-    figures = {name: _number(told.get(name), name) for name in names}
+    figures = {name: _number(run.get(name), name) for name in names}
     for name in ("samples", "duration_ms"):
         figures[name] = int(figures[name])
-    why = clean_text(str(told.get("why", "")))[:_MOST_TEXT]
-    return {**figures, "valid": told["valid"], "why": why}
+    why = clean_text(str(run.get("why", "")))[:_MOST_TEXT]
+    return {**figures, "valid": run["valid"], "why": why}
 
 
 def _check_kept(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from fleetmark_core.repeat_bounds import Bounds
+from fleetmark_core.repeat_bounds import RepeatBounds
 
 MAX_RESULT_BYTES = 1 << 20
 # All 60,000 records of CIFAR-10 are 184 MB.
@@ -39,7 +39,7 @@ class Thresholds:
     """Limit of the 90th percentile of the readings, because bursts affect p99."""
     temperature_c: float = 80.0
     """Devices slow down from here (a Raspberry Pi's soft limit, a Jetson's first trip point)."""
-    start_temperature_c: float = Bounds.start_temperature_c
+    start_temperature_c: float = RepeatBounds.start_temperature_c
     """A device that is warmer than this before it begins may slow down before it finishes."""
     frequency_drift_percent: float = 10.0
     """How far the clock fell below its highest reading while measuring."""

@@ -45,14 +45,14 @@ def atomic(out: Path) -> Iterator[Path]:
             finally:
                 journal.unlink(missing_ok=True)
     except OSError as error:
-        raise _explain(error, out) from error
+        raise _write_error(error, out) from error
     except sqlite3.Error as error:
         if "full" in str(error):
-            raise _explain(OSError(errno.ENOSPC, "no space left"), out) from error
-        raise _explain(OSError(errno.EIO, str(error)), out) from error
+            raise _write_error(OSError(errno.ENOSPC, "no space left"), out) from error
+        raise _write_error(OSError(errno.EIO, str(error)), out) from error
 
 
-def _explain(error: OSError, out: Path) -> FleetmarkError:
+def _write_error(error: OSError, out: Path) -> FleetmarkError:
     if error.errno in _NO_ROOM:
         return FleetmarkError(
             ErrorKind.DISK_FULL,

@@ -46,7 +46,9 @@ class RowSource:
         converters = [_CONVERTERS[found.type] for found in described]
         for number, row in enumerate(self.rows, 1):
             if len(row) != len(converters):
-                raise _misfit(view, number, f"has {len(row)} values, expected {len(converters)}")
+                raise _schema_mismatch_error(
+                    view, number, f"has {len(row)} values, expected {len(converters)}"
+                )
             try:
                 yield tuple(
                     None if value is None else convert(value)
@@ -75,7 +77,7 @@ class RowSource:
             yield dict(zip(self.columns, row, strict=True))
 
 
-def _misfit(view: str, number: int, what: str) -> FleetmarkError:
+def _schema_mismatch_error(view: str, number: int, what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.BAD_MESSAGE, f"row {number} {what}", f"view {view}")
 
 

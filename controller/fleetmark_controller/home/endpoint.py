@@ -45,8 +45,8 @@ def read_endpoint(folder: Path) -> tuple[str, int]:
     behind, so callers must check the process.
     """
     try:
-        said = parse_json(read_regular(folder / ENDPOINT, _MAX_BYTES))
-        return str(said["address"]), int(said["pid"])
+        values = parse_json(read_regular(folder / ENDPOINT, _MAX_BYTES))
+        return str(values["address"]), int(values["pid"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "", 0
 

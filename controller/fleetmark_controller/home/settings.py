@@ -16,7 +16,7 @@ from fleetmark_protos.channel import DEFAULT_PORT, HANDSHAKE_TIMEOUT_S
 
 
 @dataclass(frozen=True)
-class Settings:
+class ControllerSettings:
     """What `controller serve` runs with; each is a key of config.toml.
 
     docs/configuration.md is made of the texts below.
@@ -110,7 +110,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """Minimum and maximum of each number. Other values make a fleet hang, spin or refuse devices."""
 
 
-def load_settings(home: Path, **flags: Any) -> Settings:
+def load_settings(home: Path, **flags: Any) -> ControllerSettings:
     """Load the settings of `home`; ignore flags that are None or empty.
 
     Raises:
@@ -124,7 +124,7 @@ def load_settings(home: Path, **flags: Any) -> Settings:
         raise FleetmarkError(
             ErrorKind.CONFIGURATION, str(error), next_step="Correct the file"
         ) from error
-    types = {f.name: f for f in fields(Settings)}
+    types = {f.name: f for f in fields(ControllerSettings)}
     chosen: dict[str, Any] = {}
     for key, value in values.items():
         if key not in types:
@@ -145,7 +145,7 @@ def load_settings(home: Path, **flags: Any) -> Settings:
             raise FleetmarkError(ErrorKind.CONFIGURATION, f"{key} is {fault}", str(path))
         chosen[key] = given
     chosen |= {key: value for key, value in flags.items() if value}
-    settings = Settings(**chosen)
+    settings = ControllerSettings(**chosen)
     longest_s = max(settings.heartbeat_idle_s, settings.heartbeat_running_s)
     if settings.lease_s <= longest_s:
         raise FleetmarkError(
@@ -157,7 +157,7 @@ def load_settings(home: Path, **flags: Any) -> Settings:
     return settings
 
 
-def check_settings(settings: Settings, home: Path) -> None:
+def check_settings(settings: ControllerSettings, home: Path) -> None:
     """Check the address and the folders that the settings name.
 
     A missing catalog folder is accepted if a restored `home` has a copy of it.

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fleetmark_controller.identity.model import Kind
+from fleetmark_controller.identity.model import IdentityKind
 from fleetmark_core.clock import NS_PER_S
 from fleetmark_core.device_keys import crypto_errors, make_key, pem_sha256
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -42,7 +42,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Request:
+class SigningRequest:
     """A signing request with a valid signature: its public key and the key's fingerprint."""
 
     public_key: ec.EllipticCurvePublicKey
@@ -53,7 +53,7 @@ class Request:
 class Peer:
     """The identity that a client certificate of this controller names."""
 
-    kind: Kind
+    kind: IdentityKind
     identity_id: str
     key_sha256: str
     expires_ns: int
@@ -90,7 +90,7 @@ def make_server(ca: Pair, now_ns: int) -> Pair:
     return Pair(key, _pem(builder.sign(_private(ca.key), hashes.SHA256())))
 
 
-def read_request(der: bytes) -> Request:
+def read_request(der: bytes) -> SigningRequest:
     """Parse and verify a signing request.
 
     Raises:
@@ -113,10 +113,10 @@ def read_request(der: bytes) -> Request:
         InvalidSignature,
     ) as error:
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, f"bad signing request: {error}") from error
-    return Request(key, _fingerprint(key))
+    return SigningRequest(key, _fingerprint(key))
 
 
-def check_document(data: bytes, csr: bytes, signature: str) -> Request:
+def check_document(data: bytes, csr: bytes, signature: str) -> SigningRequest:
     """Verify a document that a device wrote into a file; return the key that signed it.
 
     Args:
@@ -139,7 +139,12 @@ def check_document(data: bytes, csr: bytes, signature: str) -> Request:
 
 
 def sign(
-    ca: Pair, request: Request, kind: Kind, identity_id: str, now_ns: int, life_ns: int
+    ca: Pair,
+    request: SigningRequest,
+    kind: IdentityKind,
+    identity_id: str,
+    now_ns: int,
+    life_ns: int,
 ) -> tuple[bytes, int]:
     """Return a client certificate (PEM) for a key, and its end of validity (unix ns)."""
     authority = x509.load_pem_x509_certificate(ca.certificate)
@@ -199,7 +204,9 @@ def read_peer(certificate: bytes) -> Peer:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise ValueError("the key is not an elliptic curve key")
         expires = found.not_valid_after_utc
-        return Peer(Kind(kind), identity_id, _fingerprint(key), int(expires.timestamp()) * NS_PER_S)
+        return Peer(
+            IdentityKind(kind), identity_id, _fingerprint(key), int(expires.timestamp()) * NS_PER_S
+        )
     except crypto_errors() as error:
         raise FleetmarkError(
             ErrorKind.UNAUTHENTICATED,

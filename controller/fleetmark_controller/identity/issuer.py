@@ -15,15 +15,15 @@ from fleetmark_controller.home.credential_files import (
 )
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.ca import Authority
-from fleetmark_controller.identity.certificates import Request
-from fleetmark_controller.identity.model import Kind
+from fleetmark_controller.identity.certificates import SigningRequest
+from fleetmark_controller.identity.model import IdentityKind
 from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_protos.token import ID_BYTES, SECRET_BYTES, JoinToken
+from fleetmark_protos.token import ID_BYTES, SECRET_BYTES, EnrollmentToken
 
 
 @dataclass(frozen=True)
-class Issued:
+class IssuedCertificate:
     """A certificate (PEM) with its times."""
 
     certificate: bytes
@@ -48,17 +48,19 @@ class Issuer:
         self.session_port = 0
         self._device_life_ns = device_life_ns
 
-    def device(self, request: Request, device_id: str, now_ns: int) -> Issued:
+    def device(self, request: SigningRequest, device_id: str, now_ns: int) -> IssuedCertificate:
         """Issue a certificate for a device."""
-        return self._issue(request, Kind.DEVICE, device_id, now_ns, self._device_life_ns)
+        return self._issue(request, IdentityKind.DEVICE, device_id, now_ns, self._device_life_ns)
 
-    def person(self, request: Request, person_id: str, now_ns: int, life_ns: int) -> Issued:
+    def issue_for_operator(
+        self, request: SigningRequest, operator_id: str, now_ns: int, life_ns: int
+    ) -> IssuedCertificate:
         """Issue a certificate for an operator."""
-        return self._issue(request, Kind.PERSON, person_id, now_ns, life_ns)
+        return self._issue(request, IdentityKind.PERSON, operator_id, now_ns, life_ns)
 
-    def new_token(self) -> JoinToken:
+    def new_token(self) -> EnrollmentToken:
         """Create a token with a fresh secret. It is valid once it is stored."""
-        return JoinToken(
+        return EnrollmentToken(
             os.urandom(ID_BYTES).hex(),
             os.urandom(SECRET_BYTES),
             self.authority.ca_sha256,
@@ -67,12 +69,17 @@ class Issuer:
         )
 
     def _issue(
-        self, request: Request, kind: Kind, identity_id: str, now_ns: int, life_ns: int
-    ) -> Issued:
+        self,
+        request: SigningRequest,
+        kind: IdentityKind,
+        identity_id: str,
+        now_ns: int,
+        life_ns: int,
+    ) -> IssuedCertificate:
         certificate, expires_ns = certificates.sign(
             self.authority.ca, request, kind, identity_id, now_ns, life_ns
         )
-        return Issued(certificate, now_ns, expires_ns)
+        return IssuedCertificate(certificate, now_ns, expires_ns)
 
 
 def local_key(home: Path) -> tuple[str, str]:
@@ -89,7 +96,7 @@ def local_key(home: Path) -> tuple[str, str]:
 
 
 def write_local(
-    home: Path, issuer: Issuer, key: str, person_id: str, address: str, now_ns: int, life_ns: int
+    home: Path, issuer: Issuer, key: str, operator_id: str, address: str, now_ns: int, life_ns: int
 ) -> None:
     """Write the credentials that give commands on this host the administrator's role.
 
@@ -97,7 +104,7 @@ def write_local(
         OSError: the file cannot be written.
     """
     request = certificates.read_request(signing_request(key.encode()))
-    issued = issuer.person(request, person_id, now_ns, life_ns)
+    issued = issuer.issue_for_operator(request, operator_id, now_ns, life_ns)
     credentials = Credentials(
         address,
         issuer.authority.ca.certificate.decode(),

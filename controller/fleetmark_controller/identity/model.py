@@ -14,7 +14,7 @@ MAX_TOKEN_USES = 10_000
 MAX_OPERATOR_LIFE_NS = 5 * 366 * 86_400 * NS_PER_S
 
 
-class Kind(Enum):
+class IdentityKind(Enum):
     """The kind of identity that a certificate names."""
 
     DEVICE = "device"
@@ -34,7 +34,7 @@ class Role(Enum):
         return order.index(self) >= order.index(other)
 
 
-class State(Enum):
+class IdentityState(Enum):
     """The state of an identity: PENDING becomes ACTIVE; any state becomes REVOKED or REMOVED."""
 
     PENDING = "pending"
@@ -47,7 +47,7 @@ class State(Enum):
 class Caller:
     """The authenticated caller of a method."""
 
-    kind: Kind
+    kind: IdentityKind
     identity_id: str
     name: str
     role: Role | None = None
@@ -59,7 +59,7 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Rule:
+class CallRule:
     """The callers that may use one method."""
 
     devices: bool = False
@@ -70,7 +70,7 @@ class Rule:
 
     def allows(self, caller: Caller) -> bool:
         """Return whether this caller may call the method."""
-        if caller.kind is Kind.DEVICE:
+        if caller.kind is IdentityKind.DEVICE:
             return self.devices
         return (
             self.people is not None
@@ -118,7 +118,7 @@ def renew_at_ns(issued_ns: int, expires_ns: int) -> int:
 
 
 @dataclass
-class Budget:
+class ByteBudget:
     """Limit of the bytes that each source uploads within a window; the caller passes the time."""
 
     most: int
@@ -137,7 +137,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Most:
+class UploadLimit:
     """The maximum number of files and bytes of one attempt."""
 
     files: int
@@ -150,11 +150,11 @@ class _Pool:
 
     files: int = 0
     size_bytes: int = 0
-    awaited: dict[Hashable, Most] = field(default_factory=dict)
+    awaited: dict[Hashable, UploadLimit] = field(default_factory=dict)
 
 
 @dataclass
-class Allowance:
+class UploadQuota:
     """Limit of the files and bytes of each source: as many as its awaited attempts may have.
 
     The attempt to which a file belongs is unknown until its records arrive, so all attempts of a
@@ -167,7 +167,7 @@ class Allowance:
     sources: int = 10_000
     _pools: OrderedDict[str, _Pool] = field(default_factory=OrderedDict)
 
-    def take(self, source: str, awaited: Mapping[Hashable, Most], size_bytes: int) -> bool:
+    def take(self, source: str, awaited: Mapping[Hashable, UploadLimit], size_bytes: int) -> bool:
         """Count a file; return False, and do not count it, if it exceeds the limit.
 
         Args:
@@ -192,7 +192,7 @@ class Allowance:
         pool.size_bytes += size_bytes
         return True
 
-    def give_back(self, source: str, size_bytes: int) -> None:
+    def refund(self, source: str, size_bytes: int) -> None:
         """Subtract a file that was counted but did not arrive."""
         if pool := self._pools.get(source):
             pool.files = max(0, pool.files - 1)
@@ -200,7 +200,7 @@ class Allowance:
 
 
 @dataclass
-class Limiter:
+class RateLimiter:
     """Limit of the refusals of each source within a window; a source at the limit is blocked.
 
     `most` refusals per `window_s`, by a clock that the caller reads. At most `sources` sources are
@@ -233,10 +233,10 @@ class Identity:
     """A key and the device or operator that it identifies."""
 
     identity_id: str
-    kind: Kind
+    kind: IdentityKind
     name: str
     role: Role | None
     key_sha256: str
-    state: State
+    state: IdentityState
     labels: dict[str, str]
     created_at: str

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from fleetmark_controller.identity.model import Role, Rule
+from fleetmark_controller.identity.model import CallRule, Role
 
-_DEVICE = Rule(devices=True)
-_VIEWER = Rule(people=Role.VIEWER)
-_OPERATOR = Rule(people=Role.OPERATOR)
-_ADMIN = Rule(people=Role.ADMIN)
-_ANYONE = Rule(anyone=True)
+_DEVICE = CallRule(devices=True)
+_VIEWER = CallRule(people=Role.VIEWER)
+_OPERATOR = CallRule(people=Role.OPERATOR)
+_ADMIN = CallRule(people=Role.ADMIN)
+_ANYONE = CallRule(anyone=True)
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, CallRule] = {
     "/fleetmark.v1.Enrollment/Health": _ANYONE,
     "/fleetmark.v1.Enrollment/Enroll": _ANYONE,
     "/fleetmark.v1.Enrollment/Renew": _ANYONE,
@@ -18,8 +18,8 @@ RULES: dict[str, Rule] = {
     "/fleetmark.v1.Session/Connect": _DEVICE,
     "/fleetmark.v1.Results/Append": _DEVICE,
     # Agents: blobs that their orders name. Operators: files of runs, and models that they import.
-    "/fleetmark.v1.Blobs/Download": Rule(devices=True, people=Role.VIEWER),
-    "/fleetmark.v1.Blobs/Upload": Rule(devices=True, people=Role.OPERATOR),
+    "/fleetmark.v1.Blobs/Download": CallRule(devices=True, people=Role.VIEWER),
+    "/fleetmark.v1.Blobs/Upload": CallRule(devices=True, people=Role.OPERATOR),
     "/fleetmark.v1.Results/ListRows": _VIEWER,
     "/fleetmark.v1.Results/GetRun": _VIEWER,
     "/fleetmark.v1.Fleet/ListDevices": _VIEWER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from fleetmark_controller.identity.model import Caller, Identity, Kind, State
+from fleetmark_controller.identity.model import Caller, Identity, IdentityKind, IdentityState
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
@@ -26,7 +26,7 @@ class OpenCall(Protocol):
 class Registry:
     """Identities by id, and the open calls of each."""
 
-    def __init__(self, most_calls: Mapping[Kind, int] | None = None) -> None:
+    def __init__(self, most_calls: Mapping[IdentityKind, int] | None = None) -> None:
         """Start without identities.
 
         Args:
@@ -42,17 +42,17 @@ class Registry:
         """Apply stored identities; end the calls of each identity that is not active."""
         for identity in identities:
             self._identities[identity.identity_id] = identity
-            if identity.state is not State.ACTIVE:
+            if identity.state is not IdentityState.ACTIVE:
                 for call in list(self._calls.get(identity.identity_id, ())):
-                    call.end(_refusal(identity))
-            for told in list(self._waiting.get(identity.identity_id, ())):
-                told()
+                    call.end(_refusal_error(identity))
+            for callback in list(self._waiting.get(identity.identity_id, ())):
+                callback()
 
     def get(self, identity_id: str) -> Identity | None:
         """Return an identity, or None if it is unknown."""
         return self._identities.get(identity_id)
 
-    def admit(self, kind: Kind, identity_id: str, key_sha256: str) -> Caller:
+    def admit(self, kind: IdentityKind, identity_id: str, key_sha256: str) -> Caller:
         """Return the caller that a verified certificate names.
 
         Raises:
@@ -65,11 +65,11 @@ class Registry:
                 "certificate is not registered with this controller",
                 next_step="Enroll the device again or create a new credentials file",
             )
-        if identity.state is not State.ACTIVE:
-            raise _refusal(identity)
+        if identity.state is not IdentityState.ACTIVE:
+            raise _refusal_error(identity)
         return Caller(identity.kind, identity_id, identity.name, identity.role)
 
-    def opened(self, caller: Caller, call: OpenCall) -> None:
+    def add_call(self, caller: Caller, call: OpenCall) -> None:
         """Record that a call began.
 
         A device cannot occupy all connections of the controller: a connection that it keeps without
@@ -103,13 +103,13 @@ class Registry:
                 if now_ns >= call.expires_ns:
                     call.end(expired())
 
-    def watch(self, identity_id: str, told: Callable[[], None]) -> Callable[[], None]:
+    def watch(self, identity_id: str, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `told` whenever the identity changes; return a function that ends this."""
-        self._waiting.setdefault(identity_id, set()).add(told)
+        self._waiting.setdefault(identity_id, set()).add(callback)
 
         def stop() -> None:
             watchers = self._waiting.get(identity_id, set())
-            watchers.discard(told)
+            watchers.discard(callback)
             if not watchers:
                 self._waiting.pop(identity_id, None)
 
@@ -117,7 +117,7 @@ class Registry:
 
 
 def _too_many_calls_error(caller: Caller, most: int) -> FleetmarkError:
-    noun = "device" if caller.kind is Kind.DEVICE else "operator"
+    noun = "device" if caller.kind is IdentityKind.DEVICE else "operator"
     return FleetmarkError(
         ErrorKind.BACK_PRESSURE,
         f"{noun} {caller.name} has {most} open calls, the limit for one {noun}",
@@ -134,8 +134,8 @@ def expired() -> FleetmarkError:
     )
 
 
-def _refusal(identity: Identity) -> FleetmarkError:
-    if identity.state is State.PENDING:
+def _refusal_error(identity: Identity) -> FleetmarkError:
+    if identity.state is IdentityState.PENDING:
         return FleetmarkError(
             ErrorKind.PENDING,
             f"device {identity.name} waits for approval",

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from fleetmark_core.repeat_bounds import Bounds
+from fleetmark_core.repeat_bounds import RepeatBounds
 
 
-class Next(Enum):
+class RepeatDecision(Enum):
     """The decision after a run, with its reason."""
 
     WAIT = "another run has not ended"
@@ -35,18 +35,18 @@ class Runs:
     last_is_valid: bool
 
 
-def following(runs: Runs, bounds: Bounds) -> Next:
+def next_step(runs: Runs, bounds: RepeatBounds) -> RepeatDecision:
     """Return what to do after the last run.
 
     A run that LoadGen calls invalid will be invalid again. A repetition only helps against scatter.
     """
     if not runs.last_is_valid:
-        return Next.STOP
+        return RepeatDecision.STOP
     if runs.waiting:
-        return Next.WAIT
+        return RepeatDecision.WAIT
     enough = len(runs.figures) >= max(2, bounds.least_runs)
     if enough and runs.half_percent is not None and runs.half_percent <= bounds.interval_percent:
-        return Next.NARROW
+        return RepeatDecision.NARROW
     if runs.ended >= max(bounds.most_runs, 1):
-        return Next.BOUND
-    return Next.AGAIN
+        return RepeatDecision.BOUND
+    return RepeatDecision.AGAIN

@@ -8,7 +8,7 @@ from enum import Enum
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 
 
-class Ending(Enum):
+class AttemptOutcome(Enum):
     """The way in which an attempt ended."""
 
     VALID = "valid"  # finished; LoadGen's verdict is valid, or there is none (accuracy mode)
@@ -32,7 +32,7 @@ class JobFacts:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JobTransition:
     """The next state of a job (None: unchanged), the reason, and whether the run is official."""
 
     state: JobState | None
@@ -40,7 +40,9 @@ class Verdict:
     official: bool = False
 
 
-def after_attempt(job: JobFacts, ending: Ending, reason: str, retryable: bool) -> Verdict:
+def after_attempt(
+    job: JobFacts, ending: AttemptOutcome, reason: str, retryable: bool
+) -> JobTransition:
     """Return the effect of an attempt's end on its job.
 
     Only the newest attempt decides. A finished attempt is official if the job is not yet terminal
@@ -48,22 +50,24 @@ def after_attempt(job: JobFacts, ending: Ending, reason: str, retryable: bool) -
     left: the device may still deliver the result, and the deadline bounds the wait.
     """
     if job.state in JOB_TERMINAL or not job.newest_epoch:
-        return Verdict(None, reason)
+        return JobTransition(None, reason)
     if job.state is JobState.CANCELLING:
-        return Verdict(JobState.CANCELLED, "cancelled")
-    if ending is Ending.VALID:
-        return Verdict(JobState.SUCCEEDED, "", official=True)
-    if ending is Ending.INVALID:
-        return Verdict(JobState.INVALID, reason, official=True)
+        return JobTransition(JobState.CANCELLED, "cancelled")
+    if ending is AttemptOutcome.VALID:
+        return JobTransition(JobState.SUCCEEDED, "", official=True)
+    if ending is AttemptOutcome.INVALID:
+        return JobTransition(JobState.INVALID, reason, official=True)
     left = job.attempts < job.max_attempts
-    if ending is Ending.LOST:
+    if ending is AttemptOutcome.LOST:
         waiting = reason if left else f"{reason}; no attempts left, waiting for the result"
-        return Verdict(_queued(job.state), waiting)
-    if ending is Ending.GONE or retryable:
+        return JobTransition(_queued(job.state), waiting)
+    if ending is AttemptOutcome.GONE or retryable:
         if left:
-            return Verdict(_queued(job.state), reason)
-        return Verdict(JobState.FAILED, f"{reason} (attempt {job.attempts} of {job.max_attempts})")
-    return Verdict(JobState.FAILED, reason)
+            return JobTransition(_queued(job.state), reason)
+        return JobTransition(
+            JobState.FAILED, f"{reason} (attempt {job.attempts} of {job.max_attempts})"
+        )
+    return JobTransition(JobState.FAILED, reason)
 
 
 def _queued(state: JobState) -> JobState | None:

@@ -74,7 +74,9 @@ class IllegalTransition(Exception):
     """Raised when a state change is not in the table: a bug in the program."""
 
 
-def following(state: JobState | AttemptState) -> frozenset[JobState] | frozenset[AttemptState]:
+def allowed_transitions(
+    state: JobState | AttemptState,
+) -> frozenset[JobState] | frozenset[AttemptState]:
     """Return the states that may follow this one."""
     if isinstance(state, JobState):
         return JOB_TRANSITIONS[state]
@@ -93,7 +95,7 @@ def check(old: S, new: S, subject: str, history: Callable[[], str] = str) -> Non
     Raises:
         IllegalTransition: the transition is not allowed.
     """
-    if new not in following(old):
+    if new not in allowed_transitions(old):
         trail = history()
         raise IllegalTransition(
             f"{subject}: {old.value} → {new.value} is not a transition"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fleetmark_controller.loadgen import early_stopping
-from fleetmark_controller.loadgen.loadgen_log import Latency, LoadgenLog, Result
+from fleetmark_controller.loadgen.loadgen_log import Latency, LoadgenLog, LoadgenResult
 from fleetmark_controller.loadgen.summary import Summary
 
 # LoadGen prints rates with six significant digits.
@@ -19,7 +19,7 @@ _INTERVAL_SLACK_S = 0.02
 _INTERVAL_SLACK = 0.01
 
 
-def denials(log: LoadgenLog, result: Result) -> list[str]:
+def denials(log: LoadgenLog, result: LoadgenResult) -> list[str]:
     """What in the log says that the run is not valid, whatever its verdict line says."""
     found = list(result.failed_checks)
     settings = log.settings
@@ -35,7 +35,7 @@ def denials(log: LoadgenLog, result: Result) -> list[str]:
     return found
 
 
-def figures(log: LoadgenLog, result: Result) -> Iterator[str]:
+def figures(log: LoadgenLog, result: LoadgenResult) -> Iterator[str]:
     """Texts about figures that contradict one another, beside those of `official_figures`."""
     scenario = log.settings.scenario
     latency = result.latency
@@ -52,7 +52,7 @@ def figures(log: LoadgenLog, result: Result) -> Iterator[str]:
 
 
 def official_figures(
-    log: LoadgenLog, result: Result, percentile: float | None = None
+    log: LoadgenLog, result: LoadgenResult, percentile: float | None = None
 ) -> Iterator[str]:
     """Yield texts about the official figure where others contradict it: such a run is not valid.
 
@@ -75,7 +75,7 @@ def official_figures(
         yield from _lasted(log, result)
 
 
-def summary_figures(summary: Summary, log: LoadgenLog, result: Result) -> Iterator[str]:
+def summary_figures(summary: Summary, log: LoadgenLog, result: LoadgenResult) -> Iterator[str]:
     """Texts about figures of the summary that differ from those of the detail log."""
     if summary.scenario not in ("", log.settings.scenario):
         yield f"the summary is of {summary.scenario}, the detail log of {log.settings.scenario}"
@@ -105,7 +105,7 @@ def _by_label(latency: Latency) -> dict[str, int]:
     return {"minimum": latency.min_ns, "maximum": latency.max_ns, **percentiles}
 
 
-def _estimate(log: LoadgenLog, result: Result, percentile: float) -> Iterator[str]:
+def _estimate(log: LoadgenLog, result: LoadgenResult, percentile: float) -> Iterator[str]:
     """Of early stopping: an estimate is a latency that occurred, at a place that follows."""
     latency = result.estimated or result.query_latency or result.latency
     if result.metric_value is None:
@@ -132,7 +132,7 @@ def _estimate(log: LoadgenLog, result: Result, percentile: float) -> Iterator[st
         )
 
 
-def _lasted(log: LoadgenLog, result: Result) -> Iterator[str]:
+def _lasted(log: LoadgenLog, result: LoadgenResult) -> Iterator[str]:
     rate = result.throughput_samples_per_s
     if not rate or not log.duration_s:
         return

@@ -35,7 +35,7 @@ ACCURACY = "AccuracyOnly"
 
 
 @dataclass(frozen=True)
-class Settings:
+class LoadgenSettings:
     """What LoadGen ran with: its `effective_…` values."""
 
     scenario: str
@@ -81,7 +81,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Result:
+class LoadgenResult:
     """What LoadGen measured in performance mode.
 
     `validity` is LoadGen's own word; `failed_checks` are its checks that did not hold, `reasons`
@@ -116,8 +116,8 @@ class LoadgenLog:
 
     version: str
     revision: str
-    settings: Settings
-    result: Result | None
+    settings: LoadgenSettings
+    result: LoadgenResult | None
     query_count: int | None
     started_unix_ns: int | None
     duration_s: float | None
@@ -198,12 +198,12 @@ def interpret(raw: RawLog) -> LoadgenLog:
     )
 
 
-def _settings(values: Values) -> Settings:
+def _settings(values: Values) -> LoadgenSettings:
     count = limits.MAX_COUNT
     seed = (1 << 64) - 1
     # LoadGen of v5.1 cannot be told to use fewer samples, and does not log how many it uses.
     total = values.integer("qsl_reported_total_count", count)
-    return Settings(
+    return LoadgenSettings(
         scenario=values.word("effective_scenario", SCENARIOS),
         mode=values.text("effective_test_mode"),
         min_duration_ms=values.integer("effective_min_duration_ms", count),
@@ -285,7 +285,7 @@ _CHECKS = {
 }
 
 
-def _result(values: Values, settings: Settings) -> Result:
+def _result(values: Values, settings: LoadgenSettings) -> LoadgenResult:
     validity = values.word("result_validity", ("VALID", "INVALID"))
     query_count = values.integer("result_query_count", limits.MAX_COUNT)
     # In Offline `effective_samples_per_query` is what one query held; in MultiStream it is 8.
@@ -303,7 +303,7 @@ def _result(values: Values, settings: Settings) -> Result:
     latency = _latency(values, offline_samples=sample_count if offline else 0)
     query_latency = _latency(values, of_query=True) if settings.scenario == "MultiStream" else None
     name, value, throughput = _metric(values, settings, query_latency)
-    return Result(
+    return LoadgenResult(
         validity=validity,
         failed_checks=failed,
         reasons=tuple(text for text in reasons if text),
@@ -321,7 +321,7 @@ def _result(values: Values, settings: Settings) -> Result:
     )
 
 
-def _issued_offline(values: Values, settings: Settings, samples: int) -> int:
+def _issued_offline(values: Values, settings: LoadgenSettings, samples: int) -> int:
     """Return how many samples the query of Offline held; `samples` are those that LoadGen logs.
 
     Where each sample is issued equally often, LoadGen pads the query "to a multiple of the complete
@@ -344,7 +344,7 @@ def _issued_offline(values: Values, settings: Settings, samples: int) -> int:
 
 
 def _metric(
-    values: Values, settings: Settings, query_latency: Latency | None
+    values: Values, settings: LoadgenSettings, query_latency: Latency | None
 ) -> tuple[str, float | None, float | None]:
     """Name and value of the official metric, and samples per second.
 

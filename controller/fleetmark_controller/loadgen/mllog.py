@@ -162,8 +162,8 @@ class Values:
         """One of the allowed words."""
         value = self._values.get(key)
         if value not in allowed:
-            said = "missing" if value is None else excerpt(value)
-            raise IngestError(f"{key} is {said}, must be one of {', '.join(allowed)}")
+            found = "missing" if value is None else excerpt(value)
+            raise IngestError(f"{key} is {found}, must be one of {', '.join(allowed)}")
         return str(value)
 
     def text(self, key: str) -> str:

@@ -22,7 +22,7 @@ from fleetmark_controller.loadgen.loadgen_log import (
 from fleetmark_controller.mlperf import summary
 from fleetmark_controller.mlperf.inference import inferred_figure, may_infer, why_not
 from fleetmark_controller.mlperf.layout import DETAIL, SUMMARY
-from fleetmark_controller.mlperf.problems import Problem
+from fleetmark_controller.mlperf.problems import SubmissionProblem
 from fleetmark_controller.mlperf.rules import EDGE, NETWORK, OPEN, Rules
 from fleetmark_controller.mlperf.tree_reader import TreeReader
 
@@ -54,7 +54,7 @@ class RunLog:
         return f"{self.folder}/{DETAIL}"
 
     @classmethod
-    def read(cls, tree: TreeReader, folder: str) -> tuple[RunLog | None, list[Problem]]:
+    def read(cls, tree: TreeReader, folder: str) -> tuple[RunLog | None, list[SubmissionProblem]]:
         """Read the logs of a folder; None with the reason where it has no readable detail log."""
         path = f"{folder}/{DETAIL}"
         missing = list(tree.missing(path))
@@ -64,24 +64,24 @@ class RunLog:
             raw = read_detail(tree.root / path)
             log = interpret(raw)
         except IngestError as error:
-            return None, [Problem(path, error.what)]
+            return None, [SubmissionProblem(path, error.what)]
         return cls(folder, log, raw.values, tree.read(f"{folder}/{SUMMARY}")), []
 
     def is_inferred(self, scenario: str) -> bool:
         """Return whether a result of `scenario` follows from this run of another one."""
         return may_infer(scenario, self.log.settings.scenario)
 
-    def errors(self) -> Iterator[Problem]:
+    def errors(self) -> Iterator[SubmissionProblem]:
         """Yield LoadGen's errors, and lines that cannot be read: the checkers refuse both."""
         log = self.log
         if log.error_count:
             said = f": {log.errors[0]}" if log.errors else ""
-            yield Problem(self.path, f"LoadGen logged {log.error_count} errors{said}")
+            yield SubmissionProblem(self.path, f"LoadGen logged {log.error_count} errors{said}")
         if log.bad_lines:
             text = f"has {log.bad_lines} broken lines: {log.first_bad_line}"
-            yield Problem(self.path, text)
+            yield SubmissionProblem(self.path, text)
         for text in log.contradictions:
-            yield Problem(self.path, f"contradicts itself: {text}")
+            yield SubmissionProblem(self.path, f"contradicts itself: {text}")
 
 
 def figure_of(run: RunLog, scenario: str, rules: Rules) -> float | None:
@@ -103,7 +103,7 @@ def check_log(
     system_type: str,
     *,
     network: bool,
-) -> Iterator[Problem]:
+) -> Iterator[SubmissionProblem]:
     """Yield what is wrong with a performance run of a result or of a compliance test.
 
     Args:
@@ -122,20 +122,20 @@ def check_log(
         *_latencies(run, scenario, rules),
         *_contradictions(run, rules),
     ):
-        yield Problem(run.path, text)
+        yield SubmissionProblem(run.path, text)
     if figure_of(run, scenario, rules) is None and (
         scenario == run.log.settings.scenario or run.is_inferred(scenario)
     ):
         text = "LoadGen gave no official figure"
-        yield Problem(
+        yield SubmissionProblem(
             run.path,
             why_not(scenario, run.log.settings.scenario) if run.is_inferred(scenario) else text,
         )
     for text in summary.contradictions(run.summary, run.values, run.log):
-        yield Problem(f"{run.folder}/{SUMMARY}", text)
+        yield SubmissionProblem(f"{run.folder}/{SUMMARY}", text)
     name = str(run.values.get("sut_name", ""))
     if network and division == NETWORK and _NETWORK_SUT not in name:
-        yield Problem(run.path, f"sut_name is {name!r}, must contain {_NETWORK_SUT!r}")
+        yield SubmissionProblem(run.path, f"sut_name is {name!r}, must contain {_NETWORK_SUT!r}")
 
 
 def _validity(run: RunLog) -> Iterator[str]:
@@ -172,7 +172,7 @@ def _settings(run: RunLog, rules: Rules, division: str) -> Iterator[str]:
             yield f"{count} samples, not {least}"
 
 
-def check_issued_samples(run: RunLog) -> Iterator[Problem]:
+def check_issued_samples(run: RunLog) -> Iterator[SubmissionProblem]:
     """Yield settings of compliance tests that a result must not have.
 
     inference_rules.adoc: "For performance runs, the LoadGen will select queries uniformly at
@@ -180,7 +180,9 @@ def check_issued_samples(run: RunLog) -> Iterator[Problem]:
     """
     for key in _ONE_SAMPLE:
         if run.values.get(key) is True:
-            yield Problem(run.path, f"{key} is true, which only a compliance test may set")
+            yield SubmissionProblem(
+                run.path, f"{key} is true, which only a compliance test may set"
+            )
 
 
 def _scenario(run: RunLog, scenario: str, system_type: str) -> Iterator[str]:

@@ -27,9 +27,9 @@ from fleetmark_controller.mlperf.layout import (
     SUMMARY,
     USER_CONF,
     Layout,
-    Place,
+    SubmissionPath,
 )
-from fleetmark_controller.mlperf.problems import NOTICE, Problem
+from fleetmark_controller.mlperf.problems import NOTICE, SubmissionProblem
 from fleetmark_controller.mlperf.rules import ACCURACY_LOG_BYTES, OPEN, Rules
 from fleetmark_controller.mlperf.tree_reader import TreeReader
 
@@ -61,13 +61,13 @@ class CheckedResult:
     scenario: str
     figure: float | None = None
     inferred: bool = False
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[SubmissionProblem] = field(default_factory=list)
 
 
 def check_result(
     tree: TreeReader,
     layout: Layout,
-    place: Place,
+    place: SubmissionPath,
     rules: Rules,
     system_type: str,
     *,
@@ -93,7 +93,7 @@ class _Check:
         self,
         tree: TreeReader,
         layout: Layout,
-        place: Place,
+        place: SubmissionPath,
         rules: Rules,
         system_type: str,
         *,
@@ -106,24 +106,28 @@ class _Check:
 
     # What was measured.
 
-    def measurements(self) -> Iterator[Problem]:
+    def measurements(self) -> Iterator[SubmissionProblem]:
         """Yield what is wrong with the folder that says how it was measured."""
         folder = self.layout.measurements(self.place)
         for name in (USER_CONF, README):
             yield from self.tree.missing(f"{folder}/{name}")
             if self.tree.sizes.get(f"{folder}/{name}") == 0:
-                yield Problem(f"{folder}/{name}", "is empty")
+                yield SubmissionProblem(f"{folder}/{name}", "is empty")
         path = self._implementation(folder)
         if path is None:
-            yield Problem(folder, "has no JSON file with what was done to weights and inputs")
+            yield SubmissionProblem(
+                folder, "has no JSON file with what was done to weights and inputs"
+            )
             return
         values, problems = self.tree.json(path)
         yield from problems
         for name in IMPLEMENTATION_FIELDS if not problems else ():
             if not _says_something(values.get(name)):
-                yield Problem(path, f"field {name} is missing, or says nothing")
+                yield SubmissionProblem(path, f"field {name} is missing, or says nothing")
         if not self._has_code():
-            yield Problem(f"{self.layout.code}/{self.place.model}", "is missing: the code that ran")
+            yield SubmissionProblem(
+                f"{self.layout.code}/{self.place.model}", "is missing: the code that ran"
+            )
 
     def _implementation(self, folder: str) -> str | None:
         """Return the file with what was done to weights and inputs: its name depends on the round.
@@ -147,7 +151,7 @@ class _Check:
 
     # The accuracy run.
 
-    def accuracy(self) -> Iterator[Problem]:
+    def accuracy(self) -> Iterator[SubmissionProblem]:
         """Yield what is wrong with the accuracy run."""
         folder = self.layout.accuracy(self.place)
         wanted = {SUMMARY, DETAIL, ACCURACY, ANSWERS}
@@ -155,7 +159,9 @@ class _Check:
         yield from self._accuracy_text(f"{folder}/{ACCURACY}")
         size_bytes = self.tree.sizes.get(f"{folder}/{ANSWERS}", 0)
         if size_bytes > ACCURACY_LOG_BYTES:
-            yield Problem(f"{folder}/{ANSWERS}", f"has {size_bytes} bytes: it must be cut")
+            yield SubmissionProblem(
+                f"{folder}/{ANSWERS}", f"has {size_bytes} bytes: it must be cut"
+            )
         yield from self._images(f"{folder}/images")
         log, problems = RunLog.read(self.tree, folder)
         yield from problems
@@ -171,33 +177,37 @@ class _Check:
             # use all the available samples in the dataset". The checker of v5.1 logs an error and
             # accepts the result, that of v6.1 refuses it.
             total = self.rules.dataset_samples
-            yield Problem(log.path, f"is about {count} samples, not all {total} of the data set")
+            yield SubmissionProblem(
+                log.path, f"is about {count} samples, not all {total} of the data set"
+            )
 
-    def _images(self, folder: str) -> Iterator[Problem]:
+    def _images(self, folder: str) -> Iterator[SubmissionProblem]:
         """Yield images of an accuracy run that are missing (`check_extra_files`)."""
         have = {name.partition(".")[0] for name in self.tree.files_in(folder)}
         for name in self.rules.terms.images:
             if name not in have:
-                yield Problem(f"{folder}/{name}.png", "is missing")
+                yield SubmissionProblem(f"{folder}/{name}.png", "is missing")
 
-    def _accuracy_text(self, path: str) -> Iterator[Problem]:
+    def _accuracy_text(self, path: str) -> Iterator[SubmissionProblem]:
         if path not in self.tree.sizes:
             return
         targets = self.rules.terms.targets
         figures = accuracy_text.read_figures(self.tree.text(path), targets)
         if not figures.sha256:
-            yield Problem(path, "tells no hash of the accuracy log")
+            yield SubmissionProblem(path, "tells no hash of the accuracy log")
         if self.layout.division != OPEN:
             for text in accuracy_text.shortfalls(figures, targets):
-                yield Problem(path, text)
+                yield SubmissionProblem(path, text)
         elif not figures.by_metric:
             # inference_rules.adoc, open division: "Accuracy constraints are not applicable:
             # instead the submission must report the accuracy obtained."
-            yield Problem(path, f"tells no {' or '.join(target.metric for target in targets)}")
+            yield SubmissionProblem(
+                path, f"tells no {' or '.join(target.metric for target in targets)}"
+            )
 
     # The performance run.
 
-    def performance(self) -> tuple[RunLog | None, list[Problem]]:
+    def performance(self) -> tuple[RunLog | None, list[SubmissionProblem]]:
         """Return the log of the performance run, and what is wrong with the run."""
         folder = self.layout.performance(self.place)
         wanted = {SUMMARY, DETAIL} | ({_SAMPLES_OF_POWER} if self.has_power else set())
@@ -218,7 +228,7 @@ class _Check:
             problems += self._power()
         return log, problems
 
-    def _power(self) -> Iterator[Problem]:
+    def _power(self) -> Iterator[SubmissionProblem]:
         """Yield what is wrong with the files of a power measurement; its figures are not read."""
         ranging = f"{self.layout.results(self.place)}/performance/ranging"
         yield from self.tree.check_list(ranging, {SUMMARY, DETAIL, _SAMPLES_OF_POWER}, {ANSWERS})
@@ -229,9 +239,11 @@ class _Check:
             folder = folder.rpartition("/")[0]
         for name in ("analyzer_table", "power_settings"):
             if not any(found.startswith(name) for found in seen):
-                yield Problem(self.layout.measurements(self.place), f"has no file {name}.*")
+                yield SubmissionProblem(
+                    self.layout.measurements(self.place), f"has no file {name}.*"
+                )
         text = "its power is not checked: MLCommons' power checker reads it"
-        yield Problem(self.power, text, NOTICE)
+        yield SubmissionProblem(self.power, text, NOTICE)
 
 
 def _says_something(value: Any) -> bool:

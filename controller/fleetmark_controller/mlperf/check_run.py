@@ -22,7 +22,7 @@ from fleetmark_controller.mlperf.layout import (
     VERIFIED_ACCURACY,
     VERIFIED_PERFORMANCE,
 )
-from fleetmark_controller.mlperf.problems import Problem
+from fleetmark_controller.mlperf.problems import SubmissionProblem
 from fleetmark_controller.mlperf.rules import ACCURACY_LOG_BYTES, SAME_INDEX, TEST01_TARGET, Rules
 from fleetmark_controller.mlperf.summary import contradictions
 from fleetmark_controller.mlperf.user_conf import check_user_conf
@@ -42,7 +42,7 @@ class RunPart:
     path: Path
     summary: bytes
     detail: bytes
-    missing: tuple[Problem, ...] = ()
+    missing: tuple[SubmissionProblem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ def stated_hash(part: AccuracyPart) -> str:
     return hashes.pop() if len(hashes) == 1 else ""
 
 
-def _parsed(part: RunPart) -> tuple[LoadgenLog | None, list[Problem]]:
+def _parsed(part: RunPart) -> tuple[LoadgenLog | None, list[SubmissionProblem]]:
     try:
         return parse_detail(part.path), []
     except IngestError as error:
-        return None, [Problem(f"{part.folder}/{DETAIL}", error.what)]
+        return None, [SubmissionProblem(f"{part.folder}/{DETAIL}", error.what)]
 
 
 def _settings(part: RunPart) -> Mapping[str, object]:
@@ -74,73 +74,77 @@ def _settings(part: RunPart) -> Mapping[str, object]:
 
 def _any_run(
     part: RunPart, log: LoadgenLog, scenario: str, rules: Rules, mode: str
-) -> Iterator[Problem]:
+) -> Iterator[SubmissionProblem]:
     """What holds for every run."""
     where = f"{part.folder}/{DETAIL}"
     settings, values = log.settings, _settings(part)
     if settings.scenario != scenario:
-        yield Problem(where, f"is of {settings.scenario}")
+        yield SubmissionProblem(where, f"is of {settings.scenario}")
     if settings.mode != mode:
-        yield Problem(where, f"ran in mode {settings.mode}, not {mode}")
+        yield SubmissionProblem(where, f"ran in mode {settings.mode}, not {mode}")
     if settings.seeds != rules.seeds:
-        yield Problem(where, f"has other seeds than those of round {rules.round}")
+        yield SubmissionProblem(where, f"has other seeds than those of round {rules.round}")
     if log.error_count:
-        said = f": {log.errors[0]}" if log.errors else ""
-        yield Problem(where, f"LoadGen logged {log.error_count} errors{said}")
+        detail = f": {log.errors[0]}" if log.errors else ""
+        yield SubmissionProblem(where, f"LoadGen logged {log.error_count} errors{detail}")
     if log.bad_lines:
-        yield Problem(where, f"has {log.bad_lines} broken lines: {log.first_bad_line}")
+        yield SubmissionProblem(where, f"has {log.bad_lines} broken lines: {log.first_bad_line}")
     if not part.detail.endswith(b"\n"):
-        yield Problem(where, "does not end with a whole line")
+        yield SubmissionProblem(where, "does not end with a whole line")
     if any(not line.startswith(b":::MLLOG ") for line in part.detail.splitlines()):
-        yield Problem(where, "has lines that LoadGen did not write")
+        yield SubmissionProblem(where, "has lines that LoadGen did not write")
     for text in log.contradictions:
-        yield Problem(where, f"contradicts itself: {text}")
+        yield SubmissionProblem(where, f"contradicts itself: {text}")
     if settings.accuracy_sample_count != rules.dataset_samples or values.get(
         "qsl_reported_total_count"
     ) != (rules.dataset_samples):
-        yield Problem(where, f"is not about all {rules.dataset_samples} samples of the data set")
+        yield SubmissionProblem(
+            where, f"is not about all {rules.dataset_samples} samples of the data set"
+        )
     if settings.performance_sample_count < rules.performance_samples:
         count, least = settings.performance_sample_count, rules.performance_samples
-        yield Problem(where, f"held {count} samples, must be {least} at least")
+        yield SubmissionProblem(where, f"held {count} samples, must be {least} at least")
     if mode == ACCURACY and log.result is not None:
-        yield Problem(where, "holds a result of performance")
+        yield SubmissionProblem(where, "holds a result of performance")
     if values.get("effective_sample_concatenate_permutation") is True:
-        yield Problem(where, "sample_concatenate_permutation is not for this benchmark")
+        yield SubmissionProblem(where, "sample_concatenate_permutation is not for this benchmark")
     for text in contradictions(part.summary, values, log):
-        yield Problem(f"{part.folder}/{SUMMARY}", text)
+        yield SubmissionProblem(f"{part.folder}/{SUMMARY}", text)
 
 
-def _any_performance(part: RunPart, log: LoadgenLog, rules: Rules) -> Iterator[Problem]:
+def _any_performance(part: RunPart, log: LoadgenLog, rules: Rules) -> Iterator[SubmissionProblem]:
     """What holds for each performance run, those of compliance tests too."""
     where = f"{part.folder}/{DETAIL}"
     result, settings = log.result, log.settings
     if result is None:
-        yield Problem(where, "holds no result")
+        yield SubmissionProblem(where, "holds no result")
         return
     if result.validity != "VALID":
-        yield Problem(where, f"LoadGen calls it {result.validity}")
+        yield SubmissionProblem(where, f"LoadGen calls it {result.validity}")
     for text in consistency.denials(log, result):
-        yield Problem(where, text)
+        yield SubmissionProblem(where, text)
     for text in consistency.official_figures(log, result):
-        yield Problem(where, text)
+        yield SubmissionProblem(where, text)
     for text in consistency.figures(log, result):
-        yield Problem(where, text)
+        yield SubmissionProblem(where, text)
     if result.metric_value is None:
-        yield Problem(where, "LoadGen gave no official figure")
+        yield SubmissionProblem(where, "LoadGen gave no official figure")
     if settings.min_duration_ms < rules.min_duration_ms:
-        yield Problem(
+        yield SubmissionProblem(
             where, f"min_duration is {settings.min_duration_ms} ms, not {rules.min_duration_ms}"
         )
     lasted_ms = (log.duration_s or 0.0) * 1000
     if lasted_ms < rules.min_duration_ms * (1 - _NEAR):
-        yield Problem(where, f"it measured for {lasted_ms:.0f} ms")
+        yield SubmissionProblem(where, f"it measured for {lasted_ms:.0f} ms")
     if settings.scenario == "Offline" and result.sample_count < rules.offline_min_samples:
-        yield Problem(where, f"{result.sample_count} samples, not {rules.offline_min_samples}")
+        yield SubmissionProblem(
+            where, f"{result.sample_count} samples, not {rules.offline_min_samples}"
+        )
     if settings.scenario == "MultiStream" and settings.samples_per_query != 8:
-        yield Problem(where, f"{settings.samples_per_query} samples a query, not 8")
+        yield SubmissionProblem(where, f"{settings.samples_per_query} samples a query, not 8")
 
 
-def _audit(part: RunPart, wanted: Mapping[str, object]) -> Iterator[Problem]:
+def _audit(part: RunPart, wanted: Mapping[str, object]) -> Iterator[SubmissionProblem]:
     """The settings that only compliance tests may change."""
     values = _settings(part)
     usual: Mapping[str, object] = {
@@ -153,12 +157,12 @@ def _audit(part: RunPart, wanted: Mapping[str, object]) -> Iterator[Problem]:
     for key, value in {**usual, **wanted}.items():
         if values.get(key) != value:
             text = f"{key} is {values.get(key)!r}, must be {value!r}"
-            yield Problem(f"{part.folder}/{DETAIL}", text)
+            yield SubmissionProblem(f"{part.folder}/{DETAIL}", text)
 
 
 def check_performance(
     part: RunPart, scenario: str, rules: Rules, conf: bytes, conf_path: str
-) -> Iterator[Problem]:
+) -> Iterator[SubmissionProblem]:
     """The performance run of a result, and its user.conf."""
     log, problems = _parsed(part)
     yield from problems
@@ -168,7 +172,7 @@ def check_performance(
     yield from _any_performance(part, log, rules)
     yield from _audit(part, {})
     for text in check_user_conf(conf, scenario, _settings(part)):
-        yield Problem(conf_path, text)
+        yield SubmissionProblem(conf_path, text)
 
 
 def check_accuracy(
@@ -179,7 +183,7 @@ def check_accuracy(
     rules: Rules,
     *,
     closed: bool,
-) -> Iterator[Problem]:
+) -> Iterator[SubmissionProblem]:
     """The accuracy run of a result."""
     log, problems = _parsed(part)
     yield from problems
@@ -188,57 +192,63 @@ def check_accuracy(
         yield from _audit(part, {})
         other, _ = _parsed(performance) if not performance.missing else (None, [])
         if other is not None and (other.version, other.revision) != (log.version, log.revision):
-            yield Problem(f"{part.folder}/{DETAIL}", "is of another LoadGen than the performance")
+            yield SubmissionProblem(
+                f"{part.folder}/{DETAIL}", "is of another LoadGen than the performance"
+            )
         if other is not None and performance.detail == part.detail:
-            yield Problem(f"{part.folder}/{DETAIL}", "is the log of the performance run")
+            yield SubmissionProblem(f"{part.folder}/{DETAIL}", "is the log of the performance run")
     yield from _accuracy_text(answers, rules, closed=closed)
     yield from _answers_log(answers, rules)
 
 
-def _accuracy_text(part: AccuracyPart, rules: Rules, *, closed: bool) -> Iterator[Problem]:
+def _accuracy_text(
+    part: AccuracyPart, rules: Rules, *, closed: bool
+) -> Iterator[SubmissionProblem]:
     where = f"{part.folder}/{ACCURACY_TEXT}"
     lines = part.text.decode("utf-8", "replace").splitlines()
     figures = [match for line in lines if (match := _ACCURACY_LINE.fullmatch(line))]
     if len(figures) != 1:
-        yield Problem(where, f"tells {len(figures)} accuracies")
+        yield SubmissionProblem(where, f"tells {len(figures)} accuracies")
     if not stated_hash(part):
-        yield Problem(where, "tells no hash, or several")
+        yield SubmissionProblem(where, "tells no hash, or several")
     strange = [
         line
         for line in lines
         if line and not _ACCURACY_LINE.fullmatch(line) and not _HASH_LINE.fullmatch(line)
     ]
     if strange:
-        yield Problem(where, f"has a line that means nothing: {strange[0][:80]!r}")
+        yield SubmissionProblem(where, f"has a line that means nothing: {strange[0][:80]!r}")
     for match in figures[:1]:
         percent, good, total = match.group(1), int(match.group(2)), int(match.group(3))
         if total != rules.dataset_samples:
-            yield Problem(where, f"is about {total} samples, not {rules.dataset_samples}")
+            yield SubmissionProblem(where, f"is about {total} samples, not {rules.dataset_samples}")
         if good > total or not total or f"{100 * good / total:.3f}" != percent:
-            yield Problem(where, f"{good} of {total} are not {percent} %")
+            yield SubmissionProblem(where, f"{good} of {total} are not {percent} %")
         if closed and float(percent) < rules.accuracy_target_percent:
             target = rules.accuracy_target_percent
-            yield Problem(where, f"{percent} % is below the closed division's {target:.3f} %")
+            yield SubmissionProblem(
+                where, f"{percent} % is below the closed division's {target:.3f} %"
+            )
 
 
-def _answers_log(part: AccuracyPart, rules: Rules | None) -> Iterator[Problem]:
+def _answers_log(part: AccuracyPart, rules: Rules | None) -> Iterator[SubmissionProblem]:
     where = f"{part.folder}/{ANSWERS}"
     if len(part.log) > ACCURACY_LOG_BYTES:
-        yield Problem(where, f"has {len(part.log)} bytes: it must be cut")
+        yield SubmissionProblem(where, f"has {len(part.log)} bytes: it must be cut")
     found, whole, strange = shown_answers(part.log)
     if strange:
-        yield Problem(where, strange)
+        yield SubmissionProblem(where, strange)
     if whole and sha256_hex(part.log) != stated_hash(part):
-        yield Problem(where, "is whole, but its hash is not that of accuracy.txt")
+        yield SubmissionProblem(where, "is whole, but its hash is not that of accuracy.txt")
     indices = [index for index, _ in found]
     if rules is None:
         return
     if not found or max(indices) >= rules.dataset_samples:
-        yield Problem(where, "has no answer, or one of a sample that there is not")
+        yield SubmissionProblem(where, "has no answer, or one of a sample that there is not")
     if len(set(indices)) != len(indices):
-        yield Problem(where, "answers a sample twice")
+        yield SubmissionProblem(where, "answers a sample twice")
     if whole and len(found) != rules.dataset_samples:
-        yield Problem(where, f"has {len(found)} answers, not {rules.dataset_samples}")
+        yield SubmissionProblem(where, f"has {len(found)} answers, not {rules.dataset_samples}")
 
 
 def check_test(
@@ -250,7 +260,7 @@ def check_test(
     performance: RunPart,
     scenario: str,
     rules: Rules,
-) -> Iterator[Problem]:
+) -> Iterator[SubmissionProblem]:
     """A compliance test of a result: it ran as it should, and its comparison holds."""
     log, problems = _parsed(part)
     reference, _ = _parsed(performance)
@@ -268,30 +278,32 @@ def check_test(
         }
     yield from _audit(part, wanted)
     if part.detail == performance.detail:
-        yield Problem(f"{part.folder}/{DETAIL}", "is the log of the performance run")
+        yield SubmissionProblem(f"{part.folder}/{DETAIL}", "is the log of the performance run")
     folder = part.folder.removesuffix("/performance/run_1")
     for name in (VERIFIED_PERFORMANCE, VERIFIED_ACCURACY):
         if name in verdicts and PASS not in verdicts[name].decode("utf-8", "replace").splitlines():
-            yield Problem(f"{folder}/{name}", f"does not say {PASS}")
+            yield SubmissionProblem(f"{folder}/{name}", f"does not say {PASS}")
     if reference is not None and reference.result is not None and log.result is not None:
         known, tried = reference.result.metric_value, log.result.metric_value
         if known and tried:
             compare = same_speed if test == "TEST01" else not_quicker
             verdict = compare(scenario, known, tried)
             if not verdict.passed:
-                yield Problem(f"{folder}/{VERIFIED_PERFORMANCE}", verdict.why)
+                yield SubmissionProblem(f"{folder}/{VERIFIED_PERFORMANCE}", verdict.why)
             elif verdict.text.encode() != verdicts.get(VERIFIED_PERFORMANCE):
-                yield Problem(
+                yield SubmissionProblem(
                     f"{folder}/{VERIFIED_PERFORMANCE}", "tells other figures than the logs"
                 )
     if answers is not None:
         yield from _answers_log(answers, None)
         if not stated_hash(answers):
-            yield Problem(f"{answers.folder}/{ACCURACY_TEXT}", "tells no hash, or several")
+            yield SubmissionProblem(
+                f"{answers.folder}/{ACCURACY_TEXT}", "tells no hash, or several"
+            )
         expected = dict(shown_answers(accuracy.log)[0])
         for index, answer in shown_answers(answers.log)[0]:
             if expected.get(index, answer) != answer:
-                yield Problem(
+                yield SubmissionProblem(
                     f"{answers.folder}/{ANSWERS}",
                     f"answers sample {index} otherwise than the accuracy run",
                 )

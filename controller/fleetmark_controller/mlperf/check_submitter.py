@@ -11,15 +11,15 @@ from typing import Any
 from fleetmark_controller.mlperf.benchmarks import official_name
 from fleetmark_controller.mlperf.check_result import CheckedResult, check_result
 from fleetmark_controller.mlperf.check_system import check_system, over_network
-from fleetmark_controller.mlperf.layout import SCENARIO_FOLDERS, Layout, Place
-from fleetmark_controller.mlperf.problems import Problem
+from fleetmark_controller.mlperf.layout import SCENARIO_FOLDERS, Layout, SubmissionPath
+from fleetmark_controller.mlperf.problems import SubmissionProblem
 from fleetmark_controller.mlperf.rules import OPEN, SYSTEM_TYPES, FindRules, Rules
 from fleetmark_controller.mlperf.tree_reader import TreeReader
 
 
 def check_submitter(
     tree: TreeReader, layout: Layout, find_rules: FindRules
-) -> tuple[list[CheckedResult], list[Problem]]:
+) -> tuple[list[CheckedResult], list[SubmissionProblem]]:
     """Return the results of a submitter, and what is wrong beside them."""
     check = _Check(tree, layout, find_rules)
     problems = list(check.run())
@@ -32,12 +32,12 @@ class _Check:
         self.results: list[CheckedResult] = []
         self.mapping: Mapping[str, object] = {}
 
-    def run(self) -> Iterator[Problem]:
+    def run(self) -> Iterator[SubmissionProblem]:
         layout, tree = self.layout, self.tree
         results = f"{layout.root}/results"
         systems = tree.folders_in(results)
         if not systems:
-            yield Problem(results, "holds no result")
+            yield SubmissionProblem(results, "holds no result")
         if layout.division == OPEN and layout.model_mapping in tree.sizes:
             self.mapping, problems = tree.json(layout.model_mapping)
             yield from problems
@@ -49,12 +49,12 @@ class _Check:
         for system in systems:
             yield from self._system(system)
 
-    def _calibration(self) -> Iterator[Problem]:
+    def _calibration(self) -> Iterator[SubmissionProblem]:
         paths = (f"{self.layout.root}/calibration.md", self.layout.calibration)
         if not any(path in self.tree.sizes for path in paths):
-            yield Problem(self.layout.calibration, "is missing")
+            yield SubmissionProblem(self.layout.calibration, "is missing")
 
-    def _without_results(self, systems: set[str]) -> Iterator[Problem]:
+    def _without_results(self, systems: set[str]) -> Iterator[SubmissionProblem]:
         """Yield systems and measurements that no result belongs to: v5.1 refuses them."""
         root = self.layout.root
         described = {
@@ -63,11 +63,11 @@ class _Check:
             if name.endswith(".json")
         }
         for name in sorted(described - systems):
-            yield Problem(f"{root}/systems/{name}.json", "no result belongs to it")
+            yield SubmissionProblem(f"{root}/systems/{name}.json", "no result belongs to it")
         for name in sorted(set(self.tree.folders_in(f"{root}/measurements")) - systems):
-            yield Problem(f"{root}/measurements/{name}", "no result belongs to it")
+            yield SubmissionProblem(f"{root}/measurements/{name}", "no result belongs to it")
 
-    def _system(self, system: str) -> Iterator[Problem]:
+    def _system(self, system: str) -> Iterator[SubmissionProblem]:
         path = self.layout.system(system)
         values, problems = self.tree.json(path)
         yield from problems
@@ -79,44 +79,48 @@ class _Check:
         for model in self.tree.folders_in(f"{self.layout.root}/results/{system}"):
             yield from self._model(system, model, values)
 
-    def _model(self, system: str, model: str, described: Mapping[str, Any]) -> Iterator[Problem]:
+    def _model(
+        self, system: str, model: str, described: Mapping[str, Any]
+    ) -> Iterator[SubmissionProblem]:
         where = f"{self.layout.root}/results/{system}/{model}"
         system_type = str(described["system_type"])
         benchmark = official_name(self.layout.round, model, self.mapping)
         try:
             rules = self.find_rules(self.layout.round, benchmark)
         except KeyError:
-            yield Problem(
+            yield SubmissionProblem(
                 where, f"no MLPerf benchmark of round {self.layout.round} is known for it"
             )
             return
         if not rules.required(system_type):
-            yield Problem(where, f"{benchmark} is no benchmark of {system_type} systems")
+            yield SubmissionProblem(where, f"{benchmark} is no benchmark of {system_type} systems")
             return
         have = set[str]()
         for folder in self.tree.folders_in(where):
-            place = Place(system, model, folder)
+            place = SubmissionPath(system, model, folder)
             if self.layout.division != OPEN and place.scenario not in rules.allowed(system_type):
                 text = f"{folder} is no scenario of {benchmark} for {system_type} systems"
-                yield Problem(f"{where}/{folder}", text)
+                yield SubmissionProblem(f"{where}/{folder}", text)
             elif place.scenario not in SCENARIO_FOLDERS.values():
-                yield Problem(f"{where}/{folder}", "is no scenario of LoadGen")
+                yield SubmissionProblem(f"{where}/{folder}", "is no scenario of LoadGen")
             else:
                 have.add(place.scenario)
                 self._result(place, rules, system_type, network=over_network(described))
         if self.layout.division != OPEN:
             yield from _missing_scenarios(where, have, rules, system_type)
 
-    def _result(self, place: Place, rules: Rules, system_type: str, *, network: bool) -> None:
+    def _result(
+        self, place: SubmissionPath, rules: Rules, system_type: str, *, network: bool
+    ) -> None:
         found = check_result(self.tree, self.layout, place, rules, system_type, network=network)
         self.results.append(found)
 
 
 def _missing_scenarios(
     where: str, have: set[str], rules: Rules, system_type: str
-) -> Iterator[Problem]:
+) -> Iterator[SubmissionProblem]:
     for scenario in rules.required(system_type):
         if scenario not in have:
-            yield Problem(where, f"the closed division wants {scenario}, too")
+            yield SubmissionProblem(where, f"the closed division wants {scenario}, too")
     if rules.needs_interactive(system_type) and not have & {"Server", "Interactive"}:
-        yield Problem(where, "the closed division wants Server or Interactive, too")
+        yield SubmissionProblem(where, "the closed division wants Server or Interactive, too")

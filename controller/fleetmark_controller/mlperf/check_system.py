@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleetmark_controller.mlperf.layout import Layout
-from fleetmark_controller.mlperf.problems import Problem
+from fleetmark_controller.mlperf.problems import SubmissionProblem
 from fleetmark_controller.mlperf.rules import CLOSED, NETWORK, STATUSES, SYSTEM_TYPES
 from fleetmark_controller.mlperf.system import COUNTS, FIELDS, MAY_BE_EMPTY, is_count
 
@@ -28,31 +28,37 @@ def over_network(values: Mapping[str, Any]) -> bool:
     return str(values.get(_IS_NETWORK, "")).lower() == "true"
 
 
-def check_system(path: str, values: Mapping[str, Any], layout: Layout) -> Iterator[Problem]:
+def check_system(
+    path: str, values: Mapping[str, Any], layout: Layout
+) -> Iterator[SubmissionProblem]:
     """Yield what is wrong with the description `values` in the file `path`."""
     network = over_network(values)
     for name in (*FIELDS, *(_NETWORK_FIELDS if network else ())):
         if name not in values:
-            yield Problem(path, f"field {name} is missing")
+            yield SubmissionProblem(path, f"field {name} is missing")
         elif name in FIELDS and name not in MAY_BE_EMPTY and not _meaningful(values[name]):
-            yield Problem(path, f"field {name} {_why_empty(values[name])}")
+            yield SubmissionProblem(path, f"field {name} {_why_empty(values[name])}")
         elif name in COUNTS and not is_count(name, values[name]):
             text = f"field {name} is {values[name]!r}, must be a whole number"
-            yield Problem(path, f"{text} of at least {COUNTS[name]}")
+            yield SubmissionProblem(path, f"{text} of at least {COUNTS[name]}")
     if str(values.get("status", "")).lower() not in STATUSES:
         words = ", ".join(STATUSES)
-        yield Problem(path, f"field status is {values.get('status')!r}, must be one of {words}")
+        yield SubmissionProblem(
+            path, f"field status is {values.get('status')!r}, must be one of {words}"
+        )
     if values.get("system_type") not in SYSTEM_TYPES:
         said, words = values.get("system_type"), ", ".join(SYSTEM_TYPES)
-        yield Problem(path, f"field system_type is {said!r}, must be one of {words}")
+        yield SubmissionProblem(path, f"field system_type is {said!r}, must be one of {words}")
     if str(values.get("submitter", "")).lower() != layout.submitter.lower():
         said = values.get("submitter")
-        yield Problem(path, f"field submitter is {said!r}, the folder's {layout.submitter}")
+        yield SubmissionProblem(
+            path, f"field submitter is {said!r}, the folder's {layout.submitter}"
+        )
     if values.get("division") != layout.division:
         said = values.get("division")
-        yield Problem(path, f"field division is {said!r}, the folder's {layout.division}")
+        yield SubmissionProblem(path, f"field division is {said!r}, the folder's {layout.division}")
     if (layout.division == CLOSED and network) or (layout.division == NETWORK and not network):
-        yield Problem(path, f"field is_network is {network}, which the division excludes")
+        yield SubmissionProblem(path, f"field is_network is {network}, which the division excludes")
 
 
 def _meaningful(value: object) -> bool:

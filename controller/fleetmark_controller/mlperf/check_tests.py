@@ -19,9 +19,9 @@ from fleetmark_controller.mlperf.layout import (
     VERIFIED_ACCURACY,
     VERIFIED_PERFORMANCE,
     Layout,
-    Place,
+    SubmissionPath,
 )
-from fleetmark_controller.mlperf.problems import Problem
+from fleetmark_controller.mlperf.problems import SubmissionProblem
 from fleetmark_controller.mlperf.rules import Rules
 from fleetmark_controller.mlperf.tree_reader import TreeReader
 
@@ -37,17 +37,17 @@ _TOKEN_LINES = (
 def check_tests(
     tree: TreeReader,
     layout: Layout,
-    place: Place,
+    place: SubmissionPath,
     rules: Rules,
     system_type: str,
     *,
     network: bool,
-) -> Iterator[Problem]:
+) -> Iterator[SubmissionProblem]:
     """Yield what is wrong with the tests that a result needs."""
     for test in rules.terms.tests:
         folder = layout.test(place, test)
         if folder not in tree.folders:
-            yield Problem(folder, f"the closed division wants {test}")
+            yield SubmissionProblem(folder, f"the closed division wants {test}")
         elif test == _TOKEN_TEST:
             yield from _tokens(tree, folder)
         else:
@@ -62,16 +62,18 @@ def check_tests(
                 yield from _answers(tree, layout, folder, rules)
 
 
-def _performance(tree: TreeReader, layout: Layout, folder: str) -> Iterator[Problem]:
+def _performance(tree: TreeReader, layout: Layout, folder: str) -> Iterator[SubmissionProblem]:
     path = f"{folder}/{VERIFIED_PERFORMANCE}"
     yield from tree.missing(path)
     if path in tree.sizes and PASS not in tree.text(path):
-        yield Problem(path, f"does not say {PASS}")
+        yield SubmissionProblem(path, f"does not say {PASS}")
     run, level = f"{folder}/performance/run_1", layout.level_of_files
     yield from tree.check_list(run, {SUMMARY, DETAIL}, {ANSWERS}, level)
 
 
-def _answers(tree: TreeReader, layout: Layout, folder: str, rules: Rules) -> Iterator[Problem]:
+def _answers(
+    tree: TreeReader, layout: Layout, folder: str, rules: Rules
+) -> Iterator[SubmissionProblem]:
     """Yield what is wrong with the answers of TEST01: they are the same, or as accurate."""
     path = f"{folder}/{VERIFIED_ACCURACY}"
     yield from tree.missing(path)
@@ -85,13 +87,13 @@ def _answers(tree: TreeReader, layout: Layout, folder: str, rules: Rules) -> Ite
         return
     baseline, tested = (tree.text(f"{folder}/accuracy/{name}") for name in (_BASELINE, _TESTED))
     for text in accuracy_text.differences(baseline, tested, rules.terms.targets, rules.benchmark):
-        yield Problem(path, f"does not say {PASS}, and {text}")
+        yield SubmissionProblem(path, f"does not say {PASS}, and {text}")
 
 
-def _tokens(tree: TreeReader, folder: str) -> Iterator[Problem]:
+def _tokens(tree: TreeReader, folder: str) -> Iterator[SubmissionProblem]:
     path = f"{folder}/{VERIFIED_ACCURACY}"
     yield from tree.missing(path)
     lines = {line.strip() for line in tree.text(path).splitlines()}
     for accepted in _TOKEN_LINES if path in tree.sizes else ():
         if not lines & set(accepted):
-            yield Problem(path, f"does not say {accepted[0]!r}")
+            yield SubmissionProblem(path, f"does not say {accepted[0]!r}")

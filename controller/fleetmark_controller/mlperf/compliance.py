@@ -20,7 +20,7 @@ LATENCIES = ("SingleStream", "MultiStream")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ComplianceResult:
     """Whether a comparison passed, why not, and the lines of its file."""
 
     passed: bool
@@ -34,7 +34,7 @@ def tolerance(scenario: str, reference: float) -> float:
     return QUICK_TOLERANCE if quick_ns and reference * 1e6 <= quick_ns else TEST_TOLERANCE
 
 
-def same_speed(scenario: str, reference: float, tested: float) -> Verdict:
+def same_speed(scenario: str, reference: float, tested: float) -> ComplianceResult:
     """TEST01: the official figures, in ms or samples a second, lie close together."""
     allowed = tolerance(scenario, reference)
     passed = reference * (1 - allowed) <= tested <= reference * (1 + allowed)
@@ -42,7 +42,7 @@ def same_speed(scenario: str, reference: float, tested: float) -> Verdict:
     return _verdict(passed, why, _scores(reference, tested))
 
 
-def not_quicker(scenario: str, reference: float, tested: float) -> Verdict:
+def not_quicker(scenario: str, reference: float, tested: float) -> ComplianceResult:
     """TEST04: the figure of the test is not much better than that of the result."""
     allowed = tolerance(scenario, reference)
     latency = scenario in LATENCIES
@@ -52,7 +52,7 @@ def not_quicker(scenario: str, reference: float, tested: float) -> Verdict:
     return _verdict(passed, why, _scores(reference, tested))
 
 
-def same_answers(accuracy: Answers, tested: Answers) -> Verdict:
+def same_answers(accuracy: Answers, tested: Answers) -> ComplianceResult:
     """TEST01: each logged answer is the one that the accuracy run gave."""
     known = dict(zip(accuracy.indices.tolist(), accuracy.classes.tolist(), strict=True))
     found = list(zip(tested.indices.tolist(), tested.classes.tolist(), strict=True))
@@ -83,5 +83,5 @@ def _scores(reference: float, tested: float) -> tuple[str, ...]:
     return (f"Reference score = {reference!r}", f"Test score = {tested!r}")
 
 
-def _verdict(passed: bool, why: str, lines: tuple[str, ...]) -> Verdict:
-    return Verdict(passed, why, "\n".join((*lines, PASS if passed else FAIL)) + "\n")
+def _verdict(passed: bool, why: str, lines: tuple[str, ...]) -> ComplianceResult:
+    return ComplianceResult(passed, why, "\n".join((*lines, PASS if passed else FAIL)) + "\n")

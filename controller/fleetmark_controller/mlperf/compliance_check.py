@@ -11,7 +11,7 @@ from fleetmark_controller.loadgen.accuracy_log import Answers, parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.mlperf.compliance import (
     FAIL,
-    Verdict,
+    ComplianceResult,
     not_quicker,
     same_answers,
     same_speed,
@@ -23,11 +23,11 @@ from fleetmark_controller.mlperf.layout import (
     VERIFIED_ACCURACY,
     VERIFIED_PERFORMANCE,
 )
-from fleetmark_controller.mlperf.selection import Entry
+from fleetmark_controller.mlperf.selection import SubmissionEntry
 from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredRun
 
 
-def compare_test(entry: Entry, test: str, read: ReadBlob) -> dict[str, Verdict]:
+def compare_test(entry: SubmissionEntry, test: str, read: ReadBlob) -> dict[str, ComplianceResult]:
     """The verdicts of one test of an entry, by the name of the file that tells them."""
     tested = entry.tests[test]
     scenario = entry.performance.scenario
@@ -40,7 +40,7 @@ def compare_test(entry: Entry, test: str, read: ReadBlob) -> dict[str, Verdict]:
             _answers(entry.accuracy, read), _answers(tested, read)
         )
     except IngestError as error:
-        found[VERIFIED_ACCURACY] = Verdict(False, str(error), f"{FAIL}\n")
+        found[VERIFIED_ACCURACY] = ComplianceResult(False, str(error), f"{FAIL}\n")
     return found
 
 
@@ -50,7 +50,7 @@ def infer(read: ReadBlob, run: StoredRun, scenario: str) -> float | None:
     return inferred_figure(scenario, run.scenario, values)
 
 
-def failing(read: ReadBlob, entry: Entry, test: str) -> str:
+def failing(read: ReadBlob, entry: SubmissionEntry, test: str) -> str:
     """Why a test of an entry does not pass; empty if it does."""
     verdicts = compare_test(entry, test, read)
     return "; ".join(found.why for found in verdicts.values() if not found.passed)

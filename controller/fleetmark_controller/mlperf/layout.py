@@ -25,7 +25,7 @@ MODEL_MAPPING = "model_mapping.json"
 
 
 @dataclass(frozen=True)
-class Place:
+class SubmissionPath:
     """One result: a system's model in a scenario."""
 
     system: str
@@ -90,19 +90,19 @@ class Layout:
         """The description of a system."""
         return f"{self.root}/systems/{system}.json"
 
-    def results(self, place: Place) -> str:
+    def results(self, place: SubmissionPath) -> str:
         """The folder of a result."""
         return f"{self.root}/results/{place.path}"
 
-    def performance(self, place: Place) -> str:
+    def performance(self, place: SubmissionPath) -> str:
         """The folder of its performance run."""
         return f"{self.results(place)}/performance/run_1"
 
-    def accuracy(self, place: Place) -> str:
+    def accuracy(self, place: SubmissionPath) -> str:
         """The folder of its accuracy run."""
         return f"{self.results(place)}/accuracy"
 
-    def measurements(self, place: Place) -> str:
+    def measurements(self, place: SubmissionPath) -> str:
         """The folder that says how it was measured."""
         return (
             f"{self.root}/measurements/{place.path}"
@@ -110,7 +110,7 @@ class Layout:
             else self.results(place)
         )
 
-    def implementation(self, place: Place) -> str:
+    def implementation(self, place: SubmissionPath) -> str:
         """The file with what was done to weights and inputs."""
         name = (
             f"{place.system}_{IMPLEMENTATION}_{place.folder}"
@@ -119,7 +119,7 @@ class Layout:
         )
         return f"{self.measurements(place)}/{name}.json"
 
-    def test(self, place: Place, test: str) -> str:
+    def test(self, place: SubmissionPath, test: str) -> str:
         """The folder of a compliance test."""
         base = (
             f"{self.root}/compliance/{place.path}"

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleetmark_controller.mlperf.check_run import AccuracyPart, RunPart, stated_hash
-from fleetmark_controller.mlperf.layout import ANSWERS, DETAIL, SUMMARY, Place
-from fleetmark_controller.mlperf.problems import Problem
+from fleetmark_controller.mlperf.layout import ANSWERS, DETAIL, SUMMARY, SubmissionPath
+from fleetmark_controller.mlperf.problems import SubmissionProblem
 from fleetmark_core.digest import is_sha256, sha256_hex
 
 
-class Manifest:
+class SubmissionManifest:
     """What the exporter wrote down from its store."""
 
     def __init__(self, path: str, values: Mapping[str, Any]) -> None:
@@ -22,10 +22,10 @@ class Manifest:
         """
         self.path = path
         self.rehearsal = bool(values["rehearsal"])
-        self._parts: dict[Place, Mapping[str, Any]] = {}
-        self._inferred_from: dict[Place, str] = {}
+        self._parts: dict[SubmissionPath, Mapping[str, Any]] = {}
+        self._inferred_from: dict[SubmissionPath, str] = {}
         for result in values["results"]:
-            place = Place(result["system"], result["model"], result["scenario"])
+            place = SubmissionPath(result["system"], result["model"], result["scenario"])
             self._parts[place] = dict(result["parts"])
             if "inferred_from" in result:
                 self._inferred_from[place] = str(result["inferred_from"])
@@ -37,14 +37,14 @@ class Manifest:
                     raise ValueError("a digest is none")
                 self.locks.add(part["lock_sha256"])
 
-    def measured(self, place: Place) -> str:
+    def measured(self, place: SubmissionPath) -> str:
         """Return the scenario of a result's runs: another one, if the result is inferred."""
         return self._inferred_from.get(place, place.scenario)
 
-    def not_here(self, places: list[Place]) -> Iterator[Problem]:
+    def not_here(self, places: list[SubmissionPath]) -> Iterator[SubmissionProblem]:
         """Results that only one side knows, and runs that are used twice."""
         for place in sorted(set(self._parts) - set(places), key=lambda place: place.path):
-            yield Problem(self.path, f"names {place.path}, which is not here")
+            yield SubmissionProblem(self.path, f"names {place.path}, which is not here")
         runs = [
             part["run_id"]
             for place, parts in self._parts.items()
@@ -52,28 +52,28 @@ class Manifest:
             for part in parts.values()
         ]
         for run_id in sorted({run for run in runs if runs.count(run) > 1}):
-            yield Problem(self.path, f"uses run {run_id} more than once")
+            yield SubmissionProblem(self.path, f"uses run {run_id} more than once")
 
     def check(
         self,
-        place: Place,
+        place: SubmissionPath,
         shown: Mapping[str, RunPart],
         texts: Mapping[str, AccuracyPart],
-    ) -> Iterator[Problem]:
+    ) -> Iterator[SubmissionProblem]:
         """Whether the logs of one result are those that the board delivered."""
         parts = self._parts.get(place)
         if parts is None:
-            yield Problem(self.path, f"does not name {place.path}")
+            yield SubmissionProblem(self.path, f"does not name {place.path}")
             return
         for mode in sorted(set(parts) - set(shown)):
-            yield Problem(self.path, f"names {mode} of {place.path}, which is not here")
+            yield SubmissionProblem(self.path, f"names {mode} of {place.path}, which is not here")
         locks = {part["lock_sha256"] for part in parts.values()}
         if len(locks) > 1:
-            yield Problem(self.path, f"the runs of {place.path} have different locks")
+            yield SubmissionProblem(self.path, f"the runs of {place.path} have different locks")
         for mode, run in shown.items():
             part = parts.get(mode)
             if part is None:
-                yield Problem(self.path, f"does not name {mode} of {place.path}")
+                yield SubmissionProblem(self.path, f"does not name {mode} of {place.path}")
                 continue
             files = part["files"]
             for name, data in ((SUMMARY, run.summary), (DETAIL, run.detail)):
@@ -83,10 +83,12 @@ class Manifest:
                 where = f"{text.folder}/{ANSWERS}"
                 yield from self.other_bytes(where, text.log, part.get("shown_sha256", ""))
                 if stated_hash(text) != files.get(ANSWERS):
-                    yield Problem(text.folder, "its hash is not that of the board's accuracy log")
+                    yield SubmissionProblem(
+                        text.folder, "its hash is not that of the board's accuracy log"
+                    )
 
     @staticmethod
-    def other_bytes(path: str, data: bytes, sha256: str) -> Iterator[Problem]:
+    def other_bytes(path: str, data: bytes, sha256: str) -> Iterator[SubmissionProblem]:
         """A file whose bytes are not those of the store."""
         if data and sha256_hex(data) != sha256:
-            yield Problem(path, "is not the file that the board delivered")
+            yield SubmissionProblem(path, "is not the file that the board delivered")

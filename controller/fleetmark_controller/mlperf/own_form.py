@@ -33,10 +33,10 @@ from fleetmark_controller.mlperf.layout import (
     VERIFIED_ACCURACY,
     VERIFIED_PERFORMANCE,
     Layout,
-    Place,
+    SubmissionPath,
 )
-from fleetmark_controller.mlperf.manifest import Manifest
-from fleetmark_controller.mlperf.problems import FLEETMARK, Problem
+from fleetmark_controller.mlperf.manifest import SubmissionManifest
+from fleetmark_controller.mlperf.problems import FLEETMARK, SubmissionProblem
 from fleetmark_controller.mlperf.rules import CLOSED, EDGE, TESTS, FindRules, Rules
 from fleetmark_controller.mlperf.system import FIELDS, wrong_value
 from fleetmark_controller.mlperf.templates import STAMP
@@ -45,7 +45,7 @@ from fleetmark_controller.mlperf.tree_reader import TreeReader
 
 def check_own_form(
     tree: TreeReader, layouts: Sequence[Layout], find_rules: FindRules
-) -> Iterator[Problem]:
+) -> Iterator[SubmissionProblem]:
     """Yield where results that Fleetmark wrote are not in its own form; nothing for others."""
     own = {layout: _own_models(tree, layout) for layout in layouts}
     if not any(own.values()):
@@ -75,21 +75,21 @@ class _Check:
         self.tree, self.find_rules = tree, find_rules
         self.taken: set[str] = {README}
 
-    def leftovers(self) -> Iterator[Problem]:
+    def leftovers(self) -> Iterator[SubmissionProblem]:
         """Yield files that no result needs, and what is missing at the top."""
         yield from self._need(README)
         yield from check_files(self.tree)
         for name in sorted(self.tree.links):
-            yield Problem(name, "is neither a file nor a folder")
+            yield SubmissionProblem(name, "is neither a file nor a folder")
         for name, size_bytes in sorted(self.tree.sizes.items()):
             if name not in self.taken:
-                yield Problem(name, "belongs to nothing that is submitted")
+                yield SubmissionProblem(name, "belongs to nothing that is submitted")
             if not size_bytes:
-                yield Problem(name, "is empty")
+                yield SubmissionProblem(name, "is empty")
 
     # One submitter.
 
-    def submitter(self, layout: Layout, models: set[str]) -> Iterator[Problem]:
+    def submitter(self, layout: Layout, models: set[str]) -> Iterator[SubmissionProblem]:
         """Yield what is wrong with the results of `models`."""
         places = sorted(self._places(layout, models), key=lambda place: place.path)
         for system in sorted({place.system for place in places}):
@@ -98,7 +98,7 @@ class _Check:
         yield from problems
         if layout.division == CLOSED:
             yield from self._need(layout.calibration)
-        manifests: dict[str, Manifest] = {}
+        manifests: dict[str, SubmissionManifest] = {}
         for model in sorted({place.model for place in places}):
             found, problems = self._manifest(layout, model)
             yield from problems
@@ -113,19 +113,19 @@ class _Check:
             if rules is not None:
                 yield from self._result(layout, place, rules, manifests.get(place.model))
 
-    def _places(self, layout: Layout, models: set[str]) -> Iterator[Place]:
+    def _places(self, layout: Layout, models: set[str]) -> Iterator[SubmissionPath]:
         results = f"{layout.root}/results"
         for system in self.tree.folders_in(results):
             for model in models & set(self.tree.folders_in(f"{results}/{system}")):
                 for scenario in self.tree.folders_in(f"{results}/{system}/{model}"):
-                    yield Place(system, model, scenario)
+                    yield SubmissionPath(system, model, scenario)
 
     def _benchmarks(
-        self, layout: Layout, places: list[Place]
-    ) -> tuple[dict[str, Rules], list[Problem]]:
+        self, layout: Layout, places: list[SubmissionPath]
+    ) -> tuple[dict[str, Rules], list[SubmissionProblem]]:
         """The rules by model, and what is wrong with the names of models."""
         mapping: Mapping[str, Any] = {}
-        problems: list[Problem] = []
+        problems: list[SubmissionProblem] = []
         if layout.division != CLOSED:
             path = layout.model_mapping
             mapping, problems = self._json(path)
@@ -137,12 +137,16 @@ class _Check:
                 found[model] = self.find_rules(layout.round, benchmark)
             except KeyError:
                 where = f"{layout.root}/results"
-                problems.append(Problem(where, f"no MLPerf benchmark is known for {model}"))
+                problems.append(
+                    SubmissionProblem(where, f"no MLPerf benchmark is known for {model}")
+                )
         for model in sorted(set(mapping) - set(_models(self.tree, layout))):
-            problems.append(Problem(f"{layout.root}/{MODEL_MAPPING}", f"{model} has no result"))
+            problems.append(
+                SubmissionProblem(f"{layout.root}/{MODEL_MAPPING}", f"{model} has no result")
+            )
         return found, problems
 
-    def _system(self, layout: Layout, system: str) -> Iterator[Problem]:
+    def _system(self, layout: Layout, system: str) -> Iterator[SubmissionProblem]:
         path = layout.system(system)
         values, problems = self._json(path)
         yield from problems
@@ -150,25 +154,31 @@ class _Check:
             return
         for name, value in values.items():
             if name not in FIELDS:
-                yield Problem(path, f"there is no field {name}")
+                yield SubmissionProblem(path, f"there is no field {name}")
             elif not isinstance(value, str):
-                yield Problem(path, f"field {name} is no text")
+                yield SubmissionProblem(path, f"field {name} is no text")
             elif why := wrong_value(name, value):
-                yield Problem(path, f"field {why}")
+                yield SubmissionProblem(path, f"field {why}")
         if EDGE not in str(values.get("system_type")):
-            yield Problem(path, "field system_type: Fleetmark writes results of edge systems only")
+            yield SubmissionProblem(
+                path, "field system_type: Fleetmark writes results of edge systems only"
+            )
 
-    def _manifest(self, layout: Layout, model: str) -> tuple[Manifest | None, list[Problem]]:
+    def _manifest(
+        self, layout: Layout, model: str
+    ) -> tuple[SubmissionManifest | None, list[SubmissionProblem]]:
         path = f"{layout.code_of(model)}/{MANIFEST}"
         values, problems = self._json(path)
         if problems:
             return None, problems
         try:
-            return Manifest(path, values), []
+            return SubmissionManifest(path, values), []
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            return None, [Problem(path, f"is no manifest: {error!r}")]
+            return None, [SubmissionProblem(path, f"is no manifest: {error!r}")]
 
-    def _code(self, layout: Layout, model: str, manifest: Manifest) -> Iterator[Problem]:
+    def _code(
+        self, layout: Layout, model: str, manifest: SubmissionManifest
+    ) -> Iterator[SubmissionProblem]:
         folder = layout.code_of(model)
         yield from self._need(f"{folder}/{README}")
         for lock in sorted(manifest.locks):
@@ -182,23 +192,29 @@ class _Check:
                 held = [name for name in self.tree.sizes if name.startswith(f"{place}/{part}/")]
                 self.taken.update(held)
                 if not held:
-                    yield Problem(f"{place}/{part}", "is missing: the code that ran")
+                    yield SubmissionProblem(f"{place}/{part}", "is missing: the code that ran")
 
-    def _stamped(self, layout: Layout, places: list[Place]) -> Iterator[Problem]:
+    def _stamped(self, layout: Layout, places: list[SubmissionPath]) -> Iterator[SubmissionProblem]:
         """What is a rehearsal says so wherever somebody may look."""
         paths = {README, *(layout.system(place.system) for place in places)}
         paths |= {f"{layout.measurements(place)}/{README}" for place in places}
         for path in sorted(paths & set(self.tree.sizes)):
             if STAMP.encode() not in self.tree.read(path):
-                yield Problem(path, "does not say that this is a rehearsal")
+                yield SubmissionProblem(path, "does not say that this is a rehearsal")
 
     # One result.
 
     def _result(
-        self, layout: Layout, place: Place, rules: Rules, manifest: Manifest | None
-    ) -> Iterator[Problem]:
+        self,
+        layout: Layout,
+        place: SubmissionPath,
+        rules: Rules,
+        manifest: SubmissionManifest | None,
+    ) -> Iterator[SubmissionProblem]:
         if place.scenario not in rules.scenarios:
-            yield Problem(layout.results(place), f"{place.scenario} is no scenario of edge systems")
+            yield SubmissionProblem(
+                layout.results(place), f"{place.scenario} is no scenario of edge systems"
+            )
             return
         measurements = layout.measurements(place)
         yield from self._implementation(layout.implementation(place))
@@ -227,7 +243,7 @@ class _Check:
             folder = layout.test(place, test)
             if not any(name.startswith(f"{folder}/") for name in self.tree.sizes):
                 if layout.division == CLOSED:
-                    yield Problem(folder, f"the closed division wants {test}")
+                    yield SubmissionProblem(folder, f"the closed division wants {test}")
                 continue
             shown[test] = part = self._run(f"{folder}/performance/run_1")
             yield from part.missing
@@ -246,12 +262,12 @@ class _Check:
         if manifest is not None:
             yield from manifest.check(place, shown, texts)
 
-    def _implementation(self, path: str) -> Iterator[Problem]:
+    def _implementation(self, path: str) -> Iterator[SubmissionProblem]:
         values, problems = self._json(path)
         yield from problems
         for name in IMPLEMENTATION_FIELDS if not problems else ():
             if not isinstance(values.get(name), str) or not str(values[name]).strip():
-                yield Problem(path, f"field {name} is missing, or says nothing")
+                yield SubmissionProblem(path, f"field {name} is missing, or says nothing")
 
     def _run(self, folder: str) -> RunPart:
         missing = []
@@ -272,10 +288,10 @@ class _Check:
 
     # Files.
 
-    def _need(self, path: str) -> Iterator[Problem]:
+    def _need(self, path: str) -> Iterator[SubmissionProblem]:
         self.taken.add(path)
         yield from self.tree.missing(path)
 
-    def _json(self, path: str) -> tuple[Mapping[str, Any], list[Problem]]:
+    def _json(self, path: str) -> tuple[Mapping[str, Any], list[SubmissionProblem]]:
         self.taken.add(path)
         return self.tree.json(path)

@@ -12,7 +12,7 @@ NOTICE = "notice"
 """Nothing is known to be wrong, but something was not checked."""
 
 
-class Problem(NamedTuple):
+class SubmissionProblem(NamedTuple):
     """A finding: where, what, and by which level of the check."""
 
     path: str

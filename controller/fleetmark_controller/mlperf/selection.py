@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 
 from fleetmark_controller.mlperf.compliance import LATENCIES
 from fleetmark_controller.mlperf.inference import SOURCES, why_not
-from fleetmark_controller.mlperf.layout import Place
+from fleetmark_controller.mlperf.layout import SubmissionPath
 from fleetmark_controller.mlperf.rules import BENCHMARKS, CLOSED, TESTS, FindRules, Rules, rules
 from fleetmark_controller.mlperf.stored_run import StoredRun
 
 
 @dataclass(frozen=True)
-class Entry:
+class SubmissionEntry:
     """One result: the runs that make it, and the rules that it is measured by."""
 
-    place: Place
+    place: SubmissionPath
     rules: Rules
     performance: StoredRun
     accuracy: StoredRun
@@ -45,14 +45,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Choice:
+class RunChoice:
     """Results in a stable order, and of each run that is not part of one: its title and why."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[SubmissionEntry, ...]
     left_out: tuple[tuple[str, str], ...]
 
 
-Failing = Callable[[Entry, str], str]
+Failing = Callable[[SubmissionEntry, str], str]
 """Why a test of an entry does not pass; empty if it does."""
 Infer = Callable[[StoredRun, str], float | None]
 """The figure of a scenario by a run of another one; None: none can be inferred."""
@@ -65,7 +65,7 @@ def choose(
     failing: Failing,
     find_rules: FindRules = rules,
     infer: Infer | None = None,
-) -> Choice:
+) -> RunChoice:
     """Return the best result of each system, model and scenario.
 
     In the closed division a model counts only with all scenarios of its benchmark.
@@ -96,7 +96,7 @@ class _Choosing:
         self.why: dict[str, str] = {}
         self.not_inferred: list[tuple[str, str]] = []
 
-    def run(self, runs: list[StoredRun]) -> Choice:
+    def run(self, runs: list[StoredRun]) -> RunChoice:
         usable: list[StoredRun] = []
         for run in runs:
             reason = self._unusable(run)
@@ -104,7 +104,7 @@ class _Choosing:
                 self.why[run.run_id] = reason
             else:
                 usable.append(run)
-        by_place: dict[Place, list[Entry]] = {}
+        by_place: dict[SubmissionPath, list[SubmissionEntry]] = {}
         for run in usable:
             if run.mode == "performance":
                 entry = self._entry(run, usable)
@@ -121,14 +121,14 @@ class _Choosing:
             for run in runs
             if run.run_id not in taken
         )
-        return Choice(
+        return RunChoice(
             tuple(sorted(entries, key=lambda entry: entry.place.path)),
             (*left_out, *self.not_inferred),
         )
 
-    def _inferred(self, entries: Sequence[Entry], infer: Infer) -> list[Entry]:
+    def _inferred(self, entries: Sequence[SubmissionEntry], infer: Infer) -> list[SubmissionEntry]:
         """Return results of the scenarios that a system's model lacks, inferred from its others."""
-        found: list[Entry] = []
+        found: list[SubmissionEntry] = []
         for system, model in dict.fromkeys((e.place.system, e.place.model) for e in entries):
             measured = {
                 entry.place.scenario: entry
@@ -137,7 +137,7 @@ class _Choosing:
             }
             wanted = next(iter(measured.values())).rules.scenarios
             for scenario in (name for name in wanted if name not in measured):
-                place = Place(system, model, scenario)
+                place = SubmissionPath(system, model, scenario)
                 bases = [measured[name] for name in SOURCES.get(scenario, ()) if name in measured]
                 made = [entry for base in bases if (entry := _infer(base, place, infer))]
                 if made:
@@ -177,7 +177,7 @@ class _Choosing:
                 )
         return ""
 
-    def _entry(self, run: StoredRun, usable: Sequence[StoredRun]) -> Entry | None:
+    def _entry(self, run: StoredRun, usable: Sequence[StoredRun]) -> SubmissionEntry | None:
         """The result of a performance run, if all that belongs to it is there."""
         related = [other for other in usable if other.configuration == run.configuration]
         accuracy = [other for other in related if other.mode == "accuracy"]
@@ -186,13 +186,13 @@ class _Choosing:
             return None
         benchmark = str(run.mlperf["benchmark"])
         model = benchmark if self.division == CLOSED else str(run.row["benchmark"])
-        place = Place(system_id(run), model, run.scenario)
-        entry = Entry(place, self.find_rules(self.round, benchmark), run, accuracy[-1])
+        place = SubmissionPath(system_id(run), model, run.scenario)
+        entry = SubmissionEntry(place, self.find_rules(self.round, benchmark), run, accuracy[-1])
         tests: dict[str, StoredRun] = {}
         for test in TESTS:
             reason = f"there is no run of {test}"
             for candidate in (other for other in related if other.mode == test):
-                tried = Entry(place, entry.rules, run, entry.accuracy, {test: candidate})
+                tried = SubmissionEntry(place, entry.rules, run, entry.accuracy, {test: candidate})
                 failed = self.failing(tried, test)
                 if failed:
                     reason = self.why[candidate.run_id] = f"{test} failed: {failed}"
@@ -201,9 +201,9 @@ class _Choosing:
             if test not in tests and self.division == CLOSED:
                 self.why[run.run_id] = reason
                 return None
-        return Entry(place, entry.rules, run, entry.accuracy, tests)
+        return SubmissionEntry(place, entry.rules, run, entry.accuracy, tests)
 
-    def _best(self, entries: list[Entry]) -> Entry:
+    def _best(self, entries: list[SubmissionEntry]) -> SubmissionEntry:
         """The one with the best official figure; of equal ones the first."""
         sign = 1 if entries[0].place.scenario in LATENCIES else -1
         best = min(entries, key=lambda entry: sign * float(entry.performance.row["metric_value"]))
@@ -214,9 +214,9 @@ class _Choosing:
                 )
         return best
 
-    def _whole(self, entries: list[Entry]) -> list[Entry]:
+    def _whole(self, entries: list[SubmissionEntry]) -> list[SubmissionEntry]:
         """Only systems and models with all scenarios."""
-        kept: list[Entry] = []
+        kept: list[SubmissionEntry] = []
         for entry in entries:
             place = entry.place
             have = {
@@ -234,7 +234,7 @@ class _Choosing:
         return kept
 
 
-def _infer(base: Entry, place: Place, infer: Infer) -> Entry | None:
+def _infer(base: SubmissionEntry, place: SubmissionPath, infer: Infer) -> SubmissionEntry | None:
     """Return the result of `place` by the runs of `base`; None: a run does not allow it."""
     runs = (base.performance, *base.tests.values())
     figures = [infer(run, place.scenario) for run in runs]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleetmark_core.lockfile import Lock
+from fleetmark_core.lockfile import Lockfile
 
 ReadBlob = Callable[[str], bytes]
 """The bytes of a blob by its sha256."""
@@ -26,7 +26,7 @@ class StoredRun:
 
     row: Mapping[str, Any]
     provenance: Mapping[str, Any]
-    lock: Lock
+    lock: Lockfile
     files: Mapping[str, StoredFile]
 
     @property

@@ -61,16 +61,16 @@ _PRINTED = 1e-5
 def contradictions(summary: bytes, values: Mapping[str, object], log: LoadgenLog) -> Iterator[str]:
     """What a summary says otherwise than its detail log, or does not say."""
     text = summary.decode("utf-8", "replace")
-    said: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     for line in text.splitlines():
         match = _LINE.match(line)
         if match:
-            said.setdefault(match.group(1), []).append(match.group(2))
+            reported.setdefault(match.group(1), []).append(match.group(2))
     for key, number, word in (("errors", log.error_count, "errors"),):
         if (f"No {word} encountered during test." in text) == bool(number):
             yield f"tells otherwise than the detail log whether there were {key}"
     if log.settings.mode != PERFORMANCE:
-        if said.keys() & {"Result is", "Scenario"}:
+        if reported.keys() & {"Result is", "Scenario"}:
             yield "tells a result, but the run was of accuracy"
         return
     scenario = log.settings.scenario
@@ -90,7 +90,7 @@ def contradictions(summary: bytes, values: Mapping[str, object], log: LoadgenLog
         key = f"{share} percentile latency (ns)"
         wanted[key] = values.get(f"result_{share}_percentile_{per}latency_ns")
     for key, value in wanted.items():
-        found = said.get(key, [])
+        found = reported.get(key, [])
         if key in _OF_TOKENS and _measures_tokens(values):
             # First that of the first token, then that of each further one.
             found = found[:1]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fleetmark_controller.mlperf.compliance import LATENCIES
 from fleetmark_controller.mlperf.layout import IMPLEMENTATION
 from fleetmark_controller.mlperf.rules import ROUNDS
-from fleetmark_controller.mlperf.selection import Entry
+from fleetmark_controller.mlperf.selection import SubmissionEntry
 from fleetmark_controller.mlperf.stored_run import StoredRun
 
 STAMP = "REHEARSAL"
@@ -41,7 +41,9 @@ def software(run: StoredRun) -> str:
     return ", ".join(parts)
 
 
-def top_readme(entries: Sequence[Entry], round_name: str, division: str, submitter: str) -> str:
+def top_readme(
+    entries: Sequence[SubmissionEntry], round_name: str, division: str, submitter: str
+) -> str:
     """For the root of the tree."""
     notes = sorted({note for entry in entries if (note := rehearsal(entry.performance))})
     lines = [f"# {submitter}: MLPerf Inference {round_name}, {division} division", ""]
@@ -57,7 +59,7 @@ def top_readme(entries: Sequence[Entry], round_name: str, division: str, submitt
     return "\n".join(lines)
 
 
-def readme(entry: Entry) -> str:
+def readme(entry: SubmissionEntry) -> str:
     """For one result: what ran, and how to run it again."""
     run, place = entry.performance, entry.place
     row = run.row
@@ -89,7 +91,7 @@ def readme(entry: Entry) -> str:
     return "\n".join(lines)
 
 
-def _metric(entry: Entry) -> str:
+def _metric(entry: SubmissionEntry) -> str:
     """Return the name of the official metric; for an inferred result also where it is from."""
     if not entry.inferred_from:
         return str(entry.performance.row["metric_name"])
@@ -98,7 +100,7 @@ def _metric(entry: Entry) -> str:
     return f"{unit}, inferred from {entry.inferred_from}"
 
 
-def _inferred(entry: Entry) -> list[str]:
+def _inferred(entry: SubmissionEntry) -> list[str]:
     """Return the lines that mark an inferred result."""
     if not entry.inferred_from:
         return []
@@ -127,7 +129,7 @@ def command(run: StoredRun) -> str:
     return " ".join(parts)
 
 
-def calibration(entries: Sequence[Entry]) -> str:
+def calibration(entries: Sequence[SubmissionEntry]) -> str:
     """How weights came to their precision: the closed division wants a document about it."""
     lines = ["# Calibration and quantisation", ""]
     seen = {
@@ -142,7 +144,7 @@ def calibration(entries: Sequence[Entry]) -> str:
     return "\n".join(lines)
 
 
-def code_readme(entry: Entry) -> str:
+def code_readme(entry: SubmissionEntry) -> str:
     """For the folder with the code of a model."""
     run = entry.performance
     note = rehearsal(run)

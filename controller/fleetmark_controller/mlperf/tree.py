@@ -28,7 +28,7 @@ from fleetmark_controller.mlperf.layout import (
     Layout,
 )
 from fleetmark_controller.mlperf.rules import ACCURACY_LOG_BYTES, CLOSED, OPEN
-from fleetmark_controller.mlperf.selection import Entry
+from fleetmark_controller.mlperf.selection import SubmissionEntry
 from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredRun
 from fleetmark_controller.mlperf.system import Description
 from fleetmark_core.digest import sha256_hex
@@ -41,7 +41,7 @@ Tree = dict[str, bytes]
 
 
 def build(
-    entries: Sequence[Entry],
+    entries: Sequence[SubmissionEntry],
     descriptions: Mapping[str, Description],
     layout: Layout,
     read: ReadBlob,
@@ -69,7 +69,7 @@ def build(
     return tree
 
 
-def _result(entry: Entry, layout: Layout, read: ReadBlob) -> Tree:
+def _result(entry: SubmissionEntry, layout: Layout, read: ReadBlob) -> Tree:
     place, run = entry.place, entry.performance
     measurements = layout.measurements(place)
     tree: Tree = {
@@ -117,20 +117,20 @@ def accuracy_text(run: StoredRun, sha256: str) -> str:
 def implementation(run: StoredRun) -> dict[str, str]:
     """What was done to weights and inputs, in MLPerf's fields."""
     model = run.table("model")
-    said: Mapping[str, Any] = model.get("mlperf", {})
+    described: Mapping[str, Any] = model.get("mlperf", {})
     precision = str(model.get("precision", "fp32"))
     return {
-        "input_data_types": str(said.get("input_data_types", precision)),
-        "retraining": str(said.get("retraining", "")),
+        "input_data_types": str(described.get("input_data_types", precision)),
+        "retraining": str(described.get("retraining", "")),
         "starting_weights_filename": str(
-            said.get("starting_weights_filename", run.lock.inputs["model"].name)
+            described.get("starting_weights_filename", run.lock.inputs["model"].name)
         ),
         "weight_data_types": precision,
-        "weight_transformations": str(said.get("weight_transformations", "")),
+        "weight_transformations": str(described.get("weight_transformations", "")),
     }
 
 
-def _code(model: str, entries: Sequence[Entry], layout: Layout, read: ReadBlob) -> Tree:
+def _code(model: str, entries: Sequence[SubmissionEntry], layout: Layout, read: ReadBlob) -> Tree:
     folder = layout.code_of(model)
     tree: Tree = {f"{folder}/{README}": templates.code_readme(entries[0]).encode()}
     locks = {str(run.row["lockfile_sha256"]): run for entry in entries for _, run in entry.runs()}
@@ -153,7 +153,7 @@ def _unpacked(wheel: bytes, folder: str) -> Tree:
         return {f"{folder}/{name}": data for name in sorted(names) if (data := archive.read(name))}
 
 
-def manifest(entries: Sequence[Entry], layout: Layout, read: ReadBlob) -> dict[str, Any]:
+def manifest(entries: Sequence[SubmissionEntry], layout: Layout, read: ReadBlob) -> dict[str, Any]:
     """Which run each part is, and the sha256 of its raw logs as the board delivered them."""
     results = []
     for entry in entries:

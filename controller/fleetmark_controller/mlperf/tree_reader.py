@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_controller.loadgen import limits
-from fleetmark_controller.mlperf.problems import MLPERF, Problem
+from fleetmark_controller.mlperf.problems import MLPERF, SubmissionProblem
 from fleetmark_core.document_parser import parse_json
 from fleetmark_core.regular_file import open_regular
 
@@ -71,10 +71,10 @@ class TreeReader:
         names = self.children.get(folder, set())
         return sorted(name for name in names if f"{folder}/{name}" in self.folders)
 
-    def missing(self, path: str) -> Iterator[Problem]:
+    def missing(self, path: str) -> Iterator[SubmissionProblem]:
         """Yield a problem if there is no such file."""
         if path not in self.sizes:
-            yield Problem(path, "is missing")
+            yield SubmissionProblem(path, "is missing")
 
     def check_list(
         self,
@@ -82,7 +82,7 @@ class TreeReader:
         wanted: Set[str],
         optional: Set[str] = frozenset(),
         level: str = MLPERF,
-    ) -> Iterator[Problem]:
+    ) -> Iterator[SubmissionProblem]:
         """Yield the files that a folder lacks, and those that it must not have.
 
         As `files_diff` of the submission checkers; `level` is that of a file too many.
@@ -90,7 +90,7 @@ class TreeReader:
         for name in sorted(wanted):
             yield from self.missing(f"{folder}/{name}")
         for name in sorted(self.files_in(folder) - wanted - optional - _ALWAYS_ALLOWED):
-            yield Problem(f"{folder}/{name}", "must not be in this folder", level)
+            yield SubmissionProblem(f"{folder}/{name}", "must not be in this folder", level)
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file, of a detail log's size at most; empty if it is missing.
@@ -112,7 +112,7 @@ class TreeReader:
         """
         return self.read(path).decode("utf-8", "replace")
 
-    def json(self, path: str) -> tuple[Mapping[str, Any], list[Problem]]:
+    def json(self, path: str) -> tuple[Mapping[str, Any], list[SubmissionProblem]]:
         """Return a JSON object, or why there is none.
 
         Raises:
@@ -126,5 +126,5 @@ class TreeReader:
             if not isinstance(values, dict):
                 raise ValueError("no object")
         except ValueError as error:
-            return {}, [Problem(path, f"is no JSON: {error}")]
+            return {}, [SubmissionProblem(path, f"is no JSON: {error}")]
         return values, []

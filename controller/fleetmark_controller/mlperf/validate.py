@@ -17,7 +17,7 @@ from fleetmark_controller.mlperf.check_result import CheckedResult
 from fleetmark_controller.mlperf.check_submitter import check_submitter
 from fleetmark_controller.mlperf.layout import Layout
 from fleetmark_controller.mlperf.own_form import check_own_form
-from fleetmark_controller.mlperf.problems import FLEETMARK, MLPERF, NOTICE, Problem
+from fleetmark_controller.mlperf.problems import FLEETMARK, MLPERF, NOTICE, SubmissionProblem
 from fleetmark_controller.mlperf.rules import CHECKED_DIVISIONS, FindRules
 from fleetmark_controller.mlperf.tree_reader import TreeReader
 
@@ -27,15 +27,15 @@ class Checked:
     """What a check found: results with their own problems, and what is wrong beside them."""
 
     results: tuple[CheckedResult, ...]
-    beside: tuple[Problem, ...]
+    beside: tuple[SubmissionProblem, ...]
 
     @property
-    def findings(self) -> list[Problem]:
+    def findings(self) -> list[SubmissionProblem]:
         """Every finding once, at the level that counts most; notices too."""
         found = [*self.beside]
         for result in self.results:
             found += result.problems
-        unique: dict[tuple[str, str], Problem] = {}
+        unique: dict[tuple[str, str], SubmissionProblem] = {}
         for problem in found:
             key = (problem.path, problem.text)
             if key not in unique or _rank(problem) < _rank(unique[key]):
@@ -43,16 +43,18 @@ class Checked:
         return list(unique.values())
 
     @property
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[SubmissionProblem]:
         """What is wrong; without notices."""
         return [problem for problem in self.findings if problem.level != NOTICE]
 
 
-def _rank(problem: Problem) -> int:
+def _rank(problem: SubmissionProblem) -> int:
     return (MLPERF, FLEETMARK, NOTICE).index(problem.level)
 
 
-def validate(folder: Path, round_name: str, find_rules: FindRules = rules.rules) -> list[Problem]:
+def validate(
+    folder: Path, round_name: str, find_rules: FindRules = rules.rules
+) -> list[SubmissionProblem]:
     """Return what is wrong with the submission in `folder`; see `check_tree`.
 
     Raises:
@@ -89,6 +91,6 @@ def check_tree(folder: Path, round_name: str, find_rules: FindRules = rules.rule
         results += found
         beside += problems
     if not layouts:
-        beside.append(Problem(".", "holds no submission"))
+        beside.append(SubmissionProblem(".", "holds no submission"))
     beside += check_own_form(tree, layouts, find_rules)
     return Checked(tuple(results), tuple(beside))

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
-from fleetmark_controller.lifecycle.retry_policy import Ending, JobFacts, Verdict, after_attempt
+from fleetmark_controller.lifecycle.retry_policy import (
+    AttemptOutcome,
+    JobFacts,
+    JobTransition,
+    after_attempt,
+)
 from fleetmark_controller.lifecycle.states import (
     ATTEMPT_TERMINAL,
     JOB_TERMINAL,
@@ -16,13 +21,13 @@ from fleetmark_controller.store.devices import device_admin
 from fleetmark_controller.store.jobs import attempts, job_options, jobs
 
 _STATE = {
-    Ending.VALID: AttemptState.DONE,
-    Ending.INVALID: AttemptState.DONE,
-    Ending.FAILED: AttemptState.ABORTED,
-    Ending.REFUSED: AttemptState.REFUSED,
-    Ending.ABORTED: AttemptState.ABORTED,
-    Ending.LOST: AttemptState.LOST,
-    Ending.GONE: AttemptState.LOST,
+    AttemptOutcome.VALID: AttemptState.DONE,
+    AttemptOutcome.INVALID: AttemptState.DONE,
+    AttemptOutcome.FAILED: AttemptState.ABORTED,
+    AttemptOutcome.REFUSED: AttemptState.REFUSED,
+    AttemptOutcome.ABORTED: AttemptState.ABORTED,
+    AttemptOutcome.LOST: AttemptState.LOST,
+    AttemptOutcome.GONE: AttemptState.LOST,
 }
 
 
@@ -31,10 +36,10 @@ def end_attempt(
     effects: Effects,
     now_ns: int,
     attempt: attempts.Attempt,
-    ending: Ending,
+    ending: AttemptOutcome,
     reason: str,
     retryable: bool = False,
-) -> Verdict:
+) -> JobTransition:
     """Move an attempt to its final state, and update its job.
 
     An attempt that is already terminal (a lost one whose result arrives) keeps its state, but its
@@ -52,9 +57,9 @@ def end_attempt(
     if job is None:
         raise RuntimeError(f"attempt {attempt.key} without a job")
     newest = job.newest_epoch == attempt.key.epoch
-    if ending is Ending.REFUSED and newest and not retryable:
+    if ending is AttemptOutcome.REFUSED and newest and not retryable:
         # Another device may be able to run what this one cannot (for example, its disk is full).
-        retryable = job_options.strike_off(connection, job.job_id, attempt.key.device_id)
+        retryable = job_options.exclude_device(connection, job.job_id, attempt.key.device_id)
     facts = JobFacts(job.state, job.attempts, job.max_attempts, newest)
     verdict = after_attempt(facts, ending, reason, retryable)
     _take_care(connection, job, attempt, ending, reason)
@@ -69,12 +74,12 @@ def _take_care(
     connection: sqlite3.Connection,
     job: jobs.Job,
     attempt: attempts.Attempt,
-    ending: Ending,
+    ending: AttemptOutcome,
     reason: str,
 ) -> None:
     """Update the count of consecutive failures on the device."""
-    if ending in (Ending.VALID, Ending.INVALID):
-        device_admin.succeeded(connection, attempt.key.device_id)
+    if ending in (AttemptOutcome.VALID, AttemptOutcome.INVALID):
+        device_admin.record_success(connection, attempt.key.device_id)
     elif (
         # A job that an operator or its deadline stopped says nothing about the device. An attempt
         # that had already ended (lost, and the device is back without it) was counted then.
@@ -82,7 +87,7 @@ def _take_care(
         and job.state not in JOB_TERMINAL
         and attempt.state not in ATTEMPT_TERMINAL
     ):
-        device_admin.failed(connection, attempt.key.device_id, job.job_id, reason)
+        device_admin.record_failure(connection, attempt.key.device_id, job.job_id, reason)
 
 
 _REFUSABLE = (AttemptState.OFFERED, AttemptState.PREPARING)

@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from fleetmark_controller.identity.model import State
-from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.identity.model import IdentityState
+from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.attempt_end import end_attempt
 from fleetmark_controller.operations.effects import Effects, StopEffect
-from fleetmark_controller.operations.tuned_parameters import TOLD, told_then
+from fleetmark_controller.operations.tuned_parameters import TUNED, parameters_at_dispatch
 from fleetmark_controller.planning.model import NewCampaign, NewJob
 from fleetmark_controller.store.jobs import attempts, campaigns, job_options, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -93,7 +93,7 @@ def retry(
         job = jobs.get(connection, job_id)
         if job is None or job.state not in again or jobs.is_retried(connection, job_id):
             continue
-        if not job_options.exist(connection, job_id):
+        if not job_options.can_run_anywhere(connection, job_id):
             continue
         new.append(jobs.repeat(connection, now_ns, job, new_id()))
     effects.jobs.update(new)
@@ -125,7 +125,7 @@ def replay(
     assert job is not None
     option = job_options.get(connection, job.job_id, made.device_id)
     identity = identities.get(connection, made.device_id)
-    if option is None or identity is None or identity.state is not State.ACTIVE:
+    if option is None or identity is None or identity.state is not IdentityState.ACTIVE:
         raise FleetmarkError(
             ErrorKind.NOTHING_FITS,
             f"device {made.device_name} no longer takes jobs",
@@ -133,10 +133,10 @@ def replay(
             "Schedule the same benchmark on another device",
         )
     if not campaigns.exists(connection, campaign_id):
-        told = {TOLD: told_then(job, made.order)}
+        values = {TUNED: parameters_at_dispatch(job, made.order)}
         again = replace(
-            jobs.like(connection, now_ns, job, "").only_with(option),
-            configuration={**job.configuration, **told},
+            jobs.clone_job(connection, now_ns, job, "").restricted_to(option),
+            configuration={**job.configuration, **values},
             interleave_group="",
             interleave_index=0,
         )
@@ -190,6 +190,6 @@ def _stop(
     attempt = attempts.get(connection, key)
     if attempt is not None and attempts.is_exported(connection, key):
         # The device cannot be notified: results that it delivers later are stored as late.
-        end_attempt(connection, effects, now_ns, attempt, Ending.ABORTED, reason)
+        end_attempt(connection, effects, now_ns, attempt, AttemptOutcome.ABORTED, reason)
     elif attempt is not None:
         effects.stops.append(StopEffect(key, reason))

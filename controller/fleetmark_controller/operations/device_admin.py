@@ -207,7 +207,7 @@ def save(
             ErrorKind.USAGE, f"{name!r} is not a valid name for a saved fleet: a name has {RULE}"
         )
     # Include the new selector, so that a circular reference is found now and not on use.
-    parse_selector(f"@{name}", {**saved_fleets.every(connection), name: selector})
+    parse_selector(f"@{name}", {**saved_fleets.list_all(connection), name: selector})
     matching(connection, selector)
     saved_fleets.save(connection, now_ns, name, selector)
 
@@ -219,7 +219,7 @@ def forget(connection: sqlite3.Connection, effects: Effects, now_ns: int, name: 
         FleetmarkError: NOT_FOUND; USAGE: another saved fleet refers to it.
     """
     del effects, now_ns
-    known = saved_fleets.every(connection)
+    known = saved_fleets.list_all(connection)
     if name not in known:
         from fleetmark_core.suggest import hint
 

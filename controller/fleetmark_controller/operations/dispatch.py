@@ -9,27 +9,27 @@ from typing import Any
 
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations.effects import Effects, OfferEffect
-from fleetmark_controller.operations.tuned_parameters import told
-from fleetmark_controller.planning.model import Option
-from fleetmark_controller.scheduling.model import Scheduler, Seen
+from fleetmark_controller.operations.tuned_parameters import resolve_run_parameters
+from fleetmark_controller.planning.model import JobOption
+from fleetmark_controller.scheduling.model import PresenceSnapshot, Scheduler
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.jobs import attempts, job_options, jobs, scheduler_view
 from fleetmark_controller.store.jobs.attempts import AttemptKey
-from fleetmark_controller.store.security.releases import UNSIGNED, Reference, Standing
+from fleetmark_controller.store.security.releases import UNSIGNED, Reference, SigningStatus
 from fleetmark_core.order import ORDER_FORMAT, Order
 
 _FEW = 64
 """Up to this many idle devices are considered without first filtering by the waiting jobs."""
 
 
-def assign(
+def dispatch_jobs(
     connection: sqlite3.Connection,
     effects: Effects,
     now_ns: int,
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, PresenceSnapshot],
     scheduler: Scheduler,
     free: Collection[str] | None = None,
-    trust: Standing = UNSIGNED,
+    trust: SigningStatus = UNSIGNED,
 ) -> int | None:
     """Bind jobs to devices that reported idle and have no work in the store.
 
@@ -50,7 +50,7 @@ def assign(
         dict.fromkeys(name for name, what in seen.items() if what.idle) if free is None else free
     )
     # With thousands of idle devices, consider only those that a waiting job could run on.
-    wanted = scheduler_view.wanted(connection) if len(idle) > _FEW else None
+    wanted = scheduler_view.candidate_devices(connection) if len(idle) > _FEW else None
     busy = attempts.busy_devices(connection)
     open_devices = [
         name
@@ -69,9 +69,9 @@ def assign(
         if option is None:
             raise RuntimeError(f"job {job.job_id} cannot run on {assignment.device_id}")
         key = AttemptKey(assignment.device_id, job.job_id, epochs.next_epoch(connection))
-        parameters, option = told(connection, job, option)
+        parameters, option = resolve_run_parameters(connection, job, option)
         order = order_for(job, option, key, trust.reference, parameters)
-        jobs.bind(connection, job.job_id, key.device_id, key.epoch)
+        jobs.assign(connection, job.job_id, key.device_id, key.epoch)
         jobs.transition(connection, now_ns, job, JobState.ACTIVE, "")
         attempts.add(connection, now_ns, key, order)
         effects.offers.append(OfferEffect(key, order))
@@ -82,9 +82,9 @@ def assign(
 def waits(
     connection: sqlite3.Connection,
     now_ns: int,
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, PresenceSnapshot],
     scheduler: Scheduler,
-    trust: Standing = UNSIGNED,
+    trust: SigningStatus = UNSIGNED,
 ) -> dict[str, str]:
     """Return the wait reason of every queued job, as given by the scheduler."""
     view = scheduler_view.view(connection, now_ns, seen)
@@ -95,7 +95,7 @@ def waits(
 
 def order_for(
     job: jobs.Job,
-    option: Option,
+    option: JobOption,
     key: AttemptKey,
     release: Reference | None,
     parameters: Mapping[str, Any] | None = None,

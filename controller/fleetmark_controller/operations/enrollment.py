@@ -11,8 +11,8 @@ from fleetmark_controller.identity.model import (
     MAX_TOKEN_LIFE_NS,
     MAX_TOKEN_USES,
     Identity,
-    Kind,
-    State,
+    IdentityKind,
+    IdentityState,
     token_refusal,
 )
 from fleetmark_controller.operations import campaigns, sessions
@@ -25,7 +25,7 @@ from fleetmark_controller.store.security import audit, identities, tokens
 from fleetmark_controller.store.security.tokens import Token
 from fleetmark_core.clock import iso
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_protos.token import JoinToken
+from fleetmark_protos.token import EnrollmentToken
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
 
@@ -35,7 +35,7 @@ def create_token(
     effects: Effects,
     now_ns: int,
     who: str,
-    token: JoinToken,
+    token: EnrollmentToken,
     *,
     life_ns: int,
     uses: int,
@@ -113,7 +113,7 @@ def enrol(
     effects: Effects,
     now_ns: int,
     applicant: Applicant,
-    token: JoinToken | None,
+    token: EnrollmentToken | None,
 ) -> Identity:
     """Enroll a device as pending or active. A device with a known key needs no token.
 
@@ -141,15 +141,17 @@ def enrol(
         )
     name = devices.free_name(connection, applicant.device_id, applicant.name)
     # An operator must approve a device that was here before or requests the name of another device.
-    known_board = name != applicant.name or devices.get(connection, applicant.device_id) is not None
-    active = stored.approve and not known_board
+    known_device = (
+        name != applicant.name or devices.get(connection, applicant.device_id) is not None
+    )
+    active = stored.approve and not known_device
     identity = Identity(
         applicant.device_id,
-        Kind.DEVICE,
+        IdentityKind.DEVICE,
         name,
         None,
         applicant.key_sha256,
-        State.ACTIVE if active else State.PENDING,
+        IdentityState.ACTIVE if active else IdentityState.PENDING,
         stored.labels,
         iso(now_ns),
     )
@@ -174,15 +176,15 @@ def _again(
     effects: Effects,
     now_ns: int,
     known: Identity,
-    token: JoinToken | None,
+    token: EnrollmentToken | None,
 ) -> Identity:
-    if known.kind is not Kind.DEVICE:
+    if known.kind is not IdentityKind.DEVICE:
         raise FleetmarkError(
             ErrorKind.FORBIDDEN, "this key belongs to an operator, not to a device"
         )
-    if known.state in (State.REVOKED, State.REMOVED):
-        raise revoked(known)
-    if known.state is State.PENDING and token is not None:
+    if known.state in (IdentityState.REVOKED, IdentityState.REMOVED):
+        raise revoked_error(known)
+    if known.state is IdentityState.PENDING and token is not None:
         stored = _usable(connection, now_ns, token)
         if stored.approve and devices.get(connection, known.identity_id) is None:
             tokens.use(connection, stored.token_id)
@@ -197,23 +199,23 @@ def renew(connection: sqlite3.Connection, now_ns: int, key_sha256: str, address:
         FleetmarkError: NOT_ENROLLED, PENDING or REVOKED.
     """
     known = identities.by_key(connection, key_sha256)
-    if known is None or known.kind is not Kind.DEVICE:
+    if known is None or known.kind is not IdentityKind.DEVICE:
         raise FleetmarkError(
             ErrorKind.NOT_ENROLLED,
             "this device's key is not registered with the controller",
             next_step="Start the agent with an enrollment token: `controller token create`",
         )
-    if known.state is State.PENDING:
+    if known.state is IdentityState.PENDING:
         raise FleetmarkError(ErrorKind.PENDING, f"device {known.name} waits for approval")
-    if known.state is not State.ACTIVE:
-        raise revoked(known)
+    if known.state is not IdentityState.ACTIVE:
+        raise revoked_error(known)
     audit.add(
         connection, now_ns, f"device {known.name}", "device.renew", known.name, address=address
     )
     return known
 
 
-def _usable(connection: sqlite3.Connection, now_ns: int, token: JoinToken) -> Token:
+def _usable(connection: sqlite3.Connection, now_ns: int, token: EnrollmentToken) -> Token:
     stored = tokens.get(connection, token.token_id)
     why = token_refusal(stored.facts if stored else None, _digest(token.secret), now_ns)
     if why or stored is None:
@@ -239,15 +241,15 @@ def approve(
     """
     identity = _named(connection, name)
     beginning = _fingerprint_digits(fingerprint) if fingerprint else ""
-    if identity.state is State.REVOKED:
-        raise revoked(identity)
+    if identity.state is IdentityState.REVOKED:
+        raise revoked_error(identity)
     if not identity.key_sha256.startswith(beginning):
         raise FleetmarkError(
             ErrorKind.FORBIDDEN,
             f"the key of {name} has fingerprint {identity.key_sha256}, not {fingerprint}",
             next_step="If the device shows a different fingerprint than this key has, revoke it",
         )
-    if identity.state is State.ACTIVE:
+    if identity.state is IdentityState.ACTIVE:
         return identity
     return _activate(connection, effects, now_ns, who, identity)
 
@@ -268,7 +270,7 @@ def _fingerprint_digits(fingerprint: str) -> str:
 def _activate(
     connection: sqlite3.Connection, effects: Effects, now_ns: int, who: str, identity: Identity
 ) -> Identity:
-    identities.set_state(connection, now_ns, identity.identity_id, State.ACTIVE)
+    identities.set_state(connection, now_ns, identity.identity_id, IdentityState.ACTIVE)
     audit.add(
         connection,
         now_ns,
@@ -279,7 +281,7 @@ def _activate(
         key_sha256=identity.key_sha256,
     )
     effects.identities.add(identity.identity_id)
-    return replace(identity, state=State.ACTIVE)
+    return replace(identity, state=IdentityState.ACTIVE)
 
 
 def end_device(
@@ -301,7 +303,7 @@ def end_device(
         FleetmarkError: NOT_FOUND.
     """
     identity = _named(connection, name, adopt_at_ns=now_ns)
-    state = State.REMOVED if remove else State.REVOKED
+    state = IdentityState.REMOVED if remove else IdentityState.REVOKED
     if identity.state is state:
         return identity, 0
     cancelled = 0
@@ -331,7 +333,7 @@ def end_device(
 
 
 def _named(connection: sqlite3.Connection, name: str, adopt_at_ns: int | None = None) -> Identity:
-    identity = identities.by_name(connection, Kind.DEVICE, name)
+    identity = identities.by_name(connection, IdentityKind.DEVICE, name)
     if identity is None and adopt_at_ns is not None:
         identity = _adopt(connection, adopt_at_ns, name)
     if identity is None and len(name) >= SHORTEST_DEVICE_PART:
@@ -347,18 +349,25 @@ def _named(connection: sqlite3.Connection, name: str, adopt_at_ns: int | None = 
 
 def _adopt(connection: sqlite3.Connection, now_ns: int, name: str) -> Identity | None:
     """Create an identity without a key for a device from before devices had keys, to end it."""
-    for device in devices.every(connection):
+    for device in devices.list_all(connection):
         if device.name == name and identities.get(connection, device.device_id) is None:
             keyless = f"none {device.device_id}"
             identity = Identity(
-                device.device_id, Kind.DEVICE, name, None, keyless, State.PENDING, {}, iso(now_ns)
+                device.device_id,
+                IdentityKind.DEVICE,
+                name,
+                None,
+                keyless,
+                IdentityState.PENDING,
+                {},
+                iso(now_ns),
             )
             identities.add(connection, now_ns, identity)
             return identity
     return None
 
 
-def revoked(identity: Identity) -> FleetmarkError:
+def revoked_error(identity: Identity) -> FleetmarkError:
     """Return the error for a revoked key."""
     return FleetmarkError(
         ErrorKind.REVOKED,

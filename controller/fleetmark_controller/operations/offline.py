@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from fleetmark_controller.identity.model import Identity, Kind, State
+from fleetmark_controller.identity.model import Identity, IdentityKind, IdentityState
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.operations import results, sessions
 from fleetmark_controller.operations.dispatch import order_for
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.operations.enrollment import revoked
-from fleetmark_controller.operations.tuned_parameters import told
-from fleetmark_controller.planning.model import Option
+from fleetmark_controller.operations.enrollment import revoked_error
+from fleetmark_controller.operations.tuned_parameters import resolve_run_parameters
+from fleetmark_controller.planning.model import JobOption
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.devices.selection import named
@@ -20,7 +20,7 @@ from fleetmark_controller.store.jobs import attempts, job_options, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records
 from fleetmark_controller.store.security import audit, identities, releases
-from fleetmark_controller.store.security.releases import Standing
+from fleetmark_controller.store.security.releases import SigningStatus
 from fleetmark_core.bundle_file import ResultsDocument
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso
@@ -37,7 +37,7 @@ def export(
     who: str,
     job_id: str,
     device: str,
-    trust: Standing,
+    trust: SigningStatus,
 ) -> tuple[AttemptKey, bytes]:
     """Bind a waiting job to a device that gets its order in a bundle file.
 
@@ -84,9 +84,9 @@ def export(
             "Run `controller catalog release`",
         )
     key = AttemptKey(option.device_id, job_id, epochs.next_epoch(connection))
-    parameters, option = told(connection, job, option)
+    parameters, option = resolve_run_parameters(connection, job, option)
     order = order_for(job, option, key, trust.reference, parameters)
-    jobs.bind(connection, job_id, key.device_id, key.epoch)
+    jobs.assign(connection, job_id, key.device_id, key.epoch)
     jobs.transition(connection, now_ns, job, JobState.ACTIVE, "its bundle was exported")
     attempts.add(connection, now_ns, key, order)
     attempts.set_exported(connection, now_ns, key)
@@ -95,10 +95,10 @@ def export(
     return key, order
 
 
-def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
+def _option(connection: sqlite3.Connection, job_id: str, device: str) -> JobOption:
     names = {
         known.name: found
-        for known in devices.every(connection)
+        for known in devices.list_all(connection)
         if (found := job_options.get(connection, job_id, known.device_id)) is not None
     }
     listed = ", ".join(sorted(names)[:5]) or "no device"
@@ -124,7 +124,7 @@ def _option(connection: sqlite3.Connection, job_id: str, device: str) -> Option:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportSummary:
     """The result of an import: the number of records in the document, and of new records."""
 
     records: int
@@ -136,9 +136,9 @@ def import_results(
     effects: Effects,
     now_ns: int,
     who: str,
-    said: ResultsDocument,
+    document: ResultsDocument,
     key_sha256: str,
-) -> Imported:
+) -> ImportSummary:
     """Store results from a file of a device, as if they had arrived on its stream.
 
     A repeated import changes nothing.
@@ -148,21 +148,25 @@ def import_results(
         effects: receives the attempt to be evaluated.
         now_ns: the wall clock.
         who: the operator.
-        said: the document.
+        document: the document.
         key_sha256: fingerprint of the key that signed the document.
 
     Raises:
         FleetmarkError: FORBIDDEN or REVOKED: the key is not that of the device; FENCED: the attempt
             was not dispatched to the device.
     """
-    identity = identities.get(connection, said.device_id)
-    if identity is None or identity.kind is not Kind.DEVICE or identity.key_sha256 != key_sha256:
+    identity = identities.get(connection, document.device_id)
+    if (
+        identity is None
+        or identity.kind is not IdentityKind.DEVICE
+        or identity.key_sha256 != key_sha256
+    ):
         raise FleetmarkError(
             ErrorKind.FORBIDDEN, "the results are not signed by the device that they name"
         )
-    if identity.state in (State.REVOKED, State.REMOVED):
-        raise revoked(identity)
-    key = AttemptKey(said.device_id, said.job_id, said.epoch)
+    if identity.state in (IdentityState.REVOKED, IdentityState.REMOVED):
+        raise revoked_error(identity)
+    key = AttemptKey(document.device_id, document.job_id, document.epoch)
     attempt = attempts.get(connection, key)
     if attempt is None:
         raise FleetmarkError(
@@ -170,22 +174,24 @@ def import_results(
             f"no attempt of job {key.job_id} with epoch {key.epoch} was dispatched to this device",
         )
     before = records.count(connection, key)
-    if said.refusal:
+    if document.refusal:
         if attempt.state in (AttemptState.OFFERED, AttemptState.PREPARING):
-            refusal = sessions.Report(key, AttemptState.REFUSED, said.refusal)
+            refusal = sessions.AttemptReport(key, AttemptState.REFUSED, document.refusal)
             sessions.report(connection, effects, now_ns, refusal)
-            audit.add(connection, now_ns, who, "results.import", key.job_id, refusal=said.refusal)
+            audit.add(
+                connection, now_ns, who, "results.import", key.job_id, refusal=document.refusal
+            )
         effects.stops.clear()
-        return Imported(0, 0)
+        return ImportSummary(0, 0)
     for state in _ON_THE_WAY:
-        sessions.report(connection, effects, now_ns, sessions.Report(key, state))
-    results.append(connection, effects, now_ns, key, said.records)
+        sessions.report(connection, effects, now_ns, sessions.AttemptReport(key, state))
+    results.append(connection, effects, now_ns, key, document.records)
     new = records.count(connection, key) - before
     if new:
         audit.add(
             connection, now_ns, who, "results.import", key.job_id, epoch=key.epoch, records=new
         )
-    return Imported(len(said.records), new)
+    return ImportSummary(len(document.records), new)
 
 
 def add_board(
@@ -208,12 +214,21 @@ def add_board(
         FleetmarkError: FORBIDDEN: another key has its id, or the key is an operator's; REVOKED.
     """
     known = identities.by_key(connection, key_sha256)
-    if known is not None and known.state in (State.REVOKED, State.REMOVED):
-        raise revoked(known)
+    if known is not None and known.state in (IdentityState.REVOKED, IdentityState.REMOVED):
+        raise revoked_error(known)
     if known is None and identities.get(connection, device_id) is None:
         called = devices.free_name(connection, device_id, name)
         known = Identity(
-            *(device_id, Kind.DEVICE, called, None, key_sha256, State.ACTIVE, {}, iso(now_ns))
+            *(
+                device_id,
+                IdentityKind.DEVICE,
+                called,
+                None,
+                key_sha256,
+                IdentityState.ACTIVE,
+                {},
+                iso(now_ns),
+            )
         )
         identities.add(connection, now_ns, known)
         audit.add(
@@ -226,7 +241,7 @@ def add_board(
             key_sha256=key_sha256,
         )
         effects.identities.add(device_id)
-    if known is None or (known.identity_id, known.kind) != (device_id, Kind.DEVICE):
+    if known is None or (known.identity_id, known.kind) != (device_id, IdentityKind.DEVICE):
         raise FleetmarkError(ErrorKind.FORBIDDEN, "another key is registered with this device's id")
     devices.upsert(
         connection,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 
-from fleetmark_controller.identity.model import Identity, Kind, Role, State
+from fleetmark_controller.identity.model import Identity, IdentityKind, IdentityState, Role
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store.security import audit, identities
 from fleetmark_core.clock import iso
@@ -23,7 +23,7 @@ def create(
     now_ns: int,
     who: str,
     *,
-    person_id: str,
+    operator_id: str,
     name: str,
     role: Role,
     key_sha256: str,
@@ -38,25 +38,32 @@ def create(
             ErrorKind.USAGE,
             f"{name[:80]!r} is not a valid name: use 1 to {_MAX_NAME} printable characters",
         )
-    known = identities.by_name(connection, Kind.PERSON, name)
-    if known is not None and known.state is not State.REVOKED:
+    known = identities.by_name(connection, IdentityKind.PERSON, name)
+    if known is not None and known.state is not IdentityState.REVOKED:
         raise FleetmarkError(
             ErrorKind.USAGE,
             f"operator {name!r} already exists",
             next_step=f"Revoke it first: `controller operator revoke {name}`",
         )
     if known is not None:
-        identities.set_state(connection, now_ns, known.identity_id, State.REMOVED)
+        identities.set_state(connection, now_ns, known.identity_id, IdentityState.REMOVED)
     if identities.by_key(connection, key_sha256) is not None:
         raise FleetmarkError(ErrorKind.USAGE, "this key is already in use")
     identity = Identity(
-        person_id, Kind.PERSON, name, role, key_sha256, State.ACTIVE, {}, iso(now_ns)
+        operator_id,
+        IdentityKind.PERSON,
+        name,
+        role,
+        key_sha256,
+        IdentityState.ACTIVE,
+        {},
+        iso(now_ns),
     )
     identities.add(connection, now_ns, identity)
     audit.add(
         connection, now_ns, who, "operator.create", name, role=role.value, key_sha256=key_sha256
     )
-    effects.identities.add(person_id)
+    effects.identities.add(operator_id)
     return identity
 
 
@@ -68,7 +75,7 @@ def revoke(
     Raises:
         FleetmarkError: NOT_FOUND, or USAGE: the local administrator.
     """
-    known = identities.by_name(connection, Kind.PERSON, name)
+    known = identities.by_name(connection, IdentityKind.PERSON, name)
     if known is None:
         raise FleetmarkError(
             ErrorKind.NOT_FOUND, f"no operator {name!r}", next_step="See `controller operator list`"
@@ -79,10 +86,10 @@ def revoke(
             "the local administrator, who can read the controller's home, cannot be revoked",
             next_step="Change the permissions of that folder",
         )
-    identities.set_state(connection, now_ns, known.identity_id, State.REVOKED)
+    identities.set_state(connection, now_ns, known.identity_id, IdentityState.REVOKED)
     audit.add(connection, now_ns, who, "operator.revoke", name, key_sha256=known.key_sha256)
     effects.identities.add(known.identity_id)
-    return replace(known, state=State.REVOKED)
+    return replace(known, state=IdentityState.REVOKED)
 
 
 def admit_local(
@@ -93,11 +100,11 @@ def admit_local(
     if known is None:
         identity = Identity(
             _LOCAL_ID,
-            Kind.PERSON,
+            IdentityKind.PERSON,
             LOCAL_NAME,
             Role.ADMIN,
             key_sha256,
-            State.ACTIVE,
+            IdentityState.ACTIVE,
             {},
             iso(now_ns),
         )

@@ -11,8 +11,8 @@ from fleetmark_catalog.resolve import Configuration
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 from fleetmark_controller.operations.dispatch import order_for
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
-from fleetmark_controller.planning.plan import DEFAULT_DEADLINE_S, described
+from fleetmark_controller.planning.model import JobOption, NewCampaign, NewJob
+from fleetmark_controller.planning.plan import DEFAULT_DEADLINE_S, describe_configuration
 from fleetmark_controller.store import events
 from fleetmark_controller.store.jobs import attempts, campaigns, job_options, jobs, lockfiles
 from fleetmark_controller.store.jobs.attempts import Attempt, AttemptKey
@@ -20,14 +20,14 @@ from fleetmark_controller.store.security import releases
 from fleetmark_core.clock import NS_PER_S, iso
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.lockfile import Lock, parse_lock
+from fleetmark_core.lockfile import Lockfile, parse_lockfile
 from fleetmark_core.order import Order, parse_order
 
 _SUBMITTED_BY = "unknown: recovered from a device's order after a restored backup"
 
 
 @dataclass(frozen=True)
-class Vouching:
+class OrderVerifier:
     """Functions by which a controller recognizes its own orders.
 
     `read_order` returns the order in an envelope that the controller's own key signed, else None.
@@ -35,33 +35,35 @@ class Vouching:
     """
 
     read_order: Callable[[bytes], bytes | None]
-    variations: Callable[[Lock], tuple[str, ...]] = lambda lock: ()
+    variations: Callable[[Lockfile], tuple[str, ...]] = lambda lock: ()
 
 
-NOBODY = Vouching(lambda envelope: None)
+NO_ORDER_VERIFIER = OrderVerifier(lambda envelope: None)
 """For a controller without keys: it recognizes no envelope as its own."""
 
 
-class Papers:
+class OrderEvidence:
     """The lockfiles in one hello, with the functions that verify the orders that name them."""
 
-    def __init__(self, locks: tuple[bytes, ...] = (), vouching: Vouching = NOBODY) -> None:
+    def __init__(
+        self, locks: tuple[bytes, ...] = (), verifier: OrderVerifier = NO_ORDER_VERIFIER
+    ) -> None:
         """Create an object that parses on demand.
 
         Args:
             locks: the lockfiles that the orders name.
-            vouching: the functions by which the controller recognizes its own orders.
+            verifier: the functions by which the controller recognizes its own orders.
         """
         self._given = locks
-        self.vouching = vouching
+        self.verifier = verifier
 
     @cached_property
     def _locks(self) -> Mapping[str, bytes]:
         return {sha256_hex(content): content for content in self._given}
 
-    def believed(self, key: AttemptKey, envelope: bytes) -> Believed | None:
+    def verify(self, key: AttemptKey, envelope: bytes) -> VerifiedOrder | None:
         """Return the attempt's order and lockfile if the controller signed them, else None."""
-        signed = self.vouching.read_order(envelope) if envelope else None
+        signed = self.verifier.read_order(envelope) if envelope else None
         if signed is None:
             return None
         try:
@@ -69,24 +71,24 @@ class Papers:
             content = self._locks.get(order.lock_sha256, b"")
             if AttemptKey(order.device_id, order.job_id, order.epoch) != key:
                 return None
-            return Believed(order, parse_lock(content), content)
+            return VerifiedOrder(order, parse_lockfile(content), content)
         except FleetmarkError:
             return None
 
 
 @dataclass(frozen=True)
-class Believed:
+class VerifiedOrder:
     """An order that this controller signed, with its lockfile."""
 
     order: Order
-    lock: Lock
+    lock: Lockfile
     content: bytes
 
     @property
-    def option(self) -> Option:
+    def option(self) -> JobOption:
         """The option of the job that the order was made from."""
         order = self.order
-        return Option(
+        return JobOption(
             order.device_id,
             order.lock_sha256,
             order.lock_bytes,
@@ -98,12 +100,12 @@ class Believed:
         )
 
 
-def adopt(
+def recover_attempt(
     connection: sqlite3.Connection,
     effects: Effects,
     now_ns: int,
     key: AttemptKey,
-    papers: Papers,
+    evidence: OrderEvidence,
     envelope: bytes,
 ) -> Attempt | None:
     """Record an attempt that was dispatched after the backup; return None if it cannot be verified.
@@ -115,12 +117,12 @@ def adopt(
     by a search, and whether its runs were to be repeated; they are not repeated. Later epochs of
     the same job in the store are not overruled: the highest epoch stays the newest.
     """
-    shown = papers.believed(key, envelope)
+    shown = evidence.verify(key, envelope)
     job = jobs.get(connection, key.job_id)
     if job is None:
         if shown is None:
             return None
-        job = _take_up(connection, effects, now_ns, shown, papers.vouching)
+        job = _take_up(connection, effects, now_ns, shown, evidence.verifier)
     option = job_options.get(connection, key.job_id, key.device_id)
     if option is None and shown is not None:
         option = shown.option
@@ -136,7 +138,7 @@ def adopt(
     attempts.add(connection, now_ns, key, order)
     events.add(connection, now_ns, "attempt.adopted", **key._asdict())
     if key.epoch > job.newest_epoch and job.state not in JOB_TERMINAL:
-        jobs.bind(connection, key.job_id, key.device_id, key.epoch)
+        jobs.assign(connection, key.job_id, key.device_id, key.epoch)
         if job.state is JobState.QUEUED:
             jobs.transition(connection, now_ns, job, JobState.ACTIVE, "")
     effects.jobs.add(key.job_id)
@@ -147,20 +149,20 @@ def _take_up(
     connection: sqlite3.Connection,
     effects: Effects,
     now_ns: int,
-    shown: Believed,
-    vouching: Vouching,
+    shown: VerifiedOrder,
+    verifier: OrderVerifier,
 ) -> jobs.Job:
     """Store the job of an order, and its campaign if that is not known either."""
     order, lock = shown.order, shown.lock
     configuration = Configuration(
         lock.benchmark,
-        vouching.variations(lock),
+        verifier.variations(lock),
         order.scenario,
         order.mode,
         order.profile,
         order.parameters,
     )
-    values, key = described(configuration, stable=order.stable)
+    values, key = describe_configuration(configuration, stable=order.stable)
     if order.stable:
         values["stable"] = "once"
     job = NewJob(
@@ -168,7 +170,9 @@ def _take_up(
         label=configuration.label(),
         configuration=values,
         configuration_key=key,
-        repetition=jobs.repetitions(connection, order.campaign_id, key, order.mode, order.device_id)
+        repetition=jobs.highest_repetition(
+            connection, order.campaign_id, key, order.mode, order.device_id
+        )
         + 1,
         priority=0,
         timeout_s=order.timeout_s,
@@ -195,6 +199,6 @@ def _take_up(
     return stored
 
 
-def _keep_lock(connection: sqlite3.Connection, effects: Effects, shown: Believed) -> None:
+def _keep_lock(connection: sqlite3.Connection, effects: Effects, shown: VerifiedOrder) -> None:
     lockfiles.add(connection, {shown.order.lock_sha256: shown.content})
     effects.blobs.append(shown.content)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fleetmark_controller.evaluation import condition, confidence
-from fleetmark_controller.lifecycle.repeat_policy import Next, Runs, following
+from fleetmark_controller.lifecycle.repeat_policy import RepeatDecision, Runs, next_step
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store import events
@@ -24,7 +24,7 @@ def after_run(
     now_ns: int,
     key: AttemptKey,
     new_id: Callable[[], str] = uuid7,
-) -> Next | None:
+) -> RepeatDecision | None:
     """Decide whether to repeat a configuration after an official run, and queue the repetition.
 
     Returns:
@@ -48,12 +48,12 @@ def after_run(
     last = next((m for m in members if m.job_id == job.job_id), None)
     now = Runs(figures, half, len(members) - ended, ended, last is not None and last in valid)
     bounds = bounds_of(lockfiles.get(connection, option.lock_sha256).job.get("benchmark"))
-    decided = following(now, bounds)
+    decided = next_step(now, bounds)
     stored = [member.run_id for member in valid if member.run_id]
     runs.set_repeat_interval(connection, stored, half)
-    if decided is Next.AGAIN:
+    if decided is RepeatDecision.AGAIN:
         again = replace(
-            jobs.like(connection, now_ns, job, new_id()).only_with(option),
+            jobs.clone_job(connection, now_ns, job, new_id()).restricted_to(option),
             repetition=max(member.repetition for member in members) + 1,
             interleave_group="",
             interleave_index=0,
@@ -62,7 +62,7 @@ def after_run(
         events.add(connection, now_ns, "job.repeated", job_id=job.job_id, again=again.job_id)
         effects.jobs.add(again.job_id)
         effects.schedule = True
-    elif decided is Next.BOUND and half is not None and half > bounds.interval_percent:
+    elif decided is RepeatDecision.BOUND and half is not None and half > bounds.interval_percent:
         text = (
             f"the 95 % interval of the official figure is ± {half:.1f} % over {len(figures)} runs"
         )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleetmark_controller.lifecycle.retry_policy import Ending
-from fleetmark_controller.lifecycle.states import AttemptState, following
+from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
+from fleetmark_controller.lifecycle.states import AttemptState, allowed_transitions
 from fleetmark_controller.operations import repeats
 from fleetmark_controller.operations.attempt_end import end_attempt
 from fleetmark_controller.operations.effects import Effects
@@ -51,7 +51,7 @@ def append(
     through = records.insert(connection, now_ns, key, batch)
     stored = attempts.get(connection, key)
     if stored is not None and stored.complete and not stored.verified:
-        if AttemptState.VERIFYING in following(stored.state):
+        if AttemptState.VERIFYING in allowed_transitions(stored.state):
             attempts.transition(connection, now_ns, stored, AttemptState.VERIFYING, "")
             effects.jobs.add(key.job_id)
         effects.verify.append(key)
@@ -59,13 +59,13 @@ def append(
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """The result of evaluating an attempt.
 
     `values` are columns of table run that follow from records and logs.
     """
 
-    ending: Ending
+    ending: AttemptOutcome
     reason: str
     retryable: bool = False
     values: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +78,7 @@ def finalise(
     now_ns: int,
     key: AttemptKey,
     run_id: str,
-    judgement: Judgement,
+    judgement: Evaluation,
 ) -> bool:
     """Store the run of an attempt and end the attempt, once; return whether this call did it.
 
@@ -88,7 +88,7 @@ def finalise(
     attempt = attempts.get(connection, key)
     if attempt is None or attempt.verified:
         return False
-    attempts.set_verified(connection, key)
+    attempts.set_evaluated(connection, key)
     verdict = end_attempt(
         connection,
         effects,
@@ -98,7 +98,7 @@ def finalise(
         judgement.reason,
         judgement.retryable,
     )
-    if judgement.ending in (Ending.VALID, Ending.INVALID):
+    if judgement.ending in (AttemptOutcome.VALID, AttemptOutcome.INVALID):
         identity = {
             "run_id": run_id,
             "job_id": key.job_id,

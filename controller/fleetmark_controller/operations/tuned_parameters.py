@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fleetmark_controller.planning.model import Option
+from fleetmark_controller.planning.model import JobOption
 from fleetmark_controller.store.jobs import lockfiles
 from fleetmark_controller.store.jobs.jobs import Job
 from fleetmark_controller.store.results import search_results
@@ -15,7 +15,7 @@ from fleetmark_core.modes import ACCURACY, FIND
 from fleetmark_core.order import parse_order
 from fleetmark_core.resource_model import MULTISTREAM_SAMPLES, Run, predict
 
-TOLD = "told"
+TUNED = "told"
 """Key in the configuration of a replay: the tuned parameters of the original run."""
 _RATE, _LATENCY = "target_qps", "target_latency_ms"
 _PARAMETERS = {
@@ -26,20 +26,20 @@ _PARAMETERS = {
 }
 
 
-def told_then(job: Job, order: bytes) -> dict[str, Any]:
+def parameters_at_dispatch(job: Job, order: bytes) -> dict[str, Any]:
     """Return the parameters in an attempt's order beyond those of the job itself."""
     own = job.configuration["parameters"]
     return {name: value for name, value in parse_order(order).parameters.items() if name not in own}
 
 
-def told(
-    connection: sqlite3.Connection, job: Job, option: Option
-) -> tuple[Mapping[str, Any], Option]:
+def resolve_run_parameters(
+    connection: sqlite3.Connection, job: Job, option: JobOption
+) -> tuple[Mapping[str, Any], JobOption]:
     """Return the parameters of an order for a job on a device, and the option with the resources.
 
     The parameters are those of the job. If the job does not set its rate or latency, the newest
     search of the same lockfile on the device provides it; for a replay, the original run does
-    (`TOLD`). Memory and output are then predicted again, because LoadGen creates its queries
+    (`TUNED`). Memory and output are then predicted again, because LoadGen creates its queries
     beforehand.
     """
     configuration = job.configuration
@@ -48,8 +48,8 @@ def told(
     if name is None or name in parameters or configuration["mode"] in (ACCURACY, FIND):
         return parameters, option
     figure = (
-        configuration[TOLD].get(name)
-        if TOLD in configuration
+        configuration[TUNED].get(name)
+        if TUNED in configuration
         else search_results.newest(connection, option.device_id, option.lock_sha256, configuration)
     )
     if not figure:

@@ -42,7 +42,7 @@ class Device:
         return sha256_hex(canonical_json(to_plain(self.capabilities)))
 
 
-class Roll(list[Device]):
+class DeviceList(list[Device]):
     """A list of the fleet's devices. Derived values are cached, so the list must not be changed."""
 
     @cached_property

@@ -20,20 +20,20 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Earlier:
+class DurationHistory:
     """Mean seconds from dispatch to end of earlier attempts that are done."""
 
     on_device: Mapping[tuple[Key, str], float] = field(default_factory=dict)
     anywhere: Mapping[Key, float] = field(default_factory=dict)
 
-    def of(self, key: Key, devices: Iterable[str]) -> float | None:
+    def longest_s(self, key: Key, devices: Iterable[str]) -> float | None:
         """Return the mean over these devices, else over all; None if there is no earlier run."""
         known = [s for d in devices if (s := self.on_device.get((key, d))) is not None]
         return sum(known) / len(known) if known else self.anywhere.get(key)
 
 
 @dataclass(frozen=True)
-class Size:
+class CampaignEstimate:
     """The size of a campaign. Times are estimates in seconds."""
 
     jobs: int = 0
@@ -47,7 +47,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Expected:
+class JobEstimate:
     """One job of a plan: the names of the devices that may run it, and its expected duration."""
 
     devices: tuple[str, ...]
@@ -68,7 +68,7 @@ def by_profile(profile: Mapping[str, Any], scenario: str, mode: str) -> float:
     return milliseconds / 1000 + OVERHEAD_S
 
 
-def size_of(jobs: Iterable[Expected]) -> Size:
+def size_of(jobs: Iterable[JobEstimate]) -> CampaignEstimate:
     """Return the size of a campaign.
 
     Devices run in parallel, each one job at a time. Jobs that several devices may run are spread
@@ -87,12 +87,12 @@ def size_of(jobs: Iterable[Expected]) -> Size:
         else:
             spread_s += job.seconds
     if not loads:
-        return Size()
+        return CampaignEstimate()
     device = max(loads, key=lambda name: loads[name])
     # At best, the spread jobs fill the time that the pinned jobs leave free.
     longest_s = max(loads[device], (sum(loads.values()) + spread_s) / len(loads))
     named = device if loads[device] >= longest_s and loads[device] > 0 else ""
-    return Size(count, len(loads), longest_s, total_s, named, earlier)
+    return CampaignEstimate(count, len(loads), longest_s, total_s, named, earlier)
 
 
 def left_s(

@@ -21,7 +21,7 @@ class NewCampaign:
 
 
 @dataclass(frozen=True)
-class Option:
+class JobOption:
     """A device on which a job can run, with its lockfile and the predicted resources.
 
     Memory is that of the job's process. Disk is for its unpacked environment and its output. Zero
@@ -57,7 +57,7 @@ class NewJob:
     timeout_s: float
     deadline_at: str
     max_attempts: int
-    options: tuple[Option, ...]
+    options: tuple[JobOption, ...]
     interleave_group: str = ""
     """Jobs of a group run in turn, by `interleave_index`, on one device. Empty: no group."""
     interleave_index: int = 0
@@ -66,6 +66,6 @@ class NewJob:
     option_set_id: str = ""
     """Key of the stored set that equals `options`; empty if it is not stored."""
 
-    def only_with(self, option: Option) -> NewJob:
+    def restricted_to(self, option: JobOption) -> NewJob:
         """Return a copy for one device only. Its option set is not stored yet."""
         return replace(self, options=(option,), option_set_id="")

@@ -11,8 +11,8 @@ from fleetmark_catalog.load import Build, Catalog
 from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
 from fleetmark_catalog.selectors import check_words, parse_selector
 from fleetmark_controller.planning import estimates
-from fleetmark_controller.planning.device import Device, Roll
-from fleetmark_controller.planning.model import NewJob, Option
+from fleetmark_controller.planning.device import Device, DeviceList
+from fleetmark_controller.planning.model import JobOption, NewJob
 from fleetmark_controller.planning.resources import Speeds, needs_of
 from fleetmark_controller.scheduling import predicates
 from fleetmark_core import sandbox_levels
@@ -20,7 +20,7 @@ from fleetmark_core.clock import NS_PER_S, iso
 from fleetmark_core.digest import canonical_json, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
-from fleetmark_core.lockfile import BlobRef, Lock
+from fleetmark_core.lockfile import BlobRef, Lockfile
 from fleetmark_core.plural import counted
 from fleetmark_core.resource_model import shortages
 
@@ -33,7 +33,7 @@ DEFAULT_MAX_JOBS = 1_000
 
 
 @dataclass(frozen=True)
-class Request:
+class CampaignRequest:
     """A campaign request of an operator."""
 
     campaign_id: str
@@ -68,7 +68,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedJob:
     """A job with the values that are shown; the sizes are those of the device that needs most."""
 
     job: NewJob
@@ -81,17 +81,17 @@ class Planned:
 
 
 @dataclass
-class Plan:
+class CampaignPlan:
     """Jobs to store, their lockfiles, the sources of their blobs, and the devices left out.
 
     `matching` and `left_out` hold a device name and a reason each. A dry run explains every device;
     otherwise the devices that the selector does not match are not listed.
     """
 
-    jobs: list[Planned] = field(default_factory=list)
+    jobs: list[PlannedJob] = field(default_factory=list)
     matching: list[tuple[str, str]] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
-    size: estimates.Size = field(default_factory=estimates.Size)
+    size: estimates.CampaignEstimate = field(default_factory=estimates.CampaignEstimate)
     resolutions: list[Resolution] = field(default_factory=list)
     locks: dict[str, bytes] = field(default_factory=dict)
 
@@ -107,7 +107,7 @@ class Plan:
 
 def make_plan(
     catalog: Catalog,
-    request: Request,
+    request: CampaignRequest,
     devices: Sequence[Device],
     harness: BlobRef,
     now_ns: int,
@@ -115,7 +115,7 @@ def make_plan(
     saved: Mapping[str, str] | None = None,
     dry_run: bool = False,
     online: Collection[str] | None = None,
-) -> Plan:
+) -> CampaignPlan:
     """Resolve a request for the devices that its selector matches and that it fits.
 
     `speeds` are what boards have shown before.
@@ -135,8 +135,8 @@ def make_plan(
         parameters=request.parameters,
         profile=request.profile,
     )
-    plan = Plan()
-    roll = devices if isinstance(devices, Roll) else Roll(devices)
+    plan = CampaignPlan()
+    roll = devices if isinstance(devices, DeviceList) else DeviceList(devices)
     matching = _matching(request.selector, roll, plan, saved or {}, dry_run, online)
     if request.interleave and len(configurations) == 1:
         raise FleetmarkError(
@@ -151,7 +151,7 @@ def make_plan(
         catalog, configurations, matching, harness, speeds or {}, plan, request.min_sandbox
     )
     if request.interleave and request.any_device:
-        fitting = _on_common_boards(fitting)
+        fitting = _on_common_devices(fitting)
     for repetition in range(1, request.repetitions + 1):
         for configuration in configurations:
             options = fitting[configuration.label()]
@@ -177,7 +177,9 @@ def make_plan(
     return plan
 
 
-def _check_bound(request: Request, configurations: int, devices: int, dry_run: bool) -> None:
+def _check_bound(
+    request: CampaignRequest, configurations: int, devices: int, dry_run: bool
+) -> None:
     boards = 1 if request.any_device else devices
     size = configurations * request.repetitions * boards
     bound = MAX_JOBS if dry_run else min(request.max_jobs or DEFAULT_MAX_JOBS, MAX_JOBS)
@@ -198,7 +200,7 @@ def _check_bound(request: Request, configurations: int, devices: int, dry_run: b
     )
 
 
-def _on_common_boards(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
+def _on_common_devices(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
     """Return only the devices on which every configuration fits: one device must run them all."""
     common = set.intersection(*({f.device.device_id for f in fits} for fits in fitting.values()))
     return {
@@ -208,23 +210,23 @@ def _on_common_boards(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
 
 
 def estimated(
-    plan: Plan, earlier: estimates.Earlier, online: Collection[str] | None = None
-) -> Plan:
+    plan: CampaignPlan, earlier: estimates.DurationHistory, online: Collection[str] | None = None
+) -> CampaignPlan:
     """Return the plan with what each job and the whole may take, and who of it is not online.
 
     `online` are the ids of the devices that are connected now; None: not known.
     """
-    jobs: list[Planned] = []
-    expected: list[estimates.Expected] = []
+    jobs: list[PlannedJob] = []
+    expected: list[estimates.JobEstimate] = []
     for planned in plan.jobs:
         job = planned.job
         key = (job.configuration_key, job.configuration["mode"])
         devices = [option.device_id for option in job.options]
-        known = earlier.of(key, devices)
+        known = earlier.longest_s(key, devices)
         seconds = known if known is not None else job.expected_s or 0.0
         jobs.append(replace(planned, job=replace(job, expected_s=seconds)))
         names = tuple(planned.boards)
-        expected.append(estimates.Expected(names, seconds, known is not None))
+        expected.append(estimates.JobEstimate(names, seconds, known is not None))
     offline = {
         name
         for planned in jobs
@@ -237,8 +239,8 @@ def estimated(
 
 def _matching(
     selector_text: str,
-    devices: Roll,
-    plan: Plan,
+    devices: DeviceList,
+    plan: CampaignPlan,
     saved: Mapping[str, str],
     dry_run: bool,
     online: Collection[str] | None,
@@ -272,7 +274,7 @@ def _matching(
     return matching
 
 
-def _sandboxed(wanted: str, devices: list[Device], plan: Plan) -> list[Device]:
+def _sandboxed(wanted: str, devices: list[Device], plan: CampaignPlan) -> list[Device]:
     """Return the devices whose sandbox is strong enough; add the others to `plan.left_out`."""
     strong = []
     for device in devices:
@@ -292,8 +294,8 @@ def _sandboxed(wanted: str, devices: list[Device], plan: Plan) -> list[Device]:
 @dataclass(frozen=True)
 class _Fit:
     device: Device
-    lock: Lock
-    option: Option
+    lock: Lockfile
+    option: JobOption
 
 
 def _resolve_all(
@@ -302,7 +304,7 @@ def _resolve_all(
     devices: Sequence[Device],
     harness: BlobRef,
     speeds: Speeds,
-    plan: Plan,
+    plan: CampaignPlan,
     min_sandbox: str,
 ) -> dict[str, list[_Fit]]:
     fitting: dict[str, list[_Fit]] = {item.label(): [] for item in configurations}
@@ -332,7 +334,7 @@ def _resolve_all(
             content = lock.canonical()
             digest = sha256_hex(content)
             plan.locks[digest] = content
-            option = Option(
+            option = JobOption(
                 device.device_id,
                 digest,
                 len(content),
@@ -353,13 +355,13 @@ def _resolve_all(
 
 
 def _job(
-    request: Request,
+    request: CampaignRequest,
     configuration: Configuration,
     repetition: int,
     group: Sequence[_Fit],
     now_ns: int,
-) -> Planned:
-    values, key = described(configuration, stable=request.stable)
+) -> PlannedJob:
+    values, key = describe_configuration(configuration, stable=request.stable)
     deadline_s = request.deadline_s or DEFAULT_DEADLINE_S
     job = NewJob(
         job_id=uuid7(),
@@ -380,7 +382,7 @@ def _job(
     )
     names = ", ".join(fit.device.name for fit in group[:5])
     name = names if len(group) == 1 else f"any of {names}{' …' if len(group) > 5 else ''}"
-    return Planned(
+    return PlannedJob(
         job,
         name,
         max(fit.option.bundle_bytes for fit in group),
@@ -390,7 +392,9 @@ def _job(
     )
 
 
-def described(configuration: Configuration, *, stable: bool) -> tuple[dict[str, Any], str]:
+def describe_configuration(
+    configuration: Configuration, *, stable: bool
+) -> tuple[dict[str, Any], str]:
     """Return the configuration as a job stores it, and the key that its runs of all modes share."""
     values: dict[str, Any] = {
         "benchmark": configuration.benchmark,
@@ -406,6 +410,6 @@ def described(configuration: Configuration, *, stable: bool) -> tuple[dict[str, 
     return values, sha256_hex(canonical_json(shared))
 
 
-def _timeout_s(lock: Lock, profile: str) -> float:
+def _timeout_s(lock: Lockfile, profile: str) -> float:
     """Return the time limit that the benchmark sets for one attempt of this profile."""
     return float(lock.job["benchmark"]["profiles"][profile]["timeout_s"])

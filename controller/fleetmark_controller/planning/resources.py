@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleetmark_catalog.resolve import Configuration
-from fleetmark_core.lockfile import Lock
-from fleetmark_core.resource_model import Needs, Run, predict
+from fleetmark_core.lockfile import Lockfile
+from fleetmark_core.resource_model import ResourceNeeds, Run, predict
 
 
 @dataclass(frozen=True)
-class Known:
+class CalibrationKey:
     """Key of a measured speed: one model, precision and runtime on one device, in one scenario."""
 
     device: str
@@ -21,14 +21,16 @@ class Known:
     scenario: str
 
 
-Speeds = Mapping[Known, int]
+Speeds = Mapping[CalibrationKey, int]
 """Nanoseconds per sample in earlier runs."""
 
 
-def needs_of(lock: Lock, configuration: Configuration, device_id: str, speeds: Speeds) -> Needs:
+def needs_of(
+    lock: Lockfile, configuration: Configuration, device_id: str, speeds: Speeds
+) -> ResourceNeeds:
     """Return the predicted needs of a configuration on a device, by its earlier speed if known."""
     model, runtime = lock.job.get("model", {}), lock.job.get("runtime", {})
-    known = Known(
+    known = CalibrationKey(
         device_id,
         str(model.get("name", "")),
         str(model.get("precision", "")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-class Stock:
+class BlobLocality:
     """Counter of the missing bytes per lockfile, with a cache."""
 
     def __init__(self, blobs: Mapping[str, Mapping[str, int]]) -> None:

@@ -10,7 +10,7 @@ NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Seen:
+class PresenceSnapshot:
     """The presence of a device at one moment.
 
     `status` is online, suspect or offline. `rested_ns` is the time that the device has been idle
@@ -30,7 +30,7 @@ class DeviceState:
 
     device_id: str
     name: str
-    seen: Seen = field(default_factory=Seen)
+    seen: PresenceSnapshot = field(default_factory=PresenceSnapshot)
     busy_with: str = ""
     """Job of which the device still has an attempt according to the store; empty: none."""
     drained: bool = False
@@ -78,7 +78,7 @@ class WaitingJob:
 
 
 @dataclass(frozen=True)
-class Series:
+class InterleaveGroup:
     """Progress of an interleave group.
 
     `device_id` is the device that began it; `active`: one of its jobs is active.
@@ -101,13 +101,13 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class View:
+class SchedulerState:
     """A snapshot of the fleet. Devices that are not in `devices` count as gone."""
 
     waiting: Sequence[WaitingJob]
     devices: Mapping[str, DeviceState]
     now_unix_ns: int
-    interleave_groups: Mapping[str, Series] = field(default_factory=dict)
+    interleave_groups: Mapping[str, InterleaveGroup] = field(default_factory=dict)
     blobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """SHA-256 and size of every blob of each lockfile. An unlisted lockfile has no locality."""
     unsigned: Mapping[str, str] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SchedulingPlan:
     """The jobs to run now, and the wait reasons of the others."""
 
     assignments: list[Assignment]
@@ -143,6 +143,6 @@ class Scheduler(Protocol):
         """The waiting time in seconds that equals one step of priority."""
         ...
 
-    def plan(self, view: View) -> Plan:
+    def plan(self, view: SchedulerState) -> SchedulingPlan:
         """Assign at most one job to each free device, and each job to at most one device."""
         ...

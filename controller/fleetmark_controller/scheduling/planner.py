@@ -18,15 +18,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fleetmark_controller.scheduling import predicates
-from fleetmark_controller.scheduling.locality import Stock
+from fleetmark_controller.scheduling.locality import BlobLocality
 from fleetmark_controller.scheduling.model import (
     NS_PER_S,
     Assignment,
     DeviceState,
-    Plan,
+    InterleaveGroup,
     Policy,
-    Series,
-    View,
+    SchedulerState,
+    SchedulingPlan,
     WaitingJob,
 )
 from fleetmark_core.ids import SHORT_ID
@@ -48,18 +48,18 @@ class Planner:
         """The waiting time in seconds that equals one step of priority."""
         return self.policy.ageing_s
 
-    def plan(self, view: View) -> Plan:
+    def plan(self, view: SchedulerState) -> SchedulingPlan:
         """Assign at most one job to each free device; see `Scheduler.plan`."""
-        return _Round(view, self.policy).run()
+        return _SchedulingPass(view, self.policy).run()
 
 
-class _Round:
+class _SchedulingPass:
     """One planning round: the set of free devices shrinks as the jobs are considered."""
 
-    def __init__(self, view: View, policy: Policy) -> None:
+    def __init__(self, view: SchedulerState, policy: Policy) -> None:
         self.view = view
         self.policy = policy
-        self.stock = Stock(view.blobs)
+        self.stock = BlobLocality(view.blobs)
         self.obstacles = {name: predicates.presence(d) for name, d in view.devices.items()}
         self.free = {name for name, obstacle in self.obstacles.items() if not obstacle}
         self.given: dict[str, str] = {}  # device → job of this round
@@ -69,7 +69,7 @@ class _Round:
         self.phrases: dict[tuple[str, str, int, bool, str], str] = {}
         self.again_ns: int | None = None
 
-    def run(self) -> Plan:
+    def run(self) -> SchedulingPlan:
         ageing_ns = int(self.policy.ageing_s * NS_PER_S)
         order = sorted(
             self.view.waiting, key=lambda j: (j.created_ns - j.priority * ageing_ns, j.sequence)
@@ -88,7 +88,7 @@ class _Round:
             else:
                 assignments.append(Assignment(job.job_id, self._last))
         self._note_reservations()
-        return Plan(assignments, waits, self.again_ns)
+        return SchedulingPlan(assignments, waits, self.again_ns)
 
     # --- one job ---
 
@@ -222,7 +222,7 @@ class _Round:
 
     # --- interleave groups ---
 
-    def _group(self, job: WaitingJob) -> Series:
+    def _group(self, job: WaitingJob) -> InterleaveGroup:
         return self.view.interleave_groups.get(job.interleave_group, _NOT_BEGUN)
 
     def _holds(self) -> dict[str, str]:
@@ -255,7 +255,7 @@ class _Round:
                 self._again(device.reserved_until_ns - now_ns)
 
 
-_NOT_BEGUN = Series()
+_NOT_BEGUN = InterleaveGroup()
 
 
 def _next_turns(order: Sequence[WaitingJob]) -> dict[str, WaitingJob]:

@@ -11,7 +11,7 @@ from fleetmark_core.ids import SHORT_ID
 _LONGEST_REST_S = 60
 
 
-def standing(device: DeviceState, policy: Policy) -> str:
+def admin_obstacle(device: DeviceState, policy: Policy) -> str:
     """Return what keeps the device from every job except a health check, or an empty string."""
     if device.drained:
         why = f" ({device.drain_reason})" if device.drain_reason else ""
@@ -50,7 +50,7 @@ def for_job(device: DeviceState, job: WaitingJob, now_unix_ns: int, policy: Poli
     if not sandbox_levels.at_least(device.sandbox, job.min_sandbox):
         return weaker(device.sandbox, job.min_sandbox)
     if not job.health_check:
-        obstacle = standing(device, policy)
+        obstacle = admin_obstacle(device, policy)
         if obstacle:
             return obstacle
         if reserved(device, now_unix_ns) and job.owner != device.reserved_for:

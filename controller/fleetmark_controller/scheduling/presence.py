@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from fleetmark_controller.scheduling.model import Seen
+from fleetmark_controller.scheduling.model import PresenceSnapshot
 
 
 class Status(Enum):
@@ -23,7 +23,7 @@ class Status(Enum):
 
 
 @dataclass
-class Seat:
+class DeviceSession:
     """The presence record of one device."""
 
     device_id: str
@@ -52,17 +52,17 @@ class Presence:
             lease_ns: how long a device without contact keeps its attempts.
         """
         self.lease_ns = lease_ns
-        self._seats: dict[str, Seat] = {}
+        self._seats: dict[str, DeviceSession] = {}
         self._free: dict[str, None] = {}  # maintained on each change: only few devices change
         self._sessions = 0
 
-    def seat(self, device_id: str) -> Seat | None:
+    def seat(self, device_id: str) -> DeviceSession | None:
         """Return the device's record; None if it was not seen since this controller started."""
         return self._seats.get(device_id)
 
-    def expect(self, device_id: str, now_ns: int) -> None:
+    def restore_lease(self, device_id: str, now_ns: int) -> None:
         """Give a device that holds live attempts a full lease to reconnect after a restart."""
-        seat = self._seats.setdefault(device_id, Seat(device_id))
+        seat = self._seats.setdefault(device_id, DeviceSession(device_id))
         seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
 
     def connected(self, device_id: str, boot_id: str, idle: bool, now_ns: int) -> int:
@@ -71,7 +71,7 @@ class Presence:
         The new session replaces an older session of the device.
         """
         self._sessions += 1
-        seat = self._seats.setdefault(device_id, Seat(device_id))
+        seat = self._seats.setdefault(device_id, DeviceSession(device_id))
         seat.boot_id, seat.session = boot_id, self._sessions
         self._set_idle(seat, idle, now_ns)
         seat.lease_until_ns, seat.expired = now_ns + self.lease_ns, False
@@ -100,7 +100,7 @@ class Presence:
         self._note(seat)
         return became_idle
 
-    def occupied(self, device_id: str) -> None:
+    def mark_busy(self, device_id: str) -> None:
         """Mark the device as not idle after work was sent, until it reports idle again."""
         seat = self._seats.get(device_id)
         if seat is not None:
@@ -113,7 +113,7 @@ class Presence:
         if seat is not None and epoch > seat.refused_epoch:
             seat.refusals, seat.refused_epoch, seat.worked = seat.refusals + 1, epoch, True
 
-    def took(self, device_id: str) -> None:
+    def reset_refusals(self, device_id: str) -> None:
         """Reset the refusals of a device that began a job."""
         seat = self._seats.get(device_id)
         if seat is not None:
@@ -129,20 +129,20 @@ class Presence:
             seat.session, seat.idle = 0, False
             self._note(seat)
 
-    def dismissed(self, device_id: str) -> None:
+    def remove(self, device_id: str) -> None:
         """End the session and the lease of a device that is no longer admitted."""
         seat = self._seats.get(device_id)
         if seat is not None:
             seat.session, seat.idle, seat.expired, seat.lease_until_ns = 0, False, True, 0
             self._note(seat)
 
-    def seen(self, now_ns: int) -> Mapping[str, Seen]:
+    def seen(self, now_ns: int) -> Mapping[str, PresenceSnapshot]:
         """Return the presence of each device, longest known first.
 
         Values are computed on access, for `now_ns`, because a dispatch concerns only a few of
         thousands of devices. Another thread may read the mapping; it then also sees later changes.
         """
-        return _Moment(self._seats, partial(self._seen, now_ns=now_ns))
+        return _PresenceView(self._seats, partial(self._seen, now_ns=now_ns))
 
     def free(self) -> Collection[str]:
         """Return a live view of the devices that are connected and have reported idle."""
@@ -176,36 +176,38 @@ class Presence:
             self._note(seat)
         return [seat.device_id for seat in gone]
 
-    def _seen(self, seat: Seat, now_ns: int) -> Seen:
+    def _seen(self, seat: DeviceSession, now_ns: int) -> PresenceSnapshot:
         rested = now_ns - seat.rests_since_ns if seat.rests_since_ns else 0
-        return Seen(
+        return PresenceSnapshot(
             status=self.status(seat.device_id, now_ns).value,
             idle=bool(seat.session) and seat.idle,
             rested_ns=rested if seat.worked else None,
             refusals=seat.refusals,
         )
 
-    def _note(self, seat: Seat) -> None:
+    def _note(self, seat: DeviceSession) -> None:
         if seat.session and seat.idle:
             self._free[seat.device_id] = None
         else:
             self._free.pop(seat.device_id, None)
 
     @staticmethod
-    def _set_idle(seat: Seat, idle: bool, now_ns: int) -> None:
+    def _set_idle(seat: DeviceSession, idle: bool, now_ns: int) -> None:
         seat.idle = idle
         if idle and not seat.rests_since_ns:
             seat.rests_since_ns = now_ns
 
 
-class _Moment(Mapping[str, Seen]):
-    """Read-only view of all records that computes a `Seen` on access; see `Presence.seen`."""
+class _PresenceView(Mapping[str, PresenceSnapshot]):
+    """Read-only view that computes a `PresenceSnapshot` on access; see `Presence.seen`."""
 
-    def __init__(self, seats: Mapping[str, Seat], look: Callable[[Seat], Seen]) -> None:
+    def __init__(
+        self, seats: Mapping[str, DeviceSession], look: Callable[[DeviceSession], PresenceSnapshot]
+    ) -> None:
         self._seats = seats
         self._look = look
 
-    def __getitem__(self, device_id: str) -> Seen:
+    def __getitem__(self, device_id: str) -> PresenceSnapshot:
         return self._look(self._seats[device_id])
 
     def __iter__(self) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from fleetmark_controller.api.admin import AdminService
-from fleetmark_controller.api.auth import Guard, Refusals
+from fleetmark_controller.api.auth import AuthInterceptor, RefusalAuditor
 from fleetmark_controller.api.blobs import BlobsService
 from fleetmark_controller.api.catalog import CatalogService
 from fleetmark_controller.api.enrollment import EnrollmentService
@@ -34,7 +34,7 @@ from fleetmark_controller.home.device_address import (
 )
 from fleetmark_controller.home.endpoint import write_endpoint
 from fleetmark_controller.home.settings import (
-    Settings,
+    ControllerSettings,
     check_listen,
     is_every_address,
     is_loopback,
@@ -48,7 +48,7 @@ from fleetmark_controller.server.connection_monitor import ConnectionMonitor
 from fleetmark_controller.server.home import Home, unwritable_home_error
 from fleetmark_controller.server.rlimits import ConnectionShares
 from fleetmark_controller.signing.order_signer import OrderSigner
-from fleetmark_controller.signing.release_store import Keeper
+from fleetmark_controller.signing.release_store import ReleaseStore
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import check_integrity, migrate
 from fleetmark_core.blob_store import BlobFolder
@@ -84,7 +84,7 @@ _LOCAL_LIFE_S = 825 * 86_400
 
 
 @dataclass(frozen=True)
-class Ready:
+class ServerInfo:
     """The addresses of a controller that is ready for calls."""
 
     address: str
@@ -96,7 +96,11 @@ class Ready:
 
 
 async def serve(
-    folder: Path, settings: Settings, ready: Callable[[Ready], None], *, with_token: bool = False
+    folder: Path,
+    settings: ControllerSettings,
+    ready: Callable[[ServerInfo], None],
+    *,
+    with_token: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT; call `ready` once calls are answered.
 
@@ -121,8 +125,8 @@ async def serve(
 
 async def _serve(
     home: Home,
-    settings: Settings,
-    ready: Callable[[Ready], None],
+    settings: ControllerSettings,
+    ready: Callable[[ServerInfo], None],
     stack: AsyncExitStack,
     listen: tuple[str, int],
     shares: ConnectionShares | None,
@@ -149,9 +153,9 @@ async def _serve(
     engine = Engine(home.store, home.blobs, settings, catalog, keeper=keeper, signer=signer)
     await engine.start(await _begin_generation(home, engine))
     stack.push_async_callback(engine.stop)
-    await engine.release_manager.look()
-    refusals = Refusals(engine)
-    server, entry = _servers(settings, shares, Guard(engine.registry, refusals))
+    await engine.release_manager.renew_if_due()
+    refusals = RefusalAuditor(engine)
+    server, entry = _servers(settings, shares, AuthInterceptor(engine.registry, refusals))
 
     async def stop_servers() -> None:
         await asyncio.gather(server.stop(_GRACE_S), entry.stop(0.0))
@@ -168,17 +172,17 @@ async def _serve(
     await entry.start()
     advertisement = _advertisement(engine, issuer, host) if settings.advertise else None
     name = advertisement.name if advertisement is not None else ""
-    told = await _introduce(home, engine, issuer, host, name, with_token)
+    info = await _introduce(home, engine, issuer, host, name, with_token)
     if advertisement is not None:
-        await advertisement.begin()
-    gc_policy.calm()
+        await advertisement.start()
+    gc_policy.freeze_startup_objects()
     loop = asyncio.get_running_loop()
-    local = loop.create_task(_keep_local(home, engine, issuer, told))
-    sweeper = loop.create_task(gc_policy.sweep())
+    local = loop.create_task(_keep_local(home, engine, issuer, info))
+    sweeper = loop.create_task(gc_policy.collect_periodically())
     monitor = loop.create_task(_monitor(engine, issuer, shares, refusals).run())
     try:
-        ready(told)
-        await _until_told_to_stop()
+        ready(info)
+        await _until_stopped()
     finally:
         local.cancel()
         sweeper.cancel()
@@ -186,12 +190,12 @@ async def _serve(
         if advertisement is not None:
             await advertisement.end()
     log.info("stopping")
-    sessions.say_bye("the controller is stopping")
+    sessions.send_goodbye("the controller is stopping")
     engine.jobs.changes.close()
 
 
 def _servers(
-    settings: Settings, shares: ConnectionShares | None, guard: Guard
+    settings: ControllerSettings, shares: ConnectionShares | None, guard: AuthInterceptor
 ) -> tuple[grpc.aio.Server, grpc.aio.Server]:
     """Return the server for callers with a certificate, and the server of the open port."""
     session = server_options(
@@ -209,7 +213,7 @@ def _servers(
 
 
 def _monitor(
-    engine: Engine, issuer: Issuer, shares: ConnectionShares | None, refusals: Refusals
+    engine: Engine, issuer: Issuer, shares: ConnectionShares | None, refusals: RefusalAuditor
 ) -> ConnectionMonitor:
     """Return the monitor that keeps connections without calls from filling the ports."""
     most = {issuer.session_port: shares.session, issuer.entry_port: shares.entry} if shares else {}
@@ -235,14 +239,14 @@ def _advertisement(engine: Engine, issuer: Issuer, host: str) -> Advertisement |
     return Advertisement(engine.controller_id, addresses, issuer.session_port, ca_sha256)
 
 
-def _keeper(home: Home, settings: Settings) -> Keeper:
+def _keeper(home: Home, settings: ControllerSettings) -> ReleaseStore:
     blobs, life_s = BlobFolder(home.blobs), settings.release_life_s
-    return Keeper(home.folder, blobs, life_s, settings.catalog_key, make=True)
+    return ReleaseStore(home.folder, blobs, life_s, settings.catalog_key, make=True)
 
 
 async def _introduce(
     home: Home, engine: Engine, issuer: Issuer, host: str, name: str, with_token: bool
-) -> Ready:
+) -> ServerInfo:
     """Leave what commands on this host need, and return how devices reach the controller.
 
     `name` is the advertised name of this host; empty if nothing is advertised.
@@ -257,7 +261,7 @@ async def _introduce(
     token = ""
     if with_token:
         made = issuer.new_token()
-        await engine.transactions.perform(
+        await engine.transactions.run_operation(
             lambda c, fx, now: enrollment.create_token(
                 c,
                 fx,
@@ -271,25 +275,25 @@ async def _introduce(
             )
         )
         token = made.text()
-    return Ready(address, devices, token)
+    return ServerInfo(address, devices, token)
 
 
 async def _write_local(home: Home, engine: Engine, issuer: Issuer, address: str) -> None:
     key, fingerprint = local_key(home.folder)
-    person = await engine.transactions.perform(
+    person = await engine.transactions.run_operation(
         lambda c, fx, now: operators.admit_local(c, fx, now, fingerprint)
     )
     life_ns = _LOCAL_LIFE_S * NS_PER_S
     write_local(home.folder, issuer, key, person, address, now_unix_ns(), life_ns)
 
 
-async def _keep_local(home: Home, engine: Engine, issuer: Issuer, told: Ready) -> None:
+async def _keep_local(home: Home, engine: Engine, issuer: Issuer, info: ServerInfo) -> None:
     """Renew the local credentials and the release once a day: a controller may run for months."""
     while True:
         await asyncio.sleep(86_400)
         try:
-            await _write_local(home, engine, issuer, told.address)
-            await engine.release_manager.look()
+            await _write_local(home, engine, issuer, info.address)
+            await engine.release_manager.renew_if_due()
         except (OSError, FleetmarkError) as error:
             log.error("renewal of the local credentials or the release failed error=%s", error)
 
@@ -341,7 +345,7 @@ def _bind(server: grpc.aio.Server, host: str, port: int, issuer: Issuer, *, mutu
         ) from error
 
 
-async def _until_told_to_stop() -> None:
+async def _until_stopped() -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -155,11 +155,11 @@ class ConnectionMonitor:
         while True:
             await asyncio.sleep(max(least_s, len(self._known) / _DESCRIPTORS_PER_S))
             try:
-                least_s = _FLOOD_PAUSE_S if await self._look() else _PAUSE_S
+                least_s = _FLOOD_PAUSE_S if await self._check() else _PAUSE_S
             except OSError as error:
                 log.warning("connections not listed error=%s", error)
 
-    async def _look(self) -> bool:
+    async def _check(self) -> bool:
         """Close excess connections; return whether there were any."""
         closed = False
         found = await asyncio.to_thread(self._list)

@@ -15,14 +15,14 @@ _NEVER = 1_000_000
 _EVERY_S = 600.0
 
 
-def calm() -> None:
+def freeze_startup_objects() -> None:
     """Freeze the current objects, and stop automatic full collections."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_YOUNG, _NEVER)
 
 
-async def sweep(every_s: float = _EVERY_S) -> None:
+async def collect_periodically(every_s: float = _EVERY_S) -> None:
     """Run a full collection every `every_s` seconds until cancelled."""
     while True:
         await asyncio.sleep(every_s)

@@ -48,7 +48,7 @@ class Advertisement:
         )
         self._zeroconf: AsyncZeroconf | None = None
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Send it. A failure is logged and stops nothing."""
         if not self._addresses:
             log.warning("%s: this host has no network address", _UNFOUND)

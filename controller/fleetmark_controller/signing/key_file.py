@@ -44,7 +44,7 @@ class CatalogKey:
         return CatalogKey(made, (*self.rotations, rotate(self.private, made)))
 
 
-def make() -> CatalogKey:
+def create_key() -> CatalogKey:
     """Return a new key without predecessors."""
     return CatalogKey(signing.make_signing_key())
 

@@ -47,7 +47,7 @@ class OrderSigner:
         certificate = self._pair.certificate.decode()
         return SignedOrder(1, order.decode(), signature, certificate).canonical()
 
-    def own(self, envelope: bytes) -> bytes | None:
+    def verify_own(self, envelope: bytes) -> bytes | None:
         """Return the order in an envelope if this controller signed it, otherwise None."""
         try:
             found = parse_signed(envelope)

@@ -13,11 +13,11 @@ from fleetmark_controller.signing.pack_writer import PACK_FORMAT
 from fleetmark_core.digest import sha256_file, sha256_hex
 from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import Lock, LockedComponent, parse_lock
+from fleetmark_core.lockfile import LockedComponent, Lockfile, parse_lockfile
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.release import MAX_RELEASE_BYTES, Release, parse_envelope
 from fleetmark_core.release_policy import check_lock
-from fleetmark_core.safe_unpack import Limits, unpack
+from fleetmark_core.safe_unpack import UnpackLimits, unpack
 
 _SUM = re.compile(r"([0-9a-f]{64})  (\S.*)")
 _MAX_ENTRIES = 1_000_000
@@ -58,7 +58,7 @@ def unpack_pack(archive: Path, target: Path, trusted: str = "") -> dict[str, obj
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         # The entries are stored uncompressed, so together they cannot be larger than the file.
-        unpack(archive, scratch, Limits(archive.stat().st_size, _MAX_ENTRIES))
+        unpack(archive, scratch, UnpackLimits(archive.stat().st_size, _MAX_ENTRIES))
         found = _verified(scratch, trusted)
         if target.exists():
             target.rmdir()
@@ -81,13 +81,15 @@ def _verified(folder: Path, trusted: str) -> dict[str, object]:
     pinned = trusted or about["catalog_sha256"]
     releases = [_release(folder, sha256, pinned) for sha256 in about["releases"]]
     if not releases:
-        raise _bad("it holds no signed release: its campaign ran before releases were introduced")
+        raise _bad_pack_error(
+            "it holds no signed release: its campaign ran before releases were introduced"
+        )
     locks = [_lock(folder, sha256, releases) for sha256 in about["locks"]]
     for lock in locks:
         for blob in lock.blobs():
             place = folder / "mirror" / blob.sha256
             if not place.is_file() or place.stat().st_size != blob.size_bytes:
-                raise _bad(f"mirror/{blob.sha256} ({blob.name}) is missing")
+                raise _bad_pack_error(f"mirror/{blob.sha256} ({blob.name}) is missing")
     for place in (folder / "mirror").iterdir():
         if sha256_file(place) != place.name:
             raise FleetmarkError(
@@ -115,18 +117,18 @@ def _check_sums(folder: Path) -> int:
     try:
         lines = read_regular(folder / "CHECKSUMS", _MAX_LIST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise _bad("it is not a pack: CHECKSUMS is missing") from error
+        raise _bad_pack_error("it is not a pack: CHECKSUMS is missing") from error
     listed: dict[str, str] = {}
     for line in lines:
         match = _SUM.fullmatch(line)
         if match is None:
-            raise _bad(f"CHECKSUMS has an invalid line: {line[:80]!r}")
+            raise _bad_pack_error(f"CHECKSUMS has an invalid line: {line[:80]!r}")
         listed[match[2]] = match[1]
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {
         "CHECKSUMS"
     }
     for name in sorted(found ^ listed.keys()):
-        raise _bad(f"{name} is {'not in CHECKSUMS' if name in found else 'missing'}")
+        raise _bad_pack_error(f"{name} is {'not in CHECKSUMS' if name in found else 'missing'}")
     for name in sorted(found):
         if sha256_file(folder / name) != listed[name]:
             raise FleetmarkError(
@@ -149,7 +151,7 @@ def _about(folder: Path) -> dict[str, Any]:
         if not all(_HEX.fullmatch(digest) for digest in digests):
             raise ValueError("a digest is not 64 hexadecimal digits")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _bad(f"pack.json is not valid: {error}") from error
+        raise _bad_pack_error(f"pack.json is not valid: {error}") from error
     return dict(values)
 
 
@@ -159,8 +161,8 @@ def _release(folder: Path, sha256: str, pinned: str) -> Release:
     return release
 
 
-def _lock(folder: Path, sha256: str, releases: Iterable[Release]) -> Lock:
-    lock = parse_lock(_read(folder / "locks" / f"{sha256}.json", sha256))
+def _lock(folder: Path, sha256: str, releases: Iterable[Release]) -> Lockfile:
+    lock = parse_lockfile(_read(folder / "locks" / f"{sha256}.json", sha256))
     wrong: FleetmarkError | None = None
     for release in releases:
         try:
@@ -177,7 +179,7 @@ def _read(path: Path, sha256: str) -> bytes:
     try:
         data = read_regular(path, MAX_RELEASE_BYTES)
     except FileNotFoundError as error:
-        raise _bad(f"{path.parent.name}/{path.name} is missing") from error
+        raise _bad_pack_error(f"{path.parent.name}/{path.name} is missing") from error
     if sha256_hex(data) != sha256:
         raise FleetmarkError(
             ErrorKind.DIGEST_MISMATCH,
@@ -221,5 +223,5 @@ def _compare(
     return same, added, others
 
 
-def _bad(what: str) -> FleetmarkError:
+def _bad_pack_error(what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.BAD_DOCUMENT, what, _PACK, "Copy or download the file again")

@@ -20,7 +20,7 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.bundle_file import write_files
 from fleetmark_core.digest import canonical_json, sha256_file, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import Lock, parse_lock
+from fleetmark_core.lockfile import Lockfile, parse_lockfile
 from fleetmark_core.order import parse_order
 from fleetmark_core.received_files import check_distinct, received_path
 
@@ -104,7 +104,7 @@ def _write(about: _About, found: _Found, blobs: BlobFolder, path: Path) -> None:
             about.campaign_id,
             "See `controller jobs list`",
         )
-    locks = {sha256: parse_lock(data) for sha256, data in found.locks.items()}
+    locks = {sha256: parse_lockfile(data) for sha256, data in found.locks.items()}
     texts: dict[str, bytes] = {}
     places: dict[str, Path] = {}
     for sha256, data in found.locks.items():
@@ -140,7 +140,7 @@ def _write(about: _About, found: _Found, blobs: BlobFolder, path: Path) -> None:
     write_files(path, texts, places)
 
 
-def _component_files(catalog: Catalog, locks: Iterable[Lock]) -> Iterator[tuple[str, Path]]:
+def _component_files(catalog: Catalog, locks: Iterable[Lockfile]) -> Iterator[tuple[str, Path]]:
     """Yield the name in the pack and the path of each file of the lockfiles' components."""
     wanted = {(part.kind, part.name) for lock in locks for part in lock.components}
     for kind, name in sorted(wanted):
@@ -177,7 +177,7 @@ def command_of(request: dict[str, Any]) -> str:
     return shlex.join([*words, "--wait"])
 
 
-def _readme(about: dict[str, Any], locks: Iterable[Lock]) -> str:
+def _readme(about: dict[str, Any], locks: Iterable[Lockfile]) -> str:
     names = sorted({f"{p.kind}/{p.name} {p.version}" for lock in locks for p in lock.components})
     listed = "\n".join(f"- {name}" for name in names)
     return f"""# A Fleetmark campaign, to verify and to repeat

@@ -9,7 +9,7 @@ from fleetmark_catalog.load import Catalog
 from fleetmark_catalog.load.model import WheelFile
 from fleetmark_catalog.load.release_definitions import definition
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.lockfile import BlobRef, Lock, parse_lock
+from fleetmark_core.lockfile import BlobRef, Lockfile, parse_lockfile
 from fleetmark_core.release import Release
 from fleetmark_core.release_policy import check_lock
 
@@ -61,7 +61,7 @@ def propose(
     )
 
 
-def holds(release: Release, other: Release) -> bool:
+def covers(release: Release, other: Release) -> bool:
     """Return whether `release` contains all entries of `other`."""
     return (
         all(release.by_id.get(_id(found)) == found for found in other.components)
@@ -70,7 +70,7 @@ def holds(release: Release, other: Release) -> bool:
     )
 
 
-def new_in(release: Release, last: Release | None) -> list[str]:
+def added_since(release: Release, last: Release | None) -> list[str]:
     """Return a line for each entry of a release that the last one does not have, for operators."""
     before = last.by_id if last is not None else {}
     lines = [
@@ -87,20 +87,20 @@ def new_in(release: Release, last: Release | None) -> list[str]:
     ]
 
 
-def lacks(release: Release, lock: bytes) -> str:
+def missing_from(release: Release, lock: bytes) -> str:
     """Return why a lockfile does not follow from a release; empty if it does."""
     try:
-        check_lock(release, parse_lock(lock))
+        check_lock(release, parse_lockfile(lock))
     except FleetmarkError as error:
         return error.what
     return ""
 
 
-def _readable(locks: Iterable[bytes]) -> Sequence[Lock]:
-    found: list[Lock] = []
+def _readable(locks: Iterable[bytes]) -> Sequence[Lockfile]:
+    found: list[Lockfile] = []
     for data in locks:
         try:
-            found.append(parse_lock(data))
+            found.append(parse_lockfile(data))
         except FleetmarkError:
             continue
     return found

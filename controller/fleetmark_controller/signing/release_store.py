@@ -17,7 +17,7 @@ from fleetmark_controller.home.credential_files import FOLDER
 from fleetmark_controller.signing import key_file as keyfile
 from fleetmark_controller.signing import release_builder
 from fleetmark_controller.signing.key_file import CatalogKey
-from fleetmark_controller.store.security.releases import Reference, Standing
+from fleetmark_controller.store.security.releases import Reference, SigningStatus
 from fleetmark_core import signing
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.blob_store import BlobFolder
@@ -40,7 +40,7 @@ _MOST_CHECKED = 10_000
 _MAX_TRUST_BYTES = 1 << 20
 
 
-class Keeper:
+class ReleaseStore:
     """Keeps the catalog key and the release of one home. Not safe for concurrent use."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Keeper:
         if not self.public and make and not self._key_file.exists():
             if self._release_file.exists():
                 raise lost_trust_error(self._trust_file)
-            keyfile.write(self._key_file, keyfile.make())
+            keyfile.write(self._key_file, keyfile.create_key())
         if not self.public and self._key_file.exists():
             key = keyfile.read(self._key_file)
             self._trust(key.public, key.rotations)
@@ -120,7 +120,7 @@ class Keeper:
         That is so if the current one lacks an entry of the proposal, is signed by an older key, or
         has passed two thirds of its lifetime.
         """
-        if self.release is None or not release_builder.holds(self.release, proposal):
+        if self.release is None or not release_builder.covers(self.release, proposal):
             return True
         if self.envelope is not None and self.envelope.key != self.public:
             return True  # an interrupted rotation: devices that enroll now pin only the new key
@@ -198,11 +198,11 @@ class Keeper:
             return f"release {self.release.serial} has expired"
         return ""
 
-    def standing(self, now_s: int) -> Standing:
+    def signing_status(self, now_s: int) -> SigningStatus:
         """Return the release under which orders can be issued now, or why there is none."""
-        return Standing(self.reference, self.fault(now_s))
+        return SigningStatus(self.reference, self.fault(now_s))
 
-    def lacks(self, lock: bytes) -> str:
+    def missing_from(self, lock: bytes) -> str:
         """Return why a lockfile does not follow from the release; empty if it does."""
         if self.release is None:
             return "no signed release exists yet"
@@ -210,10 +210,10 @@ class Keeper:
         if digest not in self._checked:
             if len(self._checked) >= _MOST_CHECKED:
                 self._checked.clear()
-            self._checked[digest] = release_builder.lacks(self.release, lock)
+            self._checked[digest] = release_builder.missing_from(self.release, lock)
         return self._checked[digest]
 
-    def known_lacks(self, digests: Collection[str]) -> dict[str, str] | None:
+    def cached_missing(self, digests: Collection[str]) -> dict[str, str] | None:
         """Return the results of `lacks` for lockfiles given by digest.
 
         Returns:

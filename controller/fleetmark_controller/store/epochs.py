@@ -44,7 +44,9 @@ def stored_generation(path: Path) -> int:
         connection.close()
 
 
-def begin(connection: sqlite3.Connection, controller_id: str, new_generation: int) -> str:
+def start_generation(
+    connection: sqlite3.Connection, controller_id: str, new_generation: int
+) -> str:
     """Begin a new generation when a controller starts, and return the store's controller id.
 
     The store may have been restored from an older copy. The new generation ensures that epochs
@@ -64,7 +66,7 @@ def next_epoch(connection: sqlite3.Connection) -> int:
     return epoch
 
 
-def saw_epoch(connection: sqlite3.Connection, epoch: int) -> bool:
+def observe_epoch(connection: sqlite3.Connection, epoch: int) -> bool:
     """Begin a new generation if a device has seen an epoch that this store never issued.
 
     That happens after an older copy of the store was restored.

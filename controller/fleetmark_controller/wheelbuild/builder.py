@@ -21,8 +21,8 @@ from pathlib import Path
 from fleetmark_catalog.load.model import Build, WheelFile
 from fleetmark_controller.wheelbuild import toolchain
 from fleetmark_controller.wheelbuild.headers import collect_headers
-from fleetmark_controller.wheelbuild.repack import failed, repack
-from fleetmark_controller.wheelbuild.subprocesses import Children
+from fleetmark_controller.wheelbuild.repack import build_error, repack
+from fleetmark_controller.wheelbuild.subprocesses import BuildProcesses
 from fleetmark_controller.wheelbuild.target import environment, write_target
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.blob_store import BlobFolder
@@ -30,16 +30,16 @@ from fleetmark_core.digest import sha256_file
 from fleetmark_core.document_parser import parse_json, parse_toml
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
-from fleetmark_core.safe_unpack import Limits, unpack
+from fleetmark_core.safe_unpack import UnpackLimits, unpack
 
 log = logging.getLogger("fleetmark.controller")
 _MAX_PROJECT_BYTES = 1 << 20
-Say = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
-SLOWEST = 20
+TIME_LIMIT_FACTOR = 20
 """Factor by which a build may exceed the minutes in its recipe, for slow or busy machines."""
 NEEDED_BYTES = 1 << 30
-_SOURCES = Limits(total_bytes=1 << 30, entries=100_000)
+_SOURCES = UnpackLimits(total_bytes=1 << 30, entries=100_000)
 _BACKEND = Path(__file__).with_name("backend.py")
 _EARLIEST_S = 315532800  # 1980, the earliest time that zip archives can hold
 
@@ -52,7 +52,7 @@ class Builder:
         self._folder = home / "builds"
         self._blobs = blobs
         self._one = threading.Lock()
-        self._children = Children()
+        self._children = BuildProcesses()
         for left in self._folder.glob("making-*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -79,7 +79,9 @@ class Builder:
                 found[key] = wheel
         return found
 
-    def build(self, builds: Iterable[Build], mirror: Path | None, say: Say) -> None:
+    def build(
+        self, builds: Iterable[Build], mirror: Path | None, report_progress: ProgressCallback
+    ) -> None:
         """Build the wheels that are not known yet, one after the other.
 
         This takes minutes, so run it in a thread. Concurrent calls wait for each other.
@@ -87,7 +89,7 @@ class Builder:
         Args:
             builds: Wheels to build.
             mirror: Folder of files named by SHA-256, searched for sdists first.
-            say: Called with each progress message.
+            report_progress: Called with each progress message.
 
         Raises:
             FleetmarkError: ARTIFACT_UNAVAILABLE: an input could not be downloaded, a build failed,
@@ -103,7 +105,7 @@ class Builder:
                 workshop = Path(tempfile.mkdtemp(prefix="making-", dir=self._folder))
                 try:
                     for build in wanted:
-                        self._make(build, mirror, workshop, say)
+                        self._make(build, mirror, workshop, report_progress)
                 finally:
                     shutil.rmtree(workshop, ignore_errors=True)
             except OSError as error:
@@ -118,19 +120,23 @@ class Builder:
         """Stop a running build; its callers get an error."""
         self._children.stop()
 
-    def _make(self, build: Build, mirror: Path | None, workshop: Path, say: Say) -> None:
-        say(
+    def _make(
+        self, build: Build, mirror: Path | None, workshop: Path, report_progress: ProgressCallback
+    ) -> None:
+        report_progress(
             f"building {build}, once: no package index has a wheel. "
             f"About {build.minutes} minute{'' if build.minutes == 1 else 's'}"
         )
         began = time.monotonic()
-        wheel = self._follow(build, mirror, workshop, say)
+        wheel = self._follow(build, mirror, workshop, report_progress)
         sha256 = sha256_file(wheel)
         self._blobs.put_file(wheel, sha256, wheel.stat().st_size)
         self._remember(build, sha256, wheel.stat().st_size)
-        say(f"built {build.filename} in {time.monotonic() - began:.0f} s")
+        report_progress(f"built {build.filename} in {time.monotonic() - began:.0f} s")
 
-    def _follow(self, build: Build, mirror: Path | None, workshop: Path, say: Say) -> Path:
+    def _follow(
+        self, build: Build, mirror: Path | None, workshop: Path, report_progress: ProgressCallback
+    ) -> Path:
         # The builds of one call share the tools and the compiler's cache.
         tools = workshop / f"tools-{toolchain.digest_of(build.tools)}"
         if not tools.is_dir():
@@ -159,10 +165,10 @@ class Builder:
         (scratch / "task.json").write_text(json.dumps(task))
         variables = environment(build, target, scratch, epoch_s)
         variables["ZIG_GLOBAL_CACHE_DIR"] = str(workshop / "compiler-cache")
-        self._run(build, scratch, variables, say)
+        self._run(build, scratch, variables, report_progress)
         made = sorted(out.glob("*.whl"))
         if len(made) != 1:
-            raise failed(build, f"it produced {len(made)} wheels instead of 1")
+            raise build_error(build, f"it produced {len(made)} wheels instead of 1")
         wheel = scratch / build.filename
         repack(made[0], build, wheel)
         return wheel
@@ -177,21 +183,27 @@ class Builder:
         requirement = f"{build.distribution}=={build.version}"
         return toolchain.download_sdist(requirement, build.sdist, tools, scratch, self._children)
 
-    def _run(self, build: Build, scratch: Path, variables: dict[str, str], say: Say) -> None:
+    def _run(
+        self,
+        build: Build,
+        scratch: Path,
+        variables: dict[str, str],
+        report_progress: ProgressCallback,
+    ) -> None:
         command = [sys.executable, "-I", "-S", str(_BACKEND), str(scratch / "task.json")]
         try:
             code, lines = self._children.run(
                 command,
                 variables,
                 scratch,
-                build.minutes * 60 * SLOWEST,
-                lambda passed_s: say(f"still building {build}: {passed_s:.0f} s"),
+                build.minutes * 60 * TIME_LIMIT_FACTOR,
+                lambda passed_s: report_progress(f"still building {build}: {passed_s:.0f} s"),
             )
         except FleetmarkError as error:
-            raise failed(build, error.what) from error
+            raise build_error(build, error.what) from error
         if code != 0:
             log.error("build failed build=%s\n%s", build, "\n".join(lines[-50:]))
-            raise failed(build, _telling(lines) or f"exit code {code}")
+            raise build_error(build, _key_line(lines) or f"exit code {code}")
 
     def _remember(self, build: Build, sha256: str, size_bytes: int) -> None:
         entry = {
@@ -226,18 +238,18 @@ def _backend(sources: Path, build: Build) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise failed(build, f"its pyproject.toml: {error.strerror or error}") from error
+        raise build_error(build, f"its pyproject.toml: {error.strerror or error}") from error
     except ValueError as error:
-        raise failed(build, f"its pyproject.toml is not valid TOML: {error}") from error
+        raise build_error(build, f"its pyproject.toml is not valid TOML: {error}") from error
     return json.dumps(document.get("build-system", {}))
 
 
-def _telling(lines: Sequence[str]) -> str:
+def _key_line(lines: Sequence[str]) -> str:
     """Return the most informative line of a build's output.
 
     That is the compiler's first error, else the last line with an error, else the last line.
     """
-    said = [line.strip() for line in lines if line.strip()]
-    of_compiler = [line for line in said if ": error: " in line or ": fatal error: " in line]
-    errors = [line for line in said if "error" in line.lower()]
-    return next(iter(of_compiler), (errors or said or [""])[-1])[:300]
+    texts = [line.strip() for line in lines if line.strip()]
+    of_compiler = [line for line in texts if ": error: " in line or ": fatal error: " in line]
+    errors = [line for line in texts if "error" in line.lower()]
+    return next(iter(of_compiler), (errors or texts or [""])[-1])[:300]

@@ -11,7 +11,7 @@ _NEEDED, _STRTAB, _VERNEED, _VERNEEDNUM = 1, 5, 0x6FFFFFFE, 0x6FFFFFFF
 
 
 @dataclass(frozen=True)
-class Needs:
+class ElfRequirements:
     """Required architecture, names of libraries, and symbol versions (`GLIBC_2.17`) by library."""
 
     arch: str
@@ -19,7 +19,7 @@ class Needs:
     versions: dict[str, tuple[str, ...]]
 
 
-def read_needs(data: bytes) -> Needs:
+def read_needs(data: bytes) -> ElfRequirements:
     """Return the requirements of the shared library `data`.
 
     Raises:
@@ -33,7 +33,7 @@ def read_needs(data: bytes) -> Needs:
         raise ValueError("is a damaged ELF file") from error
 
 
-def _read(data: bytes) -> Needs:
+def _read(data: bytes) -> ElfRequirements:
     (machine,) = struct.unpack_from("<H", data, 18)
     (table,) = struct.unpack_from("<Q", data, 32)
     size, count = struct.unpack_from("<HH", data, 54)
@@ -77,7 +77,7 @@ def _read(data: bytes) -> Needs:
             if not following:
                 break
     libraries = tuple(text(position) for position in dynamic.get(_NEEDED, ()))
-    return Needs(MACHINES.get(machine, f"machine {machine}"), libraries, versions)
+    return ElfRequirements(MACHINES.get(machine, f"machine {machine}"), libraries, versions)
 
 
 # Libraries that PEP 600 guarantees on every system with the GNU C library. A wheel must contain any
@@ -88,7 +88,7 @@ _EVERYWHERE = {
 }
 
 
-def misfit(needs: Needs, arch: str, glibc: str) -> str:
+def incompatibility(needs: ElfRequirements, arch: str, glibc: str) -> str:
     """Return why a library cannot run on every device of `arch` with `glibc` (such as 2.28).
 
     The result is empty if it can.

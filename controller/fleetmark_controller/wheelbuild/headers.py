@@ -38,7 +38,7 @@ def collect_headers(python: str, arch: str, folder: Path) -> None:
         return
     release = _DEBIAN.get(python)
     if release is None:
-        raise _unavailable(
+        raise _unavailable_error(
             f"no Python {python} with headers is installed here, and no Debian release has that "
             f"version",
             f"Install Python {python} with its headers (Ubuntu: python{python}-dev) on PATH",
@@ -48,7 +48,7 @@ def collect_headers(python: str, arch: str, folder: Path) -> None:
         debian = ForeignDebian(release, _NAMES[arch], packages / "apt")
         [package] = debian.download([f"libpython{python}-dev"])
     except FleetmarkError as error:
-        raise _unavailable(
+        raise _unavailable_error(
             f"no Python {python} with headers is installed here, and {error.what}",
             f"Install python{python}-dev",
         ) from error
@@ -90,5 +90,5 @@ def _installed(python: str) -> Iterator[tuple[Path, Path]]:
             yield place, Path(configuration)
 
 
-def _unavailable(what: str, next_step: str) -> FleetmarkError:
+def _unavailable_error(what: str, next_step: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, what, "", next_step)

@@ -35,7 +35,7 @@ def repack(source: Path, build: Build, target: Path) -> None:
                 if not entry.is_dir()
             }
     except DAMAGED as error:
-        raise failed(build, f"the build's wheel cannot be read: {error}") from error
+        raise build_error(build, f"the build's wheel cannot be read: {error}") from error
     folder = _information(build, content)
     tag = build.filename.removesuffix(".whl").split("-", 2)[2]
     _check_libraries(build, content)
@@ -60,7 +60,7 @@ def repack(source: Path, build: Build, target: Path) -> None:
 def _check_size(archive: zipfile.ZipFile, build: Build) -> None:
     size = sum(entry.file_size for entry in archive.infolist())
     if size > MAX_BYTES:
-        raise failed(build, f"the build's wheel holds {size} bytes, more than {MAX_BYTES}")
+        raise build_error(build, f"the build's wheel holds {size} bytes, more than {MAX_BYTES}")
 
 
 def _information(build: Build, content: dict[str, tuple[bytes, bool]]) -> str:
@@ -73,7 +73,7 @@ def _information(build: Build, content: dict[str, tuple[bytes, bool]]) -> str:
         if (canonicalize_name(name), canonicalize_version(version)) == wanted:
             return folder
     what = ", ".join(sorted(found)) or "none"
-    raise failed(build, f"the build's wheel has the metadata {what}")
+    raise build_error(build, f"the build's wheel has the metadata {what}")
 
 
 def _check_libraries(build: Build, content: dict[str, tuple[bytes, bool]]) -> None:
@@ -81,11 +81,11 @@ def _check_libraries(build: Build, content: dict[str, tuple[bytes, bool]]) -> No
         if not data.startswith(b"\x7fELF"):
             continue
         try:
-            reason = elf.misfit(elf.read_needs(data), build.arch, build.glibc)
+            reason = elf.incompatibility(elf.read_needs(data), build.arch, build.glibc)
         except ValueError as error:
             reason = str(error)
         if reason:
-            raise failed(build, f"{name} {reason}")
+            raise build_error(build, f"{name} {reason}")
 
 
 def _digest(data: bytes) -> str:
@@ -93,7 +93,7 @@ def _digest(data: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def failed(build: Build, what: str) -> FleetmarkError:
+def build_error(build: Build, what: str) -> FleetmarkError:
     """Return the error for a build that did not produce its wheel."""
     return FleetmarkError(
         ErrorKind.ARTIFACT_UNAVAILABLE,

@@ -14,7 +14,7 @@ News = Callable[[float], None]
 NEWS_S = 30.0
 
 
-class Children:
+class BuildProcesses:
     """Runs one child process at a time."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Children:
         output = folder / f"log-{time.monotonic_ns()}.txt"
         with output.open("wb") as file:
             if self._stopping:
-                raise _stopped()
+                raise _stopped_error()
             child = subprocess.Popen(
                 command,
                 # The build backend kills itself when this pipe closes, however the controller ends.
@@ -87,7 +87,7 @@ class Children:
                 _end(child)
                 self._child = None
         if self._stopping:
-            raise _stopped()
+            raise _stopped_error()
         return code, output.read_text("utf-8", "replace").splitlines()
 
 
@@ -98,7 +98,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.stdin.close()
 
 
-def _stopped() -> FleetmarkError:
+def _stopped_error() -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.ARTIFACT_UNAVAILABLE,
         "the controller is stopping",

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fleetmark_catalog.load.model import Sdist, Tool
-from fleetmark_controller.wheelbuild.subprocesses import Children
+from fleetmark_controller.wheelbuild.subprocesses import BuildProcesses
 from fleetmark_core.digest import canonical_json, sha256_file, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
@@ -39,7 +39,7 @@ def digest_of(tools: Sequence[Tool]) -> str:
     return sha256_hex(canonical_json([tool.sha256 for tool in tools]))[:16]
 
 
-def install_tools(tools: Sequence[Tool], folder: Path, children: Children) -> None:
+def install_tools(tools: Sequence[Tool], folder: Path, children: BuildProcesses) -> None:
     """Install the compiler and `tools` into the new `folder`.
 
     Raises:
@@ -64,7 +64,7 @@ def compiler(folder: Path) -> Path:
 
 
 def download_sdist(
-    requirement: str, sdist: Sdist, tools: Path, folder: Path, children: Children
+    requirement: str, sdist: Sdist, tools: Path, folder: Path, children: BuildProcesses
 ) -> Path:
     """Download the exact sdist of `requirement` (`name==version`) to `folder`; return its path.
 
@@ -86,12 +86,16 @@ def download_sdist(
     )
     found = folder / sdist.file
     if not found.is_file() or sha256_file(found) != sdist.sha256:
-        raise _unavailable(f"the file that pip fetched does not match {sdist.file}")
+        raise _unavailable_error(f"the file that pip fetched does not match {sdist.file}")
     return found
 
 
 def _pip(
-    children: Children, scratch: Path, what: str, *arguments: str, python_path: Path | None = None
+    children: BuildProcesses,
+    scratch: Path,
+    what: str,
+    *arguments: str,
+    python_path: Path | None = None,
 ) -> None:
     command = [
         *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", arguments[0]),
@@ -104,7 +108,7 @@ def _pip(
     code, lines = children.run(command, environment, scratch, TIME_LIMIT_S)
     if code != 0:
         errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise _unavailable(
+        raise _unavailable_error(
             f"{what} could not be fetched: pip reported: {' '.join(errors[-3:])[:500]}"
         )
 
@@ -116,7 +120,7 @@ _KEPT = re.compile(
 )
 
 
-def _unavailable(what: str) -> FleetmarkError:
+def _unavailable_error(what: str) -> FleetmarkError:
     return FleetmarkError(
         ErrorKind.ARTIFACT_UNAVAILABLE,
         what,

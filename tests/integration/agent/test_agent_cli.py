@@ -19,9 +19,9 @@ from fleetmark_agent.state.file_locks import try_lock
 from fleetmark_agent.state.identity import (
     ACTIVE,
     PENDING,
-    Enrolment,
-    load_enrolment,
-    save_enrolment,
+    Enrollment,
+    load_enrollment,
+    save_enrollment,
 )
 from fleetmark_cli.paths import ConfigError
 from fleetmark_core.device_names import is_device_name
@@ -238,9 +238,9 @@ def test_status_exits_with_the_state_of_the_enrollment(tmp_path: Path) -> None:
         return done.returncode, json.loads(done.stdout)["enrollment"]
 
     assert status() == (4, "none")
-    save_enrolment(tmp_path, Enrolment(PENDING, "127.0.0.1:1", 2, "", ""))
+    save_enrollment(tmp_path, Enrollment(PENDING, "127.0.0.1:1", 2, "", ""))
     assert status() == (4, "pending")
-    save_enrolment(tmp_path, Enrolment(ACTIVE, "127.0.0.1:1", 2, "", ""))
+    save_enrollment(tmp_path, Enrollment(ACTIVE, "127.0.0.1:1", 2, "", ""))
     assert status() == (3, "active")
     (tmp_path / "identity" / "enrolment.json").write_text("[]")
     assert status() == (4, "damaged")
@@ -268,14 +268,14 @@ def test_help_documents_the_exit_codes_of_status() -> None:
 
 
 def test_an_older_enrollment_has_no_name_and_is_read(tmp_path: Path) -> None:
-    known = Enrolment(ACTIVE, "127.0.0.1:1", 2, "", "", 3, 4, "bench-01")
-    save_enrolment(tmp_path, known)
-    assert load_enrolment(tmp_path) == known
+    known = Enrollment(ACTIVE, "127.0.0.1:1", 2, "", "", 3, 4, "bench-01")
+    save_enrollment(tmp_path, known)
+    assert load_enrollment(tmp_path) == known
     path = tmp_path / "identity" / "enrolment.json"
     values = json.loads(path.read_text())
     del values["name"]
     path.write_text(json.dumps(values))
-    read = load_enrolment(tmp_path)
+    read = load_enrollment(tmp_path)
     assert read is not None and read.name == ""
     assert device_name("", read) == name_from_host(os.uname().nodename)
 
@@ -287,7 +287,7 @@ def test_an_older_enrollment_has_no_name_and_is_read(tmp_path: Path) -> None:
 def test_a_device_is_called_as_given_then_as_enrolled(
     given: str, stored: str, name: str | None
 ) -> None:
-    known = Enrolment(ACTIVE, "127.0.0.1:1", 2, "", "", name=stored)
+    known = Enrollment(ACTIVE, "127.0.0.1:1", 2, "", "", name=stored)
     assert device_name(given, known) == (name or name_from_host(os.uname().nodename))
 
 

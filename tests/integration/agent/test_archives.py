@@ -18,7 +18,7 @@ import pytest
 from fleetmark_agent.cache.archives import archive_folder, ensure_archives, search_paths
 from fleetmark_agent.cache.blob_cache import Cache
 from fleetmark_agent.errors import Refusal
-from fleetmark_core.lockfile import Environment, Lock, PackageArchive
+from fleetmark_core.lockfile import Environment, Lockfile, PackageArchive
 from tests.integration.agent.conftest import AgentProcess
 from tests.support.bundles import blob, make_lock, make_order
 from tests.support.fake_controller import FakeController
@@ -72,12 +72,12 @@ def package(
     )
 
 
-def with_archives(lock: Lock, *packages: PackageArchive) -> Lock:
+def with_archives(lock: Lockfile, *packages: PackageArchive) -> Lockfile:
     environment = dataclasses.replace(lock.environment, archives=packages)
     return dataclasses.replace(lock, environment=environment)
 
 
-async def result_of(controller: FakeController, lock: Lock, epoch: int) -> dict[str, Any]:
+async def result_of(controller: FakeController, lock: Lockfile, epoch: int) -> dict[str, Any]:
     order = make_order(controller, lock, epoch=epoch)
     controller.offer(order)
     final = await controller.final((order.job_id, epoch))

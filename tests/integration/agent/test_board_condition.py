@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_agent.runner.telemetry.board_condition import Condition
+from fleetmark_agent.runner.telemetry.device_condition import Condition
 from tests.support.board_tree import BoardTree
 from tests.unit.agent import test_board_condition as unit
 
@@ -22,7 +22,7 @@ def test_the_program_of_a_raspberry_pi_is_asked_rarely(tmp_path: Path) -> None:
     )
     program.chmod(0o755)
     watched = Condition(board.root)
-    assert [watched.look().throttled for _ in range(5)] == [5] * 5
+    assert [watched.sample().throttled for _ in range(5)] == [5] * 5
     assert asked.read_text() == "get_throttled\n"
 
 
@@ -30,6 +30,6 @@ def test_the_program_of_a_raspberry_pi_is_asked_rarely(tmp_path: Path) -> None:
 def test_a_program_that_answers_nonsense(tmp_path: Path, said: str) -> None:
     board = BoardTree(tmp_path / "root")
     board.put("usr/bin/vcgencmd", f"#!/bin/sh\necho '{said}'\nexit 0").chmod(0o755)
-    assert Condition(board.root).look().throttled == 0
+    assert Condition(board.root).sample().throttled == 0
     board.put("usr/bin/vcgencmd", "#!/bin/sh\nexit 1").chmod(0o755)
-    assert Condition(board.root).look().throttled == 0
+    assert Condition(board.root).sample().throttled == 0

@@ -14,7 +14,7 @@ import pytest
 
 from fleetmark_agent.fingerprint import interpreters
 from fleetmark_core.capabilities import Interpreter
-from fleetmark_core.lockfile import BlobRef, Lock, ProvidedPython
+from fleetmark_core.lockfile import BlobRef, Lockfile, ProvidedPython
 from tests.support.agent_process import AgentProcess
 from tests.support.bundles import PYTHON, make_lock, make_order
 from tests.support.fake_controller import FakeController
@@ -58,7 +58,7 @@ def whole() -> bytes:
     return archive_of(*((name, REG, path.read_bytes()) for name, path in files))
 
 
-def with_python(controller: FakeController, archive: bytes, unpacked: int = 0) -> Lock:
+def with_python(controller: FakeController, archive: bytes, unpacked: int = 0) -> Lockfile:
     blob = BlobRef("python.tar", controller.put(archive), len(archive))
     provided = ProvidedPython(
         archive=blob,

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_agent.config.settings import Settings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_agent.fingerprint import measure
 from fleetmark_agent.net import grpc_codec
 from fleetmark_agent.software.capabilities import with_findings
-from fleetmark_agent.startup.handover import hand_over
+from fleetmark_agent.startup.handover import handover_document
 from fleetmark_agent.state.file_locks import try_lock
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.serde import parse_document, parse_own, to_plain
+from fleetmark_core.serde import parse_document, parse_trusted, to_plain
 from fleetmark_protos.plain import from_plain
 from fleetmark_protos.v1.capabilities_pb2 import Capabilities as WireCapabilities
 from tests.integration.agent.test_agent_cli import HEAVY, agent_command, fails, loaded_by
@@ -93,9 +93,9 @@ async def test_an_idle_connected_agent_holds_little(
     secure.enrol(home, controller.address)
     lock = try_lock(home / "agent.lock")
     assert lock is not None
-    settings = Settings(home, controller.address, "board", detect_interval_s=0)
+    settings = AgentSettings(home, controller.address, "board", detect_interval_s=0)
     read, write = os.pipe()
-    os.write(write, hand_over(settings, "01890000-0000-7000-8000-000000000000", lock, True))
+    os.write(write, handover_document(settings, "01890000-0000-7000-8000-000000000000", lock, True))
     os.close(write)
     listing = tmp_path / "modules.json"
     process = subprocess.Popen(
@@ -169,14 +169,14 @@ def test_capabilities_reach_the_wire_as_the_json_mapping_has_them(tmp_path: Path
 
 def test_what_a_helper_wrote_is_read_as_the_checking_library_reads_it(tmp_path: Path) -> None:
     data = json.dumps(to_plain(measure(home=tmp_path))).encode()
-    assert parse_own(Capabilities, data) == parse_document(Capabilities, data)
+    assert parse_trusted(Capabilities, data) == parse_document(Capabilities, data)
     for bad in (b"", b"[]", b"{}", b'{"os": 1}', b'{"unknown": 1}', b"null", b"\xff"):
         with pytest.raises(FleetmarkError):
-            parse_own(Capabilities, bad)
+            parse_trusted(Capabilities, bad)
 
 
 def test_every_field_of_the_settings_is_handed_over(tmp_path: Path) -> None:
-    settings = Settings(tmp_path, labels={"site": "lab1"}, once=True)
-    values = json.loads(hand_over(settings, "id", 3, False))["settings"]
-    assert set(values) == {field.name for field in dataclasses.fields(Settings)}
-    assert Settings(**{**values, "home": Path(values["home"])}) == settings
+    settings = AgentSettings(tmp_path, labels={"site": "lab1"}, once=True)
+    values = json.loads(handover_document(settings, "id", 3, False))["settings"]
+    assert set(values) == {field.name for field in dataclasses.fields(AgentSettings)}
+    assert AgentSettings(**{**values, "home": Path(values["home"])}) == settings

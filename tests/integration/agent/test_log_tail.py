@@ -8,7 +8,7 @@ from pathlib import Path
 from fleetmark_agent.runner.log_tail import Tails
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.session.messages import AttemptRef, LogLines
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 
 REF = AttemptRef("d1", "job-1", 1, "boot")
 
@@ -27,7 +27,7 @@ async def until(look: object, said: list[LogLines]) -> None:
 
 async def test_it_sends_the_end_then_what_is_added_then_that_it_is_over(tmp_path: Path) -> None:
     said: list[LogLines] = []
-    workspace = Workspace(tmp_path, AttemptKey("job-1", 1))
+    workspace = Workspace(tmp_path, LocalAttemptKey("job-1", 1))
     workspace.root.mkdir()
     workspace.stdout.write_bytes(b"x" * 100_000 + b"last\n")
     tails = Tails(tmp_path, said.append)
@@ -51,7 +51,7 @@ async def test_it_sends_the_end_then_what_is_added_then_that_it_is_over(tmp_path
 
 async def test_nobody_reads_any_more(tmp_path: Path) -> None:
     said: list[LogLines] = []
-    workspace = Workspace(tmp_path, AttemptKey("job-1", 1))
+    workspace = Workspace(tmp_path, LocalAttemptKey("job-1", 1))
     workspace.root.mkdir()
     tails = Tails(tmp_path, said.append)
     tails.want(REF)

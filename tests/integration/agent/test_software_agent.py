@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from fleetmark_agent.session import events as h
-from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.session.machine import AgentIdentity, Session
 from fleetmark_agent.session.messages import CapabilitiesChanged, Hello, Welcome
 from fleetmark_agent.software import detection_cache, periodic
 from fleetmark_agent.software.capabilities import with_findings
-from fleetmark_agent.software.models import Detection, Finding, Verdict
+from fleetmark_agent.software.models import DetectedSoftware, DetectionStatus, Finding
 from fleetmark_agent.state.ledger import Ledger
 from fleetmark_catalog.selectors import Subject, parse_selector
 from fleetmark_core import capabilities as c
@@ -35,14 +35,14 @@ MEASURED = c.Capabilities(
     storage=c.Storage(1 << 35, 1 << 34),
 )
 FINDINGS = (
-    Finding("onnxruntime", "onnxruntime", Verdict.FOUND, "1.22.1", "/usr/bin/python3",
+    Finding("onnxruntime", "onnxruntime", DetectionStatus.FOUND, "1.22.1", "/usr/bin/python3",
             details={"providers": "CPUExecutionProvider"}, tags=("onnx",)),
-    Finding("gcc", "gcc", Verdict.FOUND, "12.2.0", "/usr/bin/gcc-12"),
-    Finding("gcc", "gcc", Verdict.FOUND, "11.4.0", "/usr/bin/gcc-11"),
-    Finding("docker", "docker", Verdict.BROKEN, "28.2.2", "/usr/bin/docker", "no engine",
+    Finding("gcc", "gcc", DetectionStatus.FOUND, "12.2.0", "/usr/bin/gcc-12"),
+    Finding("gcc", "gcc", DetectionStatus.FOUND, "11.4.0", "/usr/bin/gcc-11"),
+    Finding("docker", "docker", DetectionStatus.BROKEN, "28.2.2", "/usr/bin/docker", "no engine",
             tags=("container-runtime",)),
-    Finding("cmake", "cmake", Verdict.WRONG_VERSION, "2.8", "/usr/bin/cmake", "too old"),
-    Finding("cuda", "cuda", Verdict.ABSENT, reason="not found"),
+    Finding("cmake", "cmake", DetectionStatus.WRONG_VERSION, "2.8", "/usr/bin/cmake", "too old"),
+    Finding("cuda", "cuda", DetectionStatus.ABSENT, reason="not found"),
 )  # fmt: skip
 
 
@@ -83,30 +83,30 @@ def test_selectors_choose_boards_by_what_was_found(selector: str, matches: bool)
 
 
 def test_the_session_tells_what_is_new_once_and_in_every_hello() -> None:
-    identity = Identity("device", "boot", "board", "0", MEASURED)
+    identity = AgentIdentity("device", "boot", "board", "0", MEASURED)
     session = Session(identity, Ledger(), device_free=True, spooled={})
-    welcome = h.Received(Welcome(1, "0", "controller", 15.0, 5.0, 30.0))
+    welcome = h.MessageReceived(Welcome(1, "0", "controller", 15.0, 5.0, 30.0))
     facts = with_findings(MEASURED, FINDINGS)
 
     def sent(event: h.Event) -> list[object]:
         return [a.message for a in session.handle(event, 0.0) if isinstance(a, h.Send)]
 
     assert sent(h.CapabilitiesFound(MEASURED)) == []
-    [hello] = sent(h.Opened())
+    [hello] = sent(h.StreamOpened())
     assert isinstance(hello, Hello) and hello.capabilities == MEASURED
     # What is found between hello and welcome is said right after.
     assert sent(h.CapabilitiesFound(facts)) == []
     assert sent(welcome) == [CapabilitiesChanged(facts)]
     assert sent(h.CapabilitiesFound(facts)) == []
     assert sent(h.CapabilitiesFound(MEASURED)) == [CapabilitiesChanged(MEASURED)]
-    sent(h.Closed())
+    sent(h.StreamClosed())
     assert sent(h.CapabilitiesFound(facts)) == []
-    [hello] = sent(h.Opened())
+    [hello] = sent(h.StreamOpened())
     assert isinstance(hello, Hello) and hello.capabilities == facts
     assert sent(welcome) == []
 
 
-def detection(**changes: object) -> Detection:
+def detection(**changes: object) -> DetectedSoftware:
     values: dict[str, object] = {
         "findings": FINDINGS,
         "rules_digest": detection_cache.rules_digest(detection_cache.builtin_folder()),
@@ -114,7 +114,7 @@ def detection(**changes: object) -> Detection:
         "finished_unix_s": 1000.0,
         "duration_s": 1.0,
     }
-    return Detection(**{**values, **changes})  # type: ignore[arg-type]
+    return DetectedSoftware(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def test_a_detection_is_remembered_for_this_boot_and_these_rules(tmp_path: Path) -> None:
@@ -157,13 +157,13 @@ def pids(folder: Path) -> list[int]:
 
 
 async def test_a_detection_gives_way_to_jobs_and_is_begun_again(helper: Path) -> None:
-    told: asyncio.Queue[Detection] = asyncio.Queue()
-    watched = periodic.Watch(helper, 3600, None, told.put_nowait)
+    told: asyncio.Queue[DetectedSoftware] = asyncio.Queue()
+    watched = periodic.DetectionSchedule(helper, 3600, None, told.put_nowait)
     running = asyncio.ensure_future(watched.run())
     watched.quiet(True)
     await asyncio.sleep(0.05)
     assert not pids(helper)  # nobody knows of this agent yet
-    watched.begin()
+    watched.start()
     while not pids(helper):
         await asyncio.sleep(0.01)
     watched.quiet(False)
@@ -182,13 +182,15 @@ async def test_a_detection_gives_way_to_jobs_and_is_begun_again(helper: Path) ->
 
 
 async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helper: Path) -> None:
-    told: asyncio.Queue[Detection] = asyncio.Queue()
+    told: asyncio.Queue[DetectedSoftware] = asyncio.Queue()
     (helper / "go").touch()
     (helper / "answer").write_text("no JSON")
-    watched = periodic.Watch(helper, 3600, detection(finished_unix_s=0.0), told.put_nowait)
+    watched = periodic.DetectionSchedule(
+        helper, 3600, detection(finished_unix_s=0.0), told.put_nowait
+    )
     running = asyncio.ensure_future(watched.run())
     watched.quiet(True)
-    watched.begin()
+    watched.start()
     while not pids(helper):
         await asyncio.sleep(0.01)
     assert await asyncio.to_thread(gone, pids(helper)[0])

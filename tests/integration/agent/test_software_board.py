@@ -12,7 +12,7 @@ import pytest
 
 from fleetmark_agent.software import subprocesses
 from fleetmark_agent.software.engine import detect
-from fleetmark_agent.software.models import Detection, Verdict
+from fleetmark_agent.software.models import DetectedSoftware, DetectionStatus
 from fleetmark_agent.software.rules import BadRule, load_rules, parse_rule
 from fleetmark_core.serde import parse_document
 from tests.support.detection_boards import RULES, Board, gone
@@ -65,7 +65,7 @@ def test_rapl(board: Board) -> None:
     board.file(f"{zone}/name", "package-0\n")
     board.file(f"{zone}/max_energy_range_uj", "262143328850\n")
     [found] = board.find("rapl")
-    assert found.verdict is Verdict.FOUND
+    assert found.verdict is DetectionStatus.FOUND
     assert found.details == {"zone": "package-0", "range_uj": "262143328850"}
     board.file(f"{zone}/energy_uj", "\n")
     assert board.verdicts("rapl") == [("broken", "")]
@@ -81,7 +81,7 @@ def test_a_program_that_hangs_is_ended_with_its_children(board: Board) -> None:
         f"/bin/sleep 300 & echo $$ $! > {pids}; /bin/sleep 300",
     )
     [found] = board.find(rule(["hang"], time_limit_s=1))
-    assert found.verdict is Verdict.BROKEN
+    assert found.verdict is DetectionStatus.BROKEN
     assert found.reason == "time limit of 1 s exceeded"
     assert all(gone(int(pid)) for pid in pids.read_text().split())
 
@@ -90,7 +90,7 @@ def test_a_child_s_child_that_keeps_the_pipe_holds_nothing_up(board: Board) -> N
     pids = board.root / "pids"
     board.program("daemon", f"/bin/sleep 300 & echo $! > {pids}; echo version 3")
     [found] = board.find(rule(["daemon"], version_pattern=r"version (\d+)", time_limit_s=60))
-    assert (found.verdict, found.version) == (Verdict.FOUND, "3")
+    assert (found.verdict, found.version) == (DetectionStatus.FOUND, "3")
     assert gone(int(pids.read_text()))
 
 
@@ -99,7 +99,7 @@ def test_the_whole_detection_has_a_limit(board: Board) -> None:
         board.program(f"hang{number}", "/bin/sleep 300")
     made = rule(["hang*"], time_limit_s=60)
     found = board.find(made, time_limit_s=1.5)
-    assert [f.verdict for f in found] == [Verdict.BROKEN]
+    assert [f.verdict for f in found] == [DetectionStatus.BROKEN]
     assert "time limit of" in found[0].reason
 
 
@@ -107,13 +107,13 @@ def test_thousands_of_lines_and_no_end_of_lines(board: Board) -> None:
     lines = "i=0; while [ $i -lt 20000 ]; do echo line $i of a log; i=$((i+1)); done"
     board.program("talk", f"echo version 7; {lines}")
     [found] = board.find(rule(["talk"], version_pattern=r"version (\d+)", time_limit_s=60))
-    assert (found.verdict, found.version) == (Verdict.FOUND, "7")
+    assert (found.verdict, found.version) == (DetectionStatus.FOUND, "7")
     board.program(
         "endless", "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done"
     )
     board.program("endless", "exec /usr/bin/yes version")
     [found] = board.find(rule(["endless"], time_limit_s=60))
-    assert found.verdict is Verdict.BROKEN and "its output exceeds" in found.reason
+    assert found.verdict is DetectionStatus.BROKEN and "its output exceeds" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_garbage_is_broken_and_stays_printable(board: Board, output: bytes) -> N
     data = board.file("garbage", output)
     board.program("noise", f"exec /bin/cat {data}")
     [found] = board.find(rule(["noise"], version_pattern=r"version (\d+)"))
-    assert found.verdict is Verdict.BROKEN and "its output has no version" in found.reason
+    assert found.verdict is DetectionStatus.BROKEN and "its output has no version" in found.reason
     assert found.reason.isprintable() and len(found.reason) <= 300
 
 
@@ -140,7 +140,7 @@ echo "leaked=$SUDO_ASKPASS$SSH_ASKPASS$SSH_AUTH_SOCK$LD_PRELOAD_X$DISPLAY"
 echo "home=$HOME"; echo "folder=$(pwd)"; echo "path=$PATH"
 """)  # fmt: skip
     [found] = board.find(rule(["asks"], prove={"command": ["{path}"]}))
-    assert found.verdict is Verdict.FOUND
+    assert found.verdict is DetectionStatus.FOUND
     details = found.details
     assert set(details) == {"home", "folder", "path"}
     assert details["home"] == details["folder"] and "fleetmark-detect-" in details["home"]
@@ -210,10 +210,10 @@ def test_this_machine_through_the_helper_which_leaves_nothing(tmp_path: Path) ->
         env=environment,
         timeout=120,
     )
-    detection = parse_document(Detection, done.stdout)
+    detection = parse_document(DetectedSoftware, done.stdout)
     assert {finding.rule for finding in detection.findings} == set(RULES)
     by_rule = {finding.rule: finding for finding in detection.findings}
-    assert (by_rule["git"].version, by_rule["git"].verdict) == ("2.50.0", Verdict.FOUND)
+    assert (by_rule["git"].version, by_rule["git"].verdict) == ("2.50.0", DetectionStatus.FOUND)
     assert done.stderr == b""
     assert not list(home.iterdir()) and not list(temporary.iterdir())
     assert gone(int(pid.read_text()))

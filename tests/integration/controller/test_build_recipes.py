@@ -20,7 +20,7 @@ import pytest
 
 from fleetmark_catalog.load import Build, Tool, WheelFile
 from fleetmark_controller.wheelbuild import Builder, elf, toolchain
-from fleetmark_controller.wheelbuild.subprocesses import Children
+from fleetmark_controller.wheelbuild.subprocesses import BuildProcesses
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support import ROOT
@@ -58,7 +58,7 @@ class Workshop:
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compiler and setuptools, really installed, once."""
     folder = tmp_path_factory.mktemp("tools") / "tools"
-    toolchain.install_tools((SETUPTOOLS,), folder, Children())
+    toolchain.install_tools((SETUPTOOLS,), folder, BuildProcesses())
     return folder
 
 
@@ -66,7 +66,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Builds take the tools that are there instead of unpacking 340 MB anew."""
 
-    def link(_: Sequence[Tool], folder: Path, __: Children) -> None:
+    def link(_: Sequence[Tool], folder: Path, __: BuildProcesses) -> None:
         shutil.copytree(tools, folder, copy_function=os.link)
 
     monkeypatch.setattr(toolchain, "install_tools", link)
@@ -145,8 +145,8 @@ def test_a_foreign_wheel_is_what_its_name_says(workshop: Workshop, tmp_path: Pat
     [library] = [d for n, d in workshop.content(wheel).items() if n.endswith(".so")]
     needs = elf.read_needs(library)
     assert needs.arch == "aarch64"
-    assert elf.misfit(needs, "aarch64", "2.28") == ""
-    assert "aarch64" in elf.misfit(needs, "x86_64", "2.28")
+    assert elf.incompatibility(needs, "aarch64", "2.28") == ""
+    assert "aarch64" in elf.incompatibility(needs, "x86_64", "2.28")
 
 
 @pytest.mark.usefixtures("quick")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_controller.artifacts import pack_harness
-from fleetmark_core.safe_unpack import Limits, unpack
+from fleetmark_core.safe_unpack import UnpackLimits, unpack
 
 NAME = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
 TREE = st.dictionaries(
@@ -42,7 +42,7 @@ def test_packing_depends_on_names_and_bytes_only(
     again, same = pack_harness(lay(base / "two", backwards, 1_000_000_000))
     assert (blob, data) == (again, same)
     (base / "wheel").write_bytes(data)
-    found = unpack(base / "wheel", base / "out", Limits(1 << 20))
+    found = unpack(base / "wheel", base / "out", UnpackLimits(1 << 20))
     inside = {path.as_posix() for path in found if path.parts[0] == "fleetmark_harness"}
     assert inside == {f"fleetmark_harness/{name}" for name in tree}
     for name, content in tree.items():

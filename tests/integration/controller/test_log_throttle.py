@@ -7,14 +7,14 @@ import logging
 
 import pytest
 
-from fleetmark_controller.api.log_throttle import Crowd
+from fleetmark_controller.api.log_throttle import BurstLogger
 
 
 async def test_the_first_are_named_and_the_others_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    crowd = Crowd(logging.getLogger("fleetmark.session"), "connected", window_s=0.05)
+    crowd = BurstLogger(logging.getLogger("fleetmark.session"), "connected", window_s=0.05)
     for number in range(500):
         crowd.note(f"board{number} (id)")
     await asyncio.sleep(0.2)

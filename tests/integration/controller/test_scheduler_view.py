@@ -11,11 +11,11 @@ async def test_garbage_is_looked_for_by_the_clock() -> None:
 
     before = gc.get_threshold()
     try:
-        gc_policy.calm()
+        gc_policy.freeze_startup_objects()
         assert gc.get_threshold()[2] > 1000, "not whenever many things were made"
         swept: list[str] = []
         gc.callbacks.append(lambda phase, info: swept.append(f"{phase} {info['generation']}"))
-        task = asyncio.get_running_loop().create_task(gc_policy.sweep(0.01))
+        task = asyncio.get_running_loop().create_task(gc_policy.collect_periodically(0.01))
         while "stop 2" not in swept:
             await asyncio.sleep(0.01)
         task.cancel()

@@ -13,7 +13,7 @@ from fleetmark_controller.api import session
 from fleetmark_controller.api.capability_serde import capabilities_to
 from fleetmark_controller.api.session import SessionService
 from fleetmark_controller.engine.engine import Engine
-from fleetmark_controller.home.settings import Settings
+from fleetmark_controller.home.settings import ControllerSettings
 from fleetmark_controller.store.db.connection import migrate
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind
@@ -25,7 +25,9 @@ from tests.support.signing_keys import device_pair, secured
 @pytest.fixture
 async def stub(tmp_path: Path) -> AsyncIterator[session_pb2_grpc.SessionStub]:
     migrate(tmp_path / "results.db")
-    engine = Engine(tmp_path / "results.db", tmp_path / "blobs", Settings(), load_catalog())
+    engine = Engine(
+        tmp_path / "results.db", tmp_path / "blobs", ControllerSettings(), load_catalog()
+    )
     await engine.start(1)
     async with secured(engine) as (server, start):
         session_pb2_grpc.add_SessionServicer_to_server(SessionService(engine), server)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_protos.token import JoinToken
+from fleetmark_protos.token import EnrollmentToken
 from tests.support.kits import DEPLOY, Installer, another_wheel, copy_kit, listing, wheel_of
 from tests.support.noop_benchmark import NAME as TOY
 from tests.support.noop_benchmark import make_catalog
@@ -201,7 +201,7 @@ def test_a_token_goes_into_a_file_of_the_owner_alone_or_is_refused(installer: In
     knows = (
         "--token-file" in subprocess.run(start, capture_output=True, text=True, check=True).stdout
     )
-    text = JoinToken("00" * 8, b"s" * 20, "11" * 32, "", 7118).text()
+    text = EnrollmentToken("00" * 8, b"s" * 20, "11" * 32, "", 7118).text()
     done = installer.run("--token-file", "-", stdin=f"{text}\n")
     assert text not in done.stdout + done.stderr
     token = installer.home / "join-token"

@@ -25,7 +25,7 @@ from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, Memory, Os, Storage
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import BlobRef, Lock
+from fleetmark_core.lockfile import BlobRef, Lockfile
 
 # A folder of files named by sha256, for what no index or package carries.
 MIRROR = os.environ.get("FLEETMARK_TEST_MIRROR", "")
@@ -91,7 +91,7 @@ class Bench:
         self._environments: dict[str, Path] = {}
         self._count = 0
 
-    def lock(self, configuration: Configuration) -> Lock:
+    def lock(self, configuration: Configuration) -> Lockfile:
         harness, data = pack_harness()
         self.blobs.put_bytes(data)
         resolution = resolve(self.catalog, configuration, this_machine(), harness)

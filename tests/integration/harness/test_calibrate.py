@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fleetmark_harness.calibrate import calibrate
-from fleetmark_harness.progress import Progress
+from fleetmark_harness.progress import ProgressReporter
 from fleetmark_harness.task import Accuracy
 
 SAMPLE_BYTES = 100_000
@@ -48,7 +48,7 @@ class Wide:
 def test_it_sees_many_samples_and_keeps_few_copies(batch_size: int) -> None:
     task = Wide()
     tracemalloc.start()
-    found = calibrate(task, batch_size, 20, 200, Progress(-1))
+    found = calibrate(task, batch_size, 20, 200, ProgressReporter(-1))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert task.sizes == {batch_size}

@@ -15,8 +15,8 @@ from PIL import Image
 from fleetmark_controller.evaluation.accuracy import load_labels
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_harness.boxes import anchors, suppress
-from fleetmark_harness.data import read_labelled
-from fleetmark_harness.exits import BAD_INPUT, JobError
+from fleetmark_harness.data import read_labeled
+from fleetmark_harness.exit_codes import BAD_INPUT, JobError
 from fleetmark_harness.tensors import RandomTensors
 
 
@@ -30,7 +30,7 @@ def test_cifars_records(tmp_path: Path) -> None:
     path = tmp_path / "test_batch.bin"
     path.write_bytes(records(12))
     dataset = {"layout": "cifar", "samples": 12, "shape": [32, 32, 3]}
-    found = read_labelled(dataset, path)
+    found = read_labeled(dataset, path)
     assert found.labels.tolist() == [number % 10 for number in range(12)]
     raw = np.frombuffer(path.read_bytes(), np.uint8).reshape(12, 3073)
     # The red plane comes first; the second pixel of the first row of the last image.
@@ -44,7 +44,7 @@ def test_other_records_are_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "test_batch.bin"
     path.write_bytes(data)
     with pytest.raises(JobError) as caught:
-        read_labelled({"layout": "cifar", "samples": 2, "shape": [32, 32, 3]}, path)
+        read_labeled({"layout": "cifar", "samples": 2, "shape": [32, 32, 3]}, path)
     assert caught.value.code == BAD_INPUT
     if len(data) % 3073:
         with pytest.raises(IngestError, match="records of 3073 bytes"):
@@ -68,7 +68,7 @@ def pictures(path: Path, sizes: list[tuple[int, int]]) -> Path:
 def test_pictures_are_brought_to_the_models_size(tmp_path: Path) -> None:
     path = pictures(tmp_path / "p.zip", [(64, 64), (300, 100), (100, 300), (32, 32)])
     dataset = {"layout": "pictures", "samples": 4, "labels": "y", "shape": [32, 32, 3]}
-    found = read_labelled(dataset, path, None, [32, 32, 3])
+    found = read_labeled(dataset, path, None, [32, 32, 3])
     assert found.values.shape == (4, 32, 32, 3)
     assert found.labels.tolist() == [7, 8, 9, 10]
     assert found.values[:, 31, 31, 1].tolist() == [200] * 4
@@ -83,7 +83,7 @@ def test_what_is_no_picture_is_a_bad_input(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("00.png", b"no picture")
     with pytest.raises(JobError) as caught:
-        read_labelled({"layout": "pictures", "samples": 1, "labels": "y"}, path, None, [8, 8, 3])
+        read_labeled({"layout": "pictures", "samples": 1, "labels": "y"}, path, None, [8, 8, 3])
     assert caught.value.code == BAD_INPUT
 
 

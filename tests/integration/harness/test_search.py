@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_harness.search import MAX_RUNS, RESOLUTION, STEP, Search, Trial, middle
+from fleetmark_harness.search import MAX_RUNS, RESOLUTION, STEP, Search, SearchTrial, middle
 
 RATES = st.floats(0.5, 1e6)
 SHARES = st.floats(0.05, 1.0)
@@ -22,7 +22,7 @@ def carried_out(start: float, ceiling: float, valid: Callable[[float], bool]) ->
         rate = search.next_rate()
         if rate is None:
             return search
-        search = search.record(Trial(rate, valid(rate)))
+        search = search.record(SearchTrial(rate, valid(rate)))
     raise AssertionError("the search does not end")
 
 
@@ -105,26 +105,28 @@ def test_a_board_that_cannot_do_it_at_all() -> None:
 
 
 def test_one_bad_run_is_tried_again_and_one_good_run_is_not_believed() -> None:
-    search = Search(100, 1000).record(Trial(100, valid=False))
+    search = Search(100, 1000).record(SearchTrial(100, valid=False))
     assert search.next_rate() == 100 and search.found is None
-    search = search.record(Trial(100, valid=True))
+    search = search.record(SearchTrial(100, valid=True))
     assert search.next_rate() == 100
-    search = search.record(Trial(100, valid=True))
+    search = search.record(SearchTrial(100, valid=True))
     assert search.next_rate() == pytest.approx(100 * STEP) and search.found == 100
     # What was good and is not confirmed is given up for a lower rate that was good.
-    search = Search(100, 120).record(Trial(100, valid=True)).record(Trial(120, valid=True))
+    search = (
+        Search(100, 120).record(SearchTrial(100, valid=True)).record(SearchTrial(120, valid=True))
+    )
     assert search.next_rate() == 120
     for _ in range(2):
-        search = search.record(Trial(120, valid=False))
+        search = search.record(SearchTrial(120, valid=False))
     assert search.found == 100
     rate = search.next_rate()
     assert rate is not None and 100 < rate < 120
 
 
 def test_the_middle_of_the_valid_ones() -> None:
-    trials = [Trial(1, valid, measured=m) for valid, m in ((True, 5), (False, 1), (True, 3))]
+    trials = [SearchTrial(1, valid, measured=m) for valid, m in ((True, 5), (False, 1), (True, 3))]
     best = middle(trials)
     assert best is not None and best.measured == 3
-    best = middle([*trials, Trial(1, valid=True, measured=4)])
+    best = middle([*trials, SearchTrial(1, valid=True, measured=4)])
     assert best is not None and best.measured == 4
     assert middle(trials[1:2]) is None

@@ -185,12 +185,12 @@ class Target:
 
     def forged(self, key: bytes, device_id: str, life_s: float = 1000.0) -> Pair:
         """A certificate by the controller's own CA, as a thief of its key would make it."""
-        from fleetmark_controller.identity.model import Kind
+        from fleetmark_controller.identity.model import IdentityKind
 
         request = certificates.read_request(signing_request(key))
         now_ns = time.time_ns() - int(max(0.0, -life_s) * 2e9)
         signed, _ = certificates.sign(
-            self.authority, request, Kind.DEVICE, device_id, now_ns, int(abs(life_s) * 1e9)
+            self.authority, request, IdentityKind.DEVICE, device_id, now_ns, int(abs(life_s) * 1e9)
         )
         return Pair(key, signed)
 

@@ -61,11 +61,11 @@ def _list_as(target: Target, pair: Pair) -> object:
 
 def _foreign_ca(target: Target) -> object:
     ca, key = certificates.make_ca(time.time_ns()), make_key()
-    from fleetmark_controller.identity.model import Kind
+    from fleetmark_controller.identity.model import IdentityKind
 
     request = certificates.read_request(signing_request(key))
     signed, _ = certificates.sign(
-        ca, request, Kind.DEVICE, target.victim.member_id, time.time_ns(), 10**12
+        ca, request, IdentityKind.DEVICE, target.victim.member_id, time.time_ns(), 10**12
     )
     return _list_as(target, Pair(key, signed))
 

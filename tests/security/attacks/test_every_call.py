@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 import fleetmark_protos.v1
-from fleetmark_controller.identity.model import Caller, Kind, Role
+from fleetmark_controller.identity.model import Caller, IdentityKind, Role
 from fleetmark_controller.identity.permissions import RULES
 from tests.security.attacks.target import Member, Target, outcome
 
@@ -64,7 +64,7 @@ def test_each_call_by_each_caller(target: Target, caller: str) -> None:
         return
     member: Member = target.mallory if caller == "device" else target.people[caller]
     who = Caller(
-        Kind.DEVICE if caller == "device" else Kind.PERSON,
+        IdentityKind.DEVICE if caller == "device" else IdentityKind.PERSON,
         "",
         "",
         None if caller == "device" else Role(caller),

@@ -16,7 +16,7 @@ import grpc
 import pytest
 
 from fleetmark_controller.api.capability_serde import capabilities_to
-from fleetmark_controller.home.settings import Settings
+from fleetmark_controller.home.settings import ControllerSettings
 from fleetmark_controller.store import events
 from fleetmark_controller.store.devices.capability_history import MOST_A_DAY
 from fleetmark_core.digest import canonical_json, sha256_hex
@@ -95,7 +95,7 @@ def test_agents_that_never_say_hello_stop_nobody(target: Target) -> None:
         target.stubs(silent_device).session.Connect(iter(silent.get, None)) for _ in range(100)
     ]
     try:
-        most = Settings().calls_per_device
+        most = ControllerSettings().calls_per_device
         until(lambda: sum(call.done() for call in calls) >= len(calls) - most, "refusals", QUICK_S)
         assert target.answers()
         refused = [call for call in calls if call.done()]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fleetmark_core.bundle_file import BoardSigned
+from fleetmark_core.bundle_file import DeviceSignedDocument
 from fleetmark_core.device_keys import make_key, sign_document, signing_request
 from fleetmark_core.serde import to_plain
 from fleetmark_protos.v1 import fleet_pb2, session_pb2
@@ -110,7 +110,7 @@ def device_file(**changes: Any) -> bytes:
         holder[last] = value
     data = json.dumps(document).encode()
     key = make_key()
-    return BoardSigned(data, signing_request(key), sign_document(key, data)).canonical()
+    return DeviceSignedDocument(data, signing_request(key), sign_document(key, data)).canonical()
 
 
 DOCUMENTS: dict[str, tuple[dict[str, Any], str]] = {

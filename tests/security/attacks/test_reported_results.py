@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fleetmark_core.bundle_file import BoardSigned
+from fleetmark_core.bundle_file import DeviceSignedDocument
 from fleetmark_core.device_keys import sign_document, signing_request
 from fleetmark_protos.v1 import results_pb2
 from tests.security.attacks.target import Target, outcome
@@ -180,7 +180,7 @@ def carried(liar: Liar, values: dict[str, Any]) -> bytes:
     }
     data = json.dumps(document).encode()
     key = liar.member.pair.key
-    return BoardSigned(data, signing_request(key), sign_document(key, data)).canonical()
+    return DeviceSignedDocument(data, signing_request(key), sign_document(key, data)).canonical()
 
 
 IMPORTS: dict[str, dict[str, Any]] = {

@@ -25,7 +25,7 @@ from fleetmark_catalog.load import BUILTIN
 from fleetmark_catalog.load.parse import KINDS, check, read_component, read_wheels
 from fleetmark_catalog.selectors import parse_selector
 from fleetmark_cli.paths import ConfigError
-from fleetmark_cli.sanitize import Plain
+from fleetmark_cli.sanitize import ControlCharFilter
 from fleetmark_controller.api import serde, validation
 from fleetmark_controller.artifacts import foreign_deb
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
@@ -438,7 +438,7 @@ def test_damaged_notes_of_a_controller_are_none(data: bytes) -> None:
 @pytest.mark.fuzz("output of jobs on a terminal")
 @given(damaged("Grüße\n\x1b[31mred\x1b[0m\r\n\t\x9b".encode()), st.integers(0, 40))
 def test_no_output_moves_a_terminal(data: bytes, cut: int) -> None:
-    plain = Plain()
+    plain = ControlCharFilter()
     text = plain.clean(data[:cut]) + plain.clean(data[cut:])
     assert all(letter.isprintable() or letter in "\n\t" for letter in text)
 

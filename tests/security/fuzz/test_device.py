@@ -22,19 +22,19 @@ from fleetmark_agent.fingerprint.system import probe as probe_system
 from fleetmark_agent.net.grpc_codec import from_wire
 from fleetmark_agent.runner import collect, supervisor
 from fleetmark_agent.runner.conditioning.doctor import examine_measuring
-from fleetmark_agent.runner.telemetry.board_condition import Condition
+from fleetmark_agent.runner.telemetry.device_condition import Condition
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.software import detection_cache, models, rules, verdicts
 from fleetmark_agent.startup import enroll
 from fleetmark_agent.startup.mdns_browse import _usable
 from fleetmark_agent.state import ledger
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool
 from fleetmark_cli.paths import ConfigError
 from fleetmark_core.capabilities import Accelerator, Board, Capabilities, Cpu, Memory, Os, Storage
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.lockfile import parse_lockfile
 from fleetmark_core.order import parse_order
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 from fleetmark_protos.v1 import common_pb2, session_pb2
@@ -112,7 +112,7 @@ def test_an_order_is_one_or_is_refused(data: bytes) -> None:
 @given(documents(json.dumps(LOCK).encode()))
 def test_a_lock_is_one_or_is_refused(data: bytes) -> None:
     try:
-        found = parse_lock(data)
+        found = parse_lockfile(data)
     except FleetmarkError as error:
         assert error.kind is ErrorKind.BAD_DOCUMENT
         return
@@ -145,7 +145,7 @@ def test_any_message_of_a_controller_is_understood_or_none(data: bytes) -> None:
         found = from_wire(session_pb2.ControllerMessage.FromString(data))
         attempt = getattr(found, "attempt", None)
         if attempt is not None and attempt.key.is_valid():
-            assert "/" not in attempt.key.name and AttemptKey.from_name(attempt.key.name)
+            assert "/" not in attempt.key.name and LocalAttemptKey.from_name(attempt.key.name)
 
 
 # --- files of its own ---
@@ -183,7 +183,7 @@ def test_a_damaged_ledger_is_named_as_such(data: bytes) -> None:
 def spooled() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         made = Spool(RealFiles(Path(folder)), 1 << 20)
-        key = AttemptKey("job", 1)
+        key = LocalAttemptKey("job", 1)
         for number in range(4):
             made.append(key, "event", b"%d" % number * 10)
         made.acknowledge(key, 2)
@@ -224,7 +224,7 @@ def test_damaged_notes_are_no_notes(data: bytes) -> None:
         file(folder, "software.json", data)
         assert status.home_status(Path(folder))["running"] is False
         detection_cache.load(Path(folder), "d")
-        space = Workspace(Path(folder), AttemptKey("j", 1))
+        space = Workspace(Path(folder), LocalAttemptKey("j", 1))
         for path in (space.progress, space.started, space.outcome):
             file(folder, str(path.relative_to(folder)), data)
             assert space.read_json(path) is None or isinstance(space.read_json(path), dict)
@@ -279,7 +279,7 @@ NOTE = b'{"temperature_sensors": ["a", "b"], "temperature_left_out": {"c": "d"}}
 @given(damaged(NOTE + ROW + b"\n" + ROW + b"\n"), documents(b'{"accuracy": 0.5}'))
 def test_what_a_job_leaves_behind_becomes_records(rows: bytes, result: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        space = Workspace(Path(folder), AttemptKey("j", 1))
+        space = Workspace(Path(folder), LocalAttemptKey("j", 1))
         file(folder, str(space.telemetry.relative_to(folder)), rows)
         file(folder, str((space.out / "result.json").relative_to(folder)), result)
         output = collect.DeclaredOutput("result.json", "result")
@@ -354,7 +354,7 @@ def test_a_strange_board_has_facts_all_the_same(strange: dict[str, bytes]) -> No
         found = examine_measuring(root)
         assert found.usable_cores >= 1 and found.fields()
         watched = Condition(root)
-        assert watched.look().quota is not None and watched.unavailable() is not None
+        assert watched.sample().quota is not None and watched.unavailable() is not None
 
 
 @pytest.mark.fuzz("tags")

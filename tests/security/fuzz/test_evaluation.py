@@ -19,13 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_controller.api import serde
-from fleetmark_controller.engine.verification import gather, inputs, judge
+from fleetmark_controller.engine.verification import build_run, gather, inputs
 from fleetmark_controller.evaluation.evaluate import evaluate
-from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.lifecycle.states import ATTEMPT_TERMINAL
 from fleetmark_controller.operations import results
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.operations.results import Judgement
+from fleetmark_controller.operations.results import Evaluation
 from fleetmark_controller.store.db.connection import connect, migrate
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -60,7 +60,7 @@ def _open(folder: Path) -> HandedIn:
     ).fetchone()
     key = AttemptKey(*row)
     blobs = BlobFolder(home / "blobs")
-    stored = records.of(connection, key)
+    stored = records.list_for_attempt(connection, key)
     claims = [json.loads(record.payload) for record in stored if record.kind == "file"]
     files = {claim["role"]: blobs.path(claim["sha256"]).read_bytes() for claim in claims}
     # As it was before its first record came.
@@ -80,7 +80,7 @@ _FOLDER = tempfile.TemporaryDirectory()
 ATTEMPT = _open(Path(_FOLDER.name))
 
 
-def hand_in(given_records: list[Record]) -> Judgement | None:
+def hand_in(given_records: list[Record]) -> Evaluation | None:
     """Go the whole way, then take it back. None: the records were refused at the door."""
     connection, key, now_ns = ATTEMPT.connection, ATTEMPT.key, now_unix_ns()
     connection.execute("BEGIN IMMEDIATE")
@@ -94,11 +94,11 @@ def hand_in(given_records: list[Record]) -> Judgement | None:
         if not effects.verify:
             return None  # it is not complete: more may come
         evidence = gather(connection, key, now_ns)
-        if isinstance(evidence, Judgement):
+        if isinstance(evidence, Evaluation):
             judgement = evidence
         else:
             facts = evaluate(inputs(evidence, ATTEMPT.blobs))
-            judgement = judge(evidence, facts, ATTEMPT.blobs, now_ns)
+            judgement = build_run(evidence, facts, ATTEMPT.blobs, now_ns)
         assert results.finalise(connection, Effects(), now_ns, key, "run-1", judgement)
         for view in ("runs", "results", "telemetry", "attempts", "jobs"):
             public_views.select(connection, view)
@@ -118,11 +118,11 @@ def whole(payloads: list[tuple[str, bytes]]) -> list[Record]:
     return [*parts, Record(len(parts) + 1, "final", json.dumps(final).encode())]
 
 
-def check(judgement: Judgement | None) -> None:
+def check(judgement: Evaluation | None) -> None:
     if judgement is None:
         return
-    assert judgement.ending in (Ending.VALID, Ending.INVALID, Ending.FAILED)
-    if judgement.ending is Ending.FAILED:
+    assert judgement.ending in (AttemptOutcome.VALID, AttemptOutcome.INVALID, AttemptOutcome.FAILED)
+    if judgement.ending is AttemptOutcome.FAILED:
         assert judgement.reason and judgement.reason.isprintable()
 
 
@@ -132,7 +132,7 @@ PLACES = range(len(PAYLOADS))
 
 def test_what_was_recorded_becomes_a_run() -> None:
     found = hand_in(ATTEMPT.records)
-    assert found is not None and found.ending is Ending.VALID
+    assert found is not None and found.ending is AttemptOutcome.VALID
     assert parse_final(ATTEMPT.records[-1].payload).outcome == "completed"
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fleetmark_agent.helpers.enroll import read_key
 from fleetmark_agent.helpers.tls_probe import check_chain
-from fleetmark_agent.state.identity import device_id, load_enrolment
+from fleetmark_agent.state.identity import device_id, load_enrollment
 from fleetmark_controller.home.credential_files import (
     Credentials,
     read_credentials,
@@ -24,11 +24,11 @@ from fleetmark_controller.home.credential_files import (
 )
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.ca import Authority
-from fleetmark_controller.identity.model import Kind
+from fleetmark_controller.identity.model import IdentityKind
 from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_protos.token import BadToken, JoinToken, parse_token
+from fleetmark_protos.token import EnrollmentToken, TokenError, parse_token
 from tests.security.fuzz.damage import damaged, damaged_text, documents
 
 NOW = time.time_ns()
@@ -36,7 +36,7 @@ CA = certificates.make_ca(NOW)
 KEY = make_key()
 REQUEST = signing_request(KEY)
 SIGNED, _ = certificates.sign(
-    CA, certificates.read_request(REQUEST), Kind.DEVICE, "d1", NOW, 10**15
+    CA, certificates.read_request(REQUEST), IdentityKind.DEVICE, "d1", NOW, 10**15
 )
 SERVER = certificates.make_server(CA, NOW)
 
@@ -119,12 +119,12 @@ def test_a_damaged_ca_is_named_as_such(data: bytes) -> None:
 
 
 @pytest.mark.fuzz("join token")
-@given(damaged_text(JoinToken("01" * 8, bytes(20), "ab" * 32, "", 7118).text()))
+@given(damaged_text(EnrollmentToken("01" * 8, bytes(20), "ab" * 32, "", 7118).text()))
 def test_a_damaged_token_is_refused(text: str) -> None:
-    good = JoinToken("01" * 8, bytes(20), "ab" * 32, "", 7118)
+    good = EnrollmentToken("01" * 8, bytes(20), "ab" * 32, "", 7118)
     try:
         assert parse_token(text) == good
-    except BadToken as error:
+    except TokenError as error:
         assert len(str(error)) < 200
 
 
@@ -170,11 +170,11 @@ def test_a_board_names_its_damaged_files(enrolment: bytes, device: bytes) -> Non
         place.mkdir()
         (place / "enrolment.json").write_bytes(enrolment)
         (place / "device.json").write_bytes(device)
-        for read in (load_enrolment, device_id):
+        for read in (load_enrollment, device_id):
             try:
                 found = read(Path(folder))
             except FleetmarkError as error:
                 assert error.kind is ErrorKind.CONFIGURATION and str(place) in str(error)
                 continue
-            if read is load_enrolment:
+            if read is load_enrollment:
                 assert isinstance(found.renew_ns, int)  # type: ignore[union-attr]

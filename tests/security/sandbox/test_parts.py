@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_agent.runner.collect import judge
+from fleetmark_agent.runner.collect import evaluate_exit
 from fleetmark_agent.runner.sandboxing import open_to_all
 from fleetmark_agent.sandbox import confine, control_groups
 from fleetmark_agent.sandbox.mounts import device_nodes, python_paths, system_paths
-from fleetmark_agent.sandbox.plan import Limits, Means, Needs, launch
+from fleetmark_agent.sandbox.plan import JobLimits, SandboxCapabilities, SandboxRequest, launch
 from fleetmark_agent.sandbox.prove import prove
 from fleetmark_core.lockfile import is_device_pattern
 from fleetmark_core.sandbox_levels import BUBBLEWRAP, LANDLOCK, LEVELS, LIMITS, NONE, at_least
 from tests.security.sandbox import confined
 
-NEEDS = Needs(
+NEEDS = SandboxRequest(
     command=("/usr/bin/true",),
     environment={"A": "1", "LD_PRELOAD": "evil.so"},
     folder="/h/attempts/a/out",
@@ -32,8 +32,10 @@ NEEDS = Needs(
 )
 
 
-def words(means: Means, needs: Needs = NEEDS, *, is_root: bool = False) -> list[str]:
-    made = launch(needs, Limits(), means, spec_path="/h/s.json", mark={}, is_root=is_root)
+def words(
+    means: SandboxCapabilities, needs: SandboxRequest = NEEDS, *, is_root: bool = False
+) -> list[str]:
+    made = launch(needs, JobLimits(), means, spec_path="/h/s.json", mark={}, is_root=is_root)
     return made.command
 
 
@@ -45,24 +47,25 @@ def test_levels_are_ordered_and_an_unknown_one_is_the_weakest() -> None:
 
 def test_variables_of_a_job_never_reach_what_confines_it() -> None:
     for level in (LIMITS, LANDLOCK, BUBBLEWRAP):
-        means = Means(level, "namespace", None, "/usr/bin/bwrap")
-        made = launch(NEEDS, Limits(), means, spec_path="/s", mark={"FLEETMARK_JOB": "/j"})
+        means = SandboxCapabilities(level, "namespace", None, "/usr/bin/bwrap")
+        made = launch(NEEDS, JobLimits(), means, spec_path="/s", mark={"FLEETMARK_JOB": "/j"})
         assert set(made.environment) == {"PATH", "FLEETMARK_JOB"}
         assert made.spec is not None and made.spec["environment"] == NEEDS.environment
         assert made.monitored is (level == BUBBLEWRAP)
 
 
 def test_bubblewrap_shows_what_is_listed_and_nothing_else() -> None:
-    found = words(Means(BUBBLEWRAP, "namespace", None, "bwrap"))
+    found = words(SandboxCapabilities(BUBBLEWRAP, "namespace", None, "bwrap"))
     shown = [found[i + 1] for i, word in enumerate(found) if word in ("--ro-bind", "--bind")]
     assert {"/usr", "/h/cache/e", "/h/attempts/a/out"} <= set(shown)
     assert not {"/h", "/h/attempts", "/", "/etc", "/usr/lib"} & set(shown)
     assert "--unshare-net" in found and "--unshare-user" in found and "--dev-bind" in found
     online = words(
-        Means(BUBBLEWRAP, "namespace", None, "bwrap"), Needs(**{**vars(NEEDS), "network": True})
+        SandboxCapabilities(BUBBLEWRAP, "namespace", None, "bwrap"),
+        SandboxRequest(**{**vars(NEEDS), "network": True}),
     )
     assert "--unshare-net" not in online
-    rooted = words(Means(BUBBLEWRAP, "namespace", 777, "bwrap"), is_root=True)
+    rooted = words(SandboxCapabilities(BUBBLEWRAP, "namespace", 777, "bwrap"), is_root=True)
     assert "--unshare-user" not in rooted and "CAP_SETUID" in rooted and "ALL" in rooted
 
 
@@ -141,7 +144,7 @@ def test_what_passed_a_limit_is_named_with_both_figures() -> None:
             **{"outcome": "limit", "exit_code": None, "signal": 9, "started_unix_ns": 1},
             **{"duration_ns": 1, "passed": passed},
         }
-        found = judge(outcome, [], 60.0, "")
+        found = evaluate_exit(outcome, [], 60.0, "")
         assert (found.outcome, found.retryable) == ("failed", False)
         return found.reason
 

@@ -19,7 +19,7 @@ from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_core import signing
 from fleetmark_core.clock import now_unix_ns
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.lockfile import parse_lockfile
 from fleetmark_core.order import SignedOrder
 from fleetmark_core.release import Envelope, Rotation, parse_envelope, parse_release, seal_release
 from fleetmark_protos.v1 import session_pb2
@@ -62,7 +62,7 @@ class Attacker:
         return self.signed()
 
     def lock(self) -> dict[str, Any]:
-        return parse_lock(self.blob(self.order["lock_sha256"])).plain()
+        return parse_lockfile(self.blob(self.order["lock_sha256"])).plain()
 
     def release(self) -> Envelope:
         return parse_envelope(self.blob(self.order["release_sha256"]))
@@ -229,7 +229,7 @@ def take_over() -> None:
     session._out = out
     blobs._read = read
     blobs.BlobsService._need_order = allow  # type: ignore[method-assign]
-    release_manager.Desk.cover = cover  # type: ignore[method-assign]
+    release_manager.ReleaseManager.cover = cover  # type: ignore[method-assign]
     assert sha256_hex
 
 

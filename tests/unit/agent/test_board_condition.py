@@ -10,8 +10,8 @@ import pytest
 
 from fleetmark_agent.fingerprint import sensors
 from fleetmark_agent.fingerprint.cpu_quota import ThrottleCount
-from fleetmark_agent.runner.telemetry import board_condition, power_sensors
-from fleetmark_agent.runner.telemetry.board_condition import Condition
+from fleetmark_agent.runner.telemetry import device_condition, power_sensors
+from fleetmark_agent.runner.telemetry.device_condition import Condition
 from tests.support.board_tree import CPU, BoardTree
 
 
@@ -21,8 +21,8 @@ def board(tmp_path: Path) -> BoardTree:
 
 
 def test_a_calm_board(board: BoardTree) -> None:
-    seen = Condition(board.root).look()
-    assert seen == board_condition.Reading(
+    seen = Condition(board.root).sample()
+    assert seen == device_condition.Reading(
         45.0,
         1_800_000_000,
         0,
@@ -37,7 +37,7 @@ def test_a_calm_board(board: BoardTree) -> None:
 
 def test_a_board_that_offers_nothing_is_unavailable_never_zero(tmp_path: Path) -> None:
     bare = Condition(tmp_path)
-    assert bare.look() == board_condition.Reading(None, None, None, None, None, "")
+    assert bare.sample() == device_condition.Reading(None, None, None, None, None, "")
     assert set(bare.unavailable()) == {
         *("temperature_c", "frequency_hz", "swap_bytes", "swapped_bytes", "throttled"),
         *("power_mode", "quota_throttled"),
@@ -45,20 +45,20 @@ def test_a_board_that_offers_nothing_is_unavailable_never_zero(tmp_path: Path) -
 
 
 THROTTLING: dict[str, tuple[Callable[[BoardTree], object], int]] = {
-    "firmware: under-voltage": (lambda b: b.firmware(0x1), board_condition.UNDER_VOLTAGE),
-    "firmware: capped": (lambda b: b.firmware(0x2), board_condition.CAPPED),
-    "firmware: throttled": (lambda b: b.firmware(0x4), board_condition.THROTTLED),
-    "firmware: soft limit": (lambda b: b.firmware(0x8), board_condition.SOFT_LIMIT),
-    "firmware: it happened in between": (lambda b: b.firmware(0x40000), board_condition.THROTTLED),
+    "firmware: under-voltage": (lambda b: b.firmware(0x1), device_condition.UNDER_VOLTAGE),
+    "firmware: capped": (lambda b: b.firmware(0x2), device_condition.CAPPED),
+    "firmware: throttled": (lambda b: b.firmware(0x4), device_condition.THROTTLED),
+    "firmware: soft limit": (lambda b: b.firmware(0x8), device_condition.SOFT_LIMIT),
+    "firmware: it happened in between": (lambda b: b.firmware(0x40000), device_condition.THROTTLED),
     "firmware: several": (lambda b: b.firmware(0x50005), 5),
-    "cpufreq: the highest clock was lowered": (lambda b: b.ceiling(600), board_condition.CAPPED),
+    "cpufreq: the highest clock was lowered": (lambda b: b.ceiling(600), device_condition.CAPPED),
     "cooling device": (
         lambda b: b.put("sys/class/thermal/cooling_device1/cur_state", 2),
-        board_condition.COOLING,
+        device_condition.COOLING,
     ),
     "thermal counter": (
         lambda b: b.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 9),
-        board_condition.COUNTED,
+        device_condition.COUNTED,
     ),
     "a fan is no throttling": (
         lambda b: b.put("sys/class/thermal/cooling_device0/cur_state", 3),
@@ -75,21 +75,21 @@ def test_throttling(board: BoardTree, change: Callable[[BoardTree], object], bit
     board.put("sys/class/thermal/cooling_device1/cur_state", 0)
     board.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 7)
     watched = Condition(board.root)
-    assert watched.look().throttled == 0
+    assert watched.sample().throttled == 0
     change(board)
-    assert watched.look().throttled == bits
+    assert watched.sample().throttled == bits
 
 
 def test_what_happened_before_the_job_does_not_count(board: BoardTree) -> None:
     board.firmware(0xF0000)
     board.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 700)
     watched = Condition(board.root)
-    assert [watched.look().throttled for _ in range(3)] == [0, 0, 0]
+    assert [watched.sample().throttled for _ in range(3)] == [0, 0, 0]
     board.firmware(0xF0001)
     board.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 701)
-    assert watched.look().throttled == board_condition.UNDER_VOLTAGE | board_condition.COUNTED
+    assert watched.sample().throttled == device_condition.UNDER_VOLTAGE | device_condition.COUNTED
     board.firmware(0xF0000)
-    assert watched.look().throttled == 0, "a counter that stands still"
+    assert watched.sample().throttled == 0, "a counter that stands still"
 
 
 def mouse(board: BoardTree) -> None:
@@ -111,7 +111,7 @@ def test_a_mini_pc_with_a_wireless_mouse_is_not_on_battery(tmp_path: Path) -> No
     board.put("sys/class/power_supply/BAT1/type", "Battery")
     board.put("sys/class/power_supply/BAT1/present", 0)
     board.put("sys/class/power_supply/BAT1/status", "Discharging")
-    assert Condition(board.root).look().power_mode == ""
+    assert Condition(board.root).sample().power_mode == ""
     assert power_sensors.find(board.root).sources == ()
     assert sensors.probe(board.root) == ()
 
@@ -119,10 +119,10 @@ def test_a_mini_pc_with_a_wireless_mouse_is_not_on_battery(tmp_path: Path) -> No
 def test_periods_of_a_quota_since_the_last_look(board: BoardTree) -> None:
     board.cpu_quota(periods=900, throttled=700, quota="200000 100000")
     watched = Condition(board.root)
-    assert watched.look().quota == ThrottleCount(0, 0), "what was before does not count"
+    assert watched.sample().quota == ThrottleCount(0, 0), "what was before does not count"
     board.cpu_quota(periods=1338, throttled=1048)
-    assert watched.look().quota == ThrottleCount(438, 348)
-    assert watched.look().quota == ThrottleCount(0, 0)
+    assert watched.sample().quota == ThrottleCount(438, 348)
+    assert watched.sample().quota == ThrottleCount(0, 0)
 
 
 def test_why_no_temperature_counts(tmp_path: Path) -> None:
@@ -168,23 +168,23 @@ MODES: dict[str, tuple[Callable[[BoardTree], object], str]] = {
 def test_power_modes(board: BoardTree, change: Callable[[BoardTree], object], words: str) -> None:
     watched = Condition(board.root)
     change(board)
-    assert watched.look().power_mode == words
+    assert watched.sample().power_mode == words
 
 
 def test_the_clock_is_that_of_the_fastest_core(board: BoardTree) -> None:
     board.clock(2400, policy=4)
     watched = Condition(board.root)
     board.clock(600)
-    assert watched.look().frequency_hz == 2_400_000_000
+    assert watched.sample().frequency_hz == 2_400_000_000
     board.clock(900, policy=4)
-    assert watched.look().frequency_hz == 900_000_000
+    assert watched.sample().frequency_hz == 900_000_000
 
 
 def test_swap(board: BoardTree) -> None:
     watched = Condition(board.root)
-    before = watched.look()
+    before = watched.sample()
     board.swap(used_mib=3, swapped_pages=1500)
-    now = watched.look()
+    now = watched.sample()
     assert now.swap_bytes == 3 << 20
     assert (now.swapped_bytes or 0) - (before.swapped_bytes or 0) == 500 * mmap.PAGESIZE
 
@@ -194,5 +194,5 @@ def test_files_that_hold_nonsense(board: BoardTree, text: str) -> None:
     """Whatever a driver writes, looking goes on."""
     for path in [p for p in board.root.rglob("*") if p.is_file()]:
         path.write_text(text)
-    Condition(board.root).look()
+    Condition(board.root).sample()
     Condition(board.root).unavailable()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fleetmark_agent.runner.collect import judge, make_plan, spool_plan
+from fleetmark_agent.runner.collect import evaluate_exit, make_plan, spool_plan
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool
 from fleetmark_core.digest import sha256_file
@@ -18,7 +18,7 @@ from fleetmark_core.lockfile import DeclaredOutput
 from fleetmark_core.records import MAX_PAYLOAD_BYTES, parse_final, record_digest, seal
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 
-KEY = AttemptKey("job", 1)
+KEY = LocalAttemptKey("job", 1)
 OUTPUTS = (
     DeclaredOutput("result.json", "result"),
     DeclaredOutput("log.txt", "log", required=False),
@@ -181,6 +181,6 @@ def test_a_run_without_telemetry_has_none_and_no_zeros(workspace: Workspace) -> 
 def test_the_verdict(
     found: dict[str, Any] | None, missing: list[str], kind: str, words: str, retryable: bool
 ) -> None:
-    result = judge(found, missing, 60, "boom")
+    result = evaluate_exit(found, missing, 60, "boom")
     assert (result.outcome, result.retryable) == (kind, retryable)
     assert words in result.reason

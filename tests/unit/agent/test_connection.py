@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleetmark_agent.net import connection
-from fleetmark_agent.net.connection import Link
+from fleetmark_agent.net.connection import ControllerConnection
 from fleetmark_agent.net.transport import Stream, TransportError
 from fleetmark_agent.session.messages import Append, Appended, AttemptRef
 
@@ -53,7 +53,7 @@ async def logged(
     monkeypatch.setattr(connection, "_FIRST_DELAY_S", 0.0)
     monkeypatch.setattr(connection, "_LONGEST_DELAY_S", 0.0)
     transport = Unreachable(iter(reasons))
-    link = Link(transport, lambda event: None, lambda: None)
+    link = ControllerConnection(transport, lambda event: None, lambda: None)
     with caplog.at_level(logging.WARNING, connection.__name__):
         running = asyncio.ensure_future(link.run())
         await transport.ended.wait()

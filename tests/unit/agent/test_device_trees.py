@@ -13,7 +13,7 @@ from fleetmark_agent.fingerprint.arm_cores import core_name, implementer_name
 from fleetmark_agent.fingerprint.cpu_topology import read_cores
 from fleetmark_agent.runner.conditioning.core_selection import choose_cores
 from fleetmark_agent.runner.conditioning.doctor import examine_measuring
-from fleetmark_agent.runner.telemetry.board_condition import Condition, Reading
+from fleetmark_agent.runner.telemetry.device_condition import Condition, Reading
 from fleetmark_agent.runner.telemetry.temperature import read_temperature
 from fleetmark_controller.evaluation import condition, telemetry
 from fleetmark_controller.evaluation.thresholds import Thresholds
@@ -92,7 +92,7 @@ def test_facts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_temperature_and_doctor(name: str) -> None:
     root, expected = DEVICE_TREES / name, EXPECTED[name]
     assert read_temperature(root) == expected.temperature_c
-    assert Condition(root).look().temperature_c == expected.temperature_c
+    assert Condition(root).sample().temperature_c == expected.temperature_c
     found = examine_measuring(root)
     assert tuple(found.left_out_sensors) == expected.left_out
     assert all(found.left_out_sensors.values()), "each has its reason"
@@ -129,7 +129,7 @@ def reasons(*readings: Reading) -> dict[str, str]:
 
 
 def test_a_temperature_that_only_hwmon_has_reaches_the_verdict() -> None:
-    reading = Condition(DEVICE_TREES / "amd-hwmon-only").look()
+    reading = Condition(DEVICE_TREES / "amd-hwmon-only").sample()
     assert reasons(reading) == {"hot": "the device reached 91 °C"}
 
 
@@ -141,10 +141,10 @@ def test_throttling_by_a_quota_reaches_the_verdict(tmp_path: Path, version: int)
     board = BoardTree(tmp_path)
     board.put(f"sys/fs/cgroup/{group}/cpu.stat", "nr_periods 1000\nnr_throttled 900")
     watched = Condition(tmp_path)
-    calm = watched.look()
+    calm = watched.sample()
     assert reasons(calm) == {}
     board.put(f"sys/fs/cgroup/{group}/cpu.stat", "nr_periods 1438\nnr_throttled 1248")
-    assert reasons(calm, watched.look()) == {
+    assert reasons(calm, watched.sample()) == {
         "cpu_quota": "the CPU quota was used up in 348 of 438 periods"
     }
 

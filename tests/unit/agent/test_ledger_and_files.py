@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fleetmark_agent.state import ledger
-from fleetmark_agent.state.attempt_key import MAX_EPOCH, AttemptKey
+from fleetmark_agent.state.attempt_key import MAX_EPOCH, LocalAttemptKey
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.identity import device_id
-from fleetmark_agent.state.ledger import Entry, Ledger, LedgerError, Standing
+from fleetmark_agent.state.ledger import AttemptStatus, Ledger, LedgerEntry, LedgerError
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.ids import uuid7
@@ -24,8 +24,8 @@ def test_a_ledger_comes_back_as_it_was(tmp_path: Path) -> None:
     files = RealFiles(tmp_path)
     assert ledger.load(files) == Ledger()
     entries = tuple(
-        Entry(AttemptKey(f"job-{n}", n), standing, b"\0\xff order", "why", True)
-        for n, standing in enumerate(Standing, 1)
+        LedgerEntry(LocalAttemptKey(f"job-{n}", n), standing, b"\0\xff order", "why", True)
+        for n, standing in enumerate(AttemptStatus, 1)
     )
     ledger.save(files, Ledger(MAX_EPOCH, entries))
     assert ledger.load(files) == Ledger(MAX_EPOCH, entries)
@@ -70,7 +70,9 @@ def test_what_a_damaged_ledger_holds_is_not_repeated_at_length(tmp_path: Path) -
 
 
 def test_hostile_names_in_a_ledger_are_refused(tmp_path: Path) -> None:
-    ledger.save(RealFiles(tmp_path), Ledger(1, (Entry(AttemptKey("j", 1), Standing.ENDED),)))
+    ledger.save(
+        RealFiles(tmp_path), Ledger(1, (LedgerEntry(LocalAttemptKey("j", 1), AttemptStatus.ENDED),))
+    )
     path = tmp_path / "ledger.json"
     path.write_text(path.read_text().replace('"j"', '"../../etc"'))
     with pytest.raises(LedgerError):
@@ -131,7 +133,7 @@ def test_a_device_keeps_its_id_and_a_damaged_one_is_not_replaced(tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "key"),
     [
-        ("job.1", AttemptKey("job", 1)),
+        ("job.1", LocalAttemptKey("job", 1)),
         ("a.b.1", None),
         ("job.0", None),
         ("job.01", None),
@@ -141,5 +143,5 @@ def test_a_device_keeps_its_id_and_a_damaged_one_is_not_replaced(tmp_path: Path)
         ("job", None),
     ],
 )
-def test_only_our_own_names_are_attempts(name: str, key: AttemptKey | None) -> None:
-    assert AttemptKey.from_name(name) == key
+def test_only_our_own_names_are_attempts(name: str, key: LocalAttemptKey | None) -> None:
+    assert LocalAttemptKey.from_name(name) == key

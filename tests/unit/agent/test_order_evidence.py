@@ -6,14 +6,14 @@ import dataclasses
 
 import pytest
 
-from fleetmark_agent.session.machine import Held
-from fleetmark_agent.session.messages import AttemptRef, AttemptReport, AttemptState, Hello
-from fleetmark_agent.session.order_evidence import with_papers
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.session.machine import HeldAttempt
+from fleetmark_agent.session.messages import AttemptRef, AttemptReport, Hello, ReportedState
+from fleetmark_agent.session.order_evidence import with_order_evidence
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_protos.channel import MAX_ORDER_BYTES, MAX_SHOWN_BYTES
 
-RUNNING, UPLOADING = AttemptState.RUNNING, AttemptState.UPLOADING
+RUNNING, UPLOADING = ReportedState.RUNNING, ReportedState.UPLOADING
 
 
 @pytest.fixture
@@ -21,21 +21,21 @@ def hello(x86_board: Capabilities) -> Hello:
     return Hello("0", (), "device", "board", "boot", {}, x86_board, 9, (), idle=False)
 
 
-def shown(hello: Hello, *attempts: tuple[AttemptState, bytes, bytes | None]) -> Hello:
+def shown(hello: Hello, *attempts: tuple[ReportedState, bytes, bytes | None]) -> Hello:
     """The hello of a board that holds attempts of these states, orders and locks."""
     held, locks, reports = {}, {}, []
     for epoch, (state, order, lock) in enumerate(attempts, 1):
-        key = AttemptKey("job", epoch)
-        held[key], locks[key] = Held(key, order, state), lock
+        key = LocalAttemptKey("job", epoch)
+        held[key], locks[key] = HeldAttempt(key, order, state), lock
         reports.append(AttemptReport(AttemptRef("device", "job", epoch, "boot"), state))
 
-    def read_lock(key: AttemptKey) -> bytes:
+    def read_lock(key: LocalAttemptKey) -> bytes:
         lock = locks[key]
         if lock is None:
             raise FileNotFoundError
         return lock
 
-    return with_papers(dataclasses.replace(hello, attempts=tuple(reports)), held, read_lock)
+    return with_order_evidence(dataclasses.replace(hello, attempts=tuple(reports)), held, read_lock)
 
 
 def orders(said: Hello) -> list[bytes]:
@@ -48,14 +48,14 @@ def test_a_lock_is_shown_once(hello: Hello) -> None:
     assert said.locks == (b"l", b"m")
 
 
-@pytest.mark.parametrize("state", [AttemptState.REFUSED, AttemptState.ABORTED])
-def test_what_was_given_up_shows_nothing(hello: Hello, state: AttemptState) -> None:
+@pytest.mark.parametrize("state", [ReportedState.REFUSED, ReportedState.ABORTED])
+def test_what_was_given_up_shows_nothing(hello: Hello, state: ReportedState) -> None:
     said = shown(hello, (state, b"o", b"l"))
     assert (orders(said), said.locks) == ([b""], ())
 
 
 def test_what_was_not_fetched_yet_shows_nothing(hello: Hello) -> None:
-    said = shown(hello, (AttemptState.PREPARING, b"o", None))
+    said = shown(hello, (ReportedState.PREPARING, b"o", None))
     assert (orders(said), said.locks) == ([b""], ())
 
 

@@ -18,22 +18,22 @@ from hypothesis.stateful import (
 )
 
 from fleetmark_agent.session import events as h
-from fleetmark_agent.session.machine import Identity, Session
+from fleetmark_agent.session.machine import AgentIdentity, Session
 from fleetmark_agent.session.messages import (
+    AttemptDirective,
     AttemptRef,
     AttemptReport,
-    AttemptState,
     Bye,
     Heartbeat,
     Hello,
     Offer,
     Progress,
+    ReportedState,
     Stop,
-    Verdict,
     Welcome,
 )
-from fleetmark_agent.state.attempt_key import AttemptKey
-from fleetmark_agent.state.ledger import Entry, Ledger, Standing
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
+from fleetmark_agent.state.ledger import AttemptStatus, Ledger, LedgerEntry
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
 from fleetmark_core.order import Order
 
@@ -45,7 +45,7 @@ FACTS = Capabilities(
     memory=Memory(1, 0),
     storage=Storage(1, 1),
 )
-IDENTITY = Identity("device", "boot", "board", "0", FACTS)
+IDENTITY = AgentIdentity("device", "boot", "board", "0", FACTS)
 
 
 def ref(epoch: int, job: str = "") -> AttemptRef:
@@ -59,7 +59,7 @@ def offer(epoch: int, job: str = "", **changes: Any) -> Offer:
     return Offer(ref(epoch, job), dataclasses.replace(order, **changes).canonical())
 
 
-def welcome(*verdicts: Verdict, **changes: Any) -> Welcome:
+def welcome(*verdicts: AttemptDirective, **changes: Any) -> Welcome:
     values = {"heartbeat_idle_s": 15.0, "heartbeat_running_s": 5.0, "lease_s": 30.0, **changes}
     return Welcome(1, "0", "controller", verdicts=verdicts, **values)
 
@@ -98,41 +98,41 @@ class Board_:
         return [*self.sent[said:], *self.others[done:]]
 
     def hear(self, *messages: Any) -> list[Any]:
-        return self.tell(*(h.Received(message) for message in messages))
+        return self.tell(*(h.MessageReceived(message) for message in messages))
 
-    def connect(self, *verdicts: Verdict, **changes: Any) -> Hello:
-        self.tell(h.Opened())
+    def connect(self, *verdicts: AttemptDirective, **changes: Any) -> Hello:
+        self.tell(h.StreamOpened())
         hello = self.sent[-1]
         self.hear(welcome(*verdicts, **changes))
         assert isinstance(hello, Hello)
         return hello
 
-    def run(self, epoch: int) -> AttemptKey:
+    def run(self, epoch: int) -> LocalAttemptKey:
         self.hear(offer(epoch))
         self.tell(h.JobRunning(ref(epoch).key))
         return ref(epoch).key
 
     def tick(self, seconds: float) -> list[Any]:
         self.now += seconds
-        return self.tell(h.Tick())
+        return self.tell(h.TimerFired())
 
 
-def states(actions: Sequence[Any]) -> list[AttemptState]:
+def states(actions: Sequence[Any]) -> list[ReportedState]:
     return [action.state for action in actions if isinstance(action, AttemptReport)]
 
 
-def entry(epoch: int, standing: Standing) -> Entry:
-    return Entry(ref(epoch).key, standing, offer(epoch).order)
+def entry(epoch: int, standing: AttemptStatus) -> LedgerEntry:
+    return LedgerEntry(ref(epoch).key, standing, offer(epoch).order)
 
 
 def test_an_offer_is_durable_before_it_is_reported_and_started() -> None:
     board = Board_()
     board.connect()
-    (persist,) = board.session.handle(h.Received(offer(7)), board.now)
+    (persist,) = board.session.handle(h.MessageReceived(offer(7)), board.now)
     assert persist.ledger.entries[0].key == ref(7).key
     assert persist.ledger.highest_epoch == 7
     said = board.session.handle(h.Persisted(persist.number), board.now)
-    assert states([a.message for a in said if isinstance(a, h.Send)])[0] is AttemptState.PREPARING
+    assert states([a.message for a in said if isinstance(a, h.Send)])[0] is ReportedState.PREPARING
     assert [a for a in said if isinstance(a, h.StartJob)] == [
         h.StartJob(ref(7).key, offer(7).order)
     ]
@@ -141,9 +141,9 @@ def test_an_offer_is_durable_before_it_is_reported_and_started() -> None:
 def test_a_hello_between_offer_and_durability_hides_the_offer_whole() -> None:
     board = Board_()
     board.connect()
-    board.session.handle(h.Received(offer(7)), board.now)
-    board.session.handle(h.Closed(), board.now)
-    (send,) = board.session.handle(h.Opened(), board.now)
+    board.session.handle(h.MessageReceived(offer(7)), board.now)
+    board.session.handle(h.StreamClosed(), board.now)
+    (send,) = board.session.handle(h.StreamOpened(), board.now)
     assert send.message.attempts == ()
     assert send.message.highest_epoch == 6
 
@@ -153,7 +153,7 @@ def test_a_full_disk_refuses_the_offer_and_says_why() -> None:
     board.connect()
     board.disk_full = True
     actions = board.hear(offer(7))
-    assert states(actions) == [AttemptState.REFUSED]
+    assert states(actions) == [ReportedState.REFUSED]
     assert "No space left" in actions[0].reason and actions[0].retryable
     assert not board.others
     board.disk_full = False
@@ -165,7 +165,7 @@ def test_the_same_offer_again_is_answered_with_the_state() -> None:
     board = Board_()
     board.connect()
     board.run(7)
-    assert states(board.hear(offer(7))) == [AttemptState.RUNNING]
+    assert states(board.hear(offer(7))) == [ReportedState.RUNNING]
     assert len([a for a in board.others if isinstance(a, h.StartJob)]) == 1
 
 
@@ -184,7 +184,7 @@ def test_what_cannot_be_accepted_is_refused_with_a_reason(bad: Offer, words: str
     board = Board_(Ledger(5))
     board.connect()
     actions = board.hear(bad)
-    assert states(actions) == [AttemptState.REFUSED]
+    assert states(actions) == [ReportedState.REFUSED]
     assert words in actions[0].reason
     assert not board.others
     # Held until the controller has it.
@@ -211,10 +211,10 @@ def test_only_an_idle_device_accepts(why: str) -> None:
         board.tell(h.AdmissionChanged("results wait"))
     if why == "leaving":
         board.run(1)
-        board.tell(h.Leaving("asked"))
+        board.tell(h.ShutdownRequested("asked"))
     before = list(board.others)
     actions = board.hear(offer(2))
-    assert states(actions) == [AttemptState.REFUSED]
+    assert states(actions) == [ReportedState.REFUSED]
     assert actions[0].retryable and actions[0].reason
     assert [a for a in board.others if a not in before] == []
 
@@ -224,18 +224,18 @@ def test_an_uploading_attempt_does_not_block_the_next() -> None:
     board.connect()
     first = board.run(1)
     board.tell(h.JobEnded(first, 4))
-    assert AttemptState.PREPARING in states(board.hear(offer(2)))
+    assert ReportedState.PREPARING in states(board.hear(offer(2)))
 
 
 def test_lost_contact_changes_nothing() -> None:
     board = Board_()
     board.connect()
     key = board.run(1)
-    assert board.tell(h.Closed("cut")) == []
+    assert board.tell(h.StreamClosed("cut")) == []
     assert board.session.next_tick() is None
     board.tell(h.JobEnded(key, 3))
     hello = board.connect()
-    assert states(hello.attempts) == [AttemptState.UPLOADING]
+    assert states(hello.attempts) == [ReportedState.UPLOADING]
     assert hello.idle
 
 
@@ -249,7 +249,7 @@ def test_records_go_up_in_order_and_the_attempt_is_forgotten_after_the_last() ->
     assert actions == [h.Acknowledge(key, 3), h.Upload(key, 3, 1 << 20)]
     assert key in board.session.held
     actions = board.tell(h.UploadDone(key, 5, 1 << 20))
-    assert actions == [h.Acknowledge(key, 5), h.Trim(key), h.Forget(key)]
+    assert actions == [h.Acknowledge(key, 5), h.DeleteLargeFiles(key), h.DeleteAttempt(key)]
     assert board.disk.entries == () and board.disk.highest_epoch == 1
 
 
@@ -306,7 +306,7 @@ def test_nothing_is_uploaded_while_a_job_measures() -> None:
     board.tell(h.JobEnded(first, 2), h.UploadFailed(first, "no"))
     second = board.run(2)
     assert not [a for a in board.tick(100) if isinstance(a, h.Upload)]
-    board.tell(h.Closed())
+    board.tell(h.StreamClosed())
     board.connect()
     assert [a for a in board.tell(h.JobEnded(second, 2)) if isinstance(a, h.Upload)] == [
         h.Upload(first, 0, 1 << 20)
@@ -320,11 +320,11 @@ def test_stop_kills_then_reports_then_forgets() -> None:
     assert board.hear(Stop(ref(1), "cancelled")) == [h.StopJob(key, "cancelled")]
     assert board.hear(Stop(ref(1), "cancelled")) == []
     actions = board.tell(h.JobStopped(key))
-    assert states(actions) == [AttemptState.ABORTED]
+    assert states(actions) == [ReportedState.ABORTED]
     assert actions[0].reason == "cancelled"
     assert any(isinstance(a, Heartbeat) and a.idle for a in actions)
-    assert board.disk.entries[0].standing is Standing.ABORTED
-    assert board.hear(Stop(ref(1), "recorded")) == [h.Trim(key), h.Forget(key)]
+    assert board.disk.entries[0].standing is AttemptStatus.ABORTED
+    assert board.hear(Stop(ref(1), "recorded")) == [h.DeleteLargeFiles(key), h.DeleteAttempt(key)]
 
 
 def test_what_ended_before_a_stop_could_stop_it_is_handed_over() -> None:
@@ -332,7 +332,7 @@ def test_what_ended_before_a_stop_could_stop_it_is_handed_over() -> None:
     board.connect()
     key = board.run(1)
     board.hear(Stop(ref(1)))
-    assert states(board.tell(h.JobEnded(key, 3))) == [AttemptState.UPLOADING]
+    assert states(board.tell(h.JobEnded(key, 3))) == [ReportedState.UPLOADING]
     assert board.hear(Stop(ref(1))) == []
 
 
@@ -340,46 +340,53 @@ def test_a_verdict_that_crossed_the_end_of_the_job_comes_too_late() -> None:
     board = Board_()
     board.connect()
     key = board.run(1)
-    board.tell(h.Closed(), h.Opened(), h.JobEnded(key, 3))
-    board.hear(welcome(Verdict(ref(1), stop=True)))
+    board.tell(h.StreamClosed(), h.StreamOpened(), h.JobEnded(key, 3))
+    board.hear(welcome(AttemptDirective(ref(1), stop=True)))
     assert key in board.session.held
-    assert board.session.held[key].state is AttemptState.UPLOADING
+    assert board.session.held[key].state is ReportedState.UPLOADING
 
 
 def test_stop_of_what_never_arrived_is_answered_once_and_remembered() -> None:
     board = Board_()
     board.connect()
-    assert states(board.hear(Stop(ref(4)))) == [AttemptState.ABORTED]
+    assert states(board.hear(Stop(ref(4)))) == [ReportedState.ABORTED]
     board.hear(Stop(ref(4), "recorded"))
     assert not board.session.held
     assert board.hear(Stop(ref(4))) == []
-    assert states(board.hear(offer(4))) == [AttemptState.REFUSED]
+    assert states(board.hear(offer(4))) == [ReportedState.REFUSED]
 
 
 def test_verdicts_of_a_welcome_stop_and_forget() -> None:
     ledger = Ledger(
-        9, (entry(1, Standing.ENDED), entry(2, Standing.REFUSED), entry(3, Standing.ENDED))
+        9,
+        (
+            entry(1, AttemptStatus.ENDED),
+            entry(2, AttemptStatus.REFUSED),
+            entry(3, AttemptStatus.ENDED),
+        ),
     )
     board = Board_(ledger, job_1=3, job_3=3)
     hello = board.connect(
-        Verdict(ref(1), True, "done"), Verdict(ref(2), True), Verdict(ref(3), False)
+        AttemptDirective(ref(1), True, "done"),
+        AttemptDirective(ref(2), True),
+        AttemptDirective(ref(3), False),
     )
     assert states(hello.attempts) == [
-        AttemptState.UPLOADING,
-        AttemptState.REFUSED,
-        AttemptState.UPLOADING,
+        ReportedState.UPLOADING,
+        ReportedState.REFUSED,
+        ReportedState.UPLOADING,
     ]
     assert hello.highest_epoch == 9
-    assert h.Forget(ref(2).key) in board.others
-    assert board.session.held[ref(1).key].state is AttemptState.ABORTED
+    assert h.DeleteAttempt(ref(2).key) in board.others
+    assert board.session.held[ref(1).key].state is ReportedState.ABORTED
     assert h.Upload(ref(3).key, 0, 1 << 20) in board.others
 
 
 def test_a_restarted_agent_goes_on_with_what_it_accepted() -> None:
-    board = Board_(Ledger(2, (entry(2, Standing.ACCEPTED),)), free=False)
+    board = Board_(Ledger(2, (entry(2, AttemptStatus.ACCEPTED),)), free=False)
     assert board.others == [h.StartJob(ref(2).key, offer(2).order)]
     hello = board.connect()
-    assert not hello.idle and states(hello.attempts) == [AttemptState.PREPARING]
+    assert not hello.idle and states(hello.attempts) == [ReportedState.PREPARING]
 
 
 def test_heartbeats_come_at_the_intervals_of_the_welcome() -> None:
@@ -406,7 +413,7 @@ def test_a_silent_controller_is_dialled_again() -> None:
 
 def test_a_controller_that_never_answers_the_hello_is_dialled_again() -> None:
     board = Board_()
-    board.tell(h.Opened())
+    board.tell(h.StreamOpened())
     assert board.hear(offer(1)) == []
     assert any(isinstance(a, h.Reconnect) for a in board.tick(100))
 
@@ -417,7 +424,7 @@ def test_a_bye_and_a_strange_protocol_end_the_stream() -> None:
     assert board.hear(Bye("restart", 3.0))[-1] == h.Reconnect(
         "the controller closed the session: restart", 3.0
     )
-    board.tell(h.Closed(), h.Opened())
+    board.tell(h.StreamClosed(), h.StreamOpened())
     (action,) = board.hear(dataclasses.replace(welcome(), protocol=9))
     assert isinstance(action, h.Reconnect) and "protocol 9" in action.reason
 
@@ -426,9 +433,9 @@ def test_leaving_hands_the_job_back_and_says_bye() -> None:
     board = Board_()
     board.connect()
     key = board.run(1)
-    assert board.tell(h.Leaving("asked")) == [h.StopJob(key, "asked")]
+    assert board.tell(h.ShutdownRequested("asked")) == [h.StopJob(key, "asked")]
     actions = board.tell(h.JobStopped(key))
-    assert states(actions) == [AttemptState.ABORTED] and actions[0].retryable
+    assert states(actions) == [ReportedState.ABORTED] and actions[0].retryable
     actions = board.hear(Stop(ref(1), "recorded"))
     assert actions[0] == Bye("asked") and h.Quit() in actions
 
@@ -437,10 +444,10 @@ def test_leaving_does_not_wait_for_ever() -> None:
     board = Board_()
     board.connect()
     board.run(1)
-    board.tell(h.Leaving("asked"))
+    board.tell(h.ShutdownRequested("asked"))
     assert h.Quit() in board.tick(60)
     idle = Board_()
-    assert idle.tell(h.Leaving("asked")) == [h.Quit()]
+    assert idle.tell(h.ShutdownRequested("asked")) == [h.Quit()]
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -449,13 +456,13 @@ class AnyOrder(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.board = Board_()
-        self.jobs: dict[AttemptKey, str] = {}
-        self.spool: dict[AttemptKey, int] = {}
-        self.stored: dict[AttemptKey, int] = {}
-        self.stopped: set[AttemptKey] = set()
-        self.forgotten: set[AttemptKey] = set()
-        self.ever_started: dict[AttemptKey, int] = {}
-        self.given_up_said: set[AttemptKey] = set()
+        self.jobs: dict[LocalAttemptKey, str] = {}
+        self.spool: dict[LocalAttemptKey, int] = {}
+        self.stored: dict[LocalAttemptKey, int] = {}
+        self.stopped: set[LocalAttemptKey] = set()
+        self.forgotten: set[LocalAttemptKey] = set()
+        self.ever_started: dict[LocalAttemptKey, int] = {}
+        self.given_up_said: set[LocalAttemptKey] = set()
         self.epoch = 0
         self.seen = [0, 0]
 
@@ -467,9 +474,9 @@ class AnyOrder(RuleBasedStateMachine):
             )
             for report in reports:
                 durable = {e.key for e in self.board.disk.entries}
-                if report.state is not AttemptState.REFUSED:
+                if report.state is not ReportedState.REFUSED:
                     assert report.attempt.key in durable | {h.key for h in self.leaving()}
-                if report.state in (AttemptState.REFUSED, AttemptState.ABORTED):
+                if report.state in (ReportedState.REFUSED, ReportedState.ABORTED):
                     self.given_up_said.add(report.attempt.key)
         for action in self.board.others[self.seen[1] :]:
             if isinstance(action, h.StartJob):
@@ -481,7 +488,7 @@ class AnyOrder(RuleBasedStateMachine):
             elif isinstance(action, h.StopJob):
                 assert action.key in self.jobs
                 self.stopped.add(action.key)
-            elif isinstance(action, h.Forget):
+            elif isinstance(action, h.DeleteAttempt):
                 assert action.key not in self.jobs, "forgot a running job"
                 whole = self.stored.get(action.key, -1) >= self.spool.get(action.key, 0)
                 assert whole or action.key in self.given_up_said
@@ -501,22 +508,22 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def connect(self) -> None:
-        self.tell(h.Opened())
-        self.tell(h.Received(welcome()))
+        self.tell(h.StreamOpened())
+        self.tell(h.MessageReceived(welcome()))
 
     @rule()
     def cut(self) -> None:
-        self.tell(h.Closed())
+        self.tell(h.StreamClosed())
 
     @rule(back=st.integers(-2, 3))
     def offer(self, back: int) -> None:
         self.epoch = max(1, self.epoch + back)
-        self.tell(h.Received(offer(self.epoch)))
+        self.tell(h.MessageReceived(offer(self.epoch)))
 
     @rule(data=st.data())
     def stop(self, data: Any) -> None:
         epoch = data.draw(st.integers(1, self.epoch + 1))
-        self.tell(h.Received(Stop(ref(epoch))))
+        self.tell(h.MessageReceived(Stop(ref(epoch))))
 
     @rule(full=st.booleans())
     def disk(self, full: bool) -> None:
@@ -566,7 +573,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.1, 3.0, 40.0]))
     def wait(self, seconds: float) -> None:
         self.board.now += seconds
-        self.tell(h.Tick())
+        self.tell(h.TimerFired())
 
     @rule()
     def crash(self) -> None:
@@ -596,7 +603,7 @@ class AnyOrder(RuleBasedStateMachine):
         unfinished = [
             held
             for held in self.board.session.held.values()
-            if held.state in (AttemptState.PREPARING, AttemptState.RUNNING)
+            if held.state in (ReportedState.PREPARING, ReportedState.RUNNING)
         ]
         assert len(unfinished) <= 1
         assert self.board.session.idle == (self.board.session.device_free and not unfinished)

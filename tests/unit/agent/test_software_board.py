@@ -9,8 +9,8 @@ import pytest
 from fleetmark_agent.software import verdicts
 from fleetmark_agent.software.detection_cache import builtin_folder
 from fleetmark_agent.software.models import details_of
-from fleetmark_agent.software.rules import Rule, load_rules, parse_rule
-from fleetmark_agent.software.search_paths import Place
+from fleetmark_agent.software.rules import DetectionRule, load_rules, parse_rule
+from fleetmark_agent.software.search_paths import SearchPaths
 from fleetmark_catalog.load import load_catalog
 from tests.support.detection_boards import Board
 
@@ -20,7 +20,7 @@ def board(tmp_path: Path) -> Board:
     return Board(tmp_path)
 
 
-def rule(command: list[str], **more: object) -> Rule:
+def rule(command: list[str], **more: object) -> DetectionRule:
     entry = {"type": "command", "command": command, **more}
     return parse_rule({"kind": "soft", "name": "probe", "soft": {"detect": [entry]}})
 
@@ -70,7 +70,7 @@ def test_a_folder_where_anybody_may_put_programs_is_not_on_the_path(
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(mode)
     monkeypatch.setenv("PATH", f"{tmp_path}/own:{tmp_path}/anybody:relative:.")
-    place = Place.here()
+    place = SearchPaths.here()
     assert tmp_path / "own" in place.path and tmp_path / "anybody" not in place.path
     assert all(folder.is_absolute() for folder in place.path)
 

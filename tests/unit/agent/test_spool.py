@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.files import RealFiles
 from fleetmark_agent.state.spool import Spool, SpoolFull
 from fleetmark_core.records import MAX_PAYLOAD_BYTES
 
-KEY = AttemptKey("job", 1)
-OTHER = AttemptKey("job", 2)
+KEY = LocalAttemptKey("job", 1)
+OTHER = LocalAttemptKey("job", 2)
 QUOTA = 1 << 30
 
 

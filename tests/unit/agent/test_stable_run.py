@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_agent.runner.conditioning import stabilize
-from fleetmark_agent.runner.conditioning.cooling import Cooling, cooling
+from fleetmark_agent.runner.conditioning.cooling import CooldownDecision, cooling
 from fleetmark_agent.runner.conditioning.cpufreq import Tuning
 from fleetmark_agent.runner.telemetry.temperature import LastingThermometer
 from fleetmark_core.order import Order, parse_order
-from fleetmark_core.repeat_bounds import Bounds
+from fleetmark_core.repeat_bounds import RepeatBounds
 from tests.support.agent_process import AgentProcess
 from tests.support.board_tree import CPU, BoardTree
 from tests.support.bundles import GATED, make_lock, make_order
 from tests.support.fake_controller import FakeController
 
-BOUNDS = Bounds(start_temperature_c=60, cool_wait_s=300)
+BOUNDS = RepeatBounds(start_temperature_c=60, cool_wait_s=300)
 
 
 # Decisions.
@@ -33,24 +33,24 @@ BOUNDS = Bounds(start_temperature_c=60, cool_wait_s=300)
 @pytest.mark.parametrize(
     ("looks", "decision"),
     [
-        ([(0, None)], Cooling.UNKNOWN),
-        ([(0, 60.0)], Cooling.COOL),
-        ([(0, 60.1)], Cooling.WAIT),
-        ([(0, 80.0), (10, 59.0)], Cooling.COOL),
-        ([(0, 80.0), (59, 80.0)], Cooling.WAIT),
-        ([(0, 80.0), (60, 80.0)], Cooling.LEVEL),
-        ([(0, 80.0), (60, 79.6)], Cooling.LEVEL),
-        ([(0, 80.0), (60, 79.4)], Cooling.WAIT),
-        ([(0, 80.0), (30, 90.0), (90, 89.9)], Cooling.LEVEL),
-        ([(0, 99.0), (60, 97.0), (299, 62.0)], Cooling.WAIT),
-        ([(0, 99.0), (60, 97.0), (300, 62.0)], Cooling.TOO_LONG),
-        ([(0, 80.0), (10, None)], Cooling.UNKNOWN),
-        ([(n * 2.0, 80.0) for n in range(15)], Cooling.WAIT),
-        ([(n * 2.0, 80.0) for n in range(16)], Cooling.UNCHANGED),
-        ([(n * 2.0, 80.0 - (n == 3)) for n in range(16)], Cooling.WAIT),
+        ([(0, None)], CooldownDecision.UNKNOWN),
+        ([(0, 60.0)], CooldownDecision.COOL),
+        ([(0, 60.1)], CooldownDecision.WAIT),
+        ([(0, 80.0), (10, 59.0)], CooldownDecision.COOL),
+        ([(0, 80.0), (59, 80.0)], CooldownDecision.WAIT),
+        ([(0, 80.0), (60, 80.0)], CooldownDecision.LEVEL),
+        ([(0, 80.0), (60, 79.6)], CooldownDecision.LEVEL),
+        ([(0, 80.0), (60, 79.4)], CooldownDecision.WAIT),
+        ([(0, 80.0), (30, 90.0), (90, 89.9)], CooldownDecision.LEVEL),
+        ([(0, 99.0), (60, 97.0), (299, 62.0)], CooldownDecision.WAIT),
+        ([(0, 99.0), (60, 97.0), (300, 62.0)], CooldownDecision.TOO_LONG),
+        ([(0, 80.0), (10, None)], CooldownDecision.UNKNOWN),
+        ([(n * 2.0, 80.0) for n in range(15)], CooldownDecision.WAIT),
+        ([(n * 2.0, 80.0) for n in range(16)], CooldownDecision.UNCHANGED),
+        ([(n * 2.0, 80.0 - (n == 3)) for n in range(16)], CooldownDecision.WAIT),
     ],
 )
-def test_cooling(looks: list[tuple[float, float | None]], decision: Cooling) -> None:
+def test_cooling(looks: list[tuple[float, float | None]], decision: CooldownDecision) -> None:
     assert cooling(looks, BOUNDS) is decision
 
 
@@ -59,7 +59,7 @@ def test_every_wait_ends_in_time(temperatures: list[float | None]) -> None:
     looks: list[tuple[float, float | None]] = []
     for number in range(1000):
         looks.append((number * 2.0, temperatures[number % len(temperatures)]))
-        if cooling(looks, BOUNDS) is not Cooling.WAIT:
+        if cooling(looks, BOUNDS) is not CooldownDecision.WAIT:
             break
     assert looks[-1][0] <= BOUNDS.cool_wait_s
 
@@ -96,7 +96,7 @@ def wait_until_cool(
     thermometer: LastingThermometer | None = None,
     began_s: float = 1000.0,
     **zones: Callable[[float], float],
-) -> stabilize.Waited:
+) -> stabilize.CooldownResult:
     clock = Clock(device, began_s, zones)
     monkeypatch.setattr(stabilize.time, "monotonic", clock.monotonic)
     monkeypatch.setattr(stabilize.asyncio, "sleep", clock.sleep)
@@ -109,7 +109,7 @@ def wait_until_cool(
     with pytest.raises(StopIteration) as end:
         waiting.send(None)
     waited = end.value.value
-    assert isinstance(waited, stabilize.Waited)
+    assert isinstance(waited, stabilize.CooldownResult)
     return waited
 
 
@@ -118,17 +118,17 @@ def test_a_stuck_sensor_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
     device = BoardTree(tmp_path)
     zones = {"zone-a": lambda at_s: 70.0 - at_s / 10, "zone-b": lambda _: 100.0}
     waited = wait_until_cool(device, monkeypatch, **zones)
-    assert (waited.why, waited.seconds) == (Cooling.COOL, 100.0)
+    assert (waited.why, waited.seconds) == (CooldownDecision.COOL, 100.0)
     assert (waited.first_c, waited.last_c) == (70.0, 60.0)
     assert waited.stuck == {"zone-b": "it read 100.0 °C for 100 s, while others changed by 10.0 °C"}
-    assert stabilize.Settled(waited).told()["stuck_sensors"] == waited.stuck
+    assert stabilize.RunConditions(waited).as_provenance()["stuck_sensors"] == waited.stuck
 
 
 def test_a_device_of_which_no_sensor_changes_waits_half_a_minute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited = wait_until_cool(BoardTree(tmp_path), monkeypatch, **{"cpu-thermal": lambda _: 85.0})
-    assert (waited.why, waited.seconds, waited.stuck) == (Cooling.UNCHANGED, 30.0, {})
+    assert (waited.why, waited.seconds, waited.stuck) == (CooldownDecision.UNCHANGED, 30.0, {})
     assert waited.last_c == 85.0
 
 
@@ -142,7 +142,11 @@ def test_what_is_known_of_a_sensor_is_not_found_out_again(
     wait_until_cool(device, monkeypatch, thermometer, **zones)
     zones["zone-a"] = lambda _: 45.0
     waited = wait_until_cool(device, monkeypatch, thermometer, 5000.0, **zones)
-    assert (waited.why, waited.seconds, list(waited.stuck)) == (Cooling.COOL, 0.0, ["zone-b"])
+    assert (waited.why, waited.seconds, list(waited.stuck)) == (
+        CooldownDecision.COOL,
+        0.0,
+        ["zone-b"],
+    )
 
 
 def test_sensors_of_other_parts_are_not_waited_for(
@@ -150,7 +154,7 @@ def test_sensors_of_other_parts_are_not_waited_for(
 ) -> None:
     zones = {"CPU-therm": lambda _: 45.0, "PMIC-Die": lambda _: 100.0}
     waited = wait_until_cool(BoardTree(tmp_path), monkeypatch, **zones)
-    assert (waited.why, waited.seconds) == (Cooling.COOL, 0.0)
+    assert (waited.why, waited.seconds) == (CooldownDecision.COOL, 0.0)
 
 
 def test_an_order_that_is_not_stable_does_not_speak_of_it() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from tests.security.damage.damages import DAMAGES
 
 
@@ -16,7 +16,7 @@ from tests.security.damage.damages import DAMAGES
 def test_a_damaged_file_is_as_good_as_none(
     damage: Callable[[Path], object], tmp_path: Path
 ) -> None:
-    workspace = Workspace(tmp_path, AttemptKey("job-1", 1))
+    workspace = Workspace(tmp_path, LocalAttemptKey("job-1", 1))
     workspace.root.mkdir()
     workspace.progress.write_text('{"phase": "run", "done": 1, "total": 2}')
     assert workspace.read_progress() is not None

@@ -15,7 +15,7 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Capabilities, Os
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import Lock, PackageArchive, parse_lock
+from fleetmark_core.lockfile import Lockfile, PackageArchive, parse_lockfile
 from fleetmark_core.resource_model import Run, predict
 from tests.support.boards import HARNESS, board
 from tests.unit.catalog.test_components import MODEL, PROFILE, PROGRAM, artifact, write
@@ -60,7 +60,7 @@ def answer(catalog: Catalog, device: Capabilities | None = None) -> Resolution:
     return resolve(catalog, expand(catalog, "b")[0], device or board(), HARNESS)
 
 
-def lock_of(found: Resolution) -> Lock:
+def lock_of(found: Resolution) -> Lockfile:
     assert found.lock is not None, found.reasons
     return found.lock
 
@@ -78,7 +78,7 @@ def test_a_board_gets_the_archive_of_its_architecture(tmp_path: Path, arch: str,
     assert isinstance(found.sources[one.archive.sha256], Fetch)
     assert ("package", "tools", "1") in {(p.kind, p.name, p.version) for p in lock.components}
     assert any(f"unpacked from {name}" in line for line in found.explanation)
-    assert parse_lock(lock.canonical()) == lock
+    assert parse_lockfile(lock.canonical()) == lock
     if arch == "x86_64":
         assert dataclasses.replace(one, archive=HARNESS) == PackageArchive(
             "data", HARNESS, 1000, ("bin", "sbin"), ("usr/lib",), (".",)
@@ -169,7 +169,7 @@ def test_a_lock_without_archives_does_not_speak_of_them(tmp_path: Path) -> None:
     catalog = world(tmp_path, {"tools": TOOLS}, ())
     lock = lock_of(answer(catalog))
     assert b"archives" not in lock.canonical()
-    assert parse_lock(lock.canonical()) == lock
+    assert parse_lockfile(lock.canonical()) == lock
     assert lock.canonical() == lock_of(answer(catalog)).canonical()
 
 
@@ -201,7 +201,7 @@ def test_a_lock_with_a_folder_that_leads_elsewhere_is_refused(
         lock, environment=dataclasses.replace(lock.environment, archives=(one,))
     )
     with pytest.raises(FleetmarkError, match="not a "):
-        parse_lock(bad.canonical())
+        parse_lockfile(bad.canonical())
 
 
 def test_a_lock_with_two_archives_of_one_name_is_refused(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_lock_with_two_archives_of_one_name_is_refused(tmp_path: Path) -> None
         lock, environment=dataclasses.replace(lock.environment, archives=twice)
     )
     with pytest.raises(FleetmarkError, match="two archives have the same name"):
-        parse_lock(bad.canonical())
+        parse_lockfile(bad.canonical())
 
 
 WRONG = {

@@ -19,7 +19,7 @@ from fleetmark_catalog.resolve import (
 )
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.lockfile import parse_lockfile
 from tests.support.boards import HARNESS, board, interpreter
 
 WHOLE = load_catalog()
@@ -184,7 +184,7 @@ def test_the_suite_resolves_on_every_python(version: str, member: int) -> None:
     assert lock.environment.python_version == ".".join(version.split(".")[:2])
     assert HARNESS in lock.environment.wheels
     assert packages(resolution)["numpy"] == "2.2.6"
-    assert parse_lock(lock.canonical()) == lock
+    assert parse_lockfile(lock.canonical()) == lock
     blobs = {blob.sha256 for blob in lock.blobs()} - {HARNESS.sha256}
     assert blobs == set(resolution.sources)
 

@@ -11,7 +11,7 @@ from fleetmark_catalog.resolve import BuiltWheel, expand, resolve, wheels_for
 from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.fetch_plan import sources_of
 from fleetmark_controller.planning.device import Device
-from fleetmark_controller.planning.plan import Request, make_plan
+from fleetmark_controller.planning.plan import CampaignRequest, make_plan
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.boards import HARNESS, board, interpreter
@@ -66,10 +66,10 @@ def test_each_python_has_a_build_of_its_own(python: str) -> None:
 
 
 def test_a_plan_names_each_build_once_for_all_boards_and_configurations() -> None:
-    plan = make_plan(CATALOG, Request("c", "default"), DEVICES, HARNESS, 0)
+    plan = make_plan(CATALOG, CampaignRequest("c", "default"), DEVICES, HARNESS, 0)
     assert [build.filename for build in plan.builds] == [WHEEL]
     assert {job.device for job in plan.jobs} == set(NAMES)
-    assert make_plan(knowing(), Request("c", "default"), DEVICES, HARNESS, 0).builds == ()
+    assert make_plan(knowing(), CampaignRequest("c", "default"), DEVICES, HARNESS, 0).builds == ()
 
 
 def test_fetching_a_package_or_benchmark_asks_for_the_build_first() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetmark_catalog.load import Catalog, Choice, Component, Requirement, WheelFile, WheelSet
-from fleetmark_catalog.resolve.solver import Need, Solver
+from fleetmark_catalog.resolve.solver import PackageRequirement, Solver
 from fleetmark_catalog.selectors import Subject
 from fleetmark_core.versions import in_range
 from tests.support.boards import board, interpreter
@@ -42,7 +42,7 @@ def package(name: str, versions: list[str], requires: list[Requirement], extra: 
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> tuple[Catalog, list[Need]]:
+def graphs(draw: st.DrawFn) -> tuple[Catalog, list[PackageRequirement]]:
     choice = st.builds(Choice, st.just("package"), st.sampled_from(NAMES), st.sampled_from(RANGES))
     parts = []
     for name in NAMES:
@@ -58,11 +58,12 @@ def graphs(draw: st.DrawFn) -> tuple[Catalog, list[Need]]:
         )
     wanted = draw(st.lists(choice, min_size=1, max_size=3))
     return Catalog(parts), [
-        Need("root", Requirement(f"n{number}", (one,))) for number, one in enumerate(wanted)
+        PackageRequirement("root", Requirement(f"n{number}", (one,)))
+        for number, one in enumerate(wanted)
     ]
 
 
-def holds(catalog: Catalog, needs: list[Need], chosen: dict[str, str]) -> bool:
+def holds(catalog: Catalog, needs: list[PackageRequirement], chosen: dict[str, str]) -> bool:
     def met(requirement: Requirement) -> bool:
         return any(
             one.name in chosen and in_range(chosen[one.name], one.version)
@@ -88,7 +89,7 @@ def holds(catalog: Catalog, needs: list[Need], chosen: dict[str, str]) -> bool:
     )
 
 
-def by_trying(catalog: Catalog, needs: list[Need]) -> bool:
+def by_trying(catalog: Catalog, needs: list[PackageRequirement]) -> bool:
     versions = [("", *catalog.get("package", name).versions()) for name in NAMES]
     return any(
         holds(catalog, needs, {n: v for n, v in zip(NAMES, point, strict=True) if v})
@@ -98,7 +99,9 @@ def by_trying(catalog: Catalog, needs: list[Need]) -> bool:
 
 @settings(max_examples=600)
 @given(graph=graphs())
-def test_it_finds_an_answer_exactly_where_there_is_one(graph: tuple[Catalog, list[Need]]) -> None:
+def test_it_finds_an_answer_exactly_where_there_is_one(
+    graph: tuple[Catalog, list[PackageRequirement]],
+) -> None:
     catalog, needs = graph
     subject = Subject("", {}, board(PYTHON))
     solver = Solver(catalog, PYTHON, subject)

@@ -66,7 +66,7 @@ def test_every_writer_writes_on_every_stream(
         output.heading(STRANGE)
         output.print_fields({STRANGE: STRANGE})
         tables.print_table([STRANGE, "b"], [[STRANGE, None], ["…", 1]], title=STRANGE)
-        logging_setup.set_up()
+        logging_setup.set_up_logging()
         logging.getLogger("test").warning("%s", STRANGE)
         sys.stdout.write(STRANGE)
 
@@ -83,7 +83,7 @@ def test_json_keeps_every_character(encoding: str, monkeypatch: pytest.MonkeyPat
     assert json.loads(out) == value
 
     def log() -> None:
-        logging_setup.set_up()
+        logging_setup.set_up_logging()
         logging.getLogger("test").warning("%s", value["name"])
 
     _, err = written(encoding, monkeypatch, log)

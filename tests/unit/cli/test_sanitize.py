@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_cli import app, exit_codes, logging_setup, output, tables
-from fleetmark_cli.sanitize import Plain, clean, clean_line, escape_json
+from fleetmark_cli.sanitize import ControlCharFilter, clean, clean_line, escape_json
 from tests.unit.test_layout import sources
 
 EVIL = [
@@ -77,7 +77,7 @@ def test_escaped_json_says_the_same(value: object) -> None:
 def test_a_stream_in_pieces_is_as_clean_as_a_whole(text: str, size: int) -> None:
     """A letter that a piece's end cut is whole with the next piece."""
     data = text.encode("utf-8", "replace")
-    stream = Plain()
+    stream = ControlCharFilter()
     pieces = [stream.clean(data[at : at + size]) for at in range(0, len(data), size)]
     assert "".join(pieces) == clean(data.decode())
 
@@ -118,7 +118,7 @@ def test_log_lines_are_clean(evil: str, monkeypatch: pytest.MonkeyPatch) -> None
         logger = logging.getLogger()
         before = logger.handlers[:]
         try:
-            logging_setup.set_up()
+            logging_setup.set_up_logging()
             [handler] = [one for one in logger.handlers if one not in before]
             handler.emit(
                 logging.LogRecord("fleetmark_agent", 40, "", 0, "device %s", (evil,), None)

@@ -10,7 +10,7 @@ from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import Resolution, expand, resolve
 from fleetmark_core.capabilities import Capabilities, Os
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.lockfile import Lock, parse_lock
+from fleetmark_core.lockfile import Lockfile, parse_lockfile
 from fleetmark_core.resource_model import Run, predict
 from tests.support.boards import HARNESS, board, interpreter
 
@@ -24,7 +24,7 @@ def answer(facts: Capabilities, word: str = "tflite-runtime") -> Resolution:
     return resolve(CATALOG, configuration, facts, HARNESS)
 
 
-def lock_on(facts: Capabilities) -> Lock:
+def lock_on(facts: Capabilities) -> Lockfile:
     lock = answer(facts).lock
     assert lock is not None
     return lock
@@ -42,7 +42,7 @@ def test_a_board_with_a_newer_python_only_gets_one_for_tflite_runtime() -> None:
     ]
     assert ("package", "python-3.11") in {(part.kind, part.name) for part in lock.components}
     assert environment.provided.archive.sha256 in answer(NEW).sources
-    assert parse_lock(lock.canonical()) == lock
+    assert parse_lockfile(lock.canonical()) == lock
     assert any("at {provided}/usr/bin/python3.11 is used" in t for t in answer(NEW).explanation)
 
 
@@ -100,4 +100,4 @@ def test_a_lock_with_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
         lock, environment=dataclasses.replace(lock.environment, provided=provided)
     )
     with pytest.raises(FleetmarkError, match="not a plain file name"):
-        parse_lock(bad.canonical())
+        parse_lockfile(bad.canonical())

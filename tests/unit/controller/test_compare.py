@@ -17,7 +17,7 @@ from fleetmark_controller.compare import render
 from fleetmark_controller.compare.pairing import match
 from fleetmark_controller.compare.side import parse
 from fleetmark_controller.compare.statistics import Side, effect, point
-from fleetmark_controller.compare.verdict import Answer, judge, parse_bound
+from fleetmark_controller.compare.verdict import ComparisonResult, compare_pairings, parse_bound
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 TRIALS = 2000
@@ -133,8 +133,8 @@ def test_the_same_configuration_on_the_same_board_is_compared() -> None:
     assert any(text.startswith("board-2") for text in matched.only_a)
     assert any("Offline" in text for text in matched.only_a)
     assert any(text.startswith("board-3") for text in matched.only_b)
-    (verdict,) = judge(matched)
-    assert verdict.answer is Answer.SLOWER
+    (verdict,) = compare_pairings(matched)
+    assert verdict.answer is ComparisonResult.SLOWER
     assert verdict.change == pytest.approx(0.1, abs=0.01)
 
 
@@ -153,9 +153,9 @@ def test_what_sides_were_narrowed_by_need_not_agree() -> None:
 
 def test_boards_can_be_compared_with_each_other() -> None:
     a, b = results(FAST), results(SLOW, device="board-2", arch="x86_64")
-    (verdict,) = judge(match(parse("c:device=board-1"), a, parse("c:device=board-2"), b))
-    assert verdict.answer is Answer.SLOWER
-    (verdict,) = judge(match(parse("c:arch=arm64"), a, parse("c:arch=x86_64"), b))
+    (verdict,) = compare_pairings(match(parse("c:device=board-1"), a, parse("c:device=board-2"), b))
+    assert verdict.answer is ComparisonResult.SLOWER
+    (verdict,) = compare_pairings(match(parse("c:arch=arm64"), a, parse("c:arch=x86_64"), b))
     assert verdict.device == ""
     assert render.row(verdict)[0] == "any device"
 
@@ -164,8 +164,8 @@ def test_more_samples_a_second_are_faster() -> None:
     def rate(values: Sequence[float]) -> list[Any]:
         return results([1 / v for v in values], metric_name="samples_per_s", scenario="Offline")
 
-    (verdict,) = judge(match(parse("c1"), rate(FAST), parse("c2"), rate(SLOW)))
-    assert verdict.answer is Answer.SLOWER
+    (verdict,) = compare_pairings(match(parse("c1"), rate(FAST), parse("c2"), rate(SLOW)))
+    assert verdict.answer is ComparisonResult.SLOWER
     assert verdict.change == pytest.approx(0.1, abs=0.01), "the time of a sample is compared"
 
 
@@ -177,7 +177,7 @@ def test_runs_that_are_no_evidence_are_left_out_and_counted() -> None:
         result(12, 1.1, condition="suspicious"),
     ]
     matched = match(parse("c1"), results(FAST), parse("c2"), b)
-    (verdict,) = judge(matched)
+    (verdict,) = compare_pairings(matched)
     assert (verdict.runs_b, verdict.left_out, verdict.doubtful) == (5, 2, 1)
     said = " ".join(render.notes([verdict], (), ()))
     assert "2 runs left out" in said
@@ -185,12 +185,12 @@ def test_runs_that_are_no_evidence_are_left_out_and_counted() -> None:
 
 
 def test_too_few_runs_say_what_is_needed() -> None:
-    (verdict,) = judge(match(parse("c1"), results(FAST[:3]), parse("c2"), results(SLOW)))
-    assert verdict.answer is Answer.CANNOT_TELL
+    (verdict,) = compare_pairings(match(parse("c1"), results(FAST[:3]), parse("c2"), results(SLOW)))
+    assert verdict.answer is ComparisonResult.CANNOT_TELL
     assert verdict.why == "needs 4 runs of each: --repeat 4"
     assert verdict.change is not None
     none = results([1.0], loadgen_validity="INVALID")
-    (verdict,) = judge(match(parse("c1"), none, parse("c2"), results(SLOW)))
+    (verdict,) = compare_pairings(match(parse("c1"), none, parse("c2"), results(SLOW)))
     assert verdict.why == "no valid run of A"
     assert verdict.change is None
 
@@ -202,11 +202,11 @@ def test_a_fleet_is_judged_over_its_boards() -> None:
         b += results(SLOW, device=board)
     a += results(FAST[:2], device="board-4")
     b += results(SLOW[:2], device="board-4")
-    verdicts = judge(match(parse("c1"), a, parse("c2"), b))
+    verdicts = compare_pairings(match(parse("c1"), a, parse("c2"), b))
     assert [v.device for v in verdicts] == ["board-1", "board-2", "board-3", "board-4", ""]
     fleet = verdicts[-1]
     assert (fleet.boards, fleet.runs_a) == (3, 18)
-    assert fleet.answer is Answer.SLOWER
+    assert fleet.answer is ComparisonResult.SLOWER
     single = verdicts[0].effect
     assert fleet.effect is not None
     assert single is not None
@@ -225,18 +225,18 @@ def test_sides_that_are_none(text: str) -> None:
 def test_sides_say_which_word_is_unknown_and_which_values_there_are() -> None:
     rows = [result(1), result(2, parameters={"threads": 2})]
     with pytest.raises(FleetmarkError, match="thraeds") as caught:
-        parse("last:thraeds=1").of(rows)
+        parse("last:thraeds=1").select(rows)
     assert caught.value.kind is ErrorKind.USAGE
     assert "threads" in str(caught.value.next_step)
     with pytest.raises(FleetmarkError) as caught:
-        parse("last:threads=8").of(rows)
+        parse("last:threads=8").select(rows)
     assert caught.value.kind is ErrorKind.NOT_FOUND
     assert caught.value.next_step == "Values of threads: 1, 2"
-    assert parse("last:threads=2").of(rows) == rows[1:]
+    assert parse("last:threads=2").select(rows) == rows[1:]
 
 
 def test_bounds() -> None:
-    (slower,) = judge(match(parse("c1"), results(FAST), parse("c2"), results(SLOW)))
+    (slower,) = compare_pairings(match(parse("c1"), results(FAST), parse("c2"), results(SLOW)))
     assert parse_bound("slower=3%").broken_by(slower)
     assert parse_bound("slower").broken_by(slower)
     assert not parse_bound("slower=15%").broken_by(slower)
@@ -252,7 +252,7 @@ def test_bounds() -> None:
 def test_markdown_and_junit() -> None:
     a = results(FAST, model="m|<b>") + results(FAST[:2], scenario="Offline")
     b = results(SLOW, model="m|<b>") + results(SLOW[:2], scenario="Offline")
-    verdicts = judge(match(parse("c1"), a, parse("c2"), b))
+    verdicts = compare_pairings(match(parse("c1"), a, parse("c2"), b))
     text = render.markdown("B against A", verdicts, ["a note"])
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(verdicts)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fleetmark_catalog.load.kind_schemas import BODIES
 from fleetmark_controller.evaluation import condition, confidence, telemetry
 from fleetmark_controller.evaluation.thresholds import Thresholds
-from fleetmark_core.repeat_bounds import Bounds, bounds_of
+from fleetmark_core.repeat_bounds import RepeatBounds, bounds_of
 from tests.support import evaluation_cases as cases
 
 LIMIT = Thresholds()
@@ -167,7 +167,7 @@ def test_readings_of_one_moment_after_the_end_do_not_count() -> None:
 
 
 def test_a_component_may_set_every_threshold_and_no_other_word() -> None:
-    known = {field.name for kind in (Thresholds, Bounds) for field in fields(kind)}
+    known = {field.name for kind in (Thresholds, RepeatBounds) for field in fields(kind)}
     assert set(BODIES["benchmark"]["properties"]["condition"]["properties"]) == known
     lock = {"job": {"benchmark": {"condition": {"start_temperature_c": 40}}}}
     facts = cases.judged("singlestream_performance", lock=lock)
@@ -176,13 +176,13 @@ def test_a_component_may_set_every_threshold_and_no_other_word() -> None:
 
 @given(st.one_of(st.none(), st.integers(), st.dictionaries(st.text(), st.floats()), st.text()))
 def test_bounds_of_nonsense_are_the_usual_ones(value: Any) -> None:
-    assert bounds_of({"condition": value}) == Bounds()
-    assert bounds_of(value) == Bounds()
+    assert bounds_of({"condition": value}) == RepeatBounds()
+    assert bounds_of(value) == RepeatBounds()
 
 
 def test_bounds_are_whole_where_they_count() -> None:
     table = {"condition": {"most_runs": 4.0, "interval_percent": 2, "least_runs": True}}
-    assert bounds_of(table) == Bounds(most_runs=4, interval_percent=2.0)
+    assert bounds_of(table) == RepeatBounds(most_runs=4, interval_percent=2.0)
     assert isinstance(bounds_of(table).most_runs, int)
 
 

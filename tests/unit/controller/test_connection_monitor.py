@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetmark_controller.identity.model import Caller, Kind
+from fleetmark_controller.identity.model import Caller, IdentityKind
 from fleetmark_controller.identity.registry import Registry
 from fleetmark_controller.server.connection_monitor import (
     Connection,
@@ -105,18 +105,18 @@ class OpenCall:
 
 
 def test_an_identity_has_so_many_calls_and_not_more() -> None:
-    registry = Registry({Kind.DEVICE: 2})
-    device, other = (Caller(Kind.DEVICE, name, name, None) for name in ("a", "b"))
+    registry = Registry({IdentityKind.DEVICE: 2})
+    device, other = (Caller(IdentityKind.DEVICE, name, name, None) for name in ("a", "b"))
     first, second = OpenCall(), OpenCall("ipv4:192.0.2.2:2")
-    registry.opened(device, first)
-    registry.opened(device, second)
+    registry.add_call(device, first)
+    registry.add_call(device, second)
     with pytest.raises(FleetmarkError, match="calls_per_device") as refused:
-        registry.opened(device, OpenCall())
+        registry.add_call(device, OpenCall())
     assert refused.value.kind is ErrorKind.BACK_PRESSURE
-    registry.opened(other, OpenCall())
+    registry.add_call(other, OpenCall())
     assert registry.connections() == {"ipv4:192.0.2.1:1", "ipv4:192.0.2.2:2"}
     registry.closed("a", first)
-    registry.opened(device, OpenCall())
-    person = Caller(Kind.PERSON, "p", "p", None)
+    registry.add_call(device, OpenCall())
+    person = Caller(IdentityKind.PERSON, "p", "p", None)
     for _ in range(3):
-        registry.opened(person, OpenCall())
+        registry.add_call(person, OpenCall())

@@ -12,7 +12,7 @@ from fleetmark_controller.loadgen import consistency
 from fleetmark_controller.loadgen.loadgen_log import (
     PERCENTILES,
     LoadgenLog,
-    Result,
+    LoadgenResult,
     estimates_ns,
     parse_detail,
 )
@@ -23,7 +23,7 @@ from tests.support import evaluation_cases as cases
 SINGLE = "singlestream_performance"
 
 
-def parsed(name: str) -> tuple[LoadgenLog, Result]:
+def parsed(name: str) -> tuple[LoadgenLog, LoadgenResult]:
     log = parse_detail(LOADGEN_LOGS / name / "mlperf_log_detail.txt")
     assert log.result is not None
     return log, log.result

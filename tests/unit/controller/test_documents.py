@@ -8,12 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 
 from fleetmark_agent.config.loader import KEYS
-from fleetmark_agent.config.settings import Settings as AgentSettings
+from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_agent.runner import collect
 from fleetmark_cli.variables import VARIABLES
 from fleetmark_controller.evaluation.records import RESULT_SCHEMA
 from fleetmark_controller.export import document
-from fleetmark_controller.home.settings import Settings as ControllerSettings
+from fleetmark_controller.home.settings import ControllerSettings
 from fleetmark_controller.store.db.connection import connect, migrate
 from fleetmark_controller.store.results import public_views
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS

@@ -12,7 +12,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fleetmark_controller.evaluation import energy
-from fleetmark_controller.evaluation.energy import NoFigure, Series, Source, joules, of_interval
+from fleetmark_controller.evaluation.energy import (
+    EnergySource,
+    NoFigure,
+    PowerSeries,
+    joules,
+    of_interval,
+)
 from fleetmark_controller.evaluation.evaluate import RunFacts, evaluate
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.loadgen_log import parse_detail
@@ -22,7 +28,7 @@ S = 10**9
 BEGAN = 1_795_000_000 * S
 
 
-def source(readings: dict[float, int], kind: str = "power", **changes: Any) -> Source:
+def source(readings: dict[float, int], kind: str = "power", **changes: Any) -> EnergySource:
     """A sensor with readings at seconds."""
     values: dict[str, Any] = {
         "name": "sensor",
@@ -33,10 +39,10 @@ def source(readings: dict[float, int], kind: str = "power", **changes: Any) -> S
         "times_ns": [round(at * S) for at in readings],
         "values": list(readings.values()),
     }
-    return Source(**{**values, **changes})
+    return EnergySource(**{**values, **changes})
 
 
-def between(found: Source, start_s: float, end_s: float) -> float:
+def between(found: EnergySource, start_s: float, end_s: float) -> float:
     return joules(found, round(start_s * S), round(end_s * S))
 
 
@@ -168,7 +174,7 @@ def board(*sources: tuple[str, str, int | None]) -> energy.Energy:
         source({} if watts is None else {n / 10: watts for n in range(51)}, name=name, scope=scope)
         for name, scope, watts in sources
     )
-    return of_interval(Series(BEGAN, made), BEGAN + S, 2.0)
+    return of_interval(PowerSeries(BEGAN, made), BEGAN + S, 2.0)
 
 
 def test_what_counts_is_the_whole_board_if_it_is_measured() -> None:

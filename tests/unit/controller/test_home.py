@@ -10,7 +10,7 @@ import pytest
 
 from fleetmark_controller.home.credential_files import admin_file
 from fleetmark_controller.server.home import Home
-from fleetmark_controller.signing.release_store import Keeper, key_file
+from fleetmark_controller.signing.release_store import ReleaseStore, key_file
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
@@ -59,6 +59,6 @@ def test_what_stands_in_the_stores_place_is_named(
 def test_no_new_catalog_key_is_made_beside_a_release(tmp_path: Path) -> None:
     (tmp_path / "release.json").write_bytes(b"{}")
     with pytest.raises(FleetmarkError, match="it is missing") as caught:
-        Keeper(tmp_path, BlobFolder(tmp_path / "blobs"), 60.0, make=True)
+        ReleaseStore(tmp_path, BlobFolder(tmp_path / "blobs"), 60.0, make=True)
     assert caught.value.where == str(tmp_path / "catalog-trust.json")
     assert not key_file(tmp_path).exists()

@@ -17,22 +17,22 @@ from fleetmark_controller.api import validation
 from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.audit_chain import FIRST, Row, find_break
 from fleetmark_controller.identity.model import (
-    Allowance,
-    Budget,
+    ByteBudget,
     Caller,
-    Kind,
-    Limiter,
-    Most,
+    CallRule,
+    IdentityKind,
+    RateLimiter,
     Role,
-    Rule,
     TokenFacts,
+    UploadLimit,
+    UploadQuota,
     renew_at_ns,
     token_refusal,
 )
 from fleetmark_controller.identity.permissions import RULES
 from fleetmark_core.device_keys import key_fingerprint, make_key, pem_sha256, signing_request
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_protos.token import BadToken, JoinToken, parse_token
+from fleetmark_protos.token import EnrollmentToken, TokenError, parse_token
 
 SECRET = "ab" * 32
 
@@ -75,8 +75,8 @@ def test_no_rule_mixes_anyone_with_others() -> None:
 
 
 def test_nobody_may_what_is_in_no_rule() -> None:
-    for kind in Kind:
-        assert not Rule().allows(Caller(kind, "x", "x", Role.ADMIN))
+    for kind in IdentityKind:
+        assert not CallRule().allows(Caller(kind, "x", "x", Role.ADMIN))
 
 
 @given(st.integers(0, 1 << 62), st.integers(1, 1 << 55))
@@ -88,7 +88,7 @@ def test_renewal_is_due_after_two_thirds_of_a_life(issued: int, life: int) -> No
 
 @given(st.lists(st.floats(0, 300), max_size=60))
 def test_a_source_is_blocked_after_its_refusals_and_only_for_a_while(times: list[float]) -> None:
-    limiter = Limiter(most=5, window_s=60, sources=3)
+    limiter = RateLimiter(most=5, window_s=60, sources=3)
     began, count = -1e9, 0
     for now in sorted(times):
         if now - began >= 60:
@@ -101,7 +101,7 @@ def test_a_source_is_blocked_after_its_refusals_and_only_for_a_while(times: list
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.integers(1, 60)), max_size=40))
 def test_a_budget_is_kept_in_every_window(spent: list[tuple[float, int]]) -> None:
-    budget = Budget(most=100, window_s=10)
+    budget = ByteBudget(most=100, window_s=10)
     began, total = -1.0, 0
     for now, size in sorted(spent):
         if total == 0 or now - began >= 10:
@@ -121,10 +121,10 @@ def test_who_hands_in_what_its_attempts_may_have_is_never_refused(
     attempts: list[tuple[int, int]], chance: random.Random
 ) -> None:
     """Attempts with so many files, and so many fewer than they may have, in any order."""
-    allowance = Allowance()
+    allowance = UploadQuota()
     left = {number: files for number, (files, _) in enumerate(attempts)}
     most = {
-        number: Most(files + spare, 10 * (files + spare))
+        number: UploadLimit(files + spare, 10 * (files + spare))
         for number, (files, spare) in enumerate(attempts)
     }
     begun = [0]
@@ -142,7 +142,7 @@ def test_who_hands_in_what_its_attempts_may_have_is_never_refused(
         else:
             assert allowance.take("board", awaited, 10)
             if move == "cut":
-                allowance.give_back("board", 10)
+                allowance.refund("board", 10)
             else:
                 left[chance.choice([n for n in begun if left.get(n)])] -= 1
 
@@ -151,8 +151,8 @@ def test_who_hands_in_what_its_attempts_may_have_is_never_refused(
 def test_more_than_the_awaited_attempts_may_have_is_refused(
     attempts: int, files: int, size: int
 ) -> None:
-    allowance = Allowance()
-    awaited = {number: Most(files, 100) for number in range(attempts)}
+    allowance = UploadQuota()
+    awaited = {number: UploadLimit(files, 100) for number in range(attempts)}
     room = min(attempts * files, attempts * 100 // size)
     taken = [allowance.take("board", awaited, size) for _ in range(room + 3)]
     assert taken == [True] * room + [False] * 3
@@ -160,7 +160,7 @@ def test_more_than_the_awaited_attempts_may_have_is_refused(
 
 
 def test_a_flood_of_sources_does_not_fill_the_memory() -> None:
-    limiter = Limiter(sources=10)
+    limiter = RateLimiter(sources=10)
     for number in range(1000):
         limiter.refused(str(number), 0)
     assert len(limiter._seen) == 10
@@ -209,7 +209,7 @@ def test_every_change_of_a_chain_is_found(data: st.DataObject) -> None:
 
 
 tokens = st.builds(
-    JoinToken,
+    EnrollmentToken,
     st.binary(min_size=8, max_size=8).map(bytes.hex),
     st.binary(min_size=20, max_size=20),
     st.binary(min_size=32, max_size=32).map(bytes.hex),
@@ -219,7 +219,7 @@ tokens = st.builds(
 
 
 @given(tokens)
-def test_tokens_survive_being_written_down(made: JoinToken) -> None:
+def test_tokens_survive_being_written_down(made: EnrollmentToken) -> None:
     text = made.text()
     assert parse_token(f" {text}\n") == made
     assert made.secret.hex() not in repr(made)
@@ -227,21 +227,21 @@ def test_tokens_survive_being_written_down(made: JoinToken) -> None:
 
 @given(tokens, st.data())
 def test_a_mistyped_token_is_noticed_before_anything_is_sent(
-    made: JoinToken, data: st.DataObject
+    made: EnrollmentToken, data: st.DataObject
 ) -> None:
     text = made.text()
     place = data.draw(st.integers(len("fleetmark1."), len(text) - 2))
     letter = data.draw(st.sampled_from("ABCabc019-_").filter(lambda c: c != text[place]))
-    with pytest.raises(BadToken):
+    with pytest.raises(TokenError):
         parse_token(text[:place] + letter + text[place + 1 :])
-    with pytest.raises(BadToken):
+    with pytest.raises(TokenError):
         parse_token(text[:place])
 
 
 @pytest.mark.fuzz("join token")
 @given(st.text(max_size=300) | st.text(max_size=300).map(lambda t: "fleetmark1." + t))
 def test_any_text_is_a_token_or_is_refused_without_being_repeated(text: str) -> None:
-    with pytest.raises(BadToken) as caught:
+    with pytest.raises(TokenError) as caught:
         parse_token(text)
     assert len(text) < 30 or text[11:] not in str(caught.value)
 
@@ -287,9 +287,9 @@ def test_certificates_are_what_tls_and_boards_need() -> None:
     request = certificates.read_request(signing_request(key))
     assert request.key_sha256 == key_fingerprint(key)
     life = 30 * 86_400 * 10**9
-    pem, expires = certificates.sign(ca, request, Kind.DEVICE, "d1", now, life)
+    pem, expires = certificates.sign(ca, request, IdentityKind.DEVICE, "d1", now, life)
     peer = certificates.read_peer(pem)
-    assert (peer.kind, peer.identity_id) == (Kind.DEVICE, "d1")
+    assert (peer.kind, peer.identity_id) == (IdentityKind.DEVICE, "d1")
     assert peer.key_sha256 == request.key_sha256
     assert abs(expires - now - life) < 2 * 10**9 and peer.expires_ns == expires
     device = x509.load_pem_x509_certificate(pem)

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from fleetmark_controller.lifecycle.retry_policy import Ending, JobFacts, after_attempt
+from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome, JobFacts, after_attempt
 from fleetmark_controller.lifecycle.states import (
     ATTEMPT_TERMINAL,
     ATTEMPT_TRANSITIONS,
@@ -15,8 +15,8 @@ from fleetmark_controller.lifecycle.states import (
     AttemptState,
     IllegalTransition,
     JobState,
+    allowed_transitions,
     check,
-    following,
 )
 
 
@@ -54,17 +54,17 @@ def test_every_state_can_reach_a_terminal_one() -> None:
     for start in (*JobState, *AttemptState):
         reached, edge = {start}, {start}
         while edge:
-            edge = {after for state in edge for after in following(state)} - reached
+            edge = {after for state in edge for after in allowed_transitions(state)} - reached
             reached |= edge
         assert reached & (JOB_TERMINAL | ATTEMPT_TERMINAL)
 
 
 @pytest.mark.parametrize(
     ("state", "ending", "attempts", "newest", "retryable"),
-    list(product(JobState, Ending, (1, 3), (True, False), (True, False))),
+    list(product(JobState, AttemptOutcome, (1, 3), (True, False), (True, False))),
 )
 def test_rules_only_ask_for_transitions_that_exist(
-    state: JobState, ending: Ending, attempts: int, newest: bool, retryable: bool
+    state: JobState, ending: AttemptOutcome, attempts: int, newest: bool, retryable: bool
 ) -> None:
     verdict = after_attempt(JobFacts(state, attempts, 3, newest), ending, "because", retryable)
     if verdict.state is not None:
@@ -77,26 +77,32 @@ def test_rules_only_ask_for_transitions_that_exist(
 
 
 def test_a_result_of_a_lost_attempt_is_official_while_it_is_the_newest() -> None:
-    verdict = after_attempt(JobFacts(JobState.QUEUED, 1, 3, True), Ending.VALID, "", False)
+    verdict = after_attempt(JobFacts(JobState.QUEUED, 1, 3, True), AttemptOutcome.VALID, "", False)
     assert (verdict.state, verdict.official) == (JobState.SUCCEEDED, True)
 
 
 def test_a_result_after_cancelling_is_late() -> None:
-    verdict = after_attempt(JobFacts(JobState.CANCELLING, 1, 3, True), Ending.VALID, "", False)
+    verdict = after_attempt(
+        JobFacts(JobState.CANCELLING, 1, 3, True), AttemptOutcome.VALID, "", False
+    )
     assert (verdict.state, verdict.official) == (JobState.CANCELLED, False)
 
 
 def test_a_failure_is_tried_again_until_no_try_is_left() -> None:
-    again = after_attempt(JobFacts(JobState.ACTIVE, 2, 3, True), Ending.FAILED, "why", True)
+    again = after_attempt(JobFacts(JobState.ACTIVE, 2, 3, True), AttemptOutcome.FAILED, "why", True)
     assert again.state is JobState.QUEUED
-    over = after_attempt(JobFacts(JobState.ACTIVE, 3, 3, True), Ending.FAILED, "why", True)
+    over = after_attempt(JobFacts(JobState.ACTIVE, 3, 3, True), AttemptOutcome.FAILED, "why", True)
     assert over.state is JobState.FAILED
     assert over.reason == "why (attempt 3 of 3)"
-    never = after_attempt(JobFacts(JobState.ACTIVE, 1, 3, True), Ending.FAILED, "why", False)
+    never = after_attempt(
+        JobFacts(JobState.ACTIVE, 1, 3, True), AttemptOutcome.FAILED, "why", False
+    )
     assert never.state is JobState.FAILED
 
 
 def test_a_lost_last_try_waits_for_its_result() -> None:
-    verdict = after_attempt(JobFacts(JobState.ACTIVE, 3, 3, True), Ending.LOST, "silence", True)
+    verdict = after_attempt(
+        JobFacts(JobState.ACTIVE, 3, 3, True), AttemptOutcome.LOST, "silence", True
+    )
     assert verdict.state is JobState.QUEUED
     assert "waiting for the result" in verdict.reason

@@ -14,8 +14,8 @@ from fleetmark_catalog.load import BUILTIN
 from fleetmark_catalog.resolve import Fetch, LocalFile
 from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.model_check import check_model
-from fleetmark_controller.artifacts.onnx_file import OnnxModel
-from fleetmark_controller.artifacts.tflite_file import TfliteModel
+from fleetmark_controller.artifacts.onnx_file import OnnxDescription
+from fleetmark_controller.artifacts.tflite_file import TfliteDescription
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -139,17 +139,17 @@ def test_it_never_becomes_a_blob(tmp_path: Path, case: str, way: str) -> None:
 def test_a_good_model_says_what_it_takes(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(onnx(field(5, field(8, b"w") + field(9, bytes(100)))))
     model = check_model(tmp_path / "m", "m.onnx")
-    assert isinstance(model, OnnxModel)
+    assert isinstance(model, OnnxDescription)
     assert (model.ir_version, model.opset, model.external) == (8, 17, ())
     assert [(t.name, t.dtype, t.shape) for t in model.inputs] == [("in", "float32", (1, 4))]
 
 
 def test_the_shipped_models_are_read() -> None:
     first = check_model(MODELS / "dscnn_fp32.onnx", "dscnn_fp32.onnx")
-    assert isinstance(first, OnnxModel)
+    assert isinstance(first, OnnxDescription)
     assert first.inputs[0].shape == (0, 28, 28, 1)
     second = check_model(MODELS / "dscnn_int8.tflite", "dscnn_int8.tflite")
-    assert isinstance(second, TfliteModel)
+    assert isinstance(second, TfliteDescription)
     assert (second.inputs[0].dtype, second.outputs[0].shape) == ("int8", (1, 10))
     assert check_model(MODELS / "README.md", "README.md") is None
 

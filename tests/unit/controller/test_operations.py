@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import campaigns, results, sessions
-from fleetmark_controller.operations.results import Judgement
+from fleetmark_controller.operations.results import Evaluation
 from fleetmark_controller.signing import pack_writer
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_core.capabilities import Capabilities
@@ -44,14 +44,16 @@ def append(store: TestStore, key: AttemptKey, records: list[Record]) -> int:
     return store.run(lambda c, fx, now: results.append(c, fx, now, key, records))
 
 
-def finalise(store: TestStore, key: AttemptKey, ending: Ending = Ending.VALID) -> bool:
-    judgement = Judgement(ending, "", False, dict(RUN), ())
+def finalise(
+    store: TestStore, key: AttemptKey, ending: AttemptOutcome = AttemptOutcome.VALID
+) -> bool:
+    judgement = Evaluation(ending, "", False, dict(RUN), ())
     run_id = f"run-{key.epoch}"
     return store.run(lambda c, fx, now: results.finalise(c, fx, now, key, run_id, judgement))
 
 
 def report(store: TestStore, key: AttemptKey, state: AttemptState, reason: str = "") -> None:
-    said = sessions.Report(key, state, reason)
+    said = sessions.AttemptReport(key, state, reason)
     store.run(lambda c, fx, now: sessions.report(c, fx, now, said))
 
 
@@ -123,7 +125,7 @@ def test_lost_contact_does_not_stop_a_run(store: TestStore) -> None:
     (key,) = store.assign("d1")
     report(store, key, AttemptState.RUNNING)
     lose(store, "d1")
-    answers, _ = store.hello("d1", sessions.Report(key, AttemptState.RUNNING), idle=False)
+    answers, _ = store.hello("d1", sessions.AttemptReport(key, AttemptState.RUNNING), idle=False)
     assert [answer.keep for answer in answers] == [True]
     append(store, key, sealed())
     finalise(store, key)
@@ -138,10 +140,10 @@ def test_a_result_of_an_older_epoch_is_kept_as_late(store: TestStore) -> None:
     (old,) = store.assign("d1")
     lose(store, "d1")
     (new,) = store.assign("d2")
-    answers, _ = store.hello("d1", sessions.Report(old, AttemptState.RUNNING), idle=False)
+    answers, _ = store.hello("d1", sessions.AttemptReport(old, AttemptState.RUNNING), idle=False)
     assert not answers[0].keep
     assert "replaced" in answers[0].reason
-    answers, _ = store.hello("d1", sessions.Report(old, AttemptState.UPLOADING))
+    answers, _ = store.hello("d1", sessions.AttemptReport(old, AttemptState.UPLOADING))
     assert answers[0].keep, "a finished result is always taken"
     append(store, old, sealed())
     finalise(store, old)
@@ -202,7 +204,7 @@ def test_a_refusal_is_recorded_and_the_device_may_forget(store: TestStore) -> No
     store.hello()
     store.submit("d1")
     (key,) = store.assign("d1")
-    said = sessions.Report(key, AttemptState.REFUSED, "no room", False)
+    said = sessions.AttemptReport(key, AttemptState.REFUSED, "no room", False)
     for _ in range(2):
         _, effects = store.effects_of(lambda c, fx, now: sessions.report(c, fx, now, said))
         assert [stop.key for stop in effects.stops] == [key]
@@ -232,7 +234,7 @@ def test_cancelling_a_queued_job_is_immediate_and_an_active_one_waits_for_its_de
     assert count == 2
     assert [stop.key for stop in effects.stops] == [key]
     assert (store.state("job-1"), store.state("job-2")) == ("CANCELLING", "CANCELLED")
-    answers, _ = store.hello("d1", sessions.Report(key, AttemptState.RUNNING), idle=False)
+    answers, _ = store.hello("d1", sessions.AttemptReport(key, AttemptState.RUNNING), idle=False)
     assert not answers[0].keep
     report(store, key, AttemptState.ABORTED, "cancelled")
     assert store.state("job-1") == "CANCELLED"
@@ -279,7 +281,7 @@ def test_a_campaign_is_finished_when_its_last_job_is(store: TestStore) -> None:
 
 def test_two_boards_of_one_name_can_be_told_apart(store: TestStore) -> None:
     for device in ("a", "b"):
-        said = sessions.Hello(device, "pi", {}, store.facts, "0", "boot", 0, True)
+        said = sessions.DeviceHello(device, "pi", {}, store.facts, "0", "boot", 0, True)
         store.run(lambda c, fx, now, said=said: sessions.hello(c, fx, now, said))
     names = [row[0] for row in store.connection.execute("SELECT name FROM devices ORDER BY name")]
     assert names == ["pi", "pi-2"]
@@ -291,14 +293,14 @@ def test_after_a_restored_backup_an_unknown_attempt_is_taken_up_and_its_result_c
     store.hello()
     store.submit("d1")
     key = AttemptKey("d1", "job-1", (1 << 32) + 77)
-    said = sessions.Report(key, AttemptState.UPLOADING)
+    said = sessions.AttemptReport(key, AttemptState.UPLOADING)
     answers, _ = store.hello("d1", said, epoch=key.epoch)
     assert answers[0].keep
     append(store, key, sealed())
     finalise(store, key)
     assert store.state() == "SUCCEEDED"
     stranger = AttemptKey("d1", "job-of-no-backup", (1 << 32) + 78)
-    answers, _ = store.hello("d1", sessions.Report(stranger, AttemptState.UPLOADING))
+    answers, _ = store.hello("d1", sessions.AttemptReport(stranger, AttemptState.UPLOADING))
     assert not answers[0].keep
 
 

@@ -12,11 +12,11 @@ import pytest
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.operations import campaigns
 from fleetmark_controller.planning.device import Device
-from fleetmark_controller.planning.estimates import Earlier
-from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
-from fleetmark_controller.planning.plan import Plan, Request, estimated, make_plan
-from fleetmark_controller.planning.resources import Known
-from fleetmark_controller.store.devices.calibrations import Paces
+from fleetmark_controller.planning.estimates import DurationHistory
+from fleetmark_controller.planning.model import JobOption, NewCampaign, NewJob
+from fleetmark_controller.planning.plan import CampaignPlan, CampaignRequest, estimated, make_plan
+from fleetmark_controller.planning.resources import CalibrationKey
+from fleetmark_controller.store.devices.calibrations import CalibrationIndex
 from fleetmark_controller.store.jobs import listings
 from fleetmark_core.capabilities import Capabilities, Memory, Storage
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -27,7 +27,7 @@ from tests.support.stores import TestStore
 CATALOG = load_catalog()
 HARNESS = BlobRef("fleetmark_harness-1.0.0-py3-none-any.whl", "0" * 64, 1000)
 GB = 1_000_000_000
-FASHION = Known("small", "fashion-mnist-dscnn", "fp32", "onnxruntime", "SingleStream")
+FASHION = CalibrationKey("small", "fashion-mnist-dscnn", "fp32", "onnxruntime", "SingleStream")
 
 
 def device(name: str, facts: Capabilities, memory: Memory, free: int = 9 * GB) -> Device:
@@ -35,8 +35,10 @@ def device(name: str, facts: Capabilities, memory: Memory, free: int = 9 * GB) -
     return Device(name, name, {}, facts, "0.1.0", "boot", "", "")
 
 
-def plan(devices: list[Device], speeds: dict[Known, int] | None = None, **more: object) -> Plan:
-    request = Request(campaign_id="c", benchmark="fashion-mnist", **more)  # type: ignore[arg-type]
+def plan(
+    devices: list[Device], speeds: dict[CalibrationKey, int] | None = None, **more: object
+) -> CampaignPlan:
+    request = CampaignRequest(campaign_id="c", benchmark="fashion-mnist", **more)  # type: ignore[arg-type]
     return make_plan(CATALOG, request, devices, HARNESS, 0, speeds)
 
 
@@ -107,7 +109,7 @@ def test_the_order_and_the_jobs_page_carry_the_figures(store: TestStore) -> None
     new = NewJob(
         *("job-1", "label", {"scenario": "S", "mode": "m", "profile": "quick", "parameters": {}}),
         *("key", 1, 0, 60.0, "2099-01-01T00:00:00.000Z", 3),
-        options=(Option("d1", "a" * 64, 100, 1000, 500, 60, 7),),
+        options=(JobOption("d1", "a" * 64, 100, 1000, 500, 60, 7),),
     )
     campaign = NewCampaign("campaign-1", "b", "", "quick", {})
     store.run(lambda c, fx, now: campaigns.submit(c, fx, now, campaign, [new], {"a" * 64: b"{}"}))
@@ -123,7 +125,7 @@ def test_the_quickest_calibration_of_each_configuration_is_known(store: TestStor
     store.hello("d1")
     store.submit("d1", count=4)
     provenance = {"program_result": {"calibration": {"latency_ns": 3_200_000, "batch_size": 32}}}
-    paces, found = Paces(), {}
+    paces, found = CalibrationIndex(), {}
     rows = [
         ("1", "Offline", json.dumps(provenance), None, 50.0),
         ("2", "Offline", "{}", None, 20_000.0),
@@ -140,7 +142,7 @@ def test_the_quickest_calibration_of_each_configuration_is_known(store: TestStor
         store.connection.execute("UPDATE attempt SET state = 'DONE'")
         store.connection.execute("UPDATE job SET state = 'SUCCEEDED' WHERE state = 'ACTIVE'")
         found = dict(paces.quickest(store.connection))  # read on after each
-    one = Known("d1", "m", "fp32", "r", "Offline")
+    one = CalibrationKey("d1", "m", "fp32", "r", "Offline")
     assert found == {one: 50_000, dataclasses.replace(one, scenario="SingleStream"): 250_000}
     assert paces.quickest(store.connection) == found, "nothing new has come"
 
@@ -181,18 +183,18 @@ def _insert_run(
 
 def test_a_plan_names_its_devices_that_are_offline(x86_board: Capabilities) -> None:
     here, away = (device(name, x86_board, Memory(8 * GB, 0)) for name in ("here", "away"))
-    request = Request("c", "fashion-mnist", modes=("accuracy",), scenarios=("Offline",))
+    request = CampaignRequest("c", "fashion-mnist", modes=("accuracy",), scenarios=("Offline",))
     online = frozenset({"here"})
     made = make_plan(CATALOG, request, [here, away], HARNESS, 0, online=online)
-    assert estimated(made, Earlier(), online).size.offline == ("away",)
-    assert estimated(made, Earlier()).size.offline == (), "not known"
+    assert estimated(made, DurationHistory(), online).size.offline == ("away",)
+    assert estimated(made, DurationHistory()).size.offline == (), "not known"
     any_device = dataclasses.replace(request, any_device=True)
     made = make_plan(CATALOG, any_device, [here, away], HARNESS, 0, online=online)
-    assert estimated(made, Earlier(), online).size.offline == ("away",)
+    assert estimated(made, DurationHistory(), online).size.offline == ("away",)
     chosen = dataclasses.replace(request, selector="online")
     made = make_plan(CATALOG, chosen, [here, away], HARNESS, 0, dry_run=True, online=online)
     assert [job.device for job in made.jobs] == ["here"]
     assert made.left_out == [("away", "not online")]
-    assert estimated(made, Earlier(), online).size.offline == ()
+    assert estimated(made, DurationHistory(), online).size.offline == ()
     with pytest.raises(FleetmarkError, match=r"no device matches 'online' .*away: not online"):
         make_plan(CATALOG, chosen, [here, away], HARNESS, 0, online=frozenset())

@@ -46,13 +46,13 @@ def test_the_program_and_the_number_of_words_are_the_operators(values: dict[str,
 
 def test_values_are_those_that_operators_set(tmp_path: Path, x86_board: Capabilities) -> None:
     store = TestStore(tmp_path / "results.db", x86_board)
-    said = sessions.Hello(
+    said = sessions.DeviceHello(
         "d1", "bench", {"outlet": "8", "site": "lab"}, x86_board, "0.1.0", "boot", 0, True, ()
     )
     store.run(lambda c, fx, now: sessions.hello(c, fx, now, said))
 
     def set_values() -> dict[str, str]:
-        return store.run(lambda c, _fx, _now: device_admin.set_values(c, "d1"))
+        return store.run(lambda c, _fx, _now: device_admin.operator_values(c, "d1"))
 
     assert set_values() == {}
     store.run(lambda c, _fx, now: device_admin.label(c, now, "d1", {"outlet": "7"}))

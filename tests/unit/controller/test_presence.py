@@ -44,7 +44,7 @@ def test_only_a_connected_device_that_reported_idle_is_free() -> None:
     assert presence.heartbeat("a", session, True, 1), "it has become idle"
     assert not presence.heartbeat("a", session, True, 2), "it was idle before"
     assert list(presence.free()) == ["a"]
-    presence.occupied("a")
+    presence.mark_busy("a")
     assert not presence.free()
     presence.heartbeat("a", session, True, 3)
     presence.disconnected("a", session)
@@ -60,7 +60,7 @@ def test_losing_a_lease_does_not_free_the_device() -> None:
 
 def test_after_a_restart_an_expected_device_gets_a_full_lease() -> None:
     presence = Presence(LEASE)
-    presence.expect("a", 1000)
+    presence.restore_lease("a", 1000)
     assert presence.status("a", 1029) is Status.SUSPECT
     assert presence.expire(1030) == ["a"]
 
@@ -69,16 +69,16 @@ def test_a_board_that_refuses_one_attempt_after_another_is_counted_until_it_take
     presence = Presence(LEASE)
     presence.refused("a", 1)  # nobody knows it yet
     session = presence.connected("a", "boot", True, 0)
-    presence.occupied("a")
+    presence.mark_busy("a")
     presence.refused("a", 7)
     presence.refused("a", 7)  # said twice
     presence.heartbeat("a", session, True, 10)
     seen = presence.seen(12)["a"]
     assert (seen.refusals, seen.rested_ns) == (1, 2)
-    presence.occupied("a")
+    presence.mark_busy("a")
     presence.refused("a", 8)
     assert presence.seen(12)["a"].refusals == 2
-    presence.took("a")
+    presence.reset_refusals("a")
     assert presence.seen(12)["a"].refusals == 0
     presence.refused("a", 8)
     assert presence.seen(12)["a"].refusals == 0, "it was counted before"

@@ -13,13 +13,13 @@ from fleetmark_catalog.resolve import Configuration
 from fleetmark_controller.identity.certificates import make_ca
 from fleetmark_controller.lifecycle.states import AttemptState
 from fleetmark_controller.operations import sessions
-from fleetmark_controller.operations.recovery import Vouching
-from fleetmark_controller.planning.plan import described
+from fleetmark_controller.operations.recovery import OrderVerifier
+from fleetmark_controller.planning.plan import describe_configuration
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.lockfile import LOCK_FORMAT, Environment, Lock, LockedComponent, Program
+from fleetmark_core.lockfile import LOCK_FORMAT, Environment, LockedComponent, Lockfile, Program
 from fleetmark_core.order import ORDER_FORMAT, Order
 from tests.support.stores import S, TestStore, sealed
 from tests.unit.controller.test_operations import append, finalise
@@ -28,7 +28,7 @@ PARTS = (
     LockedComponent("benchmark", "b", "1.0", "b" * 64, ()),
     LockedComponent("model", "m", "1.0", "c" * 64, ("int8", "onnx")),
 )
-LOCK = Lock(
+LOCK = Lockfile(
     LOCK_FORMAT, "b", PARTS, Program(("x",), (), ()), {}, Environment("3.11", ()), {}
 ).canonical()
 ORDER = Order(
@@ -79,10 +79,13 @@ def _hello(
     shown: Shown,
     key: AttemptKey = KEY,
     state: AttemptState = AttemptState.UPLOADING,
-) -> sessions.Answer:
-    report = sessions.Report(key, state, signed_order=shown.order)
-    device, vouching = key.device_id, Vouching(signer.own, lambda lock: ("int8", "onnx"))
-    said = sessions.Hello(
+) -> sessions.AttemptDecision:
+    report = sessions.AttemptReport(key, state, signed_order=shown.order)
+    device, vouching = (
+        key.device_id,
+        OrderVerifier(signer.verify_own, lambda lock: ("int8", "onnx")),
+    )
+    said = sessions.DeviceHello(
         *(device, device, {}, store.facts, "0.1.0", "boot-1", key.epoch, True, (report,)),
         locks=(shown.lock,),
     )
@@ -110,7 +113,7 @@ def test_a_job_of_after_the_copy_is_taken_up_from_the_boards_papers(
         "b", ("int8", "onnx"), "SingleStream", "performance", "quick", {"threads": 2}
     )
     assert job["label"] == configuration.label()
-    assert job["configuration_key"] == described(configuration, stable=False)[1]
+    assert job["configuration_key"] == describe_configuration(configuration, stable=False)[1]
     stored = store.connection.execute("SELECT order_document FROM attempt").fetchone()[0]
     assert stored == ORDER.canonical(), "the board's order, to the byte"
     campaign = store.connection.execute("SELECT * FROM campaign").fetchone()

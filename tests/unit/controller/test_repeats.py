@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
-from fleetmark_controller.lifecycle.repeat_policy import Next, Runs, following
-from fleetmark_controller.lifecycle.retry_policy import Ending
+from fleetmark_controller.lifecycle.repeat_policy import RepeatDecision, Runs, next_step
+from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.operations import campaigns, results
-from fleetmark_controller.operations.results import Judgement
-from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
+from fleetmark_controller.operations.results import Evaluation
+from fleetmark_controller.planning.model import JobOption, NewCampaign, NewJob
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.lockfile import Environment, Lock, Program
+from fleetmark_core.lockfile import Environment, Lockfile, Program
 from fleetmark_core.order import parse_order
-from fleetmark_core.repeat_bounds import Bounds
+from fleetmark_core.repeat_bounds import RepeatBounds
 from tests.support.stores import S, TestStore, sealed
 from tests.unit.controller.test_operations import RUN
 
-BOUNDS = Bounds(interval_percent=5, least_runs=3, most_runs=5)
+BOUNDS = RepeatBounds(interval_percent=5, least_runs=3, most_runs=5)
 
 
 def test_every_state_of_a_configuration_has_one_answer() -> None:
@@ -35,26 +35,26 @@ def test_every_state_of_a_configuration_has_one_answer() -> None:
     ):
         if count > ended:
             continue
-        found = following(Runs([1.0] * count, half, waiting, ended, valid), BOUNDS)
+        found = next_step(Runs([1.0] * count, half, waiting, ended, valid), BOUNDS)
         if not valid:
-            assert found is Next.STOP
+            assert found is RepeatDecision.STOP
         elif waiting:
-            assert found is Next.WAIT
+            assert found is RepeatDecision.WAIT
         elif count >= 3 and half is not None and half <= 5:
-            assert found is Next.NARROW
+            assert found is RepeatDecision.NARROW
         else:
-            assert found is (Next.BOUND if ended >= 5 else Next.AGAIN)
+            assert found is (RepeatDecision.BOUND if ended >= 5 else RepeatDecision.AGAIN)
 
 
 def test_it_always_ends() -> None:
-    for bounds in (BOUNDS, Bounds(most_runs=0), Bounds(most_runs=1, least_runs=9)):
+    for bounds in (BOUNDS, RepeatBounds(most_runs=0), RepeatBounds(most_runs=1, least_runs=9)):
         ended = 1
-        while following(Runs([1.0] * ended, 99.0, 0, ended, True), bounds) is Next.AGAIN:
+        while next_step(Runs([1.0] * ended, 99.0, 0, ended, True), bounds) is RepeatDecision.AGAIN:
             ended += 1
         assert ended <= max(bounds.most_runs, 1)
 
 
-LOCK = Lock(
+LOCK = Lockfile(
     1,
     "b",
     (),
@@ -91,25 +91,29 @@ def submit(store: TestStore, *devices: str, **changes: Any) -> None:
         60.0,
         "2099-01-01T00:00:00.000Z",
         3,
-        tuple(Option(device, digest, len(LOCK), 10) for device in devices),
+        tuple(JobOption(device, digest, len(LOCK), 10) for device in devices),
     )
     campaign = NewCampaign("campaign-1", "b", "", "quick", {})
     store.run(lambda c, fx, now: campaigns.submit(c, fx, now, campaign, [job], {digest: LOCK}))
 
 
 def run_one(
-    store: TestStore, figure: float, *, ending: Ending = Ending.VALID, device: str = "d1"
+    store: TestStore,
+    figure: float,
+    *,
+    ending: AttemptOutcome = AttemptOutcome.VALID,
+    device: str = "d1",
 ) -> tuple[AttemptKey, set[str]]:
     """Assign the job that waits and store its run; returns which jobs are told of."""
     store.now_ns += S
     (key,) = store.assign(device)
     records = sealed(("event", b"{}"))
     store.run(lambda c, fx, now: results.append(c, fx, now, key, records))
-    validity = "VALID" if ending is Ending.VALID else "INVALID"
+    validity = "VALID" if ending is AttemptOutcome.VALID else "INVALID"
     values = {**RUN, "metric_value": figure, "loadgen_validity": validity, "condition": "good"}
     values["lock_sha256"] = sha256_hex(LOCK)
     run_id = f"run-{key.epoch}"
-    judgement = Judgement(ending, "", False, values, ())
+    judgement = Evaluation(ending, "", False, values, ())
     _, effects = store.effects_of(
         lambda c, fx, now: results.finalise(c, fx, now, key, run_id, judgement)
     )
@@ -166,7 +170,7 @@ def test_at_its_bound_every_run_says_that_the_interval_is_wide(store: TestStore)
 def test_what_loadgen_calls_invalid_is_not_repeated(store: TestStore) -> None:
     store.hello()
     submit(store, "d1")
-    run_one(store, 1.0, ending=Ending.INVALID)
+    run_one(store, 1.0, ending=AttemptOutcome.INVALID)
     assert finished(store)
 
 
@@ -220,7 +224,9 @@ def test_a_cancelled_campaign_repeats_nothing(store: TestStore) -> None:
     store.run(lambda c, fx, now: campaigns.cancel(c, fx, now, [key.job_id]))
     records = sealed(("event", b"{}"))
     store.run(lambda c, fx, now: results.append(c, fx, now, key, records))
-    judgement = Judgement(Ending.VALID, "", False, {**RUN, "lock_sha256": sha256_hex(LOCK)}, ())
+    judgement = Evaluation(
+        AttemptOutcome.VALID, "", False, {**RUN, "lock_sha256": sha256_hex(LOCK)}, ()
+    )
     store.run(lambda c, fx, now: results.finalise(c, fx, now, key, "run-1", judgement))
     assert store.state() == "CANCELLED"
     assert finished(store)

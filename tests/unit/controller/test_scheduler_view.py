@@ -13,9 +13,9 @@ from sqlite_utils import Database
 
 from fleetmark_catalog.selectors import parse_selector
 from fleetmark_controller.operations import campaigns, dispatch
-from fleetmark_controller.planning.device import Device, Roll
-from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
-from fleetmark_controller.scheduling.model import Seen
+from fleetmark_controller.planning.device import Device, DeviceList
+from fleetmark_controller.planning.model import JobOption, NewCampaign, NewJob
+from fleetmark_controller.scheduling.model import PresenceSnapshot
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.server import rlimits
 from fleetmark_controller.store.db.connection import connect
@@ -39,7 +39,7 @@ def store(tmp_path: Path, x86_board: Capabilities) -> TestStore:
     return store
 
 
-def new_job(number: int, options: tuple[Option, ...], **more: object) -> NewJob:
+def new_job(number: int, options: tuple[JobOption, ...], **more: object) -> NewJob:
     job = NewJob(
         *(
             f"job-{number}",
@@ -72,11 +72,11 @@ def options_of(store: TestStore, job_id: str) -> list[str]:
 
 
 def test_jobs_with_the_same_options_share_them_until_one_loses_a_board(store: TestStore) -> None:
-    shared = tuple(Option(name, LOCK, 1, 1) for name in BOARDS)
+    shared = tuple(JobOption(name, LOCK, 1, 1) for name in BOARDS)
     submit(store, "c", [new_job(number, shared) for number in range(5)])
     assert sets(store) == 1
-    assert store.run(lambda c, _fx, _now: job_options.strike_off(c, "job-0", "d0"))
-    assert store.run(lambda c, _fx, _now: job_options.strike_off(c, "job-0", "d3"))
+    assert store.run(lambda c, _fx, _now: job_options.exclude_device(c, "job-0", "d0"))
+    assert store.run(lambda c, _fx, _now: job_options.exclude_device(c, "job-0", "d3"))
     assert options_of(store, "job-0") == ["d1", "d2", "d4", "d5"]
     assert options_of(store, "job-1") == BOARDS
     (first,) = [j for j in [store.run(lambda c, _fx, _now: jobs.get(c, "job-0"))] if j]
@@ -99,7 +99,7 @@ def test_looking_at_open_boards_alone_leaves_none_of_them_idle(
         new = []
         for _ in range(data.draw(st.integers(1, 4))):
             names = data.draw(st.lists(st.sampled_from(BOARDS), min_size=1, unique=True))
-            shared = tuple(Option(name, LOCK, 1, 1) for name in names)
+            shared = tuple(JobOption(name, LOCK, 1, 1) for name in names)
             priority = data.draw(st.integers(-2, 2))
             for _ in range(data.draw(st.integers(1, 3))):
                 new.append(new_job(number, shared, priority=priority))
@@ -112,7 +112,7 @@ def test_looking_at_open_boards_alone_leaves_none_of_them_idle(
     for name in data.draw(st.lists(st.sampled_from(BOARDS), max_size=2, unique=True)):
         store.run(lambda c, _fx, now, n=name: device_admin.reserve(c, now, n, "anna", now + 60 * S))
     idle = data.draw(st.sets(st.sampled_from(BOARDS), min_size=1))
-    seen = {name: Seen(idle=name in idle) for name in BOARDS}
+    seen = {name: PresenceSnapshot(idle=name in idle) for name in BOARDS}
     planner = Planner()
     everything = planner.plan(scheduler_view.view(store.connection, store.now_ns, seen))
     narrow = planner.plan(
@@ -129,17 +129,20 @@ def test_looking_at_open_boards_alone_leaves_none_of_them_idle(
         boards_of = {board for _, board in given_to(plan)}
         assert all(job in jobs_of or board in boards_of for job, board in given_to(other))
     assert bool(given_to(narrow)) == bool(given_to(everything))
-    wanted = scheduler_view.wanted(store.connection)
+    wanted = scheduler_view.candidate_devices(store.connection)
     assert wanted is not None and {board for _, board in given_to(everything)} <= wanted
 
 
 def test_many_idle_boards_get_what_waits_for_them(store: TestStore, x86_board: object) -> None:
     """Of so many only those that are wanted are looked at."""
-    pinned = (Option("d4", LOCK, 1, 1),)
+    pinned = (JobOption("d4", LOCK, 1, 1),)
     submit(store, "c", [new_job(0, pinned)])
-    crowd = {f"idle-{number}": Seen() for number in range(200)} | {"d4": Seen(), "d5": Seen()}
+    crowd = {f"idle-{number}": PresenceSnapshot() for number in range(200)} | {
+        "d4": PresenceSnapshot(),
+        "d5": PresenceSnapshot(),
+    }
     _, effects = store.effects_of(
-        lambda c, fx, now: dispatch.assign(c, fx, now, crowd, Planner(), crowd.keys())
+        lambda c, fx, now: dispatch.dispatch_jobs(c, fx, now, crowd, Planner(), crowd.keys())
     )
     assert [(offer.key.job_id, offer.key.device_id) for offer in effects.offers] == [
         ("job-0", "d4")
@@ -162,7 +165,7 @@ def test_an_older_store_keeps_its_options(tmp_path: Path, store: TestStore) -> N
     )
     MIGRATIONS.apply(db)
     found = job_options.get(connection, "j", "d1")
-    assert found == Option("d1", "lock", 10, 20, 30, 40, 50, "landlock")
+    assert found == JobOption("d1", "lock", 10, 20, 30, 40, 50, "landlock")
     connection.close()
 
 
@@ -189,7 +192,7 @@ NAMES = st.sampled_from(["board-1", "BOARD-1", "board-10", "amd64", "x86_64", "o
 def test_devices_that_are_looked_up_by_name_are_those_that_match(
     x86_board: Capabilities, names: list[str], text: str
 ) -> None:
-    roll = Roll(
+    roll = DeviceList(
         sorted(
             (Device(str(n), name, {}, x86_board, "", "", "", "") for n, name in enumerate(names)),
             key=lambda device: device.name,

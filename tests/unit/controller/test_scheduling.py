@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from fleetmark_controller.scheduling import predicates
 from fleetmark_controller.scheduling.model import (
     DeviceState,
-    Plan,
+    InterleaveGroup,
     Policy,
-    Seen,
-    Series,
-    View,
+    PresenceSnapshot,
+    SchedulerState,
+    SchedulingPlan,
     WaitingJob,
 )
 from fleetmark_controller.scheduling.planner import Planner
@@ -41,14 +41,14 @@ def plan(
     waiting: Sequence[WaitingJob],
     *devices: DeviceState,
     policy: Policy = POLICY,
-    series: dict[str, Series] | None = None,
+    series: dict[str, InterleaveGroup] | None = None,
     blobs: dict[str, dict[str, int]] | None = None,
-) -> Plan:
+) -> SchedulingPlan:
     known = {device.device_id: device for device in devices}
-    return Planner(policy).plan(View(waiting, known, NOW, series or {}, blobs or {}))
+    return Planner(policy).plan(SchedulerState(waiting, known, NOW, series or {}, blobs or {}))
 
 
-def given_to(found: Plan) -> dict[str, str]:
+def given_to(found: SchedulingPlan) -> dict[str, str]:
     return {a.device_id: a.job_id for a in found.assignments}
 
 
@@ -60,7 +60,7 @@ boards = st.builds(
     device_id=st.just(""),
     name=st.just("D"),
     seen=st.builds(
-        Seen,
+        PresenceSnapshot,
         status=st.sampled_from(["online", "online", "online", "suspect", "offline"]),
         idle=st.booleans(),
         rested_ns=st.sampled_from([None, 0, 5 * S, 100 * S]),
@@ -99,7 +99,7 @@ jobs = st.lists(
 progress = st.fixed_dictionaries(
     dict.fromkeys(
         ["s1", "s2"],
-        st.builds(Series, device_id=st.sampled_from(["", *NAMES]), active=st.booleans()),
+        st.builds(InterleaveGroup, device_id=st.sampled_from(["", *NAMES]), active=st.booleans()),
     )
 )
 BLOBS = {"l1": {"a": 10, "b": 5}, "l2": {"b": 5, "c": 7}}
@@ -130,10 +130,10 @@ def may_take(device: DeviceState, wanted: WaitingJob, policy: Policy) -> bool:
 def test_a_plan_is_lawful_complete_and_does_not_depend_on_the_order_of_jobs(
     waiting: list[WaitingJob],
     fleet: dict[str, DeviceState],
-    series: dict[str, Series],
+    series: dict[str, InterleaveGroup],
     order: list[int],
 ) -> None:
-    view = View(waiting, fleet, NOW, series, BLOBS)
+    view = SchedulerState(waiting, fleet, NOW, series, BLOBS)
     found = Planner(POLICY).plan(view)
     by_id = {item.job_id: item for item in waiting}
     taken = given_to(found)
@@ -183,7 +183,7 @@ def test_nobody_is_overtaken_on_a_board_but_for_a_reason(
         replace(j, interleave_group="", devices=dict([next(iter(j.devices.items()))]))
         for j in waiting
     ]
-    taken = given_to(Planner(POLICY).plan(View(plain, fleet, NOW)))
+    taken = given_to(Planner(POLICY).plan(SchedulerState(plain, fleet, NOW)))
 
     def rank(item: WaitingJob) -> tuple[int, int]:
         return item.created_ns - item.priority * 600 * S, item.sequence
@@ -211,14 +211,14 @@ STANDINGS = {
     "nearly quarantined": {"failures": 2},
 }
 MOMENTS = {
-    "idle": {"seen": Seen()},
-    "offline": {"seen": Seen("offline", False)},
-    "suspect": {"seen": Seen("suspect", False)},
-    "busy": {"busy_with": "j0", "seen": Seen("online", False)},
-    "uploading": {"busy_with": "j0", "seen": Seen("online", True)},
-    "not idle": {"seen": Seen("online", False)},
-    "warm": {"seen": Seen("online", True, 5 * S)},
-    "rested": {"seen": Seen("online", True, 60 * S)},
+    "idle": {"seen": PresenceSnapshot()},
+    "offline": {"seen": PresenceSnapshot("offline", False)},
+    "suspect": {"seen": PresenceSnapshot("suspect", False)},
+    "busy": {"busy_with": "j0", "seen": PresenceSnapshot("online", False)},
+    "uploading": {"busy_with": "j0", "seen": PresenceSnapshot("online", True)},
+    "not idle": {"seen": PresenceSnapshot("online", False)},
+    "warm": {"seen": PresenceSnapshot("online", True, 5 * S)},
+    "rested": {"seen": PresenceSnapshot("online", True, 60 * S)},
 }
 JOBS = {
     "plain": {},
@@ -281,7 +281,7 @@ def test_waiting_is_worth_priority_so_that_nothing_waits_for_ever() -> None:
 
 
 def test_a_waiting_job_says_how_many_come_first() -> None:
-    device = board("d1", busy_with="j0", seen=Seen("online", False))
+    device = board("d1", busy_with="j0", seen=PresenceSnapshot("online", False))
     found = plan([job(f"j{n}", "d1") for n in range(1, 4)], device)
     assert list(found.waits.values()) == [
         "D1 runs job j0",
@@ -319,8 +319,8 @@ def test_a_job_for_any_board_counts_what_keeps_each() -> None:
     found = plan(
         [job("j1", "d1", "d2", "d3", "d4")],
         board("d1", drained=True),
-        board("d2", seen=Seen("offline", False)),
-        board("d3", seen=Seen("offline", False)),
+        board("d2", seen=PresenceSnapshot("offline", False)),
+        board("d3", seen=PresenceSnapshot("offline", False)),
     )
     assert found.waits == {
         "j1": "none of 4 devices is free for it: 2 offline, 1 drained, 1 not available"
@@ -331,7 +331,7 @@ def test_a_job_for_any_board_counts_what_keeps_each() -> None:
 
 
 def test_it_says_when_to_look_again_if_time_alone_frees_a_board() -> None:
-    warm = board("d1", seen=Seen("online", True, 5 * S))
+    warm = board("d1", seen=PresenceSnapshot("online", True, 5 * S))
     policy = replace(POLICY, cool_down_s=30)
     found = plan([job("j1", "d1")], warm, policy=policy)
     assert found.waits == {"j1": "D1 cools down for another 25 s"}
@@ -351,7 +351,7 @@ def test_a_series_keeps_its_board_and_its_order() -> None:
         for n in range(1, 7)
     ]
     urgent = job("j99", "d1", priority=9)
-    series: dict[str, Series] = {}
+    series: dict[str, InterleaveGroup] = {}
     ran: list[tuple[str, str]] = []
     for step in itertools.count():
         waiting = [*remaining, urgent] if step >= 2 else remaining
@@ -362,7 +362,7 @@ def test_a_series_keeps_its_board_and_its_order() -> None:
         if not mine:
             break
         ran.append((mine[0], taken[mine[0]]))
-        series["s"] = Series(taken[mine[0]], active=False)
+        series["s"] = InterleaveGroup(taken[mine[0]], active=False)
         remaining = [item for item in remaining if item.job_id != mine[0]]
         if step >= 2:
             assert "j99" not in taken or taken["j99"] != taken[mine[0]]
@@ -372,7 +372,7 @@ def test_a_series_keeps_its_board_and_its_order() -> None:
 
 def test_while_one_of_a_series_is_out_the_next_waits_and_the_board_is_kept() -> None:
     waiting = [job("j2", "d1", interleave_group="s", interleave_index=2), job("j9", "d1")]
-    found = plan(waiting, board("d1"), series={"s": Series("d1", active=True)})
+    found = plan(waiting, board("d1"), series={"s": InterleaveGroup("d1", active=True)})
     assert found.waits == {
         "j2": "interleaved: the previous job has not ended",
         "j9": "D1 is held for the interleaved jobs of another campaign",
@@ -385,7 +385,7 @@ def test_a_paused_series_lets_its_board_go() -> None:
         job("j2", "d1", interleave_group="s", interleave_index=2, paused=True),
         job("j9", "d1"),
     ]
-    found = plan(waiting, board("d1"), series={"s": Series("d1")})
+    found = plan(waiting, board("d1"), series={"s": InterleaveGroup("d1")})
     assert given_to(found) == {"d1": "j9"}
 
 
@@ -394,7 +394,7 @@ def test_a_health_check_may_come_between() -> None:
         job("j2", "d1", interleave_group="s", interleave_index=2, created_ns=S),
         job("j9", "d1", health_check=True),
     ]
-    found = plan(waiting, board("d1", failures=3), series={"s": Series("d1")})
+    found = plan(waiting, board("d1", failures=3), series={"s": InterleaveGroup("d1")})
     assert given_to(found) == {"d1": "j9"}
 
 
@@ -418,14 +418,14 @@ def test_quarantine_can_be_switched_off() -> None:
 def test_a_board_that_refuses_rests_twice_as_long_each_time(
     refusals: int, rested_s: float, again_s: float | None, why: str
 ) -> None:
-    tired = board("a", seen=Seen(rested_ns=int(rested_s * S), refusals=refusals))
+    tired = board("a", seen=PresenceSnapshot(rested_ns=int(rested_s * S), refusals=refusals))
     found = plan([job("j1", "a")], tired)
     assert found.waits.get("j1", "") == why
     assert found.again_after_ns == (None if again_s is None else int(again_s * S))
 
 
 def test_the_longer_of_rest_and_cool_down_counts_and_is_named() -> None:
-    tired = board("a", seen=Seen(rested_ns=0, refusals=2))
+    tired = board("a", seen=PresenceSnapshot(rested_ns=0, refusals=2))
     assert plan([job("j1", "a", cool_down_ns=9 * S)], tired).waits == {
         "j1": "A cools down for another 9 s"
     }
@@ -435,7 +435,7 @@ def test_the_longer_of_rest_and_cool_down_counts_and_is_named() -> None:
 
 
 def test_a_job_for_any_board_goes_to_one_that_does_not_refuse() -> None:
-    tired, fresh = board("a", seen=Seen(rested_ns=0, refusals=1)), board("b")
+    tired, fresh = board("a", seen=PresenceSnapshot(rested_ns=0, refusals=1)), board("b")
     assert given_to(plan([job("j1", "a", "b")], tired, fresh)) == {"b": "j1"}
     assert plan([job("j1", "a", "c")], tired, board("c", drained=True)).waits == {
         "j1": "none of 2 devices is free for it: 1 waiting after a refusal, 1 drained"

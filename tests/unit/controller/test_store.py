@@ -18,7 +18,7 @@ from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.db.writer import Writer
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.devices.capability_cache import CapabilityCache
-from fleetmark_controller.store.devices.device_cache import Roster
+from fleetmark_controller.store.devices.device_cache import CachedDeviceList
 from fleetmark_controller.store.results import public_views
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -148,7 +148,7 @@ def test_a_store_from_before_fleets_keeps_all_and_lists_no_removed_board(tmp_pat
     ]
     rows = after.execute("SELECT campaign_id, jobs, paused_at, submitted_by FROM campaigns")
     assert [tuple(row) for row in rows] == [("c", 1, None, "")]
-    assert [device.name for device in devices.every(after)] == ["d0", "d1"]
+    assert [device.name for device in devices.list_all(after)] == ["d0", "d1"]
 
 
 def test_a_store_of_a_newer_version_is_refused(path: Path) -> None:
@@ -192,7 +192,7 @@ def test_every_public_view_can_be_read(path: Path) -> None:
 def test_a_roster_is_read_anew_when_a_device_or_an_identity_changed_and_only_then(
     path: Path, x86_board: Capabilities
 ) -> None:
-    connection, roster = connect(path), Roster()
+    connection, roster = connect(path), CachedDeviceList()
 
     def register(name: str) -> None:
         devices.upsert(
@@ -207,18 +207,18 @@ def test_a_roster_is_read_anew_when_a_device_or_an_identity_changed_and_only_the
         )
 
     register("one")
-    first = roster.every(connection)
+    first = roster.list_all(connection)
     events.add(connection, 1, "device.connected")
-    assert roster.every(connection) is first
+    assert roster.list_all(connection) is first
     register("two")
-    assert [device.name for device in roster.every(connection)] == ["one", "two"]
+    assert [device.name for device in roster.list_all(connection)] == ["one", "two"]
     connection.execute(
         "INSERT INTO identity (identity_id, kind, name, role, key_sha256, state, labels,"
         " created_at) VALUES ('id of two', 'device', 'two', '', 'k', 'revoked', '{}', '')"
     )
-    assert [device.name for device in roster.every(connection)] == ["one"]
+    assert [device.name for device in roster.list_all(connection)] == ["one"]
     connection.execute("UPDATE identity SET state = 'active'")
-    assert len(roster.every(connection)) == 2
+    assert len(roster.list_all(connection)) == 2
 
 
 def test_a_name_that_is_taken_gets_a_number(path: Path, x86_board: Capabilities) -> None:
@@ -235,7 +235,7 @@ def test_a_name_that_is_taken_gets_a_number(path: Path, x86_board: Capabilities)
             agent_version="0",
             boot_id="b",
         )
-        names.append(devices.every(connection)[-1].name)
+        names.append(devices.list_all(connection)[-1].name)
     assert names == ["board", "board-2", "board-3"]
     assert devices.free_name(connection, "0", "board") == "board"
 

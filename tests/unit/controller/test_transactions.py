@@ -58,13 +58,13 @@ def asks_for_a_dispatch(_c: object, effects: Effects, _now: int) -> str:
 
 async def test_effects_are_applied_in_the_order_of_their_handlers() -> None:
     transactions, wanted, order = made_of(noting("first"), "schedule", noting("second"))
-    assert await transactions.perform(asks_for_a_dispatch) == "done"
+    assert await transactions.run_operation(asks_for_a_dispatch) == "done"
     assert order == ["first", "second"] and wanted.is_set()
 
 
 async def test_an_operation_that_makes_no_work_wakes_nobody() -> None:
     transactions, wanted, _ = made_of("schedule")
-    await transactions.perform(lambda _c, _fx, _now: None)
+    await transactions.run_operation(lambda _c, _fx, _now: None)
     assert not wanted.is_set()
 
 
@@ -73,7 +73,7 @@ async def test_a_dispatch_is_asked_for_though_publishing_fails(error: BaseExcept
     """Else a job could wait beside an idle device until something unrelated happens."""
     transactions, wanted, _ = made_of("schedule", failing(error))
     with pytest.raises(type(error)):
-        await transactions.perform(asks_for_a_dispatch)
+        await transactions.run_operation(asks_for_a_dispatch)
     assert wanted.is_set()
 
 

@@ -11,10 +11,10 @@ import pytest
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.operations import campaigns
-from fleetmark_controller.planning.model import NewCampaign, NewJob, Option
+from fleetmark_controller.planning.model import JobOption, NewCampaign, NewJob
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.digest import sha256_hex
-from fleetmark_core.lockfile import BlobRef, Lock
+from fleetmark_core.lockfile import BlobRef, Lockfile
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.resource_model import Run, predict
 from tests.support.stores import TestStore
@@ -32,7 +32,7 @@ class Board:
         self.store.hello("d1")
         lock = resolve(CATALOG, expand(CATALOG, "fashion-mnist")[0], facts, HARNESS).lock
         assert lock is not None
-        self.lock: Lock = lock
+        self.lock: Lockfile = lock
         self.digest = sha256_hex(lock.canonical())
         self.count = 0
 
@@ -49,7 +49,7 @@ class Board:
         new = NewJob(
             *(f"job-{self.count}", "label", configuration, "key", 1, 0, 60.0),
             *("2099-01-01T00:00:00.000Z", 3),
-            options=(Option("d1", digest, 100, 1000, 500, 60, 7),),
+            options=(JobOption("d1", digest, 100, 1000, 500, 60, 7),),
         )
         campaign = NewCampaign(f"campaign-{self.count}", "b", "", "quick", {})
         content = {digest: self.lock.canonical()}

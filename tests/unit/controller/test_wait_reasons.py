@@ -10,12 +10,18 @@ import pytest
 from rich.console import Console
 
 from fleetmark_controller.cli import watch
-from fleetmark_controller.cli.live_display import Bars
-from fleetmark_controller.cli.progress_text import Board
+from fleetmark_controller.cli.live_display import LiveDisplay
+from fleetmark_controller.cli.progress_text import DeviceProgress
 from fleetmark_controller.cli.wait_summary import BUSY, group_of, in_words, summarize
 from fleetmark_controller.engine import wait_reasons
 from fleetmark_controller.engine.wait_reasons import WaitingJobs, WaitReasons
-from fleetmark_controller.scheduling.model import DeviceState, Policy, Seen, View, WaitingJob
+from fleetmark_controller.scheduling.model import (
+    DeviceState,
+    Policy,
+    PresenceSnapshot,
+    SchedulerState,
+    WaitingJob,
+)
 from fleetmark_controller.scheduling.planner import Planner
 from fleetmark_controller.store.jobs.listings import JobLine
 from fleetmark_protos.v1 import jobs_pb2
@@ -36,12 +42,12 @@ def reasons(*devices: DeviceState, any_device: bool = False, **job: object) -> l
         )
         for n in range(6)
     ]
-    view = View(waiting, {device.device_id: device for device in devices}, 100 * S)
+    view = SchedulerState(waiting, {device.device_id: device for device in devices}, 100 * S)
     return list(Planner(Policy(quarantine_after=3)).plan(view).waits.values())
 
 
 def device(name: str, status: str = "online", **more: object) -> DeviceState:
-    return DeviceState(name, name, Seen(status), **more)  # type: ignore[arg-type]
+    return DeviceState(name, name, PresenceSnapshot(status), **more)  # type: ignore[arg-type]
 
 
 def test_reasons_of_the_scheduler_fall_into_few_groups() -> None:
@@ -54,9 +60,9 @@ def test_reasons_of_the_scheduler_fall_into_few_groups() -> None:
     assert summarize(reasons(device("b1", drained=True, drain_reason="new fan"))) == {
         "b1 is drained (new fan)": 6
     }
-    resting = DeviceState("b1", "b1", Seen(rested_ns=1, refusals=1))
+    resting = DeviceState("b1", "b1", PresenceSnapshot(rested_ns=1, refusals=1))
     assert summarize(reasons(resting)) == {"b1 refused its last job: the next offer follows": 6}
-    cooling = DeviceState("b1", "b1", Seen(rested_ns=1))
+    cooling = DeviceState("b1", "b1", PresenceSnapshot(rested_ns=1))
     assert summarize(reasons(cooling, cool_down_ns=60 * S)) == {BUSY: 6}
     turns = reasons(device("b1"), interleave_group="s")
     assert summarize(turns) == {BUSY: len(turns)}
@@ -119,7 +125,7 @@ def test_the_count_never_passes_the_total(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_device_without_a_running_job_shows_why_its_jobs_wait() -> None:
-    board = Board()
+    board = DeviceProgress()
     board.jobs = {"a": job("a", waiting="b2 is offline"), "b": job("b", waiting="b2 is offline")}
     assert board.what() == "waits: b2 is offline"
     board.jobs["c"] = job("c", "ACTIVE")
@@ -131,7 +137,7 @@ def test_live_lines_keep_name_and_count_on_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    bars = Bars()
+    bars = LiveDisplay()
     name = "a-device-with-a-rather-long-name"
     why = f"{name} is quarantined: 3 jobs failed on it one after another"
     bars.job(job("a", waiting=why, device=name))

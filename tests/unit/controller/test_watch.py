@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from fleetmark_controller.api.watch_stream import settle
-from fleetmark_controller.cli.progress_text import Board, phase
-from fleetmark_controller.engine.log_tail import Logs
+from fleetmark_controller.cli.progress_text import DeviceProgress, phase
+from fleetmark_controller.engine.log_tail import LogTailHub
 from fleetmark_controller.engine.pubsub import Hub
 from fleetmark_controller.operations.effects import TailEffect
-from fleetmark_controller.planning.estimates import Earlier, Expected, by_profile, left_s, size_of
+from fleetmark_controller.planning.estimates import (
+    DurationHistory,
+    JobEstimate,
+    by_profile,
+    left_s,
+    size_of,
+)
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.jobs.listings import JobLine
 from fleetmark_protos.v1 import common_pb2, jobs_pb2
@@ -42,7 +48,7 @@ async def test_a_watcher_that_waits_is_woken() -> None:
 
 async def test_a_device_is_asked_once_however_many_read() -> None:
     asked: list[TailEffect] = []
-    logs = Logs(asked.append)
+    logs = LogTailHub(asked.append)
     with logs.reading(KEY) as first:
         logs.written(KEY, "stdout", 0, b"one\n", end=False)
         with logs.reading(KEY) as second:
@@ -79,16 +85,16 @@ def test_estimates() -> None:
     profile = {"warmup_ms": 100, "calibration_ms": 200, "Offline": {"min_duration_ms": 1000}}
     assert by_profile(profile, "Offline", "performance") == 6.3
     assert by_profile(profile, "Offline", "accuracy") == 5.3
-    earlier = Earlier({(("k", "performance"), "d1"): 10.0}, {("k", "performance"): 20.0})
-    assert earlier.of(("k", "performance"), ["d1"]) == 10.0
-    assert earlier.of(("k", "performance"), ["d2"]) == 20.0
-    assert earlier.of(("k", "accuracy"), ["d1"]) is None
+    earlier = DurationHistory({(("k", "performance"), "d1"): 10.0}, {("k", "performance"): 20.0})
+    assert earlier.longest_s(("k", "performance"), ["d1"]) == 10.0
+    assert earlier.longest_s(("k", "performance"), ["d2"]) == 20.0
+    assert earlier.longest_s(("k", "accuracy"), ["d1"]) is None
     size = size_of(
-        [Expected(("a",), 5, True), Expected(("a",), 5, False), Expected(("b",), 3, True)]
+        [JobEstimate(("a",), 5, True), JobEstimate(("a",), 5, False), JobEstimate(("b",), 3, True)]
     )
     assert (size.jobs, size.devices, size.longest_s, size.longest_device) == (3, 2, 10, "a")
     assert (size.total_s, size.by_earlier_runs) == (13, 2)
-    spread = size_of([Expected(("a", "b"), 4, True)] * 6)
+    spread = size_of([JobEstimate(("a", "b"), 4, True)] * 6)
     assert (spread.longest_s, spread.longest_device) == (12, "")
 
 
@@ -110,7 +116,7 @@ def test_progress_in_words() -> None:
     )
     assert phase(progress) == "run 40 %, 61 °C, 12 s left"
     assert phase(jobs_pb2.JobProgress(state=common_pb2.ATTEMPT_STATE_PREPARING)) == "preparing"
-    board = Board()
+    board = DeviceProgress()
     board.jobs = {
         "j0": jobs_pb2.Job(job_id="j0", state="SUCCEEDED"),
         "j1": jobs_pb2.Job(job_id="j1", state="ACTIVE", expected_ns=30 * 10**9),

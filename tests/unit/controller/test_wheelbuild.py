@@ -64,7 +64,7 @@ def a_library(
 
 def test_a_library_tells_what_it_needs() -> None:
     needs = elf.read_needs(a_library(183, ("libm.so.6",), ("GLIBC_2.17", "GLIBC_2.28")))
-    assert needs == elf.Needs(
+    assert needs == elf.ElfRequirements(
         "aarch64", ("libm.so.6",), {"libc.so.6": ("GLIBC_2.17", "GLIBC_2.28")}
     )
 
@@ -93,7 +93,7 @@ def test_a_library_tells_what_it_needs() -> None:
 def test_what_does_not_run_everywhere_is_named(
     library: bytes, arch: str, glibc: str, reason: str
 ) -> None:
-    assert elf.misfit(elf.read_needs(library), arch, glibc) == reason
+    assert elf.incompatibility(elf.read_needs(library), arch, glibc) == reason
 
 
 @pytest.mark.fuzz("ELF libraries")

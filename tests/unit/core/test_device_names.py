@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_controller.store.devices import devices
-from fleetmark_core.device_names import is_device_name, look
+from fleetmark_core.device_names import is_device_name, skeleton
 
 LETTERS = st.sampled_from("abilmnorvwIOLZ0123._-")
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
@@ -55,15 +55,15 @@ def test_what_is_a_name(name: str) -> None:
     ],
 )
 def test_names_that_look_alike(one: str, other: str) -> None:
-    assert look(one) == look(other)
+    assert skeleton(one) == skeleton(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("board-1", "board-11"), ("pi-2", "pi-3"), ("a", "b")])
 def test_names_that_do_not(one: str, other: str) -> None:
-    assert look(one) != look(other)
+    assert skeleton(one) != skeleton(other)
 
 
 @given(st.text(LETTERS, max_size=20))
 def test_the_store_sees_the_same(name: str) -> None:
     sql = f"SELECT {devices.LOOK.format('?1')}"
-    assert sqlite3.connect(":memory:").execute(sql, (name,)).fetchone() == (look(name),)
+    assert sqlite3.connect(":memory:").execute(sql, (name,)).fetchone() == (skeleton(name),)

@@ -13,7 +13,7 @@ from fleetmark_catalog.load import Catalog, load_catalog
 from fleetmark_catalog.load.release_definitions import definition
 from fleetmark_catalog.resolve import Configuration, expand, resolve
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.lockfile import BlobRef, Lock, parse_lock
+from fleetmark_core.lockfile import BlobRef, Lockfile, parse_lockfile
 from fleetmark_core.order import Order
 from fleetmark_core.release import Release, parse_release
 from fleetmark_core.release_policy import check_lock, check_order
@@ -43,14 +43,14 @@ BOARDS = [
 ]
 
 
-def lock_of(name: str = "fashion-mnist", **more: Any) -> tuple[Lock, Configuration]:
+def lock_of(name: str = "fashion-mnist", **more: Any) -> tuple[Lockfile, Configuration]:
     configuration = expand(CATALOG, name, **more)[0]
     found = resolve(CATALOG, configuration, BOARDS[0], HARNESS)
     assert found.lock is not None, found.reasons
-    return parse_lock(found.lock.canonical()), configuration
+    return parse_lockfile(found.lock.canonical()), configuration
 
 
-def order_of(lock: Lock, configuration: Configuration, **parameters: Any) -> Order:
+def order_of(lock: Lockfile, configuration: Configuration, **parameters: Any) -> Order:
     return Order(
         format=1,
         device_id="device",
@@ -85,17 +85,17 @@ def test_every_lock_that_resolving_makes_follows_from_the_release(name: str) -> 
                     continue  # its model has no such file
                 if found.lock is None or found.builds:
                     continue
-                lock = parse_lock(found.lock.canonical())
+                lock = parse_lockfile(found.lock.canonical())
                 check_lock(RELEASE, lock)
                 check_order(RELEASE, order_of(lock, configuration), lock)
                 checked += 1
     assert checked
 
 
-def changed(lock: Lock, change: Callable[[dict[str, Any]], None]) -> Lock:
+def changed(lock: Lockfile, change: Callable[[dict[str, Any]], None]) -> Lockfile:
     values = json.loads(lock.canonical())
     change(values)
-    return parse_lock(json.dumps(values).encode())
+    return parse_lockfile(json.dumps(values).encode())
 
 
 STRANGE = BlobRef("evil.py", "e" * 64, 10)
@@ -161,7 +161,7 @@ def test_archives_and_pythons_must_be_those_of_the_release() -> None:
     }
     plain["environment"]["archives"] = [archive]
     with pytest.raises(FleetmarkError, match="not an archive of the lockfile's packages"):
-        check_lock(RELEASE, parse_lock(json.dumps(plain).encode()))
+        check_lock(RELEASE, parse_lockfile(json.dumps(plain).encode()))
     del plain["environment"]["archives"]
     plain["environment"]["provided"] = {
         "archive": archive["archive"],
@@ -172,7 +172,7 @@ def test_archives_and_pythons_must_be_those_of_the_release() -> None:
         "unpacked_bytes": 9,
     }
     with pytest.raises(FleetmarkError, match="not a Python of the lockfile's packages"):
-        check_lock(RELEASE, parse_lock(json.dumps(plain).encode()))
+        check_lock(RELEASE, parse_lockfile(json.dumps(plain).encode()))
 
 
 @pytest.mark.parametrize(

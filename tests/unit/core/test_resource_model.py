@@ -17,9 +17,9 @@ from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.planning import estimates
 from fleetmark_core import resource_model
 from fleetmark_core.capabilities import Memory, Storage
-from fleetmark_core.lockfile import Lock
-from fleetmark_core.resource_model import Needs, Run, predict, shortages
-from fleetmark_harness import calibrate, finding, settings
+from fleetmark_core.lockfile import Lockfile
+from fleetmark_core.resource_model import ResourceNeeds, Run, predict, shortages
+from fleetmark_harness import calibrate, find_performance, settings
 from tests.support.boards import HARNESS, board
 
 CATALOG = load_catalog()
@@ -30,7 +30,7 @@ MEASURED = list(
 GB = 1_000_000_000
 
 
-def lock_of(benchmark: str, *words: str) -> Lock:
+def lock_of(benchmark: str, *words: str) -> Lockfile:
     configuration = expand(CATALOG, benchmark, variations=words)[0]
     lock = resolve(CATALOG, configuration, board(), HARNESS).lock
     assert lock is not None
@@ -88,10 +88,10 @@ def test_it_counts_as_the_harness_does() -> None:
     assert pytest.approx(1.1 * settings._RATE_MARGIN) == resource_model.RATE_MARGIN
     assert resource_model.CALIBRATION_SAMPLES == calibrate._KEPT_SAMPLES
     assert resource_model.SERVER_SHARE == settings._SERVER_SHARE
-    assert resource_model.FIND_LONGEST_NS == finding.LONGEST_MS * 1_000_000
-    assert resource_model.FIND_SHARE == finding._ABOVE
-    assert estimates.FIND_LONGEST_MS == finding.LONGEST_MS
-    assert estimates.FIND_TESTS == finding.REPEATS
+    assert resource_model.FIND_LONGEST_NS == find_performance.LONGEST_MS * 1_000_000
+    assert resource_model.FIND_SHARE == find_performance._ABOVE
+    assert estimates.FIND_LONGEST_MS == find_performance.LONGEST_MS
+    assert estimates.FIND_TESTS == find_performance.REPEATS
 
 
 def test_what_loadgen_is_told_counts_and_not_what_the_model_takes() -> None:
@@ -199,7 +199,9 @@ def test_strange_tables_give_figures_and_no_error(tables: dict[str, Any], latenc
 
 
 FACTS = board()
-NEEDS = Needs(memory_bytes=300_000_000, environment_bytes=100_000_000, output_bytes=2_000_000)
+NEEDS = ResourceNeeds(
+    memory_bytes=300_000_000, environment_bytes=100_000_000, output_bytes=2_000_000
+)
 
 
 @pytest.mark.parametrize(

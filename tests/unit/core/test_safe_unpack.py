@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.safe_unpack import Limits, unpack
+from fleetmark_core.safe_unpack import UnpackLimits, unpack
 
-LIMITS = Limits(total_bytes=1 << 20, entries=100)
+LIMITS = UnpackLimits(total_bytes=1 << 20, entries=100)
 
 
 def tar(*entries: tuple[str, bytes | None, bytes], mode: str = "w:gz") -> bytes:
@@ -153,7 +153,7 @@ def test_a_million_entries_are_refused_early(tmp_path: Path, kind: str) -> None:
     archive = tmp_path / "archive"
     if kind == "tar":
         archive.write_bytes(tarfile.TarInfo("d").tobuf() * 1_000_000)
-        limits = Limits(1 << 20, 10_000)
+        limits = UnpackLimits(1 << 20, 10_000)
         expected = "occurs twice"
     else:
         one = packed("a", content=b"")
@@ -163,7 +163,7 @@ def test_a_million_entries_are_refused_early(tmp_path: Path, kind: str) -> None:
         tail = bytearray(one[end:])
         tail[12:16] = (len(line) * 1_000_000).to_bytes(4, "little")
         archive.write_bytes(one[:place] + line * 1_000_000 + bytes(tail))
-        limits = Limits(1 << 20, 10_000)
+        limits = UnpackLimits(1 << 20, 10_000)
         expected = "its list of entries is larger than"
     with pytest.raises(FleetmarkError, match=expected):
         unpack(archive, tmp_path / "target", limits)

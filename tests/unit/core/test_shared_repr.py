@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from fleetmark_agent.session import events, messages
 from fleetmark_agent.session.messages import Progress
-from fleetmark_agent.state.attempt_key import AttemptKey
+from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_core.shared_repr import SharedRepr
 
 
 def test_it_prints_what_dataclasses_print() -> None:
-    event = events.JobProgressed(AttemptKey("j", 1), Progress("run", 1, 5))
+    event = events.JobProgressed(LocalAttemptKey("j", 1), Progress("run", 1, 5))
     theirs = dataclass(frozen=True)(
         type("JobProgressed", (), {"__annotations__": {"key": object, "progress": object}})
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from fleetmark_agent.fingerprint.thermal_sensors import STUCK_LOOKS, STUCK_S
-from fleetmark_core.repeat_bounds import Bounds
+from fleetmark_core.repeat_bounds import RepeatBounds
 
 LOOK_S = 2.0
 """Between two looks at the temperature."""
@@ -14,7 +14,7 @@ PLATEAU_S, PLATEAU_C = 60.0, 0.5
 """A device that cools by less than this in so long will not get cooler."""
 
 
-class Cooling(Enum):
+class CooldownDecision(Enum):
     """Whether to wait on, or why not; the texts are those of the run's provenance."""
 
     WAIT = "it cools"
@@ -25,22 +25,22 @@ class Cooling(Enum):
     UNKNOWN = "it has no temperature to read"
 
 
-def cooling(looks: Sequence[tuple[float, float | None]], bounds: Bounds) -> Cooling:
+def cooling(looks: Sequence[tuple[float, float | None]], bounds: RepeatBounds) -> CooldownDecision:
     """Decide what to do after these looks: (seconds since the first, temperature in °C)."""
     at_s, now_c = looks[-1]
     if now_c is None:
-        return Cooling.UNKNOWN
+        return CooldownDecision.UNKNOWN
     if now_c <= bounds.start_temperature_c:
-        return Cooling.COOL
+        return CooldownDecision.COOL
     if at_s >= bounds.cool_wait_s:
-        return Cooling.TOO_LONG
+        return CooldownDecision.TOO_LONG
     if (
         at_s - looks[0][0] >= STUCK_S
         and len(looks) >= STUCK_LOOKS
         and all(celsius == now_c for _, celsius in looks)
     ):
-        return Cooling.UNCHANGED
+        return CooldownDecision.UNCHANGED
     before = [c for s, c in looks if c is not None and s <= at_s - PLATEAU_S]
     if before and before[-1] - now_c < PLATEAU_C:
-        return Cooling.LEVEL
-    return Cooling.WAIT
+        return CooldownDecision.LEVEL
+    return CooldownDecision.WAIT

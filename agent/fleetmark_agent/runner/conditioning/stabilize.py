@@ -13,22 +13,22 @@ from fleetmark_agent.fingerprint.cpu_quota import tightest_quota
 from fleetmark_agent.fingerprint.cpu_topology import read_cores
 from fleetmark_agent.fingerprint.thermal_sensors import hottest_c, stuck_sensors
 from fleetmark_agent.runner.conditioning import cooling
-from fleetmark_agent.runner.conditioning.cooling import Cooling
+from fleetmark_agent.runner.conditioning.cooling import CooldownDecision
 from fleetmark_agent.runner.conditioning.core_selection import (
     CoreChoice,
     choose_cores,
     other_cores,
 )
 from fleetmark_agent.runner.conditioning.cpufreq import Tuning
-from fleetmark_agent.runner.context import Site
+from fleetmark_agent.runner.context import RunnerContext
 from fleetmark_agent.runner.telemetry.temperature import Thermometer
-from fleetmark_core.lockfile import Lock
+from fleetmark_core.lockfile import Lockfile
 from fleetmark_core.order import Order
 from fleetmark_core.repeat_bounds import bounds_of
 
 
 @dataclass(frozen=True)
-class Waited:
+class CooldownResult:
     """How long the device cooled, from what to what, and why no longer.
 
     `stuck`: sensors that never changed meanwhile, with the reason; they do not count.
@@ -37,15 +37,15 @@ class Waited:
     seconds: float
     first_c: float | None
     last_c: float | None
-    why: Cooling
+    why: CooldownDecision
     stuck: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Settled:
+class RunConditions:
     """What was done for a run. Without anything: a run that is not stable."""
 
-    waited: Waited | None = None
+    waited: CooldownResult | None = None
     tuned: dict[str, Any] = field(default_factory=dict)
     choice: CoreChoice | None = None
     other_cores: list[int] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Settled:
         """Return where the job runs; empty: anywhere."""
         return [] if self.choice is None else self.choice.cores
 
-    def told(self) -> dict[str, Any]:
+    def as_provenance(self) -> dict[str, Any]:
         """For the run's provenance."""
         waited = self.waited
         cool = {} if waited is None else {
@@ -81,7 +81,7 @@ class Settled:
         return f"settled{why}{f'; governor {governor}' if governor else ''}"
 
 
-async def until_cool(site: Site, lock: Lock) -> Waited:
+async def until_cool(site: RunnerContext, lock: Lockfile) -> CooldownResult:
     """Wait until the board is cool enough, or waiting is of no use."""
     bounds = bounds_of(lock.job.get("benchmark"))
     root = Path(site.settings.system_root)
@@ -99,12 +99,12 @@ async def until_cool(site: Site, lock: Lock) -> Waited:
             stuck = {}
         hottest = [(at_s, hottest_c(readings, stuck)) for at_s, readings in looks]
         why = cooling.cooling(hottest, bounds)
-        if why is not Cooling.WAIT:
-            return Waited(hottest[-1][0], hottest[0][1], hottest[-1][1], why, stuck)
+        if why is not CooldownDecision.WAIT:
+            return CooldownResult(hottest[-1][0], hottest[0][1], hottest[-1][1], why, stuck)
         await asyncio.sleep(cooling.LOOK_S)
 
 
-def settle(site: Site, order: Order, waited: Waited) -> Settled:
+def apply_conditions(site: RunnerContext, order: Order, waited: CooldownResult) -> RunConditions:
     """Set the governor, and choose cores.
 
     Raises:
@@ -118,9 +118,9 @@ def settle(site: Site, order: Order, waited: Waited) -> Settled:
     choice = choose_cores(
         cores, allowed, threads if isinstance(threads, int) else 0, tightest_quota(root)
     )
-    return Settled(waited, tuned, choice, other_cores(allowed, choice, cores))
+    return RunConditions(waited, tuned, choice, other_cores(allowed, choice, cores))
 
 
-def undo(site: Site) -> None:
+def undo(site: RunnerContext) -> None:
     """Take back what was set for a run; nothing, if nothing was."""
     Tuning(site.settings.home, Path(site.settings.system_root)).undo()

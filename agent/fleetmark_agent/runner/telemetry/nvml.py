@@ -11,13 +11,13 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from fleetmark_agent.runner.telemetry.power_source import COUNTER, GPU, POWER, Source
+from fleetmark_agent.runner.telemetry.power_source import COUNTER, GPU, POWER, PowerSupply
 
 _LIBRARY = "libnvidia-ml.so.1"
 _MOST_DEVICES = 64
 
 
-def sources(load: Callable[[str], Any] = ctypes.CDLL) -> list[Source]:
+def sources(load: Callable[[str], Any] = ctypes.CDLL) -> list[PowerSupply]:
     """One source a device; none where there is no library, no driver, or nothing to read."""
     try:
         library = load(_LIBRARY)
@@ -36,7 +36,7 @@ def sources(load: Callable[[str], Any] = ctypes.CDLL) -> list[Source]:
     return found
 
 
-def _source(library: Any, number: int) -> Source | None:
+def _source(library: Any, number: int) -> PowerSupply | None:
     handle = ctypes.c_void_p()
     try:
         if library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(number), ctypes.byref(handle)) != 0:
@@ -47,7 +47,7 @@ def _source(library: Any, number: int) -> Source | None:
         ):
             reader = _reader(function, handle, type_)
             if reader() is not None:
-                return Source(f"nvml gpu {number}", GPU, kind, 1e-3, reader)
+                return PowerSupply(f"nvml gpu {number}", GPU, kind, 1e-3, reader)
     except AttributeError:
         return None
     return None
@@ -55,7 +55,7 @@ def _source(library: Any, number: int) -> Source | None:
 
 def _reader(function: Any, handle: ctypes.c_void_p, type_: Any) -> Callable[[], int | None]:
     def value() -> int | None:
-        told = type_(0)
-        return int(told.value) if function(handle, ctypes.byref(told)) == 0 else None
+        reading = type_(0)
+        return int(reading.value) if function(handle, ctypes.byref(reading)) == 0 else None
 
     return value

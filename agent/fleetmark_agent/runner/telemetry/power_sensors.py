@@ -34,7 +34,7 @@ from fleetmark_agent.runner.telemetry.power_source import (
     MEMORY,
     PART,
     POWER,
-    Source,
+    PowerSupply,
 )
 
 _INPUT = re.compile(r"(^|[^A-Z])(VDD_IN|VIN_SYS\w*|VIN|POM_5V_IN|\w*_5V_IN|SYS_?5V\w*|INPUT)$")
@@ -45,16 +45,16 @@ _RAPL_SCOPES = {"package": CPU, "dram": MEMORY}
 
 
 @dataclass(frozen=True)
-class Found:
+class PowerSensor:
     """All sensors that can be read now, and of the others why not."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[PowerSupply, ...]
     unavailable: tuple[str, ...]
 
 
-def find(root: Path = Path("/"), input_name: str = "") -> Found:
+def find(root: Path = Path("/"), input_name: str = "") -> PowerSensor:
     """Look for sensors. `input_name` is the one that measures the whole board, if it is known."""
-    sources: list[Source] = []
+    sources: list[PowerSupply] = []
     unavailable: list[str] = []
     kinds = (_rapl, _hwmon, _jetson_rails, _batteries)
     for kind in kinds:
@@ -76,10 +76,10 @@ def find(root: Path = Path("/"), input_name: str = "") -> Found:
             unavailable.append(f"{input_name}: no such sensor (there are: {known})")
     if not sources and not unavailable:
         unavailable.append("the board has no sensor of power or energy")
-    return Found(tuple(sources), tuple(unavailable))
+    return PowerSensor(tuple(sources), tuple(unavailable))
 
 
-def _told_apart(sources: list[Source]) -> list[Source]:
+def _told_apart(sources: list[PowerSupply]) -> list[PowerSupply]:
     """Two sensors of one name get numbers."""
     seen: dict[str, int] = {}
     found = []
@@ -101,7 +101,7 @@ def _product(first: Path, second: Path) -> Callable[[], int | None]:
     return times
 
 
-def _rapl(root: Path) -> Iterator[Source]:
+def _rapl(root: Path) -> Iterator[PowerSupply]:
     # `intel-rapl-mmio` counts the same packages once more; AMD's are called intel-rapl, too.
     for path in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
         name = sysfs.printable(sysfs.text(path / "name"), 60) or path.name
@@ -109,10 +109,10 @@ def _rapl(root: Path) -> Iterator[Source]:
         package = path.name.split(":")[1]
         shown = f"rapl {name}" if scope == CPU else f"rapl {name} {package}"
         wraps_at = sysfs.whole(path / "max_energy_range_uj")
-        yield Source(shown, scope, COUNTER, 1e-6, _file(path / "energy_uj"), wraps_at)
+        yield PowerSupply(shown, scope, COUNTER, 1e-6, _file(path / "energy_uj"), wraps_at)
 
 
-def _hwmon(root: Path) -> Iterator[Source]:
+def _hwmon(root: Path) -> Iterator[PowerSupply]:
     for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
         name = sysfs.printable(sysfs.text(chip / "name"), 40) or chip.name
         found = list(_channels(chip))
@@ -123,7 +123,7 @@ def _hwmon(root: Path) -> Iterator[Source]:
                 scope = BOARD
             elif name in _GPUS:
                 scope = GPU
-            yield Source(f"{name} {label}".strip(), scope, POWER, unit, reader)
+            yield PowerSupply(f"{name} {label}".strip(), scope, POWER, unit, reader)
 
 
 def _channels(chip: Path) -> Iterator[tuple[str, float, Callable[[], int | None]]]:
@@ -151,17 +151,17 @@ def _label(chip: Path, number: str, *kinds: str) -> str:
     return f"channel {number}"
 
 
-def _jetson_rails(root: Path) -> Iterator[Source]:
+def _jetson_rails(root: Path) -> Iterator[PowerSupply]:
     for device in sorted(root.glob("sys/bus/i2c/drivers/ina3221x/*/iio:device*")):
         for path in sorted(device.glob("in_power[0-9]_input")):
             number = path.name[len("in_power")]
             rail = sysfs.printable(sysfs.text(device / f"rail_name_{number}"), 40)
             if rail:
                 scope = BOARD if _is_input(rail) else PART
-                yield Source(f"ina3221x {rail}", scope, POWER, 1e-3, _file(path))
+                yield PowerSupply(f"ina3221x {rail}", scope, POWER, 1e-3, _file(path))
 
 
-def _batteries(root: Path) -> Iterator[Source]:
+def _batteries(root: Path) -> Iterator[PowerSupply]:
     for path in own_supplies(root):
         if sysfs.text(path / "type") != "Battery":
             continue
@@ -171,7 +171,7 @@ def _batteries(root: Path) -> Iterator[Source]:
             reader, unit = _product(path / "current_now", path / "voltage_now"), 1e-12
         else:
             continue
-        yield Source(f"battery {path.name}", BATTERY, POWER, unit, _discharging(path, reader))
+        yield PowerSupply(f"battery {path.name}", BATTERY, POWER, unit, _discharging(path, reader))
 
 
 def _discharging(path: Path, reader: Callable[[], int | None]) -> Callable[[], int | None]:
@@ -188,7 +188,7 @@ def _is_input(label: str) -> bool:
     return bool(_INPUT.search(label.upper().replace(" ", "_")))
 
 
-def _why_not(source: Source, root: Path) -> str:
+def _why_not(source: PowerSupply, root: Path) -> str:
     if source.name.startswith("rapl"):
         for path in (root / "sys/class/powercap").glob("intel-rapl:*/energy_uj"):
             with suppress(OSError):

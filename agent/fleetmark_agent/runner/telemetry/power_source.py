@@ -10,7 +10,7 @@ BOARD, BATTERY, CPU, MEMORY, GPU, PART = "board", "battery", "cpu", "memory", "g
 
 
 @dataclass(frozen=True)
-class Source:
+class PowerSupply:
     """One sensor. A reading times `unit` is joules of a counter, watts of a power sensor."""
 
     name: str

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fleetmark_agent.runner.telemetry.board_condition import Condition
-    from fleetmark_agent.runner.telemetry.power_sensors import Found
+    from fleetmark_agent.runner.telemetry.device_condition import Condition
+    from fleetmark_agent.runner.telemetry.power_sensors import PowerSensor
 
 POWER_INTERVAL_S = 0.1
 """Ten times a second is unmeasurable in the latencies of a job beside it."""
@@ -70,7 +70,7 @@ class Sampler:
             cpu = round(max(0.0, job_s - self._last[1]) / span * 100, 1)
             foreign = round(max(0.0, (busy_s - self._last[2]) / span * 100 - cpu), 1)
         self._last = (now, job_s, busy_s)
-        board = self._condition.look()
+        board = self._condition.sample()
         return [
             round((now - self._begun) * 1000),
             board.temperature_c,
@@ -137,7 +137,7 @@ class PowerLog:
     line's time, and each sensor's reading.
     """
 
-    def __init__(self, path: Path, found: Found) -> None:
+    def __init__(self, path: Path, found: PowerSensor) -> None:
         """Nothing is written where there is nothing to read, or no room."""
         self._sources = found.sources
         self._file = None
@@ -166,7 +166,7 @@ class PowerLog:
 def main(spec_path: str) -> int:
     """Sample until the supervisor ends."""
     from fleetmark_agent.runner.telemetry import power_sensors
-    from fleetmark_agent.runner.telemetry.board_condition import Condition
+    from fleetmark_agent.runner.telemetry.device_condition import Condition
     from fleetmark_agent.state.file_locks import try_lock
 
     spec = json.loads(Path(spec_path).read_bytes())
@@ -209,7 +209,7 @@ def main(spec_path: str) -> int:
     return 0
 
 
-def _note(file: Any, sampler: Sampler, condition: Condition, found: Found) -> None:
+def _note(file: Any, sampler: Sampler, condition: Condition, found: PowerSensor) -> None:
     """Say once when the rows begin, and what cannot be read here."""
     unavailable = condition.unavailable()
     table = {

@@ -76,10 +76,10 @@ def make(name: str, options: Mapping[str, Any], folder: Path, limit_bytes: int) 
     try:
         return recipe.make(options, folder, limit_bytes)
     except KeyError as error:
-        raise _failed(name, f"missing {error}") from error
+        raise _recipe_error(name, f"missing {error}") from error
     except RAISED as error:
-        raise _failed(name, str(error)) from error
+        raise _recipe_error(name, str(error)) from error
 
 
-def _failed(name: str, what: str) -> FleetmarkError:
+def _recipe_error(name: str, what: str) -> FleetmarkError:
     return FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, f"recipe {name}: {what}")

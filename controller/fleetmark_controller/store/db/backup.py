@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fleetmark_controller.store.db.connection import STORE_NAME, connect, is_current, migrate
-from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.lockfile import parse_lockfile
 
 
 def copy_store(source: Path, target: Path) -> None:
@@ -78,7 +78,7 @@ def _wanted_blobs(store: Path) -> list[str]:
             " JOIN job USING (option_set_id) WHERE finished_at IS NULL"
         )
         for (content,) in locks:
-            wanted.update(dict.fromkeys(b.sha256 for b in parse_lock(bytes(content)).blobs()))
+            wanted.update(dict.fromkeys(b.sha256 for b in parse_lockfile(bytes(content)).blobs()))
         return list(wanted)
     finally:
         connection.close()

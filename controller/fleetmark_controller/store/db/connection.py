@@ -33,7 +33,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
-        raise _unusable(path, error) from error
+        raise _unusable_error(path, error) from error
     return connection
 
 
@@ -54,7 +54,7 @@ def migrate(path: Path) -> None:
     try:
         MIGRATIONS.apply(Database(connection))
     except sqlite3.Error as error:
-        raise _unusable(path, error) from error
+        raise _unusable_error(path, error) from error
     finally:
         connection.close()
 
@@ -73,7 +73,7 @@ def is_current(path: Path) -> bool:
     try:
         return not MIGRATIONS.pending(Database(connection))
     except sqlite3.Error as error:
-        raise _unusable(path, error) from error
+        raise _unusable_error(path, error) from error
     finally:
         connection.close()
 
@@ -93,7 +93,7 @@ def check_version(path: Path) -> None:
         known = {migration.name for migration in MIGRATIONS._migrations}
         applied = MIGRATIONS.applied(Database(connection))
     except sqlite3.Error as error:
-        raise _unusable(path, error) from error
+        raise _unusable_error(path, error) from error
     finally:
         connection.close()
     newer = [done.name for done in applied if done.name not in known]
@@ -116,16 +116,16 @@ def check_integrity(path: Path) -> None:
     try:
         answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:
-        raise _unusable(path, error) from error
+        raise _unusable_error(path, error) from error
     finally:
         connection.close()
     if answer != "ok":
-        raise _unusable(path, answer)
+        raise _unusable_error(path, answer)
 
 
-def _unusable(path: Path, reason: object) -> FleetmarkError:
+def _unusable_error(path: Path, reason: object) -> FleetmarkError:
     text = " ".join(str(reason).split())  # SQLite's messages can have several lines
-    if _tells_of_full_disk(path.parent, text):
+    if _is_full_disk(path.parent, text):
         return disk_full_error(path.parent, "the store cannot be opened")
     advice = "Restore it from a backup, or give another --home"
     if "unable to open" in text:
@@ -135,7 +135,7 @@ def _unusable(path: Path, reason: object) -> FleetmarkError:
     )
 
 
-def _tells_of_full_disk(folder: Path, text: str) -> bool:
+def _is_full_disk(folder: Path, text: str) -> bool:
     """Return whether SQLite failed because the disk is full; its message does not always say so."""
     if "disk is full" in text:
         return True

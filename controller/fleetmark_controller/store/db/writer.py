@@ -26,7 +26,7 @@ GROUP_S = 0.005
 """Maximum number of seconds for which a group accepts more transactions."""
 
 
-class _Entry:
+class _PendingTransaction:
     __slots__ = ("error", "future", "loop", "result", "transaction")
 
     def __init__(self, transaction: Transaction[Any], loop: asyncio.AbstractEventLoop) -> None:
@@ -36,7 +36,7 @@ class _Entry:
         self.result: Any = None
         self.error: BaseException | None = None
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Pass the transaction's result or error to the caller. Runs in the caller's event loop."""
         if self.future.cancelled():
             return
@@ -56,7 +56,7 @@ class Writer:
         self._group_s = group_s
         self.commits = 0
         """Number of groups committed so far."""
-        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_PendingTransaction | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -67,7 +67,7 @@ class Writer:
             FleetmarkError: STORE_UNUSABLE or DISK_FULL: nothing was stored.
             Exception: any exception that the transaction raised; nothing was stored.
         """
-        entry = _Entry(transaction, asyncio.get_running_loop())
+        entry = _PendingTransaction(transaction, asyncio.get_running_loop())
         self._queue.put(entry)
         result: T = await entry.future
         return result
@@ -109,7 +109,7 @@ class Writer:
                 self._roll_back()
                 for entry in group:
                     entry.error = _translate(error, self._path)
-            _settle(group)
+            _resolve_group(group)
         self._fold()
         self._connection.close()
 
@@ -120,7 +120,7 @@ class Writer:
         except sqlite3.Error:
             return
 
-    def _apply(self, entry: _Entry) -> None:
+    def _apply(self, entry: _PendingTransaction) -> None:
         self._connection.execute("SAVEPOINT one")
         try:
             entry.result = entry.transaction(self._connection)
@@ -141,19 +141,19 @@ class Writer:
                 return
 
 
-def _settle(group: list[_Entry]) -> None:
+def _resolve_group(group: list[_PendingTransaction]) -> None:
     """Wake the waiting callers, each event loop once.
 
     Waking a loop costs more than most transactions.
     """
     for loop in {entry.loop for entry in group}:
         own = [entry for entry in group if entry.loop is loop]
-        loop.call_soon_threadsafe(_settle_own, own)
+        loop.call_soon_threadsafe(_run_alone, own)
 
 
-def _settle_own(entries: list[_Entry]) -> None:
+def _run_alone(entries: list[_PendingTransaction]) -> None:
     for entry in entries:
-        entry.settle()
+        entry.resolve()
 
 
 def _translate(error: BaseException, path: Path) -> BaseException:

@@ -6,10 +6,10 @@ import sqlite3
 import threading
 from collections.abc import Mapping
 
-from fleetmark_controller.planning.resources import Known
+from fleetmark_controller.planning.resources import CalibrationKey
 
 
-class Paces:
+class CalibrationIndex:
     """Caches the shortest calibrated time per sample of each device and model.
 
     Runs are only added, and every campaign asks for these times. Each call therefore reads only the
@@ -20,9 +20,9 @@ class Paces:
         """Start with an empty cache."""
         self._turn = threading.Lock()
         self._last = 0
-        self._known: dict[Known, int] = {}
+        self._known: dict[CalibrationKey, int] = {}
 
-    def quickest(self, connection: sqlite3.Connection) -> Mapping[Known, int]:
+    def quickest(self, connection: sqlite3.Connection) -> Mapping[CalibrationKey, int]:
         """Return the shortest time per sample, in nanoseconds, of all official runs.
 
         It is the time that the calibration measured, because LoadGen derives its number of queries
@@ -40,7 +40,7 @@ class Paces:
             for row in connection.execute(_NEW, (self._last,)):
                 pace = row[5]
                 if isinstance(pace, int | float) and 1 <= pace < 1 << 62:
-                    known = Known(*row[:5])
+                    known = CalibrationKey(*row[:5])
                     self._known[known] = min(int(pace), self._known.get(known, int(pace)))
             self._last = newest
             return self._known

@@ -15,7 +15,7 @@ MOST_A_DAY = 100
 _DAY_NS = 24 * 3600 * NS_PER_S
 
 
-def note(
+def record_if_changed(
     connection: sqlite3.Connection,
     now_ns: int,
     device_id: str,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fleetmark_controller.store import events
 
 
-def of(connection: sqlite3.Connection, device_id: str) -> dict[str, str]:
+def get_for_device(connection: sqlite3.Connection, device_id: str) -> dict[str, str]:
     """Return the description fields of one device, by name."""
     rows = connection.execute(
         "SELECT field, value FROM device_description WHERE device_id = ? ORDER BY field",

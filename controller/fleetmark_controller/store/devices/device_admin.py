@@ -12,7 +12,7 @@ from fleetmark_core.clock import iso, parse_iso
 
 
 @dataclass(frozen=True)
-class Care:
+class DeviceAdminState:
     """The administrative state of one device; a field that was never set is empty.
 
     Times are ISO 8601 in UTC.
@@ -28,7 +28,7 @@ class Care:
     checked_at: str = ""
 
 
-def reserved_until_ns(care: Care) -> int:
+def reserved_until_ns(care: DeviceAdminState) -> int:
     """Return the wall-clock time in ns at which the reservation ends; 0 if not reserved."""
     return parse_iso(care.reserved_until) if care.reserved_until else 0
 
@@ -37,19 +37,19 @@ _COLUMNS = """coalesce(drained_at, ''), drain_reason, reserved_for, reserved_unt
     last_failure, check_campaign, checked_at"""
 
 
-def every(connection: sqlite3.Connection) -> dict[str, Care]:
+def list_all(connection: sqlite3.Connection) -> dict[str, DeviceAdminState]:
     """Return the administrative state of every device that has one, by device id."""
     rows = connection.execute(f"SELECT device_id, {_COLUMNS} FROM device_admin")  # noqa: S608
-    return {row[0]: Care(*tuple(row)[1:]) for row in rows}
+    return {row[0]: DeviceAdminState(*tuple(row)[1:]) for row in rows}
 
 
-def get(connection: sqlite3.Connection, device_id: str) -> Care:
+def get(connection: sqlite3.Connection, device_id: str) -> DeviceAdminState:
     """Return the administrative state of one device."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM device_admin WHERE device_id = ?",  # noqa: S608
         (device_id,),
     ).fetchone()
-    return Care() if row is None else Care(*row)
+    return DeviceAdminState() if row is None else DeviceAdminState(*row)
 
 
 def drain(connection: sqlite3.Connection, now_ns: int, device_id: str, reason: str) -> None:
@@ -160,7 +160,7 @@ def labels_of(
     return {k: v for k, v in {**of_agent, **given}.items() if v is not None}
 
 
-def set_values(connection: sqlite3.Connection, device_id: str) -> dict[str, str]:
+def operator_values(connection: sqlite3.Connection, device_id: str) -> dict[str, str]:
     """Return what operators set for a device: `name`, if they set one, and `label:KEY`.
 
     The labels of its enrollment token count as set by an operator. Values that the agent reports
@@ -177,7 +177,7 @@ def set_values(connection: sqlite3.Connection, device_id: str) -> dict[str, str]
     return {**values, "name": row[0]} if row[0] else values
 
 
-def failed(connection: sqlite3.Connection, device_id: str, job_id: str, why: str) -> None:
+def record_failure(connection: sqlite3.Connection, device_id: str, job_id: str, why: str) -> None:
     """Record that a job failed on the device. Consecutive failures of one job count once."""
     connection.execute("INSERT OR IGNORE INTO device_admin (device_id) VALUES (?)", (device_id,))
     connection.execute(
@@ -187,7 +187,7 @@ def failed(connection: sqlite3.Connection, device_id: str, job_id: str, why: str
     )
 
 
-def succeeded(connection: sqlite3.Connection, device_id: str) -> None:
+def record_success(connection: sqlite3.Connection, device_id: str) -> None:
     """Record that a job succeeded on the device, which resets its failure count."""
     connection.execute(
         "UPDATE device_admin SET failures = 0, failed_job = '', last_failure = '',"
@@ -196,7 +196,9 @@ def succeeded(connection: sqlite3.Connection, device_id: str) -> None:
     )
 
 
-def checking(connection: sqlite3.Connection, now_ns: int, device_id: str, campaign: str) -> None:
+def record_health_check(
+    connection: sqlite3.Connection, now_ns: int, device_id: str, campaign: str
+) -> None:
     """Record that a health check of a quarantined device was submitted.
 
     `campaign` is empty if the check could not be submitted.

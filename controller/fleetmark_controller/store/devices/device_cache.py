@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 
-from fleetmark_controller.planning.device import Roll
+from fleetmark_controller.planning.device import DeviceList
 from fleetmark_controller.store.devices import devices
 
 
-class Roster:
+class CachedDeviceList:
     """Caches the list of devices. Safe to use from any thread."""
 
     def __init__(self) -> None:
         """Start with an empty cache."""
-        self._known: tuple[int, Roll] = (-1, Roll())
+        self._known: tuple[int, DeviceList] = (-1, DeviceList())
 
-    def every(self, connection: sqlite3.Connection) -> Roll:
+    def list_all(self, connection: sqlite3.Connection) -> DeviceList:
         """Return the list of `devices.every`. The list is shared; do not change it.
 
         `connection` must be in a transaction, so that the version and the devices belong to the
@@ -29,5 +29,5 @@ class Roster:
         version = int(connection.execute("SELECT version FROM device_list_version").fetchone()[0])
         known = self._known
         if known[0] != version:
-            known = self._known = (version, devices.every(connection))
+            known = self._known = (version, devices.list_all(connection))
         return known[1]

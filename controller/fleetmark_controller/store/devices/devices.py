@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from fleetmark_controller.planning.device import Device, Roll
+from fleetmark_controller.planning.device import Device, DeviceList
 from fleetmark_controller.store.devices import capability_history, device_admin
 from fleetmark_controller.store.devices.capability_cache import CAPABILITIES
 from fleetmark_core.capabilities import Capabilities
@@ -61,7 +61,9 @@ def upsert(
             iso(now_ns),
         ),
     )
-    capability_history.note(connection, now_ns, device_id, capabilities, new=known is None)
+    capability_history.record_if_changed(
+        connection, now_ns, device_id, capabilities, new=known is None
+    )
     return known is None
 
 
@@ -92,7 +94,7 @@ def set_capabilities(
     connection: sqlite3.Connection, now_ns: int, device_id: str, facts: Capabilities
 ) -> None:
     """Replace a device's capabilities; the history keeps the previous ones."""
-    capability_history.note(connection, now_ns, device_id, facts)
+    capability_history.record_if_changed(connection, now_ns, device_id, facts)
     connection.execute(
         "UPDATE device SET capabilities = ? WHERE device_id = ?",
         (CAPABILITIES.text(facts), device_id),
@@ -110,13 +112,13 @@ def rename(connection: sqlite3.Connection, device_id: str, name: str) -> None:
     connection.execute("UPDATE device SET name = ? WHERE device_id = ?", (name, device_id))
 
 
-def every(connection: sqlite3.Connection) -> Roll:
+def list_all(connection: sqlite3.Connection) -> DeviceList:
     """Return the fleet's devices by name, without those that were revoked or removed."""
     rows = connection.execute(
         "SELECT device.* FROM device LEFT JOIN identity ON identity_id = device_id"
         " WHERE coalesce(state, 'active') NOT IN ('revoked', 'removed') ORDER BY device.name"
     )
-    return Roll(_device(row) for row in rows)
+    return DeviceList(_device(row) for row in rows)
 
 
 def free_name(connection: sqlite3.Connection, device_id: str, name: str) -> str:

@@ -7,7 +7,7 @@ import sqlite3
 from fleetmark_core.clock import iso
 
 
-def every(connection: sqlite3.Connection) -> dict[str, str]:
+def list_all(connection: sqlite3.Connection) -> dict[str, str]:
     """Return the selector of each saved fleet, by name."""
     return {
         row[0]: row[1]

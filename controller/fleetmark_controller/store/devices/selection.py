@@ -23,10 +23,10 @@ def matching(
     Raises:
         FleetmarkError: the selector does not parse, or contains a word that no device has.
     """
-    found = devices.every(connection)
+    found = devices.list_all(connection)
     if not selector:
         return found
-    wanted = parse_selector(selector, saved_fleets.every(connection))
+    wanted = parse_selector(selector, saved_fleets.list_all(connection))
     check_words(wanted, found.words)
     return found.matching(wanted, online)
 
@@ -47,7 +47,7 @@ def named(connection: sqlite3.Connection, name: str) -> Device:
     Raises:
         FleetmarkError: NOT_FOUND, with the nearest name; USAGE if several ids have this part.
     """
-    found = devices.every(connection)
+    found = devices.list_all(connection)
     device = next((device for device in found if device.name == name), None)
     if device is None and (len(name) >= SHORTEST_DEVICE_PART or name == LAST):
         try:

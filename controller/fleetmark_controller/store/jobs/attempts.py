@@ -137,7 +137,9 @@ def is_newest(connection: sqlite3.Connection, key: AttemptKey) -> bool | None:
     return None if row is None else bool(row[0])
 
 
-def unjudged(connection: sqlite3.Connection, device_id: str) -> list[tuple[AttemptKey, str]]:
+def list_unevaluated_on(
+    connection: sqlite3.Connection, device_id: str
+) -> list[tuple[AttemptKey, str]]:
     """Return a device's newest attempts whose results were not yet evaluated and may still arrive.
 
     Each comes with the digest of its lockfile.
@@ -152,7 +154,7 @@ def unjudged(connection: sqlite3.Connection, device_id: str) -> list[tuple[Attem
     return [(AttemptKey(*row[:3]), str(row[3])) for row in rows]
 
 
-def unverified(connection: sqlite3.Connection) -> list[AttemptKey]:
+def list_ready_for_evaluation(connection: sqlite3.Connection) -> list[AttemptKey]:
     """Return the attempts whose records are all stored but not yet evaluated, by epoch."""
     rows = connection.execute(
         "SELECT device_id, job_id, epoch FROM attempt"
@@ -194,7 +196,7 @@ def transition(
     events.add(connection, now_ns, f"attempt.{new.value.lower()}", **key._asdict(), reason=reason)
 
 
-def set_verified(connection: sqlite3.Connection, key: AttemptKey) -> None:
+def set_evaluated(connection: sqlite3.Connection, key: AttemptKey) -> None:
     """Mark the attempt as evaluated, so that it is not evaluated again."""
     connection.execute(
         "UPDATE attempt SET verified = 1 WHERE job_id = ? AND epoch = ? AND device_id = ?",

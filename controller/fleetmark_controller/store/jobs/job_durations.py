@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 
-from fleetmark_controller.planning.estimates import Earlier, Key
+from fleetmark_controller.planning.estimates import DurationHistory, Key
 
 _NEWEST = 1000
 """Number of newest jobs per configuration that are read; older ones are less representative."""
 
 
-def earlier(connection: sqlite3.Connection, keys: Collection[str]) -> Earlier:
+def earlier(connection: sqlite3.Connection, keys: Collection[str]) -> DurationHistory:
     """Return the mean seconds of these configurations' attempts, per device and overall."""
     on_device: dict[tuple[Key, str], float] = {}
     sums: dict[Key, tuple[float, int]] = {}
@@ -29,4 +29,6 @@ def earlier(connection: sqlite3.Connection, keys: Collection[str]) -> Earlier:
             on_device[key, device] = max(0.0, seconds)
             total, number = sums.get(key, (0.0, 0))
             sums[key] = (total + max(0.0, seconds) * count, number + count)
-    return Earlier(on_device, {key: total / number for key, (total, number) in sums.items()})
+    return DurationHistory(
+        on_device, {key: total / number for key, (total, number) in sums.items()}
+    )

@@ -6,35 +6,37 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import astuple, fields
 
-from fleetmark_controller.planning.model import Option
+from fleetmark_controller.planning.model import JobOption
 from fleetmark_core.ids import uuid7
 
 OPTIONS = """(SELECT job.job_id, job_option.* FROM job JOIN job_option USING (option_set_id))
     AS job_option"""
 """SQL for one row per job and device; jobs with the same option set share the underlying rows."""
-_OPTION = ", ".join(field.name for field in fields(Option))
-_OPTION_MARKS = ", ".join("?" * len(fields(Option)))
+_OPTION = ", ".join(field.name for field in fields(JobOption))
+_OPTION_MARKS = ", ".join("?" * len(fields(JobOption)))
 
 
-def get(connection: sqlite3.Connection, job_id: str, device_id: str) -> Option | None:
+def get(connection: sqlite3.Connection, job_id: str, device_id: str) -> JobOption | None:
     """Return how the job runs on a device; None if it cannot run there."""
     row = connection.execute(
         f"SELECT {_OPTION} FROM {OPTIONS} WHERE job_id = ? AND device_id = ?",  # noqa: S608
         (job_id, device_id),
     ).fetchone()
-    return None if row is None else Option(*row)
+    return None if row is None else JobOption(*row)
 
 
-def get_all(connection: sqlite3.Connection, job_id: str) -> tuple[Option, ...]:
+def get_all(connection: sqlite3.Connection, job_id: str) -> tuple[JobOption, ...]:
     """Return one option for each device on which the job can run."""
     rows = connection.execute(
         f"SELECT {_OPTION} FROM {OPTIONS} WHERE job_id = ?",  # noqa: S608
         (job_id,),
     )
-    return tuple(Option(*row) for row in rows)
+    return tuple(JobOption(*row) for row in rows)
 
 
-def add_set(connection: sqlite3.Connection, option_set_id: str, options: Iterable[Option]) -> None:
+def add_set(
+    connection: sqlite3.Connection, option_set_id: str, options: Iterable[JobOption]
+) -> None:
     """Store a set of options under its id."""
     connection.executemany(
         f"INSERT INTO job_option (option_set_id, {_OPTION}) VALUES (?, {_OPTION_MARKS})",  # noqa: S608
@@ -42,7 +44,7 @@ def add_set(connection: sqlite3.Connection, option_set_id: str, options: Iterabl
     )
 
 
-def add(connection: sqlite3.Connection, job_id: str, option: Option) -> None:
+def add(connection: sqlite3.Connection, job_id: str, option: JobOption) -> None:
     """Let a job run on one more device."""
     _own_options(connection, job_id, "")
     connection.execute(
@@ -52,7 +54,7 @@ def add(connection: sqlite3.Connection, job_id: str, option: Option) -> None:
     )
 
 
-def strike_off(connection: sqlite3.Connection, job_id: str, device_id: str) -> bool:
+def exclude_device(connection: sqlite3.Connection, job_id: str, device_id: str) -> bool:
     """Remove a device from a job's options, unless it is the only one.
 
     Returns:
@@ -82,7 +84,7 @@ def _own_options(connection: sqlite3.Connection, job_id: str, but: str) -> None:
     connection.execute("UPDATE job SET option_set_id = ? WHERE job_id = ?", (own_set, job_id))
 
 
-def exist(connection: sqlite3.Connection, job_id: str) -> bool:
+def can_run_anywhere(connection: sqlite3.Connection, job_id: str) -> bool:
     """Return whether the job can run on a device that has not been removed."""
     query = (
         f"SELECT 1 FROM {OPTIONS} WHERE job_id = ? AND device_id NOT IN"  # noqa: S608

@@ -119,7 +119,7 @@ def transition(
         _finish_campaign(connection, now_ns, job.campaign_id)
 
 
-def bind(connection: sqlite3.Connection, job_id: str, device_id: str, epoch: int) -> None:
+def assign(connection: sqlite3.Connection, job_id: str, device_id: str, epoch: int) -> None:
     """Bind a job to a device, count an attempt, and make `epoch` the job's newest."""
     connection.execute(
         "UPDATE job SET attempts = attempts + 1, newest_epoch = ?, device_id = ?"
@@ -128,7 +128,7 @@ def bind(connection: sqlite3.Connection, job_id: str, device_id: str, epoch: int
     )
 
 
-def repetitions(
+def highest_repetition(
     connection: sqlite3.Connection, campaign_id: str, key: str, mode: str, device_id: str
 ) -> int:
     """Return the highest repetition of a configuration on a device in a campaign; 0 if none."""
@@ -148,7 +148,7 @@ def is_retried(connection: sqlite3.Connection, job_id: str) -> bool:
 
 def repeat(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> str:
     """Queue a job that repeats a finished one, in the same campaign, and return its id."""
-    add_again(connection, now_ns, job.campaign_id, like(connection, now_ns, job, new_id))
+    add_again(connection, now_ns, job.campaign_id, clone_job(connection, now_ns, job, new_id))
     connection.execute("UPDATE job SET retried_as = ? WHERE job_id = ?", (new_id, job.job_id))
     events.add(connection, now_ns, "job.retried", job_id=job.job_id, retried_as=new_id)
     return new_id
@@ -162,7 +162,7 @@ def add_again(connection: sqlite3.Connection, now_ns: int, campaign_id: str, job
     )
 
 
-def like(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> NewJob:
+def clone_job(connection: sqlite3.Connection, now_ns: int, job: Job, new_id: str) -> NewJob:
     """Return a new job with the configuration, options and deadline interval of an existing one."""
     row = connection.execute("SELECT * FROM job WHERE job_id = ?", (job.job_id,)).fetchone()
     allowed_ns = parse_iso(row["deadline_at"]) - parse_iso(row["created_at"])
@@ -199,7 +199,7 @@ def waiting_only_for(connection: sqlite3.Connection, device_id: str) -> list[str
     return [row[0] for row in rows]
 
 
-def hopeless(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, int]]:
+def exhausted_jobs_of(connection: sqlite3.Connection, device_id: str) -> list[tuple[str, int]]:
     """Return (job id, epoch) of queued jobs that have no attempts left and await a lost result.
 
     Their last attempt was lost on this device before its final record arrived.

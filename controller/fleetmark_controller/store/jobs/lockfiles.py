@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from fleetmark_core.lockfile import Lock, parse_lock
+from fleetmark_core.lockfile import Lockfile, parse_lockfile
 
 
 def add(connection: sqlite3.Connection, locks: dict[str, bytes]) -> None:
@@ -20,7 +20,7 @@ def content(connection: sqlite3.Connection, lock_sha256: str) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-def get(connection: sqlite3.Connection, lock_sha256: str) -> Lock:
+def get(connection: sqlite3.Connection, lock_sha256: str) -> Lockfile:
     """Return a stored lockfile.
 
     Raises:
@@ -29,4 +29,4 @@ def get(connection: sqlite3.Connection, lock_sha256: str) -> Lock:
     data = content(connection, lock_sha256)
     if data is None:
         raise KeyError(lock_sha256)
-    return parse_lock(data)
+    return parse_lockfile(data)

@@ -7,12 +7,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from fleetmark_controller.scheduling.model import DeviceState, Seen, Series, View, WaitingJob
+from fleetmark_controller.scheduling.model import (
+    DeviceState,
+    InterleaveGroup,
+    PresenceSnapshot,
+    SchedulerState,
+    WaitingJob,
+)
 from fleetmark_controller.store.jobs.job_options import OPTIONS
 from fleetmark_controller.store.security import releases
 from fleetmark_core.clock import NS_PER_S, iso, parse_iso
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.lockfile import parse_lock
+from fleetmark_core.lockfile import parse_lockfile
 
 HEALTH_CHECK = "health check"
 """Purpose of a campaign that decides whether a quarantined device may return to service."""
@@ -25,10 +31,10 @@ _FEW = 20
 def view(
     connection: sqlite3.Connection,
     now_ns: int,
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, PresenceSnapshot],
     ageing_s: float = 0.0,
     open_devices: Iterable[str] | None = None,
-) -> View:
+) -> SchedulerState:
     """Return the state of the fleet for the scheduler.
 
     Args:
@@ -46,20 +52,20 @@ def view(
     if names is not None:
         # Devices for which no job waits are irrelevant.
         sets = {(job.device_set, job.owner): job.devices for job in waiting}
-        wanted = set().union(*sets.values())
+        candidate_devices = set().union(*sets.values())
         # Keep reserved devices too: when a reservation ends, jobs that were passed over can run
         # there.
-        wanted |= reserved.keys()
-        names = [name for name in names if name in wanted]
+        candidate_devices |= reserved.keys()
+        names = [name for name in names if name in candidate_devices]
     devices = _devices(connection, seen, names)
     blobs: dict[str, Mapping[str, int]] = {}
     if any(len(job.devices) > 1 for job in waiting):
         blobs = _blobs(connection, waiting, devices)
     groups = _interleave_groups(connection, waiting)
-    return View(waiting, devices, now_ns, groups, blobs, releases.unsigned(connection))
+    return SchedulerState(waiting, devices, now_ns, groups, blobs, releases.unsigned(connection))
 
 
-def wanted(connection: sqlite3.Connection, most: int = 2000) -> set[str] | None:
+def candidate_devices(connection: sqlite3.Connection, most: int = 2000) -> set[str] | None:
     """Return the ids of devices that waiting jobs could run on, whether or not they are free.
 
     Returns:
@@ -102,12 +108,12 @@ def _waiting(
         ORDER BY julianday(job.created_at) * 86400.0 - priority * ?, sequence""",  # noqa: S608
         (*values, ageing_s),
     )
-    options = _Options(connection, None if names is None else set(names), reserved)
+    options = _OptionSetReader(connection, None if names is None else set(names), reserved)
     waiting = []
     for row in rows:
         # Reservations do not apply to jobs that the controller itself submits.
         owner = row[4] if row[10] == "" else None
-        devices, min_sandbox = options.of(row[11], owner)
+        devices, min_sandbox = options.read(row[11], owner)
         if names is not None and not options.worth_looking(row[11], devices):
             continue
         waiting.append(
@@ -131,7 +137,7 @@ def _waiting(
     return waiting
 
 
-class _Options:
+class _OptionSetReader:
     """Reads the options of jobs, each set once, so that jobs that share a set are ranked once.
 
     With `names`, only these devices are included, and a reserved device only for jobs of the
@@ -148,7 +154,7 @@ class _Options:
         self._free_to: dict[tuple[str, str], dict[str, str]] = {}
         self._looked: Counter[str] = Counter()
 
-    def of(self, option_set_id: str, owner: str | None) -> tuple[dict[str, str], str]:
+    def read(self, option_set_id: str, owner: str | None) -> tuple[dict[str, str], str]:
         """Return the digest of the lockfile per device, and the highest required sandbox level.
 
         `owner` is the operator who submitted the job; None: reservations do not apply.
@@ -190,7 +196,7 @@ class _Options:
 
 
 def _devices(
-    connection: sqlite3.Connection, seen: Mapping[str, Seen], names: list[str] | None
+    connection: sqlite3.Connection, seen: Mapping[str, PresenceSnapshot], names: list[str] | None
 ) -> dict[str, DeviceState]:
     marks = "" if names is None else f"AND device_id IN ({','.join('?' * len(names))})"
     rows = connection.execute(
@@ -239,8 +245,8 @@ _GROUP = f"""SELECT max(state IN ('ACTIVE', 'CANCELLING')) AS active,
 
 def _interleave_groups(
     connection: sqlite3.Connection, waiting: Iterable[WaitingJob]
-) -> dict[str, Series]:
-    found: dict[str, Series] = {}
+) -> dict[str, InterleaveGroup]:
+    found: dict[str, InterleaveGroup] = {}
     for name in {job.interleave_group for job in waiting if job.interleave_group}:
         # The device of the group's newest attempt is kept unless the next job cannot run there.
         row = connection.execute(
@@ -254,7 +260,7 @@ def _interleave_groups(
                 (row["next"], row["board"]),
             ).fetchone()
         )
-        found[name] = Series(row["board"] or "" if fits else "", bool(row["active"]))
+        found[name] = InterleaveGroup(row["board"] or "" if fits else "", bool(row["active"]))
     return found
 
 
@@ -263,10 +269,12 @@ def _blobs(
     waiting: Iterable[WaitingJob],
     devices: Mapping[str, DeviceState],
 ) -> dict[str, Mapping[str, int]]:
-    wanted = {lock for job in waiting if len(job.devices) > 1 for lock in job.devices.values()}
-    wanted.update(lock for device in devices.values() for lock in device.locks)
+    candidate_devices = {
+        lock for job in waiting if len(job.devices) > 1 for lock in job.devices.values()
+    }
+    candidate_devices.update(lock for device in devices.values() for lock in device.locks)
     found: dict[str, Mapping[str, int]] = {}
-    for lock in wanted:
+    for lock in candidate_devices:
         row = connection.execute(
             "SELECT content FROM lock WHERE lock_sha256 = ?", (lock,)
         ).fetchone()
@@ -279,12 +287,14 @@ def _blobs(
 def _blobs_of(content: bytes) -> Mapping[str, int]:
     """Return the size in bytes of each blob of a lockfile, by digest; empty if it is unreadable."""
     try:
-        return {blob.sha256: blob.size_bytes for blob in parse_lock(content).blobs()}
+        return {blob.sha256: blob.size_bytes for blob in parse_lockfile(content).blobs()}
     except FleetmarkError:
         return {}
 
 
-def was_sent(connection: sqlite3.Connection, now_ns: int, device_id: str, job_id: str) -> None:
+def record_blobs_delivered(
+    connection: sqlite3.Connection, now_ns: int, device_id: str, job_id: str
+) -> None:
     """Record that a device has all blobs of a job, because the job's run has begun there.
 
     Only the 100 newest lockfiles per device are kept.
@@ -303,4 +313,4 @@ def was_sent(connection: sqlite3.Connection, now_ns: int, device_id: str, job_id
     )
 
 
-_AWAY = Seen("offline", idle=False)
+_AWAY = PresenceSnapshot("offline", idle=False)

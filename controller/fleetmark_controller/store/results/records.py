@@ -60,7 +60,7 @@ def insert(
     return through
 
 
-def of(connection: sqlite3.Connection, key: AttemptKey) -> list[Record]:
+def list_for_attempt(connection: sqlite3.Connection, key: AttemptKey) -> list[Record]:
     """Return all records of an attempt, by seq."""
     rows = connection.execute(
         "SELECT seq, kind, payload FROM record WHERE job_id = ? AND epoch = ? ORDER BY seq",
@@ -71,7 +71,11 @@ def of(connection: sqlite3.Connection, key: AttemptKey) -> list[Record]:
 
 def payloads(connection: sqlite3.Connection, key: AttemptKey, kind: str) -> list[dict[str, Any]]:
     """Return the JSON payloads of an attempt's records of one kind, by seq."""
-    return [json.loads(record.payload) for record in of(connection, key) if record.kind == kind]
+    return [
+        json.loads(record.payload)
+        for record in list_for_attempt(connection, key)
+        if record.kind == kind
+    ]
 
 
 def _contiguous(connection: sqlite3.Connection, key: AttemptKey) -> int:

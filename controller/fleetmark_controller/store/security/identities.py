@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Collection
 
-from fleetmark_controller.identity.model import Identity, Kind, Role, State
+from fleetmark_controller.identity.model import Identity, IdentityKind, IdentityState, Role
 from fleetmark_core.clock import iso
 
 
@@ -33,14 +33,16 @@ def add(
             json.dumps(identity.labels, sort_keys=True, ensure_ascii=False),
             token_id,
             iso(now_ns),
-            iso(now_ns) if identity.state is State.ACTIVE else None,
+            iso(now_ns) if identity.state is IdentityState.ACTIVE else None,
         ),
     )
 
 
-def set_state(connection: sqlite3.Connection, now_ns: int, identity_id: str, state: State) -> None:
+def set_state(
+    connection: sqlite3.Connection, now_ns: int, identity_id: str, state: IdentityState
+) -> None:
     """Approve, revoke or remove an identity."""
-    column = "approved_at" if state is State.ACTIVE else "ended_at"
+    column = "approved_at" if state is IdentityState.ACTIVE else "ended_at"
     connection.execute(
         f"UPDATE identity SET state = ?, {column} = ? WHERE identity_id = ?",  # noqa: S608
         (state.value, iso(now_ns), identity_id),
@@ -69,19 +71,19 @@ def by_key(connection: sqlite3.Connection, key_sha256: str) -> Identity | None:
     return _one(connection, "key_sha256 = ?", key_sha256)
 
 
-def by_name(connection: sqlite3.Connection, kind: Kind, name: str) -> Identity | None:
+def by_name(connection: sqlite3.Connection, kind: IdentityKind, name: str) -> Identity | None:
     """Return the identity of this kind that has the name now; None if there is none."""
     return _one(connection, "kind = ? AND name = ? AND state <> 'removed'", kind.value, name)
 
 
-def every(connection: sqlite3.Connection, kind: Kind | None = None) -> list[Identity]:
+def list_all(connection: sqlite3.Connection, kind: IdentityKind | None = None) -> list[Identity]:
     """Return all identities of a kind, by name, including removed ones."""
     rows = connection.execute("SELECT * FROM identity ORDER BY name, created_at")
     found = [_identity(row) for row in rows]
     return [identity for identity in found if kind in (None, identity.kind)]
 
 
-def some(connection: sqlite3.Connection, wanted: Collection[str]) -> list[Identity]:
+def list_by_ids(connection: sqlite3.Connection, wanted: Collection[str]) -> list[Identity]:
     """Return the identities with these ids; unknown ids are ignored."""
     found = (get(connection, identity_id) for identity_id in wanted)
     return [identity for identity in found if identity is not None]
@@ -98,11 +100,11 @@ def _one(connection: sqlite3.Connection, condition: str, *values: str) -> Identi
 def _identity(row: sqlite3.Row) -> Identity:
     return Identity(
         row["identity_id"],
-        Kind(row["kind"]),
+        IdentityKind(row["kind"]),
         row["name"],
         Role(row["role"]) if row["role"] else None,
         row["key_sha256"],
-        State(row["state"]),
+        IdentityState(row["state"]),
         json.loads(row["labels"]),
         row["created_at"],
     )

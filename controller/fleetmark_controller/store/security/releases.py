@@ -19,14 +19,14 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SigningStatus:
     """The release under which orders can be issued, or the reason why there is none."""
 
     reference: Reference | None = None
     fault: str = ""
 
 
-UNSIGNED = Standing()
+UNSIGNED = SigningStatus()
 """The standing of a controller without keys: its orders name no release."""
 
 

@@ -56,7 +56,7 @@ def get(connection: sqlite3.Connection, token_id: str) -> Token | None:
     return None if row is None else _token(row)
 
 
-def every(connection: sqlite3.Connection) -> list[Token]:
+def list_all(connection: sqlite3.Connection) -> list[Token]:
     """Return all tokens, newest first."""
     rows = connection.execute("SELECT * FROM token ORDER BY created_at DESC, token_id")
     return [_token(row) for row in rows]

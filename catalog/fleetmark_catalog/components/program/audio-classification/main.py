@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from fleetmark_harness.adapters import Adapter
-from fleetmark_harness.classify import Classification, opened
-from fleetmark_harness.exits import BAD_JOB, JobError
-from fleetmark_harness.job import Job
+from fleetmark_harness.classify import Classification, open_job
+from fleetmark_harness.exit_codes import BAD_JOB, JobError
+from fleetmark_harness.job import JobSpec
 from fleetmark_harness.run import main
 
 
 class Listening:
     """Audio clips; the answer is 1 if at least half of the windows are speech, else 0."""
 
-    def __init__(self, job: Job, adapter: Adapter, clips: Classification) -> None:
+    def __init__(self, job: JobSpec, adapter: Adapter, clips: Classification) -> None:
         settings = job.table("model").get("settings", {})
         try:
             self._window = int(settings["window"])
@@ -59,9 +59,9 @@ class Listening:
         return (np.median(outputs, axis=1) >= self._threshold).astype(np.int32)
 
 
-def load(job: Job, batch_size: int) -> tuple[Adapter, Listening]:
+def load(job: JobSpec, batch_size: int) -> tuple[Adapter, Listening]:
     """Load the clips and the model."""
-    adapter, data = opened(job, batch_size)
+    adapter, data = open_job(job, batch_size)
     clips = Classification(job, adapter, data, data.values.shape[1:])
     return adapter, Listening(job, adapter, clips)
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from fleetmark_harness.adapters import Adapter
 from fleetmark_harness.boxes import anchors, suppress
-from fleetmark_harness.exits import BAD_JOB, JobError
-from fleetmark_harness.job import Job
+from fleetmark_harness.exit_codes import BAD_JOB, JobError
+from fleetmark_harness.job import JobSpec
 from fleetmark_harness.run import main
 from fleetmark_harness.tensors import RandomTensors
 from fleetmark_harness.tensors import load as load_tensors
@@ -23,7 +23,7 @@ from fleetmark_harness.tensors import load as load_tensors
 class Detection:
     """Images and a detector; the answer is the number of objects."""
 
-    def __init__(self, job: Job, adapter: Adapter, pictures: RandomTensors) -> None:
+    def __init__(self, job: JobSpec, adapter: Adapter, pictures: RandomTensors) -> None:
         settings = job.table("model").get("settings", {})
         try:
             self._size = int(settings["size"])
@@ -65,7 +65,7 @@ class Detection:
         return np.array([len(scores) for _, scores in outputs], np.int32)
 
 
-def load(job: Job, batch_size: int) -> tuple[Adapter, Detection]:
+def load(job: JobSpec, batch_size: int) -> tuple[Adapter, Detection]:
     """Load the model, and create images for it."""
     adapter, pictures = load_tensors(job, batch_size)
     return adapter, Detection(job, adapter, pictures)

@@ -75,7 +75,7 @@ class Condition:
         self._firmware = next(root.glob(_FIRMWARE), None)
         self._program = next((p for name in _PROGRAMS if (p := root / name).is_file()), None)
         self._asked_s: float | None = None
-        self._firmware_said = 0
+        self._firmware_report = 0
         self._sticky: int | None = None
         self.thermometer = Thermometer(root)
         self._quota = throttle_count(root)
@@ -83,7 +83,7 @@ class Condition:
         self._batteries = [p for p in supplies if sysfs.text(p / "type") == "Battery"]
         self._mains = [p for p in supplies if sysfs.text(p / "type") in ("Mains", "USB")]
 
-    def look(self) -> Reading:
+    def sample(self) -> Reading:
         """The board's condition now."""
         used, swapped = self._swap()
         temperatures = self.thermometer.read()
@@ -100,7 +100,7 @@ class Condition:
 
     def unavailable(self) -> dict[str, str]:
         """By column of telemetry: why this board gives no reading."""
-        now = self.look()
+        now = self.sample()
         reasons = {
             "temperature_c": self._no_temperature(),
             "frequency_hz": "no cpufreq under /sys/devices/system/cpu",
@@ -164,16 +164,16 @@ class Condition:
         now_s = time.monotonic()
         lately = self._asked_s is not None and now_s < self._asked_s + _ASK_AGAIN_S
         if self._firmware is None and lately:
-            return self._firmware_said
+            return self._firmware_report
         self._asked_s = now_s
-        said = self._ask()
-        if said is None:
+        answer = self._ask()
+        if answer is None:
             return 0
-        happened = said >> 16 & 0xF
+        happened = answer >> 16 & 0xF
         fresh = 0 if self._sticky is None else happened & ~self._sticky
         self._sticky = happened
-        self._firmware_said = said & 0xF
-        return self._firmware_said | fresh
+        self._firmware_report = answer & 0xF
+        return self._firmware_report | fresh
 
     def _ask(self) -> int | None:
         text = sysfs.text(self._firmware) if self._firmware is not None else None

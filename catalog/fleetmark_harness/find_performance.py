@@ -22,21 +22,21 @@ from typing import Any
 import numpy as np
 
 from fleetmark_harness.calibrate import Calibration
-from fleetmark_harness.exits import LOADGEN_FAILED, JobError
-from fleetmark_harness.job import Job
+from fleetmark_harness.exit_codes import LOADGEN_FAILED, JobError
+from fleetmark_harness.job import JobSpec
 from fleetmark_harness.loadgen_test import (
     DETAIL,
     LOGS,
-    Ran,
+    ObservedTest,
     Test,
     check_logs,
     read_settings,
 )
-from fleetmark_harness.progress import Progress
+from fleetmark_harness.progress import ProgressReporter
 from fleetmark_harness.results import Measured
-from fleetmark_harness.search import MAX_RUNS, Search, Trial, middle
+from fleetmark_harness.search import MAX_RUNS, Search, SearchTrial, middle
 from fleetmark_harness.settings import (
-    Wanted,
+    RequestedSettings,
     expected_ms,
     expected_samples,
     latency_limit_ms,
@@ -81,25 +81,25 @@ _CHECKS = {
 
 
 @dataclass(frozen=True)
-class _Done:
+class _FinishedTrial:
     """A finished test: its outcome and the folder of its logs.
 
     The samples of `ran` are stored in that folder: the samples of many tests are not kept in
     memory.
     """
 
-    trial: Trial
-    ran: Ran
+    trial: SearchTrial
+    ran: ObservedTest
     folder: Path
 
 
 def find(
     loadgen: Any,
-    job: Job,
+    job: JobSpec,
     task: Task,
     calibration: Calibration,
     batch_size: int,
-    progress: Progress,
+    progress: ProgressReporter,
 ) -> Measured:
     """Run the tests, keep the logs of one of them, and return the result.
 
@@ -111,20 +111,20 @@ def find(
     wanted = wanted_of(job)
     wanted = replace(wanted, min_duration_ms=min(wanted.min_duration_ms, LONGEST_MS))
     settings = read_settings(loadgen, job, user_conf(job.scenario, table, calibration, wanted))
-    tests: list[_Done] = []
+    tests: list[_FinishedTrial] = []
 
-    def test(target: float) -> Trial:
+    def test(target: float) -> SearchTrial:
         folder = job.out / _FOLDER / f"{len(tests) + 1:02}"
         folder.mkdir(parents=True)
-        told = _told(job.scenario, wanted, target)
+        run_settings = _test_settings(job.scenario, wanted, target)
         retarget(settings, job.scenario, target)
-        expected = expected_samples(job.scenario, calibration, told)
+        expected = expected_samples(job.scenario, calibration, run_settings)
         one = Test(loadgen, job, task, batch_size, expected)
         ran = one.run(settings, folder)
         check_logs(folder, accuracy=False)
         trial = outcome(folder / DETAIL, job.scenario, target)
         ran.samples.tofile(folder / _SAMPLES)
-        tests.append(_Done(trial, replace(ran, samples=ran.samples[:0].copy()), folder))
+        tests.append(_FinishedTrial(trial, replace(ran, samples=ran.samples[:0].copy()), folder))
         progress.report("search", len(tests), MAX_RUNS)
         return trial
 
@@ -146,7 +146,10 @@ def find(
         calibration=calibration,
         accuracy=None,
         user_conf=user_conf(
-            job.scenario, table, calibration, _told(job.scenario, wanted, kept.trial.target)
+            job.scenario,
+            table,
+            calibration,
+            _test_settings(job.scenario, wanted, kept.trial.target),
         ),
         audit_config="",
         start_unix_ns=kept.ran.start_unix_ns,
@@ -164,21 +167,24 @@ def find(
     )
 
 
-def _told(scenario: str, wanted: Wanted, target: float) -> Wanted:
+def _test_settings(scenario: str, wanted: RequestedSettings, target: float) -> RequestedSettings:
     """Return the settings of one test. In Server the latency is a limit and does not change."""
     if scenario in _UNITS:
         return replace(wanted, target_qps=target)
     return replace(wanted, target_latency_ms=target)
 
 
-def _first_target(scenario: str, calibration: Calibration, wanted: Wanted) -> float:
+def _first_target(scenario: str, calibration: Calibration, wanted: RequestedSettings) -> float:
     if scenario == "Offline":
         return wanted.target_qps or calibration.samples_per_s
     return expected_ms(calibration, wanted)
 
 
 def _highest_rate(
-    test: Callable[[float], Trial], calibration: Calibration, wanted: Wanted, end_s: float
+    test: Callable[[float], SearchTrial],
+    calibration: Calibration,
+    wanted: RequestedSettings,
+    end_s: float,
 ) -> float | None:
     ceiling = calibration.samples_per_s * _ABOVE
     search = Search(min(server_rate(calibration, wanted), ceiling), ceiling)
@@ -189,8 +195,10 @@ def _highest_rate(
     return search.found
 
 
-def _in_the_middle(test: Callable[[float], Trial], target: float, end_s: float) -> float | None:
-    trials: list[Trial] = []
+def _in_the_middle(
+    test: Callable[[float], SearchTrial], target: float, end_s: float
+) -> float | None:
+    trials: list[SearchTrial] = []
     while len(trials) < MOST_REPEATS and sum(trial.valid for trial in trials) < REPEATS:
         trials.append(test(target))
         target = trials[-1].measured or target
@@ -200,16 +208,16 @@ def _in_the_middle(test: Callable[[float], Trial], target: float, end_s: float) 
     return best.measured if best else None
 
 
-def _kept(tests: list[_Done], scenario: str, found: float | None) -> _Done:
+def _kept(tests: list[_FinishedTrial], scenario: str, found: float | None) -> _FinishedTrial:
     """Return the test whose logs are kept."""
 
-    def is_it(trial: Trial) -> bool:
+    def is_it(trial: SearchTrial) -> bool:
         return trial.valid and found == (trial.target if scenario == "Server" else trial.measured)
 
     return next((one for one in reversed(tests) if is_it(one.trial)), tests[-1])
 
 
-def outcome(detail: Path, scenario: str, target: float) -> Trial:
+def outcome(detail: Path, scenario: str, target: float) -> SearchTrial:
     """Read the outcome of a test from LoadGen's detail log.
 
     Raises:
@@ -228,7 +236,7 @@ def outcome(detail: Path, scenario: str, target: float) -> Trial:
         if scenario == "MultiStream":
             samples *= int(values["effective_samples_per_query"])
         failed = [text for key, text in _CHECKS.items() if values.get(key) is False]
-        return Trial(
+        return SearchTrial(
             target=target,
             valid=values["result_validity"] == "VALID",
             why=", ".join(failed),

@@ -52,7 +52,7 @@ def code_of(error: BaseException, otherwise: int) -> int:
     return otherwise
 
 
-def complain(error: BaseException, where: str) -> None:
+def report_error(error: BaseException, where: str) -> None:
     """Write an error to stderr; the last line is the message.
 
     A traceback is written only for unexpected errors.
@@ -64,12 +64,12 @@ def complain(error: BaseException, where: str) -> None:
     sys.stderr.flush()
 
 
-def end_now(error: BaseException, where: str) -> NoReturn:
+def abort_process(error: BaseException, where: str) -> NoReturn:
     """End the process from inside a LoadGen callback.
 
     An exception must not propagate through LoadGen: the process would then crash at exit, or wait
     forever for queries that never complete.
     """
-    complain(error, where)
+    report_error(error, where)
     sys.stdout.flush()
     os._exit(code_of(error, LOADGEN_FAILED))
