@@ -20,7 +20,7 @@ TELEMETRY_COLUMNS = (
 """Fixed order: older agents send fewer columns, newer agents append columns.
 
 `cpu_percent` is that of the job (100 is one busy core); `foreign_cpu_percent` is that of all other
-processes. `throttled` contains the bits defined in the agent's `runner.telemetry.board_condition`.
+processes. `throttled` contains the bits defined in the agent's `runner.telemetry.device_condition`.
 `power_mode` is an index into the list `power_modes` of the final record. `quota_periods` counts the
 periods of CPU quotas since the last reading, `quota_throttled` those in which a quota was used up.
 """

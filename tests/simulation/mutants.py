@@ -142,7 +142,7 @@ def restore_without_a_new_generation(patch: Patch) -> None:
             epochs.put(connection, "last_epoch", str(1 << epochs.GENERATION_SHIFT))
         return controller_id
 
-    patch.setattr(epochs, "begin", keep)
+    patch.setattr(epochs, "start_generation", keep)
 
 
 @mutant
@@ -161,7 +161,7 @@ def results_forgotten_before_they_are_acknowledged(patch: Patch) -> None:
 
 @mutant
 def finalised_twice(patch: Patch) -> None:
-    patch.setattr(attempts, "set_verified", lambda *_: None)
+    patch.setattr(attempts, "set_evaluated", lambda *_: None)
 
 
 @mutant

@@ -23,7 +23,7 @@ async def test_the_first_are_named_and_the_others_counted(
     assert said[0] == "device board0 (id) connected"
     assert said[19:] == [
         "device board19 (id) connected",
-        "480 more devices connected, see the events",
+        "480 more devices connected; see the events",
         "device board500 (id) connected",
     ]
     await asyncio.sleep(0.2)

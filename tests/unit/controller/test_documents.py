@@ -75,7 +75,7 @@ def test_every_public_view_is_documented() -> None:
 def test_the_exit_codes_of_the_job_contract_are_those_of_harness_and_agent() -> None:
     page = (ROOT / "docs" / "job-contract.md").read_text()
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
-    harness = (ROOT / "catalog" / "fleetmark_harness" / "exits.py").read_text()
+    harness = (ROOT / "catalog" / "fleetmark_harness" / "exit_codes.py").read_text()
     in_harness = {int(code) for code in re.findall(r"^[A-Z_]+ = (\d+)$", harness, re.MULTILINE)}
     assert documented - {127} == in_harness
     assert set(collect._EXIT_TEXTS) == documented - {0, 1}
