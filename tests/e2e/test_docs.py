@@ -75,8 +75,26 @@ def test_make_knows_the_target(target: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_commands_of_the_readme_work_as_pasted(tmp_path: Path) -> None:
-    """By a shell, to the letter, in a folder that has a `.venv` like a checkout's."""
+USERS = {
+    "UTF-8": ("utf-8", {}),
+    "Latin-1, 80 columns": (
+        "latin-1",
+        {"PYTHONIOENCODING": "latin-1", "LC_ALL": "C", "COLUMNS": "80", "TERM": "dumb"},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "user", ["UTF-8", pytest.param("Latin-1, 80 columns", marks=pytest.mark.slow)]
+)
+def test_the_commands_of_the_readme_work_as_pasted(tmp_path: Path, user: str) -> None:
+    """By a shell without a terminal, to the letter, as a new user with an empty HOME.
+
+    The folder has a `.venv` like that of a checkout.
+    """
+    encoding, variables = USERS[user]
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     first = next(n for n, block in enumerate(blocks) if "controller serve" in block)
     text = "".join(blocks[first:]).replace("x86_64", ARCHITECTURE)
@@ -90,6 +108,8 @@ def test_the_commands_of_the_readme_work_as_pasted(tmp_path: Path) -> None:
         "XDG_DATA_HOME": str(tmp_path / "data"),
         "FLEETMARK_CONTROLLER_HOME": str(home),
         "FLEETMARK_CONTROLLER": address,
+        "HOME": str(fresh),
+        **variables,
     }
     # What the demo leaves, for the commands about its store.
     demo = "mkdir fleetmark-demo; cp home/results.db* fleetmark-demo/\n"
@@ -101,6 +121,7 @@ def test_the_commands_of_the_readme_work_as_pasted(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        encoding=encoding,
         start_new_session=True,
     )
     try:
