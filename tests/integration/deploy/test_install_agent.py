@@ -221,13 +221,13 @@ def test_a_token_goes_into_a_file_of_the_owner_alone_or_is_refused(installer: In
     ("arguments", "stdin", "code", "said"),
     [
         (["--name", "a b"], "", 2, "'a b' is not a name"),
-        (["--label", "site"], "", 2, "'site' is not of the form key=value"),
+        (["--label", "site"], "", 2, "'site' does not have the form key=value"),
         (["--controller", "fd00::1:7117"], "", 2, "is not HOST:PORT"),
         (["--token-file", "-"], "", 4, "no token in standard input"),
         (["--token-file", "-"], " \n\n", 4, "no token in standard input"),
         (["--token-file", "/dev/null"], "", 4, "no token in /dev/null"),
-        (["--token-file", "-"], "fleetmark1.abc\n", 2, "this join token is cut off"),
-        (["--token-file", "-"], "hello\n", 2, "this is not a join token"),
+        (["--token-file", "-"], "fleetmark1.abc\n", 2, "the enrollment token is truncated or too long"),
+        (["--token-file", "-"], "hello\n", 2, "the text is not an enrollment token"),
     ],
 )
 def test_values_are_checked_before_anything_is_built(
