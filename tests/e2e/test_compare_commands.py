@@ -75,7 +75,7 @@ def test_a_bound_that_is_broken(fleet: Fleet) -> None:
         (verdict,) = json.loads(done.stdout)
         assert verdict["failed"] is (verdict["answer"] == "slower")
         assert done.returncode == int(verdict["failed"])
-        assert ("Not accepted (slower)" in done.stderr) is verdict["failed"]
+        assert ("Bound exceeded (slower)" in done.stderr) is verdict["failed"]
         codes.append(done.returncode)
     assert sum(codes) <= 1
 

@@ -96,7 +96,7 @@ def test_binary_formats_do_not_go_to_a_terminal(form: str, fleet: Fleet) -> None
         os.close(own)
         os.close(theirs)
     assert done.returncode == 2
-    assert b"is binary: redirect standard output to a file" in done.stderr
+    assert b"is binary; redirect standard output to a file" in done.stderr
 
 
 def test_a_submission_is_a_folder(fleet: Fleet) -> None:

@@ -62,11 +62,11 @@ def test_a_tree_is_checked_without_a_controller(fleet: Fleet) -> None:
     done = fleet.run(*check, str(tree), "--controller", "127.0.0.1:1")
     assert done.returncode == 4
     assert done.stdout == ".: holds no submission\n"
-    assert "1 thing is wrong" in done.stderr
+    assert "1 problem by the rules of round v6.1" in done.stderr
     done = fleet.run(*check, str(fleet.folder / "nowhere"))
     assert done.returncode == 2 and "there is no such folder" in done.stderr
     done = fleet.run(*check, str(tree), "--out", str(fleet.folder / "never"))
-    assert done.returncode == 2 and "--check writes nothing" in done.stderr
+    assert done.returncode == 2 and "--check cannot be combined" in done.stderr
 
 
 def test_a_tree_of_others_is_checked_by_mlperfs_rules(fleet: Fleet) -> None:
@@ -80,7 +80,7 @@ def test_a_tree_of_others_is_checked_by_mlperfs_rules(fleet: Fleet) -> None:
     assert "manifest.json: is missing (Fleetmark's own form)\n" in done.stdout
     assert "of them by Fleetmark's own form" in done.stderr
     done = fleet.run(*check, str(tree), "--infer")
-    assert done.returncode == 2 and "--check writes nothing" in done.stderr
+    assert done.returncode == 2 and "--check cannot be combined" in done.stderr
     done = fleet.run(*(*check[:4], "v4.0", check[5]), str(tree))
     assert done.returncode == 2 and "rounds are v5.0, v5.1, v6.1" in done.stderr
 
@@ -88,9 +88,9 @@ def test_a_tree_of_others_is_checked_by_mlperfs_rules(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("--format", "mlperf"), "needs --round, --division and --submitter"),
-        (("--format", "csv", "--round", "v6.1"), "are for --format mlperf"),
-        (("--format", "csv", "--infer"), "are for --format mlperf"),
+        (("--format", "mlperf"), "requires --round, --division and --submitter"),
+        (("--format", "csv", "--round", "v6.1"), "require --format mlperf"),
+        (("--format", "csv", "--infer"), "require --format mlperf"),
         ((*EXPORT[1:], "--submitter", "../x"), "cannot be a folder's name"),
         ((*EXPORT[1:4], "v9", *EXPORT[5:], "--submitter", "Us"), "rounds are v5.1, v6.1"),
     ],

@@ -14,21 +14,21 @@ from fleetmark_controller import __version__
 
 _COMMANDS = {
     "serve": ("serve", "Run the controller."),
-    "token": ("token", "Join tokens: what lets boards in."),
-    "fleet": ("fleet", "The boards of the fleet."),
-    "schedule": ("schedule", "Run a benchmark on every board that fits."),
-    "jobs": ("jobs", "Look at, watch and cancel jobs."),
-    "bundle": ("bundle", "Work for boards on no network, in a file."),
-    "results": ("results", "Look at results, and take in those that come in a file."),
+    "token": ("token", "Create, list and revoke join tokens for new devices."),
+    "fleet": ("fleet", "List and manage the devices of the fleet."),
+    "schedule": ("schedule", "Run a benchmark on every device that fits."),
+    "jobs": ("jobs", "List, watch, pause, cancel and retry jobs."),
+    "bundle": ("bundle", "Export jobs to files, for devices without a network."),
+    "results": ("results", "Show results, and import results from files."),
     "export": ("export", "Write results to files."),
-    "compare": ("compare", "Faster, slower, or cannot tell."),
-    "replay": ("replay", "Run again what a run ran, and show the difference."),
-    "catalog": ("catalog", "What can run."),
-    "operator": ("operator", "People: who may use the controller, and as what."),
-    "audit": ("audit", "Who did what, and what was refused."),
-    "backup": ("backup", "Copy everything that a controller needs."),
+    "compare": ("compare", "Compare the results of two campaigns."),
+    "replay": ("replay", "Repeat a run and show the differences."),
+    "catalog": ("catalog", "Manage the components that can run."),
+    "operator": ("operator", "Create, list and revoke credentials of operators."),
+    "audit": ("audit", "Show and verify the audit log."),
+    "backup": ("backup", "Back up the data of a controller."),
     "restore": ("restore", "Restore a backup as a new home."),
-    "demo": ("demo", "The main job on this machine: controller, agent, default suite, report."),
+    "demo": ("demo", "Run the demo: a controller, an agent and the default suite on this host."),
 }
 
 
@@ -68,7 +68,7 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="fleetmark controller")
 def controller() -> None:
-    """Run ML benchmarks on a fleet of boards and keep the results."""
+    """Run ML benchmarks on a fleet of devices and store the results."""
 
 
 def _translate(error: Exception) -> exit_codes.Problem | None:
@@ -88,7 +88,7 @@ def _translate(error: Exception) -> exit_codes.Problem | None:
 
 def run() -> NoReturn:
     """Entry point: every error becomes one line and an exit code."""
-    # gRPC's own log tells of each handshake that fails, which anybody can cause.
+    # gRPC logs each failed handshake, which any client can cause.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own one does not.
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")

@@ -1,4 +1,4 @@
-"""`controller audit`: who did what, and what was refused."""
+"""`controller audit`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 @click.group(name="audit")
 def command() -> None:
-    """Who did what, and what was refused."""
+    """Show and verify the audit log."""
 
 
 @command.command(name="show")
-@click.option("--last", type=click.IntRange(1), default=50, show_default=True, help="So many rows.")
-@click.option("--all", "everything", is_flag=True, help="All rows.")
+@click.option(
+    "--last", type=click.IntRange(1), default=50, show_default=True, help="Number of rows."
+)
+@click.option("--all", "everything", is_flag=True, help="Show all rows.")
 @options.as_json
 @options.controller
 def show(last: int, everything: bool, as_json: bool, address: str | None) -> None:
-    """Show the log, oldest first."""
+    """Show the audit log, oldest rows first."""
     import json
     from dataclasses import asdict
 
@@ -49,14 +51,14 @@ def show(last: int, everything: bool, as_json: bool, address: str | None) -> Non
 
 
 @command.command(name="verify")
-@click.option("--head", metavar="HASH", help="A head that was noted earlier must be in the chain.")
+@click.option("--head", metavar="HASH", help="Require the chain to contain this earlier head.")
 @options.as_json
 @options.controller
 def verify(head: str | None, as_json: bool, address: str | None) -> int:
-    """Check the chain: a row that was changed, added or deleted is named.
+    """Verify the hash chain, and report a row that was changed, added or deleted.
 
-    Who can write the store can also make a new chain. Note the head that this prints in another
-    place, and give it to a later check.
+    An attacker with write access to the store can also create a new chain. Store the printed head
+    in another place, and pass it to a later check with --head.
     """
     from fleetmark_cli import output
     from fleetmark_controller.identity.audit_chain import find_break
@@ -71,9 +73,9 @@ def verify(head: str | None, as_json: bool, address: str | None) -> int:
             {"sound": not wrong, "wrong": wrong, "rows": len(rows), "head": head_hash}
         )
     elif wrong:
-        echo(f"The audit log is not sound: {wrong}.", err=True)
+        echo(f"The audit log is not valid: {wrong}.", err=True)
     else:
-        echo(f"The audit log is sound: {counted(len(rows), 'row')}, head {head_hash}")
+        echo(f"The audit log is valid: {counted(len(rows), 'row')}, head {head_hash}")
     return 1 if wrong else 0
 
 

@@ -8,16 +8,16 @@ from fleetmark_cli.output import echo
 
 
 @click.command(name="backup")
-@click.option("--home", metavar="DIR", help="The controller's home.")
-@click.option("--out", metavar="DIR", required=True, help="A folder that does not exist yet.")
+@click.option("--home", metavar="DIR", help="Home folder of the controller.")
+@click.option("--out", metavar="DIR", required=True, help="Folder to create for the backup.")
 def command(home: str | None, out: str) -> None:
-    """Copy everything that a controller needs to go on on another machine.
+    """Back up everything that a controller needs to continue on another host.
 
-    The copy holds store, blobs, keys, release, configuration, and all imported, added and
-    configured catalogs. A controller may run meanwhile. Restore it with `controller restore`.
+    The backup contains the store, blobs, keys, release, configuration, and all imported, added and
+    configured catalogs. The controller may keep running. Restore with `controller restore`.
 
-    The copy holds the controller's private keys: protect it as you protect the home. Catalogs that
-    are named only with `controller serve --catalog` are not in it.
+    The backup contains the controller's private keys: protect it like the home folder. Catalogs
+    that are given only with `controller serve --catalog` are not included.
     """
     import time
     from pathlib import Path

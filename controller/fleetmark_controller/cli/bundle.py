@@ -10,30 +10,30 @@ from fleetmark_controller.cli import options
 
 @click.group(name="bundle")
 def command() -> None:
-    """Work for boards on no network, in a file.
+    """Export jobs to files, for devices without a network.
 
-    `controller fleet add FILE` registers such a board, `agent run-bundle FILE --out RESULTS` runs a
-    bundle there, and `controller results import RESULTS` takes in what came of it.
+    `controller fleet add FILE` registers such a device, `agent run-bundle FILE --out RESULTS` runs
+    a bundle file on it, and `controller results import RESULTS` imports its results.
     """
 
 
 @command.command(name="export")
 @click.argument("job")
-@click.option("--device", metavar="NAME", default="", help="The board, where several could run it.")
+@click.option("--device", metavar="NAME", default="", help="Device, if several fit.")
 @click.option(
     "--out",
     metavar="FILE",
     type=click.Path(dir_okay=False),
     required=True,
-    help="Where it is written.",
+    help="Bundle file to write.",
 )
 @options.as_json
 @options.controller
 def export(job: str, device: str, out: str, as_json: bool, address: str | None) -> None:
-    """Write order, lock, release and all files of a waiting JOB into one file.
+    """Write order, lockfile, release and all files of a queued JOB to one bundle file.
 
-    The job then belongs to that board until its results are imported, it is cancelled, or its
-    deadline comes. Exporting it again writes the same file.
+    The job then belongs to that device until its results are imported, it is cancelled, or its
+    deadline passes. A repeated export writes the same file.
     """
     from pathlib import Path
 
@@ -47,5 +47,5 @@ def export(job: str, device: str, out: str, as_json: bool, address: str | None) 
             {"file": out, "device": bundle.device, "pin": bundle.pin, "size_bytes": size_bytes}
         )
         return
-    echo(f"{out}, {size_bytes:,} bytes, for {bundle.device}. Run it there with:")
+    echo(f"{out}, {size_bytes:,} bytes, for {bundle.device}. Run it on that device with:")
     echo(f"  agent run-bundle {out} --out RESULTS --trust {bundle.pin}")

@@ -18,7 +18,7 @@ _PATIENCE_S = 900.0
 
 @click.group(name="catalog")
 def command() -> None:
-    """What can run."""
+    """Manage the components that can run."""
 
 
 command.add_command(catalog_releases.key_command)
@@ -32,7 +32,7 @@ command.add_command(catalog_releases.unpack_command)
 @options.as_json
 @options.controller
 def list_components(kind: str, as_json: bool, address: str | None) -> None:
-    """List the controller's components, or those of one KIND."""
+    """List the components of the controller, or only those of one KIND."""
     from fleetmark_catalog.load.model import KINDS
     from fleetmark_cli import output, tables
     from fleetmark_core import suggest
@@ -59,11 +59,11 @@ def list_components(kind: str, as_json: bool, address: str | None) -> None:
 
 @command.command(name="show")
 @click.argument("name")
-@click.option("--resolved", is_flag=True, help="With all that it extends, as it counts.")
+@click.option("--resolved", is_flag=True, help="Merge in the components that it extends.")
 @options.as_json
 @options.controller
 def show(name: str, resolved: bool, as_json: bool, address: str | None) -> None:
-    """Show one component: NAME, or KIND/NAME where several kinds have one."""
+    """Show one component: NAME, or KIND/NAME if several kinds have this name."""
     import json
 
     from fleetmark_cli import output
@@ -99,7 +99,7 @@ def show(name: str, resolved: bool, as_json: bool, address: str | None) -> None:
 @command.command(name="schema")
 @click.argument("kind")
 def show_schema(kind: str) -> None:
-    """Print the JSON Schema of a component.toml of this KIND, for editors."""
+    """Print the JSON Schema for component.toml files of this KIND."""
     from fleetmark_catalog.load.model import KINDS
     from fleetmark_catalog.load.schema import schema
     from fleetmark_cli import output
@@ -115,7 +115,7 @@ def show_schema(kind: str) -> None:
 @options.as_json
 @click.pass_context
 def validate(context: click.Context, folder: str, as_json: bool) -> None:
-    """Check the components below DIR; needs no controller. Every fault is named."""
+    """Validate the components in DIR and list all faults, without a controller."""
     from pathlib import Path
 
     from fleetmark_cli import output
@@ -147,9 +147,15 @@ def validate(context: click.Context, folder: str, as_json: bool) -> None:
 
 @command.command(name="resolve")
 @click.argument("benchmark")
-@click.option("--device", required=True, metavar="NAME", help="A registered board.")
-@click.option("--with", "variations", multiple=True, metavar="VARIATION", help="Like int8,tflite.")
-@click.option("--explain", is_flag=True, help="Say how it came to the answer.")
+@click.option("--device", required=True, metavar="NAME", help="Name of a registered device.")
+@click.option(
+    "--with",
+    "variations",
+    multiple=True,
+    metavar="VARIATION",
+    help="Variations to use, such as int8,tflite.",
+)
+@click.option("--explain", is_flag=True, help="Explain each decision.")
 @options.as_json
 @options.controller
 @click.pass_context
@@ -162,7 +168,7 @@ def resolve(
     as_json: bool,
     address: str | None,
 ) -> None:
-    """Show exactly what BENCHMARK would run on a board, or why it cannot."""
+    """Show what BENCHMARK would run on a device, or why it cannot run there."""
     import json
 
     from fleetmark_cli import output
@@ -200,7 +206,7 @@ def _print_answer(answer: catalog_pb2.ResolveResult, device: str, explain: bool)
 
     if answer.lockfile_json:
         echo(
-            f"{answer.configuration} fits {device}: lock {answer.lockfile_sha256[:16]}…, "
+            f"{answer.configuration} fits {device}: lockfile {answer.lockfile_sha256[:16]}…, "
             f"{answer.bundle_bytes:,} bytes"
         )
     else:
@@ -221,7 +227,7 @@ def _print_answer(answer: catalog_pb2.ResolveResult, device: str, explain: bool)
 @options.as_json
 @options.controller
 def fetch(name: str, as_json: bool, address: str | None) -> None:
-    """Get the files of a component, benchmark or suite into the controller's store."""
+    """Fetch the files of a component, benchmark or suite into the controller's store."""
     from fleetmark_cli import output
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import catalog_pb2
@@ -244,11 +250,11 @@ def fetch(name: str, as_json: bool, address: str | None) -> None:
 
 @command.command(name="add")
 @click.argument("location")
-@click.option("--commit", default="", metavar="ID", help="Whole id of a commit: LOCATION is git's.")
+@click.option("--commit", default="", metavar="ID", help="Full commit id, for a git repository.")
 @options.as_json
 @options.controller
 def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
-    """Add a catalog: a folder of the controller's host, or a git repository at a commit."""
+    """Add a catalog: a folder on the controller's host, or a git repository at a commit."""
     from fleetmark_cli import output
     from fleetmark_cli.paths import expand_user
     from fleetmark_protos.v1 import catalog_pb2
@@ -256,7 +262,7 @@ def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
     if not commit:
         if "://" in location:
             raise click.UsageError(
-                "a repository needs --commit: a branch can change. Give `git rev-parse HEAD`"
+                "a repository needs --commit, because a branch can change; use `git rev-parse HEAD`"
             )
         location = str(expand_user(location).absolute())
     elif expand_user(location).is_dir():
@@ -273,11 +279,15 @@ def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
 
 @command.command(name="import")
 @click.argument("file", type=click.Path(dir_okay=False, exists=True))
-@click.option("--name", default="", help="Of the component [default: the file's].")
-@click.option("--title", default="", help="One line for people.")
-@click.option("--license", "license_", default="", help="Under which you may use it.")
-@click.option("--task", default="", help="Like image-classification [default: speed].")
-@click.option("--precision", default="", help="Like fp32 or int8 [default: that of its input].")
+@click.option("--name", default="", help="Name of the component [default: name of the file].")
+@click.option("--title", default="", help="Title, shown in lists.")
+@click.option("--license", "license_", default="", help="License of the model.")
+@click.option("--task", default="", help="Task, such as image-classification [default: speed].")
+@click.option(
+    "--precision",
+    default="",
+    help="Precision, such as fp32 or int8 [default: that of the input].",
+)
 @options.as_json
 @options.controller
 def import_model(
@@ -290,7 +300,7 @@ def import_model(
     as_json: bool,
     address: str | None,
 ) -> None:
-    """Make components of your own model: FILE ends with .onnx or .tflite."""
+    """Create components for the model in FILE, which must be .onnx or .tflite."""
     from pathlib import Path
 
     from fleetmark_cli import output
@@ -299,7 +309,7 @@ def import_model(
 
     path = Path(file)
     if path.suffix.lower() not in FORMATS:
-        raise click.UsageError(f"{path.name} is no {' or '.join(FORMATS)} file")
+        raise click.UsageError(f"{path.name} is not a file of type {' or '.join(FORMATS)}")
     check_model(path, path.name)
     with options.connect(address) as client:
         sha256, size_bytes = client.upload(path)
@@ -327,7 +337,7 @@ def import_model(
 @options.as_json
 @options.controller
 def provide(name: str, folder: str, as_json: bool, address: str | None) -> None:
-    """Give the controller files of component NAME that a licence keeps it from fetching."""
+    """Upload files of component NAME that the controller may not fetch under their license."""
     from pathlib import Path
 
     from fleetmark_cli import output
@@ -348,7 +358,7 @@ def provide(name: str, folder: str, as_json: bool, address: str | None) -> None:
         return
     for sha256 in sorted(found, key=lambda sha256: wanted[sha256].name):
         echo(f"{wanted[sha256].name}: taken from {found[sha256]}")
-    echo(f"still missing: {', '.join(missing)}" if missing else f"{name} is whole")
+    echo(f"still missing: {', '.join(missing)}" if missing else f"{name} is complete")
 
 
 def _get(name: str, address: str | None) -> catalog_pb2.ComponentDetail:

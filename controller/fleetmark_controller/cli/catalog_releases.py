@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 _PATIENCE_S = 900.0
 _FILE = click.Path(dir_okay=False)
 _key = click.option(
-    "--key", "key_path", metavar="FILE", type=_FILE, help="The file of the catalog key."
+    "--key", "key_path", metavar="FILE", type=_FILE, help="File with the catalog key."
 )
 
 
 @click.group(name="key")
 def key_command() -> None:
-    """The catalog key, which signs what boards may run.
+    """Create, show and rotate the catalog key, which signs what devices may run.
 
-    A controller makes one for itself in its home. Kept on another machine, it stands between a
-    controller that was taken over and the boards.
+    By default a controller creates a catalog key in its home. A key that is stored on another
+    machine protects devices from a compromised controller.
     """
 
 
 @key_command.command(name="create")
-@click.option("--out", metavar="FILE", type=_FILE, required=True, help="Where it is written.")
+@click.option("--out", metavar="FILE", type=_FILE, required=True, help="File to write the key to.")
 @options.as_json
 def create_key(out: str, as_json: bool) -> None:
-    """Make a catalog key in FILE, readable by you alone; needs no controller.
+    """Create a catalog key in FILE, readable only by you, without a controller.
 
-    Tell a new controller with the line `catalog_key = "..."` in its config.toml, before its first
-    start. One that has a key already hands over to another with `key rotate`.
+    For a new controller, write `catalog_key = "..."` into its config.toml before its first start.
+    For a controller that already has a key, use `key rotate`.
     """
     from pathlib import Path
 
@@ -54,7 +54,7 @@ def create_key(out: str, as_json: bool) -> None:
 @options.as_json
 @options.controller
 def show_key(key_path: str | None, as_json: bool, address: str | None) -> None:
-    """Show the controller's catalog key and its release, or the public part of a FILE."""
+    """Show the controller's catalog key and release, or the public part of a key file."""
     from pathlib import Path
 
     from fleetmark_controller.signing import key_file
@@ -70,14 +70,14 @@ def show_key(key_path: str | None, as_json: bool, address: str | None) -> None:
 
 @key_command.command(name="rotate")
 @_key
-@click.option("--out", metavar="FILE", type=_FILE, help="With --key: where the new one is written.")
+@click.option("--out", metavar="FILE", type=_FILE, help="With --key: file for the new key.")
 @options.as_json
 @options.controller
 def rotate_key(key_path: str | None, out: str | None, as_json: bool, address: str | None) -> None:
-    """Hand over to a new catalog key; boards follow, because the old one signs the new one.
+    """Replace the catalog key. Devices accept the new key, because the old key signs it.
 
-    Without --key the controller does it with the key in its home, and signs a release. With --key
-    it needs no controller: sign the next release with the new file.
+    Without --key, the controller rotates the key in its home and signs a release. With --key, no
+    controller is needed: sign the next release with the new key file.
     """
     from pathlib import Path
 
@@ -85,7 +85,7 @@ def rotate_key(key_path: str | None, out: str | None, as_json: bool, address: st
     from fleetmark_protos.v1 import catalog_pb2
 
     if bool(key_path) != bool(out):
-        raise click.UsageError("--key and --out go together: the old file, and the new one")
+        raise click.UsageError("--key and --out require each other: the old and the new key file")
     if key_path and out:
         successor = key_file.read(Path(key_path)).successor()
         _write_key(Path(out), successor)
@@ -99,10 +99,10 @@ def rotate_key(key_path: str | None, out: str | None, as_json: bool, address: st
 
 @click.command(name="release")
 @_key
-@click.option("--propose", metavar="FILE", type=_FILE, help="Write what is to be signed to FILE.")
-@click.option("--sign", "draft", metavar="FILE", type=_FILE, help="Sign what was proposed in FILE.")
-@click.option("--out", metavar="FILE", type=_FILE, help="With --sign: where the release goes.")
-@click.option("--install", metavar="FILE", type=_FILE, help="Give the controller this release.")
+@click.option("--propose", metavar="FILE", type=_FILE, help="Write an unsigned release.")
+@click.option("--sign", "draft", metavar="FILE", type=_FILE, help="Sign this proposed release.")
+@click.option("--out", metavar="FILE", type=_FILE, help="With --sign: file for the signed release.")
+@click.option("--install", metavar="FILE", type=_FILE, help="Install this signed release.")
 @options.as_json
 @options.controller
 def release_command(
@@ -114,11 +114,11 @@ def release_command(
     as_json: bool,
     address: str | None,
 ) -> None:
-    """Sign all that the controller's catalog has now, so that boards follow orders for it.
+    """Sign a release of the controller's whole catalog, so that devices accept orders for it.
 
-    Without options the controller signs with the key in its home. With --key FILE this machine
-    signs and hands the release over. Where no network leads from one to the other: --propose FILE,
-    then --sign FILE --key FILE --out FILE on the machine with the key, then --install FILE.
+    Without options, the controller signs with the key in its home. With --key FILE, this machine
+    signs and sends the release to the controller. If the machine with the key has no network: run
+    --propose FILE, then --sign FILE --key FILE --out FILE on that machine, then --install FILE.
     """
     from pathlib import Path
 
@@ -130,9 +130,9 @@ def release_command(
         if value
     ]
     if len(chosen) > 1:
-        raise click.UsageError(f"{' and '.join(chosen)} are steps of their own")
+        raise click.UsageError(f"{' and '.join(chosen)} cannot be combined")
     if bool(draft) != bool(out) or (draft and not key_path):
-        raise click.UsageError("--sign goes with --key and --out")
+        raise click.UsageError("--sign requires --key and --out")
     if draft and out and key_path:
         _sign_offline(Path(draft), Path(key_path), Path(out), as_json)
         return
@@ -160,11 +160,11 @@ def release_command(
 
 @click.command(name="pack")
 @click.argument("campaign")
-@click.option("--out", metavar="FILE", type=_FILE, required=True, help="Where it is written.")
+@click.option("--out", metavar="FILE", type=_FILE, required=True, help="Archive to write.")
 @options.as_json
 @options.controller
 def pack_command(campaign: str, out: str, as_json: bool, address: str | None) -> None:
-    """Put all that a CAMPAIGN ran and gave into one archive, for others to verify and repeat."""
+    """Write results of a CAMPAIGN, and all that is needed to repeat it, to one archive."""
     from pathlib import Path
 
     from fleetmark_cli import output
@@ -189,10 +189,10 @@ def pack_command(campaign: str, out: str, as_json: bool, address: str | None) ->
 @click.command(name="unpack")
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, exists=True))
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
-@click.option("--trust", metavar="FINGERPRINT", help="The catalog key that must have signed it.")
+@click.option("--trust", metavar="FINGERPRINT", help="Require a signature by this catalog key.")
 @options.as_json
 def unpack_command(file: str, folder: str, trust: str | None, as_json: bool) -> None:
-    """Verify a pack and lay it out in DIR, whole or not at all; needs no controller."""
+    """Verify a pack and extract it to DIR, without a controller."""
     from pathlib import Path
 
     from fleetmark_cli import output
@@ -203,7 +203,7 @@ def unpack_command(file: str, folder: str, trust: str | None, as_json: bool) -> 
         output.print_json(found)
         return
     output.print_fields(found)
-    echo(f"Read on in {folder}/README.md")
+    echo(f"See {folder}/README.md")
 
 
 def _sealed(release: bytes, key_path: object) -> bytes:
@@ -277,7 +277,7 @@ def _show_trust(trust: catalog_pb2.Trust, as_json: bool) -> None:
             "signed": iso(trust.made_unix_s * NS_PER_S) if trust.serial else None,
             "expires": iso(trust.expires_unix_s * NS_PER_S) if trust.serial else None,
             "components": trust.components or None,
-            "pin for boards": f"{trust.ca_sha256}.{trust.catalog_sha256}",
+            "pin for devices": f"{trust.ca_sha256}.{trust.catalog_sha256}",
         }
     )
     for reason in trust.unsigned:

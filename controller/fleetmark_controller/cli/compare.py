@@ -15,9 +15,18 @@ from fleetmark_controller.cli import options
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @options.fleet
-@click.option("--metric", default="", metavar="COLUMN", help="Instead of the official figure.")
 @click.option(
-    "--fail-if", "fail_if", multiple=True, metavar="BOUND", help="Exit 1, like `slower=3%`."
+    "--metric",
+    default="",
+    metavar="COLUMN",
+    help="Compare this column instead of the official figure.",
+)
+@click.option(
+    "--fail-if",
+    "fail_if",
+    multiple=True,
+    metavar="BOUND",
+    help="Exit with 1 if this bound is exceeded, such as `slower=3%`.",
 )
 @click.option("--markdown", metavar="FILE", help="Also write a Markdown table.")
 @click.option("--junit", metavar="FILE", help="Also write JUnit XML.")
@@ -34,11 +43,11 @@ def command(
     as_json: bool,
     address: str | None,
 ) -> None:
-    """Is B faster than A, slower, or can nobody tell?
+    """Show whether B is faster or slower than A, or whether the difference is not significant.
 
-    A and B are campaigns, or some of a campaign's results: `last:threads=1`. What both have in
-    common is compared board by board, then over all boards. A board needs at least four valid runs
-    of each (`schedule --repeat 4`); runs of an interleaved campaign are compared pair by pair.
+    A and B are campaigns, or a part of a campaign's results, such as `last:threads=1`. Common
+    configurations are compared on each device, then over all devices. Each device needs at least
+    four valid runs of both (`schedule --repeat 4`). Interleaved runs are compared in pairs.
     """
     from fleetmark_cli import output, tables
     from fleetmark_controller.compare import render
@@ -68,7 +77,7 @@ def command(
     if broken:
         names = ", ".join(f"{render.row(v)[0]} ({render.row(v)[4]})" for v in broken[:5])
         more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-        echo(f"Not accepted ({', '.join(fail_if)}): {names}{more}", err=True)
+        echo(f"Bound exceeded ({', '.join(fail_if)}): {names}{more}", err=True)
         click.get_current_context().exit(1)
 
 
@@ -93,13 +102,13 @@ def _compare(client, a: str, b: str, selector: str, metric: str):  # type: ignor
             ErrorKind.USAGE,
             "A and B have runs in common",
             f"{a} and {b}",
-            "Narrow both sides, like `last:threads=1 last:threads=2`",
+            "Narrow both sides, for example `last:threads=1 last:threads=2`",
         )
     matched = match(sides[0], rows[0], sides[1], rows[1], metric)
     if not matched.found:
         raise FleetmarkError(
             ErrorKind.NOT_FOUND,
-            "A and B have no configuration in common on the same board",
+            "A and B have no configuration in common on the same device",
             f"{a} and {b}",
             f"A has {matched.only_a[0]}; B has {matched.only_b[0]}",
         )

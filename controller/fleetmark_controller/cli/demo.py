@@ -13,10 +13,10 @@ import click
     metavar="DIR",
     default="fleetmark-demo",
     show_default=True,
-    help="Where its files go; what an earlier demo left there is kept.",
+    help="Folder for the files; files of an earlier demo are kept.",
 )
 def command(out: str) -> int:
-    """Run the main job on this machine: controller, agent, default suite, report."""
+    """Run the demo: a controller, an agent and the default suite on this host, and a report."""
     from fleetmark_controller.demo.run import Demo
 
     return Demo(Path(out).absolute()).run()

@@ -23,28 +23,28 @@ FORMATS = ("csv", "jsonl", "parquet", "sqlite", "html", "mlperf")
 @click.option(
     "--out",
     metavar="PATH",
-    help="The file (mlperf: folder) to write; - writes the file to standard output.",
+    help="File (mlperf: folder) to write; - writes to standard output.",
 )
-@click.option("--view", default="runs", show_default=True, help="Which public view.")
+@click.option("--view", default="runs", show_default=True, help="Public view to export.")
 @options.campaign
 @options.fleet
-@click.option("--since", default="", metavar="T", help="ISO 8601 time.")
-@click.option("--samples", is_flag=True, help="Every sample of these runs, instead of the runs.")
+@click.option("--since", default="", metavar="T", help="Only rows since this ISO 8601 time.")
+@click.option("--samples", is_flag=True, help="Export all samples of the runs.")
 @click.option(
     "--round",
     "round_name",
     metavar="R",
-    help="mlperf: the round, v5.1 or v6.1; with --check v5.0, too.",
+    help="mlperf: round, v5.1 or v6.1; with --check also v5.0.",
 )
-@click.option("--division", metavar="D", help="mlperf: open or closed.")
-@click.option("--submitter", metavar="NAME", help="mlperf: who submits.")
+@click.option("--division", metavar="D", help="mlperf: division, open or closed.")
+@click.option("--submitter", metavar="NAME", help="mlperf: name of the submitter.")
 @click.option(
     "--infer",
     "infer_missing",
     is_flag=True,
     help="mlperf: infer scenarios that were not measured, as MLPerf's rules allow.",
 )
-@click.option("--check", metavar="TREE", help="mlperf: write nothing, check the submission TREE.")
+@click.option("--check", metavar="TREE", help="mlperf: only check the submission in TREE.")
 @options.controller
 def command(
     form: str,
@@ -61,30 +61,30 @@ def command(
     check: str | None,
     address: str | None,
 ) -> int:
-    """Write results to a file, the same rows in every format; or a submission to MLPerf."""
+    """Write results to a file, with the same rows in every format, or an MLPerf submission."""
     if check is not None:
         if form != "mlperf" or not round_name:
-            raise click.UsageError("--check goes with --format mlperf --round R")
+            raise click.UsageError("--check requires --format mlperf and --round")
         if out or division or submitter or infer_missing:
             raise click.UsageError(
-                "--check writes nothing: no --out, --division, --submitter, --infer"
+                "--check cannot be combined with --out, --division, --submitter or --infer"
             )
         return _check(check, round_name)
     if not out:
         raise click.UsageError("Missing option '--out'.")
     if form == "mlperf":
         if not (round_name and division and submitter):
-            raise click.UsageError("--format mlperf needs --round, --division and --submitter")
+            raise click.UsageError("--format mlperf requires --round, --division and --submitter")
         if samples or view != "runs":
-            raise click.UsageError("--format mlperf takes neither --samples nor --view")
+            raise click.UsageError("--format mlperf cannot be combined with --samples or --view")
         if out == _STANDARD_OUTPUT:
-            raise click.UsageError("--format mlperf writes a folder: name one with --out")
+            raise click.UsageError("--format mlperf writes a folder; give its name with --out")
         chosen = {"campaign": campaign, "selector": selector, "since": since}
         _mlperf(address, out, round_name, division, submitter, chosen, infer_missing=infer_missing)
         return 0
     if round_name or division or submitter or infer_missing:
         raise click.UsageError(
-            "--round, --division, --submitter and --infer are for --format mlperf"
+            "--round, --division, --submitter and --infer require --format mlperf"
         )
     from fleetmark_controller.client.export import export_view
 
@@ -116,7 +116,7 @@ def _target(out: str, form: str) -> Iterator[Path]:
     from tempfile import TemporaryDirectory
 
     if form in _BINARY and sys.stdout.isatty():
-        raise click.UsageError(f"--format {form} is binary: redirect standard output to a file")
+        raise click.UsageError(f"--format {form} is binary; redirect standard output to a file")
     with TemporaryDirectory(prefix="fleetmark-export-") as folder:
         path = Path(folder) / f"export.{form}"
         yield path
@@ -142,12 +142,12 @@ def _check(tree: str, round_name: str) -> int:
             echo(f"{problem}{_SUFFIXES.get(problem.level, '')}")
     if found.problems:
         total = len(found.problems)
-        count = "1 thing is" if total == 1 else f"{total} things are"
+        count = counted(total, "problem")
         own = f", {counts[FLEETMARK]} of them by Fleetmark's own form" if counts[FLEETMARK] else ""
-        echo(f"{count} wrong with {tree} by the rules of round {round_name}{own}", err=True)
+        echo(f"{tree}: {count} by the rules of round {round_name}{own}", err=True)
         return ErrorKind.SUBMISSION_INVALID.exit_code
     count = "1 result" if len(found.results) == 1 else f"{len(found.results)} results"
-    echo(f"{tree} keeps MLPerf's rules of round {round_name}: {count}", err=True)
+    echo(f"{tree} meets MLPerf's rules of round {round_name}: {count}", err=True)
     return 0
 
 
@@ -178,6 +178,6 @@ def _mlperf(
     for result in done.results:
         echo(result)
     echo(
-        f"Wrote {counted(len(done.results), 'result')} to {out}, checked by MLPerf's rules",
+        f"Wrote {counted(len(done.results), 'result')} to {out}, checked by the rules of MLPerf",
         err=True,
     )

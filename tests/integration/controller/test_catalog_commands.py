@@ -238,7 +238,7 @@ def test_walled_data_is_provided_by_its_digest(fleet: Fleet, tmp_path: Path) -> 
     assert files(fleet) == before
     (given / "wall.bin").unlink()
     (given / "renamed").write_bytes(data)
-    assert "is whole" in catalog(fleet, "provide", "model/walled", str(given))
+    assert "is complete" in catalog(fleet, "provide", "model/walled", str(given))
     fetched = json.loads(catalog(fleet, "fetch", "model/walled", "--json"))
     assert (fetched["files"], fetched["new_files"]) == (1, 0)
 
