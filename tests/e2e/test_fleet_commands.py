@@ -206,7 +206,7 @@ def test_size_and_time_come_first_and_large_ones_are_refused(fleet: Fleet) -> No
     assert "--max-jobs 60" in done.stderr
     done = fleet.run("schedule", "toy", "--dry-run", "--repeat", "3")
     assert "6 jobs on 2 devices, about" in done.stdout
-    assert "estimated by the profile" in done.stdout
+    assert "estimated from the profile" in done.stdout
 
 
 def test_a_drained_board_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
@@ -222,7 +222,7 @@ def test_a_drained_board_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
     until_ended(fleet, campaign)
     assert states(fleet, campaign) == {"SUCCEEDED"}
     done = fleet.run("schedule", "toy", "--dry-run", "--set", f"marks={fleet.folder / 'marks'}")
-    assert "by earlier runs" in done.stdout
+    assert "from earlier runs" in done.stdout
 
 
 def test_a_reserved_board_takes_its_holders_jobs_only(fleet: Fleet) -> None:
@@ -264,9 +264,9 @@ def test_nobody_acts_in_the_name_of_another(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("fleet", "reserve", "one", "--for", "soon"), "'soon' is no time: like 90s"),
-        (("fleet", "reserve", "one", "--for", "0"), "'0' is too short: at least 1s"),
-        (("token", "create", "--ttl", "1w"), "'1w' is no time: like 90s"),
+        (("fleet", "reserve", "one", "--for", "soon"), "'soon' is not a duration, such as 90s"),
+        (("fleet", "reserve", "one", "--for", "0"), "'0' is too short: the minimum is 1s"),
+        (("token", "create", "--ttl", "1w"), "'1w' is not a duration, such as 90s"),
         (("token", "create", "--ttl", "99999d"), "'99999d' is too long"),
         (("operator", "create", "cleo", "--ttl", "0.5s"), "'0.5s' is too short"),
         (("schedule", "toy", "--deadline", "-1"), "'-1' is no time"),
@@ -436,7 +436,7 @@ def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fle
     runs = len(json.loads(ok(fleet, "results", "list", "--runs", "--fleet", "name=two", "--json")))
     assert runs
     ok(fleet, "fleet", "rename", "two", "zwei")
-    assert "another board" in refused(fleet, 2, "fleet", "rename", "zwei", "one")
+    assert "another device" in refused(fleet, 2, "fleet", "rename", "zwei", "one")
     found = ok(fleet, "results", "list", "--runs", "--fleet", "name=zwei", "--json")
     assert len(json.loads(found)) == runs
     fleet.kill("two", 15)  # type: ignore[arg-type]
@@ -444,7 +444,7 @@ def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fle
     ok(fleet, "fleet", "drain", "zwei")
     waiting = submit(fleet, "--fleet", "name=zwei")
     both = submit(fleet, "--any")
-    assert "1 job that waited for it alone is cancelled." in ok(fleet, "fleet", "remove", "zwei")
+    assert "1 job that only it could run is cancelled." in ok(fleet, "fleet", "remove", "zwei")
     assert states(fleet, waiting) == {"CANCELLED"}
     until_ended(fleet, both)
     assert states(fleet, both) == {"SUCCEEDED"}, "another board could run it"

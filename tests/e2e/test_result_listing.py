@@ -79,7 +79,8 @@ def test_failed_jobs_are_counted_and_their_logs_are_pointed_to(fleet: Fleet) -> 
     assert "FileNotFoundError" in logs.stderr + logs.stdout
     shown = fleet.run("jobs", "show", hints[0][0]).stdout
     assert f"controller jobs logs {hints[0][0]}" in shown
-    assert "What a job wrote: `controller jobs logs JOB`" in fleet.run("jobs", "list").stdout
+    listed = fleet.run("jobs", "list").stdout
+    assert "`controller jobs logs JOB` prints the output of a job" in listed
 
 
 def test_the_report_lists_failed_jobs_and_joins_repetitions(fleet: Fleet) -> None:
@@ -147,7 +148,7 @@ def test_no_word_is_cut_at_80_columns(fleet: Fleet) -> None:
         (("fleet", "list"), "No devices. `controller token create`"),
         (("fleet", "saved"), "No fleet is saved. `controller fleet save"),
         (("jobs", "list"), "No jobs. `controller schedule BENCHMARK`"),
-        (("jobs", "list", "--state", "FAILED"), "No job is like that"),
+        (("jobs", "list", "--state", "FAILED"), "No job matches"),
         (("results", "list"), "No results. `controller schedule BENCHMARK --wait`"),
         (("results", "list", "--runs"), "No results."),
         (("token", "list"), "No tokens. `controller token create`"),

@@ -71,7 +71,7 @@ def test_a_submission_says_which_devices_are_offline(fleet: Fleet) -> None:
     assert said[0].startswith("2 jobs on 2 devices, about")
     assert said[1] == (
         "1 of 2 devices is offline: away. Jobs wait for it for at most 7 d (--deadline);"
-        " `--fleet online` leaves it out"
+        " `--fleet online` excludes it"
     )
     assert said[2].endswith(": 2 jobs on 2 devices")
     assert fleet.run("jobs", "cancel", "last").returncode == 0
@@ -110,8 +110,8 @@ def test_piped_wait_has_a_line_for_each_new_reason_and_survives_ctrl_c(fleet: Fl
     text = out.read_text()
     campaign = campaign_of(text)
     assert text.splitlines()[-1] == (
-        f"Interrupted. Campaign {campaign} goes on: `controller jobs watch {campaign}` follows it,"
-        f" `controller jobs cancel {campaign}` ends it"
+        f"Interrupted. Campaign {campaign} continues: `controller jobs watch {campaign}` follows"
+        f" it, `controller jobs cancel {campaign}` cancels it"
     )
     assert "Traceback" not in text
     listed = fleet.run("jobs", "list", "--campaign", campaign[-8:], "--state", "queued", "--json")
@@ -126,7 +126,7 @@ def test_a_terminal_shows_the_reason_beside_the_device(fleet: Fleet) -> None:
     until(lambda: "waits: away is offline" in terminal.text(), "the reason")
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.wait() == 130
-    assert "goes on" in terminal.text()
+    assert "continues" in terminal.text()
     shown = [line for line in re.split(r"[\r\n]", terminal.text()) if "waits:" in line]
     assert shown and max(map(len, shown)) <= 80
     assert all(re.match(r"away +0/1 ", line) for line in shown)

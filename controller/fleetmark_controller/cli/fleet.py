@@ -13,7 +13,7 @@ _MAX_DEVICE_FILE_BYTES = 1 << 20
 
 @click.group(name="fleet")
 def command() -> None:
-    """The boards of the fleet."""
+    """List and manage the devices of the fleet."""
 
 
 for _command in fleet_admin.COMMANDS:
@@ -22,13 +22,16 @@ for _command in fleet_admin.COMMANDS:
 
 @command.command(name="add")
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, exists=True))
-@click.option("--name", metavar="NAME", default="", help="Instead of the name in the file.")
+@click.option(
+    "--name", metavar="NAME", default="", help="Use this name instead of the one in FILE."
+)
 @options.as_json
 @options.controller
-def add_board(file: str, name: str, as_json: bool, address: str | None) -> None:
-    """Register a board on no network by the FILE that `agent describe` wrote there.
+def add_device(file: str, name: str, as_json: bool, address: str | None) -> None:
+    """Register a device without a network from the FILE that `agent describe` wrote.
 
-    Compare the key with what the board printed. Its jobs go there by `controller bundle export`.
+    Compare the key with the one that the device printed. `controller bundle export` writes its
+    jobs to files.
     """
     from pathlib import Path
 
@@ -61,7 +64,7 @@ def add_board(file: str, name: str, as_json: bool, address: str | None) -> None:
 @options.as_json
 @options.controller
 def list_devices(selector: str, as_json: bool, address: str | None) -> None:
-    """List the boards, what they are and whether they are there."""
+    """List the devices with their state and capabilities."""
     from fleetmark_cli import output, tables
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import fleet_pb2
@@ -92,9 +95,9 @@ def list_devices(selector: str, as_json: bool, address: str | None) -> None:
         ],
         droppable=("cpu", "os", "cores", "memory"),
         empty=(
-            "No device matches. `controller fleet list` lists all"
+            "No device matches. `controller fleet list` lists all devices"
             if selector
-            else "No devices. `controller token create` prints the line that starts an agent on one"
+            else "No devices. `controller token create` prints the command that starts an agent"
         ),
     )
     waiting = [device for device in reply.devices if device.enrollment == "pending"]
@@ -111,11 +114,11 @@ def _memory(size_bytes: int) -> str | None:
 @click.option(
     "--fingerprint",
     metavar="HEX",
-    help="The key must begin so, as the board shows it; at least 8 digits.",
+    help="Beginning of the key that the device shows; at least 8 digits.",
 )
 @options.controller
 def approve(name: str, fingerprint: str | None, address: str | None) -> None:
-    """Take a board into the fleet that waits for it."""
+    """Approve the enrollment of a device."""
     if fingerprint is not None and not fingerprint.strip():
         # A script passes this if its variable is not set. No comparison may look like a match.
         raise click.BadParameter("the fingerprint is empty", param_hint="--fingerprint")
@@ -124,14 +127,17 @@ def approve(name: str, fingerprint: str | None, address: str | None) -> None:
     with options.connect(address) as client:
         request = fleet_pb2.ApproveRequest(name=name, fingerprint=fingerprint or "")
         client.call(client.fleet.Approve, request)
-    echo(f"{name} belongs to the fleet.")
+    echo(f"{name} is approved.")
 
 
 @command.command(name="revoke")
 @click.argument("name")
 @options.controller
 def revoke(name: str, address: str | None) -> None:
-    """End a board's key, at once. What it delivered stays; it comes back only by a new token."""
+    """Revoke the key of a device immediately.
+
+    Its results remain. It can enroll again only with a new token.
+    """
     from fleetmark_protos.v1 import fleet_pb2
 
     with options.connect(address) as client:
@@ -143,13 +149,13 @@ def revoke(name: str, address: str | None) -> None:
 @click.argument("name")
 @options.controller
 def remove(name: str, address: str | None) -> None:
-    """End a board's key, and list it no more. What it delivered stays."""
+    """Revoke the key of a device and remove it from the fleet. Its results remain."""
     from fleetmark_protos.v1 import fleet_pb2
 
     with options.connect(address) as client:
         reply = client.call(client.fleet.Remove, fleet_pb2.RemoveRequest(name=name))
-    echo(f"{name} is gone from the fleet.")
+    echo(f"{name} is removed from the fleet.")
     if reply.cancelled:
         verb = "is" if reply.cancelled == 1 else "are"
         jobs = counted(reply.cancelled, "job")
-        echo(f"{jobs} that waited for it alone {verb} cancelled.")
+        echo(f"{jobs} that only it could run {verb} cancelled.")

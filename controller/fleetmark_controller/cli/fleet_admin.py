@@ -1,4 +1,4 @@
-"""`controller fleet`, the part that changes something."""
+"""The commands of `controller fleet` that show or change one device."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.command(name="label")
 @click.argument("name")
 @click.argument("labels", metavar="KEY=VALUE...", nargs=-1)
-@click.option("--unset", multiple=True, metavar="KEY", help="Take this label away.")
+@click.option("--unset", multiple=True, metavar="KEY", help="Remove this label.")
 @options.controller
 def label(name: str, labels: tuple[str, ...], unset: tuple[str, ...], address: str | None) -> None:
-    """Set labels of a board; they win over those of its agent."""
+    """Set labels of a device. They override labels that its agent sets."""
     from fleetmark_protos.v1 import fleet_pb2
 
     changes: dict[str, str] = {}
@@ -46,13 +46,16 @@ def label(name: str, labels: tuple[str, ...], unset: tuple[str, ...], address: s
 @click.command(name="describe")
 @click.argument("name")
 @click.argument("fields", metavar="FIELD=VALUE...", nargs=-1)
-@click.option("--unset", multiple=True, metavar="FIELD", help="Take this back.")
+@click.option("--unset", multiple=True, metavar="FIELD", help="Remove this field.")
 @options.as_json
 @options.controller
 def describe(
     name: str, fields: tuple[str, ...], unset: tuple[str, ...], as_json: bool, address: str | None
 ) -> None:
-    """Say of a board what MLPerf asks and no agent can measure; without FIELD, show it."""
+    """Set the fields of a system description for MLPerf that no agent can measure.
+
+    Without FIELD=VALUE, show the description.
+    """
     from fleetmark_cli import output
     from fleetmark_protos.v1 import fleet_pb2
 
@@ -82,23 +85,23 @@ def describe(
     shown = {**known, **given}
     output.print_fields({field: shown[field] for field in sorted(shown)})
     if found.component:
-        echo(f"Unless you said otherwise, from system/{found.component} of the catalog.")
+        echo(f"Fields that no operator set come from system/{found.component} of the catalog.")
     elif not shown:
-        echo(f"Nothing is said of {name} yet.")
+        echo(f"{name} has no description yet.")
 
 
 @click.command(name="drain")
 @_names
-@click.option("--reason", default="", help="For those who wonder why.")
+@click.option("--reason", default="", help="Reason, shown in `fleet list`.")
 @options.controller
 def drain(names: tuple[str, ...], reason: str, address: str | None) -> None:
-    """Give boards no further job; what runs on them goes on."""
+    """Stop dispatching jobs to devices. Running jobs continue."""
     from fleetmark_protos.v1 import fleet_pb2
 
     with options.connect(address) as client:
         reply = client.call(client.fleet.Drain, fleet_pb2.DrainRequest(names=names, reason=reason))
     for device in reply.devices:
-        rest = "; its job goes on" if device.job_id else ""
+        rest = "; its job continues" if device.job_id else ""
         echo(f"{device.name} is drained{rest}")
 
 
@@ -106,23 +109,25 @@ def drain(names: tuple[str, ...], reason: str, address: str | None) -> None:
 @_names
 @options.controller
 def resume(names: tuple[str, ...], address: str | None) -> None:
-    """Give boards jobs again: ends drain, reservation and quarantine."""
+    """Dispatch jobs to devices again, after a drain, reservation or quarantine."""
     from fleetmark_protos.v1 import fleet_pb2
 
     with options.connect(address) as client:
         reply = client.call(client.fleet.Resume, fleet_pb2.ResumeRequest(names=names))
     for device in reply.devices:
-        echo(f"{device.name} takes jobs again")
+        echo(f"{device.name} accepts jobs again")
 
 
 @click.command(name="reserve")
 @_names
-@click.option("--for", "for_s", type=options.TERM, required=True, help="Like 90s, 30m, 1h, 2d.")
+@click.option(
+    "--for", "for_s", type=options.TERM, required=True, help="Duration, such as 90s, 30m, 1h or 2d."
+)
 @options.controller
 def reserve(names: tuple[str, ...], for_s: float, address: str | None) -> None:
-    """Keep boards for your own campaigns; those of others wait.
+    """Reserve devices for your own campaigns. Jobs of other operators wait.
 
-    Who you are is what your credentials say.
+    Your credentials identify you.
     """
     from fleetmark_protos.v1 import fleet_pb2
 
@@ -139,7 +144,7 @@ def reserve(names: tuple[str, ...], for_s: float, address: str | None) -> None:
 @click.argument("new_name", metavar="NEW")
 @options.controller
 def rename(name: str, new_name: str, address: str | None) -> None:
-    """Call a board otherwise, whatever its agent says; its results follow."""
+    """Rename a device. The new name also applies to stored results."""
     from fleetmark_protos.v1 import fleet_pb2
 
     request = fleet_pb2.RenameRequest(name=name, new_name=new_name)
@@ -153,7 +158,7 @@ def rename(name: str, new_name: str, address: str | None) -> None:
 @options.as_json
 @options.controller
 def show(name: str, as_json: bool, address: str | None) -> None:
-    """Show a board: what it is, what it does now, what was decided, and how it changed."""
+    """Show the state, capabilities and history of a device."""
     from fleetmark_cli import output, tables
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import fleet_pb2
@@ -173,7 +178,7 @@ def show(name: str, as_json: bool, address: str | None) -> None:
             "id": device.device_id,
             "presence": device.presence,
             "now": activity_text(device) or "–",
-            "state": admin_text(device) or "takes jobs",
+            "state": admin_text(device) or "accepts jobs",
             "labels": ", ".join(f"{k}={v}" for k, v in sorted(device.labels.items())) or "–",
             "tags": ", ".join(facts.tags) or "–",
             "board": facts.board.model or None,
@@ -205,7 +210,7 @@ def _cores(cpu: capabilities_pb2.Cpu) -> str:
 @click.argument("selector")
 @options.controller
 def save(name: str, selector: str, address: str | None) -> None:
-    """Keep SELECTOR under NAME: wherever a selector is given, `@NAME` stands for it."""
+    """Save SELECTOR as NAME, so that `@NAME` can be used in place of it."""
     from fleetmark_protos.v1 import fleet_pb2
 
     name = name.removeprefix("@")
@@ -238,20 +243,20 @@ def saved(as_json: bool, address: str | None) -> None:
 @click.argument("name")
 @options.controller
 def forget(name: str, address: str | None) -> None:
-    """Forget the saved fleet NAME; no board is touched."""
+    """Delete the saved fleet NAME. Devices are not changed."""
     from fleetmark_protos.v1 import fleet_pb2
 
     name = name.removeprefix("@")
     with options.connect(address) as client:
         client.call(client.fleet.DeleteSelector, fleet_pb2.DeleteSelectorRequest(name=name))
-    echo(f"@{name} is forgotten")
+    echo(f"@{name} is deleted")
 
 
 COMMANDS = (show, label, describe, drain, resume, reserve, rename, save, saved, forget)
 
 
 def admin_text(device: fleet_pb2.Device) -> str:
-    """What was decided about a board, in words; empty if it simply takes jobs."""
+    """Return the administrative state of a device; empty if it accepts jobs."""
     admin = device.admin
     parts = []
     if admin.drained_at:
@@ -265,7 +270,7 @@ def admin_text(device: fleet_pb2.Device) -> str:
 
 
 def activity_text(device: fleet_pb2.Device) -> str:
-    """What a board does now, like `fashion-mnist fp32 …: run 40 %`."""
+    """Return the current activity of a device, such as `fashion-mnist fp32 …: run 40 %`."""
     if not device.job_id:
         return device.activity
     progress = device.progress

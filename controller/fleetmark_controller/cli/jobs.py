@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group(name="jobs")
 def command() -> None:
-    """Look at, watch, pause, cancel and retry jobs."""
+    """List, watch, pause, cancel and retry jobs."""
 
 
 for _command in jobs_actions.COMMANDS:
@@ -28,11 +28,11 @@ for _command in jobs_actions.COMMANDS:
 @command.command(name="list")
 @options.campaign
 @options.fleet
-@click.option("--state", default="", help="Only in this state, like QUEUED or FAILED.")
+@click.option("--state", default="", help="Only jobs in this state, such as QUEUED or FAILED.")
 @options.as_json
 @options.controller
 def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: str | None) -> None:
-    """List jobs; without --campaign, the campaigns come first."""
+    """List jobs and, without --campaign, also the campaigns."""
     from fleetmark_cli import output, tables
     from fleetmark_core.ids import short_ids
     from fleetmark_protos.plain import to_plain
@@ -78,14 +78,14 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
             for j in reply.jobs
         ],
         empty=(
-            "No job is like that. `controller jobs list` lists all"
+            "No job matches. `controller jobs list` lists all jobs"
             if campaign or state or selector
-            else "No jobs. `controller schedule BENCHMARK` submits some; `controller catalog list"
-            " benchmark` lists what can run"
+            else "No jobs. `controller schedule BENCHMARK` submits jobs; `controller catalog list"
+            " benchmark` lists the benchmarks"
         ),
     )
     if any(job.state in ("FAILED", "INVALID") and job.attempts for job in reply.jobs):
-        echo("What a job wrote: `controller jobs logs JOB`")
+        echo("`controller jobs logs JOB` prints the output of a job")
 
 
 @command.command(name="show")
@@ -93,9 +93,9 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
 @options.as_json
 @options.controller
 def show(id_: str, as_json: bool, address: str | None) -> None:
-    """Show one JOB: its configuration, why it waits or how it ended, its attempts.
+    """Show a JOB with its configuration, wait reason or outcome, and attempts.
 
-    Of a CAMPAIGN: how its jobs stand, and how much was sent to boards for them.
+    For a CAMPAIGN, show its jobs by state and how many bytes were sent to devices.
     """
     from fleetmark_protos.v1 import jobs_pb2
 
@@ -138,8 +138,8 @@ def _print_campaign(campaign: jobs_pb2.Campaign, as_json: bool) -> None:
             "jobs": _states(campaign),
             "created": campaign.created_at,
             "finished": campaign.finished_at or "–",
-            "bundles": f"{_megabytes(campaign.bundle_bytes)} in all, each job's counted",
-            "sent": f"{_megabytes(campaign.bytes_sent)} to boards; the rest they had",
+            "bundles": f"{_megabytes(campaign.bundle_bytes)} in total for all jobs",
+            "sent": f"{_megabytes(campaign.bytes_sent)} to devices; they already had the rest",
         }
     )
 
@@ -174,7 +174,7 @@ def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
             "finished": line.finished_at or "–",
             "run": line.run_id or "–",
             "logs": f"controller jobs logs {line.job_id[-SHORT_ID:]}" if line.attempts else "–",
-            "lock": detail.lockfile_sha256,
+            "lockfile": detail.lockfile_sha256,
             "bundle": _megabytes(detail.bundle_bytes),
             "needs": f"{_predicted(detail.memory_bytes)} of memory, "
             f"{_predicted(detail.disk_bytes)} of disk, predicted",
@@ -209,7 +209,7 @@ def _predicted(count_bytes: int) -> str:
 @click.argument("campaign")
 @options.controller
 def watch(campaign: str, address: str | None) -> int:
-    """Follow a CAMPAIGN to its end; exits with its result."""
+    """Follow a CAMPAIGN until it ends, and exit with its result."""
     from fleetmark_controller.cli import watch as watching
 
     with options.connect(address) as client:

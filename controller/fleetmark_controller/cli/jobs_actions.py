@@ -1,4 +1,4 @@
-"""`controller jobs`, the part that changes something, and what jobs write."""
+"""The commands of `controller jobs` that change jobs, and `controller jobs logs`."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def one_of(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
 
 @click.command(name="cancel")
 @_which
-@click.option("--no-wait", is_flag=True, help="Do not wait for the boards to confirm.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the devices to confirm.")
 @options.controller
 def cancel(id_: str, no_wait: bool, address: str | None) -> None:
-    """Cancel a campaign's jobs, or one job; what runs is stopped, and its board confirms it."""
+    """Cancel all jobs of a campaign, or one job. Devices stop running jobs and confirm it."""
     from fleetmark_protos.v1 import jobs_pb2
 
     with options.connect(address) as client:
@@ -49,7 +49,7 @@ def cancel(id_: str, no_wait: bool, address: str | None) -> None:
             lambda: client.call(client.jobs.Cancel, jobs_pb2.CancelRequest(campaign_id=id_)),
         )
         if not reply.jobs:
-            echo("Nothing to cancel: all had ended")
+            echo("Nothing to cancel: all jobs have ended")
             return
         echo(f"Cancelling {counted(reply.jobs, 'job')}")
         if no_wait or not reply.confirming:
@@ -57,7 +57,7 @@ def cancel(id_: str, no_wait: bool, address: str | None) -> None:
         try:
             _confirm(client, reply.campaign_id, set(reply.confirming))
         except KeyboardInterrupt:
-            echo("Interrupted. The jobs are cancelled all the same", err=True)
+            echo("Interrupted. The jobs are cancelled nevertheless", err=True)
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
 
 
@@ -76,7 +76,7 @@ def _confirm(client: Client, campaign_id: str, waited_for: set[str]) -> None:
                 echo(f"{event.job.device} confirmed: {event.job.configuration} is cancelled")
             else:
                 ended = event.job.state.lower()
-                echo(f"{event.job.configuration} had {ended} on {event.job.device} by then")
+                echo(f"{event.job.configuration} had already {ended} on {event.job.device}")
         if not waited_for:
             break
 
@@ -85,7 +85,7 @@ def _confirm(client: Client, campaign_id: str, waited_for: set[str]) -> None:
 @click.argument("campaign")
 @options.controller
 def pause(campaign: str, address: str | None) -> None:
-    """Let no further job of a CAMPAIGN begin; those that run go on, and deadlines, too."""
+    """Pause a CAMPAIGN: start no further jobs. Running jobs continue, and deadlines still apply."""
     _pause(campaign, address, pause=True)
 
 
@@ -93,7 +93,7 @@ def pause(campaign: str, address: str | None) -> None:
 @click.argument("campaign")
 @options.controller
 def resume(campaign: str, address: str | None) -> None:
-    """Let the jobs of a paused CAMPAIGN begin again."""
+    """Resume a paused CAMPAIGN."""
     _pause(campaign, address, pause=False)
 
 
@@ -112,13 +112,13 @@ def _pause(campaign: str, address: str | None, *, pause: bool) -> None:
 
 @click.command(name="retry")
 @_which
-@click.option("--cancelled", is_flag=True, help="Those that were cancelled, too.")
-@click.option("--wait", is_flag=True, help="Follow the campaign; exit with its result.")
+@click.option("--cancelled", is_flag=True, help="Also retry cancelled jobs.")
+@click.option("--wait", is_flag=True, help="Follow the campaign, and exit with its result.")
 @options.controller
 def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
-    """Do again what failed or was invalid in a campaign (or one such JOB), and nothing else.
+    """Retry the failed and invalid jobs of a CAMPAIGN, or one such JOB.
 
-    The new jobs belong to the same campaign; in its result they take the place of the old ones.
+    The new jobs belong to the same campaign and replace the old ones in its result.
     """
     from fleetmark_controller.cli import watch
     from fleetmark_protos.v1 import jobs_pb2
@@ -130,7 +130,7 @@ def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
     with options.connect(address) as client:
         reply = one_of(lambda: ask(job_id=id_), lambda: ask(campaign_id=id_))
         if not reply.job_ids:
-            echo("Nothing to retry: nothing failed that was not retried already")
+            echo("Nothing to retry: there is no failed job that was not already retried")
             return 0
         echo(f"Campaign {reply.campaign_id}: {counted(len(reply.job_ids), 'job')} again")
         return watch.watch_campaign(client, reply.campaign_id) if wait else 0
@@ -138,10 +138,10 @@ def retry(id_: str, cancelled: bool, wait: bool, address: str | None) -> int:
 
 @click.command(name="logs")
 @click.argument("job")
-@click.option("-f", "--follow", is_flag=True, help="Go on while the job runs.")
+@click.option("-f", "--follow", is_flag=True, help="Continue until the job ends.")
 @options.controller
 def logs(job: str, follow: bool, address: str | None) -> None:
-    """Print what a JOB wrote to stdout and stderr; of one that runs, its last lines."""
+    """Print stdout and stderr of a JOB; for a running job, its last lines."""
     from fleetmark_protos.v1 import jobs_pb2
 
     places = {"stdout": sys.stdout, "stderr": sys.stderr}
@@ -153,7 +153,7 @@ def logs(job: str, follow: bool, address: str | None) -> None:
             if chunk.stream in plain:
                 place.write(plain[chunk.stream].clean(chunk.data))
             else:
-                place.buffer.write(chunk.data)  # into a file or a pipe it goes as it is
+                place.buffer.write(chunk.data)  # unchanged for files and pipes
             place.flush()
 
 

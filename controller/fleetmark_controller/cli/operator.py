@@ -1,4 +1,4 @@
-"""`controller operator`: people who use the controller, from wherever they sit."""
+"""`controller operator`: the credentials of operators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleetmark_controller.cli.token import join_line_address
 
 @click.group(name="operator")
 def command() -> None:
-    """People: who may use the controller, and as what."""
+    """Create, list and revoke credentials of operators."""
 
 
 @command.command(name="create")
@@ -21,7 +21,7 @@ def command() -> None:
     default="viewer",
     show_default=True,
     metavar="ROLE",
-    help="viewer looks; operator also runs benchmarks; admin also decides who belongs.",
+    help="viewer reads; operator also runs benchmarks; admin also manages devices and operators.",
 )
 @click.option(
     "--ttl",
@@ -29,7 +29,7 @@ def command() -> None:
     type=options.TERM,
     default="365d",
     show_default=True,
-    help="How long it counts.",
+    help="Lifetime of the credentials.",
 )
 @click.option("--out", metavar="FILE", help="Credentials file [default: NAME.json].")
 @options.as_json
@@ -37,9 +37,9 @@ def command() -> None:
 def create(
     name: str, role: str, life_s: float, out: str | None, as_json: bool, address: str | None
 ) -> None:
-    """Make a credentials file for another machine's `controller` command.
+    """Create a credentials file for the `controller` command on another machine.
 
-    The key in it is made here and nowhere else: carry the file over a channel that you trust.
+    The private key exists only in this file: transfer the file over a channel that you trust.
     """
     from pathlib import Path
 
@@ -51,9 +51,11 @@ def create(
 
     path = Path(out or f"{name}.json")
     if not out and path.name != f"{name}.json":
-        raise FleetmarkError(ErrorKind.USAGE, f"{name[:80]!r} is not a name")
+        raise FleetmarkError(ErrorKind.USAGE, f"{name[:80]!r} is not a valid name")
     if path.exists():
-        raise FleetmarkError(ErrorKind.USAGE, "exists already", str(path), "Name another --out")
+        raise FleetmarkError(
+            ErrorKind.USAGE, "the file already exists", str(path), "Give another --out"
+        )
     key = make_key()
     request = admin_pb2.CreateOperatorRequest(
         name=name, role=role, csr=signing_request(key), lifetime_ns=int(life_s * 1e9)
@@ -79,15 +81,15 @@ def create(
         )
         return
     echo(f"Wrote {path}: {name} is {role} until {reply.expires_at}.")
-    echo(f"There: controller fleet list --credentials {path.name}")
-    echo("or put it where commands look: ~/.config/fleetmark/credentials.json")
+    echo(f"On the other machine: controller fleet list --credentials {path.name}")
+    echo("or store it as the default: ~/.config/fleetmark/credentials.json")
 
 
 @command.command(name="list")
 @options.as_json
 @options.controller
 def list_operators(as_json: bool, address: str | None) -> None:
-    """List the people and their roles."""
+    """List the operators and their roles."""
     from fleetmark_cli import output, tables
     from fleetmark_protos.plain import to_plain
     from fleetmark_protos.v1 import admin_pb2
@@ -95,13 +97,13 @@ def list_operators(as_json: bool, address: str | None) -> None:
     with options.connect(address) as client:
         reply = client.call(client.admin.ListOperators, admin_pb2.ListOperatorsRequest())
     if as_json:
-        output.print_json([to_plain(person) for person in reply.operators])
+        output.print_json([to_plain(operator) for operator in reply.operators])
         return
     tables.print_table(
         ("name", "role", "state", "created", "key"),
         [
-            (person.name, person.role, person.state, person.created_at, person.fingerprint[:16])
-            for person in reply.operators
+            (found.name, found.role, found.state, found.created_at, found.fingerprint[:16])
+            for found in reply.operators
         ],
     )
 
@@ -110,7 +112,7 @@ def list_operators(as_json: bool, address: str | None) -> None:
 @click.argument("name")
 @options.controller
 def revoke(name: str, address: str | None) -> None:
-    """End a person's credential, at once."""
+    """Revoke the credentials of an operator immediately."""
     from fleetmark_protos.v1 import admin_pb2
 
     with options.connect(address) as client:

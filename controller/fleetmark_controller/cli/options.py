@@ -20,21 +20,21 @@ fleet = click.option(
     "selector",
     metavar="SELECTOR",
     default="",
-    help="Devices, like `arm64,site=lab1` or `online`.",
+    help="Only devices that match, such as `arm64,site=lab1` or `online`.",
 )
 campaign = click.option(
-    "--campaign", metavar="ID", default="", help="Of this campaign: a part of its id, or `last`."
+    "--campaign", metavar="ID", default="", help="Only this campaign: part of its id, or `last`."
 )
 
 
 def controller(command: F) -> F:
-    """Adds --controller and --credentials; see `connect`."""
+    """Add --controller and --credentials; see `connect`."""
     command = click.option(
         "--credentials",
         metavar="FILE",
         expose_value=False,
         callback=_remember,
-        help="Who you are [default: FLEETMARK_CREDENTIALS, or what a controller left here].",
+        help="Credentials file [default: FLEETMARK_CREDENTIALS, or that of a local controller].",
     )(command)
     return click.option(
         "--controller",
@@ -52,7 +52,7 @@ def _remember(ctx: click.Context, parameter: click.Parameter, value: str | None)
 
 
 def connect(address: str | None) -> Client:
-    """A connection for the command that runs now.
+    """Return a connection for the current command.
 
     Raises:
         FleetmarkError: see `Client`.
@@ -70,27 +70,27 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
     _MOST_S = 1e9
 
     def __init__(self, least_s: float = 0.0) -> None:
-        """`least_s`: what is shorter is refused."""
+        """Accept durations of `least_s` or more."""
         self.least_s = least_s
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Seconds; a usage error if it is no time, or too short or too long."""
+        """Return seconds; a usage error for any other text, or if it is too short or too long."""
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", str(value))
         if match is None:
-            self.fail(f"{value!r} is no time: like 90s, 30m, 1h or 2d", param, ctx)
+            self.fail(f"{value!r} is not a duration, such as 90s, 30m, 1h or 2d", param, ctx)
         seconds = float(match[1]) * self._SECONDS[match[2]]
         if seconds < self.least_s:
-            self.fail(f"{value!r} is too short: at least {self.least_s:g}s", param, ctx)
+            self.fail(f"{value!r} is too short: the minimum is {self.least_s:g}s", param, ctx)
         if seconds >= self._MOST_S:
-            self.fail(f"{value!r} is too long: about 30 years at most", param, ctx)
+            self.fail(f"{value!r} is too long: the maximum is about 30 years", param, ctx)
         return seconds
 
 
 DURATION = Duration()
 TERM = Duration(least_s=1.0)
-"""Something that lasts: less than a second is a mistake."""
+"""A duration of one second or more: a shorter one is a mistake."""
 
 
 def words(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Values of a repeatable option whose values may also be joined by commas."""
+    """Return the values of a repeatable option, whose values may also be joined by commas."""
     return tuple(word for value in values for word in value.split(",") if word)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @click.command(name="replay")
 @click.argument("run", metavar="RUN")
-@click.option("--repeat", type=click.IntRange(1, 1000), default=1, help="How often.")
+@click.option("--repeat", type=click.IntRange(1, 1000), default=1, help="Number of repetitions.")
 @options.as_json
 @options.controller
 def command(run: str, repeat: int, as_json: bool, address: str | None) -> int:
-    """Run again what RUN ran, on the same board, and show the difference.
+    """Repeat RUN on the same device, and show the differences.
 
-    The same lock: the same files, by their digests. What else the run names (the board's software,
-    its governor, the agent's version) is compared with what is there now.
+    The replay uses the same lockfile, that is, the same files by their digests. Other conditions
+    of the run (software and governor of the device, version of the agent) are compared.
     """
     from fleetmark_controller.cli import watch
     from fleetmark_core.ids import uuid7
@@ -66,7 +66,7 @@ def _show(
     from fleetmark_controller.compare import replay_diff
 
     figures = replay_diff.figures(then, [row for row, _ in again])
-    # Every replay ran on the same board within minutes: what the last one met stands for them.
+    # All replays ran on the same device within minutes, so the last one represents them.
     changed = replay_diff.differences(provenance, again[-1][1])
     if as_json:
         output.print_json(
@@ -96,5 +96,5 @@ def _show(
     if changed:
         tables.print_table(("ran on", "then", "now"), changed)
     else:
-        echo("Nothing that the run names has changed: lock, software, board, agent.")
-    echo("One run tells little: `controller compare` says what is beyond chance.")
+        echo("No recorded condition has changed: lockfile, software, device, agent.")
+    echo("One run is weak evidence: `controller compare` shows which differences are significant.")

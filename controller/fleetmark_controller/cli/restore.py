@@ -14,8 +14,8 @@ def command(backup: str, home: str | None) -> None:
     """Restore the backup DIR as a new home, after checking every file.
 
     The home must be empty or absent. Devices reconnect by themselves if the controller has the
-    same address as before, or finds them by mDNS. Stop the old controller before: two controllers
-    with one identity give contradicting orders.
+    same address as before, or if they find it by mDNS. Stop the old controller first: two
+    controllers with one identity send conflicting orders.
     """
     from pathlib import Path
 
@@ -42,4 +42,4 @@ def command(backup: str, home: str | None) -> None:
             f" for example {restored.needed_blobs[0]}",
             err=True,
         )
-    echo(f"Start it: controller serve --home {target}")
+    echo(f"Start it with: controller serve --home {target}")

@@ -152,7 +152,7 @@ def _notes(told: Sequence[Field], dropped: Sequence[str]) -> list[str]:
     if same:
         notes.append(f"The same in all rows: {', '.join(same)}")
     if dropped:
-        notes.append(f"Too narrow for: {', '.join(dropped)}")
+        notes.append(f"Columns not shown, the terminal is too narrow: {', '.join(dropped)}")
     return notes
 
 

@@ -15,7 +15,7 @@ from fleetmark_core.plural import counted
 
 @click.group(name="results")
 def command() -> None:
-    """Look at results."""
+    """Show results, and import results from files."""
 
 
 @command.command(name="import")
@@ -23,7 +23,7 @@ def command() -> None:
 @options.as_json
 @options.controller
 def import_results(file: str, as_json: bool, address: str | None) -> None:
-    """Take in the results that `agent run-bundle` wrote into FILE. Twice changes nothing."""
+    """Import the results that `agent run-bundle` wrote to FILE. A repeated import has no effect."""
     from fleetmark_cli import output
     from fleetmark_controller.client.bundle_files import send_results
 
@@ -39,7 +39,7 @@ def import_results(file: str, as_json: bool, address: str | None) -> None:
             }
         )
         return
-    new = f"{reply.new_records} new" if reply.new_records else "all of them were here"
+    new = f"{reply.new_records} new" if reply.new_records else "all of them already stored"
     echo(f"job {reply.job_id}: {counted(reply.records, 'record')}, {new}")
 
 
@@ -52,12 +52,15 @@ def import_results(file: str, as_json: bool, address: str | None) -> None:
     type=float,
     default=0.0,
     metavar="S",
-    help="Seconds by which the power server's clock was ahead of the board's.",
+    help="Seconds by which the clock of the power server was ahead of the device's clock.",
 )
 @options.as_json
 @options.controller
 def import_power(run: str, log: str, ahead_s: float, as_json: bool, address: str | None) -> None:
-    """Take a RUN's energy from a LOG of PTDaemon (spl.txt). Twice changes nothing."""
+    """Import the energy of a RUN from a LOG of PTDaemon (spl.txt).
+
+    A repeated import has no effect.
+    """
     from fleetmark_cli import output
     from fleetmark_controller.client.bundle_files import send_power
 
@@ -83,14 +86,14 @@ def import_power(run: str, log: str, ahead_s: float, as_json: bool, address: str
 @command.command(name="list")
 @options.campaign
 @options.fleet
-@click.option("--since", default="", metavar="T", help="ISO 8601 time.")
-@click.option("--runs", is_flag=True, help="Single runs instead of results by configuration.")
+@click.option("--since", default="", metavar="T", help="Only results since this ISO 8601 time.")
+@click.option("--runs", is_flag=True, help="List single runs instead of results by configuration.")
 @options.as_json
 @options.controller
 def list_results(
     campaign: str, selector: str, since: str, runs: bool, as_json: bool, address: str | None
 ) -> None:
-    """List results: one row a configuration on a board, performance joined with accuracy."""
+    """List results, one row per configuration and device, with performance and accuracy."""
     from fleetmark_cli import tables
     from fleetmark_controller.cli.failed_jobs import failures_note
 
@@ -116,8 +119,8 @@ def print_results(
         return
     if not found:
         output.sentence(
-            "No results. `controller schedule BENCHMARK --wait` makes some; `controller jobs list`"
-            " shows what waits, and why",
+            "No results. `controller schedule BENCHMARK --wait` runs a benchmark; `controller jobs"
+            " list` shows why jobs wait",
             err=True,
         )
         return
@@ -130,11 +133,11 @@ def print_results(
 
 @command.command(name="show")
 @click.argument("run")
-@click.option("--save", metavar="DIR", help="Also write the run's raw files there.")
+@click.option("--save", metavar="DIR", help="Also write the raw files of the run to DIR.")
 @options.as_json
 @options.controller
 def show(run: str, save: str | None, as_json: bool, address: str | None) -> None:
-    """Show one RUN: its figures, both verdicts with their reasons, energy, raw files."""
+    """Show a RUN with its figures, validity, condition, energy and raw files."""
     from fleetmark_cli import output, tables
     from fleetmark_controller.cli import run_summary
     from fleetmark_controller.client.connection import values
@@ -166,11 +169,11 @@ def show(run: str, save: str | None, as_json: bool, address: str | None) -> None
     tables.print_table(
         ("file", "bytes", "sha256"), [(f["name"], f["size_bytes"], f["sha256"]) for f in files]
     )
-    echo("Provenance: --json has it whole; raw files: --save DIR writes them.")
+    echo("--json prints the whole provenance; --save DIR writes the raw files.")
 
 
 def _print_search(search: dict[str, Any]) -> None:
-    """What mode find-performance found, and each of its tests."""
+    """Print what mode find-performance found, and each of its tests."""
     from fleetmark_cli import tables
 
     unit = str(search["unit"]).replace("_per_", "/").replace("_", " ")
@@ -180,7 +183,7 @@ def _print_search(search: dict[str, Any]) -> None:
     echo(
         f"Found: {found:g} {unit}{bound} (test {search['kept']})"
         if found is not None
-        else "Found: nothing, no test was valid"
+        else "Found: nothing, because no test was valid"
     )
     rows = [
         (

@@ -1,4 +1,4 @@
-"""The two verdicts of a run and its energy, in lines for people. Pure."""
+"""Lines that show validity, condition and energy of a run. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TOLD = frozenset(
         *("energy_official", "interval_percent", "repeat_interval_percent"),
     )
 )
-"""Columns that the lines tell better than a list of columns does."""
+"""Columns that the lines show, and that the list of columns omits."""
 
 _WORDS = {
-    "good": "good: nothing speaks against the figures",
+    "good": "good: no reason to doubt the figures",
     "suspicious": "suspicious",
-    "unchecked": "unchecked: nobody watched what else ran on the board",
+    "unchecked": "unchecked: other load on the device was not recorded",
 }
 _WATCHED = {
     "temperature_c": "temperature",
@@ -34,7 +34,7 @@ _MOST_SENSORS = 5
 
 
 def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader must know before he believes a figure."""
+    """Yield the lines."""
     validity = figures.get("loadgen_validity")
     problems = [str(problem) for problem in _list(provenance.get("problems"))]
     validity_text = "gives no verdict in accuracy mode" if validity is None else str(validity)
@@ -48,11 +48,11 @@ def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator
     missing = _table(_table(provenance.get("telemetry")).get("unavailable"))
     for name, why in missing.items():
         if name in _WATCHED:
-            yield f"           - not watched: {_WATCHED[name]} ({why})"
+            yield f"           - not recorded: {_WATCHED[name]} ({why})"
     yield from _left_out(_table(_table(provenance.get("temperatures")).get("left_out")))
     root = provenance.get("system_root")
     if isinstance(root, str) and root != "/":
-        yield f"           - the board's files were read below {root}"
+        yield f"           - system files of the device were read below {root}"
     yield from _stable(_table(provenance.get("stable")))
     yield from _intervals(figures)
     yield from _energy(figures)
@@ -104,7 +104,7 @@ def _stable(conditions: Mapping[str, Any]) -> Iterator[str]:
         parts.append(
             f"on cores {_kinds(conditions) or _numbers(cores)}{f' ({why})' if why else ''}"
         )
-    yield f"Stable     {'; '.join(parts) or 'as it was'}"
+    yield f"Stable     {'; '.join(parts) or 'nothing was changed'}"
     for reason in _list(conditions.get("not_set")):
         yield f"           - not set: {reason}"
 
@@ -131,8 +131,8 @@ def _energy(figures: Mapping[str, Any]) -> Iterator[str]:
     parts = [f"{joules:.4g} J"]
     for name, words in (
         ("power_mean_w", "{:.4g} W"),
-        ("energy_per_query_j", "{:.4g} J a query"),
-        ("energy_per_sample_j", "{:.4g} J a sample"),
+        ("energy_per_query_j", "{:.4g} J per query"),
+        ("energy_per_sample_j", "{:.4g} J per sample"),
     ):
         if isinstance(figures.get(name), (int, float)):
             parts.append(words.format(figures[name]))

@@ -30,51 +30,64 @@ _DEADLINE_S = 7 * 24 * 3600.0
     "modes",
     metavar="M,...",
     multiple=True,
-    help="performance, accuracy, compliance, find-performance.",
+    help="Modes: performance, accuracy, compliance, find-performance.",
 )
-@click.option("--set", "settings", metavar="KEY=V1,V2", multiple=True, help="Grid of a parameter.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=V1,V2",
+    multiple=True,
+    help="Values of a parameter; several make a grid.",
+)
 @click.option(
     "--with",
     "variations",
     metavar="V,...",
     multiple=True,
-    help="Variations; several of one group are a grid.",
+    help="Variations; several of one group make a grid.",
 )
-@click.option("--profile", default="quick", show_default=True, help="quick or valid.")
+@click.option("--profile", default="quick", show_default=True, help="Profile: quick or valid.")
 @click.option(
-    "--round", "round_name", metavar="R", help="MLPerf's round, v5.1 or v6.1: its LoadGen."
+    "--round", "round_name", metavar="R", help="Use the LoadGen of this MLPerf round: v5.1 or v6.1."
 )
-@click.option("--repeat", type=click.IntRange(1, 1000), default=1, help="Repetitions of each.")
-@click.option("--any", "any_device", is_flag=True, help="Each job once, on any board that fits.")
+@click.option("--repeat", type=click.IntRange(1, 1000), default=1, help="Repetitions of each job.")
+@click.option(
+    "--any", "any_device", is_flag=True, help="Run each job once, on any device that fits."
+)
 @click.option("--priority", type=click.IntRange(-1000, 1000), default=0)
-@click.option("--timeout", "timeout_s", type=options.TERM, help="Of one attempt, like 90s.")
 @click.option(
-    "--deadline", "deadline_s", type=options.TERM, help="For each job, like 12h [default: 7d]."
+    "--timeout", "timeout_s", type=options.TERM, help="Time limit of one attempt, such as 90s."
+)
+@click.option(
+    "--deadline",
+    "deadline_s",
+    type=options.TERM,
+    help="Time limit for each job, such as 12h [default: 7d].",
 )
 @click.option("--max-attempts", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option(
     "--interleave",
     is_flag=True,
-    help="Configurations alternate on each board (A B A B ...), with no other job between them.",
+    help="Alternate configurations on each device (A B A B ...), with no other job between them.",
 )
 @click.option(
-    "--cool-down", "cool_down_s", type=options.DURATION, default=0, help="Rest before each job."
+    "--cool-down", "cool_down_s", type=options.DURATION, default=0, help="Pause before each job."
 )
 @click.option(
     "--stable",
     is_flag=True,
-    help="Cool first, fix the governor where that is allowed, repeat until the figure is sure.",
+    help="Cool down first, set the governor if allowed, repeat until the figure is precise.",
 )
 @click.option(
     "--min-sandbox",
     metavar="LEVEL",
     default="",
-    help="Leave out boards with a weaker sandbox: limits, landlock, bubblewrap.",
+    help="Exclude devices with a weaker sandbox than limits, landlock or bubblewrap.",
 )
 @click.option(
-    "--max-jobs", type=click.IntRange(1), default=1000, show_default=True, help="Refuse more."
+    "--max-jobs", type=click.IntRange(1), default=1000, show_default=True, help="Limit of jobs."
 )
-@click.option("--wait", is_flag=True, help="Show progress; exit with the campaign's result.")
+@click.option("--wait", is_flag=True, help="Show progress, and exit with the campaign's result.")
 @click.option("--dry-run", is_flag=True, help="Only show what would run where.")
 @options.as_json
 @options.controller
@@ -103,7 +116,10 @@ def command(
     as_json: bool,
     address: str | None,
 ) -> int:
-    """Run BENCHMARK (or a suite; without a name the default suite) on every board that fits."""
+    """Run BENCHMARK, or a suite, on every device that fits.
+
+    Without BENCHMARK, run the default suite.
+    """
     from fleetmark_cli import output
     from fleetmark_controller.cli import watch
     from fleetmark_core.ids import uuid7
@@ -143,7 +159,7 @@ def command(
                     else [_size(event.estimate), *_offline(event.estimate, deadline_s, any_device)]
                 )
                 continue
-            # First of all, but not before it is known that nothing is wrong at once.
+            # Printed first, but only after the first check of the request succeeded.
             for line in size:
                 sentence(line)
             size = []
@@ -157,7 +173,7 @@ def command(
         if not as_json:
             _say_submitted(result)
             if stable:
-                echo("Each runs again until its figure is known well enough")
+                echo("Each job is repeated until its figure is precise enough")
         code = 0
         if wait:
             code = watch.watch_campaign(client, result.campaign_id, quiet=as_json)
@@ -184,27 +200,27 @@ def _say_submitted(result: SubmitResult) -> None:
 
 
 def _size(size: CampaignEstimate) -> str:
-    """How large a campaign is, in a line."""
+    """Return the size of a campaign as one line."""
     from fleetmark_controller.cli.durations import about
 
     if not size.jobs:
         return "No job"
     jobs = counted(size.jobs, "job")
-    boards = counted(size.devices, "device")
+    devices = counted(size.devices, "device")
     slowest = f" ({size.critical_device} takes longest)" if size.devices > 1 else ""
     slowest = slowest if size.critical_device else ""
     source = (
-        "by earlier runs"
+        "from earlier runs"
         if size.estimated_from_history == size.jobs
-        else f"{size.estimated_from_history} of them by earlier runs, the others by the profile"
+        else f"{size.estimated_from_history} of them from earlier runs, the others from the profile"
         if size.estimated_from_history
-        else "by the profile"
+        else "from the profile"
     )
-    return f"{jobs} on {boards}, {about(size.makespan_ns / 1e9)}{slowest}, estimated {source}"
+    return f"{jobs} on {devices}, {about(size.makespan_ns / 1e9)}{slowest}, estimated {source}"
 
 
 def _offline(size: CampaignEstimate, deadline_s: float | None, any_device: bool) -> Iterator[str]:
-    """Say which devices of a campaign are not online."""
+    """Yield a line about the devices of a campaign that are not online."""
     from fleetmark_controller.cli.durations import left
 
     names = list(size.offline_devices)
@@ -217,12 +233,12 @@ def _offline(size: CampaignEstimate, deadline_s: float | None, any_device: bool)
         fate = "Jobs run on the others"
     yield (
         f"{len(names)} of {counted(size.devices, 'device')} {verb} offline:"
-        f" {', '.join(names[:_MAX_NAMES])}{more}. {fate}; `--fleet online` leaves {pronoun} out"
+        f" {', '.join(names[:_MAX_NAMES])}{more}. {fate}; `--fleet online` excludes {pronoun}"
     )
 
 
 def _show_plan(result: SubmitResult, as_json: bool) -> int:
-    """Print what would run and why; 3 if it is nothing."""
+    """Print what would run and why; return 3 if there is nothing."""
     from fleetmark_cli import output, tables
     from fleetmark_controller.cli.durations import about
     from fleetmark_core.resource_model import size

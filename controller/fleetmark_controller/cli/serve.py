@@ -8,17 +8,21 @@ from fleetmark_cli.output import echo
 
 
 @click.command(name="serve")
-@click.option("--home", metavar="DIR", help="Where store, blobs and configuration lie.")
+@click.option("--home", metavar="DIR", help="Home folder with store, blobs and configuration.")
 @click.option(
     "--listen",
     metavar="HOST:PORT",
     help="Address to listen on; the next port is for new devices [default: [::]:7117, which is"
     " every IPv4 and IPv6 address of this host].",
 )
-@click.option("--mirror", metavar="DIR", help="Files named by sha256, asked before any network.")
-@click.option("--catalog", "catalogs", metavar="DIR", multiple=True, help="Further components.")
-@click.option("--check-config", is_flag=True, help="Only say whether the settings are sound.")
-@click.option("--verbose", is_flag=True, help="Log more.")
+@click.option(
+    "--mirror", metavar="DIR", help="Folder of files named by SHA-256, used before the network."
+)
+@click.option(
+    "--catalog", "catalogs", metavar="DIR", multiple=True, help="Folder with further components."
+)
+@click.option("--check-config", is_flag=True, help="Only check the settings.")
+@click.option("--verbose", is_flag=True, help="Log debug messages.")
 def command(
     home: str | None,
     listen: str | None,
@@ -27,7 +31,7 @@ def command(
     check_config: bool,
     verbose: bool,
 ) -> None:
-    """Run the controller in the foreground; SIGTERM and Ctrl-C end it cleanly."""
+    """Run the controller in the foreground, until SIGTERM or Ctrl-C."""
     import asyncio
     import sys
 
@@ -40,7 +44,7 @@ def command(
     settings = load_settings(folder, listen=listen, mirror=mirror, catalogs=catalogs)
     check_settings(settings, folder)
     if check_config:
-        echo(f"The settings of {folder} are sound")
+        echo(f"The settings of {folder} are valid")
         return
     logging_setup.set_up_logging(verbose)
 
@@ -53,10 +57,10 @@ def command(
             echo("This host has no network address: only agents on this host can reach it")
         line = f"agent start --controller {info.device_address or info.address}"
         if info.token:
-            echo(f"Start a first device, within an hour, with:\n  {line} --token {info.token}")
+            echo(f"Start a first device within an hour with:\n  {line} --token {info.token}")
             echo("Then: controller fleet approve NAME. For more devices: controller token create")
         else:
-            echo("Start a device with what `controller token create` prints")
+            echo("Start a device with the command that `controller token create` prints")
 
-    # What is not a terminal may be a log, where a token must not stand.
+    # Output that is not a terminal may be a log, which must not contain a token.
     asyncio.run(serve(folder, settings, ready, with_token=sys.stdout.isatty()))

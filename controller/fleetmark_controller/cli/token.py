@@ -1,4 +1,4 @@
-"""`controller token`: what lets boards in."""
+"""`controller token`: join tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fleetmark_controller.cli import options
 
 @click.group(name="token")
 def command() -> None:
-    """Join tokens: what lets boards in."""
+    """Create, list and revoke join tokens for new devices."""
 
 
 @command.command(name="create")
@@ -20,13 +20,15 @@ def command() -> None:
     type=options.TERM,
     default="1h",
     show_default=True,
-    help="How long it counts.",
+    help="Lifetime of the token.",
 )
-@click.option("--uses", type=click.IntRange(1), default=1, show_default=True, help="For how many.")
 @click.option(
-    "--label", "labels", metavar="KEY=VALUE", multiple=True, help="Label of boards that use it."
+    "--uses", type=click.IntRange(1), default=1, show_default=True, help="Number of uses."
 )
-@click.option("--approve", is_flag=True, help="Boards that use it need no further approval.")
+@click.option(
+    "--label", "labels", metavar="KEY=VALUE", multiple=True, help="Label of devices that use it."
+)
+@click.option("--approve", is_flag=True, help="Enroll devices that use it without approval.")
 @options.as_json
 @options.controller
 def create(
@@ -37,7 +39,7 @@ def create(
     as_json: bool,
     address: str | None,
 ) -> None:
-    """Make a token, and print the line to paste on a board. It is shown this once."""
+    """Create a join token, and print the command to run on a device. It is shown only once."""
     from fleetmark_cli import output
     from fleetmark_protos.v1 import admin_pb2
 
@@ -60,8 +62,8 @@ def create(
         )
         return
     echo(line)
-    boards = "one board" if uses == 1 else f"{uses} boards"
-    echo(f"Counts for {boards} until {reply.expires_at}.", err=True)
+    devices = "one device" if uses == 1 else f"{uses} devices"
+    echo(f"Valid for {devices} until {reply.expires_at}.", err=True)
     if not approve:
         echo("Then: controller fleet approve NAME", err=True)
 
@@ -105,7 +107,7 @@ def list_tokens(as_json: bool, address: str | None) -> None:
             )
             for token in reply.tokens
         ],
-        empty="No tokens. `controller token create` makes one",
+        empty="No tokens. `controller token create` creates one",
     )
 
 
@@ -113,7 +115,7 @@ def list_tokens(as_json: bool, address: str | None) -> None:
 @click.argument("token")
 @options.controller
 def revoke(token: str, address: str | None) -> None:
-    """End a token, named by its id or any part of it."""
+    """Revoke a token, given by its id or a part of it."""
     from fleetmark_protos.v1 import admin_pb2
 
     with options.connect(address) as client:
@@ -124,5 +126,5 @@ def revoke(token: str, address: str | None) -> None:
 def _label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint="--label")
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--label")
     return key, value

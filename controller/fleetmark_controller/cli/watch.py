@@ -24,8 +24,8 @@ from fleetmark_protos.v1 import jobs_pb2
 EXIT_JOB_FAILED = 1
 _MAX_HINTS = 5
 _GOES_ON = (
-    "Campaign {campaign} goes on: `controller jobs watch {campaign}` follows it,"
-    " `controller jobs cancel {campaign}` ends it"
+    "Campaign {campaign} continues: `controller jobs watch {campaign}` follows it,"
+    " `controller jobs cancel {campaign}` cancels it"
 )
 _RETRY_S = 0.5
 _LINE_EVERY_S = 10.0
@@ -44,7 +44,7 @@ def events(client: Client, campaign_id: str) -> Iterator[jobs_pb2.WatchEvent]:
                 client.jobs.Watch, jobs_pb2.WatchRequest(campaign_id=campaign_id)
             ):
                 if away:
-                    echo("The controller is back.", err=True)
+                    echo("The controller is available again.", err=True)
                     away = False
                 yield event
                 if event.WhichOneof("body") == "ended":
@@ -81,7 +81,7 @@ def submit(client: Client, request: jobs_pb2.SubmitRequest) -> Iterator[jobs_pb2
         except FleetmarkError as error:
             if error.kind is not ErrorKind.UNREACHABLE or not heard:
                 raise
-        echo(f"No controller at {client.address}; asking again.", err=True)
+        echo(f"No controller at {client.address}; retrying.", err=True)
         time.sleep(_RETRY_S)
 
 

@@ -27,7 +27,7 @@ def shown(provenance: dict[str, Any] | None = None, **figures: Any) -> list[str]
 def test_a_run_with_which_nothing_is_the_matter() -> None:
     assert shown() == [
         "LoadGen    VALID",
-        "Condition  good: nothing speaks against the figures",
+        "Condition  good: no reason to doubt the figures",
         "Energy     unavailable",
     ]
 
@@ -77,14 +77,14 @@ def test_everything_else() -> None:
     assert lines == [
         "LoadGen    INVALID",
         "           - LoadGen did not finish",
-        "Condition  unchecked: nobody watched what else ran on the board",
-        "           - not watched: throttling (no firmware)",
+        "Condition  unchecked: other load on the device was not recorded",
+        "           - not recorded: throttling (no firmware)",
         "Stable     began after 12 s: it is cool enough; governor performance instead of powersave;"
         " on cores 2, 3 (4 threads, 2 cores: the agent may use no others)",
         "           - not set: governor: policy4 may only be changed by root",
         "Interval   95 % of the official figure: ± 3.2 % within the run, ± 1.0 % over its"
         " repetitions",
-        "Energy     12.35 J, 6.173 W, 0.001234 J a query",
+        "Energy     12.35 J, 6.173 W, 0.001234 J per query",
         "           - unofficial, by ina3221 VDD_IN (board)",
     ]
     lines = shown(energy_j=1.0, energy_official=1, energy_source="PTDaemon (board)")
@@ -92,7 +92,7 @@ def test_everything_else() -> None:
     lines = shown(energy_unavailable="rapl package-0: only root may read it")
     assert lines[-1] == "Energy     unavailable: rapl package-0: only root may read it"
     lines = shown({"system_root": "/host"})
-    assert lines[2] == "           - the board's files were read below /host"
+    assert lines[2] == "           - system files of the device were read below /host"
     assert shown({"system_root": "/"}) == shown()
     assert shown(loadgen_validity=None)[0] == "LoadGen    gives no verdict in accuracy mode"
 
