@@ -10,13 +10,13 @@ import click
 
 from fleetmark_cli.output import echo
 
-_HOME_HELP = "Folder of this agent. Default: FLEETMARK_AGENT_HOME, or the user's data folder."
+_HOME_HELP = "Home folder of the agent. Default: FLEETMARK_AGENT_HOME, or the user's data folder."
 
 
 @click.group(name="agent", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fleetmark", message="%(version)s")
 def command() -> None:
-    """The light service on a board: runs what a Fleetmark controller sends it."""
+    """Run the jobs that a Fleetmark controller sends to this device."""
 
 
 def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:
@@ -33,12 +33,12 @@ def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[
 
 
 @command.command()
-@click.option("--controller", metavar="HOST:PORT", help="Where the controller listens.")
-@click.option("--token", metavar="T", help="A join token, for a board without a controller.")
-@click.option("--token-file", metavar="FILE", help="A file that holds it.")
+@click.option("--controller", metavar="HOST:PORT", help="Address of the controller.")
+@click.option("--token", metavar="T", help="Join token, for a device that is not enrolled.")
+@click.option("--token-file", metavar="FILE", help="File with the join token.")
 @click.option(
     "--name",
-    help="Name of this device. Default: the one that it enrolled with, or the host's name.",
+    help="Name of the device. Default: its name at enrollment, or the host name.",
 )
 @click.option(
     "--label",
@@ -46,22 +46,30 @@ def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[
     metavar="KEY=VALUE",
     multiple=True,
     callback=_labels,
-    help="Say something about this device, for selectors; may be given more than once.",
+    help="Set a label of the device, for selectors; can be repeated.",
 )
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 @click.option(
-    "--sandbox", metavar="LEVEL", help="Strongest that is used: none, limits, landlock, bubblewrap."
+    "--sandbox",
+    metavar="LEVEL",
+    help="Strongest sandbox to use: none, limits, landlock, bubblewrap.",
 )
-@click.option("--allow-network", is_flag=True, help="Give it to jobs whose component asks for it.")
+@click.option(
+    "--allow-network", is_flag=True, help="Allow the network to jobs whose component requests it."
+)
 @click.option(
     "--allow-folder",
     "folders",
     metavar="DIR",
     multiple=True,
-    help="Every job may write there, too.",
+    help="Let all jobs also write to this folder; can be repeated.",
 )
-@click.option("--once", is_flag=True, help="End when at least one job is done and none waits here.")
-@click.option("--verbose", is_flag=True, help="Log what happens in detail.")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Exit after at least one job, when no more jobs are queued for the device.",
+)
+@click.option("--verbose", is_flag=True, help="Log debug messages.")
 def start(
     controller: str | None,
     token: str | None,
@@ -77,12 +85,12 @@ def start(
 ) -> None:
     """Run the agent in the foreground, until SIGTERM or Ctrl-C.
 
-    The controller's address comes from --controller, FLEETMARK_CONTROLLER or config.toml; else it
-    is the controller that this board belongs to, or one that makes itself known on the local
-    network. An agent that finds no controller keeps trying.
+    The controller's address comes from --controller, FLEETMARK_CONTROLLER or config.toml.
+    Otherwise the agent uses the controller at which the device is enrolled, or one that it finds
+    on the local network by mDNS. It retries until it finds a controller.
 
-    A new board needs a join token (--token, --token-file or FLEETMARK_TOKEN), which `controller
-    token create` makes. The board checks that it talks to that controller before it says anything.
+    A new device needs a join token (--token, --token-file or FLEETMARK_TOKEN) from `controller
+    token create`. The agent authenticates the controller before it sends any data.
     """
     from fleetmark_agent.config.loader import load_settings
     from fleetmark_agent.startup.handover import exec_daemon
@@ -106,9 +114,10 @@ def start(
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def capabilities(home: str | None, as_json: bool) -> None:
-    """Measure this board, look for software, and print both.
+    """Print the capabilities of this device, with its software.
 
-    Each piece of software is found, absent, of a wrong version, or broken: there, but not working.
+    Each piece of software is found, absent, of a wrong version, or broken: installed, but not
+    working.
     """
     from fleetmark_agent.fingerprint import measure
     from fleetmark_agent.software.capabilities import with_findings
@@ -129,10 +138,10 @@ def capabilities(home: str | None, as_json: bool) -> None:
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(home: str | None, as_json: bool) -> None:
-    """Show what jobs on this device run in and are measured by, and what would improve it.
+    """Show the sandbox and the sensors for jobs on this device, and how to improve them.
 
-    The sandbox is proven now. Of the temperature sensors those of the SoC count; the others are
-    shown with the reason why they do not.
+    The command tests the sandbox. Only temperature sensors of the SoC are used; the others are
+    listed with the reason.
     """
     from fleetmark_agent.config.loader import load_settings
     from fleetmark_agent.runner.conditioning.doctor import examine_measuring
@@ -148,16 +157,16 @@ def doctor(home: str | None, as_json: bool) -> None:
         return
     print_fields({**found.fields(), **measuring.fields()})
     for name, why in measuring.left_out_sensors.items():
-        echo(f"\ntemperature sensor {name} does not count: {why}")
+        echo(f"\ntemperature sensor {name} is not used: {why}")
     for shortfall in found.sandbox.shortfalls:
-        echo(f"\n{shortfall.what}: {shortfall.reason}\n  to change that: {shortfall.remedy}")
+        echo(f"\n{shortfall.what}: {shortfall.reason}\n  remedy: {shortfall.remedy}")
 
 
 @command.command()
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def status(home: str | None, as_json: bool) -> int:
-    """Show the state of the agent with this home, and what it holds.
+    """Show the state of the agent with this home, and its attempts.
 
     \b
     Exit codes:
@@ -185,25 +194,25 @@ def status(home: str | None, as_json: bool) -> int:
 @command.command(name="new-identity")
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 def new_identity(home: str | None) -> None:
-    """Make this board a new device, if it was made from a copy of another board's disk.
+    """Give this device a new identity, if its disk is a copy of another device's disk.
 
-    Its key and certificate are removed. Then start the agent with a join token.
+    The command removes its key and certificate. Then start the agent with a join token.
     """
     from fleetmark_agent.startup.new_identity import become_new_device
 
     device_id = become_new_device(_home(home))
-    echo(f"This board is now device {device_id}. Start its agent with a join token")
+    echo(f"This device now has the id {device_id}. Start its agent with a join token")
 
 
 @command.command()
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
-@click.option("--name", help="What people call this device. Default: the host's name.")
+@click.option("--name", help="Name of the device. Default: the host name.")
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 def describe(file: str, name: str | None, home: str | None) -> None:
-    """Write into FILE what this board is, for a controller that it cannot reach.
+    """Write a description of this device to FILE, for a controller that it cannot reach.
 
-    There, `controller fleet add FILE` registers it. The board gets a key of its own; what the
-    controller must compare is printed.
+    `controller fleet add FILE` registers the device. The command creates a key for the device, and
+    prints its fingerprint, which the operator must compare.
     """
     from dataclasses import replace
 
@@ -216,7 +225,7 @@ def describe(file: str, name: str | None, home: str | None) -> None:
     known = load_enrollment(settings.home)
     settings = replace(settings, name=device_name(settings.name, known))
     fingerprint = write_description(settings, Path(file))
-    echo(f"{file}: this board, {settings.name}, with key {fingerprint}")
+    echo(f"{file}: device {settings.name}, with key {fingerprint}")
 
 
 @command.command(name="run-bundle")
@@ -226,18 +235,18 @@ def describe(file: str, name: str | None, home: str | None) -> None:
     metavar="RESULTS",
     type=click.Path(dir_okay=False),
     required=True,
-    help="Where the results are written.",
+    help="Results file to write.",
 )
 @click.option(
-    "--trust", metavar="PIN", help="Whom a new board trusts: what `bundle export` prints."
+    "--trust", metavar="PIN", help="Pin that a new device trusts, as `bundle export` prints it."
 )
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
-@click.option("--verbose", is_flag=True, help="Log what happens in detail.")
+@click.option("--verbose", is_flag=True, help="Log debug messages.")
 def run_bundle(file: str, out: str, trust: str | None, home: str | None, verbose: bool) -> None:
-    """Run the order in FILE, on a board without any network, and write its results.
+    """Run the order in FILE on a device without a network, and write its results.
 
-    The same is checked as of an order that comes by network. `controller results import RESULTS`
-    takes them in.
+    The agent verifies it like an order from the network. `controller results import RESULTS`
+    imports the results.
     """
     from fleetmark_agent.config.loader import load_settings
     from fleetmark_agent.offline import run_from
@@ -263,7 +272,7 @@ def _shown(key: str, value: Any) -> Any:
 
 
 def _flat(plain: dict[str, Any]) -> dict[str, object]:
-    """Facts for people: tables in one level, lists as a line each."""
+    """Return capabilities for display: nested tables as one level, lists as one line each."""
     from fleetmark_core.resource_model import size
 
     shown: dict[str, object] = {}
@@ -291,7 +300,7 @@ def _flat(plain: dict[str, Any]) -> dict[str, object]:
 
 
 def _verdicts(findings: list[dict[str, Any]]) -> dict[str, object]:
-    """A line for each finding: `gcc  found 12.2.0, /usr/bin/gcc (languages=c c++)`."""
+    """Return one line per finding: `gcc  found 12.2.0, /usr/bin/gcc (languages=c c++)`."""
     shown: dict[str, object] = {}
     for finding in findings:
         name = f"software.{finding['software']}"
@@ -308,7 +317,7 @@ def _verdicts(findings: list[dict[str, Any]]) -> dict[str, object]:
 
 def main() -> NoReturn:
     """Entry point."""
-    # gRPC's own log repeats in its words what is told in ours.
+    # gRPC's own log repeats the messages of our log.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own one does not.
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")

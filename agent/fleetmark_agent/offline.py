@@ -137,7 +137,7 @@ def _run(settings: AgentSettings, carried: BundleFile, out: Path, pin: str) -> N
         raise FleetmarkError(
             ErrorKind.FENCED,
             f"the order is for device {order.device_id}, this is {own_id}",
-            next_step="Export it for this board",
+            next_step="Export the job for this device",
         )
     _trust(TrustStore(home), bundle, pin)
     key = LocalAttemptKey(order.job_id, order.epoch)
@@ -213,7 +213,9 @@ def _trust(store: TrustStore, bundle: _Bundle, pin: str) -> None:
     if pin:
         ca, _, catalog = pin.partition(".")
         if not (is_sha256(ca) and is_sha256(catalog)):
-            raise FleetmarkError(ErrorKind.USAGE, "is no pin", "--trust", "Copy the whole of it")
+            raise FleetmarkError(
+                ErrorKind.USAGE, "the pin is malformed", "--trust", "Copy the whole pin"
+            )
         if ca != ca_sha256:
             raise FleetmarkError(
                 ErrorKind.UNTRUSTED,
@@ -225,13 +227,13 @@ def _trust(store: TrustStore, bundle: _Bundle, pin: str) -> None:
     if not trust.catalog_sha256 or not store.ca_file.exists():
         raise FleetmarkError(
             ErrorKind.UNTRUSTED,
-            "this board trusts no controller yet",
+            "this device trusts no controller yet",
             next_step="Give --trust with the pin that `controller bundle export` printed",
         )
     if trust.ca_sha256 != ca_sha256:
         raise FleetmarkError(
             ErrorKind.UNTRUSTED,
-            f"the bundle is of controller {ca_sha256[:16]}…, this board belongs to "
+            f"the bundle is of controller {ca_sha256[:16]}…, this device belongs to "
             f"{trust.ca_sha256[:16]}…",
         )
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Variable(NamedTuple):
-    """One variable: who reads it, and what it means."""
+    """One variable, its reader and its meaning."""
 
     name: str
     reader: str

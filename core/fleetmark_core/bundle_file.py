@@ -274,7 +274,7 @@ def parse_device_identity(data: bytes) -> DeviceIdentityDocument:
     Raises:
         FleetmarkError: BAD_DOCUMENT.
     """
-    return parse_document(DeviceIdentityDocument, data, "board")
+    return parse_document(DeviceIdentityDocument, data, "device")
 
 
 @dataclass(frozen=True)

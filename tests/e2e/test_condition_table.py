@@ -171,7 +171,7 @@ def test_all_at_once_and_then_nothing(board: Board) -> None:
         code, _, words = DISTURBANCES[name]
         assert f"- {code}: " in lines and words in lines
     assert "LoadGen    VALID\nCondition  suspicious\n" in lines
-    assert "Energy     unavailable: the board has no sensor of power or energy" in lines
+    assert "Energy     unavailable: the device has no power or energy sensor" in lines
     path = board.fleet.folder / "runs.csv"
     done = board.fleet.run("export", "--format", "csv", "--out", str(path))
     assert done.returncode == 0, done.stderr

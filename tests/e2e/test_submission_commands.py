@@ -64,7 +64,7 @@ def test_a_tree_is_checked_without_a_controller(fleet: Fleet) -> None:
     assert done.stdout == ".: holds no submission\n"
     assert "1 problem by the rules of round v6.1" in done.stderr
     done = fleet.run(*check, str(fleet.folder / "nowhere"))
-    assert done.returncode == 2 and "there is no such folder" in done.stderr
+    assert done.returncode == 2 and "the folder does not exist" in done.stderr
     done = fleet.run(*check, str(tree), "--out", str(fleet.folder / "never"))
     assert done.returncode == 2 and "--check cannot be combined" in done.stderr
 
@@ -91,7 +91,7 @@ def test_a_tree_of_others_is_checked_by_mlperfs_rules(fleet: Fleet) -> None:
         (("--format", "mlperf"), "requires --round, --division and --submitter"),
         (("--format", "csv", "--round", "v6.1"), "require --format mlperf"),
         (("--format", "csv", "--infer"), "require --format mlperf"),
-        ((*EXPORT[1:], "--submitter", "../x"), "cannot be a folder's name"),
+        ((*EXPORT[1:], "--submitter", "../x"), "cannot be the name of a folder"),
         ((*EXPORT[1:4], "v9", *EXPORT[5:], "--submitter", "Us"), "rounds are v5.1, v6.1"),
     ],
 )

@@ -101,7 +101,7 @@ class ControllerConnection:
         """
         if self._throttle.is_due(reason, asyncio.get_running_loop().time()):
             self.outage = reason
-            log.warning("%s; trying on", reason)
+            log.warning("%s; retrying", reason)
 
     async def _one_stream(self) -> str:
         """Run one stream and return the reason why it ended."""

@@ -97,7 +97,7 @@ def handle_event(event: dict[str, Any], heard: threading.Event) -> bool:
     """Log one line of the helper; True at its good end. Raises what it failed with."""
     kind = event.get("event")
     if kind == "waiting":
-        log.warning("%s; trying on", event["why"])
+        log.warning("%s; retrying", event["why"])
         return False
     heard.set()
     if kind == "pending":
@@ -110,7 +110,7 @@ def handle_event(event: dict[str, Any], heard: threading.Event) -> bool:
     elif kind == "skew":
         ahead_s = float(event["ahead_s"])
         side = "ahead of" if ahead_s > 0 else "behind"
-        log.warning("this board's clock is %.0f s %s the controller's", abs(ahead_s), side)
+        log.warning("the clock of this device is %.0f s %s the controller's", abs(ahead_s), side)
     elif kind == "port":
         log.warning(
             "the controller does not serve devices at %s, but at %s; using that. Correct"
@@ -119,7 +119,7 @@ def handle_event(event: dict[str, Any], heard: threading.Event) -> bool:
             event["address"],
         )
     elif kind == "enrolled":
-        log.info("this board is enrolled as %s", event["name"])
+        log.info("this device is enrolled as %s", event["name"])
         return True
     elif kind == "failed":
         raise FleetmarkError(

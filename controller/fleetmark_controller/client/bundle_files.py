@@ -84,7 +84,7 @@ def send_results(client: Client, path: Path) -> results_pb2.ImportReply:
             # Every blob that the document names is sent; the controller verifies the signature.
             results = parse_results(parse_signed_by_device(document).signed)
             if set(carried.blobs) != {sha256 for sha256, _ in results.blobs}:
-                raise carried.invalid_error("it does not hold the files that its records name")
+                raise carried.invalid_error("it does not contain the files that its records name")
             folder = BlobFolder(Path(room))
             for sha256, size_bytes in results.blobs:
                 carried.store(sha256, size_bytes, folder)

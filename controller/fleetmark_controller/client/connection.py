@@ -116,7 +116,9 @@ class Client:
         request = blobs_pb2.DownloadRequest(sha256=sha256)
         data = b"".join(chunk.data for chunk in self.stream(self.blobs.Download, request))
         if sha256_hex(data) != sha256:
-            raise FleetmarkError(ErrorKind.DIGEST_MISMATCH, f"blob {sha256} arrived changed")
+            raise FleetmarkError(
+                ErrorKind.DIGEST_MISMATCH, f"blob {sha256} was changed in transfer"
+            )
         return data
 
     def upload(self, path: Path) -> tuple[str, int]:

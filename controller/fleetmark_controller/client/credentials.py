@@ -54,8 +54,7 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
         raise FleetmarkError(
             ErrorKind.UNREACHABLE,
             f"no controller runs on this host with home {default}",
-            next_step="Start one with `controller serve`; or name another's credentials file with"
-            " --credentials",
+            next_step="Start one with `controller serve`, or give --credentials FILE",
         )
     if admin_file(default).exists():
         # A controller ran here and may be running again; the call will show.
@@ -63,8 +62,8 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
         return address or last.address, last
     raise FleetmarkError(
         ErrorKind.UNAUTHENTICATED,
-        f"no credential for the controller at {address}",
-        next_step="Name a credentials file with --credentials; an administrator makes one with"
+        f"no credentials for the controller at {address}",
+        next_step="Give a credentials file with --credentials; an administrator makes one with"
         " `controller operator create`",
     )
 

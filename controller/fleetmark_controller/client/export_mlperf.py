@@ -25,6 +25,7 @@ from fleetmark_controller.mlperf.tree import Tree, build
 from fleetmark_controller.mlperf.validate import Checked, check_tree, validate
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import parse_lockfile
+from fleetmark_core.plural import counted
 from fleetmark_core.received_files import check_distinct, received_tree_path
 from fleetmark_protos.v1 import fleet_pb2, results_pb2
 
@@ -105,9 +106,13 @@ def check_submission(tree: Path, round_name: str) -> Checked:
         FleetmarkError: USAGE: no such folder or round, or it cannot be read.
     """
     if round_name not in CHECKED_ROUNDS:
-        raise FleetmarkError(ErrorKind.USAGE, f"rounds are {', '.join(CHECKED_ROUNDS)}", "--round")
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"unknown round {round_name!r}; rounds are {', '.join(CHECKED_ROUNDS)}",
+            "--round",
+        )
     if not tree.is_dir():
-        raise FleetmarkError(ErrorKind.USAGE, "there is no such folder", str(tree))
+        raise FleetmarkError(ErrorKind.USAGE, "the folder does not exist", str(tree))
     try:
         return check_tree(tree, round_name)
     except OSError as error:
@@ -150,7 +155,7 @@ def write_submission(
         more = len(choice.left_out) - 5
         raise FleetmarkError(
             ErrorKind.NOTHING_FITS,
-            f"no run can be submitted ({reasons or 'there is none'}"
+            f"no run can be submitted ({reasons or 'no runs were found'}"
             + (f"; and {more} more)" if more > 0 else ")"),
             f"{layout.division} division, round {layout.round}",
         )
@@ -162,9 +167,10 @@ def write_submission(
         if problems:
             raise FleetmarkError(
                 ErrorKind.SUBMISSION_INVALID,
-                f"{len(problems)} things are wrong with it: {'; '.join(map(str, problems[:5]))}",
+                f"the submission has {counted(len(problems), 'problem')}:"
+                f" {'; '.join(map(str, problems[:5]))}",
                 str(out),
-                "Nothing was written. Leave out the runs that it names (--campaign, --fleet)",
+                "Nothing was written. Exclude the runs that are named here (--campaign, --fleet)",
             )
         partial.rename(out)
     except OSError as error:
@@ -190,12 +196,12 @@ def _check_words(layout: Layout, out: Path) -> None:
     if not _SUBMITTER.fullmatch(layout.submitter):
         raise FleetmarkError(
             ErrorKind.USAGE,
-            f"{layout.submitter!r} cannot be a folder's name: letters, digits, . _ -",
+            f"{layout.submitter!r} cannot be the name of a folder: use letters, digits, . _ -",
             "--submitter",
         )
     if out.exists():
         raise FleetmarkError(
-            ErrorKind.USAGE, "is there already", str(out), "Name a folder that is not there yet"
+            ErrorKind.USAGE, "the folder already exists", str(out), "Give a new folder"
         )
     if not out.parent.is_dir():
         raise FleetmarkError(ErrorKind.USAGE, f"the folder {out.parent} does not exist", str(out))
@@ -231,7 +237,7 @@ def _described(choice: RunChoice, descriptions: Mapping[str, Description]) -> Ru
         fields = " ".join(f'{name}="…"' for name in missing)
         command = f"controller fleet describe {entry.performance.device} {fields}"
         left_out += [
-            (run.title, f"its system's description is not whole: {command}")
+            (run.title, f"the description of its system is incomplete: {command}")
             for _, run in entry.runs()
         ]
     return RunChoice(tuple(kept), tuple(left_out))

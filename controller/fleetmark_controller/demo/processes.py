@@ -81,7 +81,7 @@ class SupervisedProcess:
                 continue
             self._restarts += 1
             if self.given_up:
-                self._say(f"The {self.name} ended several times in a row: {self.last_words()}")
+                self._say(f"The {self.name} ended several times in a row: {self.last_log_line()}")
                 continue
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             self._say(f"The {self.name} ended ({how}); restarting it.")

@@ -239,7 +239,9 @@ def _answers_log(part: AccuracyPart, rules: Rules | None) -> Iterator[Submission
     if strange:
         yield SubmissionProblem(where, strange)
     if whole and sha256_hex(part.log) != stated_hash(part):
-        yield SubmissionProblem(where, "is whole, but its hash is not that of accuracy.txt")
+        yield SubmissionProblem(
+            where, "is complete, but its hash differs from that in accuracy.txt"
+        )
     indices = [index for index, _ in found]
     if rules is None:
         return

@@ -84,11 +84,11 @@ class SubmissionManifest:
                 yield from self.other_bytes(where, text.log, part.get("shown_sha256", ""))
                 if stated_hash(text) != files.get(ANSWERS):
                     yield SubmissionProblem(
-                        text.folder, "its hash is not that of the board's accuracy log"
+                        text.folder, "its hash differs from that of the device's accuracy log"
                     )
 
     @staticmethod
     def other_bytes(path: str, data: bytes, sha256: str) -> Iterator[SubmissionProblem]:
         """A file whose bytes are not those of the store."""
         if data and sha256_hex(data) != sha256:
-            yield SubmissionProblem(path, "is not the file that the board delivered")
+            yield SubmissionProblem(path, "is not the file that the device delivered")

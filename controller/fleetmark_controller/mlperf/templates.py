@@ -154,7 +154,7 @@ def code_readme(entry: SubmissionEntry) -> str:
         "One folder for each lock (its sha256 begins so): `program/` is what ran, `harness/` the",
         "glue between it, the runtime and LoadGen, `lock.json` names every file that took part by",
         "sha256, wheels and data included. `manifest.json` names the runs and the sha256 of their",
-        "raw logs as the board delivered them.",
+        "raw logs as the device delivered them.",
         "",
     ]
     return "\n".join(lines)

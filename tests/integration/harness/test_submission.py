@@ -364,7 +364,7 @@ SAME_DETAIL = f"{SS}/TEST04/performance/run_1/mlperf_log_detail.txt"
 MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "latency edited in the detail log": (
         value(DETAIL, "early_stopping_latency_ss", "1000"),
-        "is not the file that the board delivered",
+        "is not the file that the device delivered",
     ),
     "latency edited, manifest forged": (
         forged(value(DETAIL, "early_stopping_latency_ss", "1000")),
@@ -535,7 +535,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
         "otherwise than the accuracy run",
     ),
     "no TEST04": (remove(f"{SS}/TEST04"), "wants TEST04"),
-    "wrong hash": (edit(ACCURACY, r"hash=\w{6}", "hash=000000"), "its hash is not that"),
+    "wrong hash": (edit(ACCURACY, r"hash=\w{6}", "hash=000000"), "its hash differs from that"),
     "no hash": (edit(ACCURACY, r"hash=\w+\n", ""), "tells no hash"),
     "two accuracies": (
         edit(ACCURACY, r"\A", "accuracy=99.000%, good=990, total=1000\n"),
@@ -552,7 +552,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     ),
     "answers edited": (
         edit(ANSWERS, r'"data" : "0.', '"data" : "09'),
-        "is not the file that the board delivered",
+        "is not the file that the device delivered",
     ),
     "answers not cut": (
         edit(

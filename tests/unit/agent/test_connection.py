@@ -58,7 +58,7 @@ async def logged(
         running = asyncio.ensure_future(link.run())
         await transport.ended.wait()
         running.cancel()
-    found = [record.getMessage().removesuffix("; trying on") for record in caplog.records]
+    found = [record.getMessage().removesuffix("; retrying") for record in caplog.records]
     assert link.outage == found[-1]
     return found
 

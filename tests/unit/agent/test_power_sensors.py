@@ -111,7 +111,7 @@ def test_two_of_a_name_and_an_input_that_people_name(board: BoardTree) -> None:
 
 def test_no_sensor_is_a_reason(board: BoardTree) -> None:
     found = power_sensors.find(board.root)
-    assert found == power_sensors.PowerSensor((), ("the board has no sensor of power or energy",))
+    assert found == power_sensors.PowerSensor((), ("the device has no power or energy sensor",))
     board.rapl("intel-rapl:0", "package-0", 5)
     board.put("sys/class/powercap/intel-rapl:0/energy_uj", "")
     found = power_sensors.find(board.root)

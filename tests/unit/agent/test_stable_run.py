@@ -222,7 +222,7 @@ def test_what_cannot_be_set_is_told(board: BoardTree, tmp_path: Path) -> None:
         f"governor: {CPU}/cpufreq/policy0/scaling_governor does not offer performance"
     ]
     bare = Tuning(tmp_path / "other", tmp_path / "nothing")
-    assert bare.apply()["not_set"] == ["governor: the board has no cpufreq"]
+    assert bare.apply()["not_set"] == ["governor: the device has no cpufreq"]
     assert not bare.journal.exists()
 
 

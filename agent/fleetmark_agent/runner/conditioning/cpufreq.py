@@ -89,7 +89,7 @@ class Tuning:
         cpu = self.root / "sys/devices/system/cpu"
         policies = sorted(cpu.glob("cpufreq/policy[0-9]*")) or sorted(cpu.glob("cpu[0-9]*/cpufreq"))
         if not policies:
-            reasons.append("governor: the board has no cpufreq")
+            reasons.append("governor: the device has no cpufreq")
         for policy in policies:
             path = policy / "scaling_governor"
             now = sysfs.text(path)

@@ -75,7 +75,7 @@ def find(root: Path = Path("/"), input_name: str = "") -> PowerSensor:
             known = ", ".join(named) or "none"
             unavailable.append(f"{input_name}: no such sensor (there are: {known})")
     if not sources and not unavailable:
-        unavailable.append("the board has no sensor of power or energy")
+        unavailable.append("the device has no power or energy sensor")
     return PowerSensor(tuple(sources), tuple(unavailable))
 
 
