@@ -7,13 +7,13 @@ usage() {
     cat <<'TEXT'
 usage: from-checkout.sh agent|controller TARGET [PYTHON] [WHEELS]
 
-Makes the folder TARGET, with the command in TARGET/bin, from this checkout and locked wheels.
+Creates the folder TARGET, with the command in TARGET/bin, from this checkout and locked wheels.
 
   TARGET  a folder that does not exist yet, for example /opt/fleetmark-controller
   PYTHON  Python 3.10 or newer with venv; default: python3
-  WHEELS  fetch nothing: all wheels are in this folder
+  WHEELS  folder with all wheels, for an installation offline
 
-An agent that stays on a device is installed with install-agent.sh instead.
+To install an agent permanently on a device, use install-agent.sh.
 Exit codes: 0 done; 1 failed; 2 usage.
 TEXT
 }
@@ -23,12 +23,12 @@ misused() { echo "from-checkout: $* Try --help" >&2; exit 2; }
 case ${1:-} in
     -h | --help) usage && exit 0 ;;
     agent | controller) ;;
-    '') misused "which one, agent or controller?" ;;
-    *) misused "unknown part '$1': agent or controller." ;;
+    '') misused "the first argument must be agent or controller." ;;
+    *) misused "unknown part '$1': use agent or controller." ;;
 esac
-[ $# -ge 2 ] && [ -n "$2" ] || misused "name the folder to make."
+[ $# -ge 2 ] && [ -n "$2" ] || misused "TARGET is missing."
 [ $# -le 4 ] || misused "too many arguments."
-[ ! -e "$2" ] || { echo "from-checkout: $2 exists already; move it away, or name another" >&2; exit 1; }
+[ ! -e "$2" ] || { echo "from-checkout: $2 already exists; move it away, or give another folder" >&2; exit 1; }
 here=$(cd "$(dirname "$0")" && pwd)
 role=$1
 target=$2

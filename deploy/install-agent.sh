@@ -1,35 +1,35 @@
 #!/bin/sh
-# Installs, upgrades or removes the agent on a board. `install-agent.sh --help` says how.
+# Installs, upgrades or removes the agent on a device. See `install-agent.sh --help`.
 #
-# Everything is checked before anything is changed. A new version is made beside the old one, tried,
-# and takes its place by one rename; identity, spool and cache lie elsewhere and are never touched,
-# unless --purge asks for it.
+# The script checks everything before it changes anything. It creates and tests a new version beside
+# the old one, and replaces it with one rename. It never changes identity, spool and cache, which are
+# stored elsewhere, except with --purge.
 set -eu
 
 usage() {
     cat <<'TEXT'
 usage: install-agent.sh [options]
 
-  --controller HOST:PORT  where the controller listens
+  --controller HOST:PORT  address of the controller
   --token-file FILE       file with the join token, or - to read it from standard input
-  --name NAME             what people call this board; default: the host's name
-  --label KEY=VALUE       say something about this board; may be given more than once
+  --name NAME             name of the device; default: the host name
+  --label KEY=VALUE       set a label of the device; can be repeated
   --controls              let the agent set the processor's governor (root only)
 
-  --user                  for the calling user alone, without root
-  --python PROGRAM        Python 3.10 or newer; default: the newest of this board
+  --user                  install for the calling user only, without root
+  --python PROGRAM        Python 3.10 or newer; default: the newest on this device
   --wheel FILE            Fleetmark's wheel; default: wheels/ beside this script, or its checkout
-  --wheels DIR            fetch nothing: all wheels are in DIR; default: wheels/ beside this script
-  --prefix DIR            where programs go; default: /opt/fleetmark or ~/.local/lib/fleetmark
-  --root DIR              install into DIR as if it were /, and start nothing
+  --wheels DIR            install all wheels from DIR, offline; default: wheels/ beside this script
+  --prefix DIR            folder for programs; default: /opt/fleetmark or ~/.local/lib/fleetmark
+  --root DIR              install into DIR as the root folder, and start nothing
   --no-start              install the unit, and start nothing
-  --dry-run               check everything, say what would be done, change nothing
+  --dry-run               check everything, print what would be done, change nothing
 
-  --uninstall             remove the agent; its home with identity and results stays
-  --purge                 with --uninstall: remove its home and its user, too
+  --uninstall             remove the agent, but keep its home with identity and results
+  --purge                 with --uninstall: also remove its home and its user
 
-Run it again to upgrade or to change an option; what is not given stays as it is.
-Exit codes: 0 done; 1 failed; 2 usage; 4 refused, and the line says what the board lacks.
+Run it again to upgrade or to change an option; other options keep their values.
+Exit codes: 0 done; 1 failed; 2 usage; 4 refused, with the requirement that is not met.
 TEXT
 }
 
@@ -78,14 +78,14 @@ read_options() {
         esac
         shift
     done
-    [ "$purge" = no ] || [ "$uninstall" = yes ] || misused "--purge goes with --uninstall."
-    [ "$user_mode" = no ] || [ -z "$root" ] || misused "--user and --root exclude each other."
-    [ "$user_mode" = no ] || [ "$controls" = no ] || misused "--controls needs root."
+    [ "$purge" = no ] || [ "$uninstall" = yes ] || misused "--purge requires --uninstall."
+    [ "$user_mode" = no ] || [ -z "$root" ] || misused "--user and --root cannot be combined."
+    [ "$user_mode" = no ] || [ "$controls" = no ] || misused "--controls requires root."
 }
 
 choose_places() {
     if [ "$user_mode" = yes ]; then
-        [ -d "${HOME:-}" ] && [ -w "$HOME" ] || refuse "no home that can be written: HOME=${HOME:-}"
+        [ -d "${HOME:-}" ] && [ -w "$HOME" ] || refuse "the home folder is not writable: HOME=${HOME:-}"
         default_prefix=$HOME/.local/lib/fleetmark
         home=$HOME/.local/share/fleetmark/agent
         settings=$HOME/.config/fleetmark
@@ -93,7 +93,7 @@ choose_places() {
         commands=$HOME/.local/bin
         unit_source=$here/systemd/fleetmark-agent-user.service
     else
-        [ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "run it as root, or with --user"
+        [ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "not run by root: run it as root, or with --user"
         if [ -n "$root" ]; then
             [ -d "$root" ] || refuse "no such folder: $root"
             root=$(cd "$root" && pwd)
@@ -113,7 +113,7 @@ choose_places() {
     esac
     # Only the default may hold anything: it is the user's own home.
     [ "$prefix" = "$default_prefix" ] || case $prefix in
-        *[!A-Za-z0-9/._-]*) misused "--prefix may hold letters, digits and / . _ - only." ;;
+        *[!A-Za-z0-9/._-]*) misused "--prefix may only contain letters, digits and / . _ - characters." ;;
     esac
     settings_file=$settings/agent.env
     systemd=no
@@ -148,7 +148,7 @@ unit_manager() {
     if [ "$user_mode" = yes ]; then act systemctl --user "$@"; else act systemctl "$@"; fi
 }
 
-# --- what the board must have ---
+# --- requirements of the device ---
 
 find_python() {
     if [ -n "$python" ]; then
@@ -159,7 +159,7 @@ find_python() {
             found=$(command -v "$candidate") || continue
             is_new_enough "$found" && python=$found && break
         done
-        [ -n "$python" ] || refuse "no Python 3.10 or newer here. $(how_to_get python3) Or name one with --python"
+        [ -n "$python" ] || refuse "Python 3.10 or newer was not found. $(how_to_get python3) Or give its path with --python"
     fi
     "$python" -I -c 'import venv, ensurepip' 2>/dev/null ||
         refuse "$python has no venv module. $(how_to_get python3-venv)"
@@ -167,7 +167,7 @@ find_python() {
     if [ "$user_mode" = no ]; then
         case $base in
             # ProtectHome in the unit, and the rights of most homes.
-            /home/* | /root/*) refuse "the agent's own user cannot reach $base. Name a Python of the system with --python" ;;
+            /home/* | /root/*) refuse "the user of the agent cannot reach $base. Give a Python of the system with --python" ;;
         esac
     fi
     python=$base
@@ -187,7 +187,7 @@ how_to_get() {
     fi
 }
 
-# Of the Python, not of the kernel: boards with a 64-bit kernel often have 32-bit programs.
+# Of the Python, not of the kernel: devices with a 64-bit kernel often have 32-bit programs.
 check_platform() {
     facts=$("$python" -I -c '
 import platform, struct, sys
@@ -195,18 +195,18 @@ libc, version = platform.libc_ver()
 print(sys.platform, platform.machine(), struct.calcsize("P") * 8, libc or "other", version or "0")')
     # shellcheck disable=SC2086  # five words
     set -- $facts
-    [ "$1" = linux ] || refuse "agents are installed on Linux, this is $1"
+    [ "$1" = linux ] || refuse "agents run only on Linux, and this is $1"
     case $2-$3 in
         x86_64-64 | aarch64-64) ;;
         *) [ -n "$wheels" ] ||
-            refuse "no wheels of the agent's libraries are published for $2 with $3-bit programs. Build them, and give their folder with --wheels" ;;
+            refuse "no wheels of the agent's libraries are published for $2 with $3-bit programs. Build them and give their folder with --wheels" ;;
     esac
     if [ "$4" != glibc ]; then
-        warn "this C library is not glibc; that is not tried"
+        warn "the C library is not glibc; this is not tested"
     elif ! "$python" -I -c '
 import sys
 sys.exit(tuple(map(int, sys.argv[1].split(".")[:2])) < (2, 17))' "$5"; then
-        refuse "glibc is $5, 2.17 or newer is needed"
+        refuse "glibc is $5, but 2.17 or newer is required"
     fi
 }
 
@@ -215,7 +215,7 @@ check_room() {
     place=$1
     while [ ! -d "$place" ]; do place=$(dirname "$place"); done
     free=$(df -Pk "$place" | awk 'NR == 2 { print int($4 / 1024) }')
-    [ "$free" -ge "$2" ] || refuse "$3 needs $2 MiB on the disk of $place, $free MiB are free"
+    [ "$free" -ge "$2" ] || refuse "$3 needs $2 MiB on the disk of $place, but only $free MiB are free"
 }
 
 check_files() {
@@ -229,9 +229,9 @@ check_files() {
     fi
     [ -z "$wheel" ] || [ -f "$wheel" ] || refuse "no such file: $wheel"
     [ -n "$wheel" ] || [ -f "$here/../pyproject.toml" ] ||
-        refuse "this script lies in no checkout: give Fleetmark's wheel with --wheel"
+        refuse "this script is not in a checkout: give the wheel of Fleetmark with --wheel"
     for file in "$here/locks/agent.txt" "$here/make-environment.sh" "$here/write_config.py" "$unit_source"; do
-        [ -f "$file" ] || refuse "$file is missing; it comes with this script"
+        [ -f "$file" ] || refuse "$file is missing; it belongs to this script"
     done
 }
 
@@ -247,7 +247,7 @@ read_token() {
         (umask 077 && cat "$token_file" >"$scratch/join-token")
     fi
     grep -q '[^[:space:]]' "$scratch/join-token" ||
-        refuse "no token in $shown. Make one with: controller token create"
+        refuse "no token in $shown. Create one with: controller token create"
     token_file=$scratch/join-token
 }
 
@@ -292,17 +292,17 @@ make_environment() {
     environment=$version-$content
     target=$root$prefix/environments/$environment
     if [ -e "$target/.complete" ]; then
-        say "Fleetmark $version is there already"
+        say "Fleetmark $version is already installed"
         return
     fi
-    say "making the environment of Fleetmark $version with $("$python" -I -V)"
+    say "creating the environment of Fleetmark $version with $("$python" -I -V)"
     act rm -rf "$target"
     act sh "$here/make-environment.sh" "$python" "$here/locks/agent.txt" "$wheel" "$target" "$wheels" ||
-        fail "the environment cannot be made; what was installed before is as it was"
+        fail "the environment cannot be created; the previous installation is unchanged"
     [ "$dry" = yes ] && return
     said=$("$target/bin/python" -I -m fleetmark_agent.cli --version) && [ "$said" = "$version" ] || {
         rm -rf "$target"
-        fail "the new agent does not start; what was installed before is as it was"
+        fail "the new agent does not start; the previous installation is unchanged"
     }
     : >"$target/.complete"
 }
@@ -318,7 +318,7 @@ write_settings() {
         return
     fi
     if [ -n "$token_file" ] && ! agent_knows --token-file; then
-        refuse "Fleetmark $version knows no join tokens: leave --token-file out"
+        refuse "Fleetmark $version does not support join tokens: omit --token-file"
     fi
     # The agent's user must be able to pass through the folders above.
     (umask 022 && mkdir -p "$(dirname "$root$home")")
@@ -383,10 +383,10 @@ TEXT
         if [ "$(readlink "$link" 2>/dev/null || echo "$prefix/bin/agent")" = "$prefix/bin/agent" ]; then
             ln -sf "$prefix/bin/agent" "$link"
         else
-            warn "$link leads elsewhere and stays so"
+            warn "$link points to another program and is not changed"
         fi
     else
-        warn "$link is another program and stays so; the agent is $prefix/bin/agent"
+        warn "$link is another program and is not changed; the agent is $prefix/bin/agent"
     fi
 }
 
@@ -418,7 +418,7 @@ install_unit() {
     if [ "$start" = yes ]; then
         unit_manager enable "$unit"
         unit_manager restart "$unit" ||
-            fail "all is installed, but the agent does not start: see journalctl $([ "$user_mode" = no ] || echo '--user ')-u $unit"
+            fail "everything is installed, but the agent does not start: see journalctl $([ "$user_mode" = no ] || echo '--user ')-u $unit"
     fi
 }
 
@@ -432,15 +432,15 @@ say_what_next() {
     elif [ -n "$root" ]; then
         say "installed into $root; the unit is $units/$unit, not enabled"
     elif [ "$systemd" = yes ] && [ "$start" = yes ]; then
-        say "the agent runs. Look at it: agent status --home $home"
-        [ "$user_mode" = no ] || say "to let it run without a login: loginctl enable-linger"
+        say "the agent is running. Check it with: agent status --home $home"
+        [ "$user_mode" = no ] || say "to keep it running without a login: loginctl enable-linger"
     elif [ "$systemd" = yes ]; then
-        say "start it: systemctl $([ "$user_mode" = no ] || echo '--user ')enable --now $unit"
+        say "start it with: systemctl $([ "$user_mode" = no ] || echo '--user ')enable --now $unit"
     else
         more=''
         [ -z "$controller" ] || more=" --controller $controller"
         case $(setting FLEETMARK_AGENT_OPTIONS) in *--token-file*) more="$more --token-file '$home/join-token'" ;; esac
-        say "systemd does not run here. Start the agent: '$prefix/bin/agent' start --home '$home'$more"
+        say "systemd is not running. Start the agent with: '$prefix/bin/agent' start --home '$home'$more"
     fi
 }
 
@@ -453,7 +453,7 @@ remove_all() {
     fi
     if [ -x "$root$prefix/bin/agent" ] &&
         "$root$prefix/bin/agent" status --home "$root$home" --json 2>/dev/null | grep -q '"running": true'; then
-        refuse "an agent runs with the home $root$home: end it first"
+        refuse "an agent is running with the home $root$home: stop it first"
     fi
     act rm -rf "$root$units/$unit" "$root$units/$unit.d" "$root$prefix/environments" \
         "$root$prefix/bin/agent" "$root$prefix/current" "$root$settings_file"
@@ -467,9 +467,9 @@ remove_all() {
             act userdel "$account"
         fi
     elif [ -d "$root$home" ]; then
-        say "its home stays: $root$home. Remove it with --uninstall --purge"
+        say "its home is kept: $root$home. Remove it with --uninstall --purge"
     fi
-    # Folders that are empty now; others have something in them that is not ours.
+    # Only folders that are empty now; others contain files of other programs.
     for folder in "$prefix/bin" "$prefix" "$settings" "$(dirname "$home")"; do
         [ ! -d "$root$folder" ] || act rmdir "$root$folder" 2>/dev/null || true
     done

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Packs all that a board needs to be installed without internet into one file:
+# Packs everything that installs an agent on a device without internet into one file:
 #     make-board-kit.sh KIT.tar.gz [ARCH…]
-# ARCH is x86_64 or aarch64, both by default. On the board: unpack, and run install-agent.sh there.
+# ARCH is x86_64 or aarch64, both by default. Unpack it on the device, and run install-agent.sh.
 # The wheels are fetched for Python 3.10 to 3.13, or those in PYTHONS, and checked against the lock.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

@@ -2,7 +2,7 @@
 # Makes a Python environment with Fleetmark in it:
 #     make-environment.sh PYTHON LOCK WHEEL TARGET [WHEELS]
 # LOCK is locks/agent.txt or locks/controller.txt; each file is checked against its hashes. With the
-# folder WHEELS nothing is fetched: all comes from there. What does not work leaves no TARGET.
+# folder WHEELS, nothing is fetched: all files come from it. A failure leaves no TARGET.
 set -eu
 umask 022
 [ $# -ge 4 ] || {
@@ -16,7 +16,7 @@ target=$4
 wheels=${5:-}
 
 if [ -e "$target" ]; then
-    echo "make-environment: $target exists already" >&2
+    echo "make-environment: $target already exists" >&2
     exit 1
 fi
 done=no

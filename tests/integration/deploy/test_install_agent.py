@@ -61,7 +61,7 @@ def test_it_installs_what_the_unit_needs_with_the_right_modes(installer: Install
 
 def test_a_second_call_changes_nothing(installer: Installer) -> None:
     before = listing(installer.place)
-    assert "is there already" in installer.install()
+    assert "is already installed" in installer.install()
     assert listing(installer.place) == before
 
 
@@ -117,7 +117,7 @@ def test_the_installed_agent_does_a_job_and_an_upgrade_keeps_what_it_holds(
     run_job()
     refused = installer.run("--uninstall", "--purge")
     assert (refused.returncode, installer.home.is_dir()) == (4, True)
-    assert "end it first" in refused.stderr
+    assert "stop it first" in refused.stderr
     fleet.kill(name, signal.SIGTERM)
 
     # Results that wait for the controller, as an agent leaves them.
@@ -137,7 +137,7 @@ def test_the_installed_agent_does_a_job_and_an_upgrade_keeps_what_it_holds(
     assert len(list(marks.glob("*.end"))) == ended + 2
     # The former version stays, to go back to; a third call that goes back to it builds nothing.
     assert len(list((installer.prefix / "environments").iterdir())) == 2
-    assert "is there already" in installer.install()
+    assert "is already installed" in installer.install()
     assert installer.version() != "0.1.1"
 
 
@@ -148,7 +148,7 @@ def test_a_version_that_does_not_start_changes_nothing(
     broken = another_wheel(wheel_of(installer.kit), tmp_path, "0.1.2", broken=True)
     done = installer.run("--wheel", str(broken))
     assert done.returncode == 1
-    assert "does not start; what was installed before is as it was" in done.stderr
+    assert "does not start; the previous installation is unchanged" in done.stderr
     assert (listing(installer.place), installer.version()) == (before, version)
 
 
@@ -177,8 +177,8 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(
         (["--controller", "board"], 2, "'board' is not HOST:PORT"),
         (["--controller"], 2, "--controller needs a value"),
         (["--colour"], 2, "unknown option --colour"),
-        (["--purge"], 2, "--purge goes with --uninstall"),
-        (["--prefix", "/opt/a b"], 2, "--prefix may hold"),
+        (["--purge"], 2, "--purge requires --uninstall"),
+        (["--prefix", "/opt/a b"], 2, "--prefix may only contain"),
         (["--wheels", "/nonexistent"], 4, "no such folder: /nonexistent"),
         (["--wheel", "/nonexistent.whl"], 4, "no such file"),
         (["--python", "/bin/sh"], 4, "is not Python 3.10 or newer"),
@@ -213,7 +213,7 @@ def test_a_token_goes_into_a_file_of_the_owner_alone_or_is_refused(installer: In
         assert options in installer.settings.read_text().splitlines()
     else:
         assert done.returncode == 4
-        assert "knows no join tokens" in done.stderr
+        assert "does not support join tokens" in done.stderr
         assert not token.exists()
 
 
@@ -238,17 +238,17 @@ def test_values_are_checked_before_anything_is_built(
     made = Installer(kit, place, sys.executable, user=True)
     done = made.run(*arguments, stdin=stdin)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
-    assert "making the environment" not in done.stdout
+    assert "creating the environment" not in done.stdout
     assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([], 2, "which one, agent or controller?"),
+        ([], 2, "the first argument must be agent or controller"),
         (["controler", "/tmp/x"], 2, "unknown part 'controler'"),
-        (["agent"], 2, "name the folder to make"),
-        (["agent", "/"], 1, "/ exists already"),
+        (["agent"], 2, "TARGET is missing"),
+        (["agent", "/"], 1, "/ already exists"),
         (["agent", "/nonexistent/x", "nopython"], 2, "no such program: nopython"),
         (["agent", "/nonexistent/x", "sh", "/nonexistent"], 2, "no such folder: /nonexistent"),
         (["--help"], 0, "usage: from-checkout.sh agent|controller TARGET"),
@@ -305,7 +305,7 @@ def test_a_foreign_program_named_agent_is_left_alone(
     other = tmp_path / ".local/bin/agent"
     other.parent.mkdir(parents=True)
     other.write_text("#!/bin/sh\n")
-    assert "is another program and stays so" in made.install()
+    assert "is another program and is not changed" in made.install()
     made.install("--uninstall", "--purge")
     assert other.read_text() == "#!/bin/sh\n"
 
