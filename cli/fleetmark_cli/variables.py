@@ -17,29 +17,29 @@ VARIABLES = (
     Variable(
         "FLEETMARK_CONTROLLER",
         "agent, controller",
-        "Address HOST:PORT of the controller, where `--controller` is not given.",
+        "Address HOST:PORT of the controller, if `--controller` is not given.",
     ),
     Variable(
         "FLEETMARK_TOKEN",
         "agent",
-        "Join token, where neither `--token` nor `--token-file` is given. Child processes do not"
+        "Join token, if neither `--token` nor `--token-file` is given. Child processes do not"
         " inherit it.",
     ),
-    Variable("FLEETMARK_AGENT_HOME", "agent", "Folder of the agent, where `--home` is not given."),
+    Variable("FLEETMARK_AGENT_HOME", "agent", "Folder of the agent, if `--home` is not given."),
     Variable(
         "FLEETMARK_CONTROLLER_HOME",
         "controller",
-        "Folder of the controller, where `--home` is not given; it holds a credential.",
+        "Folder of the controller, if `--home` is not given; it holds a credential.",
     ),
     Variable(
         "FLEETMARK_CREDENTIALS",
         "controller",
-        "Credentials file of an operator, where `--credentials` is not given.",
+        "Credentials file of an operator, if `--credentials` is not given.",
     ),
     Variable(
         "XDG_DATA_HOME",
         "agent, controller",
-        "Folder of the user's data, in which homes are by default; default: `~/.local/share`.",
+        "Folder of the user's data, the default place of homes; default: `~/.local/share`.",
     ),
     Variable(
         "XDG_CONFIG_HOME",
@@ -75,7 +75,7 @@ VARIABLES = (
     Variable(
         "MPLCONFIGDIR",
         "controller",
-        "Folder of matplotlib's cache, for plots in reports; default here: one of the user's own.",
+        "Folder of matplotlib's cache, for plots in reports; default here: a folder of the user.",
     ),
     Variable("FLEETMARK_JOB", "jobs", "Path of the job's JSON document; set by the agent."),
     Variable("FLEETMARK_OUT", "jobs", "Folder for the job's results; set by the agent."),
