@@ -11,7 +11,7 @@ usage() {
 usage: install-agent.sh [options]
 
   --controller HOST:PORT  address of the controller
-  --token-file FILE       file with the join token, or - to read it from standard input
+  --token-file FILE       file with the enrollment token, or - to read it from standard input
   --name NAME             name of the device; default: the host name
   --label KEY=VALUE       set a label of the device; can be repeated
   --controls              let the agent set the processor's governor (root only)
@@ -318,7 +318,7 @@ write_settings() {
         return
     fi
     if [ -n "$token_file" ] && ! agent_knows --token-file; then
-        refuse "Fleetmark $version does not support join tokens: omit --token-file"
+        refuse "Fleetmark $version does not support enrollment tokens: omit --token-file"
     fi
     # The agent's user must be able to pass through the folders above.
     (umask 022 && mkdir -p "$(dirname "$root$home")")

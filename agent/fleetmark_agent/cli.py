@@ -34,8 +34,8 @@ def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[
 
 @command.command()
 @click.option("--controller", metavar="HOST:PORT", help="Address of the controller.")
-@click.option("--token", metavar="T", help="Join token, for a device that is not enrolled.")
-@click.option("--token-file", metavar="FILE", help="File with the join token.")
+@click.option("--token", metavar="T", help="Enrollment token, for a device that is not enrolled.")
+@click.option("--token-file", metavar="FILE", help="File with the enrollment token.")
 @click.option(
     "--name",
     help="Name of the device. Default: its name at enrollment, or the host name.",
@@ -89,8 +89,8 @@ def start(
     Otherwise the agent uses the controller at which the device is enrolled, or one that it finds
     on the local network by mDNS. It retries until it finds a controller.
 
-    A new device needs a join token (--token, --token-file or FLEETMARK_TOKEN) from `controller
-    token create`. The agent authenticates the controller before it sends any data.
+    A new device needs an enrollment token (--token, --token-file or FLEETMARK_TOKEN) from
+    `controller token create`. The agent authenticates the controller before it sends any data.
     """
     from fleetmark_agent.config.loader import load_settings
     from fleetmark_agent.startup.handover import exec_daemon
@@ -196,12 +196,12 @@ def status(home: str | None, as_json: bool) -> int:
 def new_identity(home: str | None) -> None:
     """Give this device a new identity, if its disk is a copy of another device's disk.
 
-    The command removes its key and certificate. Then start the agent with a join token.
+    The command removes its key and certificate. Then start the agent with an enrollment token.
     """
     from fleetmark_agent.startup.new_identity import become_new_device
 
     device_id = become_new_device(_home(home))
-    echo(f"This device now has the id {device_id}. Start its agent with a join token")
+    echo(f"This device now has the id {device_id}. Start its agent with an enrollment token")
 
 
 @command.command()

@@ -22,7 +22,7 @@ VARIABLES = (
     Variable(
         "FLEETMARK_TOKEN",
         "agent",
-        "Join token, if neither `--token` nor `--token-file` is given. Child processes do not"
+        "Enrollment token, if neither `--token` nor `--token-file` is given. Child processes do not"
         " inherit it.",
     ),
     Variable("FLEETMARK_AGENT_HOME", "agent", "Folder of the agent, if `--home` is not given."),

@@ -59,4 +59,4 @@ class AgentSettings:
     once: bool = False
     """End when at least one job is done and none waits here."""
     token: str = field(default="", repr=False)
-    """A join token, for a device that belongs to no controller yet; it is not stored."""
+    """An enrollment token, for a device that belongs to no controller yet; it is not stored."""

@@ -267,8 +267,8 @@ def serving_port(host: str, port: int, known: Enrollment, told: int) -> int:
         ErrorKind.UNREACHABLE,
         f"the controller accepts new devices on port {known.entry_port} of {host}, but enrolled"
         f" devices cannot reach it at {join_address(host, port)}: {why}",
-        next_step="Correct the port of --controller, or open it in the firewall; the join token is"
-        " not spent",
+        next_step="Correct the port of --controller, or open it in the firewall; the enrollment"
+        " token is not spent",
     )
 
 

@@ -80,7 +80,7 @@ def open_zeroconf() -> Zeroconf | None:
 def _usable(info: ServiceInfo, ca_sha256: str) -> tuple[str, str]:
     shown = (info.properties.get(b"ca") or b"").decode("ascii", "replace")
     if ca_sha256 and shown != ca_sha256:
-        return "", "the controllers on the local network are not the one of the join token"
+        return "", "the controllers on the local network are not the one of the enrollment token"
     port = info.port or 0
     hosts = with_zones(info.parsed_scoped_addresses(IPVersion.All), _link_local_interfaces())
     if not hosts or not 0 < port < 65536:

@@ -14,7 +14,7 @@ from fleetmark_controller import __version__
 
 _COMMANDS = {
     "serve": ("serve", "Run the controller."),
-    "token": ("token", "Create, list and revoke join tokens for new devices."),
+    "token": ("token", "Create, list and revoke enrollment tokens for new devices."),
     "fleet": ("fleet", "List and manage the devices of the fleet."),
     "schedule": ("schedule", "Run a benchmark on every device that fits."),
     "jobs": ("jobs", "List, watch, pause, cancel and retry jobs."),

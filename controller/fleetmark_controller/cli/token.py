@@ -1,4 +1,4 @@
-"""`controller token`: join tokens."""
+"""`controller token`: enrollment tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fleetmark_controller.cli import options
 
 @click.group(name="token")
 def command() -> None:
-    """Create, list and revoke join tokens for new devices."""
+    """Create, list and revoke enrollment tokens for new devices."""
 
 
 @command.command(name="create")
@@ -39,7 +39,10 @@ def create(
     as_json: bool,
     address: str | None,
 ) -> None:
-    """Create a join token, and print the command to run on a device. It is shown only once."""
+    """Create an enrollment token, and print the command to run on a device.
+
+    The token is shown only once.
+    """
     from fleetmark_cli import output
     from fleetmark_protos.v1 import admin_pb2
 

@@ -213,7 +213,7 @@ def test_a_token_goes_into_a_file_of_the_owner_alone_or_is_refused(installer: In
         assert options in installer.settings.read_text().splitlines()
     else:
         assert done.returncode == 4
-        assert "does not support join tokens" in done.stderr
+        assert "does not support enrollment tokens" in done.stderr
         assert not token.exists()
 
 
@@ -226,7 +226,12 @@ def test_a_token_goes_into_a_file_of_the_owner_alone_or_is_refused(installer: In
         (["--token-file", "-"], "", 4, "no token in standard input"),
         (["--token-file", "-"], " \n\n", 4, "no token in standard input"),
         (["--token-file", "/dev/null"], "", 4, "no token in /dev/null"),
-        (["--token-file", "-"], "fleetmark1.abc\n", 2, "the enrollment token is truncated or too long"),
+        (
+            ["--token-file", "-"],
+            "fleetmark1.abc\n",
+            2,
+            "the enrollment token is truncated or too long",
+        ),
         (["--token-file", "-"], "hello\n", 2, "the text is not an enrollment token"),
     ],
 )
