@@ -1,4 +1,4 @@
-"""The command `agent`. Heavy imports wait until a command needs them."""
+"""The command `agent`. Heavy imports are delayed until a command needs them."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def _shown(key: str, value: Any) -> Any:
 
 
 def _flat(plain: dict[str, Any]) -> dict[str, object]:
-    """Facts for people: tables in one level, lists as a line each."""
+    """Return facts as one flat table for display; each list becomes one line."""
     from fleetmark_core.resource_model import size
 
     shown: dict[str, object] = {}
@@ -291,7 +291,7 @@ def _flat(plain: dict[str, Any]) -> dict[str, object]:
 
 
 def _verdicts(findings: list[dict[str, Any]]) -> dict[str, object]:
-    """A line for each finding: `gcc  found 12.2.0, /usr/bin/gcc (languages=c c++)`."""
+    """Return one line per finding: `gcc  found 12.2.0, /usr/bin/gcc (languages=c c++)`."""
     shown: dict[str, object] = {}
     for finding in findings:
         name = f"software.{finding['software']}"
@@ -307,10 +307,10 @@ def _verdicts(findings: list[dict[str, Any]]) -> dict[str, object]:
 
 
 def main() -> NoReturn:
-    """Entry point."""
-    # gRPC's own log repeats in its words what is told in ours.
+    """Run the command-line interface."""
+    # gRPC's own log repeats what the agent already logs.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own one does not.
+    # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own resolver does not.
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
     from fleetmark_agent.errors import to_problem
     from fleetmark_cli.app import run
