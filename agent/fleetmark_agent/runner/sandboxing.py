@@ -1,4 +1,4 @@
-"""Prepares the launch of one job in the sandbox that its device was proven to support."""
+"""Launch of a job in the sandbox that the device was proven to support."""
 
 from __future__ import annotations
 
