@@ -1,4 +1,4 @@
-"""`controller audit`: who did what, and what was refused."""
+"""`controller audit`: the log of actions and refusals."""
 
 from __future__ import annotations
 

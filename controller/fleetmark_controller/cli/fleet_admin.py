@@ -1,4 +1,4 @@
-"""`controller fleet`, the part that changes something."""
+"""Commands of `controller fleet` that administer devices and saved fleets."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def show(name: str, as_json: bool, address: str | None) -> None:
 
 
 def _cores(cpu: capabilities_pb2.Cpu) -> str:
-    """Write the usable cores, of how many, and the CPU quota if there is one."""
+    """Return the usable cores, the total, and the CPU quota if there is one."""
     text = f"{cpu.usable_cores} of {cpu.logical_cores}"
     return f"{text}, CPU quota {cpu.quota_cores:g}" if cpu.HasField("quota_cores") else text
 
@@ -251,7 +251,7 @@ COMMANDS = (show, label, describe, drain, resume, reserve, rename, save, saved, 
 
 
 def admin_text(device: fleet_pb2.Device) -> str:
-    """What was decided about a board, in words; empty if it simply takes jobs."""
+    """Return the administrative state of a device; empty if it accepts jobs."""
     admin = device.admin
     parts = []
     if admin.drained_at:
@@ -265,7 +265,7 @@ def admin_text(device: fleet_pb2.Device) -> str:
 
 
 def activity_text(device: fleet_pb2.Device) -> str:
-    """What a board does now, like `fashion-mnist fp32 …: run 40 %`."""
+    """Return the current activity of a device, like `fashion-mnist fp32 …: run 40 %`."""
     if not device.job_id:
         return device.activity
     progress = device.progress

@@ -1,4 +1,4 @@
-"""`controller jobs`, the part that changes something, and what jobs write."""
+"""Commands of `controller jobs` that change jobs, and the one that prints their output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _which = click.argument("id_", metavar="CAMPAIGN|JOB")
 
 
 def one_of(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
-    """What the first call finds, or else the second; what the first said if both find nothing."""
+    """Return the first call's result, or the second's if the first finds nothing.
+
+    If both find nothing, the error of the first is raised.
+    """
     from fleetmark_core.errors import ErrorKind, FleetmarkError
 
     try:
@@ -62,7 +65,7 @@ def cancel(id_: str, no_wait: bool, address: str | None) -> None:
 
 
 def _confirm(client: Client, campaign_id: str, waited_for: set[str]) -> None:
-    """Wait until the boards have confirmed that these jobs do not run any more."""
+    """Wait until the devices have confirmed that these jobs have stopped."""
     from fleetmark_controller.cli import watch
 
     confirmed = 0
@@ -153,7 +156,7 @@ def logs(job: str, follow: bool, address: str | None) -> None:
             if chunk.stream in plain:
                 place.write(plain[chunk.stream].clean(chunk.data))
             else:
-                place.buffer.write(chunk.data)  # into a file or a pipe it goes as it is
+                place.buffer.write(chunk.data)  # written unchanged into a file or a pipe
             place.flush()
 
 

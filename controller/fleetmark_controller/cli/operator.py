@@ -1,4 +1,4 @@
-"""`controller operator`: people who use the controller, from wherever they sit."""
+"""`controller operator`: the operators of a controller and their credentials."""
 
 from __future__ import annotations
 

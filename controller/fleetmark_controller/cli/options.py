@@ -28,7 +28,7 @@ campaign = click.option(
 
 
 def controller(command: F) -> F:
-    """Adds --controller and --credentials; see `connect`."""
+    """Add --controller and --credentials to a command; see `connect`."""
     command = click.option(
         "--credentials",
         metavar="FILE",
@@ -52,7 +52,7 @@ def _remember(ctx: click.Context, parameter: click.Parameter, value: str | None)
 
 
 def connect(address: str | None) -> Client:
-    """A connection for the command that runs now.
+    """Return a connection for the current command.
 
     Raises:
         FleetmarkError: see `Client`.
@@ -63,18 +63,18 @@ def connect(address: str | None) -> Client:
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
-    """`90s`, `30m`, `1h`, `2d` or plain seconds; the value is seconds."""
+    """Click parameter for `90s`, `30m`, `1h`, `2d` or plain seconds; the value is in seconds."""
 
     name = "time"
     _SECONDS: ClassVar[dict[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
     _MOST_S = 1e9
 
     def __init__(self, least_s: float = 0.0) -> None:
-        """`least_s`: what is shorter is refused."""
+        """Set the minimum in seconds; shorter values are rejected."""
         self.least_s = least_s
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Seconds; a usage error if it is no time, or too short or too long."""
+        """Return the seconds; a usage error if the value is malformed, too short or too long."""
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", str(value))
         if match is None:
             self.fail(f"{value!r} is no time: like 90s, 30m, 1h or 2d", param, ctx)
@@ -88,9 +88,9 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 
 DURATION = Duration()
 TERM = Duration(least_s=1.0)
-"""Something that lasts: less than a second is a mistake."""
+"""Parameter for durations of at least one second; a shorter one is a mistake."""
 
 
 def words(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Values of a repeatable option whose values may also be joined by commas."""
+    """Return the values of a repeatable option, whose values may also be joined by commas."""
     return tuple(word for value in values for word in value.split(",") if word)

@@ -66,7 +66,8 @@ def _show(
     from fleetmark_controller.compare import replay_diff
 
     figures = replay_diff.figures(then, [row for row, _ in again])
-    # Every replay ran on the same board within minutes: what the last one met stands for them.
+    # Every replay ran on the same device within minutes, so the facts of the last one represent
+    # all.
     changed = replay_diff.differences(provenance, again[-1][1])
     if as_json:
         output.print_json(

@@ -106,7 +106,7 @@ def list_results(
 def print_results(
     columns: list[str], rows: list[tuple[object, ...]], *, runs: bool = False, as_json: bool = False
 ) -> None:
-    """Print a table of what matters most, or all columns as JSON."""
+    """Print a table of the most important columns, or all columns as JSON."""
     from fleetmark_cli import output, tables
     from fleetmark_controller.cli import result_table
 
@@ -170,7 +170,7 @@ def show(run: str, save: str | None, as_json: bool, address: str | None) -> None
 
 
 def _print_search(search: dict[str, Any]) -> None:
-    """What mode find-performance found, and each of its tests."""
+    """Print the result of mode find-performance, and each of its tests."""
     from fleetmark_cli import tables
 
     unit = str(search["unit"]).replace("_per_", "/").replace("_", " ")
@@ -203,7 +203,7 @@ def _save(client, folder: Path, files: list[dict[str, object]]) -> None:  # type
     from fleetmark_core.received_files import check_distinct, received_path, write_received
 
     try:
-        # Names come from a device: all are checked before the first file is fetched.
+        # Names come from a device, so all of them are checked before the first file is fetched.
         check_distinct(str(file["name"]) for file in files)
         for file in files:
             received_path(folder, str(file["name"]))

@@ -1,4 +1,4 @@
-"""The two verdicts of a run and its energy, in lines for people. Pure."""
+"""The two verdicts of a run and its energy, as lines of text. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOLD = frozenset(
         *("energy_official", "interval_percent", "repeat_interval_percent"),
     )
 )
-"""Columns that the lines tell better than a list of columns does."""
+"""Columns that the lines describe, so that the list of columns leaves them out."""
 
 _WORDS = {
     "good": "good: nothing speaks against the figures",
@@ -30,11 +30,11 @@ _WATCHED = {
     "quota_throttled": "CPU quota",
 }
 _MOST_SENSORS = 5
-"""Sensors that were left out, by line: a phone has dozens. All are in the provenance."""
+"""Maximum number of listed unused sensors: a phone has dozens. All are in the provenance."""
 
 
 def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader must know before he believes a figure."""
+    """Yield the facts that determine whether a run's figures are reliable."""
     validity = figures.get("loadgen_validity")
     problems = [str(problem) for problem in _list(provenance.get("problems"))]
     validity_text = "gives no verdict in accuracy mode" if validity is None else str(validity)
@@ -110,7 +110,7 @@ def _stable(conditions: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _kinds(told: Mapping[str, Any]) -> str:
-    """Write cores by kind, `6, 7 of Cortex-A76 and 3 of Cortex-A55`; empty without names."""
+    """Return cores by kind, `6, 7 of Cortex-A76 and 3 of Cortex-A55`; empty without names."""
     kinds = [kind for kind in _list(told.get("core_kinds")) if isinstance(kind, Mapping)]
     if not all(kind.get("kind") for kind in kinds):
         return ""

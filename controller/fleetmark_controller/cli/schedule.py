@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXIT_NOTHING = 3
 _MAX_NAMES = 5
 _DEADLINE_S = 7 * 24 * 3600.0
-"""The controller's default."""
+"""The controller's default deadline."""
 
 
 @click.command(name="schedule")
@@ -143,7 +143,7 @@ def command(
                     else [_size(event.estimate), *_offline(event.estimate, deadline_s, any_device)]
                 )
                 continue
-            # First of all, but not before it is known that nothing is wrong at once.
+            # Print this before anything else, but only after the request is known to be accepted.
             for line in size:
                 sentence(line)
             size = []
@@ -184,7 +184,7 @@ def _say_submitted(result: SubmitResult) -> None:
 
 
 def _size(size: CampaignEstimate) -> str:
-    """How large a campaign is, in a line."""
+    """Return the size of a campaign as one line."""
     from fleetmark_controller.cli.durations import about
 
     if not size.jobs:
@@ -204,7 +204,7 @@ def _size(size: CampaignEstimate) -> str:
 
 
 def _offline(size: CampaignEstimate, deadline_s: float | None, any_device: bool) -> Iterator[str]:
-    """Say which devices of a campaign are not online."""
+    """Yield lines about devices of a campaign that are not online."""
     from fleetmark_controller.cli.durations import left
 
     names = list(size.offline_devices)
@@ -222,7 +222,7 @@ def _offline(size: CampaignEstimate, deadline_s: float | None, any_device: bool)
 
 
 def _show_plan(result: SubmitResult, as_json: bool) -> int:
-    """Print what would run and why; 3 if it is nothing."""
+    """Print what would run and why; return 3 if nothing would run."""
     from fleetmark_cli import output, tables
     from fleetmark_controller.cli.durations import about
     from fleetmark_core.resource_model import size

@@ -58,5 +58,5 @@ def command(
         else:
             echo("Start a device with what `controller token create` prints")
 
-    # What is not a terminal may be a log, where a token must not stand.
+    # If standard output is not a terminal, it may be a log, which must not contain a token.
     asyncio.run(serve(folder, settings, ready, with_token=sys.stdout.isatty()))

@@ -1,4 +1,4 @@
-"""`controller token`: what lets boards in."""
+"""`controller token`: the join tokens with which devices enroll."""
 
 from __future__ import annotations
 
