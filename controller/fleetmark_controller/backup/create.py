@@ -175,7 +175,7 @@ class _Writer:
                 self.files[below] = self._copy(path, below)
 
     def _copy_blobs(self, store: Path) -> tuple[int, int, list[str]]:
-        """Return the number of copied blobs, their bytes, and the digests of needed ones missing."""
+        """Return number and bytes of the copied blobs, and the digests of missing needed ones."""
         blobs, copies = BlobFolder(self.home / "blobs"), BlobFolder(self.target / "blobs")
         count = blob_bytes = 0
         for sha256 in blobs:
