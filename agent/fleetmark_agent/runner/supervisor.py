@@ -51,7 +51,7 @@ _LOOK_SHARE = 0.01
 
 
 class Spec:
-    """What to run. Paths are absolute.
+    """Specification of a job to run. Paths are absolute.
 
     Attributes:
         command: the program and its arguments, as for execve.

@@ -115,7 +115,7 @@ def own_user(home: Path) -> int:
 
 
 class _Proof:
-    """Runs one small job in one sandbox after the other."""
+    """Test that runs one small job in each sandbox in turn."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
