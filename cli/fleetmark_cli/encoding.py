@@ -39,7 +39,7 @@ _FORMS = {
 
 
 def ascii_form(letter: str) -> str:
-    """Return what stands for a character in ASCII: never empty, `?` if nothing is like it."""
+    """Return the ASCII form of a character: never empty, `?` if there is no similar form."""
     if letter.isascii():
         return letter
     known = _FORMS.get(letter)

@@ -17,7 +17,7 @@ from fleetmark_cli.sanitize import clean, clean_line, escape_json
 
 
 def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
-    """Write a text for a person, to standard error if `err`."""
+    """Write a text for the operator, to standard error if `err`."""
     click.echo(clean(str(message)), file=sys.stderr if err else sys.stdout, nl=nl)
 
 

@@ -95,10 +95,9 @@ def table_width(widths: Iterable[int]) -> int:
 
 
 def fit_widths(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """Return widths of columns that together need `room` at most, if that is possible.
+    """Return widths of columns that together need at most `room`, if that is possible.
 
-    The widest column gives way first, but none below its `least` width, where its longest word
-    stands alone.
+    The widest column shrinks first, but not below its `least` width, the width of its longest word.
     """
     widths = list(natural)
     while sum(widths) > room:
