@@ -36,7 +36,7 @@ class Advertisement:
     ) -> None:
         """Prepare the entry; nothing is sent before `begin`."""
         self.name = f"fleetmark-{controller_id}.local"
-        """The name under `.local` that this host has as long as the entry stands."""
+        """The name under `.local` that this host has while the entry is published."""
         self._addresses = advertised(addresses)
         self._info = ServiceInfo(
             SERVICE_TYPE,
