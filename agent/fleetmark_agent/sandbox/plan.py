@@ -1,4 +1,4 @@
-"""Derives the command that starts a job from the job's needs and the device's sandbox. Pure.
+"""Derivation of a job's start command from the job's needs and the device's sandbox. Pure.
 
 The agent makes a plan, the supervisor executes its command, and `confine` drops privileges and
 becomes the job. See these modules.
