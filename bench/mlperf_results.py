@@ -135,7 +135,7 @@ def read_table(path: Path) -> tuple[Row, ...]:
 
 
 def differences(expected: Sequence[Row], found: Found) -> Iterator[str]:
-    """Yield in what a checkout differs from the table; the official verdict is not compared."""
+    """Yield differences between a checkout and the table, except in the official verdict."""
     known = {(row.kind, row.path): row for row in expected}
     have = {(row.kind, row.path): row for row in found.rows}
     for key in sorted(known.keys() | have.keys()):
