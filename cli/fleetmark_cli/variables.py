@@ -1,4 +1,4 @@
-"""Every environment variable that Fleetmark reads or sets; docs/configuration.md is made of it."""
+"""Every environment variable that Fleetmark reads or sets; docs/configuration.md lists them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Variable(NamedTuple):
-    """One variable: who reads it, and what it means."""
+    """A variable: its name, its reader and its meaning."""
 
     name: str
     reader: str
