@@ -113,7 +113,7 @@ class LoadgenLog:
     """A detail log. `result` is None in accuracy mode and if the test did not finish.
 
     `started_unix_ns` and `duration_s` are those of the interval that LoadGen marks for power
-    measurement. `test_datetime` is not usable: it is local time that is labelled UTC.
+    measurement. `test_datetime` is not usable: it is local time that is labeled UTC.
     """
 
     version: str

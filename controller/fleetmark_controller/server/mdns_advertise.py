@@ -1,4 +1,4 @@
-"""Makes a controller known on the local network (DNS-SD over multicast DNS), by IPv4 and IPv6.
+"""Advertisement of a controller on the local network (DNS-SD over multicast DNS, IPv4 and IPv6).
 
 An advertisement only helps to find the controller: devices trust the CA fingerprint in their token.
 """
