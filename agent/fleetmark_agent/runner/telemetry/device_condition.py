@@ -40,7 +40,7 @@ _NVPMODEL = "var/lib/nvpmodel/status"
 
 @dataclass(frozen=True)
 class Reading:
-    """One reading of the device. `throttled` is a sum of the bits above since the last reading.
+    """A reading of the device. `throttled` sums the bits above: current, or since the last one.
 
     `quota` counts the periods of CPU quotas since the last reading; `temperatures_c` are the
     readings of the sensors that count, by their names; `temperature_c` is the highest of them.
@@ -231,7 +231,7 @@ class Condition:
             return "mains"
         if any(sysfs.text(path / "status") == "Discharging" for path in self._batteries):
             return "battery"
-        # The mains supply is not plugged in, and no battery reports its state.
+        # Mains is unplugged, and no battery reports that it discharges.
         return "battery" if self._batteries and 0 in online else ""
 
 
