@@ -181,7 +181,7 @@ class Pace:
 
 
 class Phase:
-    """Measures the CPU time of a server and its clients, which share the cores, within a block."""
+    """Measurement of the CPU time of a server and its clients, which share cores, in a block."""
 
     def __init__(self, spent: Spent, server: int, clients: Sequence[int]) -> None:
         """Write the result to `spent` at the end of the block; `server` and `clients` are pids."""

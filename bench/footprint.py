@@ -54,7 +54,7 @@ class Idle:
 
 
 class Written:
-    """What an agent wrote between two moments, according to the kernel and to its home."""
+    """Bytes and files that an agent wrote within a window, from the kernel and from its home."""
 
     def __init__(self, lab: Lab, name: str) -> None:
         """Begin the window."""

@@ -44,7 +44,7 @@ SAID = (
     *("host_storage_type=SSD", "host_networking=loopback", "host_networking_topology=none"),
     *("host_network_card_count=1", "cooling=unknown: a rehearsal"),
 )
-"""What an operator states about the device; its agent measures everything else."""
+"""Facts that an operator sets for the device; its agent measures everything else."""
 
 
 def main() -> int:

@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """What a checkout holds: rows, and the reasons of each refusal by path."""
+    """Contents of a checkout: its rows, and the reasons of each refusal by path."""
 
     rows: tuple[Row, ...]
     reasons: Mapping[str, tuple[str, ...]]
@@ -135,7 +135,7 @@ def read_table(path: Path) -> tuple[Row, ...]:
 
 
 def differences(expected: Sequence[Row], found: Found) -> Iterator[str]:
-    """Yield in what a checkout differs from the table; the official verdict is not compared."""
+    """Yield differences between a checkout and the table, except in the official verdict."""
     known = {(row.kind, row.path): row for row in expected}
     have = {(row.kind, row.path): row for row in found.rows}
     for key in sorted(known.keys() | have.keys()):
@@ -177,7 +177,7 @@ def wrongly_refused(rows: Sequence[Row]) -> list[str]:
 
 
 def disagreements(rows: Sequence[Row]) -> list[Row]:
-    """Return the results that the official checker judged otherwise."""
+    """Return the results on which the official checker's verdict differs."""
     return [
         row for row in rows if row.kind == _RESULT and row.official not in (UNKNOWN, row.verdict)
     ]

@@ -1,7 +1,7 @@
 """Write a device's name and labels into an agent's config.toml: write_config.py HOME [options].
 
 Run by install-agent.sh with the Python of the new environment. All other lines stay as they are.
-The agent's own reader judges the result before it replaces the file, so that a mistake shows when
+The agent's own reader checks the result before it replaces the file, so that a mistake shows when
 the device is installed and not when its agent starts.
 
 With --check nothing is written: the script does so before it builds anything, with the agent's code

@@ -1,4 +1,4 @@
-"""The command `agent`. Heavy imports wait until a command needs them."""
+"""The command `agent`. Heavy imports are delayed until a command needs them."""
 
 from __future__ import annotations
 
@@ -319,7 +319,7 @@ def main() -> NoReturn:
     """Entry point."""
     # gRPC's own log repeats the messages of our log.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own one does not.
+    # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own resolver does not.
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
     from fleetmark_agent.errors import to_problem
     from fleetmark_cli.app import run

@@ -15,7 +15,7 @@ _INTERVAL_S = 0.5
 
 
 class ProgressReporter:
-    """Writes `{"phase", "done", "total"}` lines, at most a few per second, and never blocks."""
+    """Non-blocking writer of `{"phase", "done", "total"}` lines, at most a few per second."""
 
     def __init__(self, descriptor: int = _DESCRIPTOR) -> None:
         """Use `descriptor` if it is a pipe or socket; otherwise nothing is ever written."""

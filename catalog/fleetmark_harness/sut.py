@@ -102,7 +102,7 @@ class Sut(Protocol):
 
 
 class InlineSut:
-    """Answers in LoadGen's own thread: SingleStream, where the next query waits for the answer."""
+    """SUT that answers in LoadGen's own thread: SingleStream, where the next query waits for it."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class InlineSut:
 
 
 class QuerySut(InlineSut):
-    """Answers a whole query with one model call: MultiStream, whose queries have 8 samples."""
+    """SUT that answers a query with one model call: MultiStream, whose queries have 8 samples."""
 
     def issue(self, query: Sequence[Any]) -> None:
         """Run, answer and complete; the duration of each sample is that of the query."""
@@ -177,7 +177,7 @@ class QuerySut(InlineSut):
 
 
 class WorkerSut:
-    """Answers in one long-lived thread: Offline and Server, where queries do not wait for answers.
+    """SUT that answers in one long-lived thread: Offline and Server, where queries do not wait.
 
     A thread per query crashes LoadGen in accuracy mode; a thread that lives as long as the run does
     not.

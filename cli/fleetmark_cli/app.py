@@ -1,4 +1,4 @@
-"""Runs a click command; every error becomes one line on stderr and a defined exit code."""
+"""Runner of a click command; every error becomes one line on stderr and a defined exit code."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Replaces the characters that a stream cannot encode, so that no output fails in any locale.
+"""Replacement of characters that a stream cannot encode, so that no output fails in any locale.
 
-A stream has another encoding than UTF-8 in locales like `en_US.ISO-8859-1`, or by PYTHONIOENCODING.
-Loads little: the long-lived process of an agent uses it, too.
+A stream's encoding is not UTF-8 in locales like `en_US.ISO-8859-1`, or if PYTHONIOENCODING is set.
+The module imports little, because the long-lived process of an agent uses it too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FORMS = {
 
 
 def ascii_form(letter: str) -> str:
-    """Return what stands for a character in ASCII: never empty, `?` if nothing is like it."""
+    """Return the ASCII form of a character: never empty, `?` if there is no similar form."""
     if letter.isascii():
         return letter
     known = _FORMS.get(letter)
@@ -62,10 +62,10 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 
 def protect_streams() -> None:
-    """Let standard output and standard error replace what they cannot encode."""
+    """Make standard output and standard error replace characters that they cannot encode."""
     codecs.register_error(_HANDLER, _replace)
     for stream in (sys.stdout, sys.stderr):
-        # Others, as tests put in their place, are no files.
+        # Other objects, which tests substitute, are not files.
         if not isinstance(stream, io.TextIOWrapper):
             continue
         # A UTF-8 stream with this handler writes file names of another encoding as they are.
@@ -83,7 +83,7 @@ def is_unicode(stream: TextIO) -> bool:
 
 
 def encodable(text: str, stream: TextIO) -> str:
-    """Return `text` as `stream` will show it: what aligns columns needs its width."""
+    """Return `text` as `stream` will show it; the alignment of columns needs its width."""
     if text.isascii() or is_unicode(stream):
         return text
     name = getattr(stream, "encoding", None) or "ascii"

@@ -10,7 +10,7 @@ EXIT_INTERRUPTED = 130
 
 
 class Problem(NamedTuple):
-    """One line for users, to be prefixed with the command's name, and an exit code."""
+    """An exit code, and a line for users that is prefixed with the command's name."""
 
     line: str
     exit_code: int

@@ -13,7 +13,7 @@ import click
 from fleetmark_cli.encoding import is_unicode
 from fleetmark_cli.sanitize import clean, clean_line, escape_json
 
-# Streams are named in each call: click would write UTF-8 to a stream whose encoding is ASCII.
+# Each call names its stream: click would write UTF-8 to a stream whose encoding is ASCII.
 
 
 def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
@@ -44,14 +44,14 @@ def _wrapped(line: str, width: int, indent: str = "") -> list[str]:
 
 
 def heading(title: str) -> None:
-    """Write what a command does next, in bold where the terminal can."""
+    """Write the next step of a command, in bold if the terminal supports it."""
     click.secho(f"» {clean_line(title)}", file=sys.stdout, bold=True)
 
 
 def print_json(value: object) -> None:
     """Write one JSON document, and nothing else, to standard output.
 
-    Where the stream is not UTF-8, other characters are escaped and not replaced.
+    If the stream is not UTF-8, other characters are escaped, not replaced.
     """
     document = json.dumps(value, indent=2, ensure_ascii=not is_unicode(sys.stdout))
     click.echo(escape_json(document), file=sys.stdout)

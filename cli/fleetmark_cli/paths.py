@@ -21,7 +21,7 @@ def home_folder(role: str, flag: str | None) -> Path:
     """Return the home of `role` (agent, controller): flag, FLEETMARK_<ROLE>_HOME, or user's data.
 
     Raises:
-        FleetmarkError: CONFIGURATION: none is given, and the user has no home folder.
+        FleetmarkError: CONFIGURATION: no home is given, and the user has no home folder.
     """
     variable = f"FLEETMARK_{role.upper()}_HOME"
     chosen = flag or os.environ.get(variable)
@@ -37,8 +37,8 @@ def user_folder(variable: str, default: str) -> Path | None:
     """Return a folder of the XDG base directory specification; None if the user has no home.
 
     Args:
-        variable: environment variable that names it.
-        default: where it is without that, relative to the user's home folder.
+        variable: environment variable that names the folder.
+        default: the default folder, relative to the user's home folder.
     """
     chosen = os.environ.get(variable)
     if chosen:
@@ -56,10 +56,10 @@ def user_home() -> Path | None:
 
 
 def expand_user(text: str) -> Path:
-    """Return a path, in which a leading `~` is the user's home folder.
+    """Return a path with a leading `~` replaced by the user's home folder.
 
     Raises:
-        FleetmarkError: CONFIGURATION: the user has none.
+        FleetmarkError: CONFIGURATION: the user has no home folder.
     """
     try:
         return Path(text).expanduser()

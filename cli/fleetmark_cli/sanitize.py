@@ -1,4 +1,4 @@
-"""Removes control characters and changes of text direction, which a terminal would interpret.
+"""Removal of control characters and changes of text direction, which a terminal would interpret.
 
 Names, reasons, labels, titles and output come from devices, jobs, catalogs and other operators. All
 text that a command prints passes through this module.
@@ -32,10 +32,10 @@ def clean_line(text: str) -> str:
 
 
 def escape_json(document: str) -> str:
-    """Return an equivalent JSON document in which such characters are escaped.
+    """Return an equivalent JSON document in which the characters of `_ESCAPED` are escaped.
 
-    JSON itself escapes the control characters below U+0020. All others that are escaped here are
-    below U+10000, so that one escape is enough for each.
+    JSON itself escapes the control characters below U+0020. All other escaped characters are below
+    U+10000, so that one escape is enough for each.
     """
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
 

@@ -1,4 +1,4 @@
-"""Tables for terminals, printed with rich. Import it where a table is printed: rich takes 40 ms."""
+"""Tables for terminals, printed with rich. Import it only to print a table: rich takes 40 ms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fleetmark_cli.sanitize import clean_line
 GAP = 3
 """Columns of the terminal between two columns of a table."""
 _SHORT_WORD = 16
-"""No word up to this length is ever broken."""
+"""Maximum length of words that are never broken."""
 _ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 """SIMPLE_HEAD in ASCII: a line below the header and nothing else."""
 
@@ -57,7 +57,7 @@ def print_table(
         least = [_longest_word(columns, cells, index) for index in shown]
         room = terminal.width - GAP * len(shown)
         widths = fit_widths(widths, least, room)
-        # Only where whole words do not fit, long ones (paths) are broken.
+        # Long words (paths) are broken only if whole words do not fit.
         widths = fit_widths(widths, [min(width, _SHORT_WORD) for width in least], room)
     # Never narrower than the content: a terminal wraps long lines, but rich would truncate values.
     # With a height, because rich assumes 80 columns for every dumb terminal without it.
@@ -90,15 +90,14 @@ def print_note(text: str) -> None:
 
 
 def table_width(widths: Iterable[int]) -> int:
-    """Return how wide a table with columns of these widths is."""
+    """Return the width of a table with columns of these widths."""
     return sum(width + GAP for width in widths)
 
 
 def fit_widths(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """Return widths of columns that together need `room` at most, if that is possible.
+    """Return widths of columns that together need at most `room`, if that is possible.
 
-    The widest column gives way first, but none below its `least` width, where its longest word
-    stands alone.
+    The widest column shrinks first, but not below its `least` width, the width of its longest word.
     """
     widths = list(natural)
     while sum(widths) > room:
@@ -110,13 +109,13 @@ def fit_widths(natural: Sequence[int], least: Sequence[int], room: int) -> list[
 
 
 def terminal_width() -> int | None:
-    """Return how many columns the terminal has; None if the output is piped."""
+    """Return the number of columns of the terminal; None if the output is piped."""
     terminal = Console(highlight=False)
     return terminal.width if terminal.is_terminal else None
 
 
 def cell_text(value: object) -> str:
-    """Return how a value reads in a cell."""
+    """Return the text of a value in a cell."""
     if value is None:
         return "–"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Every environment variable that Fleetmark reads or sets; docs/configuration.md is made of it."""
+"""Every environment variable that Fleetmark reads or sets; docs/configuration.md lists them."""
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ class ResultsDocument:
     records: tuple[Record, ...]
     blobs: tuple[tuple[str, int], ...]
     refusal: str = ""
-    """Why the device refused the order; then there are no records."""
+    """Reason why the device refused the order; then there are no records."""
 
     def canonical(self) -> bytes:
         """Return the canonical bytes, which the device signs."""

@@ -33,7 +33,7 @@ def parse_iso(text: str) -> int:
 
 
 class ClockStepDetector:
-    """Detects steps of the wall clock by comparing it with the monotonic clock."""
+    """Detector of wall clock steps, which compares the wall clock with the monotonic clock."""
 
     def __init__(self, unix_ns: int, monotonic_ns: int, tolerance_ns: int = 10 * NS_PER_S) -> None:
         self._difference_ns = unix_ns - monotonic_ns

@@ -1,4 +1,4 @@
-"""Detects full disks, and builds the error that tells users what to do."""
+"""Detection of full disks, and the error that says what to do about them."""
 
 from __future__ import annotations
 

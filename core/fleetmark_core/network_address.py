@@ -1,4 +1,4 @@
-"""Network addresses as text: HOST:PORT, where an IPv6 host stands in brackets."""
+"""Network addresses as text: HOST:PORT, where an IPv6 host is in brackets."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ class Backoff:
 
 
 class ReasonThrottle:
-    """Decides when the reason of a lasting failure is logged: at first, then after longer pauses.
+    """Throttle for log lines about a lasting failure: logged at first, then after longer pauses.
 
-    The caller gives the time; this only counts.
+    The caller supplies the time.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1.common_pb2 import ErrorDetail
 
 DETAIL_KEY = "fleetmark-error-bin"
-"""Trailing metadatum that carries a serialised `ErrorDetail`."""
+"""Trailing metadata key of a serialized `ErrorDetail`."""
 _CAUSE = re.compile(r"connect: ([A-Z][A-Za-z ]+) \(\d+\)")
 """gRPC's words for the system's reason, of the last address that it dialed."""
 _UNRESOLVED = re.compile(r"lookup failed|errors? resolving|DNS resolution failed")

@@ -138,7 +138,7 @@ def test_saved_fleets_stand_wherever_a_selector_does(fleet: Fleet) -> None:
     ]
     assert set(plan["estimate"]) == {
         *("jobs", "devices", "makespan_ns", "total_ns"),
-        *("critical_device", "estimated_from_history"),
+        *("critical_device", "estimated_from_history", "offline_devices"),
     }
     assert plan["estimate"]["critical_device"] == "one"
     ok(fleet, "jobs", "list", "--fleet", "@nightly")
@@ -269,7 +269,7 @@ def test_nobody_acts_in_the_name_of_another(fleet: Fleet) -> None:
         (("token", "create", "--ttl", "1w"), "'1w' is not a duration, such as 90s"),
         (("token", "create", "--ttl", "99999d"), "'99999d' is too long"),
         (("operator", "create", "cleo", "--ttl", "0.5s"), "'0.5s' is too short"),
-        (("schedule", "toy", "--deadline", "-1"), "'-1' is no time"),
+        (("schedule", "toy", "--deadline", "-1"), "'-1' is not a duration"),
     ],
 )
 def test_times_are_read_alike_everywhere(fleet: Fleet, words: tuple[str, ...], said: str) -> None:

@@ -10,12 +10,12 @@ from fleetmark_core.device_names import is_device_name
 
 
 def device_name(given: str, known: Enrollment | None) -> str:
-    """Return the name that was given, the one of the enrollment, or one made of the host's name.
+    """Return the given name, else the enrollment's name, else one derived from the host's name.
 
-    A host's name may change, by DHCP for example; the name of a device is how people know it.
+    A host's name may change, for example by DHCP, but operators know the device by its name.
 
     Args:
-        given: by `--name` or config.toml; empty: none.
+        given: the name from `--name` or config.toml; empty if there is none.
         known: the enrollment of this device, if it has one.
     """
     if given:

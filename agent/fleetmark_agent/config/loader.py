@@ -176,7 +176,7 @@ def _sensor(value: object) -> str:
 
 
 class Check(NamedTuple):
-    """How the value of a key is checked; `allowed` says in words what it takes."""
+    """Validation of a key's value: `read` converts it; `allowed` describes valid values."""
 
     read: Callable[[object], Any]
     allowed: str

@@ -23,7 +23,7 @@ _AGAIN_S = 120.0
 
 
 class Renewal:
-    """Renews the certificate before it expires, and when the controller no longer accepts it."""
+    """Renewer of the certificate, before it expires and when the controller rejects it."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ NOT_ENROLLED, DAMAGED = "none", "damaged"
 
 
 def home_status(home: Path) -> dict[str, Any]:
-    """Return what runs, the connection state or outage, and the held attempts. Keys are stable.
+    """Return the state of the agent, its connection or outage, and its attempts. Keys are stable.
 
     `enrollment` is `none`, `pending` (waiting for approval), `active`, or `damaged`.
 

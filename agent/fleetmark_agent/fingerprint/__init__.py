@@ -1,6 +1,7 @@
-"""Measures what the board is and has. One probe a file; what a board does not offer is None.
+"""Measurement of the device's capabilities. Each module probes one fact; a missing fact is None.
 
-Probes read below a root folder, so that a test can hand them another board's /proc, /sys and /etc.
+Probes read below a root folder, so that a test can supply the /proc, /sys and /etc of another
+device.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from fleetmark_core.sandbox_levels import BUBBLEWRAP
 def measure(
     root: Path = Path("/"), home: Path = Path("/"), sandbox: str = BUBBLEWRAP
 ) -> Capabilities:
-    """All facts of the board whose files lie below `root`; `home` is where the agent keeps its own.
+    """Measure the capabilities of the device whose files are below `root`.
 
-    `sandbox` is the strongest that is to be used. Programs are run, sandboxes proven and
-    interpreters looked for only when `root` is the real one. What takes
-    longer is not among them: software is detected later, see `fleetmark_agent.software`.
+    Software is not included, because detection takes longer; see `fleetmark_agent.software`.
+
+    Args:
+        root: programs are run, sandboxes tested and interpreters searched only if this is `/`.
+        home: folder in which the agent keeps its files.
+        sandbox: the strongest sandbox level that may be used.
     """
     from fleetmark_agent.fingerprint import (
         accelerators,

@@ -1,4 +1,4 @@
-"""Prints the board's facts as JSON: `python -I -m fleetmark_agent.fingerprint --home DIR …`."""
+"""Command that prints the capabilities as JSON: `python -I -m fleetmark_agent.fingerprint …`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices besides the CPU that can run models."""
+"""Accelerators: GPUs, NPUs and TPUs that can run models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NODES = {
 
 
 def probe(root: Path = Path("/")) -> tuple[Accelerator, ...]:
-    """GPUs, NPUs and TPUs that the kernel shows."""
+    """Return the GPUs, NPUs and TPUs that the kernel shows."""
     nvidia = _nvidia_smi() if root == Path("/") else []
     nvidia = nvidia or list(_nvidia_proc(root)) or list(_tegra(root))
     others = [found for found in _drm(root) if not (nvidia and found.vendor == "NVIDIA")]
@@ -58,7 +58,7 @@ def _nvidia_proc(root: Path) -> Iterator[Accelerator]:
 
 
 def _tegra(root: Path) -> Iterator[Accelerator]:
-    """Jetson boards: their GPU is no PCI device."""
+    """Yield the GPU of a Jetson; it is not a PCI device."""
     release = sysfs.text(root / "etc/nv_tegra_release")
     if release:
         words = release.replace(",", " ").split()
@@ -67,7 +67,7 @@ def _tegra(root: Path) -> Iterator[Accelerator]:
 
 
 def _drm(root: Path) -> Iterator[Accelerator]:
-    """Render nodes; their names are PCI ids, or the driver's name on ARM boards."""
+    """Yield GPUs by render node, named by PCI ids, or by the driver's name on ARM devices."""
     for path in sorted((root / "sys/class/drm").glob("renderD*/device")):
         vendor = _PCI_VENDORS.get(sysfs.text(path / "vendor") or "")
         device = sysfs.text(path / "device")

@@ -177,10 +177,10 @@ _PARTS: Mapping[int, Mapping[int, str]] = {
 
 
 def implementer_name(implementer: int) -> str:
-    """Return the company that designed the core, or its number where it is not known."""
+    """Return the company that designed the core, or its number if it is unknown."""
     return IMPLEMENTERS.get(implementer, f"implementer {implementer:#x}")
 
 
 def core_name(implementer: int, part: int) -> str:
-    """Return the core's name, or `part 0x…` where it is not known."""
+    """Return the core's name, or `part 0x…` if it is unknown."""
     return _PARTS.get(implementer, {}).get(part, f"part {part:#x}")

@@ -1,4 +1,4 @@
-"""The product: from the device tree on ARM boards, from DMI on PCs."""
+"""The product: read from the device tree on ARM devices, from DMI on PCs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PLACEHOLDERS = {"to be filled by o.e.m.", "system product name", "default strin
 
 
 def probe(root: Path = Path("/")) -> Board:
-    """Model, vendor and system on chip, and what contains us."""
+    """Return the model, the vendor, the system on chip, and the container or virtual machine."""
     model = vendor = None
     for tree in _DEVICE_TREES:
         model = model or sysfs.printable(sysfs.text(root / tree / "model"))
@@ -34,7 +34,7 @@ def probe(root: Path = Path("/")) -> Board:
 
 
 def _compatible(root: Path) -> list[str]:
-    """Return the device tree's list: the device first, then more and more general, the SoC last.
+    """Return the `compatible` list of the device tree, from the most specific entry to the SoC.
 
     See the Devicetree Specification, "compatible" of the root node.
     """
@@ -56,7 +56,7 @@ def _container(root: Path) -> str | None:
         return "docker"
     if (root / "run/.containerenv").exists():
         return "podman"
-    # Readable for root only; absent elsewhere.
+    # Only root can read this file; it exists only on Linux.
     environment = (sysfs.text(root / "proc/1/environ") or "").split("\0")
     named = next((e.partition("=")[2] for e in environment if e.startswith("container=")), None)
     return sysfs.printable(named, 40)

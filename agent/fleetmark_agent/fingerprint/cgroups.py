@@ -1,8 +1,8 @@
-"""Folders of the control groups that this process is in: its own one and all above it.
+"""Control groups of this process: its own group and all groups above it.
 
-Each of them may have a limit, and each limit holds. Version 2 has one tree, version 1 one for each
-controller; a system may mount both. In a container that sees the host's path only the topmost
-folder exists; it is the container's own group then.
+Each group may have a limit, and all limits apply. Version 2 has one tree, version 1 has one tree
+for each controller; a system may mount both. In a container that sees the host's path, only the
+topmost folder exists; that folder is then the container's own group.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from pathlib import Path, PurePosixPath
 from fleetmark_agent.fingerprint import sysfs
 
 _MOST_DEPTH = 64
-"""The kernel's own paths are far shorter; the file may hold anything in a test."""
+"""Maximum depth of a group's path. Real paths are far shorter; a test may supply anything."""
 
 
 @dataclass(frozen=True)
 class ControlGroup:
-    """One group: its folder, and its name as a path from the top of its tree."""
+    """A control group: its folder, and its name as a path from the top of its tree."""
 
     folder: Path
     name: str
 
 
 def control_groups(root: Path, controller: str) -> Iterator[ControlGroup]:
-    """Yield the existing groups that limit `controller` for this process, the own one first.
+    """Yield the existing groups that limit `controller` for this process, its own group first.
 
     Args:
         root: the folder below which /proc and /sys are read.
-        controller: the controller's name of version 1, such as `cpu` or `memory`.
+        controller: the controller's name in version 1, such as `cpu` or `memory`.
     """
     seen: set[tuple[int, int]] = set()
     for top, path in _trees(root, controller).items():
@@ -45,7 +45,7 @@ def control_groups(root: Path, controller: str) -> Iterator[ControlGroup]:
 
 
 def _trees(root: Path, controller: str) -> dict[Path, str]:
-    """Return where trees are mounted, and this process's path in each."""
+    """Return the mount point of each tree and the path of this process in it."""
     mounts = root / "sys/fs/cgroup"
     trees: dict[Path, str] = {mounts: "/", mounts / controller: "/"}
     for line in (sysfs.text(root / "proc/self/cgroup") or "0::/").splitlines():

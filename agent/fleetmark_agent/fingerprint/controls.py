@@ -1,4 +1,4 @@
-"""Settings that a run may want to change, and whether we may change them."""
+"""Settings that a run may change, and whether the agent is permitted to change them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleetmark_core.capabilities import Control
 
 
 def probe(root: Path = Path("/")) -> tuple[Control, ...]:
-    """Governor, affinity, priority: only those that the board has."""
+    """Return the controls that the device has: governor, affinity and priority."""
     return tuple(_all(root))
 
 
@@ -32,7 +32,7 @@ def _all(root: Path) -> Iterator[Control]:
 
 
 def _may_raise() -> bool:
-    """Whether this process may raise its priority: tried, and undone."""
+    """Return whether this process may raise its priority, by raising it and restoring it."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
     try:
         os.setpriority(os.PRIO_PROCESS, 0, before - 1)

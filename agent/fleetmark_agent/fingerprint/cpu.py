@@ -1,4 +1,4 @@
-"""The processor, and how much of it we may use."""
+"""The processor, and the part of it that the agent may use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fleetmark_core.capabilities import Cpu
 
 
 def probe(root: Path = Path("/")) -> Cpu:
-    """Model, cores, frequency, features."""
+    """Return the processor's model, cores, frequency and features."""
     blocks = cpu_blocks(sysfs.text(root / "proc/cpuinfo") or "")
     quota = tightest_quota(root)
     first = blocks[0] if blocks else {}

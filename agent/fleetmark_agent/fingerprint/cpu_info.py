@@ -1,4 +1,4 @@
-"""The paragraphs of /proc/cpuinfo: one for each core, and on Arm one for the device."""
+"""Parser of /proc/cpuinfo: one paragraph for each core, and on Arm one for the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def blocks(content: str) -> list[dict[str, str]]:
 
 
 def midr_of(block: Mapping[str, str]) -> tuple[int, int] | None:
-    """Return implementer and part of an Arm core; None for any other paragraph."""
+    """Return the implementer and the part of an Arm core; None for any other paragraph."""
     try:
         return int(block["CPU implementer"], 0), int(block["CPU part"], 0)
     except (KeyError, ValueError):

@@ -1,8 +1,8 @@
-"""CPU quotas of the control groups that this process is in, and how often they stopped it.
+"""CPU quotas of this process's control groups, and how often the quotas throttled it.
 
-A quota is CPU time in a period: `cpu.max` of version 2, `cpu.cfs_quota_us` and `cpu.cfs_period_us`
-of version 1. The kernel counts the periods in which a group had used up its quota and was stopped
-until the next one (`nr_throttled` in `cpu.stat`). See the kernel's documentation, "CFS Bandwidth
+A quota is CPU time per period: `cpu.max` in version 2, `cpu.cfs_quota_us` and `cpu.cfs_period_us`
+in version 1. The kernel counts the periods in which a group used up its quota and was stopped until
+the next period (`nr_throttled` in `cpu.stat`). See the kernel's documentation, "CFS Bandwidth
 Control" and "Control Group v2".
 """
 
@@ -20,33 +20,33 @@ _MOST_DIGITS = 18
 
 @dataclass(frozen=True)
 class CpuQuota:
-    """The CPU time of this many cores, and the group that allows no more."""
+    """A CPU quota in cores, and the group that sets it."""
 
     cores: float
     group: str
 
     @property
     def whole_cores(self) -> int:
-        """Return how many cores can be busy at once within the quota: at least one, rounded up."""
+        """Return how many cores can be busy at once within the quota: rounded up, at least one."""
         return max(1, math.ceil(self.cores))
 
 
 @dataclass(frozen=True)
 class ThrottleCount:
-    """Periods of the groups with a quota since they exist, and those in which they were stopped."""
+    """Enforcement periods of the groups with a quota, and those in which a group was throttled."""
 
     periods: int = 0
     throttled: int = 0
 
     def since(self, before: ThrottleCount) -> ThrottleCount:
-        """Return what was added; nothing if the counters went back, as in a group made anew."""
+        """Return the difference to `before`; 0 if a counter decreased, as in a recreated group."""
         return ThrottleCount(
             max(0, self.periods - before.periods), max(0, self.throttled - before.throttled)
         )
 
 
 def tightest_quota(root: Path = Path("/")) -> CpuQuota | None:
-    """Return the lowest quota of the own group and of those above it; None without any."""
+    """Return the lowest quota of the process's group and the groups above it; None without any."""
     found = [
         CpuQuota(cores, group.name)
         for group in control_groups(root, "cpu")
@@ -56,7 +56,7 @@ def tightest_quota(root: Path = Path("/")) -> CpuQuota | None:
 
 
 def throttle_count(root: Path = Path("/")) -> ThrottleCount | None:
-    """Return the sum over the own group and those above it; None if there are no control groups."""
+    """Return the sum over the process's group and those above it; None without control groups."""
     folders = [group.folder for group in control_groups(root, "cpu")]
     if not folders:
         return None
@@ -68,7 +68,7 @@ def throttle_count(root: Path = Path("/")) -> ThrottleCount | None:
 
 
 def _quota(folder: Path) -> float | None:
-    """Return the cores that one group's quota amounts to; None if it has none."""
+    """Return the quota of one group in cores; None if it has no quota."""
     words = (sysfs.text(folder / "cpu.max") or "").split()
     if len(words) == 2:
         quota, period = (_number(word) for word in words)

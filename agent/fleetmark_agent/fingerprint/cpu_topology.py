@@ -1,11 +1,11 @@
-"""Which cores there are, and of what kind each is: what `--stable` chooses by.
+"""The cores of the device and their kinds; `--stable` selects cores by this.
 
-| what | where |
+| fact | source |
 |---|---|
 | core design | /proc/cpuinfo (implementer and part), else `midr_el1` |
 | performance and efficiency cores of x86 | /sys/devices/cpu_core, cpu_atom, cpu_lowpower |
 | cores that share a clock | `related_cpus` of cpufreq |
-| speed by comparison | `cpu_capacity`, else `cpuinfo_max_freq` |
+| relative speed | `cpu_capacity`, else `cpuinfo_max_freq` |
 | hardware threads of one core | `thread_siblings_list` |
 """
 
@@ -30,14 +30,13 @@ class Core:
     """One logical core.
 
     Args:
-        number: as the kernel counts.
-        design: the Arm design, or `performance`, `efficiency`, `low-power`; empty where nothing
-            says so.
+        number: the kernel's number of the core.
+        design: the Arm design, or `performance`, `efficiency`, `low-power`; empty if unknown.
         is_arm: whether `design` is an Arm design. Cores of one Arm design run at one clock unless
-            they are another cluster; cores of one x86 design may differ (favored cores).
-        policy: number of the cpufreq policy, so of the clock.
-        speed: capacity or highest clock; comparable among the cores of one device.
-        physical: lowest number among the hardware threads of its physical core.
+            they are in different clusters; cores of one x86 design may differ (favored cores).
+        policy: number of the cpufreq policy, which identifies the clock.
+        speed: capacity or highest clock; comparable only among the cores of one device.
+        physical: lowest number among the hardware threads of the same physical core.
     """
 
     number: int
@@ -49,7 +48,7 @@ class Core:
 
 
 def read_cores(root: Path = Path("/")) -> dict[int, Core]:
-    """Return the cores that the kernel shows, by number. What it does not tell stays unknown."""
+    """Return the cores that the kernel shows, by number; facts that it does not show are unset."""
     folders = {
         int(folder.name[3:]): folder
         for folder in (root / _CPU).glob("cpu[0-9]*")
@@ -72,9 +71,10 @@ def read_cores(root: Path = Path("/")) -> dict[int, Core]:
 
 
 def cpu_list(text: str | None) -> list[int]:
-    """Return the numbers of a list as the kernel writes it: `0-3,8` or `0 1 2 3`.
+    """Return the numbers of a list in the kernel's format: `0-3,8` or `0 1 2 3`.
 
-    What is no number or no range is left out, as are numbers that no core can have.
+    Words that are not a number or a range are ignored, as are numbers above the highest core
+    number.
     """
     found: set[int] = set()
     for word in (text or "").replace(",", " ").split():
@@ -122,7 +122,7 @@ def _policies(root: Path, folders: Mapping[int, Path]) -> dict[int, int]:
 
 
 def _speeds(folders: Mapping[int, Path]) -> dict[int, int]:
-    """Return capacities, or highest clocks where more cores have one: they are not comparable."""
+    """Return capacities, or highest clocks if more cores have those; the two are not comparable."""
     clocks: dict[int, int] = {}
     capacities: dict[int, int] = {}
     for number, folder in folders.items():

@@ -1,8 +1,9 @@
-"""Pythons that jobs may use, with the tags of the wheels that fit each.
+"""Python interpreters that jobs may use, with the tags of the wheels that each accepts.
 
-Every candidate is run, and says of itself what it is: a name or a link proves nothing. One of
-another architecture than our own does not count, though the kernel runs it (32-bit programs on a
-64-bit kernel, or an emulator): what it measures would not be what this board is called.
+Every candidate is run and reports its own version, because a name or a link proves nothing. An
+interpreter of another architecture than the agent's is ignored, even if the kernel can run it
+(32-bit programs on a 64-bit kernel, or an emulator): its measurements would not match the device's
+architecture.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _VERSIONS = range(9, 16)
 _FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin", "/opt/homebrew/bin")
 _TIMEOUT_S = 30.0
 
-# `packaging` comes from our own environment, last on the path: the foreign standard library wins.
+# `packaging` comes from the agent's environment. It is last on the path, so that the standard
+# library of the candidate takes precedence.
 _QUESTION = """
 import json, os, platform, struct, sys
 sys.path.append(sys.argv[1])
@@ -46,7 +48,7 @@ print(json.dumps({
 
 
 def probe() -> tuple[Interpreter, ...]:
-    """Our own base interpreter first, then what is on PATH, the newest first; CPython only."""
+    """Return the agent's base interpreter, then others by descending version; CPython only."""
     own = _own()
     with ThreadPoolExecutor(max_workers=4) as pool:
         answers = [found for found in pool.map(_ask, _candidates()) if found is not None]
@@ -58,7 +60,7 @@ def probe() -> tuple[Interpreter, ...]:
 
 
 def _own() -> Interpreter | None:
-    """The interpreter under ours: it is not asked, so no slow board can be without it."""
+    """Return the agent's base interpreter without running it, so that a slow device has one too."""
     from packaging import tags
 
     if sys.implementation.name != "cpython":
@@ -83,7 +85,7 @@ def _candidates() -> Iterator[str]:
     for folder in dict.fromkeys(folders):
         for name in ("python3", *(f"python3.{minor}" for minor in _VERSIONS)):
             path = Path(folder) / name
-            # Links to the same file are asked once.
+            # Links to the same file are run once.
             real = os.path.realpath(path)
             if folder and real not in seen and os.access(path, os.X_OK):
                 seen.add(real)
@@ -108,7 +110,7 @@ def _ask(path: str) -> Interpreter | None:
 
 
 def _understood(answer: bytes) -> Interpreter | None:
-    """What a program of that name says of itself; None if it is no Python for us."""
+    """Parse the JSON that a candidate printed; None if jobs cannot use the interpreter."""
     try:
         values = json.loads(answer)
         fits = system.arch(values["machine"], values["pointer_bytes"]) == system.arch()

@@ -1,4 +1,4 @@
-"""Main memory: what the board has, what limits let us use of it, and what is free now."""
+"""Main memory: its size, the limits that apply to the agent, and what is free now."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from fleetmark_agent.fingerprint.cgroups import control_groups
 from fleetmark_core.capabilities import Memory
 
 _UNLIMITED = 1 << 60
-"""Kernels write limits that nobody set as a number near the largest that they have."""
+"""Kernels report a limit that is not set as a number near the largest one they can represent."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit that holds for this process and its children, and what is used of it.
+    """A memory limit of this process and its children, and the usage counted against it.
 
-    `used_bytes` leaves out what the kernel gives back when it is short: contents of files that no
-    process has mapped. It is None where each process has the whole limit for itself.
+    `used_bytes` excludes memory that the kernel reclaims under pressure: the page cache of files
+    that no process has mapped. It is None if each process has the whole limit for itself.
     """
 
     limit_bytes: int
@@ -28,9 +28,10 @@ class Limit:
 
 
 def probe(root: Path = Path("/")) -> Memory:
-    """Total, swap, and the lowest limit of cgroups and of the process where it is below the total.
+    """Return total memory, swap, and the lowest limit of cgroups and process below the total.
 
-    A process of the board may use no more than the limit, so it is the memory that counts.
+    Processes of the device cannot use more than the limit, so comparisons use it as the memory
+    size.
     """
     sizes = _meminfo(root)
     total, swap = sizes.get("MemTotal", 0), sizes.get("SwapTotal", 0)
@@ -43,9 +44,10 @@ def probe(root: Path = Path("/")) -> Memory:
 
 
 def available(root: Path = Path("/")) -> int | None:
-    """Bytes that a new process can get now without swapping; None where the board does not say.
+    """Return how many bytes a new process can get without swapping; None if unknown.
 
-    The least of the kernel's own estimate (`MemAvailable`) and of what each limit leaves.
+    This is the lowest of the kernel's own estimate (`MemAvailable`) and the remainder of each
+    limit.
     """
     free = [limit.limit_bytes - (limit.used_bytes or 0) for limit in limits(root)]
     estimate = _meminfo(root).get("MemAvailable")
@@ -55,7 +57,7 @@ def available(root: Path = Path("/")) -> int | None:
 
 
 def limits(root: Path = Path("/")) -> list[Limit]:
-    """Every limit of memory that holds for this process."""
+    """Return every memory limit that applies to this process."""
     groups = control_groups(root, "memory")
     found = [limit for group in groups if (limit := _limit_of(group.folder)) is not None]
     if root == Path("/"):
@@ -73,8 +75,9 @@ def _meminfo(root: Path) -> dict[str, int]:
 
 
 def _limit_of(folder: Path) -> Limit | None:
-    """The limit of one cgroup (version 2 or 1); None if it has none."""
-    # Above memory.high processes are slowed down until they have given back: nothing to measure in.
+    """Return the limit of one cgroup (version 2 or 1); None if it has no limit."""
+    # Above memory.high the kernel slows processes down until they have freed memory, which would
+    # distort a measurement.
     names = ("memory.max", "memory.high", "memory.limit_in_bytes")
     values = [value for name in names if (value := sysfs.whole(folder / name)) is not None]
     limit = min(values, default=_UNLIMITED)
@@ -87,14 +90,14 @@ def _limit_of(folder: Path) -> Limit | None:
 
 
 def _given_back(folder: Path) -> int:
-    """Cached contents of files, less what is mapped and what has no file (shmem)."""
+    """Return the reclaimable page cache: without mapped files and without shmem."""
     lines = (sysfs.text(folder / "memory.stat") or "").splitlines()
     found = {
         name: int(count)
         for name, _, count in (line.partition(" ") for line in lines)
         if count.isdecimal()
     }
-    # Version 2 counts groups below; version 1 does so under names of its own.
+    # Version 2 includes the groups below; version 1 does so under names with the prefix `total_`.
     if "file" in found:
         return max(0, found["file"] - found.get("file_mapped", 0) - found.get("shmem", 0))
     first = "total_" if "total_cache" in found else ""
@@ -105,7 +108,7 @@ def _given_back(folder: Path) -> int:
 
 
 def _process_limits() -> Iterator[Limit]:
-    """Limits of each single process: address space and data, where the system heeds them."""
+    """Yield the limits of each process (address space, data) if the system enforces them."""
     if sys.platform != "linux":
         return
     import resource

@@ -1,4 +1,4 @@
-"""Readings that the board offers, and where they are read."""
+"""Sensors of the device, and the files from which they are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleetmark_core.capabilities import Sensor
 
 
 def probe(root: Path = Path("/")) -> tuple[Sensor, ...]:
-    """Temperatures, frequencies, power and batteries; only what can be read now."""
+    """Return the sensors for temperature, frequency, power and battery that are readable now."""
     return tuple(_all(root))
 
 

@@ -10,7 +10,7 @@ from fleetmark_core.capabilities import Storage
 
 
 def probe(home: Path) -> Storage:
-    """Its size, the room that is left for us, and what our cache takes. The home need not exist."""
+    """Return its size, its free space, and the size of the agent's cache. `home` need not exist."""
     there = home
     while not there.exists() and there != there.parent:
         there = there.parent

@@ -1,4 +1,4 @@
-"""Reads the small files in which a kernel tells its facts."""
+"""Reading of the small files in which a kernel publishes facts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MAX_BYTES = 1024 * 1024
 
 
 def text(path: Path) -> str | None:
-    """The file's text without surrounding space and NULs; None if absent, unreadable or empty."""
+    """Return the file's text without surrounding space and NULs; None if unreadable or empty."""
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES)
@@ -18,7 +18,7 @@ def text(path: Path) -> str | None:
 
 
 def whole(path: Path) -> int | None:
-    """The file's one whole number; None if it has none."""
+    """Return the integer that the file holds; None if it holds anything else."""
     found = text(path)
     try:
         return int(found) if found is not None else None
@@ -27,7 +27,7 @@ def whole(path: Path) -> int | None:
 
 
 def printable(value: str | None, limit: int = 200) -> str | None:
-    """What may be shown and stored: one line, bounded; None if nothing is left."""
+    """Return `value` as one printable line of at most `limit` characters; None if it is empty."""
     if value is None:
         return None
     return " ".join("".join(c if c.isprintable() else " " for c in value).split())[:limit] or None

@@ -23,7 +23,7 @@ _HALVES = {"x86_64": "i686", "aarch64": "armv7l"}
 
 
 def probe(root: Path = Path("/")) -> Os:
-    """Family, distribution, kernel, C library."""
+    """Return the OS family, distribution, kernel and C library."""
     release = _os_release(root)
     family = {"linux": "linux", "darwin": "macos", "win32": "windows"}.get(
         sys.platform, sys.platform
@@ -42,10 +42,10 @@ def probe(root: Path = Path("/")) -> Os:
 
 
 def arch(machine: str | None = None, pointer_bytes: int | None = None) -> str:
-    """What our programs are for, as `uname -m` has it, in one spelling.
+    """Return the architecture of the agent's programs as in `uname -m`, in one spelling.
 
-    The kernel's word does not decide: a 64-bit one runs 32-bit programs, and tells programs that
-    run under a 32-bit personality (`linux32`) that it is 32-bit itself.
+    The pointer size decides, not the kernel's answer: a 64-bit kernel runs 32-bit programs, and
+    reports a 32-bit machine to programs that run under a 32-bit personality (`linux32`).
     """
     found = (machine or platform.machine()).lower()
     found = _SPELLINGS.get(found, found)

@@ -1,4 +1,4 @@
-"""Tags: the short words by which people choose boards. They follow from the facts, nothing else."""
+"""Tags: short words by which operators select devices, derived only from capabilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fleetmark_core.capabilities import Accelerator, Capabilities
 
 _ARCHES = {"aarch64": "arm64", "armv7l": "armv7", "armv6l": "armv6", "i686": "x86"}
 _BOARDS = (
-    # One digit: also the 400 and the 500, which are computers in a keyboard, and the 3B+.
+    # One digit also covers the 400 and the 500, which are computers in a keyboard, and the 3B+.
     (r"raspberry pi (?:compute module )?(\d)", "rpi{0}"),
     (r"raspberry pi compute module (\d)", "cm{0}"),
     (r"raspberry pi zero 2", "rpizero2"),
@@ -31,7 +31,7 @@ _BOARDS = (
     (r"visionfive", "visionfive"),
     (r"coral", "coral"),
 )
-"""Families of models, by the model's name in lower case."""
+"""Tags of board families, by a pattern of the model's name in lower case."""
 
 _SOCS = (
     (r"(?:rockchip|rk),(rk|px|rv)(\d{4})(\w*)", ("{0}{1}{2}", "{0}{1}")),
@@ -50,17 +50,17 @@ _SOCS = (
     (r"(?:apple),(t\d{4}\w*)", ("{0}",)),
     (r"(?:sophgo|spacemit|thead),([a-z]+\d\w+)", ("{0}",)),
 )
-"""Systems on chip, by the device tree's `compatible`; `rk3588s` is also an `rk3588`."""
+"""Tags of systems on chip, by the device tree's `compatible`; `rk3588s` is also an `rk3588`."""
 
 _FAMILY_OF_SOC = {"bcm2711": "rpi4", "bcm2712": "rpi5"}
-"""Families of which every model has this SoC, and no other family has it.
+"""Board families by SoC: every model of the family has this SoC, and no other family has it.
 
-The Zero 2 W and the 3 share one (BCM2837), so that it says nothing of the model.
+The Zero 2 W and the 3 share a SoC (BCM2837), so it does not identify the model.
 """
 
 
 def derive(facts: Capabilities) -> tuple[str, ...]:
-    """All tags of a board, sorted."""
+    """Return all tags of a device, sorted."""
     return tuple(sorted(set(_all(facts))))
 
 
@@ -89,7 +89,7 @@ def _all(facts: Capabilities) -> Iterator[str]:
 
 
 def _of_soc(compatible: str) -> Iterator[str]:
-    """Yield the tags of the SoCs in `compatible`: names with a space between them."""
+    """Yield the tags of the SoCs in `compatible`, a list of names separated by spaces."""
     for word in compatible.lower().split():
         for pattern, forms in _SOCS:
             found = re.fullmatch(pattern, word, re.ASCII)
@@ -103,7 +103,7 @@ def _of_soc(compatible: str) -> Iterator[str]:
 def _of_accelerator(accelerator: Accelerator) -> Iterator[str]:
     yield accelerator.kind
     if accelerator.vendor == "NVIDIA" and accelerator.kind == "gpu":
-        # Only NVIDIA's own driver brings CUDA; its version is known when that one is loaded.
+        # Only NVIDIA's own driver provides CUDA; its version is known only while it is loaded.
         yield "nvidia"
         if accelerator.driver_version:
             yield "cuda"

@@ -1,9 +1,10 @@
-"""Temperature sensors, and which of them are the SoC's, by their names.
+"""Temperature sensors, and which of them belong to the SoC, by their names.
 
-A device has sensors in thermal zones and in hwmon chips, and many of them say nothing of how hot
-the processor is: those of batteries, radios, disks and the board, and some that are stuck. A sensor
-counts if its name is known to be the SoC's; where no such sensor gives a reading, those of unknown
-names count. Which of these never change is seen only over time: `SensorHistory`.
+A device has sensors in thermal zones and in hwmon chips. Many of them say nothing about the
+temperature of the processor: those of batteries, radios, disks and the circuit board, and some that
+are stuck. A sensor counts if its name is known to be of the SoC; if no such sensor gives a reading,
+sensors with unknown names count. Sensors that never change are found only over time:
+`SensorHistory`.
 
 Names are those of the kernel's drivers and device trees (`type` of a thermal zone, `name` and
 `temp*_label` of a hwmon chip).
@@ -20,12 +21,14 @@ from pathlib import Path
 from fleetmark_agent.fingerprint import sysfs
 
 LOWEST_C, HIGHEST_C = -40.0, 125.0
-"""No SoC runs outside; an absent sensor reads -274, -256, 127.9 or 255."""
+"""Range in which an SoC can run; an absent sensor reads -274, -256, 127.9 or 255."""
 STUCK_S, STUCK_LOOKS = 30.0, 10
-"""A sensor is stuck if it never changed in this time while others changed; on a device that works,
-also if none changed in twice that time."""
+"""Time and readings after which an unchanged sensor is stuck, if others changed meanwhile.
+
+Under load, a sensor is also stuck if no sensor changed in twice the time and readings.
+"""
 MOVED_C = 2.0
-"""By how much others must have changed."""
+"""Change in °C from which on other sensors count as changed."""
 _MOST_SENSORS, _MOST_USED = 256, 64
 _NAME_LENGTH = 60
 
@@ -61,7 +64,14 @@ _SOC = re.compile(
 
 @dataclass(frozen=True)
 class ThermalSensor:
-    """One sensor. `foreign` says whose it is if it is not the SoC's; `is_soc`: its name says so."""
+    """A temperature sensor.
+
+    Args:
+        name: its unique name.
+        path: the file from which it is read.
+        foreign: what it measures if its name says that it is not the SoC; else empty.
+        is_soc: whether its name says that it is the SoC's.
+    """
 
     name: str
     path: Path
@@ -69,24 +79,24 @@ class ThermalSensor:
     is_soc: bool = False
 
     def celsius(self) -> float | None:
-        """Read the sensor; None where it gives no number."""
+        """Read the sensor; None if it gives no number."""
         value = sysfs.whole(self.path)
         return None if value is None or abs(value) > 10**9 else value / 1000
 
 
 @dataclass(frozen=True)
 class SensorChoice:
-    """Which sensors count, and of the others why not."""
+    """The sensors that count, and the reason why each of the others does not."""
 
     used: tuple[ThermalSensor, ...]
     left_out: Mapping[str, str]
 
 
 def find_sensors(root: Path = Path("/")) -> list[ThermalSensor]:
-    """Return the sensors of thermal zones and hwmon chips, each under a name of its own."""
+    """Return the sensors of thermal zones and hwmon chips, each with a unique name."""
     zones = list(_zones(root))
     shown = {_words(name) for name, _ in zones}
-    # The kernel shows a thermal zone once more as a hwmon chip.
+    # The kernel also shows a thermal zone as a hwmon chip.
     chips = [(name, path) for chip, name, path in _chips(root) if _words(chip) not in shown]
     real = {name.rpartition(" ")[0] for name, _ in chips if name.endswith(" Tdie")}
     found: dict[str, ThermalSensor] = {}
@@ -94,7 +104,7 @@ def find_sensors(root: Path = Path("/")) -> list[ThermalSensor]:
         foreign = _foreign(name)
         chip, _, label = name.rpartition(" ")
         if label == "Tctl" and chip in real:
-            # See the kernel's documentation of k10temp: a scale of its own for the fan.
+            # Tctl has an offset for fan control; see the kernel's documentation of k10temp.
             foreign = "a value for the fan; Tdie is the temperature"
         is_soc = not foreign and _SOC.search(_words(name)) is not None
         numbered = (name if n == 1 else f"{name} #{n}" for n in count(1))
@@ -104,7 +114,7 @@ def find_sensors(root: Path = Path("/")) -> list[ThermalSensor]:
 
 
 def choose_sensors(sensors: Sequence[ThermalSensor]) -> SensorChoice:
-    """Read each sensor once, and choose by name and by what is possible."""
+    """Read each sensor once, and select by name and by plausible reading."""
     left_out: dict[str, str] = {}
     usable: list[ThermalSensor] = []
     for sensor in sensors:
@@ -127,7 +137,7 @@ def possible_c(value: float | None) -> float | None:
 
 
 def hottest_c(readings: Mapping[str, float | None], without: Iterable[str] = ()) -> float | None:
-    """Return the highest possible reading of the sensors that count; None if there is none."""
+    """Return the highest plausible reading of the sensors not in `without`; None without any."""
     out = set(without)
     found = (possible_c(value) for name, value in readings.items() if name not in out)
     return max((value for value in found if value is not None), default=None)
@@ -135,7 +145,7 @@ def hottest_c(readings: Mapping[str, float | None], without: Iterable[str] = ())
 
 @dataclass
 class _Span:
-    """Readings of one sensor: from when to when, how often, and between which values."""
+    """Readings of one sensor: first and last time, number, and lowest and highest value."""
 
     first_s: float
     last_s: float
@@ -145,13 +155,13 @@ class _Span:
 
 
 class SensorHistory:
-    """Remembers of each sensor what tells whether it ever changes."""
+    """Record of the range of each sensor's readings, to find sensors that never change."""
 
     def __init__(self) -> None:
         self._spans: dict[str, _Span] = {}
 
     def add(self, at_s: float, readings: Mapping[str, float | None]) -> None:
-        """Add one look at the sensors; times do not go back."""
+        """Add one reading of all sensors; `at_s` must not decrease."""
         for name, reading in readings.items():
             value, span = possible_c(reading), self._spans.get(name)
             if value is None:
@@ -168,8 +178,8 @@ class SensorHistory:
         """Return the sensors that never changed, with the reason.
 
         Args:
-            under_load: whether the device worked meanwhile. An idle one may keep its temperature
-                for long, so that a sensor is stuck only if another one changed.
+            under_load: whether the device worked meanwhile. An idle device may keep its temperature
+                for a long time, so a sensor is then stuck only if another one changed.
         """
         spans = self._spans.values()
         most = max((span.highest_c - span.lowest_c for span in spans), default=0.0)
@@ -192,7 +202,7 @@ class SensorHistory:
 def stuck_sensors(
     looks: Iterable[tuple[float, Mapping[str, float | None]]], *, under_load: bool = False
 ) -> dict[str, str]:
-    """Return the sensors that never changed in these looks: (seconds, readings by sensor)."""
+    """Return the sensors that never changed in these readings: (seconds, readings by sensor)."""
     history = SensorHistory()
     for at_s, readings in looks:
         history.add(at_s, readings)
@@ -211,7 +221,7 @@ def _foreign(name: str) -> str:
 
 
 def _words(name: str) -> str:
-    """Return the name in lower case, with one space for other signs: `cpu thermal`."""
+    """Return the name in lower case, with one space for any other characters: `cpu thermal`."""
     return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
 
 
@@ -222,7 +232,7 @@ def _zones(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _chips(root: Path) -> Iterator[tuple[str, str, Path]]:
-    """Yield the chip's name, the sensor's and its file."""
+    """Yield the chip's name, the sensor's name and its file."""
     for folder in sorted((root / "sys/class/hwmon").glob("hwmon*"), key=_by_number):
         chip = _shown(sysfs.text(folder / "name"), folder.name)
         for path in sorted(folder.glob("temp*_input"), key=_by_number):

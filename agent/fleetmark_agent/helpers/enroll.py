@@ -96,7 +96,7 @@ def main() -> int:
 
 
 def _retry_until_done(task: EnrollmentTask) -> None:
-    """Until it is enrolled or refused: a controller that does not answer may do so later."""
+    """Try until the device is enrolled or refused; an unreachable controller may answer later."""
     backoff, throttle = Backoff(*_DELAYS_S, jitter=0.5), ReasonThrottle()
     while True:
         try:
@@ -223,7 +223,7 @@ class _EnrollmentAttempt:
         _send_event("enrolled", name=granted.name, expires_ns=granted.expires_unix_ns)
 
     def _ask_health(self, stub: Any) -> enrollment_pb2.HealthReply:
-        """Return what the controller says of itself; warn if the clocks differ."""
+        """Return the controller's health reply; send an event if the clocks differ."""
         with _rpc_errors(self._task.address):
             health = stub.Health(enrollment_pb2.HealthRequest(), timeout=_CALL_S)
         assert isinstance(health, enrollment_pb2.HealthReply)
@@ -236,15 +236,15 @@ class _EnrollmentAttempt:
 def serving_port(host: str, port: int, known: Enrollment, told: int) -> int:
     """Return the port on which the controller serves enrolled devices.
 
-    That is the port that was given, if the right controller answers there: tunnels and port
-    mappings may change it. Otherwise it is the port that the controller names, if it answers there.
-    A device that enrolled by a wrong port would spend its token and never connect.
+    This is the given port if the right controller answers there: tunnels and port mappings may
+    change it. Otherwise it is the port that the controller names, if it answers there. A device
+    that enrolled through a wrong port would spend its token and never connect.
 
     Args:
         host: the controller's host.
-        port: the port that was given.
-        known: the controller that is meant.
-        told: the port that the controller names; 0: it names none.
+        port: the given port.
+        known: the enrollment with the expected controller.
+        told: the port that the controller names; 0 if it names none.
 
     Raises:
         FleetmarkError: UNREACHABLE: the controller answers on neither port.

@@ -25,20 +25,20 @@ _TIMEOUT_S = 10.0
 def trusted_ca(
     host: str, port: int, ca_sha256: str, now: datetime | None = None, *, typed: str = ""
 ) -> bytes:
-    """Return the CA certificate (PEM) of the controller at an address, if it is the right one.
+    """Return the CA certificate (PEM) of the controller at an address, if it is the expected one.
 
-    Only a TLS handshake is made: the device shows nothing of itself.
+    Only a TLS handshake is performed: the device sends nothing about itself.
 
     Args:
-        host: name or literal address; an IPv6 literal may stand in brackets.
-        port: the port to look at.
-        ca_sha256: SHA-256 of the right controller's CA certificate.
-        now: the time, by default this device's.
-        typed: HOST:PORT as the user gave it, for messages, if the port is another one.
+        host: name or literal address; an IPv6 literal may be in brackets.
+        port: the port to connect to.
+        ca_sha256: SHA-256 of the expected controller's CA certificate.
+        now: the current time; by default this device's clock.
+        typed: HOST:PORT as the user gave it, for messages, if it has another port.
 
     Raises:
-        FleetmarkError: UNREACHABLE; UNTRUSTED: it is another one; CLOCK_SKEW: it may be the right
-            one, but this device's clock is outside of its certificate's life.
+        FleetmarkError: UNREACHABLE; UNTRUSTED: it is another controller; CLOCK_SKEW: it may be the
+            expected one, but the certificate is not valid at this device's time.
     """
     where = join_address(host.strip("[]"), port)
     try:

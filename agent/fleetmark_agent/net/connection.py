@@ -1,4 +1,4 @@
-"""Keeps a stream to the controller open and reconnects with jitter."""
+"""The stream to the controller: it is kept open and reconnected with jitter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_REASONS = 16
 
 
 class ControllerConnection:
-    """Maintains the stream and reports when it opens and closes, and each received message."""
+    """Maintainer of the stream; reports when it opens and closes, and each received message."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ControllerConnection:
         # Jitter, so that a fleet that lost its controller does not reconnect at the same time.
         self._backoff = Backoff(_FIRST_DELAY_S, _LONGEST_DELAY_S, jitter=0.5)
         self.outage = ""
-        """Why there is no connection, as it was logged last; empty while there is one."""
+        """The last logged reason why there is no connection; empty while connected."""
         self._throttle = ReasonThrottle(_AGAIN_S, _AGAIN_LONGEST_S, _MOST_REASONS)
         self._drop_reason = ""
         self._ended = False
@@ -94,10 +94,10 @@ class ControllerConnection:
         await stream.close()
 
     def _note_outage(self, reason: str) -> None:
-        """Log why there is no connection, at first and while the reason lasts.
+        """Log why there is no connection, when the reason is new and while it lasts.
 
-        A reason is logged again after a pause that doubles from 30 s to an hour, so that two that
-        alternate with every try do not fill the log.
+        The same reason is logged again after a pause that doubles from 30 s to one hour, so that
+        two reasons that alternate with every try do not fill the log.
         """
         if self._throttle.is_due(reason, asyncio.get_running_loop().time()):
             self.outage = reason

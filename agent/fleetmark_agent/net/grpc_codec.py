@@ -1,4 +1,4 @@
-"""Converts messages to and from the wire. No other module of the agent uses protobuf."""
+"""Conversion of messages to and from the wire; the agent's only module that uses protobuf."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TEMPORARY = {
 
 
 class Stubs:
-    """The calls that an agent makes. Modules that only jobs need are imported on first use."""
+    """The calls of an agent. Modules that only jobs need are imported on first use."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
@@ -84,7 +84,7 @@ class Stubs:
 
 @contextmanager
 def errors(address: str) -> Iterator[None]:
-    """Convert gRPC errors to `TransportError`."""
+    """Convert gRPC errors to `TransportError` in the block."""
     try:
         yield
     except grpc.RpcError as error:

@@ -28,7 +28,7 @@ _OLD_CALLS_S = 300.0
 
 
 class GrpcTransport:
-    """`Transport` over gRPC."""
+    """The implementation of `Transport` with gRPC."""
 
     def __init__(self, address: str, identity: Callable[[], Tls]) -> None:
         """Create the channel, which connects on first use. `renew` calls `identity` again."""
@@ -48,11 +48,11 @@ class GrpcTransport:
         closing.add_done_callback(self._closing.discard)
 
     async def connect(self) -> Stream:
-        """See `Transport`."""
+        """Open a session stream; see `Transport`."""
         return _GrpcStream(self._stubs, self.address)
 
     async def download(self, sha256: str, offset: int, attempt: AttemptRef) -> AsyncIterator[bytes]:
-        """See `Transport`."""
+        """Yield the bytes of a blob; see `Transport`."""
         call = self._stubs.download(sha256, offset, attempt)
         try:
             while True:
@@ -66,7 +66,7 @@ class GrpcTransport:
             call.cancel()
 
     async def upload(self, path: Path, sha256: str, size_bytes: int, device_id: str) -> None:
-        """See `Transport`."""
+        """Upload a file as a blob; see `Transport`."""
         call = self._stubs.upload()
         try:
             with grpc_codec.errors(self.address):
@@ -89,12 +89,12 @@ class GrpcTransport:
         await call.done_writing()  # type: ignore[attr-defined]
 
     async def append(self, message: Append) -> Appended:
-        """See `Transport`."""
+        """Upload records of one attempt; see `Transport`."""
         with grpc_codec.errors(self.address):
             return await self._stubs.append(message, CALL_TIMEOUT_S)
 
     async def close(self) -> None:
-        """See `Transport`."""
+        """Close all connections, including replaced channels; see `Transport`."""
         for closing in self._closing:
             closing.cancel()
         await self._channel.close(None)

@@ -17,7 +17,7 @@ from fleetmark_core.errors import ErrorKind
 
 
 class TransportError(Exception):
-    """Raised when a call fails. `temporary`: the same call may succeed later."""
+    """Error of a failed call. If `temporary`, the same call may succeed later."""
 
     def __init__(self, text: str, *, temporary: bool, kind: ErrorKind | None = None) -> None:
         super().__init__(text)
@@ -26,7 +26,7 @@ class TransportError(Exception):
 
 
 class Stream(Protocol):
-    """One open session stream."""
+    """An open session stream."""
 
     async def send(self, message: AgentMessage) -> None:
         """Send a message. Raise `TransportError` if the stream is closed."""
@@ -43,7 +43,7 @@ class Stream(Protocol):
 
 
 class Transport(Protocol):
-    """Calls to one controller. Each may raise `TransportError`."""
+    """Interface for calls to one controller. Each call may raise `TransportError`."""
 
     address: str
 

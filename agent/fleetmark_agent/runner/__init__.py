@@ -1,1 +1,1 @@
-"""Runs one attempt from its order to its records, in steps that a restarted agent can resume."""
+"""The runner of one attempt, from its order to its records, in steps that can be resumed."""

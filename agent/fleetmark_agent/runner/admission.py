@@ -1,4 +1,4 @@
-"""Checks that a job fits the device's current memory and disk, before anything is downloaded."""
+"""Admission check: a job must fit the device's current memory and disk before any download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs one attempt through its steps, resuming where an earlier process stopped."""
+"""The steps of one attempt, resumed where an earlier process stopped."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _GOVERNORS = (
 
 
 class AttemptRunner:
-    """One attempt. `run` reports events; the last is `JobEnded`, `JobRefused` or `JobStopped`."""
+    """Runner of one attempt. The last event is `JobEnded`, `JobRefused` or `JobStopped`."""
 
     def __init__(
         self, key: LocalAttemptKey, order: bytes, site: RunnerContext, tell: Callable[[Event], None]
@@ -301,7 +301,7 @@ class AttemptRunner:
     def _write_context(
         self, bundle: prepare.Bundle, sandbox: dict[str, Any], settled: stabilize.RunConditions
     ) -> None:
-        """Write what later steps need, maybe in another process. Called before the job starts."""
+        """Write the context of later steps, possibly of another process, before the job starts."""
         root = Path(self.site.settings.system_root)
         governor = None
         for name in _GOVERNORS:

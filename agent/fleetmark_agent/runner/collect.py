@@ -1,7 +1,7 @@
-"""Last steps of an attempt: what its job left behind becomes records.
+"""Last steps of an attempt: the outputs and logs of its job become records.
 
-All records are written down as a plan before the first of them enters the spool, so that a
-restarted agent goes on with exactly the same ones.
+All records are written to disk as a plan before the first one enters the spool, so that a restarted
+agent continues with exactly the same records.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 _LARGEST_READING = 1e18
 _ROWS_PER_RECORD = 1000
 _FEWEST_COLUMNS = 7
-"""As the first agents wrote them: a job may be older than the agent that collects it."""
+"""Number of columns that the first agents wrote: a job may be older than its collecting agent."""
 _LATEST_MS = 10_000.0
 _MAX_RESULT_BYTES = 64 * 1024
 _TAIL_BYTES = 16 * 1024
-"""So much of the end of stderr is searched for an error."""
+"""Number of bytes at the end of stderr that are searched for an error."""
 _MAX_SAMPLES_BYTES = 4 * 1024**3
 _EXIT_TEXTS = {
     10: "the job file is not valid",
@@ -49,7 +49,7 @@ _WORTH_ANOTHER_TRY = (1, 14)
 
 @dataclass(frozen=True)
 class JobResult:
-    """What became of the job."""
+    """The result of the job."""
 
     outcome: str
     reason: str
@@ -62,11 +62,11 @@ class JobResult:
 def evaluate_exit(
     outcome: dict[str, Any] | None, missing: list[str], timeout_s: float, reported: str
 ) -> JobResult:
-    """The attempt's result.
+    """Return the result of the job.
 
     Args:
-        outcome: what the supervisor wrote; None if it was killed before it could.
-        missing: names of required outputs that are not there.
+        outcome: the supervisor's outcome; None if the supervisor was killed before it wrote one.
+        missing: names of required outputs that do not exist.
         timeout_s: the time limit of the order.
         reported: the error that the job wrote to stderr, see `error_text`.
     """
@@ -104,10 +104,10 @@ def make_plan(
     timeout_s: float,
     provenance: dict[str, Any],
 ) -> None:
-    """Hash the outputs, make them durable, and write down all records.
+    """Hash the outputs, make them durable, and write the plan with all records.
 
     Raises:
-        OSError: no room, or the disk fails; it can be tried again.
+        OSError: the disk is full or fails; the call can be repeated.
     """
     context = workspace.read_json(workspace.context) or {}
     outcome = workspace.read_json(workspace.outcome)
@@ -125,7 +125,7 @@ def make_plan(
     for output in outputs:
         path = workspace.out / output.name
         if output.role == POWER_ROLE:
-            # What a program says of the board's power is not what the board said.
+            # A program must not supply an output under the role of the agent's own power readings.
             continue
         if _is_plain(path):
             entries.append(("file", _file_record(path, output.name, output.role)))
@@ -171,10 +171,10 @@ def make_plan(
 
 
 def keep_power(workspace: Workspace) -> None:
-    """Make a file of the power readings as they are now: who takes them may not be done yet.
+    """Copy the complete power readings to a file of their own: the sampler may still be writing.
 
     Raises:
-        OSError: no room; it can be tried again.
+        OSError: the disk is full; the call can be repeated.
     """
     try:
         data = read_regular(workspace.power, _MAX_SAMPLES_BYTES)
@@ -184,14 +184,14 @@ def keep_power(workspace: Workspace) -> None:
 
 
 def spool_plan(workspace: Workspace, spool: Spool) -> int:
-    """Bring the spool up to the plan; returns the number of the last record.
+    """Add the missing records of the plan to the spool; return the number of the last record.
 
-    What is in the spool already is compared, not added again.
+    Records that the spool already has are compared with the plan and not added again.
 
     Raises:
-        OSError: no room; it can be tried again.
-        SpoolFull: other attempts' results fill the quota; it can be tried again.
-        RuntimeError: the spool holds something else under this attempt's name.
+        OSError: the disk is full; the call can be repeated.
+        SpoolFull: results of other attempts fill the quota; the call can be repeated.
+        RuntimeError: the spool holds different records under this attempt's name.
     """
     entries = list(_read_plan(workspace.plan))
     key = workspace.key
@@ -223,7 +223,7 @@ def _file_record(path: Path, name: str, role: str) -> bytes:
 
 
 def _passed(passed: dict[str, int]) -> str:
-    """Which limit of its sandbox the job reached, with both figures."""
+    """Return the reason that names the exceeded sandbox limit, with usage and limit."""
     name = next(iter(passed))
     used, limit = passed[name], passed[f"{name}_limit"]
     if name == "processes":
@@ -233,7 +233,7 @@ def _passed(passed: dict[str, int]) -> str:
 
 
 def _is_plain(path: Path) -> bool:
-    """A regular file: never what a link points to, which may be anybody's."""
+    """Return whether `path` is a regular file; a link is not, as its target may be any file."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
@@ -241,7 +241,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def _telemetry_rows(path: Path) -> tuple[list[list[Any]], list[list[Any]], dict[str, Any]]:
-    """Return the samples, each one's readings of temperature sensors, and the tables between."""
+    """Return the samples, the temperature readings of each sample, and the merged note tables."""
     rows: list[list[Any]] = []
     sensors: list[list[Any]] = []
     notes: dict[str, Any] = {}
@@ -249,7 +249,7 @@ def _telemetry_rows(path: Path) -> tuple[list[list[Any]], list[list[Any]], dict[
         data = read_regular(path, _MAX_SAMPLES_BYTES)
     except FileNotFoundError:
         return rows, sensors, notes
-    # What follows the last line end was being written when the sampling ended.
+    # Drop the incomplete last line, which was being written when the sampling ended.
     for line in data.split(b"\n")[:-1]:
         try:
             row = json.loads(line)
@@ -274,20 +274,21 @@ def _telemetry_rows(path: Path) -> tuple[list[list[Any]], list[list[Any]], dict[
 def _since_the_start(
     rows: list[list[Any]], notes: dict[str, Any], outcome: dict[str, Any] | None
 ) -> None:
-    """Count the rows' times from the start of the job: the sampling begins a little later."""
+    """Shift the times of the rows to the start of the job; sampling begins a little later."""
     began = notes.get("began_unix_ns")
     started = (outcome or {}).get("started_unix_ns")
     if type(began) is not int or type(started) is not int:
         return
     later_ms = (began - started) / 1e6
-    # By two looks at one clock, which may have been set in between: then nothing is better.
+    # Both times are readings of one clock, which may have been set in between. An implausible
+    # difference is not applied.
     if 0 <= later_ms <= _LATEST_MS:
         for row in rows:
             row[0] = round(row[0] + later_ms) if row[0] is not None else None
 
 
 def _is_reading(value: object) -> bool:
-    """Whether it is a figure or none: what is no number, or none that can be, is no reading."""
+    """Return whether `value` is None or a plausible number."""
     if value is None:
         return True
     return isinstance(value, (int, float)) and -_LARGEST_READING < value < _LARGEST_READING
@@ -311,7 +312,7 @@ def _cpu_s(outcome: dict[str, Any] | None) -> float | None:
 
 
 def _program_result(workspace: Workspace, outputs: tuple[DeclaredOutput, ...]) -> Any:
-    """The program's own account, if it is JSON and not larger than it may be."""
+    """Return the result that the program wrote; None if it is not JSON or is too large."""
     name = next((output.name for output in outputs if output.role == "result"), None)
     path = workspace.out / name if name else None
     if path is None or not _is_plain(path) or path.stat().st_size > _MAX_RESULT_BYTES:
@@ -325,7 +326,7 @@ def _program_result(workspace: Workspace, outputs: tuple[DeclaredOutput, ...]) -
 
 
 def _fitting(final: Final) -> bytes:
-    """The record's bytes; details give way where they would not fit."""
+    """Return the record's bytes; remove details of the provenance until it fits."""
     payload = final.payload()
     for name in ("program_result", "capabilities", "telemetry"):
         if len(payload) > MAX_PAYLOAD_BYTES:

@@ -1,4 +1,4 @@
-"""State that all attempts on a device share. Light, because an idle agent holds it too."""
+"""State that all attempts on a device share. It is small, because an idle agent holds it too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RunnerContext:
     capabilities: Capabilities
     spool: Spool
     download: Callable[[str, int, AttemptRef], AsyncIterator[bytes]]
-    """Yields the bytes of a blob; arguments are its sha256, the offset and the attempt."""
+    """Generator function for a blob's bytes; arguments: its sha256, the offset and the attempt."""
     clock: Callable[[], dict[str, Any]]
     transfers: asyncio.Lock
     """Held during bulk transfers, and during a run, which a transfer would disturb."""
@@ -46,7 +46,7 @@ class RunnerContext:
 
     @cached_property
     def thermometer(self) -> LastingThermometer:
-        """The device's temperature, and what is known of its sensors."""
+        """The device's temperature and the history of its sensors."""
         return LastingThermometer(Path(self.settings.system_root))
 
     @cached_property

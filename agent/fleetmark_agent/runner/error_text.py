@@ -1,23 +1,23 @@
-"""The error of a program, from the end of what it wrote to stderr. Pure."""
+"""Extraction of a program's error from the end of its stderr. Pure."""
 
 from __future__ import annotations
 
 MAX_LENGTH = 400
 """Longest text that a job's reason quotes."""
 _BEGINNING = 100
-"""So much of a longer text's beginning is kept: the kind of error and where it occurred."""
+"""Number of characters kept from the beginning of a longer text: error kind and place."""
 _TRACEBACK = "Traceback (most recent call last):"
 _HARNESS = "fleetmark: "
-"""How the harness begins its own last message."""
+"""Prefix of the last message that the harness itself writes."""
 _GAP = " … "
 
 
 def error_text(written: str) -> str:
     """Return the last error message in `written` as one line of at most `MAX_LENGTH` characters.
 
-    It is the harness's own last message, or else the message of the last Python exception, with
-    all its lines, or else the last line. Of a longer message the beginning and the end are kept:
-    the end names the cause.
+    This is the harness's own last message, else the message of the last Python exception with all
+    its lines, else the last line. A longer message keeps its beginning and its end, because the end
+    names the cause.
     """
     lines = [line.rstrip() for line in written.splitlines() if line.strip()]
     text = " ".join(line.strip() for line in lines[_start(lines) :])
@@ -29,7 +29,7 @@ def error_text(written: str) -> str:
 
 
 def _start(lines: list[str]) -> int:
-    """Return the place of the first line of the message; the place of the last line by default."""
+    """Return the index of the message's first line; by default the index of the last line."""
     last = max(0, len(lines) - 1)
     traces = [
         place for place, line in enumerate(lines) if line.lstrip(" +|").startswith(_TRACEBACK)
@@ -40,5 +40,5 @@ def _start(lines: list[str]) -> int:
         return own[-1]
     if not traces:
         return last
-    # Frames are indented, and what follows them is the message.
+    # Frames are indented; the message follows them.
     return next((place for place in after if not lines[place].startswith(" ")), last)

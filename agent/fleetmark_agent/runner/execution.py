@@ -1,4 +1,4 @@
-"""Execution of the job: starts a supervisor with the device's lock and waits for its outcome."""
+"""Execution of a job: it starts a supervisor with the device's lock and waits for its outcome."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Streams the output of a running job to followers.
+"""Streaming of a running job's output to followers.
 
-Nothing here runs without a follower: while a job measures, an agent without followers only sends
+Without a follower nothing of this runs: while a job measures, an agent without followers only sends
 heartbeats. A follower costs the device a few file operations every quarter of a second, and one
 message for each of the two files with new output, at most `_RATE_BYTES` per second and file.
 """

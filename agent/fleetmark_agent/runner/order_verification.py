@@ -1,4 +1,4 @@
-"""Verifies an order, its release and its lockfile before any of the bundle is used."""
+"""Verification of an order, its release and its lockfile before any of the bundle is used."""
 
 from __future__ import annotations
 

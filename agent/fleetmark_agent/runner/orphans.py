@@ -1,7 +1,8 @@
-"""Finds and kills processes that a killed supervisor left running.
+"""Cleanup of processes that a killed supervisor left running.
 
 The job's first process dies with its supervisor (PDEATHSIG), but its children may not. They keep
-the device's lock held, so no other job starts, and their environment names the job file.
+the device's lock held, so that no other job starts. They are found by their environment, which
+names the job file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Prepares the launch of one job in the sandbox that its device was proven to support."""
+"""Launch of a job in the sandbox that the device was proven to support."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 
 @dataclass(frozen=True)
 class SandboxedCommand:
-    """How a job is started and supervised; `told` describes its sandbox in the run."""
+    """Launch, limits and control group of a job; `told` describes its sandbox in the run."""
 
     launch: Launch
     limits: dict[str, int]

@@ -1,4 +1,4 @@
-"""Runs one job and outlives its agent. Standard library only.
+"""The supervisor: it runs one job and outlives its agent. Standard library only.
 
 `python -I -S -B supervisor.py SPEC FOLDER…`: the folders contain Fleetmark's packages.
 
@@ -51,7 +51,7 @@ _LOOK_SHARE = 0.01
 
 
 class Spec:
-    """What to run. Paths are absolute.
+    """Specification of a job to run. Paths are absolute.
 
     Attributes:
         command: the program and its arguments, as for execve.
@@ -141,7 +141,7 @@ def main(path: str) -> int:
 
 
 class Supervisor:
-    """Runs one job from its start to its outcome."""
+    """Supervisor of one job, from its start to its outcome."""
 
     def __init__(self, spec: Spec) -> None:
         """Install signal handlers: SIGTERM stops the job; SIGINT and SIGHUP are ignored."""
@@ -455,7 +455,7 @@ class _Sink:
 
 
 class _Progress:
-    """Keeps the latest valid progress line of the job in a small file, written once per second."""
+    """Writer of the job's latest valid progress line to a small file, at most once per second."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The folder of one attempt: its layout, and the progress of the attempt."""
+"""The folder of one attempt: its layout, its files and its progress."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Workspace:
 
     @property
     def was_started(self) -> bool:
-        """Whether a supervisor has ever begun the job."""
+        """Return whether a supervisor has ever started the job."""
         return self.started.exists()
 
     def read_json(self, path: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Derives the command that starts a job from the job's needs and the device's sandbox. Pure.
+"""Derivation of a job's start command from the job's needs and the device's sandbox. Pure.
 
 The agent makes a plan, the supervisor executes its command, and `confine` drops privileges and
 becomes the job. See these modules.
@@ -22,7 +22,7 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 @dataclass(frozen=True)
 class SandboxRequest:
-    """What one job needs to run. Paths are absolute and exist.
+    """Requirements of one job. Paths are absolute and exist.
 
     Attributes:
         folder: the working directory.
@@ -80,7 +80,7 @@ class SandboxCapabilities:
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a job: `command` with `environment`, after writing `spec` to `spec_path`."""
+    """Command that starts the job with `environment`, after `spec` was written to `spec_path`."""
 
     command: list[str]
     environment: dict[str, str]
@@ -88,7 +88,7 @@ class Launch:
     monitored: bool = False
     """Whether the command is a parent that waits for the job (and exits with 128 + signal)."""
     network: str = "open"
-    """How the job's network access is blocked, as in `SandboxCapabilities`."""
+    """Method by which the job's network access is blocked, as in `SandboxCapabilities`."""
 
 
 def launch(

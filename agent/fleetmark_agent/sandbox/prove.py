@@ -1,4 +1,4 @@
-"""Determines the sandbox level of this device by running it, strongest level first.
+"""Detection of the device's sandbox level by running each sandbox, strongest level first.
 
 An installed program or an existing system call proves nothing: containers, kernels and security
 modules forbid namespaces in many ways. So a small job runs in each sandbox in turn and reports what
@@ -115,7 +115,7 @@ def own_user(home: Path) -> int:
 
 
 class _Proof:
-    """Runs one small job in one sandbox after the other."""
+    """Test that runs one small job in each sandbox in turn."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -25,7 +25,7 @@ _GRACE_S = 10.0
 
 
 class DetectionSchedule:
-    """Keeps the known software of the device up to date."""
+    """Schedule that keeps the known software of the device up to date."""
 
     def __init__(
         self,

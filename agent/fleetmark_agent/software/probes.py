@@ -77,7 +77,7 @@ class Candidate:
 
 
 class ProbeRunner:
-    """Runs the foreign programs of one detection, a few in parallel, each in its own folder."""
+    """Runner of one detection's foreign programs, a few in parallel, each in its own folder."""
 
     def __init__(self, place: SearchPaths, at_once: int, time_limit_s: float) -> None:
         """Create the scratch folder and start the time limit.

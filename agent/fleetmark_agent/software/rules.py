@@ -29,7 +29,7 @@ class BadRule(Exception):
 
 @dataclass(frozen=True)
 class Proof:
-    """How to verify that found software works: a command, or a Python program."""
+    """Verification that found software works: a command, or a Python program."""
 
     time_limit_s: float
     command: tuple[str, ...] = ()

@@ -1,1 +1,1 @@
-"""Brings an agent up: settings, enrolment, hand-over to the long-lived process."""
+"""Startup of an agent: settings, enrollment, handover to the long-lived process."""

@@ -1,4 +1,4 @@
-"""Dials many addresses of one controller at the same time and returns the first that answers."""
+"""Parallel dialing of several addresses of one controller; the first that answers is used."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from contextlib import suppress
 from fleetmark_core.network_address import dialing_order
 
 MAX_ADDRESSES = 64
-"""Addresses that are dialed at most: an advertisement comes from an unknown sender."""
+"""Maximum number of addresses to dial: an advertisement comes from an unknown sender."""
 _STEP_S = 0.05
 _LIMIT_S = 2.0
 
 
 def first_reachable(hosts: Sequence[str], port: int, limit_s: float = _LIMIT_S) -> str:
-    """Return the first address that takes a TCP connection, or an empty string.
+    """Return the first address that accepts a TCP connection, or an empty string.
 
-    A further address is dialed every 50 ms, or at once when one fails; those dialed before stay
-    open meanwhile (RFC 8305, section 5, with a shorter delay for the local network).
+    Another address is dialed every 50 ms, or at once when one fails; earlier attempts stay open
+    meanwhile (RFC 8305, section 5, with a shorter delay for the local network).
 
     Args:
         hosts: IPv4 and IPv6 literals; an IPv6 literal may have a zone.
         port: the port to dial.
-        limit_s: how long the last address is waited for, in seconds.
+        limit_s: how long to wait after the last dialed address, in seconds.
     """
     waiting = dialing_order(hosts)[:MAX_ADDRESSES]
     with selectors.DefaultSelector() as selector:
@@ -62,7 +62,7 @@ def _race(selector: selectors.BaseSelector, waiting: list[str], port: int, limit
 
 
 def _begin(host: str, port: int) -> socket.socket | None:
-    """Return a socket that is connecting; None if the address cannot be dialed at all."""
+    """Return a connecting socket; None if the address cannot be dialed."""
     made = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

@@ -1,4 +1,4 @@
-"""Gets this board its identity, by a helper process; says meanwhile what is waited for."""
+"""Enrollment of the device by a helper process, whose progress is logged."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.enroll")
-"""The helper that enrols and renews: it reads a task, and writes a line for each event."""
+"""Command of the helper that enrolls and renews: it reads a task and prints one line per event."""
 
 
 @dataclass(frozen=True)
 class EnrollmentRequest:
-    """The task of the helper.
+    """Task of the helper.
 
-    It equals `fleetmark_agent.helpers.enroll.EnrollmentTask`, whose module loads too much here.
+    It has the fields of `fleetmark_agent.helpers.enroll.EnrollmentTask`; importing that module here
+    would load too much.
     """
 
     home: str
@@ -37,9 +38,10 @@ class EnrollmentRequest:
 
 
 def needed(known: Enrollment | None, token: str, now_ns: int) -> bool:
-    """Whether there is anything to do before the board can connect.
+    """Return whether the device must enroll or renew before it can connect.
 
-    A token of the controller that it belongs to already is left unspent: its CA is the same.
+    A token of the controller with which the device is already enrolled is not used: its CA is the
+    same.
     """
     if known is None or known.state != ACTIVE or now_ns >= known.expires_ns:
         return True
@@ -56,12 +58,17 @@ def needed(known: Enrollment | None, token: str, now_ns: int) -> bool:
 
 
 def enrol(home: Path, address: str, name: str, token: str, give_up_s: float | None) -> None:
-    """Until this board has a certificate that counts.
+    """Enroll or renew, and return when the device has a valid certificate.
 
-    `give_up_s`: how long a controller that does not answer is waited for; None: for ever.
+    Args:
+        home: the agent's home.
+        address: HOST:PORT of the controller.
+        name: the device's name.
+        token: the join token; empty to use the current enrollment.
+        give_up_s: how long to wait for a controller that does not answer; None: without limit.
 
     Raises:
-        FleetmarkError: it was refused, or UNREACHABLE.
+        FleetmarkError: the controller refused, or UNREACHABLE.
     """
     known = identity.load_enrollment(home)
     renew = known is not None and known.state == ACTIVE and not token
@@ -94,7 +101,11 @@ def enrol(home: Path, address: str, name: str, token: str, give_up_s: float | No
 
 
 def handle_event(event: dict[str, Any], heard: threading.Event) -> bool:
-    """Log one line of the helper; True at its good end. Raises what it failed with."""
+    """Log one event of the helper; return True if it reports success.
+
+    Raises:
+        FleetmarkError: the helper reports a failure.
+    """
     kind = event.get("event")
     if kind == "waiting":
         log.warning("%s; retrying", event["why"])
@@ -132,7 +143,7 @@ def handle_event(event: dict[str, Any], heard: threading.Event) -> bool:
 
 
 def parse(line: str) -> dict[str, Any]:
-    """One line of the helper; empty if it is none."""
+    """Parse one line of the helper; return an empty dict if it is not a JSON object."""
     try:
         values = json.loads(line)
         return values if isinstance(values, dict) else {}

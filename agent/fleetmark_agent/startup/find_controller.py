@@ -1,4 +1,4 @@
-"""Looks for a controller on the local network, in a helper process."""
+"""Search for a controller on the local network, in a helper process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REACH_S = 1.0
 
 
 def is_reachable(address: str) -> bool:
-    """Return whether HOST:PORT takes connections."""
+    """Return whether HOST:PORT accepts connections."""
     try:
         socket.create_connection(split_address(address), timeout=_REACH_S).close()
     except (OSError, ValueError):
@@ -24,7 +24,7 @@ def is_reachable(address: str) -> bool:
 
 
 def find_in_child(ca_sha256: str) -> tuple[str, str]:
-    """Return HOST:PORT of a controller nearby and an empty text, or an empty address and why not.
+    """Return HOST:PORT of a controller nearby and an empty text, or an empty address and a reason.
 
     Discovery is not trust: the controller that is found must still prove its identity.
 

@@ -1,7 +1,8 @@
-"""`agent start` puts its home in order, joins a controller, then becomes the process that serves.
+"""Handover of `agent start`: it prepares the home, enrolls, and then becomes the serving process.
 
-Python never gives memory back: what reads flags and files, and what cleans up, is left behind by
-replacing the process image (execve). The process id, the terminal and the home's lock stay.
+Python does not return freed memory to the system. Replacing the process image (execve) releases the
+memory of the code that reads flags and files and cleans up. The process id, the terminal and the
+home's file lock are kept.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 log = logging.getLogger(__name__)
 _TRACE_LIMIT_BYTES = 4 * 1024 * 1024
 _MOST_BYTES = 48 * 1024
-"""Of what is handed over: a pipe takes 64 KiB before anybody reads it."""
+"""Maximum size of the handover document: a pipe buffers 64 KiB before the reader starts."""
 
 
 def exec_daemon(settings: AgentSettings, verbose: bool) -> NoReturn:
-    """Lock and clean the home, join a controller, then serve until asked to end. Never returns.
+    """Lock and clean the home, enroll, then serve until asked to stop. Never returns.
 
     Raises:
-        FleetmarkError: the home is in use or unusable, the board was refused, or the labels are
-            too many.
+        FleetmarkError: the home is in use or unusable, the controller refused the device, or there
+            are too many labels.
     """
     if os.geteuid() == 0:
-        # Jobs run as another user, which must find nothing of ours open, whatever its way here.
+        # Jobs run as another user, which must not be able to read any file of the agent.
         os.umask(0o077)
     lock = _take_home(settings)
     set_up_logging(verbose)
@@ -61,14 +62,14 @@ def exec_daemon(settings: AgentSettings, verbose: bool) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     words = [sys.executable, *_interpreter_flags(), "-m", "fleetmark_agent.daemon.main", str(read)]
-    # glibc gives each thread memory of its own to take from, and gRPC's threads fill and leave it:
-    # 5 MiB after the first job. With one for all, transfers are as quick and cost the same CPU.
+    # glibc gives each thread a memory arena of its own, and gRPC's threads fill and leave them: 5
+    # MiB after the first job. With one arena for all, transfers are as fast and cost the same CPU.
     environment = {"MALLOC_ARENA_MAX": "1", **os.environ}
     os.execve(sys.executable, words, environment)  # noqa: S606
 
 
 def handover_document(settings: AgentSettings, own_id: str, lock: int, verbose: bool) -> bytes:
-    """What `daemon.main` reads from the pipe; `lock` is the home's, a descriptor."""
+    """Return the document for `daemon.main`; `lock` is the descriptor of the home's lock file."""
     values = {
         "settings": {**dataclasses.asdict(settings), "home": str(settings.home)},
         "device_id": own_id,
@@ -80,10 +81,10 @@ def handover_document(settings: AgentSettings, own_id: str, lock: int, verbose: 
 
 
 def _take_home(settings: AgentSettings) -> int:
-    """Make the home usable and clean; returns the descriptor of its lock.
+    """Create and clean the home; return the descriptor of its file lock.
 
     Raises:
-        FleetmarkError: it is in use or cannot be used.
+        FleetmarkError: the home is in use or unusable.
     """
     home = settings.home
     try:
@@ -96,7 +97,7 @@ def _take_home(settings: AgentSettings) -> int:
                 str(home),
                 "End it, or choose another --home",
             )
-        # Whether there is room at all shows now, not in the middle of the first job.
+        # Check for free space now, not in the middle of the first job.
         if not has_room(home):
             raise disk_full_error(home, suggestion="cache/ may be deleted")
         _shorten(home / "trace.jsonl")
@@ -114,15 +115,15 @@ def _own_id(home: Path) -> str:
 
 
 def _shorten(trace: Path) -> None:
-    """Keep one older trace beside the current one."""
+    """Rotate a large trace; one older trace is kept."""
     if trace.exists() and trace.stat().st_size > _TRACE_LIMIT_BYTES:
         trace.replace(trace.with_suffix(".1.jsonl"))
 
 
 def _interpreter_flags() -> list[str]:
-    """Isolated, as all our processes are, unless the person says by PYTHONPATH where modules lie.
+    """Return flags that isolate the interpreter, unless PYTHONPATH says where modules are.
 
-    Where compiled modules lie is the person's to say, too.
+    The operator may also choose where compiled modules are stored.
     """
     flags = ["-s"] if os.environ.get("PYTHONPATH") else ["-I"]
     if sys.dont_write_bytecode:

@@ -1,7 +1,7 @@
-"""Finds the controller and gets this device a certificate, before anything else of an agent runs.
+"""Search for the controller and enrollment of this device, before the agent does anything else.
 
-All of this is over when the device is connected: `agent start` does it before it becomes the
-process that serves (see `handover`), which comes back here only when its key was revoked meanwhile.
+This ends before the device connects: `agent start` does it before it becomes the serving process
+(see `handover`), which returns here only if its key was revoked meanwhile.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def join(settings: AgentSettings) -> AgentSettings:
     """Wait until this device has a valid certificate; return settings with address and name.
 
     Raises:
-        FleetmarkError: it was refused, or with `--once` no controller answered.
+        FleetmarkError: the controller refused, or with `--once` no controller answered.
     """
     with _ending_cleanly():
         settings = replace(settings, controller=_address(settings))
@@ -51,10 +51,10 @@ def join(settings: AgentSettings) -> AgentSettings:
 
 
 def apply(settings: AgentSettings) -> AgentSettings:
-    """Ask for a certificate, whatever this device has; return settings with address and name.
+    """Request a certificate even if this device has one; return settings with address and name.
 
     Raises:
-        FleetmarkError: it was refused, or with `--once` no controller answered.
+        FleetmarkError: the controller refused, or with `--once` no controller answered.
     """
     patience_s = settings.once_wait_s if settings.once else None
     name = device_name(settings.name, load_enrollment(settings.home))
@@ -71,7 +71,7 @@ def apply(settings: AgentSettings) -> AgentSettings:
 
 
 def _named(settings: AgentSettings) -> AgentSettings:
-    """Return settings with the name of this device, which is kept for later starts."""
+    """Return settings with the name of this device, and store the name for later starts."""
     known = load_enrollment(settings.home)
     name = device_name(settings.name, known)
     if known is not None and known.name != name:
@@ -89,7 +89,7 @@ def unanswered_error(settings: AgentSettings) -> FleetmarkError:
 
 
 def _address(settings: AgentSettings) -> str:
-    """Return where the controller is: as given, where it was last, nearby, or on this host."""
+    """Return the controller's address: as given, as stored, found nearby, or on this host."""
     known = load_enrollment(settings.home)
     if settings.controller:
         return _given_address(settings.controller, known)
@@ -110,7 +110,7 @@ def _address(settings: AgentSettings) -> str:
 
 
 def _search(ca_sha256: str, give_up_s: float | None) -> str:
-    """Look for a controller nearby and on this host until there is one, or `give_up_s` is over."""
+    """Search for a controller nearby and on this host until one is found or `give_up_s` is over."""
     here = f"127.0.0.1:{DEFAULT_PORT}"
     backoff, throttle = Backoff(*_SEARCH_DELAYS_S, jitter=0.5), ReasonThrottle()
     end_s = None if give_up_s is None else time.monotonic() + give_up_s
@@ -133,9 +133,9 @@ def _search(ca_sha256: str, give_up_s: float | None) -> str:
 
 
 def _given_address(given: str, known: Enrollment | None) -> str:
-    """Return the address to dial for the one that was given.
+    """Return the address to dial for the given one.
 
-    A device that enrolled by a wrong port knows the right one: the controller told it then.
+    A device that enrolled through a wrong port knows the right one from the controller's answer.
     """
     if known is None or known.state != ACTIVE or given == known.address:
         return given
@@ -158,7 +158,7 @@ def _given_address(given: str, known: Enrollment | None) -> str:
 
 @contextmanager
 def _ending_cleanly() -> Iterator[None]:
-    """End with exit code 0 on SIGTERM, as the process that serves does."""
+    """End with exit code 0 on SIGTERM, as the serving process does."""
     previous = signal.signal(signal.SIGTERM, _end_cleanly)
     try:
         yield

@@ -1,8 +1,8 @@
-"""Finds controllers by multicast DNS, over IPv4 and IPv6.
+"""Search for controllers by multicast DNS, over IPv4 and IPv6.
 
-`python -I -m fleetmark_agent.startup.mdns_browse [CA_SHA256]`, a process of its own. Prints
-{"address": "HOST:PORT"} of the first controller that can be reached, whose CA has this fingerprint
-if one is given. Otherwise prints {"reason": TEXT}.
+`python -I -m fleetmark_agent.startup.mdns_browse [CA_SHA256]` runs as a separate process. It prints
+{"address": "HOST:PORT"} of the first reachable controller, whose CA must have this fingerprint if
+one is given. Otherwise it prints {"reason": TEXT}.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def find(ca_sha256: str = "", patience_s: float = _PATIENCE_S) -> tuple[str, str
 
 
 def open_zeroconf() -> Zeroconf | None:
-    """Return a browser on all interfaces; on one family where the other one is disabled."""
+    """Return a browser on all interfaces; of one address family if the other is disabled."""
     for version in (IPVersion.All, IPVersion.V4Only, IPVersion.V6Only):
         try:
             return Zeroconf(ip_version=version)
@@ -93,10 +93,10 @@ def _usable(info: ServiceInfo, ca_sha256: str) -> tuple[str, str]:
 
 
 def with_zones(hosts: Iterable[str], interfaces: Sequence[str]) -> list[str]:
-    """Return the literals among `hosts`, each link-local IPv6 one with the name of an interface.
+    """Return the IP literals in `hosts`; link-local IPv6 ones get the name of an interface as zone.
 
-    zeroconf gives the index of the interface that a record came in by, if it came over IPv6. Names
-    stay the same over a restart, indexes do not. Without an index each interface is possible.
+    zeroconf gives the index of the interface that received a record, if it came over IPv6. Names
+    stay the same over a restart, indexes do not. Without an index, each interface is possible.
     """
     found: list[str] = []
     for host in hosts:
@@ -131,7 +131,7 @@ def _link_local_interfaces() -> list[str]:
 
 
 def main() -> int:
-    """Print what is found."""
+    """Search and print the result."""
     address, reason = find(sys.argv[1] if len(sys.argv) > 1 else "")
     print(json.dumps({"address": address} if address else {"reason": reason}))  # noqa: T201
     return 0

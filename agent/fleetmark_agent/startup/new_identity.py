@@ -1,4 +1,4 @@
-"""Makes a board whose home is a copy of another board's a device of its own."""
+"""New identity for a device whose home is a copy of another device's home."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 
 def become_new_device(home: Path) -> str:
-    """Remove the identity in `home` and make a new device id; return it.
+    """Remove the identity in `home`, create a new device id and return it.
 
-    Cut off at any moment, it leaves the old identity or none; an agent without one makes its own.
+    If interrupted at any moment, it leaves the old identity or none; an agent without an identity
+    creates one.
 
     Raises:
-        FleetmarkError: NOT_ENROLLED: there is no identity; HOME_IN_USE: an agent runs with it;
-            CONFIGURATION or DISK_FULL: the home cannot be written.
+        FleetmarkError: NOT_ENROLLED: there is no identity; HOME_IN_USE: an agent runs with this
+            home; CONFIGURATION or DISK_FULL: the home cannot be written.
     """
     place = folder(home)
     if not place.is_dir():
@@ -31,7 +32,7 @@ def become_new_device(home: Path) -> str:
                 ErrorKind.HOME_IN_USE, "an agent runs with this home", str(home), "Stop it first"
             )
         try:
-            # Renamed first: a half-removed identity would be reported as a damaged one.
+            # Rename it first: a half-removed identity would be reported as damaged.
             removed = place.with_name(".identity.removed")
             shutil.rmtree(removed, ignore_errors=True)
             place.rename(removed)

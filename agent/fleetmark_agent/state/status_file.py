@@ -1,4 +1,4 @@
-"""The file in which an agent says what it does, for `agent status`."""
+"""The file with the agent's current status, which `agent status` reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STARTING = "the agent is starting"
 
 
 def read_status(home: Path) -> dict[str, Any]:
-    """Return what an agent wrote last; empty if none ever did.
+    """Return the last written status; empty if none was ever written.
 
     Raises:
         OSError: the file cannot be read.
@@ -29,13 +29,13 @@ def read_status(home: Path) -> dict[str, Any]:
 
 
 def write_status(home: Path, data: bytes) -> None:
-    """Replace the file. It is no fault if that fails: the next change writes it again."""
+    """Replace the file. A failure is ignored, because the next change writes it again."""
     with suppress(OSError):
         write_atomic(home / STATUS, data, durable=False)
 
 
 def mark_starting(home: Path) -> None:
-    """Note that an agent starts, so that what one that was killed wrote no longer counts."""
+    """Record that an agent starts, so that the status of a killed agent is no longer shown."""
     with suppress(OSError):
         values = {**read_status(home), "pid": os.getpid()}
         values |= {"connected": False, "outage": STARTING}

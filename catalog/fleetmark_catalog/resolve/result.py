@@ -59,9 +59,9 @@ Source = Union[LocalFile, WheelSource, BuiltWheel, Fetch]  # noqa: UP007 - an al
 class Resolution:
     """Either `lock` with `sources`, or `reasons`.
 
-    `sources` are by sha256 and contain every blob except the harness. `explanation` tells users
-    what was chosen, for which requirement, and what was not chosen. `builds` are wheels that must
-    be built first; until then the lockfile names each of them by its build's key.
+    `sources` are by sha256 and contain every blob except the harness. `explanation` describes for
+    users what was chosen, for which requirement, and what was not chosen. `builds` are wheels that
+    must be built first; until then the lockfile names each of them by its build's key.
     """
 
     lock: Lockfile | None

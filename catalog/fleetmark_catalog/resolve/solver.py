@@ -92,7 +92,7 @@ class _Candidate:
 
 @dataclass
 class Solver:
-    """Solves package needs for one interpreter of one device, and collects reasons for failures."""
+    """Solver of package needs for one interpreter of one device; collects reasons for failures."""
 
     catalog: Catalog
     interpreter: Interpreter

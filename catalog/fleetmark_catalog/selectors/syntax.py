@@ -127,7 +127,7 @@ def _parser() -> Lark:
 
 
 class _Build(Transformer[Token, Node]):
-    """Transforms the parsed tree into nodes."""
+    """Transformer of the parsed tree into nodes."""
 
     def __init__(self, saved: Mapping[str, str], within: tuple[str, ...]) -> None:
         super().__init__()

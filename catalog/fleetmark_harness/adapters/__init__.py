@@ -30,7 +30,7 @@ class Adapter(Protocol):
     dtype: npt.DTypeLike
     """The data type of the input."""
     samples_per_call: int
-    """How many samples the runtime actually gets per call."""
+    """Number of samples that the runtime actually gets per call."""
 
     def prepare(self, values: Array) -> Array:
         """Return real values [N, …] in the model's input type, quantized for integer inputs."""

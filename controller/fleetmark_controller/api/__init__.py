@@ -1,1 +1,1 @@
-"""The gRPC services: one module per service. Only here are messages converted to plain values."""
+"""The gRPC services, one module per service. Only this package converts messages."""

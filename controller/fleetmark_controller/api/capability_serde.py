@@ -1,4 +1,4 @@
-"""Convert capabilities from and to messages. Parts that devices share are parsed once."""
+"""Conversion of capabilities from and to messages. Parts that devices share are parsed once."""
 
 from __future__ import annotations
 

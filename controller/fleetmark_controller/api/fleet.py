@@ -44,7 +44,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def ListDevices(
         self, request: fleet_pb2.ListDevicesRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
-        """Devices that a selector matches, by name."""
+        """Return the devices that a selector matches, by name."""
         online = self._engine.presence.online_ids(now_monotonic_ns())
 
         def read(connection: sqlite3.Connection) -> tuple[StoredDevices, list[Identity]]:

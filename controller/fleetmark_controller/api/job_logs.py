@@ -72,7 +72,7 @@ async def chunks(engine: Engine, job_id: str, follow: bool) -> AsyncIterator[com
 async def _following(
     reader: LogSubscriber, sent: dict[str, int]
 ) -> AsyncIterator[common_pb2.LogChunk]:
-    """Yield live output until its end; record in `told` how far each stream was sent."""
+    """Yield live output until its end; record in `sent` how far each stream was sent."""
     while True:
         chunk = await reader.get()
         sent[chunk.stream] = max(sent.get(chunk.stream, 0), chunk.until)
@@ -102,7 +102,7 @@ async def _first(reader: LogSubscriber) -> AsyncIterator[common_pb2.LogChunk]:
 async def _stored(
     engine: Engine, newest: _Newest, sent: Mapping[str, int] = MappingProxyType({})
 ) -> AsyncIterator[common_pb2.LogChunk]:
-    """Yield the stored output, without the part that was already `told`."""
+    """Yield the stored output, without the part that was already `sent`."""
     if not newest.blobs:
         raise FleetmarkError(
             ErrorKind.NO_LOGS,

@@ -33,7 +33,7 @@ from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
 _CAMPAIGN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _MAX_REPETITIONS = 1000
 _CAMPAIGN_OR_JOB = ("campaign", "job")
-"""What an id may be of where a command takes both: a part that both have is ambiguous."""
+"""Kinds of ids that a command accepts; a part that matches ids of both kinds is ambiguous."""
 
 
 class JobsService(jobs_pb2_grpc.JobsServicer):
@@ -88,7 +88,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def ListJobs(
         self, request: jobs_pb2.ListJobsRequest, context: error_handling.Context
     ) -> jobs_pb2.ListJobsReply:
-        """Jobs, first come first."""
+        """Return jobs in order of submission."""
         state = request.state.upper()
         if state and state not in JobState.__members__:
             raise FleetmarkError(
@@ -118,7 +118,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def GetJob(
         self, request: jobs_pb2.GetJobRequest, context: error_handling.Context
     ) -> jobs_pb2.JobDetail:
-        """One job with its attempts."""
+        """Return one job with its attempts."""
         job_id = await self._engine.find("job", request.job_id, _CAMPAIGN_OR_JOB)
         page = await self._engine.reader.run(lambda c: listings.job_page(c, job_id))
         waits = await self._engine.dispatcher.waits() if page.job.state == "QUEUED" else {}

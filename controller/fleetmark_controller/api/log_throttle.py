@@ -1,4 +1,4 @@
-"""Throttle log lines of events on many devices: log the first ones each, then only a count."""
+"""Throttling of log lines: the first events of a burst are logged, the others only counted."""
 
 from __future__ import annotations
 

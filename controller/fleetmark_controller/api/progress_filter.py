@@ -1,4 +1,4 @@
-"""Drop progress reports for attempts that do not belong to the reporting device."""
+"""Filter that drops progress reports of attempts that do not belong to the reporting device."""
 
 from __future__ import annotations
 

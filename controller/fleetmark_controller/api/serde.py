@@ -1,4 +1,4 @@
-"""Convert messages to plain values and back."""
+"""Conversion of messages to plain values and back."""
 
 from __future__ import annotations
 

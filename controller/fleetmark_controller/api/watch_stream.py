@@ -1,4 +1,4 @@
-"""What a watcher of a campaign is sent: every job now, then each change, and why jobs wait."""
+"""Messages to watchers of a campaign: every job now, then each change and new wait reasons."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ _TERMINAL = {state.value for state in JOB_TERMINAL}
 
 
 class WatchStream:
-    """Makes the messages for all watchers of one engine."""
+    """Builder of the messages for all watchers of one engine."""
 
     def __init__(self, engine: Engine) -> None:
-        """Nothing is sent yet."""
+        """Serve the watchers of one engine."""
         self._engine = engine
         self._made: tuple[object, jobs_pb2.WatchEvent] = (None, jobs_pb2.WatchEvent())
 
     async def events(self, campaign: str) -> AsyncIterator[jobs_pb2.WatchEvent]:
         """Yield the state of every job of a campaign, then each change, until all are terminal.
 
-        Why a job waits depends on the presence of devices and on time, which no event announces:
-        while a job waits, its reason is looked up every `PERIOD_S`, and sent when it has changed.
+        The wait reason of a job depends on the presence of devices and on time, for which there are
+        no events: while a job waits, its reason is looked up every `PERIOD_S`, and sent if it has
+        changed.
 
         Raises:
             FleetmarkError: UNREACHABLE: the controller stops.
@@ -70,7 +71,7 @@ class WatchStream:
         yield jobs_pb2.WatchEvent(ended=last)
 
     def _message(self, event: JobEvent | JobLine) -> jobs_pb2.WatchEvent:
-        """Return the message of an event; it is made once, however many watch."""
+        """Return the message of an event; it is built once for all watchers."""
         known, message = self._made
         if known is not event:
             message = (
@@ -83,9 +84,9 @@ class WatchStream:
 
 
 def settle(open_jobs: set[str], ended: set[str], line: JobLine) -> None:
-    """Note whether a job is open; one that is new here, a retry or a repetition, may run already.
+    """Record whether a job is open. A new one, a retry or a repetition, may be running already.
 
-    A job that ended stays so: an older state of it may arrive late.
+    A terminal job stays terminal, because an older state of it may arrive late.
     """
     if line.state in _TERMINAL:
         open_jobs.discard(line.job_id)

@@ -50,7 +50,7 @@ class CatalogPlace:
 
 
 class Catalogs:
-    """Loads and changes the catalogs of one home. Not safe for concurrent use."""
+    """Registry that loads and changes the catalogs of one home. Not safe for concurrent use."""
 
     def __init__(self, home: Path, configured: Sequence[Path] = ()) -> None:
         """Use the catalogs of `home`; `configured` are the folders from config.toml and flags."""

@@ -22,7 +22,7 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 class ForeignDebian:
-    """Downloads packages of one release and architecture of Debian."""
+    """Downloader of packages of one release and architecture of Debian."""
 
     def __init__(self, release: str, arch: str, folder: Path) -> None:
         """Use the named release, Debian's `arch` (`arm64`), and `folder` for apt's files."""

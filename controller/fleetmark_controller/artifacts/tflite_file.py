@@ -71,7 +71,7 @@ _TENSORS, _INPUTS, _OUTPUTS = 0, 1, 2
 
 
 class _Flat:
-    """Reads tables, vectors and strings of a flatbuffer.
+    """Reader of tables, vectors and strings of a flatbuffer.
 
     An offset outside the file raises IndexError.
 

@@ -1,4 +1,4 @@
-"""Makes a backup of a controller's home, while a controller runs on it or not."""
+"""Creation of a backup of a controller's home; a controller may run on it meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fleetmark_core.disk_space import is_disk_full
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _SIGNED_FILES = ("config.toml", "catalogs.json", "catalog-trust.json", "release.json")
-"""With the keys in `identity/`, files that belong together and that a controller replaces."""
+"""Files that belong together with the keys in `identity/`, and that a controller replaces."""
 _TRIES = 5
 
 
@@ -38,13 +38,13 @@ class Backup:
     manifest: BackupManifest
     blob_bytes: int
     catalogs: tuple[str, ...]
-    """The locations of the catalogs from outside of the home that it holds."""
+    """Locations of the catalogs outside of the home that the backup includes."""
 
 
 def create_backup(home: Path, target: Path, now_ns: int) -> Backup:
-    """Copy all that a controller needs to go on on another machine.
+    """Copy all files that a controller needs to continue on another machine.
 
-    The epochs' generation is left out on purpose: a restored controller begins a new one.
+    The generation of the epochs is intentionally left out: a restored controller begins a new one.
 
     Args:
         home: the controller's home.
@@ -89,7 +89,7 @@ class _Writer:
     catalogs: list[str] = field(default_factory=list)
 
     def write(self, now_ns: int) -> Backup:
-        # The store first: a blob is there before a row of the store names it.
+        # Copy the store first: each blob exists before a row of the store names it.
         copy_store(self.home / STORE_NAME, self.target / STORE_NAME)
         store = self.target / STORE_NAME
         check_integrity(store)
@@ -110,7 +110,7 @@ class _Writer:
         return Backup(manifest, blob_bytes, tuple(self.catalogs))
 
     def _copy_signed_files(self) -> None:
-        """Copy keys, trust and release as they were at one moment."""
+        """Copy keys, trust and release consistently, as of one moment."""
         for _ in range(_TRIES):
             names = [
                 *(name for name in _SIGNED_FILES if (self.home / name).exists()),
@@ -150,7 +150,7 @@ class _Writer:
             self._copy_catalog(place)
 
     def _copy_catalog(self, place: CatalogPlace) -> None:
-        """Copy the components of a folder; whatever else an operator keeps there stays there."""
+        """Copy the components of a folder; other files of the operator are not copied."""
         name = place.copy.relative_to(self.home).as_posix()
         if not place.folder.is_dir():
             self.outside.append(f"catalog {place.location}, which is missing")
@@ -175,7 +175,7 @@ class _Writer:
                 self.files[below] = self._copy(path, below)
 
     def _copy_blobs(self, store: Path) -> tuple[int, int, list[str]]:
-        """Return how many blobs were copied, their bytes, and which needed ones are missing."""
+        """Return number and bytes of the copied blobs, and the digests of missing needed ones."""
         blobs, copies = BlobFolder(self.home / "blobs"), BlobFolder(self.target / "blobs")
         count = blob_bytes = 0
         for sha256 in blobs:

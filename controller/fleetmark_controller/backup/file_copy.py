@@ -1,4 +1,4 @@
-"""Copies files of a home, and proves that each copy is what it should be."""
+"""Copying of a home's files, with verification of each copy."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def copy_file(source: Path, target: Path) -> FileEntry:
 
 
 def copy_verified(source: Path, target: Path, expected: FileEntry) -> None:
-    """Copy a file of a backup.
+    """Copy a file of a backup and verify it against the manifest.
 
     Raises:
-        FleetmarkError: BAD_ARCHIVE: it is missing, or not the file that the manifest names.
-        OSError: as `copy_file`.
+        FleetmarkError: BAD_ARCHIVE: the file is missing, or differs from the manifest.
+        OSError: see `copy_file`.
     """
     try:
         found = copy_file(source, target)

@@ -1,4 +1,4 @@
-"""The manifest of a backup: what it holds, and what it cannot hold."""
+"""The manifest of a backup: its files, and what it does not include."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class BackupManifest:
     made_at: str
     """ISO 8601, UTC."""
     version: str
-    """The version of Fleetmark that made it."""
+    """Version of Fleetmark that created the backup."""
     files: Mapping[str, FileEntry]
     """All files except blobs, by their path in the home, with `/` between the parts."""
     blob_count: int
-    """Blobs are not listed: the name of each is its digest."""
+    """Number of blobs. They are not listed, because the name of each is its digest."""
     missing_blobs: tuple[str, ...] = ()
-    """Digests that results or unfinished jobs need, and that were missing or damaged before."""
+    """Digests that results or unfinished jobs need, but that were already missing or damaged."""
     outside: tuple[str, ...] = ()
-    """What the controller uses from elsewhere, one line each. It is not in the backup."""
+    """Resources outside of the home that the controller uses, one line each; not in the backup."""
 
     def document(self) -> bytes:
         """Return the manifest as JSON."""

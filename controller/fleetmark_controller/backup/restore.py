@@ -1,4 +1,4 @@
-"""Restores a backup as a new home: all of it, checked, or nothing."""
+"""Restoration of a backup as a new home: completely and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ class Restored:
     manifest: BackupManifest
     blobs: int
     damaged_blobs: tuple[str, ...]
-    """Digests of blobs that were left out, since their bytes are others."""
+    """Digests of blobs that were left out because their bytes are damaged."""
     lost_blobs: int
-    """How many blobs the backup had, and that are missing now."""
+    """Number of blobs that the backup had and that are missing now."""
     needed_blobs: tuple[str, ...]
-    """Digests that results or unfinished jobs need, and that this home lacks."""
+    """Digests that results or unfinished jobs need, but that this home lacks."""
 
 
 def restore_backup(source: Path, home: Path) -> Restored:
-    """Make a controller's home from a backup.
+    """Create a controller's home from a backup.
 
-    Each file must be as the manifest says. A blob that is damaged or missing is left out: the rest
-    of a backup is worth more than nothing.
+    Each file must match the manifest. A damaged or missing blob is left out, because the rest of
+    the backup is still useful.
 
     Args:
         source: the backup.
-        home: the new home. It appears whole, or stays as it was.
+        home: the new home. It is created completely, or not changed.
 
     Raises:
-        FleetmarkError: NOT_FOUND: `source` is no backup; BAD_DOCUMENT, BAD_ARCHIVE,
+        FleetmarkError: NOT_FOUND: `source` is not a backup; BAD_DOCUMENT, BAD_ARCHIVE,
             STORE_UNUSABLE: it is damaged, incomplete or of a newer version; USAGE: `home` has
             files; DISK_FULL, CONFIGURATION: `home` cannot be written.
     """
@@ -61,7 +61,7 @@ def restore_backup(source: Path, home: Path) -> Restored:
     scratch = home.with_name(f"{home.name}.restoring")
     try:
         _check_unused(home)
-        remove_path(scratch)  # of a restoration that was interrupted
+        remove_path(scratch)  # left by an interrupted restoration
         scratch.mkdir(parents=True, mode=0o700)
         restored = _fill(source, manifest, scratch)
         scratch.replace(home)

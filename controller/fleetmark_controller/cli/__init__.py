@@ -1,4 +1,4 @@
-"""The command `controller`. Subcommands are imported when they are used: --help stays fast."""
+"""The command `controller`. Subcommands are imported on first use, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _translate(error: Exception) -> exit_codes.Problem | None:
     if isinstance(error, FleetmarkError):
         return exit_codes.Problem(str(error), error.kind.exit_code)
     if isinstance(error, OSError) and error.filename is not None:
-        # A file that the command was given, or that its home should have.
+        # A file that was named on the command line, or that the home should contain.
         what = error.strerror or str(error)
         return exit_codes.Problem(f"{os.fsdecode(error.filename)}: {what}", exit_codes.EXIT_USAGE)
     return None
@@ -90,6 +90,6 @@ def run() -> NoReturn:
     """Entry point: every error becomes one line and an exit code."""
     # gRPC logs each failed handshake, which any client can cause.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own one does not.
+    # The system's resolver knows /etc/hosts, mDNS and host names; gRPC's own resolver does not.
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
     app.run(controller, _translate)

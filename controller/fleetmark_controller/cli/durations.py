@@ -1,15 +1,15 @@
-"""Times for people."""
+"""Durations as short text for display."""
 
 from __future__ import annotations
 
 
 def about(seconds: float) -> str:
-    """`about 40 s`, `about 12 min`, `about 3 h 20 min`."""
+    """Return a duration with `about`: `about 40 s`, `about 12 min`, `about 3 h 20 min`."""
     return f"about {left(seconds)}"
 
 
 def left(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 20 min`, `7 d`."""
+    """Return a duration: `40 s`, `12 min`, `3 h 20 min`, `7 d`."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

@@ -107,7 +107,7 @@ def command(
 
 @contextmanager
 def _target(out: str, form: str) -> Iterator[Path]:
-    """Yield the file to write; for standard output one that is copied there when it is whole."""
+    """Yield the file to write; for standard output a temporary one that is copied at the end."""
     if out != _STANDARD_OUTPUT:
         yield Path(out)
         return
@@ -127,7 +127,7 @@ def _target(out: str, form: str) -> Iterator[Path]:
 
 
 def _check(tree: str, round_name: str) -> int:
-    """Print what is wrong with a tree; it needs no controller."""
+    """Print the problems of a tree; needs no controller."""
     from fleetmark_controller.client.export_mlperf import check_submission
     from fleetmark_controller.mlperf.problems import FLEETMARK, MLPERF, NOTICE
     from fleetmark_core.errors import ErrorKind

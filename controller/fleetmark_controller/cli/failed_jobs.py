@@ -1,4 +1,4 @@
-"""Jobs that gave no result: a list of results must not hide them."""
+"""Note about failed jobs, which a list of results would otherwise hide."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def failures_note(client: Client, campaign: str, selector: str, since: str) -> str:
-    """Return how many jobs failed, and how to see why; empty if none did.
+    """Return the number of failed jobs and the command that shows the reasons; empty without any.
 
     Args:
         client: the connection to the controller.

@@ -120,7 +120,7 @@ def _memory(size_bytes: int) -> str | None:
 def approve(name: str, fingerprint: str | None, address: str | None) -> None:
     """Approve the enrollment of a device."""
     if fingerprint is not None and not fingerprint.strip():
-        # A script passes this if its variable is not set. No comparison may look like a match.
+        # A script passes an empty value if its variable is not set; this must not count as a match.
         raise click.BadParameter("the fingerprint is empty", param_hint="--fingerprint")
     from fleetmark_protos.v1 import fleet_pb2
 

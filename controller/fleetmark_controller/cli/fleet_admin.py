@@ -200,7 +200,7 @@ def show(name: str, as_json: bool, address: str | None) -> None:
 
 
 def _cores(cpu: capabilities_pb2.Cpu) -> str:
-    """Write the usable cores, of how many, and the CPU quota if there is one."""
+    """Return the usable cores, the total, and the CPU quota if there is one."""
     text = f"{cpu.usable_cores} of {cpu.logical_cores}"
     return f"{text}, CPU quota {cpu.quota_cores:g}" if cpu.HasField("quota_cores") else text
 

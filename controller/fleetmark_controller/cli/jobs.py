@@ -113,7 +113,7 @@ def show(id_: str, as_json: bool, address: str | None) -> None:
 
 
 def why(job: jobs_pb2.Job) -> str:
-    """Why a job is as it is: why it waits, what happened before, or how it ended."""
+    """Return why a job waits, what happened before, or how it ended."""
     if job.retried_as:
         return f"{job.reason} (retried as {job.retried_as[-SHORT_ID:]})".lstrip()
     if job.wait_reason and job.reason:

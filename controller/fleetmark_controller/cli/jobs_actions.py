@@ -21,7 +21,10 @@ _which = click.argument("id_", metavar="CAMPAIGN|JOB")
 
 
 def one_of(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
-    """What the first call finds, or else the second; what the first said if both find nothing."""
+    """Return the first call's result, or the second's if the first finds nothing.
+
+    If both find nothing, the error of the first is raised.
+    """
     from fleetmark_core.errors import ErrorKind, FleetmarkError
 
     try:
@@ -62,7 +65,7 @@ def cancel(id_: str, no_wait: bool, address: str | None) -> None:
 
 
 def _confirm(client: Client, campaign_id: str, waited_for: set[str]) -> None:
-    """Wait until the boards have confirmed that these jobs do not run any more."""
+    """Wait until the devices have confirmed that these jobs have stopped."""
     from fleetmark_controller.cli import watch
 
     confirmed = 0

@@ -1,4 +1,4 @@
-"""Live progress on a terminal: one bar for the campaign, one line a device."""
+"""Live progress on a terminal: one bar for the campaign, one line per device."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from fleetmark_controller.cli.progress_text import ANY_DEVICE, DeviceProgress
 from fleetmark_protos.v1 import jobs_pb2
 
 _WIDE = 110
-"""From so many columns on there is room for bars and elapsed times."""
+"""Minimum terminal width for bars and elapsed times."""
 
 
 class _What(ProgressColumn):
-    """What a device does: the one column that gives way where the terminal is narrow."""
+    """Column with a device's activity, the only one that is cut on a narrow terminal."""
 
     def render(self, task: Task) -> Text:
         """Return one line, cut at its end."""
@@ -36,10 +36,10 @@ class _What(ProgressColumn):
 
 
 class LiveDisplay:
-    """A rich progress display that understands job events."""
+    """Rich progress display of job events."""
 
     def __init__(self) -> None:
-        """Nothing is drawn before it is entered."""
+        """Create the display; nothing is drawn before it is entered."""
         console = Console(highlight=False)
         wide = console.width >= _WIDE
         self._progress = Progress(
@@ -68,11 +68,11 @@ class LiveDisplay:
         self._progress.stop()
 
     def progress_table(self) -> RenderableType:
-        """Return what is drawn now."""
+        """Return the current content of the display."""
         return self._progress.get_renderable()
 
     def job(self, job: jobs_pb2.Job) -> None:
-        """Show a job's state, and why it waits."""
+        """Show a job's state and wait reason."""
         known = self._jobs.get(job.job_id)
         self._jobs[job.job_id] = job
         name = job.device or ANY_DEVICE
@@ -88,20 +88,20 @@ class LiveDisplay:
             self._progress.console.print(clean_line(line), markup=False)
 
     def drop(self, job: jobs_pb2.Job) -> None:
-        """Forget a job that is done again."""
+        """Remove a job that was retried."""
         known = self._jobs.pop(job.job_id, None)
         if known is not None:
             self._forget(known)
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
-        """Show how far a job is."""
+        """Show the progress of a job."""
         job = self._jobs.get(progress.job_id)
         if job is not None and job.device in self._boards:
             self._boards[job.device].now = progress
             self._draw(job.device)
 
     def reasons_complete(self) -> None:
-        """Do nothing: each device's line was drawn when its job came."""
+        """Do nothing: each device's line was drawn when its job arrived."""
 
     def _forget(self, job: jobs_pb2.Job) -> None:
         name = job.device or ANY_DEVICE

@@ -63,7 +63,7 @@ def connect(address: str | None) -> Client:
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
-    """`90s`, `30m`, `1h`, `2d` or plain seconds; the value is seconds."""
+    """Click parameter for `90s`, `30m`, `1h`, `2d` or plain seconds; the value is in seconds."""
 
     name = "time"
     _SECONDS: ClassVar[dict[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -1,4 +1,4 @@
-"""How far jobs are, in words: phase, percentage, temperature, time left."""
+"""Progress of jobs as text: phase, percentage, temperature, time left."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from fleetmark_controller.cli.wait_summary import summarize
 from fleetmark_protos.v1 import common_pb2, jobs_pb2
 
 ANY_DEVICE = "any device"
-"""Name of the device of a job that has none yet."""
+"""Device name shown for a job that has no device yet."""
 TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
 
 
 def phase(progress: jobs_pb2.JobProgress) -> str:
-    """What a job does now, like `run 40 %, 61 °C, 12 s left`."""
+    """Return the current phase of a job, like `run 40 %, 61 °C, 12 s left`."""
     state = common_pb2.AttemptState.Name(progress.state).removeprefix("ATTEMPT_STATE_").lower()
     what = progress.progress
     text = what.phase or state
@@ -27,16 +27,16 @@ def phase(progress: jobs_pb2.JobProgress) -> str:
 
 
 class DeviceProgress:
-    """The jobs of one board in a campaign."""
+    """The jobs of one device in a campaign."""
 
     def __init__(self) -> None:
-        """It has none yet."""
+        """Start without jobs."""
         self.jobs: dict[str, jobs_pb2.Job] = {}
         self.now: jobs_pb2.JobProgress | None = None
 
     @property
     def done(self) -> int:
-        """How many have ended."""
+        """The number of jobs that have ended."""
         return sum(job.state in TERMINAL for job in self.jobs.values())
 
     def what(self) -> str:
@@ -51,7 +51,7 @@ class DeviceProgress:
         return f"waits: {next(iter(groups))}" if groups else ""
 
     def left_s(self) -> float | None:
-        """Seconds until the last of its jobs is done; None if one of them cannot be estimated."""
+        """Return the seconds until its last job ends; None if one of its jobs has no estimate."""
         total = 0.0
         for job in self.jobs.values():
             if job.state in TERMINAL:

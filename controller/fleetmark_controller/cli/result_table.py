@@ -1,6 +1,6 @@
-"""Which columns of results a table shows, by the width of the terminal and by what differs. Pure.
+"""Columns of a results table, selected by the terminal's width and by what differs. Pure.
 
-A column that is the same in all rows tells nothing that one line below the table does not tell.
+A column with one value in all rows is as informative as one line below the table.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Field:
-    """One possible column. `keep`: the higher, the longer it stays where room is short."""
+    """A possible column. `keep`: columns with higher values are kept longer if space is short."""
 
     heading: str
     values: tuple[object, ...]
     keep: int
     names: bool = False
-    """Whether it is a part of a configuration's name."""
+    """Whether the column is a part of a configuration's name."""
 
     @property
     def is_constant(self) -> bool:
-        """Whether it is the same in all rows."""
+        """Whether the column is the same in all rows."""
         return len(set(map(cell_text, self.values))) <= 1
 
     @property
     def is_known(self) -> bool:
-        """Whether a row has a value."""
+        """Whether any row has a value."""
         return any(value not in (None, "") for value in self.values)
 
     @property
     def width(self) -> int:
-        """Its width without wrapping."""
+        """The column's width without wrapping."""
         return max(map(len, (self.heading, *map(cell_text, self.values))))
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """What is printed: a table, then the notes."""
+    """The printed content: a table, then the notes."""
 
     headings: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
@@ -54,7 +54,7 @@ class ResultTable:
 
 
 ALWAYS = 100
-"""Such a column is never left out if it differs between rows."""
+"""Value of `keep` for a column that is never left out if it differs between rows."""
 
 
 def result_fields(rows: Sequence[Row]) -> list[Field]:
@@ -92,9 +92,9 @@ def run_fields(rows: Sequence[Row]) -> list[Field]:
 def arrange(fields: Sequence[Field], width: int | None) -> ResultTable:
     """Return the table for a terminal of `width` columns; None: all columns, for pipes.
 
-    Where room is short, columns that are the same in all rows go first, and are told in a note.
-    Then go latencies and times; then what names a configuration is put into one column, which
-    may be wrapped; then the rest, the least important first.
+    If space is short, columns that are the same in all rows are moved to a note first. Then
+    latencies and times are left out; then the parts of a configuration's name are joined in one
+    column, which may be wrapped; then the other columns are left out, the least important first.
     """
     shown = [field for field in fields if width is None or field.is_known]
     told: list[Field] = []
@@ -128,7 +128,7 @@ def _drop(shown: list[Field], dropped: list[str], fits: Any, below: int) -> None
 
 
 def _joined(shown: Sequence[Field]) -> list[Field]:
-    """Put what names a configuration, but the device, into one column."""
+    """Join the fields that name a configuration, except the device, in one column."""
     parts = [field for field in shown if field.names and field.heading != "device"]
     if len(parts) < 2:
         return list(shown)
@@ -169,14 +169,14 @@ def _names(rows: Sequence[Row]) -> list[Field]:
     ]
     for name in ("accelerator", "profile", "dataset"):
         field = _field(rows, name, name, keep=90, names=True)
-        # An accelerator that follows from the runtime tells no configurations apart.
+        # An accelerator that follows from the runtime does not distinguish configurations.
         if _distinguishes(field, fields):
             fields.append(field)
     return fields
 
 
 def _distinguishes(field: Field, others: Sequence[Field]) -> bool:
-    """Whether it differs between rows that are the same in all other fields."""
+    """Return whether a field differs between rows that are equal in all other fields."""
     seen: dict[tuple[object, ...], object] = {}
     keys = zip(*(other.values for other in others), strict=True)
     return any(
@@ -185,7 +185,7 @@ def _distinguishes(field: Field, others: Sequence[Field]) -> bool:
 
 
 def _if_differing(field: Field) -> Sequence[Field]:
-    """Return the field, or nothing if it is the same in all rows, which nobody asks for then."""
+    """Return the field, or nothing if it is the same in all rows and thus uninteresting."""
     return () if field.is_constant else (field,)
 
 
@@ -208,7 +208,7 @@ def _short(rows: Sequence[Row], name: str) -> tuple[object, ...]:
 
 
 def _runtimes(rows: Sequence[Row]) -> tuple[object, ...]:
-    """Return the runtimes, with their versions where one of them has several."""
+    """Return the runtimes, with versions if any runtime has several."""
     versions: dict[object, set[object]] = {}
     for row in rows:
         versions.setdefault(row.get("runtime"), set()).add(row.get("runtime_version"))
@@ -220,7 +220,7 @@ def _runtimes(rows: Sequence[Row]) -> tuple[object, ...]:
 
 
 def _parameters(rows: Sequence[Row]) -> list[Field]:
-    """Return the parameters that differ between rows, and in a field of their own the others."""
+    """Return a field per parameter that differs between rows, and one field for all others."""
     tables = [_table(row.get("parameters")) for row in rows]
     names = sorted({name for table in tables for name in table})
     differing = [name for name in names if len({str(table.get(name)) for table in tables}) > 1]

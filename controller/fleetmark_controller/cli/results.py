@@ -109,7 +109,7 @@ def list_results(
 def print_results(
     columns: list[str], rows: list[tuple[object, ...]], *, runs: bool = False, as_json: bool = False
 ) -> None:
-    """Print a table of what matters most, or all columns as JSON."""
+    """Print a table of the most important columns, or all columns as JSON."""
     from fleetmark_cli import output, tables
     from fleetmark_controller.cli import result_table
 
@@ -206,7 +206,7 @@ def _save(client, folder: Path, files: list[dict[str, object]]) -> None:  # type
     from fleetmark_core.received_files import check_distinct, received_path, write_received
 
     try:
-        # Names come from a device: all are checked before the first file is fetched.
+        # Names come from a device, so all of them are checked before the first file is fetched.
         check_distinct(str(file["name"]) for file in files)
         for file in files:
             received_path(folder, str(file["name"]))

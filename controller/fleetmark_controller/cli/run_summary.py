@@ -30,7 +30,7 @@ _WATCHED = {
     "quota_throttled": "CPU quota",
 }
 _MOST_SENSORS = 5
-"""Sensors that were left out, by line: a phone has dozens. All are in the provenance."""
+"""Maximum number of listed unused sensors: a phone has dozens. All are in the provenance."""
 
 
 def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _stable(conditions: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _kinds(told: Mapping[str, Any]) -> str:
-    """Write cores by kind, `6, 7 of Cortex-A76 and 3 of Cortex-A55`; empty without names."""
+    """Return cores by kind, `6, 7 of Cortex-A76 and 3 of Cortex-A55`; empty without names."""
     kinds = [kind for kind in _list(told.get("core_kinds")) if isinstance(kind, Mapping)]
     if not all(kind.get("kind") for kind in kinds):
         return ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXIT_NOTHING = 3
 _MAX_NAMES = 5
 _DEADLINE_S = 7 * 24 * 3600.0
-"""The controller's default."""
+"""The controller's default deadline."""
 
 
 @click.command(name="schedule")

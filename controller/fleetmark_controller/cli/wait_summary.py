@@ -1,4 +1,4 @@
-"""Wait reasons of many jobs in a few words. Pure."""
+"""Summary of the wait reasons of many jobs. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 BUSY = "the device is busy"
-"""Stands for all reasons by which a job only waits for its turn."""
+"""Group of all reasons by which a job only waits for its turn."""
 
 _TURN = re.compile(
     r"^interleaved: "
@@ -22,7 +22,7 @@ _BUSY_KINDS = frozenset(
 
 
 def group_of(reason: str) -> str:
-    """Return the reason without what differs between jobs and moments: ids, counts, seconds."""
+    """Return the reason without parts that differ between jobs and times: ids, counts, seconds."""
     text = _BEHIND.sub("", reason)
     if _TURN.search(text):
         return BUSY

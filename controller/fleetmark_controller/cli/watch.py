@@ -1,6 +1,6 @@
-"""Follows a campaign to its end: live bars on a terminal, lines otherwise.
+"""Display of a campaign until its end: live bars on a terminal, lines otherwise.
 
-The controller may be restarted meanwhile; the campaign is in its store and so is what was missed.
+The controller may restart meanwhile: its store has the campaign and all missed events.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _LINE_EVERY_S = 10.0
 
 
 def events(client: Client, campaign_id: str) -> Iterator[jobs_pb2.WatchEvent]:
-    """Events of a campaign until it has ended, over restarts of the controller.
+    """Yield events of a campaign until it has ended, across restarts of the controller.
 
     Raises:
-        FleetmarkError: anything but a controller that is away.
+        FleetmarkError: any error except an unreachable controller.
     """
     away = False
     while True:
@@ -59,14 +59,14 @@ def events(client: Client, campaign_id: str) -> Iterator[jobs_pb2.WatchEvent]:
 
 
 def submit(client: Client, request: jobs_pb2.SubmitRequest) -> Iterator[jobs_pb2.SubmitEvent]:
-    """Events of submitting a campaign until its result, over restarts of the controller.
+    """Yield events of submitting a campaign until its result, across restarts of the controller.
 
     The client chooses the campaign's id, so that a repeated request stores nothing twice. The id is
-    printed before the campaign is stored: the campaign goes on even if this command is killed.
+    printed before the campaign is stored: the campaign continues even if this command is killed.
 
     Raises:
         FleetmarkError: UNREACHABLE if no controller answered the first request; any error that the
-            controller answers.
+            controller reports.
     """
     heard = False
     while True:
@@ -86,32 +86,32 @@ def submit(client: Client, request: jobs_pb2.SubmitRequest) -> Iterator[jobs_pb2
 
 
 class View(Protocol):
-    """Shows events to an operator."""
+    """Interface of a display of events."""
 
     def job(self, job: jobs_pb2.Job) -> None:
-        """Take a job's state, and why it waits."""
+        """Update a job's state and wait reason."""
         ...
 
     def drop(self, job: jobs_pb2.Job) -> None:
-        """Forget a job: its retry takes its place."""
+        """Remove a job that its retry replaces."""
         ...
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
-        """Take how far a job is."""
+        """Update the progress of a job."""
         ...
 
     def reasons_complete(self) -> None:
-        """Show the wait reasons: those of all waiting jobs have come."""
+        """Show the wait reasons: those of all waiting jobs have arrived."""
         ...
 
 
 def watch_campaign(
     client: Client, campaign_id: str, *, quiet: bool = False, interrupted: str = _GOES_ON
 ) -> int:
-    """Show a campaign until it ends; 0 if every job succeeded, else 1.
+    """Show a campaign until it ends; return 0 if every job succeeded, else 1.
 
-    Ctrl-C ends the command with exit code 130 and says what becomes of the campaign: `interrupted`,
-    with the campaign's id for `{campaign}`.
+    Ctrl-C ends the command with exit code 130 and prints `interrupted`, with the campaign's id for
+    `{campaign}`, which says whether the campaign continues.
     """
     try:
         ended, failed = _show(client, campaign_id, quiet)
@@ -128,7 +128,7 @@ def watch_campaign(
 
 
 def log_hints(failed: Sequence[jobs_pb2.Job]) -> Iterator[str]:
-    """Yield where to read what failed jobs wrote; those that never ran wrote nothing."""
+    """Yield the commands that print the output of failed jobs, except of jobs that never ran."""
     ran = [job for job in failed if job.attempts]
     short = short_ids(job.job_id for job in ran)
     for job in ran[:_MAX_HINTS]:
@@ -156,7 +156,7 @@ def _show(
 def _consume(
     client: Client, campaign_id: str, view: View | None
 ) -> tuple[jobs_pb2.CampaignEnded, list[jobs_pb2.Job]]:
-    """Show events until the campaign has ended; return that event and the jobs that failed."""
+    """Show events until the campaign has ended; return that event and the failed jobs."""
     failed: dict[str, jobs_pb2.Job] = {}
     for event in events(client, campaign_id):
         body = event.WhichOneof("body")
@@ -177,10 +177,10 @@ def _consume(
 
 
 class Lines:
-    """One line a change, for pipes and logs."""
+    """Display with one line per change, for pipes and logs."""
 
     def __init__(self, jobs: int) -> None:
-        """`jobs` is how many the campaign has now; repetitions may follow."""
+        """Set the current number of jobs; repetitions may be added."""
         self._jobs = jobs
         self._seen: dict[str, tuple[str, str]] = {}
         self._ended: set[str] = set()
@@ -207,13 +207,13 @@ class Lines:
             echo(f"{self._count()} {self._names[job.job_id]} {job.state.lower()}{reason}")
 
     def drop(self, job: jobs_pb2.Job) -> None:
-        """Forget a job that is done again."""
+        """Remove a job that was retried."""
         for known in (self._seen, self._names, self._printed_at, self._waiting):
             known.pop(job.job_id, None)
         self._ended.discard(job.job_id)
 
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
-        """Print a line now and then: each heartbeat would be too many."""
+        """Print a line at most every `_LINE_EVERY_S`: one for each heartbeat would be too many."""
         now = time.monotonic()
         if now - self._printed_at.get(progress.job_id, now) >= _LINE_EVERY_S:
             self._printed_at[progress.job_id] = now
@@ -225,7 +225,7 @@ class Lines:
         return f"[{len(self._ended)}/{self._jobs}]"
 
     def reasons_complete(self) -> None:
-        """Print the wait reasons if others have come or gone, but for jobs that wait their turn."""
+        """Print the wait reasons if they changed, except of jobs that wait for their turn."""
         groups = summarize(self._waiting.values())
         groups.pop(BUSY, None)
         if groups and groups.keys() != self._said_groups:

@@ -1,4 +1,4 @@
-"""Write bundles to files and read results from them, for commands.
+"""Bundle files and results files of commands: written and sent on behalf of the operator.
 
 The controller makes all decisions.
 """
@@ -36,9 +36,9 @@ _MAX_POWER_LOG_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """A bundle file that was written.
+    """A written bundle file.
 
-    `device` is the device that it is for; `pin` has the fingerprints that a new device must pin.
+    `device` is its device; `pin` has the fingerprints that a new device must pin.
     """
 
     device: str

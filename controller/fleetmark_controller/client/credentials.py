@@ -1,4 +1,4 @@
-"""Find the credentials with which a command authenticates.
+"""Lookup of the credentials with which a command authenticates.
 
 The sources, in this order: the named file (`--credentials`, FLEETMARK_CREDENTIALS); the file that a
 controller on this host left in its home, if it listens at the dialed address; the user's own file,
@@ -57,7 +57,7 @@ def find(address: str | None, named: str | None = None) -> tuple[str, Credential
             next_step="Start one with `controller serve`, or give --credentials FILE",
         )
     if admin_file(default).exists():
-        # A controller ran here and may be running again; the call will show.
+        # A controller ran here and may be running again; the call will show this.
         last = read_credentials(admin_file(default))
         return address or last.address, last
     raise FleetmarkError(
@@ -81,13 +81,13 @@ def _read_private(path: Path) -> Credentials:
 
 
 def user_file() -> Path | None:
-    """Return where a user keeps a credential for all commands; None if the user has no home."""
+    """Return the path of a user's credentials file; None if the user has no home."""
     config = user_folder("XDG_CONFIG_HOME", ".config")
     return None if config is None else config / "fleetmark" / "credentials.json"
 
 
 def note_home(home: Path) -> None:
-    """Let this user's commands find a controller whose home is not the default one.
+    """Record a controller's home, so that this user's commands find it if it is not the default.
 
     Called before a controller starts and again when it serves: see `kept_homes`.
     """
@@ -104,11 +104,11 @@ def note_home(home: Path) -> None:
 
 
 def kept_homes(homes: Iterable[str], is_running: Callable[[str], bool]) -> list[str]:
-    """Return the homes to remember: all whose controllers run, and the newest of the others.
+    """Return the homes to remember: those of running controllers, and the newest of the others.
 
     Args:
-        homes: the newest first; a repetition does not count.
-        is_running: whether the controller of a home runs.
+        homes: the newest first; repetitions are ignored.
+        is_running: returns whether the controller of a home runs.
     """
     kept: list[str] = []
     stopped = 0
@@ -127,8 +127,8 @@ def _is_running(home: str) -> bool:
 
 
 def homes_here() -> Iterator[Path]:
-    """Return homes of this user's controllers: the default one, then those that ran last."""
-    # Without a home folder of the user there is no default one.
+    """Yield the homes of this user's controllers: the default one, then the most recent ones."""
+    # Without a home folder of the user there is no default home.
     with suppress(FleetmarkError):
         yield home_folder("controller", None)
     for text in _noted():

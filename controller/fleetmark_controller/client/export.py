@@ -1,4 +1,4 @@
-"""Fetch rows from a controller and write them to a file."""
+"""Export of rows from a controller to a file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def export_view(
     since: str = "",
     samples: bool = False,
 ) -> int:
-    """Write the rows of a view to `out`; return how many.
+    """Write the rows of a view to `out`; return their number.
 
     With `samples`, every sample of the view's runs is written instead. The form html writes a
-    report of runs, results and plots of the samples, whatever the view.
+    report of runs, results and plots of the samples, for any view.
 
     Raises:
         FleetmarkError: an error of the controller or of the file.
@@ -52,15 +52,15 @@ def export_view(
         out,
         results=source("results", **wanted),
         jobs=source("jobs", **wanted),
-        # Of all times: a run may be newer than its campaign. A health check that is asked for by
-        # its id is not left out.
+        # Request campaigns of all times: a run may be newer than its campaign. A health check that
+        # is requested by its id is not left out.
         campaigns=None if campaign else source("campaigns"),
         samples=fetch,
     )
 
 
 class _Samples:
-    """Fetches and decodes the samples of runs, one at a time."""
+    """Reader of the samples of runs, one run at a time."""
 
     def __init__(self, client: Client, columns: list[str], runs: list[tuple[Value, ...]]) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""Fetch runs from a controller and write a submission to MLPerf Inference."""
+"""Export of a controller's runs as a submission to MLPerf Inference."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fleetmark_protos.v1 import fleet_pb2, results_pb2
 
 _SUBMITTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 Describe = Callable[[str], tuple[Mapping[str, str], Mapping[str, str]]]
-"""Returns an operator's and the catalog's description of a device, given its name."""
+"""Function that returns the operator's and the catalog's description of a device by its name."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def export_mlperf(
     since: str = "",
     infer_missing: bool = False,
 ) -> Exported:
-    """Write the submission that a controller's runs make to the new folder `out`.
+    """Write the submission of a controller's runs to the new folder `out`.
 
-    With `infer_missing`, scenarios that were not measured are inferred where MLPerf's rules allow.
+    With `infer_missing`, scenarios that were not measured are inferred if MLPerf's rules allow it.
 
     Raises:
         FleetmarkError: USAGE. NOTHING_FITS: no run can be submitted, with the reasons.
@@ -100,10 +100,10 @@ def descriptions_of(client: Client) -> Describe:
 
 
 def check_submission(tree: Path, round_name: str) -> Checked:
-    """Check a submission that lies in the folder `tree`, whoever wrote it.
+    """Check a submission in the folder `tree`, whether or not Fleetmark wrote it.
 
     Raises:
-        FleetmarkError: USAGE: no such folder or round, or it cannot be read.
+        FleetmarkError: USAGE: the folder or round does not exist, or the folder cannot be read.
     """
     if round_name not in CHECKED_ROUNDS:
         raise FleetmarkError(
@@ -131,7 +131,7 @@ def write_submission(
     *,
     infer_missing: bool = False,
 ) -> Exported:
-    """Choose runs, build and validate the submission, and only then create `out`.
+    """Select runs, build and validate the submission, and only then create `out`.
 
     Raises:
         FleetmarkError: USAGE. NOTHING_FITS: no run can be submitted. SUBMISSION_INVALID: the result

@@ -1,1 +1,1 @@
-"""Compare results: faster, slower, or cannot tell. Pure, except `render`, which formats texts."""
+"""Comparison of results: faster, slower, or undecided. Pure, except for `render`."""

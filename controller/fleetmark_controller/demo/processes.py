@@ -22,7 +22,7 @@ _ENDS_WITH_PARENT = [sys.executable, "-I", "-S", "-c", _LAUNCH] if sys.platform 
 
 
 class SupervisedProcess:
-    """Keeps a program running until `stop`."""
+    """Supervisor of a program, which is restarted until `stop`."""
 
     def __init__(
         self,

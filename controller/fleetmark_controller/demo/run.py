@@ -35,7 +35,7 @@ _CONTINUES = "The same command continues campaign {campaign}"
 
 
 class Demo:
-    """Runs one demo in one folder."""
+    """Runner of one demo in one folder."""
 
     def __init__(self, folder: Path) -> None:
         """Use `folder` for homes and files; the files of an earlier demo are kept."""

@@ -1,4 +1,4 @@
-"""Drain a device whose identity two agents use, and refuse the second agent."""
+"""Guard against clones: a device whose identity two agents use is drained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dispatch: bind waiting jobs to free devices whenever something changed."""
+"""Dispatch: waiting jobs are bound to free devices whenever a device or job changes."""
 
 from __future__ import annotations
 

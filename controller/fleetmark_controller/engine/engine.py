@@ -1,4 +1,4 @@
-"""The controller's core: composes its parts, starts and stops them.
+"""The controller's core: it composes the other parts, and starts and stops them.
 
 The engine is the I/O shell around pure parts: operations decide inside transactions, presence and
 scheduler are pure, and nothing is sent before it is durable.

@@ -1,4 +1,4 @@
-"""Resolve the ids of campaigns, jobs and runs that an operator typed."""
+"""Lookup of the ids of campaigns, jobs and runs that an operator typed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Publish changes to watchers: one subscription per watcher, without polling.
+"""Publication of changes to watchers: one subscription per watcher, without polling.
 
 A watcher that is slower than the events loses nothing that still matters: a newer event about the
 same subject replaces an older one in its queue. The controller therefore keeps at most one event
-per job and kind for each watcher, however slow it is.
+per job and kind for each watcher.
 """
 
 from __future__ import annotations

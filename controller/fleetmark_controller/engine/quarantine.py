@@ -1,9 +1,9 @@
-"""Return quarantined devices to service: power-cycle them, and run a health check.
+"""Release of quarantined devices: they are power-cycled and get a health check.
 
-A device on which several jobs failed one after another gets no further job. It is switched off and
-on if a command for that is configured. Then it gets a health check: one job of a configured
-benchmark. A success releases the device; a failure repeats these steps after a pause. Operators
-release it with `controller fleet resume`.
+A device on which several jobs failed in a row gets no further jobs. It is power-cycled if a command
+for that is configured. Then it gets a health check: one job of a configured benchmark. A success
+releases the device; a failure repeats these steps after a pause. Operators release it with
+`controller fleet resume`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class QuarantineMonitor:
         transactions: Transactions,
         submission: Submission,
     ) -> None:
-        """Create a runner that does nothing before `look`."""
+        """Create a monitor that does nothing before `check_due` and `check`."""
         self._settings = settings
         self._reader = reader
         self._transactions = transactions

@@ -1,4 +1,4 @@
-"""Keep a controller's release in step with its catalog, and find what the release lacks."""
+"""Release management: the release follows the catalog, and missing entries are recorded."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class ReleaseManager:
         """Install a release that was signed elsewhere.
 
         Raises:
-            FleetmarkError: see `Keeper.install`.
+            FleetmarkError: see `ReleaseStore.install`.
         """
         keeper = self.known()
         async with self._turn:

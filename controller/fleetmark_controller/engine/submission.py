@@ -44,7 +44,10 @@ class Submission:
         release_manager: ReleaseManager,
         online: Callable[[], Collection[str]],
     ) -> None:
-        """`catalog` and `online` return the catalog and the ids of online devices of the moment."""
+        """Create a service.
+
+        `catalog` and `online` return the current catalog and the ids of the online devices.
+        """
         self._online = online
         self._settings = settings
         self._catalog = catalog

@@ -1,4 +1,4 @@
-"""Evaluate a finished attempt: gather records and logs, and build the run from computed facts."""
+"""Evaluation of a finished attempt: from its records and logs to the run."""
 
 from __future__ import annotations
 

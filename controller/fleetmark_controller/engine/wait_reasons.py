@@ -1,4 +1,4 @@
-"""Wait reasons for watchers: worked out once for all of them, and not more often than needed."""
+"""Wait reasons for watchers, computed once for all of them and only as often as needed."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from fleetmark_controller.store.jobs.listings import JobLine
 from fleetmark_core.clock import NS_PER_S, now_monotonic_ns
 
 PERIOD_S = 2.0
-"""How old a reason that a watcher sees may be in a small fleet."""
+"""Maximum age in seconds of a wait reason in a small fleet."""
 _SHARE = 20
-"""At most one part in so many of the time goes into wait reasons, however large the fleet."""
+"""Divisor of the share of time that is spent on wait reasons, for fleets of any size."""
 
 
 class WaitReasons:
-    """Keeps the scheduler's last answer for a while."""
+    """Cache of the scheduler's last wait reasons."""
 
     def __init__(self, read: Callable[[], Awaitable[Mapping[str, str]]]) -> None:
-        """`read` asks the scheduler why each waiting job waits."""
+        """Create an empty cache; `read` asks the scheduler for the reason of each waiting job."""
         self._read = read
         self._lock = asyncio.Lock()
         self._known: Mapping[str, str] = {}
         self._fresh_until_ns = 0
 
     async def current(self) -> Mapping[str, str]:
-        """Return why each waiting job waits, by its id."""
+        """Return the wait reason of each waiting job, by its id."""
         async with self._lock:
             began_ns = now_monotonic_ns()
             if began_ns >= self._fresh_until_ns:
@@ -37,19 +37,19 @@ class WaitReasons:
 
 
 class WaitingJobs:
-    """The waiting jobs that one watcher sees, each with the reason that the watcher was sent."""
+    """The waiting jobs that one watcher sees, each with the reason that was last sent."""
 
     def __init__(self) -> None:
-        """No job waits."""
+        """Start without waiting jobs."""
         self._lines: dict[str, JobLine] = {}
         self._sent: dict[str, str] = {}
 
     def __bool__(self) -> bool:
-        """Whether a job waits."""
+        """Return whether a job waits."""
         return bool(self._lines)
 
     def update(self, line: JobLine) -> None:
-        """Take the newest state of a job. The watcher was sent it without a reason."""
+        """Record the newest state of a job, which was sent to the watcher without a reason."""
         self._sent.pop(line.job_id, None)
         if line.state == "QUEUED" and not line.retried_as:
             self._lines[line.job_id] = line
@@ -57,7 +57,7 @@ class WaitingJobs:
             self._lines.pop(line.job_id, None)
 
     def changed(self, reasons: Mapping[str, str]) -> Collection[tuple[JobLine, str]]:
-        """Return the jobs whose reasons the watcher has not been sent yet, each with its reason."""
+        """Return the jobs with a reason that was not yet sent to the watcher, and the reason."""
         found = [
             (line, reasons[job_id])
             for job_id, line in self._lines.items()

@@ -13,7 +13,7 @@ from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs, evalua
 
 
 class EvaluationPool:
-    """Owns a few worker processes, which start when the first job is dispatched."""
+    """Pool of a few worker processes, which start when the first job is dispatched."""
 
     def __init__(self) -> None:
         """Set up without starting a process."""

@@ -42,7 +42,7 @@ class Thresholds:
     start_temperature_c: float = RepeatBounds.start_temperature_c
     """A device that is warmer than this before it begins may slow down before it finishes."""
     frequency_drift_percent: float = 10.0
-    """How far the clock fell below its highest reading while measuring."""
+    """Decrease of the clock below its highest reading while measuring, in percent."""
     swap_bytes: float = 1 << 20
     """Growth of used swap, or bytes swapped in and out, while measuring."""
     run_interval_percent: float = 10.0

@@ -1,4 +1,4 @@
-"""The public views, column by column: type, unit and meaning. Their only documentation.
+"""Definition of the public views: type, unit and meaning of each column.
 
 Parquet's schema and the documentation are generated from it. Types: `text`; `integer` (64 bit);
 `real`; `boolean`; `json` (text that holds JSON); `time` (text, ISO 8601 in UTC, `…Z`). Any value
@@ -14,7 +14,7 @@ TYPES = ("text", "integer", "real", "boolean", "json", "time")
 
 
 class Column(NamedTuple):
-    """One column of a view. `unit` is empty for a column without a unit."""
+    """A column of a view. `unit` is empty for a column without a unit."""
 
     name: str
     type: str

@@ -1,4 +1,4 @@
-"""Generate docs/views.md: `python -m fleetmark_controller.export.document > docs/views.md`."""
+"""Generator of docs/views.md: `python -m fleetmark_controller.export.document > docs/views.md`."""
 
 from __future__ import annotations
 

@@ -110,10 +110,9 @@ def distribution(samples: Samples, prefix: str) -> str:
 
 
 def over_time(samples: Samples, prefix: str) -> str:
-    """Draw the latency over the run: the median, the middle 80 % and the slowest of each moment.
+    """Draw the latency over the run: median, middle 80 % and slowest query of each interval.
 
-    This is for queries that follow one another (SingleStream), so that their sum is the elapsed
-    time.
+    This is for sequential queries (SingleStream), so that their sum is the elapsed time.
     """
     import numpy as np
 
@@ -189,7 +188,7 @@ def rate(samples: Samples, prefix: str) -> str:
 
 
 class _Style:
-    """Applies the report's settings to matplotlib, and imports it lazily (a third of a second)."""
+    """Context with the report's matplotlib settings; imports matplotlib lazily (0.3 s)."""
 
     def __enter__(self) -> None:
         _writable_cache()
@@ -203,7 +202,7 @@ class _Style:
 
 
 def _writable_cache() -> None:
-    """Let matplotlib keep its font list in the temporary folder, unless MPLCONFIGDIR is set.
+    """Keep matplotlib's font list in the temporary folder, unless MPLCONFIGDIR is set.
 
     The home directory may be read-only or missing. Other users can predict the folder's name, so it
     is used only if this user owns it and no other user can write to it.
@@ -236,7 +235,7 @@ def _panel() -> tuple[Figure, Axes]:
 
 
 def _at(ordered: Reals, share: float) -> float:
-    """Return LoadGen's percentile; see evaluation.samples.percentile."""
+    """Return LoadGen's percentile; see `evaluation.samples.percentile`."""
     return float(ordered[min(int(ordered.size * share), ordered.size - 1)])
 
 

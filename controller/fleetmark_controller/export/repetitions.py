@@ -1,4 +1,4 @@
-"""Repetitions of a configuration as one result: the median, its spread, the worst verdict. Pure."""
+"""Repetitions of a configuration as one result: median, spread and worst verdict. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _KEY = (
     *("campaign_id", "device", "benchmark", "model", "precision", "dataset", "runtime"),
     *("runtime_version", "accelerator", "scenario", "profile", "parameters", "metric_name"),
 )
-"""Columns of view `results` that repetitions have in common."""
+"""Columns of view `results` that are equal in all repetitions."""
 _CONDITIONS = ("suspicious", "unchecked", "good")
-"""From the worst to the best."""
+"""Conditions from the worst to the best."""
 
 MIXED = "mixed"
 """Validity of repetitions of which LoadGen calls some VALID and others INVALID."""
@@ -29,29 +29,29 @@ class Repetitions:
 
     @property
     def first(self) -> Row:
-        """Return a row for what all have in common."""
+        """The first row, for the values that all rows share."""
         return self.rows[0]
 
     @property
     def validity(self) -> str:
-        """Return VALID, INVALID, `MIXED`, or an empty string where LoadGen gave no verdict."""
+        """The validity: VALID, INVALID, `MIXED`, or empty without a verdict of LoadGen."""
         found = {str(row["loadgen_validity"]) for row in self.rows if row.get("loadgen_validity")}
         return next(iter(found)) if len(found) == 1 else MIXED if found else ""
 
     @property
     def valid(self) -> int:
-        """Return how many of them LoadGen calls VALID."""
+        """The number of rows that LoadGen calls VALID."""
         return sum(row.get("loadgen_validity") == "VALID" for row in self.rows)
 
     @property
     def counted(self) -> Sequence[Row]:
-        """Return the rows that figures are of: the VALID ones; all if none is VALID."""
+        """The rows from which figures are computed: the VALID ones; all rows if none is VALID."""
         valid = [row for row in self.rows if row.get("loadgen_validity") == "VALID"]
         return valid or self.rows
 
     @property
     def condition(self) -> str:
-        """Return the worst verdict on the measuring conditions."""
+        """The worst verdict on the measuring conditions."""
         found = {str(row["condition"]) for row in self.rows if row.get("condition")}
         return next(
             (condition for condition in _CONDITIONS if condition in found), next(iter(found), "")
@@ -77,7 +77,7 @@ class Repetitions:
 
 
 def grouped(rows: Iterable[Row]) -> list[Repetitions]:
-    """Return the rows by configuration, in the order of their first rows."""
+    """Group the rows by configuration, in the order of their first rows."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(str(row.get(name)) for name in _KEY), []).append(row)
@@ -85,7 +85,7 @@ def grouped(rows: Iterable[Row]) -> list[Repetitions]:
 
 
 def several_campaigns(groups: Iterable[Repetitions]) -> bool:
-    """Return whether one configuration on one device stands in more than one campaign."""
+    """Return whether a configuration on one device is in more than one campaign."""
     seen: set[tuple[str, ...]] = set()
     for group in groups:
         key = tuple(str(group.first.get(name)) for name in _KEY[1:])

@@ -1,4 +1,4 @@
-"""Compute the report's content from rows of views `runs` and `results`. Pure."""
+"""Computation of the report's content from rows of views `runs` and `results`. Pure."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MAX_PLOTS = 200
 MAX_ROWS = 1000
 """Maximum number of configurations that are listed."""
 MAX_BARS = 24
-"""So many bars has one comparison."""
+"""Maximum number of bars in one comparison."""
 MAX_FAILED = 100
-"""So many failed jobs are listed."""
+"""Maximum number of failed jobs that are listed."""
 HEALTH_CHECK = "health check"
-"""Submitter of the campaigns that the controller itself runs; the report leaves them out."""
+"""Submitter name of the controller's own campaigns; the report leaves them out."""
 
 LOWER_IS_BETTER = ("SingleStream", "MultiStream")
 _SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")

@@ -21,9 +21,9 @@ UNITS = {
 
 @dataclass
 class Configuration:
-    """A configuration on a device, ready to be shown. Texts are plain: the template escapes them.
+    """A configuration on a device, ready for display. Texts are plain: the template escapes them.
 
-    Figures are medians over `repetitions`; `low` and `high` bound the official ones.
+    Figures are medians over `repetitions`; `low` and `high` bound the official figures.
     """
 
     number: int
@@ -60,17 +60,17 @@ class Configuration:
 
     @property
     def anchor(self) -> str:
-        """Id of its figure on the page."""
+        """The id of its figure on the page."""
         return f"c{self.number}"
 
     @property
     def title(self) -> str:
-        """Model, precision, runtime."""
+        """The title: model, precision and runtime."""
         return " · ".join(part for part in (self.model, self.precision, self.runtime) if part)
 
     @property
     def unit(self) -> str:
-        """Unit of the official metric."""
+        """The unit of the official metric."""
         return UNITS.get(self.metric_name, ("", ""))[0]
 
     @property
@@ -82,7 +82,7 @@ class Configuration:
 
     @property
     def has_spread(self) -> bool:
-        """Whether there is more than one figure."""
+        """Whether the repetitions have different figures."""
         return self.low is not None and self.low != self.high
 
     @property
@@ -106,7 +106,7 @@ class Comparison:
 
 @dataclass
 class Device:
-    """What ran, and on what."""
+    """A device: its facts and the configurations that ran on it."""
 
     name: str
     facts: list[tuple[str, str]]
@@ -115,7 +115,7 @@ class Device:
 
 @dataclass
 class FailedJob:
-    """A job that gave no result."""
+    """A job that failed."""
 
     job: str
     device: str
@@ -126,7 +126,7 @@ class FailedJob:
 
 @dataclass
 class Report:
-    """Everything on the page but the plots."""
+    """The whole content of the page except the plots."""
 
     configurations: list[Configuration]
     left_out: int
@@ -146,7 +146,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """The gravest thing that is wrong with what was measured, in two words."""
+        """The most severe problem of the measurements, in two words."""
         for count, word in (
             (self.invalid, "invalid"),
             (self.failed, "failed"),
@@ -159,7 +159,7 @@ class Report:
 
     @property
     def concerns(self) -> list[str]:
-        """All that is wrong with what was measured."""
+        """All problems of the measurements."""
         found = (
             (self.invalid, "run is INVALID", "runs are INVALID"),
             (self.failed, "job failed", "jobs failed"),
@@ -170,10 +170,10 @@ class Report:
 
     @property
     def benchmarks(self) -> list[str]:
-        """Names of all benchmarks."""
+        """The names of all benchmarks."""
         return sorted({c.benchmark for c in self.configurations})
 
     @property
     def accuracies(self) -> list[float]:
-        """All that is known, lowest first."""
+        """All known accuracies, lowest first."""
         return sorted(c.accuracy for c in self.configurations if c.accuracy is not None)

@@ -1,4 +1,4 @@
-"""Rows for an export: a source of rows, and the common form of their values."""
+"""Rows for an export: a source of rows, and the conversion of their values to column types."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_INTEGER = (1 << 63) - 1
 
 @dataclass
 class RowSource:
-    """Column names, and rows that are read once, one by one, so that any size streams."""
+    """Column names, and rows that are read once, one by one, so that exports of any size stream."""
 
     columns: Sequence[str]
     rows: Iterable[Sequence[Any]]

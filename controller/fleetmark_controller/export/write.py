@@ -1,4 +1,4 @@
-"""Write rows to a file in one of the formats."""
+"""Entry point of the export: it writes rows to a file in one of the formats."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def write(
     samples: FetchSamples | None = None,
     title: str = "",
 ) -> int:
-    """Write `rows` of `view` to `out`, atomically; return how many there were.
+    """Write `rows` of `view` to `out`, atomically; return the number of rows.
 
     Args:
         format: one of `FORMATS`.
-        rows: what to write; for html, rows of view `runs`.
-        out: the file; what was there is replaced when the new one is whole.
-        view: which view the rows are of: it decides the columns' types.
+        rows: the rows; for html, rows of view `runs`.
+        out: the file; an existing file is replaced only when the new one is complete.
+        view: the view of the rows, which determines the types of the columns.
         results: for html only, rows of view `results`.
         jobs: for html only, rows of view `jobs`.
         campaigns: for html only, rows of view `campaigns`.
-        samples: for html only, gives a run's samples by its id, or None if it has none.
-        title: for html only.
+        samples: for html only, returns a run's samples by its id, or None if it has none.
+        title: for html only, title of the page.
 
     Raises:
         FleetmarkError: USAGE (format, view, path), DISK_FULL, BAD_MESSAGE (rows do not fit).

@@ -17,7 +17,7 @@ _MAX_BYTES = 64 << 10
 
 
 def write_endpoint(folder: Path, address: str, device_address: str, local_name: str = "") -> None:
-    """Tell programs on this host where the controller listens.
+    """Write the controller's addresses to the endpoint file for programs on this host.
 
     Args:
         folder: the controller's home.

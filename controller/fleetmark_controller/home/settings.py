@@ -206,10 +206,10 @@ def _fault(key: str, value: object) -> str:
 def check_listen(address: str) -> tuple[str, int]:
     """Return the host, without brackets, and the port of an address to listen on.
 
-    Port 0 stands for any free one.
+    Port 0 means any free port.
 
     Raises:
-        FleetmarkError: USAGE: it is not HOST:PORT with a literal address or `localhost`.
+        FleetmarkError: USAGE: the address is not HOST:PORT with a literal address or `localhost`.
     """
     host, _, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -242,5 +242,5 @@ def is_loopback(host: str) -> bool:
 
 
 def is_every_address(host: str) -> bool:
-    """Return whether an address stands for every one of this host."""
+    """Return whether `host` means every address of this host."""
     return ipaddress.ip_address(host).is_unspecified

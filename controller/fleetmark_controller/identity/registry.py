@@ -104,7 +104,7 @@ class Registry:
                     call.end(expired())
 
     def watch(self, identity_id: str, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `told` whenever the identity changes; return a function that ends this."""
+        """Call `callback` whenever the identity changes; return a function that ends this."""
         self._waiting.setdefault(identity_id, set()).add(callback)
 
         def stop() -> None:

@@ -1,1 +1,1 @@
-"""Reads the logs that LoadGen writes."""
+"""Parsers of LoadGen's logs and checks of their consistency."""

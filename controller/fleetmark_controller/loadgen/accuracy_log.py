@@ -1,7 +1,7 @@
-"""LoadGen's accuracy log, whole or cut in its middle.
+"""LoadGen's accuracy log, complete or cut in its middle.
 
-`mlperf_log_accuracy.json` is a JSON list of `{"seq_id", "qsl_idx", "data"}`; `data` is what the
-program answered: the predicted class as little-endian int32, in hexadecimal.
+`mlperf_log_accuracy.json` is a JSON list of `{"seq_id", "qsl_idx", "data"}`; `data` is the
+program's answer: the predicted class as little-endian int32, in hexadecimal.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _GAP = b"\n...\n"
 
 @dataclass(frozen=True)
 class Answers:
-    """One entry a line of the accuracy log: index of the sample, and the class that was said."""
+    """Entries of the accuracy log: the index of each sample and its predicted class."""
 
     indices: Integers
     classes: Integers
@@ -43,7 +43,7 @@ def parse_accuracy(path: Path) -> Answers:
     """Read an accuracy log.
 
     Raises:
-        IngestError: it cannot be read, is too large, or is no such log.
+        IngestError: the file cannot be read, is too large, or is not an accuracy log.
     """
     import numpy as np
 
@@ -84,7 +84,7 @@ def _pair(entry: Any, number: int) -> tuple[int, int]:
 
 
 def shown_answers(log: bytes) -> tuple[list[tuple[int, str]], bool, str]:
-    """Index and answer of each whole entry, whether nothing was cut out, and what is strange."""
+    """Return index and answer of each complete entry, whether nothing was cut, and an error."""
     parts = log.split(_GAP)
     whole = len(parts) == 1
     if len(parts) > 2:
@@ -95,7 +95,7 @@ def shown_answers(log: bytes) -> tuple[list[tuple[int, str]], bool, str]:
         return [], whole, "does not begin and end as LoadGen's accuracy log does"
     for number, part in enumerate(parts):
         lines = part.strip(b"\n").split(b"\n")
-        # At a cut there may be a part of an entry.
+        # There may be a partial entry at a cut.
         last = len(lines) - 1
         for place, line in enumerate(lines):
             match = _ENTRY.fullmatch(line)

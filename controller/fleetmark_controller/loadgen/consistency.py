@@ -1,7 +1,7 @@
-"""Whether a LoadGen log's figures can all be true at once.
+"""Consistency checks: the figures of a LoadGen log must not contradict each other.
 
-Someone who edits a log must edit every figure that follows from another. MLCommons' checkers
-accept logs whose figures do not fit together; here each misfit is named.
+An edited log betrays itself unless every figure that follows from another is edited too. MLCommons'
+checkers accept logs with contradictory figures; the checks here name each contradiction.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from fleetmark_controller.loadgen.summary import Summary
 
 # LoadGen prints rates with six significant digits.
 _PRINTED = 2e-5
-# The measured interval is logged to the millisecond, at both ends, by a clock that may be slewed.
+# The measured interval is logged in milliseconds, at both ends, by a clock that may be slewed.
 _INTERVAL_SLACK_S = 0.02
 _INTERVAL_SLACK = 0.01
 
 
 def denials(log: LoadgenLog, result: LoadgenResult) -> list[str]:
-    """What in the log says that the run is not valid, whatever its verdict line says."""
+    """Return the facts in the log that make the run invalid, independent of its verdict line."""
     found = list(result.failed_checks)
     settings = log.settings
     if result.query_count < settings.min_query_count:
@@ -36,12 +36,12 @@ def denials(log: LoadgenLog, result: LoadgenResult) -> list[str]:
 
 
 def figures(log: LoadgenLog, result: LoadgenResult) -> Iterator[str]:
-    """Texts about figures that contradict one another, beside those of `official_figures`."""
+    """Yield contradictions between figures, except those that `official_figures` finds."""
     scenario = log.settings.scenario
     latency = result.latency
     rate = result.throughput_samples_per_s
     if scenario == "SingleStream" and rate and latency.mean_ns is not None:
-        # One query at a time: all of them but the last, which LoadGen leaves out of the rate, and
+        # One query at a time: all queries but the last, which LoadGen leaves out of the rate, and
         # at worst the longest one, fit into the time that the rate implies.
         lasted_ns = (result.sample_count - 1) * 1e9 / rate
         least_ns = result.sample_count * latency.mean_ns - latency.max_ns
@@ -54,12 +54,12 @@ def figures(log: LoadgenLog, result: LoadgenResult) -> Iterator[str]:
 def official_figures(
     log: LoadgenLog, result: LoadgenResult, percentile: float | None = None
 ) -> Iterator[str]:
-    """Yield texts about the official figure where others contradict it: such a run is not valid.
+    """Yield contradictions of the official figure with others; they make the run invalid.
 
     Args:
         log: the log.
         result: its result.
-        percentile: by which the benchmark judges latencies, between 0 and 1. None: the scenario's.
+        percentile: the latency percentile of the benchmark, between 0 and 1. None: the scenario's.
             LoadGen's mlperf.conf has another one for some benchmarks, since v5.1:
             `pointpainting.SingleStream.target_latency_percentile = 99.9`.
     """
@@ -76,7 +76,7 @@ def official_figures(
 
 
 def summary_figures(summary: Summary, log: LoadgenLog, result: LoadgenResult) -> Iterator[str]:
-    """Texts about figures of the summary that differ from those of the detail log."""
+    """Yield figures of the summary that differ from those of the detail log."""
     if summary.scenario not in ("", log.settings.scenario):
         yield f"the summary is of {summary.scenario}, the detail log of {log.settings.scenario}"
     known = [_by_label(latency) for latency in (result.query_latency, result.latency) if latency]
@@ -106,7 +106,7 @@ def _by_label(latency: Latency) -> dict[str, int]:
 
 
 def _estimate(log: LoadgenLog, result: LoadgenResult, percentile: float) -> Iterator[str]:
-    """Of early stopping: an estimate is a latency that occurred, at a place that follows."""
+    """Yield contradictions of the early-stopping estimate, which must be a latency of the run."""
     latency = result.estimated or result.query_latency or result.latency
     if result.metric_value is None:
         return

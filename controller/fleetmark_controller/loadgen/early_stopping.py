@@ -1,9 +1,9 @@
-"""LoadGen's early stopping: how many of the highest latencies its estimate leaves out.
+"""LoadGen's early stopping: the number of highest latencies that its estimate leaves out.
 
-With n queries and a target percentile p, the estimate is the latency that lies above p with 99 %
-confidence: the largest t is sought for which fewer than t + 1 of n queries over the percentile are
-less than 1 % likely, and the t-th highest latency is the estimate. That t - 1 are left out is what
-the summary calls "would discard". Source: MLPerf Inference rules, appendix on early stopping;
+With n queries and a target percentile p, the estimate is a latency that is above p with 99 %
+confidence: LoadGen finds the largest t for which fewer than t + 1 of n queries over the percentile
+are less than 1 % likely; the t-th highest latency is the estimate. The t - 1 higher ones are those
+that the summary "would discard". Source: MLPerf Inference rules, appendix on early stopping;
 `loadgen/early_stopping.cc` and `results.cc` (confidence 0.99, tolerance 0).
 """
 
@@ -15,15 +15,18 @@ from fleetmark_controller.loadgen.loadgen_log import Latency
 
 CONFIDENCE = 0.99
 PERCENTILE = {"SingleStream": 0.9, "MultiStream": 0.99}
-"""What each scenario is judged by."""
+"""Latency percentile of the official figure, by scenario."""
 
 
 def rank_from_top(count: int, percentile: float) -> int:
-    """Return which of the highest latencies the estimate is (1: the highest); 0: too few queries.
+    """Return the estimate's rank among the highest latencies (1: the highest); 0: too few queries.
 
-    `count` queries were made; `percentile` lies between 0 and 1. The sum begins 8 standard
-    deviations below the mean, where the binomial distribution is negligible, so that it is quick
-    for any count that a log claims.
+    The sum begins 8 standard deviations below the mean, where the binomial distribution is
+    negligible, so that it is fast for any count that a log claims.
+
+    Args:
+        count: the number of queries.
+        percentile: the target percentile, between 0 and 1.
     """
     over = 1 - percentile
     if not 0 < over < 1:
@@ -47,10 +50,10 @@ def rank_from_top(count: int, percentile: float) -> int:
 
 
 def bounds_ns(latency: Latency, count: int, percentile: float) -> tuple[int, int] | None:
-    """Return the lowest and highest latency that the estimate can be, by LoadGen's percentiles.
+    """Return the lowest and highest possible estimate, by LoadGen's percentiles.
 
-    None: there were too few queries for an estimate. LoadGen's percentile p is element
-    floor(count × p) of the latencies in order.
+    None: there were too few queries for an estimate. LoadGen's percentile p is element floor(count
+    × p) of the latencies in order.
     """
     rank = rank_from_top(count, percentile)
     if not rank:
@@ -59,7 +62,7 @@ def bounds_ns(latency: Latency, count: int, percentile: float) -> tuple[int, int
     low, high = latency.min_ns, latency.max_ns
     for name, value_ns in latency.percentiles.items():
         known = min(int(count * float(name) / 100), count - 1)
-        # A place beside it is allowed: the sum is rounded.
+        # A neighboring place is allowed, because the sum is rounded.
         if known <= place - 1:
             low = max(low, value_ns)
         if known >= place + 1:

@@ -1,28 +1,28 @@
-"""What can be wrong with the files of a run."""
+"""The error of a run's files."""
 
 from __future__ import annotations
 
 
 class IngestError(Exception):
-    """A file that cannot be read as what it claims to be: what was wrong, and where."""
+    """Error of a file that is not in its format: what is wrong, and where."""
 
     def __init__(self, what: str, where: str = "") -> None:
-        """Texts are short and whole: no trailing full stop."""
+        """Set the texts, which are short and have no trailing full stop."""
         super().__init__(what)
         self.what = what
         self.where = where
 
     def __str__(self) -> str:
-        """One line."""
+        """Return the error as one line."""
         return f"{self.where}: {self.what}" if self.where else self.what
 
     def __reduce__(self) -> tuple[type[IngestError], tuple[str, str]]:
-        """Survives the way back from a worker process."""
+        """Return the constructor call, so that the error can be pickled by a worker process."""
         return (IngestError, (self.what, self.where))
 
 
 def excerpt(value: object, limit: int = 80) -> str:
-    """A short, printable piece of hostile text for an error message."""
+    """Return a short, printable excerpt of an untrusted value for an error message."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an int of over 4300 digits, a nested list

@@ -1,6 +1,6 @@
-"""Reads LoadGen's logs: `mlperf_log_detail.txt` (`:::MLLOG {json}` lines) and the summary.
+"""Parser of LoadGen's logs: `mlperf_log_detail.txt` (`:::MLLOG {json}` lines) and the summary.
 
-Which key is a scenario's official metric follows MLCommons' submission checker (table
+The key of a scenario's official metric follows MLCommons' submission checker (table
 `RESULT_FIELD_NEW` of tools/submission, the same in rounds v5.0 to v6.1):
 
 | scenario | key | our metric |
@@ -10,8 +10,8 @@ Which key is a scenario's official metric follows MLCommons' submission checker 
 | Offline | result_samples_per_second | samples_per_s |
 | Server | result_completed_samples_per_sec | completed_samples_per_s |
 
-Like the checker, the first of several lines with one key counts; unlike it, a later one that
-says something else is a contradiction.
+As in the checker, the first of several lines with one key counts. Unlike there, a later line with a
+different value is a contradiction.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ACCURACY = "AccuracyOnly"
 
 @dataclass(frozen=True)
 class LoadgenSettings:
-    """What LoadGen ran with: its `effective_…` values."""
+    """Settings with which LoadGen ran: its `effective_…` values."""
 
     scenario: str
     mode: str
@@ -50,14 +50,14 @@ class LoadgenSettings:
     target_qps: float | None = None
     """The rate at which queries were sent; only in Server."""
     target_percentile: float | None = None
-    """By which latencies are judged, between 0 and 1; None where the log does not say."""
+    """Percentile of the official latency, between 0 and 1; None if the log does not state it."""
 
 
 @dataclass(frozen=True)
 class Latency:
     """LoadGen's own latency figures in ns; `percentiles` by `PERCENTILES`.
 
-    `mean_ns` is None where LoadGen's sum wrapped and the mean is unknown, see `wrapped_mean`.
+    `mean_ns` is None if LoadGen's sum wrapped and the mean is unknown, see `wrapped_mean`.
     """
 
     min_ns: int
@@ -66,10 +66,10 @@ class Latency:
     percentiles: dict[str, int]
 
     def __post_init__(self) -> None:
-        """Refuse figures that no set of latencies can have.
+        """Reject figures that no set of latencies can have.
 
         Raises:
-            IngestError: they are out of order.
+            IngestError: the figures are out of order.
         """
         steps = [self.min_ns, *(self.percentiles[name] for name in PERCENTILES), self.max_ns]
         mean_ns = self.min_ns if self.mean_ns is None else self.mean_ns
@@ -82,10 +82,10 @@ class Latency:
 
 @dataclass(frozen=True)
 class LoadgenResult:
-    """What LoadGen measured in performance mode.
+    """LoadGen's results in performance mode.
 
-    `validity` is LoadGen's own word; `failed_checks` are its checks that did not hold, `reasons`
-    its texts. `metric_value` is None where LoadGen gave no estimate (too few queries).
+    `validity` is LoadGen's own verdict; `failed_checks` are its checks that failed, `reasons` its
+    texts. `metric_value` is None if LoadGen gave no estimate (too few queries).
     """
 
     validity: str
@@ -99,19 +99,21 @@ class LoadgenResult:
     latency: Latency
     query_latency: Latency | None
     stated_estimates_ns: dict[str, int] = field(default_factory=dict)
-    """Estimates by percentile ("90.0") as the log's text about early stopping has them."""
+    """Estimates by percentile ("90.0"), from the log's text about early stopping."""
     estimated: Latency | None = None
-    """Latencies up to the first token: early stopping estimates from these in runs of language
-    models with `use_token_latencies`. None: it estimates from the latencies of queries."""
+    """Latencies up to the first token, if early stopping estimates from them.
+
+    That is the case in runs of language models with `use_token_latencies`. None: it estimates from
+    the latencies of queries.
+    """
 
 
 @dataclass(frozen=True)
 class LoadgenLog:
-    """One detail log. `result` is None in accuracy mode, and where the test did not finish.
+    """A detail log. `result` is None in accuracy mode and if the test did not finish.
 
-    `started_unix_ns` and `duration_s` are those of the measured interval, by the interval that
-    LoadGen marks for power measurement: `test_datetime` is no help, it is local time that is
-    labelled UTC.
+    `started_unix_ns` and `duration_s` are those of the interval that LoadGen marks for power
+    measurement. `test_datetime` is not usable: it is local time that is labeled UTC.
     """
 
     version: str
@@ -132,10 +134,10 @@ class LoadgenLog:
 def parse_detail(path: Path) -> LoadgenLog:
     """Read a detail log.
 
-    Lines that are no LoadGen lines are counted, not fatal.
+    Lines that are not LoadGen lines are counted, not fatal.
 
     Raises:
-        IngestError: the file is missing or too large, holds no test, or an absurd figure.
+        IngestError: the file is missing or too large, contains no test, or an implausible figure.
     """
     try:
         return interpret(read_detail(path))
@@ -144,7 +146,7 @@ def parse_detail(path: Path) -> LoadgenLog:
 
 
 def read_detail(path: Path) -> RawLog:
-    """Return what the lines of a detail log say, by key.
+    """Return the values of a detail log's lines, by key.
 
     Raises:
         IngestError: the file is missing or too large.
@@ -162,7 +164,7 @@ def interpret(raw: RawLog) -> LoadgenLog:
     """Return the figures of a detail log.
 
     Raises:
-        IngestError: it holds no test, or an absurd figure.
+        IngestError: the log contains no test, or an implausible figure.
     """
     if not raw.values:
         said = f" (first bad line: {raw.first_bad_line})" if raw.bad_lines else ""
@@ -201,7 +203,7 @@ def interpret(raw: RawLog) -> LoadgenLog:
 def _settings(values: Values) -> LoadgenSettings:
     count = limits.MAX_COUNT
     seed = (1 << 64) - 1
-    # LoadGen of v5.1 cannot be told to use fewer samples, and does not log how many it uses.
+    # LoadGen of v5.1 has no setting to use fewer samples, and does not log how many it uses.
     total = values.integer("qsl_reported_total_count", count)
     return LoadgenSettings(
         scenario=values.word("effective_scenario", SCENARIOS),
@@ -231,8 +233,8 @@ def _share(value: float | None) -> float | None:
 def _first_token_latency(values: Values) -> Latency | None:
     """Return the latencies up to the first token; None in a run without token latencies.
 
-    LoadGen's key `early_stopping_latency_ss` is their estimate then, not that of whole queries
-    (`loadgen/results.cc`).
+    With token latencies, LoadGen's key `early_stopping_latency_ss` is their estimate, not that of
+    whole queries (`loadgen/results.cc`).
     """
     if "early_stopping_ttft_result" not in values:
         return None
@@ -267,9 +269,9 @@ _ESTIMATE = re.compile(r"Early stopping (\d{1,2}\.\d{1,2})th percentile estimate
 
 
 def estimates_ns(text: str) -> dict[str, int]:
-    """Return the estimates that LoadGen's text about early stopping names, by percentile.
+    """Return the estimates in LoadGen's text about early stopping, by percentile.
 
-    The first of each counts: with token latencies, that up to the first token comes first.
+    The first of each counts: with token latencies, the estimate up to the first token comes first.
     """
     found: dict[str, int] = {}
     for percentile, value in _ESTIMATE.findall(text):
@@ -288,7 +290,7 @@ _CHECKS = {
 def _result(values: Values, settings: LoadgenSettings) -> LoadgenResult:
     validity = values.word("result_validity", ("VALID", "INVALID"))
     query_count = values.integer("result_query_count", limits.MAX_COUNT)
-    # In Offline `effective_samples_per_query` is what one query held; in MultiStream it is 8.
+    # In Offline `effective_samples_per_query` is the size of the one query; in MultiStream it is 8.
     per_query = values.integer(
         "generated_samples_per_query", limits.MAX_COUNT, settings.samples_per_query
     )
@@ -322,12 +324,12 @@ def _result(values: Values, settings: LoadgenSettings) -> LoadgenResult:
 
 
 def _issued_offline(values: Values, settings: LoadgenSettings, samples: int) -> int:
-    """Return how many samples the query of Offline held; `samples` are those that LoadGen logs.
+    """Return how many samples the query of Offline held; `samples` is the count that LoadGen logs.
 
-    Where each sample is issued equally often, LoadGen pads the query "to a multiple of the complete
-    dataset" and logs the number before (`loadgen/loadgen.cc`, `sample_concatenate_permutation`).
-    Some builds of v4.0 and v4.1 do not log this setting: there the query is taken for padded if the
-    rate says so.
+    If each sample is issued equally often, LoadGen pads the query "to a multiple of the complete
+    dataset" and logs the number before padding (`loadgen/loadgen.cc`,
+    `sample_concatenate_permutation`). Some builds of v4.0 and v4.1 do not log this setting: then
+    the query counts as padded if the rate shows it.
     """
     total = values.integer("qsl_reported_total_count", limits.MAX_COUNT)
     loaded = min(settings.performance_sample_count, total)
@@ -346,9 +348,9 @@ def _issued_offline(values: Values, settings: LoadgenSettings, samples: int) -> 
 def _metric(
     values: Values, settings: LoadgenSettings, query_latency: Latency | None
 ) -> tuple[str, float | None, float | None]:
-    """Name and value of the official metric, and samples per second.
+    """Return name and value of the official metric, and samples per second.
 
-    A value of 0 is LoadGen's way to say that it has none.
+    LoadGen writes 0 for a value that it does not have.
     """
     if settings.scenario == "SingleStream":
         estimate = values.integer("early_stopping_latency_ss", limits.MAX_LATENCY_NS, 0)
@@ -356,7 +358,7 @@ def _metric(
         return "early_stopping_latency_p90_ms", estimate / 1e6 or None, throughput or None
     if settings.scenario == "MultiStream":
         estimate = values.integer("early_stopping_latency_ms", limits.MAX_LATENCY_NS, 0)
-        # As the submission checker infers Offline from MultiStream.
+        # The submission checker infers Offline from MultiStream in the same way.
         mean_ns = query_latency.mean_ns if query_latency else None
         throughput = settings.samples_per_query * 1e9 / mean_ns if mean_ns else None
         return "early_stopping_query_latency_p99_ms", estimate / 1e6 or None, throughput or None
@@ -369,10 +371,10 @@ def _metric(
 
 
 def _interval(raw: RawLog) -> tuple[int | None, float | None]:
-    """Start and length of the measured interval.
+    """Return start (Unix ns) and length (s) of the measured interval.
 
-    LoadGen writes its ends as UTC wall-clock times to the millisecond. The clock may be stepped
-    in between, so that the length must fit into the monotonic times of the log's lines.
+    LoadGen writes both ends as UTC wall-clock times in milliseconds. The clock may be stepped in
+    between, so the length must match the monotonic times of the log's lines.
     """
     begin, end = (_power_time(raw.values.get(key)) for key in ("power_begin", "power_end"))
     span_ms = raw.times_ms.get("power_end", math.nan) - raw.times_ms.get(
@@ -382,7 +384,7 @@ def _interval(raw: RawLog) -> tuple[int | None, float | None]:
     if begin is None or end is None:
         return begin, span_s
     length_s = (end - begin) / 1e9
-    # A second of slack: the lines are written by a thread that wakes up now and then.
+    # One second of slack, because the thread that writes the lines wakes up only periodically.
     if span_s is not None and not -0.01 <= span_s - length_s <= 1 + 0.01 * span_s:
         length_s = span_s
     return begin, length_s if length_s >= 0 else span_s

@@ -1,7 +1,7 @@
-"""Lines of MLPerf's logging format: `:::MLLOG {json}`, read from hostile files.
+"""Parser of MLPerf's logging format, `:::MLLOG {json}` lines, in untrusted files.
 
-Like MLCommons' submission checker, the first of several lines with one key counts; unlike it, a
-later one that says something else is kept as a contradiction.
+As in MLCommons' submission checker, the first of several lines with one key counts. Unlike there, a
+later line with a different value is recorded as a contradiction.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
 
 _MARKER = b":::MLLOG"
-# Lines with these keys are facts of the run: a second one must say the same.
+# Lines with these keys are facts of the run: a second one must have the same value.
 _FACTS = re.compile(r"(result|effective|early_stopping|power|qsl)_\w+|num_errors|loadgen_version")
-# In accuracy mode a data set is gone through in parts that fit into the performance set's memory.
+# In accuracy mode LoadGen processes a data set in parts that fit into the memory of the performance
+# set.
 _OF_EACH_PART = frozenset({"power_begin", "power_end"})
-# Long lists of indices and digests, which nothing here needs.
+# Long lists of indices and digests, which no check needs.
 _DROPPED = frozenset({"loaded_qsl_set", "loadgen_file_sha1"})
 
 
 @dataclass
 class RawLog:
-    """What a log's lines say: values and times (ms since its start) by key, and its flaws."""
+    """Contents of a log: values and times (ms since its start) by key, and format errors."""
 
     values: dict[str, Any] = field(default_factory=dict)
     times_ms: dict[str, float] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class RawLog:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes | None]:
-    """Lines; None for one that is too long, of which no more is kept than is needed."""
+    """Yield lines; None for a line that is too long, of which no more is kept than is needed."""
     while line := file.readline(limits.MAX_LINE_BYTES):
         if len(line) < limits.MAX_LINE_BYTES or line.endswith(b"\n"):
             yield line
@@ -55,7 +56,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def read(file: BinaryIO) -> RawLog:
-    """Read all lines; what is no such line is skipped, a broken one is counted."""
+    """Read all lines: skip those that are not MLLOG lines, count damaged ones."""
     raw = RawLog()
     contradictions: list[str] = []
     for line in _lines(file):
@@ -71,7 +72,7 @@ def read(file: BinaryIO) -> RawLog:
             if key in _DROPPED:
                 continue
             if key in _OF_EACH_PART and raw.values.get("effective_test_mode") == "AccuracyOnly":
-                # The interval is from the first part's begin to the last one's end.
+                # The interval is from the start of the first part to the end of the last one.
                 if key not in raw.values or key == "power_end":
                     raw.values[key] = value
                     raw.times_ms[key] = _milliseconds(entry.get("time_ms"))
@@ -114,7 +115,7 @@ def _count_flags(raw: RawLog, entry: Mapping[str, Any]) -> None:
 
 
 def clean_text(value: object) -> str:
-    """Printable, on one line, of bounded length."""
+    """Return printable text on one line, of bounded length."""
     text = value if isinstance(value, str) else excerpt(value)
     clean = " ".join(
         "".join(c if c.isprintable() else " " for c in text[: 4 * limits.MAX_TEXT]).split()
@@ -129,7 +130,7 @@ def _milliseconds(value: object) -> float:
 
 
 class Values:
-    """Typed, bounded access to the values of a log; what does not fit raises IngestError."""
+    """Typed, bounded access to the values of a log. A value out of bounds raises IngestError."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -138,7 +139,7 @@ class Values:
         return key in self._values
 
     def integer(self, key: str, most: int, default: int | None = None) -> int:
-        """A whole number from 0 to `most`; `default` where it is missing."""
+        """Return an integer from 0 to `most`; `default` if the key is missing."""
         value = self._values.get(key, default)
         if value is None:
             raise IngestError(f"{key} is missing")
@@ -147,7 +148,7 @@ class Values:
         return value
 
     def rate(self, key: str) -> float | None:
-        """A number from 0 to what is not absurd; None where it is missing."""
+        """Return a number from 0 to `MAX_PER_SECOND`; None if the key is missing."""
         value = self._values.get(key)
         if value is None:
             return None
@@ -159,7 +160,7 @@ class Values:
         return float(value)
 
     def word(self, key: str, allowed: tuple[str, ...]) -> str:
-        """One of the allowed words."""
+        """Return one of the allowed words."""
         value = self._values.get(key)
         if value not in allowed:
             found = "missing" if value is None else excerpt(value)
@@ -167,11 +168,11 @@ class Values:
         return str(value)
 
     def text(self, key: str) -> str:
-        """Printable text of bounded length; empty where it is missing."""
+        """Return printable text of bounded length; empty if the key is missing."""
         return clean_text(self._values.get(key, ""))
 
     def flag(self, key: str) -> bool | None:
-        """True or false; None where it is missing."""
+        """Return a boolean; None if the key is missing."""
         value = self._values.get(key)
         if value is not None and not isinstance(value, bool):
             raise IngestError(f"{key} is {excerpt(value)}, must be true or false")

@@ -1,4 +1,4 @@
-"""Reads LoadGen's summary log, `mlperf_log_summary.txt`: text for people, few figures a line."""
+"""Parser of LoadGen's summary log, `mlperf_log_summary.txt`, a text with few figures per line."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _LABELS = {"Min latency": "minimum", "Max latency": "maximum"}
 
 @dataclass(frozen=True)
 class Summary:
-    """What a summary says; empty or None where it says nothing.
+    """Contents of a summary; missing facts are empty or None.
 
-    `validity` is VALID or INVALID; INVALID, if it says both. `latencies_ns` are by name (minimum,
-    p90, …), the first of each; `estimate_ns` is early stopping's, by percentile ("90.0").
-    `rounding_per_s` is how far rounding to the printed decimals may have moved `samples_per_s`:
-    LoadGen prints the rate of Server with two decimals.
+    `validity` is VALID or INVALID; INVALID if the summary states both. `latencies_ns` are by name
+    (minimum, p90, …), the first of each; `estimate_ns` is early stopping's, by percentile ("90.0").
+    `rounding_per_s` is the maximum rounding error of `samples_per_s`: LoadGen prints the rate of
+    Server with two decimals.
     """
 
     validity: str | None
@@ -73,7 +73,7 @@ def read_summary(path: Path) -> Summary:
 
 
 def _rate(text: str) -> tuple[float | None, float]:
-    """Return the rate, and half a unit of its last decimal (0: in scientific notation)."""
+    """Return the rate, and half a unit of its last decimal (0 in scientific notation)."""
     found = _RATE.search(text)
     try:
         rate = float(found[1]) if found else None

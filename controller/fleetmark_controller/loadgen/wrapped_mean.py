@@ -1,10 +1,10 @@
-"""The mean latency of Offline runs whose sum LoadGen could not hold.
+"""The mean latency of Offline runs in which LoadGen's sum overflowed.
 
-LoadGen 6.0.17 adds latencies up in 64 bits without a sign (`loadgen/results.cc`), and in Offline
-all samples wait from the beginning: at r samples a second for t seconds the sum is about r t^2 / 2,
+LoadGen 6.0.17 adds latencies in unsigned 64-bit integers (`loadgen/results.cc`), and in Offline all
+samples wait from the beginning: at r samples per second for t seconds the sum is about r t^2 / 2,
 and wraps from r t^2 = 3.7e10 s on. The printed mean is then too small by a multiple of 2^64 / n ns.
-Its percentiles say between which bounds the mean lies; where one multiple alone leads there, the
-mean is known again.
+LoadGen's percentiles bound the true mean; if only one multiple is within the bounds, the mean can
+be recovered.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _RANGE = 1 << 64
 def true_mean_ns(
     printed_ns: int, count: int, min_ns: int, max_ns: int, percentiles: Mapping[str, int]
 ) -> int | None:
-    """Return the mean of `count` latencies whose printed mean may have wrapped; None: unknown.
+    """Return the mean of `count` latencies whose printed mean may have wrapped; None if unknown.
 
     Args:
         printed_ns: LoadGen's mean, the sum modulo 2^64 divided by the count.
-        count: how many samples there were.
+        count: the number of samples.
         min_ns: the lowest latency.
         max_ns: the highest latency.
         percentiles: latencies by percentile ("90.00"), in order.
@@ -30,7 +30,7 @@ def true_mean_ns(
     if count <= 0 or count * max_ns < _RANGE:
         return printed_ns
     low, high = _bounds_of_sum(count, min_ns, max_ns, percentiles)
-    # The printed mean was rounded down: the sum is known to within the count.
+    # The printed mean was rounded down, so the sum is known to within the count.
     least = printed_ns * count
     first = max(0, -(-(low - least - count + 1) // _RANGE))
     last = (high - least) // _RANGE
@@ -42,7 +42,7 @@ def true_mean_ns(
 def _bounds_of_sum(
     count: int, min_ns: int, max_ns: int, percentiles: Mapping[str, int]
 ) -> tuple[int, int]:
-    """Percentile p is element floor(count x p) of the latencies in order."""
+    """Return bounds of the sum. Percentile p is element floor(count x p) of sorted latencies."""
     places = [(0, min_ns)]
     places += [
         (min(int(count * float(name) / 100), count - 1), value)
@@ -53,6 +53,6 @@ def _bounds_of_sum(
     for (start, lower), (end, upper) in pairwise(places):
         low += (end - start) * lower
         high += (end - start) * upper
-    # Each place may be off by one: LoadGen multiplies by a rounded share.
+    # Each index may be off by one: LoadGen multiplies by a rounded fraction.
     slack = len(places) * max_ns
     return max(0, low + max_ns - slack), high + max_ns + slack

@@ -1,5 +1,5 @@
-"""Submissions to MLPerf Inference: what may be submitted, in which files, and whether it is right.
+"""Submissions to MLPerf Inference: selection of results, their files, and checks of a tree.
 
 Everything here follows the written rules (mlcommons/inference_policies and the documents beside
-LoadGen). Pure, but for `validate`, which reads a folder.
+LoadGen). Pure, except for `validate`, which reads a folder.
 """

@@ -1,4 +1,4 @@
-"""What `accuracy.txt` says, read as the submission checkers read it.
+"""Parser of `accuracy.txt`, with the patterns of the submission checkers.
 
 Source: `ACC_PATTERN`, `check_accuracy_dir` and `check_compliance_acc_dir` of the checkers v5.0 and
 v5.1, `AccuracyCheck` of v6.1.
@@ -39,7 +39,7 @@ _ALLOWED_PERCENT = {"CLIP_SCORE": 1.0, "FID_SCORE": 2.0}
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures by metric, and the sha256 of the whole accuracy log; empty if not said."""
+    """The figures by metric, and the sha256 of the whole accuracy log; empty if it is missing."""
 
     by_metric: dict[str, tuple[float, ...]]
     sha256: str
@@ -52,7 +52,7 @@ def read_figures(text: str, targets: Sequence[Target]) -> Figures:
     for line in text.splitlines():
         hashed = _HASH.fullmatch(line)
         sha256 = hashed.group(1) if hashed else sha256
-        # Patterns that begin with `.*` take time that grows with the square of the length.
+        # Patterns that begin with `.*` take quadratic time in the length of the line.
         if len(line) > _LONGEST_LINE:
             continue
         for target in targets:
@@ -71,7 +71,7 @@ def _number(text: str) -> float | None:
 
 
 def shortfalls(figures: Figures, targets: Sequence[Target]) -> Iterator[str]:
-    """Yield why the closed division refuses the figures."""
+    """Yield the reasons why the closed division rejects the figures."""
     for metric, least, most in targets:
         values = figures.by_metric.get(metric, ())
         if not values:
@@ -86,11 +86,11 @@ def shortfalls(figures: Figures, targets: Sequence[Target]) -> Iterator[str]:
 def differences(
     baseline: str, tested: str, targets: Sequence[Target], benchmark: str
 ) -> Iterator[str]:
-    """Yield by what TEST01's accuracy differs too much, where its answers are not the same.
+    """Yield where the accuracy of TEST01 differs too much, if its answers are not identical.
 
-    "Accuracy can fail for TEST01" in the checkers: a system that is not deterministic passes if
-    the accuracy of the logged answers differs by at most 1 percent, 0.1 percent of the benchmarks
-    that ask for 99.9 percent (`get_delta_perc`).
+    "Accuracy can fail for TEST01" in the checkers: a system that is not deterministic passes if the
+    accuracy of the logged answers differs by at most 1 percent, or 0.1 percent in benchmarks that
+    require 99.9 percent (`get_delta_perc`).
     """
     before, after = read_figures(baseline, targets), read_figures(tested, targets)
     for metric in (target.metric for target in targets):

@@ -1,4 +1,4 @@
-"""What MLPerf asks of a result of each benchmark.
+"""MLPerf's requirements on a result, by benchmark.
 
 Sources: inference_rules.adoc of mlcommons/inference_policies (tables of benchmarks and required
 scenarios) and the configuration of the submission checkers of mlcommons/inference
@@ -18,7 +18,7 @@ _BOTH_TESTS = ("TEST01", "TEST04")
 
 
 class Target(NamedTuple):
-    """A bound on a metric of `accuracy.txt`; `most` only where there is one."""
+    """Bounds on a metric of `accuracy.txt`; `most` is None without an upper bound."""
 
     metric: str
     least: float
@@ -26,7 +26,7 @@ class Target(NamedTuple):
 
 
 class TokenLimit(NamedTuple):
-    """Bounds on the 99th percentiles up to the first token, and for each further token."""
+    """Bounds on the 99th percentiles of the time to the first token and per further token."""
 
     first_token_ns: int
     per_token_ns: int
@@ -34,25 +34,26 @@ class TokenLimit(NamedTuple):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a round asks of a benchmark.
+    """Requirements of a round on a benchmark.
 
     Args:
-        dataset_samples: how many samples an accuracy run covers.
-        performance_samples: how many samples a performance run holds in memory at least.
+        dataset_samples: number of samples in an accuracy run.
+        performance_samples: minimum number of samples that a performance run holds in memory.
         targets: accuracy, for the closed division.
-        edge: required scenarios of edge systems; empty: no benchmark of edge systems.
+        edge: required scenarios of edge systems; empty: not a benchmark for edge systems.
         datacenter: the same for data centers.
         both: the same for systems that are both.
-        interactive: Server or Interactive is required, too, outside of edge systems.
+        interactive: Server or Interactive is also required, except of edge systems.
         tests: the compliance tests of the closed division.
-        offline_samples: how many samples an Offline query holds at least; None: not in Offline.
-        server_latency_ns: the bound on the latency that a Server run aims at.
-        token_limits: by scenario; language models whose latencies are those of tokens.
+        offline_samples: minimum number of samples in an Offline query; None: not in Offline.
+        server_latency_ns: the upper bound of a Server run's target latency.
+        token_limits: by scenario; for language models whose latencies are measured per token.
         token_latencies: LoadGen must measure tokens (`use_token_latencies`).
-        figures: the key of the official figure by scenario, where it is not the usual one.
+        figures: the key of the official figure by scenario, if it differs from the default.
         equal_issue: each sample is issued equally often (`sample_concatenate_permutation`).
-        percentile: by which SingleStream is judged, between 0 and 1.
-        images: names, without their ending, of what `accuracy/images` must hold, with captions.
+        percentile: latency percentile of SingleStream, between 0 and 1.
+        images: names, without suffix, of the files that `accuracy/images` must contain, with
+            captions.
     """
 
     dataset_samples: int
@@ -84,7 +85,7 @@ OFFLINE = ("Offline",)
 
 
 def token_limits(**limits_ms: tuple[int, int]) -> Mapping[str, TokenLimit]:
-    """Return limits by scenario, of milliseconds: `server=(first token, each further)`."""
+    """Return limits by scenario from milliseconds: `server=(first token, each further token)`."""
     return {
         name.capitalize(): TokenLimit(first * MS_NS, each * MS_NS)
         for name, (first, each) in limits_ms.items()
@@ -92,7 +93,7 @@ def token_limits(**limits_ms: tuple[int, int]) -> Mapping[str, TokenLimit]:
 
 
 def summaries(share: float, references: tuple[float, float, float], words: float) -> Benchmark:
-    """Return the benchmark of a text summary (GPT-J), measured in tokens that are inferred."""
+    """Return a text summary benchmark (GPT-J), which is measured in inferred tokens."""
     names = ("ROUGE1", "ROUGE2", "ROUGEL")
     return Benchmark(
         13_368,
@@ -116,7 +117,7 @@ def summaries(share: float, references: tuple[float, float, float], words: float
 
 
 def llama2(share: float) -> Benchmark:
-    """Return the benchmark of Llama 2 70B that asks for a share of the reference's accuracy."""
+    """Return the benchmark Llama 2 70B that requires a share of the reference accuracy."""
     references = (("ROUGE1", 44.4312), ("ROUGE2", 22.0352), ("ROUGEL", 28.6162))
     return Benchmark(
         24_576,
@@ -139,7 +140,7 @@ def llama2(share: float) -> Benchmark:
 
 
 def recommendation(share: float) -> Benchmark:
-    """Return the benchmark of DLRM v2 that asks for a share of the reference's accuracy."""
+    """Return the benchmark DLRM v2 that requires a share of the reference accuracy."""
     return Benchmark(
         330_067,
         204_800,
@@ -153,7 +154,7 @@ def recommendation(share: float) -> Benchmark:
 
 
 def segmentation(share: float) -> Benchmark:
-    """Return the benchmark of 3D-UNet that asks for a share of the reference's accuracy."""
+    """Return the benchmark 3D-UNet that requires a share of the reference accuracy."""
     return Benchmark(
         43,
         43,
@@ -168,7 +169,7 @@ def segmentation(share: float) -> Benchmark:
 
 
 def bert(share: float) -> Benchmark:
-    """Return the benchmark of BERT that asks for a share of the reference's accuracy."""
+    """Return the benchmark BERT that requires a share of the reference accuracy."""
     return Benchmark(
         10_833,
         10_833,
@@ -181,7 +182,7 @@ def bert(share: float) -> Benchmark:
 
 
 def detection(least: float) -> Benchmark:
-    """Return the benchmark of YOLO."""
+    """Return the benchmark YOLO with a minimum mAP."""
     return Benchmark(
         1525,
         64,

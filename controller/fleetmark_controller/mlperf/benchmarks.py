@@ -1,4 +1,4 @@
-"""The benchmarks of each round, and the names under which the official checkers know them.
+"""The benchmarks of each round, and their names in the official checkers.
 
 Sources: inference_rules.adoc of mlcommons/inference_policies (tables of benchmarks and required
 scenarios) and `MODEL_CONFIG` of the submission checkers of mlcommons/inference, tags v5.0.1 and
@@ -56,7 +56,7 @@ _V5 = {
 
 
 def _with_server(benchmark: Benchmark, **limits_ms: tuple[int, int]) -> Benchmark:
-    """Return it as in v5.0, which had no scenario Interactive: Server was required."""
+    """Return the benchmark as in v5.0, which had no scenario Interactive and required Server."""
     limits = token_limits(**limits_ms) if limits_ms else benchmark.token_limits
     return replace(
         benchmark, datacenter=SERVER, both=SERVER, interactive=False, token_limits=limits
@@ -64,7 +64,7 @@ def _with_server(benchmark: Benchmark, **limits_ms: tuple[int, int]) -> Benchmar
 
 
 _IMAGES_V5_1 = (*("2747", "2235", "2165", "1515", "1538", "1367", "2419", "4629", "3657", "4532"),)
-"""`REQUIRED_ACC_BENCHMARK` of the checker v5.1.1; those of v5.0 and v6.1 name none."""
+"""`REQUIRED_ACC_BENCHMARK` of the checker v5.1.1; those of v5.0 and v6.1 require no images."""
 _GPTJ = (42.9865, 20.1235, 29.9881)
 ROUNDS: Mapping[str, Mapping[str, Benchmark]] = {
     "v5.0": {
@@ -105,8 +105,11 @@ ROUNDS: Mapping[str, Mapping[str, Benchmark]] = {
         "yolo-99": detection(52.866),
     },
 }
-"""Benchmarks by round. In v6.1 only those that are measured with LoadGen and that edge systems or
-`datacenter` systems share with v5.1; a result of another benchmark is reported as not checked."""
+"""Benchmarks by round.
+
+For v6.1 only those that use LoadGen and that edge systems or `datacenter` systems share with v5.1;
+a result of another benchmark is reported as not checked.
+"""
 
 NAMES: Mapping[str, str] = {
     "ssd-resnet34": "retinanet",
@@ -116,7 +119,7 @@ NAMES: Mapping[str, str] = {
     "llama3_1-8b": "llama3.1-8b",
     "llama3_1-8b-edge": "llama3.1-8b-edge",
 }
-"""Other names that the checkers know for a benchmark (`model_mapping`)."""
+"""Alternative names of benchmarks in the checkers (`model_mapping`)."""
 _PARTS = (
     (("mobilenet", "efficientnet", "resnet50"), "resnet"),
     (("bert-99.9",), "bert-99.9"),
@@ -126,11 +129,11 @@ _PARTS = (
 
 
 def official_name(round_name: str, model: str, mapping: Mapping[str, object]) -> str:
-    """Return the benchmark that a model is measured by, as the checkers find it.
+    """Return the benchmark of a model, in the way of the checkers.
 
-    In this order: it is the benchmark's name; another name that the checkers know; the
+    The first match counts: the benchmark's name; an alternative name known to the checkers; the
     submitter's `model_mapping.json`; a part of the name (`get_mlperf_model` of the checkers). A
-    name that says nothing is returned as it is.
+    name without a match is returned unchanged.
     """
     if model in ROUNDS[round_name]:
         return model

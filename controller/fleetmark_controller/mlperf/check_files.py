@@ -1,7 +1,8 @@
-"""Checks which files and folders a submission may have, by MLPerf's rules.
+"""Checks of the files and folders that a submission may contain, by MLPerf's rules.
 
-Source: the folder checks of `check_results_dir` in the submission checkers v5.0 and v5.1. That of
-v6.1 dropped them; their reason, that results are published in a git repository, still holds.
+Source: the folder checks of `check_results_dir` in the submission checkers v5.0 and v5.1. The
+checker of v6.1 dropped them; their reason, that results are published in a git repository, still
+applies.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _TEXTS_AT_THE_TOP = (".md", ".pdf")
 
 
 def check_files(tree: TreeReader) -> Iterator[SubmissionProblem]:
-    """Yield what must not be in a tree, whatever it means."""
+    """Yield files and folders that a tree must not contain."""
     for name in sorted(tree.children.get("", ())):
         if name in tree.folders and name not in (*CHECKED_DIVISIONS, *_BESIDE_DIVISIONS):
             yield SubmissionProblem(name, f"is no division: {', '.join(CHECKED_DIVISIONS)}")

@@ -1,8 +1,8 @@
-"""Checks a performance run's logs by MLPerf's rules.
+"""Checks of a performance run's logs by MLPerf's rules.
 
 Source: `check_performance_dir`, `get_inferred_result` and `extra_check_llm` of the submission
-checkers v5.0 and v5.1, `PerformanceCheck` of v6.1. Stricter than they are where a log contradicts
-itself or its summary: then no figure of it can be believed.
+checkers v5.0 and v5.1, `PerformanceCheck` of v6.1. They are stricter if a log contradicts itself or
+its summary: then none of its figures is reliable.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ONE_SAMPLE = ("effective_performance_issue_unique", "effective_performance_issu
 
 @dataclass(frozen=True)
 class RunLog:
-    """The logs of one run: the folder, the detail log read and raw, and the summary's bytes."""
+    """The logs of one run: its folder, the parsed and raw detail log, and the summary's bytes."""
 
     folder: str
     log: LoadgenLog
@@ -50,12 +50,12 @@ class RunLog:
 
     @property
     def path(self) -> str:
-        """The path of the detail log."""
+        """Return the path of the detail log."""
         return f"{self.folder}/{DETAIL}"
 
     @classmethod
     def read(cls, tree: TreeReader, folder: str) -> tuple[RunLog | None, list[SubmissionProblem]]:
-        """Read the logs of a folder; None with the reason where it has no readable detail log."""
+        """Read the logs of a folder; None with the reasons if it has no readable detail log."""
         path = f"{folder}/{DETAIL}"
         missing = list(tree.missing(path))
         if missing:
@@ -68,11 +68,11 @@ class RunLog:
         return cls(folder, log, raw.values, tree.read(f"{folder}/{SUMMARY}")), []
 
     def is_inferred(self, scenario: str) -> bool:
-        """Return whether a result of `scenario` follows from this run of another one."""
+        """Return whether a result of `scenario` is inferred from this run of another scenario."""
         return may_infer(scenario, self.log.settings.scenario)
 
     def errors(self) -> Iterator[SubmissionProblem]:
-        """Yield LoadGen's errors, and lines that cannot be read: the checkers refuse both."""
+        """Yield LoadGen's errors and unreadable lines: the checkers reject both."""
         log = self.log
         if log.error_count:
             said = f": {log.errors[0]}" if log.errors else ""
@@ -85,7 +85,7 @@ class RunLog:
 
 
 def figure_of(run: RunLog, scenario: str, rules: Rules) -> float | None:
-    """Return the official figure of a result: ms, samples/s or tokens/s; None: there is none."""
+    """Return the official figure of a result: ms, samples/s or tokens/s; None if there is none."""
     measured = run.log.settings.scenario
     if run.is_inferred(scenario):
         return inferred_figure(scenario, measured, run.values)
@@ -104,15 +104,15 @@ def check_log(
     *,
     network: bool,
 ) -> Iterator[SubmissionProblem]:
-    """Yield what is wrong with a performance run of a result or of a compliance test.
+    """Yield problems of a performance run of a result or of a compliance test.
 
     Args:
         run: its logs.
-        scenario: of the result.
-        rules: of its benchmark.
-        division: of the submission.
-        system_type: of the system.
-        network: the system is reached over a network.
+        scenario: the scenario of the result.
+        rules: the rules of its benchmark.
+        division: the division of the submission.
+        system_type: the type of the system.
+        network: whether the system is reached over a network.
     """
     yield from run.errors()
     for text in (
@@ -175,8 +175,8 @@ def _settings(run: RunLog, rules: Rules, division: str) -> Iterator[str]:
 def check_issued_samples(run: RunLog) -> Iterator[SubmissionProblem]:
     """Yield settings of compliance tests that a result must not have.
 
-    inference_rules.adoc: "For performance runs, the LoadGen will select queries uniformly at
-    random (with replacement) from a test set." The checkers do not look.
+    inference_rules.adoc: "For performance runs, the LoadGen will select queries uniformly at random
+    (with replacement) from a test set." The checkers do not check this.
     """
     for key in _ONE_SAMPLE:
         if run.values.get(key) is True:
@@ -193,12 +193,12 @@ def _scenario(run: RunLog, scenario: str, system_type: str) -> Iterator[str]:
         yield f"is of {measured}, from which {scenario} cannot be inferred"
     elif EDGE not in system_type:
         # inference_rules.adoc: "Edge submitters are allowed to infer a multistream result from
-        # single stream […]". The checkers before v6.1 do not look.
+        # single stream […]". The checkers before v6.1 do not check this.
         yield f"is of {measured}: only edge systems may infer {scenario} from it"
 
 
 def _latencies(run: RunLog, scenario: str, rules: Rules) -> Iterator[str]:
-    """Yield the latencies that are over their bounds; only Server and Interactive have some."""
+    """Yield the latencies above their bounds; only Server and Interactive have bounds."""
     values, terms = run.values, rules.terms
     if terms.token_latencies and values.get("requested_use_token_latencies") is not True:
         yield f"use_token_latencies must be set for {rules.benchmark}"

@@ -1,8 +1,8 @@
-"""Checks one result by MLPerf's rules: its measurements, its two runs and its compliance tests.
+"""Checks of one result by MLPerf's rules: its measurements, its two runs and compliance tests.
 
 Source: `check_measurement_dir`, `check_accuracy_dir`, `check_performance_dir` and
 `check_compliance_dir` of the submission checkers v5.0 and v5.1; the checks of the same names of
-v6.1. Where this module is stricter, the rule stands beside the check.
+v6.1. If this module is stricter, a comment beside the check quotes the rule.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _SAMPLES_OF_POWER = "spl.txt"
 
 @dataclass
 class CheckedResult:
-    """One result of a tree.
+    """A result of a tree, and its problems.
 
     Args:
         folder: its folder in the tree.
-        system_type: of its system.
-        benchmark: that it is measured by.
-        scenario: of the result.
-        figure: the official one: ms, samples/s, or tokens/s; None: it could not be read.
-        inferred: it follows from a run of another scenario.
-        problems: what is wrong with it.
+        system_type: the type of its system.
+        benchmark: its MLPerf benchmark.
+        scenario: its scenario.
+        figure: the official figure: ms, samples/s, or tokens/s; None if it cannot be read.
+        inferred: whether it is inferred from a run of another scenario.
+        problems: the problems of the result.
     """
 
     folder: str
@@ -73,7 +73,7 @@ def check_result(
     *,
     network: bool,
 ) -> CheckedResult:
-    """Check one result. `network`: its system's description says that it is over a network."""
+    """Check one result. `network`: according to its description, the system is over a network."""
     found = CheckedResult(layout.results(place), system_type, rules.benchmark, place.scenario)
     check = _Check(tree, layout, place, rules, system_type, network=network)
     found.problems += check.measurements()
@@ -104,10 +104,10 @@ class _Check:
         self.power = f"{layout.results(place)}/performance/power"
         self.has_power = self.power in tree.folders
 
-    # What was measured.
+    # Measurements.
 
     def measurements(self) -> Iterator[SubmissionProblem]:
-        """Yield what is wrong with the folder that says how it was measured."""
+        """Yield problems of the folder that describes how the result was measured."""
         folder = self.layout.measurements(self.place)
         for name in (USER_CONF, README):
             yield from self.tree.missing(f"{folder}/{name}")
@@ -130,9 +130,9 @@ class _Check:
             )
 
     def _implementation(self, folder: str) -> str | None:
-        """Return the file with what was done to weights and inputs: its name depends on the round.
+        """Return the file that describes weights and inputs; its name depends on the round.
 
-        Up to v5.1 it is one that begins with the system's name.
+        Up to v5.1 its name begins with the name of the system.
         """
         if not self.layout.has_measurements_tree:
             return f"{folder}/measurements.json"
@@ -152,7 +152,7 @@ class _Check:
     # The accuracy run.
 
     def accuracy(self) -> Iterator[SubmissionProblem]:
-        """Yield what is wrong with the accuracy run."""
+        """Yield problems of the accuracy run."""
         folder = self.layout.accuracy(self.place)
         wanted = {SUMMARY, DETAIL, ACCURACY, ANSWERS}
         yield from self.tree.check_list(folder, wanted, level=self.layout.level_of_files)
@@ -173,16 +173,16 @@ class _Check:
         )
         if count != self.rules.dataset_samples:
             # inference_rules.adoc: "the accuracy test must be run with one copy of the MLPerf
-            # specified validation dataset", and in the open division, too: "An Open benchmark must
+            # specified validation dataset", and also in the open division: "An Open benchmark must
             # use all the available samples in the dataset". The checker of v5.1 logs an error and
-            # accepts the result, that of v6.1 refuses it.
+            # accepts the result; the checker of v6.1 rejects it.
             total = self.rules.dataset_samples
             yield SubmissionProblem(
                 log.path, f"is about {count} samples, not all {total} of the data set"
             )
 
     def _images(self, folder: str) -> Iterator[SubmissionProblem]:
-        """Yield images of an accuracy run that are missing (`check_extra_files`)."""
+        """Yield missing images of an accuracy run (`check_extra_files`)."""
         have = {name.partition(".")[0] for name in self.tree.files_in(folder)}
         for name in self.rules.terms.images:
             if name not in have:
@@ -208,7 +208,7 @@ class _Check:
     # The performance run.
 
     def performance(self) -> tuple[RunLog | None, list[SubmissionProblem]]:
-        """Return the log of the performance run, and what is wrong with the run."""
+        """Return the log of the performance run, and the problems of the run."""
         folder = self.layout.performance(self.place)
         wanted = {SUMMARY, DETAIL} | ({_SAMPLES_OF_POWER} if self.has_power else set())
         problems = list(self.tree.check_list(folder, wanted, {ANSWERS}, self.layout.level_of_files))
@@ -229,7 +229,7 @@ class _Check:
         return log, problems
 
     def _power(self) -> Iterator[SubmissionProblem]:
-        """Yield what is wrong with the files of a power measurement; its figures are not read."""
+        """Yield problems of the files of a power measurement; its figures are not read."""
         ranging = f"{self.layout.results(self.place)}/performance/ranging"
         yield from self.tree.check_list(ranging, {SUMMARY, DETAIL, _SAMPLES_OF_POWER}, {ANSWERS})
         yield from self.tree.check_list(self.power, _POWER_LOGS)

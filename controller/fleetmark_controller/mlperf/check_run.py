@@ -1,4 +1,4 @@
-"""Checks the logs of one run against the rules, and runs of one result against each other."""
+"""Checks of one run's logs against the rules, and of a result's runs against each other."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from fleetmark_core.digest import sha256_hex
 _ACCURACY_LINE = re.compile(r"accuracy=(\d+\.\d{3})%, good=(\d+), total=(\d+)")
 _HASH_LINE = re.compile(r"hash=([0-9a-f]{64})")
 _NEAR = 0.02
-"""The measured time by the log's wall clock may be this much shorter than by LoadGen's own."""
+"""Share by which the log's wall clock may measure a shorter time than LoadGen's clock."""
 
 
 @dataclass(frozen=True)
 class RunPart:
-    """The two logs of a run, and what of them is missing."""
+    """The two logs of a run, and problems for those that are missing."""
 
     folder: str
     path: Path
@@ -47,7 +47,7 @@ class RunPart:
 
 @dataclass(frozen=True)
 class AccuracyPart:
-    """What an accuracy folder holds beside the logs."""
+    """Files of an accuracy folder beside the logs."""
 
     folder: str
     text: bytes
@@ -55,7 +55,7 @@ class AccuracyPart:
 
 
 def stated_hash(part: AccuracyPart) -> str:
-    """The sha256 of the whole accuracy log, as accuracy.txt says it; empty if it does not."""
+    """Return the sha256 of the whole accuracy log from accuracy.txt; empty unless it states one."""
     found = [_HASH_LINE.fullmatch(line) for line in part.text.decode("utf-8", "replace").split()]
     hashes = {match.group(1) for match in found if match}
     return hashes.pop() if len(hashes) == 1 else ""
@@ -75,7 +75,7 @@ def _settings(part: RunPart) -> Mapping[str, object]:
 def _any_run(
     part: RunPart, log: LoadgenLog, scenario: str, rules: Rules, mode: str
 ) -> Iterator[SubmissionProblem]:
-    """What holds for every run."""
+    """Yield problems by the rules for every run."""
     where = f"{part.folder}/{DETAIL}"
     settings, values = log.settings, _settings(part)
     if settings.scenario != scenario:
@@ -113,7 +113,7 @@ def _any_run(
 
 
 def _any_performance(part: RunPart, log: LoadgenLog, rules: Rules) -> Iterator[SubmissionProblem]:
-    """What holds for each performance run, those of compliance tests too."""
+    """Yield problems by the rules for each performance run, including compliance tests."""
     where = f"{part.folder}/{DETAIL}"
     result, settings = log.result, log.settings
     if result is None:
@@ -145,7 +145,7 @@ def _any_performance(part: RunPart, log: LoadgenLog, rules: Rules) -> Iterator[S
 
 
 def _audit(part: RunPart, wanted: Mapping[str, object]) -> Iterator[SubmissionProblem]:
-    """The settings that only compliance tests may change."""
+    """Yield settings that differ from `wanted` or that only compliance tests may change."""
     values = _settings(part)
     usual: Mapping[str, object] = {
         "effective_performance_issue_unique": False,
@@ -163,7 +163,7 @@ def _audit(part: RunPart, wanted: Mapping[str, object]) -> Iterator[SubmissionPr
 def check_performance(
     part: RunPart, scenario: str, rules: Rules, conf: bytes, conf_path: str
 ) -> Iterator[SubmissionProblem]:
-    """The performance run of a result, and its user.conf."""
+    """Yield problems of a result's performance run and its user.conf."""
     log, problems = _parsed(part)
     yield from problems
     if log is None:
@@ -184,7 +184,7 @@ def check_accuracy(
     *,
     closed: bool,
 ) -> Iterator[SubmissionProblem]:
-    """The accuracy run of a result."""
+    """Yield problems of a result's accuracy run."""
     log, problems = _parsed(part)
     yield from problems
     if log is not None:
@@ -263,7 +263,7 @@ def check_test(
     scenario: str,
     rules: Rules,
 ) -> Iterator[SubmissionProblem]:
-    """A compliance test of a result: it ran as it should, and its comparison holds."""
+    """Yield problems of a compliance test's run and of its comparison with the result."""
     log, problems = _parsed(part)
     reference, _ = _parsed(performance)
     yield from problems

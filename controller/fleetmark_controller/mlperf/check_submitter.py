@@ -1,4 +1,4 @@
-"""Checks a submitter's part of a tree by MLPerf's rules: systems, models, scenarios, results.
+"""Checks of a submitter's part of a tree by MLPerf's rules: systems, models, scenarios, results.
 
 Source: `check_results_dir` of the submission checkers v5.0 and v5.1, `Loader` of v6.1.
 """
@@ -20,7 +20,7 @@ from fleetmark_controller.mlperf.tree_reader import TreeReader
 def check_submitter(
     tree: TreeReader, layout: Layout, find_rules: FindRules
 ) -> tuple[list[CheckedResult], list[SubmissionProblem]]:
-    """Return the results of a submitter, and what is wrong beside them."""
+    """Return the results of a submitter, and the problems outside of results."""
     check = _Check(tree, layout, find_rules)
     problems = list(check.run())
     return check.results, problems
@@ -42,7 +42,7 @@ class _Check:
             self.mapping, problems = tree.json(layout.model_mapping)
             yield from problems
         if layout.round == "v5.1":
-            # The checkers before and after it do not look.
+            # The checkers of the other rounds do not check this.
             yield from self._without_results(set(systems))
             if layout.division != OPEN:
                 yield from self._calibration()
@@ -55,7 +55,7 @@ class _Check:
             yield SubmissionProblem(self.layout.calibration, "is missing")
 
     def _without_results(self, systems: set[str]) -> Iterator[SubmissionProblem]:
-        """Yield systems and measurements that no result belongs to: v5.1 refuses them."""
+        """Yield systems and measurements without a result: v5.1 rejects them."""
         root = self.layout.root
         described = {
             name.removesuffix(".json")

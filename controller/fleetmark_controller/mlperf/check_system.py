@@ -1,8 +1,8 @@
-"""Checks a system's description by MLPerf's rules, as the submission checkers do.
+"""Checks of a system's description by MLPerf's rules, as in the submission checkers.
 
 Source: `check_system_desc_id` and `is_system_over_network` of the checkers v5.0 and v5.1,
-`SystemCheck` of v6.1. A field that the checkers do not know is no error: they warn
-("field %s is unknown").
+`SystemCheck` of v6.1. A field that the checkers do not know is not an error: they warn ("field %s
+is unknown").
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def over_network(values: Mapping[str, Any]) -> bool:
 def check_system(
     path: str, values: Mapping[str, Any], layout: Layout
 ) -> Iterator[SubmissionProblem]:
-    """Yield what is wrong with the description `values` in the file `path`."""
+    """Yield problems of the description `values` in the file `path`."""
     network = over_network(values)
     for name in (*FIELDS, *(_NETWORK_FIELDS if network else ())):
         if name not in values:
@@ -62,7 +62,7 @@ def check_system(
 
 
 def _meaningful(value: object) -> bool:
-    """Return whether a value says something: as the checkers judge it, or only blanks."""
+    """Return whether a value is meaningful: neither false, as in the checkers, nor only blanks."""
     return bool(value.strip() if isinstance(value, str) else value)
 
 

@@ -1,4 +1,4 @@
-"""Checks the compliance tests of a result of the closed division by MLPerf's rules.
+"""Checks of the compliance tests of a result in the closed division by MLPerf's rules.
 
 Source: `check_compliance_dir`, `check_compliance_perf_dir` and `check_compliance_acc_dir` of the
 submission checkers v5.0 and v5.1, `ComplianceCheck` of v6.1.
@@ -43,7 +43,7 @@ def check_tests(
     *,
     network: bool,
 ) -> Iterator[SubmissionProblem]:
-    """Yield what is wrong with the tests that a result needs."""
+    """Yield problems of the compliance tests that a result needs."""
     for test in rules.terms.tests:
         folder = layout.test(place, test)
         if folder not in tree.folders:
@@ -74,7 +74,7 @@ def _performance(tree: TreeReader, layout: Layout, folder: str) -> Iterator[Subm
 def _answers(
     tree: TreeReader, layout: Layout, folder: str, rules: Rules
 ) -> Iterator[SubmissionProblem]:
-    """Yield what is wrong with the answers of TEST01: they are the same, or as accurate."""
+    """Yield problems of TEST01's answers, which must be identical or equally accurate."""
     path = f"{folder}/{VERIFIED_ACCURACY}"
     yield from tree.missing(path)
     if path not in tree.sizes:

@@ -1,8 +1,8 @@
-"""What MLPerf's compliance tests compare, and the texts that tell their outcome.
+"""Comparisons of MLPerf's compliance tests, and the texts that report their outcome.
 
-TEST01: answers that the performance run logged at random are those of the accuracy run, and
-logging them costs no more than a tenth of the speed. TEST04: the same sample over and over is not
-quicker, or answers are remembered. Sources: the README of each test, compliance/ of
+TEST01: answers that the performance run logged at random equal those of the accuracy run, and
+logging them costs at most a tenth of the speed. TEST04: issuing the same sample repeatedly is not
+faster; if it is, answers are cached. Sources: the README of each test, compliance/ of
 mlcommons/inference.
 """
 
@@ -16,12 +16,12 @@ from fleetmark_controller.mlperf.rules import QUICK_NS, QUICK_TOLERANCE, TEST_TO
 PASS = "TEST PASS"  # noqa: S105
 FAIL = "TEST FAIL"
 LATENCIES = ("SingleStream", "MultiStream")
-"""Scenarios whose official figure is a latency: less is better."""
+"""Scenarios whose official figure is a latency: lower is better."""
 
 
 @dataclass(frozen=True)
 class ComplianceResult:
-    """Whether a comparison passed, why not, and the lines of its file."""
+    """Outcome of a comparison: whether it passed, why not, and the lines of its file."""
 
     passed: bool
     why: str
@@ -29,13 +29,13 @@ class ComplianceResult:
 
 
 def tolerance(scenario: str, reference: float) -> float:
-    """How much a test's figure may differ; `reference` is in ms for latencies."""
+    """Return the allowed relative difference; `reference` is in ms for latencies."""
     quick_ns = QUICK_NS.get(scenario, 0)
     return QUICK_TOLERANCE if quick_ns and reference * 1e6 <= quick_ns else TEST_TOLERANCE
 
 
 def same_speed(scenario: str, reference: float, tested: float) -> ComplianceResult:
-    """TEST01: the official figures, in ms or samples a second, lie close together."""
+    """Compare the official figures for TEST01, in ms or samples per second: they must be close."""
     allowed = tolerance(scenario, reference)
     passed = reference * (1 - allowed) <= tested <= reference * (1 + allowed)
     why = "" if passed else _apart(reference, tested, f"may differ by {allowed:.0%}")
@@ -43,7 +43,7 @@ def same_speed(scenario: str, reference: float, tested: float) -> ComplianceResu
 
 
 def not_quicker(scenario: str, reference: float, tested: float) -> ComplianceResult:
-    """TEST04: the figure of the test is not much better than that of the result."""
+    """Compare the figures for TEST04: the test must not be much faster than the result."""
     allowed = tolerance(scenario, reference)
     latency = scenario in LATENCIES
     gain = reference / tested if latency else tested / reference
@@ -53,7 +53,7 @@ def not_quicker(scenario: str, reference: float, tested: float) -> ComplianceRes
 
 
 def same_answers(accuracy: Answers, tested: Answers) -> ComplianceResult:
-    """TEST01: each logged answer is the one that the accuracy run gave."""
+    """Compare answers for TEST01: each logged answer must be that of the accuracy run."""
     known = dict(zip(accuracy.indices.tolist(), accuracy.classes.tolist(), strict=True))
     found = list(zip(tested.indices.tolist(), tested.classes.tolist(), strict=True))
     missing = sum(index not in known for index, _ in found)

@@ -1,4 +1,4 @@
-"""Compliance tests and inferred figures of stored runs: fetches the logs that they need."""
+"""Compliance tests and inferred figures of stored runs; reads the logs that they need."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fleetmark_controller.mlperf.stored_run import ReadBlob, StoredRun
 
 
 def compare_test(entry: SubmissionEntry, test: str, read: ReadBlob) -> dict[str, ComplianceResult]:
-    """The verdicts of one test of an entry, by the name of the file that tells them."""
+    """Return the outcomes of one test of an entry, by the name of the file that reports them."""
     tested = entry.tests[test]
     scenario = entry.performance.scenario
     reference, figure = _figure(entry.performance), _figure(tested)
@@ -45,13 +45,13 @@ def compare_test(entry: SubmissionEntry, test: str, read: ReadBlob) -> dict[str,
 
 
 def infer(read: ReadBlob, run: StoredRun, scenario: str) -> float | None:
-    """Return the figure of `scenario` by a stored run of another one; None: there is none."""
+    """Return the figure of `scenario` inferred from a run of another one; None if impossible."""
     values = mllog.read(io.BytesIO(read(run.files[DETAIL].sha256))).values
     return inferred_figure(scenario, run.scenario, values)
 
 
 def failing(read: ReadBlob, entry: SubmissionEntry, test: str) -> str:
-    """Why a test of an entry does not pass; empty if it does."""
+    """Return why a test of an entry fails; an empty string if it passes."""
     verdicts = compare_test(entry, test, read)
     return "; ".join(found.why for found in verdicts.values() if not found.passed)
 

@@ -1,4 +1,4 @@
-"""Results that follow from a run of another scenario.
+"""Results that are inferred from a run of another scenario.
 
 Source, inference_rules.adoc of mlcommons/inference_policies (section "Benchmarks"):
 
@@ -37,10 +37,10 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "MultiStream": ("SingleStream",),
     "Offline": ("MultiStream", "SingleStream"),
 }
-"""Scenario → the scenarios that it may be inferred from."""
+"""The scenarios from which each scenario may be inferred."""
 SAMPLES_PER_QUERY = 8
 FEWEST_QUERIES = 662
-"""Queries of SingleStream from which LoadGen estimates its 99th percentile."""
+"""Minimum SingleStream queries for LoadGen's estimate of the 99th percentile."""
 
 
 def may_infer(scenario: str, measured: str) -> bool:
@@ -49,12 +49,12 @@ def may_infer(scenario: str, measured: str) -> bool:
 
 
 def inferred_figure(scenario: str, measured: str, values: Mapping[str, object]) -> float | None:
-    """Return the inferred figure: ms in MultiStream, samples/s in Offline; None: there is none.
+    """Return the inferred figure: ms in MultiStream, samples/s in Offline; None if impossible.
 
     Args:
         scenario: the scenario of the result.
-        measured: that of the run.
-        values: what the detail log of the run says, by key.
+        measured: the scenario of the run.
+        values: the values of the run's detail log, by key.
     """
     if not may_infer(scenario, measured):
         return None
@@ -69,7 +69,7 @@ def inferred_figure(scenario: str, measured: str, values: Mapping[str, object]) 
 
 
 def why_not(scenario: str, measured: str) -> str:
-    """Return why there is no figure, for a person."""
+    """Return the reason why there is no figure, as text for operators."""
     if not may_infer(scenario, measured):
         return f"a result of {scenario} cannot be inferred from {measured}"
     if scenario == "MultiStream":
@@ -81,7 +81,7 @@ def why_not(scenario: str, measured: str) -> str:
 
 
 def _number(value: object) -> float | None:
-    """Return a positive number, None for anything else."""
+    """Return a positive number; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         return None
     return float(value)

@@ -1,7 +1,7 @@
-"""Where each file of a submission lies; rounds differ.
+"""Paths of a submission's files, which differ between rounds.
 
-Up to v5.1 measurements and compliance have trees of their own, since v6.0 everything about a
-scenario lies in one folder, and `code` is called `src`.
+Up to v5.1 measurements and compliance have trees of their own. Since v6.0 everything about a
+scenario is in one folder, and `code` is called `src`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SCENARIO_FOLDERS = {
     name.lower(): name
     for name in ("SingleStream", "MultiStream", "Server", "Offline", "Interactive")
 }
-"""Lower-case names of folders, which the official checkers accept (`SCENARIO_MAPPING`)."""
+"""Lower-case folder names, which the official checkers accept (`SCENARIO_MAPPING`)."""
 IMPLEMENTATION = "fleetmark"
 """Name of the implementation, in file names and below the code folder."""
 SUMMARY, DETAIL = "mlperf_log_summary.txt", "mlperf_log_detail.txt"
@@ -26,27 +26,27 @@ MODEL_MAPPING = "model_mapping.json"
 
 @dataclass(frozen=True)
 class SubmissionPath:
-    """One result: a system's model in a scenario."""
+    """Place of one result: a model on a system in a scenario."""
 
     system: str
     model: str
     folder: str
-    """The scenario's folder: its name, or that in lower case."""
+    """The scenario's folder: its name, possibly in lower case."""
 
     @property
     def scenario(self) -> str:
-        """The scenario that the folder stands for."""
+        """The scenario that the folder's name means."""
         return SCENARIO_FOLDERS.get(self.folder, self.folder)
 
     @property
     def path(self) -> str:
-        """As folders."""
+        """The result's path below a tree of results."""
         return f"{self.system}/{self.model}/{self.folder}"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths in one submitter's tree of one round, relative to the tree's root, with slashes."""
+    """Paths in one submitter's tree of a round, relative to the tree's root, with slashes."""
 
     round: str
     division: str
@@ -59,7 +59,7 @@ class Layout:
 
     @property
     def level_of_files(self) -> str:
-        """How much a file counts that must not be there: the checker of v6.1 looks for none."""
+        """The severity of an unexpected file: the checker of v6.1 does not look for them."""
         return MLPERF if self.has_measurements_tree else NOTICE
 
     @property
@@ -73,37 +73,37 @@ class Layout:
         return f"{self.root}/{'code' if self.has_measurements_tree else 'src'}"
 
     def code_of(self, model: str) -> str:
-        """The folder of the code that ran a model."""
+        """Return the folder of the code that ran a model."""
         return f"{self.code}/{model}/{IMPLEMENTATION}"
 
     @property
     def calibration(self) -> str:
-        """How weights were quantised: the closed division wants it."""
+        """The document about quantization, which the closed division requires."""
         return f"{self.root}/documentation/calibration.md"
 
     @property
     def model_mapping(self) -> str:
-        """In the open division: which benchmark a model of another name is measured by."""
+        """The file that maps model names to benchmarks in the open division."""
         return f"{self.root}/{MODEL_MAPPING}"
 
     def system(self, system: str) -> str:
-        """The description of a system."""
+        """Return the path of a system's description."""
         return f"{self.root}/systems/{system}.json"
 
     def results(self, place: SubmissionPath) -> str:
-        """The folder of a result."""
+        """Return the folder of a result."""
         return f"{self.root}/results/{place.path}"
 
     def performance(self, place: SubmissionPath) -> str:
-        """The folder of its performance run."""
+        """Return the folder of its performance run."""
         return f"{self.results(place)}/performance/run_1"
 
     def accuracy(self, place: SubmissionPath) -> str:
-        """The folder of its accuracy run."""
+        """Return the folder of its accuracy run."""
         return f"{self.results(place)}/accuracy"
 
     def measurements(self, place: SubmissionPath) -> str:
-        """The folder that says how it was measured."""
+        """Return the folder that describes how the result was measured."""
         return (
             f"{self.root}/measurements/{place.path}"
             if self.has_measurements_tree
@@ -111,7 +111,7 @@ class Layout:
         )
 
     def implementation(self, place: SubmissionPath) -> str:
-        """The file with what was done to weights and inputs."""
+        """Return the path of the file that describes weights and inputs."""
         name = (
             f"{place.system}_{IMPLEMENTATION}_{place.folder}"
             if self.has_measurements_tree
@@ -120,7 +120,7 @@ class Layout:
         return f"{self.measurements(place)}/{name}.json"
 
     def test(self, place: SubmissionPath, test: str) -> str:
-        """The folder of a compliance test."""
+        """Return the folder of a compliance test."""
         base = (
             f"{self.root}/compliance/{place.path}"
             if self.has_measurements_tree

@@ -1,4 +1,4 @@
-"""The manifest of a submission: which runs its parts are, and the sha256 of their raw logs."""
+"""The manifest of a submission: the run of each part, and the sha256 of the runs' raw logs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fleetmark_core.digest import is_sha256, sha256_hex
 
 
 class SubmissionManifest:
-    """What the exporter wrote down from its store."""
+    """The facts that the exporter recorded from its store."""
 
     def __init__(self, path: str, values: Mapping[str, Any]) -> None:
-        """`values` are the document's.
+        """Parse the values of the document.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not as it must be.
+            KeyError, TypeError, ValueError: the document is malformed.
         """
         self.path = path
         self.rehearsal = bool(values["rehearsal"])
@@ -38,11 +38,11 @@ class SubmissionManifest:
                 self.locks.add(part["lock_sha256"])
 
     def measured(self, place: SubmissionPath) -> str:
-        """Return the scenario of a result's runs: another one, if the result is inferred."""
+        """Return the scenario of a result's runs: a different one if the result is inferred."""
         return self._inferred_from.get(place, place.scenario)
 
     def not_here(self, places: list[SubmissionPath]) -> Iterator[SubmissionProblem]:
-        """Results that only one side knows, and runs that are used twice."""
+        """Yield results that only the tree or the manifest has, and runs that are used twice."""
         for place in sorted(set(self._parts) - set(places), key=lambda place: place.path):
             yield SubmissionProblem(self.path, f"names {place.path}, which is not here")
         runs = [
@@ -60,7 +60,7 @@ class SubmissionManifest:
         shown: Mapping[str, RunPart],
         texts: Mapping[str, AccuracyPart],
     ) -> Iterator[SubmissionProblem]:
-        """Whether the logs of one result are those that the board delivered."""
+        """Yield logs of one result that differ from those that the device delivered."""
         parts = self._parts.get(place)
         if parts is None:
             yield SubmissionProblem(self.path, f"does not name {place.path}")
@@ -89,6 +89,6 @@ class SubmissionManifest:
 
     @staticmethod
     def other_bytes(path: str, data: bytes, sha256: str) -> Iterator[SubmissionProblem]:
-        """A file whose bytes are not those of the store."""
+        """Yield a problem if a file's bytes are not those of the store."""
         if data and sha256_hex(data) != sha256:
             yield SubmissionProblem(path, "is not the file that the device delivered")

@@ -1,9 +1,9 @@
-"""Checks results that Fleetmark wrote against the form in which it writes them.
+"""Checks of results that Fleetmark wrote against the format in which it writes them.
 
 A model of a submitter is Fleetmark's if its code has Fleetmark's manifest, or the folder for it.
-The form is stricter than MLPerf's rules: logs are those that the device delivered, accuracy is
-counted, answers belong to samples of the data set, descriptions have no further field, and in a
-tree of Fleetmark's results alone every file belongs to something.
+The format is stricter than MLPerf's rules: logs are those that the device delivered, accuracy is
+recounted, answers belong to samples of the data set, descriptions have no further fields, and in a
+tree that has only Fleetmark's results every file belongs to a result.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from fleetmark_controller.mlperf.tree_reader import TreeReader
 def check_own_form(
     tree: TreeReader, layouts: Sequence[Layout], find_rules: FindRules
 ) -> Iterator[SubmissionProblem]:
-    """Yield where results that Fleetmark wrote are not in its own form; nothing for others."""
+    """Yield deviations from Fleetmark's format in results that Fleetmark wrote."""
     own = {layout: _own_models(tree, layout) for layout in layouts}
     if not any(own.values()):
         return
@@ -76,7 +76,7 @@ class _Check:
         self.taken: set[str] = {README}
 
     def leftovers(self) -> Iterator[SubmissionProblem]:
-        """Yield files that no result needs, and what is missing at the top."""
+        """Yield files that no result needs, and files that are missing at the top."""
         yield from self._need(README)
         yield from check_files(self.tree)
         for name in sorted(self.tree.links):
@@ -90,7 +90,7 @@ class _Check:
     # One submitter.
 
     def submitter(self, layout: Layout, models: set[str]) -> Iterator[SubmissionProblem]:
-        """Yield what is wrong with the results of `models`."""
+        """Yield problems of the results of `models`."""
         places = sorted(self._places(layout, models), key=lambda place: place.path)
         for system in sorted({place.system for place in places}):
             yield from self._system(layout, system)
@@ -123,7 +123,7 @@ class _Check:
     def _benchmarks(
         self, layout: Layout, places: list[SubmissionPath]
     ) -> tuple[dict[str, Rules], list[SubmissionProblem]]:
-        """The rules by model, and what is wrong with the names of models."""
+        """Return the rules by model, and problems of the names of models."""
         mapping: Mapping[str, Any] = {}
         problems: list[SubmissionProblem] = []
         if layout.division != CLOSED:
@@ -195,7 +195,7 @@ class _Check:
                     yield SubmissionProblem(f"{place}/{part}", "is missing: the code that ran")
 
     def _stamped(self, layout: Layout, places: list[SubmissionPath]) -> Iterator[SubmissionProblem]:
-        """What is a rehearsal says so wherever somebody may look."""
+        """Yield files of a rehearsal that do not state that it is one."""
         paths = {README, *(layout.system(place.system) for place in places)}
         paths |= {f"{layout.measurements(place)}/{README}" for place in places}
         for path in sorted(paths & set(self.tree.sizes)):

@@ -1,4 +1,4 @@
-"""What is wrong with a submission."""
+"""Problems of a submission, and their levels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 MLPERF = "MLPerf"
 """A rule of MLPerf is broken."""
 FLEETMARK = "Fleetmark"
-"""Fleetmark did not write the tree so: its own form is not kept."""
+"""The tree is not in the format in which Fleetmark writes it."""
 NOTICE = "notice"
-"""Nothing is known to be wrong, but something was not checked."""
+"""No problem is known, but something was not checked."""
 
 
 class SubmissionProblem(NamedTuple):
-    """A finding: where, what, and by which level of the check."""
+    """A finding: its path, its text, and its level."""
 
     path: str
     text: str

@@ -1,4 +1,4 @@
-"""What MLPerf Inference asks of a result, by round and benchmark.
+"""MLPerf Inference's requirements on a result, by round and benchmark.
 
 Sources: inference_rules.adoc (scenarios, durations, quality targets), submission_rules.adoc
 (fields, divisions), the README of each compliance test, mlperf.conf of each round's LoadGen.
@@ -18,35 +18,35 @@ CLOSED, OPEN = "closed", "open"
 DIVISIONS = (CLOSED, OPEN)
 NETWORK = "network"
 CHECKED_DIVISIONS = (*DIVISIONS, NETWORK)
-"""A division of the official checkers that Fleetmark checks, but does not export to."""
+"""Divisions of the official checkers. Fleetmark checks `network`, but does not export to it."""
 ROUNDS = ("v5.1", "v6.1")
 """Rounds that can be measured and exported."""
 CHECKED_ROUNDS = tuple(benchmarks.ROUNDS)
-"""Rounds of which a tree can be checked."""
+"""Rounds whose trees can be checked."""
 TESTS = ("TEST01", "TEST04")
 EDGE, DATACENTER = "edge", "datacenter"
 SYSTEM_TYPES = (EDGE, DATACENTER, "datacenter,edge", "edge,datacenter")
 INTERACTIVE = ("Server", "Interactive")
 STATUSES = ("available", "preview", "rdi")
 ACCURACY_LOG_BYTES = 10 * 1024
-"""A longer accuracy log must be cut."""
+"""Size from which on an accuracy log must be cut."""
 LARGEST_FILE_BYTES = 50 << 20
 TEST_TOLERANCE = 0.10
-"""TEST01 may be this much slower or faster than the result, TEST04 this much faster."""
+"""Allowed relative difference: TEST01 may be slower or faster than the result, TEST04 faster."""
 QUICK_TOLERANCE = 0.20
-"""The same for latencies up to `QUICK_NS`, which vary more."""
+"""The same tolerance for latencies up to `QUICK_NS`, which vary more."""
 QUICK_NS = {"SingleStream": 200_000, "MultiStream": 1_600_000}
 SAME_INDEX = 3
-"""The sample that TEST04 issues over and over."""
+"""Index of the sample that TEST04 issues repeatedly."""
 TEST01_TARGET = 4096
-"""How many answers of an image classifier TEST01 logs, about."""
+"""Approximate number of answers that TEST01 logs for an image classifier."""
 
 
 @dataclass(frozen=True)
 class Rules:
     """The rules for one benchmark in one round; `terms` are the benchmark's own.
 
-    The figures that tests and rehearsals shorten are fields of their own.
+    Figures that tests and rehearsals reduce are separate fields.
     """
 
     round: str
@@ -65,14 +65,14 @@ class Rules:
 
     @property
     def accuracy_target_percent(self) -> float:
-        """The least accuracy in the closed division, of a benchmark with one target."""
+        """The minimum accuracy in the closed division, for a benchmark with one target."""
         return self.terms.targets[0].least
 
     def required(self, system_type: str) -> tuple[str, ...]:
         """Return the scenarios that the closed division requires of a type of system.
 
-        Empty: the benchmark is none of such systems. `Server` or `Interactive` may be required
-        in addition, see `needs_interactive`.
+        Empty: the benchmark is not for such systems. `Server` or `Interactive` may be required in
+        addition, see `needs_interactive`.
         """
         if system_type == EDGE:
             return self.terms.edge
@@ -97,7 +97,7 @@ def rules(round_name: str, benchmark: str) -> Rules:
     """Return the rules of a round for a benchmark.
 
     Raises:
-        KeyError: no such round or benchmark.
+        KeyError: the round or the benchmark is unknown.
     """
     terms = benchmarks.ROUNDS[round_name][benchmark]
     return Rules(

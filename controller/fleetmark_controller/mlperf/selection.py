@@ -1,4 +1,4 @@
-"""Which stored runs make results of a submission, and why the others do not. Pure."""
+"""Selection of the stored runs for a submission, with reasons for those left out. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fleetmark_controller.mlperf.stored_run import StoredRun
 
 @dataclass(frozen=True)
 class SubmissionEntry:
-    """One result: the runs that make it, and the rules that it is measured by."""
+    """A result: its runs, and the rules of its benchmark."""
 
     place: SubmissionPath
     rules: Rules
@@ -28,7 +28,7 @@ class SubmissionEntry:
 
     @property
     def inferred_from(self) -> str:
-        """The scenario of the runs, if the result is inferred from it; else empty."""
+        """The scenario of the runs if the result is inferred; else empty."""
         return "" if self.inferred_figure is None else self.performance.scenario
 
     @property
@@ -39,23 +39,23 @@ class SubmissionEntry:
         return float(str(self.performance.row["metric_value"]))
 
     def runs(self) -> list[tuple[str, StoredRun]]:
-        """Mode and run, in a stable order."""
+        """Return mode and run of each part, in a stable order."""
         tests = [(test, self.tests[test]) for test in sorted(self.tests)]
         return [("performance", self.performance), ("accuracy", self.accuracy), *tests]
 
 
 @dataclass(frozen=True)
 class RunChoice:
-    """Results in a stable order, and of each run that is not part of one: its title and why."""
+    """Results in a stable order, and title and reason of each run that is not part of one."""
 
     entries: tuple[SubmissionEntry, ...]
     left_out: tuple[tuple[str, str], ...]
 
 
 Failing = Callable[[SubmissionEntry, str], str]
-"""Why a test of an entry does not pass; empty if it does."""
+"""Function that returns why a test of an entry fails; an empty string if it passes."""
 Infer = Callable[[StoredRun, str], float | None]
-"""The figure of a scenario by a run of another one; None: none can be inferred."""
+"""Function that infers a scenario's figure from a run of another one; None if impossible."""
 
 
 def choose(
@@ -74,7 +74,7 @@ def choose(
         runs: the runs to choose from.
         round_name: MLPerf's round.
         division: closed or open.
-        failing: compares a compliance test with the result that it is for.
+        failing: compares a compliance test with its result.
         find_rules: returns the rules of a round for a benchmark.
         infer: infers results of scenarios that were not measured; None: they are left out.
     """
@@ -127,7 +127,7 @@ class _Choosing:
         )
 
     def _inferred(self, entries: Sequence[SubmissionEntry], infer: Infer) -> list[SubmissionEntry]:
-        """Return results of the scenarios that a system's model lacks, inferred from its others."""
+        """Return inferred results of the scenarios that a system's model lacks."""
         found: list[SubmissionEntry] = []
         for system, model in dict.fromkeys((e.place.system, e.place.model) for e in entries):
             measured = {
@@ -149,7 +149,7 @@ class _Choosing:
         return found
 
     def _unusable(self, run: StoredRun) -> str:
-        """Why a run cannot be part of any submission."""
+        """Return why a run cannot be part of a submission; an empty string if it can."""
         row = run.row
         benchmark = run.mlperf.get("benchmark")
         if benchmark not in BENCHMARKS:
@@ -178,7 +178,7 @@ class _Choosing:
         return ""
 
     def _entry(self, run: StoredRun, usable: Sequence[StoredRun]) -> SubmissionEntry | None:
-        """The result of a performance run, if all that belongs to it is there."""
+        """Return the result of a performance run; None if a required run is missing."""
         related = [other for other in usable if other.configuration == run.configuration]
         accuracy = [other for other in related if other.mode == "accuracy"]
         if not accuracy:
@@ -204,7 +204,7 @@ class _Choosing:
         return SubmissionEntry(place, entry.rules, run, entry.accuracy, tests)
 
     def _best(self, entries: list[SubmissionEntry]) -> SubmissionEntry:
-        """The one with the best official figure; of equal ones the first."""
+        """Return the entry with the best official figure; the first of equal ones."""
         sign = 1 if entries[0].place.scenario in LATENCIES else -1
         best = min(entries, key=lambda entry: sign * float(entry.performance.row["metric_value"]))
         for entry in entries:
@@ -215,7 +215,7 @@ class _Choosing:
         return best
 
     def _whole(self, entries: list[SubmissionEntry]) -> list[SubmissionEntry]:
-        """Only systems and models with all scenarios."""
+        """Return the entries of systems and models that have all scenarios."""
         kept: list[SubmissionEntry] = []
         for entry in entries:
             place = entry.place
@@ -235,7 +235,7 @@ class _Choosing:
 
 
 def _infer(base: SubmissionEntry, place: SubmissionPath, infer: Infer) -> SubmissionEntry | None:
-    """Return the result of `place` by the runs of `base`; None: a run does not allow it."""
+    """Return the result of `place` inferred from the runs of `base`; None if impossible."""
     runs = (base.performance, *base.tests.values())
     figures = [infer(run, place.scenario) for run in runs]
     if any(figure is None for figure in figures):
@@ -244,7 +244,7 @@ def _infer(base: SubmissionEntry, place: SubmissionPath, infer: Infer) -> Submis
 
 
 def system_id(run: StoredRun) -> str:
-    """A name for the board with its runtime and precision, fit for file names."""
+    """Return a name for the device with its runtime and precision, valid in file names."""
     row = run.row
     parts = (row["device"], row.get("runtime"), row.get("runtime_version"), row.get("precision"))
     text = "-".join(str(part) for part in parts if part)

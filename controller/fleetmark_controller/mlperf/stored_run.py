@@ -1,4 +1,4 @@
-"""A run as it lies in the store, with all that a submission is made of."""
+"""A stored run, with all facts and files that a submission needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from fleetmark_core.lockfile import Lockfile
 
 ReadBlob = Callable[[str], bytes]
-"""The bytes of a blob by its sha256."""
+"""Function that returns the bytes of a blob by its sha256."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One run: its row of view `runs`, its provenance, its lock, its files by name."""
+    """A run: its row of view `runs`, its provenance, its lockfile, its files by name."""
 
     row: Mapping[str, Any]
     provenance: Mapping[str, Any]
@@ -31,12 +31,12 @@ class StoredRun:
 
     @property
     def run_id(self) -> str:
-        """Its id."""
+        """The run's id."""
         return str(self.row["run_id"])
 
     @property
     def mode(self) -> str:
-        """performance, accuracy, TEST01 or TEST04."""
+        """The mode: performance, accuracy, TEST01 or TEST04."""
         return str(self.row["mode"])
 
     @property
@@ -46,29 +46,29 @@ class StoredRun:
 
     @property
     def device(self) -> str:
-        """The board that it ran on."""
+        """The name of the device on which it ran."""
         return str(self.row["device"])
 
     @property
     def round(self) -> str:
-        """MLPerf's round whose LoadGen measured."""
+        """MLPerf's round of the LoadGen that measured; empty if unknown."""
         return str(self.table("loadgen").get("round", ""))
 
     @property
     def mlperf(self) -> Mapping[str, Any]:
-        """What the benchmark says about MLPerf; empty if nothing."""
+        """The benchmark's facts for MLPerf; empty if there are none."""
         found: Mapping[str, Any] = self.table("benchmark").get("mlperf", {})
         return found
 
     @property
     def program_result(self) -> Mapping[str, Any]:
-        """What the job itself wrote down."""
+        """The result that the job itself wrote; empty if there is none."""
         found = self.provenance.get("program_result")
         return found if isinstance(found, Mapping) else {}
 
     @property
     def configuration(self) -> tuple[str, str, str, str]:
-        """What runs of one result have in common: device, lock, scenario and parameters."""
+        """The common facts of one result's runs: device, lockfile, scenario and parameters."""
         return (
             self.device,
             str(self.row["lockfile_sha256"]),
@@ -78,13 +78,13 @@ class StoredRun:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """The run's title for display."""
         row = self.row
         what = (row.get("model"), row.get("precision"), row.get("runtime"))
         parts = (self.device, *(str(part) for part in what if part), self.scenario, self.mode)
         return f"{' '.join(parts)} (run {self.run_id})"
 
     def table(self, name: str) -> Mapping[str, Any]:
-        """What the lock says of `benchmark`, `model`, `runtime` or `loadgen`."""
+        """Return the lockfile's table `benchmark`, `model`, `runtime` or `loadgen`."""
         found = self.lock.job.get(name)
         return found if isinstance(found, Mapping) else {}

@@ -1,4 +1,4 @@
-"""Whether a summary is that of its detail log: LoadGen writes both from the same figures."""
+"""Check of a summary against its detail log: LoadGen writes both from the same figures."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ _VERDICTS = {
     "Early stopping satisfied": "early_stopping_met",
 }
 _PRINTED = 1e-5
-"""Rates are printed with six digits."""
+"""Relative rounding error of rates, which are printed with six digits."""
 
 
 def contradictions(summary: bytes, values: Mapping[str, object], log: LoadgenLog) -> Iterator[str]:
-    """What a summary says otherwise than its detail log, or does not say."""
+    """Yield facts of a summary that differ from its detail log or are missing."""
     text = summary.decode("utf-8", "replace")
     reported: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -78,7 +78,7 @@ def contradictions(summary: bytes, values: Mapping[str, object], log: LoadgenLog
     wanted["Result is"] = values.get("result_validity")
     wanted |= {key: values.get(name) for key, name in _VERDICTS.items()}
     wanted |= {key: values.get(name) for key, name in _figures(log).items()}
-    # Not every round's LoadGen has all of them.
+    # Some rounds' LoadGen does not write all of them.
     wanted |= {key: values[name] for key, name in _PARAMETERS.items() if name in values}
     if _measures_tokens(values):
         # LoadGen prints the targets of tokens instead.
@@ -92,7 +92,7 @@ def contradictions(summary: bytes, values: Mapping[str, object], log: LoadgenLog
     for key, value in wanted.items():
         found = reported.get(key, [])
         if key in _OF_TOKENS and _measures_tokens(values):
-            # First that of the first token, then that of each further one.
+            # The estimate of the first token comes first, then that of each further token.
             found = found[:1]
         if len(found) != 1:
             yield f"{key}: is there {len(found)} times, must be once"
@@ -105,7 +105,7 @@ def _measures_tokens(values: Mapping[str, object]) -> bool:
 
 
 def _figures(log: LoadgenLog) -> Mapping[str, str]:
-    """Return the key of each figure by its label; single stream's have the percentile in them."""
+    """Return the key of each figure by its label; labels of SingleStream contain the percentile."""
     scenario, percentile = log.settings.scenario, log.settings.target_percentile
     if scenario != "SingleStream" or percentile in (None, 0.9):
         return _FIGURES[scenario]

@@ -1,8 +1,8 @@
-"""The description of a system: every field that MLPerf asks for, and where each came from.
+"""The description of a system: every field that MLPerf requires, from three sources.
 
-What a person said of the board counts first, then what the catalog knows of boards of this type
-(a `system` component), then what the agent measured. The fields are those of the submission rules,
-appendix on system descriptions.
+Values that an operator set for the device have priority, then those of the catalog for devices of
+this type (a `system` component), then those that the agent measured. The fields are those of the
+submission rules, appendix on system descriptions.
 """
 
 from __future__ import annotations
@@ -35,33 +35,36 @@ MAY_BE_EMPTY = frozenset(
         *("hw_notes", "sw_notes"),
     }
 )
-"""Fields that must be there, but may say nothing."""
+"""Fields that must be present, but may be empty."""
 GIVEN = tuple(
     name
     for name in FIELDS
     if name not in ("division", "submitter", "framework", "operating_system", "sw_notes")
 )
-"""Fields that a person may say of a board; the others follow from the run and the submission."""
+"""Fields that an operator may set for a device; others follow from run and submission."""
 COUNTS = {"number_of_nodes": 1, "host_processors_per_node": 1, "accelerators_per_node": 0}
-"""Fields that are whole numbers, with the least. The submission checker of v6.1 multiplies nodes
-and accelerators (`results.py`), MLCommons' report converts `host_processors_per_node`
-(`generate_final_report.py`): anything else ends them."""
+"""Fields that are integers, with their minimum.
+
+The submission checker of v6.1 multiplies nodes and accelerators (`results.py`), and MLCommons'
+report converts `host_processors_per_node` (`generate_final_report.py`): any other value makes them
+fail.
+"""
 NONE = "N/A"
-"""For what a system does not have."""
+"""Value for a part that a system does not have."""
 _DIGITS = re.compile(r"[0-9]{1,6}")
 _OF_ACCELERATORS = tuple(name for name in FIELDS if name.startswith("accelerator_"))
 
 
 @dataclass(frozen=True)
 class Description:
-    """Fields with their values, and the names of those that somebody must still say."""
+    """Fields with their values, and the names of those that an operator must still set."""
 
     fields: Mapping[str, str]
     missing: tuple[str, ...]
 
 
 def wrong(name: str, value: str | None) -> str:
-    """Why a person cannot say this of a board (None: no longer); empty if he can."""
+    """Return why an operator cannot set this value (None: remove it); empty if it is accepted."""
     if name not in GIVEN:
         if name in FIELDS:
             return f"{name} follows from the run"
@@ -77,10 +80,10 @@ def wrong(name: str, value: str | None) -> str:
 
 
 def wrong_value(name: str, value: str) -> str:
-    """Return why a field of a system that Fleetmark submits cannot have a value; empty if it can.
+    """Return why a field of a system in a submission cannot have a value; empty if it can.
 
-    The official submission checkers refuse such a value, or the results that Fleetmark writes
-    beside it.
+    The official submission checkers reject such a value, or the results that Fleetmark writes with
+    it.
     """
     if not value.strip():
         return "" if name in MAY_BE_EMPTY else f"{name} is empty; it requires a meaningful response"
@@ -97,7 +100,7 @@ def wrong_value(name: str, value: str) -> str:
 
 
 def is_count(name: str, value: object) -> bool:
-    """Return whether a field of `COUNTS` holds a whole number that is large enough."""
+    """Return whether a field of `COUNTS` holds an integer of at least its minimum."""
     if isinstance(value, str):
         return bool(_DIGITS.fullmatch(value)) and int(value) >= COUNTS[name]
     return isinstance(value, int) and not isinstance(value, bool) and value >= COUNTS[name]
@@ -114,17 +117,17 @@ def describe(
     software: str,
     notes: str,
 ) -> Description:
-    """All fields of one system.
+    """Return all fields of one system.
 
     Args:
-        capabilities: what the agent measured, as plain values (core.capabilities.Capabilities).
-        known: field → value by the catalog's component for this type of board.
-        given: field → value by a person.
+        capabilities: the measured facts, as plain values (core.capabilities.Capabilities).
+        known: field → value by the catalog's component for this type of device.
+        given: field → value set by an operator.
         division: closed or open.
-        submitter: who submits.
+        submitter: the submitting organization.
         framework: the runtime with its version.
-        software: what else the runs were made with.
-        notes: about the software; empty if there is nothing to note.
+        software: further software of the runs.
+        notes: notes about the software; may be empty.
     """
     fields = dict(_measured(capabilities))
     fields |= {name: str(value) for name, value in known.items() if name in FIELDS}
@@ -154,7 +157,7 @@ def _operating_system(capabilities: Mapping[str, Any]) -> str:
 
 
 def _measured(capabilities: Mapping[str, Any]) -> Mapping[str, str]:
-    """What detection tells. A reading that the board does not offer is left out."""
+    """Return the fields that follow from capabilities; facts that the device lacks are left out."""
     cpu, memory = _table(capabilities.get("cpu")), _table(capabilities.get("memory"))
     board, storage = _table(capabilities.get("board")), _table(capabilities.get("storage"))
     accelerators = [_table(found) for found in capabilities.get("accelerators") or ()]

@@ -1,4 +1,4 @@
-"""The texts of a submission that people read."""
+"""The readable texts of a submission."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from fleetmark_controller.mlperf.selection import SubmissionEntry
 from fleetmark_controller.mlperf.stored_run import StoredRun
 
 STAMP = "REHEARSAL"
-"""Stands in every readme and system description of what is no result of the official benchmark."""
+"""Mark in every readme and system description of a result that is not of the official benchmark."""
 
 
 def rehearsal(run: StoredRun) -> str:
-    """What is not official about a benchmark, with the stamp; empty if it is the official one."""
+    """Return the mark and what is not official about a benchmark; empty for an official one."""
     why = str(run.mlperf.get("rehearsal", ""))
     return f"{STAMP}, not an official result: {why}" if why else ""
 
 
 def framework(run: StoredRun) -> str:
-    """The runtime with its version and the provider or delegate that it used."""
+    """Return the runtime with its version and the provider or delegate that it used."""
     row = run.row
     text = f"{row.get('runtime') or 'none'} {row.get('runtime_version') or ''}".strip()
     return f"{text} ({row['accelerator']})" if row.get("accelerator") else text
 
 
 def software(run: StoredRun) -> str:
-    """What else a run was made with."""
+    """Return the other software of a run, with versions."""
     result = run.program_result
     parts = [
         f"MLPerf LoadGen {run.row.get('loadgen_version') or 'unknown'}",
@@ -44,7 +44,7 @@ def software(run: StoredRun) -> str:
 def top_readme(
     entries: Sequence[SubmissionEntry], round_name: str, division: str, submitter: str
 ) -> str:
-    """For the root of the tree."""
+    """Return the readme at the root of the tree."""
     notes = sorted({note for entry in entries if (note := rehearsal(entry.performance))})
     lines = [f"# {submitter}: MLPerf Inference {round_name}, {division} division", ""]
     lines += [f"**{note}**\n" for note in notes]
@@ -60,7 +60,7 @@ def top_readme(
 
 
 def readme(entry: SubmissionEntry) -> str:
-    """For one result: what ran, and how to run it again."""
+    """Return the readme of one result: what ran, and how to repeat it."""
     run, place = entry.performance, entry.place
     row = run.row
     parameters = json.loads(str(row["parameters"]))
@@ -92,7 +92,7 @@ def readme(entry: SubmissionEntry) -> str:
 
 
 def _metric(entry: SubmissionEntry) -> str:
-    """Return the name of the official metric; for an inferred result also where it is from."""
+    """Return the name of the official metric; for an inferred result also its source scenario."""
     if not entry.inferred_from:
         return str(entry.performance.row["metric_name"])
     latency = entry.place.scenario in LATENCIES
@@ -118,7 +118,7 @@ def _reasons(run: StoredRun) -> str:
 
 
 def command(run: StoredRun) -> str:
-    """What schedules a run like this one."""
+    """Return the command that schedules an equal run."""
     chosen = dict.fromkeys(word for part in run.lock.components for word in part.variations)
     words = ",".join(word for word in chosen if word not in ROUNDS)
     parameters = json.loads(str(run.row["parameters"]))
@@ -130,7 +130,7 @@ def command(run: StoredRun) -> str:
 
 
 def calibration(entries: Sequence[SubmissionEntry]) -> str:
-    """How weights came to their precision: the closed division wants a document about it."""
+    """Return the document about weight quantization, which the closed division requires."""
     lines = ["# Calibration and quantisation", ""]
     seen = {
         (str(entry.performance.row["model"]), str(entry.performance.row["precision"])): str(
@@ -145,7 +145,7 @@ def calibration(entries: Sequence[SubmissionEntry]) -> str:
 
 
 def code_readme(entry: SubmissionEntry) -> str:
-    """For the folder with the code of a model."""
+    """Return the readme of the folder with the code of a model."""
     run = entry.performance
     note = rehearsal(run)
     lines = [f"# Code of {entry.place.model}", ""]

@@ -1,7 +1,7 @@
-"""The files of a submission, from stored runs. Pure, but for the blobs that it reads.
+"""The files of a submission, built from stored runs. Pure, except for reading blobs.
 
-The same runs give the same bytes. Raw logs are those that the board delivered; of the accuracy log
-only beginning and end, and the sha256 of the whole.
+The same runs give the same bytes. Raw logs are those that the device delivered; a long accuracy log
+is reduced to its beginning and end, with the sha256 of the whole.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from fleetmark_controller.mlperf.system import Description
 from fleetmark_core.digest import sha256_hex
 
 SHOWN_BYTES = 4096
-"""Of a cut accuracy log, so much is kept of its beginning and of its end."""
+"""Number of bytes kept at each end of a cut accuracy log."""
 CUT = b"\n\n...\n\n"
 _LOCK_DIGITS = 12
 Tree = dict[str, bytes]
@@ -46,7 +46,7 @@ def build(
     layout: Layout,
     read: ReadBlob,
 ) -> Tree:
-    """All files by path. `descriptions` are those of the entries' systems.
+    """Return all files by path. `descriptions` are those of the entries' systems.
 
     Raises:
         FleetmarkError: a blob cannot be read.
@@ -101,21 +101,21 @@ def _logs(run: StoredRun, folder: str, read: ReadBlob) -> Tree:
 
 
 def cut(log: bytes) -> bytes:
-    """An accuracy log that may be submitted: whole if it is short, else its two ends."""
+    """Return an accuracy log of permitted size: the whole if it is short, else its two ends."""
     if len(log) < ACCURACY_LOG_BYTES:
         return log
     return log[:SHOWN_BYTES] + CUT + log[-SHOWN_BYTES:]
 
 
 def accuracy_text(run: StoredRun, sha256: str) -> str:
-    """What accuracy.txt says: the figure, as MLPerf's script prints it, and the log's digest."""
+    """Return the text of accuracy.txt: the figure in MLPerf's format, and the log's digest."""
     total = int(str(run.row["sample_count"]))
     good = round(float(str(run.row["accuracy"])) * total)
     return f"accuracy={100 * good / total:.3f}%, good={good}, total={total}\n\nhash={sha256}\n"
 
 
 def implementation(run: StoredRun) -> dict[str, str]:
-    """What was done to weights and inputs, in MLPerf's fields."""
+    """Return the description of weights and inputs, in MLPerf's fields."""
     model = run.table("model")
     described: Mapping[str, Any] = model.get("mlperf", {})
     precision = str(model.get("precision", "fp32"))
@@ -147,14 +147,14 @@ def _code(model: str, entries: Sequence[SubmissionEntry], layout: Layout, read: 
 
 
 def _unpacked(wheel: bytes, folder: str) -> Tree:
-    """The modules of a wheel that the controller packed itself; empty ones are left out."""
+    """Return the modules of a wheel that the controller packed itself, without empty ones."""
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         names = [name for name in archive.namelist() if name.endswith(".py")]
         return {f"{folder}/{name}": data for name in sorted(names) if (data := archive.read(name))}
 
 
 def manifest(entries: Sequence[SubmissionEntry], layout: Layout, read: ReadBlob) -> dict[str, Any]:
-    """Which run each part is, and the sha256 of its raw logs as the board delivered them."""
+    """Return the run of each part, with the sha256 of its raw logs as the device delivered them."""
     results = []
     for entry in entries:
         place = entry.place

@@ -1,4 +1,4 @@
-"""The files of a submission's tree, read without following links."""
+"""Reader of a submission's files that does not follow links."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _ALWAYS_ALLOWED = frozenset({"mlperf_log_trace.json", "results.json", ".gitkeep"
 
 
 class TreeReader:
-    """One tree: its files with their sizes, its folders, its links and what is neither.
+    """A tree: its files with sizes, its folders, its links and other entries.
 
-    Paths are relative to the tree's root and have slashes. A checkout's `.git` is left out.
+    Paths are relative to the tree's root and have slashes. A checkout's `.git` is ignored.
     """
 
     def __init__(self, root: Path) -> None:
         """Walk the tree.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the tree cannot be read.
         """
         self.root = root
         self.sizes: dict[str, int] = {}
@@ -43,7 +43,7 @@ class TreeReader:
                         waiting += self._add(folder, entry)
 
     def _add(self, folder: str, entry: os.DirEntry[str]) -> list[str]:
-        """Note what an entry of a folder is; return it if it must be walked."""
+        """Record the type of a folder's entry; return the paths to walk next."""
         name = f"{folder}/{entry.name}" if folder else entry.name
         self.children.setdefault(folder, set()).add(entry.name)
         if entry.is_symlink():
@@ -58,21 +58,21 @@ class TreeReader:
         return []
 
     def exists(self, path: str) -> bool:
-        """Return whether there is a file, folder or link of that path."""
+        """Return whether there is a file, folder or link at the path."""
         return path in self.sizes or path in self.folders or path in self.links
 
     def files_in(self, folder: str) -> set[str]:
-        """Return the names of the files directly in a folder; empty if there is none."""
+        """Return the names of the files directly in a folder; empty without such a folder."""
         names = self.children.get(folder, set())
         return {name for name in names if f"{folder}/{name}" in self.sizes}
 
     def folders_in(self, folder: str) -> list[str]:
-        """Return the names of the folders directly in a folder, in order."""
+        """Return the sorted names of the folders directly in a folder."""
         names = self.children.get(folder, set())
         return sorted(name for name in names if f"{folder}/{name}" in self.folders)
 
     def missing(self, path: str) -> Iterator[SubmissionProblem]:
-        """Yield a problem if there is no such file."""
+        """Yield a problem if the file is missing."""
         if path not in self.sizes:
             yield SubmissionProblem(path, "is missing")
 
@@ -83,9 +83,9 @@ class TreeReader:
         optional: Set[str] = frozenset(),
         level: str = MLPERF,
     ) -> Iterator[SubmissionProblem]:
-        """Yield the files that a folder lacks, and those that it must not have.
+        """Yield the files that a folder lacks, and those that it must not contain.
 
-        As `files_diff` of the submission checkers; `level` is that of a file too many.
+        This equals `files_diff` of the submission checkers; `level` is that of an unexpected file.
         """
         for name in sorted(wanted):
             yield from self.missing(f"{folder}/{name}")
@@ -93,10 +93,10 @@ class TreeReader:
             yield SubmissionProblem(f"{folder}/{name}", "must not be in this folder", level)
 
     def read(self, path: str) -> bytes:
-        """Return the bytes of a file, of a detail log's size at most; empty if it is missing.
+        """Return the bytes of a file, at most the size of a detail log; empty if it is missing.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         if path not in self.sizes:
             return b""
@@ -108,15 +108,15 @@ class TreeReader:
         """Return a file as text; empty if it is missing.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         return self.read(path).decode("utf-8", "replace")
 
     def json(self, path: str) -> tuple[Mapping[str, Any], list[SubmissionProblem]]:
-        """Return a JSON object, or why there is none.
+        """Return a JSON object, or problems that say why there is none.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         missing = list(self.missing(path))
         if missing:

@@ -1,4 +1,4 @@
-"""Whether a user.conf is the one that a log's run read, and says only what it may say."""
+"""Check that a user.conf is the one that the run read and has only permitted settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PRINTED = 1e-4
 
 
 def check_user_conf(conf: bytes, scenario: str, values: Mapping[str, object]) -> Iterator[str]:
-    """What is wrong with `conf`, by the settings that the log says were asked for."""
+    """Yield problems of `conf`, compared with the requested settings in the log."""
     known = {**_COMMON, **_REQUESTED.get(scenario, {})}
     seen: set[str] = set()
     for line in conf.decode("utf-8", "replace").splitlines():

@@ -1,9 +1,10 @@
-"""Checks a submission's tree, on two levels.
+"""Check of a submission's tree, on two levels.
 
-*MLPerf's rules* hold for any tree: they are those of the official submission checkers, and stricter
-only where a written rule is quoted beside the check. *Fleetmark's own form* holds for results that
-Fleetmark wrote, which are known by their manifest: raw logs are those that the device delivered,
-every file belongs to something, and nothing stands in it that the exporter does not write.
+*MLPerf's rules* apply to any tree: they are those of the official submission checkers, and stricter
+only if a comment beside the check quotes a written rule. *Fleetmark's own format* applies to
+results that Fleetmark wrote, which are identified by their manifest: raw logs are those that the
+device delivered, every file belongs to a result, and there is no file that the exporter does not
+write.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from fleetmark_controller.mlperf.tree_reader import TreeReader
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: results with their own problems, and what is wrong beside them."""
+    """Outcome of a check: results with their own problems, and problems outside of results."""
 
     results: tuple[CheckedResult, ...]
     beside: tuple[SubmissionProblem, ...]
 
     @property
     def findings(self) -> list[SubmissionProblem]:
-        """Every finding once, at the level that counts most; notices too."""
+        """Every finding once, at its most severe level; including notices."""
         found = [*self.beside]
         for result in self.results:
             found += result.problems
@@ -44,7 +45,7 @@ class Checked:
 
     @property
     def problems(self) -> list[SubmissionProblem]:
-        """What is wrong; without notices."""
+        """The findings without notices."""
         return [problem for problem in self.findings if problem.level != NOTICE]
 
 
@@ -55,7 +56,7 @@ def _rank(problem: SubmissionProblem) -> int:
 def validate(
     folder: Path, round_name: str, find_rules: FindRules = rules.rules
 ) -> list[SubmissionProblem]:
-    """Return what is wrong with the submission in `folder`; see `check_tree`.
+    """Return the problems of the submission in `folder`; see `check_tree`.
 
     Raises:
         OSError: the tree cannot be read.
@@ -68,7 +69,7 @@ def check_tree(folder: Path, round_name: str, find_rules: FindRules = rules.rule
 
     Args:
         folder: the tree, with the divisions at its top.
-        round_name: the round whose rules hold.
+        round_name: the round whose rules apply.
         find_rules: returns the rules for a round and a benchmark.
 
     Raises:
@@ -77,7 +78,7 @@ def check_tree(folder: Path, round_name: str, find_rules: FindRules = rules.rule
     tree = TreeReader(folder)
     beside = list(check_files(tree))
     if round_name == "v6.1":
-        # The checker of v6.1 looks at no file that does not belong to a result.
+        # The checker of v6.1 ignores files that do not belong to a result.
         beside = [problem._replace(level=NOTICE) for problem in beside]
     results: list[CheckedResult] = []
     layouts = [

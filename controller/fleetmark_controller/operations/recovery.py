@@ -39,7 +39,7 @@ class OrderVerifier:
 
 
 NO_ORDER_VERIFIER = OrderVerifier(lambda envelope: None)
-"""For a controller without keys: it recognizes no envelope as its own."""
+"""Verifier of a controller without keys: it recognizes no envelope as its own."""
 
 
 class OrderEvidence:

@@ -116,15 +116,22 @@ def make_plan(
     dry_run: bool = False,
     online: Collection[str] | None = None,
 ) -> CampaignPlan:
-    """Resolve a request for the devices that its selector matches and that it fits.
+    """Resolve a request for the matching devices on which it can run.
 
-    `speeds` are what boards have shown before.
-    `saved` are the selectors of saved fleets. A dry run explains even where nothing would run.
-    `online` are the ids of the devices that are connected now; None: not known.
+    Args:
+        catalog: the current catalog.
+        request: the request of the campaign.
+        devices: the devices of the fleet.
+        harness: the packed harness.
+        now_ns: the current wall-clock time.
+        speeds: times per sample that devices have shown in earlier runs.
+        saved: the selectors of saved fleets.
+        dry_run: also explain every device, even if nothing would run.
+        online: the ids of the devices that are connected now; None if unknown.
 
     Raises:
-        FleetmarkError: an unknown benchmark, word, parameter; an invalid component.
-        FleetmarkError: NO_MATCH, NOTHING_FITS, USAGE.
+        FleetmarkError: an unknown benchmark, word or parameter; an invalid component; NO_MATCH,
+            NOTHING_FITS, USAGE.
     """
     configurations = expand(
         catalog,
@@ -262,7 +269,8 @@ def _matching(
         return selector.explain(device.subject_now(online)).reason
 
     plan.matching.extend((d.name, reason(d)) for d in matching)
-    # Whoever submits has said whom he wants; only a dry run explains each of thousands of others.
+    # An operator who submits has chosen the devices; only a dry run explains all of thousands of
+    # others.
     if dry_run or not matching:
         known = {device.device_id for device in matching}
         others = [d for d in devices if d.device_id not in known]

@@ -88,9 +88,9 @@ class ServerInfo:
     """The addresses of a controller that is ready for calls."""
 
     address: str
-    """Where this host's commands reach it."""
+    """Address at which commands on this host reach it."""
     device_address: str
-    """Where devices reach it; empty if this host has no network."""
+    """Address at which devices reach it; empty if this host has no network."""
     token: str
     """Enrollment token for a first device; empty if none was requested."""
 

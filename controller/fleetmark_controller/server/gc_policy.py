@@ -1,4 +1,4 @@
-"""When Python collects garbage cycles: by the clock, not in the middle of a dispatch.
+"""Schedule of garbage collection: by the clock, not in the middle of a dispatch.
 
 The cost of a full collection grows with the fleet. With thousands of devices, one full collection
 takes longer than all other steps between a waiting job and its device. Python's default policy

@@ -1,4 +1,4 @@
-"""Makes a controller known on the local network (DNS-SD over multicast DNS), by IPv4 and IPv6.
+"""Advertisement of a controller on the local network (DNS-SD over multicast DNS, IPv4 and IPv6).
 
 An advertisement only helps to find the controller: devices trust the CA fingerprint in their token.
 """
@@ -36,7 +36,7 @@ class Advertisement:
     ) -> None:
         """Prepare the entry; nothing is sent before `begin`."""
         self.name = f"fleetmark-{controller_id}.local"
-        """The name under `.local` that this host has as long as the entry stands."""
+        """The name under `.local` that this host has while the entry is published."""
         self._addresses = advertised(addresses)
         self._info = ServiceInfo(
             SERVICE_TYPE,

@@ -19,7 +19,7 @@ _MARK = b"-----BEGIN CERTIFICATE-----"
 
 
 class OrderSigner:
-    """Signs orders with the key and certificate in the home's `identity/`."""
+    """Signer of orders with the key and certificate in the home's `identity/`."""
 
     def __init__(self, home: Path, ca: Pair, now_ns: int) -> None:
         """Read the key and its certificate; create them if they are missing or damaged.

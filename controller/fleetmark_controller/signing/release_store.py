@@ -41,7 +41,7 @@ _MAX_TRUST_BYTES = 1 << 20
 
 
 class ReleaseStore:
-    """Keeps the catalog key and the release of one home. Not safe for concurrent use."""
+    """Store of the catalog key and the release of one home. Not safe for concurrent use."""
 
     def __init__(
         self, home: Path, blobs: BlobFolder, life_s: float, elsewhere: str = "", *, make: bool

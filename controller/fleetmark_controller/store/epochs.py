@@ -50,8 +50,7 @@ def start_generation(
     """Begin a new generation when a controller starts, and return the store's controller id.
 
     The store may have been restored from an older copy. The new generation ensures that epochs
-    issued
-    after that copy was made are never issued again.
+    issued after that copy was made are never issued again.
     """
     if get(connection, "controller_id") is None:
         put(connection, "controller_id", controller_id)
@@ -60,7 +59,7 @@ def start_generation(
 
 
 def next_epoch(connection: sqlite3.Connection) -> int:
-    """Return the next epoch. Only an assignment may call this."""
+    """Return the next epoch. Only a dispatch may call this."""
     epoch = int(get(connection, "last_epoch") or 0) + 1
     put(connection, "last_epoch", str(epoch))
     return epoch

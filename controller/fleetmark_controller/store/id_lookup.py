@@ -1,4 +1,4 @@
-"""The one resolver of ids: an operator names an id by any part of it, or by `last`."""
+"""Resolver of ids: an operator names an item by any part of its id, or by `last`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import short_ids
 
 LAST = "last"
-"""The newest item of the first kind that is asked for. Health checks do not count."""
+"""Keyword for the newest item of the first requested kind. Health checks do not count."""
 SHORTEST_DEVICE_PART = 6
-"""Least length of a part of a device's id, so that a mistyped name is not taken for one."""
+"""Minimum length of a part of a device's id, so that a mistyped name is not mistaken for one."""
 _MAX_SHOWN = 5
 
 _TABLES = {
@@ -31,11 +31,11 @@ _TABLES = {
     "device": ("device", "device_id", "name"),
     "token": ("token", "token_id", "'by ' || created_by || ', ' || created_at"),
 }
-"""By kind: the table, its column with the id, and an expression that describes an item."""
+"""By kind: the table, its id column, and an expression that describes an item."""
 
 _NEWEST = {
     "campaign": "SELECT campaign_id FROM campaign WHERE purpose = '' ORDER BY rowid DESC LIMIT 1",
-    # Of the newest campaign, the job that was dispatched last.
+    # The most recently dispatched job of the newest campaign.
     "job": """SELECT job_id FROM job WHERE campaign_id = (SELECT campaign_id FROM campaign
         WHERE purpose = '' ORDER BY rowid DESC LIMIT 1)
         ORDER BY newest_epoch DESC, sequence DESC LIMIT 1""",
@@ -55,7 +55,7 @@ _WHERE_TO_LOOK = {
 
 
 class Match(NamedTuple):
-    """An item whose id has the part that was asked for."""
+    """An item whose id contains the requested part."""
 
     kind: str
     item_id: str
@@ -66,13 +66,13 @@ def resolve_id(connection: sqlite3.Connection, part: str, kinds: Sequence[str]) 
     """Return the one item whose id is `part`, or contains it.
 
     Args:
-        connection: to the store.
+        connection: connection to the store.
         part: an id, any part of one in either case, or `last`. A leading `…` is ignored.
-        kinds: what the id may be of: campaign, job, run, device, identity (of a device, also of one
-            that is pending), token. `last` is the newest item of the first of them.
+        kinds: the possible kinds: campaign, job, run, device, identity (of a device, also of a
+            pending one), token. `last` is the newest item of the first kind.
 
     Raises:
-        FleetmarkError: NOT_FOUND; USAGE with the candidates if several ids have this part.
+        FleetmarkError: NOT_FOUND; USAGE with the candidates if several ids contain this part.
     """
     wanted = part.strip().removeprefix("…")
     if wanted == LAST and kinds[0] in _NEWEST:

@@ -45,7 +45,7 @@ _EARLIEST_S = 315532800  # 1980, the earliest time that zip archives can hold
 
 
 class Builder:
-    """Builds the wheels of one home, one at a time, and lists the known ones."""
+    """Builder of the wheels of one home, one at a time; it also lists the known wheels."""
 
     def __init__(self, home: Path, blobs: BlobFolder) -> None:
         """Remove the folders of interrupted builds."""

@@ -15,7 +15,7 @@ NEWS_S = 30.0
 
 
 class BuildProcesses:
-    """Runs one child process at a time."""
+    """Runner of one child process at a time."""
 
     def __init__(self) -> None:
         """Start without a child."""

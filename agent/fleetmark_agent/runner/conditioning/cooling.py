@@ -1,4 +1,4 @@
-"""How long a stable run waits for the device to cool: a decision, pure."""
+"""Decision how long a stable run waits for the device to cool. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fleetmark_agent.fingerprint.thermal_sensors import STUCK_LOOKS, STUCK_S
 from fleetmark_core.repeat_bounds import RepeatBounds
 
 LOOK_S = 2.0
-"""Between two looks at the temperature."""
+"""Time between two temperature readings."""
 PLATEAU_S, PLATEAU_C = 60.0, 0.5
-"""A device that cools by less than this in so long will not get cooler."""
+"""A device that cools by less than `PLATEAU_C` within `PLATEAU_S` will not get cooler."""
 
 
 class CooldownDecision(Enum):
-    """Whether to wait on, or why not; the texts are those of the run's provenance."""
+    """Decision to wait or to start, with the reason; the texts appear in the run's provenance."""
 
     WAIT = "it cools"
     COOL = "it is cool enough"
@@ -26,7 +26,7 @@ class CooldownDecision(Enum):
 
 
 def cooling(looks: Sequence[tuple[float, float | None]], bounds: RepeatBounds) -> CooldownDecision:
-    """Decide what to do after these looks: (seconds since the first, temperature in °C)."""
+    """Decide what to do after these readings: (seconds since the first, temperature in °C)."""
     at_s, now_c = looks[-1]
     if now_c is None:
         return CooldownDecision.UNKNOWN

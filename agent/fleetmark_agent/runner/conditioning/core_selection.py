@@ -1,8 +1,8 @@
-"""Which cores a stable run keeps to: a decision, pure.
+"""Selection of the cores of a stable run. Pure.
 
-Cores are of one *kind* if they have one design and either share a clock or are about as fast. The
-cores of one Arm design differ in speed where they are another cluster (the prime core of a
-Snapdragon), those of one x86 design where some are favored: these stay one kind.
+Cores are of one *kind* if they have one design and either share a clock or are about equally fast.
+Cores of one Arm design differ in speed if they are in different clusters (the prime core of a
+Snapdragon). Cores of one x86 design differ if some are favored; these are still one kind.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from fleetmark_agent.fingerprint.cpu_quota import CpuQuota
 from fleetmark_agent.fingerprint.cpu_topology import Core
 
 ARM_TOLERANCE, OTHER_TOLERANCE = 0.10, 0.30
-"""By how much slower than the fastest a core may be and still be of its kind. Binned clusters of an
-RK3588 differ by 2 %, the prime core of a Snapdragon 855 from its big ones by 15 %; favored cores of
-x86 by up to 25 %, compact ones (Zen 5c) by 35 %."""
+"""Relative speed below the fastest core at which a core still belongs to the kind.
+
+Binned clusters of an RK3588 differ by 2 %, the prime core of a Snapdragon 855 from its big cores by
+15 %; favored cores of x86 by up to 25 %, compact cores (Zen 5c) by 35 %.
+"""
 
 
 @dataclass(frozen=True)
 class CoreKind:
-    """Cores of one kind; `name` is empty where nothing tells what they are."""
+    """Cores of one kind; `name` is empty if the kind is unknown."""
 
     name: str
     cores: tuple[int, ...]
@@ -30,14 +32,14 @@ class CoreKind:
 
 @dataclass(frozen=True)
 class CoreChoice:
-    """The cores of a job by kind, the fastest kind first, and why they are as many as they are."""
+    """The cores of a job by kind, the fastest kind first, and the reason for their number."""
 
     kinds: tuple[CoreKind, ...]
     why: str
 
     @property
     def cores(self) -> list[int]:
-        """Return all chosen cores, in their order."""
+        """Return all chosen cores in ascending order."""
         return sorted(core for kind in self.kinds for core in kind.cores)
 
 
@@ -63,18 +65,18 @@ def core_kinds(cores: Mapping[int, Core]) -> list[list[Core]]:
 def choose_cores(
     cores: Mapping[int, Core], allowed: Sequence[int], threads: int, quota: CpuQuota | None = None
 ) -> CoreChoice:
-    """Choose as many cores as the job has threads, and as it may use.
+    """Choose as many cores as the job has threads, within what the agent may use.
 
-    The fastest kind comes first, then the next; of each physical core one hardware thread comes
-    before a second one of any, for two of them share its units. Among equals the last come first:
-    interrupts go to the first cores.
+    Faster kinds come first. Within a kind, one hardware thread of each physical core comes before a
+    second thread of any, because two threads share the core's units. Among equal cores the last
+    ones come first, because interrupts go to the first cores.
 
     Args:
-        cores: what is known of the device's cores, by number.
+        cores: the known facts of the device's cores, by number.
         allowed: cores that the agent may use (its affinity).
-        threads: of the job; 0: not known. Then it gets whole kinds, from the fastest, until these
-            are a third of the cores: a single prime core would be too few.
-        quota: the tightest CPU quota; more cores than it amounts to would only be stopped.
+        threads: number of threads of the job; 0 if unknown. Then it gets whole kinds, from the
+            fastest, until these are a third of the cores: a single prime core would be too few.
+        quota: the tightest CPU quota; a job on more cores than the quota allows would be throttled.
     """
     known = {number: cores.get(number, Core(number)) for number in dict.fromkeys(allowed)}
     if not known:
@@ -107,7 +109,7 @@ def choose_cores(
 
 
 def other_cores(allowed: Sequence[int], choice: CoreChoice, cores: Mapping[int, Core]) -> list[int]:
-    """Return where everything else goes meanwhile: best where it shares nothing with the job."""
+    """Return the cores for all other processes, preferably without physical cores of the job."""
     chosen = set(choice.cores)
     left = sorted(set(allowed) - chosen)
     busy = {_physical(cores, number) for number in chosen}
@@ -116,7 +118,7 @@ def other_cores(allowed: Sequence[int], choice: CoreChoice, cores: Mapping[int, 
 
 
 def _order(cluster: Sequence[Core]) -> tuple[int, int]:
-    """Order clusters by speed; without speeds by number: most devices count upward."""
+    """Return a cluster's sort key: by speed, else by number, as most devices count upward."""
     return -max(core.speed or 0 for core in cluster), -max(core.number for core in cluster)
 
 
@@ -133,7 +135,7 @@ def _is_one_kind(kind: Sequence[Core], cluster: Sequence[Core]) -> bool:
 
 
 def _hardware_threads(cores: Mapping[int, Core]) -> dict[int, int]:
-    """Number the hardware threads of each physical core from 0."""
+    """Assign numbers from 0 to the hardware threads of each physical core."""
     places: dict[int, int] = {}
     seen: dict[int, int] = {}
     for number in sorted(cores):

@@ -1,7 +1,8 @@
-"""Sets the CPU's governor for a stable run, and sets it back, whatever happens in between.
+"""The CPU governor of a stable run: it is set before the run and always restored afterwards.
 
-What was there before is on the disk before anything is changed: an agent that was killed, and
-starts again, undoes it. A setting that somebody else has changed meanwhile is left as it is.
+The previous settings are on disk before anything is changed, so that an agent that was killed
+restores them at its next start. A setting that another program has changed meanwhile is not
+restored.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ _BOOT = "proc/sys/kernel/random/boot_id"
 
 
 class Tuning:
-    """The settings of one board, by its files below `root`; the journal is in the agent's home."""
+    """The settings of a device, by its files below `root`; the journal is in the agent's home."""
 
     def __init__(self, home: Path, root: Path) -> None:
-        """Nothing is read or changed yet."""
+        """Set the paths; nothing is read or changed yet."""
         self.root = root
         self.journal = home / JOURNAL
 
     def apply(self) -> dict[str, Any]:
-        """Set what may be set. Returns what was done, for the run's provenance.
+        """Change the settings that the device permits; return the changes for the run's provenance.
 
         Raises:
             OSError: the journal cannot be written; then nothing was changed.
@@ -58,11 +59,11 @@ class Tuning:
         }
 
     def undo(self) -> None:
-        """Set back what the journal names, and forget it. Doing it twice changes nothing."""
+        """Restore the settings that the journal names, and delete the journal. Idempotent."""
         document = self._read()
         if document is None:
             return
-        # A board that was started anew has its own settings back already.
+        # A reboot has already restored the settings.
         settings = document["settings"]
         if document["boot"] != (sysfs.text(self.root / _BOOT) or ""):
             settings = []
@@ -83,7 +84,7 @@ class Tuning:
             self._forget()
 
     def _wanted(self) -> tuple[list[dict[str, str]], list[str]]:
-        """What to change, and why the rest is not changed."""
+        """Return the settings to change, and the reasons why others are not changed."""
         settings: list[dict[str, str]] = []
         reasons: list[str] = []
         cpu = self.root / "sys/devices/system/cpu"

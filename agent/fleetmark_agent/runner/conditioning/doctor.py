@@ -1,4 +1,4 @@
-"""What `agent doctor` says of measuring on this device: cores, CPU quota, temperature sensors."""
+"""Measuring facts in `agent doctor`: cores, CPU quota and temperature sensors of the device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MeasuringFacts:
     left_out_sensors: dict[str, str]
 
     def fields(self) -> dict[str, object]:
-        """Return what is shown to people."""
+        """Return the fields to display."""
         kinds = (f"{_ranges(kind.cores)} {kind.name}".strip() for kind in self.core_kinds)
         quota = self.cpu_quota
         return {
@@ -36,7 +36,7 @@ class MeasuringFacts:
 
 
 def examine_measuring(root: Path = Path("/")) -> MeasuringFacts:
-    """Read what runs on this device are measured by, below `root`."""
+    """Read the facts that affect measurements on this device, below `root`."""
     cores = read_cores(root)
     if root == Path("/") and hasattr(os, "sched_getaffinity"):
         cores = {number: cores.get(number, Core(number)) for number in os.sched_getaffinity(0)}
@@ -55,7 +55,7 @@ def examine_measuring(root: Path = Path("/")) -> MeasuringFacts:
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:
-    """Write numbers as the kernel does: `0-3,8`."""
+    """Format numbers as the kernel does: `0-3,8`."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""Prepares the device for a stable run, and takes it all back. Decisions are in other modules."""
+"""Preparation of the device for a stable run, and its reversal. Decisions are in other modules."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from fleetmark_core.repeat_bounds import bounds_of
 
 @dataclass(frozen=True)
 class CooldownResult:
-    """How long the device cooled, from what to what, and why no longer.
+    """Time and temperatures of the cooldown, and the reason why it ended.
 
-    `stuck`: sensors that never changed meanwhile, with the reason; they do not count.
+    `stuck` names the sensors that never changed meanwhile, with the reason; they do not count.
     """
 
     seconds: float
@@ -43,7 +43,7 @@ class CooldownResult:
 
 @dataclass(frozen=True)
 class RunConditions:
-    """What was done for a run. Without anything: a run that is not stable."""
+    """Settings and waits that were applied for a run; empty for a run that is not stable."""
 
     waited: CooldownResult | None = None
     tuned: dict[str, Any] = field(default_factory=dict)
@@ -52,11 +52,11 @@ class RunConditions:
 
     @property
     def cores(self) -> list[int]:
-        """Return where the job runs; empty: anywhere."""
+        """Return the cores of the job; empty for any."""
         return [] if self.choice is None else self.choice.cores
 
     def as_provenance(self) -> dict[str, Any]:
-        """For the run's provenance."""
+        """Return the conditions for the run's provenance."""
         waited = self.waited
         cool = {} if waited is None else {
             "waited_s": round(waited.seconds, 1),
@@ -74,7 +74,7 @@ class RunConditions:
         return {**cool, **self.tuned, **chosen}
 
     def words(self) -> str:
-        """For the attempt's events."""
+        """Return one line of text for the attempt's events."""
         waited = self.waited
         why = "" if waited is None else f" after {waited.seconds:.0f} s: {waited.why.value}"
         governor = self.tuned.get("governor")
@@ -82,7 +82,7 @@ class RunConditions:
 
 
 async def until_cool(site: RunnerContext, lock: Lockfile) -> CooldownResult:
-    """Wait until the board is cool enough, or waiting is of no use."""
+    """Wait until the device is cool enough or further waiting is useless."""
     bounds = bounds_of(lock.job.get("benchmark"))
     root = Path(site.settings.system_root)
     thermometer = Thermometer(root)
@@ -95,7 +95,8 @@ async def until_cool(site: RunnerContext, lock: Lockfile) -> CooldownResult:
         looks.append((now_s - began, readings))
         stuck = history.stuck() | stuck_sensors(looks)
         if set(stuck) >= set(readings):
-            # One must be left: others that changed before show that these are wrong.
+            # At least one sensor must remain. If others changed before, they show that these are
+            # stuck.
             stuck = {}
         hottest = [(at_s, hottest_c(readings, stuck)) for at_s, readings in looks]
         why = cooling.cooling(hottest, bounds)
@@ -105,10 +106,10 @@ async def until_cool(site: RunnerContext, lock: Lockfile) -> CooldownResult:
 
 
 def apply_conditions(site: RunnerContext, order: Order, waited: CooldownResult) -> RunConditions:
-    """Set the governor, and choose cores.
+    """Set the governor and choose the cores.
 
     Raises:
-        OSError: what is set cannot be noted down, so that nothing was set.
+        OSError: the journal cannot be written; then nothing was changed.
     """
     root = Path(site.settings.system_root)
     tuned = Tuning(site.settings.home, root).apply()
@@ -122,5 +123,5 @@ def apply_conditions(site: RunnerContext, order: Order, waited: CooldownResult) 
 
 
 def undo(site: RunnerContext) -> None:
-    """Take back what was set for a run; nothing, if nothing was."""
+    """Restore the settings that were changed for a run, if any."""
     Tuning(site.settings.home, Path(site.settings.system_root)).undo()

@@ -1,1 +1,1 @@
-"""Sampling of the board while a job runs."""
+"""Sampling of the device while a job runs."""

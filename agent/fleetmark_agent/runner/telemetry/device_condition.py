@@ -1,8 +1,8 @@
-"""The board's condition: what its kernel says of heat, clocks, throttling, swap and power mode.
+"""The device's condition: heat, clocks, throttling, swap and power mode as its kernel reports them.
 
-Everything is read below a root folder, so that a test can show another board's /sys and /proc, and
-a container its host's. What a board does not offer is None, and `unavailable` says why. Loaded only
-beside a job.
+Everything is read below a root folder, so that a test can supply another device's /sys and /proc,
+and a container its host's. A missing figure is None, and `unavailable` gives the reason. Loaded
+only beside a job.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from fleetmark_agent.runner.telemetry.temperature import Thermometer
 UNDER_VOLTAGE, CAPPED, THROTTLED, SOFT_LIMIT = 1, 2, 4, 8
 """The first four bits of column `throttled` are those of a Raspberry Pi's `get_throttled`."""
 COUNTED, COOLING = 16, 32
-"""A thermal counter of the CPU rose; the kernel slows the CPU to cool it."""
+"""COUNTED: a thermal counter of the CPU rose. COOLING: the kernel slows the CPU to cool it."""
 
 _FIRMWARE = "sys/devices/platform/soc*/soc*:firmware/get_throttled"
 _PROGRAMS = ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd")
 _ASK_AGAIN_S = 5.0
-"""A program is started for it, so rarely: its sticky bits tell what happened in between."""
+"""Pause between two calls of the program, which is costly; sticky bits cover the time between."""
 _MODE_FILES = {
     "profile": "sys/firmware/acpi/platform_profile",
     "boost": "sys/devices/system/cpu/cpufreq/boost",
@@ -40,10 +40,10 @@ _NVPMODEL = "var/lib/nvpmodel/status"
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at the board. `throttled` is a sum of the bits above, of now or since the last.
+    """A reading of the device. `throttled` sums the bits above: current, or since the last one.
 
-    `quota` counts the periods of CPU quotas since the last look; `temperatures_c` are the readings
-    of the sensors that count, by their names, of which `temperature_c` is the highest.
+    `quota` counts the periods of CPU quotas since the last reading; `temperatures_c` are the
+    readings of the sensors that count, by their names; `temperature_c` is the highest of them.
     """
 
     temperature_c: float | None
@@ -57,10 +57,10 @@ class Reading:
 
 
 class Condition:
-    """Looks at one board again and again. Files are found once, when it is made."""
+    """Reader of one device's condition. Files are found once, at creation."""
 
     def __init__(self, root: Path = Path("/")) -> None:
-        """Finds what there is; reads what later readings are compared with."""
+        """Find the files, and read the values with which later readings are compared."""
         self.root = root
         cpu = root / "sys/devices/system/cpu"
         self._policies = sorted(cpu.glob("cpufreq/policy[0-9]*")) or sorted(
@@ -84,7 +84,7 @@ class Condition:
         self._mains = [p for p in supplies if sysfs.text(p / "type") in ("Mains", "USB")]
 
     def sample(self) -> Reading:
-        """The board's condition now."""
+        """Read the device's condition now."""
         used, swapped = self._swap()
         temperatures = self.thermometer.read()
         return Reading(
@@ -99,7 +99,7 @@ class Condition:
         )
 
     def unavailable(self) -> dict[str, str]:
-        """By column of telemetry: why this board gives no reading."""
+        """Return, by telemetry column, the reason why this device gives no reading."""
         now = self.sample()
         reasons = {
             "temperature_c": self._no_temperature(),
@@ -132,7 +132,7 @@ class Condition:
     # --- clocks ---
 
     def _clock(self) -> int | None:
-        """Of the fastest core: those that idle are clocked down, which says nothing of the job."""
+        """Return the clock of the fastest core; idle cores are clocked down."""
         found = [khz for path in self._clocks if (khz := sysfs.whole(path))]
         return max(found) * 1000 if found else None
 
@@ -158,7 +158,10 @@ class Condition:
         return sum(sysfs.whole(path) or 0 for path in self._counters)
 
     def _by_firmware(self) -> int:
-        """The lower bits are of now; the upper sixteen say what has happened since the start."""
+        """Return the firmware's bits: current ones, and those that occurred since the last reading.
+
+        The firmware's lower bits are current; the upper sixteen record events since boot.
+        """
         if self._firmware is None and self._program is None:
             return 0
         now_s = time.monotonic()
@@ -205,7 +208,7 @@ class Condition:
     # --- power mode ---
 
     def _mode(self) -> str:
-        """Everything that changes how fast the board may be, as `name=value, …`."""
+        """Return every setting that limits the speed of the device, as `name=value, …`."""
         parts = []
         governors = {sysfs.text(path / "scaling_governor") for path in self._policies} - {None}
         if governors:
@@ -228,7 +231,7 @@ class Condition:
             return "mains"
         if any(sysfs.text(path / "status") == "Discharging" for path in self._batteries):
             return "battery"
-        # A mains supply that is not plugged in, beside a battery that does not say.
+        # Mains is unplugged, and no battery reports that it discharges.
         return "battery" if self._batteries and 0 in online else ""
 
 

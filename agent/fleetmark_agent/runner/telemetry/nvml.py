@@ -1,8 +1,9 @@
-"""Energy of NVIDIA's graphics processors, by their management library where it is installed.
+"""Energy of NVIDIA GPUs, from NVIDIA's management library if it is installed.
 
-Loaded with ctypes from `libnvidia-ml.so.1`, which comes with the driver: no dependency of ours.
-Functions and units are those of NVIDIA's NVML API reference: nvmlDeviceGetTotalEnergyConsumption
-gives millijoules since the driver was loaded, nvmlDeviceGetPowerUsage milliwatts.
+The library `libnvidia-ml.so.1` comes with the driver and is loaded with ctypes, so that Fleetmark
+needs no further dependency. Functions and units are those of NVIDIA's NVML API reference:
+nvmlDeviceGetTotalEnergyConsumption gives millijoules since the driver was loaded,
+nvmlDeviceGetPowerUsage milliwatts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _MOST_DEVICES = 64
 
 
 def sources(load: Callable[[str], Any] = ctypes.CDLL) -> list[PowerSupply]:
-    """One source a device; none where there is no library, no driver, or nothing to read."""
+    """Return one source per GPU; empty without a library, a driver or a reading."""
     try:
         library = load(_LIBRARY)
         if library.nvmlInit_v2() != 0:

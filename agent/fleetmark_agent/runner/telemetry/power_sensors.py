@@ -1,16 +1,16 @@
-"""Sensors of power and energy that a board has, found and read below a root folder.
+"""Power and energy sensors of a device, found and read below a root folder.
 
-| what | where | unit | scope |
+| sensor | source | unit | scope |
 |---|---|---|---|
 | RAPL | /sys/class/powercap/intel-rapl:* | counter, µJ, wraps | cpu, memory |
 | INA219, INA226, INA260, INA3221, ACPI meter | /sys/class/hwmon | µW, or mA × mV | board, part |
 | Jetson rails of JetPack 4 | /sys/bus/i2c/drivers/ina3221x | mW | board, part |
 | battery | /sys/class/power_supply | µW, or µA × µV, while it discharges | battery |
-| NVIDIA | libnvidia-ml, where it is installed | counter, mJ, or mW | gpu |
+| NVIDIA | libnvidia-ml, if it is installed | counter, mJ, or mW | gpu |
 
-A rail counts as the `board`'s when its label says that it is the input, when it is the only one of
-its kind, or when the agent's configuration names it. What a reading means is for the controller to
-say: here are only figures as the kernel gives them. Loaded only beside a job.
+A rail has the scope `board` (the whole device) if its label says that it is the input, if it is the
+only one of its kind, or if the agent's configuration names it. The controller interprets the
+readings: this module only passes on the kernel's figures. Loaded only beside a job.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _RAPL_SCOPES = {"package": CPU, "dram": MEMORY}
 
 @dataclass(frozen=True)
 class PowerSensor:
-    """All sensors that can be read now, and of the others why not."""
+    """All sensors that can be read now, and the reason why each of the others cannot."""
 
     sources: tuple[PowerSupply, ...]
     unavailable: tuple[str, ...]
 
 
 def find(root: Path = Path("/"), input_name: str = "") -> PowerSensor:
-    """Look for sensors. `input_name` is the one that measures the whole board, if it is known."""
+    """Find the sensors. `input_name` is the one that measures the whole device, if known."""
     sources: list[PowerSupply] = []
     unavailable: list[str] = []
     kinds = (_rapl, _hwmon, _jetson_rails, _batteries)
@@ -80,7 +80,7 @@ def find(root: Path = Path("/"), input_name: str = "") -> PowerSensor:
 
 
 def _told_apart(sources: list[PowerSupply]) -> list[PowerSupply]:
-    """Two sensors of one name get numbers."""
+    """Return the sensors with unique names: repeated names get a number."""
     seen: dict[str, int] = {}
     found = []
     for source in sources:
@@ -102,7 +102,8 @@ def _product(first: Path, second: Path) -> Callable[[], int | None]:
 
 
 def _rapl(root: Path) -> Iterator[PowerSupply]:
-    # `intel-rapl-mmio` counts the same packages once more; AMD's are called intel-rapl, too.
+    # `intel-rapl-mmio` counts the same packages a second time. AMD's sensors are also called
+    # intel-rapl.
     for path in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
         name = sysfs.printable(sysfs.text(path / "name"), 60) or path.name
         scope = _RAPL_SCOPES.get(name.split("-")[0], PART)
@@ -127,7 +128,7 @@ def _hwmon(root: Path) -> Iterator[PowerSupply]:
 
 
 def _channels(chip: Path) -> Iterator[tuple[str, float, Callable[[], int | None]]]:
-    """Label, unit in watts and reader of each channel: its power, else current times voltage."""
+    """Yield each channel's label, unit in watts and reader: power, else current times voltage."""
     powers = sorted({*chip.glob("power[0-9]*_input"), *chip.glob("power[0-9]*_average")})
     numbers = set()
     for path in powers:
@@ -175,7 +176,10 @@ def _batteries(root: Path) -> Iterator[PowerSupply]:
 
 
 def _discharging(path: Path, reader: Callable[[], int | None]) -> Callable[[], int | None]:
-    """While it is charged, what flows into it is not what the board uses."""
+    """Return a reader that gives no value while the battery charges.
+
+    Power that flows into the battery is not what the device uses.
+    """
 
     def value() -> int | None:
         found = reader() if sysfs.text(path / "status") == "Discharging" else None

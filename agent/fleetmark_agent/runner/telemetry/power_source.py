@@ -1,4 +1,4 @@
-"""One sensor of power or energy, whatever it is read from."""
+"""A power or energy sensor, independent of the interface from which it is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BOARD, BATTERY, CPU, MEMORY, GPU, PART = "board", "battery", "cpu", "memory", "g
 
 @dataclass(frozen=True)
 class PowerSupply:
-    """One sensor. A reading times `unit` is joules of a counter, watts of a power sensor."""
+    """A sensor. A reading times `unit` is joules of a counter, or watts of a power sensor."""
 
     name: str
     scope: str
@@ -21,7 +21,7 @@ class PowerSupply:
     wraps_at: int | None = None
 
     def plain(self) -> dict[str, object]:
-        """What travels with the readings."""
+        """Return the description of the sensor that is stored with its readings."""
         return {
             "name": self.name,
             "scope": self.scope,

@@ -1,12 +1,15 @@
-"""Samples the board while a job runs: `python -I -m fleetmark_agent.runner.telemetry.sampler SPEC`.
+"""Sampler of the device while a job runs.
 
-A process of its own: the agent need not carry psutil, the sampling goes on while an agent is
-restarted, and it ends with the supervisor. One JSON line a sample; what the board does not offer is
-null, and a table between the samples says why, and what numbers mean. Where the board measures its
-power, a second file gets those readings, more often. SPEC is a JSON file: `pid` of the supervisor,
-`interval_s`, `rows` and `power` (the files to append to), `root` below which the board's files are
-read, `energy_input` (the sensor of the whole board, if it is known), `cores` (where to run), `lock`
-(held as long as this process may write).
+Usage: `python -I -m fleetmark_agent.runner.telemetry.sampler SPEC`.
+
+It is a separate process, so that the agent does not load psutil, sampling continues while an agent
+restarts, and sampling ends with the supervisor. It writes one JSON line per sample. Figures that
+the device does not offer are null; a table between the samples gives the reasons and explains the
+figures. If the device measures its power, a second file gets those readings at a higher rate.
+
+SPEC is a JSON file: `pid` of the supervisor, `interval_s`, `rows` and `power` (the files to append
+to), `root` below which the device's files are read, `energy_input` (the sensor of the whole device,
+if known), `cores` (on which to run), `lock` (held as long as this process may write).
 """
 
 from __future__ import annotations
@@ -24,11 +27,11 @@ if TYPE_CHECKING:
     from fleetmark_agent.runner.telemetry.power_sensors import PowerSensor
 
 POWER_INTERVAL_S = 0.1
-"""Ten times a second is unmeasurable in the latencies of a job beside it."""
+"""Ten samples per second have no measurable effect on the latencies of the job."""
 
 
 class Sampler:
-    """Takes samples of the board and of one process tree."""
+    """Sampler of the device and of one process tree."""
 
     def __init__(self, root_pid: int, condition: Condition) -> None:
         import psutil
@@ -38,31 +41,31 @@ class Sampler:
         self.sensors = [sensor.name for sensor in condition.thermometer.choice.used]
         """Names of the temperature sensors whose readings follow each row."""
         self.power_modes: list[str] = []
-        """Each power mode that was seen, in the order in which they came."""
+        """Each power mode that occurred, in order of first occurrence."""
         self.root = psutil.Process(root_pid)
         self._tree_s: dict[int, float] = {}
         self._gone_s = 0.0
         self._last: tuple[float, float, float] | None = None
         self._begun = time.monotonic()
         self.begun_ns = int(self._begun * 1e9)
-        """When `elapsed_ms` was 0, by the monotonic clock."""
+        """Reading of the monotonic clock at which `elapsed_ms` was 0."""
 
     def is_running(self) -> bool:
-        """Whether the supervisor is still there (and not another process with its number)."""
+        """Return whether the supervisor still runs (and not another process with its pid)."""
         with suppress(self._psutil.Error):
             return bool(self.root.is_running() and self.root.status() != self._psutil.STATUS_ZOMBIE)
         return False
 
     def sample(self) -> list[Any]:
-        """One row, see `TELEMETRY_COLUMNS`; after it the readings of `sensors`, as a list.
+        """Return one row, see `TELEMETRY_COLUMNS`, followed by the readings of `sensors` as a list.
 
-        Which sensors are stuck is known only at the end: what collects the rows decides by these.
+        Stuck sensors are known only at the end, when the collector evaluates these readings.
         """
         now = time.monotonic()
         memory, job_s = self._tree()
         times = self._psutil.cpu_times()
         busy_s = float(sum(times)) - times.idle - getattr(times, "iowait", 0.0)
-        # On Linux, time of guests is counted within the user's.
+        # On Linux, user time includes the time of guests.
         busy_s -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
         cpu = foreign = None
         if self._last is not None and now > self._last[0]:
@@ -96,7 +99,7 @@ class Sampler:
         return self.power_modes.index(words)
 
     def _tree(self) -> tuple[int | None, float]:
-        """Memory of the job's processes, and the CPU seconds that they have used so far."""
+        """Return the memory of the job's processes and the CPU seconds they have used so far."""
         psutil = self._psutil
         memory = 0
         seconds: dict[int, float] = {}
@@ -112,7 +115,8 @@ class Sampler:
                 seconds[process.pid] = times.user + times.system
         self._gone_s += sum(s for pid, s in self._tree_s.items() if pid not in seconds)
         self._tree_s = seconds
-        # Before its first and after its last process a job has no memory: that is no reading of 0.
+        # Before its first and after its last process a job has no memory; this is not a reading of
+        # 0.
         return (memory if seconds else None), self._gone_s + sum(seconds.values())
 
     def _frequency(self) -> int | None:
@@ -131,14 +135,14 @@ class Sampler:
 
 
 class PowerLog:
-    """Writes what the board's sensors of power and energy say, as they say it.
+    """Writer of the raw readings of the device's power and energy sensors.
 
-    The first line is a table with the sensors; then one list a line: nanoseconds since the first
-    line's time, and each sensor's reading.
+    The first line is a table with the sensors. Each further line is a list: nanoseconds since the
+    time of the first line, and each sensor's reading.
     """
 
     def __init__(self, path: Path, found: PowerSensor) -> None:
-        """Nothing is written where there is nothing to read, or no room."""
+        """Write the first line, unless there are no sensors or the disk is full."""
         self._sources = found.sources
         self._file = None
         self._begun_ns = time.monotonic_ns()
@@ -153,7 +157,7 @@ class PowerLog:
                 self._file.write(json.dumps(head) + "\n")
 
     def sample(self) -> None:
-        """Add a line. Its time is the middle of the reading."""
+        """Append one line of readings. Its time is the middle of the reading."""
         if self._file is None:
             return
         before_ns = time.monotonic_ns()
@@ -171,11 +175,11 @@ def main(spec_path: str) -> int:
 
     spec = json.loads(Path(spec_path).read_bytes())
     root = Path(spec["root"])
-    lock = try_lock(Path(spec["lock"]))  # freed by the end of this process
+    lock = try_lock(Path(spec["lock"]))  # released when this process ends
     if lock is None:
         return 0
     with suppress(OSError, AttributeError, ValueError):
-        # Beside the job's cores, where there is room.
+        # Run on other cores than the job, if there are any.
         os.sched_setaffinity(0, spec["cores"])
     try:
         sampler = Sampler(int(spec["pid"]), Condition(root))
@@ -191,12 +195,13 @@ def main(spec_path: str) -> int:
         modes = 0
         running = True
         while running:
-            # Looked at first: one more sample follows the end, for what was measured until then.
+            # Check before sampling, so that one more sample follows the job's end and covers its
+            # last interval.
             running = sampler.is_running()
             power.sample()
             if not running or time.monotonic() >= row_due:
                 row_due = max(row_due + interval_s, time.monotonic())
-                # A full disk: the run goes on with fewer samples.
+                # If the disk is full, the run continues with fewer samples.
                 with suppress(OSError):
                     if running:
                         file.write(json.dumps(sampler.sample()) + "\n")
@@ -210,7 +215,7 @@ def main(spec_path: str) -> int:
 
 
 def _note(file: Any, sampler: Sampler, condition: Condition, found: PowerSensor) -> None:
-    """Say once when the rows begin, and what cannot be read here."""
+    """Write once when the rows begin and which figures cannot be read."""
     unavailable = condition.unavailable()
     table = {
         "began_unix_ns": time.time_ns() - (time.monotonic_ns() - sampler.begun_ns),

@@ -1,4 +1,4 @@
-"""The device's temperature: the hottest of its SoC's sensors. Light: heartbeats carry it."""
+"""The device's temperature: its hottest SoC sensor. Small, because heartbeats need it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fleetmark_agent.fingerprint.thermal_sensors import (
 )
 
 _FIND_AGAIN_S = 600.0
-"""A driver may be loaded later."""
+"""Interval of the search for sensors, because a driver may be loaded later."""
 
 
 class Thermometer:
-    """Reads the same sensors again and again; they are found and chosen once, when it is made."""
+    """Reader of a fixed set of sensors, which are found and selected at creation."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.choice: SensorChoice = choose_sensors(find_sensors(root))
@@ -30,10 +30,10 @@ class Thermometer:
 
 
 class LastingThermometer:
-    """The thermometer of an agent's whole life: it learns which sensors never change."""
+    """Thermometer for the agent's whole lifetime; it learns which sensors never change."""
 
     def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Reads nothing yet."""
+        """Set the folder and the clock; nothing is read yet."""
         self.history = SensorHistory()
         self._root = root
         self._clock = clock
@@ -41,7 +41,7 @@ class LastingThermometer:
         self._found_s = 0.0
 
     def celsius(self) -> float | None:
-        """Return the highest temperature now; None where no sensor of the SoC gives one."""
+        """Return the highest temperature now; None if no sensor of the SoC gives one."""
         now_s = self._clock()
         if self._found is None or now_s >= self._found_s + _FIND_AGAIN_S:
             self._found, self._found_s = Thermometer(self._root), now_s
@@ -51,5 +51,5 @@ class LastingThermometer:
 
 
 def read_temperature(root: Path = Path("/")) -> float | None:
-    """Return the highest temperature of the SoC's sensors, by one look."""
+    """Return the highest temperature of the SoC's sensors from a single reading."""
     return LastingThermometer(root).celsius()

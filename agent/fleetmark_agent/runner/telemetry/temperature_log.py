@@ -1,4 +1,4 @@
-"""Temperatures of a whole run: sensors that never changed are left out, at the end. Pure."""
+"""Temperatures of a whole run, evaluated at its end without sensors that never changed. Pure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def evaluate(
     notes: dict[str, Any],
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the temperatures for the run's provenance, and correct the rows.
+    """Return the temperatures for the run's provenance, and correct the rows in place.
 
     Args:
-        rows: samples by `TELEMETRY_COLUMNS`; their temperature becomes that of the sensors that
+        rows: samples by `TELEMETRY_COLUMNS`; their temperature is recomputed from the sensors that
             count.
-        readings: of each row, in °C, those of the sensors in `notes`; empty in a log of an agent
-            from before, whose rows stay as they are.
+        readings: of each row, in °C, the readings of the sensors in `notes`; empty in a log of an
+            older agent, whose rows stay unchanged.
         notes: tables of the log; gets the reason if no temperature is left.
-        context: what was known before the job: `temperatures_c` by sensor, `temperature_left_out`
-            by name, and `stuck_sensors` of the time in which the device cooled.
+        context: facts recorded before the job: `temperatures_c` by sensor, `temperature_left_out`
+            by name, and `stuck_sensors` during the cooldown.
     """
     names = [str(name) for name in _list(notes.pop("temperature_sensors", []))]
     left_out = _texts(context.get("temperature_left_out"))
@@ -46,7 +46,7 @@ def evaluate(
             row[_CELSIUS] = hottest_c(found, stuck)
     start_c = hottest_c(before, stuck) if before else context.get("temperature_c")
     highest = max((row[_CELSIUS] for row in rows if row[_CELSIUS] is not None), default=None)
-    # A job may be over before its log begins.
+    # A job may end before its log begins.
     known = names or list(before)
     used = [name for name in known if name not in stuck]
     if known and not used:

@@ -1,4 +1,4 @@
-"""Copy the store while it is in use, and list the blobs that a backup needs."""
+"""Copying of the store while it is in use, and the list of blobs that a backup needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open the store: pragmas, migrations, and errors that tell an operator what to do."""
+"""Connections to the store: pragmas, migrations, and errors that tell an operator what to do."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _is_full_disk(folder: Path, text: str) -> bool:
     """Return whether SQLite failed because the disk is full; its message does not always say so."""
     if "disk is full" in text:
         return True
-    # SQLite reports an I/O error or "unable to open" when it cannot create its shared memory or its
+    # SQLite reports an I/O error or "unable to open" if it cannot create its shared memory or its
     # write-ahead log.
     if "disk I/O error" not in text and "unable to open" not in text:
         return False

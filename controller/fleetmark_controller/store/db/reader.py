@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Reader:
-    """Runs read-only queries, each on a consistent snapshot, concurrently with the writer."""
+    """Runner of read-only queries, each on a consistent snapshot, concurrently with the writer."""
 
     def __init__(self, path: Path, threads: int = 4) -> None:
         """Set up a pool of `threads` for the store at `path`, which must have been migrated."""
@@ -46,8 +46,7 @@ class Reader:
             connection.execute("ROLLBACK")
         except BaseException:
             # A statement that failed midway may hold its snapshot for as long as its cursor lives,
-            # and this
-            # thread would then read an old state of the store. The connection is therefore
+            # and this thread would then read an old state of the store. The connection is therefore
             # replaced.
             self._local.connection = None
             self._connections.remove(connection)

@@ -47,7 +47,7 @@ class _PendingTransaction:
 
 
 class Writer:
-    """Runs transactions in a thread of its own."""
+    """Runner of transactions in its own thread."""
 
     def __init__(self, path: Path, group_s: float = GROUP_S) -> None:
         """Open the store at `path`, which must have been migrated, and start the thread."""
@@ -91,8 +91,7 @@ class Writer:
                 while True:
                     try:
                         # Transactions that arrived while the first one ran share its commit. The
-                        # writer never waits for
-                        # further ones, because they may not come.
+                        # writer never waits for further ones, because they may not come.
                         entry = self._queue.get_nowait()
                     except queue.Empty:
                         break

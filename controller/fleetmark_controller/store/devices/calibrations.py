@@ -10,9 +10,9 @@ from fleetmark_controller.planning.resources import CalibrationKey
 
 
 class CalibrationIndex:
-    """Caches the shortest calibrated time per sample of each device and model.
+    """Cache of the shortest calibrated time per sample of each device and model.
 
-    Runs are only added, and every campaign asks for these times. Each call therefore reads only the
+    Runs are only added, and every campaign needs these times. Each call therefore reads only the
     runs that were stored since the last one. Safe to use from any thread.
     """
 
@@ -26,8 +26,7 @@ class CalibrationIndex:
         """Return the shortest time per sample, in nanoseconds, of all official runs.
 
         It is the time that the calibration measured, because LoadGen derives its number of queries
-        from
-        it. For a program that reports no calibration, it follows from the run's result.
+        from it. For a program that reports no calibration, it follows from the run's result.
 
         Returns:
             A mapping that is shared between callers; do not change it.

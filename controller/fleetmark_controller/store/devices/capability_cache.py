@@ -33,7 +33,7 @@ _TEXTS = "_texts"
 
 
 class CapabilityCache:
-    """Shares capabilities and their parts between devices. Safe to use from any thread.
+    """Cache that shares capabilities and their parts between devices. Safe to use from any thread.
 
     Returned objects are shared: never change them.
     """

@@ -37,8 +37,7 @@ def _keep(connection: sqlite3.Connection, now_ns: int, device_id: str, text: str
     """Add a row.
 
     If the device already has `MOST_A_DAY` rows of the last 24 hours, the new row replaces the
-    newest
-    one, so that no device can fill the store.
+    newest one, so that no device can fill the store.
     """
     row = connection.execute(
         "SELECT at FROM device_history WHERE device_id = ? ORDER BY at DESC LIMIT 1 OFFSET ?",

@@ -164,8 +164,7 @@ def operator_values(connection: sqlite3.Connection, device_id: str) -> dict[str,
     """Return what operators set for a device: `name`, if they set one, and `label:KEY`.
 
     The labels of its enrollment token count as set by an operator. Values that the agent reports
-    are
-    not included.
+    are not included.
     """
     row = connection.execute(
         "SELECT (SELECT name FROM device_admin WHERE device_id = ?1),"

@@ -27,8 +27,7 @@ def upsert(
     """Register a device or update it.
 
     A name and labels that operators set take precedence, as do the labels of its identity. A name
-    that
-    another device has gets a number, because operators tell devices apart by their names.
+    that another device has gets a number, because operators tell devices apart by their names.
 
     Returns:
         Whether the device is new.

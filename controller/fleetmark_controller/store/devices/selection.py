@@ -16,9 +16,9 @@ from fleetmark_core.suggest import hint
 def matching(
     connection: sqlite3.Connection, selector: str, online: Collection[str] | None = None
 ) -> list[Device]:
-    """Return the devices that a selector matches; all for an empty one.
+    """Return the devices that a selector matches; all for an empty selector.
 
-    `online` are the ids of the devices that are connected now; None: not known.
+    `online` are the ids of the devices that are connected now; None if unknown.
 
     Raises:
         FleetmarkError: the selector does not parse, or contains a word that no device has.
@@ -39,13 +39,13 @@ def matching_names(
 
 
 def named(connection: sqlite3.Connection, name: str) -> Device:
-    """Return the device of this name, or whose id has this part; `last`: registered last.
+    """Return the device with this name or part of its id; `last` is the newest registered one.
 
-    A name wins over an id. A part of an id has at least 6 characters, so that a mistyped name is
-    not taken for one.
+    A name has priority over an id. A part of an id has at least 6 characters, so that a mistyped
+    name is not mistaken for one.
 
     Raises:
-        FleetmarkError: NOT_FOUND, with the nearest name; USAGE if several ids have this part.
+        FleetmarkError: NOT_FOUND, with the nearest name; USAGE if several ids contain this part.
     """
     found = devices.list_all(connection)
     device = next((device for device in found if device.name == name), None)

@@ -26,7 +26,7 @@ _NEWEST = 64
 
 
 class AttemptKey(NamedTuple):
-    """Identifies one attempt at a job."""
+    """Identifier of one attempt at a job."""
 
     device_id: str
     job_id: str
@@ -47,7 +47,7 @@ class Attempt:
 
     @property
     def complete(self) -> bool:
-        """Return whether every record up to the final one is stored."""
+        """Whether every record up to the final one is stored."""
         return self.final_seq is not None and self.through_seq >= self.final_seq
 
 

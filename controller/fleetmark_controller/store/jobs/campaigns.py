@@ -26,7 +26,7 @@ def is_unfinished(connection: sqlite3.Connection, campaign_id: str) -> bool:
 
 
 def request_of(connection: sqlite3.Connection, campaign_id: str) -> dict[str, Any]:
-    """Return what was requested.
+    """Return the request of a campaign.
 
     Replays and recovered campaigns have no operator's request; their benchmark and profile are
     returned.

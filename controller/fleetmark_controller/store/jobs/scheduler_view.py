@@ -138,7 +138,7 @@ def _waiting(
 
 
 class _OptionSetReader:
-    """Reads the options of jobs, each set once, so that jobs that share a set are ranked once.
+    """Reader of the options of jobs: jobs that share a set are read and ranked once.
 
     With `names`, only these devices are included, and a reserved device only for jobs of the
     reservation's holder.

@@ -27,7 +27,7 @@ class SigningStatus:
 
 
 UNSIGNED = SigningStatus()
-"""The standing of a controller without keys: its orders name no release."""
+"""The signing status of a controller without keys: its orders name no release."""
 
 
 def add(
@@ -87,7 +87,7 @@ def locks_of(connection: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str
 
 
 def set_unsigned(connection: sqlite3.Connection, reasons: Mapping[str, str]) -> None:
-    """Record what no release contains, for each of these lockfiles (by digest).
+    """Record for each of these lockfiles (by digest) what no release contains.
 
     An empty reason means that the release contains everything.
     """

@@ -1,15 +1,15 @@
 """View telemetry has the periods of CPU quotas, and those in which a quota was used up.
 
-The rows lie in the records as devices sent them; what is no reading is NULL, as in the migration
-0012. Records of agents from before have no such columns.
+The records hold the rows as devices sent them; invalid readings become NULL, as in migration 12.
+Records of older agents do not have these columns.
 """
 
 from __future__ import annotations
 
 from sqlite_utils import Database
 
-# Name, lowest, highest, whether whole: by place in a row. As evaluation.telemetry had them when
-# this migration was made; a later change of these is a later migration.
+# Name, minimum, maximum and whether an integer, by index in a row. Copied from evaluation.telemetry
+# when this migration was written; later changes need a later migration.
 _READINGS = (
     ("elapsed_ms", 0, 1e12, False),
     ("temperature_c", -80, 250, False),
@@ -28,7 +28,7 @@ _READINGS = (
 
 
 def apply(db: Database) -> None:
-    """Make the view anew, with two more columns at the end."""
+    """Recreate the view with two more columns at the end."""
     shown = []
     for place, (name, low, high, whole) in enumerate(_READINGS):
         value = f"json_extract(reading, '$[{place}]')"
@@ -38,7 +38,7 @@ def apply(db: Database) -> None:
             f"CASE WHEN {kind} IN ('integer', 'real', 'true', 'false')"
             f" AND {value} BETWEEN {low} AND {high} THEN {result} END AS {name}"
         )
-    # json_each gives a list as JSON text; of anything else there are no readings.
+    # json_each returns a list as JSON text; any other value has no readings.
     rows = """SELECT run.run_id, job.campaign_id, run.device,
         CASE WHEN sample.type = 'array' THEN sample.value ELSE '[]' END AS reading
         FROM run JOIN job USING (job_id)

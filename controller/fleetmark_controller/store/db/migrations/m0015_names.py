@@ -1,4 +1,4 @@
-"""Tables and columns named by the words of the glossary, and three new names in public views.
+"""Names of tables and columns follow the glossary; three columns of public views are renamed.
 
 Views `runs` and `results`: `quality` becomes `condition`, `quality_reasons` becomes
 `condition_reasons`, and `lock_digest` (in `runs` only) becomes `lockfile_sha256`. Rows keep their
@@ -33,8 +33,8 @@ _COUNTED = tuple(
     (table, event) for table in ("device", "identity") for event in ("INSERT", "UPDATE", "DELETE")
 )
 
-# The views and triggers that contain an old name are dropped first and created anew at the end, so
-# that their text does not depend on what the database makes of them during a rename.
+# The views and triggers that contain an old name are dropped first and recreated at the end, so
+# that their text does not depend on how the database rewrites them during a rename.
 _DROPS = (
     "DROP VIEW results",
     "DROP VIEW runs",
