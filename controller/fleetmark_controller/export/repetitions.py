@@ -11,9 +11,11 @@ Row = Mapping[str, Any]
 
 _KEY = (
     *("campaign_id", "device", "benchmark", "model", "precision", "dataset", "runtime"),
-    *("runtime_version", "accelerator", "scenario", "profile", "parameters", "metric_name"),
+    *("runtime_version", "accelerator", "scenario", "profile", "parameters"),
 )
 """Columns of view `results` that are equal in all repetitions."""
+_METRIC = "metric_name"
+"""Equal in all repetitions, too, but null in a row without a performance run."""
 _CONDITIONS = ("suspicious", "unchecked", "good")
 """Conditions from the worst to the best."""
 
@@ -31,6 +33,11 @@ class Repetitions:
     def first(self) -> Row:
         """The first row, for the values that all rows share."""
         return self.rows[0]
+
+    @property
+    def measured(self) -> Sequence[Row]:
+        """The rows with a performance run; all rows if there are none."""
+        return [row for row in self.rows if row.get(_METRIC) is not None] or self.rows
 
     @property
     def validity(self) -> str:
@@ -67,6 +74,13 @@ class Repetitions:
         values = self.values(name)
         return statistics.median(values) if values else None
 
+    @property
+    def accuracy(self) -> float | None:
+        """The median accuracy of all rows, or None: it does not depend on performance runs."""
+        found = (row.get("accuracy") for row in self.rows)
+        values = [float(value) for value in found if isinstance(value, (int, float))]
+        return statistics.median(values) if values else None
+
     def median_row(self) -> Row:
         """Return the row whose official figure is the median, or the one below it."""
         with_figure = [r for r in self.counted if isinstance(r.get("metric_value"), (int, float))]
@@ -77,18 +91,29 @@ class Repetitions:
 
 
 def grouped(rows: Iterable[Row]) -> list[Repetitions]:
-    """Group the rows by configuration, in the order of their first rows."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
+    """Group the rows by configuration, in the order of their first rows.
+
+    A repetition without a performance run has no metric. It belongs to the repetitions of the same
+    configuration that have one, if all of these have the same metric.
+    """
+    groups: dict[tuple[str, ...], dict[str | None, list[Row]]] = {}
     for row in rows:
-        groups.setdefault(tuple(str(row.get(name)) for name in _KEY), []).append(row)
-    return [Repetitions(tuple(found)) for found in groups.values()]
+        by_metric = groups.setdefault(tuple(str(row.get(name)) for name in _KEY), {})
+        by_metric.setdefault(row.get(_METRIC), []).append(row)
+    found: list[Repetitions] = []
+    for by_metric in groups.values():
+        if len(by_metric) == 2 and None in by_metric:
+            without = by_metric.pop(None)
+            by_metric[next(iter(by_metric))].extend(without)
+        found.extend(Repetitions(tuple(rows)) for rows in by_metric.values())
+    return found
 
 
 def several_campaigns(groups: Iterable[Repetitions]) -> bool:
     """Return whether a configuration on one device is in more than one campaign."""
     seen: set[tuple[str, ...]] = set()
     for group in groups:
-        key = tuple(str(group.first.get(name)) for name in _KEY[1:])
+        key = tuple(str(group.first.get(name)) for name in (*_KEY[1:], _METRIC))
         if key in seen:
             return True
         seen.add(key)

@@ -174,7 +174,7 @@ def _configuration(
         detail=", ".join(detail),
         metric_name=_text(row.get("metric_name")),
         metric_value=group.median("metric_value"),
-        accuracy=group.median("accuracy"),
+        accuracy=group.accuracy,
         accuracy_metric=_text(row.get("accuracy_metric")),
         latency_ms={
             name: group.median(f"latency_{name}_ms")
@@ -191,7 +191,7 @@ def _configuration(
         run_id=run_id,
         duration_s=_real(run.get("duration_s")),
         query_count=run.get("query_count"),
-        repetitions=len(group.rows),
+        repetitions=len(group.measured),
         valid=group.valid,
         peak_memory_bytes=group.median("peak_memory_bytes"),
         low=min(figures, default=None),

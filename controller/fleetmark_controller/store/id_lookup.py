@@ -29,9 +29,14 @@ _TABLES = {
         "coalesce(model, benchmark) || ' ' || scenario || ' ' || mode || ' on ' || device",
     ),
     "device": ("device", "device_id", "name"),
+    "identity": (
+        "(SELECT * FROM identity WHERE kind = 'device')",
+        "identity_id",
+        "name || ', ' || state",
+    ),
     "token": ("token", "token_id", "'by ' || created_by || ', ' || created_at"),
 }
-"""By kind: the table, its id column, and an expression that describes an item."""
+"""By kind: the table or query, its id column, and an expression that describes an item."""
 
 _NEWEST = {
     "campaign": "SELECT campaign_id FROM campaign WHERE purpose = '' ORDER BY rowid DESC LIMIT 1",
@@ -52,6 +57,10 @@ _WHERE_TO_LOOK = {
     "identity": "See `controller fleet list`",
     "token": "See `controller token list`",
 }
+
+
+_NAMES = {"identity": "device"}
+"""By kind: its name in messages, where it differs."""
 
 
 class Match(NamedTuple):
@@ -108,17 +117,22 @@ def _containing(connection: sqlite3.Connection, kind: str, part: str) -> list[Ma
 def _not_found_error(part: str, kinds: Sequence[str]) -> FleetmarkError:
     places = dict.fromkeys(_WHERE_TO_LOOK[kind] for kind in kinds)
     return FleetmarkError(
-        ErrorKind.NOT_FOUND, f"no {' or '.join(kinds)} {part!r}", next_step=" and ".join(places)
+        ErrorKind.NOT_FOUND,
+        f"no {' or '.join(_NAMES.get(kind, kind) for kind in kinds)} {part!r}",
+        next_step=" and ".join(places),
     )
 
 
 def _ambiguous_error(part: str, found: Sequence[Match]) -> FleetmarkError:
     short = short_ids(match.item_id for match in found)
     shown = "; ".join(
-        f"{match.kind} {short[match.item_id]} ({match.title})" for match in found[:_MAX_SHOWN]
+        f"{_NAMES.get(match.kind, match.kind)} {short[match.item_id]} ({match.title})"
+        for match in found[:_MAX_SHOWN]
     )
     more = " and more" if len(found) > _MAX_SHOWN else ""
-    kinds = " or ".join(f"{kind}s" for kind in dict.fromkeys(match.kind for match in found))
+    kinds = " or ".join(
+        f"{_NAMES.get(kind, kind)}s" for kind in dict.fromkeys(match.kind for match in found)
+    )
     return FleetmarkError(
         ErrorKind.USAGE,
         f"several {kinds} have {part!r} in their ids: {shown}{more}",

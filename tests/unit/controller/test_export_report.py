@@ -286,6 +286,16 @@ def test_repetitions_are_one_bar_with_their_median_and_spread() -> None:
     assert "2.0 MB" in words
 
 
+def test_a_repetition_without_a_performance_run_belongs_to_its_configuration() -> None:
+    rows = repeated([(3.0, "VALID"), (4.0, "VALID"), (5.0, "VALID")], accuracy=0.9)
+    lost = dict.fromkeys(("metric_name", "metric_value", "loadgen_validity", "performance_run_id"))
+    report = report_data.build([], [{**rows[0], **lost, "accuracy": 0.7}, *rows[1:], rows[0]])
+    (only,) = report.configurations
+    assert (only.metric_value, only.repetitions, only.accuracy) == (4.0, 3, pytest.approx(0.9))
+    (alone,) = report_data.build([], [{**rows[0], **lost}]).configurations
+    assert (alone.metric_value, alone.accuracy) == (None, 0.9)
+
+
 def test_repetitions_that_are_not_all_valid_are_never_best() -> None:
     some = repeated([(1.0, "INVALID"), (2.0, "VALID"), (2.5, "VALID")], precision="int8")
     none = repeated([(0.5, "INVALID"), (0.7, "INVALID")], precision="fp16")

@@ -143,6 +143,19 @@ def test_a_device_is_named_by_its_name_or_a_part_of_its_id(
         named(store, "beef")  # too short: it may be a mistyped name
 
 
+def test_a_pending_device_is_named_by_a_part_of_its_id(store: sqlite3.Connection) -> None:
+    for number, kind in enumerate(("device", "person")):
+        store.execute(
+            "INSERT INTO identity (identity_id, kind, name, key_sha256, state, labels, created_at)"
+            " VALUES (?, ?, ?, ?, 'pending', '{}', '')",
+            (f"6b1f0e0a-0000-4000-8000-0000facade0{number}", kind, kind, str(number)),
+        )
+    assert resolve_id(store, "facade0", ("identity",)).item_id.endswith("facade00")
+    with pytest.raises(FleetmarkError, match="no device 'board-77'") as caught:
+        resolve_id(store, "board-77", ("identity",))
+    assert caught.value.kind is ErrorKind.NOT_FOUND
+
+
 @given(st.lists(st.text("0123abc", max_size=20), max_size=30))
 def test_short_forms_are_unique_tails(ids: list[str]) -> None:
     short = short_ids(ids)
