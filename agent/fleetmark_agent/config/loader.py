@@ -81,7 +81,7 @@ def load_settings(
         raise BadSetting(str(error)) from error
     for folder in checked.get("allow_folders", ()):
         if Path(os.path.realpath(home)).is_relative_to(folder):
-            raise BadSetting(f"allow_folders: {folder} holds the agent's home with its keys")
+            raise BadSetting(f"allow_folders: {folder} contains the agent's home with its keys")
     return AgentSettings(home=home, once=once, token=_read_token(token, token_file), **checked)
 
 
