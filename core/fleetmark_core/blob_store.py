@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fleetmark_core.atomic_file import sync_file, sync_folder
 from fleetmark_core.digest import blob_path, is_sha256, sha256_file, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.regular_file import open_regular
-
-_CHUNK = 1 << 20
+from fleetmark_core.regular_file import read_chunks
 
 
 class BlobFolder:
@@ -91,22 +90,30 @@ class BlobFolder:
 
         Raises:
             FleetmarkError: DIGEST_MISMATCH.
-            OSError: `source` cannot be read, or the folder cannot be written.
+            OSError: `source` cannot be read (the error names it), or the folder cannot be written.
         """
-        if not self.has(sha256):
-            partial = self._own_partial(sha256)
-            with open_regular(source) as content, partial.open("wb") as copy:
-                shutil.copyfileobj(content, copy, _CHUNK)
+        if self.has(sha256):
+            return
+        partial = self._own_partial(sha256)
+        try:
+            with partial.open("wb") as copy:
+                for chunk in read_chunks(source):
+                    copy.write(chunk)
             self.commit(partial, sha256, size_bytes)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
 
     def remove(self, sha256: str) -> None:
         """Remove a blob if it exists."""
         remove_path(self.path(sha256))
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the digests of all blobs."""
+        """Yield the names of all blobs. Stray entries of their folders are included."""
         for folder in sorted((self.root / "sha256").glob("??")):
-            yield from sorted(entry.name for entry in folder.iterdir())
+            if folder.is_dir():
+                yield from sorted(entry.name for entry in folder.iterdir())
 
     def _own_partial(self, sha256: str) -> Path:
         # Two concurrent writers of the same content must not share a partial file.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,6 +42,33 @@ def open_regular(path: Path) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a regular file in chunks of at most 1 MiB.
+
+    Args:
+        path: the file; links are followed.
+
+    Raises:
+        OSError: as `open_regular`. An error of a read names `path`, too.
+        DamagedFileError: as `open_regular`.
+    """
+    with open_regular(path) as file:
+        while chunk := _read_chunk(file, path):
+            yield chunk
+
+
+def _read_chunk(file: BinaryIO, path: Path) -> bytes:
+    try:
+        return file.read(_CHUNK)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def has_path(error: OSError, path: Path) -> bool:
+    """Return whether an error names `path` as the file that it is about."""
+    return error.filename in (path, str(path))
 
 
 def read_regular(path: Path, limit_bytes: int = OWN_FILE_BYTES) -> bytes:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetmark_controller.backup.file_copy import copy_verified
+from fleetmark_controller.backup.file_copy import copy_blob, copy_verified
 from fleetmark_controller.backup.manifest import BackupManifest, read_manifest
+from fleetmark_controller.backup.new_home import new_home
 from fleetmark_controller.home.credential_files import CA, FOLDER
 from fleetmark_controller.store.db.backup import wanted_blobs
 from fleetmark_controller.store.db.connection import STORE_NAME, check_integrity, check_version
-from fleetmark_core.atomic_file import sync_folder
-from fleetmark_core.blob_store import BlobFolder, remove_path
+from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.disk_space import disk_full_error, is_disk_full
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
@@ -27,7 +26,7 @@ class Restored:
     manifest: BackupManifest
     blobs: int
     damaged_blobs: tuple[str, ...]
-    """Digests of blobs that were left out because their bytes are damaged."""
+    """Digests of blobs that were left out because they are damaged or cannot be read."""
     lost_blobs: int
     """Number of blobs that the backup had and that are missing now."""
     needed_blobs: tuple[str, ...]
@@ -42,7 +41,8 @@ def restore_backup(source: Path, home: Path) -> Restored:
 
     Args:
         source: the backup.
-        home: the new home. It is created completely, or not changed.
+        home: the new home: no folder, or an empty one, which may be a mount point. It is created
+            completely, or not changed; if this process is killed, see `new_home`.
 
     Raises:
         FleetmarkError: NOT_FOUND: `source` is not a backup; BAD_DOCUMENT, BAD_ARCHIVE,
@@ -58,16 +58,10 @@ def restore_backup(source: Path, home: Path) -> Restored:
                 str(source),
                 "Restore another backup",
             )
-    scratch = home.with_name(f"{home.name}.restoring")
     try:
-        _check_unused(home)
-        remove_path(scratch)  # left by an interrupted restoration
-        scratch.mkdir(parents=True, mode=0o700)
-        restored = _fill(source, manifest, scratch)
-        scratch.replace(home)
-        sync_folder(home.parent)
+        with new_home(home) as scratch:
+            return _fill(source, manifest, scratch)
     except OSError as error:
-        _discard(scratch)
         if is_disk_full(error):
             raise disk_full_error(home, "nothing was restored") from error
         raise FleetmarkError(
@@ -75,24 +69,12 @@ def restore_backup(source: Path, home: Path) -> Restored:
             f"nothing was restored: {error.strerror or error}",
             str(error.filename or home),
         ) from error
-    except BaseException:
-        _discard(scratch)
-        raise
-    return restored
-
-
-def _check_unused(home: Path) -> None:
-    if home.is_symlink() or (home.exists() and not home.is_dir()):
+    except sqlite3.Error as error:
+        if "disk is full" in str(error):
+            raise disk_full_error(home, "nothing was restored") from error
         raise FleetmarkError(
-            ErrorKind.USAGE, "not a folder", str(home), "Name a folder that does not exist"
-        )
-    if home.is_dir() and any(home.iterdir()):
-        raise FleetmarkError(
-            ErrorKind.USAGE,
-            "this home has files already; nothing was restored",
-            str(home),
-            "Move it away, or name another --home",
-        )
+            ErrorKind.CONFIGURATION, f"nothing was restored: {error}", str(home)
+        ) from error
 
 
 def _fill(source: Path, manifest: BackupManifest, home: Path) -> Restored:
@@ -112,10 +94,10 @@ def _fill(source: Path, manifest: BackupManifest, home: Path) -> Restored:
     damaged, count = [], 0
     for sha256 in blobs:
         try:
-            copies.put_file(blobs.path(sha256), sha256, blobs.size(sha256))
+            size_bytes = copy_blob(blobs, copies, sha256)
         except ValueError:
             continue  # not a blob
-        except FleetmarkError:
+        if size_bytes is None:
             damaged.append(sha256)
         else:
             count += 1
@@ -126,8 +108,3 @@ def _fill(source: Path, manifest: BackupManifest, home: Path) -> Restored:
         max(0, manifest.blob_count - count - len(damaged)),
         tuple(sha256 for sha256 in wanted if not copies.has(sha256)),
     )
-
-
-def _discard(folder: Path) -> None:
-    with suppress(OSError):
-        shutil.rmtree(folder)

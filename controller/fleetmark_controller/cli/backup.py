@@ -35,6 +35,12 @@ def command(home: str | None, out: str) -> None:
         echo(f"Copied the catalog {location}")
     for line in manifest.outside:
         echo(f"Not in the backup: {line}", err=True)
+    if backup.damaged_blobs:
+        echo(
+            f"Warning: {len(backup.damaged_blobs)} blobs of the home are damaged or cannot be read,"
+            f" and were left out, for example {backup.damaged_blobs[0]}",
+            err=True,
+        )
     if manifest.missing_blobs:
         echo(
             f"Warning: the home lacks {len(manifest.missing_blobs)} blobs that results or jobs"

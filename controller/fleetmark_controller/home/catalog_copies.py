@@ -12,9 +12,10 @@ def copy_folder(home: Path, location: str) -> Path:
 
     Args:
         home: the controller's home.
-        location: the folder as the operator named it.
+        location: the folder as the operator named it. Spellings that `Path` considers equal, for
+            example with and without a trailing slash, have the same copy.
     """
-    name = sha256_hex(location.encode("utf-8", "surrogateescape"))[:16]
+    name = sha256_hex(str(Path(location)).encode("utf-8", "surrogateescape"))[:16]
     return home / "catalogs" / "copies" / name
 
 
