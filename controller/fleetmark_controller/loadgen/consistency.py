@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from fleetmark_controller.loadgen import early_stopping
 from fleetmark_controller.loadgen.loadgen_log import Latency, LoadgenLog, LoadgenResult
 from fleetmark_controller.loadgen.summary import Summary
+from fleetmark_controller.loadgen.wrapped_mean import bounds_of_sum_ns
 
 # LoadGen prints rates with six significant digits.
 _PRINTED = 2e-5
@@ -49,6 +50,10 @@ def figures(log: LoadgenLog, result: LoadgenResult) -> Iterator[str]:
             yield f"{rate:g} queries/s, but the mean latency is {latency.mean_ns} ns"
     if scenario == "SingleStream":
         yield from _lasted(log, result)
+        yield from _inferable_estimate(result)
+        yield from _inferable_rate(result)
+    if scenario in early_stopping.PERCENTILE:
+        yield from _mean(result)
 
 
 def official_figures(
@@ -90,6 +95,14 @@ def summary_figures(summary: Summary, log: LoadgenLog, result: LoadgenResult) ->
         "Offline": summary.samples_per_s,
         "Server": summary.samples_per_s,
     }[log.settings.scenario]
+    other_ns = summary.estimate_ns.get("99.0") if log.settings.scenario == "SingleStream" else None
+    if None not in (other_ns, result.inferable_estimate_ns) and (
+        other_ns != result.inferable_estimate_ns
+    ):
+        yield (
+            f"by the summary the estimate of the 99th percentile is {other_ns} ns,"
+            f" by the detail log {result.inferable_estimate_ns}"
+        )
     if stated is None or result.metric_value is None:
         return
     scale = 1e6 if result.metric_name.endswith("_ms") else 1.0
@@ -130,6 +143,56 @@ def _estimate(log: LoadgenLog, result: LoadgenResult, percentile: float) -> Iter
             f"the early stopping estimate is {result.metric_value:g} ms,"
             f" and {stated / 1e6:g} ms in LoadGen's own words"
         )
+
+
+def _inferable_estimate(result: LoadgenResult) -> Iterator[str]:
+    """Yield contradictions of the 99th percentile's estimate, from which MultiStream is inferred.
+
+    LoadGen estimates it in SingleStream by the rule of MultiStream (`loadgen/results.cc`).
+    """
+    estimate_ns = result.inferable_estimate_ns
+    if estimate_ns is None:
+        return
+    stated_ns = result.stated_estimates_ns.get("99.0", 0)
+    if result.stated_estimates_ns and stated_ns != estimate_ns:
+        yield (
+            f"the early stopping estimate of the 99th percentile is {estimate_ns / 1e6:g} ms,"
+            f" and {stated_ns / 1e6:g} ms in LoadGen's own words"
+        )
+    if not estimate_ns:
+        return
+    latency, count = result.estimated or result.latency, result.query_count
+    found = early_stopping.bounds_ns(latency, count, early_stopping.PERCENTILE["MultiStream"])
+    if found is None:
+        yield f"{count} queries are too few for an early stopping estimate of the 99th percentile"
+    elif not found[0] <= estimate_ns <= found[1]:
+        yield (
+            f"the early stopping estimate of the 99th percentile {estimate_ns / 1e6:g} ms does not"
+            f" lie between {found[0] / 1e6:g} and {found[1] / 1e6:g} ms, where {count} queries"
+            " put it"
+        )
+
+
+def _inferable_rate(result: LoadgenResult) -> Iterator[str]:
+    """Yield contradictions of the rate without overhead: LoadGen divides 1 s by the mean."""
+    rate, mean_ns = result.inferable_rate_per_s, result.latency.mean_ns
+    if not rate or mean_ns is None:
+        return
+    if abs(rate * mean_ns - 1e9) > _PRINTED * 1e9:
+        yield f"{rate:g} queries/s without overhead, but the mean latency is {mean_ns} ns"
+
+
+def _mean(result: LoadgenResult) -> Iterator[str]:
+    """Yield a mean that latencies with these percentiles cannot have; Offline is inferred from it.
+
+    LoadGen rounds the mean down.
+    """
+    latency, count = result.query_latency or result.latency, result.query_count
+    if latency.mean_ns is None or not count:
+        return
+    low_ns, high_ns = bounds_of_sum_ns(count, latency.min_ns, latency.max_ns, latency.percentiles)
+    if (latency.mean_ns + 1) * count < low_ns or latency.mean_ns * count > high_ns:
+        yield f"the mean latency {latency.mean_ns} ns does not fit the percentiles"
 
 
 def _lasted(log: LoadgenLog, result: LoadgenResult) -> Iterator[str]:

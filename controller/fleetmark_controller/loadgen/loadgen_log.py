@@ -17,13 +17,13 @@ different value is a contradiction.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
 from fleetmark_controller.loadgen import limits, rules
 from fleetmark_controller.loadgen.errors import IngestError
+from fleetmark_controller.loadgen.estimate_text import estimates_ns
 from fleetmark_controller.loadgen.mllog import RawLog, Values, read
 from fleetmark_controller.loadgen.wrapped_mean import true_mean_ns
 from fleetmark_core.regular_file import open_regular
@@ -106,6 +106,13 @@ class LoadgenResult:
     That is the case in runs of language models with `use_token_latencies`. None: it estimates from
     the latencies of queries.
     """
+    inferable_estimate_ns: int | None = None
+    """Estimate of the 99th percentile in SingleStream, from which MultiStream is inferred.
+
+    0: LoadGen gave no estimate (too few queries). None: not SingleStream, or not logged.
+    """
+    inferable_rate_per_s: float | None = None
+    """Rate without overhead in SingleStream, from which Offline is inferred."""
 
 
 @dataclass(frozen=True)
@@ -265,20 +272,6 @@ def _latency(values: Values, *, of_query: bool = False, offline_samples: int = 0
     return Latency(lowest, highest, mean, percentiles)
 
 
-_ESTIMATE = re.compile(r"Early stopping (\d{1,2}\.\d{1,2})th percentile estimate: (\d{1,19})(?!\d)")
-
-
-def estimates_ns(text: str) -> dict[str, int]:
-    """Return the estimates in LoadGen's text about early stopping, by percentile.
-
-    The first of each counts: with token latencies, the estimate up to the first token comes first.
-    """
-    found: dict[str, int] = {}
-    for percentile, value in _ESTIMATE.findall(text):
-        found.setdefault(percentile, int(value))
-    return found
-
-
 _CHECKS = {
     "result_min_duration_met": "minimum duration not reached",
     "result_min_queries_met": "minimum query count not reached",
@@ -305,6 +298,8 @@ def _result(values: Values, settings: LoadgenSettings) -> LoadgenResult:
     latency = _latency(values, offline_samples=sample_count if offline else 0)
     query_latency = _latency(values, of_query=True) if settings.scenario == "MultiStream" else None
     name, value, throughput = _metric(values, settings, query_latency)
+    single = settings.scenario == "SingleStream"
+    estimates = single and "early_stopping_latency_ms" in values
     return LoadgenResult(
         validity=validity,
         failed_checks=failed,
@@ -320,6 +315,10 @@ def _result(values: Values, settings: LoadgenSettings) -> LoadgenResult:
             values.text("early_stopping_ttft_result") or values.text("early_stopping_result")
         ),
         estimated=_first_token_latency(values) if settings.scenario != "Offline" else None,
+        inferable_estimate_ns=values.integer("early_stopping_latency_ms", limits.MAX_LATENCY_NS)
+        if estimates
+        else None,
+        inferable_rate_per_s=values.rate("result_qps_without_loadgen_overhead") if single else None,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.errors import IngestError
-from fleetmark_controller.loadgen.loadgen_log import estimates_ns
+from fleetmark_controller.loadgen.estimate_text import estimates_ns
 from fleetmark_core.regular_file import open_regular
 
 _VALIDITY = re.compile(r"^Result is : (VALID|INVALID)\s*$", re.MULTILINE)

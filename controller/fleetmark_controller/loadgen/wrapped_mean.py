@@ -29,7 +29,7 @@ def true_mean_ns(
     """
     if count <= 0 or count * max_ns < _RANGE:
         return printed_ns
-    low, high = _bounds_of_sum(count, min_ns, max_ns, percentiles)
+    low, high = bounds_of_sum_ns(count, min_ns, max_ns, percentiles)
     # The printed mean was rounded down, so the sum is known to within the count.
     least = printed_ns * count
     first = max(0, -(-(low - least - count + 1) // _RANGE))
@@ -39,7 +39,7 @@ def true_mean_ns(
     return (least + first * _RANGE) // count
 
 
-def _bounds_of_sum(
+def bounds_of_sum_ns(
     count: int, min_ns: int, max_ns: int, percentiles: Mapping[str, int]
 ) -> tuple[int, int]:
     """Return bounds of the sum. Percentile p is element floor(count x p) of sorted latencies."""

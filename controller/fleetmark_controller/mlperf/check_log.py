@@ -20,7 +20,12 @@ from fleetmark_controller.loadgen.loadgen_log import (
     read_detail,
 )
 from fleetmark_controller.mlperf import summary
-from fleetmark_controller.mlperf.inference import inferred_figure, may_infer, why_not
+from fleetmark_controller.mlperf.inference import (
+    SAMPLES_PER_QUERY,
+    inferred_figure,
+    may_infer,
+    why_not,
+)
 from fleetmark_controller.mlperf.layout import DETAIL, SUMMARY
 from fleetmark_controller.mlperf.problems import SubmissionProblem
 from fleetmark_controller.mlperf.rules import EDGE, NETWORK, OPEN, Rules
@@ -159,6 +164,10 @@ def _settings(run: RunLog, rules: Rules, division: str) -> Iterator[str]:
         yield f"held {count} samples, must be {least} at least"
     if settings.min_duration_ms < rules.min_duration_ms:
         yield f"min_duration is {settings.min_duration_ms} ms, not {rules.min_duration_ms}"
+    if settings.scenario == "MultiStream" and settings.samples_per_query != SAMPLES_PER_QUERY:
+        # inference_rules.adoc, table of scenarios: 8 samples per query. The checkers multiply an
+        # inferred Offline result by the logged number.
+        yield f"{settings.samples_per_query} samples per query, must be {SAMPLES_PER_QUERY}"
     everywhere = rules.round == "v5.1"
     if rules.terms.equal_issue and (everywhere or division != OPEN):
         key = "effective_sample_concatenate_permutation"

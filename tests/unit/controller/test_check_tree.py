@@ -82,6 +82,30 @@ def edit(path: str, old: str, new: str) -> Mutation:
     return mutate
 
 
+def log_values(folder: str, **new: object) -> Mutation:
+    def mutate(root: Path) -> None:
+        path = root / ROOT / folder / "mlperf_log_detail.txt"
+        lines, changed = [], set()
+        for line in path.read_text().splitlines():
+            entry = json.loads(line.removeprefix(":::MLLOG "))
+            if entry["key"] in new:
+                entry["value"] = new[entry["key"]]
+                changed.add(entry["key"])
+            lines.append(f":::MLLOG {json.dumps(entry)}\n")
+        assert changed == set(new)
+        path.write_text("".join(lines))
+
+    return mutate
+
+
+def each(*mutations: Mutation) -> Mutation:
+    def mutate(root: Path) -> None:
+        for change in mutations:
+            change(root)
+
+    return mutate
+
+
 def field(name: str, new: object) -> Mutation:
     def mutate(root: Path) -> None:
         path = root / ROOT / f"systems/{SYSTEM}.json"
@@ -109,6 +133,8 @@ def link(target: str) -> Mutation:
 SINGLE = f"{RESULTS}/singlestream"
 DETAIL = f"{SINGLE}/performance/run_1/mlperf_log_detail.txt"
 MULTI = f"{RESULTS}/multistream/performance/run_1/mlperf_log_detail.txt"
+MULTI_RUN = MULTI.rpartition("/")[0]
+OFFLINE_RUN = f"{RESULTS}/offline/performance/run_1"
 MEASURED = f"measurements/{SYSTEM}/resnet50/singlestream"
 REFUSED: dict[str, tuple[Mutation, str]] = {
     "no 99th percentile": (
@@ -227,6 +253,94 @@ def test_rounds_differ(tree: Path, tmp_path: Path) -> None:
     add(f"{ROOT}/systems/other.json", "{}")(root)
     assert texts(root, "v5.0") == []
     assert len(texts(root, "v5.1")) == 1
+
+
+ESTIMATES = (
+    "Early stopping 90.0th percentile estimate: 96213",
+    "Early stopping 99.0th percentile estimate: 155401",
+)
+MULTI_SUMMARY = f"{MULTI_RUN}/mlperf_log_summary.txt"
+OFFLINE_SUMMARY = f"{OFFLINE_RUN}/mlperf_log_summary.txt"
+INFERRED_AND_EDITED: dict[str, tuple[Mutation, str]] = {
+    "an estimate below the latencies": (
+        log_values(MULTI_RUN, early_stopping_latency_ms=1000),
+        "estimate of the 99th percentile 0.001 ms does not lie between",
+    ),
+    "an estimate that LoadGen's text contradicts": (
+        log_values(MULTI_RUN, early_stopping_latency_ms=150_000),
+        "0.15 ms, and 0.155401 ms in LoadGen's own words",
+    ),
+    "an estimate that LoadGen's text lacks": (
+        edit(MULTI, f"  * {ESTIMATES[1]}", ""),
+        "0.155401 ms, and 0 ms in LoadGen's own words",
+    ),
+    "an estimate that the summary contradicts": (
+        edit(MULTI_SUMMARY, ESTIMATES[1], ESTIMATES[1].replace("155401", "155400")),
+        "Early stopping 99.0th percentile estimate: 155400, by the detail log 155401",
+    ),
+    "an estimate that the summary lacks": (
+        edit(MULTI_SUMMARY, f" * {ESTIMATES[1]}\n", ""),
+        "Early stopping 99.0th percentile estimate: is there 0 times",
+    ),
+    "an estimate that only the summary has": (
+        log_values(MULTI_RUN, early_stopping_latency_ms=0),
+        "Early stopping 99.0th percentile estimate: is there 1 times, must not be there",
+    ),
+    "too few queries": (
+        log_values(MULTI_RUN, result_query_count=661),
+        "661 queries are too few for an early stopping estimate of the 99th percentile",
+    ),
+    "a rate that the mean contradicts": (
+        each(
+            log_values(OFFLINE_RUN, result_qps_without_loadgen_overhead=999_999),
+            edit(OFFLINE_SUMMARY, "overhead        : 10928.01", "overhead        : 999999.00"),
+        ),
+        "999999 queries/s without overhead, but the mean latency is 91508 ns",
+    ),
+    "a rate and a mean that the percentiles contradict": (
+        each(
+            log_values(
+                OFFLINE_RUN,
+                result_qps_without_loadgen_overhead=11_467.9,
+                result_mean_latency_ns=87_200,
+            ),
+            edit(OFFLINE_SUMMARY, "overhead        : 10928.01", "overhead        : 11467.90"),
+            edit(OFFLINE_SUMMARY, ": 91508", ": 87200"),
+        ),
+        "the mean latency 87200 ns does not fit the percentiles",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", INFERRED_AND_EDITED)
+def test_an_edited_figure_that_is_inferred_is_refused(
+    tree: Path, tmp_path: Path, case: str
+) -> None:
+    mutate, expected = INFERRED_AND_EDITED[case]
+    root = tmp_path / "tree"
+    shutil.copytree(tree, root, symlinks=True)
+    mutate(root)
+    found = texts(root)
+    assert any(expected in text for text in found), found or "it was accepted"
+
+
+@pytest.mark.parametrize(
+    ("mean_ns", "per_query", "expected"),
+    [
+        (None, 8000, "8000 samples per query, must be 8"),
+        ("min", 8, "does not fit the percentiles"),
+    ],
+)
+def test_an_edited_multistream_log_gives_no_inferred_offline(
+    tmp_path: Path, mean_ns: str | None, per_query: int, expected: str
+) -> None:
+    root = foreign_tree(tmp_path, [("offline", "multistream")])
+    log = root / ROOT / OFFLINE_RUN / "mlperf_log_detail.txt"
+    key = "result_mean_query_latency_ns"
+    mean = value(log, "result_min_query_latency_ns" if mean_ns else key)
+    log_values(OFFLINE_RUN, effective_samples_per_query=per_query, **{key: mean})(root)
+    found = texts(root)
+    assert any(expected in text for text in found), found or "it was accepted"
 
 
 JSON_VALUES = st.recursive(

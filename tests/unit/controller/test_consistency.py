@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fleetmark_controller.loadgen import consistency
+from fleetmark_controller.loadgen import consistency, early_stopping
+from fleetmark_controller.loadgen.estimate_text import estimates_ns
 from fleetmark_controller.loadgen.loadgen_log import (
     PERCENTILES,
+    Latency,
     LoadgenLog,
     LoadgenResult,
-    estimates_ns,
     parse_detail,
 )
 from fleetmark_controller.loadgen.summary import read_summary
@@ -96,3 +99,55 @@ def test_a_rate_is_printed_with_few_decimals(tmp_path: Path, printed: str, *, fi
     result = replace(result, metric_value=17.285)
     found = list(consistency.summary_figures(read_summary(path), log, result))
     assert (found == []) == fits, found
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=64, max_size=2000))
+def test_inferred_figures_of_any_latencies_are_consistent(taken: list[int]) -> None:
+    """Figures as `loadgen/results.cc` computes them from any latencies are not refused."""
+    log, genuine = parsed(SINGLE)
+    log = replace(log, duration_s=None)
+    ordered, count = sorted(taken), len(taken)
+    rank = early_stopping.rank_from_top(count, 0.99)
+    estimate_ns = ordered[count - rank] if rank else 0
+    mean_ns = sum(ordered) // count
+    percentiles = {name: ordered[int(count * float(name) / 100)] for name in PERCENTILES}
+    result = replace(
+        genuine,
+        query_count=count,
+        sample_count=count,
+        throughput_samples_per_s=None,
+        latency=Latency(ordered[0], ordered[-1], mean_ns, percentiles),
+        stated_estimates_ns={"90.0": 1, "99.0": estimate_ns} if rank else {"90.0": 1},
+        inferable_estimate_ns=estimate_ns,
+        inferable_rate_per_s=float(f"{1e9 / mean_ns:.6g}"),
+    )
+    assert list(consistency.figures(log, result)) == []
+    above = replace(result, inferable_estimate_ns=ordered[-1] + 1, stated_estimates_ns={})
+    (text,) = consistency.figures(log, above)
+    assert ("does not lie between" if rank else "too few") in text
+    faster = replace(result, inferable_rate_per_s=1.001e9 / mean_ns)
+    assert any("but the mean latency is" in text for text in consistency.figures(log, faster))
+    none = replace(genuine.latency, min_ns=0, mean_ns=0)
+    texts = list(consistency.figures(log, replace(genuine, latency=none)))
+    assert any("but the mean latency is 0 ns" in text for text in texts)
+
+
+def test_the_summary_must_have_the_estimate_for_multistream_of_the_detail_log() -> None:
+    log, result = parsed(SINGLE)
+    summary = read_summary(LOADGEN_LOGS / SINGLE / "mlperf_log_summary.txt")
+    assert list(consistency.summary_figures(summary, log, result)) == []
+    other = replace(summary, estimate_ns={**summary.estimate_ns, "99.0": 155_400})
+    (text,) = consistency.summary_figures(other, log, result)
+    assert "the estimate of the 99th percentile is 155400 ns, by the detail log 155401" in text
+
+
+def test_a_log_without_the_figures_for_inference_is_consistent(tmp_path: Path) -> None:
+    folder = cases.copy(SINGLE, tmp_path)
+    path = folder / "mlperf_log_detail.txt"
+    keys = ("early_stopping_latency_ms", "result_qps_without_loadgen_overhead")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not any(f'"{key}"' in line for key in keys)))
+    log = parse_detail(path)
+    assert log.result is not None and log.result.inferable_estimate_ns is None
+    assert log.result.inferable_rate_per_s is None
+    assert list(consistency.figures(log, log.result)) == []
