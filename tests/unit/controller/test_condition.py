@@ -207,6 +207,30 @@ def test_the_first_reading_is_compared_with_the_last_known_time() -> None:
     assert seen.during(1500, 3000).readings("quota_throttled") == [4.0]
 
 
+@given(
+    st.lists(st.integers(0, 9000), min_size=1, max_size=12, unique=True).map(sorted),
+    st.integers(-1000, 9000),
+    st.integers(0, 5000),
+)
+def test_any_interval(times: list[int], start_ms: int, length_ms: int) -> None:
+    """Each difference that counts is named by the time of its reading."""
+    end_ms = start_ms + length_ms
+    known = [float(at) for at in times]
+    seen = telemetry.Telemetry(
+        {name: list(known) for name in ("elapsed_ms", "frequency_hz", "quota_throttled")}
+    )
+    during = seen.during(start_ms, end_ms)
+    inside = [at for at in known if start_ms <= at <= end_ms]
+    if inside:
+        assert during.readings("frequency_hz") == inside
+        counted = during.readings("quota_throttled")
+        before = dict(zip(known[1:], known, strict=False))
+        assert counted, "no measurement is left without a reading"
+        assert len(during.readings("elapsed_ms")) == len(inside)
+        if len(counted) > 1:
+            assert all(start_ms <= before.get(at, at) <= end_ms for at in counted)
+
+
 # Thresholds come from the component.
 
 
