@@ -3,8 +3,8 @@
 A device has sensors in thermal zones and in hwmon chips. Many of them say nothing about the
 temperature of the processor: those of batteries, radios, disks and the circuit board, and some that
 are stuck. A sensor counts if its name is known to be of the SoC; if no such sensor gives a reading,
-sensors with unknown names count. Sensors that never change are found only over time:
-`SensorHistory`.
+sensors with unknown names count, and without these, the firmware's `acpitz`. Sensors that never
+change are found only over time: `SensorHistory`.
 
 Names are those of the kernel's drivers and device trees (`type` of a thermal zone, `name` and
 `temp*_label` of a hwmon chip).
@@ -22,6 +22,12 @@ from fleetmark_agent.fingerprint import sysfs
 
 LOWEST_C, HIGHEST_C = -40.0, 125.0
 """Range in which an SoC can run; an absent sensor reads -274, -256, 127.9 or 255."""
+WRONG_UNIT_C = 1.25
+"""Distance from 0 °C up to which a reading may be in another unit.
+
+The kernel's unit is a thousandth of a degree. Some drivers give whole or tenths of a degree: 125 °C
+is then 125 or 1250, and reads as 0.125 or 1.25 °C. A sensor without a value often reads 0.
+"""
 STUCK_S, STUCK_LOOKS = 30.0, 10
 """Time and readings after which an unchanged sensor is stuck, if others changed meanwhile.
 
@@ -47,7 +53,8 @@ _FOREIGN = (
         r"skin|quiet|\bxo\b|ambient|board|tskn|\bcase\b|\blcd\b|display|\bcam|flash|\busb|conn\b"
         r"|\bsys|\baux ?tin|\bnct\d|\bit8\d|\bw83|\bf71|asus|dell|thinkpad|applesmc|\bsen\d|\bntc"
         r"|\blm\d+|\btmp\d|\badt7|\bsht\d|\bbm[ep]\d|\bsi70|\bhtu\d|\baht\d|\bmcp9|\bsurface\b"
-        r"|backlight|\bled|\bdc ?in\b|\bpsu|\bpwr|power|\bina\d|\bina2|\bsec\b|\brp1\b|fan|\bnpcm",
+        r"|backlight|\bled|\bdc ?in\b|\bpsu|\bpwr|\bpower|\bina\d|\bina2|\bsec\b|\brp1\b|fan"
+        r"|\bnpcm",
         "the board's, not the SoC's",
     ),
     (r"\bpch|int3400|\bchipset", "the chipset's, not the CPU's"),
@@ -60,6 +67,8 @@ _SOC = re.compile(
     r"|\bdsp|\bvpu\b|\bve\b|\bnsp|\bmain\d|\bmcu\b|\bwkup|\bc7x|scpi|scmi|xgene|\btmu"
     r"|\bimx|armada|\bap806|\bcp\d|cdsp|\bddrss|\btpu\b|\bcalibrated"
 )
+_OFTEN_CONSTANT = re.compile(r"\bacpitz\b")
+"""ACPI's thermal zone: the value is the firmware's, and often a constant."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +80,14 @@ class ThermalSensor:
         path: the file from which it is read.
         foreign: what it measures if its name says that it is not the SoC; else empty.
         is_soc: whether its name says that it is the SoC's.
+        is_last_resort: whether it counts only if there is no other sensor.
     """
 
     name: str
     path: Path
     foreign: str = ""
     is_soc: bool = False
+    is_last_resort: bool = False
 
     def celsius(self) -> float | None:
         """Read the sensor; None if it gives no number."""
@@ -107,9 +118,10 @@ def find_sensors(root: Path = Path("/")) -> list[ThermalSensor]:
             # Tctl has an offset for fan control; see the kernel's documentation of k10temp.
             foreign = "a value for the fan; Tdie is the temperature"
         is_soc = not foreign and _SOC.search(_words(name)) is not None
+        is_last_resort = _OFTEN_CONSTANT.search(_words(name)) is not None
         numbered = (name if n == 1 else f"{name} #{n}" for n in count(1))
         own_name = next(candidate for candidate in numbered if candidate not in found)
-        found[own_name] = ThermalSensor(own_name, path, foreign, is_soc)
+        found[own_name] = ThermalSensor(own_name, path, foreign, is_soc, is_last_resort)
     return list(found.values())
 
 
@@ -127,13 +139,18 @@ def choose_sensors(sensors: Sequence[ThermalSensor]) -> SensorChoice:
     for sensor in usable if known else ():
         if not sensor.is_soc:
             left_out[sensor.name] = "its name does not say that it is the SoC's, others' do"
-    used = (known or usable)[:_MOST_USED]
+    unknown = [sensor for sensor in usable if not sensor.is_last_resort]
+    for sensor in usable if unknown and not known else ():
+        if sensor.is_last_resort:
+            left_out[sensor.name] = "it is often a constant, and there are other sensors"
+    used = (known or unknown or usable)[:_MOST_USED]
     return SensorChoice(tuple(used), left_out)
 
 
 def possible_c(value: float | None) -> float | None:
-    """Return the reading if it can be a temperature of a running SoC."""
-    return value if value is not None and LOWEST_C <= value <= HIGHEST_C else None
+    """Return the reading if it can be a temperature of a running SoC, in the right unit."""
+    possible = value is not None and LOWEST_C <= value <= HIGHEST_C and abs(value) > WRONG_UNIT_C
+    return value if possible else None
 
 
 def hottest_c(readings: Mapping[str, float | None], without: Iterable[str] = ()) -> float | None:
@@ -212,6 +229,8 @@ def stuck_sensors(
 def _why_no_reading(value: float | None) -> str:
     if value is None:
         return "it gives no reading"
+    if abs(value) <= WRONG_UNIT_C:
+        return f"it reads {value * 1000:.0f}: too close to zero for thousandths of a degree"
     return "" if possible_c(value) is not None else f"it reads {value:g} °C, which cannot be"
 
 

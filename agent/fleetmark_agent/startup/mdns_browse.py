@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 import ifaddr
-from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
+from zeroconf import Error, IPVersion, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
 from fleetmark_agent.startup.dial import first_reachable
 from fleetmark_core.network_address import is_link_local, join_address
@@ -47,6 +47,7 @@ def find(ca_sha256: str = "", patience_s: float = _PATIENCE_S) -> tuple[str, str
     if zeroconf is None:
         return "", "this device has no network that carries multicast"
     reasons: dict[str, None] = {}
+    seen: set[str] = set()
     try:
         browser = _Names()
         ServiceBrowser(zeroconf, SERVICE_TYPE, browser)
@@ -55,7 +56,15 @@ def find(ca_sha256: str = "", patience_s: float = _PATIENCE_S) -> tuple[str, str
                 name = browser.names.get(timeout=left_s)
             except queue.Empty:
                 break
-            info = zeroconf.get_service_info(SERVICE_TYPE, name, timeout=_QUERY_MS)
+            # DNS names are case-insensitive: RFC 4343.
+            if name.lower() in seen:
+                continue
+            seen.add(name.lower())
+            try:
+                info = zeroconf.get_service_info(SERVICE_TYPE, name, timeout=_QUERY_MS)
+            except (Error, ValueError, OSError):
+                # Any machine can send an entry with an invalid name; it must not end the search.
+                continue
             if info is None:
                 continue
             address, reason = _usable(info, ca_sha256)

@@ -32,6 +32,11 @@ _COVERING = frozenset(
         *("quota_periods", "quota_throttled"),
     )
 )
+# A reading of these columns is a difference from the previous one, so that the first one of a
+# measurement also covers time before it. The other covering columns are levels.
+_DIFFERENCES = frozenset(
+    ("cpu_percent", "foreign_cpu_percent", "quota_periods", "quota_throttled"),
+)
 _READING_MS = 1000.0
 
 
@@ -54,27 +59,56 @@ class Telemetry:
     def during(self, start_ms: float, end_ms: float) -> Telemetry:
         """Return the readings of an interval; all readings if none is in it (the clocks disagree).
 
-        Of the readings shortly after the end, only those that cover earlier time are kept.
+        Of the readings shortly after the end, only those that cover earlier time are kept. The
+        first reading also covers time before the start, for example while a model is loaded: its
+        differences are kept only if there is no other reading.
         """
-        elapsed = self.columns.get("elapsed_ms", [])
-        kept = [
-            (number, at <= end_ms)
-            for number, at in enumerate(elapsed)
-            if at is not None and start_ms <= at <= end_ms + _READING_MS
-        ]
-        if not kept:
+        rows = _rows_during(self.columns.get("elapsed_ms", []), start_ms, end_ms)
+        if not rows:
             return self
-        # If the run is so short that it has no reading, the next one is used.
-        within = any(inside for _, inside in kept)
         return Telemetry(
             {
-                name: [
-                    column[n] if inside or not within or name in _COVERING else None
-                    for n, inside in kept
-                ]
+                name: [column[row.number] if row.counts(name) else None for row in rows]
                 for name, column in self.columns.items()
             }
         )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of an interval; `inside`: before its end; `since_start`: no earlier time is covered."""
+
+    number: int
+    inside: bool = True
+    since_start: bool = True
+
+    def counts(self, column: str) -> bool:
+        """Return whether the row's reading of a column describes the interval."""
+        if column in _DIFFERENCES:
+            return self.since_start
+        return self.inside or column in _COVERING
+
+
+def _rows_during(elapsed: Sequence[float | None], start_ms: float, end_ms: float) -> list[_Row]:
+    """Return the rows that describe an interval, given the time of each row."""
+    rows: list[_Row] = []
+    after: list[_Row] = []
+    previous_ms: float | None = None
+    for number, at in enumerate(elapsed):
+        if at is None:
+            continue
+        since_start = previous_ms is None or previous_ms >= start_ms
+        if start_ms <= at <= end_ms:
+            rows.append(_Row(number, since_start=since_start))
+        elif end_ms < at <= end_ms + _READING_MS:
+            # If the interval is so short that it has no reading, the next ones are used.
+            after.append(_Row(number))
+            if rows and previous_ms is not None and previous_ms < end_ms:
+                rows.append(_Row(number, inside=False, since_start=since_start))
+        previous_ms = at
+    if len(rows) == 1:
+        return [_Row(rows[0].number)]
+    return rows or after
 
 
 def read(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Telemetry:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 """Addresses for documentation (RFC 5737, RFC 3849): they are routed like any other one."""
-_CONTAINER_BRIDGES = ("br-", "cni", "docker", "lxcbr", "podman", "veth", "virbr")
+_CONTAINER_BRIDGES = re.compile(r"br-[0-9a-f]{12}$|cni|docker|lxcbr|podman|veth|virbr")
+"""Names of interfaces of containers; Docker's further networks have 12 hexadecimal digits, so that
+`br-lan`, a bridge of the local network, does not match."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def select_address(routed: Sequence[str], addresses: Iterable[HostAddress], loca
     ]
     routable = [each for each in usable if not each[1].is_link_local]
     # Python sorts stably: the order of the interfaces stays.
-    routable.sort(key=lambda each: (_is_bridge(each[0].interface), each[1].version))
+    routable.sort(key=lambda each: (is_container_bridge(each[0].interface), each[1].version))
     link_local = [each for each in usable if each[1].is_link_local]
     candidates = [
         *(text for text in routed if _is_routable(text)),
@@ -52,8 +55,9 @@ def select_address(routed: Sequence[str], addresses: Iterable[HostAddress], loca
     return next(iter(candidates), "")
 
 
-def _is_bridge(interface: str) -> bool:
-    return interface.startswith(_CONTAINER_BRIDGES)
+def is_container_bridge(interface: str) -> bool:
+    """Return whether an interface connects this host only with its own containers."""
+    return _CONTAINER_BRIDGES.match(interface) is not None
 
 
 def _is_routable(text: str) -> bool:

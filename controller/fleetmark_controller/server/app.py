@@ -26,6 +26,7 @@ from fleetmark_controller.api.session import SessionService
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.home.device_address import (
+    HostAddress,
     device_host,
     host_addresses,
     host_name_local,
@@ -174,12 +175,13 @@ async def _serve(
     name = advertisement.name if advertisement is not None else ""
     info = await _introduce(home, engine, issuer, host, name, with_token)
     if advertisement is not None:
-        await advertisement.start()
+        await advertisement.refresh()
     gc_policy.freeze_startup_objects()
     loop = asyncio.get_running_loop()
     local = loop.create_task(_keep_local(home, engine, issuer, info))
     sweeper = loop.create_task(gc_policy.collect_periodically())
     monitor = loop.create_task(_monitor(engine, issuer, shares, refusals).run())
+    advertiser = loop.create_task(advertisement.keep_current()) if advertisement else None
     try:
         ready(info)
         await _until_stopped()
@@ -187,7 +189,9 @@ async def _serve(
         local.cancel()
         sweeper.cancel()
         monitor.cancel()
-        if advertisement is not None:
+        if advertisement is not None and advertiser is not None:
+            advertiser.cancel()
+            await asyncio.wait([advertiser])
             await advertisement.end()
     log.info("stopping")
     sessions.send_goodbye("the controller is stopping")
@@ -234,9 +238,11 @@ def _advertisement(engine: Engine, issuer: Issuer, host: str) -> Advertisement |
         return None
     from fleetmark_controller.server.mdns_advertise import Advertisement
 
-    addresses = [a.text for a in host_addresses()] if is_every_address(host) else [host]
+    def find_addresses() -> list[HostAddress]:
+        return host_addresses() if is_every_address(host) else [HostAddress("", host)]
+
     ca_sha256 = issuer.authority.ca_sha256
-    return Advertisement(engine.controller_id, addresses, issuer.session_port, ca_sha256)
+    return Advertisement(engine.controller_id, find_addresses, issuer.session_port, ca_sha256)
 
 
 def _keeper(home: Home, settings: ControllerSettings) -> ReleaseStore:

@@ -5,76 +5,129 @@ An advertisement only helps to find the controller: devices trust the CA fingerp
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from zeroconf import IPVersion, ServiceInfo
 from zeroconf.asyncio import AsyncZeroconf
 
+from fleetmark_controller.home.device_address import HostAddress, is_container_bridge
 from fleetmark_protos.channel import SERVICE_TYPE
 
 log = logging.getLogger("fleetmark.controller")
 _UNFOUND = "devices will not find this controller by themselves"
+_REFRESH_S = 60.0
 
 
-def advertised(addresses: Iterable[str]) -> list[str]:
-    """Return the addresses by which other machines may reach this host, without repetitions."""
-    return [
-        text
-        for text in dict.fromkeys(text.partition("%")[0] for text in addresses)
-        if not ipaddress.ip_address(text).is_loopback
-    ]
+def advertised(addresses: Iterable[HostAddress]) -> list[str]:
+    """Return the addresses by which other machines may reach this host, without repetitions.
+
+    Addresses of bridges to containers are left out if there are others.
+    """
+    bridged: dict[str, bool] = {}
+    for address in addresses:
+        text = address.text.partition("%")[0]
+        parsed = ipaddress.ip_address(text)
+        if not (parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast):
+            is_bridged = is_container_bridge(address.interface)
+            bridged[text] = is_bridged and bridged.get(text, True)
+    return [text for text, is_bridged in bridged.items() if not is_bridged] or list(bridged)
 
 
 class Advertisement:
     """The DNS-SD entry of one controller."""
 
     def __init__(
-        self, controller_id: str, addresses: Iterable[str], port: int, ca_sha256: str
+        self,
+        controller_id: str,
+        find_addresses: Callable[[], Iterable[HostAddress]],
+        port: int,
+        ca_sha256: str,
     ) -> None:
-        """Prepare the entry; nothing is sent before `begin`."""
+        """Prepare the entry; nothing is sent before `refresh`.
+
+        Args:
+            controller_id: the name of the entry.
+            find_addresses: returns the addresses of this host; it may raise OSError.
+            port: the port of the session server.
+            ca_sha256: the fingerprint of the controller's CA.
+        """
         self.name = f"fleetmark-{controller_id}.local"
         """The name under `.local` that this host has while the entry is published."""
-        self._addresses = advertised(addresses)
-        self._info = ServiceInfo(
-            SERVICE_TYPE,
-            f"{controller_id}.{SERVICE_TYPE}",
-            addresses=[_packed(address) for address in self._addresses],
-            port=port,
-            properties={"v": "1", "ca": ca_sha256},
-            server=f"{self.name}.",
-        )
+        self._controller_id = controller_id
+        self._find_addresses = find_addresses
+        self._port = port
+        self._ca_sha256 = ca_sha256
+        self._published: set[str] = set()
+        self._info: ServiceInfo | None = None
         self._zeroconf: AsyncZeroconf | None = None
+        self._warning = ""
 
-    async def start(self) -> None:
-        """Send it. A failure is logged and stops nothing."""
-        if not self._addresses:
-            log.warning("%s: this host has no network address", _UNFOUND)
-            return
+    async def keep_current(self, interval_s: float = _REFRESH_S) -> None:
+        """Publish the addresses of this host whenever they change, until cancelled."""
+        while True:
+            await asyncio.sleep(interval_s)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Publish the addresses of this host if they are new. A failure is logged, not raised."""
         try:
-            self._zeroconf = _open()
-            await self._zeroconf.async_register_service(self._info, allow_name_change=True)
+            addresses = advertised(self._find_addresses())
+            if not addresses:
+                await self.end()
+                self._warn("this host has no network address")
+            elif set(addresses) != self._published:
+                # zeroconf uses only the interfaces that exist when it is opened.
+                await self.end()
+                await self._publish(addresses)
         except OSError as error:
-            log.warning("%s: %s", _UNFOUND, error)
+            self._warn(str(error))
         except Exception as error:
             # zeroconf's own errors have no common base; none of them may stop a controller.
-            log.warning("%s: %r", _UNFOUND, error)
-        else:
-            log.info("advertised on the local network addresses=%s", ",".join(self._addresses))
+            self._warn(repr(error))
+        if self._zeroconf is not None and not self._published:
+            await self.end()
 
     async def end(self) -> None:
         """Withdraw it, so that no device finds a controller that is gone."""
-        if self._zeroconf is None:
+        zeroconf, info, self._zeroconf = self._zeroconf, self._info, None
+        if zeroconf is None or info is None:
             return
         try:
-            # Two awaits: the first returns the task that sends the goodbyes.
-            goodbye = await self._zeroconf.async_unregister_service(self._info)
-            await goodbye
-            await self._zeroconf.async_close()
+            if self._published:
+                self._published = set()
+                # Two awaits: the first returns the task that sends the goodbyes.
+                goodbye = await zeroconf.async_unregister_service(info)
+                await goodbye
         except Exception as error:
             log.debug("withdrawing the advertisement failed: %r", error)
+        try:
+            await zeroconf.async_close()
+        except Exception as error:
+            log.debug("closing multicast DNS failed: %r", error)
+
+    async def _publish(self, addresses: list[str]) -> None:
+        self._info = ServiceInfo(
+            SERVICE_TYPE,
+            f"{self._controller_id}.{SERVICE_TYPE}",
+            addresses=[_packed(address) for address in addresses],
+            port=self._port,
+            properties={"v": "1", "ca": self._ca_sha256},
+            server=f"{self.name}.",
+        )
+        self._zeroconf = _open()
+        await self._zeroconf.async_register_service(self._info, allow_name_change=True)
+        self._published, self._warning = set(addresses), ""
+        log.info("advertised on the local network addresses=%s", ",".join(addresses))
+
+    def _warn(self, cause: str) -> None:
+        """Log a warning, unless it repeats the last one."""
+        if cause != self._warning:
+            log.warning("%s: %s", _UNFOUND, cause)
+        self._warning = cause
 
 
 def _packed(address: str) -> bytes:

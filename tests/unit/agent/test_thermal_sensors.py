@@ -16,6 +16,7 @@ from fleetmark_agent.fingerprint.thermal_sensors import (
     choose_sensors,
     find_sensors,
     hottest_c,
+    possible_c,
     stuck_sensors,
 )
 from fleetmark_agent.runner.telemetry import temperature_log
@@ -75,6 +76,7 @@ SOC = [
     "G3D",
     "SOC0-therm",
     "tsens_tz_sensor1",
+    "zenpower",
 ]
 FOREIGN = [
     "PMIC-Die",
@@ -112,6 +114,8 @@ FOREIGN = [
     "drivetemp",
     "jc42",
     "fuel-gauge",
+    "power-supply",
+    "vdd_power",
 ]
 
 
@@ -131,15 +135,49 @@ def test_names_of_other_parts(tmp_path: Path, name: str) -> None:
 
 
 def test_unknown_names_count_where_no_other_does(tmp_path: Path) -> None:
-    board = zones(tmp_path, acpitz=61_000, whatever=40_000)
+    board = zones(tmp_path, **{"zone-a": 61_000, "whatever": 40_000})
     assert read_temperature(tmp_path) == 61.0
     chip(board, 0, "coretemp", **{"Package id 0": 47_000, "Core 0": 46_000})
     chip(board, 1, "nvme", Composite=81_000)
     chip(board, 2, "amdgpu", edge=88_000)
     assert read_temperature(tmp_path) == 47.0
     assert set(Thermometer(tmp_path).choice.left_out) == {
-        *("acpitz", "whatever", "nvme Composite", "amdgpu edge"),
+        *("zone-a", "whatever", "nvme Composite", "amdgpu edge"),
     }
+
+
+def test_a_zone_of_the_firmware_counts_only_without_any_other_sensor(tmp_path: Path) -> None:
+    board = zones(tmp_path, acpitz=16_800)
+    assert read_temperature(tmp_path) == 16.8
+    chip(board, 0, "acpitz", temp1=16_800)
+    chip(board, 1, "whatever", temp1=12_000)
+    assert read_temperature(tmp_path) == 12.0
+    assert "other sensors" in Thermometer(tmp_path).choice.left_out["acpitz"]
+    chip(board, 2, "zenpower", Tdie=71_000, Tctl=81_000, Tccd1=70_000)
+    assert read_temperature(tmp_path) == 71.0
+    left_out = Thermometer(tmp_path).choice.left_out
+    assert set(left_out) == {"acpitz", "whatever temp1", "zenpower Tctl"}
+
+
+@pytest.mark.parametrize("value", [45, 125, 450, 1250, -10, -100, 0, 1])
+def test_a_sensor_that_does_not_count_in_thousandths(tmp_path: Path, value: int) -> None:
+    """Whole and tenths of a degree would read as about 0 °C."""
+    board = zones(tmp_path, **{"tsens_tz_sensor1": value})
+    assert read_temperature(tmp_path) is None
+    (why,) = Thermometer(tmp_path).choice.left_out.values()
+    assert why == f"it reads {value}: too close to zero for thousandths of a degree"
+    chip(board, 0, "coretemp", **{"Core 0": 1_251})
+    assert read_temperature(tmp_path) == 1.251
+
+
+def test_a_reading_near_zero_never_counts(tmp_path: Path) -> None:
+    board = zones(tmp_path, **{"cpu-thermal": 5_000})
+    thermometer = LastingThermometer(tmp_path)
+    assert thermometer.celsius() == 5.0
+    board.put("sys/class/thermal/thermal_zone0/temp", 450)
+    assert thermometer.celsius() is None
+    assert hottest_c({"a": 0.45, "b": -3.0}) == -3.0
+    assert stuck_sensors(looks(90, a=0.045), under_load=True) == {}
 
 
 @pytest.mark.parametrize("value", [-274_000, -256_000, 127_937, 255_000, "", "abc", "9" * 5000])
@@ -226,7 +264,7 @@ def test_any_readings(series: list[tuple[float, dict[str, float | None]]]) -> No
     stuck = stuck_sensors(series)
     for name, why in stuck.items():
         seen = {look.get(name) for _, look in series} - {None}
-        assert len([v for v in seen if v is not None and LOWEST_C <= v <= HIGHEST_C]) == 1
+        assert len([v for v in seen if possible_c(v) is not None]) == 1
         assert why
     for _, look in series:
         hottest = hottest_c(look, stuck)

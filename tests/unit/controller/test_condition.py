@@ -163,6 +163,74 @@ def test_readings_of_one_moment_after_the_end_do_not_count() -> None:
     assert seen.during(1100, 1200).readings("frequency_hz") == [1e8]
 
 
+def test_readings_that_cover_time_before_the_start_do_not_count() -> None:
+    """While a job loads its model, its CPU quota is often used up."""
+    columns = {
+        "elapsed_ms": [0.0, 1000.0, 2000.0, 3000.0, 4000.0],
+        "frequency_hz": [1e9, 1e9, 2e9, 2.1e9, 4e9],
+        "cpu_percent": [10.0, 20.0, 30.0, 40.0, 50.0],
+        "foreign_cpu_percent": [0.0, 99.0, 98.0, 1.0, 2.0],
+        "swapped_bytes": [0.0, 5.0, 6.0, 7.0, 8.0],
+        "quota_throttled": [0.0, 9.0, 8.0, 0.0, 0.0],
+        "quota_periods": [0.0, 10.0, 10.0, 10.0, 10.0],
+    }
+    seen = telemetry.Telemetry({name: list(column) for name, column in columns.items()})
+    during = seen.during(1500, 3500)
+    assert during.readings("frequency_hz") == [2e9, 2.1e9], "it is of that moment"
+    assert during.readings("cpu_percent") == [40.0, 50.0]
+    assert during.readings("foreign_cpu_percent") == [1.0, 2.0]
+    assert during.readings("quota_throttled") == [0.0, 0.0]
+    assert during.readings("quota_periods") == [10.0, 10.0]
+    assert during.readings("swapped_bytes") == [6.0, 7.0, 8.0], "a level, not a difference"
+    assert condition.disturbances(during, LIMIT) == []
+    # A reading that covers the measurement from its first moment counts.
+    assert seen.during(1000, 3500).readings("quota_throttled") == [8.0, 0.0, 0.0]
+    # Nothing precedes the first reading: the agent read its counters when the job started.
+    assert seen.during(-500, 3500).readings("quota_throttled") == [0.0, 9.0, 8.0, 0.0, 0.0]
+    assert seen.during(0, 500).readings("quota_throttled") == [0.0, 9.0]
+    # Without any other reading, doubt is better than a measurement that was not watched.
+    assert seen.during(1900, 1950).readings("quota_throttled") == [8.0]
+
+
+def test_readings_that_cover_only_time_after_the_end_do_not_count() -> None:
+    columns = {"elapsed_ms": [0.0, 500.0, 1000.0, 1500.0], "quota_throttled": [0.0, 1.0, 2.0, 3.0]}
+    seen = telemetry.Telemetry({name: list(column) for name, column in columns.items()})
+    assert seen.during(0, 600).readings("quota_throttled") == [0.0, 1.0, 2.0]
+
+
+def test_the_first_reading_is_compared_with_the_last_known_time() -> None:
+    columns: dict[str, list[float | None]] = {
+        "elapsed_ms": [1000.0, None, 2000.0, 3000.0],
+        "quota_throttled": [1.0, 2.0, 3.0, 4.0],
+    }
+    seen = telemetry.Telemetry(columns)
+    assert seen.during(1500, 3000).readings("quota_throttled") == [4.0]
+
+
+@given(
+    st.lists(st.integers(0, 9000), min_size=1, max_size=12, unique=True).map(sorted),
+    st.integers(-1000, 9000),
+    st.integers(0, 5000),
+)
+def test_any_interval(times: list[int], start_ms: int, length_ms: int) -> None:
+    """Each difference that counts is named by the time of its reading."""
+    end_ms = start_ms + length_ms
+    known = [float(at) for at in times]
+    seen = telemetry.Telemetry(
+        {name: list(known) for name in ("elapsed_ms", "frequency_hz", "quota_throttled")}
+    )
+    during = seen.during(start_ms, end_ms)
+    inside = [at for at in known if start_ms <= at <= end_ms]
+    if inside:
+        assert during.readings("frequency_hz") == inside
+        counted = during.readings("quota_throttled")
+        before = dict(zip(known[1:], known, strict=False))
+        assert counted, "no measurement is left without a reading"
+        assert len(during.readings("elapsed_ms")) == len(inside)
+        if len(counted) > 1:
+            assert all(start_ms <= before.get(at, at) <= end_ms for at in counted)
+
+
 # Thresholds come from the component.
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from fleetmark_controller.home.device_address import HostAddress, select_address
 from fleetmark_controller.home.settings import check_listen
-from fleetmark_controller.server.mdns_advertise import advertised
 from fleetmark_core.errors import FleetmarkError
 
 LOOPBACK = ["lo 127.0.0.1", "lo ::1"]
@@ -50,11 +49,6 @@ def test_what_is_chosen_is_an_address_of_this_host(found: list[str]) -> None:
     host = chosen([], [f"eth{index} {text}" for index, text in enumerate(found)])
     assert host in {*found, LOCAL, ""}
     assert host in (LOCAL, "") or not ipaddress.ip_address(host).is_loopback
-
-
-def test_an_advertisement_has_both_families_and_no_loopback() -> None:
-    found = ["127.0.0.1", "::1", "192.0.2.9", "fe80::1%eth0", "fd00::1", "192.0.2.9"]
-    assert advertised(found) == ["192.0.2.9", "fe80::1", "fd00::1"]
 
 
 @pytest.mark.parametrize(
