@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.backup import manifest
 from fleetmark_controller.backup.create import create_backup
 from fleetmark_controller.backup.file_copy import copy_blob
 from fleetmark_controller.backup.restore import restore_backup
+from fleetmark_controller.cli.backup import command
 from fleetmark_controller.home.settings import check_settings, load_settings
 from fleetmark_controller.store.db.connection import STORE_NAME, migrate
 from fleetmark_core.blob_store import BlobFolder
@@ -143,6 +145,17 @@ def test_a_blob_that_cannot_be_read_is_left_out(
     (tmp_path / "backup" / "blobs" / "sha256" / "zz").write_text("a stray file")
     restored = restore_backup(tmp_path / "backup", tmp_path / "restored")
     assert (restored.blobs, restored.damaged_blobs, restored.lost_blobs) == (0, (second,), 0)
+
+
+def test_the_command_warns_of_blobs_that_are_left_out(home: Path, tmp_path: Path) -> None:
+    sha256 = sha256_hex(b"first")
+    change(BlobFolder(home / "blobs").path(sha256))
+    words = ["--home", str(home), "--out", str(tmp_path / "backup")]
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 0, done.output
+    assert "and 1 blobs" in done.output
+    assert "Warning: 1 blobs of the home are damaged or cannot be read" in done.output
+    assert sha256 in done.output
 
 
 def test_a_folder_that_cannot_be_written_is_not_a_damaged_blob(home: Path, tmp_path: Path) -> None:
