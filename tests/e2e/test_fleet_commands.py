@@ -145,7 +145,7 @@ def test_saved_fleets_stand_wherever_a_selector_does(fleet: Fleet) -> None:
     ok(fleet, "results", "list", "--fleet", "@nightly")
     out = str(fleet.folder / "some.csv")
     ok(fleet, "export", "--format", "csv", "--out", out, "--fleet", "@nightly")
-    assert "used by @nightly" in refused(fleet, 2, "fleet", "forget", "first")
+    assert "in use by @nightly" in refused(fleet, 2, "fleet", "forget", "first")
     assert "refers to itself" in refused(fleet, 2, "fleet", "save", "first", "@nightly")
     assert "'nightly'" in refused(fleet, 3, "fleet", "forget", "nightlyy")
     ok(fleet, "fleet", "forget", "nightly")

@@ -329,5 +329,5 @@ def test_who_is_not_root_is_told_so(kit: Path, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (
         4,
-        "install-agent: run it as root, or with --user\n",
+        "install-agent: not run by root: run it as root, or with --user\n",
     )
