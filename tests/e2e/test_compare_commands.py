@@ -50,7 +50,7 @@ def test_the_document(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     [
         (("last", "last"), 2, "runs in common"),
         (("last:thread=1", "last:threads=2"), 2, "Did you mean 'threads'?"),
-        (("last:threads=1", "last:threads=7"), 3, "threads is 1, 2"),
+        (("last:threads=1", "last:threads=7"), 3, "Values of threads: 1, 2"),
         (("last:threads=1", "0123456"), 3, "0123456"),
         (("last:threads=1", "last:threads=2", "--metric", "latency_p50"), 2, "latency_p50_ms"),
         (("last:threads=1", "last:threads=2", "--fail-if", "worse"), 2, "slower=3%"),
