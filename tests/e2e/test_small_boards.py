@@ -76,7 +76,7 @@ def boxed_fleet(folder: Path, prefix: tuple[str, ...]) -> Iterator[Fleet]:
         fleet.start_controller()
         start_boxed(fleet, "small", prefix)
         # Until it has looked for software its helpers need memory too.
-        until(lambda: "software: " in fleet.log("small"), "what the board has")
+        until(lambda: "software detected" in fleet.log("small"), "what the board has")
         yield fleet
 
 

@@ -95,7 +95,7 @@ def test_online_selects_devices_that_are_connected(fleet: Fleet) -> None:
     assert fleet.run("fleet", "save", "there", "linux,online").returncode == 0
     done = fleet.run("fleet", "list", "--fleet", "@there", "--json")
     assert [d["name"] for d in json.loads(done.stdout)] == ["here"]
-    assert "cannot be a label" in fleet.run("fleet", "label", "here", "online=yes").stderr
+    assert "is not a valid label" in fleet.run("fleet", "label", "here", "online=yes").stderr
 
 
 def test_piped_wait_has_a_line_for_each_new_reason_and_survives_ctrl_c(fleet: Fleet) -> None:
