@@ -122,7 +122,7 @@ def test_the_same_campaign_again_moves_next_to_nothing(island: Island, first: st
     assert moved < 0.01 * before, "neither orders nor acknowledgements add up"
     for campaign, page in zip((first, second), pages, strict=True):
         said = island.fleet.run("jobs", "show", campaign).stdout
-        assert f"{page['bytes_sent'] / 1e6:,.2f} MB to boards" in said
+        assert f"{page['bytes_sent'] / 1e6:,.2f} MB to devices" in said
 
 
 def test_the_bytes_of_a_campaign_are_those_of_its_attempts(island: Island, first: str) -> None:
