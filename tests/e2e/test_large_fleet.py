@@ -72,4 +72,4 @@ def test_the_largest_campaign_is_stored_and_every_job_says_why_it_waits(fleet: F
     shown = ok(fleet, "jobs", "show", jobs[-1]["job_id"])
     assert "board-0999 is offline; 9 queued jobs for it run first" in shown
     assert "10000 queued" in ok(fleet, "jobs", "show", "last")
-    assert "Cancelling 10000 jobs" in ok(fleet, "jobs", "cancel", "last")
+    assert "Cancelling 10,000 jobs" in ok(fleet, "jobs", "cancel", "last")

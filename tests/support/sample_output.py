@@ -8,6 +8,7 @@ _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _VARIES = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f-]*…"), "ID"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]+"), "ID"),
+    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"\d+ (?:h \d+ min|min(?: \d+ s)?|s)\b"), "DURATION"),
     (re.compile(r"\d[\d,.]*(?: [KMG]i?B)?"), "N"),
