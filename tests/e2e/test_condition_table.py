@@ -132,7 +132,7 @@ def battery(tree: BoardTree) -> None:
 
 
 DISTURBANCES: dict[str, tuple[str, Callable[[BoardTree], object], str]] = {
-    "fake throttling": ("throttled", lambda t: t.firmware(0x4), "throttled: the board throttled"),
+    "fake throttling": ("throttled", lambda t: t.firmware(0x4), "throttled: the device throttled"),
     "frequency drift": ("frequency_drift", lambda t: t.clock(600), "from 1800 to 600 MHz"),
     "battery switch": ("power_mode_change", battery, "power=mains became power=battery"),
     "governor change": ("power_mode_change", lambda t: t.governor("performance"), "governor="),
