@@ -194,7 +194,7 @@ def _bundle(carried: BundleFile) -> _Bundle:
         )
         pem_sha256(found.ca)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise carried.invalid_error(f"{BUNDLE} is none: {error}") from error
+        raise carried.invalid_error(f"{BUNDLE} is not valid: {error}") from error
     if set(blobs) != set(carried.blobs):
         raise carried.invalid_error("it does not hold the files that it names")
     return found

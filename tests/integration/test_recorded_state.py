@@ -329,9 +329,9 @@ def test_the_bundle_is_read_and_its_order_holds(state: Path) -> None:
     made_s = recorded("controller")["release"]["made_unix_s"]
     trusted = TrustState(ca, table["catalog_sha256"], 0, "", made_s)
     release, lock = content[order.release_sha256], content[order.lock_sha256]
-    vouched = verify_order(trusted, envelope, release, lock)
+    verified = verify_order(trusted, envelope, release, lock)
     trust = recorded("agents")["bench-03"]["trust"]
-    assert (vouched.catalog_sha256, vouched.serial, vouched.release_sha256) == (
+    assert (verified.catalog_sha256, verified.serial, verified.release_sha256) == (
         trust["catalog_sha256"],
         trust["serial"],
         trust["release_sha256"],

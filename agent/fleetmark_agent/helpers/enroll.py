@@ -233,7 +233,7 @@ class _EnrollmentAttempt:
         return health
 
 
-def serving_port(host: str, port: int, known: Enrollment, told: int) -> int:
+def serving_port(host: str, port: int, known: Enrollment, named_port: int) -> int:
     """Return the port on which the controller serves enrolled devices.
 
     This is the given port if the right controller answers there: tunnels and port mappings may
@@ -244,12 +244,12 @@ def serving_port(host: str, port: int, known: Enrollment, told: int) -> int:
         host: the controller's host.
         port: the given port.
         known: the enrollment with the expected controller.
-        told: the port that the controller names; 0 if it names none.
+        named_port: the port that the controller names; 0 if it does not name one.
 
     Raises:
         FleetmarkError: UNREACHABLE: the controller answers on neither port.
     """
-    if port != known.entry_port or told in (0, port):
+    if port != known.entry_port or named_port in (0, port):
         try:
             trusted_ca(host, port, known.ca_sha256)
             return port
@@ -257,12 +257,12 @@ def serving_port(host: str, port: int, known: Enrollment, told: int) -> int:
             why = error.what
     else:
         why = f"port {port} is the controller's port for new devices"
-    if told and told != port:
+    if named_port and named_port != port:
         try:
-            trusted_ca(host, told, known.ca_sha256)
-            return told
+            trusted_ca(host, named_port, known.ca_sha256)
+            return named_port
         except FleetmarkError:
-            why = f"{why}; nor on port {told}, which the controller names"
+            why = f"{why}; nor on port {named_port}, which the controller names"
     raise FleetmarkError(
         ErrorKind.UNREACHABLE,
         f"the controller accepts new devices on port {known.entry_port} of {host}, but enrolled"

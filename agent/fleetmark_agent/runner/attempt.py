@@ -220,7 +220,7 @@ class AttemptRunner:
             confined = await asyncio.to_thread(
                 sandboxing.confine, bundle, command, environment, site, self.workspace, free
             )
-            self._write_context(bundle, confined.told, settled)
+            self._write_context(bundle, confined.provenance, settled)
             lock_fd, alive_fd = await self._execution.take_locks()
             self._executing = True
             spec = prepare.supervisor_spec(

@@ -39,13 +39,13 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 
 @dataclass(frozen=True)
 class SandboxedCommand:
-    """Launch, limits and control group of a job; `told` describes its sandbox in the run."""
+    """Launch, limits and control group of a job; `provenance` describes its sandbox in the run."""
 
     launch: Launch
     limits: dict[str, int]
     scratch: list[str]
     control_group: str
-    told: dict[str, Any]
+    provenance: dict[str, Any]
 
 
 def check(bundle: Bundle, site: RunnerContext) -> None:

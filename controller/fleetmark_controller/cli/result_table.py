@@ -97,7 +97,7 @@ def arrange(fields: Sequence[Field], width: int | None) -> ResultTable:
     column, which may be wrapped; then the other columns are left out, the least important first.
     """
     shown = [field for field in fields if width is None or field.is_known]
-    told: list[Field] = []
+    constant: list[Field] = []
     dropped: list[str] = []
 
     def fits() -> bool:
@@ -106,7 +106,7 @@ def arrange(fields: Sequence[Field], width: int | None) -> ResultTable:
     for field in sorted((f for f in shown if f.is_constant), key=lambda f: f.keep):
         if not fits():
             shown.remove(field)
-            told.append(field)
+            constant.append(field)
     _drop(shown, dropped, fits, below=30)
     if not fits():
         shown = _joined(shown)
@@ -115,7 +115,7 @@ def arrange(fields: Sequence[Field], width: int | None) -> ResultTable:
     return ResultTable(
         tuple(field.heading for field in shown),
         tuple(zip(*(field.values for field in shown), strict=True)) if shown else (),
-        tuple(_notes([f for f in fields if f in told], dropped)),
+        tuple(_notes([f for f in fields if f in constant], dropped)),
     )
 
 
@@ -146,9 +146,9 @@ def _least(field: Field) -> int:
     return max((len(word) for text in texts for word in text.split()), default=0)
 
 
-def _notes(told: Sequence[Field], dropped: Sequence[str]) -> list[str]:
+def _notes(constant: Sequence[Field], dropped: Sequence[str]) -> list[str]:
     notes = []
-    same = [f"{field.heading} {cell_text(field.values[0])}" for field in told]
+    same = [f"{field.heading} {cell_text(field.values[0])}" for field in constant]
     if same:
         notes.append(f"The same in all rows: {', '.join(same)}")
     if dropped:

@@ -154,14 +154,14 @@ def show(run: str, save: str | None, as_json: bool, address: str | None) -> None
     provenance = json.loads(found.provenance)
     text = figures.pop("search", None)
     search = json.loads(str(text)) if text else None
-    told = provenance if isinstance(provenance, dict) else {}
+    details = provenance if isinstance(provenance, dict) else {}
     if as_json:
         output.print_json({**figures, "search": search, "provenance": provenance, "files": files})
         return
     shown = {name: value for name, value in figures.items() if name not in run_summary.TOLD}
     output.print_fields(shown)
     echo()
-    for line in run_summary.lines(figures, told):
+    for line in run_summary.lines(figures, details):
         echo(line)
     echo()
     if search is not None:

@@ -109,9 +109,9 @@ def _stable(conditions: Mapping[str, Any]) -> Iterator[str]:
         yield f"           - not set: {reason}"
 
 
-def _kinds(told: Mapping[str, Any]) -> str:
+def _kinds(conditions: Mapping[str, Any]) -> str:
     """Return cores by kind, `6, 7 of Cortex-A76 and 3 of Cortex-A55`; empty without names."""
-    kinds = [kind for kind in _list(told.get("core_kinds")) if isinstance(kind, Mapping)]
+    kinds = [kind for kind in _list(conditions.get("core_kinds")) if isinstance(kind, Mapping)]
     if not all(kind.get("kind") for kind in kinds):
         return ""
     return " and ".join(f"{_numbers(_list(k.get('cores')))} of {k['kind']}" for k in kinds)

@@ -34,7 +34,7 @@ class SubmissionManifest:
             for part in parts.values():
                 digests = [part["lock_sha256"], *part["files"].values()]
                 if not all(isinstance(digest, str) and is_sha256(digest) for digest in digests):
-                    raise ValueError("a digest is none")
+                    raise ValueError("a digest is not a SHA-256 digest")
                 self.locks.add(part["lock_sha256"])
 
     def measured(self, place: SubmissionPath) -> str:

@@ -451,7 +451,7 @@ Global___Stop: _TypeAlias = Stop  # noqa: Y015
 @_typing.final
 class SetLogTail(_message.Message):
     """Starts or stops the streaming of a job's output (feature `logs.v1`). The agent sends the end of
-    each output file, then what the job appends, until it is told to stop or the stream ends.
+    each output file, then what the job appends, until a request to stop or the end of the stream.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

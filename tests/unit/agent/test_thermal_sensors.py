@@ -219,7 +219,7 @@ def test_each_sensor_has_a_name_of_its_own(tmp_path: Path) -> None:
 
 
 def looks(count: int, step_s: float = 1.0, **sensors: Any) -> list[tuple[float, dict[str, Any]]]:
-    """Readings by sensor: one number for ever, or a function of the look's number."""
+    """Readings by sensor: one constant number, or a function of the reading's number."""
     return [
         (n * step_s, {name: s(n) if callable(s) else s for name, s in sensors.items()})
         for n in range(count)
