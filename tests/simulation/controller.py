@@ -499,9 +499,9 @@ class Centre:
         self.verifying.discard(key)
 
 
-def _report(device: str, message: m.AttemptReport) -> sessions.AttemptReport:
+def _report(device: str, message: m.AttemptReport) -> sessions.DeviceReport:
     key, state, reason, retryable = report_of(message)
-    return sessions.AttemptReport(
+    return sessions.DeviceReport(
         AttemptKey(device, key.job_id, key.epoch),
         AttemptState(state),
         reason,

@@ -56,7 +56,7 @@ class TestStore:
     def hello(
         self,
         device: str = "d1",
-        *reports: sessions.AttemptReport,
+        *reports: sessions.DeviceReport,
         idle: bool = True,
         epoch: int = 0,
     ) -> tuple[list[sessions.AttemptDecision], Effects]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from fleetmark_controller.api import validation
 from fleetmark_controller.api.capability_serde import capabilities_from
 from fleetmark_controller.lifecycle.states import AttemptState
-from fleetmark_controller.operations.sessions import AttemptReport, DeviceHello
+from fleetmark_controller.operations.sessions import DeviceHello, DeviceReport
 from fleetmark_controller.planning.estimates import CampaignEstimate
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.jobs.listings import AttemptLine, CampaignLine, JobLine
@@ -44,9 +44,9 @@ def key_to(key: AttemptKey, boot_id: str = "") -> common_pb2.AttemptRef:
     )
 
 
-def report_from(message: session_pb2.AttemptReport) -> AttemptReport:
+def report_from(message: session_pb2.AttemptReport) -> DeviceReport:
     """Return a device's report of an attempt."""
-    return AttemptReport(
+    return DeviceReport(
         key_from(message.attempt),
         state_from(message.state),
         validation.text(message.reason, MAX_REASON),
@@ -54,7 +54,7 @@ def report_from(message: session_pb2.AttemptReport) -> AttemptReport:
     )
 
 
-def _named_in_hello(message: session_pb2.AttemptReport) -> AttemptReport:
+def _named_in_hello(message: session_pb2.AttemptReport) -> DeviceReport:
     """Return a report in a hello with its signed order, which is not yet verified."""
     order = message.signed_order
     # A larger order is not from this controller, which is no reason to refuse the device.

@@ -176,7 +176,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         )
         await self._publish(device_id, message, None, shown)
 
-    def _note_refusal(self, report: sessions.AttemptReport) -> None:
+    def _note_refusal(self, report: sessions.DeviceReport) -> None:
         """Record a refusal for a retryable reason, so that the device rests before the next offer.
 
         A device that runs a job, or refuses one for a permanent reason, does not rest.

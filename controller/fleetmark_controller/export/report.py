@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.export import report_data
 from fleetmark_controller.export.atomic import atomic
-from fleetmark_controller.export.report_model import Configuration, Report
+from fleetmark_controller.export.report_model import Report, ReportConfiguration
 from fleetmark_controller.export.rows import RowSource
 from fleetmark_core.resource_model import size
 
@@ -93,7 +93,7 @@ def render(report: Report, samples: FetchSamples | None = None, title: str = "")
     )
 
 
-def _panels(configuration: Configuration, samples: FetchSamples) -> list[tuple[str, str]]:
+def _panels(configuration: ReportConfiguration, samples: FetchSamples) -> list[tuple[str, str]]:
     """Return the SVG and the caption of each plot of a configuration."""
     from fleetmark_controller.export import figures
 

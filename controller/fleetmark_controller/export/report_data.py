@@ -10,11 +10,11 @@ from typing import Any
 from fleetmark_controller.export.repetitions import Repetitions, grouped, several_campaigns
 from fleetmark_controller.export.report_model import (
     UNITS,
-    Comparison,
-    Configuration,
-    Device,
     FailedJob,
     Report,
+    ReportComparison,
+    ReportConfiguration,
+    ReportDevice,
 )
 from fleetmark_core.ids import SHORT_ID
 
@@ -88,7 +88,7 @@ def build(
     )
 
 
-def _order(configuration: Configuration) -> tuple[Any, ...]:
+def _order(configuration: ReportConfiguration) -> tuple[Any, ...]:
     scenario = configuration.scenario
     place = _SCENARIOS.index(scenario) if scenario in _SCENARIOS else len(_SCENARIOS)
     value = configuration.metric_value
@@ -144,7 +144,7 @@ def _configuration(
     runs: Mapping[str, Row],
     varying: set[str],
     with_campaign: bool,
-) -> Configuration:
+) -> ReportConfiguration:
     row = group.median_row()
     parameters = _json(row.get("parameters"))
     detail = []
@@ -162,7 +162,7 @@ def _configuration(
     figures = group.values("metric_value")
     run_id = _text(row.get("performance_run_id")) or None
     run = runs.get(run_id or "", {})
-    return Configuration(
+    return ReportConfiguration(
         number=number,
         device=_text(row.get("device")),
         benchmark=_text(row.get("benchmark")),
@@ -203,8 +203,8 @@ def _unique(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _comparisons(configurations: list[Configuration]) -> Iterator[Comparison]:
-    groups: dict[tuple[str, str, str], list[Configuration]] = defaultdict(list)
+def _comparisons(configurations: list[ReportConfiguration]) -> Iterator[ReportComparison]:
+    groups: dict[tuple[str, str, str], list[ReportConfiguration]] = defaultdict(list)
     for found in configurations:
         if found.metric_value is not None:
             groups[found.benchmark, found.scenario, found.metric_name].append(found)
@@ -218,7 +218,7 @@ def _comparisons(configurations: list[Configuration]) -> Iterator[Comparison]:
         if valid:
             valid[0].best = True
         unit, metric = UNITS.get(name, ("", name))
-        yield Comparison(
+        yield ReportComparison(
             benchmark,
             scenario,
             metric,
@@ -229,7 +229,7 @@ def _comparisons(configurations: list[Configuration]) -> Iterator[Comparison]:
         )
 
 
-def _devices(configurations: list[Configuration], runs: list[Row]) -> Iterator[Device]:
+def _devices(configurations: list[ReportConfiguration], runs: list[Row]) -> Iterator[ReportDevice]:
     of_device: dict[str, list[Row]] = defaultdict(list)
     for row in runs:
         of_device[_text(row.get("device"))].append(row)
@@ -251,4 +251,4 @@ def _devices(configurations: list[Configuration], runs: list[Row]) -> Iterator[D
         facts.append(
             ("Highest temperature", f"{max(hottest):.0f} °C" if hottest else "unavailable")
         )
-        yield Device(name, facts, [c for c in configurations if c.device == name])
+        yield ReportDevice(name, facts, [c for c in configurations if c.device == name])

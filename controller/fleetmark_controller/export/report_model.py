@@ -20,7 +20,7 @@ UNITS = {
 
 
 @dataclass
-class Configuration:
+class ReportConfiguration:
     """A configuration on a device, ready for display. Texts are plain: the template escapes them.
 
     Figures are medians over `repetitions`; `low` and `high` bound the official figures.
@@ -92,7 +92,7 @@ class Configuration:
 
 
 @dataclass
-class Comparison:
+class ReportComparison:
     """Configurations of one benchmark and scenario, best first."""
 
     benchmark: str
@@ -100,17 +100,17 @@ class Comparison:
     metric: str
     unit: str
     lower_is_better: bool
-    bars: list[Configuration]
+    bars: list[ReportConfiguration]
     left_out: int = 0
 
 
 @dataclass
-class Device:
+class ReportDevice:
     """A device: its facts and the configurations that ran on it."""
 
     name: str
     facts: list[tuple[str, str]]
-    configurations: list[Configuration]
+    configurations: list[ReportConfiguration]
 
 
 @dataclass
@@ -128,10 +128,10 @@ class FailedJob:
 class Report:
     """The whole content of the page except the plots."""
 
-    configurations: list[Configuration]
+    configurations: list[ReportConfiguration]
     left_out: int
-    devices: list[Device]
-    comparisons: list[Comparison]
+    devices: list[ReportDevice]
+    comparisons: list[ReportComparison]
     runs: int
     invalid: int
     suspicious: int

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fleetmark_controller.mlperf.benchmark_terms import Target
+from fleetmark_controller.mlperf.benchmark_terms import AccuracyTarget
 
 _PATTERNS = {
     "acc": r"^(?:\{\"accuracy|accuracy)[\": ]*=?\s*([\d\.]+).*",
@@ -45,7 +45,7 @@ class Figures:
     sha256: str
 
 
-def read_figures(text: str, targets: Sequence[Target]) -> Figures:
+def read_figures(text: str, targets: Sequence[AccuracyTarget]) -> Figures:
     """Return all figures of the metrics of `targets`."""
     found: dict[str, tuple[float, ...]] = {}
     sha256 = ""
@@ -70,7 +70,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-def shortfalls(figures: Figures, targets: Sequence[Target]) -> Iterator[str]:
+def shortfalls(figures: Figures, targets: Sequence[AccuracyTarget]) -> Iterator[str]:
     """Yield the reasons why the closed division rejects the figures."""
     for metric, least, most in targets:
         values = figures.by_metric.get(metric, ())
@@ -84,7 +84,7 @@ def shortfalls(figures: Figures, targets: Sequence[Target]) -> Iterator[str]:
 
 
 def differences(
-    baseline: str, tested: str, targets: Sequence[Target], benchmark: str
+    baseline: str, tested: str, targets: Sequence[AccuracyTarget], benchmark: str
 ) -> Iterator[str]:
     """Yield where the accuracy of TEST01 differs too much, if its answers are not identical.
 

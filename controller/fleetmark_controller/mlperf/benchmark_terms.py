@@ -17,7 +17,7 @@ S_NS = 1_000_000_000
 _BOTH_TESTS = ("TEST01", "TEST04")
 
 
-class Target(NamedTuple):
+class AccuracyTarget(NamedTuple):
     """Bounds on a metric of `accuracy.txt`; `most` is None without an upper bound."""
 
     metric: str
@@ -58,7 +58,7 @@ class Benchmark:
 
     dataset_samples: int
     performance_samples: int
-    targets: tuple[Target, ...]
+    targets: tuple[AccuracyTarget, ...]
     edge: tuple[str, ...] = ()
     datacenter: tuple[str, ...] = ()
     both: tuple[str, ...] = ()
@@ -99,8 +99,8 @@ def summaries(share: float, references: tuple[float, float, float], words: float
         13_368,
         13_368,
         (
-            *(Target(name, of * share) for name, of in zip(names, references, strict=True)),
-            Target("GEN_LEN", words * 0.9),
+            *(AccuracyTarget(name, of * share) for name, of in zip(names, references, strict=True)),
+            AccuracyTarget("GEN_LEN", words * 0.9),
         ),
         edge=_SINGLE,
         datacenter=SERVER,
@@ -123,8 +123,8 @@ def llama2(share: float) -> Benchmark:
         24_576,
         24_576,
         (
-            *(Target(name, of * share) for name, of in references),
-            Target("TOKENS_PER_SAMPLE", 294.45 * 0.9, 294.45 * 1.1),
+            *(AccuracyTarget(name, of * share) for name, of in references),
+            AccuracyTarget("TOKENS_PER_SAMPLE", 294.45 * 0.9, 294.45 * 1.1),
         ),
         datacenter=OFFLINE,
         both=OFFLINE,
@@ -144,7 +144,7 @@ def recommendation(share: float) -> Benchmark:
     return Benchmark(
         330_067,
         204_800,
-        (Target("AUC", 80.31 * share),),
+        (AccuracyTarget("AUC", 80.31 * share),),
         datacenter=SERVER,
         both=SERVER,
         tests=("TEST01",),
@@ -158,7 +158,7 @@ def segmentation(share: float) -> Benchmark:
     return Benchmark(
         43,
         43,
-        (Target("DICE", 0.86170 * share),),
+        (AccuracyTarget("DICE", 0.86170 * share),),
         edge=_SINGLE,
         datacenter=OFFLINE,
         both=_SINGLE,
@@ -173,7 +173,7 @@ def bert(share: float) -> Benchmark:
     return Benchmark(
         10_833,
         10_833,
-        (Target("F1", 90.874 * share),),
+        (AccuracyTarget("F1", 90.874 * share),),
         edge=_SINGLE,
         both=_SINGLE,
         tests=("TEST01",),
@@ -186,7 +186,7 @@ def detection(least: float) -> Benchmark:
     return Benchmark(
         1525,
         64,
-        (Target("mAP", least),),
+        (AccuracyTarget("mAP", least),),
         edge=_STREAMS,
         both=_STREAMS,
         tests=("TEST01",),
@@ -197,7 +197,7 @@ def detection(least: float) -> Benchmark:
 RESNET = Benchmark(
     50_000,
     1024,
-    (Target("acc", 76.46 * 0.99),),
+    (AccuracyTarget("acc", 76.46 * 0.99),),
     edge=_STREAMS,
     both=(*_STREAMS, "Server"),
     tests=_BOTH_TESTS,
@@ -207,7 +207,7 @@ RESNET = Benchmark(
 RETINANET = Benchmark(
     24_781,
     64,
-    (Target("mAP", 37.55 * 0.99),),
+    (AccuracyTarget("mAP", 37.55 * 0.99),),
     edge=_STREAMS,
     datacenter=SERVER,
     both=(*_STREAMS, "Server"),
@@ -219,8 +219,8 @@ DIFFUSION = Benchmark(
     5000,
     5000,
     (
-        Target("CLIP_SCORE", 31.68631873, 31.81331801),
-        Target("FID_SCORE", 23.01085758, 23.95007626),
+        AccuracyTarget("CLIP_SCORE", 31.68631873, 31.81331801),
+        AccuracyTarget("FID_SCORE", 23.01085758, 23.95007626),
     ),
     edge=_SINGLE,
     datacenter=SERVER,
@@ -233,12 +233,12 @@ MIXTRAL = Benchmark(
     15_000,
     15_000,
     (
-        Target("ROUGE1", 45.5989 * 0.99),
-        Target("ROUGE2", 23.3526 * 0.99),
-        Target("ROUGEL", 30.4608 * 0.99),
-        Target("TOKENS_PER_SAMPLE", 144.84 * 0.9, 145.9 * 1.1),
-        Target("gsm8k_accuracy", 73.66 * 0.99),
-        Target("mbxp_accuracy", 60.16 * 0.99),
+        AccuracyTarget("ROUGE1", 45.5989 * 0.99),
+        AccuracyTarget("ROUGE2", 23.3526 * 0.99),
+        AccuracyTarget("ROUGEL", 30.4608 * 0.99),
+        AccuracyTarget("TOKENS_PER_SAMPLE", 144.84 * 0.9, 145.9 * 1.1),
+        AccuracyTarget("gsm8k_accuracy", 73.66 * 0.99),
+        AccuracyTarget("mbxp_accuracy", 60.16 * 0.99),
     ),
     datacenter=SERVER,
     both=SERVER,
@@ -254,9 +254,9 @@ LLAMA_405B = Benchmark(
     8313,
     8313,
     (
-        Target("ROUGEL", 21.6666 * 0.99),
-        Target("exact_match", 90.1335 * 0.99),
-        Target("TOKENS_PER_SAMPLE", 684.68 * 0.9, 684.68 * 1.1),
+        AccuracyTarget("ROUGEL", 21.6666 * 0.99),
+        AccuracyTarget("exact_match", 90.1335 * 0.99),
+        AccuracyTarget("TOKENS_PER_SAMPLE", 684.68 * 0.9, 684.68 * 1.1),
     ),
     datacenter=OFFLINE,
     both=OFFLINE,
@@ -273,11 +273,11 @@ LLAMA_8B = Benchmark(
     13_368,
     13_368,
     (
-        Target("ROUGE1", 38.7792 * 0.99),
-        Target("ROUGE2", 15.9075 * 0.99),
-        Target("ROUGEL", 24.4957 * 0.99),
-        Target("ROUGELSUM", 35.793 * 0.99),
-        Target("GEN_LEN", 8_167_644 * 0.9, 8_167_644 * 1.1),
+        AccuracyTarget("ROUGE1", 38.7792 * 0.99),
+        AccuracyTarget("ROUGE2", 15.9075 * 0.99),
+        AccuracyTarget("ROUGEL", 24.4957 * 0.99),
+        AccuracyTarget("ROUGELSUM", 35.793 * 0.99),
+        AccuracyTarget("GEN_LEN", 8_167_644 * 0.9, 8_167_644 * 1.1),
     ),
     datacenter=OFFLINE,
     both=OFFLINE,
@@ -294,11 +294,11 @@ LLAMA_8B_EDGE = Benchmark(
     5000,
     5000,
     (
-        Target("ROUGE1", 39.06 * 0.99),
-        Target("ROUGE2", 16.1147 * 0.99),
-        Target("ROUGEL", 24.6375 * 0.99),
-        Target("ROUGELSUM", 36.124 * 0.99),
-        Target("GEN_LEN", 3_051_113 * 0.9, 3_051_113 * 1.1),
+        AccuracyTarget("ROUGE1", 39.06 * 0.99),
+        AccuracyTarget("ROUGE2", 16.1147 * 0.99),
+        AccuracyTarget("ROUGEL", 24.6375 * 0.99),
+        AccuracyTarget("ROUGELSUM", 36.124 * 0.99),
+        AccuracyTarget("GEN_LEN", 3_051_113 * 0.9, 3_051_113 * 1.1),
     ),
     edge=_SINGLE,
     both=_SINGLE,
@@ -313,7 +313,7 @@ LLAMA_8B_EDGE = Benchmark(
 GRAPH = Benchmark(
     788_379,
     788_379,
-    (Target("acc", 0.7286 * 0.99),),
+    (AccuracyTarget("acc", 0.7286 * 0.99),),
     datacenter=OFFLINE,
     both=OFFLINE,
     tests=("TEST01",),
@@ -323,7 +323,7 @@ GRAPH = Benchmark(
 POINTPAINTING = Benchmark(
     39_987,
     1024,
-    (Target("mAP", 0.5425 * 0.999),),
+    (AccuracyTarget("mAP", 0.5425 * 0.999),),
     edge=("SingleStream",),
     both=("SingleStream",),
     tests=_BOTH_TESTS,
@@ -333,8 +333,8 @@ DEEPSEEK = Benchmark(
     4388,
     4388,
     (
-        Target("exact_match", 81.3582 * 0.99),
-        Target("TOKENS_PER_SAMPLE", 3886.2274 * 0.9, 3886.2274 * 1.1),
+        AccuracyTarget("exact_match", 81.3582 * 0.99),
+        AccuracyTarget("TOKENS_PER_SAMPLE", 3886.2274 * 0.9, 3886.2274 * 1.1),
     ),
     datacenter=SERVER,
     both=("SingleStream", "Server", "Offline"),
@@ -349,7 +349,7 @@ DEEPSEEK = Benchmark(
 WHISPER = Benchmark(
     1633,
     1633,
-    (Target("ACCURACY", 97.9329 * 0.99),),
+    (AccuracyTarget("ACCURACY", 97.9329 * 0.99),),
     edge=OFFLINE,
     datacenter=OFFLINE,
     both=OFFLINE,

@@ -26,12 +26,10 @@ from fleetmark_controller.mlperf.layout import (
     README,
     SUMMARY,
     USER_CONF,
-    Layout,
-    SubmissionPath,
 )
 from fleetmark_controller.mlperf.problems import NOTICE, SubmissionProblem
-from fleetmark_controller.mlperf.rules import ACCURACY_LOG_BYTES, OPEN, Rules
-from fleetmark_controller.mlperf.tree_reader import TreeReader
+from fleetmark_controller.mlperf.rules import ACCURACY_LOG_BYTES, OPEN
+from fleetmark_controller.mlperf.submitted_result import SubmittedResult
 
 IMPLEMENTATION_FIELDS = (
     *("input_data_types", "retraining", "starting_weights_filename"),
@@ -64,18 +62,13 @@ class CheckedResult:
     problems: list[SubmissionProblem] = field(default_factory=list)
 
 
-def check_result(
-    tree: TreeReader,
-    layout: Layout,
-    place: SubmissionPath,
-    rules: Rules,
-    system_type: str,
-    *,
-    network: bool,
-) -> CheckedResult:
-    """Check one result. `network`: according to its description, the system is over a network."""
-    found = CheckedResult(layout.results(place), system_type, rules.benchmark, place.scenario)
-    check = _Check(tree, layout, place, rules, system_type, network=network)
+def check_result(result: SubmittedResult) -> CheckedResult:
+    """Check the measurements, the runs and the compliance tests of one result."""
+    place, rules = result.place, result.rules
+    found = CheckedResult(
+        result.layout.results(place), result.system_type, rules.benchmark, place.scenario
+    )
+    check = _ResultCheck(result)
     found.problems += check.measurements()
     found.problems += check.accuracy()
     log, problems = check.performance()
@@ -83,26 +76,18 @@ def check_result(
     if log is not None:
         found.figure = figure_of(log, place.scenario, rules)
         found.inferred = log.is_inferred(place.scenario)
-    if layout.division != OPEN:
-        found.problems += check_tests(tree, layout, place, rules, system_type, network=network)
+    if result.layout.division != OPEN:
+        found.problems += check_tests(result)
     return found
 
 
-class _Check:
-    def __init__(
-        self,
-        tree: TreeReader,
-        layout: Layout,
-        place: SubmissionPath,
-        rules: Rules,
-        system_type: str,
-        *,
-        network: bool,
-    ) -> None:
-        self.tree, self.layout, self.place, self.rules = tree, layout, place, rules
-        self.system_type, self.network = system_type, network
-        self.power = f"{layout.results(place)}/performance/power"
-        self.has_power = self.power in tree.folders
+class _ResultCheck:
+    def __init__(self, result: SubmittedResult) -> None:
+        self.tree, self.layout = result.tree, result.layout
+        self.place, self.rules = result.place, result.rules
+        self.system_type, self.network = result.system_type, result.network
+        self.power = f"{self.layout.results(self.place)}/performance/power"
+        self.has_power = self.power in self.tree.folders
 
     # Measurements.
 

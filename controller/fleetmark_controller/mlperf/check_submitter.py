@@ -14,6 +14,7 @@ from fleetmark_controller.mlperf.check_system import check_system, over_network
 from fleetmark_controller.mlperf.layout import SCENARIO_FOLDERS, Layout, SubmissionPath
 from fleetmark_controller.mlperf.problems import SubmissionProblem
 from fleetmark_controller.mlperf.rules import OPEN, SYSTEM_TYPES, FindRules, Rules
+from fleetmark_controller.mlperf.submitted_result import SubmittedResult
 from fleetmark_controller.mlperf.tree_reader import TreeReader
 
 
@@ -21,12 +22,12 @@ def check_submitter(
     tree: TreeReader, layout: Layout, find_rules: FindRules
 ) -> tuple[list[CheckedResult], list[SubmissionProblem]]:
     """Return the results of a submitter, and the problems outside of results."""
-    check = _Check(tree, layout, find_rules)
+    check = _SubmitterCheck(tree, layout, find_rules)
     problems = list(check.run())
     return check.results, problems
 
 
-class _Check:
+class _SubmitterCheck:
     def __init__(self, tree: TreeReader, layout: Layout, find_rules: FindRules) -> None:
         self.tree, self.layout, self.find_rules = tree, layout, find_rules
         self.results: list[CheckedResult] = []
@@ -105,15 +106,12 @@ class _Check:
                 yield SubmissionProblem(f"{where}/{folder}", "is no scenario of LoadGen")
             else:
                 have.add(place.scenario)
-                self._result(place, rules, system_type, network=over_network(described))
+                result = SubmittedResult(
+                    self.tree, self.layout, place, rules, system_type, over_network(described)
+                )
+                self.results.append(check_result(result))
         if self.layout.division != OPEN:
             yield from _missing_scenarios(where, have, rules, system_type)
-
-    def _result(
-        self, place: SubmissionPath, rules: Rules, system_type: str, *, network: bool
-    ) -> None:
-        found = check_result(self.tree, self.layout, place, rules, system_type, network=network)
-        self.results.append(found)
 
 
 def _missing_scenarios(

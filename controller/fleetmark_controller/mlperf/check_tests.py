@@ -19,10 +19,10 @@ from fleetmark_controller.mlperf.layout import (
     VERIFIED_ACCURACY,
     VERIFIED_PERFORMANCE,
     Layout,
-    SubmissionPath,
 )
 from fleetmark_controller.mlperf.problems import SubmissionProblem
 from fleetmark_controller.mlperf.rules import Rules
+from fleetmark_controller.mlperf.submitted_result import SubmittedResult
 from fleetmark_controller.mlperf.tree_reader import TreeReader
 
 _BASELINE, _TESTED = "baseline_accuracy.txt", "compliance_accuracy.txt"
@@ -34,20 +34,13 @@ _TOKEN_LINES = (
 )
 
 
-def check_tests(
-    tree: TreeReader,
-    layout: Layout,
-    place: SubmissionPath,
-    rules: Rules,
-    system_type: str,
-    *,
-    network: bool,
-) -> Iterator[SubmissionProblem]:
+def check_tests(result: SubmittedResult) -> Iterator[SubmissionProblem]:
     """Yield problems of the compliance tests that a result needs."""
-    for test in rules.terms.tests:
-        folder = layout.test(place, test)
+    tree, layout = result.tree, result.layout
+    for test in result.rules.terms.tests:
+        folder = layout.test(result.place, test)
         if folder not in tree.folders:
-            yield SubmissionProblem(folder, f"the closed division wants {test}")
+            yield SubmissionProblem(folder, f"is missing: the closed division requires {test}")
         elif test == _TOKEN_TEST:
             yield from _tokens(tree, folder)
         else:
@@ -56,10 +49,15 @@ def check_tests(
             yield from problems
             if log is not None:
                 yield from check_log(
-                    log, place.scenario, rules, layout.division, system_type, network=network
+                    log,
+                    result.place.scenario,
+                    result.rules,
+                    layout.division,
+                    result.system_type,
+                    network=result.network,
                 )
             if test == "TEST01":
-                yield from _answers(tree, layout, folder, rules)
+                yield from _answers(tree, layout, folder, result.rules)
 
 
 def _performance(tree: TreeReader, layout: Layout, folder: str) -> Iterator[SubmissionProblem]:

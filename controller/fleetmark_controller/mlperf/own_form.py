@@ -50,7 +50,7 @@ def check_own_form(
     own = {layout: _own_models(tree, layout) for layout in layouts}
     if not any(own.values()):
         return
-    check = _Check(tree, find_rules)
+    check = _OwnFormCheck(tree, find_rules)
     for layout, models in own.items():
         if models:
             for problem in check.submitter(layout, models):
@@ -70,7 +70,7 @@ def _own_models(tree: TreeReader, layout: Layout) -> set[str]:
     return {model for model in _models(tree, layout) if layout.code_of(model) in tree.folders}
 
 
-class _Check:
+class _OwnFormCheck:
     def __init__(self, tree: TreeReader, find_rules: FindRules) -> None:
         self.tree, self.find_rules = tree, find_rules
         self.taken: set[str] = {README}

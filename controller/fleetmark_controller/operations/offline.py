@@ -176,7 +176,7 @@ def import_results(
     before = records.count(connection, key)
     if document.refusal:
         if attempt.state in (AttemptState.OFFERED, AttemptState.PREPARING):
-            refusal = sessions.AttemptReport(key, AttemptState.REFUSED, document.refusal)
+            refusal = sessions.DeviceReport(key, AttemptState.REFUSED, document.refusal)
             sessions.report(connection, effects, now_ns, refusal)
             audit.add(
                 connection, now_ns, who, "results.import", key.job_id, refusal=document.refusal
@@ -184,7 +184,7 @@ def import_results(
         effects.stops.clear()
         return ImportSummary(0, 0)
     for state in _ON_THE_WAY:
-        sessions.report(connection, effects, now_ns, sessions.AttemptReport(key, state))
+        sessions.report(connection, effects, now_ns, sessions.DeviceReport(key, state))
     results.append(connection, effects, now_ns, key, document.records)
     new = records.count(connection, key) - before
     if new:

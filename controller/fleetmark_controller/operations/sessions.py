@@ -29,7 +29,7 @@ from fleetmark_core.capabilities import Capabilities
 
 
 @dataclass(frozen=True)
-class AttemptReport:
+class DeviceReport:
     """A device's report of an attempt that it holds."""
 
     key: AttemptKey
@@ -52,7 +52,7 @@ class DeviceHello:
     boot_id: str
     highest_epoch: int
     idle: bool
-    attempts: tuple[AttemptReport, ...] = ()
+    attempts: tuple[DeviceReport, ...] = ()
     locks: tuple[bytes, ...] = ()
     """Lockfiles that the signed orders name, not yet verified."""
 
@@ -146,7 +146,7 @@ def _reconcile_attempts(
 
 
 def report(
-    connection: sqlite3.Connection, effects: Effects, now_ns: int, report_: AttemptReport
+    connection: sqlite3.Connection, effects: Effects, now_ns: int, report_: DeviceReport
 ) -> None:
     """Process a new state of an attempt. Stale and repeated reports change nothing."""
     attempt = attempts.get(connection, report_.key)
@@ -221,7 +221,7 @@ def _answer(
     connection: sqlite3.Connection,
     effects: Effects,
     now_ns: int,
-    report_: AttemptReport,
+    report_: DeviceReport,
     evidence: OrderEvidence,
 ) -> AttemptDecision:
     given_up = report_.state in (AttemptState.REFUSED, AttemptState.ABORTED)

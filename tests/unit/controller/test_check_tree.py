@@ -391,7 +391,10 @@ def test_the_closed_division_wants_scenarios_tests_and_accuracy(tmp_path: Path) 
     found = texts(root)
     for expected in (
         *("calibration.md: is missing", "wants MultiStream, too", "wants Offline, too"),
-        *("the closed division wants TEST01", "the closed division wants TEST04"),
+        *(
+            "is missing: the closed division requires TEST01",
+            "is missing: the closed division requires TEST04",
+        ),
     ):
         assert any(expected in text for text in found), expected
     accuracy = root / "closed/Others" / SINGLE / "accuracy/accuracy.txt"

@@ -53,7 +53,7 @@ def finalise(
 
 
 def report(store: TestStore, key: AttemptKey, state: AttemptState, reason: str = "") -> None:
-    said = sessions.AttemptReport(key, state, reason)
+    said = sessions.DeviceReport(key, state, reason)
     store.run(lambda c, fx, now: sessions.report(c, fx, now, said))
 
 
@@ -125,7 +125,7 @@ def test_lost_contact_does_not_stop_a_run(store: TestStore) -> None:
     (key,) = store.assign("d1")
     report(store, key, AttemptState.RUNNING)
     lose(store, "d1")
-    answers, _ = store.hello("d1", sessions.AttemptReport(key, AttemptState.RUNNING), idle=False)
+    answers, _ = store.hello("d1", sessions.DeviceReport(key, AttemptState.RUNNING), idle=False)
     assert [answer.keep for answer in answers] == [True]
     append(store, key, sealed())
     finalise(store, key)
@@ -140,10 +140,10 @@ def test_a_result_of_an_older_epoch_is_kept_as_late(store: TestStore) -> None:
     (old,) = store.assign("d1")
     lose(store, "d1")
     (new,) = store.assign("d2")
-    answers, _ = store.hello("d1", sessions.AttemptReport(old, AttemptState.RUNNING), idle=False)
+    answers, _ = store.hello("d1", sessions.DeviceReport(old, AttemptState.RUNNING), idle=False)
     assert not answers[0].keep
     assert "replaced" in answers[0].reason
-    answers, _ = store.hello("d1", sessions.AttemptReport(old, AttemptState.UPLOADING))
+    answers, _ = store.hello("d1", sessions.DeviceReport(old, AttemptState.UPLOADING))
     assert answers[0].keep, "a finished result is always taken"
     append(store, old, sealed())
     finalise(store, old)
@@ -204,7 +204,7 @@ def test_a_refusal_is_recorded_and_the_device_may_forget(store: TestStore) -> No
     store.hello()
     store.submit("d1")
     (key,) = store.assign("d1")
-    said = sessions.AttemptReport(key, AttemptState.REFUSED, "no room", False)
+    said = sessions.DeviceReport(key, AttemptState.REFUSED, "no room", False)
     for _ in range(2):
         _, effects = store.effects_of(lambda c, fx, now: sessions.report(c, fx, now, said))
         assert [stop.key for stop in effects.stops] == [key]
@@ -234,7 +234,7 @@ def test_cancelling_a_queued_job_is_immediate_and_an_active_one_waits_for_its_de
     assert count == 2
     assert [stop.key for stop in effects.stops] == [key]
     assert (store.state("job-1"), store.state("job-2")) == ("CANCELLING", "CANCELLED")
-    answers, _ = store.hello("d1", sessions.AttemptReport(key, AttemptState.RUNNING), idle=False)
+    answers, _ = store.hello("d1", sessions.DeviceReport(key, AttemptState.RUNNING), idle=False)
     assert not answers[0].keep
     report(store, key, AttemptState.ABORTED, "cancelled")
     assert store.state("job-1") == "CANCELLED"
@@ -293,14 +293,14 @@ def test_after_a_restored_backup_an_unknown_attempt_is_taken_up_and_its_result_c
     store.hello()
     store.submit("d1")
     key = AttemptKey("d1", "job-1", (1 << 32) + 77)
-    said = sessions.AttemptReport(key, AttemptState.UPLOADING)
+    said = sessions.DeviceReport(key, AttemptState.UPLOADING)
     answers, _ = store.hello("d1", said, epoch=key.epoch)
     assert answers[0].keep
     append(store, key, sealed())
     finalise(store, key)
     assert store.state() == "SUCCEEDED"
     stranger = AttemptKey("d1", "job-of-no-backup", (1 << 32) + 78)
-    answers, _ = store.hello("d1", sessions.AttemptReport(stranger, AttemptState.UPLOADING))
+    answers, _ = store.hello("d1", sessions.DeviceReport(stranger, AttemptState.UPLOADING))
     assert not answers[0].keep
 
 

@@ -80,7 +80,7 @@ def _hello(
     key: AttemptKey = KEY,
     state: AttemptState = AttemptState.UPLOADING,
 ) -> sessions.AttemptDecision:
-    report = sessions.AttemptReport(key, state, signed_order=shown.order)
+    report = sessions.DeviceReport(key, state, signed_order=shown.order)
     device, vouching = (
         key.device_id,
         OrderVerifier(signer.verify_own, lambda lock: ("int8", "onnx")),
