@@ -211,7 +211,11 @@ class _Writer:
     def _copy_tree(self, source: Path, name: str, pattern: str = "*") -> None:
         if not source.is_dir():
             return
-        for folder, folders, _ in os.walk(source):
+
+        def list_unreadable(error: OSError) -> None:
+            self.outside.append(f"{error.filename}, which cannot be read: {error.strerror}")
+
+        for folder, folders, _ in os.walk(source, onerror=list_unreadable):
             here = Path(folder)
             for linked in (sub for sub in sorted(folders) if (here / sub).is_symlink()):
                 self.outside.append(f"{here / linked}, a link to a folder")

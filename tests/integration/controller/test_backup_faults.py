@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -86,6 +87,26 @@ def test_a_name_that_is_not_utf8_is_outside_of_the_backup(home: Path, tmp_path: 
     assert restored.manifest == made
     assert (tmp_path / "restored/catalog/model/tiny/component.toml").read_text() == COMPONENT
     assert not [name for name in files(tmp_path / "restored") if "\udcff" in name]
+
+
+def test_a_folder_that_cannot_be_read_is_outside_of_the_backup(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = write_component(home / "catalog") / "private"
+    private.mkdir()
+    (private / "weights.bin").write_bytes(b"1")
+    scan = os.scandir
+
+    def refuse(path: str | os.PathLike[str] = ".") -> Any:
+        # As root, no mode keeps this process from reading a folder.
+        if Path(path) == private:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    made = create_backup(home, tmp_path / "backup", 1).manifest
+    assert made.outside == (f"{private}, which cannot be read: Permission denied",)
+    assert "catalog/model/tiny/component.toml" in made.files
 
 
 def test_no_backup_is_made_that_a_restoration_refuses(
