@@ -31,7 +31,7 @@ async def device_pair(engine: Engine, device_id: str) -> Pair:
 
 
 async def person_pair(engine: Engine, role: Role) -> Pair:
-    return await _member(engine, IdentityKind.PERSON, role.value, role)
+    return await _member(engine, IdentityKind.OPERATOR, role.value, role)
 
 
 async def _member(engine: Engine, kind: IdentityKind, name: str, role: Role | None) -> Pair:

@@ -37,7 +37,7 @@ class EnrollmentRequest:
     patient: bool = True
 
 
-def needed(known: Enrollment | None, token: str, now_ns: int) -> bool:
+def needs_enrollment(known: Enrollment | None, token: str, now_ns: int) -> bool:
     """Return whether the device must enroll or renew before it can connect.
 
     A token of the controller with which the device is already enrolled is not used: its CA is the
@@ -57,7 +57,9 @@ def needed(known: Enrollment | None, token: str, now_ns: int) -> bool:
         ) from error
 
 
-def enrol(home: Path, address: str, name: str, token: str, give_up_s: float | None) -> None:
+def enroll_or_renew(
+    home: Path, address: str, name: str, token: str, give_up_s: float | None
+) -> None:
     """Enroll or renew, and return when the device has a valid certificate.
 
     Args:

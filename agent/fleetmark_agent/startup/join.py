@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from fleetmark_agent.config.device_name import device_name
 from fleetmark_agent.config.settings import AgentSettings
-from fleetmark_agent.startup.enroll import enrol, needed
+from fleetmark_agent.startup.enroll import enroll_or_renew, needs_enrollment
 from fleetmark_agent.startup.find_controller import find_in_child, is_reachable
 from fleetmark_agent.state.identity import (
     ACTIVE,
@@ -43,7 +43,7 @@ def join(settings: AgentSettings) -> AgentSettings:
     with _ending_cleanly():
         settings = replace(settings, controller=_address(settings))
     home = settings.home
-    if needed(load_enrollment(home), settings.token, time.time_ns()):
+    if needs_enrollment(load_enrollment(home), settings.token, time.time_ns()):
         if not settings.token and load_enrollment(home) is None:
             raise lost_enrollment_error(home)
         return apply(settings)
@@ -60,7 +60,7 @@ def apply(settings: AgentSettings) -> AgentSettings:
     name = device_name(settings.name, load_enrollment(settings.home))
     try:
         with _ending_cleanly():
-            enrol(settings.home, settings.controller, name, settings.token, patience_s)
+            enroll_or_renew(settings.home, settings.controller, name, settings.token, patience_s)
     except FleetmarkError as error:
         if error.kind is ErrorKind.UNREACHABLE and settings.once:
             raise unanswered_error(settings) from error

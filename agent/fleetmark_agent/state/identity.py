@@ -90,9 +90,9 @@ def load_enrollment(home: Path) -> Enrollment | None:
         ) from error
 
 
-def save_enrollment(home: Path, enrolment: Enrollment) -> None:
+def save_enrollment(home: Path, enrollment: Enrollment) -> None:
     """Store the enrollment atomically."""
-    write_atomic(folder(home) / _STATE, json.dumps(asdict(enrolment), indent=1).encode() + b"\n")
+    write_atomic(folder(home) / _STATE, json.dumps(asdict(enrollment), indent=1).encode() + b"\n")
 
 
 def load_tls(home: Path) -> Tls:

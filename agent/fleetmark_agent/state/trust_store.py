@@ -68,11 +68,11 @@ class TrustStore:
                 rollback to an older release would then be possible.
             OSError: the file cannot be read.
         """
-        enrolment = identity.load_enrollment(self._home)
+        enrollment = identity.load_enrollment(self._home)
         fresh = Trust("")
-        if enrolment is not None:
-            pinned = enrolment.catalog_sha256
-            fresh = Trust(enrolment.ca_sha256, pinned, pinned)
+        if enrollment is not None:
+            pinned = enrollment.catalog_sha256
+            fresh = Trust(enrollment.ca_sha256, pinned, pinned)
         try:
             stored = Trust(**parse_json(read_regular(self._path, _MAX_BYTES)))
         except FileNotFoundError:

@@ -154,18 +154,20 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.ListOperatorsRequest, context: error_handling.Context
     ) -> admin_pb2.ListOperatorsReply:
         """Return the operators, by name."""
-        found = await self._engine.reader.run(lambda c: identities.list_all(c, IdentityKind.PERSON))
+        found = await self._engine.reader.run(
+            lambda c: identities.list_all(c, IdentityKind.OPERATOR)
+        )
         return admin_pb2.ListOperatorsReply(
             operators=[
                 admin_pb2.Operator(
-                    name=person.name,
-                    role=person.role.value if person.role else "",
-                    state=person.state.value,
-                    created_at=person.created_at,
-                    fingerprint=person.key_sha256,
+                    name=operator.name,
+                    role=operator.role.value if operator.role else "",
+                    state=operator.state.value,
+                    created_at=operator.created_at,
+                    fingerprint=operator.key_sha256,
                 )
-                for person in found
-                if person.state is not IdentityState.REMOVED
+                for operator in found
+                if operator.state is not IdentityState.REMOVED
             ]
         )
 
@@ -175,10 +177,10 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.RevokeOperatorReply:
         """Revoke the credentials of an operator."""
         who = auth.caller_label()
-        person = await self._engine.transactions.run_operation(
+        operator = await self._engine.transactions.run_operation(
             lambda c, fx, now: operators.revoke(c, fx, now, who, request.name)
         )
-        return admin_pb2.RevokeOperatorReply(name=person.name)
+        return admin_pb2.RevokeOperatorReply(name=operator.name)
 
     @error_handling.streaming
     async def ListAudit(

@@ -119,7 +119,7 @@ def operator_name() -> str:
     The name comes from the certificate, so an operator cannot act in another's name.
     """
     caller = _CALL.get().caller
-    return caller.name if caller and caller.kind is IdentityKind.PERSON else ""
+    return caller.name if caller and caller.kind is IdentityKind.OPERATOR else ""
 
 
 def require_device(named: str) -> None:
@@ -321,11 +321,11 @@ def _not_allowed(caller: Caller, rule: CallRule, method: str) -> FleetmarkError:
     if caller.kind is IdentityKind.DEVICE:
         what = f"agents may not call {name}"
         return FleetmarkError(ErrorKind.FORBIDDEN, what)
-    if rule.people is None:
+    if rule.operators is None:
         return FleetmarkError(ErrorKind.FORBIDDEN, f"only agents call {name}")
     role = caller.role.value if caller.role else "none"
     return FleetmarkError(
         ErrorKind.FORBIDDEN,
-        f"{name} needs role {rule.people.value}; {caller.name} is {role}",
+        f"{name} needs role {rule.operators.value}; {caller.name} is {role}",
         next_step="Ask an administrator: `controller operator create`",
     )

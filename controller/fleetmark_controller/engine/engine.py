@@ -73,7 +73,7 @@ class Engine:
         self.registry = Registry(
             {
                 IdentityKind.DEVICE: settings.calls_per_device,
-                IdentityKind.PERSON: settings.calls_per_operator,
+                IdentityKind.OPERATOR: settings.calls_per_operator,
             }
         )
         self.budget = ByteBudget(settings.device_bytes_per_day)

@@ -56,7 +56,7 @@ class Issuer:
         self, request: SigningRequest, operator_id: str, now_ns: int, life_ns: int
     ) -> IssuedCertificate:
         """Issue a certificate for an operator."""
-        return self._issue(request, IdentityKind.PERSON, operator_id, now_ns, life_ns)
+        return self._issue(request, IdentityKind.OPERATOR, operator_id, now_ns, life_ns)
 
     def new_token(self) -> EnrollmentToken:
         """Create a token with a fresh secret. It is valid once it is stored."""

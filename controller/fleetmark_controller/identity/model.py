@@ -18,7 +18,7 @@ class IdentityKind(Enum):
     """The kind of identity that a certificate names."""
 
     DEVICE = "device"
-    PERSON = "person"
+    OPERATOR = "person"
 
 
 class Role(Enum):
@@ -63,7 +63,7 @@ class CallRule:
     """The callers that may use one method."""
 
     devices: bool = False
-    people: Role | None = None
+    operators: Role | None = None
     """The lowest role that may call; None: no operator."""
     anyone: bool = False
     """Whether callers without a certificate are served, on the port for them."""
@@ -73,9 +73,9 @@ class CallRule:
         if caller.kind is IdentityKind.DEVICE:
             return self.devices
         return (
-            self.people is not None
+            self.operators is not None
             and caller.role is not None
-            and (caller.role.includes(self.people))
+            and (caller.role.includes(self.operators))
         )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fleetmark_controller.identity.model import CallRule, Role
 
 _DEVICE = CallRule(devices=True)
-_VIEWER = CallRule(people=Role.VIEWER)
-_OPERATOR = CallRule(people=Role.OPERATOR)
-_ADMIN = CallRule(people=Role.ADMIN)
+_VIEWER = CallRule(operators=Role.VIEWER)
+_OPERATOR = CallRule(operators=Role.OPERATOR)
+_ADMIN = CallRule(operators=Role.ADMIN)
 _ANYONE = CallRule(anyone=True)
 
 RULES: dict[str, CallRule] = {
@@ -18,8 +18,8 @@ RULES: dict[str, CallRule] = {
     "/fleetmark.v1.Session/Connect": _DEVICE,
     "/fleetmark.v1.Results/Append": _DEVICE,
     # Agents: blobs that their orders name. Operators: files of runs, and models that they import.
-    "/fleetmark.v1.Blobs/Download": CallRule(devices=True, people=Role.VIEWER),
-    "/fleetmark.v1.Blobs/Upload": CallRule(devices=True, people=Role.OPERATOR),
+    "/fleetmark.v1.Blobs/Download": CallRule(devices=True, operators=Role.VIEWER),
+    "/fleetmark.v1.Blobs/Upload": CallRule(devices=True, operators=Role.OPERATOR),
     "/fleetmark.v1.Results/ListRows": _VIEWER,
     "/fleetmark.v1.Results/GetRun": _VIEWER,
     "/fleetmark.v1.Fleet/ListDevices": _VIEWER,

@@ -38,7 +38,7 @@ def create(
             ErrorKind.USAGE,
             f"{name[:80]!r} is not a valid name: use 1 to {_MAX_NAME} printable characters",
         )
-    known = identities.by_name(connection, IdentityKind.PERSON, name)
+    known = identities.by_name(connection, IdentityKind.OPERATOR, name)
     if known is not None and known.state is not IdentityState.REVOKED:
         raise FleetmarkError(
             ErrorKind.USAGE,
@@ -51,7 +51,7 @@ def create(
         raise FleetmarkError(ErrorKind.USAGE, "this key is already in use")
     identity = Identity(
         operator_id,
-        IdentityKind.PERSON,
+        IdentityKind.OPERATOR,
         name,
         role,
         key_sha256,
@@ -75,7 +75,7 @@ def revoke(
     Raises:
         FleetmarkError: NOT_FOUND, or USAGE: the local administrator.
     """
-    known = identities.by_name(connection, IdentityKind.PERSON, name)
+    known = identities.by_name(connection, IdentityKind.OPERATOR, name)
     if known is None:
         raise FleetmarkError(
             ErrorKind.NOT_FOUND, f"no operator {name!r}", next_step="See `controller operator list`"
@@ -100,7 +100,7 @@ def admit_local(
     if known is None:
         identity = Identity(
             _LOCAL_ID,
-            IdentityKind.PERSON,
+            IdentityKind.OPERATOR,
             LOCAL_NAME,
             Role.ADMIN,
             key_sha256,

@@ -286,11 +286,11 @@ async def _introduce(
 
 async def _write_local(home: Home, engine: Engine, issuer: Issuer, address: str) -> None:
     key, fingerprint = local_key(home.folder)
-    person = await engine.transactions.run_operation(
+    operator = await engine.transactions.run_operation(
         lambda c, fx, now: operators.admit_local(c, fx, now, fingerprint)
     )
     life_ns = _LOCAL_LIFE_S * NS_PER_S
-    write_local(home.folder, issuer, key, person, address, now_unix_ns(), life_ns)
+    write_local(home.folder, issuer, key, operator, address, now_unix_ns(), life_ns)
 
 
 async def _keep_local(home: Home, engine: Engine, issuer: Issuer, info: ServerInfo) -> None:

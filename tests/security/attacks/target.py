@@ -119,7 +119,7 @@ class Target:
         self.authority = Pair(key, mark + certificate)
         host, _, port = fleet.address.rpartition(":")
         self.entry = f"{host}:{int(port) + 1}"
-        self.people = {role: self.person(role) for role in ("viewer", "operator", "admin")}
+        self.operators = {role: self.person(role) for role in ("viewer", "operator", "admin")}
         self.mallory = self.enrol("mallory", self.token(approve=True))
         self.victim = self.enrol("victim", self.token(approve=True))
         self.stream = Stream(self.stubs(self.victim), self.hello(self.victim))

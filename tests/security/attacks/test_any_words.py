@@ -108,11 +108,11 @@ def test_no_message_is_a_fault_of_ours(target: Target, data: st.DataObject) -> N
     path = data.draw(st.sampled_from(CALLS))
     method, rule = METHODS[path], RULES[path]
     stubs = target.__dict__.setdefault("word_stubs", {})
-    who = "anyone" if rule.anyone else "person" if rule.people is not None else "device"
+    who = "anyone" if rule.anyone else "person" if rule.operators is not None else "device"
     if who not in stubs:
         member = {
             "anyone": None,
-            "person": target.people[Role.ADMIN.value],
+            "person": target.operators[Role.ADMIN.value],
             "device": target.mallory,
         }
         stubs[who] = target.stubs(member[who]).channel

@@ -175,7 +175,7 @@ def _renew(target: Target, key: bytes) -> object:
 
 
 def _persons_key(target: Target) -> object:
-    key = target.people["viewer"].pair.key
+    key = target.operators["viewer"].pair.key
     return _enrol(target, _tokens(target)["usable"], csr=signing_request(key))
 
 
@@ -247,7 +247,7 @@ IDENTITY = [
 
 def _person(role: str, service: str, method: str, request: object) -> Callable[[Target], object]:
     def run(target: Target) -> object:
-        stub = getattr(target.stubs(target.people[role]), service)
+        stub = getattr(target.stubs(target.operators[role]), service)
         return getattr(stub, method)(request, timeout=10)
 
     return run
@@ -291,7 +291,7 @@ def _upload(*data: bytes, device: str = "", sha256: str = "", size: int | None =
 
 def _upload_as(member: str, **wanted: object) -> Callable[[Target], object]:
     def run(target: Target) -> object:
-        who = target.mallory if member == "mallory" else target.people[member]
+        who = target.mallory if member == "mallory" else target.operators[member]
         data = wanted.pop("data", (b"x" * 50,)) if False else wanted.get("data", (b"x" * 50,))
         rest = {key: value for key, value in wanted.items() if key != "data"}
         if rest.get("device") == "victim":
@@ -376,14 +376,14 @@ AUTHORISATION = [
     Attack("a revoked administrator", _revoked_person, "REVOKED"),
     Attack(
         "an administrator plays agent",
-        lambda t: t.stubs(t.people["admin"]).session.Connect(
+        lambda t: t.stubs(t.operators["admin"]).session.Connect(
             iter([S(hello=t.hello(t.victim))]), timeout=10
         ),
         "FORBIDDEN",
     ),
     Attack(
         "an administrator hands in results",
-        lambda t: t.stubs(t.people["admin"]).results.Append(
+        lambda t: t.stubs(t.operators["admin"]).results.Append(
             results_pb2.AppendRequest(attempt=t.attempt), timeout=10
         ),
         "FORBIDDEN",
@@ -423,7 +423,7 @@ AUTHORISATION = [
     ),
     Attack(
         "a viewer reads a file by its path",
-        lambda t: t.stubs(t.people["viewer"]).blobs.Download(_download("../identity/ca.pem")),
+        lambda t: t.stubs(t.operators["viewer"]).blobs.Download(_download("../identity/ca.pem")),
         "BLOB_MISSING",
         audited=False,
     ),

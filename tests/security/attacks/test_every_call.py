@@ -62,9 +62,9 @@ def test_each_call_by_each_caller(target: Target, caller: str) -> None:
             assert closed_port == "UNAVAILABLE", path
             assert (open_port != "UNIMPLEMENTED") == rule.anyone, path
         return
-    member: Member = target.mallory if caller == "device" else target.people[caller]
+    member: Member = target.mallory if caller == "device" else target.operators[caller]
     who = Caller(
-        IdentityKind.DEVICE if caller == "device" else IdentityKind.PERSON,
+        IdentityKind.DEVICE if caller == "device" else IdentityKind.OPERATOR,
         "",
         "",
         None if caller == "device" else Role(caller),

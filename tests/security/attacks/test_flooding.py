@@ -70,7 +70,8 @@ def test_uploads_that_never_end_stop_nobody(target: Target) -> None:
         released.wait(60)
 
     calls = [
-        target.stubs(target.people["operator"]).blobs.Upload.future(messages()) for _ in range(20)
+        target.stubs(target.operators["operator"]).blobs.Upload.future(messages())
+        for _ in range(20)
     ]
     try:
         time.sleep(0.5)

@@ -61,7 +61,7 @@ def test_a_hello_cannot_bring_it(target: Target, name: str) -> None:
 def test_an_operator_cannot_give_it(target: Target, name: str) -> None:
     before = target.snapshot()
     request = fleet_pb2.RenameRequest(name="victim", new_name=name)
-    stubs = target.stubs(target.people["operator"])
+    stubs = target.stubs(target.operators["operator"])
     assert outcome(lambda: stubs.fleet.Rename(request)) == "USAGE"
     assert target.snapshot() == before
 
@@ -87,7 +87,7 @@ def test_an_operator_cannot_make_two_devices_look_alike(target: Target, name: st
     Stream(target.stubs(target.mallory), target.hello(target.mallory)).end()
     before = target.snapshot()
     request = fleet_pb2.RenameRequest(name="mallory", new_name=name)
-    stubs = target.stubs(target.people["operator"])
+    stubs = target.stubs(target.operators["operator"])
     assert outcome(lambda: stubs.fleet.Rename(request)) == "USAGE"
     assert target.snapshot() == before
 

@@ -44,7 +44,7 @@ class Watcher:
         (row,) = target.fleet.query(
             f"SELECT campaign_id FROM jobs WHERE job_id = '{target.attempt.job_id}'"
         )
-        stubs = target.stubs(target.people["operator"])
+        stubs = target.stubs(target.operators["operator"])
         request = jobs_pb2.WatchRequest(campaign_id=str(row[0]))
         self.phases: list[str] = []
         self._call = stubs.jobs.Watch(request, timeout=120)
@@ -149,7 +149,7 @@ def test_an_offset_beyond_the_end_is_refused_or_gives_nothing(
 
 @pytest.mark.parametrize("who", ["liar", "operator"])
 def test_an_upload_of_nothing_at_all_is_refused(target: Target, liar: Liar, who: str) -> None:
-    stubs = liar.stubs if who == "liar" else target.stubs(target.people["operator"])
+    stubs = liar.stubs if who == "liar" else target.stubs(target.operators["operator"])
     assert outcome(lambda: stubs.blobs.Upload(iter([]), timeout=20)) == "BAD_MESSAGE"
     assert target.refusals()[-1][2] == "BAD_MESSAGE"
 

@@ -70,8 +70,8 @@ def test_roles_include_those_before_them() -> None:
 
 def test_no_rule_mixes_anyone_with_others() -> None:
     for rule in RULES.values():
-        assert not (rule.anyone and (rule.devices or rule.people))
-        assert rule.anyone or rule.devices or rule.people
+        assert not (rule.anyone and (rule.devices or rule.operators))
+        assert rule.anyone or rule.devices or rule.operators
 
 
 def test_nobody_may_what_is_in_no_rule() -> None:
