@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import shlex
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -68,7 +69,8 @@ def test_binary_formats_are_whole(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_a_file_of_this_name_is_not_written(fleet: Fleet, tmp_path: Path) -> None:
-    command = f"{BIN / 'controller'} export --format csv --view jobs --out - | head -c 5"
+    controller = shlex.quote(str(BIN / "controller"))
+    command = f"{controller} export --format csv --view jobs --out - | head -c 5"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         cwd=tmp_path,

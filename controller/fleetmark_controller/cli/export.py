@@ -111,7 +111,6 @@ def _target(out: str, form: str) -> Iterator[Path]:
     if out != _STANDARD_OUTPUT:
         yield Path(out)
         return
-    import os
     import shutil
     import sys
     from tempfile import TemporaryDirectory
@@ -121,14 +120,10 @@ def _target(out: str, form: str) -> Iterator[Path]:
     with TemporaryDirectory(prefix="fleetmark-export-") as folder:
         path = Path(folder) / f"export.{form}"
         yield path
-        try:
-            sys.stdout.flush()
-            with path.open("rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            # The reader, such as `head`, has enough. Python flushes again when it exits.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
 
 
 def _check(tree: str, round_name: str) -> int:

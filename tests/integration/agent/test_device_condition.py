@@ -8,7 +8,7 @@ import pytest
 
 from fleetmark_agent.runner.telemetry.device_condition import Condition
 from tests.support.board_tree import BoardTree
-from tests.unit.agent import test_board_condition as unit
+from tests.unit.agent import test_device_condition as unit
 
 # Fixtures of the unit tests.
 board = unit.board
