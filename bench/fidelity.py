@@ -82,13 +82,15 @@ class Bench:
         """Run block C: return LoadGen's percentiles of one job, in ms."""
         words = [subject.benchmark, "--fleet", "name=board", *JOB]
         for variation in subject.variations:
-            words += ["--with", variation]
+            words += ["--variation", variation]
         said = json.loads(
-            self.lab.controller("schedule", *words, "--set", f"min_duration_s={seconds}", "--json")
+            self.lab.controller(
+                "schedule", *words, "--param", f"min_duration_s={seconds}", "--json"
+            )
         )
         campaign = said["campaign_id"]
         # A short block of a slow model may have too few queries for a VALID result.
-        said = self.lab.controller("jobs", "watch", campaign, may_end_with=(0, 1))
+        said = self.lab.controller("campaign", "watch", campaign, may_end_with=(0, 1))
         runs = json.loads(
             self.lab.controller("results", "list", "--runs", "--campaign", campaign, "--json")
         )

@@ -131,7 +131,7 @@ class Ours:
         began = time.monotonic()
         self.lab.controller(
             *("schedule", "toy", "--fleet", "name=real", "--wait"),
-            *("--set", marks, "--set", "duration_s=0"),
+            *("--param", marks, "--param", "duration_s=0"),
         )
         return time.monotonic() - began
 

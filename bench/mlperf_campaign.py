@@ -58,7 +58,7 @@ def main() -> int:
         lab.start_controller(f'mirror = "{options.mirror}"\n' if options.mirror else "")
         lab.start_agent(BOARD)
         _measure(lab, options)
-        lab.controller("fleet", "describe", BOARD, *SAID)
+        lab.controller("fleet", "set-system-info", BOARD, *SAID)
         tree = room / "submission"
         _export(lab, tree, options)
         own = _own_verdict(lab, tree, options.round)
@@ -82,7 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--round", required=True)
     parser.add_argument("--division", choices=("open", "closed"), default="open")
     parser.add_argument("--seconds", type=float, default=FULL_S)
-    parser.add_argument("--with", dest="variations", default="int8")
+    parser.add_argument("--variation", dest="variations", default="int8")
     parser.add_argument("--scenarios", default="SingleStream,MultiStream,Offline")
     parser.add_argument("--tests", action="store_true", help="also TEST01 and TEST04")
     parser.add_argument("--mirror", default="", help="a folder of files named by sha256")
@@ -100,12 +100,12 @@ def _options() -> argparse.Namespace:
 def _measure(lab: Lab, options: argparse.Namespace) -> None:
     """Schedule the campaign, and wait until all jobs have ended."""
     words = ["schedule", BENCHMARK, "--fleet", f"name={BOARD}", "--round", options.round]
-    words += ["--with", options.variations, "--scenario", options.scenarios, "--wait"]
+    words += ["--variation", options.variations, "--scenario", options.scenarios, "--wait"]
     words += ["--mode", f"performance,accuracy{',compliance' if options.tests else ''}"]
     if options.seconds >= FULL_S:
         words += ["--profile", "valid"]
     else:
-        words += ["--set", f"min_duration_s={options.seconds:g}"]
+        words += ["--param", f"min_duration_s={options.seconds:g}"]
     print(f"{time.strftime('%H:%M:%S')} controller {' '.join(words)}", flush=True)
     # A job that LoadGen calls INVALID makes the command exit with 1; the other runs may suffice.
     lab.controller(*words, may_end_with=(0, 1))

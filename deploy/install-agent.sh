@@ -300,7 +300,7 @@ make_environment() {
     act sh "$here/make-environment.sh" "$python" "$here/locks/agent.txt" "$wheel" "$target" "$wheels" ||
         fail "the environment cannot be created; the previous installation is unchanged"
     [ "$dry" = yes ] && return
-    said=$("$target/bin/python" -I -m fleetmark_agent.cli --version) && [ "$said" = "$version" ] || {
+    said=$("$target/bin/python" -I -m fleetmark_agent.cli --version) && [ "${said##* }" = "$version" ] || {
         rm -rf "$target"
         fail "the new agent does not start; the previous installation is unchanged"
     }

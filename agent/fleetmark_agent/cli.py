@@ -9,12 +9,13 @@ from typing import Any, NoReturn
 import click
 
 from fleetmark_cli.output import echo
+from fleetmark_cli.renamed import renamed
 
 _HOME_HELP = "Home folder of the agent. Default: FLEETMARK_AGENT_HOME, or the user's data folder."
 
 
 @click.group(name="agent", context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="fleetmark", message="%(version)s")
+@click.version_option(package_name="fleetmark", message="fleetmark agent %(version)s")
 def command() -> None:
     """Run the jobs that a Fleetmark controller sends to this device."""
 
@@ -204,12 +205,12 @@ def new_identity(home: str | None) -> None:
     echo(f"This device now has the id {device_id}. Start its agent with an enrollment token")
 
 
-@command.command()
+@command.command(name="export-identity")
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
 @click.option("--name", help="Name of the device. Default: the host name.")
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
-def describe(file: str, name: str | None, home: str | None) -> None:
-    """Write a description of this device to FILE, for a controller that it cannot reach.
+def export_identity(file: str, name: str | None, home: str | None) -> None:
+    """Write the identity of this device to FILE, for a controller that it cannot reach.
 
     `controller fleet add FILE` registers the device. The command creates a key for the device, and
     prints its fingerprint, which the operator must compare.
@@ -226,6 +227,9 @@ def describe(file: str, name: str | None, home: str | None) -> None:
     settings = replace(settings, name=device_name(settings.name, known))
     fingerprint = write_description(settings, Path(file))
     echo(f"{file}: device {settings.name}, with key {fingerprint}")
+
+
+command.add_command(renamed(export_identity, "describe", "agent export-identity"))
 
 
 @command.command(name="run-bundle")

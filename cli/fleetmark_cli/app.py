@@ -13,6 +13,9 @@ from fleetmark_cli.encoding import protect_streams
 from fleetmark_cli.exit_codes import EXIT_INTERRUPTED, EXIT_USAGE, Problem
 from fleetmark_cli.output import sentence
 
+PREFIX = "fleetmark "
+"""What `fleetmark controller …` puts before the name of a program."""
+
 
 def run(command: click.Command, translate: Callable[[Exception], Problem | None]) -> NoReturn:
     """Run `command` on sys.argv and exit.
@@ -23,15 +26,16 @@ def run(command: click.Command, translate: Callable[[Exception], Problem | None]
             fault of the program. Only in that case a traceback is shown.
     """
     protect_streams()
+    name = sys.argv[0] if sys.argv[0].startswith(PREFIX) else command.name
     try:
-        result = command.main(prog_name=command.name, standalone_mode=False)
+        result = command.main(prog_name=name, standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except click.exceptions.Abort:
         code = _show_problem(Problem("interrupted", EXIT_INTERRUPTED), command)
     except KeyboardInterrupt:
         code = _show_problem(Problem("interrupted", EXIT_INTERRUPTED), command)
     except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else command.name
+        where = error.ctx.command_path if error.ctx else name
         code = _show_problem(
             Problem(f"{error.format_message()} Try `{where} --help`", EXIT_USAGE), command
         )

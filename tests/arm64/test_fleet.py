@@ -101,7 +101,7 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
     with_loadgen: EmulatedFleet, variation: str, runtime: str, label: str
 ) -> None:
     fleet = with_loadgen
-    words = ("--with", variation, "--mode", "performance", *PATIENT)
+    words = ("--variation", variation, "--mode", "performance", *PATIENT)
     done = fleet.long("schedule", "fashion-mnist", *SMALL, *words)
     print(done.stderr + done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -131,7 +131,16 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
 
 def test_accuracy_on_an_arm64_board_is_that_of_the_model(with_loadgen: EmulatedFleet) -> None:
     fleet = with_loadgen
-    words = ("--with", "tflite", "--with", "int8", "--mode", "accuracy", "--any", *PATIENT)
+    words = (
+        "--variation",
+        "tflite",
+        "--variation",
+        "int8",
+        "--mode",
+        "accuracy",
+        "--any-device",
+        *PATIENT,
+    )
     done = fleet.long("schedule", "fashion-mnist", *SMALL, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     campaign = campaign_of(done.stdout)

@@ -123,7 +123,7 @@ def test_a_restored_controller_runs_what_was_imported_and_added(
         fleet.start_agent("bench-02")
         run(fleet, "schedule", "mine", "--fleet", "name=bench-02", "--wait")
         marks = f"marks={fleet.marks}"
-        run(fleet, "schedule", "toy", "--fleet", "name=bench-02", "--set", marks, "--wait")
+        run(fleet, "schedule", "toy", "--fleet", "name=bench-02", "--param", marks, "--wait")
         # A device of the lost controller goes on with its identity.
         lost.address = fleet.address
         (lost.folder / "lost home").rename(lost.home)

@@ -69,7 +69,7 @@ def test_a_copied_home_is_noticed_and_becomes_a_device_of_its_own(fleet: Fleet) 
     )
 
     # Held back: a job waits, and says why.
-    done = fleet.run("schedule", "toy", "--set", f"marks={fleet.marks}", "--json")
+    done = fleet.run("schedule", "toy", "--param", f"marks={fleet.marks}", "--json")
     campaign = json.loads(done.stdout)["campaign_id"]
     until(
         lambda: "two agents use its identity" in fleet.run("jobs", "list").stdout,
@@ -84,10 +84,10 @@ def test_a_copied_home_is_noticed_and_becomes_a_device_of_its_own(fleet: Fleet) 
     fleet.start_agent("two", home=copy)
     assert device(fleet, "two")["device_id"] != first
     until(lambda: fleet.presence("one") == "online", "the first")
-    assert fleet.run("fleet", "resume", "one").returncode == 0
-    waited = fleet.run("jobs", "watch", campaign)
+    assert fleet.run("fleet", "undrain", "one").returncode == 0
+    waited = fleet.run("campaign", "watch", campaign)
     assert waited.returncode == 0, waited.stderr
-    done = fleet.run("schedule", "toy", "--set", f"marks={fleet.marks}", "--wait", "--json")
+    done = fleet.run("schedule", "toy", "--param", f"marks={fleet.marks}", "--wait", "--json")
     assert done.returncode == 0, done.stderr
     assert "drained" not in fleet.run("fleet", "list").stdout
 

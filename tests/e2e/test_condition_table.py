@@ -78,8 +78,8 @@ class Board:
         helper.start()
         try:
             done = self.fleet.run(
-                *("schedule", "toy", "--wait", "--set", f"marks={self.fleet.marks}"),
-                *("--set", f"duration_s={MEASURED_S}", *flags),
+                *("schedule", "toy", "--wait", "--param", f"marks={self.fleet.marks}"),
+                *("--param", f"duration_s={MEASURED_S}", *flags),
             )
         finally:
             helper.join()
@@ -279,10 +279,10 @@ def _import_power(board: Board, run: str, found: dict[str, Any]) -> None:
         assert (after["energy_source"], after["energy_official"]) == ("PTDaemon (board)", 1)
         assert [file["name"] for file in after["files"]].count("spl.txt") == 1
     assert "- official, by PTDaemon (board)" in board.shown(run)
-    late = board.fleet.run("results", "import-power", run, str(path), "--ahead", "3600")
+    late = board.fleet.run("results", "import-power", run, str(path), "--clock-offset", "3600")
     assert late.returncode == 4
     assert "no sample in the measured interval" in late.stderr
-    assert "--ahead" in late.stderr
+    assert "--clock-offset" in late.stderr
     path.write_text("nothing of power\n")
     other = board.fleet.run("results", "import-power", run, str(path))
     assert (other.returncode, other.stdout) == (4, "")

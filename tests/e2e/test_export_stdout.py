@@ -25,7 +25,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with fleet_in(folder) as made:
         made.start_controller("--catalog", str(noop_benchmark.make_catalog(folder / "catalog")))
         made.start_agent("bench", "--label", "place=Lüfter → 漢")
-        done = made.run("schedule", noop_benchmark.NAME, "--wait", "--set", f"marks={made.marks}")
+        done = made.run("schedule", noop_benchmark.NAME, "--wait", "--param", f"marks={made.marks}")
         assert done.returncode == 0, done.stderr
         yield made
 

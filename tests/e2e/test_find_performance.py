@@ -10,8 +10,9 @@ import pytest
 
 from tests.support.processes import Fleet, fleet_in
 
+_OFFLINE = ("--scenario", "Offline", "--mode", "performance")
 pytestmark = pytest.mark.e2e
-JOB = ("schedule", "fashion-mnist", "--wait", "--set", "min_duration_s=0.2")
+JOB = ("schedule", "fashion-mnist", "--wait", "--param", "min_duration_s=0.2")
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,13 @@ def test_a_search_is_stored_shown_and_told_to_the_next_run(fleet: Fleet) -> None
 
 @pytest.mark.slow
 def test_who_says_it_himself_or_asks_for_something_else_is_told_nothing(fleet: Fleet) -> None:
-    mine = run_of(fleet, "--scenario", "Offline", "--mode", "performance", "--set", "target_qps=99")
+    mine = run_of(
+        fleet, "--scenario", "Offline", "--mode", "performance", "--param", "target_qps=99"
+    )
     assert mine["provenance"]["order"]["parameters"]["target_qps"] == 99
-    other = run_of(fleet, "--scenario", "Offline", "--mode", "performance", "--set", "batch_size=7")
+    other = run_of(
+        fleet, "--scenario", "Offline", "--mode", "performance", "--param", "batch_size=7"
+    )
     assert "target_qps" not in other["provenance"]["order"]["parameters"]
     # A replay is told what its run was told, or nothing, whatever was found since.
     for then in (mine, other):
@@ -87,7 +92,7 @@ def test_a_compliance_test_runs_on_a_board(fleet: Fleet) -> None:
 
 @pytest.mark.slow
 def test_server_is_told_the_rate_that_was_found(fleet: Fleet) -> None:
-    words = ("--scenario", "Server", "--set", "target_latency_ms=500")
+    words = ("--scenario", "Server", "--param", "target_latency_ms=500")
     trace = run_of(fleet, *words, "--mode", "find-performance")["search"]
     assert trace["unit"] == "queries_per_s" and trace["latency_limit_ms"] == 500
     assert trace["found"]
@@ -99,7 +104,7 @@ def test_a_job_that_does_not_fit_is_refused_before_anything_is_sent(fleet: Fleet
     """At a rate whose queries LoadGen cannot hold: both figures are said."""
     done = fleet.run(
         *("schedule", "fashion-mnist", "--scenario", "Server", "--profile", "valid"),
-        *("--mode", "performance", "--set", "target_qps=1000000"),
+        *("--mode", "performance", "--param", "target_qps=1000000"),
     )
     assert done.returncode == 3, done.stdout
     assert "of memory" in done.stderr and "available" in done.stderr

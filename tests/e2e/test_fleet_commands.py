@@ -75,7 +75,7 @@ def credentials(fleet: Fleet, name: str) -> tuple[str, str]:
 
 def submit(fleet: Fleet, *arguments: str) -> str:
     marks = fleet.folder / "marks"
-    out = ok(fleet, "schedule", "toy", "--set", f"marks={marks}", "--json", *arguments)
+    out = ok(fleet, "schedule", "toy", "--param", f"marks={marks}", "--json", *arguments)
     return str(json.loads(out)["campaign_id"])
 
 
@@ -123,9 +123,9 @@ def test_labels_of_people_win_and_last(fleet: Fleet) -> None:
 
 
 def test_saved_fleets_stand_wherever_a_selector_does(fleet: Fleet) -> None:
-    ok(fleet, "fleet", "save", "first", "site=lab1")
-    ok(fleet, "fleet", "save", "nightly", "@first,linux")
-    assert json.loads(ok(fleet, "fleet", "saved", "--json")) == [
+    ok(fleet, "fleet", "selector", "set", "first", "site=lab1")
+    ok(fleet, "fleet", "selector", "set", "nightly", "@first,linux")
+    assert json.loads(ok(fleet, "fleet", "selector", "list", "--json")) == [
         {"name": "first", "selector": "site=lab1"},
         {"name": "nightly", "selector": "@first,linux"},
     ]
@@ -145,10 +145,10 @@ def test_saved_fleets_stand_wherever_a_selector_does(fleet: Fleet) -> None:
     ok(fleet, "results", "list", "--fleet", "@nightly")
     out = str(fleet.folder / "some.csv")
     ok(fleet, "export", "--format", "csv", "--out", out, "--fleet", "@nightly")
-    assert "in use by @nightly" in refused(fleet, 2, "fleet", "forget", "first")
-    assert "refers to itself" in refused(fleet, 2, "fleet", "save", "first", "@nightly")
-    assert "'nightly'" in refused(fleet, 3, "fleet", "forget", "nightlyy")
-    ok(fleet, "fleet", "forget", "nightly")
+    assert "in use by @nightly" in refused(fleet, 2, "fleet", "selector", "delete", "first")
+    assert "refers to itself" in refused(fleet, 2, "fleet", "selector", "set", "first", "@nightly")
+    assert "'nightly'" in refused(fleet, 3, "fleet", "selector", "delete", "nightlyy")
+    ok(fleet, "fleet", "selector", "delete", "nightly")
     assert "no fleet is saved as @nightly" in refused(
         fleet, 2, "fleet", "list", "--fleet", "@nightly"
     )
@@ -218,11 +218,59 @@ def test_a_drained_board_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
     shown = json.loads(ok(fleet, "jobs", "show", job["job_id"], "--json"))
     assert re.fullmatch("[0-9a-f]{64}", shown["lockfile_sha256"])
     assert "drained (new fan)" in ok(fleet, "fleet", "list")
-    ok(fleet, "fleet", "resume", "one")
+    ok(fleet, "fleet", "undrain", "one")
     until_ended(fleet, campaign)
     assert states(fleet, campaign) == {"SUCCEEDED"}
-    done = fleet.run("schedule", "toy", "--dry-run", "--set", f"marks={fleet.folder / 'marks'}")
+    done = fleet.run("schedule", "toy", "--dry-run", "--param", f"marks={fleet.folder / 'marks'}")
     assert "from earlier runs" in done.stdout
+
+
+def test_each_hold_of_a_device_ends_alone(fleet: Fleet) -> None:
+    ok(fleet, "fleet", "drain", "one", "--reason", "new fan")
+    ok(fleet, "fleet", "reserve", "one", "--for", "1h")
+    said = ok(fleet, "fleet", "undrain", "one")
+    assert said.startswith("one: still reserved for local until ")
+    ok(fleet, "fleet", "drain", "one")
+    assert ok(fleet, "fleet", "unreserve", "one") == "one: still drained\n"
+    assert ok(fleet, "fleet", "unquarantine", "one") == "one: still drained\n"
+    assert ok(fleet, "fleet", "undrain", "one") == "one accepts jobs\n"
+    assert "no device is called 'three'" in refused(fleet, 3, "fleet", "undrain", "three")
+
+
+def test_old_names_of_commands_work_and_name_the_new_ones(fleet: Fleet) -> None:
+    campaign = json.loads(
+        ok(fleet, "schedule", "toy", "--any", "--set", f"marks={fleet.folder / 'marks'}", "--json")
+    )["campaign_id"]
+    pack = str(fleet.folder / "p.zip")
+    for words, now in (
+        (("jobs", "watch", campaign), "controller campaign watch"),
+        (("jobs", "show", campaign), "controller campaign show"),
+        (("jobs", "pause", campaign), "controller campaign pause"),
+        (("jobs", "resume", campaign), "controller campaign resume"),
+        (("jobs", "cancel", campaign), "controller campaign cancel"),
+        (("jobs", "retry", campaign), "controller campaign retry"),
+        (("fleet", "resume", "one"), "controller fleet undrain"),
+        (("fleet", "save", "x86", "x86_64"), "controller fleet selector set"),
+        (("fleet", "saved"), "controller fleet selector list"),
+        (("fleet", "forget", "x86"), "controller fleet selector delete"),
+        (("fleet", "describe", "one"), "controller fleet set-system-info"),
+        (("catalog", "pack", campaign, "--out", pack), "campaign pack"),
+        (
+            ("catalog", "unpack", str(fleet.folder / "p.zip"), str(fleet.folder / "p")),
+            "pack verify",
+        ),
+        (("catalog", "release", "--propose", str(fleet.folder / "draft")), "release propose"),
+    ):
+        done = fleet.run(*words)
+        assert done.returncode == 0, done.stderr
+        assert f"`controller {' '.join(words[:2])}` is now `" in done.stderr, words
+        assert now in done.stderr
+        listed = fleet.run(words[0], "-h").stdout
+        assert not re.search(rf"^  {words[1]} ", listed, re.MULTILINE) or words[1] in (
+            *("show", "cancel", "retry"),
+            "release",
+        )
+    assert campaign[-8:] in ok(fleet, "campaign", "list")
 
 
 def test_a_reserved_board_takes_its_holders_jobs_only(fleet: Fleet) -> None:
@@ -253,9 +301,9 @@ def test_nobody_acts_in_the_name_of_another(fleet: Fleet) -> None:
             submitted_by="anna",
         )
         list(client.stream(client.jobs.Submit, request))
-    assert "local" in ok(fleet, "jobs", "show", request.campaign_id)
+    assert "local" in ok(fleet, "campaign", "show", request.campaign_id)
     until_ended(fleet, request.campaign_id)
-    ok(fleet, "fleet", "resume", "one")
+    ok(fleet, "fleet", "unreserve", "one")
     assert "No such option '--as'" in refused(
         fleet, 2, "fleet", "reserve", "one", "--for", "1h", "--as", "anna"
     )
@@ -279,11 +327,11 @@ def test_times_are_read_alike_everywhere(fleet: Fleet, words: tuple[str, ...], s
 def test_a_paused_campaign_waits(fleet: Fleet) -> None:
     ok(fleet, "fleet", "drain", "one", "two")
     campaign = submit(fleet, "--repeat", "2")
-    assert "4 jobs wait" in ok(fleet, "jobs", "pause", campaign)
-    ok(fleet, "fleet", "resume", "one", "two")
+    assert "4 jobs wait" in ok(fleet, "campaign", "pause", campaign)
+    ok(fleet, "fleet", "undrain", "one", "two")
     assert {job["wait_reason"] for job in jobs(fleet, campaign)} == {"its campaign is paused"}
-    assert "paused" in ok(fleet, "jobs", "show", campaign)
-    ok(fleet, "jobs", "resume", campaign)
+    assert "paused" in ok(fleet, "campaign", "show", campaign)
+    ok(fleet, "campaign", "resume", campaign)
     until_ended(fleet, campaign)
     assert states(fleet, campaign) == {"SUCCEEDED"}
 
@@ -296,21 +344,21 @@ def test_a_deadline_ends_what_waits_and_says_for_what(fleet: Fleet) -> None:
     assert job["state"] == "FAILED"
     said = ok(fleet, "jobs", "show", job["job_id"])
     assert "its deadline passed: one is drained (new fan)" in said
-    ok(fleet, "fleet", "resume", "one")
+    ok(fleet, "fleet", "undrain", "one")
 
 
 def test_a_job_is_tried_as_often_as_was_asked_for(fleet: Fleet) -> None:
-    bad = ("--set", f"marks={fleet.folder / 'nowhere'}", "--fleet", "name=one")
+    bad = ("--param", f"marks={fleet.folder / 'nowhere'}", "--fleet", "name=one")
     done = fleet.run("schedule", "toy", *bad, "--max-attempts", "2", "--wait")
     assert done.returncode == 1
     assert "(attempt 2 of 2)" in done.stdout
-    ok(fleet, "fleet", "resume", "one")  # its failure counts no more
+    ok(fleet, "fleet", "unquarantine", "one")  # its failures are forgotten
 
 
 def test_cancelling_is_confirmed_by_the_boards_and_cancelled_jobs_can_be_retried(
     fleet: Fleet,
 ) -> None:
-    campaign = submit(fleet, "--set", "duration_s=60", "--repeat", "2")
+    campaign = submit(fleet, "--param", "duration_s=60", "--repeat", "2")
     until(
         lambda: (
             fleet.query(
@@ -321,22 +369,22 @@ def test_cancelling_is_confirmed_by_the_boards_and_cancelled_jobs_can_be_retried
         ),
         "two running jobs",
     )
-    said = ok(fleet, "jobs", "cancel", campaign)
+    said = ok(fleet, "campaign", "cancel", campaign)
     assert "Cancelling 4 jobs" in said
     assert "one confirmed" in said
     assert "two confirmed" in said
     assert states(fleet, campaign) == {"CANCELLED"}
-    assert "Nothing to cancel" in ok(fleet, "jobs", "cancel", campaign)
-    assert "Nothing to retry" in ok(fleet, "jobs", "retry", campaign)
+    assert "Nothing to cancel" in ok(fleet, "campaign", "cancel", campaign)
+    assert "Nothing to retry" in ok(fleet, "campaign", "retry", campaign)
     old = jobs(fleet, campaign)[0]["job_id"]
     assert "1 job again" in ok(fleet, "jobs", "retry", old, "--cancelled")
     assert "Nothing to retry" in ok(fleet, "jobs", "retry", old, "--cancelled")
     assert len(jobs(fleet, campaign)) == 5
-    ok(fleet, "jobs", "cancel", campaign)
+    ok(fleet, "campaign", "cancel", campaign)
 
 
 def test_what_a_job_writes_is_read_along_by_any_number_and_stays(fleet: Fleet) -> None:
-    campaign = submit(fleet, "--fleet", "name=one", "--set", "duration_s=6")
+    campaign = submit(fleet, "--fleet", "name=one", "--param", "duration_s=6")
     (job,) = jobs(fleet, campaign)
     arguments = ("jobs", "logs", job["job_id"])
     until(lambda: "begins" in fleet.run(*arguments).stdout, "its first line")
@@ -357,31 +405,31 @@ def test_what_a_job_writes_is_read_along_by_any_number_and_stays(fleet: Fleet) -
     (waiting,) = jobs(fleet, submit(fleet, "--fleet", "name=one"))
     assert "has not started" in refused(fleet, 3, "jobs", "logs", waiting["job_id"])
     ok(fleet, "jobs", "cancel", waiting["job_id"])
-    ok(fleet, "fleet", "resume", "one")
+    ok(fleet, "fleet", "undrain", "one")
 
 
 def test_watching_shows_phase_and_time_left(fleet: Fleet) -> None:
-    before = submit(fleet, "--fleet", "name=one", "--set", "duration_s=3")
+    before = submit(fleet, "--fleet", "name=one", "--param", "duration_s=3")
     until_ended(fleet, before)
-    campaign = submit(fleet, "--fleet", "name=one", "--set", "duration_s=15")
+    campaign = submit(fleet, "--fleet", "name=one", "--param", "duration_s=15")
     until(
         lambda: device(fleet, "one")["device"].get("progress", {}).get("phase") == "run",
         "its progress",
     )
     assert "toy" in ok(fleet, "fleet", "list")
-    out = ok(fleet, "jobs", "watch", campaign)
+    out = ok(fleet, "campaign", "watch", campaign)
     assert re.search(r"\[0/1\] one toy .* run.*, [0-9]+ s left", out)
     assert "succeeded" in out
 
 
 def test_two_configurations_alternate_on_one_board(fleet: Fleet) -> None:
-    other = submit(fleet, "--fleet", "name=one", "--priority", "0", "--set", "duration_s=0.1")
+    other = submit(fleet, "--fleet", "name=one", "--priority", "0", "--param", "duration_s=0.1")
     until_ended(fleet, other)
     campaign = submit(
-        fleet, "--interleave", "--any", "--repeat", "3", "--set", "duration_s=0.2,0.3"
+        fleet, "--interleave", "--any-device", "--repeat", "3", "--param", "duration_s=0.2,0.3"
     )
     until(lambda: "ACTIVE" in states(fleet, campaign), "its first job")
-    between = submit(fleet, "--priority", "9", "--set", "duration_s=0.1")
+    between = submit(fleet, "--priority", "9", "--param", "duration_s=0.1")
     until_ended(fleet, campaign)
     until_ended(fleet, between)
     rows = fleet.query(
@@ -407,8 +455,8 @@ def test_a_board_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
     bad = str(fleet.folder / "nowhere")  # the program cannot leave its marks there: it fails
     arguments = ("--fleet", "name=two", "--max-attempts", "1", "--json")
     for number in range(2):
-        repeat = ("--set", f"duration_s=0.{number + 1}")
-        out = ok(fleet, "schedule", "toy", "--set", f"marks={bad}", *repeat, *arguments)
+        repeat = ("--param", f"duration_s=0.{number + 1}")
+        out = ok(fleet, "schedule", "toy", "--param", f"marks={bad}", *repeat, *arguments)
         failed = json.loads(out)["campaign_id"]
         until_ended(fleet, failed)
         assert states(fleet, failed) == {"FAILED"}
@@ -426,10 +474,10 @@ def test_a_board_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
     assert states(fleet, campaign) == {"SUCCEEDED"}
     assert not device(fleet, "two")["device"]["admin"]["quarantined"]
     # Only what failed is done again.
-    assert "1 job again" in ok(fleet, "jobs", "retry", failed)
+    assert "1 job again" in ok(fleet, "campaign", "retry", failed)
     until_ended(fleet, failed)
     assert [bool(job["retried_as"]) for job in jobs(fleet, failed)] == [True, False]
-    ok(fleet, "fleet", "resume", "two")
+    ok(fleet, "fleet", "unquarantine", "two")
 
 
 def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fleet) -> None:
@@ -443,7 +491,7 @@ def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fle
     fleet.start_agent("two", shown_as="zwei")  # it says `two`; what people said stays
     ok(fleet, "fleet", "drain", "zwei")
     waiting = submit(fleet, "--fleet", "name=zwei")
-    both = submit(fleet, "--any")
+    both = submit(fleet, "--any-device")
     assert "1 job that only it could run is cancelled." in ok(fleet, "fleet", "remove", "zwei")
     assert states(fleet, waiting) == {"CANCELLED"}
     until_ended(fleet, both)
@@ -453,7 +501,7 @@ def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fle
     rows = json.loads(ok(fleet, "results", "list", "--runs", "--json"))
     assert sum(row["device"] == "zwei" for row in rows) == runs
     assert "no device" in refused(fleet, 3, "fleet", "show", "zwei")
-    assert "Nothing to retry" in ok(fleet, "jobs", "retry", waiting, "--cancelled")
+    assert "Nothing to retry" in ok(fleet, "campaign", "retry", waiting, "--cancelled")
     # Its key counts no more; with a new home it is a new board, and the name is free.
     until(lambda: fleet.children["two"].poll() is not None, "the end of its agent")
     fleet.start_agent("zwei")
@@ -461,7 +509,7 @@ def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fle
 
 def test_what_people_decide_is_in_the_audit_log(fleet: Fleet) -> None:
     ok(fleet, "fleet", "drain", "one", "--reason", "for the log")
-    ok(fleet, "fleet", "resume", "one")
+    ok(fleet, "fleet", "undrain", "one")
     rows = json.loads(ok(fleet, "audit", "show", "--all", "--json"))
     done = [(row["action"], row["subject"]) for row in rows if row["outcome"] == "done"]
     assert done[-2:] == [("device.drain", "one"), ("device.resume", "one")]

@@ -56,7 +56,7 @@ def test_all_boards_are_listed_however_much_they_tell_of_themselves(fleet: Fleet
 
 def test_the_largest_campaign_is_stored_and_every_job_says_why_it_waits(fleet: Fleet) -> None:
     """10,000 jobs, on purpose."""
-    words = ("schedule", "toy", "--repeat", "10", "--set", "marks=/tmp")
+    words = ("schedule", "toy", "--repeat", "10", "--param", "marks=/tmp")
     refused = fleet.run(*words)
     assert refused.returncode == 2 and "--max-jobs 10000" in refused.stderr
     submitted = json.loads(ok(fleet, *words, "--max-jobs", "10000", "--json"))
@@ -71,5 +71,5 @@ def test_the_largest_campaign_is_stored_and_every_job_says_why_it_waits(fleet: F
     }
     shown = ok(fleet, "jobs", "show", jobs[-1]["job_id"])
     assert "board-0999 is offline; 9 queued jobs for it run first" in shown
-    assert "10000 queued" in ok(fleet, "jobs", "show", "last")
-    assert "Cancelling 10,000 jobs" in ok(fleet, "jobs", "cancel", "last")
+    assert "10000 queued" in ok(fleet, "campaign", "show", "last")
+    assert "Cancelling 10,000 jobs" in ok(fleet, "campaign", "cancel", "last")

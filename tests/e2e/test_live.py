@@ -132,7 +132,7 @@ def test_phase_share_temperature_and_time_left_are_shown_to_all_who_watch(
 ) -> None:
     board = Thermometer(fleet, "hot", x86_board)
     until(lambda: fleet.presence("hot") == "online", "the board")
-    words = ("schedule", "toy", "--set", f"marks={fleet.folder}", "--set", "duration_s=60")
+    words = ("schedule", "toy", "--param", f"marks={fleet.folder}", "--param", "duration_s=60")
     waiting = fleet.start(*words, "--wait")
     until(lambda: "run 40 %, 61 °C" in ok(fleet, "fleet", "list"), "its progress")
     assert "toy SingleStream performance" in ok(fleet, "fleet", "show", "hot")
@@ -163,7 +163,7 @@ def test_phase_share_temperature_and_time_left_are_shown_to_all_who_watch(
             line = waiting.stdout.readline()
             assert line, "the command ended too early"
         assert re.search(r"\[0/1\] hot toy .* run 40 %, 61 °C, [0-9]+ s left", line.decode())
-        assert "hot confirmed" in ok(fleet, "jobs", "cancel", campaign)
+        assert "hot confirmed" in ok(fleet, "campaign", "cancel", campaign)
         assert {watcher.result(60) for watcher in watchers} == {(HOT_C, "CANCELLED")}
     assert waiting.wait(60) == 1
     until(lambda: "idle" in ok(fleet, "fleet", "list"), "its rest")

@@ -24,7 +24,7 @@ LISTINGS = [
     *(["fleet", "list"], ["fleet", "list", "--json"], ["fleet", "show", "bench"]),
     *(
         ["jobs", "list"],
-        ["jobs", "show", "last"],
+        ["campaign", "show", "last"],
         ["results", "list"],
         ["results", "list", "--runs"],
     ),
@@ -49,7 +49,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         made.start_controller("--catalog", str(noop_benchmark.make_catalog(folder / "catalog")))
         made.start_agent("bench", "--label", f"place={REASON}")
         done = made.run(
-            *("schedule", noop_benchmark.NAME, "--wait", "--set", f"marks={made.marks}")
+            *("schedule", noop_benchmark.NAME, "--wait", "--param", f"marks={made.marks}")
         )
         assert done.returncode == 0, done.stderr
         assert made.run("fleet", "drain", "bench", "--reason", REASON).returncode == 0

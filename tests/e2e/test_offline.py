@@ -121,7 +121,7 @@ def test_the_same_campaign_again_moves_next_to_nothing(island: Island, first: st
     assert pages[1]["bytes_sent"] < 0.01 * pages[0]["bytes_sent"]
     assert moved < 0.01 * before, "neither orders nor acknowledgements add up"
     for campaign, page in zip((first, second), pages, strict=True):
-        said = island.fleet.run("jobs", "show", campaign).stdout
+        said = island.fleet.run("campaign", "show", campaign).stdout
         assert f"{page['bytes_sent'] / 1e6:,.2f} MB to devices" in said
 
 
@@ -135,7 +135,7 @@ def test_the_bytes_of_a_campaign_are_those_of_its_attempts(island: Island, first
 
 
 def test_versions_of_a_runtime_and_one_for_numpy_1_in_one_campaign(island: Island) -> None:
-    words = ("--scenario", "Offline", "--mode", "accuracy", "--with", "fp32")
+    words = ("--scenario", "Offline", "--mode", "accuracy", "--variation", "fp32")
     campaign = island.run_campaign("versions", *words)
     runs = island.fleet.query(
         "SELECT runtime, runtime_version, device, accuracy FROM runs"

@@ -33,10 +33,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.start_agent("two")
         toy_with = ("schedule", "toy", "--wait", "--max-attempts", "1")
         done = fleet.run(
-            *toy_with, *("--set", f"marks={fleet.marks}", "--set", "duration_s=0.1,0.2")
+            *toy_with, *("--param", f"marks={fleet.marks}", "--param", "duration_s=0.1,0.2")
         )
         assert done.returncode == 0, done.stdout
-        done = fleet.run(*toy_with, *("--set", f"marks={folder}/nowhere"))
+        done = fleet.run(*toy_with, *("--param", f"marks={folder}/nowhere"))
         assert done.returncode == 1, done.stdout
         fleet.failed = done.stdout  # type: ignore[attr-defined]
         yield fleet
@@ -93,19 +93,19 @@ def test_the_report_lists_failed_jobs_and_joins_repetitions(fleet: Fleet) -> Non
 
 
 def test_short_ids_of_tables_are_understood_by_every_command(fleet: Fleet) -> None:
-    table = fleet.run("jobs", "list").stdout
-    campaigns, jobs = (part.splitlines() for part in table.split(" job ", 1))
-    short_jobs = re.findall(r"^ ([0-9a-f]{8}) ", "\n".join(jobs), re.MULTILINE)
+    short_jobs = re.findall(r"^ ([0-9a-f]{8}) ", fleet.run("jobs", "list").stdout, re.MULTILINE)
     assert len(short_jobs) == 6
     for short in short_jobs:
         assert fleet.run("jobs", "show", short).returncode == 0
-    (newest, *_) = re.findall(r"^ ([0-9a-f]{8}) ", "\n".join(campaigns), re.MULTILINE)
+    campaigns = fleet.run("campaign", "list").stdout
+    (newest, *_) = re.findall(r"^ ([0-9a-f]{8}) ", campaigns, re.MULTILINE)
     listed = fleet.run("jobs", "list", "--campaign", newest, "--json").stdout
     campaign = json.loads(listed)[0]["campaign_id"]
     assert campaign.endswith(newest)
-    assert campaign in fleet.run("jobs", "show", newest.upper()).stdout
+    assert campaign in fleet.run("campaign", "show", newest.upper()).stdout
+    assert campaign in fleet.run("campaign", "show", "last").stdout
     assert campaign in fleet.run("jobs", "show", "last").stdout
-    assert fleet.run("jobs", "watch", newest).returncode == 1
+    assert fleet.run("campaign", "watch", newest).returncode == 1
     run = json.loads(fleet.run("results", "list", "--runs", "--json").stdout)[0]["run_id"]
     assert run in fleet.run("results", "show", run[-8:]).stdout
     assert fleet.run("results", "show", "last").returncode == 0
@@ -146,7 +146,7 @@ def test_no_word_is_cut_at_80_columns(fleet: Fleet) -> None:
     ("command", "said"),
     [
         (("fleet", "list"), "No devices. `controller token create`"),
-        (("fleet", "saved"), "No fleet is saved. `controller fleet save"),
+        (("fleet", "selector", "list"), "No selector is saved. `controller fleet selector set"),
         (("jobs", "list"), "No jobs. `controller schedule BENCHMARK`"),
         (("jobs", "list", "--state", "FAILED"), "No job matches"),
         (("results", "list"), "No results. `controller schedule BENCHMARK --wait`"),

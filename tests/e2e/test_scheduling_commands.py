@@ -50,7 +50,7 @@ def ok(fleet: Fleet, *arguments: str) -> str:
 
 
 def submit(fleet: Fleet, *arguments: str, benchmark: str = "toy") -> str:
-    words = ("schedule", benchmark, "--set", f"marks={fleet.folder / 'marks'}", "--json")
+    words = ("schedule", benchmark, "--param", f"marks={fleet.folder / 'marks'}", "--json")
     return str(json.loads(ok(fleet, *words, *arguments))["campaign_id"])
 
 
@@ -85,7 +85,7 @@ def test_each_kind_of_waiting_says_why(fleet: Fleet) -> None:
     """A board that is busy, one that is away, a turn that has not come, a rest; those of others
     (drained, reserved, quarantined, paused, unsigned) stand in the tests of these.
     """
-    busy = submit(fleet, "--fleet", "name=one", "--set", "duration_s=20")
+    busy = submit(fleet, "--fleet", "name=one", "--param", "duration_s=20")
     until_states(fleet, busy, "ACTIVE")
     queue = submit(fleet, "--fleet", "name=one", "--repeat", "2")
     job = jobs(fleet, busy)[0]["job_id"]
@@ -94,9 +94,9 @@ def test_each_kind_of_waiting_says_why(fleet: Fleet) -> None:
     until(lambda: fleet.presence("two") == "offline", "the end of its lease")
     away = submit(fleet, "--fleet", "name=two")
     assert "two is offline" in shown(fleet, away)
-    anywhere = submit(fleet, "--any")
+    anywhere = submit(fleet, "--any-device")
     assert "none of 2 devices is free for it: 1 busy, 1 offline" in shown(fleet, anywhere)
-    turns = submit(fleet, "--fleet", "name=one", "--interleave", "--set", "duration_s=0,0.1")
+    turns = submit(fleet, "--fleet", "name=one", "--interleave", "--param", "duration_s=0,0.1")
     first = jobs(fleet, turns)[0]["job_id"]
     assert f"interleaved: job {first} runs first" in shown(fleet, turns)
     fleet.start_agent("two")
@@ -128,7 +128,7 @@ def test_waiting_is_worth_priority_and_priority_overtakes(fleet: Fleet) -> None:
         aged: list[str] = []
         until(lambda: age_s() > 2.5, "more waiting than two steps are worth")
     finally:
-        ok(fleet, "fleet", "resume", "one", "two")
+        ok(fleet, "fleet", "undrain", "one", "two")
     until_states(fleet, early, "SUCCEEDED")
     until_states(fleet, aged[-1], "SUCCEEDED")
     order = [campaign for campaign, *_ in ran(fleet, early, high, aged[-1])]
@@ -139,6 +139,6 @@ def test_any_board_is_the_one_that_has_the_blobs(fleet: Fleet) -> None:
     for name in ("one", "two"):
         known = submit(fleet, "--fleet", f"name={name}", benchmark=f"toy-{name}")
         until_states(fleet, known, "SUCCEEDED")
-        chosen = submit(fleet, "--any", benchmark=f"toy-{name}")
+        chosen = submit(fleet, "--any-device", benchmark=f"toy-{name}")
         until_states(fleet, chosen, "SUCCEEDED")
         assert [board for _, board, *_ in ran(fleet, chosen)] == [name]

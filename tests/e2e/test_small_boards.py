@@ -126,7 +126,7 @@ TOO_LARGE = {
         r"17\.1 GB of memory \(LoadGen",
     ),
     "large batches": (
-        ("--scenario", "Offline", "--mode", "performance", "--set", "batch_size=4096"),
+        ("--scenario", "Offline", "--mode", "performance", "--param", "batch_size=4096"),
         r"1\.4 GB of memory",
     ),
 }
@@ -217,14 +217,14 @@ def test_what_it_has_shown_then_decides(fleet: Fleet) -> None:
     assert "440.9 MB available" in told(done)
     # A duration for which LoadGen's queries fit, and one for which they don't.
     ask = ("schedule", "fashion-mnist", "--scenario", "SingleStream", "--mode", "performance")
-    assert fleet.run(*ask, "--set", "min_duration_s=3", "--dry-run").returncode == 0
-    assert fleet.run(*ask, "--set", "min_duration_s=600", "--dry-run").returncode == 3
+    assert fleet.run(*ask, "--param", "min_duration_s=3", "--dry-run").returncode == 0
+    assert fleet.run(*ask, "--param", "min_duration_s=600", "--dry-run").returncode == 3
 
 
 def test_one_that_nearly_fills_the_board_runs(fleet: Fleet) -> None:
     done = fleet.run(
         *("schedule", "fashion-mnist", "--scenario", "Offline", "--mode", "performance"),
-        *("--set", "batch_size=1024", "--wait"),
+        *("--param", "batch_size=1024", "--wait"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     ((measured, predicted),) = fleet.query(

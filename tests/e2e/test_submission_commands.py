@@ -24,10 +24,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def test_a_board_is_described_field_by_field(fleet: Fleet) -> None:
-    done = fleet.run("fleet", "describe", "bench-01", "cooling=air, one fan", "status=available")
+    done = fleet.run(
+        "fleet", "set-system-info", "bench-01", "cooling=air, one fan", "status=available"
+    )
     assert done.returncode == 0, done.stderr
     assert "air, one fan" in done.stdout
-    done = fleet.run("fleet", "describe", "bench-01", "--unset", "status", "--json")
+    done = fleet.run("fleet", "set-system-info", "bench-01", "--unset", "status", "--json")
     described = json.loads(done.stdout)
     assert described["operator_fields"] == {"cooling": "air, one fan"}
     assert set(described) == {"operator_fields", "component", "catalog_fields"}
@@ -38,10 +40,10 @@ def test_a_board_is_described_field_by_field(fleet: Fleet) -> None:
         (("accelerators_per_node=two",), 2, "must be a whole number of at least 0"),
         (("system_type=edge,datacenter",), 2, "require Server, too"),
     ):
-        done = fleet.run("fleet", "describe", "bench-01", *words)
+        done = fleet.run("fleet", "set-system-info", "bench-01", *words)
         assert done.returncode == code, done.stderr
         assert text in done.stderr
-    assert fleet.run("fleet", "describe", "bench-99", "cooling=air").returncode == 3
+    assert fleet.run("fleet", "set-system-info", "bench-99", "cooling=air").returncode == 3
     acts = {row[0] for row in fleet.query("SELECT kind FROM events")}
     assert "device.described" in acts
 

@@ -92,7 +92,14 @@ def test_a_controller_that_is_killed_while_it_submits_costs_no_campaign(fleet: F
     """Killed at moments of all kinds; the command goes on, and its campaign counts once."""
     for delay_s in (0.0, 0.005, 0.02, 0.05, 0.1):
         before = fleet.query("SELECT count(*) FROM campaigns")
-        words = ("schedule", "toy", "--set", f"marks={fleet.folder / 'marks'}", "--wait", "--json")
+        words = (
+            "schedule",
+            "toy",
+            "--param",
+            f"marks={fleet.folder / 'marks'}",
+            "--wait",
+            "--json",
+        )
         child = subprocess.Popen(
             [str(BIN / "controller"), *words],
             env=fleet.environment(),

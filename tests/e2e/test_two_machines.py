@@ -69,7 +69,7 @@ def test_paste_approve_run_and_find(machines: tuple[Machine, Machine], tmp_path:
     # It works, with no network but the cable: what a job needs comes from the desk.
     done = desk.run(
         *(str(BIN / "controller"), "schedule", "toy", "--fleet", "name=board-1"),
-        *("--set", f"marks={marks}", "--wait"),
+        *("--param", f"marks={marks}", "--wait"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

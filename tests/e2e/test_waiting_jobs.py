@@ -40,7 +40,7 @@ def children_hear_ctrl_c() -> Iterator[None]:
 
 
 def schedule(fleet: Fleet, *more: str) -> tuple[str, ...]:
-    return ("schedule", "toy", "--set", f"marks={fleet.marks}", *more)
+    return ("schedule", "toy", "--param", f"marks={fleet.marks}", *more)
 
 
 def campaign_of(text: str) -> str:
@@ -74,8 +74,8 @@ def test_a_submission_says_which_devices_are_offline(fleet: Fleet) -> None:
         " `--fleet online` excludes it"
     )
     assert said[2].endswith(": 2 jobs on 2 devices")
-    assert fleet.run("jobs", "cancel", "last").returncode == 0
-    dry = fleet.run(*schedule(fleet, "--dry-run", "--any"))
+    assert fleet.run("campaign", "cancel", "last").returncode == 0
+    dry = fleet.run(*schedule(fleet, "--dry-run", "--any-device"))
     assert "1 of 2 devices is offline: away. Jobs run on the others" in dry.stdout
 
 
@@ -92,7 +92,7 @@ def test_online_selects_devices_that_are_connected(fleet: Fleet) -> None:
     plan = json.loads(done.stdout)
     assert plan["excluded"] == [{"device": "away", "reason": "not online"}]
     assert fleet.run("jobs", "list", "--fleet", "online", "--json").returncode == 0
-    assert fleet.run("fleet", "save", "there", "linux,online").returncode == 0
+    assert fleet.run("fleet", "selector", "set", "there", "linux,online").returncode == 0
     done = fleet.run("fleet", "list", "--fleet", "@there", "--json")
     assert [d["name"] for d in json.loads(done.stdout)] == ["here"]
     assert "is not a valid label" in fleet.run("fleet", "label", "here", "online=yes").stderr
@@ -110,14 +110,15 @@ def test_piped_wait_has_a_line_for_each_new_reason_and_survives_ctrl_c(fleet: Fl
     text = out.read_text()
     campaign = campaign_of(text)
     assert text.splitlines()[-1] == (
-        f"Interrupted. Campaign {campaign} continues: `controller jobs watch {campaign}` follows"
-        f" it, `controller jobs cancel {campaign}` cancels it"
+        f"Interrupted. Campaign {campaign} continues:"
+        f" `controller campaign watch {campaign}` follows it,"
+        f" `controller campaign cancel {campaign}` cancels it"
     )
     assert "Traceback" not in text
     listed = fleet.run("jobs", "list", "--campaign", campaign[-8:], "--state", "queued", "--json")
     assert len(json.loads(listed.stdout)) == 3
-    assert fleet.run("fleet", "resume", "away").returncode == 0
-    assert fleet.run("jobs", "cancel", campaign).returncode == 0
+    assert fleet.run("fleet", "undrain", "away").returncode == 0
+    assert fleet.run("campaign", "cancel", campaign).returncode == 0
 
 
 def test_a_terminal_shows_the_reason_beside_the_device(fleet: Fleet) -> None:
@@ -130,14 +131,14 @@ def test_a_terminal_shows_the_reason_beside_the_device(fleet: Fleet) -> None:
     shown = [line for line in re.split(r"[\r\n]", terminal.text()) if "waits:" in line]
     assert shown and max(map(len, shown)) <= 80
     assert all(re.match(r"away +0/1 ", line) for line in shown)
-    assert fleet.run("jobs", "cancel", "last").returncode == 0
+    assert fleet.run("campaign", "cancel", "last").returncode == 0
 
 
 def test_watching_by_a_part_of_an_id_ends_with_the_campaign(fleet: Fleet) -> None:
     done = fleet.run(*schedule(fleet, "--fleet", "name=away", "--json"))
     campaign = json.loads(done.stdout)["campaign_id"]
     out = fleet.folder / "watched"
-    start(fleet, out, "jobs", "watch", campaign[-10:])
+    start(fleet, out, "campaign", "watch", campaign[-10:])
     read_until(out, "1 job waits: away is offline\n")
     fleet.start_agent("away")
     assert fleet.children[out.name].wait(120) == 0

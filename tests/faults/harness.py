@@ -234,10 +234,10 @@ class FaultyFleet(Fleet):
     ) -> None:
         """Schedule short jobs."""
         values = {"marks": self.marks, "duration_s": duration_s, **parameters}
-        words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+        words = [word for key, value in values.items() for word in ("--param", f"{key}={value}")]
         done = self.run(
             *("schedule", NAME, "--repeat", str(jobs), "--max-attempts", str(tries), *words),
-            *(["--any"] if anywhere else []),
+            *(["--any-device"] if anywhere else []),
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

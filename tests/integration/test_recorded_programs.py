@@ -167,7 +167,7 @@ def test_a_controller_serves_the_recorded_home(live: Live) -> None:
     assert shown["job"]["state"] == "QUEUED"
     assert "bench-02 is drained" in shown["job"]["wait_reason"]
     assert live.run("controller", "audit", "verify").returncode == 0
-    assert live.said("fleet", "saved") == [{"name": "lab", "selector": "site=lab1"}]
+    assert live.said("fleet", "selector", "list") == [{"name": "lab", "selector": "site=lab1"}]
     assert [person["name"] for person in live.said("operator", "list")] == ["alice", "local"]
     for row in renamed("runs", recorded("views")["runs"]):
         same(row, live.said("results", "show", row["run_id"]))

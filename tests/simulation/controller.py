@@ -31,6 +31,7 @@ from fleetmark_controller.scheduling.presence import Presence
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import connect, migrate
 from fleetmark_controller.store.devices import device_admin, devices
+from fleetmark_controller.store.devices.device_admin import Hold
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs import campaigns as stored_campaigns
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -313,7 +314,7 @@ class Centre:
         connection.execute("BEGIN")
         effects = Effects()
         for device in devices:
-            device_admin.resume(connection, self.wall_ns(), device)
+            device_admin.resume(connection, self.wall_ns(), device, tuple(Hold))
         if stored_campaigns.exists(connection, CAMPAIGN):
             campaigns.set_paused(connection, effects, self.wall_ns(), CAMPAIGN, False)
         connection.execute("COMMIT")

@@ -23,13 +23,22 @@ from fleetmark_controller.store.devices import (
     descriptions,
     saved_fleets,
 )
+from fleetmark_controller.store.devices.device_admin import Hold
 from fleetmark_controller.store.devices.selection import matching, named
 from fleetmark_controller.store.jobs import listings
 from fleetmark_controller.store.security import audit, identities
 from fleetmark_core.bundle_file import parse_device_identity, parse_signed_by_device
 from fleetmark_core.clock import NS_PER_S, now_monotonic_ns
+from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.serde import to_plain
 from fleetmark_protos.v1 import fleet_pb2, fleet_pb2_grpc
+
+_HOLDS = {
+    fleet_pb2.HOLD_ALL: tuple(Hold),
+    fleet_pb2.HOLD_DRAIN: (Hold.DRAIN,),
+    fleet_pb2.HOLD_RESERVATION: (Hold.RESERVATION,),
+    fleet_pb2.HOLD_QUARANTINE: (Hold.QUARANTINE,),
+}
 
 
 class FleetService(fleet_pb2_grpc.FleetServicer):
@@ -178,11 +187,15 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Resume(
         self, request: fleet_pb2.ResumeRequest, context: error_handling.Context
     ) -> fleet_pb2.ListDevicesReply:
-        """Resume devices, so that they get jobs again."""
+        """End holds of devices, so that they get jobs again."""
+        holds = _HOLDS.get(request.hold)
+        if holds is None:
+            raise FleetmarkError(ErrorKind.USAGE, f"unknown hold {request.hold}")
         return await self._decide(
             "device.resume",
             request.names,
-            lambda c, fx, now: device_admin.resume(c, fx, now, request.names),
+            lambda c, fx, now: device_admin.resume(c, fx, now, request.names, holds),
+            holds=[hold.value for hold in holds],
         )
 
     @error_handling.unary

@@ -32,8 +32,6 @@ from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
 
 _CAMPAIGN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _MAX_REPETITIONS = 1000
-_CAMPAIGN_OR_JOB = ("campaign", "job")
-"""Kinds of ids that a command accepts; a part that matches ids of both kinds is ambiguous."""
 
 
 class JobsService(jobs_pb2_grpc.JobsServicer):
@@ -119,7 +117,7 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         self, request: jobs_pb2.GetJobRequest, context: error_handling.Context
     ) -> jobs_pb2.JobDetail:
         """Return one job with its attempts."""
-        job_id = await self._engine.find("job", request.job_id, _CAMPAIGN_OR_JOB)
+        job_id = await self._engine.find("job", request.job_id)
         page = await self._engine.reader.run(lambda c: listings.job_page(c, job_id))
         waits = await self._engine.dispatcher.waits() if page.job.state == "QUEUED" else {}
         return jobs_pb2.JobDetail(
@@ -319,9 +317,9 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
     async def _lines(self, campaign: str, job: str) -> list[JobLine]:
         """Return the jobs of a campaign, or one job."""
         if job:
-            job_id = await self._engine.find("job", job, _CAMPAIGN_OR_JOB)
+            job_id = await self._engine.find("job", job)
             return await self._engine.reader.run(lambda c: listings.jobs_by_id(c, [job_id]))
-        campaign_id = await self._engine.find("campaign", campaign, _CAMPAIGN_OR_JOB)
+        campaign_id = await self._engine.find("campaign", campaign)
         return await self._engine.reader.run(lambda c: listings.list_jobs(c, campaign_id))
 
 

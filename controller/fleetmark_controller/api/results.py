@@ -97,7 +97,9 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
                 raise FleetmarkError(ErrorKind.BAD_POWER_LOG, "the log is too large")
         if abs(ahead_ns) > _MOST_AHEAD_NS:
             raise FleetmarkError(
-                ErrorKind.USAGE, "the difference of the clocks must be at most one day", "--ahead"
+                ErrorKind.USAGE,
+                "the clocks may differ by at most one day",
+                "--clock-offset",
             )
         run_id = await self._engine.find("run", prefix)
         known = await self._engine.reader.run(lambda c: runs.counts(c, run_id))
@@ -120,7 +122,7 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
                 ErrorKind.BAD_POWER_LOG,
                 f"the log {error.what}",
                 f"run {run_id}",
-                "If the clocks differed, give the difference with --ahead",
+                "If the clocks differed, give the difference with --clock-offset",
             ) from error
         sha256 = await asyncio.to_thread(self._engine.blobs.put_bytes, bytes(data))
         log = runs.RunFile(power_import.NAME, power_import.ROLE, sha256, len(data))

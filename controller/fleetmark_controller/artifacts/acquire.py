@@ -182,7 +182,7 @@ def _fetch(
         f"{source.name} could not be fetched. Tried " + "; ".join(tried),
         "",
         f"Put the file into the mirror folder under the name {sha256}, or run "
-        "`controller catalog provide NAME DIR` with a folder that holds it",
+        "`controller catalog import-files NAME DIR` with a folder that holds it",
     )
 
 

@@ -10,20 +10,21 @@ from typing import NoReturn
 import click
 
 from fleetmark_cli import app, exit_codes
-from fleetmark_controller import __version__
 
 _COMMANDS = {
     "serve": ("serve", "Run the controller."),
     "token": ("token", "Create, list and revoke enrollment tokens for new devices."),
     "fleet": ("fleet", "List and manage the devices of the fleet."),
     "schedule": ("schedule", "Run a benchmark on every device that fits."),
-    "jobs": ("jobs", "List, watch, pause, cancel and retry jobs."),
+    "campaign": ("campaign", "List, watch, pause, cancel and retry campaigns."),
+    "jobs": ("jobs", "List, show, cancel and retry jobs, and print their output."),
     "bundle": ("bundle", "Export jobs to files, for devices without a network."),
     "results": ("results", "Show results, and import results from files."),
     "export": ("export", "Write results to files."),
     "compare": ("compare", "Compare the results of two campaigns."),
     "replay": ("replay", "Repeat a run and show the differences."),
     "catalog": ("catalog", "Manage the components that can run."),
+    "pack": ("pack", "Verify the archives that `controller campaign pack` writes."),
     "operator": ("operator", "Create, list and revoke credentials of operators."),
     "audit": ("audit", "Show and verify the audit log."),
     "backup": ("backup", "Back up the data of a controller."),
@@ -66,7 +67,7 @@ class _LazyGroup(click.Group):
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(__version__, prog_name="fleetmark controller")
+@click.version_option(package_name="fleetmark", message="fleetmark controller %(version)s")
 def controller() -> None:
     """Run ML benchmarks on a fleet of devices and store the results."""
 

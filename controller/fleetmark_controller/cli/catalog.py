@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetmark_cli.output import echo
-from fleetmark_controller.cli import catalog_releases, options
+from fleetmark_cli.renamed import RenamedOption, renamed
+from fleetmark_controller.cli import campaign, catalog_releases, options, pack
 from fleetmark_core.plural import counted
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def command() -> None:
 
 command.add_command(catalog_releases.key_command)
 command.add_command(catalog_releases.release_command)
-command.add_command(catalog_releases.pack_command)
-command.add_command(catalog_releases.unpack_command)
+command.add_command(renamed(campaign.pack, "pack", "controller campaign pack"))
+command.add_command(renamed(pack.verify, "unpack", "controller pack verify"))
 
 
 @command.command(name="list")
@@ -149,8 +150,10 @@ def validate(context: click.Context, folder: str, as_json: bool) -> None:
 @click.argument("benchmark")
 @click.option("--device", required=True, metavar="NAME", help="Name of a registered device.")
 @click.option(
-    "--with",
+    "--variation",
     "variations",
+    cls=RenamedOption,
+    old=("--with",),
     multiple=True,
     metavar="VARIATION",
     help="Variations to use, such as int8,tflite.",
@@ -331,13 +334,16 @@ def import_model(
         echo(component)
 
 
-@command.command(name="provide")
+@command.command(name="import-files")
 @click.argument("name")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, exists=True))
 @options.as_json
 @options.controller
-def provide(name: str, folder: str, as_json: bool, address: str | None) -> None:
-    """Upload files of component NAME that the controller may not fetch under their license."""
+def import_files(name: str, folder: str, as_json: bool, address: str | None) -> None:
+    """Import files of component NAME whose license does not let the controller fetch them.
+
+    DIR is searched for files with the right digests.
+    """
     from pathlib import Path
 
     from fleetmark_cli import output
@@ -359,6 +365,9 @@ def provide(name: str, folder: str, as_json: bool, address: str | None) -> None:
     for sha256 in sorted(found, key=lambda sha256: wanted[sha256].name):
         echo(f"{wanted[sha256].name}: taken from {found[sha256]}")
     echo(f"still missing: {', '.join(missing)}" if missing else f"{name} is complete")
+
+
+command.add_command(renamed(import_files, "provide", "controller catalog import-files"))
 
 
 def _get(name: str, address: str | None) -> catalog_pb2.ComponentDetail:

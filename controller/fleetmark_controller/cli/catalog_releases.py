@@ -1,4 +1,4 @@
-"""`controller catalog key`, `release`, `pack` and `unpack`."""
+"""`controller catalog key` and `controller catalog release`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetmark_cli.output import echo
+from fleetmark_cli.renamed import note
 from fleetmark_controller.cli import options
 from fleetmark_core.plural import counted
 
@@ -97,15 +98,17 @@ def rotate_key(key_path: str | None, out: str | None, as_json: bool, address: st
     _show_trust(trust, as_json)
 
 
-@click.command(name="release")
-@_key
-@click.option("--propose", metavar="FILE", type=_FILE, help="Write an unsigned release.")
-@click.option("--sign", "draft", metavar="FILE", type=_FILE, help="Sign this proposed release.")
-@click.option("--out", metavar="FILE", type=_FILE, help="With --sign: file for the signed release.")
-@click.option("--install", metavar="FILE", type=_FILE, help="Install this signed release.")
-@options.as_json
-@options.controller
+@click.group(name="release", invoke_without_command=True)
+@click.option("--key", "key_path", metavar="FILE", type=_FILE, hidden=True)
+@click.option("--propose", metavar="FILE", type=_FILE, hidden=True)
+@click.option("--sign", "draft", metavar="FILE", type=_FILE, hidden=True)
+@click.option("--out", metavar="FILE", type=_FILE, hidden=True)
+@click.option("--install", metavar="FILE", type=_FILE, hidden=True)
+@click.option("--json", "as_json", is_flag=True, hidden=True)
+@options.hidden_controller
+@click.pass_context
 def release_command(
+    context: click.Context,
     key_path: str | None,
     propose: str | None,
     draft: str | None,
@@ -114,96 +117,108 @@ def release_command(
     as_json: bool,
     address: str | None,
 ) -> None:
+    """Sign what devices may run: the components and wheels of the catalog.
+
+    Devices run only orders for a signed release. `sign` signs on the controller's host, or with
+    --key on the machine that has the key. If that machine has no network: run `propose FILE`, then
+    `sign FILE --key FILE --out FILE` on that machine, then `install FILE`.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    # Until version 0.1, options chose what `propose`, `sign` and `install` do now.
+    chosen = [name for name in (propose, draft, install) if name]
+    if len(chosen) > 1:
+        raise click.UsageError("--propose, --sign and --install cannot be combined")
+    if propose:
+        note("controller catalog release propose")
+        _propose(propose, as_json, address)
+    elif install:
+        note("controller catalog release install")
+        _install(install, as_json, address)
+    else:
+        note("controller catalog release sign")
+        _sign(draft, key_path, out, as_json, address)
+
+
+@release_command.command(name="propose")
+@click.argument("file", metavar="FILE", type=_FILE)
+@options.as_json
+@options.controller
+def propose_release(file: str, as_json: bool, address: str | None) -> None:
+    """Write an unsigned release of the controller's whole catalog to FILE."""
+    _propose(file, as_json, address)
+
+
+@release_command.command(name="sign")
+@click.argument("file", metavar="[FILE]", required=False, type=_FILE)
+@_key
+@click.option("--out", metavar="FILE", type=_FILE, help="With FILE: file for the signed release.")
+@options.as_json
+@options.controller
+def sign_release(
+    file: str | None, key_path: str | None, out: str | None, as_json: bool, address: str | None
+) -> None:
     """Sign a release of the controller's whole catalog, so that devices accept orders for it.
 
-    Without options, the controller signs with the key in its home. With --key FILE, this machine
-    signs and sends the release to the controller. If the machine with the key has no network: run
-    --propose FILE, then --sign FILE --key FILE --out FILE on that machine, then --install FILE.
+    Without options, the controller signs with the key in its home. With --key, this machine signs
+    and sends the release to the controller. With FILE, --key and --out, this machine signs the
+    proposed release in FILE and needs no controller.
     """
-    from pathlib import Path
+    _sign(file, key_path, out, as_json, address)
 
+
+@release_command.command(name="install")
+@click.argument("file", metavar="FILE", type=_FILE)
+@options.as_json
+@options.controller
+def install_release(file: str, as_json: bool, address: str | None) -> None:
+    """Install the signed release in FILE on the controller."""
+    _install(file, as_json, address)
+
+
+def _propose(path: str, as_json: bool, address: str | None) -> None:
     from fleetmark_protos.v1 import catalog_pb2
 
-    chosen = [
-        name
-        for name, value in (("--propose", propose), ("--sign", draft), ("--install", install))
-        if value
-    ]
-    if len(chosen) > 1:
-        raise click.UsageError(f"{' and '.join(chosen)} cannot be combined")
+    with options.connect(address) as client:
+        request = catalog_pb2.ProposeReleaseRequest()
+        proposal = client.call(client.catalog.ProposeRelease, request, _PATIENCE_S)
+    _write(path, proposal.release)
+    _show_added(list(proposal.added), path, as_json)
+
+
+def _sign(
+    draft: str | None, key_path: str | None, out: str | None, as_json: bool, address: str | None
+) -> None:
+    from fleetmark_core.release import parse_release
+    from fleetmark_protos.v1 import catalog_pb2
+
     if bool(draft) != bool(out) or (draft and not key_path):
-        raise click.UsageError("--sign requires --key and --out")
+        raise click.UsageError("a proposed release is signed with --key FILE and --out FILE")
     if draft and out and key_path:
-        _sign_offline(Path(draft), Path(key_path), Path(out), as_json)
+        data = _read(draft)
+        release = parse_release(data)
+        _write(out, _sealed(data, key_path))
+        _show_added(_names(release), out, as_json)
         return
     with options.connect(address) as client:
-        if install:
-            envelope = _read(Path(install))
-        elif propose or key_path:
+        if key_path:
             request = catalog_pb2.ProposeReleaseRequest()
             proposal = client.call(client.catalog.ProposeRelease, request, _PATIENCE_S)
-            if propose:
-                _write(Path(propose), proposal.release)
-                _show_added(list(proposal.added), propose, as_json)
-                return
-            assert key_path is not None
-            envelope = _sealed(proposal.release, Path(key_path))
+            wanted = catalog_pb2.InstallReleaseRequest(envelope=_sealed(proposal.release, key_path))
+            trust = client.call(client.catalog.InstallRelease, wanted, _PATIENCE_S)
         else:
             made = catalog_pb2.SignReleaseRequest()
             trust = client.call(client.catalog.SignRelease, made, _PATIENCE_S)
-            _show_trust(trust, as_json)
-            return
-        wanted = catalog_pb2.InstallReleaseRequest(envelope=envelope)
-        trust = client.call(client.catalog.InstallRelease, wanted, _PATIENCE_S)
     _show_trust(trust, as_json)
 
 
-@click.command(name="pack")
-@click.argument("campaign")
-@click.option("--out", metavar="FILE", type=_FILE, required=True, help="Archive to write.")
-@options.as_json
-@options.controller
-def pack_command(campaign: str, out: str, as_json: bool, address: str | None) -> None:
-    """Write results of a CAMPAIGN, and all that is needed to repeat it, to one archive."""
-    from pathlib import Path
-
-    from fleetmark_cli import output
-    from fleetmark_controller.export.atomic import atomic
+def _install(path: str, as_json: bool, address: str | None) -> None:
     from fleetmark_protos.v1 import catalog_pb2
 
-    request = catalog_pb2.PackRequest(campaign_id=campaign)
-    size_bytes = 0
-    with (
-        options.connect(address) as client,
-        atomic(Path(out)) as scratch,
-        scratch.open("wb") as file,
-    ):
-        for part in client.stream(client.catalog.Pack, request):
-            size_bytes += file.write(part.data)
-    if as_json:
-        output.print_json({"file": out, "size_bytes": size_bytes})
-        return
-    echo(f"{out}, {size_bytes:,} bytes. `controller catalog unpack {out} DIR` verifies it")
-
-
-@click.command(name="unpack")
-@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, exists=True))
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
-@click.option("--trust", metavar="FINGERPRINT", help="Require a signature by this catalog key.")
-@options.as_json
-def unpack_command(file: str, folder: str, trust: str | None, as_json: bool) -> None:
-    """Verify a pack and extract it to DIR, without a controller."""
-    from pathlib import Path
-
-    from fleetmark_cli import output
-    from fleetmark_controller.signing.pack_reader import unpack_pack
-
-    found = unpack_pack(Path(file), Path(folder), trust or "")
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_fields(found)
-    echo(f"See {folder}/README.md")
+    with options.connect(address) as client:
+        request = catalog_pb2.InstallReleaseRequest(envelope=_read(path))
+        trust = client.call(client.catalog.InstallRelease, request, _PATIENCE_S)
+    _show_trust(trust, as_json)
 
 
 def _sealed(release: bytes, key_path: object) -> bytes:
@@ -214,17 +229,6 @@ def _sealed(release: bytes, key_path: object) -> bytes:
 
     key = key_file.read(Path(str(key_path)))
     return seal_release(parse_release(release), key.private, key.rotations).canonical()
-
-
-def _sign_offline(draft: object, key_path: object, out: object, as_json: bool) -> None:
-    from pathlib import Path
-
-    from fleetmark_core.release import parse_release
-
-    data = _read(Path(str(draft)))
-    release = parse_release(data)
-    _write(Path(str(out)), _sealed(data, key_path))
-    _show_added(_names(release), str(out), as_json)
 
 
 def _names(release: Release) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fleetmark_cli.output import echo
-from fleetmark_controller.cli import fleet_admin, options
+from fleetmark_controller.cli import fleet_admin, fleet_selector, options
 from fleetmark_core.plural import counted
 
 _MAX_DEVICE_FILE_BYTES = 1 << 20
@@ -16,7 +16,7 @@ def command() -> None:
     """List and manage the devices of the fleet."""
 
 
-for _command in fleet_admin.COMMANDS:
+for _command in (*fleet_admin.COMMANDS, *fleet_selector.COMMANDS):
     command.add_command(_command)
 
 
@@ -28,7 +28,7 @@ for _command in fleet_admin.COMMANDS:
 @options.as_json
 @options.controller
 def add_device(file: str, name: str, as_json: bool, address: str | None) -> None:
-    """Register a device without a network from the FILE that `agent describe` wrote.
+    """Register a device without a network from the FILE that `agent export-identity` wrote.
 
     Compare the key with the one that the device printed. `controller bundle export` writes its
     jobs to files.

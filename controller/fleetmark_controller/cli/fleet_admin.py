@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetmark_cli.output import echo
+from fleetmark_cli.renamed import note, renamed
 from fleetmark_controller.cli import options
 from fleetmark_core.ids import SHORT_ID
 
@@ -43,18 +44,18 @@ def label(name: str, labels: tuple[str, ...], unset: tuple[str, ...], address: s
         echo(f"{device.name}: {shown}")
 
 
-@click.command(name="describe")
+@click.command(name="set-system-info")
 @click.argument("name")
 @click.argument("fields", metavar="FIELD=VALUE...", nargs=-1)
 @click.option("--unset", multiple=True, metavar="FIELD", help="Remove this field.")
 @options.as_json
 @options.controller
-def describe(
+def set_system_info(
     name: str, fields: tuple[str, ...], unset: tuple[str, ...], as_json: bool, address: str | None
 ) -> None:
-    """Set the fields of a system description for MLPerf that no agent can measure.
+    """Set the fields of a device's MLPerf system description that no agent can measure.
 
-    Without FIELD=VALUE, show the description.
+    Without FIELD=VALUE, show the system description.
     """
     from fleetmark_cli import output
     from fleetmark_protos.v1 import fleet_pb2
@@ -87,7 +88,7 @@ def describe(
     if found.component:
         echo(f"Fields that no operator set come from system/{found.component} of the catalog.")
     elif not shown:
-        echo(f"{name} has no description yet.")
+        echo(f"{name} has no system description yet.")
 
 
 @click.command(name="drain")
@@ -105,17 +106,57 @@ def drain(names: tuple[str, ...], reason: str, address: str | None) -> None:
         echo(f"{device.name} is drained{rest}")
 
 
-@click.command(name="resume")
+def _resume(names: tuple[str, ...], address: str | None, hold: fleet_pb2.Hold.ValueType) -> None:
+    """End one hold of devices, and print which holds remain."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    with options.connect(address) as client:
+        request = fleet_pb2.ResumeRequest(names=names, hold=hold)
+        reply = client.call(client.fleet.Resume, request)
+    for device in reply.devices:
+        rest = admin_text(device)
+        echo(f"{device.name}: still {rest}" if rest else f"{device.name} accepts jobs")
+
+
+@click.command(name="undrain")
+@_names
+@options.controller
+def undrain(names: tuple[str, ...], address: str | None) -> None:
+    """Dispatch jobs to drained devices again."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    _resume(names, address, fleet_pb2.HOLD_DRAIN)
+
+
+@click.command(name="unreserve")
+@_names
+@options.controller
+def unreserve(names: tuple[str, ...], address: str | None) -> None:
+    """End the reservation of devices, so that they take jobs of all operators."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    _resume(names, address, fleet_pb2.HOLD_RESERVATION)
+
+
+@click.command(name="unquarantine")
+@_names
+@options.controller
+def unquarantine(names: tuple[str, ...], address: str | None) -> None:
+    """Release devices from quarantine, without a health check."""
+    from fleetmark_protos.v1 import fleet_pb2
+
+    _resume(names, address, fleet_pb2.HOLD_QUARANTINE)
+
+
+@click.command(name="resume", hidden=True)
 @_names
 @options.controller
 def resume(names: tuple[str, ...], address: str | None) -> None:
     """Dispatch jobs to devices again, after a drain, reservation or quarantine."""
     from fleetmark_protos.v1 import fleet_pb2
 
-    with options.connect(address) as client:
-        reply = client.call(client.fleet.Resume, fleet_pb2.ResumeRequest(names=names))
-    for device in reply.devices:
-        echo(f"{device.name} accepts jobs again")
+    note("controller fleet undrain`, `unreserve` or `unquarantine")
+    _resume(names, address, fleet_pb2.HOLD_ALL)
 
 
 @click.command(name="reserve")
@@ -205,54 +246,12 @@ def _cores(cpu: capabilities_pb2.Cpu) -> str:
     return f"{text}, CPU quota {cpu.quota_cores:g}" if cpu.HasField("quota_cores") else text
 
 
-@click.command(name="save")
-@click.argument("name")
-@click.argument("selector")
-@options.controller
-def save(name: str, selector: str, address: str | None) -> None:
-    """Save SELECTOR as NAME, so that `@NAME` can be used in place of it."""
-    from fleetmark_protos.v1 import fleet_pb2
-
-    name = name.removeprefix("@")
-    with options.connect(address) as client:
-        client.call(client.fleet.SetSelector, fleet_pb2.SavedSelector(name=name, selector=selector))
-    echo(f"@{name} is {selector}")
-
-
-@click.command(name="saved")
-@options.as_json
-@options.controller
-def saved(as_json: bool, address: str | None) -> None:
-    """List the saved fleets."""
-    from fleetmark_cli import output, tables
-    from fleetmark_protos.v1 import fleet_pb2
-
-    with options.connect(address) as client:
-        reply = client.call(client.fleet.ListSelectors, fleet_pb2.ListSelectorsRequest())
-    if as_json:
-        output.print_json([{"name": f.name, "selector": f.selector} for f in reply.selectors])
-        return
-    tables.print_table(
-        ("fleet", "selector"),
-        [(f"@{f.name}", f.selector) for f in reply.selectors],
-        empty="No fleet is saved. `controller fleet save NAME SELECTOR` saves one",
-    )
-
-
-@click.command(name="forget")
-@click.argument("name")
-@options.controller
-def forget(name: str, address: str | None) -> None:
-    """Delete the saved fleet NAME. Devices are not changed."""
-    from fleetmark_protos.v1 import fleet_pb2
-
-    name = name.removeprefix("@")
-    with options.connect(address) as client:
-        client.call(client.fleet.DeleteSelector, fleet_pb2.DeleteSelectorRequest(name=name))
-    echo(f"@{name} is deleted")
-
-
-COMMANDS = (show, label, describe, drain, resume, reserve, rename, save, saved, forget)
+COMMANDS = (
+    *(show, label, rename, set_system_info),
+    *(drain, undrain, reserve, unreserve, unquarantine),
+    resume,
+    renamed(set_system_info, "describe", "controller fleet set-system-info"),
+)
 
 
 def admin_text(device: fleet_pb2.Device) -> str:

@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetmark_cli.output import echo
-from fleetmark_controller.cli import jobs_actions, options
-from fleetmark_controller.cli.jobs_actions import one_of
+from fleetmark_cli.renamed import renamed
+from fleetmark_controller.cli import campaign, jobs_actions, options
 from fleetmark_core.ids import SHORT_ID
 
 if TYPE_CHECKING:
     from fleetmark_protos.v1 import jobs_pb2
 
+_job = click.argument("job")
+
 
 @click.group(name="jobs")
 def command() -> None:
-    """List, watch, pause, cancel and retry jobs."""
-
-
-for _command in jobs_actions.COMMANDS:
-    command.add_command(_command)
+    """List, show, cancel and retry jobs, and print their output."""
 
 
 @command.command(name="list")
@@ -32,7 +30,7 @@ for _command in jobs_actions.COMMANDS:
 @options.as_json
 @options.controller
 def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: str | None) -> None:
-    """List jobs and, without --campaign, also the campaigns."""
+    """List jobs."""
     from fleetmark_cli import output, tables
     from fleetmark_core.ids import short_ids
     from fleetmark_protos.plain import to_plain
@@ -43,32 +41,17 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
             client.jobs.ListJobs,
             jobs_pb2.ListJobsRequest(campaign_id=campaign, state=state, selector=selector),
         )
-        campaigns = client.call(client.jobs.ListCampaigns, jobs_pb2.ListCampaignsRequest())
     if as_json:
         output.print_json([to_plain(job) for job in reply.jobs])
         return
     short = short_ids([job.job_id for job in reply.jobs])
-    if not campaign and campaigns.campaigns:
-        short_campaigns = short_ids([c.campaign_id for c in campaigns.campaigns])
-        tables.print_table(
-            ("campaign", "benchmark", "fleet", "state", "jobs", "created"),
-            [
-                (
-                    short_campaigns[c.campaign_id],
-                    c.benchmark,
-                    c.selector or None,
-                    c.state,
-                    _states(c),
-                    c.created_at,
-                )
-                for c in campaigns.campaigns
-            ],
-        )
+    short_campaigns = short_ids(list({job.campaign_id for job in reply.jobs}))
     tables.print_table(
-        ("job", "device", "configuration", "state", "tries", "reason"),
+        ("job", "campaign", "device", "configuration", "state", "tries", "reason"),
         [
             (
                 short[j.job_id],
+                short_campaigns[j.campaign_id],
                 j.device or None,
                 j.configuration,
                 j.state,
@@ -77,6 +60,7 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
             )
             for j in reply.jobs
         ],
+        droppable=("tries", "campaign"),
         empty=(
             "No job matches. `controller jobs list` lists all jobs"
             if campaign or state or selector
@@ -89,27 +73,25 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
 
 
 @command.command(name="show")
-@click.argument("id_", metavar="JOB|CAMPAIGN")
+@_job
 @options.as_json
 @options.controller
-def show(id_: str, as_json: bool, address: str | None) -> None:
-    """Show a JOB with its configuration, wait reason or outcome, and attempts.
-
-    For a CAMPAIGN, show its jobs by state and how many bytes were sent to devices.
-    """
+def show(job: str, as_json: bool, address: str | None) -> None:
+    """Show a JOB with its configuration, wait reason or outcome, and attempts."""
     from fleetmark_protos.v1 import jobs_pb2
 
     with options.connect(address) as client:
-        found = one_of(
-            lambda: client.call(client.jobs.GetJob, jobs_pb2.GetJobRequest(job_id=id_)),
+        detail = jobs_actions.job_or_campaign(
+            lambda: client.call(client.jobs.GetJob, jobs_pb2.GetJobRequest(job_id=job)),
             lambda: client.call(
-                client.jobs.ListCampaigns, jobs_pb2.ListCampaignsRequest(campaign_id=id_)
+                client.jobs.ListCampaigns, jobs_pb2.ListCampaignsRequest(campaign_id=job)
             ),
+            "controller campaign show",
         )
-    if isinstance(found, jobs_pb2.JobDetail):
-        _print_job(found, as_json)
+    if isinstance(detail, jobs_pb2.JobDetail):
+        _print_job(detail, as_json)
     else:
-        _print_campaign(found.campaigns[0], as_json)
+        campaign.print_campaign(detail.campaigns[0], as_json)
 
 
 def why(job: jobs_pb2.Job) -> str:
@@ -121,39 +103,9 @@ def why(job: jobs_pb2.Job) -> str:
     return job.wait_reason or job.reason
 
 
-def _print_campaign(campaign: jobs_pb2.Campaign, as_json: bool) -> None:
-    from fleetmark_cli import output
-    from fleetmark_protos.plain import to_plain
-
-    if as_json:
-        output.print_json(to_plain(campaign))
-        return
-    output.print_fields(
-        {
-            "campaign": campaign.campaign_id,
-            "benchmark": campaign.benchmark,
-            "fleet": campaign.selector or "all",
-            "state": campaign.state + (f" since {campaign.paused_at}" * bool(campaign.paused_at)),
-            "by": campaign.submitted_by or "–",
-            "jobs": _states(campaign),
-            "created": campaign.created_at,
-            "finished": campaign.finished_at or "–",
-            "bundles": f"{_megabytes(campaign.bundle_bytes)} in total for all jobs",
-            "sent": f"{_megabytes(campaign.bytes_sent)} to devices; they already had the rest",
-        }
-    )
-
-
-def _states(campaign: jobs_pb2.Campaign) -> str:
-    return ", ".join(f"{n} {state.lower()}" for state, n in sorted(campaign.jobs_by_state.items()))
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.2f} MB"
-
-
 def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
     from fleetmark_cli import output, tables
+    from fleetmark_core.resource_model import size
     from fleetmark_protos.plain import to_plain
 
     configuration = json.loads(detail.configuration)
@@ -175,7 +127,7 @@ def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
             "run": line.run_id or "–",
             "logs": f"controller jobs logs {line.job_id[-SHORT_ID:]}" if line.attempts else "–",
             "lockfile": detail.lockfile_sha256,
-            "bundle": _megabytes(detail.bundle_bytes),
+            "bundle": size(detail.bundle_bytes),
             "needs": f"{_predicted(detail.memory_bytes)} of memory, "
             f"{_predicted(detail.disk_bytes)} of disk, predicted",
         }
@@ -189,7 +141,7 @@ def _print_job(detail: jobs_pb2.JobDetail, as_json: bool) -> None:
                 a.state,
                 a.created_at,
                 a.finished_at or None,
-                _megabytes(a.bytes_sent),
+                size(a.bytes_sent),
                 a.records,
                 a.reason or None,
             )
@@ -205,12 +157,63 @@ def _predicted(count_bytes: int) -> str:
     return size(count_bytes) if count_bytes else "an unknown amount"
 
 
-@command.command(name="watch")
-@click.argument("campaign")
+@command.command(name="logs")
+@_job
+@click.option("-f", "--follow", is_flag=True, help="Continue until the job ends.")
 @options.controller
-def watch(campaign: str, address: str | None) -> int:
-    """Follow a CAMPAIGN until it ends, and exit with its result."""
-    from fleetmark_controller.cli import watch as watching
+def logs(job: str, follow: bool, address: str | None) -> None:
+    """Print stdout and stderr of a JOB; for a running job, its last lines."""
+    import sys
 
+    from fleetmark_cli.sanitize import ControlCharFilter
+    from fleetmark_protos.v1 import jobs_pb2
+
+    places = {"stdout": sys.stdout, "stderr": sys.stderr}
+    plain = {name: ControlCharFilter() for name, place in places.items() if place.isatty()}
+    request = jobs_pb2.StreamLogsRequest(job_id=job, follow=follow)
     with options.connect(address) as client:
-        return watching.watch_campaign(client, campaign)
+        for chunk in client.stream(client.jobs.StreamLogs, request):
+            place = places.get(chunk.stream, sys.stdout)
+            if chunk.stream in plain:
+                place.write(plain[chunk.stream].clean(chunk.data))
+            else:
+                place.buffer.write(chunk.data)  # unchanged for files and pipes
+            place.flush()
+
+
+@command.command(name="cancel")
+@_job
+@jobs_actions.no_wait
+@options.controller
+def cancel(job: str, no_wait: bool, address: str | None) -> None:
+    """Cancel a JOB. A device that runs it stops it and confirms it."""
+    with options.connect(address) as client:
+        jobs_actions.job_or_campaign(
+            lambda: jobs_actions.cancel_job(client, job, no_wait),
+            lambda: jobs_actions.cancel_campaign(client, job, no_wait),
+            "controller campaign cancel",
+        )
+
+
+@command.command(name="retry")
+@_job
+@jobs_actions.include_cancelled
+@jobs_actions.wait
+@options.controller
+def retry(job: str, cancelled: bool, wait: bool, address: str | None) -> int:
+    """Retry a failed or invalid JOB.
+
+    The new job belongs to the same campaign and replaces the old one in its result.
+    """
+    with options.connect(address) as client:
+        code: int = jobs_actions.job_or_campaign(
+            lambda: jobs_actions.retry_job(client, job, cancelled, wait),
+            lambda: jobs_actions.retry_campaign(client, job, cancelled, wait),
+            "controller campaign retry",
+        )
+        return code
+
+
+for _command in (campaign.watch, campaign.pause, campaign.resume):
+    assert _command.name is not None
+    command.add_command(renamed(_command, _command.name, f"controller campaign {_command.name}"))

@@ -27,11 +27,12 @@ campaign = click.option(
 )
 
 
-def controller(command: F) -> F:
+def controller(command: F, *, hidden: bool = False) -> F:
     """Add --controller and --credentials; see `connect`."""
     command = click.option(
         "--credentials",
         metavar="FILE",
+        hidden=hidden,
         expose_value=False,
         callback=_remember,
         help="Credentials file [default: FLEETMARK_CREDENTIALS, or that of a local controller].",
@@ -40,10 +41,16 @@ def controller(command: F) -> F:
         "--controller",
         "address",
         metavar="HOST:PORT",
+        hidden=hidden,
         envvar="FLEETMARK_CONTROLLER",
         default=None,
         help="Address of the controller [default: this host].",
     )(command)
+
+
+def hidden_controller(command: F) -> F:
+    """Add --controller and --credentials, without showing them in `--help`."""
+    return controller(command, hidden=True)
 
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fleetmark_cli.output import echo
+from fleetmark_cli.renamed import RenamedOption
 from fleetmark_controller.cli import options
 from fleetmark_core.plural import counted
 
@@ -47,8 +48,10 @@ def import_results(file: str, as_json: bool, address: str | None) -> None:
 @click.argument("run")
 @click.argument("log", metavar="LOG", type=click.Path(dir_okay=False, exists=True))
 @click.option(
-    "--ahead",
-    "ahead_s",
+    "--clock-offset",
+    "clock_offset_s",
+    cls=RenamedOption,
+    old=("--ahead",),
     type=float,
     default=0.0,
     metavar="S",
@@ -56,7 +59,9 @@ def import_results(file: str, as_json: bool, address: str | None) -> None:
 )
 @options.as_json
 @options.controller
-def import_power(run: str, log: str, ahead_s: float, as_json: bool, address: str | None) -> None:
+def import_power(
+    run: str, log: str, clock_offset_s: float, as_json: bool, address: str | None
+) -> None:
     """Import the energy of a RUN from a LOG of PTDaemon (spl.txt).
 
     A repeated import has no effect.
@@ -65,7 +70,7 @@ def import_power(run: str, log: str, ahead_s: float, as_json: bool, address: str
     from fleetmark_controller.client.bundle_files import send_power
 
     with options.connect(address) as client:
-        reply = send_power(client, run, Path(log), ahead_s)
+        reply = send_power(client, run, Path(log), clock_offset_s)
     if as_json:
         output.print_json(
             {

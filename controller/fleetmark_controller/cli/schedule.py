@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetmark_cli.output import echo, sentence
+from fleetmark_cli.renamed import RenamedOption
 from fleetmark_controller.cli import options
 from fleetmark_core.plural import counted
 
@@ -33,15 +34,19 @@ _DEADLINE_S = 7 * 24 * 3600.0
     help="Modes: performance, accuracy, compliance, find-performance.",
 )
 @click.option(
-    "--set",
+    "--param",
     "settings",
+    cls=RenamedOption,
+    old=("--set",),
     metavar="KEY=V1,V2",
     multiple=True,
     help="Values of a parameter; several make a grid.",
 )
 @click.option(
-    "--with",
+    "--variation",
     "variations",
+    cls=RenamedOption,
+    old=("--with",),
     metavar="V,...",
     multiple=True,
     help="Variations; several of one group make a grid.",
@@ -52,7 +57,11 @@ _DEADLINE_S = 7 * 24 * 3600.0
 )
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, help="Repetitions of each job.")
 @click.option(
-    "--any", "any_device", is_flag=True, help="Run each job once, on any device that fits."
+    "--any-device",
+    cls=RenamedOption,
+    old=("--any",),
+    is_flag=True,
+    help="Run each job once, on any device that fits.",
 )
 @click.option("--priority", type=click.IntRange(-1000, 1000), default=0)
 @click.option(
@@ -187,7 +196,7 @@ def _grid(settings: tuple[str, ...]) -> dict[str, list[str]]:
     for setting in settings:
         key, separator, values = setting.partition("=")
         if not separator or not key or not values:
-            raise click.UsageError(f"--set {setting!r} is not KEY=VALUE[,VALUE...]")
+            raise click.UsageError(f"--param {setting!r} is not KEY=VALUE[,VALUE...]")
         grid.setdefault(key, []).extend(value for value in values.split(",") if value)
     return grid
 

@@ -24,8 +24,8 @@ from fleetmark_protos.v1 import jobs_pb2
 EXIT_JOB_FAILED = 1
 _MAX_HINTS = 5
 _GOES_ON = (
-    "Campaign {campaign} continues: `controller jobs watch {campaign}` follows it,"
-    " `controller jobs cancel {campaign}` cancels it"
+    "Campaign {campaign} continues: `controller campaign watch {campaign}` follows it,"
+    " `controller campaign cancel {campaign}` cancels it"
 )
 _RETRY_S = 0.5
 _LINE_EVERY_S = 10.0

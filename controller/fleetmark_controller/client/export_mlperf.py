@@ -235,7 +235,7 @@ def _described(choice: RunChoice, descriptions: Mapping[str, Description]) -> Ru
             kept.append(entry)
             continue
         fields = " ".join(f'{name}="…"' for name in missing)
-        command = f"controller fleet describe {entry.performance.device} {fields}"
+        command = f"controller fleet set-system-info {entry.performance.device} {fields}"
         left_out += [
             (run.title, f"the description of its system is incomplete: {command}")
             for _, run in entry.runs()

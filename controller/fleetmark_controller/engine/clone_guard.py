@@ -61,5 +61,5 @@ def identity_in_use_error(name: str) -> FleetmarkError:
         ErrorKind.IDENTITY_IN_USE,
         f"another agent is connected with the identity of {name}",
         next_step="If this device is a copy of that one, stop its agent, run `agent new-identity`"
-        f" and start it with an enrollment token; then run `controller fleet resume {name}`",
+        f" and start it with an enrollment token; then run `controller fleet undrain {name}`",
     )

@@ -7,7 +7,6 @@ scheduler are pure, and nothing is sent before it is durable.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 from fleetmark_catalog.load import Catalog
@@ -167,9 +166,9 @@ class Engine:
 
         self._tasks.spawn(note())
 
-    async def find(self, kind: str, part: str, among: Sequence[str] = ()) -> str:
+    async def find(self, kind: str, part: str) -> str:
         """Return the id of the campaign, job or run that `part` names, see `find_id`."""
-        return await find_id(self.reader, kind, part, among)
+        return await find_id(self.reader, kind, part)
 
     async def _store_blobs(self, effects: Effects) -> None:
         for content in effects.blobs:

@@ -3,7 +3,7 @@
 A device on which several jobs failed in a row gets no further jobs. It is power-cycled if a command
 for that is configured. Then it gets a health check: one job of a configured benchmark. A success
 releases the device; a failure repeats these steps after a pause. Operators release it with
-`controller fleet resume`.
+`controller fleet unquarantine`.
 """
 
 from __future__ import annotations

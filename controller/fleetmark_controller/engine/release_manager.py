@@ -118,7 +118,7 @@ class ReleaseManager:
                 missing = await asyncio.to_thread(_missing, keeper, locks)
             for reason in dict.fromkeys(filter(None, missing.values())):
                 report_progress(
-                    f"unsigned: {reason}. The job waits for `controller catalog release`"
+                    f"unsigned: {reason}. The job waits for `controller catalog release sign`"
                 )
             return missing
 
@@ -233,7 +233,7 @@ class ReleaseManager:
 
     def _warn(self, keeper: ReleaseStore) -> None:
         release = keeper.release
-        advice = "run `controller catalog release --key FILE` on the host that has the key"
+        advice = "run `controller catalog release sign --key FILE` on the host that has the key"
         if release is None:
             log.warning("no signed release exists, and this host has no catalog key: %s", advice)
         elif release.expires_unix_s - _now_s() < _WARN_S:

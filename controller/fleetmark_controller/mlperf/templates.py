@@ -123,8 +123,8 @@ def command(run: StoredRun) -> str:
     words = ",".join(word for word in chosen if word not in ROUNDS)
     parameters = json.loads(str(run.row["parameters"]))
     parts = [f"controller schedule {run.row['benchmark']} --fleet name={run.device}"]
-    parts += [f"--with {words}"] if words else []
-    parts += [f"--set {name}={value}" for name, value in sorted(parameters.items())]
+    parts += [f"--variation {words}"] if words else []
+    parts += [f"--param {name}={value}" for name, value in sorted(parameters.items())]
     parts += [f"--scenario {run.scenario} --profile valid --round {run.round}"]
     return " ".join(parts)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from fleetmark_catalog.selectors import FACTS, ONLINE, parse_selector
 from fleetmark_controller.mlperf.system import GIVEN, wrong
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store import events
 from fleetmark_controller.store.devices import descriptions, device_admin, devices, saved_fleets
+from fleetmark_controller.store.devices.device_admin import Hold
 from fleetmark_controller.store.devices.selection import matching, named
 from fleetmark_controller.store.security import audit
 from fleetmark_core.clock import NS_PER_S
@@ -121,12 +122,16 @@ def hold_shared_identity(
 
 
 def resume(
-    connection: sqlite3.Connection, effects: Effects, now_ns: int, names: Sequence[str]
+    connection: sqlite3.Connection,
+    effects: Effects,
+    now_ns: int,
+    names: Sequence[str],
+    holds: Collection[Hold],
 ) -> list[str]:
-    """End drain, reservation and quarantine of devices."""
+    """End `holds` of devices. Other holds of them remain."""
     found = ids(connection, names)
     for device_id in found:
-        device_admin.resume(connection, now_ns, device_id)
+        device_admin.resume(connection, now_ns, device_id, holds)
     effects.schedule = True
     return found
 
@@ -156,7 +161,7 @@ def reserve(
             raise FleetmarkError(
                 ErrorKind.RESERVED,
                 f"{name} is reserved for {now.reserved_for} until {now.reserved_until}",
-                next_step="Ask the holder, or end the reservation with `controller fleet resume`",
+                next_step="Ask the holder, or end it with `controller fleet unreserve`",
             )
         device_admin.reserve(connection, now_ns, device_id, who, now_ns + int(for_s * NS_PER_S))
     effects.schedule = True
@@ -226,7 +231,7 @@ def forget(connection: sqlite3.Connection, effects: Effects, now_ns: int, name: 
         raise FleetmarkError(
             ErrorKind.NOT_FOUND,
             f"unknown saved fleet {name!r}",
-            next_step=hint(name, known) or "Save one with `controller fleet save`",
+            next_step=hint(name, known) or "Save one with `controller fleet selector set`",
         )
     users = [other for other, text in known.items() if re.search(rf"@{re.escape(name)}\b", text)]
     if users:

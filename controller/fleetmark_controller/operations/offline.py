@@ -81,7 +81,7 @@ def export(
             ErrorKind.NOT_RELEASED,
             f"unsigned: {missing or 'this controller does not sign orders'}",
             job_id,
-            "Run `controller catalog release`",
+            "Run `controller catalog release sign`",
         )
     key = AttemptKey(option.device_id, job_id, epochs.next_epoch(connection))
     parameters, option = resolve_run_parameters(connection, job, option)

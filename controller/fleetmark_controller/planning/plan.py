@@ -150,7 +150,7 @@ def make_plan(
             ErrorKind.USAGE,
             "needs at least two configurations to alternate",
             "--interleave",
-            "Give --set or --with several values, or omit --interleave",
+            "Give --param or --variation several values, or omit --interleave",
         )
     matching = _sandboxed(request.min_sandbox, matching, plan)
     _check_bound(request, len(configurations), len(matching), dry_run)

@@ -166,11 +166,15 @@ def _blob(blobs: BlobFolder, sha256: str) -> Path:
 def command_of(request: dict[str, Any]) -> str:
     """Return the `controller schedule` command that repeats a campaign on all matching devices."""
     words = ["controller", "schedule", request["benchmark"]]
-    for option, key in (("--scenario", "scenarios"), ("--mode", "modes"), ("--with", "variations")):
+    for option, key in (
+        ("--scenario", "scenarios"),
+        ("--mode", "modes"),
+        ("--variation", "variations"),
+    ):
         for value in request.get(key) or ():
             words += [option, value]
     for name, values in sorted((request.get("parameters") or {}).items()):
-        words += ["--set", f"{name}={','.join(values)}"]
+        words += ["--param", f"{name}={','.join(values)}"]
     words += ["--profile", request.get("profile") or "quick"]
     if (request.get("repetitions") or 1) > 1:
         words += ["--repeat", str(request["repetitions"])]
@@ -195,7 +199,7 @@ Campaign `{about["campaign_id"]}`, packed with Fleetmark {about["fleetmark"]}.
 
 ## Verify
 
-`controller catalog unpack FILE DIR --trust {about["catalog_sha256"]}` checks every digest, the
+`controller pack verify FILE DIR --trust {about["catalog_sha256"]}` checks every digest, the
 signature of each release, and that each lockfile follows from its release. It lists the components
 that your installation has with the same content, and writes the missing ones to `DIR/added`.
 

@@ -140,7 +140,7 @@ class ReleaseStore:
                 ErrorKind.NO_CATALOG_KEY,
                 "this host has no catalog key",
                 "",
-                "Run `controller catalog release --key FILE` on the host that has it",
+                "Run `controller catalog release sign --key FILE` on the host that has it",
             )
         return self.install(seal_release(proposal, key.private, key.rotations).canonical())
 
@@ -281,7 +281,7 @@ class ReleaseStore:
             ErrorKind.CONFIGURATION,
             f"the release {fault}",
             str(self._release_file),
-            "Remove it and create a new one with `controller catalog release`",
+            "Remove it and create a new one with `controller catalog release sign`",
         )
 
     def _take(self, envelope: Envelope, release: Release, data: bytes) -> None:

@@ -50,7 +50,7 @@ _NEWEST = {
     "token": "SELECT token_id FROM token ORDER BY created_at DESC, token_id DESC LIMIT 1",
 }
 _WHERE_TO_LOOK = {
-    "campaign": "See `controller jobs list`",
+    "campaign": "See `controller campaign list`",
     "job": "See `controller jobs list`",
     "run": "See `controller results list --runs`",
     "device": "See `controller fleet list`",

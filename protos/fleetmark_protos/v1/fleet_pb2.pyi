@@ -9,6 +9,7 @@ from fleetmark_protos.v1 import common_pb2 as _common_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,28 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Hold:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Hold.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_ALL: _Hold.ValueType  # 0
+    """All holds of a device."""
+    HOLD_DRAIN: _Hold.ValueType  # 1
+    HOLD_RESERVATION: _Hold.ValueType  # 2
+    HOLD_QUARANTINE: _Hold.ValueType  # 3
+
+class Hold(_Hold, metaclass=_HoldEnumTypeWrapper):
+    """A state in which a device gets no jobs, or only those of one operator."""
+
+HOLD_ALL: Hold.ValueType  # 0
+"""All holds of a device."""
+HOLD_DRAIN: Hold.ValueType  # 1
+HOLD_RESERVATION: Hold.ValueType  # 2
+HOLD_QUARANTINE: Hold.ValueType  # 3
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
 
 @_typing.final
 class ApproveRequest(_message.Message):
@@ -633,16 +656,20 @@ class ResumeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAMES_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    hold: Global___Hold.ValueType
+    """The hold that ends."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         names: _abc.Iterable[_builtins.str] | None = ...,
+        hold: Global___Hold.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "names", b"names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

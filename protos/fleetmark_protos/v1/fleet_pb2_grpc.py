@@ -174,7 +174,7 @@ class FleetServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Ends drain, reservation and quarantine.
+        """Ends the drain, reservation or quarantine of devices, or all three.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

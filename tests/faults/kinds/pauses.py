@@ -58,5 +58,5 @@ def cancel(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 0.45))
     campaign = fleet.query("SELECT campaign_id FROM campaigns")[0][0]
     fleet.over()
-    assert fleet.run("jobs", "cancel", str(campaign)).returncode == 0
+    assert fleet.run("campaign", "cancel", str(campaign)).returncode == 0
     until(fleet.ended, "the campaign's end", 20)

@@ -101,7 +101,7 @@ def test_show_and_resolve_are_json(fleet: Fleet) -> None:
     answers = json.loads(
         catalog(
             fleet,
-            *("resolve", "fashion-mnist", "--device", "bench-01", "--with", "tflite"),
+            *("resolve", "fashion-mnist", "--device", "bench-01", "--variation", "tflite"),
             *("--explain", "--json"),
         )
     )

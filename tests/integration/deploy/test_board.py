@@ -63,7 +63,7 @@ def install(board: Board, *arguments: str) -> str:
 def schedule(fleet: Fleet, duration_s: float) -> str:
     done = fleet.run(
         *("schedule", TOY, "--fleet", "name=board", "--max-attempts", "1"),
-        *("--set", f"marks={MARKS}", "--set", f"duration_s={duration_s}"),
+        *("--param", f"marks={MARKS}", "--param", f"duration_s={duration_s}"),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -99,7 +99,7 @@ def test_the_steps_of_both_make_programs_that_do_a_job_together(tmp_path: Path) 
                     stderr=log,
                 )
             until(lambda role=role: healthy(role), f"a healthy {role}")
-        done = fleet.run("schedule", TOY, "--set", f"marks={fleet.marks}", "--wait")
+        done = fleet.run("schedule", TOY, "--param", f"marks={fleet.marks}", "--wait")
         assert done.returncode == 0, done.stdout + done.stderr
 
 

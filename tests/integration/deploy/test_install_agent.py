@@ -107,7 +107,7 @@ def test_the_installed_agent_does_a_job_and_an_upgrade_keeps_what_it_holds(
 
     def run_job() -> None:
         done = fleet.run(
-            *("schedule", TOY, "--fleet", f"name={name}", "--set", f"marks={marks}", "--wait")
+            *("schedule", TOY, "--fleet", f"name={name}", "--param", f"marks={marks}", "--wait")
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "1 succeeded" in done.stdout

@@ -249,7 +249,7 @@ def test_a_board_of_which_something_is_not_known(store: Store, tmp_path: Path) -
     with pytest.raises(FleetmarkError) as caught:
         write_submission(store.runs, little, store.read, CLOSED, tmp_path / "out", short_rules)
     assert caught.value.kind is ErrorKind.NOTHING_FITS
-    assert 'controller fleet describe board cooling="…"' in str(caught.value)
+    assert 'controller fleet set-system-info board cooling="…"' in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

@@ -219,7 +219,7 @@ class Target:
             pass
 
     def _give_work(self) -> tuple[common_pb2.AttemptRef, dict[str, Any]]:
-        done = self.fleet.run("schedule", "toy", "--fleet", "name=victim", "--set", "marks=/tmp")
+        done = self.fleet.run("schedule", "toy", "--fleet", "name=victim", "--param", "marks=/tmp")
         assert done.returncode == 0, done.stderr
         offer = next(message for message in self.stream.heard if message.HasField("offer")).offer
         return offer.attempt, json.loads(offer.order)

@@ -36,7 +36,9 @@ class Liar:
         self.member: Member = target.enrol(name, target.token(approve=True))
         self.stubs: Stubs = target.stubs(self.member)
         self.stream = Stream(self.stubs, target.hello(self.member))
-        done = target.fleet.run("schedule", "toy", "--fleet", f"name={name}", "--set", "marks=/tmp")
+        done = target.fleet.run(
+            "schedule", "toy", "--fleet", f"name={name}", "--param", "marks=/tmp"
+        )
         assert done.returncode == 0, done.stderr
         offer = next(m for m in self.stream.heard if m.HasField("offer")).offer
         self.attempt: common_pb2.AttemptRef = offer.attempt

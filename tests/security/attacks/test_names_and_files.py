@@ -93,7 +93,7 @@ def test_an_operator_cannot_make_two_devices_look_alike(target: Target, name: st
 
 
 def device_file(**changes: Any) -> bytes:
-    """What `agent describe` writes, with other values, signed by a key of its own."""
+    """What `agent export-identity` writes, with other values, signed by a key of its own."""
     facts: Any = to_plain(FACTS)
     document = {
         "format": 1,

@@ -52,9 +52,9 @@ def record(folder: Path) -> Homes:
         fleet.start_agent("board1")
         agent = folder / "board1"
         until((agent / "software.json").exists, "the detected software")
-        schedule = ("schedule", noop_benchmark.NAME, "--set", f"marks={fleet.marks}")
+        schedule = ("schedule", noop_benchmark.NAME, "--param", f"marks={fleet.marks}")
         _command(fleet, *schedule, "--wait")
-        _command(fleet, *schedule, "--set", "duration_s=2.0")
+        _command(fleet, *schedule, "--param", "duration_s=2.0")
         until(lambda: len(list(fleet.marks.glob("*.begin"))) == 2, "the second job")
         fleet.kill("controller")
         until(lambda: _standings(agent) == ["ended"], "results that wait")

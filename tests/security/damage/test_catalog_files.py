@@ -289,7 +289,7 @@ def test_a_bad_pack_is_named(tmp_path: Path, what: str) -> None:
     make, says = SPECIAL[what]
     file = tmp_path / "pack.zip"
     make(file)
-    end = command("catalog", "unpack", str(file), str(tmp_path / "out"))
+    end = command("pack", "verify", str(file), str(tmp_path / "out"))
     check_one_line(end, 4, str(file), "" if what == "600 MB" else says)
     assert not (tmp_path / "out").exists()
 
@@ -374,7 +374,7 @@ def test_an_import_of_no_regular_file_is_named(tmp_path: Path, served: Fleet, wh
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "a device file": ("fleet", "add"),
-    "a release": ("catalog", "release", "--install"),
+    "a release": ("catalog", "release", "install"),
     "results": ("results", "import"),
     "a log of power": ("results", "import-power", "0198"),
 }

@@ -128,9 +128,9 @@ def _attack(board: Board) -> None:
         said = board.ok(
             *("schedule", "toy", "--fleet", f"name={board.name}", "--max-attempts", "1", "--json"),
             *("--min-sandbox", board.level, *limit),
-            *("--set", f"deed={deed}", "--set", f"home={board.home}"),
-            *("--set", f"marker={board.marker}", "--set", f"pids={pids}"),
-            *("--set", f"address={board.fleet.address}", "--set", f"words={words}"),
+            *("--param", f"deed={deed}", "--param", f"home={board.home}"),
+            *("--param", f"marker={board.marker}", "--param", f"pids={pids}"),
+            *("--param", f"address={board.fleet.address}", "--param", f"words={words}"),
         )
         campaigns[json.loads(said)["campaign_id"]] = deed
     terminal = "('SUCCEEDED', 'INVALID', 'FAILED', 'CANCELLED')"

@@ -45,8 +45,8 @@ class Offline:
         )
 
     def schedule(self) -> str:
-        words = ("schedule", "toy", "--fleet", "name=far-away", "--set", "duration_s=0.1")
-        done = self.fleet.run(*words, "--set", f"marks={self.marks}")
+        words = ("schedule", "toy", "--fleet", "name=far-away", "--param", "duration_s=0.1")
+        done = self.fleet.run(*words, "--param", f"marks={self.marks}")
         assert done.returncode == 0, done.stderr
         ((job,),) = self.fleet.query("SELECT job_id FROM job ORDER BY sequence DESC LIMIT 1")
         return str(job)
@@ -206,14 +206,14 @@ def test_results_that_somebody_changed_are_refused(offline: Offline, tmp_path: P
 def test_a_pack_is_verified_and_runs_again_elsewhere(offline: Offline, tmp_path: Path) -> None:
     ((campaign,),) = offline.fleet.query("SELECT DISTINCT campaign_id FROM runs")
     pack, place = tmp_path / "pack.zip", tmp_path / "unpacked"
-    done = offline.fleet.run("catalog", "pack", str(campaign), "--out", str(pack))
+    done = offline.fleet.run("campaign", "pack", str(campaign), "--out", str(pack))
     assert done.returncode == 0, done.stderr
     shown = json.loads(offline.fleet.run("catalog", "key", "show", "--json").stdout)
     trust = ("--trust", shown["catalog_sha256"])
     fresh = {**environment(), "FLEETMARK_CONTROLLER_HOME": str(tmp_path / "none")}
 
     def unpack(source: Path, *more: str) -> subprocess.CompletedProcess[str]:
-        words = [str(BIN / "controller"), "catalog", "unpack", str(source), str(place), *more]
+        words = [str(BIN / "controller"), "pack", "verify", str(source), str(place), *more]
         return subprocess.run(words, env=fresh, capture_output=True, text=True, check=False)
 
     foreign = unpack(pack, "--trust", "0" * 64)

@@ -76,7 +76,7 @@ class Taken:
         loot = fleet.home / "loot"
         loot.mkdir()
         shutil.copy(fleet.home / "release.json", loot / "older")
-        made = fleet.run("catalog", "release", "--json")
+        made = fleet.run("catalog", "release", "sign", "--json")
         assert made.returncode == 0, made.stderr
         assert self.schedule() == ("SUCCEEDED", "")
         place = fleet.home / "identity" / "catalog-key.json"
@@ -116,8 +116,8 @@ class Taken:
         """State and reason of the job, when it has ended."""
         marks = str(self.marks)
         done = self.fleet.run(
-            *("schedule", "toy", "--fleet", "name=board", "--set", f"marks={marks}", "--wait"),
-            *("--set", "duration_s=0.1", "--max-attempts", "1", "--json", *words),
+            *("schedule", "toy", "--fleet", "name=board", "--param", f"marks={marks}", "--wait"),
+            *("--param", "duration_s=0.1", "--max-attempts", "1", "--json", *words),
         )
         assert done.returncode in (0, 1), done.stderr
         ((state, reason),) = self.fleet.query(

@@ -29,7 +29,7 @@ def test_boards_follow_a_rotated_key_and_a_key_that_is_kept_elsewhere(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     catalog = noop_benchmark.make_catalog(tmp_path / "catalog")
-    words = ("schedule", "toy", "--set", f"marks={fleet.marks}", "--set", "duration_s=0.1")
+    words = ("schedule", "toy", "--param", f"marks={fleet.marks}", "--param", "duration_s=0.1")
     trust = fleet.folder / "board" / "identity" / "trust.json"
 
     # The key is at hand: what is added is released when it is scheduled.
@@ -49,11 +49,11 @@ def test_boards_follow_a_rotated_key_and_a_key_that_is_kept_elsewhere(
     own, elsewhere = fleet.home / "identity" / "catalog-key.json", tmp_path / "elsewhere.json"
     rotated = fleet.run("catalog", "key", "rotate", "--key", str(own), "--out", str(elsewhere))
     assert rotated.returncode == 0, rotated.stderr
-    done = fleet.run("catalog", "release", "--key", str(elsewhere))
+    done = fleet.run("catalog", "release", "sign", "--key", str(elsewhere))
     assert done.returncode == 0, done.stderr
     assert key(fleet)["has_private_key"] is False
     own.unlink()
-    refused = fleet.run("catalog", "release")
+    refused = fleet.run("catalog", "release", "sign")
     assert refused.returncode == 4
     assert "this host has no catalog key" in refused.stderr
     assert fleet.run(*words, "--wait").returncode == 0
@@ -73,17 +73,17 @@ def test_boards_follow_a_rotated_key_and_a_key_that_is_kept_elsewhere(
     assert "unsigned: " in listed
     assert "toy2" in "".join(map(str, key(fleet)["unsigned"]))  # type: ignore[call-overload]
     draft, signed = tmp_path / "draft.json", tmp_path / "release.json"
-    assert fleet.run("catalog", "release", "--propose", str(draft)).returncode == 0
-    unsigned = fleet.run("catalog", "release", "--install", str(draft))
+    assert fleet.run("catalog", "release", "propose", str(draft)).returncode == 0
+    unsigned = fleet.run("catalog", "release", "install", str(draft))
     assert unsigned.returncode == 4
     assert "not signed" in unsigned.stderr
-    words_ = ("--sign", str(draft), "--key", str(elsewhere), "--out", str(signed))
+    words_ = ("sign", str(draft), "--key", str(elsewhere), "--out", str(signed))
     assert fleet.run("catalog", "release", *words_).returncode == 0
-    assert fleet.run("catalog", "release", "--install", str(signed)).returncode == 0
+    assert fleet.run("catalog", "release", "install", str(signed)).returncode == 0
     until(
         lambda: fleet.query("SELECT count(*) FROM job WHERE state <> 'SUCCEEDED'") == [(0,)],
         "the job that waited for a release",
     )
-    again = fleet.run("catalog", "release", "--install", str(signed))
+    again = fleet.run("catalog", "release", "install", str(signed))
     assert again.returncode == 4
     assert "is not newer" in again.stderr

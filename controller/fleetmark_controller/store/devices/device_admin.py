@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from fleetmark_controller.store import events
 from fleetmark_core.clock import iso, parse_iso
+
+
+class Hold(Enum):
+    """A state in which a device gets no jobs, or only those of one operator."""
+
+    DRAIN = "drain"
+    RESERVATION = "reservation"
+    QUARANTINE = "quarantine"
+
+
+_NOT_HELD: Mapping[Hold, Mapping[str, Any]] = MappingProxyType(
+    {
+        Hold.DRAIN: {"drained_at": None, "drain_reason": ""},
+        Hold.RESERVATION: {"reserved_for": "", "reserved_until": ""},
+        Hold.QUARANTINE: {
+            "failures": 0,
+            "failed_job": "",
+            "last_failure": "",
+            "check_campaign": "",
+            "checked_at": "",
+        },
+    }
+)
+"""The columns of each hold, with the values that they have without it."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +85,15 @@ def drain(connection: sqlite3.Connection, now_ns: int, device_id: str, reason: s
     events.add(connection, now_ns, "device.drained", device_id=device_id, reason=reason)
 
 
-def resume(connection: sqlite3.Connection, now_ns: int, device_id: str) -> None:
-    """End the drain, reservation and quarantine of a device, so that it takes jobs again."""
-    _set(
-        connection,
-        device_id,
-        drained_at=None,
-        drain_reason="",
-        reserved_for="",
-        reserved_until="",
-        failures=0,
-        failed_job="",
-        last_failure="",
-        check_campaign="",
-        checked_at="",
+def resume(
+    connection: sqlite3.Connection, now_ns: int, device_id: str, holds: Collection[Hold]
+) -> None:
+    """End `holds` of a device. Without another hold, it takes jobs again."""
+    for hold in holds:
+        _set(connection, device_id, **_NOT_HELD[hold])
+    events.add(
+        connection, now_ns, "device.resumed", device_id=device_id, holds=[h.value for h in holds]
     )
-    events.add(connection, now_ns, "device.resumed", device_id=device_id)
 
 
 def reserve(
